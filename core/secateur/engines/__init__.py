@@ -1,0 +1,1 @@
+"""Job queues that secateur can read and prune; `base` holds the protocol."""

@@ -1,0 +1,152 @@
+"""What the services and screens ask of a job queue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from importlib.metadata import entry_points
+from typing import ClassVar, Protocol
+from uuid import UUID
+
+from secateur.cel import Filter
+from secateur.database import Database
+from secateur.errors import UsageError
+from secateur.records import Cancellation
+from secateur.runs import Count, FunctionDepth, Run, Scope, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do; screens and the conformance suite go by these, never by its name."""
+
+    has_event: bool
+    """Runs keep their event as JSON, so that `if` can be used."""
+    can_cancel: bool
+    can_stop_running: bool
+    """A running run can be asked to stop."""
+    gates_claims: bool
+    """A commit guarantees that no matching run is claimed afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The runs that a request means: scope, window and, compiled, its `if`."""
+
+    scope: Scope
+    window: Window
+    filter: Filter | None = None
+    """None selects every run of scope and window."""
+    now: datetime | None = None
+    """The value of `now` in the expression; None takes the database's clock."""
+
+
+class Verdict(StrEnum):
+    """What the expression says of a run."""
+
+    MATCH = "match"
+    NO_MATCH = "no_match"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A cancellation about to be committed; `id` is made by the caller, before sending."""
+
+    id: UUID
+    selection: Selection
+    standing: bool
+    author: str
+    source: str
+    """`tui`, `cli`, `api` or `python`."""
+    reason: str | None = None
+    idempotency_key: str | None = None
+    expected: Count | None = None
+    """The exact count that the operator saw; recorded, never used to decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepStep:
+    """What one batch of a sweep did. `busy` says that another process sweeps this cancellation."""
+
+    state: str
+    """The cancellation's state after the batch."""
+    cancelled: int = 0
+    busy: bool = False
+    idle: bool = False
+    """Nothing to do right now, but not complete: a transaction or a running run is still open."""
+
+
+class QueueEngine(Protocol):
+    """One job queue in one database. Every time is the database's, every method one short transaction."""
+
+    name: ClassVar[str]
+    capabilities: ClassVar[Capabilities]
+
+    def __init__(self, database: Database) -> None: ...
+
+    async def clock(self) -> datetime:
+        """The database's time."""
+        ...
+
+    async def depth(self) -> list[FunctionDepth]:
+        """Every known function, sorted by app and function, also those with an empty queue."""
+        ...
+
+    async def count(self, selection: Selection) -> Count:
+        """The exact count. May be slow; cancelling the task cancels the query in the database."""
+        ...
+
+    async def estimate(self, selection: Selection) -> Count | None:
+        """A quick count from a sample (`exact` False); None where an exact count is as quick."""
+        ...
+
+    async def examples(self, selection: Selection, verdict: Verdict, limit: int) -> list[Run]:
+        """Up to `limit` unfinished runs of scope and window with that verdict, oldest first."""
+        ...
+
+    async def arrival_rate(self, selection: Selection) -> float:
+        """Matching runs that arrived per second, averaged over the last ten seconds."""
+        ...
+
+    async def run(self, run_id: UUID) -> Run:
+        """Raises `NotFound`."""
+        ...
+
+    async def commit(self, commit: Commit) -> Cancellation:
+        """Commit a cancellation; returns once no matching run can be claimed any more.
+
+        Raises `RequestError` for what only the database knows (a window in the future, an unknown
+        app), `IdempotencyConflict`, `LockUnavailable` and `ReadOnly`.
+        """
+        ...
+
+    async def stop(self, cancellation_id: UUID, author: str) -> Cancellation:
+        """Stop matching at once. Stopping twice is harmless; raises `NotFound`."""
+        ...
+
+    async def sweep(self, cancellation_id: UUID, batch: int) -> SweepStep:
+        """Rewrite up to `batch` matching rows, in one transaction; resumes wherever the last one ended."""
+        ...
+
+    async def open_cancellations(self) -> list[UUID]:
+        """Active cancellations, oldest commit first: what a sweeper has to do."""
+        ...
+
+    async def cancellations(self, limit: int, before: UUID | None = None) -> Sequence[Cancellation]:
+        """Newest first; `before` continues after the last of a page."""
+        ...
+
+    async def cancellation(self, cancellation_id: UUID) -> Cancellation:
+        """Raises `NotFound`."""
+        ...
+
+
+def load_engine(name: str, database: Database) -> QueueEngine:
+    """The engine registered under `name` in the entry point group `secateur.engines`."""
+    found = {entry.name: entry for entry in entry_points(group="secateur.engines")}
+    if name not in found:
+        raise UsageError(f"there is no engine {name!r}; known are: {', '.join(sorted(found))}")
+    engine: QueueEngine = found[name].load()(database)
+    return engine

@@ -1,0 +1,102 @@
+"""Every error that secateur raises on purpose.
+
+    SecateurError                     exit code 1
+    ├── UsageError                    exit code 2: the request or the usage is wrong
+    │   ├── SettingsError             a setting, a context or a flag
+    │   ├── RequestError              one or more problems of a request, each with its field
+    │   └── IdempotencyConflict       the key was used before with another body
+    ├── NotFound                      no such cancellation, run, app or function
+    ├── ReadOnly                      a write was asked of a read-only session
+    ├── NotInstalled                  the database has no (or an older) secateur schema
+    ├── DatabaseError                 what Postgres or the connection said
+    │   ├── Unreachable               no connection; retried by whoever can
+    │   ├── PermissionDenied          the role lacks a right
+    │   ├── QueryTimeout              the statement's time ran out; nothing was changed
+    │   └── LockUnavailable           somebody's open transaction holds the lock; nothing was changed
+    └── EmbeddedPostgresError         the embedded Postgres did not start
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class SecateurError(Exception):
+    """An error with a message for people: what is wrong, where, and what to do."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(SecateurError):
+    exit_code = 2
+
+
+class SettingsError(UsageError):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a request.
+
+    `field` is named as in the API (`if`, `started_after`, …); `line` and
+    `column` count from 1, in code points, and are known for `if` only.
+    `excerpt` is the source with a caret under the place, ready to print.
+    """
+
+    field: str
+    message: str
+    line: int | None = None
+    column: int | None = None
+    suggestion: str | None = None
+    excerpt: str | None = None
+
+
+class RequestError(UsageError):
+    """All problems of a request at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(f"{problem.field}: {problem.message}" for problem in self.problems))
+
+
+class IdempotencyConflict(UsageError):
+    pass
+
+
+class NotFound(SecateurError):
+    pass
+
+
+class ReadOnly(SecateurError):
+    pass
+
+
+class NotInstalled(SecateurError):
+    pass
+
+
+class DatabaseError(SecateurError):
+    pass
+
+
+class Unreachable(DatabaseError):
+    pass
+
+
+class PermissionDenied(DatabaseError):
+    pass
+
+
+class QueryTimeout(DatabaseError):
+    pass
+
+
+class LockUnavailable(DatabaseError):
+    pass
+
+
+class EmbeddedPostgresError(SecateurError):
+    pass

@@ -1,0 +1,104 @@
+"""The vocabulary that every engine maps to: app, function, run, event, scope, window, depth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class RunStatus(StrEnum):
+    """Where a run is in its life; `queued` and `scheduled` together are the backlog."""
+
+    QUEUED = "queued"
+    SCHEDULED = "scheduled"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+UNFINISHED = (RunStatus.QUEUED, RunStatus.SCHEDULED, RunStatus.RUNNING)
+"""The statuses that a cancellation can reach."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose runs are meant: one function, or (`function_id` None) every function of the app."""
+
+    app_id: str
+    function_id: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.app_id} / {self.function_id or 'every function'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Bounds on a run's `started_at`, both exclusive, each optional, both aware."""
+
+    started_after: datetime | None = None
+    started_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of a function, as it stands in the queue."""
+
+    id: str
+    app_id: str
+    function_id: str
+    event: Any
+    """The triggering event as decoded JSON (normally an object); None where the engine keeps no JSON."""
+    status: RunStatus
+    priority: int
+    attempt: int
+    """Claims so far; 0 for a run that never started."""
+    started_at: datetime
+    """When the run entered the queue."""
+    scheduled_for: datetime | None = None
+    worker: str | None = None
+    lease_expires_at: datetime | None = None
+    finished_at: datetime | None = None
+    cancellation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionDepth:
+    """The depth of one function's queue at `as_of` (the database's clock)."""
+
+    app_id: str
+    function_id: str
+    queued: int
+    scheduled: int
+    running: int
+    cancelling: int
+    """Estimate: runs that a committed cancellation has matched and that still stand in the queue."""
+    oldest_started_at: datetime | None
+    """The oldest queued run's start; None if none is queued."""
+    in_per_second: float
+    """Runs that entered, averaged over the last ten seconds."""
+    out_per_second: float
+    """Runs that completed or failed, averaged over the last ten seconds; cancelled ones do not count."""
+    as_of: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many unfinished runs a selection matches.
+
+    `total` is every unfinished run of the scope, whatever its start and event. `errors` are the runs of
+    scope and window on which the expression could not be evaluated; they never match. If not `exact`,
+    the figures are extrapolated from a sample.
+    """
+
+    matched: int
+    total: int
+    exact: bool
+    errors: int
+    as_of: datetime
+    by_status: dict[RunStatus, int] = field(default_factory=dict)
+    """The matched ones; every status of `UNFINISHED` is present."""
+    by_function: dict[str, int] = field(default_factory=dict)
+    """The matched ones; functions without a match may be absent."""

@@ -1,0 +1,399 @@
+-- Committing, stopping and sweeping cancellations: the operator's half of the queue. The lock protocol is described in
+-- functions.sql, and both files are always replaced together.
+
+-- Refuses SQL that the compiler did not write: each token must belong to the compiler's own vocabulary, which has no
+-- sub-select, no second statement, no comment, no literal but a few type names, and no function outside pg_catalog's
+-- pure ones and secateur_cel. Raises SC400.
+create or replace function secateur.check_condition(condition text)
+  returns void
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  word text;
+begin
+  if length(condition) > 1000000 then
+    raise exception using errcode = 'SC400', message = 'the condition is too long';
+  end if;
+  for word in
+    select coalesce(parts[1], parts[2])
+      from regexp_matches(
+        condition,
+        -- words (with their schema), placeholders, type-name literals, numbers, operators; then whatever is left
+        '([a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)?|\$(?:[0-9]+|now)\M|''[a-zA-Z0-9_]*''|[0-9]+\M|[-+*/%<>=!@?|&#~^]+|::|[(),\[\]])|(\S)',
+        'g') as parts
+  loop
+    continue when word ~ '^\$' or word ~ '^[0-9]+$' or word in ('(', ')', ',', '[', ']');
+    if not exists (select from secateur.condition_vocabulary as known where known.token = word) then
+      raise exception using
+        errcode = 'SC400',
+        message = format('the stored condition contains %L, which secateur''s compiler never writes', word),
+        hint = 'conditions are stored by secateur itself; do not write them by hand';
+    end if;
+  end loop;
+end
+$$;
+
+-- Asks every running run that the cancellation matches to stop. An older cancellation's request stands. Part of a commit.
+create or replace function secateur.request_running(rule secateur.cancellations)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+as $$
+  with running as (
+    select run from secateur.runs as run
+     where run.app_id = rule.app_id
+       and run.status = 'running'
+       and (rule.function_id is null or run.function_id = rule.function_id)
+       and (rule.started_after is null or run.started_at > rule.started_after)
+       and run.started_at < rule.started_before
+  ), requested as (
+    insert into secateur.cancel_requests (run_id, claim_token, cancellation_id, function_id)
+    select (running.run).id, (running.run).claim_token, rule.id, (running.run).function_id
+      from secateur.reached(array[rule], array(select running.run from running)) as hit
+      join running on (running.run).id = hit.run_id
+     where hit.cancellation_id is not null
+    on conflict (run_id, claim_token) do nothing
+    returning cancel_requests.function_id
+  )
+  insert into secateur.cancellation_deltas (cancellation_id, function_id, requested)
+  select rule.id, requested.function_id, count(*) from requested group by requested.function_id
+$$;
+
+-- Commits a cancellation, and returns its record once no matching run can be claimed any more.
+--
+-- O(running runs), whatever the backlog: it inserts the record, and a cancel request for each matching running run.
+-- Repeatable under its idempotency key: the same request gives the same record, another one raises SC409.
+-- Raises SC404 (no such app or function), SC422 with the field (window), SC423 (lock), SC400 (condition).
+--
+-- Locks: the app's, exclusive, until the transaction ends; no run. Its time is taken after the lock; then the horizon,
+-- below which lies every transaction that may still insert a run that started before that time.
+create or replace function secateur.commit_cancellation(
+  id uuid,
+  app_id text,
+  function_id text,
+  "if" text,
+  started_after timestamptz,
+  started_before timestamptz,
+  standing boolean,
+  condition text,
+  parameters jsonb,
+  compiler integer,
+  request jsonb,
+  idempotency_key text,
+  reason text,
+  source text,
+  created_by text,
+  expected bigint,
+  expected_by_function jsonb
+)
+  returns secateur.cancellations
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  committed secateur.cancellations;
+  moment timestamptz;
+begin
+  perform secateur.require_read_committed();
+  perform secateur.check_condition(commit_cancellation.condition);
+  if not exists (select from secateur.apps where apps.app_id = commit_cancellation.app_id) then
+    raise exception using errcode = 'SC422', column = 'app_id',
+      message = format('there is no app %s', quote_literal(commit_cancellation.app_id)),
+      hint = (select 'known are: ' || string_agg(known.app_id, ', ' order by known.app_id)
+                from (select apps.app_id from secateur.apps order by 1 limit 20) as known);
+  end if;
+  if commit_cancellation.function_id is not null
+     and not exists (select from secateur.functions as known
+                      where known.app_id = commit_cancellation.app_id
+                        and known.function_id = commit_cancellation.function_id) then
+    raise exception using errcode = 'SC422', column = 'function_id',
+      message = format('app %s has no function %s', quote_literal(commit_cancellation.app_id),
+                       quote_literal(commit_cancellation.function_id)),
+      hint = (select 'known are: ' || string_agg(known.function_id, ', ' order by known.function_id)
+                from secateur.functions as known where known.app_id = commit_cancellation.app_id);
+  end if;
+  if commit_cancellation.standing then
+    raise exception using errcode = 'SC422', column = 'standing',
+      message = 'standing cancellations are not supported yet: leave it out to cancel what has arrived so far';
+  end if;
+  -- point: before the lock
+  perform secateur.lock_app(commit_cancellation.app_id);
+  -- point: locked
+  select rule.* into committed
+    from secateur.cancellations as rule where rule.idempotency_key = commit_cancellation.idempotency_key;
+  if found then
+    if committed.request = commit_cancellation.request then
+      return committed;
+    end if;
+    raise exception using errcode = 'SC409',
+      message = format('the idempotency key %L was used before, for another request', idempotency_key),
+      hint = format('that was cancellation %s; use a new key', committed.id);
+  end if;
+  perform pg_current_xact_id();
+  moment := clock_timestamp();
+  if commit_cancellation.started_before > moment then
+    raise exception using errcode = 'SC422', column = 'started_before',
+      message = format('%s lies in the future: it is %s now by the database''s clock',
+                       to_char(commit_cancellation.started_before at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+                       to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')),
+      hint = 'leave it out to mean the moment of the commit';
+  end if;
+  if commit_cancellation.started_after >= coalesce(commit_cancellation.started_before, moment) then
+    raise exception using errcode = 'SC422', column = 'started_after',
+      message = 'must be before started_before, and in the past';
+  end if;
+  -- point: before the record
+  insert into secateur.cancellations (
+    id, kind, state, app_id, function_id, "if", started_after, started_before, standing, condition, parameters, compiler,
+    request, idempotency_key, reason, source, created_at, created_by, created_role, expected, expected_by_function, horizon)
+  values (
+    commit_cancellation.id, 'bulk', 'active', commit_cancellation.app_id, commit_cancellation.function_id,
+    commit_cancellation."if", commit_cancellation.started_after,
+    coalesce(commit_cancellation.started_before, moment), false, commit_cancellation.condition,
+    commit_cancellation.parameters
+      || jsonb_build_object('now', to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')),
+    commit_cancellation.compiler, commit_cancellation.request, commit_cancellation.idempotency_key,
+    commit_cancellation.reason, commit_cancellation.source, moment, commit_cancellation.created_by, session_user,
+    commit_cancellation.expected, commit_cancellation.expected_by_function,
+    pg_snapshot_xmax(pg_current_snapshot()))
+  returning * into committed;
+  insert into secateur.sweeps (cancellation_id) values (committed.id);
+  -- point: recorded
+  perform secateur.request_running(committed);
+  -- point: running runs asked to stop
+  perform pg_notify('secateur_cancellations', committed.id::text);
+  return committed;
+end
+$$;
+
+-- Stops an active cancellation: from now on it matches nothing, and running runs that were only asked to stop go on. What
+-- it cancelled stays cancelled. Repeatable. Raises SC404.
+-- Locks: the app's, exclusive; then the record, which a sweep's batch holds shared.
+create or replace function secateur.stop_cancellation(id uuid, author text)
+  returns secateur.cancellations
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  stopped secateur.cancellations;
+begin
+  perform secateur.require_read_committed();
+  select rule.* into stopped from secateur.cancellations as rule where rule.id = stop_cancellation.id;
+  if not found then
+    raise exception using errcode = 'SC404', message = format('there is no cancellation %s', stop_cancellation.id);
+  end if;
+  -- point: before the lock
+  perform secateur.lock_app(stopped.app_id);
+  -- point: locked
+  update secateur.cancellations as rule
+     set state = 'stopped', stopped_at = clock_timestamp(), stopped_by = stop_cancellation.author
+   where rule.id = stop_cancellation.id and rule.state = 'active'
+  returning rule.* into stopped;
+  if not found then
+    select rule.* into stopped from secateur.cancellations as rule where rule.id = stop_cancellation.id;
+    return stopped;
+  end if;
+  -- point: stopped
+  with withdrawn as (
+    update secateur.cancel_requests as open
+       set outcome = 'withdrawn'
+     where open.cancellation_id = stopped.id and open.outcome is null
+    returning open.function_id
+  )
+  insert into secateur.cancellation_deltas (cancellation_id, function_id, withdrawn)
+  select stopped.id, withdrawn.function_id, count(*) from withdrawn group by withdrawn.function_id;
+  perform pg_notify('secateur_cancellations', stopped.id::text);
+  return stopped;
+end
+$$;
+
+-- Closes the cancel requests whose run left the claim that was asked: finished (the request was not seen yet) or back in
+-- the backlog, where the sweep will find it. Returns how many went back. Part of a sweep.
+create or replace function secateur.settle_requests(cancellation_id uuid)
+  returns bigint
+  language sql
+  set search_path = pg_catalog, pg_temp
+as $$
+  with left_claim as (
+    select open.run_id, open.claim_token, open.function_id,
+           case when run.status in ('completed', 'failed') and run.claim_token = open.claim_token
+                then 'finished_first' else 'withdrawn' end as outcome
+      from secateur.cancel_requests as open
+      join secateur.runs as run on run.id = open.run_id
+     where open.cancellation_id = settle_requests.cancellation_id
+       and open.outcome is null
+       and (run.status <> 'running' or run.claim_token <> open.claim_token)
+     order by open.run_id
+       for update of open
+  ), settled as (
+    update secateur.cancel_requests as open
+       set outcome = left_claim.outcome
+      from left_claim
+     where open.run_id = left_claim.run_id and open.claim_token = left_claim.claim_token and open.outcome is null
+    returning open.function_id, open.outcome
+  ), tallied as (
+    insert into secateur.cancellation_deltas (cancellation_id, function_id, finished_first, withdrawn)
+    select settle_requests.cancellation_id, settled.function_id,
+           count(*) filter (where settled.outcome = 'finished_first'),
+           count(*) filter (where settled.outcome = 'withdrawn')
+      from settled group by settled.function_id
+    returning withdrawn
+  )
+  select coalesce(sum(tallied.withdrawn), 0)::bigint from tallied
+$$;
+
+-- The next `batch` backlog runs of a cancellation's scope behind a sweep's place, in the order of its pass.
+create or replace function secateur.backlog_after(rule secateur.cancellations, place secateur.sweeps, batch integer)
+  returns secateur.runs[]
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  walk secateur.runs[] := '{}';
+  part record;
+begin
+  for part in
+    select known.function_id, of_status.status
+      from secateur.functions as known, (values ('scheduled', 1), ('queued', 2)) as of_status (status, turn)
+     where known.app_id = rule.app_id
+       and (rule.function_id is null or known.function_id = rule.function_id)
+       and (place.function_id is null or known.function_id > place.function_id
+            or (known.function_id = place.function_id
+                and (of_status.status = place.status or place.status = 'scheduled')))
+     order by known.function_id, of_status.turn
+  loop
+    walk := walk || array(
+      select run from secateur.runs as run
+       where run.app_id = rule.app_id
+         and run.function_id = part.function_id
+         and run.status = part.status
+         and run.id > case when part.function_id = place.function_id and part.status = place.status
+                           then place.run_id else '00000000-0000-0000-0000-000000000000' end
+       order by run.id
+       limit backlog_after.batch - cardinality(walk));
+    exit when cardinality(walk) >= backlog_after.batch;
+  end loop;
+  return walk;
+end
+$$;
+
+-- Rewrites one batch of the backlog that an active cancellation matches, looking at up to `batch` runs. One transaction a
+-- call; whoever calls next, in whichever process, goes on where the last one ended.
+--
+-- A pass walks function by function, `scheduled` before `queued` (a run that is promoted meanwhile is met again), in id
+-- order. A pass is clean when it found nothing and saw all that transactions older than the horizon wrote; from then on
+-- only requests are settled, unless a run comes back from one. Clean, and no running run still asked to stop: complete.
+--
+-- Locks: the record, shared, so that a stop waits for the batch; the sweep's advisory lock (7217), tried; matching rows in
+-- id order. Raises SC404.
+create or replace function secateur.sweep_cancellation(id uuid, batch integer default 10000)
+  returns secateur.sweep_step
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  rule secateur.cancellations;
+  place secateur.sweeps;
+  walk secateur.runs[] := '{}';
+  requeued bigint;
+  last secateur.runs;
+  step secateur.sweep_step;
+  hit_runs uuid[];
+  hit_rules uuid[];
+  failing uuid[];
+begin
+  perform secateur.require_read_committed();
+  select active.* into rule from secateur.cancellations as active where active.id = sweep_cancellation.id for share;
+  if not found then
+    raise exception using errcode = 'SC404', message = format('there is no cancellation %s', sweep_cancellation.id);
+  end if;
+  step := row(rule.state, 0, false, false);
+  if rule.state <> 'active' then
+    return step;
+  end if;
+  if not pg_try_advisory_xact_lock(7217, rule.serial) then
+    step.busy := true;
+    return step;
+  end if;
+  select sweeps.* into place from secateur.sweeps where sweeps.cancellation_id = rule.id;
+  if place.run_id is null and place.function_id is null then
+    place.pass := place.pass + 1;
+    place.pass_xmin := pg_snapshot_xmin(pg_current_snapshot());
+    place.found := 0;
+  end if;
+  requeued := secateur.settle_requests(rule.id);
+  place.found := place.found + requeued;
+  place.clean := place.clean and requeued = 0;
+  -- point: pass begun
+  if not place.clean then
+    walk := secateur.backlog_after(rule, place, sweep_cancellation.batch);
+  end if;
+  -- point: batch read
+  if cardinality(walk) > 0 then
+    select coalesce(array_agg(hit.run_id) filter (where hit.cancellation_id is not null), '{}'),
+           coalesce(array_agg(hit.cancellation_id) filter (where hit.cancellation_id is not null), '{}'),
+           array_agg(hit.run_id) filter (where hit.cancellation_id is null)
+      into hit_runs, hit_rules, failing
+      from secateur.reached(array[rule], walk) as hit;
+    if place.pass = 1 then
+      insert into secateur.cancellation_deltas (cancellation_id, function_id, errors)
+      select rule.id, run.function_id, count(*) from unnest(walk) as run where run.id = any (failing) group by run.function_id;
+    end if;
+    -- point: batch evaluated
+    step.cancelled := secateur.cancel_backlog(hit_runs, hit_rules);
+    -- point: batch cancelled
+    last := walk[cardinality(walk)];
+    place.found := place.found + step.cancelled;
+    place.function_id := last.function_id;
+    place.status := last.status;
+    place.run_id := last.id;
+  end if;
+  if cardinality(walk) < sweep_cancellation.batch then
+    place.clean := place.clean or (place.found = 0 and place.pass_xmin >= rule.horizon);
+    if place.clean
+       and not exists (select from secateur.cancel_requests as open
+                        where open.cancellation_id = rule.id and open.outcome is null) then
+      update secateur.cancellations as swept
+         set state = 'complete', completed_at = clock_timestamp() where swept.id = rule.id;
+      step.state := 'complete';
+    else
+      step.idle := place.found = 0;
+    end if;
+    place.function_id := null;
+    place.status := null;
+    place.run_id := null;
+  end if;
+  update secateur.sweeps
+     set pass = place.pass, pass_xmin = place.pass_xmin, found = place.found, clean = place.clean,
+         function_id = place.function_id, status = place.status, run_id = place.run_id
+   where sweeps.cancellation_id = rule.id;
+  return step;
+end
+$$;
+
+-- A cancellation's tallies, function by function: the sums of its deltas.
+create or replace view secateur.cancellation_tallies as
+  select cancellation_id,
+         function_id,
+         sum(requested)::bigint as requested,
+         sum(cancelled)::bigint as cancelled,
+         sum(finished_first)::bigint as finished_first,
+         sum(errors)::bigint as errors,
+         sum(requested - stopped - finished_first - withdrawn)::bigint as stopping
+    from secateur.cancellation_deltas
+   group by cancellation_id, function_id;
+
+-- Rights: nobody may call anything until it is granted, and stored conditions run as a role that owns nothing else.
+do $$
+begin
+  grant usage, create on schema secateur to secateur_sandbox;
+  revoke all on all functions in schema secateur from public;
+  execute format('grant execute on function secateur.evaluate_conditions to %I', current_user);
+  alter function secateur.evaluate_conditions owner to secateur_sandbox;
+  revoke all on schema secateur from secateur_sandbox;
+  execute format('revoke secateur_sandbox from %I', current_user);
+end
+$$;

@@ -1,0 +1,792 @@
+-- The queue, as SQL functions: usable from any language, and the only way to write.
+--
+-- The lock protocol. Every app has one advisory lock (7216, apps.lock_key). claim and begin_step take it shared, commit
+-- and stop exclusive; each reads what it decides by in a *later statement*, whose snapshot is therefore newer than
+-- whatever the lock waited for. This needs READ COMMITTED, so the functions refuse anything stricter.
+-- Row locks come after the app's lock, in id order or with SKIP LOCKED. A commit locks no run.
+--
+-- Lines `-- point: …` name the places between two statements of a deciding function; tests put a pause there.
+
+-- The role that owns the sandbox function; cancelling.sql gives it away when both files have been read.
+do $$
+begin
+  if not exists (select from pg_roles where rolname = 'secateur_sandbox') then
+    begin
+      create role secateur_sandbox nologin;
+    exception when duplicate_object or unique_violation then
+      null; -- another database's install was quicker
+    end;
+  end if;
+  execute format('grant secateur_sandbox to %I', current_user);
+  if to_regproc('secateur.evaluate_conditions') is not null then
+    execute format('alter function secateur.evaluate_conditions owner to %I', current_user);
+  end if;
+end
+$$;
+
+-- Raises unless each statement of the transaction takes a snapshot of its own.
+create or replace function secateur.require_read_committed()
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
+    raise exception using
+      errcode = 'SC412',
+      message = format('secateur decides by what is committed now, so it cannot run in a %s transaction',
+                       upper(current_setting('transaction_isolation'))),
+      hint = 'use READ COMMITTED, the default of Postgres';
+  end if;
+end
+$$;
+
+-- A version 7 UUID for a moment: milliseconds, then microseconds in the twelve bits of rand_a, then chance.
+create or replace function secateur.uuid7(moment timestamptz)
+  returns uuid
+  language sql
+  volatile parallel safe
+as $$
+  select encode(
+    substring(int8send(us / 1000) from 3)
+      || int2send((28672 + (us % 1000) * 4096 / 1000)::int2)
+      || substring(uuid_send(gen_random_uuid()) from 9),
+    'hex')::uuid
+  from (select greatest(0, floor(extract(epoch from moment) * 1000000))::bigint as us) as moments
+$$;
+
+-- Makes sure that app and function exist. Repeatable; writes nothing when they do.
+create or replace function secateur.ensure_function(app_id text, function_id text)
+  returns void
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (select from secateur.functions as known
+              where known.app_id = ensure_function.app_id and known.function_id = ensure_function.function_id) then
+    return;
+  end if;
+  if coalesce(ensure_function.app_id, '') = '' or coalesce(ensure_function.function_id, '') = '' then
+    raise exception using errcode = 'SC422', column = 'app_id', message = 'app_id and function_id must not be empty';
+  end if;
+  insert into secateur.apps (app_id) values (ensure_function.app_id) on conflict do nothing;
+  insert into secateur.functions (app_id, function_id)
+  values (ensure_function.app_id, ensure_function.function_id) on conflict do nothing;
+end
+$$;
+
+-- Declares a function as its worker knows it. Repeatable: the last declaration stands.
+create or replace function secateur.register_function(
+  app_id text, function_id text, triggers text[], max_attempts integer
+)
+  returns void
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform secateur.ensure_function(register_function.app_id, register_function.function_id);
+  update secateur.functions as known
+     set triggers = register_function.triggers, max_attempts = register_function.max_attempts
+   where known.app_id = register_function.app_id
+     and known.function_id = register_function.function_id
+     and (known.triggers, known.max_attempts)
+         is distinct from (register_function.triggers, register_function.max_attempts);
+end
+$$;
+
+-- Enqueues one run per event and returns their ids in the events' order; creates app and function when they are new.
+-- The other arrays are null, or as long as `events`. `started_at` is for imports; by default it is the database's clock.
+-- A run scheduled for later is `scheduled`, any other `queued`.
+--
+-- Takes its transaction id *before* its time: whatever started before a commit's time then belongs to a transaction
+-- older than that commit's horizon.
+create or replace function secateur.enqueue_many(
+  app_id text,
+  function_id text,
+  events jsonb[],
+  scheduled_for timestamptz[] default null,
+  priorities integer[] default null,
+  started_at timestamptz[] default null
+)
+  returns setof uuid
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  entered timestamptz;
+begin
+  if array_position(events, null) is not null then
+    raise exception using errcode = 'SC422', column = 'event', message = 'an event must be JSON, not null';
+  end if;
+  perform secateur.ensure_function(enqueue_many.app_id, enqueue_many.function_id);
+  perform pg_current_xact_id();
+  -- point: id taken
+  entered := clock_timestamp();
+  return query
+  insert into secateur.runs (id, app_id, function_id, event, status, priority, started_at, scheduled_for)
+  select secateur.uuid7(coalesce(one.started_at, entered + (one.place - 1) * interval '1 microsecond')),
+         enqueue_many.app_id,
+         enqueue_many.function_id,
+         one.event,
+         case when one.scheduled_for > entered then 'scheduled' else 'queued' end,
+         coalesce(one.priority, 0),
+         coalesce(one.started_at, entered),
+         one.scheduled_for
+    from unnest(enqueue_many.events, enqueue_many.scheduled_for, enqueue_many.priorities, enqueue_many.started_at)
+         with ordinality as one (event, scheduled_for, priority, started_at, place)
+   where one.place <= cardinality(enqueue_many.events)
+   order by one.place
+  returning id;
+end
+$$;
+
+-- Enqueues one run; see enqueue_many.
+create or replace function secateur.enqueue(
+  app_id text,
+  function_id text,
+  event jsonb,
+  scheduled_for timestamptz default null,
+  priority integer default 0,
+  started_at timestamptz default null
+)
+  returns uuid
+  language sql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+  select secateur.enqueue_many(
+    app_id, function_id, array[event], array[scheduled_for], array[priority], array[started_at])
+$$;
+
+-- Enqueues one run of every function, of any app, that the event's name triggers.
+create or replace function secateur.send(event jsonb)
+  returns table (run_id uuid, app_id text, function_id text)
+  language sql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+  select secateur.enqueue(triggered.app_id, triggered.function_id, send.event), triggered.app_id, triggered.function_id
+    from secateur.functions as triggered
+   where triggered.triggers @> array[send.event ->> 'name']
+   order by triggered.app_id, triggered.function_id
+$$;
+
+-- Takes the app's lock exclusive for the rest of the transaction, in slices of 50 ms, so that an open claim never holds
+-- up the other claims for longer. Raises SC423 with the blocking processes when `patience` is over.
+create or replace function secateur.lock_app(app_id text, patience interval default '5 seconds')
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  key constant integer := (select apps.lock_key from secateur.apps where apps.app_id = lock_app.app_id);
+  before constant text := current_setting('lock_timeout');
+  deadline constant timestamptz := clock_timestamp() + patience;
+begin
+  loop
+    begin
+      perform set_config('lock_timeout', '50ms', true);
+      perform pg_advisory_xact_lock(7216, key);
+      perform set_config('lock_timeout', before, true);
+      return;
+    exception when lock_not_available then
+      if clock_timestamp() >= deadline then
+        raise exception using
+          errcode = 'SC423',
+          message = format('nothing was changed: an open transaction holds the lock of app %s (process %s)',
+                           lock_app.app_id,
+                           (select string_agg(distinct held.pid::text, ', ') from pg_locks as held
+                             where held.locktype = 'advisory' and held.classid = 7216 and held.objid = key
+                               and held.objsubid = 2 and held.granted)),
+          hint = 'a worker must not keep the transaction open in which it claimed; try again, or end that process';
+      end if;
+      perform pg_sleep(0.005);
+    end;
+  end loop;
+end
+$$;
+
+-- What stored conditions say of runs: a row for every pair whose verdict is true, or null (could not be evaluated).
+-- Runs with no right on any table (its owner has none) and an empty search path. That is the second wall: the first is
+-- check_condition, without which nothing is stored.
+--
+-- A condition's `$k` stands for element k of its parameters; every parameter is text and cast where it is used.
+create or replace function secateur.evaluate_conditions(
+  conditions text[],
+  parameters jsonb,
+  app_id text,
+  function_ids text[],
+  ids uuid[],
+  events jsonb[],
+  started_at timestamptz[],
+  priorities integer[]
+)
+  returns table (place bigint, nth integer, verdict boolean)
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  verdicts text := '';
+begin
+  for i in 1 .. cardinality(conditions) loop
+    verdicts := verdicts || format('%s(%s, (%s))', case when i > 1 then ', ' end, i,
+      regexp_replace(conditions[i], '\$(\w+)', format('($1 -> %s ->> ''\1'')', i - 1), 'g'));
+  end loop;
+  return query execute
+    'select run.place, said.nth, said.verdict
+       from (select $2 as app_id, one.*
+               from unnest($3, $4, $5, $6, $7)
+                    with ordinality as one (function_id, id, event, started_at, priority, place)) as run,
+            lateral (values ' || verdicts || ') as said (nth, verdict)
+      where said.verdict is distinct from false'
+    using parameters, evaluate_conditions.app_id, function_ids, ids, events, evaluate_conditions.started_at, priorities;
+end
+$$;
+
+-- evaluate_conditions, made total: should a condition raise all the same, the runs are evaluated singly, and a pair
+-- that raises has the verdict null, like any other that cannot be evaluated.
+create or replace function secateur.verdicts(
+  conditions text[],
+  parameters jsonb,
+  app_id text,
+  function_ids text[],
+  ids uuid[],
+  events jsonb[],
+  started_at timestamptz[],
+  priorities integer[]
+)
+  returns table (place bigint, nth integer, verdict boolean)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query select * from secateur.evaluate_conditions(
+    conditions, parameters, verdicts.app_id, function_ids, ids, events, verdicts.started_at, priorities);
+exception when others then
+  for p in 1 .. cardinality(ids) loop
+    for c in 1 .. cardinality(conditions) loop
+      begin
+        return query
+        select p::bigint, c, said.verdict from secateur.evaluate_conditions(
+          array[conditions[c]], jsonb_build_array(parameters -> (c - 1)), verdicts.app_id, array[function_ids[p]],
+          array[ids[p]], array[events[p]], array[verdicts.started_at[p]], array[priorities[p]]) as said;
+      exception when others then
+        place := p;
+        nth := c;
+        verdict := null;
+        return next;
+      end;
+    end loop;
+  end loop;
+end
+$$;
+
+-- Which of `runs` the cancellations reach: for each reached run the oldest of them; for a run that none reaches but
+-- that some could not be evaluated on, a row without a cancellation. Scope and window are decided here, not by the
+-- stored condition. Reads nothing but its arguments.
+create or replace function secateur.reached(rules secateur.cancellations[], runs secateur.runs[])
+  returns table (run_id uuid, cancellation_id uuid)
+  language sql
+  set search_path = pg_catalog, pg_temp
+as $$
+  with candidate as (
+    select run.*, row_number() over () as place from unnest(runs) as run
+  ), batch as (
+    select array_agg(run.function_id order by run.place) as function_ids,
+           array_agg(run.id order by run.place) as ids,
+           array_agg(run.event order by run.place) as events,
+           array_agg(run.started_at order by run.place) as started_at,
+           array_agg(run.priority order by run.place) as priorities
+      from candidate as run
+  ), said as (
+    select verdict.*
+      from batch,
+           secateur.verdicts(
+             (select array_agg(coalesce(rule.condition, 'true') order by rule.serial) from unnest(rules) as rule),
+             (select jsonb_agg(rule.parameters order by rule.serial) from unnest(rules) as rule),
+             rules[1].app_id, batch.function_ids, batch.ids, batch.events, batch.started_at, batch.priorities
+           ) as verdict
+     where batch.ids is not null
+  ), rule as (
+    select rule.*, row_number() over (order by rule.serial) as nth from unnest(rules) as rule
+  )
+  select distinct on (candidate.place) candidate.id, case when said.verdict then rule.id end
+    from said
+    join candidate on candidate.place = said.place
+    join rule on rule.nth = said.nth
+   where candidate.app_id = rule.app_id
+     and (rule.function_id is null or candidate.function_id = rule.function_id)
+     and (rule.started_after is null or candidate.started_at > rule.started_after)
+     and candidate.started_at < rule.started_before
+   order by candidate.place, said.verdict nulls last, rule.serial
+$$;
+
+-- Cancels backlog runs: `run_ids[i]` by `cancellation_ids[i]`, unless it has left the backlog meanwhile.
+-- Locks the rows in id order. Returns how many; the tallies follow in the same transaction.
+create or replace function secateur.cancel_backlog(run_ids uuid[], cancellation_ids uuid[])
+  returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  changed integer;
+begin
+  with locked as (
+    select run.id, run.status from secateur.runs as run
+     where run.id = any (run_ids) and run.status in ('queued', 'scheduled')
+     order by run.id
+       for update
+  ), cancelled as (
+    update secateur.runs as run
+       set status = 'cancelled',
+           cancelled_from = locked.status,
+           cancellation_id = reached.cancellation_id,
+           finished_at = clock_timestamp()
+      from locked
+      join unnest(run_ids, cancellation_ids) as reached (run_id, cancellation_id) on reached.run_id = locked.id
+     where run.id = locked.id
+    returning run.function_id, run.cancellation_id
+  ), tallied as (
+    insert into secateur.cancellation_deltas (cancellation_id, function_id, cancelled)
+    select cancelled.cancellation_id, cancelled.function_id, count(*) from cancelled group by 1, 2
+    returning cancellation_deltas.cancelled
+  )
+  select coalesce(sum(tallied.cancelled), 0) into changed from tallied;
+  return changed;
+end
+$$;
+
+-- Ends a running run that was asked to stop: the run becomes cancelled, its request is closed, the tallies follow.
+-- The caller holds the run's row. False when there is no open request.
+create or replace function secateur.cancel_requested(run_id uuid, claim_token uuid)
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  request secateur.cancel_requests;
+begin
+  update secateur.cancel_requests as open
+     set outcome = 'cancelled'
+   where open.run_id = cancel_requested.run_id
+     and open.claim_token = cancel_requested.claim_token
+     and open.outcome is null
+  returning * into request;
+  if not found then
+    return false;
+  end if;
+  update secateur.runs as run
+     set status = 'cancelled',
+         cancelled_from = 'running',
+         cancellation_id = request.cancellation_id,
+         finished_at = clock_timestamp(),
+         lease_expires_at = null
+   where run.id = cancel_requested.run_id;
+  insert into secateur.cancellation_deltas (cancellation_id, function_id, cancelled, stopped)
+  values (request.cancellation_id, request.function_id, 1, 1);
+  return true;
+end
+$$;
+
+-- Closes the request of a run that ended before it could be stopped.
+create or replace function secateur.close_finished_first(run_id uuid, claim_token uuid)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+as $$
+  with closed as (
+    update secateur.cancel_requests as open
+       set outcome = 'finished_first'
+     where open.run_id = close_finished_first.run_id
+       and open.claim_token = close_finished_first.claim_token
+       and open.outcome is null
+    returning open.cancellation_id, open.function_id
+  )
+  insert into secateur.cancellation_deltas (cancellation_id, function_id, finished_first)
+  select closed.cancellation_id, closed.function_id, 1 from closed
+$$;
+
+-- Takes back up to 100 runs whose lease ended: cancelled if they were asked to stop, failed if that was their last
+-- attempt, queued again otherwise. Skips locked rows. Part of a claim.
+create or replace function secateur.recover_expired(app_id text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  expired record;
+begin
+  for expired in
+    select run.id, run.claim_token, run.attempt >= known.max_attempts as spent
+      from secateur.runs as run
+      join secateur.functions as known using (app_id, function_id)
+     where run.app_id = recover_expired.app_id
+       and run.status = 'running'
+       and run.lease_expires_at < clock_timestamp()
+     order by run.lease_expires_at
+     limit 100
+       for update of run skip locked
+  loop
+    if expired.spent then
+      update secateur.runs as run
+         set status = 'failed',
+             finished_at = clock_timestamp(),
+             lease_expires_at = null,
+             error = 'the lease ended: the worker stopped without saying so'
+       where run.id = expired.id;
+      perform secateur.close_finished_first(expired.id, expired.claim_token);
+    elsif not secateur.cancel_requested(expired.id, expired.claim_token) then
+      update secateur.runs as run
+         set status = 'queued', claim_token = null, lease_expires_at = null, worker = null
+       where run.id = expired.id;
+    end if;
+  end loop;
+end
+$$;
+
+-- Makes up to 1,000 scheduled runs that have become due claimable. Skips locked rows. Part of a claim.
+create or replace function secateur.promote_due(app_id text, function_id text)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+as $$
+  update secateur.runs as run
+     set status = 'queued'
+   where run.id = any (array(
+     select due.id from secateur.runs as due
+      where due.app_id = promote_due.app_id
+        and due.function_id = promote_due.function_id
+        and due.status = 'scheduled'
+        and due.scheduled_for <= clock_timestamp()
+      order by due.scheduled_for
+      limit 1000
+        for update skip locked))
+$$;
+
+-- Gives runs to a worker. The caller holds their rows. Part of a claim.
+create or replace function secateur.grant_runs(run_ids uuid[], worker text, lease interval)
+  returns setof secateur.claimed_run
+  language sql
+  set search_path = pg_catalog, pg_temp
+as $$
+  with granted as (
+    update secateur.runs as run
+       set status = 'running',
+           attempt = run.attempt + 1,
+           worker = grant_runs.worker,
+           claim_token = gen_random_uuid(),
+           claimed_at = clock_timestamp(),
+           lease_expires_at = clock_timestamp() + grant_runs.lease,
+           error = null,
+           step = null,
+           step_at = null
+     where run.id = any (run_ids)
+    returning run.*
+  )
+  select granted.id, granted.app_id, granted.function_id, granted.event, granted.attempt, known.max_attempts,
+         granted.claim_token, granted.started_at, granted.scheduled_for, granted.priority, granted.lease_expires_at,
+         false
+    from granted
+    join secateur.functions as known using (app_id, function_id)
+   order by granted.priority desc, granted.id
+$$;
+
+-- Claims from one function's queue: up to `quota` runs, looking at `budget` runs at most. Part of a claim, which holds the
+-- app's lock and has read `rules`, the active cancellations of this function, under it.
+-- Returns the runs granted, and how much of the budget is left (null budget: nothing matched, it was not touched).
+create or replace function secateur.claim_function(
+  app_id text,
+  function_id text,
+  rules secateur.cancellations[],
+  quota integer,
+  worker text,
+  lease interval,
+  inout budget integer,
+  out granted secateur.claimed_run[]
+)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  look integer := quota;
+  batch secateur.runs[];
+  ids uuid[];
+  hit_runs uuid[];
+  hit_rules uuid[];
+begin
+  granted := '{}';
+  perform secateur.promote_due(claim_function.app_id, claim_function.function_id);
+  if cardinality(rules) = 0 then
+    -- point: before a batch
+    ids := array(select run.id from secateur.runs as run
+                  where run.app_id = claim_function.app_id and run.function_id = claim_function.function_id
+                    and run.status = 'queued'
+                  order by run.priority desc, run.id
+                  limit quota
+                    for update skip locked);
+    -- point: batch locked
+    granted := array(select run from secateur.grant_runs(ids, claim_function.worker, claim_function.lease) as run);
+    return;
+  end if;
+  loop
+    -- point: before a checked batch
+    batch := array(select run from secateur.runs as run
+                    where run.app_id = claim_function.app_id and run.function_id = claim_function.function_id
+                      and run.status = 'queued'
+                    order by run.priority desc, run.id
+                    limit look
+                      for update skip locked);
+    exit when cardinality(batch) = 0;
+    -- point: checked batch locked
+    select coalesce(array_agg(hit.run_id), '{}'), coalesce(array_agg(hit.cancellation_id), '{}')
+      into hit_runs, hit_rules
+      from secateur.reached(rules, batch) as hit where hit.cancellation_id is not null;
+    -- point: batch checked
+    perform secateur.cancel_backlog(hit_runs, hit_rules);
+    -- point: matches cancelled
+    ids := array(select run.id from unnest(batch) with ordinality as run
+                  where run.id <> all (hit_runs) order by run.ordinality limit quota);
+    granted := granted || array(
+      select run from secateur.grant_runs(ids, claim_function.worker, claim_function.lease) as run);
+    -- point: granted
+    quota := quota - cardinality(ids);
+    budget := budget - cardinality(hit_runs);
+    exit when quota = 0 or budget <= 0 or cardinality(batch) < look;
+    -- Much of what was looked at is cancelled now: take larger steps.
+    look := least(1000, greatest(look * 2, 100));
+  end loop;
+end
+$$;
+
+-- Claims up to `max_runs` runs for `worker` until `lease` from now (heartbeat extends it). Function by function, so that
+-- each keeps its index's order, the functions sharing the batch in a random turn; null stands for all of the app.
+--
+-- No run that a committed cancellation matches is returned: the active ones are read under the app's shared lock, in a
+-- statement of their own, and matching runs are cancelled on the way, about 5,000 a call at most; if that was used up, a
+-- last row without an id has `more`, which tells "ask again" from "empty".
+--
+-- Locks: the app's, shared, until the transaction ends (so end it soon); rows with SKIP LOCKED.
+create or replace function secateur.claim_batch(
+  app_id text, function_ids text[], max_runs integer, worker text, lease interval
+)
+  returns setof secateur.claimed_run
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  key integer;
+  wanted text[];
+  open integer := claim_batch.max_runs;
+  budget integer := 5000;
+  active secateur.cancellations[];
+  granted secateur.claimed_run[];
+begin
+  perform secateur.require_read_committed();
+  if not (claim_batch.max_runs >= 1 and claim_batch.lease > interval '0') then
+    raise exception using errcode = 'SC422', column = 'max_runs', message = 'max_runs and lease must be positive';
+  end if;
+  select apps.lock_key into key from secateur.apps where apps.app_id = claim_batch.app_id;
+  if not found then
+    return;
+  end if;
+  -- point: before the lock
+  perform pg_advisory_xact_lock_shared(7216, key);
+  -- point: locked
+  active := array(select rule from secateur.cancellations as rule
+                   where rule.app_id = claim_batch.app_id and rule.state = 'active' order by rule.serial);
+  -- point: cancellations read
+  perform secateur.recover_expired(claim_batch.app_id);
+  wanted := array(select known.function_id from secateur.functions as known
+                   where known.app_id = claim_batch.app_id
+                     and (claim_batch.function_ids is null or known.function_id = any (claim_batch.function_ids))
+                   order by random());
+  -- Two rounds: an equal share each, then what the others left.
+  for turn in 1 .. 2 * cardinality(wanted) loop
+    exit when open = 0 or budget <= 0;
+    select claimed.granted, claimed.budget into granted, budget
+      from secateur.claim_function(
+        claim_batch.app_id,
+        wanted[1 + (turn - 1) % cardinality(wanted)],
+        array(select rule from unnest(active) as rule
+               where rule.function_id is null or rule.function_id = wanted[1 + (turn - 1) % cardinality(wanted)]),
+        ceil(open::numeric / greatest(1, cardinality(wanted) - turn + 1))::integer,
+        claim_batch.worker, claim_batch.lease, budget) as claimed;
+    open := open - cardinality(granted);
+    return query select run.* from unnest(granted) as run;
+    exit when cardinality(wanted) = 1;
+  end loop;
+  if budget <= 0 then
+    return query select (jsonb_populate_record(null::secateur.claimed_run, '{"more": true}')).*;
+  end if;
+end
+$$;
+
+-- claim_batch without its last row: what a worker that simply asks again needs.
+create or replace function secateur.claim(
+  app_id text, function_ids text[], max_runs integer, worker text, lease interval
+)
+  returns setof secateur.claimed_run
+  language sql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+  select run.* from secateur.claim_batch(app_id, function_ids, max_runs, worker, lease) as run where run.id is not null
+$$;
+
+-- Asks whether the next step of a run may begin; it has begun when this returned true. False: stop, the run is
+-- cancelled (this call records it) or the claim is no longer yours.
+-- Locks: the app's, shared, so that no commit comes between the question and the answer; then the run's row.
+create or replace function secateur.begin_step(run_id uuid, claim_token uuid, step text)
+  returns boolean
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  key integer;
+begin
+  perform secateur.require_read_committed();
+  select apps.lock_key into key
+    from secateur.runs as run join secateur.apps using (app_id) where run.id = begin_step.run_id;
+  if not found then
+    return false;
+  end if;
+  -- point: before the lock
+  perform pg_advisory_xact_lock_shared(7216, key);
+  -- point: locked
+  perform from secateur.runs as run
+    where run.id = begin_step.run_id and run.claim_token = begin_step.claim_token and run.status = 'running' for update;
+  if not found then
+    return false;
+  end if;
+  -- point: run locked
+  if secateur.cancel_requested(begin_step.run_id, begin_step.claim_token) then
+    return false;
+  end if;
+  -- point: not cancelled
+  update secateur.runs as run set step = begin_step.step, step_at = clock_timestamp() where run.id = begin_step.run_id;
+  return true;
+end
+$$;
+
+-- Ends a run well. True also when repeated with the same token; false when the claim is no longer yours.
+-- A run that was asked to stop and got here first counts as finished first.
+create or replace function secateur.complete(run_id uuid, claim_token uuid)
+  returns boolean
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update secateur.runs as run
+     set status = 'completed', finished_at = clock_timestamp(), lease_expires_at = null
+   where run.id = complete.run_id and run.claim_token = complete.claim_token and run.status = 'running';
+  if not found then
+    return exists (select from secateur.runs as run
+                    where run.id = complete.run_id and run.claim_token = complete.claim_token
+                      and run.status = 'completed');
+  end if;
+  perform secateur.close_finished_first(complete.run_id, complete.claim_token);
+  return true;
+end
+$$;
+
+-- Ends an attempt badly. Returns the run's status after it: `scheduled` (retried after a back-off of 1 s, 2 s, 4 s … at
+-- most an hour, a quarter more or less), `failed` (no attempts left), `cancelled` (it was asked to stop); null when the
+-- claim is no longer yours.
+create or replace function secateur.fail(run_id uuid, claim_token uuid, error text)
+  returns text
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  attempts integer;
+  allowed integer;
+begin
+  select run.attempt, known.max_attempts into attempts, allowed
+    from secateur.runs as run join secateur.functions as known using (app_id, function_id)
+   where run.id = fail.run_id and run.claim_token = fail.claim_token and run.status = 'running'
+     for update of run;
+  if not found then
+    return null;
+  end if;
+  if attempts >= allowed then
+    update secateur.runs as run
+       set status = 'failed', finished_at = clock_timestamp(), lease_expires_at = null, error = fail.error
+     where run.id = fail.run_id;
+    perform secateur.close_finished_first(fail.run_id, fail.claim_token);
+    return 'failed';
+  end if;
+  if secateur.cancel_requested(fail.run_id, fail.claim_token) then
+    update secateur.runs as run set error = fail.error where run.id = fail.run_id;
+    return 'cancelled';
+  end if;
+  update secateur.runs as run
+     set status = 'scheduled',
+         scheduled_for = clock_timestamp()
+           + least(3600, 2 ^ least(attempts - 1, 12)) * (0.75 + random() / 2) * interval '1 second',
+         claim_token = null,
+         lease_expires_at = null,
+         worker = null,
+         error = fail.error
+   where run.id = fail.run_id;
+  return 'scheduled';
+end
+$$;
+
+-- Extends the leases of the caller's running runs to `lease` from now. Returns only the runs that must stop, and why:
+-- `cancelled` (asked to stop; the lease is extended all the same, the run ends at its next step) or `lost` (not the
+-- caller's any more). Locks the rows in id order.
+create or replace function secateur.heartbeat(run_ids uuid[], claim_tokens uuid[], lease interval)
+  returns table (run_id uuid, reason text)
+  language sql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+  with mine as (
+    select * from unnest(run_ids, claim_tokens) as held (run_id, claim_token)
+  ), locked as (
+    select run.id
+      from secateur.runs as run join mine on run.id = mine.run_id and run.claim_token = mine.claim_token
+     where run.status = 'running'
+     order by run.id
+       for update of run
+  ), extended as (
+    update secateur.runs as run
+       set lease_expires_at = clock_timestamp() + heartbeat.lease
+      from locked
+     where run.id = locked.id
+    returning run.id
+  )
+  select mine.run_id, case when extended.id is null then 'lost' else 'cancelled' end
+    from mine
+    left join extended on extended.id = mine.run_id
+   where extended.id is null
+      or exists (select from secateur.cancel_requests as open
+                  where open.run_id = mine.run_id and open.claim_token = mine.claim_token and open.outcome is null)
+$$;
+
+-- Gives claimed runs back without having begun them, as a worker does when it stops; the attempt does not count. A run
+-- that was asked to stop is cancelled. Returns how many were the caller's. Locks the rows in id order.
+create or replace function secateur.release(run_ids uuid[], claim_tokens uuid[])
+  returns integer
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  held record;
+  released integer := 0;
+begin
+  for held in
+    select run.id, run.claim_token
+      from secateur.runs as run
+      join unnest(run_ids, claim_tokens) as mine (run_id, claim_token)
+        on run.id = mine.run_id and run.claim_token = mine.claim_token
+     where run.status = 'running'
+     order by run.id
+       for update of run
+  loop
+    released := released + 1;
+    if not secateur.cancel_requested(held.id, held.claim_token) then
+      update secateur.runs as run
+         set status = 'queued', attempt = run.attempt - 1, claim_token = null, lease_expires_at = null, worker = null
+       where run.id = held.id;
+    end if;
+  end loop;
+  return released;
+end
+$$;

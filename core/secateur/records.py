@@ -1,4 +1,7 @@
-"""The records that people read and audit, as tables. Migrations define the schema; a test compares the two."""
+"""The records that people read and audit, as tables. Migrations define the schema; a test compares the two.
+
+Importing this costs half a second (SQLAlchemy), so the modules that only pass records on import it late.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,23 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import Column, DateTime, Text
+from sqlalchemy import DateTime, Integer, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlmodel import Field, SQLModel
+from sqlmodel import BigInteger, Field, SQLModel
 
 
-def _timestamp(*, nullable: bool = False) -> Any:
-    return Column(DateTime(timezone=True), nullable=nullable)
+class Timestamptz(DateTime):
+    """`timestamptz`: every time that secateur keeps has an offset."""
+
+    def __init__(self) -> None:
+        super().__init__(timezone=True)
+
+
+class TextArray(ARRAY[str]):
+    """`text[]`."""
+
+    def __init__(self) -> None:
+        super().__init__(Text)
 
 
 class App(SQLModel, table=True):
@@ -22,9 +35,9 @@ class App(SQLModel, table=True):
     __table_args__: ClassVar[dict[str, str]] = {"schema": "secateur"}
 
     app_id: str = Field(primary_key=True, sa_type=Text)
-    lock_key: int
+    lock_key: int = Field(sa_type=Integer)
     """The second integer of the app's advisory lock."""
-    created_at: datetime = Field(sa_column=_timestamp())
+    created_at: datetime = Field(sa_type=Timestamptz)
 
 
 class Function(SQLModel, table=True):
@@ -35,51 +48,75 @@ class Function(SQLModel, table=True):
 
     app_id: str = Field(primary_key=True, sa_type=Text)
     function_id: str = Field(primary_key=True, sa_type=Text)
-    triggers: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
+    triggers: list[str] = Field(sa_type=TextArray)
     """Event names that start a run of it."""
-    max_attempts: int
-    created_at: datetime = Field(sa_column=_timestamp())
+    max_attempts: int = Field(sa_type=Integer)
+    created_at: datetime = Field(sa_type=Timestamptz)
 
 
-class Cancellation(SQLModel, table=True):
-    """A committed cancellation. `tally` sums its deltas and is filled in by the reader."""
-
-    __tablename__ = "cancellations"
-    __table_args__: ClassVar[dict[str, str]] = {"schema": "secateur"}
+class CancellationFields(SQLModel):
+    """What is kept of a cancellation."""
 
     id: UUID = Field(primary_key=True)
-    serial: int
+    serial: int = Field(sa_type=Integer)
     """The order of commits within the database, and the key of the sweep's advisory lock."""
     kind: str = Field(sa_type=Text)
-    """`bulk`, by expression and window."""
+    """`bulk`: by expression and window."""
     state: str = Field(sa_type=Text)
     """`active`, `complete`, `stopped` or `undone`."""
     app_id: str = Field(sa_type=Text)
     function_id: str | None = Field(default=None, sa_type=Text)
-    if_: str | None = Field(default=None, sa_column=Column("if", Text, nullable=True))
-    started_after: datetime | None = Field(default=None, sa_column=_timestamp(nullable=True))
-    started_before: datetime = Field(sa_column=_timestamp())
+    if_: str | None = Field(default=None, sa_type=Text, sa_column_kwargs={"name": "if"})
+    started_after: datetime | None = Field(default=None, sa_type=Timestamptz)
+    started_before: datetime = Field(sa_type=Timestamptz)
     """Always set: without one in the request, the commit's own time."""
     standing: bool
     condition: str | None = Field(default=None, sa_type=Text)
     """The SQL that `if` was compiled to; None without an `if`."""
-    parameters: dict[str, str | None] = Field(sa_column=Column(JSONB, nullable=False))
-    compiler: int
+    parameters: dict[str, str | None] = Field(sa_type=JSONB)
+    compiler: int = Field(sa_type=Integer)
     """Version of the compiler that wrote `condition`."""
-    request: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    request: dict[str, Any] = Field(sa_type=JSONB)
     """The request as given, to tell a repeated commit from another one under the same key."""
     idempotency_key: str | None = Field(default=None, sa_type=Text)
     reason: str | None = Field(default=None, sa_type=Text)
     source: str = Field(sa_type=Text)
     """`tui`, `cli`, `api` or `python`."""
-    created_at: datetime = Field(sa_column=_timestamp())
+    created_at: datetime = Field(sa_type=Timestamptz)
+    """When it was committed: from then on it is in force."""
     created_by: str = Field(sa_type=Text)
     """The author, as given by the client."""
     created_role: str = Field(sa_type=Text)
     """The database role that committed it."""
-    expected: int | None = None
+    expected: int | None = Field(default=None, sa_type=BigInteger)
     """The exact count taken at the review."""
-    expected_by_function: dict[str, int] | None = Field(default=None, sa_column=Column(JSONB, nullable=True))
-    completed_at: datetime | None = Field(default=None, sa_column=_timestamp(nullable=True))
-    stopped_at: datetime | None = Field(default=None, sa_column=_timestamp(nullable=True))
+    expected_by_function: dict[str, int] | None = Field(default=None, sa_type=JSONB)
+    completed_at: datetime | None = Field(default=None, sa_type=Timestamptz)
+    stopped_at: datetime | None = Field(default=None, sa_type=Timestamptz)
     stopped_by: str | None = Field(default=None, sa_type=Text)
+
+
+class CancellationTable(CancellationFields, table=True):
+    """The table of `CancellationFields`. Its column `horizon` (xid8) is the database's own business."""
+
+    __tablename__ = "cancellations"
+    __table_args__: ClassVar[dict[str, str]] = {"schema": "secateur"}
+
+
+class Cancellation(CancellationFields):
+    """A committed cancellation with its tallies, which are sums of the deltas of its sweep and claims."""
+
+    cancelled: int = 0
+    requested: int = 0
+    """Running runs that were asked to stop."""
+    finished_first: int = 0
+    """Of those, the ones that ended before they could be stopped."""
+    stopping: int = 0
+    """Of those, the ones still running."""
+    errors: int = 0
+    """Runs of scope and window that the sweep could not evaluate `if` on; none of them was cancelled."""
+
+    @property
+    def matched(self) -> int:
+        """Runs reached so far; once complete, `cancelled + finished_first`."""
+        return self.cancelled + self.finished_first + self.stopping

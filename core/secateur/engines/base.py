@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from importlib.metadata import entry_points
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from uuid import UUID
 
 from secateur.cel import Filter
 from secateur.database import Database
 from secateur.errors import UsageError
-from secateur.records import Cancellation
 from secateur.runs import Count, FunctionDepth, Run, Scope, Window
+
+if TYPE_CHECKING:
+    from secateur.records import Cancellation
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class Commit:
 
     id: UUID
     selection: Selection
+    request: dict[str, Any]
+    """The request as given: a repeated commit is told from another one by it."""
     standing: bool
     author: str
     source: str

@@ -1,0 +1,229 @@
+"""secateur's own queue, in the schema `secateur` of the database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import UUID
+
+from secateur.cel import COMPILER_VERSION
+from secateur.database import Database
+from secateur.engines.base import Capabilities, Commit, Selection, SweepStep, Verdict
+from secateur.errors import NotFound, ReadOnly
+from secateur.runs import UNFINISHED, Count, FunctionDepth, Run, RunStatus
+from secateur.statements import Statements
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from secateur.records import Cancellation
+
+SAMPLE_RUNS = 10_000
+"""About how many runs of the scope an estimate looks at."""
+
+EXACT_IS_QUICK = 30_000
+"""Up to this many runs in scope an exact count takes no longer than a sample."""
+
+RATE_SECONDS = 10.0
+"""The span that the statements average rates over."""
+
+_VERDICTS = {Verdict.MATCH: True, Verdict.NO_MATCH: False, Verdict.ERROR: None}
+
+_SQL = Statements.load("secateur.engines", "native.sql")
+
+
+class NativeEngine:
+    """Reads the queue's tables, and writes through its SQL functions only."""
+
+    name: ClassVar[str] = "native"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        has_event=True, can_cancel=True, can_stop_running=True, gates_claims=True
+    )
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def clock(self) -> datetime:
+        moment: datetime = await self._database.fetchval(_SQL["clock"])
+        return moment
+
+    async def depth(self) -> list[FunctionDepth]:
+        return [FunctionDepth(**row) for row in await self._database.fetch(_SQL["depth"])]
+
+    async def count(self, selection: Selection) -> Count:
+        async with self._database.transaction() as connection:
+            await _plan_for_parameters(connection)
+            as_of = await connection.fetchval(_SQL["clock"])
+            sql, parameters = _conditioned("count", selection, as_of, _scope(selection))
+            rows = await connection.fetch(sql, *parameters)
+        return _count(rows, as_of, exact=True)
+
+    async def estimate(self, selection: Selection) -> Count | None:
+        async with self._database.transaction() as connection:
+            await _plan_for_parameters(connection)
+            as_of = await connection.fetchval(_SQL["clock"])
+            scope = _scope(selection)
+            totals = {
+                row["status"]: row["total"] for row in await connection.fetch(_SQL["total"], *scope[:2])
+            }
+            total = sum(totals.values())
+            if total <= EXACT_IS_QUICK:
+                return None
+            percent = min(100.0, 100.0 * SAMPLE_RUNS / total)
+            sql, parameters = _conditioned("sample", selection, as_of, [*scope, percent])
+            rows = await connection.fetch(sql, *parameters)
+        sampled = sum(row["total"] for row in rows)
+        if sampled < SAMPLE_RUNS // 20:
+            return None
+        return _count(rows, as_of, exact=False, scale=total / sampled, total=total)
+
+    async def examples(self, selection: Selection, verdict: Verdict, limit: int) -> list[Run]:
+        async with self._database.transaction() as connection:
+            await _plan_for_parameters(connection)
+            as_of = await connection.fetchval(_SQL["clock"])
+            sql, parameters = _conditioned(
+                "examples", selection, as_of, [*_scope(selection), _VERDICTS[verdict], limit]
+            )
+            return [_run(row) for row in await connection.fetch(sql, *parameters)]
+
+    async def arrival_rate(self, selection: Selection) -> float:
+        async with self._database.transaction() as connection:
+            await _plan_for_parameters(connection)
+            as_of = await connection.fetchval(_SQL["clock"])
+            sql, parameters = _conditioned("arrivals", selection, as_of, _scope(selection))
+            arrived: int = await connection.fetchval(sql, *parameters)
+        return arrived / RATE_SECONDS
+
+    async def run(self, run_id: UUID) -> Run:
+        row = await self._database.fetchrow(_SQL["run"], run_id)
+        if row is None:
+            raise NotFound(f"there is no run {run_id}")
+        return _run(row)
+
+    async def commit(self, commit: Commit) -> Cancellation:
+        self._refuse_if_read_only()
+        selection, expected = commit.selection, commit.expected
+        condition: str | None = None
+        parameters: dict[str, str | None] = {}
+        if selection.filter is not None:
+            condition, parameters = selection.filter.condition.stored()
+        committed: UUID = await self._database.fetchval(
+            _SQL["commit"],
+            commit.id,
+            selection.scope.app_id,
+            selection.scope.function_id,
+            selection.filter.source if selection.filter else None,
+            selection.window.started_after,
+            selection.window.started_before,
+            commit.standing,
+            condition,
+            json.dumps(parameters),
+            COMPILER_VERSION,
+            json.dumps(commit.request),
+            commit.idempotency_key,
+            commit.reason,
+            commit.source,
+            commit.author,
+            expected.matched if expected else None,
+            json.dumps(expected.by_function) if expected else None,
+        )
+        return await self.cancellation(committed)
+
+    async def stop(self, cancellation_id: UUID, author: str) -> Cancellation:
+        self._refuse_if_read_only()
+        await self._database.fetchval(_SQL["stop"], cancellation_id, author)
+        return await self.cancellation(cancellation_id)
+
+    async def sweep(self, cancellation_id: UUID, batch: int) -> SweepStep:
+        self._refuse_if_read_only()
+        row = await self._database.fetchrow(_SQL["sweep"], cancellation_id, batch)
+        assert row is not None  # noqa: S101 - the function always returns a row
+        return SweepStep(**row)
+
+    async def open_cancellations(self) -> list[UUID]:
+        return [row["id"] for row in await self._database.fetch(_SQL["open_cancellations"])]
+
+    async def cancellations(self, limit: int, before: UUID | None = None) -> Sequence[Cancellation]:
+        rows = await self._database.fetch(_SQL["cancellations"], None, before, limit)
+        return [_cancellation(row[0]) for row in rows]
+
+    async def cancellation(self, cancellation_id: UUID) -> Cancellation:
+        row = await self._database.fetchrow(_SQL["cancellations"], cancellation_id, None, 1)
+        if row is None:
+            raise NotFound(f"there is no cancellation {cancellation_id}")
+        return _cancellation(row[0])
+
+    def _refuse_if_read_only(self) -> None:
+        if self._database.read_only:
+            raise ReadOnly("this session is read-only: nothing can be cancelled, stopped or swept")
+
+
+async def _plan_for_parameters(connection: asyncpg.Connection) -> None:
+    """Plan for the values at hand: a plan for any scope would ignore the indexes of this one."""
+    await connection.execute("select set_config('plan_cache_mode', 'force_custom_plan', true)")
+
+
+def _scope(selection: Selection) -> list[object]:
+    scope, window = selection.scope, selection.window
+    return [scope.app_id, scope.function_id, window.started_after, window.started_before]
+
+
+def _conditioned(
+    name: str, selection: Selection, as_of: datetime, parameters: list[object]
+) -> tuple[str, list[object]]:
+    """The statement with the generated condition in its place, and all parameters."""
+    if selection.filter is None:
+        return _SQL[name].replace("{condition}", "true"), parameters
+    condition, more = selection.filter.condition.bind(len(parameters) + 1, selection.now or as_of)
+    return _SQL[name].replace("{condition}", f"({condition})"), [*parameters, *more]
+
+
+def _count(
+    rows: Sequence[Any], as_of: datetime, *, exact: bool, scale: float = 1, total: int | None = None
+) -> Count:
+    by_status = dict.fromkeys(UNFINISHED, 0)
+    by_function: dict[str, int] = {}
+    for row in rows:
+        by_status[RunStatus(row["status"])] += row["matched"]
+        by_function[row["function_id"]] = by_function.get(row["function_id"], 0) + row["matched"]
+    return Count(
+        matched=round(sum(by_status.values()) * scale),
+        total=sum(row["total"] for row in rows) if total is None else total,
+        exact=exact,
+        errors=round(sum(row["errors"] for row in rows) * scale),
+        as_of=as_of,
+        by_status={status: round(matched * scale) for status, matched in by_status.items()},
+        by_function={name: round(matched * scale) for name, matched in by_function.items()},
+    )
+
+
+def _run(row: asyncpg.Record) -> Run:
+    return Run(
+        id=str(row["id"]),
+        app_id=row["app_id"],
+        function_id=row["function_id"],
+        event=json.loads(row["event"]),
+        status=RunStatus(row["status"]),
+        priority=row["priority"],
+        attempt=row["attempt"],
+        started_at=row["started_at"],
+        scheduled_for=row["scheduled_for"],
+        worker=row["worker"],
+        lease_expires_at=row["lease_expires_at"],
+        finished_at=row["finished_at"],
+        cancellation_id=str(row["cancellation_id"]) if row["cancellation_id"] else None,
+    )
+
+
+def _cancellation(document: str) -> Cancellation:
+    from secateur.records import Cancellation  # half a second: only who reads cancellations pays it
+
+    fields = json.loads(document)
+    fields["if_"] = fields.pop("if")
+    cancellation = Cancellation.model_validate(fields)
+    for name in ("started_after", "started_before", "created_at", "completed_at", "stopped_at"):
+        if (moment := getattr(cancellation, name)) is not None:
+            setattr(cancellation, name, moment.astimezone(UTC))
+    return cancellation

@@ -1,0 +1,170 @@
+-- name: clock
+-- Every time that people see or compare is the database's.
+select clock_timestamp()
+
+-- name: depth
+-- One index-only scan of the unfinished runs (runs_unfinished), and two short ranges of the last ten seconds: arrivals by
+-- the primary key, whose ids begin with the time, and drained runs by runs_drained. `cancelling` is an estimate from the
+-- tallies, so that it costs nothing per run.
+with waiting as (
+  select run.app_id, run.function_id,
+         count(*) filter (where run.status = 'queued') as queued,
+         count(*) filter (where run.status = 'scheduled') as scheduled,
+         count(*) filter (where run.status = 'running') as running,
+         min(run.started_at) filter (where run.status = 'queued') as oldest_started_at
+    from secateur.runs as run
+   where run.status in ('queued', 'scheduled', 'running')
+   group by run.app_id, run.function_id
+), arrived as (
+  select run.app_id, run.function_id, count(*) / 10.0 as per_second
+    from secateur.runs as run
+   where run.id >= rpad(lpad(to_hex(floor(extract(epoch from now() - interval '10 s') * 1000)::bigint), 12, '0'), 32, '0')::uuid
+     and run.started_at > now() - interval '10 s'
+   group by run.app_id, run.function_id
+), drained as (
+  select run.app_id, run.function_id, count(*) / 10.0 as per_second
+    from secateur.runs as run
+   where run.finished_at > now() - interval '10 s' and run.status in ('completed', 'failed')
+   group by run.app_id, run.function_id
+), cancelling as (
+  select known.app_id, known.function_id,
+         sum(greatest(0, coalesce(
+           (rule.expected_by_function ->> known.function_id)::bigint
+             - coalesce(tally.cancelled, 0) - coalesce(tally.finished_first, 0),
+           tally.stopping, 0))) as runs
+    from secateur.cancellations as rule
+    join secateur.functions as known
+      on known.app_id = rule.app_id and (rule.function_id is null or known.function_id = rule.function_id)
+    left join secateur.cancellation_tallies as tally
+      on tally.cancellation_id = rule.id and tally.function_id = known.function_id
+   where rule.state = 'active'
+   group by known.app_id, known.function_id
+)
+select known.app_id,
+       known.function_id,
+       coalesce(waiting.queued, 0) as queued,
+       coalesce(waiting.scheduled, 0) as scheduled,
+       coalesce(waiting.running, 0) as running,
+       least(coalesce(cancelling.runs, 0),
+             coalesce(waiting.queued + waiting.scheduled + waiting.running, 0))::bigint as cancelling,
+       waiting.oldest_started_at,
+       coalesce(arrived.per_second, 0)::float8 as in_per_second,
+       coalesce(drained.per_second, 0)::float8 as out_per_second,
+       now() as as_of
+  from secateur.functions as known
+  left join waiting using (app_id, function_id)
+  left join arrived using (app_id, function_id)
+  left join drained using (app_id, function_id)
+  left join cancelling using (app_id, function_id)
+ order by known.app_id, known.function_id
+
+-- name: count
+-- One pass gives matches, errors and the total; offset 0 keeps the condition from being evaluated once per aggregate.
+-- The scope's runs are found by runs_unfinished.
+select judged.function_id,
+       judged.status,
+       count(*) as total,
+       count(*) filter (where judged.verdict) as matched,
+       count(*) filter (where judged.verdict is null) as errors
+  from (
+    select run.function_id,
+           run.status,
+           case when ($3::timestamptz is null or run.started_at > $3) and ($4::timestamptz is null or run.started_at < $4)
+                then {condition} else false end as verdict
+      from secateur.runs as run
+     where run.app_id = $1
+       and ($2::text is null or run.function_id = $2)
+       and run.status in ('queued', 'scheduled', 'running')
+    offset 0
+  ) as judged
+ group by judged.function_id, judged.status
+
+-- name: total
+-- The scope's unfinished runs, from the index alone: what a sample is scaled up to.
+select run.status, count(*) as total
+  from secateur.runs as run
+ where run.app_id = $1
+   and ($2::text is null or run.function_id = $2)
+   and run.status in ('queued', 'scheduled', 'running')
+ group by run.status
+
+-- name: sample
+-- Like count, over $5 per cent of the table's pages.
+select judged.function_id,
+       judged.status,
+       count(*) as total,
+       count(*) filter (where judged.verdict) as matched,
+       count(*) filter (where judged.verdict is null) as errors
+  from (
+    select run.function_id,
+           run.status,
+           case when ($3::timestamptz is null or run.started_at > $3) and ($4::timestamptz is null or run.started_at < $4)
+                then {condition} else false end as verdict
+      from secateur.runs as run tablesample system ($5::real)
+     where run.app_id = $1
+       and ($2::text is null or run.function_id = $2)
+       and run.status in ('queued', 'scheduled', 'running')
+    offset 0
+  ) as judged
+ group by judged.function_id, judged.status
+
+-- name: examples
+-- Ordered as runs_unfinished is within a function, so that a common verdict is found at once.
+select run.*
+  from secateur.runs as run
+ where run.app_id = $1
+   and ($2::text is null or run.function_id = $2)
+   and run.status in ('queued', 'scheduled', 'running')
+   and ($3::timestamptz is null or run.started_at > $3)
+   and ($4::timestamptz is null or run.started_at < $4)
+   and ({condition}) is not distinct from $5::boolean
+ order by run.app_id, run.function_id, run.status, run.id
+ limit $6
+
+-- name: arrivals
+-- Matching runs that entered in the last ten seconds, whatever has become of them since.
+select count(*)
+  from secateur.runs as run
+ where run.id >= rpad(lpad(to_hex(floor(extract(epoch from now() - interval '10 s') * 1000)::bigint), 12, '0'), 32, '0')::uuid
+   and run.started_at > now() - interval '10 s'
+   and run.app_id = $1
+   and ($2::text is null or run.function_id = $2)
+   and ($3::timestamptz is null or run.started_at > $3)
+   and ($4::timestamptz is null or run.started_at < $4)
+   and {condition}
+
+-- name: run
+select run.* from secateur.runs as run where run.id = $1
+
+-- name: commit
+-- O(running runs); see the function's header.
+select (secateur.commit_cancellation(
+  $1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11::jsonb, $12, $13, $14, $15, $16, $17::jsonb)).id
+
+-- name: stop
+select (secateur.stop_cancellation($1, $2)).id
+
+-- name: sweep
+select * from secateur.sweep_cancellation($1, $2)
+
+-- name: open_cancellations
+-- By the partial index of the active ones, so that a long history costs nothing.
+select rule.id from secateur.cancellations as rule where rule.state = 'active' order by rule.serial
+
+-- name: cancellations
+-- Newest first. As one document each, so that the record's model reads it in one place.
+select to_jsonb(rule) - 'horizon' || to_jsonb(tally)
+  from secateur.cancellations as rule
+  left join lateral (
+    select coalesce(sum(one.cancelled), 0) as cancelled,
+           coalesce(sum(one.requested), 0) as requested,
+           coalesce(sum(one.finished_first), 0) as finished_first,
+           coalesce(sum(one.stopping), 0) as stopping,
+           coalesce(sum(one.errors), 0) as errors
+      from secateur.cancellation_tallies as one
+     where one.cancellation_id = rule.id
+  ) as tally on true
+ where ($1::uuid is null or rule.id = $1)
+   and ($2::uuid is null or rule.serial < (select page.serial from secateur.cancellations as page where page.id = $2))
+ order by rule.serial desc
+ limit $3

@@ -1,0 +1,178 @@
+"""The one request model that the HTTP body, the CLI's flags, Python and the filter screen all build."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from secateur.cel import Filter
+from secateur.cel import compile as compile_filter
+from secateur.errors import Problem, RequestError
+from secateur.runs import Scope, Window
+
+_RFC3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.(?P<fraction>\d+))?)?([Zz]|[+-]\d\d:\d\d)?", re.ASCII
+)
+
+LONGEST_ID = 200
+LONGEST_REASON = 2000
+
+
+def _instant(value: object) -> object:
+    """Instants are aware and no finer than Postgres keeps them; a number or a naive time is refused, not guessed."""
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise PydanticCustomError("naive_time", "needs an offset, as in 2024-01-21T00:00:00Z or +01:00")
+        return value.astimezone(UTC)
+    if not isinstance(value, str):
+        raise PydanticCustomError("not_a_time", "must be a time such as 2024-01-21T00:00:00Z, as a string")
+    found = _RFC3339.fullmatch(value)
+    try:
+        if found is None:
+            raise ValueError(value)
+        moment = datetime.fromisoformat(value.upper())
+    except ValueError as error:
+        raise PydanticCustomError("not_a_time", "must be a time such as 2024-01-21T00:00:00Z") from error
+    if moment.tzinfo is None:
+        raise PydanticCustomError("naive_time", "needs an offset, as in 2024-01-21T00:00:00Z or +01:00")
+    if len(found["fraction"] or "") > 6:
+        raise PydanticCustomError("too_fine", "is finer than a microsecond, which Postgres cannot tell apart")
+    return moment.astimezone(UTC)
+
+
+Instant = Annotated[datetime, BeforeValidator(_instant)]
+
+
+class CancellationRequest(BaseModel):
+    """Which runs to cancel, and why.
+
+    `parse` reads it from JSON; `if` is called `if_` in Python. `started_after` and `started_before` are exclusive;
+    without `started_before` the commit's own time ends the window.
+    """
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, frozen=True)
+
+    app_id: str = Field(min_length=1, max_length=LONGEST_ID)
+    function_id: str | None = Field(default=None, min_length=1, max_length=LONGEST_ID)
+    if_: str | None = Field(default=None, alias="if")
+    started_after: Instant | None = None
+    started_before: Instant | None = None
+    standing: bool = Field(default=False, strict=True)
+    reason: str | None = Field(default=None, max_length=LONGEST_REASON)
+
+    @model_validator(mode="after")
+    def _window_is_not_empty(self) -> Self:
+        after, before = self.started_after, self.started_before
+        if after is not None and before is not None and after >= before:
+            raise PydanticCustomError(
+                "empty_window", "must be before started_before", {"field": "started_after"}
+            )
+        return self
+
+    @classmethod
+    def parse(cls, body: object) -> Self:
+        """Read a request from JSON text or from decoded JSON, and compile its `if`.
+
+        Raises `RequestError` with every problem at once, each under the field's name as in the API.
+        """
+        if isinstance(body, str | bytes | bytearray):
+            try:
+                body = json.loads(body)
+            except (ValueError, RecursionError) as error:
+                raise RequestError([Problem("body", f"is not JSON: {error}")]) from error
+        if not isinstance(body, dict):
+            raise RequestError([Problem("body", 'must be a JSON object such as {"app_id": "billing"}')])
+        problems: list[Problem] = []
+        request: Self | None = None
+        try:
+            request = cls.model_validate(body)
+        except ValidationError as error:
+            problems += [_problem(detail) for detail in error.errors()]
+        source = body.get("if")
+        if isinstance(source, str):
+            try:
+                compile_filter(source)
+            except RequestError as error:
+                problems += error.problems
+        if request is None or problems:
+            raise RequestError(problems)
+        return request
+
+    @property
+    def scope(self) -> Scope:
+        return Scope(self.app_id, self.function_id)
+
+    @property
+    def window(self) -> Window:
+        return Window(self.started_after, self.started_before)
+
+    def compile(self) -> Filter | None:
+        """The compiled `if`; None without one. Raises `secateur.cel.ExpressionError`."""
+        return None if self.if_ is None else compile_filter(self.if_)
+
+    def body(self) -> dict[str, Any]:
+        """The request as JSON, only the fields that say something, times in UTC."""
+        body: dict[str, Any] = {"if": self.if_, "started_after": self.started_after}
+        body |= {
+            "started_before": self.started_before,
+            "app_id": self.app_id,
+            "function_id": self.function_id,
+        }
+        body |= {"standing": self.standing or None, "reason": self.reason}
+        return {
+            name: utc(value) if isinstance(value, datetime) else value
+            for name, value in body.items()
+            if value is not None
+        }
+
+    def command_line(self) -> str:
+        """The same request as a shell command."""
+        flags = [("--app", self.app_id), ("--function", self.function_id), ("--if", self.if_)]
+        flags += [
+            (flag, utc(moment) if moment else None)
+            for flag, moment in (("--after", self.started_after), ("--before", self.started_before))
+        ]
+        flags.append(("--reason", self.reason))
+        words = ["secateur", "cancel"]
+        words += [word for flag, value in flags if value is not None for word in (flag, value)]
+        return shlex.join(words)
+
+
+def utc(moment: datetime) -> str:
+    """RFC 3339 in UTC, without a fraction when there is none: `2024-01-21T00:00:00Z`."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _problem(detail: ErrorDetails) -> Problem:
+    """Pydantic's finding, in words of ours where its own need a programmer."""
+    context = detail.get("ctx", {})
+    field = str(detail["loc"][0]) if detail["loc"] else str(context.get("field", "body"))
+    field = "if" if field == "if_" else field
+    match detail["type"]:
+        case "missing":
+            return Problem(field, "is required")
+        case "extra_forbidden":
+            names = [info.alias or name for name, info in CancellationRequest.model_fields.items()]
+            near = get_close_matches(field, names, n=1)
+            return Problem(
+                field,
+                f"is not a field of a cancellation; these are: {', '.join(names)}",
+                suggestion=near[0] if near else None,
+            )
+        case "string_type":
+            return Problem(field, "must be a string")
+        case "bool_type":
+            return Problem(field, "must be true or false")
+        case "string_too_short":
+            return Problem(field, "must not be empty")
+        case "string_too_long":
+            return Problem(field, f"is longer than {context['max_length']} characters")
+        case _:
+            return Problem(field, detail["msg"])

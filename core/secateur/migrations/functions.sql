@@ -354,40 +354,39 @@ begin
 end
 $$;
 
--- Ends a running run that was asked to stop: the run becomes cancelled, its request is closed, the tallies follow.
--- The caller holds the run's row. False when there is no open request.
-create or replace function secateur.cancel_requested(run_id uuid, claim_token uuid)
-  returns boolean
-  language plpgsql
+-- Ends those of the running runs that were asked to stop: the run becomes cancelled, its request is closed, the tallies
+-- follow. Returns which. The caller holds the runs' rows.
+create or replace function secateur.cancel_requested(run_ids uuid[], claim_tokens uuid[])
+  returns uuid[]
+  language sql
   set search_path = pg_catalog, pg_temp
 as $$
-declare
-  request secateur.cancel_requests;
-begin
-  update secateur.cancel_requests as open
-     set outcome = 'cancelled'
-   where open.run_id = cancel_requested.run_id
-     and open.claim_token = cancel_requested.claim_token
-     and open.outcome is null
-  returning * into request;
-  if not found then
-    return false;
-  end if;
-  update secateur.runs as run
-     set status = 'cancelled',
-         cancelled_from = 'running',
-         cancellation_id = request.cancellation_id,
-         finished_at = clock_timestamp(),
-         lease_expires_at = null
-   where run.id = cancel_requested.run_id;
-  insert into secateur.cancellation_deltas (cancellation_id, function_id, cancelled, stopped)
-  values (request.cancellation_id, request.function_id, 1, 1);
-  return true;
-end
+  with closed as (
+    update secateur.cancel_requests as open
+       set outcome = 'cancelled'
+      from unnest(run_ids, claim_tokens) as held (run_id, claim_token)
+     where open.run_id = held.run_id
+       and open.claim_token = held.claim_token
+       and open.outcome is null
+    returning open.run_id, open.cancellation_id, open.function_id
+  ), cancelled as (
+    update secateur.runs as run
+       set status = 'cancelled',
+           cancelled_from = 'running',
+           cancellation_id = closed.cancellation_id,
+           finished_at = clock_timestamp(),
+           lease_expires_at = null
+      from closed
+     where run.id = closed.run_id
+  ), tallied as (
+    insert into secateur.cancellation_deltas (cancellation_id, function_id, cancelled, stopped)
+    select closed.cancellation_id, closed.function_id, count(*), count(*) from closed group by 1, 2
+  )
+  select coalesce(array_agg(closed.run_id), '{}') from closed
 $$;
 
--- Closes the request of a run that ended before it could be stopped.
-create or replace function secateur.close_finished_first(run_id uuid, claim_token uuid)
+-- Closes the requests of runs that ended before they could be stopped.
+create or replace function secateur.close_finished_first(run_ids uuid[], claim_tokens uuid[])
   returns void
   language sql
   set search_path = pg_catalog, pg_temp
@@ -395,50 +394,64 @@ as $$
   with closed as (
     update secateur.cancel_requests as open
        set outcome = 'finished_first'
-     where open.run_id = close_finished_first.run_id
-       and open.claim_token = close_finished_first.claim_token
+      from unnest(run_ids, claim_tokens) as held (run_id, claim_token)
+     where open.run_id = held.run_id
+       and open.claim_token = held.claim_token
        and open.outcome is null
     returning open.cancellation_id, open.function_id
   )
   insert into secateur.cancellation_deltas (cancellation_id, function_id, finished_first)
-  select closed.cancellation_id, closed.function_id, 1 from closed
+  select closed.cancellation_id, closed.function_id, count(*) from closed group by 1, 2
 $$;
 
--- Takes back up to 100 runs whose lease ended: cancelled if they were asked to stop, failed if that was their last
--- attempt, queued again otherwise. Skips locked rows. Part of a claim.
+-- Takes back up to 1,000 runs whose lease ended: failed if that was their last attempt, cancelled if they were asked to
+-- stop, queued again otherwise. Skips locked rows. Part of a claim. (now() and not clock_timestamp(): only a stable
+-- function can bound an index scan.)
 create or replace function secateur.recover_expired(app_id text)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  expired record;
+  ids uuid[];
+  tokens uuid[];
+  spent uuid[];
+  cancelled uuid[];
 begin
-  for expired in
-    select run.id, run.claim_token, run.attempt >= known.max_attempts as spent
-      from secateur.runs as run
-      join secateur.functions as known using (app_id, function_id)
-     where run.app_id = recover_expired.app_id
-       and run.status = 'running'
-       and run.lease_expires_at < clock_timestamp()
-     order by run.lease_expires_at
-     limit 100
-       for update of run skip locked
-  loop
-    if expired.spent then
-      update secateur.runs as run
-         set status = 'failed',
-             finished_at = clock_timestamp(),
-             lease_expires_at = null,
-             error = 'the lease ended: the worker stopped without saying so'
-       where run.id = expired.id;
-      perform secateur.close_finished_first(expired.id, expired.claim_token);
-    elsif not secateur.cancel_requested(expired.id, expired.claim_token) then
-      update secateur.runs as run
-         set status = 'queued', claim_token = null, lease_expires_at = null, worker = null
-       where run.id = expired.id;
-    end if;
-  end loop;
+  select array_agg(expired.id), array_agg(expired.claim_token) into ids, tokens
+    from (
+      select run.id, run.claim_token
+        from secateur.runs as run
+       where run.app_id = recover_expired.app_id
+         and run.status = 'running'
+         and run.lease_expires_at < now()
+       order by run.lease_expires_at
+       limit 1000
+         for update skip locked
+    ) as expired;
+  if ids is null then
+    return;
+  end if;
+  with failed as (
+    update secateur.runs as run
+       set status = 'failed',
+           finished_at = clock_timestamp(),
+           lease_expires_at = null,
+           error = 'the lease ended: the worker stopped without saying so'
+      from secateur.functions as known
+     where run.id = any (ids)
+       and known.app_id = run.app_id
+       and known.function_id = run.function_id
+       and run.attempt >= known.max_attempts
+    returning run.id
+  )
+  select coalesce(array_agg(failed.id), '{}') into spent from failed;
+  perform secateur.close_finished_first(array_agg(held.id), array_agg(held.token))
+     from unnest(ids, tokens) as held (id, token) where held.id = any (spent);
+  cancelled := secateur.cancel_requested(ids, tokens);
+  update secateur.runs as run
+     set status = 'queued', claim_token = null, lease_expires_at = null, worker = null
+   where run.id = any (ids) and run.id <> all (spent || cancelled);
 end
 $$;
 
@@ -455,7 +468,7 @@ as $$
       where due.app_id = promote_due.app_id
         and due.function_id = promote_due.function_id
         and due.status = 'scheduled'
-        and due.scheduled_for <= clock_timestamp()
+        and due.scheduled_for <= now()
       order by due.scheduled_for
       limit 1000
         for update skip locked))
@@ -656,7 +669,7 @@ begin
     return false;
   end if;
   -- point: run locked
-  if secateur.cancel_requested(begin_step.run_id, begin_step.claim_token) then
+  if cardinality(secateur.cancel_requested(array[begin_step.run_id], array[begin_step.claim_token])) > 0 then
     return false;
   end if;
   -- point: not cancelled
@@ -681,7 +694,7 @@ begin
                     where run.id = complete.run_id and run.claim_token = complete.claim_token
                       and run.status = 'completed');
   end if;
-  perform secateur.close_finished_first(complete.run_id, complete.claim_token);
+  perform secateur.close_finished_first(array[complete.run_id], array[complete.claim_token]);
   return true;
 end
 $$;
@@ -709,10 +722,10 @@ begin
     update secateur.runs as run
        set status = 'failed', finished_at = clock_timestamp(), lease_expires_at = null, error = fail.error
      where run.id = fail.run_id;
-    perform secateur.close_finished_first(fail.run_id, fail.claim_token);
+    perform secateur.close_finished_first(array[fail.run_id], array[fail.claim_token]);
     return 'failed';
   end if;
-  if secateur.cancel_requested(fail.run_id, fail.claim_token) then
+  if cardinality(secateur.cancel_requested(array[fail.run_id], array[fail.claim_token])) > 0 then
     update secateur.runs as run set error = fail.error where run.id = fail.run_id;
     return 'cancelled';
   end if;
@@ -768,25 +781,25 @@ create or replace function secateur.release(run_ids uuid[], claim_tokens uuid[])
   security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  held record;
-  released integer := 0;
+  ids uuid[];
+  tokens uuid[];
 begin
-  for held in
-    select run.id, run.claim_token
-      from secateur.runs as run
-      join unnest(run_ids, claim_tokens) as mine (run_id, claim_token)
-        on run.id = mine.run_id and run.claim_token = mine.claim_token
-     where run.status = 'running'
-     order by run.id
-       for update of run
-  loop
-    released := released + 1;
-    if not secateur.cancel_requested(held.id, held.claim_token) then
-      update secateur.runs as run
-         set status = 'queued', attempt = run.attempt - 1, claim_token = null, lease_expires_at = null, worker = null
-       where run.id = held.id;
-    end if;
-  end loop;
-  return released;
+  select array_agg(held.id), array_agg(held.claim_token) into ids, tokens
+    from (
+      select run.id, run.claim_token
+        from secateur.runs as run
+        join unnest(run_ids, claim_tokens) as mine (run_id, claim_token)
+          on run.id = mine.run_id and run.claim_token = mine.claim_token
+       where run.status = 'running'
+       order by run.id
+         for update of run
+    ) as held;
+  if ids is null then
+    return 0;
+  end if;
+  update secateur.runs as run
+     set status = 'queued', attempt = run.attempt - 1, claim_token = null, lease_expires_at = null, worker = null
+   where run.id = any (ids) and run.id <> all (secateur.cancel_requested(ids, tokens));
+  return cardinality(ids);
 end
 $$;

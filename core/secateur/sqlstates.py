@@ -1,0 +1,154 @@
+"""What Postgres or the connection said, as secateur's errors and in words."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable
+
+import asyncpg
+
+from secateur.errors import (
+    DatabaseError,
+    IdempotencyConflict,
+    LockUnavailable,
+    NotFound,
+    NotInstalled,
+    PermissionDenied,
+    Problem,
+    QueryTimeout,
+    ReadOnly,
+    RequestError,
+    SecateurError,
+    SettingsError,
+    Unreachable,
+)
+
+
+def translate(error: BaseException, database: str) -> SecateurError | None:
+    """The error to raise instead; None for what is a bug and should look like one.
+
+    `database` says which one, without a password.
+    """
+    match error:
+        case asyncpg.DataError() if error.severity is None:
+            return None  # an argument of the wrong type; it never reached the server
+        case asyncpg.PostgresError():
+            return _from_server(error, database)
+        case asyncpg.ClientConfigurationError():
+            return SettingsError(f"the database's address is not understood: {error}")
+        case asyncpg.InterfaceError() if "closed" in str(error):
+            return Unreachable(f"the connection to {database} was lost")
+        case asyncpg.TargetServerAttributeNotMatched():
+            return Unreachable(f"no server of {database} is of the wanted kind: {error}")
+        case asyncpg.InternalClientError() if "unexpected connection_lost" in str(error):
+            return Unreachable(f"the connection to {database} was lost")
+        case OSError():
+            return Unreachable(f"cannot reach {database}: {_why_unreachable(error)}")
+    return None
+
+
+def _why_unreachable(error: OSError) -> str:
+    match error:
+        case TimeoutError():
+            return "no answer in time"
+        case ConnectionRefusedError():
+            return "nothing listens there (connection refused); is the server running?"
+        case FileNotFoundError():
+            return f"there is no such socket; is the server running? ({error})"
+        case socket.gaierror():
+            return "the host's name is not known"
+        case ssl.SSLError():
+            return f"no encrypted connection ({error.reason or error})"
+        case ConnectionError():
+            return "the connection was lost"
+    return str(error)
+
+
+def _from_server(error: asyncpg.PostgresError, database: str) -> SecateurError:
+    state = error.sqlstate or ""
+    translation = BY_STATE.get(state) or BY_CLASS.get(state[:2])
+    if translation is not None:
+        return translation(error, database)
+    return DatabaseError(f"Postgres refused: {_sentence(error)}")
+
+
+def _sentence(error: asyncpg.PostgresError) -> str:
+    """What the server wrote, on one line."""
+    parts = [getattr(error, "message", None) or str(error), error.detail, error.hint]
+    return "; ".join(" ".join(part.split()).rstrip(".") for part in parts if part)
+
+
+def _lost(error: asyncpg.PostgresError, database: str) -> SecateurError:
+    return Unreachable(f"cannot reach {database}: {_sentence(error)}")
+
+
+def _login(error: asyncpg.PostgresError, database: str) -> SecateurError:
+    return PermissionDenied(f"{database} refused the login: {_sentence(error)}")
+
+
+def _no_database(error: asyncpg.PostgresError, database: str) -> SecateurError:
+    return DatabaseError(f"there is no such database: {_sentence(error)}")
+
+
+def _undefined(error: asyncpg.PostgresError, database: str) -> SecateurError:
+    if "secateur" not in _sentence(error):
+        return DatabaseError(f"Postgres refused: {_sentence(error)}")
+    return NotInstalled(
+        f"{database} has no secateur schema, or an older one: run `secateur install` ({_sentence(error)})"
+    )
+
+
+def _denied(error: asyncpg.PostgresError, database: str) -> SecateurError:
+    return PermissionDenied(f"the role lacks a right in {database}: {_sentence(error)}")
+
+
+def _out_of_time(error: asyncpg.PostgresError, database: str) -> SecateurError:
+    if "user request" in str(error):
+        return DatabaseError("somebody cancelled the statement in Postgres; nothing was changed")
+    return QueryTimeout(f"the statement's time ran out; nothing was changed ({_sentence(error)})")
+
+
+def _locked(error: asyncpg.PostgresError, database: str) -> SecateurError:
+    return LockUnavailable(f"an open transaction holds a lock; nothing was changed ({_sentence(error)})")
+
+
+def _read_only(error: asyncpg.PostgresError, database: str) -> SecateurError:
+    return ReadOnly(f"the session with {database} is read-only; nothing was changed")
+
+
+def _request(error: asyncpg.PostgresError, database: str) -> SecateurError:
+    """Our functions name the field in the exception's COLUMN, and a suggestion in its HINT."""
+    message = getattr(error, "message", None) or str(error)
+    return RequestError([Problem(error.column_name or "request", message, suggestion=error.hint)])
+
+
+Translation = Callable[[asyncpg.PostgresError, str], SecateurError]
+
+BY_STATE: dict[str, Translation] = {
+    "25006": _read_only,
+    "25P03": _lost,
+    "25P04": _out_of_time,
+    "28000": _login,
+    "28P01": _login,
+    "3D000": _no_database,
+    "3F000": _undefined,
+    "40P01": _locked,
+    "42501": _denied,
+    "42883": _undefined,
+    "42P01": _undefined,
+    "53300": _lost,
+    "55P03": _locked,
+    "57014": _out_of_time,
+    "57P01": _lost,
+    "57P02": _lost,
+    "57P03": _lost,
+    "57P05": _lost,
+    # Raised by the functions of the schema secateur.
+    "SC404": lambda error, database: NotFound(_sentence(error)),
+    "SC409": lambda error, database: IdempotencyConflict(_sentence(error)),
+    "SC422": _request,
+    "SC423": lambda error, database: LockUnavailable(_sentence(error)),
+}
+
+BY_CLASS: dict[str, Translation] = {"08": _lost}

@@ -1,0 +1,223 @@
+"""The runner of migrations, on small migrations of the tests' own and then on the real ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import secateur.migrations
+from secateur.database import Database
+from secateur.errors import DatabaseError, NotInstalled, PermissionDenied, ReadOnly
+from secateur.migrations import Migration, check_installed, install, read_migrations
+
+FILES = {
+    "0001_schema.sql": "create table secateur.things (n int); insert into secateur.things values (1);",
+    "0002_more.sql": "alter table secateur.things add column m int;",
+    "functions.sql": "create or replace function secateur.f() returns int language sql as 'select 1';",
+    "cel_v1.sql": "create or replace function secateur.c() returns int language sql as 'select 1';",
+    "notes.txt": "not a migration",
+}
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.fixture
+async def empty(empty_database_url: str) -> AsyncIterator[Database]:
+    async with Database.connect(empty_database_url) as database:
+        yield database
+
+
+def all_names(directory: Path) -> list[str]:
+    return [migration.name for migration in read_migrations(directory)]
+
+
+def test_the_order(directory: Path) -> None:
+    assert all_names(directory) == ["0001_schema.sql", "0002_more.sql", "cel_v1.sql", "functions.sql"]
+
+
+async def test_installs_once(empty: Database, directory: Path) -> None:
+    assert await install(empty, read_migrations(directory)) == all_names(directory)
+    assert await install(empty, read_migrations(directory)) == []
+    assert await empty.fetchval("select count(*) from secateur.things") == 1
+    await check_installed(empty, read_migrations(directory))
+
+
+async def test_a_new_file_is_added(empty: Database, directory: Path) -> None:
+    (directory / "0002_more.sql").unlink()
+    await install(empty, read_migrations(directory))
+    (directory / "0002_more.sql").write_text(FILES["0002_more.sql"])
+    with pytest.raises(NotInstalled, match="older: run `secateur install`"):
+        await check_installed(empty, read_migrations(directory))
+    assert await install(empty, read_migrations(directory)) == ["0002_more.sql"]
+
+
+async def test_changed_functions_are_replaced_together(empty: Database, directory: Path) -> None:
+    await install(empty, read_migrations(directory))
+    (directory / "functions.sql").write_text(FILES["functions.sql"].replace("select 1", "select 2"))
+    with pytest.raises(NotInstalled):
+        await check_installed(empty, read_migrations(directory))
+    assert await install(empty, read_migrations(directory)) == ["cel_v1.sql", "functions.sql"]
+    assert await empty.fetchval("select secateur.f()") == 2
+    await check_installed(empty, read_migrations(directory))
+
+
+async def test_a_changed_migration_is_refused(empty: Database, directory: Path) -> None:
+    await install(empty, read_migrations(directory))
+    (directory / "0001_schema.sql").write_text("create table secateur.others ();")
+    with pytest.raises(DatabaseError, match=r"0001_schema\.sql is not what was applied"):
+        await install(empty, read_migrations(directory))
+
+
+async def test_a_newer_database_is_refused(empty: Database, directory: Path) -> None:
+    await install(empty, read_migrations(directory))
+    (directory / "0002_more.sql").unlink()
+    for attempt in (install, check_installed):
+        with pytest.raises(DatabaseError, match=r"newer than this program.*0002_more\.sql.*upgrade secateur"):
+            await attempt(empty, read_migrations(directory))
+
+
+async def test_newer_functions_are_left_alone(
+    empty: Database, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as newer:
+        newer.setattr(secateur.migrations, "__version__", "999.0")
+        await install(empty, read_migrations(directory))
+    (directory / "functions.sql").write_text(FILES["functions.sql"].replace("select 1", "select 0"))
+    assert await install(empty, read_migrations(directory)) == []
+    assert await empty.fetchval("select secateur.f()") == 1
+
+
+async def test_all_or_nothing(empty: Database, directory: Path) -> None:
+    (directory / "functions.sql").write_text("create or replace nonsense")
+    with pytest.raises(DatabaseError, match="syntax error"):
+        await install(empty, read_migrations(directory))
+    assert await empty.fetchval("select to_regnamespace('secateur')") is None
+    with pytest.raises(NotInstalled, match="no secateur schema: run `secateur install`"):
+        await check_installed(empty, read_migrations(directory))
+
+
+async def test_many_installers_at_once(empty_database_url: str, empty: Database, directory: Path) -> None:
+    async def one() -> list[str]:
+        async with Database.connect(empty_database_url) as database:
+            return await install(database, read_migrations(directory))
+
+    answers = await asyncio.gather(*(one() for _ in range(8)))
+    assert sorted(answers, key=len) == [[]] * 7 + [all_names(directory)]
+    assert await empty.fetchval("select count(*) from secateur.things") == 1
+
+
+async def test_gives_way_to_workers_and_comes_back(empty: Database, directory: Path) -> None:
+    (directory / "0002_more.sql").unlink()
+    await install(empty, read_migrations(directory))
+    (directory / "0002_more.sql").write_text(FILES["0002_more.sql"])
+    async with empty.transaction() as worker:
+        await worker.execute("select * from secateur.things")
+        installing = asyncio.create_task(install(empty, read_migrations(directory)))
+        await asyncio.sleep(2.2)
+        assert not installing.done()
+        # A second reader is not stuck behind the installer for long.
+        await empty.fetchval("select count(*) from secateur.things", timeout=4)
+    assert await installing == ["0002_more.sql"]
+
+
+async def test_a_read_only_session_cannot_install(empty_database_url: str, directory: Path) -> None:
+    async with Database.connect(empty_database_url, read_only=True) as database:
+        with pytest.raises(ReadOnly):
+            await install(database, read_migrations(directory))
+
+
+class TestWithoutSuperuser:
+    @pytest.fixture
+    async def installer_url(self, empty: Database, empty_database_url: str) -> AsyncIterator[str]:
+        """Of a role that may create schemas in this database, and roles."""
+        await empty.execute("create role an_installer login createrole")
+        await empty.execute(
+            "do $$ begin execute format('grant create on database %I to an_installer', current_database()); "
+            "end $$"
+        )
+        yield empty_database_url.replace("postgres@", "an_installer@")
+        await empty.execute("drop owned by an_installer cascade")
+        await empty.execute("drop role an_installer")
+
+    async def test_installs(self, installer_url: str, directory: Path) -> None:
+        async with Database.connect(installer_url) as database:
+            assert await install(database, read_migrations(directory)) == all_names(directory)
+            assert await install(database, read_migrations(directory)) == []
+
+    async def test_anybody_may_ask_whether_it_is_installed(
+        self, empty: Database, empty_database_url: str, directory: Path
+    ) -> None:
+        await install(empty, [*read_migrations(directory), grant_usage()])
+        await empty.execute("create role a_reader login")
+        try:
+            url = empty_database_url.replace("postgres@", "a_reader@")
+            async with Database.connect(url) as database:
+                await check_installed(database, [*read_migrations(directory), grant_usage()])
+        finally:
+            await empty.execute("drop role a_reader")
+
+    async def test_says_which_rights_it_takes(
+        self, empty: Database, empty_database_url: str, directory: Path
+    ) -> None:
+        await empty.execute("create role a_nobody login")
+        try:
+            url = empty_database_url.replace("postgres@", "a_nobody@")
+            async with Database.connect(url) as database:
+                with pytest.raises(PermissionDenied, match="needs a role that may create schemas"):
+                    await install(database, read_migrations(directory))
+        finally:
+            await empty.execute("drop role a_nobody")
+
+
+def grant_usage() -> Migration:
+    return Migration("usage", "grant usage on schema secateur to public")
+
+
+def test_the_checksum_covers_arguments() -> None:
+    migration = Migration("m", "insert …", (["a"],))
+    assert migration.checksum != replace(migration, arguments=(["b"],)).checksum
+
+
+class TestBundled:
+    async def test_installs_and_is_found(self, empty: Database) -> None:
+        installed = await install(empty)
+        assert installed[0] == "0001_schema.sql"
+        assert installed[-1] == "vocabulary"
+        assert await install(empty) == []
+        await check_installed(empty)
+
+    async def test_can_be_replaced(self, database: Database) -> None:
+        """Each repeatable file can be applied over itself."""
+        await database.execute("update secateur.migrations set checksum = '' where name = 'functions.sql'")
+        with pytest.raises(NotInstalled):
+            await check_installed(database)
+        assert set(await install(database)) >= {*secateur.migrations.REPEATABLE, "vocabulary"}
+
+    def test_every_file_is_known_to_the_runner(self) -> None:
+        directory = Path(secateur.migrations.__file__).parent
+        assert {path.name for path in directory.glob("*.sql")} - {"runner.sql"} == set(all_names(directory))
+
+    async def test_is_installed_without_a_superuser(self, empty: Database, empty_database_url: str) -> None:
+        await empty.execute("create role an_owner login createrole")
+        await empty.execute(
+            "do $$ begin execute format('grant create on database %I to an_owner', current_database()); "
+            "end $$"
+        )
+        if await empty.fetchval("select true from pg_roles where rolname = 'secateur_sandbox'"):
+            await empty.execute("grant secateur_sandbox to an_owner with admin option")
+        try:
+            async with Database.connect(empty_database_url.replace("postgres@", "an_owner@")) as database:
+                await install(database)
+        finally:
+            await empty.execute("drop schema if exists secateur, secateur_cel cascade")
+            await empty.execute("drop owned by an_owner cascade")
+            await empty.execute("drop role an_owner")

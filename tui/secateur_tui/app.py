@@ -1,0 +1,278 @@
+"""The console's composition root: owns the services, follows the depth, decides which screen leads where.
+
+    await run_console(
+        database, engine, cancellations,
+        author="nadia", read_only=False, context="prod", production=True, zone=ZoneInfo("Europe/Berlin"),
+        refresh_seconds=1.0, query_timeout_seconds=10.0, confirm_above=100,
+    )
+
+The caller connects the database (read-only where asked) and closes it afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, tzinfo
+
+from textual import on, work
+from textual.app import App, SystemCommand
+from textual.reactive import Reactive, reactive
+from textual.screen import Screen
+
+from secateur.cancellations import Cancellations
+from secateur.database import Database
+from secateur.engines.base import QueueEngine
+from secateur.errors import SecateurError
+from secateur_tui.filter import FilterScreen
+from secateur_tui.help import HelpScreen
+from secateur_tui.history import HistoryScreen
+from secateur_tui.keymap import actions_of, allowed, bindings_of, display
+from secateur_tui.place import Place
+from secateur_tui.queues import QueuesScreen
+from secateur_tui.review import ReviewScreen
+from secateur_tui.session import Draft, Feed, Session
+from secateur_tui.terminal import check_terminal
+from secateur_tui.themes import THEMES, theme_for
+
+HANGUP_PATIENCE_SECONDS = 5.0
+"""How long a hang-up waits for a commit that is under way."""
+SWEEP_RETRY_SECONDS = 1.0
+
+
+async def run_console(
+    database: Database,
+    engine: QueueEngine,
+    cancellations: Cancellations,
+    *,
+    author: str,
+    read_only: bool = False,
+    context: str | None = None,
+    production: bool = True,
+    zone: tzinfo = UTC,
+    refresh_seconds: float = 1.0,
+    query_timeout_seconds: float = 10.0,
+    confirm_above: int = 100,
+    theme: str | None = None,
+    mouse: bool = True,
+) -> int:
+    """Show the console until somebody leaves it; returns the exit code.
+
+    Raises `UsageError` where there is no terminal to show it in.
+    """
+    check_terminal()
+    app = ConsoleApp(
+        database,
+        engine,
+        cancellations,
+        author=author,
+        read_only=read_only,
+        context=context,
+        production=production,
+        zone=zone,
+        refresh_seconds=refresh_seconds,
+        query_timeout_seconds=query_timeout_seconds,
+        confirm_above=confirm_above,
+        theme=theme,
+    )
+    await app.run_async(mouse=mouse)
+    return app.return_code or 0
+
+
+class ConsoleApp(App[None]):
+    """The console. `feed` is the newest depth; screens and header follow it."""
+
+    CSS_PATH = "app.tcss"
+    TITLE = "secateur"
+    BINDINGS = bindings_of("console")
+    ENABLE_COMMAND_PALETTE = True
+
+    feed: Reactive[Feed] = reactive(Feed(), always_update=True)
+
+    def __init__(
+        self,
+        database: Database,
+        engine: QueueEngine,
+        cancellations: Cancellations,
+        *,
+        author: str,
+        read_only: bool = False,
+        context: str | None = None,
+        production: bool = True,
+        zone: tzinfo = UTC,
+        refresh_seconds: float = 1.0,
+        query_timeout_seconds: float = 10.0,
+        confirm_above: int = 100,
+        theme: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.session = Session(
+            engine=engine,
+            cancellations=cancellations,
+            database=database.description,
+            author=author,
+            read_only=read_only,
+            context=context,
+            production=production,
+            zone=zone,
+            refresh_seconds=refresh_seconds,
+            query_timeout_seconds=query_timeout_seconds,
+            confirm_above=confirm_above,
+        )
+        self._commit_under_way: asyncio.Task[None] | None = None
+        for each in THEMES:
+            self.register_theme(each)
+        self.theme = theme or theme_for(self.console.color_system)
+
+    def on_mount(self) -> None:
+        self.push_screen(QueuesScreen(self.session))
+        self._follow_depth()
+        if not self.session.read_only:
+            self._sweep()
+        loop = asyncio.get_running_loop()
+        for name in ("SIGHUP", "SIGTERM"):
+            if number := getattr(signal, name, None):
+                with suppress(NotImplementedError, ValueError, RuntimeError):
+                    loop.add_signal_handler(number, self._hang_up)
+
+    @work(exclusive=True, group="feed")
+    async def _follow_depth(self) -> None:
+        session = self.session
+        while True:
+            began = time.monotonic()
+            try:
+                depths = await session.ask(session.engine.depth())
+                as_of = depths[0].as_of if depths else await session.ask(session.engine.clock())
+            except SecateurError as error:
+                self.feed = replace(self.feed, problem=error)
+            else:
+                self.feed = Feed(tuple(depths), as_of, time.monotonic())
+            await asyncio.sleep(max(0.1, session.refresh_seconds - (time.monotonic() - began)))
+
+    @work(exclusive=True, group="sweep")
+    async def _sweep(self) -> None:
+        """Any living process sweeps; a console that may write is one."""
+        while True:
+            try:
+                await self.session.cancellations.sweep_forever()
+            except SecateurError:
+                # The header already says that the database does not answer; the sweep resumes with it.
+                await asyncio.sleep(SWEEP_RETRY_SECONDS)
+
+    @on(QueuesScreen.FilterWanted)
+    def _open_filter(self, message: QueuesScreen.FilterWanted) -> None:
+        scope = message.scope
+        key = (scope.app_id, scope.function_id)
+        draft = self.session.drafts.setdefault(key, Draft(*key))
+        self.push_screen(FilterScreen(self.session, draft, self.feed))
+
+    @on(HistoryScreen.FilterWanted)
+    def _filter_again(self, message: HistoryScreen.FilterWanted) -> None:
+        past = message.cancellation
+        # An end that was left open then stays open now: the stored one is that commit's time.
+        before = str(past.request.get("started_before") or "")
+        after = past.started_after.isoformat() if past.started_after else ""
+        draft = Draft(past.app_id, past.function_id, past.if_ or "", after, before)
+        self.session.drafts[draft.app_id, draft.function_id] = draft
+        self._back_to_queues()
+        self.push_screen(FilterScreen(self.session, draft, self.feed))
+
+    @on(FilterScreen.BackWanted)
+    @on(HistoryScreen.BackWanted)
+    def _back(self) -> None:
+        if len(self.screen_stack) > 2:
+            self.pop_screen()
+
+    @on(FilterScreen.ReviewWanted)
+    def _review(self, message: FilterScreen.ReviewWanted) -> None:
+        if not self.session.read_only and isinstance(self.screen, FilterScreen):
+            self.push_screen(ReviewScreen(self.session, message.request, message.seen))
+
+    @on(ReviewScreen.Left)
+    def _review_left(self, message: ReviewScreen.Left) -> None:
+        if isinstance(self.screen, ReviewScreen):
+            self.pop_screen()
+        if message.unknown:
+            self._open_history()
+
+    @on(ReviewScreen.CommitWanted)
+    def _commit_wanted(self, message: ReviewScreen.CommitWanted) -> None:
+        if self._commit_under_way is None:
+            self._commit_under_way = asyncio.create_task(self._commit(message))
+
+    async def _commit(self, wanted: ReviewScreen.CommitWanted) -> None:
+        # A task of its own: neither leaving a screen nor a hang-up may cut a commit in two.
+        try:
+            cancellation = await self.session.ask(
+                self.session.cancellations.commit(
+                    wanted.request,
+                    author=self.session.author,
+                    source="tui",
+                    idempotency_key=wanted.idempotency_key,
+                    expected=wanted.expected,
+                )
+            )
+        except SecateurError as error:
+            if isinstance(self.screen, ReviewScreen):
+                self.screen.refused(error)
+        else:
+            self._back_to_queues()
+            self._open_history_at(HistoryScreen(self.session, self.feed, cancellation.id))
+        finally:
+            self._commit_under_way = None
+
+    def _back_to_queues(self) -> None:
+        while len(self.screen_stack) > 2:
+            self.pop_screen()
+
+    def _open_history(self) -> None:
+        self._open_history_at(HistoryScreen(self.session, self.feed))
+
+    def _open_history_at(self, screen: HistoryScreen) -> None:
+        self.push_screen(screen)
+
+    def _hang_up(self) -> None:
+        """The terminal is gone: finish a commit that is under way, then leave."""
+        self.run_worker(self._leave(), group="leave", exclusive=True)
+
+    async def _leave(self) -> None:
+        if (commit := self._commit_under_way) is not None:
+            await asyncio.wait({commit}, timeout=HANGUP_PATIENCE_SECONDS)
+        self.exit()
+
+    def action_queues(self) -> None:
+        self._back_to_queues()
+
+    def action_history(self) -> None:
+        if not isinstance(self.screen, HistoryScreen):
+            self._open_history()
+
+    def action_help(self) -> None:
+        self.push_screen(HelpScreen(self.session))
+
+    def action_palette(self) -> None:
+        self.action_command_palette()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Where one already is, no key leads."""
+        if action == "queues" and isinstance(self.screen, QueuesScreen):
+            return False
+        if action == "history" and isinstance(self.screen, HistoryScreen):
+            return False
+        return allowed("console", action, read_only=self.session.read_only)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The palette: what the table of actions offers at this place, and the themes."""
+        active = {binding.binding.id for binding in screen.active_bindings.values() if binding.enabled}
+        place = screen.place if isinstance(screen, Place) else ""
+        for action in [*actions_of(place, read_only=self.session.read_only), *actions_of("console")]:
+            if action.id in active and action.id != "console.palette":
+                target = self if action.place == "console" else screen
+                command = getattr(target, f"action_{action.method}")
+                title = f"{action.description.capitalize()}  ({display(action.keys[0])})"
+                yield SystemCommand(title, action.help, command)
+        yield SystemCommand("Theme", "Choose another theme", self.action_change_theme)

@@ -1,0 +1,133 @@
+"""What frames every place: the header that says where one is, and the footer of the keys that work now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from textual.app import RenderResult
+from textual.binding import Binding
+from textual.content import Content
+from textual.style import Style
+from textual.widget import Widget
+from textual.widgets import Input, TextArea
+
+from secateur_tui.figures import duration, one_line
+from secateur_tui.keymap import ACTIONS, Action, display
+from secateur_tui.session import Feed, Session
+from secateur_tui.themes import toned
+
+_PATIENCE_SECONDS = 3.0
+"""How old figures may be, beyond the refresh, before the header calls them stale."""
+
+
+class Header(Widget):
+    """Context, database, engine, connection, mode and the database's clock, on one line."""
+
+    feed: Feed = Feed()
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+
+    def on_mount(self) -> None:
+        self.watch(self.app, "feed", self._show)
+        self.set_interval(1.0, self._tick)
+
+    def _show(self, feed: Feed) -> None:
+        self.feed = feed
+        self.refresh()
+
+    def _tick(self) -> None:
+        """Between answers only the age of stale figures changes."""
+        if self.feed.problem is not None or is_stale(self.feed, self._session):
+            self.refresh()
+
+    def render(self) -> RenderResult:
+        width = self.size.width
+        session = self._session
+        mode = toned(("READ-ONLY", "good") if session.read_only else ("READ-WRITE", "count"))
+        clock = toned((f"  {self.feed.as_of:%H:%M:%S} UTC" if self.feed.as_of else "", "quiet"))
+        right = mode + clock + Content(" ")
+        where = (
+            toned(
+                (f"{one_line(session.context)}", "danger" if session.production else "strong"),
+                (" @ ", "quiet"),
+            )
+            if session.context
+            else Content("")
+        )
+        parts = [
+            toned((" ✂ secateur  ", "strong")) + where,
+            toned((one_line(session.database), "quiet")),
+            toned((f"  {session.engine.name}", "quiet")),
+        ]
+        live = Content("  ") + self._connection()
+        room = width - right.cell_length - live.cell_length
+        left = Content("")
+        for part in parts:
+            if left.cell_length + part.cell_length <= room:
+                left += part
+        left += live
+        gap = max(1, width - left.cell_length - right.cell_length)
+        return (left + Content(" " * gap) + right).truncate(width)
+
+    def _connection(self) -> Content:
+        feed, session = self.feed, self._session
+        if feed.problem is not None:
+            age = f", figures {duration(feed.age)} old" if feed.as_of else ""
+            return toned((f"○ no answer{age}, trying again", "danger"))
+        if feed.as_of is None:
+            return toned(("◌ connecting", "warn"))
+        if is_stale(feed, session):
+            return toned((f"◌ waiting, figures {duration(feed.age)} old", "warn"))
+        return toned((f"● live {session.refresh_seconds:g} s", "good"))
+
+
+def is_stale(feed: Feed, session: Session) -> bool:
+    """Whether the figures are older than the refresh explains."""
+    return feed.as_of is not None and feed.age > session.refresh_seconds + _PATIENCE_SECONDS
+
+
+class KeyBar(Widget):
+    """The keys that work now, as many as fit; a click does the same as the key."""
+
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, lambda _: self.refresh())
+
+    def render(self) -> RenderResult:
+        shown = [(action, binding) for action, binding in self._working() if action.footer]
+        help_ = [item for item in shown if item[0].id == "console.help"]
+        line = Content("")
+        for action, binding in [item for item in shown if item not in help_]:
+            item = self._item(action, binding)
+            reserved = sum(self._item(*other).cell_length for other in help_)
+            if line.cell_length + item.cell_length + reserved <= self.size.width:
+                line += item
+        for action, binding in help_:
+            line += self._item(action, binding)
+        return line.truncate(self.size.width)
+
+    def _item(self, action: Action, binding: Binding) -> Content:
+        text = toned((f" {display(binding.key)} ", "key"), (f"{action.description} ", "quiet"))
+        return text.stylize(Style.from_meta({"@click": f"screen.press('{binding.key}')"}))
+
+    def _working(self) -> Iterator[tuple[Action, Binding]]:
+        """Actions of the table with the first key that reaches them from where the focus is."""
+        typing = isinstance(self.screen.focused, Input | TextArea)
+        active = self.screen.active_bindings
+        for action in ACTIONS:
+            for binding in (active[key].binding for key in _expanded(action) if key in active):
+                if binding.id == action.id and not (typing and _is_typed(binding.key)):
+                    yield action, binding
+                    break
+
+
+def _expanded(action: Action) -> Iterator[str]:
+    """The action's keys by the names that Textual's bindings use for them."""
+    for binding in Binding.make_bindings([(",".join(action.keys), action.method, "")]):
+        yield binding.key
+
+
+def _is_typed(key: str) -> bool:
+    """Whether a text field takes this key as text."""
+    return len(key) == 1 or key in ("space", "slash", "question_mark", "colon")

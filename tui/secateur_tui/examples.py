@@ -1,0 +1,168 @@
+"""A few runs that match, that do not, and that cannot be evaluated, with the fields the filter reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import datetime
+from typing import Any
+
+from secateur.cel import Filter
+from secateur.cel.ast import Has as HasField
+from secateur.cel.ast import Index, Literal, Name, Select
+from secateur.engines.base import Verdict
+from secateur.runs import Run
+from secateur_tui.columns import EXTRA, Cell, Column, Row, lay_out
+from secateur_tui.figures import duration, one_line
+from secateur_tui.line_table import LineTable, TableRow
+
+Path = tuple[str, ...]
+"""Keys below `event`."""
+
+_MOST_FIELDS = 4
+_MISSING = object()
+_SIGNS = {
+    Verdict.MATCH: Cell("✓ match", "good"),
+    Verdict.NO_MATCH: Cell("✗ other", "quiet"),
+    Verdict.ERROR: Cell("! error", "warn"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    verdict: Verdict
+    run: Run
+
+
+class Examples(LineTable):
+    """Shows examples; rows are keyed by verdict and run."""
+
+    def __init__(self) -> None:
+        super().__init__(id="examples")
+        self._examples: Sequence[Example] = ()
+        self._paths: Sequence[Path] = ()
+        self._now: datetime | None = None
+
+    def show(self, examples: Sequence[Example], paths: Sequence[Path], now: datetime) -> None:
+        self._examples, self._paths, self._now = examples, paths, now
+        self.relist()
+
+    def relist(self) -> None:
+        """List again what is known, after a change of size."""
+        columns = [
+            Column("verdict", "runs", right=False),
+            *(
+                Column(
+                    ".".join(path),
+                    ".".join(path),
+                    path[-1],
+                    right=False,
+                    minimum=6,
+                    shrinks_to=6,
+                    rank=30 - index,
+                )
+                for index, path in enumerate(self._paths)
+            ),
+            Column("started", "started", rank=15),
+            Column("status", "status", right=False, rank=10),
+            Column("id", "run id", right=False, rank=EXTRA),
+        ]
+        rows = [self._row(example) for example in self._examples]
+        layout = lay_out(columns, rows, self.line_width)
+        self.show_lines(
+            layout.heading(),
+            [
+                TableRow((example.verdict, example.run.id), layout.line(row))
+                for example, row in zip(self._examples, rows, strict=True)
+            ],
+        )
+
+    def _row(self, example: Example) -> Row:
+        run = example.run
+        age = duration((self._now - run.started_at).total_seconds()) if self._now else ""
+        cells = {
+            "verdict": _SIGNS[example.verdict],
+            "started": Cell(f"{age} ago", "quiet"),
+            "status": Cell(run.status.value, "quiet"),
+            "id": Cell(run.id, "quiet"),
+        }
+        for path in self._paths:
+            cells[".".join(path)] = _value(run.event, path)
+        return cells
+
+    def on_resize(self) -> None:
+        self.relist()
+
+
+def _look_up(event: Any, path: Path) -> Any:
+    for key in path:
+        event = event.get(key, _MISSING) if isinstance(event, dict) else _MISSING
+    return event
+
+
+def guard(examples: Sequence[Example], paths: Sequence[Path]) -> str:
+    """The condition that spares the failing examples: `has(…) && …` for the first field they lack."""
+    for example in examples:
+        if example.verdict is Verdict.ERROR:
+            for path in paths:
+                if _look_up(example.run.event, path) is _MISSING and all(key.isidentifier() for key in path):
+                    return f"has(event.{'.'.join(path)}) && …"
+    return ""
+
+
+def _value(event: Any, path: Path) -> Cell:
+    found = _look_up(event, path)
+    if found is _MISSING:
+        return Cell("(missing)", "warn")
+    text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+    return Cell(one_line(text[:60]), "field")
+
+
+def fields_read(filter_: Filter | None) -> list[Path]:
+    """The event's fields that the expression reads, in its order, at most four."""
+    if filter_ is None:
+        return []
+    paths: dict[Path, None] = {}
+    for path in _paths(filter_.expression):
+        paths.setdefault(path)
+    longest = [
+        path for path in paths if not any(other[: len(path)] == path and other != path for other in paths)
+    ]
+    return longest[:_MOST_FIELDS]
+
+
+def fields_present(runs: Sequence[Run]) -> list[Path]:
+    """The first plain values of the first run's data: what to show where no field was asked for."""
+    for run in runs:
+        data = run.event.get("data") if isinstance(run.event, dict) else None
+        if isinstance(data, dict):
+            plain = [key for key, value in data.items() if not isinstance(value, dict | list)]
+            return [("data", key) for key in plain[:3]]
+    return []
+
+
+def _paths(node: Any) -> Iterator[Path]:
+    path = _path(node)
+    if path:
+        yield path
+    if not is_dataclass(node):
+        return
+    for each in fields(node):
+        value = getattr(node, each.name)
+        for child in value if isinstance(value, tuple) else (value,):
+            yield from _paths(child)
+
+
+def _path(node: Any) -> Path | None:
+    """The keys of `event.a.b` or `event.a["b"]`; None for anything else."""
+    match node:
+        case Name("event"):
+            return ()
+        case Select(operand=operand, field=key) | HasField(operand=operand, field=key):
+            above = _path(operand)
+        case Index(operand=operand, index=Literal(value=key)) if isinstance(key, str):
+            above = _path(operand)
+        case _:
+            return None
+    return None if above is None else (*above, key)

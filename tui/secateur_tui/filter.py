@@ -1,0 +1,240 @@
+"""Filter: say which runs are meant, and see at every keystroke which those are."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.containers import Container, Vertical
+from textual.content import Content
+from textual.message import Message
+
+from secateur.cancellations import Preview
+from secateur.cel import CANCELLATION, Diagnostic, ExpressionError, Filter, compile
+from secateur.engines.base import Verdict as RunVerdict
+from secateur.errors import RequestError, SecateurError
+from secateur.requests import CancellationRequest
+from secateur.runs import Count, Scope
+from secateur_tui.editor import ExpressionEditor, Verdict
+from secateur_tui.examples import Example, Examples, fields_present, fields_read, guard
+from secateur_tui.figures import one_line
+from secateur_tui.keymap import bindings_of
+from secateur_tui.matches import Matches, Stage
+from secateur_tui.place import Place
+from secateur_tui.session import Draft, Feed, Session
+from secateur_tui.themes import toned
+from secateur_tui.window import WindowFields
+
+TYPING_PAUSE = 0.15
+"""Seconds without a keystroke before the filter is counted."""
+ESTIMATE_AFTER = 0.3
+"""Seconds that an exact count may take before an estimate is shown meanwhile."""
+RECOUNT_SECONDS = 5.0
+RECOUNT_COST = 20
+"""An unchanged filter is counted again after so many times the last count's own time, but not sooner."""
+_WIDTHS = [(0, "-narrow"), (110, "-wide")]
+"""From how many columns on which class of the stylesheet holds."""
+
+
+class FilterScreen(Place):
+    """Posts `ReviewWanted`; it never writes."""
+
+    place = "filter"
+    BINDINGS = bindings_of("filter")
+    HORIZONTAL_BREAKPOINTS = _WIDTHS
+
+    @dataclass
+    class ReviewWanted(Message):
+        """Somebody wants to cancel what the request matches."""
+
+        request: CancellationRequest
+        seen: Count | None
+        """The newest count of this very request; None if there was none yet."""
+
+    @dataclass
+    class BackWanted(Message):
+        pass
+
+    def __init__(self, session: Session, draft: Draft, feed: Feed) -> None:
+        super().__init__(session)
+        self.draft = draft
+        self._feed = feed
+        self._filter: Filter | None = None
+        self._request: CancellationRequest | None = None
+        self._seen: Count | None = None
+
+    def content(self) -> ComposeResult:
+        draft = self.draft
+        with Container(id="top"):
+            with Vertical(id="request"):
+                yield WindowFields(
+                    draft.started_after, draft.started_before, lambda: self._feed.now(), self.session.zone
+                )
+                with Vertical(id="if", classes="panel"):
+                    yield ExpressionEditor(draft.if_, id="expression")
+                    yield Verdict(id="verdict")
+            yield Matches()
+        with Vertical(id="runs", classes="panel"):
+            yield Examples()
+
+    def on_mount(self) -> None:
+        scope = Scope(self.draft.app_id, self.draft.function_id)
+        self.query_one("#window").border_title = Content(one_line(str(scope)))
+        self.query_one("#if").border_title = "if"
+        self.query_one("#runs").border_title = "Examples"
+        self.query_one(ExpressionEditor).focus()
+        self.query_one(ExpressionEditor).move_cursor(self.query_one(ExpressionEditor).document.end)
+        self.watch(self.app, "feed", self._follow)
+        self.call_after_refresh(self._restart)
+
+    def _follow(self, feed: Feed) -> None:
+        self._feed = feed
+
+    @on(ExpressionEditor.Changed)
+    @on(WindowFields.Changed)
+    def _edited(self) -> None:
+        self._restart()
+
+    def _restart(self) -> None:
+        """Check what is typed and, if it means something, count it."""
+        editor, window = self.query_one(ExpressionEditor), self.query_one(WindowFields)
+        source = editor.text
+        self.draft.if_ = source
+        self.draft.started_after = window.texts["started_after"]
+        self.draft.started_before = window.texts["started_before"]
+        errors = self._check(source)
+        editor.mark([(problem.span.start, problem.span.end) for problem in errors])
+        self._request = None if errors else self._build(source)
+        self._seen = None
+        self.refresh_bindings()
+        if self._request is None:
+            self.workers.cancel_group(self, "count")
+            self.query_one(Matches).invalid()
+            self.query_one(Examples).add_class("stale")
+            return
+        self.query_one(Matches).counting()
+        self.query_one(Examples).add_class("stale")
+        self._count(self._request, self._filter)
+
+    def _check(self, source: str) -> list[Diagnostic]:
+        """Compile the source and show what is to be said about it; returns the errors."""
+        verdict = self.query_one("#verdict", Verdict)
+        self._filter = None
+        if not source.strip():
+            verdict.show(source, (), toned(("no condition: every run of the window matches", "warn")))
+            return []
+        try:
+            self._filter = compile(source, CANCELLATION)
+        except ExpressionError as error:
+            verdict.show(source, error.diagnostics[:1], Content(""))
+            return list(error.diagnostics)
+        verdict.show(source, self._filter.warnings[:2], toned(("✓ valid", "good")))
+        return []
+
+    def _build(self, source: str) -> CancellationRequest | None:
+        fields = self.query_one(WindowFields)
+        if (window := fields.window) is None:
+            return None
+        body: dict[str, object] = {"app_id": self.draft.app_id}
+        if self.draft.function_id is not None:
+            body["function_id"] = self.draft.function_id
+        if source.strip():
+            body["if"] = source
+        if window.started_after is not None:
+            body["started_after"] = window.started_after.isoformat()
+        if window.started_before is not None:
+            body["started_before"] = window.started_before.isoformat()
+        try:
+            return CancellationRequest.parse(body)
+        except RequestError as error:
+            self._complain(error)
+            return None
+
+    def _complain(self, error: RequestError) -> None:
+        fields = self.query_one(WindowFields)
+        for problem in error.problems:
+            if problem.field in fields.texts:
+                fields.complain(problem.field, problem.message)
+            else:
+                self.notify(f"{problem.field}: {problem.message}", severity="error", markup=False)
+
+    @work(exclusive=True, group="count")
+    async def _count(self, request: CancellationRequest, filter_: Filter | None) -> None:
+        # Being exclusive, a newer keystroke cancels this task, and with it the query in the database.
+        await asyncio.sleep(TYPING_PAUSE)
+        while True:
+            began = time.monotonic()
+            try:
+                preview = await self._count_once(request)
+                took = time.monotonic() - began
+                await self._find_examples(request, filter_, preview)
+            except RequestError as error:
+                self._complain(error)
+                self.query_one(Matches).failed(str(error))
+                return
+            except SecateurError as error:
+                self.query_one(Matches).failed(str(error))
+                took = time.monotonic() - began
+            await asyncio.sleep(max(RECOUNT_SECONDS, took * RECOUNT_COST))
+
+    async def _count_once(self, request: CancellationRequest) -> Preview:
+        """The exact count; should it take long, an estimate is shown until it is there."""
+        matches, cancellations = self.query_one(Matches), self.session.cancellations
+        exact = asyncio.ensure_future(self.session.ask(cancellations.preview(request)))
+        try:
+            if matches.tally.stage is not Stage.EXACT:
+                await asyncio.wait({exact}, timeout=ESTIMATE_AFTER)
+                if not exact.done():
+                    guess = await self.session.ask(cancellations.estimate(request))
+                    if guess is not None and not exact.done():
+                        matches.estimated(guess.count)
+                        self._seen = guess.count
+            preview = await exact
+        finally:
+            if not exact.done():
+                exact.cancel()
+                await asyncio.wait({exact})
+        matches.counted(preview.count, [example.message for example in preview.error_examples])
+        self._seen = preview.count
+        return preview
+
+    async def _find_examples(
+        self, request: CancellationRequest, filter_: Filter | None, preview: Preview
+    ) -> None:
+        table, count = self.query_one(Examples), preview.count
+        wanted = {
+            RunVerdict.MATCH: count.matched > 0,
+            RunVerdict.NO_MATCH: filter_ is not None and count.matched + count.errors < count.total,
+            RunVerdict.ERROR: count.errors > 0,
+        }
+        each = max(1, (table.size.height - 1) // max(1, sum(wanted.values())))
+        found: list[Example] = []
+        for verdict, asked in wanted.items():
+            if asked:
+                answer = self.session.cancellations.examples(request, verdict, each)
+                found += [Example(verdict, run) for run in await self.session.ask(answer)]
+        paths = fields_read(filter_) or fields_present([example.run for example in found])
+        table.show(found, paths, count.as_of)
+        table.remove_class("stale")
+        self.query_one(Matches).advise(guard(found, paths))
+
+    def action_next_field(self) -> None:
+        self.focus_next()
+
+    def action_previous_field(self) -> None:
+        self.focus_previous()
+
+    def action_review(self) -> None:
+        if self._request is not None:
+            self.post_message(self.ReviewWanted(self._request, self._seen))
+
+    def action_back(self) -> None:
+        self.post_message(self.BackWanted())
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "review" and self._request is None:
+            return False
+        return super().check_action(action, parameters)

@@ -1,0 +1,223 @@
+"""History: every cancellation, who and why, how far its sweep is, and what it guarantees."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Input, Static
+
+from secateur.errors import SecateurError
+from secateur.records import Cancellation
+from secateur_tui import history_rows
+from secateur_tui.columns import lay_out
+from secateur_tui.figures import one_line
+from secateur_tui.keymap import bindings_of
+from secateur_tui.line_table import LineTable, TableRow
+from secateur_tui.place import Place
+from secateur_tui.question import QuestionScreen
+from secateur_tui.session import Feed, Session
+from secateur_tui.themes import toned
+
+_SHOWN = 100
+"""Cancellations that are listed, newest first."""
+
+_EMPTY = """\
+No cancellation yet.
+
+In Queues, enter on a row builds a filter for it; F9 reviews and cancels what it matches.
+Every cancellation is then listed here, with who, when, why and how far."""
+
+
+class CancellationTable(LineTable):
+    """The list; the cursor's key is the cancellation's id."""
+
+    def __init__(self) -> None:
+        super().__init__(id="cancellations")
+        self._found: Sequence[Cancellation] = ()
+        self._feed = Feed()
+        self._widest: dict[str, int] = {}
+
+    def show(self, found: Sequence[Cancellation], feed: Feed) -> None:
+        self._found, self._feed = found, feed
+        self.relist()
+
+    def relist(self) -> None:
+        """List again what is known, after a change of size."""
+        now = self._feed.now()
+        rows = [history_rows.row(cancellation, now) for cancellation in self._found]
+        layout = lay_out(history_rows.COLUMNS, rows, self.line_width, self._widest)
+        self.show_lines(
+            layout.heading(),
+            [
+                TableRow(cancellation.id, layout.line(row))
+                for cancellation, row in zip(self._found, rows, strict=True)
+            ],
+        )
+
+    def on_resize(self) -> None:
+        self._widest.clear()
+        self.relist()
+
+
+class HistoryScreen(Place):
+    """Posts `FilterWanted` and `BackWanted`; stopping it does itself, after asking."""
+
+    place = "history"
+    BINDINGS = bindings_of("history")
+
+    @dataclass
+    class FilterWanted(Message):
+        """Somebody wants a new filter like this cancellation's."""
+
+        cancellation: Cancellation
+
+    @dataclass
+    class BackWanted(Message):
+        pass
+
+    def __init__(self, session: Session, feed: Feed, selected: UUID | None = None) -> None:
+        super().__init__(session)
+        self._feed, self._selected = feed, selected
+        self._all: Sequence[Cancellation] = ()
+        self._find = ""
+
+    def content(self) -> ComposeResult:
+        with Vertical(id="history", classes="panel"):
+            yield CancellationTable()
+            yield Static("asking the database…", id="empty", markup=False)
+        yield Input(
+            placeholder="part of an app, function, author, reason, state or condition",
+            id="find",
+            compact=True,
+        )
+        yield Static(id="detail", classes="panel", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one("#history").border_title = "History"
+        self.query_one("#find").display = False
+        self.query_one("#detail").display = False
+        self.query_one(CancellationTable).display = False
+        self.watch(self.app, "feed", self._follow)
+        self._poll()
+
+    def _follow(self, feed: Feed) -> None:
+        self._feed = feed
+
+    @work(exclusive=True, group="history")
+    async def _poll(self) -> None:
+        while True:
+            try:
+                self._all = await self.session.ask(self.session.cancellations.list(limit=_SHOWN))
+            except SecateurError as error:
+                self._stale(str(error))
+            else:
+                self._show()
+            await asyncio.sleep(self.session.refresh_seconds)
+
+    def _stale(self, message: str) -> None:
+        self.query_one(CancellationTable).add_class("stale")
+        self.query_one("#detail").add_class("stale")
+        self.query_one("#history").border_subtitle = Content(one_line(message))
+
+    def _show(self) -> None:
+        table, empty = self.query_one(CancellationTable), self.query_one("#empty", Static)
+        found = [each for each in self._all if self._find in history_rows.text_of(each)]
+        table.display = bool(self._all)
+        empty.display = not self._all
+        empty.update(_EMPTY)
+        table.remove_class("stale")
+        self.query_one("#detail").remove_class("stale")
+        open_ = sum(each.state == "active" for each in self._all)
+        self.query_one("#history").border_subtitle = Content(
+            f"{len(self._all)} cancellations · {open_} under way" if self._all else ""
+        )
+        table.show(found, self._feed)
+        if self._selected is not None:
+            table.move_to(self._selected)
+            self._selected = None
+        if self._all and self.focused is None:
+            table.focus()
+        self._detail()
+
+    @property
+    def chosen(self) -> Cancellation | None:
+        """What the cursor is on."""
+        key = self.query_one(CancellationTable).cursor_key
+        return next((each for each in self._all if each.id == key), None)
+
+    @on(LineTable.Moved)
+    def _detail(self) -> None:
+        detail, cancellation = self.query_one("#detail", Static), self.chosen
+        detail.display = cancellation is not None
+        if cancellation is not None:
+            detail.border_title = Content(f"{history_rows.scope_text(cancellation)}  {cancellation.id}")
+            detail.update(history_rows.details(cancellation))
+        self.refresh_bindings()
+
+    def action_find(self) -> None:
+        field = self.query_one("#find", Input)
+        field.display = True
+        field.focus()
+
+    @on(Input.Changed, "#find")
+    def _search(self, event: Input.Changed) -> None:
+        self._find = event.value.strip().casefold()
+        self._show()
+
+    @on(Input.Submitted, "#find")
+    def _found(self) -> None:
+        self.query_one("#find").display = bool(self._find)
+        self.query_one(CancellationTable).focus()
+
+    def action_back(self) -> None:
+        field = self.query_one("#find", Input)
+        if not field.display:
+            self.post_message(self.BackWanted())
+            return
+        field.value = ""
+        field.display = False
+        self.query_one(CancellationTable).focus()
+
+    def action_use_as_filter(self) -> None:
+        if (cancellation := self.chosen) is not None:
+            self.post_message(self.FilterWanted(cancellation))
+
+    @work(exclusive=True, group="stop")
+    async def action_stop(self) -> None:
+        cancellation = self.chosen
+        if cancellation is None or cancellation.state != "active":
+            return
+        question = toned(
+            ("Stop this cancellation of ", "plain"),
+            (history_rows.scope_text(cancellation), "strong"),
+            (
+                "?\n\nWhat it has cancelled stays cancelled. Matching runs that it has not reached yet",
+                "plain",
+            ),
+            (" start again.", "warn"),
+        )
+        if not await self.app.push_screen_wait(QuestionScreen(self.session, "Stop", question)):
+            return
+        try:
+            await self.session.ask(
+                self.session.cancellations.stop(cancellation.id, author=self.session.author)
+            )
+        except SecateurError as error:
+            self.notify(str(error), severity="error", markup=False)
+            return
+        self._poll()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "stop" and ((chosen := self.chosen) is None or chosen.state != "active"):
+            return False
+        if action == "use_as_filter" and self.chosen is None:
+            return False
+        return super().check_action(action, parameters)

@@ -1,0 +1,169 @@
+"""Every key of the console, in one table: bindings, footer, palette, help and the README are made from it.
+
+`python -m secateur_tui.keymap README.md` rewrites the table between the two `keys` comments of that file.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from textual.binding import Binding, BindingType
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something a person can do at a place; `id` is `<place>.<method>`, for its `action_<method>`."""
+
+    id: str
+    keys: tuple[str, ...]
+    """The first is the one that is shown."""
+    description: str
+    """One or two words, for the footer."""
+    help: str
+    """A sentence, for the help screen, the palette and the README."""
+    dangerous: bool = False
+    """It writes; a read-only console does not have it at all."""
+    footer: bool = True
+
+    @property
+    def place(self) -> str:
+        return self.id.partition(".")[0]
+
+    @property
+    def method(self) -> str:
+        return self.id.partition(".")[2]
+
+
+PLACES = {
+    "console": "Everywhere",
+    "queues": "1 Queues",
+    "filter": "2 Filter",
+    "review": "3 Review",
+    "history": "4 History",
+    "question": "Questions",
+    "help": "Help",
+    "list": "Lists",
+}
+"""Where an action belongs, with its title; the digit is the key that leads there."""
+
+ACTIONS = (
+    Action(
+        "queues.open_filter", ("enter", "2"), "filter", "Build a filter for the function or app of the row"
+    ),
+    Action("queues.find", ("/",), "find", "Show only the functions whose name contains a text"),
+    Action("queues.sort", ("s",), "sort", "Sort by name, queued, oldest or growth"),
+    Action("queues.fold", ("space",), "fold", "Fold or unfold the app of the row"),
+    Action("queues.clear_find", ("escape",), "show all", "Show every function again"),
+    Action(
+        "filter.review",
+        ("f9", "ctrl+enter"),
+        "review & cancel",
+        "Count again and review the cancellation",
+        True,
+    ),
+    Action("filter.next_field", ("tab",), "next", "Go to the next field or list"),
+    Action("filter.previous_field", ("shift+tab",), "previous", "Go to the field before", footer=False),
+    Action("filter.back", ("escape",), "back", "Go back; the filter is kept for this session"),
+    Action("review.copy_json", ("c",), "copy JSON", "Copy the request's body (outside text fields)"),
+    Action(
+        "review.copy_command", ("l",), "copy command", "Copy the same as a command line (outside text fields)"
+    ),
+    Action("review.ask_again", ("r",), "ask again", "After a failure: commit again under the same key", True),
+    Action("review.leave", ("escape",), "leave, nothing is written", "Leave without writing anything"),
+    Action("history.stop", ("x",), "stop", "Stop the cancellation; what it cancelled stays cancelled", True),
+    Action("history.use_as_filter", ("u",), "use as filter", "Start a new filter from this cancellation"),
+    Action("history.find", ("/",), "find", "Show only the cancellations that contain a text"),
+    Action("history.back", ("escape",), "back", "Go back"),
+    Action("question.yes", ("y",), "yes", "Do what the question asks", True),
+    Action("question.no", ("escape", "n"), "no, leave it", "Leave everything as it is"),
+    Action("help.close", ("escape", "q", "?"), "close", "Close the help"),
+    Action("list.up", ("up", "k"), "up", "Move up", footer=False),
+    Action("list.down", ("down", "j"), "down", "Move down", footer=False),
+    Action("list.first", ("home", "g"), "first", "Go to the first row", footer=False),
+    Action("list.last", ("end", "G"), "last", "Go to the last row", footer=False),
+    Action("list.page_up", ("pageup", "ctrl+u"), "page up", "Move up by a page", footer=False),
+    Action("list.page_down", ("pagedown", "ctrl+d"), "page down", "Move down by a page", footer=False),
+    Action("console.history", ("H", "4", "f4"), "history", "Every cancellation: who, when, why, how far"),
+    Action("console.queues", ("1",), "queues", "Live depth of every app and function"),
+    Action("console.palette", (":", "ctrl+p"), "commands", "Find a command by its name", footer=False),
+    Action("console.help", ("?", "f1"), "help", "What every key does"),
+    Action("console.quit", ("q", "ctrl+q"), "quit", "Leave secateur; sweeps go on in any other process"),
+)
+
+
+def actions_of(place: str, *, read_only: bool = False) -> Iterator[Action]:
+    """The actions of a place that exist in this console, in the order of the table."""
+    return (action for action in ACTIONS if action.place == place and not (read_only and action.dangerous))
+
+
+def bindings_of(place: str) -> list[BindingType]:
+    """The place's bindings; `check_action` takes out what is dangerous where the console is read-only."""
+    return [
+        Binding(
+            ",".join(action.keys),
+            action.method,
+            action.description,
+            show=action.footer,
+            key_display=display(action.keys[0]),
+            id=action.id,
+        )
+        for action in actions_of(place)
+    ]
+
+
+def allowed(place: str, method: str, *, read_only: bool) -> bool:
+    """Whether the console has this action; what is not in the table belongs to a widget and is its affair."""
+    return not (read_only and any(action.dangerous for action in ACTIONS if action.id == f"{place}.{method}"))
+
+
+_NAMES = {
+    "escape": "esc",
+    "pageup": "pgup",
+    "pagedown": "pgdn",
+    "up": "↑",
+    "down": "↓",
+    "slash": "/",
+    "colon": ":",
+    "question_mark": "?",
+    "upper_h": "H",
+    "upper_g": "G",
+}
+
+
+def display(key: str) -> str:
+    """A key as people write it."""
+    if re.fullmatch(r"f\d+", key):
+        return key.upper()
+    return _NAMES.get(key, key)
+
+
+def readme_table() -> str:
+    """The table of all keys in Markdown."""
+    lines = ["| where | key | what |", "|---|---|---|"]
+    for place, title in PLACES.items():
+        for action in actions_of(place):
+            keys = " ".join(f"`{display(key)}`" for key in action.keys)
+            note = " *(not when read-only)*" if action.dangerous else ""
+            lines.append(f"| {title} | {keys} | {action.help}{note} |")
+    return "\n".join(lines)
+
+
+START, END = "<!-- keys: made by python -m secateur_tui.keymap -->", "<!-- /keys -->"
+
+
+def rewrite(text: str) -> str:
+    """The document with its table of keys renewed; raises ValueError without the two comments."""
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not (start and end):
+        raise ValueError(f"the two comments {START} and {END} are missing")
+    return f"{before}{START}\n{readme_table()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    document = Path(sys.argv[1])
+    document.write_text(rewrite(document.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,168 @@
+"""A table that repaints only the rows that changed: what a slow link notices first."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from textual import events
+from textual.content import Content
+from textual.geometry import Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+from textual.style import Style
+
+from secateur_tui.keymap import bindings_of
+from secateur_tui.themes import TONES
+
+_GUTTER = 2
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    key: Hashable
+    """What the row is about; the cursor stays with it when rows move."""
+    line: Content
+
+
+class LineTable(ScrollView, can_focus=True):
+    """Rows of ready-made lines under a heading that stays, with a cursor; subclasses make the lines."""
+
+    BINDINGS = bindings_of("list")
+
+    @dataclass
+    class Moved(Message):
+        """The cursor is on another row."""
+
+        table: LineTable
+        key: Hashable
+
+        @property
+        def control(self) -> LineTable:
+            return self.table
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._heading = Content("")
+        self._footing: Content | None = None
+        self._rows: Sequence[TableRow] = ()
+        self._cursor = 0
+
+    @property
+    def line_width(self) -> int:
+        """Cells that a line may take."""
+        return max(1, self.scrollable_content_region.width - _GUTTER)
+
+    @property
+    def cursor_key(self) -> Hashable | None:
+        return self._rows[self._cursor].key if self._rows else None
+
+    def move_to(self, key: Hashable) -> None:
+        """Put the cursor on that row, if it is there."""
+        for index, row in enumerate(self._rows):
+            if row.key == key:
+                self._move(index)
+
+    def show_lines(self, heading: Content, rows: Sequence[TableRow], footing: Content | None = None) -> None:
+        """Show these rows; only lines that differ are painted again."""
+        old, old_top = [row.line for row in self._rows], self._line_of(0)
+        selected, selected_index = self.cursor_key, self._cursor
+        heading_changed = heading != self._heading
+        footing_changed = footing != self._footing
+        self._heading, self._rows, self._footing = heading, tuple(rows), footing
+        self._cursor = self._index_of(selected, selected_index)
+        self._resize()
+        if heading_changed or len(old) != len(rows) or old_top != self._line_of(0):
+            self.refresh()
+        else:
+            moved = {selected_index, self._cursor} if selected_index != self._cursor else set()
+            changed = {i for i, row in enumerate(rows) if row.line != old[i]} | moved
+            for index in changed:
+                self.refresh_line(self._line_of(index))
+            if footing_changed:
+                self.refresh_line(self.size.height - 1 + self.scroll_offset.y)
+        if self.cursor_key != selected:
+            self._reveal()
+            self.post_message(self.Moved(self, self.cursor_key))
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        base = Style.from_styles(self.styles)
+        if y == 0:
+            return self._strip(Content(" " * _GUTTER) + self._heading, base, width)
+        if self._footing is not None and y == self.size.height - 1:
+            return self._strip(Content(" " * _GUTTER) + self._footing, base, width)
+        index = y - 1 + self.scroll_offset.y
+        if not 0 <= index < len(self._rows):
+            return Strip.blank(width, base.rich_style)
+        if index != self._cursor:
+            return self._strip(Content(" " * _GUTTER) + self._rows[index].line, base, width)
+        mark = Content.styled("▌ ", TONES["key"] if self.has_focus else TONES["quiet"])
+        if self.has_focus:
+            base += Style.parse("on $row-cursor")
+        return self._strip(mark + self._rows[index].line, base, width)
+
+    def _strip(self, content: Content, base: Style, width: int) -> Strip:
+        segments = content.render_segments(base)
+        return Strip(segments).adjust_cell_length(width, base.rich_style)
+
+    def _line_of(self, index: int) -> int:
+        return index + 1
+
+    def _index_of(self, key: Hashable | None, otherwise: int) -> int:
+        for index, row in enumerate(self._rows):
+            if row.key == key:
+                return index
+        return max(0, min(otherwise, len(self._rows) - 1))
+
+    def _resize(self) -> None:
+        fixed = 1 if self._footing is None else 2
+        size = Size(self.scrollable_content_region.width, len(self._rows) + fixed)
+        if size != self.virtual_size:
+            self.virtual_size = size
+
+    def _move(self, index: int) -> None:
+        index = max(0, min(index, len(self._rows) - 1))
+        if index == self._cursor or not self._rows:
+            return
+        for line in (self._line_of(self._cursor), self._line_of(index)):
+            self.refresh_line(line)
+        self._cursor = index
+        self._reveal()
+        self.post_message(self.Moved(self, self.cursor_key))
+
+    def _reveal(self) -> None:
+        fixed = 1 if self._footing is None else 2
+        room = max(1, self.size.height - fixed)
+        top = self.scroll_offset.y
+        if self._cursor < top:
+            self.scroll_to(y=self._cursor, animate=False)
+        elif self._cursor >= top + room:
+            self.scroll_to(y=self._cursor - room + 1, animate=False)
+
+    def watch_has_focus(self, has_focus: bool) -> None:
+        super().watch_has_focus(has_focus)
+        self.refresh_line(self._line_of(self._cursor))
+
+    def on_click(self, event: events.Click) -> None:
+        if 0 < event.y <= len(self._rows) - self.scroll_offset.y:
+            self._move(event.y - 1 + self.scroll_offset.y)
+
+    def action_up(self) -> None:
+        self._move(self._cursor - 1)
+
+    def action_down(self) -> None:
+        self._move(self._cursor + 1)
+
+    def action_first(self) -> None:
+        self._move(0)
+
+    def action_last(self) -> None:
+        self._move(len(self._rows) - 1)
+
+    def action_page_up(self) -> None:
+        self._move(self._cursor - max(1, self.size.height - 3))
+
+    def action_page_down(self) -> None:
+        self._move(self._cursor + max(1, self.size.height - 3))

@@ -1,0 +1,160 @@
+"""How many runs a filter matches: estimated, then exact, never old without saying so."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+from textual.content import Content
+from textual.widgets import Static
+
+from secateur.runs import UNFINISHED, Count
+from secateur_tui.figures import duration, number, one_line
+from secateur_tui.themes import toned
+
+
+class Stage(Enum):
+    """How far the count of the newest text is."""
+
+    INVALID = auto()
+    COUNTING = auto()
+    ESTIMATE = auto()
+    EXACT = auto()
+    FAILED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What is known of the count."""
+
+    stage: Stage = Stage.COUNTING
+    count: Count | None = None
+    """The newest count; while `COUNTING` that of an older text."""
+    taken: float = 0.0
+    """`time.monotonic()` when it arrived."""
+    failures: Sequence[str] = ()
+    """Why runs could not be evaluated, by example."""
+    advice: str = ""
+    """What to add to the expression so that those runs can be evaluated."""
+    note: str = ""
+    """Why there is no exact count."""
+
+
+class Matches(Static):
+    """Shows a tally; `tally` is what it shows."""
+
+    def __init__(self) -> None:
+        super().__init__(id="matches", classes="panel", markup=False)
+        self.tally = Tally()
+
+    def on_mount(self) -> None:
+        self.border_title = "Matches"
+        self.set_interval(1.0, self._draw)
+        self._draw()
+
+    def invalid(self) -> None:
+        """The text means nothing, so that no number does either."""
+        self._show(replace(self.tally, stage=Stage.INVALID))
+
+    def counting(self) -> None:
+        """Another text is being counted; the old figures are dimmed."""
+        self._show(replace(self.tally, stage=Stage.COUNTING, note=""))
+
+    def estimated(self, count: Count) -> None:
+        self._show(Tally(Stage.ESTIMATE, count, time.monotonic(), note="the exact count is under way"))
+
+    def counted(self, count: Count, failures: Sequence[str]) -> None:
+        self._show(Tally(Stage.EXACT, count, time.monotonic(), failures))
+
+    def advise(self, condition: str) -> None:
+        """Say which condition, put in front, spares runs that cannot be evaluated."""
+        if condition != self.tally.advice:
+            self._show(replace(self.tally, advice=condition))
+
+    def failed(self, message: str) -> None:
+        """No exact count; an estimate stays, with the reason."""
+        if self.tally.stage is Stage.ESTIMATE:
+            self._show(replace(self.tally, note=message))
+        else:
+            self._show(Tally(Stage.FAILED, note=message))
+
+    def _show(self, tally: Tally) -> None:
+        self.tally = tally
+        self._draw()
+
+    def _draw(self) -> None:
+        tally = self.tally
+        lines = [self._figure(tally)]
+        if tally.note:
+            lines.append(
+                toned((one_line(tally.note), "warn" if tally.stage is not Stage.ESTIMATE else "quiet"))
+            )
+        if tally.count is not None and tally.stage in (Stage.EXACT, Stage.ESTIMATE):
+            lines.append(self._statuses(tally.count))
+            lines += self._errors(tally, tally.count)
+            lines += self._functions(tally.count)
+        self.update(Content("\n").join(lines))
+
+    def _figure(self, tally: Tally) -> Content:
+        count = tally.count
+        match tally.stage:
+            case Stage.INVALID:
+                return toned(("–  ", "strong"), ("counts return when the filter is valid", "quiet"))
+            case Stage.FAILED:
+                return toned(("–  ", "strong"), ("not counted", "warn"))
+            case _ if count is None:
+                return toned(("counting…", "quiet"))
+            case Stage.COUNTING:
+                return toned(
+                    (f"{number(count.matched)} of {number(count.total)} runs before  ", "quiet"),
+                    ("counting…", "warn"),
+                )
+        age = time.monotonic() - tally.taken
+        when = "just now" if age < 2 else f"{duration(age)} ago"
+        if tally.stage is Stage.ESTIMATE:
+            return toned(
+                (f"≈ {number(count.matched)}", "count"),
+                (f" of {number(count.total)} runs  ", "plain"),
+                ("≈ estimate", "warn"),
+            )
+        return toned(
+            (number(count.matched), "count"),
+            (f" of {number(count.total)} runs  ", "plain"),
+            ("exact", "good"),
+            (f" · {when}", "quiet"),
+        )
+
+    def _statuses(self, count: Count) -> Content:
+        sign = "" if count.exact else "≈ "
+        parts: list[tuple[str, str]] = []
+        for status in UNFINISHED:
+            amount = count.by_status.get(status, 0)
+            parts += [
+                (f"{status.value} ", "quiet"),
+                (f"{sign}{number(amount)}   ", "plain" if amount else "quiet"),
+            ]
+        return toned(*parts)
+
+    def _errors(self, tally: Tally, count: Count) -> list[Content]:
+        errors = count.errors
+        if not errors:
+            return []
+        sign = "" if count.exact else "≈ "
+        noun = "run" if errors == 1 else "runs"
+        why = f": {one_line(tally.failures[0])}" if tally.failures else ""
+        line = toned((f"! {sign}{number(errors)} {noun} cannot be evaluated{why}", "warn"))
+        if not tally.advice:
+            return [line]
+        return [
+            line,
+            toned(("  they do not match; decide them with ", "quiet"), (one_line(tally.advice), "field")),
+        ]
+
+    def _functions(self, count: Count) -> list[Content]:
+        """Which functions the matches are of, where there are several."""
+        if len(count.by_function) < 2:
+            return []
+        largest = sorted(count.by_function.items(), key=lambda item: (-item[1], item[0]))[:4]
+        return [toned(*((f"{one_line(name)} {number(amount)}   ", "quiet") for name, amount in largest))]

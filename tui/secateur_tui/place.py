@@ -1,0 +1,57 @@
+"""What all places have in common: header, footer, and only the actions that they may have."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Generic, TypeVar
+
+from textual.app import ComposeResult
+from textual.screen import ModalScreen, Screen
+
+from secateur_tui.chrome import Header, KeyBar
+from secateur_tui.keymap import allowed
+from secateur_tui.session import Session
+
+Result = TypeVar("Result")
+
+
+class Place(Screen[None]):
+    """One of the places; `place` names its part of the table of actions."""
+
+    place: ClassVar[str]
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+
+    def compose(self) -> ComposeResult:
+        yield Header(self.session)
+        yield from self.content()
+        yield KeyBar()
+
+    def content(self) -> ComposeResult:
+        """What is between header and footer."""
+        raise NotImplementedError
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return allowed(self.place, action, read_only=self.session.read_only)
+
+    def action_press(self, key: str) -> None:
+        """A click on the footer."""
+        self.app.simulate_key(key)
+
+
+class Dialog(ModalScreen[Result], Generic[Result]):
+    """A question over a place; it has only its own keys."""
+
+    place: ClassVar[str]
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+
+    def check_action(self, action: str, parameters: tuple[Any, ...]) -> bool | None:
+        return allowed(self.place, action, read_only=self.session.read_only)
+
+    def action_press(self, key: str) -> None:
+        """A click on the footer."""
+        self.app.simulate_key(key)

@@ -1,0 +1,268 @@
+"""Review: what will happen in one sentence, the exact count taken again, and no commit by accident."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from enum import Enum, auto
+from uuid import uuid4
+
+from textual import events, on, work
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.message import Message
+from textual.widgets import Button, Input, Label, Static
+
+from secateur.errors import (
+    LockUnavailable,
+    NotInstalled,
+    PermissionDenied,
+    ReadOnly,
+    SecateurError,
+    UsageError,
+)
+from secateur.requests import LONGEST_REASON, CancellationRequest
+from secateur.runs import Count
+from secateur_tui import review_text
+from secateur_tui.chrome import KeyBar
+from secateur_tui.figures import number, one_line
+from secateur_tui.keymap import bindings_of
+from secateur_tui.place import Dialog
+from secateur_tui.session import Session
+from secateur_tui.themes import toned
+
+SETTLE_SECONDS = 0.25
+"""A press so soon after the commit button got the focus is the end of another key's press, not a decision."""
+
+
+_NOTHING_CHANGED = (LockUnavailable, PermissionDenied, ReadOnly, NotInstalled, UsageError)
+"""Answers of the database itself; anything else, such as a lost connection, leaves the outcome open."""
+
+
+class Step(Enum):
+    COUNTING = auto()
+    READY = auto()
+    COMMITTING = auto()
+    NOT_COMMITTED = auto()
+    """The commit was refused; nothing changed."""
+    UNKNOWN = auto()
+    """The connection went while committing."""
+
+
+class ReviewScreen(Dialog[None]):
+    """Posts `CommitWanted` at most once at a time; the app commits and answers by `refused`."""
+
+    place = "review"
+    BINDINGS = bindings_of("review")
+    AUTO_FOCUS = ""
+
+    @dataclass
+    class CommitWanted(Message):
+        """Commit this, under this key; asking again under the same key is safe."""
+
+        request: CancellationRequest
+        idempotency_key: str
+        expected: Count
+
+    @dataclass
+    class Left(Message):
+        """Left without a commit, or without knowing of one."""
+
+        unknown: bool
+
+    def __init__(self, session: Session, request: CancellationRequest, seen: Count | None) -> None:
+        super().__init__(session)
+        self._request, self._seen = request, seen
+        self._key = str(uuid4())
+        self._count: Count | None = None
+        self._taken = 0.0
+        self._arrivals: float | None = None
+        self._step = Step.COUNTING
+        self._confirmed = False
+        self._button_since = 0.0
+        self._trouble = ""
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="review", classes="panel"):
+            with VerticalScroll(id="sheet"):
+                yield Static(id="sentence", markup=False)
+                yield Static(id="facts", markup=False)
+                yield Static(review_text.wire(self._request), id="wire", markup=False)
+            with Vertical(id="consent"):
+                with Horizontal():
+                    yield Label("reason", classes="ask")
+                    yield Input(
+                        id="reason",
+                        compact=True,
+                        disabled=True,
+                        max_length=LONGEST_REASON,
+                        placeholder="optional, kept in the history",
+                    )
+                with Horizontal(id="confirmation"):
+                    yield Static(id="ask", classes="ask", markup=False)
+                    yield Input(id="confirm", compact=True, disabled=True)
+                with Horizontal(id="buttons"):
+                    yield Button("Leave", id="leave", compact=True)
+                    yield Button("Cancel these runs", id="commit", compact=True, disabled=True)
+                yield Static(id="outcome", markup=False)
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        self.query_one("#review").border_title = "Review"
+        self.query_one("#confirmation").display = False
+        self._draw()
+        self._take_count()
+        self.set_interval(1.0, self._draw)
+
+    def on_resize(self) -> None:
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """What is read scrolls; what is filled in and pressed is always in view."""
+        taken = 2 + 3 + self.query_one("#consent").outer_size.height
+        self.query_one("#sheet").styles.max_height = max(1, self.size.height - taken)
+
+    @work(exclusive=True, group="review-count")
+    async def _take_count(self) -> None:
+        cancellations = self.session.cancellations
+        try:
+            preview, arrivals = await asyncio.gather(
+                self.session.ask(cancellations.preview(self._request)),
+                self.session.ask(cancellations.arrival_rate(self._request)),
+            )
+        except SecateurError as error:
+            self._say(f"! not counted, so nothing can be cancelled: {error}", "error")
+            return
+        self._count, self._arrivals, self._taken = preview.count, arrivals, time.monotonic()
+        self._draw()
+        # Nothing takes keys before the count has been painted: what was typed until then is gone.
+        self.call_after_refresh(self._open)
+
+    def _open(self) -> None:
+        self._step = Step.READY
+        if self._must_confirm:
+            self.query_one("#confirmation").display = True
+            asked = toned(("type ", "quiet"), (self._word, "strong"), (" to confirm", "quiet"))
+            self.query_one("#ask", Static).update(asked)
+            self.query_one("#confirm", Input).disabled = False
+        else:
+            self._confirmed = True
+        self.call_after_refresh(self._make_room)
+        self.query_one("#reason", Input).disabled = False
+        self.query_one("#reason", Input).focus()
+        self._enable()
+
+    @property
+    def _must_confirm(self) -> bool:
+        return self._count is not None and self._count.matched > self.session.confirm_above
+
+    @property
+    def _word(self) -> str:
+        return self._request.function_id or self._request.app_id
+
+    def _accepts(self, text: str) -> bool:
+        matched = self._count.matched if self._count else None
+        return text.strip() == self._word or text.strip().replace(",", "") == str(matched)
+
+    def _enable(self) -> None:
+        ready = self._step in (Step.READY, Step.NOT_COMMITTED) and self._confirmed
+        button = self.query_one("#commit", Button)
+        button.disabled = not (ready and self._count is not None and self._count.matched > 0)
+        self.refresh_bindings()
+
+    def _draw(self) -> None:
+        facts = review_text.Facts(
+            self._request, self._count, self._seen, self._arrivals, time.monotonic() - self._taken
+        )
+        where = self.session.context or self.session.database
+        self.query_one("#sentence", Static).update(facts.sentence(where))
+        self.query_one("#facts", Static).update(facts.details())
+        if self._count is not None and self._count.matched == 0 and not self._trouble:
+            self._say("nothing matches: there is nothing to cancel", "warn")
+
+    def _say(self, text: str, tone: str) -> None:
+        self._trouble = text
+        self.query_one("#outcome", Static).update(toned((one_line(text), tone)))
+
+    @on(Input.Changed, "#reason")
+    def _explained(self, event: Input.Changed) -> None:
+        self._request = self._request.model_copy(update={"reason": event.value.strip() or None})
+        self.query_one("#wire", Static).update(review_text.wire(self._request))
+
+    @on(Input.Changed, "#confirm")
+    def _typed(self, event: Input.Changed) -> None:
+        self._confirmed = self._accepts(event.value)
+        self._enable()
+
+    @on(Input.Submitted)
+    def _entered(self, event: Input.Submitted) -> None:
+        """Enter in a field only moves on."""
+        event.stop()
+        if event.input.id == "confirm" and not self._confirmed:
+            self._say(
+                f"to confirm, type {self._word} or {number(self._count.matched if self._count else 0)}",
+                "warn",
+            )
+            return
+        following = {"reason": "#confirm" if self._must_confirm else "#commit", "confirm": "#commit"}
+        self.query_one(following[event.input.id or ""]).focus()
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        if event.widget.id == "commit":
+            self._button_since = time.monotonic()
+
+    @on(Button.Pressed, "#leave")
+    def _leave_pressed(self) -> None:
+        self.action_leave()
+
+    @on(Button.Pressed, "#commit")
+    def _commit_pressed(self) -> None:
+        if time.monotonic() - self._button_since >= SETTLE_SECONDS:
+            self._commit()
+
+    def _commit(self) -> None:
+        if self._step not in (Step.READY, Step.NOT_COMMITTED, Step.UNKNOWN) or not self._confirmed:
+            return
+        if self._count is None or self._count.matched == 0:
+            return
+        self._step = Step.COMMITTING
+        self._enable()
+        for field in self.query(Input):
+            field.disabled = True
+        self._say("committing…", "count")
+        self.post_message(self.CommitWanted(self._request, self._key, self._count))
+
+    def refused(self, error: SecateurError) -> None:
+        """The commit did not come back with a cancellation; says whether anything can have changed."""
+        if isinstance(error, _NOTHING_CHANGED):
+            self._step = Step.NOT_COMMITTED
+            self._say(f"! not committed, nothing was changed: {error}  r tries again", "error")
+        else:
+            self._step = Step.UNKNOWN
+            self._say(f"! unknown whether it was committed: {error}  r asks again with the same key", "error")
+        self._enable()
+        self.query_one("#sheet").focus()
+
+    def action_ask_again(self) -> None:
+        self._commit()
+
+    def action_leave(self) -> None:
+        if self._step is Step.COMMITTING:
+            self._say("the commit is under way; its outcome will stand here", "warn")
+            return
+        self.workers.cancel_group(self, "review-count")
+        self.post_message(self.Left(self._step is Step.UNKNOWN))
+
+    def action_copy_json(self) -> None:
+        self.app.copy_to_clipboard(review_text.body(self._request))
+        self.notify("copied the JSON body", markup=False)
+
+    def action_copy_command(self) -> None:
+        self.app.copy_to_clipboard(self._request.command_line())
+        self.notify("copied the command line", markup=False)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "ask_again" and self._step not in (Step.NOT_COMMITTED, Step.UNKNOWN):
+            return False
+        return super().check_action(action, parameters)

@@ -1,0 +1,119 @@
+"""The words of a review: the sentence, how the count was taken, and the request as it is sent."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from textual.content import Content
+
+from secateur.requests import CancellationRequest
+from secateur.runs import Count, RunStatus, Scope
+from secateur_tui.figures import duration, instant, number, one_line, rate, runs
+from secateur_tui.themes import toned
+
+_LABEL = 10
+
+
+def body(request: CancellationRequest) -> str:
+    """The request as JSON, as it can be sent by hand."""
+    return json.dumps(request.body(), indent=2, ensure_ascii=False)
+
+
+def wire(request: CancellationRequest) -> Content:
+    """The same request for scripts: the JSON body and the command line."""
+    return Content("\n").join(
+        [
+            toned(("\nthe same as JSON (c copies)", "quiet")),
+            toned((body(request), "field")),
+            toned(("as a command (l copies)", "quiet")),
+            toned((request.command_line(), "field")),
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a review knows so far."""
+
+    request: CancellationRequest
+    count: Count | None
+    """Taken by the review itself; None until it is there."""
+    seen: Count | None
+    """What the filter showed when it was left."""
+    arrivals: float | None
+    """Matching runs that arrive per second."""
+    age: float
+    """Seconds since the count was taken."""
+
+    def sentence(self, where: str) -> Content:
+        """What will happen, and what will not."""
+        scope = Scope(self.request.app_id, self.request.function_id)
+        place = [
+            (one_line(str(scope)), "strong"),
+            (" in ", "plain"),
+            (one_line(where), "danger"),
+            (".", "plain"),
+        ]
+        if self.count is None:
+            return toned(("Counting the runs of ", "plain"), *place, ("\n\n", "plain"))
+        count = self.count
+        running = count.by_status.get(RunStatus.RUNNING, 0)
+        others = count.total - count.matched
+        stops = "stops at its next step" if running == 1 else "stop at their next step"
+        queue = "this queue" if self.request.function_id else "this app"
+        keep = "keeps" if others == 1 else "keep"
+        return toned(
+            ("Cancel ", "plain"),
+            (runs(count.matched), "count"),
+            (" of ", "plain"),
+            *place,
+            (f"\n{number(count.matched - running)} never start, {number(running)} running {stops}.", "quiet"),
+            (f"\n{number(others)} other {'run' if others == 1 else 'runs'} of {queue} {keep} going.", "good"),
+        )
+
+    def details(self) -> Content:
+        """Condition, window, how it was counted, what still arrives and what cannot be evaluated."""
+        lines = [Content(""), *self._condition(), _labelled("started", self._window())]
+        if self.count is not None:
+            lines.append(_labelled("counted", self._counted(self.count)))
+            if self.count.errors:
+                told = f"{runs(self.count.errors)} cannot be evaluated and are not cancelled"
+                lines.append(_labelled("errors", toned((f"! {told}", "warn"))))
+        if self.arrivals:
+            end = "the window" if self.request.started_before else "the commit"
+            told = f"! {rate(self.arrivals)} more a second; those after {end} are NOT cancelled"
+            lines.append(_labelled("arriving", toned((told, "warn"))))
+        return Content("\n").join(lines)
+
+    def _condition(self) -> list[Content]:
+        if self.request.if_ is None:
+            scope = "function" if self.request.function_id else "app, of every function,"
+            told = f"! NO CONDITION: every unfinished run of this {scope} in the window is cancelled"
+            return [_labelled("if", toned((told, "danger")))]
+        first, *rest = self.request.if_.strip().split("\n")
+        shown = [_labelled("if", toned((one_line(first), "plain")))]
+        return shown + [_labelled("", toned((one_line(line), "plain"))) for line in rest]
+
+    def _window(self) -> Content:
+        after, before = self.request.started_after, self.request.started_before
+        start = f"after {instant(after)}, " if after else "at any time "
+        end = f"before {instant(before)}" if before else "before this commit"
+        return toned((start + end, "plain"))
+
+    def _counted(self, count: Count) -> Content:
+        when = "just now" if self.age < 5 else f"{duration(self.age)} ago"
+        text = toned((f"exact, {when}; ", "plain"))
+        if self.seen is None:
+            return text + toned(("the filter had not counted yet", "quiet"))
+        if not self.seen.exact:
+            return text + toned((f"the filter showed an estimate of {number(self.seen.matched)}", "warn"))
+        drift = count.matched - self.seen.matched
+        if drift == 0:
+            return text + toned(("the same as the filter showed", "quiet"))
+        word = "more" if drift > 0 else "fewer"
+        return text + toned((f"{number(abs(drift))} {word} than the filter showed", "warn"))
+
+
+def _labelled(label: str, content: Content) -> Content:
+    return toned((label.ljust(_LABEL), "quiet")) + content if label else Content(" " * _LABEL) + content

@@ -1,0 +1,86 @@
+"""What every screen of one console shares: the database's services, who is asking, and the live figures."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import TypeVar
+
+from secateur.cancellations import Cancellations
+from secateur.engines.base import QueueEngine
+from secateur.errors import QueryTimeout, SecateurError
+from secateur.runs import FunctionDepth
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """The newest depth, and how the database has been answering since."""
+
+    depths: tuple[FunctionDepth, ...] = ()
+    as_of: datetime | None = None
+    """The database's clock at the newest depth; None before the first."""
+    taken: float = 0.0
+    """`time.monotonic()` when it arrived."""
+    problem: SecateurError | None = None
+    """Why the newest question was not answered; None while all is well."""
+
+    @property
+    def age(self) -> float:
+        """Seconds since the figures arrived."""
+        return time.monotonic() - self.taken
+
+    def now(self) -> datetime:
+        """The database's clock, carried forward by ours; our own clock before the first answer."""
+        if self.as_of is None:
+            return datetime.now(UTC)
+        return self.as_of + timedelta(seconds=self.age)
+
+
+@dataclass(slots=True)
+class Draft:
+    """A filter as it was typed."""
+
+    app_id: str
+    function_id: str | None
+    if_: str = ""
+    started_after: str = ""
+    started_before: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The services and settings that the screens work with."""
+
+    engine: QueueEngine
+    cancellations: Cancellations
+    database: str
+    """Host and database, for the header."""
+    author: str
+    read_only: bool
+    context: str | None
+    production: bool
+    """The context deserves a warning colour."""
+    zone: tzinfo
+    """Where local times are meant."""
+    refresh_seconds: float
+    query_timeout_seconds: float
+    confirm_above: int
+    """A cancellation of more runs than this asks for a typed confirmation."""
+    drafts: dict[tuple[str, str | None], Draft] = field(default_factory=dict)
+    """The last filter of each scope, so that leaving loses nothing."""
+
+    async def ask(self, question: Awaitable[Answer], *, seconds: float | None = None) -> Answer:
+        """The answer, or `QueryTimeout`; cancelling the task cancels the query in the database."""
+        limit = seconds or self.query_timeout_seconds
+        try:
+            async with asyncio.timeout(limit):
+                return await question
+        except TimeoutError:
+            raise QueryTimeout(
+                f"the database did not answer within {limit:g} s; nothing was changed"
+            ) from None

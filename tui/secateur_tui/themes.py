@@ -1,0 +1,141 @@
+"""Every colour of the console.
+
+Screens name a *tone* (what a text means), never a colour. A tone that matters always comes with a sign or
+a word as well, so that the console reads the same in 16 colours and in none.
+"""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.theme import Theme
+
+TONES = {
+    "plain": "$foreground",
+    "strong": "bold $foreground",
+    "quiet": "$text-quiet",
+    "title": "bold $primary",
+    "key": "bold $primary",
+    "good": "$success",
+    "warn": "$warning",
+    "count": "bold $warning",
+    "danger": "bold $error",
+    "error": "$error",
+    "field": "$secondary",
+    "chart": "$text-quiet",
+    "chart-danger": "$error",
+    "sweep": "$warning",
+}
+"""What a text means → how it looks, in Textual's style notation; see `Content` and `LineTable`."""
+
+SYNTAX = {
+    "string": "$success",
+    "number": "$syntax-number",
+    "boolean": "$syntax-number",
+    "keyword": "bold $accent",
+    "function": "$primary",
+    "variable": "$foreground",
+    "field": "$secondary",
+    "operator": "$accent",
+    "comment": "italic $text-quiet",
+    "error": "bold underline $error",
+}
+"""Kinds of `secateur.cel.highlight` → how they look."""
+
+_CURSOR = {
+    "block-cursor-text-style": "none",
+    "input-selection-background": "$primary 35%",
+}
+
+DARK = Theme(
+    name="secateur-dark",
+    dark=True,
+    primary="#7aa2f7",
+    secondary="#7dcfff",
+    accent="#bb9af7",
+    warning="#e0af68",
+    error="#f7768e",
+    success="#9ece6a",
+    foreground="#c0caf5",
+    background="#1a1b26",
+    surface="#1a1b26",
+    panel="#16161e",
+    variables={
+        **_CURSOR,
+        "text-quiet": "#8089b3",
+        "line": "#3b4261",
+        "row-cursor": "#2a3050",
+        "syntax-number": "#ff9e64",
+        "bar": "#16161e",
+    },
+)
+
+LIGHT = Theme(
+    name="secateur-light",
+    dark=False,
+    primary="#1d4ed8",
+    secondary="#0e7490",
+    accent="#7e22ce",
+    warning="#92400e",
+    error="#b91c1c",
+    success="#166534",
+    foreground="#1f2937",
+    background="#fafafa",
+    surface="#fafafa",
+    panel="#e5e7eb",
+    variables={
+        **_CURSOR,
+        "text-quiet": "#5b6472",
+        "line": "#b6bdc9",
+        "row-cursor": "#dbe4ff",
+        "syntax-number": "#9a3412",
+        "bar": "#e5e7eb",
+    },
+)
+
+SIXTEEN = Theme(
+    name="secateur-16",
+    ansi=True,
+    dark=True,
+    primary="ansi_bright_blue",
+    secondary="ansi_bright_cyan",
+    accent="ansi_bright_magenta",
+    warning="ansi_bright_yellow",
+    error="ansi_bright_red",
+    success="ansi_bright_green",
+    foreground="ansi_default",
+    background="ansi_default",
+    surface="ansi_default",
+    panel="ansi_default",
+    boost="ansi_default",
+    variables={
+        "block-cursor-foreground": "ansi_black",
+        "block-cursor-background": "ansi_white",
+        "block-cursor-text-style": "none",
+        "ansi-background": "ansi_black",
+        "ansi-foreground": "ansi_white",
+        "border-blurred": "ansi_bright_black",
+        "input-cursor-background": "ansi_white",
+        "input-cursor-foreground": "ansi_black",
+        "input-selection-background": "ansi_blue",
+        "input-selection-foreground": "ansi_white",
+        "screen-selection-background": "ansi_blue",
+        "screen-selection-foreground": "ansi_white",
+        "text-quiet": "ansi_white",
+        "line": "ansi_bright_black",
+        "row-cursor": "ansi_blue",
+        "syntax-number": "ansi_yellow",
+        "bar": "ansi_default",
+    },
+)
+
+THEMES = (DARK, LIGHT, SIXTEEN)
+
+
+def theme_for(color_system: str | None) -> str:
+    """The theme for what the terminal can show; of 16 colours the terminal's own palette is readable."""
+    return DARK.name if color_system in ("truecolor", "256") else SIXTEEN.name
+
+
+def toned(*parts: tuple[str, str]) -> Content:
+    """Text in tones, never read as markup: `toned(("61,902", "count"), (" runs", "plain"))`."""
+    return Content.assemble(*((text, TONES[tone]) for text, tone in parts if text))

@@ -42,17 +42,15 @@ create or replace function secateur.request_running(rule secateur.cancellations)
   set search_path = pg_catalog, pg_temp
 as $$
   with running as (
-    select run from secateur.runs as run
+    select run.id, run.claim_token, run.function_id from secateur.runs as run
      where run.app_id = rule.app_id
        and run.status = 'running'
        and (rule.function_id is null or run.function_id = rule.function_id)
-       and (rule.started_after is null or run.started_at > rule.started_after)
-       and run.started_at < rule.started_before
   ), requested as (
     insert into secateur.cancel_requests (run_id, claim_token, cancellation_id, function_id)
-    select (running.run).id, (running.run).claim_token, rule.id, (running.run).function_id
-      from secateur.reached(array[rule], array(select running.run from running)) as hit
-      join running on (running.run).id = hit.run_id
+    select running.id, running.claim_token, rule.id, running.function_id
+      from secateur.reached(array[rule], array(select running.id from running)) as hit
+      join running on running.id = hit.run_id
      where hit.cancellation_id is not null
     on conflict (run_id, claim_token) do nothing
     returning cancel_requests.function_id
@@ -246,37 +244,40 @@ $$;
 
 -- The next `batch` backlog runs of a cancellation's scope behind a sweep's place, in the order of its pass.
 create or replace function secateur.backlog_after(rule secateur.cancellations, place secateur.sweeps, batch integer)
-  returns secateur.runs[]
+  returns table (function_id text, status text, run_id uuid)
   language plpgsql
   stable
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  walk secateur.runs[] := '{}';
   part record;
+  wanted integer := backlog_after.batch;
+  got integer;
 begin
   for part in
-    select known.function_id, of_status.status
-      from secateur.functions as known, (values ('scheduled', 1), ('queued', 2)) as of_status (status, turn)
+    select known.function_id, walked.status
+      from secateur.functions as known, (values ('scheduled', 1), ('queued', 2)) as walked (status, turn)
      where known.app_id = rule.app_id
        and (rule.function_id is null or known.function_id = rule.function_id)
        and (place.function_id is null or known.function_id > place.function_id
             or (known.function_id = place.function_id
-                and (of_status.status = place.status or place.status = 'scheduled')))
-     order by known.function_id, of_status.turn
+                and (walked.status = place.status or place.status = 'scheduled')))
+     order by known.function_id, walked.turn
   loop
-    walk := walk || array(
-      select run from secateur.runs as run
-       where run.app_id = rule.app_id
-         and run.function_id = part.function_id
-         and run.status = part.status
-         and run.id > case when part.function_id = place.function_id and part.status = place.status
-                           then place.run_id else '00000000-0000-0000-0000-000000000000' end
-       order by run.id
-       limit backlog_after.batch - cardinality(walk));
-    exit when cardinality(walk) >= backlog_after.batch;
+    return query
+    select part.function_id, part.status, run.id
+      from secateur.runs as run
+     where run.app_id = rule.app_id
+       and run.function_id = part.function_id
+       and run.status = part.status
+       and run.id > case when part.function_id = place.function_id and part.status = place.status
+                         then place.run_id else '00000000-0000-0000-0000-000000000000' end
+     order by run.id
+     limit wanted;
+    get diagnostics got = row_count;
+    wanted := wanted - got;
+    exit when wanted = 0;
   end loop;
-  return walk;
 end
 $$;
 
@@ -297,9 +298,10 @@ as $$
 declare
   rule secateur.cancellations;
   place secateur.sweeps;
-  walk secateur.runs[] := '{}';
+  walk uuid[] := '{}';
+  functions text[];
+  statuses text[];
   requeued bigint;
-  last secateur.runs;
   step secateur.sweep_step;
   hit_runs uuid[];
   hit_rules uuid[];
@@ -329,7 +331,9 @@ begin
   place.clean := place.clean and requeued = 0;
   -- point: pass begun
   if not place.clean then
-    walk := secateur.backlog_after(rule, place, sweep_cancellation.batch);
+    select coalesce(array_agg(next.run_id), '{}'), array_agg(next.function_id), array_agg(next.status)
+      into walk, functions, statuses
+      from secateur.backlog_after(rule, place, sweep_cancellation.batch) as next;
   end if;
   -- point: batch read
   if cardinality(walk) > 0 then
@@ -340,16 +344,16 @@ begin
       from secateur.reached(array[rule], walk) as hit;
     if place.pass = 1 then
       insert into secateur.cancellation_deltas (cancellation_id, function_id, errors)
-      select rule.id, run.function_id, count(*) from unnest(walk) as run where run.id = any (failing) group by run.function_id;
+      select rule.id, run.function_id, count(*)
+        from unnest(walk, functions) as run (id, function_id) where run.id = any (failing) group by run.function_id;
     end if;
     -- point: batch evaluated
     step.cancelled := secateur.cancel_backlog(hit_runs, hit_rules);
     -- point: batch cancelled
-    last := walk[cardinality(walk)];
     place.found := place.found + step.cancelled;
-    place.function_id := last.function_id;
-    place.status := last.status;
-    place.run_id := last.id;
+    place.function_id := functions[cardinality(walk)];
+    place.status := statuses[cardinality(walk)];
+    place.run_id := walk[cardinality(walk)];
   end if;
   if cardinality(walk) < sweep_cancellation.batch then
     place.clean := place.clean or (place.found = 0 and place.pass_xmin >= rule.horizon);

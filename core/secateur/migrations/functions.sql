@@ -279,44 +279,47 @@ exception when others then
 end
 $$;
 
--- Which of `runs` the cancellations reach: for each reached run the oldest of them; for a run that none reaches but
--- that some could not be evaluated on, a row without a cancellation. Scope and window are decided here, not by the
--- stored condition. Reads nothing but its arguments.
-create or replace function secateur.reached(rules secateur.cancellations[], runs secateur.runs[])
+-- Which of the runs the cancellations reach: for each reached run the oldest of them; for a run that none reaches but that
+-- some could not be evaluated on, a row without a cancellation. Scope and window are decided here, not by the stored
+-- condition; status is the caller's business, and what is read here of a run never changes.
+create or replace function secateur.reached(rules secateur.cancellations[], run_ids uuid[])
   returns table (run_id uuid, cancellation_id uuid)
-  language sql
+  language plpgsql
+  stable
   set search_path = pg_catalog, pg_temp
 as $$
-  with candidate as (
-    select run.*, row_number() over () as place from unnest(runs) as run
-  ), batch as (
-    select array_agg(run.function_id order by run.place) as function_ids,
-           array_agg(run.id order by run.place) as ids,
-           array_agg(run.event order by run.place) as events,
-           array_agg(run.started_at order by run.place) as started_at,
-           array_agg(run.priority order by run.place) as priorities
-      from candidate as run
-  ), said as (
-    select verdict.*
-      from batch,
-           secateur.verdicts(
-             (select array_agg(coalesce(rule.condition, 'true') order by rule.serial) from unnest(rules) as rule),
-             (select jsonb_agg(rule.parameters order by rule.serial) from unnest(rules) as rule),
-             rules[1].app_id, batch.function_ids, batch.ids, batch.events, batch.started_at, batch.priorities
-           ) as verdict
-     where batch.ids is not null
-  ), rule as (
-    select rule.*, row_number() over (order by rule.serial) as nth from unnest(rules) as rule
-  )
-  select distinct on (candidate.place) candidate.id, case when said.verdict then rule.id end
-    from said
-    join candidate on candidate.place = said.place
-    join rule on rule.nth = said.nth
-   where candidate.app_id = rule.app_id
-     and (rule.function_id is null or candidate.function_id = rule.function_id)
-     and (rule.started_after is null or candidate.started_at > rule.started_after)
-     and candidate.started_at < rule.started_before
-   order by candidate.place, said.verdict nulls last, rule.serial
+declare
+  function_ids text[];
+  ids uuid[];
+  events jsonb[];
+  started_at timestamptz[];
+  priorities integer[];
+begin
+  if cardinality(rules) = 0 or cardinality(run_ids) = 0 then
+    return;
+  end if;
+  select array_agg(run.function_id), array_agg(run.id), array_agg(run.event), array_agg(run.started_at),
+         array_agg(run.priority)
+    into function_ids, ids, events, started_at, priorities
+    from secateur.runs as run
+   where run.id = any (run_ids) and run.app_id = rules[1].app_id;
+  if ids is null then
+    return;
+  end if;
+  return query
+  select distinct on (said.place) run.id, case when said.verdict then rule.id end
+    from secateur.verdicts(
+           array(select coalesce(one.condition, 'true') from unnest(rules) with ordinality as one order by one.ordinality),
+           (select jsonb_agg(one.parameters order by one.ordinality) from unnest(rules) with ordinality as one),
+           rules[1].app_id, function_ids, ids, events, started_at, priorities) as said
+    join unnest(rules) with ordinality as rule on rule.ordinality = said.nth
+    join unnest(ids, function_ids, started_at) with ordinality as run (id, function_id, started_at, place)
+      on run.place = said.place
+   where (rule.function_id is null or run.function_id = rule.function_id)
+     and (rule.started_after is null or run.started_at > rule.started_after)
+     and run.started_at < rule.started_before
+   order by said.place, said.verdict nulls last, rule.serial;
+end
 $$;
 
 -- Cancels backlog runs: `run_ids[i]` by `cancellation_ids[i]`, unless it has left the backlog meanwhile.
@@ -455,8 +458,8 @@ begin
 end
 $$;
 
--- Makes up to 1,000 scheduled runs that have become due claimable. Skips locked rows. Part of a claim.
-create or replace function secateur.promote_due(app_id text, function_id text)
+-- Makes up to 1,000 runs per function that have become due claimable. Skips locked rows. Part of a claim.
+create or replace function secateur.promote_due(app_id text, function_ids text[])
   returns void
   language sql
   set search_path = pg_catalog, pg_temp
@@ -464,14 +467,41 @@ as $$
   update secateur.runs as run
      set status = 'queued'
    where run.id = any (array(
-     select due.id from secateur.runs as due
-      where due.app_id = promote_due.app_id
-        and due.function_id = promote_due.function_id
-        and due.status = 'scheduled'
-        and due.scheduled_for <= now()
-      order by due.scheduled_for
-      limit 1000
-        for update skip locked))
+     select due.id
+       from unnest(promote_due.function_ids) as wanted (function_id),
+            lateral (
+              select waiting.id from secateur.runs as waiting
+               where waiting.app_id = promote_due.app_id
+                 and waiting.function_id = wanted.function_id
+                 and waiting.status = 'scheduled'
+                 and waiting.scheduled_for <= now()
+               order by waiting.scheduled_for
+               limit 1000
+                 for update skip locked
+            ) as due))
+$$;
+
+-- Locks the next runs of each function's queue, `share` at most of each, and returns their ids, the functions taking
+-- turns. One descent per function: a single ORDER BY over several functions could not follow the index. Part of a claim.
+create or replace function secateur.lock_queued(app_id text, function_ids text[], share integer)
+  returns uuid[]
+  language sql
+  set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(array_agg(next.id order by next.turn, random()), '{}')
+    from unnest(lock_queued.function_ids) as wanted (function_id),
+         lateral (
+           select locked.id, row_number() over () as turn
+             from (
+               select run.id from secateur.runs as run
+                where run.app_id = lock_queued.app_id
+                  and run.function_id = wanted.function_id
+                  and run.status = 'queued'
+                order by run.priority desc, run.id
+                limit lock_queued.share
+                  for update skip locked
+             ) as locked
+         ) as next
 $$;
 
 -- Gives runs to a worker. The caller holds their rows. Part of a claim.
@@ -502,78 +532,11 @@ as $$
    order by granted.priority desc, granted.id
 $$;
 
--- Claims from one function's queue: up to `quota` runs, looking at `budget` runs at most. Part of a claim, which holds the
--- app's lock and has read `rules`, the active cancellations of this function, under it.
--- Returns the runs granted, and how much of the budget is left (null budget: nothing matched, it was not touched).
-create or replace function secateur.claim_function(
-  app_id text,
-  function_id text,
-  rules secateur.cancellations[],
-  quota integer,
-  worker text,
-  lease interval,
-  inout budget integer,
-  out granted secateur.claimed_run[]
-)
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-as $$
-declare
-  look integer := quota;
-  batch secateur.runs[];
-  ids uuid[];
-  hit_runs uuid[];
-  hit_rules uuid[];
-begin
-  granted := '{}';
-  perform secateur.promote_due(claim_function.app_id, claim_function.function_id);
-  if cardinality(rules) = 0 then
-    -- point: before a batch
-    ids := array(select run.id from secateur.runs as run
-                  where run.app_id = claim_function.app_id and run.function_id = claim_function.function_id
-                    and run.status = 'queued'
-                  order by run.priority desc, run.id
-                  limit quota
-                    for update skip locked);
-    -- point: batch locked
-    granted := array(select run from secateur.grant_runs(ids, claim_function.worker, claim_function.lease) as run);
-    return;
-  end if;
-  loop
-    -- point: before a checked batch
-    batch := array(select run from secateur.runs as run
-                    where run.app_id = claim_function.app_id and run.function_id = claim_function.function_id
-                      and run.status = 'queued'
-                    order by run.priority desc, run.id
-                    limit look
-                      for update skip locked);
-    exit when cardinality(batch) = 0;
-    -- point: checked batch locked
-    select coalesce(array_agg(hit.run_id), '{}'), coalesce(array_agg(hit.cancellation_id), '{}')
-      into hit_runs, hit_rules
-      from secateur.reached(rules, batch) as hit where hit.cancellation_id is not null;
-    -- point: batch checked
-    perform secateur.cancel_backlog(hit_runs, hit_rules);
-    -- point: matches cancelled
-    ids := array(select run.id from unnest(batch) with ordinality as run
-                  where run.id <> all (hit_runs) order by run.ordinality limit quota);
-    granted := granted || array(
-      select run from secateur.grant_runs(ids, claim_function.worker, claim_function.lease) as run);
-    -- point: granted
-    quota := quota - cardinality(ids);
-    budget := budget - cardinality(hit_runs);
-    exit when quota = 0 or budget <= 0 or cardinality(batch) < look;
-    -- Much of what was looked at is cancelled now: take larger steps.
-    look := least(1000, greatest(look * 2, 100));
-  end loop;
-end
-$$;
-
--- Claims up to `max_runs` runs for `worker` until `lease` from now (heartbeat extends it). Function by function, so that
--- each keeps its index's order, the functions sharing the batch in a random turn; null stands for all of the app.
+-- Claims up to `max_runs` runs for `worker` until `lease` from now (heartbeat extends it), by priority and age within each
+-- function, the functions sharing the batch; null stands for all of the app.
 --
 -- No run that a committed cancellation matches is returned: the active ones are read under the app's shared lock, in a
--- statement of their own, and matching runs are cancelled on the way, about 5,000 a call at most; if that was used up, a
+-- statement of their own, and matching runs are cancelled on the way, some 5,000 a call at most; if that was used up, a
 -- last row without an id has `more`, which tells "ask again" from "empty".
 --
 -- Locks: the app's, shared, until the transaction ends (so end it soon); rows with SKIP LOCKED.
@@ -587,10 +550,14 @@ as $$
 declare
   key integer;
   wanted text[];
-  open integer := claim_batch.max_runs;
-  budget integer := 5000;
   active secateur.cancellations[];
-  granted secateur.claimed_run[];
+  open integer := claim_batch.max_runs;
+  share integer;
+  budget integer := 5000;
+  locked uuid[];
+  hit_runs uuid[] := '{}';
+  hit_rules uuid[];
+  granted uuid[];
 begin
   perform secateur.require_read_committed();
   if not (claim_batch.max_runs >= 1 and claim_batch.lease > interval '0') then
@@ -609,24 +576,34 @@ begin
   perform secateur.recover_expired(claim_batch.app_id);
   wanted := array(select known.function_id from secateur.functions as known
                    where known.app_id = claim_batch.app_id
-                     and (claim_batch.function_ids is null or known.function_id = any (claim_batch.function_ids))
-                   order by random());
-  -- Two rounds: an equal share each, then what the others left.
-  for turn in 1 .. 2 * cardinality(wanted) loop
-    exit when open = 0 or budget <= 0;
-    select claimed.granted, claimed.budget into granted, budget
-      from secateur.claim_function(
-        claim_batch.app_id,
-        wanted[1 + (turn - 1) % cardinality(wanted)],
-        array(select rule from unnest(active) as rule
-               where rule.function_id is null or rule.function_id = wanted[1 + (turn - 1) % cardinality(wanted)]),
-        ceil(open::numeric / greatest(1, cardinality(wanted) - turn + 1))::integer,
-        claim_batch.worker, claim_batch.lease, budget) as claimed;
+                     and (claim_batch.function_ids is null or known.function_id = any (claim_batch.function_ids)));
+  perform secateur.promote_due(claim_batch.app_id, wanted);
+  share := ceil(open::numeric / greatest(1, cardinality(wanted)));
+  loop
+    -- point: before a batch
+    locked := secateur.lock_queued(claim_batch.app_id, wanted, share);
+    exit when cardinality(locked) = 0;
+    -- point: batch locked
+    if cardinality(active) > 0 then
+      select coalesce(array_agg(hit.run_id), '{}'), coalesce(array_agg(hit.cancellation_id), '{}')
+        into hit_runs, hit_rules
+        from secateur.reached(active, locked) as hit where hit.cancellation_id is not null;
+      -- point: batch checked
+      perform secateur.cancel_backlog(hit_runs, hit_rules);
+      -- point: matches cancelled
+    end if;
+    granted := array(select next.id from unnest(locked) with ordinality as next (id, turn)
+                      where next.id <> all (hit_runs) order by next.turn limit open);
+    return query select * from secateur.grant_runs(granted, claim_batch.worker, claim_batch.lease);
+    -- point: granted
     open := open - cardinality(granted);
-    return query select run.* from unnest(granted) as run;
-    exit when cardinality(wanted) = 1;
+    budget := budget - cardinality(hit_runs);
+    -- Every queue was asked for all that was open and nothing was cancelled on the way: they hold no more.
+    exit when open = 0 or budget <= 0 or (cardinality(hit_runs) = 0 and share >= open + cardinality(granted));
+    -- Some functions had too little for their share, or much was cancelled: look further ahead.
+    share := case when cardinality(hit_runs) = 0 then open else least(1000, greatest(open, share * 4, 100)) end;
   end loop;
-  if budget <= 0 then
+  if budget <= 0 and open > 0 then
     return query select (jsonb_populate_record(null::secateur.claimed_run, '{"more": true}')).*;
   end if;
 end

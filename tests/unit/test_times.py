@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from secateur.errors import UsageError
+from secateur.times import find_zone, resolve_time
+
+BERLIN = ZoneInfo("Europe/Berlin")
+NOW = datetime(2026, 1, 21, 13, 3, 22, 123456, tzinfo=UTC)
+
+
+def utc(*parts: int) -> datetime:
+    return datetime(*parts, tzinfo=UTC)  # type: ignore[misc,arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "instant"),
+    [
+        ("now", NOW),
+        (" NOW ", NOW),
+        ("-2h", NOW - timedelta(hours=2)),
+        ("−2h", NOW - timedelta(hours=2)),
+        ("- 30m", NOW - timedelta(minutes=30)),
+        ("-1h30m", NOW - timedelta(minutes=90)),
+        ("-1d 2h", NOW - timedelta(hours=26)),
+        ("-90s", NOW - timedelta(seconds=90)),
+        ("-1.5h", NOW - timedelta(minutes=90)),
+        ("-0.000001s", NOW - timedelta(microseconds=1)),
+        ("-1w", NOW - timedelta(days=7)),
+        ("+5m", NOW + timedelta(minutes=5)),
+        ("today", utc(2026, 1, 20, 23)),
+        ("yesterday", utc(2026, 1, 19, 23)),
+        ("yesterday 14:00", utc(2026, 1, 20, 13)),
+        ("Yesterday at 9:05", utc(2026, 1, 20, 8, 5)),
+        ("today 00:00:00.5", utc(2026, 1, 20, 23, 0, 0, 500000)),
+        ("2026-01-21", utc(2026, 1, 20, 23)),
+        ("2026-01-21 14:00", utc(2026, 1, 21, 13)),
+        ("2026-07-21T14:00:30", utc(2026, 7, 21, 12, 0, 30)),
+        ("2026-01-21T00:00:00Z", utc(2026, 1, 21)),
+        ("2026-01-21t00:00z", utc(2026, 1, 21)),
+        ("2026-01-21 00:00 UTC", utc(2026, 1, 21)),
+        ("2026-01-21T00:00:00+02:00", utc(2026, 1, 20, 22)),
+        ("2026-01-21T00:00:00-0330", utc(2026, 1, 21, 3, 30)),
+        ("2026-01-21 00:00+01", utc(2026, 1, 20, 23)),
+        ("2026-01-21T00:00:00.123456Z", utc(2026, 1, 21, 0, 0, 0, 123456)),
+        ("2026-01-21T00:00:00.1Z", utc(2026, 1, 21, 0, 0, 0, 100000)),
+        ("2024-02-29", utc(2024, 2, 28, 23)),
+    ],
+)
+def test_means(text: str, instant: datetime) -> None:
+    resolved = resolve_time(text, NOW, BERLIN)
+    assert resolved == instant
+    assert resolved.utcoffset() == timedelta()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "not understood"),
+        ("soon", "not understood.*-2h"),
+        ("2h", "needs a sign: -2h"),
+        ("-2", "not understood"),
+        ("-2 months", "not understood"),
+        ("14:00", "not understood"),
+        ("21.01.2026", "not understood"),
+        ("2026-01-21T", "not understood"),
+        ("2026-01-21Z", "not understood"),
+        ("2026-02-30", "no time: day"),
+        ("2026-13-01", "no time: month"),
+        ("2026-01-21 24:00", "no time: hour"),
+        ("2026-01-21 12:60", "no time: minute"),
+        ("2026-01-21T12:00:60Z", "no time: second"),
+        ("2026-01-21T00:00:00.1234567Z", "microseconds"),
+        ("-0.0000001s", "microseconds"),
+        ("2026-01-21T00:00:00+24:00", "offset"),
+        ("0001-01-01T00:00:00+02:00", "no time"),
+        ("-9999999999999w", "no time"),
+        ("٢٠٢٦-01-21", "not understood"),
+    ],
+)
+def test_is_refused(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        resolve_time(text, NOW, BERLIN)
+
+
+class TestSummerTime:
+    def test_a_skipped_hour_is_refused(self) -> None:
+        with pytest.raises(UsageError, match=r"did not exist.*Europe/Berlin.*2026-03-29 00:30:00Z"):
+            resolve_time("2026-03-29 02:30", NOW, BERLIN)
+
+    def test_a_repeated_hour_is_refused(self) -> None:
+        with pytest.raises(UsageError, match=r"twice.*02:30:00\+02:00 or 2026-10-25 02:30:00\+01:00"):
+            resolve_time("2026-10-25 02:30", NOW, BERLIN)
+
+    @pytest.mark.parametrize(
+        ("text", "instant"),
+        [
+            ("2026-03-29 01:59:59.999999", utc(2026, 3, 29, 0, 59, 59, 999999)),
+            ("2026-03-29 03:00", utc(2026, 3, 29, 1)),
+            ("2026-10-25 01:59:59", utc(2026, 10, 24, 23, 59, 59)),
+            ("2026-10-25 03:00", utc(2026, 10, 25, 2)),
+            ("2026-10-25 02:30+02:00", utc(2026, 10, 25, 0, 30)),
+        ],
+    )
+    def test_its_edges_and_an_offset_are_clear(self, text: str, instant: datetime) -> None:
+        assert resolve_time(text, NOW, BERLIN) == instant
+
+    def test_a_relative_day_is_24_hours(self) -> None:
+        after_the_change = utc(2026, 3, 29, 10)
+        assert resolve_time("-1d", after_the_change, BERLIN) == utc(2026, 3, 28, 10)
+
+    def test_yesterday_is_the_local_one(self) -> None:
+        just_after_midnight = datetime(2026, 3, 30, 0, 30, tzinfo=BERLIN)
+        assert resolve_time("yesterday", just_after_midnight, BERLIN) == utc(2026, 3, 28, 23)
+        with pytest.raises(UsageError, match="did not exist"):
+            resolve_time("yesterday 02:30", just_after_midnight, BERLIN)
+
+    def test_a_day_that_begins_at_one_oclock_is_refused(self) -> None:
+        """Where the clocks change at midnight, the day's name alone is no instant."""
+        with pytest.raises(UsageError, match="did not exist"):
+            resolve_time("2026-03-29", NOW, ZoneInfo("Asia/Beirut"))
+
+
+class TestZones:
+    def test_by_name(self) -> None:
+        assert find_zone("UTC") is UTC
+        assert find_zone("Europe/Berlin") == BERLIN
+
+    @pytest.mark.parametrize("name", ["Mars/Olympus", "", "../../etc/passwd", "Europe"])
+    def test_unknown(self, name: str) -> None:
+        with pytest.raises(UsageError, match="no time zone"):
+            find_zone(name)
+
+    def test_local_follows_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TZ", ":Europe/Berlin")
+        assert find_zone("local") == BERLIN
+        monkeypatch.setenv("TZ", "nonsense")
+        assert find_zone("local") is UTC
+
+    def test_local_without_an_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("TZ", raising=False)
+        zone = find_zone("local")
+        if Path("/etc/localtime").exists():
+            assert datetime(2026, 1, 1, tzinfo=zone).utcoffset() is not None
+
+    def test_an_offset_will_do(self) -> None:
+        assert resolve_time("2026-01-21", NOW, timezone(timedelta(hours=-5))) == utc(2026, 1, 21, 5)

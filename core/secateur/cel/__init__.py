@@ -1,0 +1,57 @@
+"""Expressions over runs: one meaning, as SQL and in Python.
+
+The subset of the Common Expression Language that filters are written in. `compile` takes a source through the
+stages parse, check, generate and compile for Python. Nothing here does I/O, and importing this package loads
+neither the parser nor the regular expressions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from secateur.cel.ast import Span
+from secateur.cel.declarations import CANCELLATION, SEARCH, Declarations
+from secateur.cel.diagnostics import Diagnostic, EvaluationError, ExpressionError
+from secateur.cel.scanner import highlight
+
+if TYPE_CHECKING:
+    from secateur.cel.filters import Filter
+    from secateur.cel.generator import Condition
+
+__all__ = [
+    "CANCELLATION",
+    "COMPILER_VERSION",
+    "SEARCH",
+    "VOCABULARY",
+    "Condition",
+    "Declarations",
+    "Diagnostic",
+    "EvaluationError",
+    "ExpressionError",
+    "Filter",
+    "Span",
+    "compile",
+    "highlight",
+]
+
+COMPILER_VERSION = 1
+"""Raised whenever the same source would become other SQL."""
+
+
+def compile(source: str, declarations: Declarations = CANCELLATION) -> Filter:
+    """Compile a filter. Raises `ExpressionError` with everything that is wrong with it."""
+    from secateur.cel.filters import compile_filter
+
+    return compile_filter(source, declarations)
+
+
+def __getattr__(name: str) -> object:
+    if name == "Filter":
+        from secateur.cel import filters
+
+        return filters.Filter
+    if name in ("Condition", "VOCABULARY"):
+        from secateur.cel import generator
+
+        return getattr(generator, name)
+    raise AttributeError(name)

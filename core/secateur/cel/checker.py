@@ -1,0 +1,352 @@
+"""Names, overloads and types: from the parsed to the typed tree, collecting every problem on the way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from secateur.cel import diagnostics as say
+from secateur.cel import types
+from secateur.cel.ast import (
+    Binary,
+    Call,
+    Conditional,
+    Has,
+    HasVariable,
+    Index,
+    Invalid,
+    ListLiteral,
+    Literal,
+    Logical,
+    MapLiteral,
+    Name,
+    Node,
+    Select,
+    Span,
+    Unary,
+)
+from secateur.cel.declarations import ARITHMETIC, FUNCTIONS, NOT_YET, ORDERED, Declarations, Overload
+from secateur.cel.diagnostics import EvaluationError, Reporter
+from secateur.cel.patterns import PatternError, translate
+from secateur.cel.times import parse_duration, parse_timestamp
+from secateur.cel.types import BOOL, DYN, INT, NULL, NUMBERS, STRING, TIMESTAMP, UINT, Type, accepts
+from secateur.cel.values import INT_MAX, type_of
+
+
+def check_filter(node: Node, declarations: Declarations, reporter: Reporter) -> Node:
+    """The typed tree of an expression that must be true or false. Problems go to `reporter`."""
+    checked = Checker(declarations, reporter).check(node)
+    if checked.type not in (BOOL, DYN):
+        reporter.error(checked.span, say.result_is(checked.type))
+    return checked
+
+
+class Checker:
+    """With `lenient`, what is wrong is no diagnostic but fails, or is absorbed, when it is evaluated: the
+    standard's behaviour without its optional check."""
+
+    def __init__(self, declarations: Declarations, reporter: Reporter, *, lenient: bool = False) -> None:
+        self._declarations = declarations
+        self._reporter = reporter
+        self._lenient = lenient
+
+    def check(self, node: Node) -> Node:
+        match node:
+            case Literal():
+                return self._literal(node)
+            case Name():
+                return self._name(node)
+            case Select():
+                return self._select(node)
+            case Has():
+                return self._has(node)
+            case Index():
+                return self._index(node)
+            case Unary():
+                return self._unary(node)
+            case Binary():
+                return self._binary(node)
+            case Logical():
+                operands = tuple(self._boolean(operand, node.operator) for operand in node.operands)
+                return replace(node, operands=operands, type=BOOL)
+            case Conditional():
+                condition = self._boolean(node.condition, "?:")
+                then, otherwise = self.check(node.then), self.check(node.otherwise)
+                type_ = types.join((then.type, otherwise.type))
+                return replace(node, condition=condition, then=then, otherwise=otherwise, type=type_)
+            case Call():
+                return self._call(node)
+            case ListLiteral():
+                elements = tuple(map(self.check, node.elements))
+                type_ = types.list_of(types.join(element.type for element in elements))
+                return replace(node, elements=elements, type=type_)
+            case MapLiteral():
+                return self._map(node)
+            case Invalid():
+                return self._invalid(node.span, node.message, node.suggestion)
+            case HasVariable():
+                return node
+            case _:
+                assert_never(node)
+
+    def _invalid(self, span: Span, message: str | None, suggestion: str | None = None) -> Invalid:
+        if message is not None and not self._lenient:
+            self._reporter.error(span, message, suggestion)
+        return Invalid(span, message, suggestion)
+
+    def _mismatch(self, span: Span, message: str, suggestion: str | None = None) -> None:
+        """Operands for which there is no overload: leniently, the evaluation will find out."""
+        if not self._lenient:
+            self._reporter.error(span, message, suggestion)
+
+    def _literal(self, node: Literal) -> Node:
+        if type(node.value) is int and node.value > INT_MAX:
+            return self._invalid(node.span, say.LITERALS["out_of_range_int"])
+        if isinstance(node.value, str) and "\0" in node.value:
+            self._mismatch(node.span, say.NUL_CHARACTER)
+        return replace(node, type=type_of(node.value))
+
+    def _name(self, node: Name) -> Node:
+        return self._variable(node.name, node.span) or self._unknown(node)
+
+    def _variable(self, name: str, span: Span) -> Node | None:
+        if variable := self._declarations.variables.get(name):
+            return Name(name, span, variable.type)
+        if name in types.NAMED:
+            return Literal(types.NAMED[name], span, types.TYPE)
+        if name in ("list", "map"):
+            return Literal({"list": types.LIST, "map": types.MAP}[name], span, types.TYPE)
+        if reason := self._declarations.refused.get(name):
+            return self._invalid(span, reason)
+        return None
+
+    def _unknown(self, node: Name, *, quotable: bool = False) -> Node:
+        name = node.name
+        if self._declarations.is_namespace(name):
+            example = self._declarations.fields(name)[0]
+            return self._invalid(node.span, say.namespace(name), say.such_as(f"{name}.{example}"))
+        suggestion = say.did_you_mean(say.nearest(name, self._declarations.names()))
+        if quotable and suggestion is None:
+            suggestion = say.quote_it(name)
+        elif suggestion is None and "event" in self._declarations.variables:
+            suggestion = say.in_the_event(name)
+        return self._invalid(node.span, say.unknown_variable(name), suggestion)
+
+    def _select(self, node: Select) -> Node:
+        path = _dotted(node)
+        if path is not None and (variable := self._variable(path, node.span)):
+            return variable
+        if isinstance(node.operand, Name) and (unknown := self._unknown_field(node.operand, node)):
+            return unknown
+        operand = self.check(node.operand)
+        if operand.type.name not in ("map", "dyn"):
+            return self._no_field(node, operand)
+        return replace(node, operand=operand, type=_value_type(operand.type))
+
+    def _no_field(self, node: Select | Has, operand: Node) -> Node:
+        message = say.no_field_on(operand.type, node.field)
+        self._mismatch(node.field_span, message)
+        return replace(node, operand=operand, type=DYN)
+
+    def _unknown_field(self, namespace: Name, node: Select | Has) -> Node | None:
+        """`run.statsu`: the namespace has fields, but not this one."""
+        name = namespace.name
+        if name in self._declarations.variables or not self._declarations.is_namespace(name):
+            return None
+        suggestion = say.did_you_mean(say.nearest(node.field, self._declarations.fields(name)))
+        return self._invalid(node.field_span, say.unknown_field(name, node.field), suggestion)
+
+    def _has(self, node: Has) -> Node:
+        if isinstance(node.operand, Name) and self._declarations.is_namespace(node.operand.name):
+            name = f"{node.operand.name}.{node.field}"
+            if variable := self._declarations.variables.get(name):
+                return (
+                    HasVariable(name, node.span, BOOL)
+                    if variable.optional
+                    else Literal(True, node.span, BOOL)
+                )
+            if reason := self._declarations.refused.get(name):
+                return self._invalid(node.span, reason)
+            if unknown := self._unknown_field(node.operand, node):
+                return unknown
+        operand = self.check(node.operand)
+        if operand.type.name not in ("map", "dyn"):
+            return self._no_field(node, operand)
+        return replace(node, operand=operand, type=BOOL)
+
+    def _index(self, node: Index) -> Node:
+        if (
+            isinstance(node.operand, Name)
+            and isinstance(node.index, Literal)
+            and type(node.index.value) is str
+        ):
+            name = node.operand.name
+            if name not in self._declarations.variables and self._declarations.is_namespace(name):
+                return self._select(Select(node.operand, node.index.value, node.span, node.index.span))
+        operand, index = self.check(node.operand), self.check(node.index)
+        result = DYN
+        if operand.type.name == "list":
+            result = operand.type.parameters[0]
+            if index.type not in (DYN, *NUMBERS):
+                self._mismatch(index.span, say.bad_index(operand.type, index.type))
+        elif operand.type.name == "map":
+            result = _value_type(operand.type)
+            key = operand.type.parameters[0]
+            if not accepts(key, index.type) and not (key in NUMBERS and index.type in NUMBERS):
+                self._mismatch(index.span, say.bad_index(operand.type, index.type))
+        elif operand.type != DYN:
+            self._mismatch(node.span, say.not_indexable(operand.type))
+        return replace(node, operand=operand, index=index, type=result)
+
+    def _unary(self, node: Unary) -> Node:
+        if node.operator == "!":
+            return replace(node, operand=self._boolean(node.operand, "!"), type=BOOL)
+        operand = self.check(node.operand)
+        if operand.type not in (DYN, INT, types.DOUBLE):
+            self._mismatch(node.span, say.operand("-", operand.type))
+        return replace(node, operand=operand, type=operand.type)
+
+    def _boolean(self, node: Node, operator: str) -> Node:
+        checked = self.check(node)
+        if checked.type not in (BOOL, DYN):
+            self._mismatch(checked.span, say.not_boolean(operator, checked.type))
+        return checked
+
+    def _binary(self, node: Binary) -> Node:
+        left, right = self._operand(node.left, node.right), self._operand(node.right, node.left)
+        node = replace(node, left=left, right=right, type=BOOL)
+        match node.operator:
+            case "==" | "!=":
+                self._equality(node)
+            case "<" | "<=" | ">" | ">=":
+                self._order(node)
+            case "in":
+                if right.type.name not in ("list", "map", "dyn"):
+                    self._mismatch(node.operator_span, say.operands("in", left.type, right.type))
+            case "+" | "-" | "*" | "/" | "%":
+                return self._arithmetic(node)
+            case _:
+                assert_never(node.operator)
+        return node
+
+    def _operand(self, node: Node, other: Node) -> Node:
+        """Checks one side; a bare word beside a path is probably a text without its quotes."""
+        quotable = not isinstance(other, (Literal, Name))
+        if isinstance(node, Name) and quotable and self._variable(node.name, node.span) is None:
+            return self._unknown(node, quotable=True)
+        return self.check(node)
+
+    def _equality(self, node: Binary) -> None:
+        left, right = node.left.type, node.right.type
+        if _comparable(left, right) or accepts(left, right):
+            return
+        if NULL in (left, right):
+            if not self._lenient:
+                self._reporter.warning(node.span, say.never_equal(left, right))
+            return
+        self._mismatch(node.operator_span, say.operands(node.operator, left, right), _as_timestamp(node))
+
+    def _order(self, node: Binary) -> None:
+        left, right = node.left.type, node.right.type
+        if not (_comparable(left, right) and left in (*ORDERED, DYN) and right in (*ORDERED, DYN)):
+            self._mismatch(node.operator_span, say.operands(node.operator, left, right), _as_timestamp(node))
+
+    def _arithmetic(self, node: Binary) -> Node:
+        left, right = node.left.type, node.right.type
+        fitting = [
+            (first, second, result)
+            for first, second, result in ARITHMETIC[node.operator]
+            if accepts(first, left) and accepts(second, right)
+        ]
+        if not fitting:
+            self._mismatch(node.operator_span, say.operands(node.operator, left, right))
+            return replace(node, type=DYN)
+        type_ = types.join(result for _, _, result in fitting)
+        return replace(node, type=types.join((left, right)) if type_ == types.LIST else type_)
+
+    def _call(self, node: Call) -> Node:
+        overloads = FUNCTIONS.get(node.function)
+        if overloads is None:
+            return self._unknown_function(node)
+        target = None if node.target is None else self.check(node.target)
+        checked = replace(node, target=target, arguments=tuple(map(self.check, node.arguments)))
+        given = tuple(operand.type for operand in checked.operands)
+        fitting = [overload for overload in overloads if _fits(overload, target is not None, given)]
+        if not fitting:
+            usage = list(dict.fromkeys(overload.usage(node.function) for overload in overloads))
+            self._mismatch(node.name_span, say.no_overload(node.function, given, usage))
+            return replace(checked, type=DYN)
+        if not self._lenient:
+            self._arguments(checked)
+        return replace(checked, type=types.join(overload.result for overload in fitting))
+
+    def _arguments(self, node: Call) -> None:
+        """What is wrong whatever the run: a literal that is no pattern, no time, no duration."""
+        last = node.operands[-1]
+        value = last.value if isinstance(last, Literal) else None
+        try:
+            if node.function == "matches" and not isinstance(value, str):
+                self._mismatch(last.span, say.PATTERN_NOT_LITERAL)
+            elif node.function == "matches":
+                translate(value)
+            elif node.function == "timestamp" and isinstance(value, str):
+                parse_timestamp(value)
+            elif node.function == "duration" and isinstance(value, str):
+                parse_duration(value)
+        except (PatternError, EvaluationError) as error:
+            self._mismatch(last.span, str(error))
+
+    def _unknown_function(self, node: Call) -> Node:
+        name = node.function
+        if node.target is not None and name not in NOT_YET:
+            self.check(node.target)
+        if name in NOT_YET:
+            return self._invalid(node.name_span, say.not_supported_yet(name))
+        for argument in node.arguments:
+            self.check(argument)
+        suggestion = say.did_you_mean(say.nearest(name, (*FUNCTIONS, "has")))
+        return self._invalid(node.name_span, say.unknown_function(name), suggestion)
+
+    def _map(self, node: MapLiteral) -> Node:
+        entries = tuple((self.check(key), self.check(value)) for key, value in node.entries)
+        for key, _ in entries:
+            if key.type not in (DYN, INT, UINT, BOOL, STRING):
+                self._mismatch(key.span, say.bad_key(key.type))
+        key_type = types.join(key.type for key, _ in entries)
+        return replace(
+            node, entries=entries, type=types.map_of(key_type, types.join(v.type for _, v in entries))
+        )
+
+
+def _dotted(node: Node) -> str | None:
+    """`a.b.c` as written, if it is nothing but names."""
+    match node:
+        case Name():
+            return node.name
+        case Select():
+            prefix = _dotted(node.operand)
+            return prefix and f"{prefix}.{node.field}"
+    return None
+
+
+def _value_type(type_: Type) -> Type:
+    return type_.parameters[1] if type_.name == "map" else DYN
+
+
+def _comparable(left: Type, right: Type) -> bool:
+    return left == right or DYN in (left, right) or (left in NUMBERS and right in NUMBERS)
+
+
+def _fits(overload: Overload, member: bool, given: tuple[Type, ...]) -> bool:
+    return (
+        overload.member == member
+        and len(overload.parameters) == len(given)
+        and all(accepts(*pair) for pair in zip(overload.parameters, given, strict=True))
+    )
+
+
+def _as_timestamp(node: Binary) -> str | None:
+    for side, other in ((node.left, node.right), (node.right, node.left)):
+        if side.type == TIMESTAMP and other.type == STRING and isinstance(other, Literal):
+            return say.write_instead(f'timestamp("{other.value}")')
+    return None

@@ -1,0 +1,103 @@
+"""Comparisons in SQL: native operators where a side is a literal, the helpers over boxes for the rest."""
+
+from __future__ import annotations
+
+import math
+
+from secateur.cel.ast import Comparison
+from secateur.cel.doubles import Rounding, rounding_to
+from secateur.cel.forms import ERROR, Form, Forms, Sql, boolean
+from secateur.cel.values import UInt, Value
+
+_MIRRORED: dict[Comparison, Comparison] = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
+_NATIVE = {"==": "=", "!=": "<>"}
+_EXACT = 2**53
+"""Integers below it are doubles of their own: one interval serves a payload's integers and its doubles."""
+
+
+def compare(operator: Comparison, left: Sql, right: Sql, forms: Forms) -> Sql:
+    if left.form is Form.CONSTANT and right.form is not Form.CONSTANT:
+        operator, left, right = _MIRRORED[operator], right, left
+    if operator in ("==", "!="):
+        equal = _equal(operator, left, right, forms)
+        if equal is not None:
+            return boolean(equal)
+        boxed = f"secateur_cel.equal_v1({forms.box(left)}, {forms.box(right)})"
+        return boolean(boxed if operator == "==" else f"(not {boxed})")
+    ordered = _ordered(operator, left, right, forms)
+    if ordered is not None:
+        return boolean(ordered)
+    if operator in (">", ">="):
+        left, right = right, left
+    function = "less_v1" if operator in ("<", ">") else "less_equal_v1"
+    return boolean(f"secateur_cel.{function}({forms.box(left)}, {forms.box(right)})")
+
+
+def _same_type(left: Sql, right: Sql, forms: Forms) -> tuple[str, str] | None:
+    """Both sides as texts, as times or as numbers, if their forms are that for sure."""
+    if left.form is Form.TEXT and (right.form is Form.TEXT or isinstance(right.value, str)):
+        return forms.string(left), forms.string(right)
+    for convert in (forms.time, forms.number):
+        if left.form is not Form.CONSTANT:
+            one = convert(left)
+            other = one and convert(right)
+            if one and other:
+                return one, other
+    return None
+
+
+def _equal(operator: Comparison, left: Sql, right: Sql, forms: Forms) -> str | None:
+    sign = _NATIVE[operator]
+    if same := _same_type(left, right, forms):
+        return f"{same[0]} {sign} {same[1]}"
+    if left.form is Form.BOOL and (right.form is Form.BOOL or isinstance(right.value, bool)):
+        return f"({left.text}) {sign} ({forms.bool(right)})"
+    if left.form is not Form.JSON or right.form is not Form.CONSTANT:
+        return None
+    if right.value is None or isinstance(right.value, (str, bool)):
+        return f"{left.text} {sign} {forms.json_parameter(right.value)}"
+    if left.plain and (rounding := number_rounding(right.value)):
+        inside = within(left.text, rounding, forms)
+        return inside if operator == "==" else f"(not {inside})"
+    return None
+
+
+def number_rounding(value: Value) -> Rounding | None:
+    """The numbers equal to this literal; None if that depends on whether they are integers."""
+    if type(value) in (int, UInt) and abs(value) < _EXACT:
+        return rounding_to(float(value))
+    if type(value) is float and math.isfinite(value):
+        return rounding_to(value)
+    return None
+
+
+def within(path: str, rounding: Rounding, forms: Forms) -> str:
+    """Also the type test: in jsonb's order, only a number stands between two numbers."""
+    low, high = forms.text_parameter(rounding.low), forms.text_parameter(rounding.high)
+    sign = "=" if rounding.closed else ""
+    return f"({path} >{sign} {low}::jsonb and {path} <{sign} {high}::jsonb)"
+
+
+def _ordered(operator: Comparison, left: Sql, right: Sql, forms: Forms) -> str | None:
+    if left.form is Form.TEXT or right.form is Form.TEXT:
+        texts = _same_type(left, right, forms)
+        return f"({texts[0]}) ~{operator}~ {texts[1]}" if texts else None
+    if same := _same_type(left, right, forms):
+        return f"{same[0]} {operator} {same[1]}"
+    if left.form is not Form.JSON or right.form is not Form.CONSTANT or not left.plain:
+        return None
+    if isinstance(right.value, str):
+        text, literal = f"({left.text} #>> '{{}}')", forms.text_parameter(right.value)
+        return f"case jsonb_typeof({left.text}) when 'string' then {text} ~{operator}~ {literal} end"
+    if rounding := number_rounding(right.value):
+        native = _beyond(operator, left.text, rounding, forms)
+        return f"case jsonb_typeof({left.text}) when 'number' then {native} end"
+    return None if right.value is not None else ERROR.text
+
+
+def _beyond(operator: Comparison, path: str, rounding: Rounding, forms: Forms) -> str:
+    """Above all, or below all, of the numbers that equal the literal; or one of those, too."""
+    bound = rounding.high if operator in (">", "<=") else rounding.low
+    strict = operator in ("<", ">")
+    sign = operator[0] + ("=" if strict is not rounding.closed else "")
+    return f"{path} {sign} {forms.text_parameter(bound)}::jsonb"

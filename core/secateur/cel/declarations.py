@@ -1,0 +1,165 @@
+"""What an expression may name: variables, functions and their overloads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from secateur.cel import diagnostics as say
+from secateur.cel.types import (
+    BOOL,
+    BYTES,
+    DOUBLE,
+    DURATION,
+    DYN,
+    INT,
+    JSON_OBJECT,
+    LIST,
+    MAP,
+    STRING,
+    TIMESTAMP,
+    TYPE,
+    UINT,
+    Type,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    type: Type
+    about: str = ""
+    optional: bool = False
+    """It may be absent; reading it is then an error, and `has` tells."""
+    json: bool = False
+    """Its value is plain JSON, as it stands in a jsonb column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declarations:
+    """Variables by their whole, possibly dotted name.
+
+    `refused` are names that people will try and that are refused, each with the reason.
+    """
+
+    variables: Mapping[str, Variable]
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+    def is_namespace(self, name: str) -> bool:
+        """Whether `name` is only the first half of dotted names."""
+        return any(known.startswith(f"{name}.") for known in (*self.variables, *self.refused))
+
+    def fields(self, namespace: str) -> list[str]:
+        prefix = f"{namespace}."
+        return [known.removeprefix(prefix) for known in self.variables if known.startswith(prefix)]
+
+    def names(self) -> list[str]:
+        """The first halves: what can begin a path."""
+        return list(dict.fromkeys(known.split(".")[0] for known in self.variables))
+
+    def extended(self, variables: Mapping[str, Variable]) -> Declarations:
+        return Declarations({**self.variables, **variables}, self.refused)
+
+
+_FIXED = {
+    "event": Variable(JSON_OBJECT, "the run's event: name, id, ts, data, user", json=True),
+    "run.id": Variable(STRING, "the run's id"),
+    "run.app": Variable(STRING, "the run's app"),
+    "run.function": Variable(STRING, "the run's function"),
+    "run.started_at": Variable(TIMESTAMP, "when the run entered the queue"),
+    "run.priority": Variable(INT, "the run's priority"),
+    "now": Variable(TIMESTAMP, "the time of the preview or the commit, frozen into the cancellation"),
+}
+_CHANGING = {
+    "run.status": Variable(STRING, "where the run is in its life"),
+    "run.attempt": Variable(INT, "how often the run was claimed"),
+    "run.scheduled_for": Variable(TIMESTAMP, "when a delayed run becomes due", optional=True),
+}
+
+CANCELLATION = Declarations(_FIXED, {name: say.changes_while_waiting(name) for name in _CHANGING})
+"""Only what never changes while a run waits."""
+
+SEARCH = Declarations({**_FIXED, **_CHANGING})
+"""For previews and searches, which look at one moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overload:
+    """One way to call a function; `parameters` begin with the receiver if there is one."""
+
+    parameters: tuple[Type, ...]
+    result: Type
+    member: bool = False
+
+    def usage(self, function: str) -> str:
+        if self.member:
+            receiver, *rest = map(str, self.parameters)
+            return f"{receiver}.{function}({', '.join(rest)})"
+        return f"{function}({', '.join(map(str, self.parameters))})"
+
+
+def _globals(result: Type, parameters: Iterable[Type]) -> tuple[Overload, ...]:
+    return tuple(Overload((parameter,), result) for parameter in parameters)
+
+
+_ON_STRINGS = (Overload((STRING, STRING), BOOL, member=True),)
+_SIZED = (STRING, BYTES, LIST, MAP)
+
+FUNCTIONS: Mapping[str, tuple[Overload, ...]] = {
+    "startsWith": _ON_STRINGS,
+    "endsWith": _ON_STRINGS,
+    "contains": _ON_STRINGS,
+    "matches": (*_ON_STRINGS, Overload((STRING, STRING), BOOL)),
+    "size": (
+        *(Overload((sized,), INT, member=True) for sized in _SIZED),
+        *_globals(INT, _SIZED),
+    ),
+    "timestamp": _globals(TIMESTAMP, (STRING, INT, TIMESTAMP)),
+    "duration": _globals(DURATION, (STRING, DURATION)),
+    "int": _globals(INT, (INT, UINT, DOUBLE, STRING, TIMESTAMP)),
+    "uint": _globals(UINT, (UINT, INT, DOUBLE, STRING)),
+    "double": _globals(DOUBLE, (DOUBLE, INT, UINT, STRING)),
+    "string": _globals(STRING, (STRING, BOOL, INT, UINT, DOUBLE, BYTES, TIMESTAMP, DURATION)),
+    "bytes": _globals(BYTES, (BYTES, STRING)),
+    "bool": _globals(BOOL, (BOOL, STRING)),
+    "type": _globals(TYPE, (DYN,)),
+    "dyn": _globals(DYN, (DYN,)),
+}
+
+_MACROS = ("all", "exists", "exists_one", "map", "filter")
+_TEXT = ("lowerAscii", "upperAscii", "trim", "split", "join", "replace", "charAt")
+_PLACES = ("substring", "indexOf", "lastIndexOf")
+_CALENDAR = ("FullYear", "Month", "Date", "DayOfMonth", "DayOfWeek", "DayOfYear")
+_CLOCK = ("Hours", "Minutes", "Seconds", "Milliseconds")
+
+NOT_YET = frozenset((*_MACROS, *_TEXT, *_PLACES, *(f"get{part}" for part in (*_CALENDAR, *_CLOCK))))
+"""Functions of the language that are still to come."""
+
+
+ARITHMETIC: Mapping[str, tuple[tuple[Type, Type, Type], ...]] = {
+    "+": (
+        (INT, INT, INT),
+        (UINT, UINT, UINT),
+        (DOUBLE, DOUBLE, DOUBLE),
+        (STRING, STRING, STRING),
+        (BYTES, BYTES, BYTES),
+        (LIST, LIST, LIST),
+        (TIMESTAMP, DURATION, TIMESTAMP),
+        (DURATION, TIMESTAMP, TIMESTAMP),
+        (DURATION, DURATION, DURATION),
+    ),
+    "-": (
+        (INT, INT, INT),
+        (UINT, UINT, UINT),
+        (DOUBLE, DOUBLE, DOUBLE),
+        (TIMESTAMP, TIMESTAMP, DURATION),
+        (TIMESTAMP, DURATION, TIMESTAMP),
+        (DURATION, DURATION, DURATION),
+    ),
+    "*": ((INT, INT, INT), (UINT, UINT, UINT), (DOUBLE, DOUBLE, DOUBLE)),
+    "/": ((INT, INT, INT), (UINT, UINT, UINT), (DOUBLE, DOUBLE, DOUBLE)),
+    "%": ((INT, INT, INT), (UINT, UINT, UINT)),
+}
+"""Operand and result types of each operator."""
+
+ORDERED = (BOOL, INT, UINT, DOUBLE, STRING, BYTES, TIMESTAMP, DURATION)
+"""What `<` compares: two of the same type, or any two numbers."""

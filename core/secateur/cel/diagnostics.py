@@ -1,0 +1,361 @@
+"""Every message about an expression, in one file, and how it is shown under the source."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+from secateur.cel.ast import Span
+from secateur.cel.types import Type
+from secateur.errors import Problem, RequestError, SecateurError
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One thing to say about an expression; `line` and `column` count from 1, in code points."""
+
+    severity: Literal["error", "warning"]
+    message: str
+    span: Span
+    line: int
+    column: int
+    suggestion: str | None = None
+
+    def excerpt(self, source: str) -> str:
+        """The line of the source, with carets under the place."""
+        line = source.split("\n")[self.line - 1].rstrip("\r")
+        begin = self.column - 1
+        padding = "".join(
+            "\t" if character == "\t" else " " * _width(character) for character in line[:begin]
+        )
+        marked = line[begin : begin + self.span.end - self.span.start]
+        return f"{line}\n{padding}{'^' * max(1, sum(map(_width, marked)))}"
+
+    def render(self, source: str) -> str:
+        """The message, its place and the suggestion, ready to print."""
+        place = "\n".join(f"  {line}" for line in self.excerpt(source).split("\n"))
+        hint = f"\n  {self.suggestion}" if self.suggestion else ""
+        return f"{self.line}:{self.column}: {self.severity}: {self.message}\n{place}{hint}"
+
+
+def _width(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+class ExpressionError(RequestError):
+    """The expression cannot be used; `diagnostics` holds every problem, in the order of the source."""
+
+    def __init__(self, source: str, diagnostics: Sequence[Diagnostic]) -> None:
+        self.source = source
+        self.diagnostics = tuple(diagnostics)
+        super().__init__(
+            [
+                Problem(
+                    field="if",
+                    message=diagnostic.message,
+                    line=diagnostic.line,
+                    column=diagnostic.column,
+                    suggestion=diagnostic.suggestion,
+                    excerpt=diagnostic.excerpt(source),
+                )
+                for diagnostic in self.diagnostics
+            ]
+        )
+
+    def render(self) -> str:
+        return "\n".join(diagnostic.render(self.source) for diagnostic in self.diagnostics)
+
+
+class EvaluationError(SecateurError):
+    """The expression has no value for these variables; `span` says where in the source, if known."""
+
+    def __init__(self, message: str, span: Span | None = None) -> None:
+        self.message, self.span = message, span
+        super().__init__(message)
+
+
+class Reporter:
+    """Collects the diagnostics of one source."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.diagnostics: list[Diagnostic] = []
+
+    def error(self, span: Span, message: str, suggestion: str | None = None) -> None:
+        self._add("error", span, message, suggestion)
+
+    def warning(self, span: Span, message: str, suggestion: str | None = None) -> None:
+        self._add("warning", span, message, suggestion)
+
+    def _add(
+        self, severity: Literal["error", "warning"], span: Span, message: str, suggestion: str | None
+    ) -> None:
+        line = self.source.count("\n", 0, span.start) + 1
+        column = span.start - (self.source.rfind("\n", 0, span.start) + 1) + 1
+        self.diagnostics.append(Diagnostic(severity, message, span, line, column, suggestion))
+
+    def ordered(self, severity: Literal["error", "warning"]) -> tuple[Diagnostic, ...]:
+        found = (diagnostic for diagnostic in self.diagnostics if diagnostic.severity == severity)
+        return tuple(sorted(found, key=lambda diagnostic: (diagnostic.span.start, diagnostic.span.end)))
+
+    def raise_errors(self) -> None:
+        if errors := self.ordered("error"):
+            raise ExpressionError(self.source, errors)
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant."""
+    candidates = list(known)
+    folded = {candidate.casefold(): candidate for candidate in reversed(candidates)}
+    if found := get_close_matches(word.casefold(), folded, n=1, cutoff=0.65):
+        return folded[found[0]]
+    return None
+
+
+def did_you_mean(word: str | None) -> str | None:
+    return f"did you mean `{word}`?" if word else None
+
+
+# What can be wrong with the text.
+
+EMPTY = "the expression is empty"
+UNEXPECTED_END = "the expression is not finished"
+STRING_NOT_CLOSED = "this string is not closed"
+SINGLE_EQUALS = "`=` compares nothing"
+CLOSE_STRING = "add the closing quote"
+BACKQUOTES = "backquotes name a field, after a dot"
+NAME_A_FIELD = "`has` takes one field selection, such as `has(event.data.amount)`"
+LITERALS = {
+    "out_of_range_int": "this number does not fit into 64 bits",
+    "out_of_range_uint": "this number does not fit into 64 unsigned bits",
+    "unknown_escape": "unknown escape in a string; for a backslash itself write two",
+    "no_character": "this escape is no character",
+    "character_in_bytes": "`\\u` and `\\U` name characters; bytes take `\\x` and octal escapes",
+}
+
+
+def too_long(limit: int) -> str:
+    return f"the expression is longer than {limit:,} characters"
+
+
+def too_many_tokens(limit: int) -> str:
+    return f"the expression has more than {limit:,} words and signs"
+
+
+def too_deep(limit: int) -> str:
+    return f"the expression is nested more than {limit} levels deep"
+
+
+def unexpected(text: str) -> str:
+    return f"`{text}` is not expected here"
+
+
+def unclosed(bracket: str) -> str:
+    return f"`{bracket}` is not closed"
+
+
+def never_opened(bracket: str) -> str:
+    return f"`{bracket}` closes nothing"
+
+
+def no_such_character(text: str) -> str:
+    return f"`{text}` means nothing in an expression"
+
+
+def write_instead(text: str) -> str:
+    return f"write `{text}`"
+
+
+def reserved_word(word: str) -> str:
+    return f"`{word}` is a reserved word and cannot name a variable"
+
+
+def keyword_as_field(word: str) -> str:
+    return f"`{word}` is a keyword and cannot follow a dot"
+
+
+# What can be wrong with the meaning.
+
+RESULT_NOT_BOOL = "the expression must be true or false"
+MESSAGES_NOT_SUPPORTED = "typed messages are not part of this language"
+
+
+def unknown_variable(name: str) -> str:
+    return f"there is no variable `{name}`"
+
+
+def namespace(name: str) -> str:
+    return f"`{name}` is not a value of its own; name one of its fields"
+
+
+def such_as(text: str) -> str:
+    return f"such as `{text}`"
+
+
+def in_the_event(name: str) -> str:
+    return f"write `event.data.{name}` if you mean that field of the event"
+
+
+def unknown_field(variable: str, field: str) -> str:
+    return f"`{variable}` has no field `{field}`"
+
+
+def quote_it(word: str) -> str:
+    return f"write '{word}' if you mean the text"
+
+
+def unknown_function(name: str) -> str:
+    return f"there is no function `{name}`"
+
+
+def not_supported_yet(name: str) -> str:
+    return f"`{name}` is not supported yet"
+
+
+def changes_while_waiting(name: str) -> str:
+    return (
+        f"a cancellation cannot depend on `{name}`: it changes while a run waits, "
+        "so that what is true now could be false when the run is claimed"
+    )
+
+
+def operands(operator: str, left: Type, right: Type) -> str:
+    return f"`{operator}` does not take {article(left)} and {article(right)}"
+
+
+def operand(operator: str, given: Type) -> str:
+    return f"`{operator}` does not take {article(given)}"
+
+
+def no_overload(function: str, given: Sequence[Type], usage: Sequence[str]) -> str:
+    taken = ", ".join(map(article, given)) or "no arguments"
+    return f"`{function}` does not take {taken}; usage: {' or '.join(usage)}"
+
+
+def no_field_on(given: Type, field: str) -> str:
+    return f"{article(given)} has no fields, so there is no `{field}`"
+
+
+def not_indexable(given: Type) -> str:
+    return f"{article(given)} cannot be indexed"
+
+
+def bad_index(container: Type, index: Type) -> str:
+    return f"{article(container)} is not indexed by {article(index)}"
+
+
+def bad_key(given: Type) -> str:
+    return f"{article(given)} cannot be the key of a map"
+
+
+def not_boolean(operator: str, given: Type) -> str:
+    return f"`{operator}` takes true or false, not {article(given)}"
+
+
+def never_equal(left: Type, right: Type) -> str:
+    return f"{article(left)} never equals {article(right)}"
+
+
+def result_is(given: Type) -> str:
+    return f"{RESULT_NOT_BOOL}, but this is {article(given)}"
+
+
+def article(given: Type) -> str:
+    name = str(given)
+    return name if name == "null" else f"{'an' if name[0] in 'aeio' else 'a'} {name}"
+
+
+TOO_LARGE = "the expression is too large for the database"
+
+# What can be wrong with a pattern.
+
+NUL_CHARACTER = "Postgres has no character U+0000"
+PATTERN_NOT_LITERAL = "the pattern must be written out as a text"
+PATTERN_TOO_LARGE = "the pattern is too large"
+PATTERN_REPEATS_POSITION = "the pattern repeats a position, such as `^*` or `\\b+`"
+PATTERN_DOUBLE_REPEAT = "the pattern repeats a repetition"
+PATTERN_QUOTED_REPEAT = "the pattern repeats a `\\Q…\\E` text"
+PATTERN_FOLDS = "`(?i)` works on ASCII letters only"
+
+
+def pattern_too_long(limit: int) -> str:
+    return f"the pattern is longer than {limit:,} characters"
+
+
+def pattern_repeats(limit: int) -> str:
+    return f"the pattern repeats something more than {limit} times"
+
+
+def not_a_pattern(reason: str) -> str:
+    return f"this is no regular expression: {reason}"
+
+
+def pattern_escape(text: str) -> str:
+    return f"`{text}` is not supported in a pattern"
+
+
+# What can go wrong at run time.
+
+NOT_TRUE_OR_FALSE = "the result is not true or false"
+NOT_UTF8 = "the bytes are not UTF-8"
+DIVISION_BY_ZERO = "division by zero"
+OVERFLOW = "the result does not fit into 64 bits"
+TIME_RANGE = "the time is out of range (years 1 to 9999)"
+DURATION_RANGE = "the duration is out of range (about 10,000 years)"
+SUB_MICROSECOND = "fractions of a second finer than microseconds are not supported"
+
+
+def no_value(name: str) -> str:
+    return f"`{name}` has no value"
+
+
+def no_such_field(path: str) -> str:
+    return f"no such field `{path}`"
+
+
+def no_such_key(key: str) -> str:
+    return f"no such key {key}"
+
+
+def out_of_bounds(index: int, size: int) -> str:
+    return f"index {index} is outside of a list of {size}"
+
+
+def no_operation(operator: str, left: Type, right: Type) -> str:
+    return f"cannot {OPERATIONS.get(operator, f'apply `{operator}` to')} {article(left)} and {article(right)}"
+
+
+OPERATIONS = {"<": "compare", "<=": "compare", ">": "compare", ">=": "compare", "+": "add"}
+
+
+def no_negation(operator: str, given: Type) -> str:
+    return f"cannot apply `{operator}` to {article(given)}"
+
+
+def no_call(function: str, given: Sequence[Type]) -> str:
+    return f"cannot apply `{function}` to {' and '.join(map(article, given))}"
+
+
+def not_a_time(text: str) -> str:
+    return f"'{_short(text)}' is not a timestamp such as 2024-01-21T00:00:00Z"
+
+
+def not_a_duration(text: str) -> str:
+    return f"'{_short(text)}' is not a duration such as 1h30m"
+
+
+def cannot_convert(text: str, target: str) -> str:
+    return f"cannot convert {_short(text)} to {target}"
+
+
+def repeated_key(key: str) -> str:
+    return f"the key {key} occurs twice in a map"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else text[:39] + "…"

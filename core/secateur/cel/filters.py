@@ -1,0 +1,87 @@
+"""From source to a filter: every stage in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from secateur.cel import diagnostics as say
+from secateur.cel.ast import Node
+from secateur.cel.checker import check_filter
+from secateur.cel.declarations import CANCELLATION, Declarations
+from secateur.cel.diagnostics import Diagnostic, EvaluationError, Reporter
+from secateur.cel.evaluator import Program, evaluator
+from secateur.cel.generator import Condition, generate
+from secateur.cel.parser import parse
+from secateur.cel.times import from_datetime
+from secateur.cel.values import Value
+
+if TYPE_CHECKING:
+    from secateur.runs import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A checked expression, ready for both executions."""
+
+    source: str
+    expression: Node
+    warnings: tuple[Diagnostic, ...]
+    condition: Condition
+    _program: Program = field(repr=False)
+
+    def matches(self, run: Run, now: datetime) -> bool:
+        """Whether the expression is exactly true of the run. Raises `EvaluationError`."""
+        result = self._program(run_variables(run, now))
+        if not isinstance(result, bool):
+            raise EvaluationError(say.NOT_TRUE_OR_FALSE, self.expression.span)
+        return result
+
+    def evaluate(self, variables: Mapping[str, object]) -> Value:
+        """The value for `{"event": {…}, "run": {…}, "now": datetime}`. Raises `EvaluationError`."""
+        return self._program(flatten(variables))
+
+
+def run_variables(run: Run, now: datetime) -> dict[str, Value]:
+    """The variables of `SEARCH`, of which those of `CANCELLATION` are a part, for one run."""
+    variables: dict[str, Value] = {
+        "event": run.event,
+        "run.id": run.id,
+        "run.app": run.app_id,
+        "run.function": run.function_id,
+        "run.started_at": from_datetime(run.started_at),
+        "run.priority": run.priority,
+        "run.status": str(run.status),
+        "run.attempt": run.attempt,
+        "now": from_datetime(now),
+    }
+    if run.scheduled_for is not None:
+        variables["run.scheduled_for"] = from_datetime(run.scheduled_for)
+    return variables
+
+
+def flatten(variables: Mapping[str, object]) -> dict[str, Value]:
+    """By whole name: `run.app` for `{"run": {"app": …}}`, and Python's datetimes as timestamps."""
+    flat: dict[str, Value] = {}
+    for name, value in variables.items():
+        flat[name] = from_datetime(value) if isinstance(value, datetime) else value
+        if name == "run" and isinstance(value, Mapping):
+            flat |= flatten(
+                {f"run.{part}": content for part, content in value.items() if content is not None}
+            )
+    return flat
+
+
+def compile_filter(source: str, declarations: Declarations = CANCELLATION) -> Filter:
+    """Compile a filter. Raises `ExpressionError` with everything that is wrong with it."""
+    reporter = Reporter(source)
+    parsed = parse(source, reporter)
+    reporter.raise_errors()
+    assert parsed is not None, "the parser reports what it cannot read"  # noqa: S101
+    expression = check_filter(parsed, declarations, reporter)
+    reporter.raise_errors()
+    condition = generate(expression, reporter)
+    reporter.raise_errors()
+    return Filter(source, expression, reporter.ordered("warning"), condition, evaluator(expression))

@@ -1,0 +1,336 @@
+"""The expression in SQL: a typed tree becomes a condition and its parameters.
+
+The condition is three-valued: true, false, or NULL for an error; `and`, `or` and `not` then absorb errors
+just as the language does. Nothing in it can raise: Postgres promises no order of evaluation except inside of
+CASE. Every literal and every field name leaves as a parameter.
+
+Common comparisons become operators of Postgres on jsonb. Everything else goes through versioned functions of
+the schema `secateur_cel`, over boxes (see boxes.py).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, assert_never
+
+from secateur.cel import diagnostics as say
+from secateur.cel import times
+from secateur.cel.ast import (
+    Binary,
+    Call,
+    Conditional,
+    Has,
+    HasVariable,
+    Index,
+    Invalid,
+    ListLiteral,
+    Literal,
+    Logical,
+    MapLiteral,
+    Name,
+    Node,
+    Select,
+    Unary,
+)
+from secateur.cel.comparisons import compare, number_rounding, within
+from secateur.cel.diagnostics import EvaluationError, Reporter
+from secateur.cel.forms import ERROR, Form, Forms, Sql, boolean, constant
+from secateur.cel.operations import build_map
+from secateur.cel.patterns import PatternError, translate
+from secateur.cel.values import Duration, Value
+
+MAX_SQL: Final = 200_000
+
+_PLACEHOLDER = re.compile(r"\$(\d+|now)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A boolean expression over a relation called `run`.
+
+    It may read `run.id, app_id, function_id, event, started_at, priority` and, in searches, `status, attempt,
+    scheduled_for`. Every parameter is text and is cast where it is used; `$now` stands for the frozen time.
+    """
+
+    sql: str
+    parameters: tuple[str | None, ...]
+
+    @property
+    def uses_now(self) -> bool:
+        return "$now" in self.sql
+
+    def bind(self, first: int, now: datetime | None) -> tuple[str, list[str | None]]:
+        """The SQL with its placeholders from `$first` on, and the values for them."""
+        values = list(self.parameters)
+        if self.uses_now:
+            if now is None:
+                raise ValueError("the condition needs the time")
+            values.append(times.format_timestamp(times.from_datetime(now)))
+
+        def renumbered(match: re.Match[str]) -> str:
+            number = len(values) if match[1] == "now" else int(match[1])
+            return f"${first + number - 1}"
+
+        return _PLACEHOLDER.sub(renumbered, self.sql), values
+
+    def stored(self) -> tuple[str, dict[str, str | None]]:
+        """What a cancellation keeps: the SQL and its parameters by number. `now` is for the commit to add."""
+        return self.sql, {str(number): value for number, value in enumerate(self.parameters, start=1)}
+
+
+COLUMNS: Mapping[str, Sql] = {
+    "event": Sql("run.event", Form.JSON, plain=True),
+    "run.id": Sql("run.id::text", Form.TEXT, plain=True),
+    "run.app": Sql("run.app_id", Form.TEXT, plain=True),
+    "run.function": Sql("run.function_id", Form.TEXT, plain=True),
+    "run.status": Sql("run.status", Form.TEXT, plain=True),
+    "run.started_at": Sql("run.started_at", Form.TIME, plain=True),
+    "run.scheduled_for": Sql("run.scheduled_for", Form.TIME, plain=True),
+    "run.priority": Sql("run.priority::numeric", Form.NUMBER, plain=True),
+    "run.attempt": Sql("run.attempt::numeric", Form.NUMBER, plain=True),
+    "now": Sql("$now::text::timestamptz", Form.TIME, plain=True),
+}
+"""Where the variables of a run are found."""
+
+
+def generate(node: Node, reporter: Reporter) -> Condition:
+    """The condition for a checked filter. What has no SQL goes to `reporter`."""
+    forms = Forms()
+    sql = forms.bool(_Generator(forms, COLUMNS, reporter, fold=True).sql(node))
+    if len(sql) > MAX_SQL:
+        reporter.error(node.span, say.TOO_LARGE)
+    return Condition(sql, forms.parameters)
+
+
+def generate_value(node: Node, variables: Mapping[str, tuple[Value, bool]], reporter: Reporter) -> Condition:
+    """SQL whose result is the expression's value in a box, NULL for an error, for given variables.
+
+    Each comes with whether it is plain JSON. Nothing is worked out beforehand: every call runs in Postgres.
+    """
+    forms = Forms()
+    columns = {
+        name: Sql(
+            f"{forms.text_parameter(json.dumps(value))}::jsonb" if plain else forms.box(constant(value)),
+            Form.JSON if plain else Form.BOX,
+            plain=True,
+        )
+        for name, (value, plain) in variables.items()
+    }
+    sql = forms.box(_Generator(forms, columns, reporter, fold=False).sql(node))
+    return Condition(sql, forms.parameters)
+
+
+_CONVERSIONS = frozenset({"int", "uint", "double", "string", "bytes", "bool", "duration", "type"})
+_ARITHMETIC = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "%": "modulo"}
+
+
+class _Generator:
+    def __init__(self, forms: Forms, columns: Mapping[str, Sql], reporter: Reporter, *, fold: bool) -> None:
+        self._forms = forms
+        self._columns = columns
+        self._reporter = reporter
+        self._fold = fold
+
+    def sql(self, node: Node) -> Sql:
+        forms = self._forms
+        match node:
+            case Literal(value=value):
+                return constant(value)
+            case Name(name=name):
+                return self._columns[name]
+            case HasVariable(name=name):
+                return boolean(f"({self._columns[name].text} is not null)")
+            case Select(field=field):
+                return self._select(self.sql(node.operand), field)
+            case Has():
+                return self._has(self.sql(node.operand), forms.text_parameter(node.field))
+            case Index():
+                return self._index(node)
+            case Unary(operator="!"):
+                return boolean(f"(not {forms.bool(self.sql(node.operand))})")
+            case Unary():
+                return self._boxed("negate", self.sql(node.operand))
+            case Binary():
+                return self._binary(node)
+            case Logical():
+                joined = " and " if node.operator == "&&" else " or "
+                return boolean(f"({joined.join(forms.bool(self.sql(operand)) for operand in node.operands)})")
+            case Conditional():
+                return self._conditional(node)
+            case Call():
+                return self._call(node)
+            case ListLiteral():
+                return self._list(node)
+            case MapLiteral():
+                return self._map(node)
+            case Invalid():
+                return ERROR
+            case _:
+                assert_never(node)
+
+    def _boxed(self, function: str, *operands: Sql) -> Sql:
+        arguments = ", ".join(map(self._forms.box, operands))
+        return Sql(f"secateur_cel.{function}_v1({arguments})", Form.BOX)
+
+    def _select(self, operand: Sql, field: str) -> Sql:
+        name = self._forms.text_parameter(field)
+        if operand.form is Form.JSON:
+            return Sql(f"{operand.text} -> {name}", Form.JSON, plain=operand.plain)
+        return Sql(f"secateur_cel.select_v1({self._forms.box(operand)}, {name})", Form.BOX)
+
+    def _has(self, operand: Sql, name: str) -> Sql:
+        path = operand.text
+        if operand.form is not Form.JSON:
+            return boolean(f"secateur_cel.has_v1({self._forms.box(operand)}, {name})")
+        if operand.plain:
+            return boolean(f"case jsonb_typeof({path}) when 'object' then {path} ? {name} end")
+        return boolean(f"secateur_cel.json_has_v1({path}, {name})")
+
+    def _index(self, node: Index) -> Sql:
+        operand, index = self.sql(node.operand), self.sql(node.index)
+        if operand.form is Form.JSON and index.form is Form.CONSTANT:
+            if isinstance(index.value, str):
+                return self._select(operand, index.value)
+            if type(index.value) is int and 0 <= index.value < 2**31:
+                position = f"{self._forms.text_parameter(str(index.value))}::int"
+                return Sql(f"secateur_cel.json_element_v1({operand.text}, {position})", Form.JSON)
+        return self._boxed("index", operand, index)
+
+    def _binary(self, node: Binary) -> Sql:
+        left, right = self.sql(node.left), self.sql(node.right)
+        match node.operator:
+            case "==" | "!=" | "<" | "<=" | ">" | ">=":
+                return compare(node.operator, left, right, self._forms)
+            case "in":
+                return self._in(left, right)
+            case "+" | "-" | "*" | "/" | "%":
+                if shifted := self._shifted(node.operator, left, right):
+                    return shifted
+                return self._boxed(_ARITHMETIC[node.operator], left, right)
+            case _:
+                assert_never(node.operator)
+
+    def _shifted(self, operator: str, left: Sql, right: Sql) -> Sql | None:
+        """A column's time plus or minus a literal duration."""
+        if left.form is not Form.TIME or not isinstance(right.value, Duration):
+            return None
+        nanoseconds = right.value.nanoseconds if operator == "+" else -right.value.nanoseconds
+        by = f"{self._forms.text_parameter(str(nanoseconds))}::numeric"
+        return Sql(f"secateur_cel.shift_v1({left.text}, {by})", Form.TIME)
+
+    def _in(self, element: Sql, container: Sql) -> Sql:
+        native = None
+        if container.form is Form.CONSTANT and isinstance(container.value, list):
+            native = self._in_literal(element, container.value)
+        elif container.form is Form.JSON and container.plain and isinstance(element.value, str):
+            native = self._in_payload(element.value, container.text)
+        return boolean(native) if native else self._as_boolean("in", element, container)
+
+    def _as_boolean(self, function: str, *operands: Sql) -> Sql:
+        return boolean(self._boxed(function, *operands).text)
+
+    def _in_literal(self, element: Sql, values: list[Value]) -> str | None:
+        forms = self._forms
+        if not values or not element.plain or element.form not in (Form.JSON, Form.TEXT):
+            return None
+        texts = [value for value in values if isinstance(value, str)]
+        if element.form is Form.TEXT:
+            if len(texts) < len(values):
+                return None
+            return f"{element.text} = any (array[{', '.join(map(forms.text_parameter, texts))}])"
+        scalars = [value for value in values if value is None or isinstance(value, (str, bool))]
+        roundings = [
+            number_rounding(value)
+            for value in values
+            if value is not None and not isinstance(value, (str, bool))
+        ]
+        if None in roundings:
+            return None
+        terms = [within(element.text, rounding, forms) for rounding in roundings if rounding]
+        if scalars:
+            terms.insert(0, f"{element.text} = any (array[{', '.join(map(forms.json_parameter, scalars))}])")
+        return f"({' or '.join(terms)})"
+
+    def _in_payload(self, text: str, path: str) -> str:
+        item, key = self._forms.json_parameter(text), self._forms.text_parameter(text)
+        inside = f"when 'array' then {path} @> {item} when 'object' then {path} ? {key}"
+        return f"case jsonb_typeof({path}) {inside} end"
+
+    def _conditional(self, node: Conditional) -> Sql:
+        condition = self._forms.bool(self.sql(node.condition))
+        then, otherwise = self.sql(node.then), self.sql(node.otherwise)
+        form = then.form if then.form is otherwise.form and then.form is not Form.CONSTANT else Form.BOX
+        one, other = (side.text if side.form is form else self._forms.box(side) for side in (then, otherwise))
+        return Sql(f"(case {condition} when true then {one} when false then {other} end)", form)
+
+    def _call(self, node: Call) -> Sql:
+        operands = tuple(map(self.sql, node.operands))
+        match node.function, operands:
+            case (("startsWith" | "endsWith" | "contains"), (text, part)):
+                return self._in_text(node.function, self._forms.string(text), self._forms.string(part))
+            case "matches", (text, pattern):
+                return self._matches(node, self._forms.string(text), pattern.value)
+            case "size", (sized,):
+                return self._size(sized)
+            case "timestamp", (given,):
+                return self._timestamp(given)
+            case "duration", (given,) if self._fold and isinstance(given.value, str):
+                return constant(times.parse_duration(given.value))
+            case "dyn", (given,):
+                return given
+            case function, (given,) if function in _CONVERSIONS:
+                return self._boxed(f"to_{function}", given)
+        return ERROR
+
+    def _in_text(self, function: str, text: str, part: str) -> Sql:
+        if function == "startsWith":
+            return boolean(f"starts_with({text}, {part})")
+        if function == "contains":
+            return boolean(f"strpos({text}, {part}) > 0")
+        return boolean(f"right({text}, length({part})) = {part}")
+
+    def _matches(self, node: Call, text: str, pattern: Value) -> Sql:
+        span = node.operands[1].span
+        try:
+            if isinstance(pattern, str):
+                return boolean(f"({text}) ~ {self._forms.text_parameter(translate(pattern))}")
+            self._reporter.error(span, say.PATTERN_NOT_LITERAL)
+        except PatternError as error:
+            self._reporter.error(span, str(error))
+        return ERROR
+
+    def _size(self, sized: Sql) -> Sql:
+        if sized.form is Form.TEXT:
+            return Sql(f"length({sized.text})::numeric", Form.NUMBER)
+        if sized.form is Form.JSON:
+            return Sql(f"secateur_cel.json_size_v1({sized.text})", Form.NUMBER)
+        return Sql(f"secateur_cel.size_v1({self._forms.box(sized)})", Form.NUMBER)
+
+    def _timestamp(self, given: Sql) -> Sql:
+        if given.form is Form.TIME:
+            return given
+        if self._fold and isinstance(given.value, str):
+            return constant(times.parse_timestamp(given.value))
+        if given.form is Form.JSON:
+            return Sql(f"secateur_cel.json_timestamp_v1({given.text})", Form.TIME)
+        return Sql(f"secateur_cel.to_timestamp_v1({self._forms.box(given)})", Form.TIME)
+
+    def _list(self, node: ListLiteral) -> Sql:
+        elements = list(map(self.sql, node.elements))
+        if all(element.form is Form.CONSTANT for element in elements):
+            return constant([element.value for element in elements])
+        return Sql(f"secateur_cel.list_v1(array[{', '.join(map(self._forms.box, elements))}])", Form.BOX)
+
+    def _map(self, node: MapLiteral) -> Sql:
+        entries = [(self.sql(key), self.sql(value)) for key, value in node.entries]
+        parts = [part for entry in entries for part in entry]
+        if all(part.form is Form.CONSTANT for part in parts):
+            try:
+                return constant(build_map([(key.value, value.value) for key, value in entries]))
+            except EvaluationError:
+                pass
+        return Sql(f"secateur_cel.map_v1(array[{', '.join(map(self._forms.box, parts))}])", Form.BOX)

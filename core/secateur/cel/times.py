@@ -1,0 +1,112 @@
+"""Timestamps and durations as text and as Python's own types.
+
+RFC 3339 with an offset; durations as Go writes them. Both are kept in nanoseconds, but fractions finer than a
+microsecond are an error unless asked for, because Postgres keeps none.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+
+from secateur.cel import diagnostics as say
+from secateur.cel.diagnostics import EvaluationError
+from secateur.cel.values import Duration, Timestamp
+
+SECOND = 1_000_000_000
+TIMESTAMP_MIN = -62_135_596_800 * SECOND
+TIMESTAMP_MAX = 253_402_300_800 * SECOND - 1
+DURATION_MAX = 315_576_000_001 * SECOND - 1
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TIMESTAMP = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|([+-])([01]\d|2[0-3]):([0-5]\d))", re.ASCII
+)
+_DURATION = re.compile(r"([+-]?)(?:0|((?:(?:\d+\.?\d*|\.\d+)(?:h|ms|m|s|us|µs|μs|ns))+))", re.ASCII)
+_DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(h|ms|m|s|us|µs|μs|ns)", re.ASCII)
+_UNITS = {
+    "h": 3600 * SECOND,
+    "m": 60 * SECOND,
+    "s": SECOND,
+    "ms": 1_000_000,
+    "us": 1000,
+    "µs": 1000,
+    "μs": 1000,
+    "ns": 1,
+}
+
+
+def check_timestamp(nanoseconds: int) -> Timestamp:
+    if not TIMESTAMP_MIN <= nanoseconds <= TIMESTAMP_MAX:
+        raise EvaluationError(say.TIME_RANGE)
+    return Timestamp(nanoseconds)
+
+
+def check_duration(nanoseconds: int) -> Duration:
+    if not -DURATION_MAX <= nanoseconds <= DURATION_MAX:
+        raise EvaluationError(say.DURATION_RANGE)
+    return Duration(nanoseconds)
+
+
+def parse_timestamp(text: str, *, nanoseconds: bool = False) -> Timestamp:
+    match = _TIMESTAMP.fullmatch(text)
+    if match is None:
+        raise EvaluationError(say.not_a_time(text))
+    try:
+        moment = datetime.fromisoformat(f"{match[1]}T{match[2]}+00:00")
+    except ValueError:
+        raise EvaluationError(say.not_a_time(text)) from None
+    offset = 0
+    if match[5]:
+        offset = (int(match[6]) * 60 + int(match[7])) * (60 if match[5] == "+" else -60)
+    fraction = int((match[3] or "").ljust(9, "0"))
+    if fraction % 1000 and not nanoseconds:
+        raise EvaluationError(say.SUB_MICROSECOND)
+    seconds = (moment - _EPOCH) // timedelta(seconds=1) - offset
+    return check_timestamp(seconds * SECOND + fraction)
+
+
+def parse_duration(text: str, *, nanoseconds: bool = False) -> Duration:
+    match = _DURATION.fullmatch(text) if len(text) <= 200 else None
+    if match is None:
+        raise EvaluationError(say.not_a_duration(text))
+    total = sum(
+        (_fraction(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(match[2] or "")),
+        Fraction(),
+    )
+    if total.denominator != 1 or (total % 1000 and not nanoseconds):
+        raise EvaluationError(say.SUB_MICROSECOND)
+    return check_duration(int(-total if match[1] == "-" else total))
+
+
+def _fraction(number: str) -> Fraction:
+    whole, _, fraction = number.partition(".")
+    return Fraction(int((whole + fraction) or "0"), 10 ** len(fraction))
+
+
+def from_datetime(moment: datetime) -> Timestamp:
+    """Raises ValueError for a naive one."""
+    if moment.tzinfo is None:
+        raise ValueError("a time needs an offset")
+    return Timestamp((moment - _EPOCH) // timedelta(microseconds=1) * 1000)
+
+
+def format_timestamp(value: Timestamp) -> str:
+    """RFC 3339 in UTC, with no, three, six or nine digits of fraction."""
+    seconds, fraction = divmod(value.nanoseconds, SECOND)
+    moment = _EPOCH + timedelta(seconds=seconds)
+    return f"{moment.replace(tzinfo=None).isoformat()}{_digits(fraction)}Z"
+
+
+def format_duration(value: Duration) -> str:
+    """In seconds, with no, three, six or nine digits of fraction."""
+    seconds, fraction = divmod(abs(value.nanoseconds), SECOND)
+    return f"{'-' if value.nanoseconds < 0 else ''}{seconds}{_digits(fraction)}s"
+
+
+def _digits(fraction: int) -> str:
+    digits = f"{fraction:09}"
+    while digits.endswith("000"):
+        digits = digits[:-3]
+    return f".{digits}" if digits else ""

@@ -1,0 +1,143 @@
+"""Values at run time.
+
+| type      | in Python                                                                   |
+|-----------|-----------------------------------------------------------------------------|
+| null      | None                                                                        |
+| bool      | bool                                                                        |
+| int       | int, within 64 bits                                                         |
+| uint      | UInt                                                                        |
+| double    | float                                                                       |
+| string    | str; bytes: bytes                                                           |
+| timestamp | Timestamp; duration: Duration; type: types.Type                             |
+| list      | list                                                                        |
+| map       | dict, keys str, int, UInt or, for true and false, BoolKey (since True == 1) |
+
+Plain JSON is a subset, up to its numbers, which `from_json` maps: without a fraction int, beyond int64 uint,
+beyond uint64 double; with a fraction double. A double is the nearest one, and infinite beyond the largest, as
+IEEE 754 rounds; so `0.1000000000000000055` is `0.1`, and 1e400 is greater than every finite number. A zero
+from JSON has no sign, since jsonb keeps none.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeAlias
+
+from secateur.cel import types
+from secateur.cel.types import Type
+
+INT_MIN, INT_MAX, UINT_MAX = -(2**63), 2**63 - 1, 2**64 - 1
+
+Value: TypeAlias = Any
+"""One of the types above."""
+
+
+class UInt(int):
+    """An unsigned integer; equal to the int of the same value, as the language wants."""
+
+    __slots__ = ()
+
+
+class BoolKey(Enum):
+    """A boolean as the key of a map."""
+
+    FALSE = False
+    TRUE = True
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Timestamp:
+    nanoseconds: int
+    """Since 1970-01-01T00:00:00Z."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Duration:
+    nanoseconds: int
+
+
+def type_of(value: Value) -> Type:
+    """The run-time type; lists and maps without their parameters."""
+    match value:
+        case None:
+            return types.NULL
+        case bool():
+            return types.BOOL
+        case UInt():
+            return types.UINT
+        case int():
+            return types.INT
+        case float():
+            return types.DOUBLE
+        case str():
+            return types.STRING
+        case bytes():
+            return types.BYTES
+        case list():
+            return types.LIST
+        case dict():
+            return types.MAP
+        case Timestamp():
+            return types.TIMESTAMP
+        case Duration():
+            return types.DURATION
+        case Type():
+            return types.TYPE
+    raise TypeError(f"{type(value).__name__} is not a value of the language")
+
+
+def from_json(value: Value) -> Value:
+    """One value as it is found in decoded JSON; what is inside of a list or an object is left as it is."""
+    kind = type(value)
+    if kind is int:
+        return value if INT_MIN <= value <= INT_MAX else _large(value)
+    if kind is float:
+        return value + 0.0  # takes the sign off a zero
+    return value
+
+
+def _large(value: int) -> UInt | float:
+    return UInt(value) if 0 < value <= UINT_MAX else nearest_double(value)
+
+
+def nearest_double(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
+def decode_json(text: str | bytes) -> Value:
+    """Decode JSON with the number rules above, from text as a client sends it or as jsonb prints it.
+
+    jsonb keeps a number's digits and not its exponent, so `1e2` is `100` there and an int here. Raises
+    ValueError for what is not JSON.
+    """
+    return json.loads(text, parse_int=_json_int, parse_float=_json_fraction, parse_constant=_no_constant)
+
+
+def _json_int(text: str) -> int | float:
+    return int(text) if len(text) <= 25 else float(text)  # int() refuses more than 4,300 digits
+
+
+_NUMBER = re.compile(r"(-?\d+)(?:\.(\d+))?[eE]([+-]?\d+)")
+
+
+def _json_fraction(text: str) -> int | float:
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        return float(text) + 0.0
+    whole, fraction, exponent = match[1], match[2] or "", int(match[3][:9])
+    if exponent < len(fraction):
+        return float(text) + 0.0
+    if exponent > 25:
+        return float(text) + 0.0 if whole.strip("-0") or fraction.strip("0") else 0
+    zeros: int = 10 ** (exponent - len(fraction))
+    return int(whole + fraction) * zeros
+
+
+def _no_constant(text: str) -> Value:
+    raise ValueError(f"{text} is not JSON")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from secateur.client import Queue, connect
     from secateur.errors import SecateurError
+    from secateur.functions import ActiveRun, App, RunCancelled
     from secateur.requests import CancellationRequest
-    from secateur.worker import ActiveRun, App, RunCancelled, Worker
+    from secateur.worker import Worker
 
 __version__ = "0.1.0"
 
@@ -29,11 +30,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ActiveRun": "secateur.worker",
-    "App": "secateur.worker",
+    "ActiveRun": "secateur.functions",
+    "App": "secateur.functions",
     "CancellationRequest": "secateur.requests",
     "Queue": "secateur.client",
-    "RunCancelled": "secateur.worker",
+    "RunCancelled": "secateur.functions",
     "SecateurError": "secateur.errors",
     "Worker": "secateur.worker",
     "connect": "secateur.client",

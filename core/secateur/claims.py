@@ -1,0 +1,183 @@
+"""A worker's side of the queue's SQL functions: claim runs, keep them alive, say how they ended.
+
+What must be said is said again until Postgres hears it: every call names a claim's token, so that repeating
+one does no harm, and one that comes too late is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import TypeVar
+from uuid import UUID
+
+from secateur.database import Database
+from secateur.errors import DatabaseError, PermissionDenied, Unreachable
+from secateur.functions import ActiveRun, Function
+from secateur.statements import Statements
+
+Answer = TypeVar("Answer")
+
+SHORTEST_PAUSE = 0.1
+LONGEST_PAUSE = 3.0
+"""Seconds between two attempts to reach Postgres."""
+
+LONGEST_TEXT = 10_000
+"""Characters of an error's text or a step's name that are kept."""
+
+logger = logging.getLogger("secateur.worker")
+
+_SQL = Statements.load("secateur", "worker.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A run that this worker holds, under the token that proves it."""
+
+    run: ActiveRun
+    token: UUID
+    function: Function
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one claim brought. `more`: cancelled runs were in the way, so ask again at once."""
+
+    claims: list[Claim]
+    more: bool
+
+
+class Claims:
+    """The claims of the worker called `worker`, each for `lease` at a time.
+
+    `background` is for the heartbeat: a pool of its own, so that no step that waits for a lock can delay it.
+    """
+
+    def __init__(self, database: Database, background: Database, worker: str, lease: timedelta) -> None:
+        self._database = database
+        self._background = background
+        self._worker = worker
+        self._lease = lease
+        self._ended: list[tuple[Claim, asyncio.Future[bool]]] = []
+        self._turn = asyncio.Lock()
+
+    async def register(self, function: Function) -> None:
+        await self._database.execute(
+            _SQL["register"], function.app_id, function.id, list(function.triggers), function.max_attempts
+        )
+
+    async def claim(self, app_id: str, functions: dict[str, Function], limit: int) -> Batch:
+        """Up to `limit` runs of these functions.
+
+        Not repeated by itself; raises `DatabaseError` if Postgres is away. Runs whose claim got lost on the
+        way here come back when their lease ends.
+        """
+        rows = await self._database.fetch(_SQL["claim"], app_id, list(functions), limit, self._worker, self._lease)
+        claims = []
+        for row in rows:
+            if row["id"] is None:
+                continue
+            run = ActiveRun(
+                id=row["id"],
+                app_id=row["app_id"],
+                function_id=row["function_id"],
+                event=json.loads(row["event"]),
+                attempt=row["attempt"],
+                max_attempts=row["max_attempts"],
+                started_at=row["started_at"],
+            )
+            claim = Claim(run, row["claim_token"], functions[row["function_id"]])
+            run.begin = partial(self.begin_step, claim)
+            claims.append(claim)
+        return Batch(claims, more=len(claims) < len(rows))
+
+    async def begin_step(self, claim: Claim, step: str) -> bool:
+        """False: the run must stop; if it was cancelled, that is recorded now."""
+        name = _storable(step)
+        granted: bool = await self._insist(
+            lambda: self._database.fetchval(_SQL["begin_step"], claim.run.id, claim.token, name)
+        )
+        return granted
+
+    async def complete(self, claim: Claim) -> bool:
+        """False: the claim was not this worker's any more. Runs that end at about the same time share a call."""
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._ended.append((claim, answer))
+        async with self._turn:
+            if not answer.done():
+                await self._complete_all()
+        return await answer
+
+    async def _complete_all(self) -> None:
+        batch, self._ended = self._ended, []
+        ids, tokens = _ids([claim for claim, _ in batch]), [claim.token for claim, _ in batch]
+        try:
+            rows = await self._insist(lambda: self._database.fetch(_SQL["complete"], ids, tokens))
+        except BaseException:
+            self._ended = batch + self._ended  # for whoever has the next turn
+            raise
+        done = {row["run_id"]: row["done"] for row in rows}
+        for claim, answer in batch:
+            if not answer.done():
+                answer.set_result(done[claim.run.id])
+
+    async def fail(self, claim: Claim, error: str) -> str | None:
+        """The run's status now: `scheduled`, `failed` or `cancelled`; None: not this worker's any more."""
+        text = _storable(error)
+        status: str | None = await self._insist(
+            lambda: self._database.fetchval(_SQL["fail"], claim.run.id, claim.token, text)
+        )
+        return status
+
+    async def heartbeat(self, claims: Sequence[Claim]) -> dict[UUID, str]:
+        """Extend the leases. Returns the runs that must stop: `cancelled` or `lost`."""
+        rows = await self._insist(
+            lambda: self._background.fetch(
+                _SQL["heartbeat"],
+                _ids(claims),
+                [claim.token for claim in claims],
+                self._lease,
+                timeout=self._lease.total_seconds() / 3,
+            )
+        )
+        return {row["run_id"]: row["reason"] for row in rows}
+
+    async def release(self, claims: Sequence[Claim]) -> None:
+        """Give back runs that were not begun; their attempt does not count."""
+        if claims:
+            tokens = [claim.token for claim in claims]
+            await self._insist(lambda: self._database.fetchval(_SQL["release"], _ids(claims), tokens))
+
+    async def _insist(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
+        pause = SHORTEST_PAUSE
+        while True:
+            try:
+                return await call()
+            except DatabaseError as error:
+                if not may_pass(error):
+                    raise
+                level = logging.DEBUG if isinstance(error, Unreachable) else logging.WARNING
+                logger.log(level, "%s goes on trying: %s", self._worker, error)
+            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads the attempts
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+
+def may_pass(error: DatabaseError) -> bool:
+    """Whether the same call may work later. A worker that gave up on a full disk would have to be restarted."""
+    return not isinstance(error, PermissionDenied)
+
+
+def _ids(claims: Sequence[Claim]) -> list[UUID]:
+    return [claim.run.id for claim in claims]
+
+
+def _storable(text: str) -> str:
+    """What Postgres can keep: no NUL, no half of a surrogate pair, and an end."""
+    readable = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+    return readable if len(readable) <= LONGEST_TEXT else f"{readable[: LONGEST_TEXT - 1]}…"

@@ -1,0 +1,171 @@
+"""The queue from Python: put runs in, preview and cancel them.
+
+async with secateur.connect("postgresql://…") as queue:
+    await queue.enqueue("billing", "vendor-syncs", {"name": "vendor/sync", "data": {"vendor_id": "globex"}})
+    await queue.cancel({"app_id": "billing", "if": "event.data.vendor_id == 'acme_inc'"}, reason="a loop")
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeAlias
+from uuid import UUID, uuid4
+
+from secateur.cancellations import Cancellations, Preview
+from secateur.database import Database
+from secateur.engines.base import QueueEngine
+from secateur.engines.native import NativeEngine
+from secateur.errors import Problem, RequestError, Unreachable
+from secateur.requests import CancellationRequest
+from secateur.statements import Statements
+
+if TYPE_CHECKING:
+    from secateur.records import Cancellation
+    from secateur.runs import Count
+
+Request: TypeAlias = CancellationRequest | Mapping[str, object] | str
+"""A request, or what `CancellationRequest.parse` reads: the API's JSON, decoded or not."""
+
+COMMIT_ATTEMPTS = 3
+
+_SQL = Statements.load("secateur", "client.sql")
+
+
+class Queue:
+    """secateur's own queue in one database. Made by `connect`; every error is one of `secateur.errors`."""
+
+    def __init__(self, database: Database, engine: QueueEngine) -> None:
+        self.database = database
+        self.engine = engine
+        self.cancellations = Cancellations(engine, read_only=database.read_only)
+
+    async def enqueue(
+        self,
+        app_id: str,
+        function_id: str,
+        event: object,
+        *,
+        scheduled_for: datetime | None = None,
+        priority: int = 0,
+        started_at: datetime | None = None,
+    ) -> UUID:
+        """Put one run into the queue and return its id; app and function are created when they are new.
+
+        `event` is what `json.dumps` takes. A larger `priority` is claimed first. `started_at` is for imports.
+        Times are aware.
+        """
+        _require_aware("scheduled_for", [scheduled_for])
+        _require_aware("started_at", [started_at])
+        run_id: UUID = await self.database.fetchval(
+            _SQL["enqueue"], app_id, function_id, _json(event), scheduled_for, priority, started_at
+        )
+        return run_id
+
+    async def enqueue_many(
+        self,
+        app_id: str,
+        function_id: str,
+        events: Sequence[object],
+        *,
+        scheduled_for: Sequence[datetime | None] | None = None,
+        priorities: Sequence[int] | None = None,
+        started_at: Sequence[datetime | None] | None = None,
+    ) -> list[UUID]:
+        """One run per event, in one transaction, so best by the thousand; returns the ids in the events' order.
+
+        The other sequences are as long as `events`.
+        """
+        columns: dict[str, Sequence[object] | None] = {
+            "scheduled_for": scheduled_for,
+            "priorities": priorities,
+            "started_at": started_at,
+        }
+        _require_aware("scheduled_for", scheduled_for or ())
+        _require_aware("started_at", started_at or ())
+        for name, values in columns.items():
+            if values is not None and len(values) != len(events):
+                raise RequestError([Problem(name, f"has {len(values)} values for {len(events)} events")])
+        rows = await self.database.fetch(
+            _SQL["enqueue_many"], app_id, function_id, [_json(event) for event in events], *columns.values()
+        )
+        return [row[0] for row in rows]
+
+    async def send(self, event: Mapping[str, object]) -> list[UUID]:
+        """Start a run of every function, of any app, that declares the event's name as a trigger; maybe none."""
+        if not isinstance(event.get("name"), str):
+            raise RequestError([Problem("name", "an event that is sent needs a name, which is a string")])
+        return [row["run_id"] for row in await self.database.fetch(_SQL["send"], _json(event))]
+
+    async def preview(self, request: Request) -> Preview:
+        """How many runs the request matches right now, exactly; changes nothing."""
+        return await self.cancellations.preview(_request(request))
+
+    async def cancel(
+        self,
+        request: Request,
+        *,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+        author: str | None = None,
+        expected: Count | None = None,
+        wait: bool = False,
+    ) -> Cancellation:
+        """Cancel what the request matches. Once this has returned, no matching run is claimed any more.
+
+        Rows are rewritten in the background by any living worker, server or console; with `wait`, by this call,
+        before it returns. A commit whose answer was lost is asked for again under the same key, so it is made once.
+        `author` is by default the user of this process, `expected` the count that somebody saw, for the record.
+        """
+        parsed = _request(request)
+        if reason is not None:
+            parsed = CancellationRequest.parse(parsed.body() | {"reason": reason})
+        key = idempotency_key or str(uuid4())
+        for attempt in range(1, COMMIT_ATTEMPTS + 1):
+            try:
+                committed = await self.cancellations.commit(
+                    parsed, author=author or _user(), source="python", idempotency_key=key, expected=expected
+                )
+            except Unreachable:
+                if attempt == COMMIT_ATTEMPTS:
+                    raise
+                continue
+            break
+        return await self.cancellations.wait(committed.id) if wait else committed
+
+
+@asynccontextmanager
+async def connect(
+    url: str | None = None, *, read_only: bool = False, application_name: str = "secateur"
+) -> AsyncIterator[Queue]:
+    """The queue in the database `url`; None means libpq's environment. Connects when it is first used."""
+    async with Database.connect(url, read_only=read_only, application_name=application_name) as database:
+        yield Queue(database, NativeEngine(database))
+
+
+def _request(request: Request) -> CancellationRequest:
+    if isinstance(request, CancellationRequest):
+        return request
+    return CancellationRequest.parse(request if isinstance(request, str) else dict(request))
+
+
+def _json(event: object) -> str:
+    try:
+        return json.dumps(event, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RequestError([Problem("event", f"cannot be written as JSON: {error}")]) from error
+
+
+def _require_aware(field: str, moments: Sequence[datetime | None]) -> None:
+    if any(moment is not None and moment.tzinfo is None for moment in moments):
+        raise RequestError([Problem(field, "needs a time zone, as in datetime.now(UTC)")])
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

@@ -1,0 +1,383 @@
+"""Claims runs and performs them, several at a time, until it is told to stop.
+
+One process runs one `Worker`. If it dies, its runs are taken up again when their lease ends; if Postgres goes
+away, it waits and goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from math import ceil
+from uuid import UUID
+
+from secateur.cancellations import Cancellations
+from secateur.claims import Batch, Claim, Claims, may_pass
+from secateur.database import Database
+from secateur.engines.native import NativeEngine
+from secateur.errors import DatabaseError, PermissionDenied, SecateurError, UsageError
+from secateur.functions import App, Function, RunCancelled
+
+SHORTEST_POLL = 0.05
+LONGEST_POLL = 0.5
+"""Seconds between two looks at a queue that was empty."""
+
+CANCEL_SECONDS = 2.0
+"""How long functions that were interrupted may take to clean up."""
+
+LAST_WORDS_SECONDS = 5.0
+"""How long to try to tell Postgres about interrupted runs."""
+
+logger = logging.getLogger("secateur.worker")
+
+
+@dataclass(slots=True)
+class Intake:
+    """Functions of one app whose runs are claimed together: all without a limit of their own, or one with."""
+
+    app_id: str
+    functions: dict[str, Function]
+    limit: int | None = None
+    held: int = 0
+    due: float = 0.0
+    """When to look next, on the monotonic clock."""
+    pause: float = 0.0
+
+    def room(self) -> float:
+        return float("inf") if self.limit is None else self.limit - self.held
+
+    def brought(self, count: int, *, wanted: int, more: bool) -> None:
+        """Look again at once while there seems to be more, otherwise less and less often."""
+        if count == wanted or more:
+            self.pause = 0.0
+        elif count:
+            self.pause = SHORTEST_POLL
+        else:
+            self.pause = min(max(self.pause * 1.5, SHORTEST_POLL), LONGEST_POLL)
+        self.due = time.monotonic() + self.pause
+
+
+class Worker:
+    """Performs the runs of `apps`, up to `concurrency` at a time.
+
+    A run is held for `lease` and kept alive by heartbeats. At a graceful stop running runs have `grace` to
+    end; then they are interrupted and count as failed attempts. `url` None means libpq's environment.
+    Raises `UsageError` for what could not work.
+    """
+
+    def __init__(
+        self,
+        url: str | None,
+        *,
+        apps: Sequence[App],
+        concurrency: int = 10,
+        lease: timedelta = timedelta(seconds=30),
+        grace: timedelta = timedelta(seconds=20),
+        name: str | None = None,
+    ) -> None:
+        if concurrency < 1:
+            raise UsageError("a worker's concurrency must be at least 1")
+        if lease <= timedelta(0):
+            raise UsageError("a worker's lease must be longer than nothing")
+        self.url = url
+        self.apps = _checked(apps)
+        self.concurrency = concurrency
+        self.lease = lease
+        self.grace = grace
+        self.name = name or f"{socket.gethostname()}:{os.getpid()}"
+        self.started = asyncio.Event()
+        """Set once functions are registered and runs are being claimed."""
+        self._stopping = asyncio.Event()
+        self._hurrying = asyncio.Event()
+        self._slot_or_stop = asyncio.Event()
+        self._beat = asyncio.Event()
+        self._cut_off = False
+        self._held: dict[UUID, tuple[Claim, asyncio.Task[None]]] = {}
+        self._intakes = [intake for app in self.apps for intake in _intakes(app)]
+
+    def stop(self) -> None:
+        """Stop gracefully; a second time, without waiting for running runs."""
+        if self._stopping.is_set():
+            self._hurrying.set()
+        self._stopping.set()
+        self._slot_or_stop.set()
+
+    async def run(self) -> None:
+        """Work until SIGTERM, SIGINT or `stop()`, once in the worker's life.
+
+        Raises `SecateurError` if Postgres cannot be reached at the start, or refuses later.
+        """
+        application = f"secateur worker {self.name}"[:63]
+        connections = min(self.concurrency + 2, 10)
+        try:
+            async with (
+                Database.connect(self.url, application_name=application, max_size=connections) as database,
+                Database.connect(self.url, application_name=application, max_size=2) as background,
+            ):
+                claims = Claims(database, background, self.name, self.lease)
+                for app in self.apps:
+                    for function in app.functions.values():
+                        await claims.register(function)
+                with self._stopped_by_signals():
+                    await self._work(claims, background)
+        except BaseExceptionGroup as group:
+            known = group.subgroup(SecateurError)
+            if known is None:
+                raise
+            raise _first(known) from group
+
+    async def _work(self, claims: Claims, background: Database) -> None:
+        async with asyncio.TaskGroup() as group:
+            helpers = [
+                group.create_task(self._keep_alive(claims)),
+                group.create_task(self._hear_of_cancellations(background)),
+                group.create_task(self._sweep(background)),
+            ]
+            logger.info("%s works on %s", self.name, ", ".join(app.id for app in self.apps))
+            self.started.set()
+            while not self._stopping.is_set():
+                self._slot_or_stop.clear()
+                pause = await self._claim_round(claims, group)
+                if pause > 0 and not self._stopping.is_set():
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(None if pause == float("inf") else pause):
+                            await self._slot_or_stop.wait()
+            await self._wind_down(claims)
+            for helper in helpers:
+                helper.cancel()
+        logger.info("%s has stopped", self.name)
+
+    async def _claim_round(self, claims: Claims, group: asyncio.TaskGroup) -> float:
+        """Fill the free slots, shared by the queues that are due. Returns how long there is nothing to do."""
+        free = self.concurrency - len(self._held)
+        if free <= 0:
+            return float("inf")
+        with_room = [intake for intake in self._intakes if intake.room() > 0]
+        due = [intake for intake in with_room if intake.due <= time.monotonic()]
+        random.shuffle(due)
+        for place, intake in enumerate(due):
+            wanted = int(min(intake.room(), ceil(free / (len(due) - place))))
+            if wanted == 0 or self._stopping.is_set():
+                break
+            batch = await self._claim(claims, intake, wanted)
+            if self._stopping.is_set():
+                await self._release(claims, batch.claims)
+                break
+            for claim in batch.claims:
+                self._begin(claims, intake, claim, group)
+            free -= len(batch.claims)
+        return min((intake.due for intake in with_room), default=float("inf")) - time.monotonic()
+
+    async def _claim(self, claims: Claims, intake: Intake, wanted: int) -> Batch:
+        try:
+            batch = await claims.claim(intake.app_id, intake.functions, wanted)
+        except DatabaseError as error:
+            if not may_pass(error):
+                raise
+            if not self._cut_off:
+                logger.warning("%s cannot claim runs, and goes on trying: %s", self.name, error)
+            self._cut_off = True
+            intake.pause = LONGEST_POLL
+            batch = Batch([], more=False)
+        else:
+            if self._cut_off:
+                logger.warning("%s claims runs again", self.name)
+            self._cut_off = False
+        intake.brought(len(batch.claims), wanted=wanted, more=batch.more)
+        return batch
+
+    async def _release(self, claims: Claims, released: Sequence[Claim]) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                await claims.release(released)
+
+    def _begin(self, claims: Claims, intake: Intake, claim: Claim, group: asyncio.TaskGroup) -> None:
+        task = group.create_task(self._perform(claims, claim))
+        self._held[claim.token] = (claim, task)
+        intake.held += 1
+
+        def ended(_: object) -> None:
+            del self._held[claim.token]
+            intake.held -= 1
+            self._slot_or_stop.set()
+
+        task.add_done_callback(ended)
+
+    async def _perform(self, claims: Claims, claim: Claim) -> None:
+        """One attempt. Whatever the function raises is its run's failure, never the worker's."""
+        error = await _attempt(claim)
+        if error is None:
+            if not await claims.complete(claim):
+                logger.info("%s ended, but was cancelled or is no longer held by %s", claim.run, self.name)
+            return
+        text = _describe(error)
+        match await claims.fail(claim, text):
+            case "scheduled":
+                logger.warning("%s failed and will be tried again: %s", claim.run, text, exc_info=error)
+            case "failed":
+                logger.error("%s failed for good: %s", claim.run, text, exc_info=error)
+            case _:
+                logger.info("%s stopped: it was cancelled, or is no longer held by %s", claim.run, self.name)
+
+    async def _keep_alive(self, claims: Claims) -> None:
+        """Heartbeats, and at once when something was cancelled."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.lease.total_seconds() / 3):
+                    await self._beat.wait()
+            self._beat.clear()
+            held = [claim for claim, _ in self._held.values()]
+            if held:
+                stopped = await claims.heartbeat(held)
+                for claim in held:
+                    claim.run.must_stop = claim.run.id in stopped
+
+    async def _hear_of_cancellations(self, background: Database) -> None:
+        """Without this, running runs hear of it at their next step or heartbeat."""
+        try:
+            async with aclosing(background.listen("secateur_cancellations")) as committed:
+                async for _ in committed:
+                    self._beat.set()
+        except PermissionDenied as error:
+            logger.warning("%s cannot listen for cancellations: %s", self.name, error)
+
+    async def _sweep(self, background: Database) -> None:
+        """Rewrite what cancellations match, as any living process does; claims never depend on it."""
+        await Cancellations(NativeEngine(background)).sweep_forever()
+
+    async def _wind_down(self, claims: Claims) -> None:
+        if self._held:
+            logger.info("%s stops; %d running runs have %s to end", self.name, len(self._held), self.grace)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.grace.total_seconds()):
+                    await self._until_idle_or_hurried()
+        interrupted = dict(self._held)
+        for _, task in interrupted.values():
+            task.cancel()
+        if interrupted:
+            await asyncio.wait([task for _, task in interrupted.values()], timeout=CANCEL_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS_SECONDS):
+                    for claim, _ in interrupted.values():
+                        await claims.fail(claim, "interrupted: the worker stopped before the run ended")
+            logger.warning("%s interrupted %d runs", self.name, len(interrupted))
+        if self._held:
+            stubborn = ", ".join(str(claim.run) for claim, _ in self._held.values())
+            logger.error("these do not let themselves be interrupted, so kill the process: %s", stubborn)
+
+    async def _until_idle_or_hurried(self) -> None:
+        while self._held and not self._hurrying.is_set():
+            self._slot_or_stop.clear()
+            await self._slot_or_stop.wait()
+
+    @contextmanager
+    def _stopped_by_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        for number in numbers:
+            loop.add_signal_handler(number, self.stop)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+
+async def _attempt(claim: Claim) -> BaseException | None:
+    """What the function raised, even if it tried to end the process or met a cancelled task of its own."""
+    try:
+        await claim.function.work(claim.run)
+    except (Exception, RunCancelled, BaseExceptionGroup, SystemExit) as error:
+        return error
+    except asyncio.CancelledError as error:
+        current = asyncio.current_task()
+        if current is None or current.cancelling():
+            raise
+        return error
+    return None
+
+
+def _describe(error: BaseException) -> str:
+    try:
+        message = str(error)
+    except Exception:
+        message = "(its message cannot be shown)"
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def _first(group: BaseExceptionGroup[SecateurError]) -> SecateurError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _checked(apps: Sequence[App]) -> tuple[App, ...]:
+    ids = [app.id for app in apps]
+    if not ids:
+        raise UsageError("a worker needs at least one app")
+    for app in apps:
+        if ids.count(app.id) > 1:
+            raise UsageError(f"the app {app.id} is given twice: declare its functions on one App object")
+        if not app.functions:
+            raise UsageError(f"the app {app.id} has no functions: declare them with @app.function(id=…)")
+    return tuple(apps)
+
+
+def _intakes(app: App) -> Iterator[Intake]:
+    shared = {id: function for id, function in app.functions.items() if function.concurrency is None}
+    if shared:
+        yield Intake(app.id, shared)
+    for id, function in app.functions.items():
+        if function.concurrency is not None:
+            yield Intake(app.id, {id: function}, function.concurrency)
+
+
+def load_apps(spec: str) -> list[App]:
+    """The apps that `MODULE:OBJECT` names: an `App`, a `Worker` (then its apps) or a list of apps.
+
+    The module is looked for in the working directory too. Raises `UsageError` in words; what the module
+    itself raises comes through.
+    """
+    module_name, colon, path = spec.partition(":")
+    if not (module_name and colon and path):
+        raise UsageError(f"{spec!r} is not of the form MODULE:OBJECT, as in shop.jobs:billing")
+    found: object = _import(module_name)
+    for name in path.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            raise UsageError(f"{module_name} has no {path}") from None
+    if isinstance(found, Worker):
+        return list(found.apps)
+    listed = list(found) if isinstance(found, list | tuple) else [found]
+    apps = [app for app in listed if isinstance(app, App)]
+    if len(apps) < len(listed) or not apps:
+        raise UsageError(f"{spec} is not an App, a Worker or a list of apps, but {found!r}")
+    return list(_checked(apps))
+
+
+def _import(name: str) -> object:
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise UsageError(f"there is no module {error.name} (looked also in {os.getcwd()})") from None
+        raise
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{name!r} is not a module's name: {error}") from None

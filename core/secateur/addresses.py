@@ -54,9 +54,12 @@ def resolve(url: str | None, environment: Mapping[str, str] | None = None) -> Ad
     given = {**_in_authority(parts.netloc, parts.path), **query}
     service = given.pop("service", None) or (environment.get("PGSERVICE") if url is None else None)
     if service:
-        for name, value in _service(service, environment).items():
-            if name not in given and not (name == "port" and "host" in given):
-                query[name] = given[name] = value
+        offered = _service(service, environment)
+        if "host" in given:
+            offered.pop("port", None)  # it belongs to the service's own host
+        added = {name: value for name, value in offered.items() if name not in given}
+        query.update(added)
+        given.update(added)
     timeout = _timeout(given.pop("connect_timeout", None) or environment.get("PGCONNECT_TIMEOUT"))
     if "hostaddr" in query and not given.get("host"):
         query["host"] = given["host"] = query["hostaddr"]

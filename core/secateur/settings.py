@@ -1,0 +1,240 @@
+"""Settings: defaults, then the configuration file, then the environment, then flags; the later wins.
+
+The file is TOML, at `--config`, else `$SECATEUR_CONFIG`, else `~/.config/secateur/config.toml` (or under
+`$XDG_CONFIG_HOME`). Every setting `x` can be given as the variable `SECATEUR_X`.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import tzinfo
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+from pydantic_settings import SettingsError as UnreadableVariable
+
+from secateur.errors import SettingsError, UsageError
+from secateur.times import find_zone
+
+PREFIX = "SECATEUR_"
+LIBPQ = ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER")
+"""Any of these says that somebody meant a database; the file of a password alone does not."""
+
+NO_DATABASE = (
+    "which database? Give --database URL or --context NAME, set DATABASE_URL or PGHOST, PGDATABASE, …, "
+    "or name one in the configuration file; `secateur demo` brings its own"
+)
+
+
+class Context(BaseModel):
+    """A database by name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    database: str = Field(min_length=1)
+    """The URL; `postgresql://?service=billing` takes a service of pg_service.conf."""
+    read_only: bool = False
+    """Opens it without any way to write, whatever the flags say."""
+    production: bool = False
+    """Shows it in a warning colour."""
+    engine: str = "native"
+    """The job queue that lives in the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The database to work with, and how."""
+
+    url: str | None
+    """None: what libpq's environment says."""
+    read_only: bool
+    context: str | None = None
+    production: bool = False
+    engine: str = "native"
+
+
+class Settings(BaseSettings):
+    """All settings, with their defaults. Made by `load_settings`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
+
+    default_context: str | None = None
+    """The context to use if neither a flag nor the environment names a database."""
+    read_only: bool = False
+    """Never write, in any context."""
+    author: str | None = Field(default=None, min_length=1)
+    """Who commits cancellations, as the audit shows it; without one, the operating system's user."""
+    timezone: str = "local"
+    """In which times are read and shown beside UTC: `local`, `UTC` or a name like `Europe/Berlin`."""
+    refresh_seconds: float = Field(default=1.0, ge=0.1, le=3600)
+    """How often the console asks for the queues' depth."""
+    query_timeout_seconds: float = Field(default=30.0, ge=0.1, le=3600)
+    """How long the database may work on a count or another question."""
+    confirm_above: int = Field(default=1000, ge=0)
+    """A cancellation of more runs than this has to be confirmed by typing their number."""
+    sweep_batch: int = Field(default=10_000, ge=1, le=100_000)
+    """How many runs the sweep of a cancellation rewrites in one transaction."""
+    theme: str | None = Field(default=None, min_length=1)
+    """The console's colours; without one, what suits the terminal."""
+    contexts: dict[str, Context] = {}
+    """Databases by name, for `--context`."""
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_exists(cls, name: str) -> str:
+        try:
+            find_zone(name)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+        return name
+
+    @model_validator(mode="after")
+    def _default_context_exists(self) -> Self:
+        if self.default_context is not None and self.default_context not in self.contexts:
+            raise ValueError(f"default_context: {_unknown_context(self.default_context, self.contexts)}")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The order is `load_settings`' business; and no `.env` of whatever directory this is."""
+        return (init_settings,)
+
+    @property
+    def zone(self) -> tzinfo:
+        return find_zone(self.timezone)
+
+    @property
+    def author_name(self) -> str:
+        if self.author:
+            return self.author
+        try:
+            return getpass.getuser()
+        except (OSError, KeyError):  # a container's user without a name
+            return f"uid {os.getuid()}"
+
+    def target(
+        self,
+        *,
+        database: str | None = None,
+        context: str | None = None,
+        read_only: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> Target:
+        """The database that the flags, else the environment, else the file name. Raises `SettingsError`."""
+        environment = os.environ if environment is None else environment
+        read_only = read_only or self.read_only
+        if database and context:
+            raise SettingsError("--database and --context exclude each other: give one of them")
+        if not database and not context:
+            database, context = environment.get("SECATEUR_DATABASE"), environment.get("SECATEUR_CONTEXT")
+            if database and context:
+                raise SettingsError("SECATEUR_DATABASE and SECATEUR_CONTEXT exclude each other: unset one")
+        if not database and not context:
+            database = environment.get("DATABASE_URL")
+        if not database:
+            context = context or self.default_context
+        if context:
+            chosen = self._context(context)
+            read_only = read_only or chosen.read_only
+            return Target(chosen.database, read_only, context, chosen.production, chosen.engine)
+        if not database and not any(environment.get(name) for name in LIBPQ):
+            raise SettingsError(NO_DATABASE)
+        return Target(database or None, read_only)
+
+    def _context(self, name: str) -> Context:
+        if name not in self.contexts:
+            raise SettingsError(_unknown_context(name, self.contexts))
+        return self.contexts[name]
+
+
+def load_settings(config: Path | None = None, **flags: object) -> Settings:
+    """The settings of the file, the environment and the flags that are not None.
+
+    `config` is the file that a flag names; it must exist. Raises `SettingsError` with all that is wrong.
+    """
+    path = config or _default_path()
+    in_file = _read(path, must_exist=config is not None or bool(os.environ.get("SECATEUR_CONFIG")))
+    in_flags = {name: value for name, value in flags.items() if value is not None}
+    try:
+        in_environment = EnvSettingsSource(Settings)()
+        return Settings(**{**in_file, **in_environment, **in_flags})
+    except UnreadableVariable as error:
+        # The only setting that is not a word or a number.
+        raise SettingsError(f"{PREFIX}CONTEXTS is not valid JSON: {error.__cause__}") from None
+    except ValidationError as error:
+        origins = {
+            **dict.fromkeys(in_file, f"{path}: "),
+            **{name: f"{PREFIX}{name.upper()}: " for name in in_environment},
+            **{name: f"--{name.replace('_', '-')}: " for name in in_flags},
+        }
+        raise SettingsError("\n".join(_explain(one, origins) for one in error.errors())) from None
+
+
+def _default_path() -> Path:
+    named = os.environ.get("SECATEUR_CONFIG")
+    if named:
+        return Path(named).expanduser()
+    base = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path("~/.config").expanduser()) / "secateur" / "config.toml"
+
+
+def _read(path: Path, *, must_exist: bool) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if must_exist:
+            raise SettingsError(f"there is no configuration file {path}") from None
+        return {}
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from error
+
+
+def _explain(error: ErrorDetails, origins: Mapping[str, str]) -> str:
+    """What is wrong with one setting, where it was set and what would be right."""
+    place = [str(part) for part in error["loc"]]
+    origin = origins.get(place[0], "") if place else origins.get("default_context", "")
+    *parents, name = place or [""]
+    match error["type"]:
+        case "extra_forbidden":
+            known = Context.model_fields if parents else Settings.model_fields
+            return f"{origin}there is no setting `{'.'.join(place)}`{_suggestion(name, known)}"
+        case "missing":
+            return f"{origin}`{'.'.join(parents)}` needs `{name}`"
+        case "value_error":
+            return f"{origin}{error['msg'].removeprefix('Value error, ')}"
+    wish = error["msg"].removeprefix("Input ").rstrip(".")
+    # What a context holds may be a password.
+    got = "" if parents else f", not {error['input']!r}"
+    return f"{origin}`{'.'.join(place)}` {wish[0].lower()}{wish[1:]}{got}"
+
+
+def _unknown_context(name: str, known: Iterable[str]) -> str:
+    names = ", ".join(sorted(known)) or "none; add [contexts.NAME] to the configuration file"
+    return f"there is no context {name!r}{_suggestion(name, known)}; known are: {names}"
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean `{close[0]}`?" if close else ""

@@ -37,6 +37,7 @@ class Column:
     """The text of a cell without news; if all cells have it, the column is given up before titles shrink."""
 
 
+ALWAYS = 1000
 EXTRA = 1
 """The rank of a column that is only there to fill space: given up before anything else."""
 
@@ -68,9 +69,7 @@ class Layout:
         return column.short or column.title if self.short else column.title
 
 
-def lay_out(
-    columns: Sequence[Column], rows: Sequence[Row], width: int, widest: dict[str, int] | None = None
-) -> Layout:
+def lay_out(columns: Sequence[Column], rows: Sequence[Row], width: int, widest: dict[str, int] | None = None) -> Layout:
     """The fullest layout that fits into `width` cells.
 
     `widest` remembers the widest text of each column between calls, so that columns do not jump while
@@ -118,7 +117,8 @@ class _Attempt:
         """The layout, or None where it does not fit."""
         widths = self._natural(seen)
         slack = width - sum(widths) - self.gap * (len(widths) - 1)
-        for index, column in enumerate(self.columns):
+        least_needed = sorted(enumerate(self.columns), key=lambda item: item[1].rank or ALWAYS)
+        for index, column in least_needed:
             if self.shrink and slack < 0 and column.shrinks_to:
                 given = min(-slack, max(0, widths[index] - column.shrinks_to))
                 widths[index] -= given
@@ -141,6 +141,4 @@ class _Attempt:
 
     def _natural(self, seen: Mapping[str, int]) -> list[int]:
         titles = (column.short or column.title if self.short else column.title for column in self.columns)
-        return [
-            max(seen[column.key], cell_len(title)) for column, title in zip(self.columns, titles, strict=True)
-        ]
+        return [max(seen[column.key], cell_len(title)) for column, title in zip(self.columns, titles, strict=True)]

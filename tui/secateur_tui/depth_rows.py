@@ -143,9 +143,7 @@ def row(depth: FunctionDepth, name: Cell, now: datetime, trend: str, *, flooding
         "scheduled": _amount(depth.scheduled),
         "running": _amount(depth.running),
         "cancelling": _amount(depth.cancelling, "sweep"),
-        "oldest": Cell(
-            duration((now - oldest).total_seconds()) if oldest else "–", "error" if flooding else "quiet"
-        ),
+        "oldest": Cell(duration((now - oldest).total_seconds()) if oldest else "–", "error" if flooding else "quiet"),
         "in": Cell(rate(depth.in_per_second), "plain" if depth.in_per_second else "quiet"),
         "out": Cell(rate(depth.out_per_second), "plain" if depth.out_per_second else "quiet"),
         "drains": look,

@@ -48,9 +48,7 @@ class DepthTable(LineTable):
                 name = depth_rows.function_name(depth, flooding=is_flood)
                 rows.append(self._row(depth, name, flooding=is_flood))
         total = self._total([depth for branch in branches for depth in branch.functions])
-        layout = lay_out(
-            depth_rows.COLUMNS, [*(row for _, row in rows), total], self.line_width, self._widest
-        )
+        layout = lay_out(depth_rows.COLUMNS, [*(row for _, row in rows), total], self.line_width, self._widest)
         self.show_lines(
             layout.heading(),
             [TableRow(scope, layout.line(row)) for scope, row in rows],

@@ -126,9 +126,7 @@ def fields_read(filter_: Filter | None) -> list[Path]:
     paths: dict[Path, None] = {}
     for path in _paths(filter_.expression):
         paths.setdefault(path)
-    longest = [
-        path for path in paths if not any(other[: len(path)] == path and other != path for other in paths)
-    ]
+    longest = [path for path in paths if not any(other[: len(path)] == path and other != path for other in paths)]
     return longest[:_MOST_FIELDS]
 
 

@@ -56,9 +56,7 @@ def instant(moment: datetime) -> str:
 
 def one_line(text: str) -> str:
     """Text from outside on one line: control characters and line breaks become visible."""
-    return "".join(
-        character if character.isprintable() else "␤" if character == "\n" else "·" for character in text
-    )
+    return "".join(character if character.isprintable() else "␤" if character == "\n" else "·" for character in text)
 
 
 def fit(text: str, width: int, *, right: bool = False) -> str:

@@ -201,9 +201,7 @@ class FilterScreen(Place):
         self._seen = preview.count
         return preview
 
-    async def _find_examples(
-        self, request: CancellationRequest, filter_: Filter | None, preview: Preview
-    ) -> None:
+    async def _find_examples(self, request: CancellationRequest, filter_: Filter | None, preview: Preview) -> None:
         table, count = self.query_one(Examples), preview.count
         wanted = {
             RunVerdict.MATCH: count.matched > 0,

@@ -38,6 +38,9 @@ class HelpScreen(Dialog[None]):
         panel.border_subtitle = "↑ ↓ scroll"
         panel.focus()
 
+    def action_close(self) -> None:
+        self.dismiss()
+
     def _text(self) -> Content:
         read_only = self.session.read_only
         lines = [
@@ -56,11 +59,7 @@ class HelpScreen(Dialog[None]):
                 keys = " ".join(display(key) for key in action.keys)
                 lines.append(toned((f"  {keys:<{_KEYS_WIDTH}}", "key"), (action.help, "plain")))
         lines += [Content(""), toned(("The condition", "title"))]
-        lines.append(
-            toned(("  A boolean in the Common Expression Language; the run's event is `event`.", "plain"))
-        )
+        lines.append(toned(("  A boolean in the Common Expression Language; the run's event is `event`.", "plain")))
         lines += [toned((f"  {example}", "field")) for example in _LANGUAGE.split("\n")]
-        lines.append(
-            toned(("  A field that a run does not have is an error, and an error never matches.", "plain"))
-        )
+        lines.append(toned(("  A field that a run does not have is an error, and an error never matches.", "plain")))
         return Content("\n").join(lines)

@@ -56,10 +56,7 @@ class CancellationTable(LineTable):
         layout = lay_out(history_rows.COLUMNS, rows, self.line_width, self._widest)
         self.show_lines(
             layout.heading(),
-            [
-                TableRow(cancellation.id, layout.line(row))
-                for cancellation, row in zip(self._found, rows, strict=True)
-            ],
+            [TableRow(cancellation.id, layout.line(row)) for cancellation, row in zip(self._found, rows, strict=True)],
         )
 
     def on_resize(self) -> None:
@@ -137,7 +134,7 @@ class HistoryScreen(Place):
         self.query_one("#detail").remove_class("stale")
         open_ = sum(each.state == "active" for each in self._all)
         self.query_one("#history").border_subtitle = Content(
-            f"{len(self._all)} cancellations · {open_} under way" if self._all else ""
+            f"{len(self._all)} listed · {open_} under way" if self._all else ""
         )
         table.show(found, self._feed)
         if self._selected is not None:
@@ -207,9 +204,7 @@ class HistoryScreen(Place):
         if not await self.app.push_screen_wait(QuestionScreen(self.session, "Stop", question)):
             return
         try:
-            await self.session.ask(
-                self.session.cancellations.stop(cancellation.id, author=self.session.author)
-            )
+            await self.session.ask(self.session.cancellations.stop(cancellation.id, author=self.session.author))
         except SecateurError as error:
             self.notify(str(error), severity="error", markup=False)
             return

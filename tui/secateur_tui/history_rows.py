@@ -23,7 +23,9 @@ COLUMNS = (
     Column("reason", "reason", right=False, minimum=6, shrinks_to=6, rank=20),
 )
 
-_BAR = 10
+_BAR = 6
+_TOGETHER = "\N{NO-BREAK SPACE}"
+"""Keeps a name on the line of its number."""
 
 
 def counts_of(cancellation: Cancellation) -> dict[str, Any]:
@@ -101,7 +103,7 @@ def details(cancellation: Cancellation) -> Content:
         value = counts[key]
         shown = "–" if value is None else number(value)
         tone = "warn" if key == "errors" and value else "count" if key == "cancelled" else "plain"
-        tallies += [(f"{name} ", "quiet"), (f"{shown}   ", tone)]
+        tallies += [(f"{name} ".replace(" ", _TOGETHER), "quiet"), (f"{shown}   ", tone)]
     lines = [
         toned(("if      ", "quiet"), _condition(cancellation)),
         toned(("started ", "quiet"), (_window(cancellation), "plain")),
@@ -132,9 +134,9 @@ def _standing(cancellation: Cancellation) -> Content:
     since = instant(cancellation.created_at)
     match cancellation.state:
         case "active":
-            return toned((f"✓ guaranteed since {since}: nothing that matches can start", "good"))
+            return toned((f"✓ guaranteed since {since}: nothing matching can start", "good"))
         case "complete":
-            return toned((f"✓ guaranteed since {since}; complete: nothing that matches is left", "good"))
+            return toned((f"✓ guaranteed since {since}; complete: nothing matching is left", "good"))
         case "stopped":
             who = f" by {one_line(cancellation.stopped_by)}" if cancellation.stopped_by else ""
             when = f" {instant(cancellation.stopped_at)}" if cancellation.stopped_at else ""

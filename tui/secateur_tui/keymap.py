@@ -51,9 +51,7 @@ PLACES = {
 """Where an action belongs, with its title; the digit is the key that leads there."""
 
 ACTIONS = (
-    Action(
-        "queues.open_filter", ("enter", "2"), "filter", "Build a filter for the function or app of the row"
-    ),
+    Action("queues.open_filter", ("enter", "2"), "filter", "Build a filter for the function or app of the row"),
     Action("queues.find", ("/",), "find", "Show only the functions whose name contains a text"),
     Action("queues.sort", ("s",), "sort", "Sort by name, queued, oldest or growth"),
     Action("queues.fold", ("space",), "fold", "Fold or unfold the app of the row"),
@@ -69,9 +67,7 @@ ACTIONS = (
     Action("filter.previous_field", ("shift+tab",), "previous", "Go to the field before", footer=False),
     Action("filter.back", ("escape",), "back", "Go back; the filter is kept for this session"),
     Action("review.copy_json", ("c",), "copy JSON", "Copy the request's body (outside text fields)"),
-    Action(
-        "review.copy_command", ("l",), "copy command", "Copy the same as a command line (outside text fields)"
-    ),
+    Action("review.copy_command", ("l",), "copy command", "Copy the same as a command line (outside text fields)"),
     Action("review.ask_again", ("r",), "ask again", "After a failure: commit again under the same key", True),
     Action("review.leave", ("escape",), "leave, nothing is written", "Leave without writing anything"),
     Action("history.stop", ("x",), "stop", "Stop the cancellation; what it cancelled stays cancelled", True),

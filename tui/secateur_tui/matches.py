@@ -88,9 +88,7 @@ class Matches(Static):
         tally = self.tally
         lines = [self._figure(tally)]
         if tally.note:
-            lines.append(
-                toned((one_line(tally.note), "warn" if tally.stage is not Stage.ESTIMATE else "quiet"))
-            )
+            lines.append(toned((one_line(tally.note), "warn" if tally.stage is not Stage.ESTIMATE else "quiet")))
         if tally.count is not None and tally.stage in (Stage.EXACT, Stage.ESTIMATE):
             lines.append(self._statuses(tally.count))
             lines += self._errors(tally, tally.count)

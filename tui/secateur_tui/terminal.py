@@ -15,6 +15,4 @@ def check_terminal() -> None:
         raise UsageError(f"the console needs a terminal, and standard input or output is none; {instead}")
     if os.environ.get("TERM", "") in ("", "dumb", "unknown"):
         term = os.environ.get("TERM", "")
-        raise UsageError(
-            f"the console needs a terminal that can move the cursor, and TERM is {term!r}; {instead}"
-        )
+        raise UsageError(f"the console needs a terminal that can move the cursor, and TERM is {term!r}; {instead}")

@@ -41,11 +41,6 @@ SYNTAX = {
 }
 """Kinds of `secateur.cel.highlight` → how they look."""
 
-_CURSOR = {
-    "block-cursor-text-style": "none",
-    "input-selection-background": "$primary 35%",
-}
-
 DARK = Theme(
     name="secateur-dark",
     dark=True,
@@ -60,7 +55,8 @@ DARK = Theme(
     surface="#1a1b26",
     panel="#16161e",
     variables={
-        **_CURSOR,
+        "block-cursor-text-style": "none",
+        "input-selection-background": "#7aa2f7 35%",
         "text-quiet": "#8089b3",
         "line": "#3b4261",
         "row-cursor": "#2a3050",
@@ -83,7 +79,8 @@ LIGHT = Theme(
     surface="#fafafa",
     panel="#e5e7eb",
     variables={
-        **_CURSOR,
+        "block-cursor-text-style": "none",
+        "input-selection-background": "#1d4ed8 25%",
         "text-quiet": "#5b6472",
         "line": "#b6bdc9",
         "row-cursor": "#dbe4ff",

@@ -32,9 +32,7 @@ class WindowFields(Vertical):
 
         window: Window | None
 
-    def __init__(
-        self, started_after: str, started_before: str, now: Callable[[], datetime], zone: tzinfo
-    ) -> None:
+    def __init__(self, started_after: str, started_before: str, now: Callable[[], datetime], zone: tzinfo) -> None:
         super().__init__(id="window", classes="panel")
         self._texts = {"started_after": started_after, "started_before": started_before}
         self._now, self._zone = now, zone

@@ -1,0 +1,60 @@
+"""A console over a real database, driven by keys, and its screen as text."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC
+from typing import Any
+
+import pytest
+
+from secateur.cancellations import Cancellations
+from secateur.database import Database
+from secateur.engines.native import NativeEngine
+from secateur_tui.app import ConsoleApp
+from console_driver import Console
+from standing_incident import seed
+
+NARROW, WIDE = (80, 24), (120, 36)
+Start = Callable[..., AbstractAsyncContextManager[Console]]
+
+
+@pytest.fixture(params=[NARROW, WIDE], ids=["80x24", "120x36"])
+def size(request: pytest.FixtureRequest) -> tuple[int, int]:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+async def incident_url(embedded_url: str) -> str:
+    """A database in the middle of an incident: `billing / vendor-syncs` is flooded."""
+    async with Database.connect(embedded_url) as database:
+        await seed(database)
+    return embedded_url
+
+
+@pytest.fixture
+def start() -> Start:
+    """Starts a console over a database: `async with start(url) as console: …`."""
+
+    @asynccontextmanager
+    async def console(
+        url: str, *, size: tuple[int, int] = NARROW, read_only: bool = False, **options: Any
+    ) -> AsyncIterator[Console]:
+        settings: dict[str, Any] = {
+            "author": "nadia",
+            "context": "prod",
+            "zone": UTC,
+            "refresh_seconds": 0.2,
+            "confirm_above": 100,
+        }
+        async with Database.connect(url, read_only=read_only) as database:
+            engine = NativeEngine(database)
+            cancellations = Cancellations(engine, read_only=read_only)
+            app = ConsoleApp(database, engine, cancellations, read_only=read_only, **{**settings, **options})
+            async with app.run_test(size=size) as pilot:
+                console = Console(app, pilot, database)
+                await console.until(lambda: app.feed.as_of is not None or app.feed.problem is not None)
+                yield console
+
+    return console

@@ -1,0 +1,102 @@
+"""Driving a console as a person does: keys in, text out."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from textual.pilot import Pilot
+
+from secateur.database import Database
+from secateur_tui.app import ConsoleApp
+from secateur_tui.filter import TYPING_PAUSE
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
+"""Set it to write what the screens show now; then read the difference before committing it."""
+
+_VARYING = (
+    (re.compile(r"\d\d:\d\d:\d\d UTC"), "HH:MM:SS UTC"),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? UTC"), "YYYY-MM-DD HH:MM:SS UTC"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "YYYY-MM-DDTHH:MM:SSZ"),
+    (
+        re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),
+        "00000000-0000-0000-0000-000000000000",
+    ),
+    (re.compile(r"[│|][ ▁▂▃▄▅▆▇█▔▎▏]+(?=[│|]\n)"), lambda found: "│" + " " * (len(found[0]) - 1)),
+)
+"""What differs from run to run although nothing is wrong; a line keeps its width where it can."""
+
+
+class Console:
+    """A running console, its pilot, and a connection of the test's own."""
+
+    def __init__(self, app: ConsoleApp, pilot: Pilot[None], database: Database) -> None:
+        self.app, self.pilot, self.database = app, pilot, database
+
+    @property
+    def text(self) -> str:
+        """The screen, line by line, without trailing blanks."""
+        strips = self.app.screen._compositor.render_strips()
+        return "\n".join(strip.text.rstrip() for strip in strips) + "\n"
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+
+    async def type(self, text: str) -> None:
+        """Type text, character by character."""
+        names = {"\n": "enter", " ": "space"}
+        await self.pilot.press(*(names.get(character, character) for character in text))
+
+    async def until(self, condition: Callable[[], Any], seconds: float = 10.0) -> None:
+        """Wait until it holds; shows the screen where it does not come to that."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"waited {seconds} s in vain; the screen shows:\n{self.text}"
+            await self.pilot.pause(0.02)
+        await self.pilot.pause()
+
+    async def shows(self, *texts: str, seconds: float = 10.0) -> None:
+        """Wait until the screen shows all these texts."""
+        await self.until(lambda: all(text in self.text for text in texts), seconds)
+
+    async def filter_for(self, find: str, expression: str = "") -> None:
+        """From Queues to the filter of the function whose name contains `find`."""
+        await self.press("slash")
+        await self.type(find)
+        await self.press("enter", "down", "enter")
+        await self.shows("Matches")
+        await self.type(expression)
+
+    async def settle_typing(self) -> None:
+        """Wait out the pause after which a filter is counted, and a little more."""
+        await asyncio.sleep(TYPING_PAUSE * 2)
+        await self.pilot.pause()
+
+    async def settle(self) -> None:
+        """Let the feed pass twice, so that nothing is half drawn."""
+        await asyncio.sleep(self.app.session.refresh_seconds * 2)
+        await self.pilot.pause()
+
+    def check(self, name: str) -> None:
+        """Compare the screen with the stored one of that name and size."""
+        width, height = self.app.size
+        stored = SNAPSHOTS / f"{name}-{width}x{height}.txt"
+        shown = self.text
+        for pattern, replacement in _VARYING:
+            shown = pattern.sub(replacement, shown)
+        if UPDATE:
+            SNAPSHOTS.mkdir(exist_ok=True)
+            stored.write_text(shown, encoding="utf-8")
+        expected = stored.read_text(encoding="utf-8")
+        difference = "\n".join(
+            difflib.unified_diff(expected.splitlines(), shown.splitlines(), stored.name, "screen", lineterm="")
+        )
+        assert shown == expected, f"the screen differs:\n{difference}"
+        assert all(len(line) <= width for line in self.text.splitlines())

@@ -1,0 +1,47 @@
+"""Numbers, durations and texts as people read them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from rich.cells import cell_len
+
+from secateur_tui import figures
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(-3, "0 s"), (0.9, "0 s"), (59.9, "59 s"), (60, "1m 00s"), (8_060, "2h 14m"), (86_400 * 3 + 4 * 3600, "3d 4h")],
+)
+def test_durations_have_two_units_at_most(seconds: float, expected: str) -> None:
+    assert figures.duration(seconds) == expected
+
+
+def test_an_age_becomes_a_date_after_a_week() -> None:
+    now = datetime(2026, 1, 21, 12, tzinfo=UTC)
+    assert figures.ago(now - timedelta(seconds=2), now) == "just now"
+    assert figures.ago(now - timedelta(hours=2), now) == "2h 00m ago"
+    assert figures.ago(now - timedelta(days=8), now) == "2026-01-13"
+
+
+def test_an_instant_shows_fractions_only_where_there_are_any() -> None:
+    moment = datetime(2026, 1, 21, 12, tzinfo=UTC)
+    assert figures.instant(moment) == "2026-01-21 12:00:00 UTC"
+    assert figures.instant(moment.replace(microsecond=120)) == "2026-01-21 12:00:00.00012 UTC"
+
+
+def test_text_from_outside_stays_on_one_line() -> None:
+    assert figures.one_line("a\nb\x1b[31m\tc") == "a␤b·[31m·c"
+
+
+@pytest.mark.parametrize("text", ["", "short", "a rather long text", "課金システム"])
+def test_fitting_is_exact_in_cells(text: str) -> None:
+    assert all(cell_len(figures.fit(text, width)) == width for width in range(20))
+
+
+def test_a_sparkline_shows_trends_and_hides_noise() -> None:
+    assert figures.sparkline([], 4) == "    "
+    assert figures.sparkline([0, 0], 4) == "  ▁▁"
+    assert figures.sparkline([1000, 1001, 999], 3) == "▃▃▃"
+    assert figures.sparkline([0, 50, 100], 3) == "▁▅█"

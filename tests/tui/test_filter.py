@@ -1,0 +1,123 @@
+"""Filter: checked at every keystroke, counted live, never old without saying so."""
+
+from __future__ import annotations
+
+import time
+
+from conftest import Start
+from standing_incident import ACME, ARRIVING, CULPRIT
+
+from secateur_tui.editor import ExpressionEditor
+from secateur_tui.filter import FilterScreen
+from secateur_tui.matches import Matches, Stage
+
+MATCHING = f"{ACME + ARRIVING + 2:,}"
+
+
+async def test_a_filter_is_counted_with_examples(start: Start, incident_url: str, size: tuple[int, int]) -> None:
+    async with start(incident_url, size=size) as console:
+        await console.filter_for("vendor-syncs", CULPRIT)
+        await console.shows(f"{MATCHING} of", "exact", "✓ match", "✗ other", "acme_inc", "globex")
+        console.check("filter")
+
+
+async def test_a_mistake_is_shown_at_its_column(start: Start, incident_url: str, size: tuple[int, int]) -> None:
+    async with start(incident_url, size=size) as console:
+        await console.filter_for("vendor-syncs", f"{CULPRIT} && evnt.data.amount > 100")
+        await console.shows("✗ 1:38", "evnt", "–")
+        lines = console.text.splitlines()
+        caret = next(line for line in lines if "▲" in line)
+        above = lines[lines.index(caret) - 1]
+        assert above[caret.index("▲") :].startswith("evnt")
+        assert "F9" not in lines[-1]
+        console.check("filter-mistake")
+
+
+async def test_runs_that_cannot_be_evaluated_are_counted_and_explained(
+    start: Start, incident_url: str, size: tuple[int, int]
+) -> None:
+    async with start(incident_url, size=size) as console:
+        await console.filter_for("vendor-syncs", "event.data.amount > 100")
+        await console.shows("3 runs cannot be evaluated", "has(event.data.amount) && …", "! error", "(missing)")
+        console.check("filter-errors")
+
+
+async def test_counting_dims_the_old_figures_and_says_so(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.filter_for("vendor-syncs", CULPRIT)
+        await console.shows("exact")
+        await console.press("space")
+        assert console.app.screen.query_one(Matches).tally.stage is Stage.COUNTING
+        assert "runs before" in console.text
+        await console.shows("exact")
+
+
+async def test_an_older_query_is_cancelled_in_the_database(start: Start, incident_url: str) -> None:
+    async with start(incident_url, size=(120, 36), refresh_seconds=3600) as console:
+        await console.filter_for("vendor-syncs", "event.data.amount")
+        blocker = console.database.transaction()
+        async with blocker as connection:
+            # Counting waits for this lock, as it would wait for a table too large.
+            await connection.execute("lock table secateur.runs in access exclusive mode")
+            for text in (" > 1", "1", "2"):
+                await console.type(text)
+                await console.settle_typing()
+            waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+            assert await connection.fetchval(waiting) <= 1
+        await console.shows("exact")
+
+
+async def test_an_estimate_stands_in_until_the_exact_count_is_there(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.filter_for("vendor-syncs", CULPRIT)
+        await console.shows("exact")
+        matches = console.app.screen.query_one(Matches)
+        assert matches.tally.count is not None
+        matches.estimated(matches.tally.count)
+        await console.shows(f"≈ {MATCHING}", "≈ estimate", "under way")
+
+
+async def test_relative_times_show_the_instant_they_mean(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.filter_for("vendor-syncs")
+        await console.press("shift+tab", "shift+tab")
+        await console.type("-2h")
+        await console.shows("→ 20", "UTC")
+        await console.shows(f"{ARRIVING:,} of", "exact")
+        await console.press("tab")
+        await console.type("-3h")
+        await console.shows("must be later than started after", "–")
+        await console.press("backspace", "backspace", "backspace")
+        await console.type("tomorrowish")
+        await console.shows("✗")
+
+
+async def test_ten_thousand_pasted_characters_are_survived(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.filter_for("vendor-syncs")
+        editor = console.app.screen.query_one(ExpressionEditor)
+        for text in (" || ".join([CULPRIT] * 300)[:10_000], "(" * 10_000, "'" * 9_999, "x\n" * 5_000):
+            began = time.monotonic()
+            editor.text = text
+            await console.pilot.pause()
+            assert time.monotonic() - began < 1.5
+            await console.shows("✗")
+        editor.text = CULPRIT
+        await console.shows(f"{MATCHING} of", "exact")
+
+
+async def test_leaving_keeps_what_was_typed(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.filter_for("vendor-syncs", CULPRIT)
+        await console.press("escape")
+        await console.shows("Queues")
+        await console.press("enter")
+        await console.shows(CULPRIT)
+
+
+async def test_a_whole_app_can_be_filtered(start: Start, incident_url: str) -> None:
+    async with start(incident_url, size=(120, 36)) as console:
+        await console.shows("flood")
+        await console.press("home", "enter")
+        await console.shows("billing / every function", "no condition", "vendor-syncs 2,")
+        assert isinstance(console.app.screen, FilterScreen)

@@ -1,0 +1,61 @@
+"""One table of keys: what it says exists, and the README says the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from secateur_tui import keymap
+from secateur_tui.app import ConsoleApp
+from secateur_tui.filter import FilterScreen
+from secateur_tui.help import HelpScreen
+from secateur_tui.history import HistoryScreen
+from secateur_tui.keymap import ACTIONS, PLACES, Action
+from secateur_tui.line_table import LineTable
+from secateur_tui.question import QuestionScreen
+from secateur_tui.queues import QueuesScreen
+from secateur_tui.review import ReviewScreen
+
+OWNERS = {
+    "console": ConsoleApp,
+    "queues": QueuesScreen,
+    "filter": FilterScreen,
+    "review": ReviewScreen,
+    "history": HistoryScreen,
+    "question": QuestionScreen,
+    "help": HelpScreen,
+    "list": LineTable,
+}
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.id)
+def test_every_action_of_the_table_exists(action: Action) -> None:
+    assert callable(getattr(OWNERS[action.place], f"action_{action.method}"))
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_key_means_two_things_at_one_place(place: str) -> None:
+    keys = [key for action in keymap.actions_of(place) for key in action.keys]
+    if place in ("queues", "filter", "history"):
+        keys += [key for other in ("console", "list") for action in keymap.actions_of(other) for key in action.keys]
+    assert len(keys) == len(set(keys))
+
+
+def test_what_writes_is_dangerous() -> None:
+    assert {action.id for action in ACTIONS if action.dangerous} == {
+        "filter.review",
+        "review.ask_again",
+        "history.stop",
+        "question.yes",
+    }
+
+
+def test_the_readme_lists_the_keys_as_the_table_has_them() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert keymap.rewrite(readme) == readme, "run: python -m secateur_tui.keymap README.md"
+
+
+def test_rewriting_needs_both_comments() -> None:
+    with pytest.raises(ValueError, match="two comments"):
+        keymap.rewrite("no table here")

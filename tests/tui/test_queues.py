@@ -1,0 +1,158 @@
+"""Queues: live depth, and the flood at a glance."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import NARROW, Start
+from textual.geometry import Region
+
+from secateur.embedded import EmbeddedPostgres
+from secateur.runs import Scope
+from secateur_tui.depth_table import DepthTable
+from secateur_tui.history import HistoryScreen
+
+
+async def test_the_flood_is_seen_at_a_glance(start: Start, incident_url: str, size: tuple[int, int]) -> None:
+    async with start(incident_url, size=size) as console:
+        await console.shows("flood: billing / vendor-syncs", "growing ▲")
+        console.check("queues")
+
+
+async def test_the_cursor_starts_on_the_flood(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.shows("flood")
+        assert console.app.screen.query_one(DepthTable).scope == Scope("billing", "vendor-syncs")
+
+
+async def test_new_runs_show_within_a_refresh(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.shows("weekly-digest")
+        await console.database.execute("select secateur.enqueue('shop', 'ship', '{}')")
+        await console.shows("▾ shop", "ship", seconds=2)
+
+
+async def test_nothing_is_painted_where_nothing_changed(start: Start, incident_url: str) -> None:
+    async with start(incident_url, refresh_seconds=3600) as console:
+        await console.shows("flood")
+        table = console.app.screen.query_one(DepthTable)
+        painted: list[Region] = []
+        original = table.refresh
+
+        def refresh(*regions: Region, **options: bool) -> DepthTable:
+            painted.extend(regions)
+            return original(*regions, **options)
+
+        table.refresh = refresh  # type: ignore[method-assign, assignment]
+        await console.database.execute("select secateur.enqueue('crm', 'welcome-mail', '{}')")
+        table.show_depth(await console.app.session.engine.depth())
+        rows = {region.y for region in painted}
+        # crm, welcome-mail and the totals at the bottom.
+        assert len(rows) == 3
+
+
+async def test_sorting_keeps_the_cursor_on_its_row(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.shows("flood")
+        table = console.app.screen.query_one(DepthTable)
+        await console.press("j", "j")
+        chosen = table.scope
+        await console.press("s")
+        await console.shows("by queued")
+        assert table.scope == chosen
+        listed = [row.key for row in table._rows]
+        assert listed[:2] == [Scope("billing"), Scope("billing", "vendor-syncs")]
+        assert listed.index(Scope("crm")) < listed.index(Scope("growth"))
+
+
+async def test_apps_fold(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.shows("invoices")
+        await console.press("space")
+        await console.shows("▸ billing")
+        assert "invoices" not in console.text
+        await console.press("space")
+        await console.shows("▾ billing", "invoices")
+
+
+async def test_find_narrows_the_list_and_esc_brings_it_back(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.shows("flood")
+        await console.press("slash")
+        await console.type("MAIL")
+        await console.shows("only “MAIL”", "welcome-mail")
+        assert "score-leads" not in console.text
+        await console.press("enter", "escape")
+        await console.shows("score-leads")
+
+
+async def test_an_empty_database_says_what_to_do(start: Start, embedded_url: str, size: tuple[int, int]) -> None:
+    async with start(embedded_url, size=size) as console:
+        await console.shows("no functions yet", "secateur.enqueue")
+        console.check("queues-empty")
+
+
+async def test_a_database_without_the_schema_says_what_to_do(start: Start, empty_database_url: str) -> None:
+    async with start(empty_database_url) as console:
+        await console.shows("secateur install")
+
+
+async def test_a_lost_database_is_said_and_comes_back(start: Start) -> None:
+    with EmbeddedPostgres() as postgres:
+        async with start(postgres.url) as console:
+            from secateur.migrations import install
+
+            await install(console.database)
+            await console.database.execute("select secateur.enqueue('shop', 'ship', '{}')")
+            await console.shows("ship", "● live")
+            postgres.stop()
+            await console.shows("no answer", "figures", "old")
+            assert "ship" in console.text, "the last figures stay"
+            assert console.app.screen.query_one(DepthTable).has_class("stale")
+            postgres.start()
+            await console.shows("● live", seconds=20)
+            assert not console.app.screen.query_one(DepthTable).has_class("stale")
+
+
+@pytest.mark.parametrize("tiny", [(1, 1), (10, 3), (30, 8), (79, 10)])
+async def test_a_tiny_window_is_survived(start: Start, incident_url: str, tiny: tuple[int, int]) -> None:
+    async with start(incident_url) as console:
+        await console.shows("flood")
+        for keys in ((), ("enter",), ("f9",), ("escape",), ("f4",), ("question_mark",)):
+            await console.press(*keys)
+            await console.pilot.resize_terminal(*tiny)
+            await console.settle()
+            await console.pilot.resize_terminal(*NARROW)
+            await console.settle()
+
+
+async def test_every_place_has_its_key(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.shows("flood")
+        await console.press("H")
+        await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
+        await console.press("1")
+        await console.shows("flood")
+        await console.press("4")
+        await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
+        await console.press("escape", "2")
+        await console.shows("Matches")
+
+
+async def test_the_footer_has_only_keys_that_work_now(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.shows("H history", "q quit", "? help")
+        await console.press("enter")
+        await console.shows("F4 history", "ctrl+q quit", "F1 help", "F9 review")
+        assert "q quit" not in console.text.replace("ctrl+q quit", "")
+
+
+async def test_help_and_palette_come_from_the_table(start: Start, incident_url: str, size: tuple[int, int]) -> None:
+    async with start(incident_url, size=size) as console:
+        await console.shows("flood")
+        await console.press("question_mark")
+        await console.shows("Everywhere", "1 Queues")
+        console.check("help")
+        await console.press("escape", "colon")
+        await console.shows("History  (H)")
+        await console.type("sort")
+        await console.shows("Sort  (s)")

@@ -27,6 +27,9 @@ SWEEP_BATCH = 10_000
 SWEEP_PAUSE = 1.0
 """Seconds between two looks for something to sweep."""
 
+SHORTEST_WAIT = 0.05
+"""Seconds before a waiting caller looks again, doubling up to `SWEEP_PAUSE`."""
+
 ERROR_EXAMPLES = 3
 
 
@@ -100,8 +103,8 @@ class Cancellations:
     ) -> Cancellation:
         """Cancel what the request matches. Once this has returned, no matching run is claimed any more.
 
-        `expected` is the exact count that was shown, for the record. Under the same `idempotency_key` the same
-        request is committed once, however often it is asked for.
+        `expected` is the exact count that was shown, for the record. Under the same `idempotency_key` the
+        same request is committed once, however often it is asked for.
         """
         self._refuse_if_read_only()
         selection = select(request)
@@ -135,9 +138,11 @@ class Cancellations:
 
     async def wait(self, cancellation_id: UUID) -> Cancellation:
         """Sweep, or wait for whoever sweeps, until the cancellation is active no more."""
+        pause = SHORTEST_WAIT
         while (step := await self.engine.sweep(cancellation_id, self._batch)).state == "active":
             if step.busy or step.idle:
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, SWEEP_PAUSE)
         return await self.get(cancellation_id)
 
     async def sweep_forever(self) -> None:

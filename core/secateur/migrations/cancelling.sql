@@ -281,6 +281,27 @@ begin
 end
 $$;
 
+-- Cancels the runs that were asked to stop and whose worker died: nobody may claim from their queue any more, so a sweep
+-- does not wait for a claim to take them back. Skips locked rows. Part of a sweep.
+create or replace function secateur.cancel_abandoned(cancellation_id uuid)
+  returns integer
+  language sql
+  set search_path = pg_catalog, pg_temp
+as $$
+  select cardinality(secateur.cancel_requested(array_agg(abandoned.id), array_agg(abandoned.claim_token)))
+    from (
+      select run.id, run.claim_token
+        from secateur.cancel_requests as open
+        join secateur.runs as run on run.id = open.run_id and run.claim_token = open.claim_token
+       where open.cancellation_id = cancel_abandoned.cancellation_id
+         and open.outcome is null
+         and run.status = 'running'
+         and run.lease_expires_at < now()
+       order by run.id
+         for update of run skip locked
+    ) as abandoned
+$$;
+
 -- Rewrites one batch of the backlog that an active cancellation matches, looking at up to `batch` runs. One transaction a
 -- call; whoever calls next, in whichever process, goes on where the last one ended.
 --
@@ -326,6 +347,7 @@ begin
     place.pass_xmin := pg_snapshot_xmin(pg_current_snapshot());
     place.found := 0;
   end if;
+  perform secateur.cancel_abandoned(rule.id);
   requeued := secateur.settle_requests(rule.id);
   place.found := place.found + requeued;
   place.clean := place.clean and requeued = 0;

@@ -407,8 +407,8 @@ as $$
   select closed.cancellation_id, closed.function_id, count(*) from closed group by 1, 2
 $$;
 
--- Takes back up to 1,000 runs whose lease ended: failed if that was their last attempt, cancelled if they were asked to
--- stop, queued again otherwise. Skips locked rows. Part of a claim. (now() and not clock_timestamp(): only a stable
+-- Takes back up to 1,000 runs whose lease ended: cancelled if they were asked to stop, failed if that was their last
+-- attempt, queued again otherwise. Skips locked rows. Part of a claim. (now() and not clock_timestamp(): only a stable
 -- function can bound an index scan.)
 create or replace function secateur.recover_expired(app_id text)
   returns void
@@ -418,7 +418,6 @@ as $$
 declare
   ids uuid[];
   tokens uuid[];
-  spent uuid[];
   cancelled uuid[];
 begin
   select array_agg(expired.id), array_agg(expired.claim_token) into ids, tokens
@@ -435,26 +434,19 @@ begin
   if ids is null then
     return;
   end if;
-  with failed as (
-    update secateur.runs as run
-       set status = 'failed',
-           finished_at = clock_timestamp(),
-           lease_expires_at = null,
-           error = 'the lease ended: the worker stopped without saying so'
-      from secateur.functions as known
-     where run.id = any (ids)
-       and known.app_id = run.app_id
-       and known.function_id = run.function_id
-       and run.attempt >= known.max_attempts
-    returning run.id
-  )
-  select coalesce(array_agg(failed.id), '{}') into spent from failed;
-  perform secateur.close_finished_first(array_agg(held.id), array_agg(held.token))
-     from unnest(ids, tokens) as held (id, token) where held.id = any (spent);
   cancelled := secateur.cancel_requested(ids, tokens);
   update secateur.runs as run
-     set status = 'queued', claim_token = null, lease_expires_at = null, worker = null
-   where run.id = any (ids) and run.id <> all (spent || cancelled);
+     set status = case when run.attempt >= known.max_attempts then 'failed' else 'queued' end,
+         finished_at = case when run.attempt >= known.max_attempts then clock_timestamp() end,
+         claim_token = case when run.attempt >= known.max_attempts then run.claim_token end,
+         worker = case when run.attempt >= known.max_attempts then run.worker end,
+         lease_expires_at = null,
+         error = 'the lease ended: the worker stopped without saying so'
+    from secateur.functions as known
+   where run.id = any (ids)
+     and run.id <> all (cancelled)
+     and known.app_id = run.app_id
+     and known.function_id = run.function_id;
 end
 $$;
 

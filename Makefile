@@ -1,0 +1,61 @@
+# Everything happens in .venv in this directory; nothing is installed globally.
+# A stamp in .venv says that its packages fit pyproject.toml, so that a second `make` starts at once.
+
+BIN := .venv/bin
+PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
+
+.PHONY: demo test lint format bench screenshots clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo         an embedded Postgres with an incident in it, and the console"
+	@echo "make test         the tests; ARGS='-k cancel' goes to pytest"
+	@echo "make lint         ruff, mypy and the direction of imports"
+	@echo "make format       what ruff can mend by itself"
+	@echo "make bench        the benchmarks"
+	@echo "make screenshots  the README's pictures, from the running program"
+	@echo "make clean        remove .venv and caches"
+
+demo: .venv/.demo
+	@exec $(BIN)/secateur demo $(ARGS)
+
+test: .venv/.dev
+	@$(BIN)/pytest $(ARGS)
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.dev
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+screenshots: .venv/.dev
+	@$(BIN)/python -m screenshots $(ARGS)
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+
+# Each stamp is an extra of pyproject.toml.
+.venv/.demo .venv/.dev: .venv/.%: pyproject.toml | $(BIN)/python
+	@echo "Installing what secateur needs into .venv …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	@touch $@
+
+$(BIN)/python:
+	@for python in $(PYTHONS); do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "secateur needs Python 3.11 or newer; none of these is one: $(PYTHONS)" >&2; exit 1; \
+	fi; \
+	if ! $$found -c 'import ensurepip, venv' >/dev/null 2>&1; then \
+	  echo "$$found cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; \
+	fi; \
+	echo "Making .venv with $$($$found --version) …"; \
+	$$found -m venv .venv || { rm -rf .venv; exit 1; }

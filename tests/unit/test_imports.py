@@ -1,0 +1,52 @@
+"""Start-up is a feature over SSH: what is slow to import waits until it is needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import secateur
+
+SLOW = {"asyncpg", "celpy", "fastapi", "pydantic", "sqlalchemy", "sqlmodel", "textual", "uvicorn"}
+
+
+def imported_by(code: str) -> set[str]:
+    """The slow top-level modules that `code` pulls in, in an interpreter of its own."""
+    script = f"{code}\nimport sys\nprint('\\n'.join(sys.modules), file=sys.stderr)"
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return SLOW & {name.partition(".")[0] for name in answer.stderr.split()}
+
+
+def test_the_package_alone_imports_nothing_slow() -> None:
+    assert imported_by("import secateur") == set()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["cancel", "--help"], ["--version"]])
+def test_help_imports_nothing_slow(arguments: list[str]) -> None:
+    code = f"""
+from secateur.cli import main
+try:
+    code = main({arguments!r})
+except SystemExit as end:
+    code = end.code
+assert not code, code
+"""
+    assert imported_by(code) == set()
+
+
+def test_the_core_runs_without_the_console() -> None:
+    code = "import secateur\nfor name in secateur.__all__: getattr(secateur, name)"
+    assert "textual" not in imported_by(code)
+
+
+@pytest.mark.parametrize("name", secateur.__all__)
+def test_public_names_are_there(name: str) -> None:
+    assert getattr(secateur, name) is not None
+    assert name in dir(secateur)
+
+
+def test_other_names_are_not() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        _ = secateur.nonsense  # type: ignore[attr-defined]

@@ -8,13 +8,13 @@ from datetime import UTC
 from typing import Any
 
 import pytest
+from console_driver import Console
+from standing_incident import seed
 
 from secateur.cancellations import Cancellations
 from secateur.database import Database
 from secateur.engines.native import NativeEngine
 from secateur_tui.app import ConsoleApp
-from console_driver import Console
-from standing_incident import seed
 
 NARROW, WIDE = (80, 24), (120, 36)
 Start = Callable[..., AbstractAsyncContextManager[Console]]

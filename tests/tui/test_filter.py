@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from conftest import Start
 from standing_incident import ACME, ARRIVING, CULPRIT
 
+from conftest import Start
 from secateur_tui.editor import ExpressionEditor
 from secateur_tui.filter import FilterScreen
 from secateur_tui.matches import Matches, Stage

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from conftest import NARROW, Start
 from textual.geometry import Region
 
+from conftest import NARROW, Start
 from secateur.embedded import EmbeddedPostgres
 from secateur.runs import Scope
 from secateur_tui.depth_table import DepthTable

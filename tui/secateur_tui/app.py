@@ -25,6 +25,7 @@ from textual.reactive import Reactive, reactive
 from textual.screen import Screen
 
 from secateur.cancellations import Cancellations
+from secateur.cel import compile
 from secateur.database import Database
 from secateur.engines.base import QueueEngine
 from secateur.errors import SecateurError
@@ -131,6 +132,7 @@ class ConsoleApp(App[None]):
     def on_mount(self) -> None:
         self.push_screen(QueuesScreen(self.session))
         self._follow_depth()
+        self._warm_up()
         if not self.session.read_only:
             self._sweep()
         loop = asyncio.get_running_loop()
@@ -152,6 +154,11 @@ class ConsoleApp(App[None]):
             else:
                 self.feed = Feed(tuple(depths), as_of, time.monotonic())
             await asyncio.sleep(max(0.1, session.refresh_seconds - (time.monotonic() - began)))
+
+    @work(thread=True, group="warm-up")
+    def _warm_up(self) -> None:
+        """The first expression of a process loads the grammar, which takes a quarter of a second."""
+        compile("true")
 
     @work(exclusive=True, group="sweep")
     async def _sweep(self) -> None:
@@ -243,6 +250,9 @@ class ConsoleApp(App[None]):
         if (commit := self._commit_under_way) is not None:
             await asyncio.wait({commit}, timeout=HANGUP_PATIENCE_SECONDS)
         self.exit()
+
+    async def action_quit(self) -> None:
+        await self._leave()
 
     def action_queues(self) -> None:
         self._back_to_queues()

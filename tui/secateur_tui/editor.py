@@ -12,7 +12,7 @@ from textual.widgets import Static, TextArea
 from textual.widgets.text_area import TextAreaTheme
 
 from secateur.cel import Diagnostic, highlight
-from secateur_tui.figures import one_line
+from secateur_tui.figures import one_line, shorten
 from secateur_tui.themes import SYNTAX, toned
 
 _VISIBLE_LINES = 4
@@ -104,8 +104,8 @@ class Verdict(Static):
         sign, tone = ("✗", "error") if diagnostic.severity == "error" else ("!", "warn")
         message = toned(
             (f"{sign} {diagnostic.line}:{diagnostic.column} ", "quiet"),
-            (one_line(diagnostic.message), tone),
-            (f"; {one_line(diagnostic.suggestion)}" if diagnostic.suggestion else "", "field"),
+            (one_line(shorten(diagnostic.message)), tone),
+            (f"; {one_line(shorten(diagnostic.suggestion))}" if diagnostic.suggestion else "", "field"),
         )
         return [*self._place(diagnostic, tone), message]
 

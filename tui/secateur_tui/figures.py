@@ -59,6 +59,12 @@ def one_line(text: str) -> str:
     return "".join(character if character.isprintable() else "␤" if character == "\n" else "·" for character in text)
 
 
+def shorten(text: str, limit: int = 200) -> str:
+    """At most `limit` characters, the middle left out: names in a message may be of any length."""
+    half = limit // 2
+    return text if len(text) <= limit else f"{text[:half]}…{text[-half:]}"
+
+
 def fit(text: str, width: int, *, right: bool = False) -> str:
     """Exactly `width` cells: padded, or cut with an ellipsis."""
     length = cell_len(text)

@@ -81,4 +81,4 @@ class Session:
             async with asyncio.timeout(limit):
                 return await question
         except TimeoutError:
-            raise QueryTimeout(f"the database did not answer within {limit:g} s; nothing was changed") from None
+            raise QueryTimeout(f"the database did not answer within {limit:g} s") from None

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
-from secateur.times import resolve_time
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -15,6 +14,7 @@ from textual.widgets import Input, Label, Static
 
 from secateur.errors import UsageError
 from secateur.runs import Window
+from secateur.times import resolve_time
 from secateur_tui.figures import instant, one_line
 from secateur_tui.themes import toned
 

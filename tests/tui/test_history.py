@@ -1,0 +1,113 @@
+"""History: who, when, why, how far; stop and use again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID
+
+from console_driver import Console
+from standing_incident import CULPRIT
+
+from conftest import Start
+from secateur.cancellations import Cancellations
+from secateur.database import Database
+from secateur.engines.native import NativeEngine
+from secateur.requests import CancellationRequest
+from secateur_tui.filter import FilterScreen
+from secateur_tui.history import HistoryScreen
+
+
+async def cancel(url: str, expression: str = CULPRIT, reason: str = "acme retry storm") -> UUID:
+    """A cancellation committed by somebody else and swept by nobody."""
+    async with Database.connect(url) as database:
+        cancellations = Cancellations(NativeEngine(database))
+        request = CancellationRequest.parse(
+            {"app_id": "billing", "function_id": "vendor-syncs", "if": expression, "reason": reason}
+        )
+        count = (await cancellations.preview(request)).count
+        done = await cancellations.commit(request, author="jun", source="cli", expected=count)
+    return done.id
+
+
+async def history(console: Console) -> None:
+    await console.press("H")
+    await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
+
+
+async def test_an_empty_history_says_how_it_fills(start: Start, incident_url: str, size: tuple[int, int]) -> None:
+    async with start(incident_url, size=size) as console:
+        await history(console)
+        await console.shows("No cancellation yet", "F9")
+
+
+async def test_an_active_cancellation_shows_its_progress(
+    start: Start, incident_url: str, size: tuple[int, int]
+) -> None:
+    await cancel(incident_url)
+    # A read-only console does not sweep, so that it stays as it is.
+    async with start(incident_url, size=size, read_only=True) as console:
+        await history(console)
+        await console.shows("jun", "sweeping", "acme retry storm", "nothing matching can start")
+        console.check("history-active")
+
+
+async def test_any_console_sweeps_what_is_open(start: Start, incident_url: str) -> None:
+    await cancel(incident_url)
+    async with start(incident_url) as console:
+        await history(console)
+        await console.shows("✓ complete", seconds=20)
+
+
+async def test_stopping_asks_first(start: Start, incident_url: str) -> None:
+    cancellation = await cancel(incident_url)
+    async with start(incident_url) as console:
+        # Without the sweep, which would complete it before it is stopped.
+        console.app.workers.cancel_group(console.app, "sweep")
+        await console.database.execute("update secateur.cancellations set state = 'active'")
+        await history(console)
+        await console.shows("sweeping")
+        await console.press("x")
+        await console.shows("Stop this cancellation", "y yes", "esc no")
+        await console.press("enter", "escape")
+        await console.shows("sweeping")
+        await console.press("x")
+        await console.shows("y yes")
+        await console.press("y")
+        await console.shows("■ stopped", "by nadia")
+        assert "x stop" not in console.text
+    assert cancellation
+
+
+async def test_a_cancellation_becomes_a_new_filter(start: Start, incident_url: str) -> None:
+    await cancel(incident_url)
+    async with start(incident_url) as console:
+        await history(console)
+        await console.shows("jun")
+        await console.press("u")
+        await console.until(lambda: isinstance(console.app.screen, FilterScreen))
+        await console.shows("billing / vendor-syncs", CULPRIT, "at the commit")
+
+
+async def test_find_narrows_the_history(start: Start, incident_url: str) -> None:
+    await cancel(incident_url, reason="one storm")
+    await cancel(incident_url, "event.data.vendor_id == 'globex'", reason="another")
+    async with start(incident_url) as console:
+        await history(console)
+        await console.shows("one storm", "another")
+        await console.press("slash")
+        await console.type("globex")
+        await console.until(lambda: "one storm" not in console.text)
+        await console.press("enter", "escape")
+        await console.shows("one storm", "another")
+        await console.press("escape")
+        await console.shows("Queues")
+
+
+async def test_the_list_keeps_its_order_newest_first(start: Start, incident_url: str) -> None:
+    await cancel(incident_url, reason="first")
+    await cancel(incident_url, "event.data.vendor_id == 'globex'", reason="second")
+    async with start(incident_url) as console:
+        assert console.app.session.refresh_seconds < timedelta(seconds=1).total_seconds()
+        await history(console)
+        await console.shows("first", "second")
+        assert console.text.index("second") < console.text.index("first")

@@ -1,0 +1,74 @@
+"""Read-only: the same places, and nothing in them that could write."""
+
+from __future__ import annotations
+
+from standing_incident import CULPRIT
+
+from conftest import Start
+from secateur.database import Database
+from secateur_tui.filter import FilterScreen
+from secateur_tui.history import HistoryScreen
+from secateur_tui.keymap import ACTIONS
+
+DANGEROUS = {action.id for action in ACTIONS if action.dangerous}
+
+
+async def watcher(url: str) -> str:
+    """The database as a role that may only read."""
+    async with Database.connect(url) as database:
+        await database.execute("drop role if exists watcher")
+        await database.execute("create role watcher login")
+        await database.execute("grant usage on schema secateur to watcher")
+        await database.execute("grant select on all tables in schema secateur to watcher")
+    return url.replace("postgres@", "watcher@", 1)
+
+
+async def drop_watcher(url: str) -> None:
+    async with Database.connect(url) as database:
+        await database.execute("drop owned by watcher")
+        await database.execute("drop role watcher")
+
+
+async def test_a_role_that_may_only_read_sees_everything(
+    start: Start, incident_url: str, size: tuple[int, int]
+) -> None:
+    try:
+        async with start(await watcher(incident_url), size=size, read_only=True) as console:
+            await console.shows("READ-ONLY", "flood")
+            console.check("queues-read-only")
+            await console.filter_for("vendor-syncs", CULPRIT)
+            await console.shows("exact", "✓ match")
+            await console.press("escape", "escape", "H")
+            await console.shows("No cancellation yet")
+    finally:
+        await drop_watcher(incident_url)
+
+
+async def test_no_key_palette_entry_or_help_of_it_can_write(start: Start, incident_url: str) -> None:
+    async with start(incident_url, read_only=True) as console:
+        await console.filter_for("vendor-syncs", CULPRIT)
+        await console.shows("exact")
+        offered = {active.binding.id for active in console.app.screen.active_bindings.values()}
+        assert not offered & DANGEROUS
+        assert "F9" not in console.text
+        await console.press("f9", "ctrl+enter")
+        assert isinstance(console.app.screen, FilterScreen)
+        commands = [command.title for command in console.app.get_system_commands(console.app.screen)]
+        assert not any("review" in title.lower() for title in commands)
+        await console.press("f1")
+        await console.shows("read-only: nothing here can write")
+        assert "F9" not in console.text
+
+
+async def test_history_has_no_stop(start: Start, incident_url: str) -> None:
+    async with start(incident_url, read_only=True) as console:
+        await console.press("H")
+        await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
+        await console.press("x")
+        assert isinstance(console.app.screen, HistoryScreen)
+        assert "x stop" not in console.text
+
+
+async def test_its_sessions_cannot_write(start: Start, incident_url: str) -> None:
+    async with start(incident_url, read_only=True) as console:
+        assert await console.database.fetchval("show default_transaction_read_only") == "on"

@@ -1,0 +1,213 @@
+"""Review: what will happen in one sentence, and no commit by accident."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from console_driver import Console
+from standing_incident import ACME, ARRIVING, CULPRIT, seed
+from textual.widgets import Button, Input
+
+from conftest import Start
+from secateur.embedded import EmbeddedPostgres
+from secateur.migrations import install
+from secateur_tui.history import HistoryScreen
+from secateur_tui.review import SETTLE_SECONDS, ReviewScreen
+
+MATCHING = f"{ACME + ARRIVING + 2:,}"
+
+
+@asynccontextmanager
+async def review(
+    start: Start, url: str, expression: str = CULPRIT, find: str = "vendor-syncs", **options: Any
+) -> AsyncIterator[Console]:
+    """A console at the review of a filter, ready to be filled in."""
+    async with start(url, **options) as console:
+        await console.filter_for(find, expression)
+        await console.shows("exact")
+        await console.press("f9")
+        await console.until(lambda: isinstance(console.app.focused, Input))
+        yield console
+
+
+async def committed(console: Console) -> int:
+    found: int = await console.database.fetchval("select count(*) from secateur.cancellations")
+    return found
+
+
+async def consent(console: Console, word: str = "vendor-syncs", reason: str = "INC-4211") -> None:
+    """Fill in both fields and stop at the commit button, ready to be pressed."""
+    await console.type(reason)
+    await console.press("enter")
+    await console.type(word)
+    await console.press("enter")
+    await asyncio.sleep(SETTLE_SECONDS)
+
+
+async def test_it_says_what_will_happen(start: Start, incident_url: str, size: tuple[int, int]) -> None:
+    async with review(start, incident_url, size=size) as console:
+        await console.shows(
+            f"Cancel {MATCHING} runs of billing / vendor-syncs in prod.",
+            "never start",
+            "keep going",
+            "12.0 more a second",
+        )
+        console.check("review")
+
+
+async def test_a_commit_leads_to_its_history(start: Start, incident_url: str, size: tuple[int, int]) -> None:
+    async with review(start, incident_url, size=size) as console:
+        await consent(console)
+        await console.press("enter")
+        await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
+        await console.shows("✓ complete", "INC-4211", "guaranteed since", "expected", seconds=20)
+        await console.settle()
+        console.check("history")
+        row = await console.database.fetchrow("select * from secateur.cancellations")
+        assert row is not None
+        assert (row["source"], row["created_by"], row["reason"]) == ("tui", "nadia", "INC-4211")
+        assert row["expected"] == ACME + ARRIVING + 2
+        await console.press("1")
+        await console.shows("Queues", "live")
+
+
+async def test_esc_leaves_without_writing(start: Start, incident_url: str) -> None:
+    async with review(start, incident_url) as console:
+        await consent(console)
+        await console.press("escape")
+        await console.shows("Matches", CULPRIT)
+        assert await committed(console) == 0
+
+
+async def test_keys_before_the_count_is_painted_are_discarded(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.filter_for("vendor-syncs", CULPRIT)
+        await console.shows("exact")
+        async with console.database.transaction() as connection:
+            await connection.execute("lock table secateur.runs in access exclusive mode")
+            await console.press("f9")
+            await console.type("vendor-syncs")
+            await console.press("enter", "enter", "tab", "enter")
+            assert isinstance(console.app.screen, ReviewScreen)
+            assert console.app.focused is None
+        await console.until(lambda: isinstance(console.app.focused, Input))
+        assert all(field.value == "" for field in console.app.screen.query(Input))
+        assert await committed(console) == 0
+
+
+async def test_enter_in_a_field_only_moves_on(start: Start, incident_url: str) -> None:
+    async with review(start, incident_url) as console:
+        assert console.app.focused is console.app.screen.query_one("#reason")
+        await console.press("enter")
+        assert console.app.focused is console.app.screen.query_one("#confirm")
+        await console.press("enter")
+        await console.shows("to confirm, type vendor-syncs or")
+        await console.type("vendor-syncs")
+        await console.press("enter", "enter", "enter")
+        assert console.app.focused is console.app.screen.query_one("#commit")
+        assert await committed(console) == 0, "keys repeated at once are no decision"
+
+
+async def test_the_wrong_word_does_not_enable_the_commit(start: Start, incident_url: str) -> None:
+    async with review(start, incident_url) as console:
+        button = console.app.screen.query_one("#commit", Button)
+        await console.press("enter")
+        for word, enabled in (("vendor-sync", False), ("invoices", False), (MATCHING, True), ("vendor-syncs", True)):
+            console.app.screen.query_one("#confirm", Input).value = word
+            await console.pilot.pause()
+            assert button.disabled is not enabled
+
+
+async def test_pressing_twice_commits_once(start: Start, incident_url: str) -> None:
+    async with review(start, incident_url) as console:
+        await consent(console)
+        button = console.app.screen.query_one("#commit", Button)
+        button.press()
+        button.press()
+        await console.press("enter", "enter")
+        await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
+        assert await committed(console) == 1
+
+
+async def test_below_the_threshold_no_word_is_asked_for(start: Start, incident_url: str) -> None:
+    async with review(start, incident_url, "event.data.amount >= 500", "invoices", confirm_above=100) as console:
+        assert not console.app.screen.query_one("#confirmation").display
+        await console.press("enter")
+        assert console.app.focused is console.app.screen.query_one("#commit")
+
+
+async def test_without_a_condition_it_warns(start: Start, incident_url: str, size: tuple[int, int]) -> None:
+    async with review(start, incident_url, "", size=size) as console:
+        await console.shows("NO CONDITION: every unfinished run of this function")
+        console.check("review-no-condition")
+
+
+async def test_nothing_to_cancel_cannot_be_committed(start: Start, incident_url: str) -> None:
+    async with review(start, incident_url, "event.data.vendor_id == 'nobody'") as console:
+        await console.shows("nothing matches")
+        assert console.app.screen.query_one("#commit", Button).disabled
+
+
+async def test_the_drift_since_the_filter_is_said(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.filter_for("vendor-syncs", CULPRIT)
+        await console.shows("exact")
+        event = '{"data": {"vendor_id": "acme_inc"}}'
+        await console.database.execute("select secateur.enqueue('billing', 'vendor-syncs', $1)", event)
+        await console.press("f9")
+        await console.shows("1 more than the filter showed")
+
+
+async def test_the_request_can_be_copied(start: Start, incident_url: str) -> None:
+    async with review(start, incident_url) as console:
+        await console.type("cl")
+        assert console.app.screen.query_one("#reason", Input).value == "cl"
+        console.app.screen.query_one("#sheet").focus()
+        await console.press("c")
+        assert '"app_id": "billing"' in console.app.clipboard
+        await console.press("l")
+        assert console.app.clipboard.startswith("secateur cancel --app billing")
+
+
+async def test_a_lock_that_is_held_changes_nothing_and_can_be_tried_again(start: Start, incident_url: str) -> None:
+    async with review(start, incident_url) as console:
+        await consent(console)
+        async with console.database.transaction() as connection:
+            await connection.fetch("select secateur.lock_app('billing')")
+            await console.press("enter")
+            await console.shows("nothing was changed", "r tries again", seconds=20)
+        assert await committed(console) == 0
+        await console.press("r")
+        await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
+        assert await committed(console) == 1
+
+
+async def test_after_a_lost_connection_the_same_key_is_asked_again(start: Start) -> None:
+    with EmbeddedPostgres() as postgres:
+        async with _prepared(start, postgres) as console:
+            await consent(console)
+            postgres.stop()
+            await console.press("enter")
+            await console.shows("unknown whether it was committed", "r ask again", seconds=20)
+            postgres.start()
+            await console.shows("r ask again")
+            await console.press("r")
+            await console.until(lambda: isinstance(console.app.screen, HistoryScreen), seconds=20)
+            assert await committed(console) == 1
+
+
+def _prepared(start: Start, postgres: EmbeddedPostgres) -> AbstractAsyncContextManager[Console]:
+    @asynccontextmanager
+    async def prepared() -> AsyncIterator[Console]:
+        from secateur.database import Database
+
+        async with Database.connect(postgres.url) as database:
+            await install(database)
+            await seed(database)
+        async with review(start, postgres.url) as console:
+            yield console
+
+    return prepared()

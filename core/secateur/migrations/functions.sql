@@ -41,20 +41,6 @@ begin
 end
 $$;
 
--- A version 7 UUID for a moment: milliseconds, then microseconds in the twelve bits of rand_a, then chance.
-create or replace function secateur.uuid7(moment timestamptz)
-  returns uuid
-  language sql
-  volatile parallel safe
-as $$
-  select encode(
-    substring(int8send(us / 1000) from 3)
-      || int2send((28672 + (us % 1000) * 4096 / 1000)::int2)
-      || substring(uuid_send(gen_random_uuid()) from 9),
-    'hex')::uuid
-  from (select greatest(0, floor(extract(epoch from moment) * 1000000))::bigint as us) as moments
-$$;
-
 -- Makes sure that app and function exist. Repeatable; writes nothing when they do.
 create or replace function secateur.ensure_function(app_id text, function_id text)
   returns void
@@ -114,6 +100,7 @@ create or replace function secateur.enqueue_many(
 as $$
 declare
   entered timestamptz;
+  entered_us bigint;
 begin
   if array_position(events, null) is not null then
     raise exception using errcode = 'SC422', column = 'event', message = 'an event must be JSON, not null';
@@ -122,9 +109,14 @@ begin
   perform pg_current_xact_id();
   -- point: id taken
   entered := clock_timestamp();
+  entered_us := extract(epoch from entered) * 1000000 - 1;
   return query
   insert into secateur.runs (id, app_id, function_id, event, status, priority, started_at, scheduled_for)
-  select secateur.uuid7(coalesce(one.started_at, entered + (one.place - 1) * interval '1 microsecond')),
+  -- A version 7 UUID: milliseconds, then microseconds in the twelve bits of rand_a, then chance. Spelled out here, for a
+  -- function of its own would be called per row.
+  select encode(substring(int8send(moment.us / 1000) from 3)
+                  || int2send((28672 + (moment.us % 1000) * 4096 / 1000)::int2)
+                  || substring(uuid_send(gen_random_uuid()) from 9), 'hex')::uuid,
          enqueue_many.app_id,
          enqueue_many.function_id,
          one.event,
@@ -133,7 +125,11 @@ begin
          coalesce(one.started_at, entered),
          one.scheduled_for
     from unnest(enqueue_many.events, enqueue_many.scheduled_for, enqueue_many.priorities, enqueue_many.started_at)
-         with ordinality as one (event, scheduled_for, priority, started_at, place)
+         with ordinality as one (event, scheduled_for, priority, started_at, place),
+         lateral (
+           -- The events of one call keep their order, a microsecond apart.
+           select greatest(0, coalesce((extract(epoch from one.started_at) * 1000000)::bigint, entered_us + one.place)) as us
+         ) as moment
    where one.place <= cardinality(enqueue_many.events)
    order by one.place
   returning id;

@@ -36,6 +36,8 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 ORDERS = 0
 STOP_SECONDS = 10.0
+ORPHAN_SECONDS = 1.0
+"""What a backend may go on for after its server was killed; most end at once, a busy one never looks up."""
 
 
 class Plan(TypedDict):
@@ -170,7 +172,7 @@ class Keeper:
         if server is None or server.returncode is None:
             return
         self.server = None
-        deadline = time.monotonic() + STOP_SECONDS
+        deadline = time.monotonic() + ORPHAN_SECONDS
         while children := _children():
             if time.monotonic() > deadline:
                 for pid in children:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import multiprocessing
 import os
@@ -73,9 +74,7 @@ def owner() -> Iterator[StartOwner]:
     """Starts a process that owns a server, and says where the server is."""
     started = []
 
-    def start(
-        python: str = sys.executable, **options: object
-    ) -> tuple[subprocess.Popen[str], dict[str, str]]:
+    def start(python: str = sys.executable, **options: object) -> tuple[subprocess.Popen[str], dict[str, str]]:
         process = subprocess.Popen(
             [python, "-c", OWNER, str(find_binaries())],
             env={**os.environ, "PYTHONPATH": str(CORE), "PYTHONDONTWRITEBYTECODE": "1"},
@@ -143,6 +142,19 @@ async def test_a_crash_keeps_what_was_committed() -> None:
         assert await answer(server.url, "select one from kept") == 1
 
 
+async def test_a_crash_ends_even_busy_backends() -> None:
+    with EmbeddedPostgres() as server:
+        connection = await asyncpg.connect(server.url)
+        backend = await connection.fetchval("select pg_backend_pid()")
+        busy = asyncio.create_task(connection.fetchval("select count(*) from generate_series(1, 1e12)"))
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(server.kill)
+        assert not psutil.pid_exists(backend)
+        with pytest.raises((asyncpg.PostgresConnectionError, OSError)):
+            await busy
+        connection.terminate()
+
+
 async def test_restarts_on_the_same_data() -> None:
     with EmbeddedPostgres() as server:
         await answer(server.url, "create unlogged table kept as select 1 as one")
@@ -198,9 +210,7 @@ def test_nothing_outlives_owner_and_keeper(owner: StartOwner) -> None:
     keeper = psutil.Process(server["pid"]).parent()
     assert keeper is not None
     keeper.kill()
-    assert eventually(
-        lambda: not any(found.name() == "postgres" for found in processes_of(server["directory"]))
-    )
+    assert eventually(lambda: not any(found.name() == "postgres" for found in processes_of(server["directory"])))
     process.kill()
 
 

@@ -44,7 +44,7 @@ clean:
 # Each stamp is an extra of pyproject.toml.
 .venv/.demo .venv/.dev: .venv/.%: pyproject.toml | $(BIN)/python
 	@echo "Installing what secateur needs into .venv …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[$*]'
 	@touch $@
 
 $(BIN)/python:

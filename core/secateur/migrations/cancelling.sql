@@ -35,6 +35,25 @@ begin
 end
 $$;
 
+-- A horizon: above the id of every transaction that has one by now, so that they all have ended when the oldest open one
+-- is not below it. The end of a snapshot alone is only above the last transaction that *ended*, and the caller's own id
+-- may be an old one; a subtransaction takes a new id, and has ended when it is rolled back.
+create or replace function secateur.horizon(app_id text)
+  returns xid8
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  begin
+    perform from secateur.apps where apps.app_id = horizon.app_id for no key update;
+    raise exception using errcode = 'SC000';
+  exception when sqlstate 'SC000' then
+    null;
+  end;
+  return pg_snapshot_xmax(pg_current_snapshot());
+end
+$$;
+
 -- Asks every running run that the cancellation matches to stop. An older cancellation's request stands. Part of a commit.
 create or replace function secateur.request_running(rule secateur.cancellations)
   returns void
@@ -129,7 +148,6 @@ begin
       message = format('the idempotency key %L was used before, for another request', idempotency_key),
       hint = format('that was cancellation %s; use a new key', committed.id);
   end if;
-  perform pg_current_xact_id();
   moment := clock_timestamp();
   if commit_cancellation.started_before > moment then
     raise exception using errcode = 'SC422', column = 'started_before',
@@ -155,7 +173,7 @@ begin
     commit_cancellation.compiler, commit_cancellation.request, commit_cancellation.idempotency_key,
     commit_cancellation.reason, commit_cancellation.source, moment, commit_cancellation.created_by, session_user,
     commit_cancellation.expected, commit_cancellation.expected_by_function,
-    pg_snapshot_xmax(pg_current_snapshot()))
+    secateur.horizon(commit_cancellation.app_id))
   returning * into committed;
   insert into secateur.sweeps (cancellation_id) values (committed.id);
   -- point: recorded

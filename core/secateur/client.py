@@ -19,7 +19,7 @@ from secateur.cancellations import Cancellations, Preview
 from secateur.database import Database
 from secateur.engines.base import QueueEngine
 from secateur.engines.native import NativeEngine
-from secateur.errors import Problem, RequestError, Unreachable
+from secateur.errors import Problem, ReadOnly, RequestError, Unreachable
 from secateur.requests import CancellationRequest
 from secateur.statements import Statements
 
@@ -58,6 +58,7 @@ class Queue:
         `event` is what `json.dumps` takes. A larger `priority` is claimed first. `started_at` is for imports.
         Times are aware.
         """
+        self._refuse_if_read_only()
         _require_aware("scheduled_for", [scheduled_for])
         _require_aware("started_at", [started_at])
         run_id: UUID = await self.database.fetchval(
@@ -79,6 +80,7 @@ class Queue:
 
         The other sequences are as long as `events`.
         """
+        self._refuse_if_read_only()
         columns: dict[str, Sequence[object] | None] = {
             "scheduled_for": scheduled_for,
             "priorities": priorities,
@@ -96,6 +98,7 @@ class Queue:
 
     async def send(self, event: Mapping[str, object]) -> list[UUID]:
         """Start a run of every function, of any app, that declares the event's name as a trigger; maybe none."""
+        self._refuse_if_read_only()
         if not isinstance(event.get("name"), str):
             raise RequestError([Problem("name", "an event that is sent needs a name, which is a string")])
         return [row["run_id"] for row in await self.database.fetch(_SQL["send"], _json(event))]
@@ -135,6 +138,10 @@ class Queue:
                 continue
             break
         return await self.cancellations.wait(committed.id) if wait else committed
+
+    def _refuse_if_read_only(self) -> None:
+        if self.database.read_only:
+            raise ReadOnly("this queue is connected read-only: no run can be put into it")
 
 
 @asynccontextmanager

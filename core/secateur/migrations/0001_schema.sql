@@ -120,7 +120,8 @@ create table secateur.cancellation_deltas (
   -- How many of `cancelled` had been asked to stop while they ran.
   stopped bigint not null default 0,
   finished_first bigint not null default 0,
-  -- Asked to stop, but given up in another way: retried by its worker, or the cancellation was stopped.
+  -- Asked to stop, but given up in another way: retried by its worker, another cancellation's, or the cancellation was
+  -- stopped.
   withdrawn bigint not null default 0,
   errors bigint not null default 0,
   at timestamptz not null default clock_timestamp()
@@ -128,7 +129,8 @@ create table secateur.cancellation_deltas (
 
 create index cancellation_deltas_by_cancellation on secateur.cancellation_deltas (cancellation_id);
 
--- A running run that is asked to stop: a row of its own, so that a commit locks no run.
+-- A running run that is asked to stop: a row of its own, so that a commit locks no run; and one for each cancellation
+-- that asks, so that the run stops also when one of them is stopped itself.
 create table secateur.cancel_requests (
   run_id uuid not null,
   claim_token uuid not null,
@@ -136,7 +138,7 @@ create table secateur.cancel_requests (
   function_id text not null,
   requested_at timestamptz not null default clock_timestamp(),
   outcome text check (outcome in ('cancelled', 'finished_first', 'withdrawn')),
-  primary key (run_id, claim_token)
+  primary key (run_id, claim_token, cancellation_id)
 );
 
 create index cancel_requests_open on secateur.cancel_requests (cancellation_id, run_id) where outcome is null;

@@ -54,7 +54,7 @@ begin
 end
 $$;
 
--- Asks every running run that the cancellation matches to stop. An older cancellation's request stands. Part of a commit.
+-- Asks every running run that the cancellation matches to stop, also when an older one asked before. Part of a commit.
 create or replace function secateur.request_running(rule secateur.cancellations)
   returns void
   language sql
@@ -71,7 +71,6 @@ as $$
       from secateur.reached(array[rule], array(select running.id from running)) as hit
       join running on running.id = hit.run_id
      where hit.cancellation_id is not null
-    on conflict (run_id, claim_token) do nothing
     returning cancel_requests.function_id
   )
   insert into secateur.cancellation_deltas (cancellation_id, function_id, requested)
@@ -212,11 +211,18 @@ begin
     return stopped;
   end if;
   -- point: stopped
-  with withdrawn as (
-    update secateur.cancel_requests as open
+  with open as (
+    select request.run_id, request.claim_token
+      from secateur.cancel_requests as request
+     where request.cancellation_id = stopped.id and request.outcome is null
+     order by request.run_id
+       for update
+  ), withdrawn as (
+    update secateur.cancel_requests as request
        set outcome = 'withdrawn'
-     where open.cancellation_id = stopped.id and open.outcome is null
-    returning open.function_id
+      from open
+     where request.run_id = open.run_id and request.claim_token = open.claim_token and request.cancellation_id = stopped.id
+    returning request.function_id
   )
   insert into secateur.cancellation_deltas (cancellation_id, function_id, withdrawn)
   select stopped.id, withdrawn.function_id, count(*) from withdrawn group by withdrawn.function_id;
@@ -226,38 +232,48 @@ end
 $$;
 
 -- Closes the cancel requests whose run left the claim that was asked: finished (the request was not seen yet) or back in
--- the backlog, where the sweep will find it. Returns how many went back. Part of a sweep.
+-- the backlog, where the sweep will find it. Returns how many did not finish. Part of a sweep.
 create or replace function secateur.settle_requests(cancellation_id uuid)
   returns bigint
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
 as $$
+declare
+  settled bigint;
+begin
+  perform secateur.close_requests(array_agg(run.id order by run.id), array_agg(run.claim_token order by run.id),
+                                  'finished_first')
+     from secateur.cancel_requests as open
+     join secateur.runs as run on run.id = open.run_id and run.claim_token = open.claim_token
+    where open.cancellation_id = settle_requests.cancellation_id
+      and open.outcome is null
+      and run.status in ('completed', 'failed');
   with left_claim as (
-    select open.run_id, open.claim_token, open.function_id,
-           case when run.status in ('completed', 'failed') and run.claim_token = open.claim_token
-                then 'finished_first' else 'withdrawn' end as outcome
+    select open.run_id, open.claim_token
       from secateur.cancel_requests as open
       join secateur.runs as run on run.id = open.run_id
      where open.cancellation_id = settle_requests.cancellation_id
        and open.outcome is null
-       and (run.status <> 'running' or run.claim_token <> open.claim_token)
+       and (run.claim_token is distinct from open.claim_token or run.status in ('queued', 'scheduled', 'cancelled'))
      order by open.run_id
        for update of open
-  ), settled as (
+  ), withdrawn as (
     update secateur.cancel_requests as open
-       set outcome = left_claim.outcome
+       set outcome = 'withdrawn'
       from left_claim
-     where open.run_id = left_claim.run_id and open.claim_token = left_claim.claim_token and open.outcome is null
-    returning open.function_id, open.outcome
+     where open.run_id = left_claim.run_id
+       and open.claim_token = left_claim.claim_token
+       and open.cancellation_id = settle_requests.cancellation_id
+    returning open.function_id
   ), tallied as (
-    insert into secateur.cancellation_deltas (cancellation_id, function_id, finished_first, withdrawn)
-    select settle_requests.cancellation_id, settled.function_id,
-           count(*) filter (where settled.outcome = 'finished_first'),
-           count(*) filter (where settled.outcome = 'withdrawn')
-      from settled group by settled.function_id
-    returning withdrawn
+    insert into secateur.cancellation_deltas (cancellation_id, function_id, withdrawn)
+    select settle_requests.cancellation_id, withdrawn.function_id, count(*)
+      from withdrawn group by withdrawn.function_id
+    returning cancellation_deltas.withdrawn
   )
-  select coalesce(sum(tallied.withdrawn), 0)::bigint from tallied
+  select coalesce(sum(tallied.withdrawn), 0) into settled from tallied;
+  return settled;
+end
 $$;
 
 -- The next `batch` backlog runs of a cancellation's scope behind a sweep's place, in the order of its pass.

@@ -353,54 +353,84 @@ begin
 end
 $$;
 
+-- Closes the open requests of running runs: the oldest commit's has the outcome, any other that asked for the same run is
+-- withdrawn; the tallies follow. Returns the oldest ones. The caller holds the runs' rows; locks the requests in the
+-- order of runs.
+create or replace function secateur.close_requests(run_ids uuid[], claim_tokens uuid[], outcome text)
+  returns table (run_id uuid, cancellation_id uuid)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+begin
+  if not exists (select from unnest(run_ids, claim_tokens) as held (run_id, claim_token)
+                   join secateur.cancel_requests as open using (run_id, claim_token)
+                  where open.outcome is null) then
+    return;
+  end if;
+  return query
+  with open as (
+    select request.run_id, request.claim_token, request.cancellation_id, rule.serial
+      from unnest(run_ids, claim_tokens) as held (run_id, claim_token)
+      join secateur.cancel_requests as request using (run_id, claim_token)
+      join secateur.cancellations as rule on rule.id = request.cancellation_id
+     where request.outcome is null
+     order by request.run_id, rule.serial
+       for update of request
+  ), turn as (
+    select open.*,
+           row_number() over (partition by open.run_id, open.claim_token order by open.serial) = 1
+             and not exists (select from secateur.cancel_requests as other
+                              where other.run_id = open.run_id and other.claim_token = open.claim_token
+                                and other.outcome in ('cancelled', 'finished_first')) as owns
+      from open
+  ), closed as (
+    update secateur.cancel_requests as request
+       set outcome = case when turn.owns then close_requests.outcome else 'withdrawn' end
+      from turn
+     where request.run_id = turn.run_id
+       and request.claim_token = turn.claim_token
+       and request.cancellation_id = turn.cancellation_id
+    returning request.run_id, request.cancellation_id, request.function_id, request.outcome
+  ), tallied as (
+    insert into secateur.cancellation_deltas (
+      cancellation_id, function_id, cancelled, stopped, finished_first, withdrawn)
+    select closed.cancellation_id, closed.function_id,
+           count(*) filter (where closed.outcome = 'cancelled'),
+           count(*) filter (where closed.outcome = 'cancelled'),
+           count(*) filter (where closed.outcome = 'finished_first'),
+           count(*) filter (where closed.outcome = 'withdrawn')
+      from closed group by 1, 2
+  )
+  select closed.run_id, closed.cancellation_id from closed where closed.outcome <> 'withdrawn';
+end
+$$;
+
 -- Ends those of the running runs that were asked to stop: the run becomes cancelled, its request is closed, the tallies
 -- follow. Returns which. The caller holds the runs' rows.
 create or replace function secateur.cancel_requested(run_ids uuid[], claim_tokens uuid[])
   returns uuid[]
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
 as $$
-  with closed as (
-    update secateur.cancel_requests as open
-       set outcome = 'cancelled'
-      from unnest(run_ids, claim_tokens) as held (run_id, claim_token)
-     where open.run_id = held.run_id
-       and open.claim_token = held.claim_token
-       and open.outcome is null
-    returning open.run_id, open.cancellation_id, open.function_id
-  ), cancelled as (
+declare
+  stopped uuid[];
+  owners uuid[];
+begin
+  select coalesce(array_agg(closed.run_id), '{}'), array_agg(closed.cancellation_id) into stopped, owners
+    from secateur.close_requests(run_ids, claim_tokens, 'cancelled') as closed;
+  if cardinality(stopped) > 0 then
     update secateur.runs as run
        set status = 'cancelled',
            cancelled_from = 'running',
            cancellation_id = closed.cancellation_id,
            finished_at = clock_timestamp(),
            lease_expires_at = null
-      from closed
-     where run.id = closed.run_id
-  ), tallied as (
-    insert into secateur.cancellation_deltas (cancellation_id, function_id, cancelled, stopped)
-    select closed.cancellation_id, closed.function_id, count(*), count(*) from closed group by 1, 2
-  )
-  select coalesce(array_agg(closed.run_id), '{}') from closed
-$$;
-
--- Closes the requests of runs that ended before they could be stopped.
-create or replace function secateur.close_finished_first(run_ids uuid[], claim_tokens uuid[])
-  returns void
-  language sql
-  set search_path = pg_catalog, pg_temp
-as $$
-  with closed as (
-    update secateur.cancel_requests as open
-       set outcome = 'finished_first'
-      from unnest(run_ids, claim_tokens) as held (run_id, claim_token)
-     where open.run_id = held.run_id
-       and open.claim_token = held.claim_token
-       and open.outcome is null
-    returning open.cancellation_id, open.function_id
-  )
-  insert into secateur.cancellation_deltas (cancellation_id, function_id, finished_first)
-  select closed.cancellation_id, closed.function_id, count(*) from closed group by 1, 2
+      from unnest(stopped, owners) as closed (run_id, cancellation_id)
+     where run.id = closed.run_id;
+  end if;
+  return stopped;
+end
 $$;
 
 -- Takes back up to 1,000 runs whose lease ended: cancelled if they were asked to stop, failed if that was their last
@@ -414,7 +444,6 @@ as $$
 declare
   ids uuid[];
   tokens uuid[];
-  cancelled uuid[];
 begin
   select array_agg(expired.id), array_agg(expired.claim_token) into ids, tokens
     from (
@@ -430,19 +459,21 @@ begin
   if ids is null then
     return;
   end if;
-  cancelled := secateur.cancel_requested(ids, tokens);
+  perform secateur.cancel_requested(ids, tokens);
   update secateur.runs as run
-     set status = case when run.attempt >= known.max_attempts then 'failed' else 'queued' end,
-         finished_at = case when run.attempt >= known.max_attempts then clock_timestamp() end,
-         claim_token = case when run.attempt >= known.max_attempts then run.claim_token end,
-         worker = case when run.attempt >= known.max_attempts then run.worker end,
+     set status = 'failed',
+         finished_at = clock_timestamp(),
          lease_expires_at = null,
          error = 'the lease ended: the worker stopped without saying so'
     from secateur.functions as known
    where run.id = any (ids)
-     and run.id <> all (cancelled)
+     and run.status = 'running'
      and known.app_id = run.app_id
-     and known.function_id = run.function_id;
+     and known.function_id = run.function_id
+     and run.attempt >= known.max_attempts;
+  update secateur.runs as run
+     set status = 'queued', claim_token = null, lease_expires_at = null, worker = null
+   where run.id = any (ids) and run.status = 'running';
 end
 $$;
 
@@ -659,7 +690,7 @@ begin
                     where run.id = complete.run_id and run.claim_token = complete.claim_token
                       and run.status = 'completed');
   end if;
-  perform secateur.close_finished_first(array[complete.run_id], array[complete.claim_token]);
+  perform secateur.close_requests(array[complete.run_id], array[complete.claim_token], 'finished_first');
   return true;
 end
 $$;
@@ -687,7 +718,7 @@ begin
     update secateur.runs as run
        set status = 'failed', finished_at = clock_timestamp(), lease_expires_at = null, error = fail.error
      where run.id = fail.run_id;
-    perform secateur.close_finished_first(array[fail.run_id], array[fail.claim_token]);
+    perform secateur.close_requests(array[fail.run_id], array[fail.claim_token], 'finished_first');
     return 'failed';
   end if;
   if cardinality(secateur.cancel_requested(array[fail.run_id], array[fail.claim_token])) > 0 then
@@ -762,9 +793,10 @@ begin
   if ids is null then
     return 0;
   end if;
+  perform secateur.cancel_requested(ids, tokens);
   update secateur.runs as run
      set status = 'queued', attempt = run.attempt - 1, claim_token = null, lease_expires_at = null, worker = null
-   where run.id = any (ids) and run.id <> all (secateur.cancel_requested(ids, tokens));
+   where run.id = any (ids) and run.status = 'running';
   return cardinality(ids);
 end
 $$;

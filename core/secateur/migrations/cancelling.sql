@@ -185,7 +185,8 @@ $$;
 
 -- Stops an active cancellation: from now on it matches nothing, and running runs that were only asked to stop go on. What
 -- it cancelled stays cancelled. Repeatable. Raises SC404.
--- Locks: the app's, exclusive; then the record, which a sweep's batch holds shared.
+-- Locks: the record, which a sweep's batch holds shared; only then the app's, exclusive, so that claims need not wait for
+-- that batch; then the requests in the order of runs.
 create or replace function secateur.stop_cancellation(id uuid, author text)
   returns secateur.cancellations
   language plpgsql
@@ -195,21 +196,21 @@ declare
   stopped secateur.cancellations;
 begin
   perform secateur.require_read_committed();
-  select rule.* into stopped from secateur.cancellations as rule where rule.id = stop_cancellation.id;
+  select rule.* into stopped
+    from secateur.cancellations as rule where rule.id = stop_cancellation.id for no key update;
   if not found then
     raise exception using errcode = 'SC404', message = format('there is no cancellation %s', stop_cancellation.id);
+  end if;
+  if stopped.state <> 'active' then
+    return stopped;
   end if;
   -- point: before the lock
   perform secateur.lock_app(stopped.app_id);
   -- point: locked
   update secateur.cancellations as rule
      set state = 'stopped', stopped_at = clock_timestamp(), stopped_by = stop_cancellation.author
-   where rule.id = stop_cancellation.id and rule.state = 'active'
+   where rule.id = stop_cancellation.id
   returning rule.* into stopped;
-  if not found then
-    select rule.* into stopped from secateur.cancellations as rule where rule.id = stop_cancellation.id;
-    return stopped;
-  end if;
   -- point: stopped
   with open as (
     select request.run_id, request.claim_token

@@ -344,8 +344,10 @@ $$;
 -- order. A pass is clean when it found nothing and saw all that transactions older than the horizon wrote; from then on
 -- only requests are settled, unless a run comes back from one. Clean, and no running run still asked to stop: complete.
 --
--- Locks: the record, shared, so that a stop waits for the batch; the sweep's advisory lock (7217), tried; matching rows in
--- id order. Raises SC404.
+-- A matching run belongs to the oldest active cancellation that matches it, whoever sweeps.
+--
+-- Locks: the records, shared, so that a stop waits for the batch; the sweep's advisory lock (7217), tried; matching rows
+-- in id order. Raises SC404.
 create or replace function secateur.sweep_cancellation(id uuid, batch integer default 10000)
   returns secateur.sweep_step
   language plpgsql
@@ -359,11 +361,15 @@ declare
   statuses text[];
   requeued bigint;
   step secateur.sweep_step;
+  older secateur.cancellations[];
   hit_runs uuid[];
   hit_rules uuid[];
   failing uuid[];
 begin
   perform secateur.require_read_committed();
+  if not sweep_cancellation.batch >= 1 then
+    raise exception using errcode = 'SC422', column = 'batch', message = 'batch must be positive';
+  end if;
   select active.* into rule from secateur.cancellations as active where active.id = sweep_cancellation.id for share;
   if not found then
     raise exception using errcode = 'SC404', message = format('there is no cancellation %s', sweep_cancellation.id);
@@ -402,9 +408,20 @@ begin
     if place.pass = 1 then
       insert into secateur.cancellation_deltas (cancellation_id, function_id, errors)
       select rule.id, run.function_id, count(*)
-        from unnest(walk, functions) as run (id, function_id) where run.id = any (failing) group by run.function_id;
+        from unnest(walk, functions) as run (id, function_id)
+        join unnest(failing) as failed (id) using (id)
+       group by run.function_id;
     end if;
     -- point: batch evaluated
+    older := array(select active from secateur.cancellations as active
+                    where active.app_id = rule.app_id and active.state = 'active' and active.serial < rule.serial
+                    order by active.serial
+                      for share);
+    select coalesce(array_agg(hit.id), '{}'), coalesce(array_agg(coalesce(owner.cancellation_id, hit.rule_id)), '{}')
+      into hit_runs, hit_rules
+      from unnest(hit_runs, hit_rules) as hit (id, rule_id)
+      left join secateur.reached(older, hit_runs) as owner on owner.run_id = hit.id;
+    -- point: owners known
     step.cancelled := secateur.cancel_backlog(hit_runs, hit_rules);
     -- point: batch cancelled
     place.found := place.found + step.cancelled;

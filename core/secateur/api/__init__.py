@@ -1,0 +1,61 @@
+"""The HTTP API of one queue, as an ASGI application.
+
+Answers are `{"data": …, "metadata": {"fetched_at": …}}`, failures `{"error", "status", "details"}`, without
+exception. While it runs, it sweeps like every other process that may write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from secateur import __version__
+from secateur.api.failures import install_failure_handlers
+from secateur.api.guard import LoopbackGuard
+from secateur.api.routes import Services, router
+from secateur.cancellations import Cancellations
+from secateur.engines.base import QueueEngine
+
+logger = logging.getLogger(__name__)
+
+
+def create_api(engine: QueueEngine, cancellations: Cancellations, *, author: str) -> FastAPI:
+    """The application. `author` commits cancellations whose request names nobody.
+
+    The engine and its database belong to the caller and stay open as long as the application runs.
+    """
+
+    @asynccontextmanager
+    async def lifespan(api: FastAPI) -> AsyncIterator[None]:
+        sweeper = asyncio.create_task(cancellations.sweep_forever(), name="sweeper")
+        sweeper.add_done_callback(_report)
+        try:
+            yield
+        finally:
+            sweeper.cancel()
+            await asyncio.wait({sweeper})
+
+    # No documentation pages: they would run scripts from elsewhere, which could then call this API as their own.
+    api = FastAPI(
+        title="secateur",
+        version=__version__,
+        summary="Prune the backlog of a job queue: see it, preview a cancellation, commit it.",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    api.state.services = Services(engine, cancellations, author)
+    api.include_router(router)
+    api.add_middleware(LoopbackGuard)
+    install_failure_handlers(api)
+    return api
+
+
+def _report(sweeper: asyncio.Task[None]) -> None:
+    if not sweeper.cancelled() and (error := sweeper.exception()):
+        logger.error("this server no longer sweeps", exc_info=error)

@@ -1,0 +1,116 @@
+"""Every failure in one form, whoever noticed it: the queue, the framework or nobody."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from secateur.api.answers import Detail, Failure
+from secateur.errors import (
+    IdempotencyConflict,
+    LockUnavailable,
+    NotFound,
+    NotInstalled,
+    PermissionDenied,
+    QueryTimeout,
+    ReadOnly,
+    RequestError,
+    SecateurError,
+    Unreachable,
+    UsageError,
+)
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_SECONDS = "1"
+
+STATUSES: tuple[tuple[type[SecateurError], HTTPStatus], ...] = (
+    (IdempotencyConflict, HTTPStatus.CONFLICT),
+    (UsageError, HTTPStatus.BAD_REQUEST),
+    (NotFound, HTTPStatus.NOT_FOUND),
+    (ReadOnly, HTTPStatus.FORBIDDEN),
+    (PermissionDenied, HTTPStatus.FORBIDDEN),
+    (NotInstalled, HTTPStatus.SERVICE_UNAVAILABLE),
+    (LockUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (Unreachable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (QueryTimeout, HTTPStatus.GATEWAY_TIMEOUT),
+)
+"""The first that fits; every other error is the server's own, 500."""
+
+
+def failure(
+    status: int, error: str, details: Sequence[Detail] = (), headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    body = Failure(error=error, status=status, details=list(details))
+    return JSONResponse(body.model_dump(), status, headers)
+
+
+def install_failure_handlers(api: FastAPI) -> None:
+    api.add_exception_handler(SecateurError, _refused)
+    api.add_exception_handler(HTTPException, _not_routed)
+    api.add_exception_handler(RequestValidationError, _not_valid)
+    api.add_exception_handler(Exception, _unexpected)
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, SecateurError)  # noqa: S101 - it is registered for these
+    status = next((status for kind, status in STATUSES if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+    message, headers = str(error), {}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = RETRY_AFTER_SECONDS
+    key = getattr(request.state, "idempotency_key", None)
+    if key is not None and isinstance(error, Unreachable):
+        headers["Idempotency-Key"] = key
+        message += (
+            "; it is unknown whether the cancellation is in force: ask again with the Idempotency-Key "
+            "of this answer, under which it is committed once at most"
+        )
+    details = [
+        Detail(
+            field=problem.field,
+            message=problem.message,
+            line=problem.line,
+            column=problem.column,
+            suggestion=problem.suggestion,
+        )
+        for problem in (error.problems if isinstance(error, RequestError) else ())
+    ]
+    return failure(status, message, details, headers)
+
+
+async def _not_routed(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            message = f"there is nothing at {request.url.path}"
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = (error.headers or {}).get("Allow", "other methods")
+            message = f"{request.url.path} does not take {request.method}, but {allowed}"
+        case _:
+            message = error.detail
+    return failure(error.status_code, message, headers=error.headers)
+
+
+async def _not_valid(request: Request, error: Exception) -> JSONResponse:
+    """Path, query and headers; the body is read by the request model itself."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - it is registered for these
+    details = [
+        Detail(field=str(problem["loc"][-1]), message=_uncapitalised(problem["msg"])) for problem in error.errors()
+    ]
+    message = "; ".join(f"{detail.field}: {detail.message}" for detail in details)
+    return failure(HTTPStatus.BAD_REQUEST, message, details)
+
+
+def _uncapitalised(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return failure(HTTPStatus.INTERNAL_SERVER_ERROR, "something went wrong that should not; the server's log has more")

@@ -1,0 +1,48 @@
+"""What keeps other people's web pages away from a server that listens on loopback and asks for no token.
+
+A page that somebody looks at can make their browser send requests here. It cannot hide where it comes from: a
+name of its own that resolves to 127.0.0.1 shows in `Host`, and a request across sites carries its `Origin`.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from secateur.api.failures import failure
+
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class LoopbackGuard:
+    """Answers 403 to every request that does not name this machine, or was sent by a page from elsewhere."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (reason := why_foreign(Headers(scope=scope))):
+            await failure(HTTPStatus.FORBIDDEN, reason)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def why_foreign(headers: Headers) -> str | None:
+    """None for a request of this machine's own."""
+    hosts, origins = headers.getlist("host"), headers.getlist("origin")
+    # Any port: it may be forwarded, as by `ssh -L`.
+    if len(hosts) != 1 or _name(hosts[0]) not in LOOPBACK_NAMES:
+        return "this server answers to 127.0.0.1 and localhost only"
+    if any(origin not in (f"http://{hosts[0]}", f"https://{hosts[0]}") for origin in origins):
+        return "this server does not answer to web pages of other sites"
+    return None
+
+
+def _name(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None

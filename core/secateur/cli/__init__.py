@@ -1,0 +1,51 @@
+"""The command `secateur`: the composition root of everything without a screen.
+
+Exit codes: 0 done; 1 it failed; 2 the request or the usage is wrong, or the session is read-only; 130 interrupted.
+Each command is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from secateur.cli.arguments import parse
+from secateur.cli.output import complain, prepare_streams
+from secateur.errors import ReadOnly, SecateurError
+
+INTERRUPTED = 130
+PIPE_CLOSED = 141
+"""What a shell reports for a program that SIGINT or SIGPIPE ended."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; errors are written to stderr in words."""
+    prepare_streams()
+    try:
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+    except SecateurError as error:
+        complain(error)
+        # Asking a read-only session to write is a mistake of usage, though the database may be the one to say so.
+        return 2 if isinstance(error, ReadOnly) else error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has left; the interpreter must not fail again over what is still buffered.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
+    parsed = parse(arguments)
+    module, _, function = parsed.command.partition(":")
+    outcome = getattr(import_module(f"secateur.cli.{module}"), function)(parsed)
+    if isinstance(outcome, int):
+        return outcome
+    import asyncio
+
+    code: int = asyncio.run(outcome)
+    return code

@@ -1,0 +1,196 @@
+"""The command line itself: which commands and flags there are, and what `--help` says of them.
+
+Only the standard library is imported here: `secateur --help` must not wait for a database driver.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from typing import NoReturn
+
+from secateur import __version__
+from secateur.errors import UsageError
+
+TEXT_FLAGS = frozenset({"--app", "--function", "--if", "--after", "--before", "--reason", "--idempotency-key"})
+"""Flags whose value may begin with a dash, as `-2h` does; argparse alone would take it for a flag."""
+
+DEFAULT_PORT = 8484
+
+TIMES = "a time: 2024-01-21T00:00:00Z, -2h, yesterday, 'yesterday 14:00', now; local times in your zone"
+
+
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong, and never guesses what an abbreviated flag was to mean."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **options,  # type: ignore[arg-type]
+        )
+
+    def error(self, message: str) -> NoReturn:
+        unknown = re.match(r"argument \S+: invalid choice: '(.*?)' \(choose from (.*)\)$", message)
+        if unknown:
+            known = re.findall(r"[\w-]+", unknown[2])
+            near = get_close_matches(unknown[1], known, n=1)
+            hint = f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(known)}"
+            message = f"there is no `{unknown[1]}`; {hint}"
+        raise UsageError(f"{message} (see `{self.prog} --help`)")
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command's flags, with the path of its function in `command`. Raises `UsageError`."""
+    parsed = _parser().parse_args(_joined(arguments))
+    for flag in ("database", "context", "config"):
+        if not hasattr(parsed, flag):
+            setattr(parsed, flag, None)
+    parsed.read_only = hasattr(parsed, "read_only")
+    if parsed.database and parsed.context:
+        raise UsageError("--database and --context both say which database is meant: leave one of them out")
+    return parsed
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """`--after -2h` as `--after=-2h`."""
+    joined: list[str] = []
+    for argument in arguments:
+        if (
+            joined
+            and joined[-1] in TEXT_FLAGS
+            and re.match(r"-[^-]", argument)
+            and argument != "-h"
+            and "--" not in joined
+        ):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _parser() -> Parser:
+    # Without a default of its own, a flag after the command never overwrites one that was given before it.
+    everywhere = Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    where = everywhere.add_argument_group("which database, and how")
+    where.add_argument("--database", metavar="URL", help="postgresql://… (default: DATABASE_URL, PG*, PGSERVICE)")
+    where.add_argument("--context", metavar="NAME", help="a database that the configuration names")
+    where.add_argument("--config", metavar="FILE", help="the configuration file to read")
+    where.add_argument("--read-only", action="store_true", help="refuse every write, here and in the database")
+    parser = Parser(
+        prog="secateur",
+        description="Prune the backlog of job queues kept in Postgres. Without a command: the console.",
+        epilog="exit codes: 0 done; 1 it failed; 2 the request or usage is wrong, or the session is read-only",
+        parents=[everywhere],
+    )
+    parser.add_argument("--version", action="version", version=f"secateur {__version__}")
+    parser.set_defaults(command="running:console")
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands", parser_class=Parser)
+
+    def command(name: str, function: str, help: str, description: str = "") -> Parser:
+        added = commands.add_parser(
+            name, help=help, description=description or f"{help[0].upper()}{help[1:]}.", parents=[everywhere]
+        )
+        added.set_defaults(command=function)
+        return added
+
+    _running(command)
+    _looking(command)
+    _cancelling(command)
+    _evaluating(command)
+    return parser
+
+
+AddCommand = Callable[..., Parser]
+
+
+def _running(command: AddCommand) -> None:
+    command("install", "running:install", "create or upgrade the schema `secateur` in the database")
+    demo = command("demo", "running:demo", "a believable incident on an embedded Postgres, to try everything on")
+    demo.add_argument("--headless", action="store_true", help="no console; stdout begins with the database's URL")
+    demo.add_argument("--runs", type=_positive, metavar="N", help="size of the backlog")
+    worker = command("worker", "running:worker", "run the functions of an app")
+    worker.add_argument(
+        "target", metavar="MODULE:OBJECT", help="a secateur.App or Worker, or a list of apps, to import"
+    )
+    serve = command("serve", "serving:serve", "serve the HTTP API on 127.0.0.1")
+    serve.add_argument(
+        "--port", type=_port, default=DEFAULT_PORT, metavar="N", help=f"0 takes a free one (default: {DEFAULT_PORT})"
+    )
+
+
+def _looking(command: AddCommand) -> None:
+    depth = command("depth", "looking:depth", "what waits and runs, per app and function")
+    depth.add_argument("--json", action="store_true", help="as JSON")
+    depth.add_argument("--watch", action="store_true", help="again and again, until interrupted")
+    history = command("history", "looking:history", "the cancellations so far, newest first")
+    history.add_argument("--json", action="store_true", help="as JSON")
+    history.add_argument("--limit", type=_positive, default=50, metavar="N", help="at most (default: 50)")
+    show = command("show", "looking:show", "one cancellation and how far it has come")
+    show.add_argument("id", metavar="ID", help="the cancellation's id")
+    show.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _cancelling(command: AddCommand) -> None:
+    preview = command("preview", "cancelling:preview", "count what a cancellation would hit; changes nothing")
+    _request(preview)
+    preview.add_argument("--json", action="store_true", help="as JSON")
+    cancel = command(
+        "cancel",
+        "cancelling:cancel",
+        "cancel exactly the matching runs",
+        "Counts the matching runs, asks, and cancels them. Once it returns, none of them is claimed any more;\n"
+        "their rows are rewritten in the background by whichever secateur process is alive (or see --wait).",
+    )
+    _request(cancel)
+    cancel.add_argument("--reason", metavar="TEXT", help="for the record")
+    cancel.add_argument("--dry-run", action="store_true", help="only count, as `secateur preview` does")
+    cancel.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
+    cancel.add_argument("--wait", action="store_true", help="until every matching run is cancelled")
+    cancel.add_argument("--json", action="store_true", help="the cancellation as JSON; does not imply --yes")
+    cancel.add_argument(
+        "--idempotency-key", metavar="KEY", help="the same request under the same key is committed once"
+    )
+    stop = command("stop", "cancelling:stop", "stop a cancellation; what it cancelled stays cancelled")
+    stop.add_argument("id", metavar="ID", help="the cancellation's id")
+    stop.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _request(parser: Parser) -> None:
+    what = parser.add_argument_group("which runs")
+    what.add_argument("--app", metavar="APP", help="the app's id")
+    what.add_argument("--function", metavar="FUNCTION", help="the function's id (default: every function of the app)")
+    what.add_argument("--if", dest="if_", metavar="EXPR", help="only runs for which this is true: event.data.x == 1")
+    what.add_argument("--after", metavar="TIME", help=f"only runs that started after {TIMES}")
+    what.add_argument("--before", metavar="TIME", help="only runs that started before it (default: the commit)")
+    what.add_argument("--request", metavar="FILE", help="all of this as the API's JSON body; - reads stdin")
+
+
+def _evaluating(command: AddCommand) -> None:
+    evaluate = command(
+        "eval",
+        "evaluating:evaluate",
+        "evaluate an expression, as a cancellation would",
+        'Evaluates EXPR with `event` from --event; with --jsonl, each line {"expr": …, "vars": {…}} of stdin.',
+    )
+    evaluate.add_argument("expression", metavar="EXPR", nargs="?", help="such as: event.data.amount > 100")
+    evaluate.add_argument("--event", metavar="FILE", help="the event as JSON; - reads stdin")
+    evaluate.add_argument(
+        "--in", dest="where", choices=("python", "postgres", "both"), default="python", help="(default: python)"
+    )
+    evaluate.add_argument("--json", action="store_true", help="as JSON")
+    evaluate.add_argument("--jsonl", action="store_true", help="one answer for each line of stdin")
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+    return int(text)

@@ -1,0 +1,63 @@
+"""From flags to an open queue: settings, the database that is meant, its engine and the services over it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from secateur.cancellations import Cancellations
+from secateur.database import Database
+from secateur.engines.base import QueueEngine, load_engine
+from secateur.errors import ReadOnly
+from secateur.migrations import check_installed
+from secateur.settings import Settings, Target, load_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a command works, before anything is connected."""
+
+    settings: Settings
+    target: Target
+
+    def refuse_writes(self) -> None:
+        """Raises `ReadOnly` where nothing may be written."""
+        if self.target.read_only:
+            where = f"the context {self.target.context!r}" if self.target.context else "this session"
+            raise ReadOnly(f"{where} is read-only, by --read-only or by the settings: nothing was changed")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An open queue."""
+
+    place: Place
+    database: Database
+    engine: QueueEngine
+    cancellations: Cancellations
+
+
+def find_place(arguments: argparse.Namespace, *, writes: bool = False) -> Place:
+    """Raises `SettingsError`; and `ReadOnly` for a command that writes where that is refused."""
+    settings = load_settings(Path(arguments.config) if arguments.config else None)
+    target = settings.target(database=arguments.database, context=arguments.context, read_only=arguments.read_only)
+    place = Place(settings, target)
+    if writes:
+        place.refuse_writes()
+    return place
+
+
+@asynccontextmanager
+async def open_session(place: Place, *, statement_timeout: float | None = None) -> AsyncIterator[Session]:
+    """Raises `NotInstalled` before a command fails half-way. `statement_timeout` is in seconds."""
+    target = place.target
+    async with Database.connect(
+        target.url, read_only=target.read_only, statement_timeout=statement_timeout
+    ) as database:
+        await check_installed(database)
+        engine = load_engine(target.engine, database)
+        cancellations = Cancellations(engine, read_only=target.read_only, batch=place.settings.sweep_batch)
+        yield Session(place, database, engine, cancellations)

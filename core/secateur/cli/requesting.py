@@ -1,0 +1,98 @@
+"""Which runs are meant: from the flags, whose times may be relative and local, or from a JSON body."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+
+from secateur.cli.output import notice, one_line, warning
+from secateur.errors import Problem, RequestError, UsageError
+from secateur.requests import CancellationRequest, utc
+from secateur.times import resolve_time
+
+AT_COMMIT = "now"
+"""As the end of a window it leaves the end open: the commit then takes its own time, and no run slips between."""
+
+_FLAGS = {"app": "app_id", "function": "function_id", "if_": "if"}
+_TIMES = {"after": "started_after", "before": "started_before"}
+
+Resolve = Callable[[datetime], CancellationRequest]
+
+
+def read_request(arguments: argparse.Namespace, zone: tzinfo) -> Resolve:
+    """The request as a function of the database's time, which relative times need.
+
+    Everything that is wrong with it is said here, before a connection is made: raises `RequestError` with all
+    problems at once, or `UsageError`.
+    """
+    given = {name for name in (*_FLAGS, *_TIMES) if getattr(arguments, name) is not None}
+    if arguments.request is not None:
+        if given:
+            flags = ", ".join(f"--{name.rstrip('_')}" for name in sorted(given))
+            raise UsageError(f"--request already says which runs are meant: leave out {flags}")
+        request = _from_body(arguments)
+        return lambda now: request
+    if arguments.app is None:
+        raise UsageError(
+            "say which runs are meant: --app APP, with --function, --if, --after, --before; or --request FILE"
+        )
+
+    def resolve(now: datetime) -> CancellationRequest:
+        return _from_flags(arguments, now, zone)
+
+    resolve(datetime.now(UTC))
+    return resolve
+
+
+def read_input(name: str) -> bytes:
+    """A file's content; `-` is stdin. Raises `UsageError`."""
+    try:
+        return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {name}: {error.strerror or error}") from error
+
+
+def warn(request: CancellationRequest) -> None:
+    """Say what the compiler finds doubtful about the condition, though it accepts it."""
+    filter = request.compile()
+    for found in filter.warnings if filter else ():
+        notice(
+            warning(f"secateur: warning: if (line {found.line}, column {found.column}): {found.message}", sys.stderr)
+        )
+        notice("\n".join(f"  {shown}" for shown in found.excerpt(request.if_ or "").split("\n")))
+        if found.suggestion:
+            notice(f"  {one_line(found.suggestion)}")
+
+
+def _from_body(arguments: argparse.Namespace) -> CancellationRequest:
+    request = CancellationRequest.parse(read_input(arguments.request))
+    reason = getattr(arguments, "reason", None)
+    if reason is None:
+        return request
+    if request.reason is not None:
+        raise UsageError("the request has a reason of its own: leave out --reason")
+    return CancellationRequest.parse({**request.body(), "reason": reason})
+
+
+def _from_flags(arguments: argparse.Namespace, now: datetime, zone: tzinfo) -> CancellationRequest:
+    body = {field: getattr(arguments, name) for name, field in _FLAGS.items()}
+    body["reason"] = getattr(arguments, "reason", None)
+    problems: list[Problem] = []
+    for name, field in _TIMES.items():
+        text = getattr(arguments, name)
+        if text is None or (name == "before" and text.strip().lower() == AT_COMMIT):
+            continue
+        try:
+            body[field] = utc(resolve_time(text, now, zone))
+        except UsageError as error:
+            problems.append(Problem(field, str(error)))
+    try:
+        request = CancellationRequest.parse({field: value for field, value in body.items() if value is not None})
+    except RequestError as error:
+        problems += error.problems
+    if problems:
+        raise RequestError(problems)
+    return request

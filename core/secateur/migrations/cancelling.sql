@@ -360,6 +360,7 @@ declare
   functions text[];
   statuses text[];
   requeued bigint;
+  waiting boolean := false;
   step secateur.sweep_step;
   older secateur.cancellations[];
   hit_runs uuid[];
@@ -383,17 +384,22 @@ begin
     return step;
   end if;
   select sweeps.* into place from secateur.sweeps where sweeps.cancellation_id = rule.id;
-  if place.run_id is null and place.function_id is null then
-    place.pass := place.pass + 1;
-    place.pass_xmin := pg_snapshot_xmin(pg_current_snapshot());
-    place.found := 0;
-  end if;
   perform secateur.cancel_abandoned(rule.id);
   requeued := secateur.settle_requests(rule.id);
-  place.found := place.found + requeued;
   place.clean := place.clean and requeued = 0;
+  if place.function_id is null then
+    -- A pass that found nothing but began too early: walking again is of no use before the old transactions have ended.
+    waiting := place.pass > 0 and place.found + requeued = 0 and not place.clean
+      and pg_snapshot_xmin(pg_current_snapshot()) < rule.horizon;
+    if not (place.clean or waiting) then
+      place.pass := place.pass + 1;
+      place.pass_xmin := pg_snapshot_xmin(pg_current_snapshot());
+    end if;
+    place.found := 0;
+  end if;
+  place.found := place.found + requeued;
   -- point: pass begun
-  if not place.clean then
+  if not (place.clean or waiting) then
     select coalesce(array_agg(next.run_id), '{}'), array_agg(next.function_id), array_agg(next.status)
       into walk, functions, statuses
       from secateur.backlog_after(rule, place, sweep_cancellation.batch) as next;
@@ -430,7 +436,7 @@ begin
     place.run_id := walk[cardinality(walk)];
   end if;
   if cardinality(walk) < sweep_cancellation.batch then
-    place.clean := place.clean or (place.found = 0 and place.pass_xmin >= rule.horizon);
+    place.clean := place.clean or (not waiting and place.found = 0 and place.pass_xmin >= rule.horizon);
     if place.clean
        and not exists (select from secateur.cancel_requests as open
                         where open.cancellation_id = rule.id and open.outcome is null) then

@@ -11,27 +11,36 @@ create or replace function secateur.check_condition(condition text)
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  word text;
+  part text[];
+  open integer := 0;
 begin
   if length(condition) > 1000000 then
     raise exception using errcode = 'SC400', message = 'the condition is too long';
   end if;
-  for word in
-    select coalesce(parts[1], parts[2])
+  for part in
+    select parts
       from regexp_matches(
         condition,
-        -- words (with their schema), placeholders, type-name literals, numbers, operators; then whatever is left
-        '([a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)?|\$(?:[0-9]+|now)\M|''[a-zA-Z0-9_]*''|[0-9]+\M|[-+*/%<>=!@?|&#~^]+|::|[(),\[\]])|(\S)',
+        -- free: brackets, placeholders, numbers; to be looked up: words (with their schema), type-name literals, operators;
+        -- then whatever is left. Space and newline are the only white space: Postgres reads others as part of a name.
+        '([(\[])|([)\]])|(,|\$(?:[0-9]+|now)\M|[0-9]+\M)'
+        '|([a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)?|''[a-zA-Z0-9_]*''|[-+*/%<>=!@?|&#~^]+|::)|([^ \n])',
         'g') as parts
   loop
-    continue when word ~ '^\$' or word ~ '^[0-9]+$' or word in ('(', ')', ',', '[', ']');
-    if not exists (select from secateur.condition_vocabulary as known where known.token = word) then
+    open := open + case when part[1] is not null then 1 when part[2] is not null then -1 else 0 end;
+    if open < 0 or part[5] is not null
+       or part[4] is not null
+          and not exists (select from secateur.condition_vocabulary as known where known.token = part[4]) then
       raise exception using
         errcode = 'SC400',
-        message = format('the stored condition contains %L, which secateur''s compiler never writes', word),
+        message = format('the stored condition contains %L, which secateur''s compiler never writes',
+                         coalesce(part[2], part[4], part[5])),
         hint = 'conditions are stored by secateur itself; do not write them by hand';
     end if;
   end loop;
+  if open > 0 then
+    raise exception using errcode = 'SC400', message = 'the stored condition leaves a bracket open';
+  end if;
 end
 $$;
 

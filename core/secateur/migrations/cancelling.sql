@@ -86,6 +86,26 @@ as $$
   select rule.id, requested.function_id, count(*) from requested group by requested.function_id
 $$;
 
+-- The cancellation that was committed under an idempotency key; null if none was. Raises SC409 if it was another request.
+create or replace function secateur.committed_under(idempotency_key text, request jsonb)
+  returns secateur.cancellations
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  committed secateur.cancellations;
+begin
+  select rule.* into committed
+    from secateur.cancellations as rule where rule.idempotency_key = committed_under.idempotency_key;
+  if found and committed.request <> committed_under.request then
+    raise exception using errcode = 'SC409',
+      message = format('the idempotency key %L was used before, for another request', committed_under.idempotency_key),
+      hint = format('that was cancellation %s; use a new key', committed.id);
+  end if;
+  return committed;
+end
+$$;
+
 -- Commits a cancellation, and returns its record once no matching run can be claimed any more.
 --
 -- O(running runs), whatever the backlog: it inserts the record, and a cancel request for each matching running run.
@@ -146,15 +166,9 @@ begin
   -- point: before the lock
   perform secateur.lock_app(commit_cancellation.app_id);
   -- point: locked
-  select rule.* into committed
-    from secateur.cancellations as rule where rule.idempotency_key = commit_cancellation.idempotency_key;
-  if found then
-    if committed.request = commit_cancellation.request then
-      return committed;
-    end if;
-    raise exception using errcode = 'SC409',
-      message = format('the idempotency key %L was used before, for another request', idempotency_key),
-      hint = format('that was cancellation %s; use a new key', committed.id);
+  committed := secateur.committed_under(commit_cancellation.idempotency_key, commit_cancellation.request);
+  if committed.id is not null then
+    return committed;
   end if;
   moment := clock_timestamp();
   if commit_cancellation.started_before > moment then
@@ -182,7 +196,12 @@ begin
     commit_cancellation.reason, commit_cancellation.source, moment, commit_cancellation.created_by, session_user,
     commit_cancellation.expected, commit_cancellation.expected_by_function,
     secateur.horizon(commit_cancellation.app_id))
+  on conflict (idempotency_key) do nothing
   returning * into committed;
+  if committed.id is null then
+    -- Another app's commit, under another lock, took the key at the same time.
+    return secateur.committed_under(commit_cancellation.idempotency_key, commit_cancellation.request);
+  end if;
   insert into secateur.sweeps (cancellation_id) values (committed.id);
   -- point: recorded
   perform secateur.request_running(committed);

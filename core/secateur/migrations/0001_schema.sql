@@ -112,7 +112,8 @@ create index cancellations_active on secateur.cancellations (app_id, serial) whe
 -- Tallies are sums of deltas, one row a batch, so that no row is hot.
 create table secateur.cancellation_deltas (
   id bigint generated always as identity primary key,
-  cancellation_id uuid not null references secateur.cancellations,
+  -- No foreign key: each claim that meets a match would share-lock the record.
+  cancellation_id uuid not null,
   function_id text not null,
   -- Running runs asked to stop; the others say how runs ended.
   requested bigint not null default 0,

@@ -506,6 +506,8 @@ begin
   execute format('grant execute on function secateur.evaluate_conditions to %I', current_user);
   alter function secateur.evaluate_conditions owner to secateur_sandbox;
   revoke all on schema secateur from secateur_sandbox;
-  execute format('revoke secateur_sandbox from %I', current_user);
+  if not (select rolsuper from pg_roles where rolname = current_user) then
+    execute format('revoke secateur_sandbox from %I', current_user);
+  end if;
 end
 $$;

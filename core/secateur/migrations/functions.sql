@@ -17,7 +17,10 @@ begin
       null; -- another database's install was quicker
     end;
   end if;
-  execute format('grant secateur_sandbox to %I', current_user);
+  -- A superuser needs no membership; and to give and take it would get in the way of an install in another database.
+  if not (select rolsuper from pg_roles where rolname = current_user) then
+    execute format('grant secateur_sandbox to %I', current_user);
+  end if;
   if to_regproc('secateur.evaluate_conditions') is not null then
     execute format('alter function secateur.evaluate_conditions owner to %I', current_user);
   end if;
@@ -191,7 +194,8 @@ begin
                            lock_app.app_id,
                            (select string_agg(distinct held.pid::text, ', ') from pg_locks as held
                              where held.locktype = 'advisory' and held.classid = 7216 and held.objid = key
-                               and held.objsubid = 2 and held.granted)),
+                               and held.objsubid = 2 and held.granted
+                               and held.database = (select oid from pg_database where datname = current_database()))),
           hint = 'a worker must not keep the transaction open in which it claimed; try again, or end that process';
       end if;
       perform pg_sleep(0.005);

@@ -42,9 +42,7 @@ class Database:
     Cancelling the task that waits for a statement cancels the statement in the server.
     """
 
-    def __init__(
-        self, pool: asyncpg.Pool, address: Address, settings: dict[str, str], read_only: bool
-    ) -> None:
+    def __init__(self, pool: asyncpg.Pool, address: Address, settings: dict[str, str], read_only: bool) -> None:
         self._pool = pool
         self._address = address
         self._settings = settings
@@ -101,9 +99,7 @@ class Database:
     ) -> asyncpg.Record | None:
         return await self._run(lambda connection: connection.fetchrow(sql, *args), timeout, repeatable)
 
-    async def fetchval(
-        self, sql: str, *args: object, timeout: float | None = None, repeatable: bool = False
-    ) -> Any:
+    async def fetchval(self, sql: str, *args: object, timeout: float | None = None, repeatable: bool = False) -> Any:
         return await self._run(lambda connection: connection.fetchval(sql, *args), timeout, repeatable)
 
     async def execute(self, sql: str, *args: object, timeout: float | None = None) -> str:
@@ -169,9 +165,7 @@ class Database:
     async def _transaction(self, timeout: float | None) -> AsyncIterator[Any]:
         async with self._connection() as connection, connection.transaction(isolation="read_committed"):
             if timeout is not None:
-                await connection.execute(
-                    "select set_config('statement_timeout', $1, true)", _milliseconds(timeout)
-                )
+                await connection.execute("select set_config('statement_timeout', $1, true)", _milliseconds(timeout))
             yield connection
 
     @asynccontextmanager

@@ -72,9 +72,7 @@ def find_zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise UsageError(
-            f"there is no time zone {name!r}; known are local, UTC and names like Europe/Berlin"
-        ) from None
+        raise UsageError(f"there is no time zone {name!r}; known are local, UTC and names like Europe/Berlin") from None
 
 
 def _local_zone() -> tzinfo:
@@ -94,8 +92,7 @@ def _local_zone() -> tzinfo:
 
 def _duration(match: re.Match[str]) -> timedelta:
     microseconds = sum(
-        Fraction(amount) * (UNITS[unit] // timedelta(microseconds=1))
-        for amount, unit in _PART.findall(match["parts"])
+        Fraction(amount) * (UNITS[unit] // timedelta(microseconds=1)) for amount, unit in _PART.findall(match["parts"])
     )
     if microseconds.denominator != 1:
         raise ValueError(_TOO_FINE)

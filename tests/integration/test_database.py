@@ -42,8 +42,7 @@ def own_server() -> Iterator[EmbeddedPostgres]:
 
 async def running_statements(database: Database, text: str) -> int:
     running = await database.fetchval(
-        "select count(*) from pg_stat_activity "
-        "where state = 'active' and query like $1 and pid <> pg_backend_pid()",
+        "select count(*) from pg_stat_activity where state = 'active' and query like $1 and pid <> pg_backend_pid()",
         f"%{text}%",
     )
     return int(running)
@@ -106,9 +105,7 @@ async def test_states_in_words(empty: Database, sql: str, error: type[SecateurEr
 
 async def test_a_refused_request_names_its_field(empty: Database) -> None:
     with pytest.raises(RequestError) as caught:
-        await empty.execute(
-            raising("SC422", message="lies in the future", column="started_before", hint="omit it")
-        )
+        await empty.execute(raising("SC422", message="lies in the future", column="started_before", hint="omit it"))
     (problem,) = caught.value.problems
     assert (problem.field, problem.message) == ("started_before", "lies in the future")
     assert problem.suggestion == "omit it"
@@ -206,9 +203,7 @@ class TestReadOnly:
                 async with database.transaction() as connection:
                     await connection.execute("create table t (n int)")
 
-    async def test_a_sequence_cannot_be_advanced_either(
-        self, empty: Database, empty_database_url: str
-    ) -> None:
+    async def test_a_sequence_cannot_be_advanced_either(self, empty: Database, empty_database_url: str) -> None:
         await empty.execute("create sequence s")
         async with Database.connect(empty_database_url, read_only=True) as database:
             with pytest.raises(ReadOnly):
@@ -334,9 +329,7 @@ class TestNoConnection:
 async def test_a_service_names_the_database(
     own_server: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "services").write_text(
-        f"[prod]\nhost={own_server.socket_directory}\nuser=postgres\ndbname=template1\n"
-    )
+    (tmp_path / "services").write_text(f"[prod]\nhost={own_server.socket_directory}\nuser=postgres\ndbname=template1\n")
     monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
     monkeypatch.setenv("PGSERVICE", "prod")
     async with Database.connect(None) as database:

@@ -141,8 +141,7 @@ class TestWithoutSuperuser:
         """Of a role that may create schemas in this database, and roles."""
         await empty.execute("create role an_installer login createrole")
         await empty.execute(
-            "do $$ begin execute format('grant create on database %I to an_installer', current_database()); "
-            "end $$"
+            "do $$ begin execute format('grant create on database %I to an_installer', current_database()); end $$"
         )
         yield empty_database_url.replace("postgres@", "an_installer@")
         await empty.execute("drop owned by an_installer cascade")
@@ -165,9 +164,7 @@ class TestWithoutSuperuser:
         finally:
             await empty.execute("drop role a_reader")
 
-    async def test_says_which_rights_it_takes(
-        self, empty: Database, empty_database_url: str, directory: Path
-    ) -> None:
+    async def test_says_which_rights_it_takes(self, empty: Database, empty_database_url: str, directory: Path) -> None:
         await empty.execute("create role a_nobody login")
         try:
             url = empty_database_url.replace("postgres@", "a_nobody@")
@@ -209,8 +206,7 @@ class TestBundled:
     async def test_is_installed_without_a_superuser(self, empty: Database, empty_database_url: str) -> None:
         await empty.execute("create role an_owner login createrole")
         await empty.execute(
-            "do $$ begin execute format('grant create on database %I to an_owner', current_database()); "
-            "end $$"
+            "do $$ begin execute format('grant create on database %I to an_owner', current_database()); end $$"
         )
         if await empty.fetchval("select true from pg_roles where rolname = 'secateur_sandbox'"):
             await empty.execute("grant secateur_sandbox to an_owner with admin option")

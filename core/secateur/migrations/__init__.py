@@ -100,7 +100,7 @@ def read_migrations(directory: Traversable) -> list[Migration]:
 
 
 def _bundled() -> list[Migration]:
-    from secateur.cel.generator import VOCABULARY  # the compiler is not needed before
+    from secateur.cel import VOCABULARY  # the compiler is not needed before
 
     vocabulary = Migration("vocabulary", _statements()["vocabulary"], (sorted(VOCABULARY),))
     return [*read_migrations(files(__name__)), vocabulary]

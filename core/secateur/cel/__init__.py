@@ -13,6 +13,7 @@ from secateur.cel.ast import Span
 from secateur.cel.declarations import CANCELLATION, SEARCH, Declarations
 from secateur.cel.diagnostics import Diagnostic, EvaluationError, ExpressionError
 from secateur.cel.scanner import highlight
+from secateur.cel.vocabulary import VOCABULARY
 
 if TYPE_CHECKING:
     from secateur.cel.filters import Filter
@@ -50,8 +51,8 @@ def __getattr__(name: str) -> object:
         from secateur.cel import filters
 
         return filters.Filter
-    if name in ("Condition", "VOCABULARY"):
+    if name == "Condition":
         from secateur.cel import generator
 
-        return getattr(generator, name)
+        return generator.Condition
     raise AttributeError(name)

@@ -8,12 +8,15 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from secateur.cel import types
 from secateur.cel.operations import map_key
 from secateur.cel.types import Type
 from secateur.cel.values import BoolKey, Duration, Timestamp, UInt, Value, decode_json, from_json
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def box(value: Value) -> list[Any]:
@@ -51,6 +54,18 @@ def _key(key: Value) -> Value:
 
 def _double(value: float) -> str:
     return {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}.get(repr(value), repr(value))
+
+
+def storable(value: Value) -> bool:
+    """Whether jsonb can hold the value: it has neither U+0000 nor half of a surrogate pair."""
+    match value:
+        case str():
+            return not _UNSTORABLE.search(value)
+        case list():
+            return all(map(storable, value))
+        case dict():
+            return all(storable(key) and storable(item) for key, item in value.items())
+    return True
 
 
 def boxed_text(value: Value) -> str:

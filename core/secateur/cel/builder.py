@@ -141,9 +141,7 @@ class Builder(Transformer[Any, Any]):
 
     def member_dot(self, children: list[Any]) -> Built:
         operand, _, name = children
-        return _built(
-            Select(operand[0], _field(name), _over(operand[0].span, _span(name)), _span(name)), operand
-        )
+        return _built(Select(operand[0], _field(name), _over(operand[0].span, _span(name)), _span(name)), operand)
 
     def member_dot_arg(self, children: list[Any]) -> Built:
         operand, _, name, *rest = children

@@ -54,9 +54,7 @@ class Charset:
             return "." if negative else f"[^{_written(1)}-{_written(TOP)}]"
         if not negative and len(ranges) == 1 and ranges[0][0] == ranges[0][1]:
             return _written(ranges[0][0])
-        parts = (
-            _written(low) if low == high else f"{_written(low)}-{_written(high)}" for low, high in ranges
-        )
+        parts = (_written(low) if low == high else f"{_written(low)}-{_written(high)}" for low, high in ranges)
         return f"[{'^' if negative else ''}{''.join(parts)}]"
 
 

@@ -160,11 +160,7 @@ class Checker:
         if isinstance(node.operand, Name) and self._declarations.is_namespace(node.operand.name):
             name = f"{node.operand.name}.{node.field}"
             if variable := self._declarations.variables.get(name):
-                return (
-                    HasVariable(name, node.span, BOOL)
-                    if variable.optional
-                    else Literal(True, node.span, BOOL)
-                )
+                return HasVariable(name, node.span, BOOL) if variable.optional else Literal(True, node.span, BOOL)
             if reason := self._declarations.refused.get(name):
                 return self._invalid(node.span, reason)
             if unknown := self._unknown_field(node.operand, node):
@@ -175,11 +171,7 @@ class Checker:
         return replace(node, operand=operand, type=BOOL)
 
     def _index(self, node: Index) -> Node:
-        if (
-            isinstance(node.operand, Name)
-            and isinstance(node.index, Literal)
-            and type(node.index.value) is str
-        ):
+        if isinstance(node.operand, Name) and isinstance(node.index, Literal) and type(node.index.value) is str:
             name = node.operand.name
             if name not in self._declarations.variables and self._declarations.is_namespace(name):
                 return self._select(Select(node.operand, node.index.value, node.span, node.index.span))
@@ -313,9 +305,7 @@ class Checker:
             if key.type not in (DYN, INT, UINT, BOOL, STRING):
                 self._mismatch(key.span, say.bad_key(key.type))
         key_type = types.join(key.type for key, _ in entries)
-        return replace(
-            node, entries=entries, type=types.map_of(key_type, types.join(v.type for _, v in entries))
-        )
+        return replace(node, entries=entries, type=types.map_of(key_type, types.join(v.type for _, v in entries)))
 
 
 def _dotted(node: Node) -> str | None:

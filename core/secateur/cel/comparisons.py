@@ -87,7 +87,7 @@ def _ordered(operator: Comparison, left: Sql, right: Sql, forms: Forms) -> str |
     if left.form is not Form.JSON or right.form is not Form.CONSTANT or not left.plain:
         return None
     if isinstance(right.value, str):
-        text, literal = f"({left.text} #>> '{{}}')", forms.text_parameter(right.value)
+        text, literal = f"({left.text} #>> array[]::text[])", forms.text_parameter(right.value)
         return f"case jsonb_typeof({left.text}) when 'string' then {text} ~{operator}~ {literal} end"
     if rounding := number_rounding(right.value):
         native = _beyond(operator, left.text, rounding, forms)

@@ -28,9 +28,7 @@ class Diagnostic:
         """The line of the source, with carets under the place."""
         line = source.split("\n")[self.line - 1].rstrip("\r")
         begin = self.column - 1
-        padding = "".join(
-            "\t" if character == "\t" else " " * _width(character) for character in line[:begin]
-        )
+        padding = "".join("\t" if character == "\t" else " " * _width(character) for character in line[:begin])
         marked = line[begin : begin + self.span.end - self.span.start]
         return f"{line}\n{padding}{'^' * max(1, sum(map(_width, marked)))}"
 
@@ -92,9 +90,7 @@ class Reporter:
     def warning(self, span: Span, message: str, suggestion: str | None = None) -> None:
         self._add("warning", span, message, suggestion)
 
-    def _add(
-        self, severity: Literal["error", "warning"], span: Span, message: str, suggestion: str | None
-    ) -> None:
+    def _add(self, severity: Literal["error", "warning"], span: Span, message: str, suggestion: str | None) -> None:
         line = self.source.count("\n", 0, span.start) + 1
         column = span.start - (self.source.rfind("\n", 0, span.start) + 1) + 1
         self.diagnostics.append(Diagnostic(severity, message, span, line, column, suggestion))
@@ -275,6 +271,7 @@ TOO_LARGE = "the expression is too large for the database"
 # What can be wrong with a pattern.
 
 NUL_CHARACTER = "Postgres has no character U+0000"
+NOT_STORABLE = "Postgres cannot store this text: it contains U+0000 or half of a surrogate pair"
 PATTERN_NOT_LITERAL = "the pattern must be written out as a text"
 PATTERN_TOO_LARGE = "the pattern is too large"
 PATTERN_REPEATS_POSITION = "the pattern repeats a position, such as `^*` or `\\b+`"

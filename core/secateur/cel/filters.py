@@ -68,9 +68,7 @@ def flatten(variables: Mapping[str, object]) -> dict[str, Value]:
     for name, value in variables.items():
         flat[name] = from_datetime(value) if isinstance(value, datetime) else value
         if name == "run" and isinstance(value, Mapping):
-            flat |= flatten(
-                {f"run.{part}": content for part, content in value.items() if content is not None}
-            )
+            flat |= flatten({f"run.{part}": content for part, content in value.items() if content is not None})
     return flat
 
 

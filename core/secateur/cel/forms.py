@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from enum import Enum, auto
 
 from secateur.cel.boxes import boxed_text
 from secateur.cel.times import format_timestamp
-from secateur.cel.values import Timestamp, Value
+from secateur.cel.values import Timestamp, Value, encode_json
 
 
 class Form(Enum):
@@ -67,8 +66,8 @@ class Forms:
         return f"${self._numbers.setdefault(value, len(self._numbers) + 1)}::text"
 
     def json_parameter(self, value: Value) -> str:
-        """For strings, booleans, null and what consists of them."""
-        return f"{self.text_parameter(json.dumps(value, ensure_ascii=False))}::jsonb"
+        """A value that is plain JSON."""
+        return f"{self.text_parameter(encode_json(value))}::jsonb"
 
     def box(self, sql: Sql) -> str:
         match sql.form:
@@ -99,7 +98,7 @@ class Forms:
             case Form.CONSTANT if isinstance(sql.value, str):
                 return self.text_parameter(sql.value)
             case Form.JSON if sql.plain:
-                return f"case jsonb_typeof({sql.text}) when 'string' then {sql.text} #>> '{{}}' end"
+                return f"case jsonb_typeof({sql.text}) when 'string' then {sql.text} #>> array[]::text[] end"
             case Form.JSON:
                 return f"secateur_cel.json_text_v1({sql.text})"
             case Form.BOX:

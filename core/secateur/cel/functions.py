@@ -58,9 +58,7 @@ def _literal_matches(pattern: Value) -> Callable[[Value, Value], bool]:
     except EvaluationError as error:
         message = error.message
         return lambda text, given: bool(_raise(message))
-    return lambda text, given: (
-        search(text) if isinstance(text, str) else bool(_refuse("matches", text, given))
-    )
+    return lambda text, given: search(text) if isinstance(text, str) else bool(_refuse("matches", text, given))
 
 
 def _raise(message: str) -> Value:
@@ -195,13 +193,7 @@ def _bool(value: Value) -> bool:
 
 def _unconvertible(target: str, value: Value) -> Value:
     if isinstance(value, (str, int, float)) and not isinstance(value, bool):
-        shown = (
-            f"'{value}'"
-            if isinstance(value, str)
-            else format_double(value)
-            if isinstance(value, float)
-            else value
-        )
+        shown = f"'{value}'" if isinstance(value, str) else format_double(value) if isinstance(value, float) else value
         raise EvaluationError(say.cannot_convert(str(shown), target))
     return _refuse(target, value)
 

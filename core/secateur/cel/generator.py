@@ -10,10 +10,9 @@ the schema `secateur_cel`, over boxes (see boxes.py).
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, assert_never
 
@@ -34,8 +33,10 @@ from secateur.cel.ast import (
     Name,
     Node,
     Select,
+    Span,
     Unary,
 )
+from secateur.cel.boxes import storable
 from secateur.cel.comparisons import compare, number_rounding, within
 from secateur.cel.diagnostics import EvaluationError, Reporter
 from secateur.cel.forms import ERROR, Form, Forms, Sql, boolean, constant
@@ -113,11 +114,7 @@ def generate_value(node: Node, variables: Mapping[str, tuple[Value, bool]], repo
     """
     forms = Forms()
     columns = {
-        name: Sql(
-            f"{forms.text_parameter(json.dumps(value))}::jsonb" if plain else forms.box(constant(value)),
-            Form.JSON if plain else Form.BOX,
-            plain=True,
-        )
+        name: Sql("", Form.JSON, plain=True, value=value) if plain else constant(value)
         for name, (value, plain) in variables.items()
     }
     sql = forms.box(_Generator(forms, columns, reporter, fold=False).sql(node))
@@ -139,9 +136,10 @@ class _Generator:
         forms = self._forms
         match node:
             case Literal(value=value):
+                self._check_text(value, node.span)
                 return constant(value)
             case Name(name=name):
-                return self._columns[name]
+                return self._variable(name, node.span)
             case HasVariable(name=name):
                 return boolean(f"({self._columns[name].text} is not null)")
             case Select(field=field):
@@ -171,6 +169,20 @@ class _Generator:
                 return ERROR
             case _:
                 assert_never(node)
+
+    def _variable(self, name: str, span: Span) -> Sql:
+        """A column, or the parameter that stands for a given variable."""
+        column = self._columns.get(name)
+        if column is None:
+            return Sql("null::jsonb", Form.BOX)
+        self._check_text(column.value, span)
+        if column.form is Form.JSON and not column.text:
+            return replace(column, text=self._forms.json_parameter(column.value))
+        return column
+
+    def _check_text(self, value: Value, span: Span) -> None:
+        if not storable(value):
+            self._reporter.error(span, say.NOT_STORABLE)
 
     def _boxed(self, function: str, *operands: Sql) -> Sql:
         arguments = ", ".join(map(self._forms.box, operands))
@@ -244,9 +256,7 @@ class _Generator:
             return f"{element.text} = any (array[{', '.join(map(forms.text_parameter, texts))}])"
         scalars = [value for value in values if value is None or isinstance(value, (str, bool))]
         roundings = [
-            number_rounding(value)
-            for value in values
-            if value is not None and not isinstance(value, (str, bool))
+            number_rounding(value) for value in values if value is not None and not isinstance(value, (str, bool))
         ]
         if None in roundings:
             return None
@@ -269,6 +279,8 @@ class _Generator:
 
     def _call(self, node: Call) -> Sql:
         operands = tuple(map(self.sql, node.operands))
+        if node.function in ("timestamp", "duration"):
+            self._check_fraction(node)
         match node.function, operands:
             case (("startsWith" | "endsWith" | "contains"), (text, part)):
                 return self._in_text(node.function, self._forms.string(text), self._forms.string(part))
@@ -318,6 +330,17 @@ class _Generator:
         if given.form is Form.JSON:
             return Sql(f"secateur_cel.json_timestamp_v1({given.text})", Form.TIME)
         return Sql(f"secateur_cel.to_timestamp_v1({self._forms.box(given)})", Form.TIME)
+
+    def _check_fraction(self, node: Call) -> None:
+        """A literal time finer than what Postgres keeps is refused, rather than an error of the expression."""
+        given = node.operands[0]
+        if isinstance(given, Literal) and isinstance(given.value, str):
+            parse = times.parse_timestamp if node.function == "timestamp" else times.parse_duration
+            try:
+                parse(given.value)
+            except EvaluationError as error:
+                if error.message == say.SUB_MICROSECOND:
+                    self._reporter.error(given.span, error.message)
 
     def _list(self, node: ListLiteral) -> Sql:
         elements = list(map(self.sql, node.elements))

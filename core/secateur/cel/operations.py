@@ -39,9 +39,7 @@ def equal(left: Value, right: Value) -> bool:
     if isinstance(left, list) and isinstance(right, list):
         return len(left) == len(right) and all(map(equal, left, right))
     if isinstance(left, dict) and isinstance(right, dict):
-        return len(left) == len(right) and all(
-            key in right and equal(value, right[key]) for key, value in left.items()
-        )
+        return len(left) == len(right) and all(key in right and equal(value, right[key]) for key, value in left.items())
     return type(left) is type(right) and bool(left == right)
 
 

@@ -129,9 +129,7 @@ def _grammar() -> tuple[Lark, dict[str, str]]:
         transformer=Builder(),
     )
     operators = {
-        terminal.pattern.value: terminal.name
-        for terminal in lark.terminals
-        if isinstance(terminal.pattern, PatternStr)
+        terminal.pattern.value: terminal.name for terminal in lark.terminals if isinstance(terminal.pattern, PatternStr)
     }
     return lark, operators
 

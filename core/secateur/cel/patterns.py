@@ -51,9 +51,7 @@ def translate(pattern: str) -> str:
         re2.compile(pattern, options)
     except re2.error as error:
         reason = error.args[0]
-        raise PatternError(
-            say.not_a_pattern(reason.decode() if isinstance(reason, bytes) else str(reason))
-        ) from None
+        raise PatternError(say.not_a_pattern(reason.decode() if isinstance(reason, bytes) else str(reason))) from None
     translator = _Translator(pattern)
     sql, size = translator.alternatives(frozenset())
     if size > MAX_SIZE:

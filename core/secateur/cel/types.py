@@ -49,9 +49,7 @@ LIST = list_of(DYN)
 MAP = map_of(DYN, DYN)
 JSON_OBJECT = map_of(STRING, DYN)
 
-NAMED = {
-    type_.name: type_ for type_ in (BOOL, INT, UINT, DOUBLE, STRING, BYTES, NULL, TIMESTAMP, DURATION, TYPE)
-}
+NAMED = {type_.name: type_ for type_ in (BOOL, INT, UINT, DOUBLE, STRING, BYTES, NULL, TIMESTAMP, DURATION, TYPE)}
 """The types whose name is itself a value: `type(x) == int`."""
 
 

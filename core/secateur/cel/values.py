@@ -21,6 +21,7 @@ from JSON has no sign, since jsonb keeps none.
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from enum import Enum
@@ -141,3 +142,17 @@ def _json_fraction(text: str) -> int | float:
 
 def _no_constant(text: str) -> Value:
     raise ValueError(f"{text} is not JSON")
+
+
+def encode_json(value: Value) -> str:
+    """Plain JSON such that jsonb, and `decode_json`, find the same types of numbers in it."""
+    match value:
+        case float():
+            if math.isinf(value):
+                return "1e400" if value > 0 else "-1e400"
+            return f"{value:.1f}" if value.is_integer() else repr(value)
+        case list():
+            return f"[{','.join(map(encode_json, value))}]"
+        case dict():
+            return f"{{{','.join(f'{encode_json(key)}:{encode_json(item)}' for key, item in value.items())}}}"
+    return json.dumps(value, ensure_ascii=False)

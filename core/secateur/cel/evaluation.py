@@ -1,0 +1,109 @@
+"""Any expression, of any type, over variables given as they come: what `secateur eval` does.
+
+Nothing is declared beforehand, so nothing is checked: what is wrong with the expression is an error when it is
+evaluated, and may be absorbed, as the standard has it.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from secateur.cel import times, types
+from secateur.cel.ast import Node
+from secateur.cel.boxes import unbox
+from secateur.cel.checker import Checker
+from secateur.cel.declarations import SEARCH, Declarations, Variable
+from secateur.cel.diagnostics import EvaluationError, Reporter
+from secateur.cel.evaluator import evaluator
+from secateur.cel.filters import flatten
+from secateur.cel.generator import Condition, generate_value
+from secateur.cel.parser import parse
+from secateur.cel.values import BoolKey, Duration, Timestamp, Value, type_of
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """An expression and its variables, ready to be evaluated in either way."""
+
+    source: str
+    expression: Node
+    variables: Mapping[str, Value]
+    declarations: Declarations
+
+    def in_python(self, *, nanoseconds: bool = False) -> Value:
+        """The value. Raises `EvaluationError`. `nanoseconds`: also times finer than Postgres keeps."""
+        return evaluator(self.expression, nanoseconds=nanoseconds)(self.variables)
+
+    def in_sql(self) -> Condition:
+        """SQL whose only column decodes to the value by `decode`; raises `ExpressionError` for what has none."""
+        reporter = Reporter(self.source)
+        given = {name: (value, self.declarations.variables[name].json) for name, value in self.variables.items()}
+        query = generate_value(self.expression, given, reporter)
+        reporter.raise_errors()
+        return query
+
+
+def prepare(source: str, variables: Mapping[str, object], types_: Mapping[str, types.Type] | None = None) -> Evaluation:
+    """Parse `source` for these variables: plain JSON by `decode_json`, or datetimes. Raises `ExpressionError`.
+
+    A variable in `types_` is declared with that type and may hold any value of the language; every other one
+    is dyn and plain JSON. A known variable that is not given, such as `run`, has no value.
+    """
+    reporter = Reporter(source)
+    parsed = parse(source, reporter)
+    reporter.raise_errors()
+    assert parsed is not None, "the parser reports what it cannot read"  # noqa: S101
+    declared = types_ or {}
+    flat = flatten(variables)
+    given = {name: _variable(value, declared.get(name)) for name, value in flat.items()}
+    declarations = Declarations(given) if declared else SEARCH.extended(given)
+    expression = Checker(declarations, reporter, lenient=True).check(parsed)
+    return Evaluation(source, expression, flat, declarations)
+
+
+def _variable(value: Value, declared: types.Type | None) -> Variable:
+    if declared is not None:
+        return Variable(declared)
+    return Variable(types.TIMESTAMP) if isinstance(value, Timestamp) else Variable(types.DYN, json=True)
+
+
+def decode(box: str | None) -> Value:
+    """The value of what `Evaluation.in_sql` answered. Raises `EvaluationError` for NULL."""
+    if box is None:
+        raise EvaluationError("the database could not evaluate the expression")
+    return unbox(box)
+
+
+def as_json(value: Value) -> Any:
+    """The value by protobuf's JSON mapping, but with int and uint as numbers."""
+    match value:
+        case float():
+            if math.isfinite(value):
+                return value
+            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        case bytes():
+            return base64.b64encode(value).decode()
+        case Timestamp():
+            return times.format_timestamp(value)
+        case Duration():
+            return times.format_duration(value)
+        case types.Type():
+            return value.name
+        case list():
+            return [as_json(item) for item in value]
+        case dict():
+            return {_key(key): as_json(item) for key, item in value.items()}
+    return value
+
+
+def _key(key: Value) -> str:
+    return str(key.value).lower() if isinstance(key, BoolKey) else str(key)
+
+
+def type_name(value: Value) -> str:
+    """The type as the language calls it: int, null_type, google.protobuf.Timestamp, …"""
+    return type_of(value).name

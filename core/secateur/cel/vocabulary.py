@@ -1,0 +1,34 @@
+"""Every word that generated SQL can contain.
+
+A database that stores conditions checks them against this list, so that nothing but the compiler's own output can
+run there. Left out are placeholders, parentheses, commas and brackets.
+"""
+
+from __future__ import annotations
+
+_COLUMNS = ("id", "app_id", "function_id", "event", "status", "attempt", "priority", "started_at", "scheduled_for")
+_KEYWORDS = ("and", "or", "not", "is", "null", "case", "when", "then", "end", "any", "array", "true", "false")
+_TYPES = ("text", "jsonb", "boolean", "numeric", "int", "timestamptz")
+_TYPE_NAMES = ("object", "array", "string", "number", "boolean", "true")
+_OPERATORS = ("::", "->", "#>>", "?", "@>", "=", "<>", "<", "<=", ">", ">=", "~", "~<~", "~<=~", "~>~", "~>=~")
+_FUNCTIONS = ("jsonb_typeof", "starts_with", "strpos", "right", "length", "to_jsonb")
+_HELPERS = (
+    *("box_json", "box_bool", "box_text", "box_time", "box_number"),
+    *("bool", "text", "json_bool", "json_text", "json_has", "json_element", "json_size", "json_timestamp"),
+    *("equal", "less", "less_equal", "in", "has", "select", "index", "size", "list", "map"),
+    *("add", "subtract", "multiply", "divide", "modulo", "negate", "shift"),
+    *("to_int", "to_uint", "to_double", "to_string", "to_bytes", "to_bool"),
+    *("to_type", "to_timestamp", "to_duration"),
+)
+
+VOCABULARY: frozenset[str] = frozenset(
+    (
+        *(f"run.{column}" for column in _COLUMNS),
+        *_KEYWORDS,
+        *_TYPES,
+        *(f"'{name}'" for name in _TYPE_NAMES),
+        *_OPERATORS,
+        *_FUNCTIONS,
+        *(f"secateur_cel.{helper}_v1" for helper in _HELPERS),
+    )
+)

@@ -1,0 +1,1062 @@
+-- What the language's operators mean where an operator of Postgres does not mean the same.
+--
+-- Every function is immutable, reads nothing, raises for no argument whatever, and answers NULL for an error of
+-- the language. Stored conditions call these by name: a function is never changed or dropped, only followed by
+-- a _v2. A box is a value with its type, ["int", 1]; the compiler's boxes.py lists them. ["json", …] is a
+-- payload as it stands, opened when somebody looks into it.
+
+create schema if not exists secateur_cel;
+grant usage on schema secateur_cel to public;
+
+-- The nearest double; infinite beyond the largest, zero below half of the smallest. (A cast raises for both.)
+create or replace function secateur_cel.double_v1 (given numeric)
+  returns float8 language plpgsql immutable strict parallel safe
+as $$
+declare
+  magnitude numeric := abs(given);
+begin
+  if magnitude >= (
+      '179769313486231580793728971405303415079934132710037826936173778980444968292764750946649017'
+      '977587207096330286416692887910946555547851940402630657488671505820681908902000708383676273'
+      '854845817711531764475730270069855571366959622842914819860834936475292719074168444365510704'
+      '342711559699508093042880177904174497792'
+  )::numeric then
+    return sign(given) * 'Infinity'::float8;
+  elsif magnitude <= (
+      '247032822920623272088284396434110686182529901307162382212792841250337753635104375932649918'
+      '180817996189898282347722858865463328355177969898199387398005390939063150356595155702263922'
+      '908583924491051844359318028499365361525003193704576782492193656236698636584807570015857692'
+      '699037063119282795585513329278343384093519780155312465972635795746227664652728272200563740'
+      '064854999770965994704540208281662262378573934507363390079677619305775067401763246736009689'
+      '513405355374585166611342237666786041621596804619144672918403005300575308490487653917113865'
+      '916462395249126236538818796362393732804238910186723484976682350898633885879256283027559956'
+      '575244555072551893136908362547791869486679949683240497058210285131854513962138377228261454'
+      '37693412532098591327667236328125e-1075'
+  )::numeric then
+    return 0;
+  end if;
+  return given::float8;
+end
+$$;
+
+-- A double in a box; as text, which keeps infinities, NaN and the sign of zero.
+create or replace function secateur_cel.box_double_v1 (given float8)
+  returns jsonb language sql immutable strict parallel safe
+as $$ select jsonb_insert('["double"]', '{1}', ('"' || given::text || '"')::jsonb) $$;
+
+-- An int in a box; NULL if it does not fit into 64 bits.
+create or replace function secateur_cel.box_number_v1 (given numeric)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+begin
+  return case
+    when given between -9223372036854775808 and 9223372036854775807 then jsonb_build_array('int', trunc(given))
+  end;
+end
+$$;
+
+-- A uint in a box; NULL if it does not fit into 64 unsigned bits.
+create or replace function secateur_cel.box_uint_v1 (given numeric)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+begin
+  return case
+    when given between 0 and 18446744073709551615 then jsonb_build_array('uint', trunc(given))
+  end;
+end
+$$;
+
+-- A point in time, in nanoseconds; NULL outside of the years 1 to 9999.
+create or replace function secateur_cel.box_nanoseconds_v1 (given numeric)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+begin
+  return case
+    when given between -62135596800000000000 and 253402300799999999999
+    then jsonb_build_array('timestamp', trunc(given))
+  end;
+end
+$$;
+
+-- A duration, in nanoseconds; NULL beyond about 10,000 years.
+create or replace function secateur_cel.box_duration_v1 (given numeric)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+begin
+  return case
+    when abs(given) < 315576000001000000000 then jsonb_build_array('duration', trunc(given))
+  end;
+end
+$$;
+
+create or replace function secateur_cel.box_json_v1 (given jsonb)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$ begin return jsonb_build_array('json', given); end $$;
+
+create or replace function secateur_cel.box_bool_v1 (given boolean)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$ begin return jsonb_build_array('bool', given); end $$;
+
+create or replace function secateur_cel.box_text_v1 (given text)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$ begin return jsonb_build_array('string', given); end $$;
+
+create or replace function secateur_cel.box_time_v1 (given timestamptz)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+begin
+  if not isfinite(given) then
+    return null;
+  end if;
+  return secateur_cel.box_nanoseconds_v1(extract(epoch from given) * 1000000000);
+end
+$$;
+
+-- A number of a payload: without a fraction int, uint or, beyond those, double; with a fraction double.
+create or replace function secateur_cel.box_payload_number_v1 (given numeric)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+begin
+  if scale(given) = 0 and given between -9223372036854775808 and 9223372036854775807 then
+    return jsonb_build_array('int', given);
+  elsif scale(given) = 0 and given between 0 and 18446744073709551615 then
+    return jsonb_build_array('uint', given);
+  end if;
+  return secateur_cel.box_double_v1(secateur_cel.double_v1(given));
+end
+$$;
+
+-- The same value with its type on the outside: ["json", 1] becomes ["int", 1]. What is inside stays json.
+create or replace function secateur_cel.open_v1 (given jsonb)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+declare
+  content jsonb := given -> 1;
+begin
+  if given ->> 0 <> 'json' then
+    return given;
+  end if;
+  case jsonb_typeof(content)
+    when 'null' then
+      return '["null", null]';
+    when 'boolean' then
+      return jsonb_build_array('bool', content);
+    when 'string' then
+      return jsonb_build_array('string', content);
+    when 'number' then
+      return secateur_cel.box_payload_number_v1(content::numeric);
+    when 'array' then
+      return (
+        select jsonb_build_array('list', coalesce(
+                 jsonb_agg(jsonb_build_array('json', item.value) order by item.ordinality), '[]'))
+          from jsonb_array_elements(content) with ordinality as item
+      );
+    else
+      return (
+        select jsonb_build_array('map', coalesce(jsonb_agg(jsonb_build_array(
+                 jsonb_build_array('string', entry.key), jsonb_build_array('json', entry.value))), '[]'))
+          from jsonb_each(content) as entry
+      );
+  end case;
+end
+$$;
+
+-- What an opened number is worth as a double; NULL for what is no number.
+create or replace function secateur_cel.as_double_v1 (opened jsonb)
+  returns float8 language plpgsql immutable strict parallel safe
+as $$
+begin
+  case opened ->> 0
+    when 'double' then return (opened ->> 1)::float8;
+    when 'int', 'uint' then return secateur_cel.double_v1((opened ->> 1)::numeric);
+    else return null;
+  end case;
+end
+$$;
+
+-- What is under a key of an opened map, NULL if nothing is.
+create or replace function secateur_cel.entry_v1 (entries jsonb, key jsonb)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+declare
+  entry jsonb;
+begin
+  for entry in select value from jsonb_array_elements(entries) loop
+    if secateur_cel.equal_v1(entry -> 0, key) then
+      return entry -> 1;
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+-- ==. Never an error of its own: different types are unequal; numbers compare by what they are worth.
+create or replace function secateur_cel.equal_v1 (one jsonb, other jsonb)
+  returns boolean language plpgsql immutable strict parallel safe
+as $$
+declare
+  one_type text;
+  other_type text;
+  entry jsonb;
+  found jsonb;
+begin
+  if one ->> 0 = 'json' and one = other then
+    return true;
+  end if;
+  one := secateur_cel.open_v1(one);
+  other := secateur_cel.open_v1(other);
+  one_type := one ->> 0;
+  other_type := other ->> 0;
+  if one_type in ('int', 'uint', 'double') and other_type in ('int', 'uint', 'double') then
+    if one_type = 'double' or other_type = 'double' then
+      return secateur_cel.as_double_v1(one) = secateur_cel.as_double_v1(other) and one ->> 1 <> 'NaN';
+    end if;
+    return (one ->> 1)::numeric = (other ->> 1)::numeric;
+  end if;
+  if one_type <> other_type then
+    return false;
+  end if;
+  one := one -> 1;
+  other := other -> 1;
+  if one_type not in ('list', 'map') then
+    return one = other;
+  end if;
+  if jsonb_array_length(one) <> jsonb_array_length(other) then
+    return false;
+  end if;
+  if one_type = 'list' then
+    for position in 0 .. jsonb_array_length(one) - 1 loop
+      if not secateur_cel.equal_v1(one -> position, other -> position) then
+        return false;
+      end if;
+    end loop;
+    return true;
+  end if;
+  for entry in select value from jsonb_array_elements(one) loop
+    found := secateur_cel.entry_v1(other, entry -> 0);
+    if found is null or not secateur_cel.equal_v1(entry -> 1, found) then
+      return false;
+    end if;
+  end loop;
+  return true;
+end
+$$;
+
+-- -1, 0 or 1; 2 if either is NaN; NULL if the two have no order.
+create or replace function secateur_cel.order_v1 (one jsonb, other jsonb)
+  returns integer language plpgsql immutable strict parallel safe
+as $$
+declare
+  one_type text;
+  other_type text;
+  one_double float8;
+  other_double float8;
+  one_number numeric;
+  other_number numeric;
+begin
+  one := secateur_cel.open_v1(one);
+  other := secateur_cel.open_v1(other);
+  one_type := one ->> 0;
+  other_type := other ->> 0;
+  if one_type in ('int', 'uint', 'double') and other_type in ('int', 'uint', 'double')
+     and 'double' in (one_type, other_type) then
+    one_double := secateur_cel.as_double_v1(one);
+    other_double := secateur_cel.as_double_v1(other);
+    return case
+      when one_double = 'NaN' or other_double = 'NaN' then 2
+      when one_double < other_double then -1
+      when one_double = other_double then 0
+      else 1
+    end;
+  end if;
+  if one_type in ('int', 'uint') and other_type in ('int', 'uint')
+     or one_type = other_type and one_type in ('timestamp', 'duration') then
+    one_number := (one ->> 1)::numeric;
+    other_number := (other ->> 1)::numeric;
+    return sign(one_number - other_number);
+  end if;
+  if one_type = other_type and one_type in ('string', 'bytes', 'bool') then
+    return case
+      when one ->> 1 ~<~ (other ->> 1) then -1
+      when one ->> 1 = other ->> 1 then 0
+      else 1
+    end;
+  end if;
+  return null;
+end
+$$;
+
+create or replace function secateur_cel.less_v1 (one jsonb, other jsonb)
+  returns boolean language plpgsql immutable strict parallel safe
+as $$ begin return secateur_cel.order_v1(one, other) = -1; end $$;
+
+create or replace function secateur_cel.less_equal_v1 (one jsonb, other jsonb)
+  returns boolean language plpgsql immutable strict parallel safe
+as $$ begin return secateur_cel.order_v1(one, other) in (-1, 0); end $$;
+
+-- The value of a bool; NULL for what is none.
+create or replace function secateur_cel.bool_v1 (given jsonb)
+  returns boolean language plpgsql immutable strict parallel safe
+as $$
+begin
+  given := secateur_cel.open_v1(given);
+  return case given ->> 0 when 'bool' then given -> 1 = 'true' end;
+end
+$$;
+
+-- The value of a string; NULL for what is none.
+create or replace function secateur_cel.text_v1 (given jsonb)
+  returns text language plpgsql immutable strict parallel safe
+as $$
+begin
+  given := secateur_cel.open_v1(given);
+  return case given ->> 0 when 'string' then given ->> 1 end;
+end
+$$;
+
+create or replace function secateur_cel.json_bool_v1 (given jsonb)
+  returns boolean language sql immutable strict parallel safe
+as $$ select case jsonb_typeof(given) when 'boolean' then given = 'true' end $$;
+
+create or replace function secateur_cel.json_text_v1 (given jsonb)
+  returns text language sql immutable strict parallel safe
+as $$ select case jsonb_typeof(given) when 'string' then given #>> '{}' end $$;
+
+-- has(payload.field): an error unless the payload is an object.
+create or replace function secateur_cel.json_has_v1 (given jsonb, field text)
+  returns boolean language sql immutable strict parallel safe
+as $$ select case jsonb_typeof(given) when 'object' then given ? field end $$;
+
+-- payload[0]. Postgres would also index a scalar.
+create or replace function secateur_cel.json_element_v1 (given jsonb, place integer)
+  returns jsonb language sql immutable strict parallel safe
+as $$ select case jsonb_typeof(given) when 'array' then given -> place end $$;
+
+-- Characters of a string, elements of a list or a map; NULL for anything else.
+create or replace function secateur_cel.json_size_v1 (given jsonb)
+  returns numeric language plpgsql immutable strict parallel safe
+as $$
+begin
+  case jsonb_typeof(given)
+    when 'string' then return length(given #>> '{}');
+    when 'array' then return jsonb_array_length(given);
+    when 'object' then return (select count(*) from jsonb_object_keys(given));
+    else return null;
+  end case;
+end
+$$;
+
+-- The same of a box; also the length of bytes.
+create or replace function secateur_cel.size_v1 (given jsonb)
+  returns numeric language plpgsql immutable strict parallel safe
+as $$
+begin
+  case given ->> 0
+    when 'json' then return secateur_cel.json_size_v1(given -> 1);
+    when 'string' then return length(given ->> 1);
+    when 'bytes' then return length(given ->> 1) / 2;
+    when 'list', 'map' then return jsonb_array_length(given -> 1);
+    else return null;
+  end case;
+end
+$$;
+
+-- given.field
+create or replace function secateur_cel.select_v1 (given jsonb, field text)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+begin
+  case given ->> 0
+    when 'json' then return secateur_cel.box_json_v1(given -> 1 -> field);
+    when 'map' then return secateur_cel.entry_v1(given -> 1, jsonb_build_array('string', field));
+    else return null;
+  end case;
+end
+$$;
+
+-- has(given.field)
+create or replace function secateur_cel.has_v1 (given jsonb, field text)
+  returns boolean language plpgsql immutable strict parallel safe
+as $$
+begin
+  case given ->> 0
+    when 'json' then return secateur_cel.json_has_v1(given -> 1, field);
+    when 'map' then
+      return secateur_cel.entry_v1(given -> 1, jsonb_build_array('string', field)) is not null;
+    else return null;
+  end case;
+end
+$$;
+
+-- given[key]: a list by a number without a fraction, a map by a key of any type that a key can have.
+create or replace function secateur_cel.index_v1 (given jsonb, key jsonb)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+declare
+  place float8;
+begin
+  key := secateur_cel.open_v1(key);
+  if given ->> 0 = 'json' and jsonb_typeof(given -> 1) = 'object' and key ->> 0 = 'string' then
+    return secateur_cel.box_json_v1(given -> 1 -> (key ->> 1));
+  end if;
+  given := secateur_cel.open_v1(given);
+  if given ->> 0 = 'map' and key ->> 0 in ('string', 'bool', 'int', 'uint', 'double') then
+    return secateur_cel.entry_v1(given -> 1, key);
+  elsif given ->> 0 = 'list' then
+    place := secateur_cel.as_double_v1(key);
+    if place >= 0 and place < jsonb_array_length(given -> 1) and trunc(place) = place then
+      return given -> 1 -> place::integer;
+    end if;
+  end if;
+  return null;
+end
+$$;
+
+-- element in given
+create or replace function secateur_cel.in_v1 (element jsonb, given jsonb)
+  returns boolean language plpgsql immutable strict parallel safe
+as $$
+declare
+  item jsonb;
+begin
+  element := secateur_cel.open_v1(element);
+  if given ->> 0 = 'json' and jsonb_typeof(given -> 1) = 'object' and element ->> 0 = 'string' then
+    return given -> 1 ? (element ->> 1);
+  end if;
+  given := secateur_cel.open_v1(given);
+  if given ->> 0 = 'map' and element ->> 0 in ('string', 'bool', 'int', 'uint', 'double') then
+    return secateur_cel.entry_v1(given -> 1, element) is not null;
+  elsif given ->> 0 = 'list' then
+    for item in select value from jsonb_array_elements(given -> 1) loop
+      if secateur_cel.equal_v1(element, item) then
+        return true;
+      end if;
+    end loop;
+    return false;
+  end if;
+  return null;
+end
+$$;
+
+-- [a, b]: an error if one of them is.
+create or replace function secateur_cel.list_v1 (items jsonb[])
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+begin
+  if array_position(items, null) is not null then
+    return null;
+  end if;
+  return jsonb_build_array('list', to_jsonb(items));
+end
+$$;
+
+-- {a: b}, keys and values in turn: an error if one of them is, or a key occurs twice or cannot be one.
+create or replace function secateur_cel.map_v1 (items jsonb[])
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+declare
+  entries jsonb := '[]';
+  key jsonb;
+begin
+  if array_position(items, null) is not null then
+    return null;
+  end if;
+  for position in 1 .. cardinality(items) by 2 loop
+    key := secateur_cel.open_v1(items[position]);
+    if key ->> 0 not in ('string', 'bool', 'int', 'uint') or secateur_cel.entry_v1(entries, key) is not null then
+      return null;
+    end if;
+    entries := entries || jsonb_build_array(jsonb_build_array(key, items[position + 1]));
+  end loop;
+  return jsonb_build_array('map', entries);
+end
+$$;
+
+-- The sum as IEEE 754 has it. Postgres raises where it is infinite, so that is found out beforehand, at half size.
+create or replace function secateur_cel.double_add_v1 (one float8, other float8)
+  returns float8 language plpgsql immutable strict parallel safe
+as $$
+declare
+  half float8;
+begin
+  if greatest(abs(one), abs(other)) <= 1.7976931348623157e308 and least(abs(one), abs(other)) >= 1e280 then
+    half := one / 2 + other / 2;
+    if abs(half) >= 2::float8 ^ 1023 then
+      return sign(half) * 'Infinity'::float8;
+    end if;
+  end if;
+  return one + other;
+end
+$$;
+
+-- What the product of two doubles of moderate size loses by rounding, exactly: by Dekker's halves of 26 bits.
+create or replace function secateur_cel.product_error_v1 (one float8, other float8)
+  returns float8 language plpgsql immutable strict parallel safe
+as $$
+declare
+  one_high float8 := one * 134217729 - (one * 134217729 - one);
+  other_high float8 := other * 134217729 - (other * 134217729 - other);
+  one_low float8 := one - one_high;
+  other_low float8 := other - other_high;
+begin
+  return ((one_high * other_high - one * other) + one_high * other_low + one_low * other_high) + one_low * other_low;
+end
+$$;
+
+-- The product as IEEE 754 has it. Postgres raises where it is infinite or vanishes; both are found out at a
+-- scale where neither happens: 2^-520 for the large, 2^540 for the small.
+create or replace function secateur_cel.double_multiply_v1 (one float8, other float8)
+  returns float8 language plpgsql immutable strict parallel safe
+as $$
+declare
+  large float8 := greatest(abs(one), abs(other));
+  small float8 := least(abs(one), abs(other));
+  negative boolean := left(one::text, 1) = '-' is distinct from (left(other::text, 1) = '-');
+begin
+  if large in ('Infinity', 'NaN') or small = 0 then
+    return one * other;
+  elsif small > 1 then
+    if (large * 2::float8 ^ -520) * (small * 2::float8 ^ -520) >= 2::float8 ^ -16 then
+      return case when negative then '-Infinity'::float8 else 'Infinity' end;
+    end if;
+  elsif large < 1 and small < 2::float8 ^ -500 then
+    large := large * 2::float8 ^ 540;
+    small := small * 2::float8 ^ 540;
+    if large * small < 32 or large * small = 32 and secateur_cel.product_error_v1(large, small) <= 0 then
+      return case when negative then '-0'::float8 else '0' end;
+    end if;
+  end if;
+  return one * other;
+end
+$$;
+
+-- The quotient as IEEE 754 has it, found out in the same way; also for a divisor of zero.
+create or replace function secateur_cel.double_divide_v1 (one float8, other float8)
+  returns float8 language plpgsql immutable strict parallel safe
+as $$
+declare
+  dividend float8 := abs(one);
+  divisor float8 := abs(other);
+  negative boolean := left(one::text, 1) = '-' is distinct from (left(other::text, 1) = '-');
+begin
+  if dividend = 'NaN' or divisor = 'NaN' or divisor = 0 and dividend = 0
+     or dividend = 'Infinity' and divisor = 'Infinity' then
+    return 'NaN';
+  elsif dividend = 'Infinity' or divisor = 0 then
+    return case when negative then '-Infinity'::float8 else 'Infinity' end;
+  elsif divisor = 'Infinity' or dividend = 0 then
+    return case when negative then '-0'::float8 else '0' end;
+  elsif dividend >= 2::float8 ^ -51 and divisor < 1 then
+    -- near 2^1024: at 2^-1080 of its size
+    if dividend * 2::float8 ^ -540 >= divisor * 2::float8 ^ 480 then
+      if (dividend * 2::float8 ^ -540) / (divisor * 2::float8 ^ 540) >= 2::float8 ^ -56 then
+        return case when negative then '-Infinity'::float8 else 'Infinity' end;
+      end if;
+    end if;
+  elsif dividend < 2::float8 ^ -50 and divisor > 1 then
+    -- near 2^-1075: at 2^1040 of its size
+    if dividend * 2::float8 ^ 540 <= divisor * 2::float8 ^ -500 then
+      if (dividend * 2::float8 ^ 540) / (divisor * 2::float8 ^ -500) <= 2::float8 ^ -35 then
+        return case when negative then '-0'::float8 else '0' end;
+      end if;
+    end if;
+  end if;
+  return one / other;
+end
+$$;
+
+-- The operators + - * / %, which all begin alike: both opened, and then by their types.
+create or replace function secateur_cel.add_v1 (one jsonb, other jsonb)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+begin
+  one := secateur_cel.open_v1(one);
+  other := secateur_cel.open_v1(other);
+  case concat(one ->> 0, ' ', other ->> 0)
+    when 'int int' then
+      return secateur_cel.box_number_v1((one ->> 1)::numeric + (other ->> 1)::numeric);
+    when 'uint uint' then
+      return secateur_cel.box_uint_v1((one ->> 1)::numeric + (other ->> 1)::numeric);
+    when 'double double' then
+      return secateur_cel.box_double_v1(
+        secateur_cel.double_add_v1((one ->> 1)::float8, (other ->> 1)::float8));
+    when 'string string', 'bytes bytes' then
+      return jsonb_build_array(one -> 0, (one ->> 1) || (other ->> 1));
+    when 'list list' then
+      return jsonb_build_array('list', (one -> 1) || (other -> 1));
+    when 'timestamp duration', 'duration timestamp' then
+      return secateur_cel.box_nanoseconds_v1((one ->> 1)::numeric + (other ->> 1)::numeric);
+    when 'duration duration' then
+      return secateur_cel.box_duration_v1((one ->> 1)::numeric + (other ->> 1)::numeric);
+    else
+      return null;
+  end case;
+end
+$$;
+
+create or replace function secateur_cel.subtract_v1 (one jsonb, other jsonb)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+declare
+  difference numeric;
+begin
+  one := secateur_cel.open_v1(one);
+  other := secateur_cel.open_v1(other);
+  case concat(one ->> 0, ' ', other ->> 0)
+    when 'int int' then
+      return secateur_cel.box_number_v1((one ->> 1)::numeric - (other ->> 1)::numeric);
+    when 'uint uint' then
+      return secateur_cel.box_uint_v1((one ->> 1)::numeric - (other ->> 1)::numeric);
+    when 'double double' then
+      return secateur_cel.box_double_v1(
+        secateur_cel.double_add_v1((one ->> 1)::float8, -((other ->> 1)::float8)));
+    when 'timestamp duration' then
+      return secateur_cel.box_nanoseconds_v1((one ->> 1)::numeric - (other ->> 1)::numeric);
+    when 'timestamp timestamp' then
+      difference := (one ->> 1)::numeric - (other ->> 1)::numeric;
+      return case
+        when difference between -9223372036854775808 and 9223372036854775807
+        then secateur_cel.box_duration_v1(difference)
+      end;
+    when 'duration duration' then
+      return secateur_cel.box_duration_v1((one ->> 1)::numeric - (other ->> 1)::numeric);
+    else
+      return null;
+  end case;
+end
+$$;
+
+create or replace function secateur_cel.multiply_v1 (one jsonb, other jsonb)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+begin
+  one := secateur_cel.open_v1(one);
+  other := secateur_cel.open_v1(other);
+  case concat(one ->> 0, ' ', other ->> 0)
+    when 'int int' then
+      return secateur_cel.box_number_v1((one ->> 1)::numeric * (other ->> 1)::numeric);
+    when 'uint uint' then
+      return secateur_cel.box_uint_v1((one ->> 1)::numeric * (other ->> 1)::numeric);
+    when 'double double' then
+      return secateur_cel.box_double_v1(
+        secateur_cel.double_multiply_v1((one ->> 1)::float8, (other ->> 1)::float8));
+    else
+      return null;
+  end case;
+end
+$$;
+
+create or replace function secateur_cel.divide_v1 (one jsonb, other jsonb)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+begin
+  one := secateur_cel.open_v1(one);
+  other := secateur_cel.open_v1(other);
+  case concat(one ->> 0, ' ', other ->> 0)
+    when 'int int' then
+      return secateur_cel.box_number_v1(div((one ->> 1)::numeric, nullif((other ->> 1)::numeric, 0)));
+    when 'uint uint' then
+      return secateur_cel.box_uint_v1(div((one ->> 1)::numeric, nullif((other ->> 1)::numeric, 0)));
+    when 'double double' then
+      return secateur_cel.box_double_v1(
+        secateur_cel.double_divide_v1((one ->> 1)::float8, (other ->> 1)::float8));
+    else
+      return null;
+  end case;
+end
+$$;
+
+create or replace function secateur_cel.modulo_v1 (one jsonb, other jsonb)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+begin
+  one := secateur_cel.open_v1(one);
+  other := secateur_cel.open_v1(other);
+  case concat(one ->> 0, ' ', other ->> 0)
+    when 'int int' then
+      -- overflows where the division would
+      return case
+        when secateur_cel.divide_v1(one, other) is not null
+        then secateur_cel.box_number_v1(mod((one ->> 1)::numeric, nullif((other ->> 1)::numeric, 0)))
+      end;
+    when 'uint uint' then
+      return secateur_cel.box_uint_v1(mod((one ->> 1)::numeric, nullif((other ->> 1)::numeric, 0)));
+    else
+      return null;
+  end case;
+end
+$$;
+
+create or replace function secateur_cel.negate_v1 (given jsonb)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+begin
+  given := secateur_cel.open_v1(given);
+  case given ->> 0
+    when 'int' then return secateur_cel.box_number_v1(-((given ->> 1)::numeric));
+    when 'double' then return secateur_cel.box_double_v1(-((given ->> 1)::float8));
+    else return null;
+  end case;
+end
+$$;
+
+-- RFC 3339 with an offset, to the microsecond.
+create or replace function secateur_cel.parse_timestamp_v1 (given text)
+  returns timestamptz language plpgsql immutable strict parallel safe
+as $$
+declare
+  parts text[] := regexp_match(given,
+    '^([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?'
+    '(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))$');
+  years integer;
+  months integer;
+  days integer;
+  fraction text;
+  shift interval;
+  moment timestamptz;
+begin
+  if parts is null then
+    return null;
+  end if;
+  years := parts[1];
+  months := parts[2];
+  days := parts[3];
+  fraction := rpad(coalesce(parts[7], ''), 9, '0');
+  if years = 0 or months not between 1 and 12 or days < 1
+     or days > (case
+          when months = 2 and (years % 4 = 0 and years % 100 <> 0 or years % 400 = 0) then 29
+          when months = 2 then 28
+          when months in (4, 6, 9, 11) then 30
+          else 31
+        end)
+     or parts[4] > '23' or parts[5] > '59' or parts[6] > '59' or right(fraction, 3) <> '000' then
+    return null;
+  end if;
+  moment := make_timestamp(years, months, days, parts[4]::integer, parts[5]::integer,
+                           concat(parts[6], '.', left(fraction, 6))::float8) at time zone 'UTC';
+  if parts[8] is not null then
+    shift := make_interval(hours => parts[9]::integer, mins => parts[10]::integer);
+    moment := case parts[8] when '+' then moment - shift else moment + shift end;
+  end if;
+  return secateur_cel.checked_time_v1(moment);
+end
+$$;
+
+-- NULL outside of the years 1 to 9999.
+create or replace function secateur_cel.checked_time_v1 (given timestamptz)
+  returns timestamptz language plpgsql immutable strict parallel safe
+as $$
+begin
+  return case
+    when given >= '0001-01-01T00:00:00Z'::timestamptz and given < '10000-01-01T00:00:00Z'::timestamptz then given
+  end;
+end
+$$;
+
+-- timestamp(…) of a string, of an int in seconds, or of a timestamp.
+create or replace function secateur_cel.to_timestamp_v1 (given jsonb)
+  returns timestamptz language plpgsql immutable strict parallel safe
+as $$
+declare
+  seconds numeric;
+begin
+  given := secateur_cel.open_v1(given);
+  case given ->> 0
+    when 'string' then
+      return secateur_cel.parse_timestamp_v1(given ->> 1);
+    when 'int' then
+      seconds := (given ->> 1)::numeric;
+      return case when seconds between -62135596800 and 253402300799 then to_timestamp(seconds::float8) end;
+    when 'timestamp' then
+      return secateur_cel.shift_v1('epoch'::timestamptz, (given ->> 1)::numeric);
+    else
+      return null;
+  end case;
+end
+$$;
+
+create or replace function secateur_cel.json_timestamp_v1 (given jsonb)
+  returns timestamptz language plpgsql immutable strict parallel safe
+as $$
+begin
+  if jsonb_typeof(given) = 'string' then
+    return secateur_cel.parse_timestamp_v1(given #>> '{}');
+  end if;
+  return secateur_cel.to_timestamp_v1(jsonb_build_array('json', given));
+end
+$$;
+
+-- A time so many nanoseconds later, to the microsecond; NULL outside of the years 1 to 9999.
+create or replace function secateur_cel.shift_v1 (given timestamptz, nanoseconds numeric)
+  returns timestamptz language plpgsql immutable strict parallel safe
+as $$
+declare
+  microseconds numeric;
+begin
+  if not isfinite(given) or mod(nanoseconds, 1000) <> 0 then
+    return null;
+  end if;
+  microseconds := extract(epoch from given) * 1000000 + nanoseconds / 1000;
+  if microseconds not between -62135596800000000 and 253402300799999999 then
+    return null;
+  end if;
+  return to_timestamp(floor(microseconds / 1000000)::float8)
+         + interval '1 microsecond' * mod(mod(microseconds, 1000000) + 1000000, 1000000)::float8;
+end
+$$;
+
+-- duration(…) of a string such as 1h30m, or of a duration. To the microsecond.
+create or replace function secateur_cel.to_duration_v1 (given jsonb)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+declare
+  content text;
+  part text[];
+  total numeric := 0;
+begin
+  given := secateur_cel.open_v1(given);
+  if given ->> 0 = 'duration' then
+    return given;
+  elsif given ->> 0 <> 'string' or length(given ->> 1) > 200 then
+    return null;
+  end if;
+  content := given ->> 1;
+  if content !~ '^[+-]?(?:0|(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:h|ms|m|s|us|µs|μs|ns))+)$' then
+    return null;
+  end if;
+  for part in select regexp_matches(content, '([0-9]+\.?[0-9]*|\.[0-9]+)(h|ms|m|s|us|µs|μs|ns)', 'g') loop
+    total := total + rtrim(part[1], '.')::numeric * case part[2]
+      when 'h' then 3600000000000
+      when 'm' then 60000000000
+      when 's' then 1000000000
+      when 'ms' then 1000000
+      when 'ns' then 1
+      else 1000
+    end;
+  end loop;
+  if mod(total, 1000) <> 0 then
+    return null;
+  end if;
+  return secateur_cel.box_duration_v1(case when left(content, 1) = '-' then -total else total end);
+end
+$$;
+
+-- int(…), uint(…) and so on: conversions between types, each NULL where there is none.
+create or replace function secateur_cel.to_int_v1 (given jsonb)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+declare
+  rounded float8;
+begin
+  given := secateur_cel.open_v1(given);
+  case given ->> 0
+    when 'int', 'uint' then
+      return secateur_cel.box_number_v1((given ->> 1)::numeric);
+    when 'double' then
+      rounded := (given ->> 1)::float8;
+      return case
+        when rounded > -9223372036854775808::float8 and rounded < 9223372036854775808::float8
+        then secateur_cel.box_number_v1(trunc(rounded)::bigint)
+      end;
+    when 'timestamp' then
+      return secateur_cel.box_number_v1(floor((given ->> 1)::numeric / 1000000000));
+    when 'string' then
+      return case
+        when given ->> 1 ~ '^[+-]?[0-9]{1,100}$' then secateur_cel.box_number_v1((given ->> 1)::numeric)
+      end;
+    else
+      return null;
+  end case;
+end
+$$;
+
+create or replace function secateur_cel.to_uint_v1 (given jsonb)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+declare
+  rounded float8;
+begin
+  given := secateur_cel.open_v1(given);
+  case given ->> 0
+    when 'int', 'uint' then
+      return secateur_cel.box_uint_v1((given ->> 1)::numeric);
+    when 'double' then
+      rounded := trunc((given ->> 1)::float8);
+      if not ((given ->> 1)::float8 >= 0 and rounded < 18446744073709551616::float8) then
+        return null;
+      elsif rounded < 9223372036854775808::float8 then
+        return secateur_cel.box_uint_v1(rounded::bigint);
+      end if;
+      return secateur_cel.box_uint_v1(
+        (rounded - 9223372036854775808::float8)::bigint + 9223372036854775808);
+    when 'string' then
+      return case
+        when given ->> 1 ~ '^[+]?[0-9]{1,100}$' then secateur_cel.box_uint_v1((given ->> 1)::numeric)
+      end;
+    else
+      return null;
+  end case;
+end
+$$;
+
+create or replace function secateur_cel.to_double_v1 (given jsonb)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+declare
+  content text := secateur_cel.text_v1(given);
+  parts text[];
+  exponent integer;
+  rounded float8;
+begin
+  if content is null then
+    return secateur_cel.box_double_v1(secateur_cel.as_double_v1(secateur_cel.open_v1(given)));
+  elsif length(content) > 400 then
+    return null;
+  elsif lower(content) ~ '^[+-]?(?:inf|infinity)$' then
+    return secateur_cel.box_double_v1(case left(content, 1) when '-' then '-Infinity'::float8 else 'Infinity' end);
+  elsif lower(content) ~ '^[+-]?nan$' then
+    return '["double", "NaN"]';
+  end if;
+  parts := regexp_match(content, '^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE]([+-]?[0-9]{1,9}))?$');
+  if parts is null then
+    return null;
+  end if;
+  exponent := coalesce(parts[2], '0');
+  rounded := case
+    when parts[1] !~ '[1-9]' or exponent < -4000 then 0
+    when exponent > 4000 then 'Infinity'
+    else secateur_cel.double_v1(concat(trim(trailing '.' from parts[1]), 'e', exponent)::numeric)
+  end;
+  return secateur_cel.box_double_v1(case left(content, 1) when '-' then -rounded else rounded end);
+end
+$$;
+
+-- The shortest digits that give the same double, in C's %g layout.
+create or replace function secateur_cel.format_double_v1 (given float8)
+  returns text language plpgsql immutable strict parallel safe
+as $$
+declare
+  parts text[] := regexp_match(given::text, '^(-?)([0-9]+)(?:\.([0-9]+))?(?:e([+-][0-9]+))?$');
+  digits text;
+  exponent integer;
+begin
+  if parts is null then
+    return case given when 'NaN' then 'nan' when 'Infinity' then 'inf' else '-inf' end;
+  elsif given = 0 then
+    return concat(parts[1], '0');
+  end if;
+  digits := ltrim(concat(parts[2], parts[3]), '0');
+  exponent := length(parts[2]) - 1 + coalesce(parts[4], '0')::integer
+              - (length(concat(parts[2], parts[3])) - length(digits));
+  digits := rtrim(digits, '0');
+  if exponent < -4 or exponent >= 6 then
+    return concat(parts[1], left(digits, 1), case when length(digits) > 1 then '.' end, substr(digits, 2),
+                  'e', case when exponent < 0 then '-' else '+' end,
+                  lpad(abs(exponent)::text, greatest(2, length(abs(exponent)::text)), '0'));
+  elsif exponent < 0 then
+    return concat(parts[1], '0.', repeat('0', -exponent - 1), digits);
+  end if;
+  return concat(parts[1], rpad(left(digits, exponent + 1), exponent + 1, '0'),
+                case when length(digits) > exponent + 1 then '.' end, substr(digits, exponent + 2));
+end
+$$;
+
+-- No, three, six or nine digits after the point, for a number of nanoseconds below a second.
+create or replace function secateur_cel.format_fraction_v1 (nanoseconds numeric)
+  returns text language plpgsql immutable strict parallel safe
+as $$
+declare
+  digits text := lpad(trunc(nanoseconds)::text, 9, '0');
+begin
+  return case
+    when digits = '000000000' then ''
+    else concat('.', regexp_replace(digits, '(?:000){1,2}$', ''))
+  end;
+end
+$$;
+
+create or replace function secateur_cel.to_string_v1 (given jsonb)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+declare
+  nanoseconds numeric;
+  seconds numeric;
+begin
+  given := secateur_cel.open_v1(given);
+  case given ->> 0
+    when 'string' then
+      return given;
+    when 'int', 'uint', 'bool' then
+      return jsonb_build_array('string', given ->> 1);
+    when 'double' then
+      return jsonb_build_array('string', secateur_cel.format_double_v1((given ->> 1)::float8));
+    when 'timestamp' then
+      nanoseconds := given ->> 1;
+      seconds := floor(nanoseconds / 1000000000);
+      return jsonb_build_array('string', concat(
+        to_char(to_timestamp(seconds::float8) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS'),
+        secateur_cel.format_fraction_v1(nanoseconds - seconds * 1000000000), 'Z'));
+    when 'duration' then
+      nanoseconds := given ->> 1;
+      return jsonb_build_array('string', concat(
+        case when nanoseconds < 0 then '-' end, div(abs(nanoseconds), 1000000000),
+        secateur_cel.format_fraction_v1(mod(abs(nanoseconds), 1000000000)), 's'));
+    when 'bytes' then
+      -- UTF-8, in hexadecimal, without a zero byte, which a text of Postgres cannot have
+      return case
+        when given ->> 1 ~ (
+          '^(?:0[1-9a-f]|[1-7][0-9a-f]|c[2-9a-f][89ab][0-9a-f]|d[0-9a-f][89ab][0-9a-f]'
+          '|e0[ab][0-9a-f][89ab][0-9a-f]|e[1-9abcef](?:[89ab][0-9a-f]){2}|ed[89][0-9a-f][89ab][0-9a-f]'
+          '|f0[9ab][0-9a-f](?:[89ab][0-9a-f]){2}|f[123](?:[89ab][0-9a-f]){3}|f48[0-9a-f](?:[89ab][0-9a-f]){2})*$')
+        then jsonb_build_array('string', convert_from(decode(given ->> 1, 'hex'), 'UTF8'))
+      end;
+    else
+      return null;
+  end case;
+end
+$$;
+
+create or replace function secateur_cel.to_bytes_v1 (given jsonb)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+begin
+  given := secateur_cel.open_v1(given);
+  case given ->> 0
+    when 'bytes' then return given;
+    when 'string' then
+      return jsonb_build_array('bytes', encode(convert_to(given ->> 1, 'UTF8'), 'hex'));
+    else return null;
+  end case;
+end
+$$;
+
+create or replace function secateur_cel.to_bool_v1 (given jsonb)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+begin
+  given := secateur_cel.open_v1(given);
+  if given ->> 0 = 'bool' then
+    return given;
+  elsif given ->> 0 = 'string' and given ->> 1 in ('1', 't', 'true', 'TRUE', 'True') then
+    return '["bool", true]';
+  elsif given ->> 0 = 'string' and given ->> 1 in ('0', 'f', 'false', 'FALSE', 'False') then
+    return '["bool", false]';
+  end if;
+  return null;
+end
+$$;
+
+create or replace function secateur_cel.to_type_v1 (given jsonb)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+declare
+  name text := secateur_cel.open_v1(given) ->> 0;
+begin
+  return jsonb_build_array('type', case name
+    when 'null' then 'null_type'
+    when 'timestamp' then 'google.protobuf.Timestamp'
+    when 'duration' then 'google.protobuf.Duration'
+    else name
+  end);
+end
+$$;

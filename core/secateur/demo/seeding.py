@@ -1,0 +1,106 @@
+"""Fills the queue with the backlog that the incident has built up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import count
+from math import sqrt
+from random import Random
+from typing import TypeAlias
+
+import secateur.client
+from secateur.client import Queue
+from secateur.demo.story import BACKLOG_REACHES_BACK, FLOOD_REACHES_BACK, STREAMS, Stream
+from secateur.migrations import install
+
+BATCH = 5000
+"""Runs a call."""
+
+CONNECTIONS = 2
+"""One inserts while the events of the other are being made up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the demo's preparation has come; `total` 0 where there is nothing to count."""
+
+    stage: str
+    done: int = 0
+    total: int = 0
+    per_second: float = 0.0
+
+
+Report: TypeAlias = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A slice of a stream, oldest first."""
+
+    stream: Stream
+    seed: int
+    moments: list[datetime]
+
+
+async def seed(url: str, runs: int, report: Report) -> None:
+    """Install the schema and put `runs` runs into the queue, back-dated over the last hours."""
+    async with secateur.client.connect(url, application_name="secateur demo") as queue:
+        report(Progress("installing the schema"))
+        await install(queue.database)
+        batches = iter(list(_batches(runs, await queue.engine.clock())))
+        done = 0
+        began = time.monotonic()
+
+        async def work() -> None:
+            nonlocal done
+            for batch in batches:
+                await _enqueue(queue, batch)
+                done += len(batch.moments)
+                report(Progress("seeding the backlog", done, runs, done / (time.monotonic() - began)))
+
+        await asyncio.gather(*(work() for _ in range(CONNECTIONS)))
+        report(Progress("gathering statistics"))
+        await queue.database.execute("vacuum analyze secateur.runs")
+
+
+def _batches(runs: int, now: datetime) -> Iterator[Batch]:
+    numbers = count()
+    for stream, size in zip(STREAMS, _shares(runs), strict=True):
+        random = Random(next(numbers))  # noqa: S311 - the same story each time
+        reach = FLOOD_REACHES_BACK if stream.flood else BACKLOG_REACHES_BACK
+        moments = sorted(now - reach * _age(random, stream) for _ in range(size))
+        for start in range(0, size, BATCH):
+            yield Batch(stream, next(numbers), moments[start : start + BATCH])
+
+
+def _shares(runs: int) -> list[int]:
+    """Whole runs for each stream, `runs` in all, and one at least while that is possible."""
+    sizes = [max(1, int(runs * stream.backlog)) for stream in STREAMS]
+    sizes[1] = max(0, runs - sum(sizes) + sizes[1])
+    return sizes
+
+
+def _age(random: Random, stream: Stream) -> float:
+    """Of 1. A flood's rate grows in proportion to the time since it began."""
+    return 1 - sqrt(random.random()) if stream.flood else random.random()
+
+
+async def _enqueue(queue: Queue, batch: Batch) -> None:
+    stream, random = batch.stream, Random(batch.seed)  # noqa: S311
+    now = batch.moments[-1]
+    await queue.enqueue_many(
+        stream.app_id,
+        stream.function_id,
+        [stream.make(random, moment) for moment in batch.moments],
+        started_at=batch.moments,
+        scheduled_for=[
+            now + timedelta(minutes=random.uniform(5, 360)) if random.random() < stream.scheduled else None
+            for _ in batch.moments
+        ]
+        if stream.scheduled
+        else None,
+    )

@@ -1,0 +1,82 @@
+"""What the demo's company does: its apps and functions, how busy each is, and what went wrong today.
+
+A vendor's webhook, `acme_inc`, has been calling in a loop since about fifty minutes ago, faster and faster, and
+`billing / vendor-syncs` drowns in its runs. Everything else is an ordinary day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any, TypeAlias
+
+from secateur.demo import events
+
+MakeEvent: TypeAlias = Callable[[Random, datetime], dict[str, Any]]
+"""An event that happened at that moment."""
+
+BACKLOG_REACHES_BACK = timedelta(hours=2, minutes=14)
+FLOOD_REACHES_BACK = timedelta(minutes=52)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """The runs of one function that arrive in one way."""
+
+    app_id: str
+    function_id: str
+    make: MakeEvent
+    backlog: float
+    """Its part of the seeded backlog, of 1."""
+    per_second: float
+    """How many go on arriving."""
+    scheduled: float = 0.0
+    """The part, of 1, that is scheduled for the next hours."""
+    flood: bool = False
+    """Began lately and ramps up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """How a worker performs one function: each step takes a time between the two, in seconds."""
+
+    app_id: str
+    function_id: str
+    trigger: str
+    steps: tuple[str, ...]
+    step_seconds: tuple[float, float]
+    concurrency: int
+    needs: tuple[str, ...] = ()
+    """Fields of `event.data` that the function cannot do without."""
+    fails: float = 0.0
+    """The part, of 1, of the attempts that fail for no fault of the event."""
+
+
+STREAMS = (
+    Stream("billing", "vendor-syncs", events.looping_vendor_sync, 0.41, 150.0, flood=True),
+    Stream("billing", "vendor-syncs", events.vendor_sync, 0.47, 15.0),
+    Stream("billing", "invoices", events.invoice, 0.025, 6.0, scheduled=0.2),
+    Stream("crm", "contact-import", events.contact_import, 0.035, 4.0),
+    Stream("crm", "welcome-mail", events.signup, 0.005, 3.0, scheduled=0.6),
+    Stream("growth", "score-leads", events.lead, 0.05, 8.0),
+    Stream("growth", "weekly-digest", events.digest, 0.005, 0.2, scheduled=0.97),
+)
+
+DUTIES = (
+    Duty(
+        *("billing", "vendor-syncs", "vendor/sync", ("fetch", "store"), (0.12, 0.34), 8),
+        needs=("vendor_id",),
+    ),
+    Duty(
+        *("billing", "invoices", "invoice/due", ("render", "charge", "mail"), (0.03, 0.11), 3),
+        needs=("amount",),
+        fails=0.02,
+    ),
+    Duty("crm", "contact-import", "contacts/uploaded", ("parse", "upsert"), (0.1, 0.25), 3),
+    Duty("crm", "welcome-mail", "user/created", ("render", "mail"), (0.02, 0.08), 2),
+    Duty("growth", "score-leads", "lead/changed", ("load", "score"), (0.05, 0.15), 3, fails=0.01),
+    Duty("growth", "weekly-digest", "digest/due", ("collect", "mail"), (0.1, 0.4), 2),
+)
+"""Concurrency is per worker process. All of vendor-syncs' drains less than the flood brings."""

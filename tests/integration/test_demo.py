@@ -1,0 +1,170 @@
+"""The demo without a console, as a process: what it sets up, and that nothing of it stays."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+import secateur
+from secateur import Queue
+from secateur.demo import DEFAULT_RUNS, Progress, report_on
+from secateur.demo.story import DUTIES, STREAMS
+
+CORE = Path(secateur.__file__).parents[1]
+
+RUNS = 600
+
+HEADLESS = f"""
+import sys
+from secateur.demo import report_on, run_headless
+run_headless({RUNS}, report_on(sys.stderr))
+"""
+
+
+@dataclass
+class Demo:
+    process: subprocess.Popen[str]
+    url: str
+    family: list[psutil.Process]
+    directory: Path
+
+    def leaves_nothing(self) -> bool:
+        return eventually(lambda: not self.directory.exists() and all(map(is_gone, self.family)))
+
+
+def is_gone(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def works_as(process: psutil.Process, role: str) -> bool:
+    try:
+        return process.cmdline()[-2:] == role.split()
+    except psutil.Error:
+        return False
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.fixture
+def demo() -> Iterator[Demo]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HEADLESS],
+        env={**os.environ, "PYTHONPATH": str(CORE)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["database"]
+        family = psutil.Process(process.pid).children(recursive=True)
+        server = next(child for child in family if child.name() == "postgres" and "-D" in child.cmdline())
+        yield Demo(process, url, family, Path(server.cmdline()[server.cmdline().index("-D") + 1]).parent)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+async def queue(demo: Demo) -> AsyncIterator[Queue]:
+    async with secateur.connect(demo.url) as queue:
+        yield queue
+
+
+async def test_an_incident_goes_on(demo: Demo, queue: Queue) -> None:
+    depth = {(one.app_id, one.function_id): one for one in await queue.engine.depth()}
+    assert sorted(depth) == sorted((duty.app_id, duty.function_id) for duty in DUTIES)
+    assert len({app_id for app_id, _ in depth}) >= 3
+    flooded = depth["billing", "vendor-syncs"]
+    oldest = flooded.oldest_started_at
+    assert oldest is not None
+    assert 3600 < (flooded.as_of - oldest).total_seconds() < 3 * 3600
+    assert flooded.queued > 0.8 * RUNS
+    assert depth["growth", "weekly-digest"].scheduled > 0
+    culprit = {"app_id": "billing", "function_id": "vendor-syncs", "if": "event.data.vendor_id == 'acme_inc'"}
+    before = (await queue.preview(culprit)).count.matched
+    assert before > 0.3 * RUNS
+    await asyncio.sleep(3)
+    assert (await queue.preview(culprit)).count.matched > before, "the flood is more than the workers drain"
+    everything = await queue.engine.depth()
+    assert all(one.in_per_second > 0 for one in everything if one.function_id != "weekly-digest")
+    assert all(one.out_per_second > 0 for one in everything if one.function_id != "weekly-digest")
+    cancellation = await queue.cancel(culprit, wait=True)
+    assert cancellation.state == "complete"
+    assert cancellation.cancelled >= before
+    demo.process.send_signal(signal.SIGTERM)
+    _, progress = await asyncio.to_thread(demo.process.communicate, timeout=10)
+    assert demo.process.returncode == 0
+    assert f"{RUNS} of {RUNS} runs" in progress
+    assert demo.leaves_nothing()
+
+
+async def test_a_killed_worker_is_replaced(demo: Demo, queue: Queue) -> None:
+    worker = next(child for child in demo.family if works_as(child, "worker 1"))
+    worker.kill()
+
+    def replaced() -> bool:
+        children = psutil.Process(demo.process.pid).children()
+        return any(works_as(child, "worker 1") and child.pid != worker.pid for child in children)
+
+    assert await asyncio.to_thread(eventually, replaced)
+    demo.process.send_signal(signal.SIGINT)
+    await asyncio.to_thread(demo.process.communicate, timeout=10)
+    assert demo.process.returncode == 0
+    assert demo.leaves_nothing()
+
+
+def test_nothing_outlives_a_killed_demo(demo: Demo) -> None:
+    assert {process.name() for process in demo.family} >= {"postgres"}
+    demo.process.kill()
+    demo.process.wait()
+    assert demo.leaves_nothing()
+
+
+def test_the_story_adds_up() -> None:
+    assert sum(stream.backlog for stream in STREAMS) == pytest.approx(1)
+    flooded = [duty for duty in DUTIES if duty.function_id == "vendor-syncs"]
+    arriving = sum(stream.per_second for stream in STREAMS if stream.function_id == "vendor-syncs")
+    draining = sum(2 * duty.concurrency / sum(duty.step_seconds) for duty in flooded)
+    assert arriving > 2 * draining
+    assert max(STREAMS, key=lambda stream: stream.backlog * DEFAULT_RUNS).function_id == "vendor-syncs"
+
+
+def test_progress_is_one_changing_line_on_a_terminal() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    steps = [Progress("starting"), Progress("seeding", 10, 2000, 3), Progress("seeding", 2000, 2000, 1234.5)]
+    terminal, file = Terminal(), io.StringIO()
+    for step in steps:
+        report_on(file)(step)
+    report = report_on(terminal)
+    for step in steps:
+        report(step)
+    assert file.getvalue() == "starting…\nseeding… 2,000 of 2,000 runs, 1,234/s\n"
+    assert terminal.getvalue() == (
+        "\rstarting…\n\rseeding… 10 of 2,000 runs, 3/s\rseeding… 2,000 of 2,000 runs, 1,234/s\n"
+    )

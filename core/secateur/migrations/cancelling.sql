@@ -196,7 +196,7 @@ begin
     commit_cancellation.reason, commit_cancellation.source, moment, commit_cancellation.created_by, session_user,
     commit_cancellation.expected, commit_cancellation.expected_by_function,
     secateur.horizon(commit_cancellation.app_id))
-  on conflict (idempotency_key) do nothing
+  on conflict on constraint cancellations_idempotency_key_key do nothing
   returning * into committed;
   if committed.id is null then
     -- Another app's commit, under another lock, took the key at the same time.

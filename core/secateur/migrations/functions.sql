@@ -616,7 +616,8 @@ begin
       -- point: matches cancelled
     end if;
     granted := array(select next.id from unnest(locked) with ordinality as next (id, turn)
-                      where next.id <> all (hit_runs) order by next.turn limit open);
+                      where not exists (select from unnest(hit_runs) as hit (id) where hit.id = next.id)
+                      order by next.turn limit open);
     return query select * from secateur.grant_runs(granted, claim_batch.worker, claim_batch.lease);
     -- point: granted
     open := open - cardinality(granted);

@@ -12,9 +12,9 @@ from uuid import UUID, uuid4
 
 from secateur.cel import EvaluationError, Filter
 from secateur.engines.base import Commit, QueueEngine, Selection, SweepStep, Verdict
-from secateur.errors import DatabaseError, NotInstalled, PermissionDenied, ReadOnly
+from secateur.errors import DatabaseError, NotInstalled, PermissionDenied, Problem, ReadOnly, RequestError
 from secateur.requests import CancellationRequest, utc
-from secateur.runs import Count, Run
+from secateur.runs import Count, Run, Scope
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
@@ -73,9 +73,15 @@ class Cancellations:
         self._committed = asyncio.Event()
 
     async def preview(self, request: CancellationRequest) -> Preview:
-        """The exact count, and why the first few failing runs fail."""
+        """The exact count, and why the first few failing runs fail.
+
+        Raises `RequestError` for an app or function that is not known: a misspelt name is no empty queue.
+        """
         selection = select(request)
-        return await self._explain(selection, await self.engine.count(selection))
+        count = await self.engine.count(selection)
+        if count.total == 0:
+            await self._refuse_unknown(request.scope)
+        return await self._explain(selection, count)
 
     async def estimate(self, request: CancellationRequest) -> Preview | None:
         """A count from a sample, within a moment; None where the exact one is as quick."""
@@ -189,11 +195,21 @@ class Cancellations:
             tuple(ErrorExample(run.id, why_failing(selection.filter, run, count.as_of)) for run in failing),
         )
 
+    async def _refuse_unknown(self, scope: Scope) -> None:
+        known = await self.engine.depth()
+        functions = sorted({depth.function_id for depth in known if depth.app_id == scope.app_id})
+        if not functions:
+            apps = ", ".join(sorted({depth.app_id for depth in known}))
+            hint = f"known are: {apps}" if apps else None
+            raise RequestError([Problem("app_id", f"there is no app {scope.app_id!r}", suggestion=hint)])
+        if scope.function_id is not None and scope.function_id not in functions:
+            message = f"app {scope.app_id!r} has no function {scope.function_id!r}"
+            hint = f"known are: {', '.join(functions)}"
+            raise RequestError([Problem("function_id", message, suggestion=hint)])
+
     def _refuse_if_read_only(self) -> None:
         if self.read_only:
-            raise ReadOnly(
-                "this context is read-only: start without --read-only, or use another context, to cancel"
-            )
+            raise ReadOnly("this context is read-only: start without --read-only, or use another context, to cancel")
 
 
 def select(request: CancellationRequest) -> Selection:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from secateur.cel import Filter
@@ -17,16 +17,14 @@ from secateur.cel import compile as compile_filter
 from secateur.errors import Problem, RequestError
 from secateur.runs import Scope, Window
 
-_RFC3339 = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.(?P<fraction>\d+))?)?([Zz]|[+-]\d\d:\d\d)?", re.ASCII
-)
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.(?P<fraction>\d+))?)?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
 
 LONGEST_ID = 200
 LONGEST_REASON = 2000
 
 
 def _instant(value: object) -> object:
-    """Instants are aware and no finer than Postgres keeps them; a number or a naive time is refused, not guessed."""
+    """Instants are aware, and no finer than Postgres keeps them; a number or a naive time is refused."""
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise PydanticCustomError("naive_time", "needs an offset, as in 2024-01-21T00:00:00Z or +01:00")
@@ -50,30 +48,37 @@ def _instant(value: object) -> object:
 Instant = Annotated[datetime, BeforeValidator(_instant)]
 
 
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise PydanticCustomError("not_storable", "contains U+0000, which Postgres cannot store")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+
+
 class CancellationRequest(BaseModel):
     """Which runs to cancel, and why.
 
-    `parse` reads it from JSON; `if` is called `if_` in Python. `started_after` and `started_before` are exclusive;
-    without `started_before` the commit's own time ends the window.
+    `parse` reads it from JSON; `if` is called `if_` in Python. `started_after` and `started_before` are
+    exclusive; without `started_before` the commit's own time ends the window.
     """
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True, frozen=True)
 
-    app_id: str = Field(min_length=1, max_length=LONGEST_ID)
-    function_id: str | None = Field(default=None, min_length=1, max_length=LONGEST_ID)
+    app_id: Text = Field(min_length=1, max_length=LONGEST_ID)
+    function_id: Text | None = Field(default=None, min_length=1, max_length=LONGEST_ID)
     if_: str | None = Field(default=None, alias="if")
     started_after: Instant | None = None
     started_before: Instant | None = None
     standing: bool = Field(default=False, strict=True)
-    reason: str | None = Field(default=None, max_length=LONGEST_REASON)
+    reason: Text | None = Field(default=None, max_length=LONGEST_REASON)
 
     @model_validator(mode="after")
     def _window_is_not_empty(self) -> Self:
         after, before = self.started_after, self.started_before
         if after is not None and before is not None and after >= before:
-            raise PydanticCustomError(
-                "empty_window", "must be before started_before", {"field": "started_after"}
-            )
+            raise PydanticCustomError("empty_window", "must be before started_before", {"field": "started_after"})
         return self
 
     @classmethod
@@ -164,10 +169,12 @@ def _problem(detail: ErrorDetails) -> Problem:
             return Problem(
                 field,
                 f"is not a field of a cancellation; these are: {', '.join(names)}",
-                suggestion=near[0] if near else None,
+                suggestion=f"did you mean `{near[0]}`?" if near else None,
             )
         case "string_type":
             return Problem(field, "must be a string")
+        case "string_unicode":
+            return Problem(field, "is not valid Unicode text")
         case "bool_type":
             return Problem(field, "must be true or false")
         case "string_too_short":

@@ -151,7 +151,7 @@ def _cancelling(command: AddCommand) -> None:
     cancel.add_argument("--wait", action="store_true", help="until every matching run is cancelled")
     cancel.add_argument("--json", action="store_true", help="the cancellation as JSON; does not imply --yes")
     cancel.add_argument(
-        "--idempotency-key", metavar="KEY", help="the same request under the same key is committed once"
+        "--idempotency-key", type=_key, metavar="KEY", help="the same request under the same key is committed once"
     )
     stop = command("stop", "cancelling:stop", "stop a cancellation; what it cancelled stays cancelled")
     stop.add_argument("id", metavar="ID", help="the cancellation's id")
@@ -182,6 +182,12 @@ def _evaluating(command: AddCommand) -> None:
     )
     evaluate.add_argument("--json", action="store_true", help="as JSON")
     evaluate.add_argument("--jsonl", action="store_true", help="one answer for each line of stdin")
+
+
+def _key(text: str) -> str:
+    if not re.fullmatch(r"[!-~]{1,200}", text):
+        raise argparse.ArgumentTypeError("a key is 1 to 200 printable ASCII characters without spaces")
+    return text
 
 
 def _positive(text: str) -> int:

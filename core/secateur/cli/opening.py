@@ -40,9 +40,13 @@ class Session:
     cancellations: Cancellations
 
 
+def read_settings(arguments: argparse.Namespace) -> Settings:
+    return load_settings(Path(arguments.config) if arguments.config else None)
+
+
 def find_place(arguments: argparse.Namespace, *, writes: bool = False) -> Place:
     """Raises `SettingsError`; and `ReadOnly` for a command that writes where that is refused."""
-    settings = load_settings(Path(arguments.config) if arguments.config else None)
+    settings = read_settings(arguments)
     target = settings.target(database=arguments.database, context=arguments.context, read_only=arguments.read_only)
     place = Place(settings, target)
     if writes:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
 import sys
 from importlib import import_module
 
-from secateur.cli.opening import Place, find_place, open_session
+from secateur.cli.opening import Place, find_place, open_session, read_settings
 from secateur.cli.output import line
 from secateur.database import Database
+from secateur.errors import UsageError
+from secateur.migrations import install as apply_migrations
+from secateur.settings import Target
 
 
 async def console(arguments: argparse.Namespace) -> int:
@@ -44,9 +48,24 @@ def _check_terminal() -> None:
     import_module("secateur_tui.terminal").check_terminal()
 
 
-async def install(arguments: argparse.Namespace) -> int:
-    from secateur.migrations import install as apply_migrations
+def demo(arguments: argparse.Namespace) -> int:
+    """Not a coroutine: preparing the incident blocks, and a signal must be able to end it."""
+    from secateur.demo import DEFAULT_RUNS, incident, report_on, run_headless
 
+    if arguments.database or arguments.context:
+        raise UsageError("the demo brings its own database: leave out --database and --context")
+    runs, report = arguments.runs or DEFAULT_RUNS, report_on(sys.stderr)
+    if arguments.headless:
+        run_headless(runs, report)
+        return 0
+    settings = read_settings(arguments)
+    _check_terminal()
+    with incident(runs, report) as place:
+        target = Target(place.url, settings.read_only or arguments.read_only, "demo")
+        return asyncio.run(show_console(Place(settings, target)))
+
+
+async def install(arguments: argparse.Namespace) -> int:
     place = find_place(arguments, writes=True)
     async with Database.connect(place.target.url) as database:
         applied = await apply_migrations(database)

@@ -311,6 +311,8 @@ create or replace function secateur.backlog_after(rule secateur.cancellations, p
   language plpgsql
   stable
   set search_path = pg_catalog, pg_temp
+  -- A plan for any status could not use an index that has only some.
+  set plan_cache_mode = force_custom_plan set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
 as $$
 declare
   part record;

@@ -5,6 +5,10 @@
 -- whatever the lock waited for. This needs READ COMMITTED, so the functions refuse anything stricter.
 -- Row locks come after the app's lock, in id order or with SKIP LOCKED. A commit locks no run.
 --
+-- Statements that have a run's id ask for nothing that a partial index has as its predicate, but look at the status
+-- afterwards: such an index is empty when statistics are taken on a quiet queue, so that reading all of it looks cheaper
+-- than the primary key; and then the flood comes. Those that walk an index in its order forbid the planner to sort.
+--
 -- Lines `-- point: …` name the places between two statements of a deciding function; tests put a pause there.
 
 -- The role that owns the sandbox function; cancelling.sql gives it away when both files have been read.
@@ -334,7 +338,7 @@ declare
 begin
   with locked as (
     select run.id, run.status from secateur.runs as run
-     where run.id = any (run_ids) and run.status in ('queued', 'scheduled')
+     where run.id = any (run_ids)
      order by run.id
        for update
   ), cancelled as (
@@ -345,7 +349,7 @@ begin
            finished_at = clock_timestamp()
       from locked
       join unnest(run_ids, cancellation_ids) as reached (run_id, cancellation_id) on reached.run_id = locked.id
-     where run.id = locked.id
+     where run.id = locked.id and locked.status in ('queued', 'scheduled')
     returning run.function_id, run.cancellation_id
   ), tallied as (
     insert into secateur.cancellation_deltas (cancellation_id, function_id, cancelled)
@@ -444,10 +448,13 @@ create or replace function secateur.recover_expired(app_id text)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
 as $$
 declare
   ids uuid[];
   tokens uuid[];
+  cancelled uuid[];
+  spent uuid[];
 begin
   select array_agg(expired.id), array_agg(expired.claim_token) into ids, tokens
     from (
@@ -463,21 +470,19 @@ begin
   if ids is null then
     return;
   end if;
-  perform secateur.cancel_requested(ids, tokens);
+  cancelled := secateur.cancel_requested(ids, tokens);
+  spent := array(select run.id
+                   from secateur.runs as run join secateur.functions as known using (app_id, function_id)
+                  where run.id = any (ids) and run.attempt >= known.max_attempts);
   update secateur.runs as run
      set status = 'failed',
          finished_at = clock_timestamp(),
          lease_expires_at = null,
          error = 'the lease ended: the worker stopped without saying so'
-    from secateur.functions as known
-   where run.id = any (ids)
-     and run.status = 'running'
-     and known.app_id = run.app_id
-     and known.function_id = run.function_id
-     and run.attempt >= known.max_attempts;
+   where run.id = any (array(select unnest(spent) except select unnest(cancelled)));
   update secateur.runs as run
      set status = 'queued', claim_token = null, lease_expires_at = null, worker = null
-   where run.id = any (ids) and run.status = 'running';
+   where run.id = any (array(select unnest(ids) except select unnest(spent || cancelled)));
 end
 $$;
 
@@ -486,6 +491,7 @@ create or replace function secateur.promote_due(app_id text, function_ids text[]
   returns void
   language sql
   set search_path = pg_catalog, pg_temp
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
 as $$
   update secateur.runs as run
      set status = 'queued'
@@ -510,6 +516,7 @@ create or replace function secateur.lock_queued(app_id text, function_ids text[]
   returns uuid[]
   language sql
   set search_path = pg_catalog, pg_temp
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
 as $$
   select coalesce(array_agg(next.id order by next.turn, random()), '{}')
     from unnest(lock_queued.function_ids) as wanted (function_id),
@@ -654,6 +661,7 @@ create or replace function secateur.begin_step(run_id uuid, claim_token uuid, st
 as $$
 declare
   key integer;
+  held text;
 begin
   perform secateur.require_read_committed();
   select apps.lock_key into key
@@ -664,9 +672,9 @@ begin
   -- point: before the lock
   perform pg_advisory_xact_lock_shared(7216, key);
   -- point: locked
-  perform from secateur.runs as run
-    where run.id = begin_step.run_id and run.claim_token = begin_step.claim_token and run.status = 'running' for update;
-  if not found then
+  select run.status into held
+    from secateur.runs as run where run.id = begin_step.run_id and run.claim_token = begin_step.claim_token for update;
+  if held is distinct from 'running' then
     return false;
   end if;
   -- point: run locked
@@ -686,15 +694,19 @@ create or replace function secateur.complete(run_id uuid, claim_token uuid)
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  held text;
 begin
+  select run.status into held
+    from secateur.runs as run where run.id = complete.run_id and run.claim_token = complete.claim_token for update;
+  if held is distinct from 'running' then
+    return held is not distinct from 'completed';
+  end if;
+  -- point: run locked
   update secateur.runs as run
      set status = 'completed', finished_at = clock_timestamp(), lease_expires_at = null
-   where run.id = complete.run_id and run.claim_token = complete.claim_token and run.status = 'running';
-  if not found then
-    return exists (select from secateur.runs as run
-                    where run.id = complete.run_id and run.claim_token = complete.claim_token
-                      and run.status = 'completed');
-  end if;
+   where run.id = complete.run_id;
+  -- point: completed
   perform secateur.close_requests(array[complete.run_id], array[complete.claim_token], 'finished_first');
   return true;
 end
@@ -709,16 +721,18 @@ create or replace function secateur.fail(run_id uuid, claim_token uuid, error te
   security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
+  held text;
   attempts integer;
   allowed integer;
 begin
-  select run.attempt, known.max_attempts into attempts, allowed
+  select run.status, run.attempt, known.max_attempts into held, attempts, allowed
     from secateur.runs as run join secateur.functions as known using (app_id, function_id)
-   where run.id = fail.run_id and run.claim_token = fail.claim_token and run.status = 'running'
+   where run.id = fail.run_id and run.claim_token = fail.claim_token
      for update of run;
-  if not found then
+  if held is distinct from 'running' then
     return null;
   end if;
+  -- point: run locked
   if attempts >= allowed then
     update secateur.runs as run
        set status = 'failed', finished_at = clock_timestamp(), lease_expires_at = null, error = fail.error
@@ -730,6 +744,7 @@ begin
     update secateur.runs as run set error = fail.error where run.id = fail.run_id;
     return 'cancelled';
   end if;
+  -- point: not cancelled
   update secateur.runs as run
      set status = 'scheduled',
          scheduled_for = clock_timestamp()
@@ -754,16 +769,15 @@ as $$
   with mine as (
     select * from unnest(run_ids, claim_tokens) as held (run_id, claim_token)
   ), locked as (
-    select run.id
+    select run.id, run.status
       from secateur.runs as run join mine on run.id = mine.run_id and run.claim_token = mine.claim_token
-     where run.status = 'running'
      order by run.id
        for update of run
   ), extended as (
     update secateur.runs as run
        set lease_expires_at = clock_timestamp() + heartbeat.lease
       from locked
-     where run.id = locked.id
+     where run.id = locked.id and locked.status = 'running'
     returning run.id
   )
   select mine.run_id, case when extended.id is null then 'lost' else 'cancelled' end
@@ -784,24 +798,24 @@ as $$
 declare
   ids uuid[];
   tokens uuid[];
+  cancelled uuid[];
 begin
-  select array_agg(held.id), array_agg(held.claim_token) into ids, tokens
-    from (
-      select run.id, run.claim_token
-        from secateur.runs as run
-        join unnest(run_ids, claim_tokens) as mine (run_id, claim_token)
-          on run.id = mine.run_id and run.claim_token = mine.claim_token
-       where run.status = 'running'
-       order by run.id
-         for update of run
-    ) as held;
+  with held as (
+    select run.id, run.claim_token, run.status
+      from secateur.runs as run
+      join unnest(run_ids, claim_tokens) as mine (run_id, claim_token)
+        on run.id = mine.run_id and run.claim_token = mine.claim_token
+     order by run.id
+       for update of run
+  )
+  select array_agg(held.id), array_agg(held.claim_token) into ids, tokens from held where held.status = 'running';
   if ids is null then
     return 0;
   end if;
-  perform secateur.cancel_requested(ids, tokens);
+  cancelled := secateur.cancel_requested(ids, tokens);
   update secateur.runs as run
      set status = 'queued', attempt = run.attempt - 1, claim_token = null, lease_expires_at = null, worker = null
-   where run.id = any (ids) and run.status = 'running';
+   where run.id = any (array(select unnest(ids) except select unnest(cancelled)));
   return cardinality(ids);
 end
 $$;

@@ -49,6 +49,7 @@ def start() -> Start:
             "confirm_above": 100,
         }
         async with Database.connect(url, read_only=read_only) as database:
+            database.description = "pg-3/queue"
             engine = NativeEngine(database)
             cancellations = Cancellations(engine, read_only=read_only)
             app = ConsoleApp(database, engine, cancellations, read_only=read_only, **{**settings, **options})

@@ -24,7 +24,7 @@ UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
 _VARYING = (
     (re.compile(r"\d\d:\d\d:\d\d UTC"), "HH:MM:SS UTC"),
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? UTC"), "YYYY-MM-DD HH:MM:SS UTC"),
-    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "YYYY-MM-DDTHH:MM:SSZ"),
+    (re.compile(r"202[4-9]-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z(?! ─)"), "YYYY-MM-DDTHH:MM:SSZ"),
     (
         re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),
         "00000000-0000-0000-0000-000000000000",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from textual.geometry import Region
 
 from conftest import NARROW, Start
 from secateur.embedded import EmbeddedPostgres
+from secateur.migrations import install
 from secateur.runs import Scope
 from secateur_tui.depth_table import DepthTable
 from secateur_tui.history import HistoryScreen
@@ -99,21 +102,19 @@ async def test_a_database_without_the_schema_says_what_to_do(start: Start, empty
 async def test_a_lost_database_is_said_and_comes_back(start: Start) -> None:
     with EmbeddedPostgres() as postgres:
         async with start(postgres.url) as console:
-            from secateur.migrations import install
-
             await install(console.database)
             await console.database.execute("select secateur.enqueue('shop', 'ship', '{}')")
             await console.shows("ship", "● live")
-            postgres.stop()
+            await asyncio.to_thread(postgres.kill)
             await console.shows("no answer", "figures", "old")
             assert "ship" in console.text, "the last figures stay"
             assert console.app.screen.query_one(DepthTable).has_class("stale")
-            postgres.start()
+            await asyncio.to_thread(postgres.start)
             await console.shows("● live", seconds=20)
             assert not console.app.screen.query_one(DepthTable).has_class("stale")
 
 
-@pytest.mark.parametrize("tiny", [(1, 1), (10, 3), (30, 8), (79, 10)])
+@pytest.mark.parametrize("tiny", [(1, 1), (30, 8)])
 async def test_a_tiny_window_is_survived(start: Start, incident_url: str, tiny: tuple[int, int]) -> None:
     async with start(incident_url) as console:
         await console.shows("flood")

@@ -11,6 +11,7 @@ from textual.style import Style
 from textual.widget import Widget
 from textual.widgets import Input, TextArea
 
+from secateur.errors import QueryTimeout, Unreachable
 from secateur_tui.figures import duration, one_line
 from secateur_tui.keymap import ACTIONS, Action, display
 from secateur_tui.session import Feed, Session
@@ -48,34 +49,35 @@ class Header(Widget):
         mode = toned(("READ-ONLY", "good") if session.read_only else ("READ-WRITE", "count"))
         clock = toned((f"  {self.feed.as_of:%H:%M:%S} UTC" if self.feed.as_of else "", "quiet"))
         right = mode + clock + Content(" ")
-        where = (
-            toned(
-                (f"{one_line(session.context)}", "danger" if session.production else "strong"),
-                (" @ ", "quiet"),
-            )
-            if session.context
-            else Content("")
-        )
-        parts = [
-            toned((" ✂ secateur  ", "strong")) + where,
-            toned((one_line(session.database), "quiet")),
-            toned((f"  {session.engine.name}", "quiet")),
-        ]
         live = Content("  ") + self._connection()
-        room = width - right.cell_length - live.cell_length
-        left = Content("")
-        for part in parts:
-            if left.cell_length + part.cell_length <= room:
-                left += part
+        left = self._left(width - right.cell_length - live.cell_length)
         left += live
         gap = max(1, width - left.cell_length - right.cell_length)
         return (left + Content(" " * gap) + right).truncate(width)
+
+    def _left(self, room: int) -> Content:
+        """Where this is; where space is short the context stays longest, for it is what must not be mistaken."""
+        session = self._session
+        context = one_line(session.context) if session.context else ""
+        parts = {
+            "brand": toned((" ✂ secateur ", "strong")),
+            "context": toned((f" {context}", "danger" if session.production else "strong")),
+            "database": toned((f" @ {session.database}" if context else f" {session.database}", "quiet")),
+            "engine": toned((f"  {session.engine.name}", "quiet")),
+        }
+        kept: set[str] = set()
+        for name in ("context", "database", "engine", "brand"):
+            if parts[name].cell_length <= room:
+                kept.add(name)
+                room -= parts[name].cell_length
+        return Content("").join(part for name, part in parts.items() if name in kept)
 
     def _connection(self) -> Content:
         feed, session = self.feed, self._session
         if feed.problem is not None:
             age = f", figures {duration(feed.age)} old" if feed.as_of else ""
-            return toned((f"○ no answer{age}, trying again", "danger"))
+            lost = isinstance(feed.problem, Unreachable | QueryTimeout)
+            return toned((f"○ {'no answer' if lost else 'refused'}{age}, trying again", "danger"))
         if feed.as_of is None:
             return toned(("◌ connecting", "warn"))
         if is_stale(feed, session):

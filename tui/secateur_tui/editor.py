@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from rich.cells import cell_len
@@ -60,7 +61,7 @@ class ExpressionEditor(TextArea):
                 row += 1
             self._paint(text, starts, row, start, end, kind)
         for start, end in self._wrong:
-            row = max(index for index, begin in enumerate(starts) if begin <= start)
+            row = bisect_right(starts, start) - 1
             self._paint(text, starts, row, start, max(end, start + 1), "error")
 
     def _paint(self, text: str, starts: list[int], row: int, start: int, end: int, kind: str) -> None:

@@ -35,6 +35,8 @@ ESTIMATE_AFTER = 0.3
 RECOUNT_SECONDS = 5.0
 RECOUNT_COST = 20
 """An unchanged filter is counted again after so many times the last count's own time, but not sooner."""
+_MARKED = 20
+"""Mistakes that are underlined at once."""
 _WIDTHS = [(0, "-narrow"), (110, "-wide")]
 """From how many columns on which class of the stylesheet holds."""
 
@@ -65,28 +67,31 @@ class FilterScreen(Place):
         self._filter: Filter | None = None
         self._request: CancellationRequest | None = None
         self._seen: Count | None = None
+        # Held here, not looked up: a count may come back while the screen is being taken down.
+        self._window = WindowFields(draft.started_after, draft.started_before, lambda: self._feed.now(), session.zone)
+        self._editor = ExpressionEditor(draft.if_, id="expression")
+        self._verdict = Verdict(id="verdict")
+        self._matches = Matches()
+        self._examples = Examples()
 
     def content(self) -> ComposeResult:
-        draft = self.draft
         with Container(id="top"):
             with Vertical(id="request"):
-                yield WindowFields(
-                    draft.started_after, draft.started_before, lambda: self._feed.now(), self.session.zone
-                )
+                yield self._window
                 with Vertical(id="if", classes="panel"):
-                    yield ExpressionEditor(draft.if_, id="expression")
-                    yield Verdict(id="verdict")
-            yield Matches()
+                    yield self._editor
+                    yield self._verdict
+            yield self._matches
         with Vertical(id="runs", classes="panel"):
-            yield Examples()
+            yield self._examples
 
     def on_mount(self) -> None:
         scope = Scope(self.draft.app_id, self.draft.function_id)
-        self.query_one("#window").border_title = Content(one_line(str(scope)))
+        self._window.border_title = Content(one_line(str(scope)))
         self.query_one("#if").border_title = "if"
         self.query_one("#runs").border_title = "Examples"
-        self.query_one(ExpressionEditor).focus()
-        self.query_one(ExpressionEditor).move_cursor(self.query_one(ExpressionEditor).document.end)
+        self._editor.focus()
+        self._editor.move_cursor(self._editor.document.end)
         self.watch(self.app, "feed", self._follow)
         self.call_after_refresh(self._restart)
 
@@ -100,28 +105,28 @@ class FilterScreen(Place):
 
     def _restart(self) -> None:
         """Check what is typed and, if it means something, count it."""
-        editor, window = self.query_one(ExpressionEditor), self.query_one(WindowFields)
+        editor, window = self._editor, self._window
         source = editor.text
         self.draft.if_ = source
         self.draft.started_after = window.texts["started_after"]
         self.draft.started_before = window.texts["started_before"]
         errors = self._check(source)
-        editor.mark([(problem.span.start, problem.span.end) for problem in errors])
+        editor.mark([(problem.span.start, problem.span.end) for problem in errors[:_MARKED]])
         self._request = None if errors else self._build(source)
         self._seen = None
         self.refresh_bindings()
         if self._request is None:
             self.workers.cancel_group(self, "count")
-            self.query_one(Matches).invalid()
-            self.query_one(Examples).add_class("stale")
+            self._matches.invalid()
+            self._examples.add_class("stale")
             return
-        self.query_one(Matches).counting()
-        self.query_one(Examples).add_class("stale")
+        self._matches.counting()
+        self._examples.add_class("stale")
         self._count(self._request, self._filter)
 
     def _check(self, source: str) -> list[Diagnostic]:
         """Compile the source and show what is to be said about it; returns the errors."""
-        verdict = self.query_one("#verdict", Verdict)
+        verdict = self._verdict
         self._filter = None
         if not source.strip():
             verdict.show(source, (), toned(("no condition: every run of the window matches", "warn")))
@@ -135,7 +140,7 @@ class FilterScreen(Place):
         return []
 
     def _build(self, source: str) -> CancellationRequest | None:
-        fields = self.query_one(WindowFields)
+        fields = self._window
         if (window := fields.window) is None:
             return None
         body: dict[str, object] = {"app_id": self.draft.app_id}
@@ -154,7 +159,7 @@ class FilterScreen(Place):
             return None
 
     def _complain(self, error: RequestError) -> None:
-        fields = self.query_one(WindowFields)
+        fields = self._window
         for problem in error.problems:
             if problem.field in fields.texts:
                 fields.complain(problem.field, problem.message)
@@ -173,16 +178,16 @@ class FilterScreen(Place):
                 await self._find_examples(request, filter_, preview)
             except RequestError as error:
                 self._complain(error)
-                self.query_one(Matches).failed(str(error))
+                self._matches.failed(str(error))
                 return
             except SecateurError as error:
-                self.query_one(Matches).failed(str(error))
+                self._matches.failed(str(error))
                 took = time.monotonic() - began
             await asyncio.sleep(max(RECOUNT_SECONDS, took * RECOUNT_COST))
 
     async def _count_once(self, request: CancellationRequest) -> Preview:
         """The exact count; should it take long, an estimate is shown until it is there."""
-        matches, cancellations = self.query_one(Matches), self.session.cancellations
+        matches, cancellations = self._matches, self.session.cancellations
         exact = asyncio.ensure_future(self.session.ask(cancellations.preview(request)))
         try:
             if matches.tally.stage is not Stage.EXACT:
@@ -202,7 +207,7 @@ class FilterScreen(Place):
         return preview
 
     async def _find_examples(self, request: CancellationRequest, filter_: Filter | None, preview: Preview) -> None:
-        table, count = self.query_one(Examples), preview.count
+        table, count = self._examples, preview.count
         wanted = {
             RunVerdict.MATCH: count.matched > 0,
             RunVerdict.NO_MATCH: filter_ is not None and count.matched + count.errors < count.total,
@@ -217,7 +222,7 @@ class FilterScreen(Place):
         paths = fields_read(filter_) or fields_present([example.run for example in found])
         table.show(found, paths, count.as_of)
         table.remove_class("stale")
-        self.query_one(Matches).advise(guard(found, paths))
+        self._matches.advise(guard(found, paths))
 
     def action_next_field(self) -> None:
         self.focus_next()

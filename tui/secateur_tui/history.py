@@ -85,23 +85,25 @@ class HistoryScreen(Place):
         self._feed, self._selected = feed, selected
         self._all: Sequence[Cancellation] = ()
         self._find = ""
+        self._table = CancellationTable()
+        self._empty = Static("asking the database…", id="empty", markup=False)
+        self._detail = Static(id="detail", classes="panel", markup=False)
+        self._panel = Vertical(self._table, self._empty, id="history", classes="panel")
 
     def content(self) -> ComposeResult:
-        with Vertical(id="history", classes="panel"):
-            yield CancellationTable()
-            yield Static("asking the database…", id="empty", markup=False)
+        yield self._panel
         yield Input(
             placeholder="part of an app, function, author, reason, state or condition",
             id="find",
             compact=True,
         )
-        yield Static(id="detail", classes="panel", markup=False)
+        yield self._detail
 
     def on_mount(self) -> None:
-        self.query_one("#history").border_title = "History"
+        self._panel.border_title = "History"
         self.query_one("#find").display = False
-        self.query_one("#detail").display = False
-        self.query_one(CancellationTable).display = False
+        self._detail.display = False
+        self._table.display = False
         self.watch(self.app, "feed", self._follow)
         self._poll()
 
@@ -120,39 +122,37 @@ class HistoryScreen(Place):
             await asyncio.sleep(self.session.refresh_seconds)
 
     def _stale(self, message: str) -> None:
-        self.query_one(CancellationTable).add_class("stale")
-        self.query_one("#detail").add_class("stale")
-        self.query_one("#history").border_subtitle = Content(one_line(message))
+        self._table.add_class("stale")
+        self._detail.add_class("stale")
+        self._panel.border_subtitle = Content(one_line(message))
 
     def _show(self) -> None:
-        table, empty = self.query_one(CancellationTable), self.query_one("#empty", Static)
+        table, empty = self._table, self._empty
         found = [each for each in self._all if self._find in history_rows.text_of(each)]
         table.display = bool(self._all)
         empty.display = not self._all
         empty.update(_EMPTY)
         table.remove_class("stale")
-        self.query_one("#detail").remove_class("stale")
+        self._detail.remove_class("stale")
         open_ = sum(each.state == "active" for each in self._all)
-        self.query_one("#history").border_subtitle = Content(
-            f"{len(self._all)} listed · {open_} under way" if self._all else ""
-        )
+        self._panel.border_subtitle = Content(f"{len(self._all)} listed · {open_} under way" if self._all else "")
         table.show(found, self._feed)
         if self._selected is not None:
             table.move_to(self._selected)
             self._selected = None
         if self._all and self.focused is None:
             table.focus()
-        self._detail()
+        self._show_detail()
 
     @property
     def chosen(self) -> Cancellation | None:
         """What the cursor is on."""
-        key = self.query_one(CancellationTable).cursor_key
+        key = self._table.cursor_key
         return next((each for each in self._all if each.id == key), None)
 
     @on(LineTable.Moved)
-    def _detail(self) -> None:
-        detail, cancellation = self.query_one("#detail", Static), self.chosen
+    def _show_detail(self) -> None:
+        detail, cancellation = self._detail, self.chosen
         detail.display = cancellation is not None
         if cancellation is not None:
             detail.border_title = Content(f"{history_rows.scope_text(cancellation)}  {cancellation.id}")
@@ -172,7 +172,7 @@ class HistoryScreen(Place):
     @on(Input.Submitted, "#find")
     def _found(self) -> None:
         self.query_one("#find").display = bool(self._find)
-        self.query_one(CancellationTable).focus()
+        self._table.focus()
 
     def action_back(self) -> None:
         field = self.query_one("#find", Input)
@@ -181,7 +181,7 @@ class HistoryScreen(Place):
             return
         field.value = ""
         field.display = False
-        self.query_one(CancellationTable).focus()
+        self._table.focus()
 
     def action_use_as_filter(self) -> None:
         if (cancellation := self.chosen) is not None:

@@ -11,7 +11,6 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from secateur.errors import NotInstalled
 from secateur.runs import FunctionDepth, Scope
 from secateur_tui.chrome import is_stale
 from secateur_tui.depth_rows import flood, scope_of
@@ -27,7 +26,7 @@ The database has no functions yet.
 
 They appear here with their first run, from any language:
 
-  select secateur.enqueue('billing', 'vendor-syncs', '{"name": "vendor/sync"}');
+  select secateur.enqueue('billing', 'invoices', '{"name": "invoice/due"}');
 
 To see secateur at work first: secateur demo"""
 
@@ -69,6 +68,8 @@ class QueuesScreen(Place):
             table.show_depth(feed.depths)
             if self._feed.as_of is None and (worst := flood(feed.depths)) is not None:
                 table.move_to(scope_of(worst))
+        if bool(feed.depths) != bool(self._feed.depths):
+            self.call_later(self.refresh_bindings)
         self._feed = feed
         empty = feed.as_of is not None and not feed.depths
         self.query_one("#empty").display = empty
@@ -95,10 +96,11 @@ class QueuesScreen(Place):
 
     def _headline(self, feed: Feed) -> Content:
         if feed.problem is not None:
-            hint = " Run: secateur install" if isinstance(feed.problem, NotInstalled) else ""
-            return toned((f" ! {one_line(str(feed.problem))}{hint}", "error"))
+            return toned((f" ! {one_line(str(feed.problem))}", "error"))
         if feed.as_of is None:
             return toned((" asking the database…", "quiet"))
+        if not feed.depths:
+            return Content("")
         worst = flood(feed.depths)
         return _flood_line(worst, feed) if worst else toned((" ✓ no queue is flooded", "quiet"))
 
@@ -127,6 +129,8 @@ class QueuesScreen(Place):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "clear_find":
             return self.query_one("#find").display
+        if action in ("open_filter", "find", "sort", "fold") and not self._feed.depths:
+            return False
         return super().check_action(action, parameters)
 
     @on(Input.Changed, "#find")

@@ -82,30 +82,28 @@ class ReviewScreen(Dialog[None]):
         self._confirmed = False
         self._button_since = 0.0
         self._trouble = ""
+        self._sentence = Static(id="sentence", markup=False)
+        self._facts = Static(id="facts", markup=False)
+        self._wire = Static(review_text.wire(request), id="wire", markup=False)
+        self._reason = Input(
+            id="reason",
+            compact=True,
+            disabled=True,
+            max_length=LONGEST_REASON,
+            placeholder="optional, kept in the history",
+        )
+        self._confirm = Input(id="confirm", compact=True, disabled=True)
+        self._button = Button("Cancel these runs", id="commit", compact=True, disabled=True)
+        self._outcome = Static(id="outcome", markup=False)
 
     def compose(self) -> ComposeResult:
         with Vertical(id="review", classes="panel"):
-            with VerticalScroll(id="sheet"):
-                yield Static(id="sentence", markup=False)
-                yield Static(id="facts", markup=False)
-                yield Static(review_text.wire(self._request), id="wire", markup=False)
+            yield VerticalScroll(self._sentence, self._facts, self._wire, id="sheet")
             with Vertical(id="consent"):
-                with Horizontal():
-                    yield Label("reason", classes="ask")
-                    yield Input(
-                        id="reason",
-                        compact=True,
-                        disabled=True,
-                        max_length=LONGEST_REASON,
-                        placeholder="optional, kept in the history",
-                    )
-                with Horizontal(id="confirmation"):
-                    yield Static(id="ask", classes="ask", markup=False)
-                    yield Input(id="confirm", compact=True, disabled=True)
-                with Horizontal(id="buttons"):
-                    yield Button("Leave", id="leave", compact=True)
-                    yield Button("Cancel these runs", id="commit", compact=True, disabled=True)
-                yield Static(id="outcome", markup=False)
+                yield Horizontal(Label("reason", classes="ask"), self._reason)
+                yield Horizontal(Static(id="ask", classes="ask", markup=False), self._confirm, id="confirmation")
+                yield Horizontal(Button("Leave", id="leave", compact=True), self._button)
+                yield self._outcome
         yield KeyBar()
 
     def on_mount(self) -> None:
@@ -145,12 +143,12 @@ class ReviewScreen(Dialog[None]):
             self.query_one("#confirmation").display = True
             asked = toned(("type ", "quiet"), (self._word, "strong"), (" to confirm", "quiet"))
             self.query_one("#ask", Static).update(asked)
-            self.query_one("#confirm", Input).disabled = False
+            self._confirm.disabled = False
         else:
             self._confirmed = True
         self.call_after_refresh(self._make_room)
-        self.query_one("#reason", Input).disabled = False
-        self.query_one("#reason", Input).focus()
+        self._reason.disabled = False
+        self._reason.focus()
         self._enable()
 
     @property
@@ -167,8 +165,7 @@ class ReviewScreen(Dialog[None]):
 
     def _enable(self) -> None:
         ready = self._step in (Step.READY, Step.NOT_COMMITTED) and self._confirmed
-        button = self.query_one("#commit", Button)
-        button.disabled = not (ready and self._count is not None and self._count.matched > 0)
+        self._button.disabled = not (ready and self._count is not None and self._count.matched > 0)
         self.refresh_bindings()
 
     def _draw(self) -> None:
@@ -176,19 +173,19 @@ class ReviewScreen(Dialog[None]):
             self._request, self._count, self._seen, self._arrivals, time.monotonic() - self._taken
         )
         where = self.session.context or self.session.database
-        self.query_one("#sentence", Static).update(facts.sentence(where))
-        self.query_one("#facts", Static).update(facts.details())
+        self._sentence.update(facts.sentence(where))
+        self._facts.update(facts.details())
         if self._count is not None and self._count.matched == 0 and not self._trouble:
             self._say("nothing matches: there is nothing to cancel", "warn")
 
     def _say(self, text: str, tone: str) -> None:
         self._trouble = text
-        self.query_one("#outcome", Static).update(toned((one_line(text), tone)))
+        self._outcome.update(toned((one_line(text), tone)))
 
     @on(Input.Changed, "#reason")
     def _explained(self, event: Input.Changed) -> None:
         self._request = self._request.model_copy(update={"reason": event.value.strip() or None})
-        self.query_one("#wire", Static).update(review_text.wire(self._request))
+        self._wire.update(review_text.wire(self._request))
 
     @on(Input.Changed, "#confirm")
     def _typed(self, event: Input.Changed) -> None:

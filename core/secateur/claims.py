@@ -110,6 +110,7 @@ class Claims:
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._ended.append((claim, answer))
         async with self._turn:
+            await asyncio.sleep(0)  # lets those join that end in this very moment
             if not answer.done():
                 await self._complete_all()
         return await answer
@@ -122,10 +123,10 @@ class Claims:
         except BaseException:
             self._ended = batch + self._ended  # for whoever has the next turn
             raise
-        done = {row["run_id"]: row["done"] for row in rows}
+        done = {row["claim_token"]: row["done"] for row in rows}
         for claim, answer in batch:
             if not answer.done():
-                answer.set_result(done[claim.run.id])
+                answer.set_result(done[claim.token])
 
     async def fail(self, claim: Claim, error: str) -> str | None:
         """The run's status now: `scheduled`, `failed` or `cancelled`; None: not this worker's any more."""
@@ -136,7 +137,7 @@ class Claims:
         return status
 
     async def heartbeat(self, claims: Sequence[Claim]) -> dict[UUID, str]:
-        """Extend the leases. Returns the runs that must stop: `cancelled` or `lost`."""
+        """Extend the leases, one claim a run. Returns the runs that must stop: `cancelled` or `lost`."""
         rows = await self._insist(
             lambda: self._background.fetch(
                 _SQL["heartbeat"],

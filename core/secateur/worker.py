@@ -240,9 +240,11 @@ class Worker:
             self._beat.clear()
             held = [claim for claim, _ in self._held.values()]
             if held:
-                stopped = await claims.heartbeat(held)
+                # A run whose lease ended can have come back to this very worker: the later claim counts.
+                newest = {claim.run.id: claim for claim in held}
+                stopped = await claims.heartbeat(list(newest.values()))
                 for claim in held:
-                    claim.run.must_stop = claim.run.id in stopped
+                    claim.run.must_stop = claim.run.id in stopped or claim is not newest[claim.run.id]
 
     async def _hear_of_cancellations(self, background: Database) -> None:
         """Without this, running runs hear of it at their next step or heartbeat."""

@@ -12,7 +12,7 @@ select secateur.begin_step($1, $2, $3)
 
 -- name: complete
 -- Many at once, in id order as everybody locks runs, so that short runs do not cost a transaction each.
-select held.run_id, secateur.complete(held.run_id, held.claim_token) as done
+select held.claim_token, secateur.complete(held.run_id, held.claim_token) as done
   from (select * from unnest($1::uuid[], $2::uuid[]) as one (run_id, claim_token) order by one.run_id) as held
 
 -- name: fail

@@ -252,6 +252,35 @@ async def test_heartbeats_keep_a_long_run(queue: Queue, embedded_url: str) -> No
         assert (await in_status(queue, run_id, RunStatus.COMPLETED)).attempt == 1
 
 
+async def test_a_run_that_came_back_stops_only_in_its_first_attempt(queue: Queue, embedded_url: str) -> None:
+    app = App("billing")
+    attempts: dict[int, ActiveRun] = {}
+    go_on = asyncio.Event()
+    ended: list[str] = []
+
+    @app.function(id="invoices")
+    async def invoices(run: ActiveRun) -> None:
+        attempts[run.attempt] = run
+        await go_on.wait()
+        try:
+            await run.step("end", ended.append, f"attempt {run.attempt}")
+        except RunCancelled:
+            ended.append(f"attempt {run.attempt} had to stop")
+
+    async def told() -> bool:
+        return len(attempts) == 2 and attempts[1].must_stop
+
+    async with working(embedded_url, app, lease=timedelta(seconds=1)):
+        run_id = await queue.enqueue("billing", "invoices", {})
+        await in_status(queue, run_id, RunStatus.RUNNING)
+        await queue.database.execute("update secateur.runs set lease_expires_at = clock_timestamp() - interval '1 s'")
+        await eventually(told)
+        assert not attempts[2].must_stop
+        go_on.set()
+        await in_status(queue, run_id, RunStatus.COMPLETED)
+    assert sorted(ended) == ["attempt 1 had to stop", "attempt 2"]
+
+
 async def test_a_stopping_worker_lets_its_runs_end_and_interrupts_them_in_the_end(
     queue: Queue, embedded_url: str
 ) -> None:

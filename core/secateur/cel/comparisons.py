@@ -6,7 +6,7 @@ import math
 
 from secateur.cel.ast import Comparison
 from secateur.cel.doubles import Rounding, rounding_to
-from secateur.cel.forms import ERROR, Form, Forms, Sql, boolean
+from secateur.cel.forms import ERROR, Form, Forms, Sql, boolean, content
 from secateur.cel.values import UInt, Value
 
 _MIRRORED: dict[Comparison, Comparison] = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
@@ -23,6 +23,9 @@ def compare(operator: Comparison, left: Sql, right: Sql, forms: Forms) -> Sql:
         if equal is not None:
             return boolean(equal)
         boxed = f"secateur_cel.equal_v1({forms.box(left)}, {forms.box(right)})"
+        if left.form is right.form is Form.JSON and left.plain and right.plain:
+            same = f"in ('string', 'boolean', 'null') then {left.text} = {right.text}"
+            boxed = f"case when jsonb_typeof({left.text}) {same} else {boxed} end"
         return boolean(boxed if operator == "==" else f"(not {boxed})")
     ordered = _ordered(operator, left, right, forms)
     if ordered is not None:
@@ -87,8 +90,8 @@ def _ordered(operator: Comparison, left: Sql, right: Sql, forms: Forms) -> str |
     if left.form is not Form.JSON or right.form is not Form.CONSTANT or not left.plain:
         return None
     if isinstance(right.value, str):
-        text, literal = f"({left.text} #>> array[]::text[])", forms.text_parameter(right.value)
-        return f"case jsonb_typeof({left.text}) when 'string' then {text} ~{operator}~ {literal} end"
+        native = f"({content(left)}) ~{operator}~ {forms.text_parameter(right.value)}"
+        return f"case jsonb_typeof({left.text}) when 'string' then {native} end"
     if rounding := number_rounding(right.value):
         native = _beyond(operator, left.text, rounding, forms)
         return f"case jsonb_typeof({left.text}) when 'number' then {native} end"

@@ -38,6 +38,8 @@ class Sql:
     form: Form
     plain: bool = False
     value: Value = None
+    content: str = ""
+    """Of JSON: the text in it, if it is a string."""
 
 
 def constant(value: Value) -> Sql:
@@ -50,6 +52,11 @@ def boolean(text: str) -> Sql:
 
 ERROR = boolean("null::boolean")
 """A boolean that is an error whatever the payload."""
+
+
+def content(sql: Sql) -> str:
+    """The text in a JSON string."""
+    return sql.content or f"{sql.text} #>> array[]::text[]"
 
 
 class Forms:
@@ -98,7 +105,7 @@ class Forms:
             case Form.CONSTANT if isinstance(sql.value, str):
                 return self.text_parameter(sql.value)
             case Form.JSON if sql.plain:
-                return f"case jsonb_typeof({sql.text}) when 'string' then {sql.text} #>> array[]::text[] end"
+                return f"case jsonb_typeof({sql.text}) when 'string' then {content(sql)} end"
             case Form.JSON:
                 return f"secateur_cel.json_text_v1({sql.text})"
             case Form.BOX:
@@ -113,6 +120,12 @@ class Forms:
             case Form.CONSTANT if isinstance(sql.value, Timestamp):
                 return f"{self.text_parameter(format_timestamp(sql.value))}::timestamptz"
         return None
+
+    def integer(self, sql: Sql) -> str | None:
+        """As numeric, NULL for what is no int; None if that cannot be written shortly."""
+        if sql.form is Form.JSON:
+            return f"secateur_cel.json_int_v1({sql.text})"
+        return self.number(sql)
 
     def number(self, sql: Sql) -> str | None:
         """None if the form holds no int for sure."""

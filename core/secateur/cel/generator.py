@@ -39,9 +39,10 @@ from secateur.cel.ast import (
 from secateur.cel.boxes import storable
 from secateur.cel.comparisons import compare, number_rounding, within
 from secateur.cel.diagnostics import EvaluationError, Reporter
-from secateur.cel.forms import ERROR, Form, Forms, Sql, boolean, constant
+from secateur.cel.forms import ERROR, Form, Forms, Sql, boolean, constant, content
 from secateur.cel.operations import build_map
 from secateur.cel.patterns import PatternError, translate
+from secateur.cel.types import INT
 from secateur.cel.values import Duration, Value
 
 MAX_SQL: Final = 200_000
@@ -121,6 +122,7 @@ def generate_value(node: Node, variables: Mapping[str, tuple[Value, bool]], repo
     return Condition(sql, forms.parameters)
 
 
+_YEAR = 366 * 86_400 * 1_000_000_000
 _CONVERSIONS = frozenset({"int", "uint", "double", "string", "bytes", "bool", "duration", "type"})
 _ARITHMETIC = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "%": "modulo"}
 
@@ -191,7 +193,8 @@ class _Generator:
     def _select(self, operand: Sql, field: str) -> Sql:
         name = self._forms.text_parameter(field)
         if operand.form is Form.JSON:
-            return Sql(f"{operand.text} -> {name}", Form.JSON, plain=operand.plain)
+            path = f"{operand.text} -> {name}"
+            return Sql(path, Form.JSON, plain=operand.plain, content=f"{operand.text} ->> {name}")
         return Sql(f"secateur_cel.select_v1({self._forms.box(operand)}, {name})", Form.BOX)
 
     def _has(self, operand: Sql, name: str) -> Sql:
@@ -220,17 +223,31 @@ class _Generator:
             case "in":
                 return self._in(left, right)
             case "+" | "-" | "*" | "/" | "%":
-                if shifted := self._shifted(node.operator, left, right):
-                    return shifted
-                return self._boxed(_ARITHMETIC[node.operator], left, right)
+                shifted = self._shifted(node.operator, left, right)
+                return shifted or self._integers(node, left, right) or self._arithmetic(node, left, right)
             case _:
                 assert_never(node.operator)
+
+    def _arithmetic(self, node: Binary, left: Sql, right: Sql) -> Sql:
+        return self._boxed(_ARITHMETIC[node.operator], left, right)
+
+    def _integers(self, node: Binary, left: Sql, right: Sql) -> Sql | None:
+        """Where only ints can be, by numeric: `event.data.amount * 2`, of which a double would be an error."""
+        if node.type != INT or node.operator not in ("+", "-", "*"):
+            return None
+        one, other = self._forms.integer(left), self._forms.integer(right)
+        if one is None or other is None:
+            return None
+        return Sql(f"secateur_cel.int_v1({one} {node.operator} {other})", Form.NUMBER)
 
     def _shifted(self, operator: str, left: Sql, right: Sql) -> Sql | None:
         """A column's time plus or minus a literal duration."""
         if left.form is not Form.TIME or not isinstance(right.value, Duration):
             return None
         nanoseconds = right.value.nanoseconds if operator == "+" else -right.value.nanoseconds
+        if left.text == self._columns["now"].text and abs(nanoseconds) < 1_000 * _YEAR:
+            by = f"{self._forms.text_parameter(f'{nanoseconds // 1000} microseconds')}::interval"
+            return Sql(f"({left.text} + {by})", Form.TIME)
         by = f"{self._forms.text_parameter(str(nanoseconds))}::numeric"
         return Sql(f"secateur_cel.shift_v1({left.text}, {by})", Form.TIME)
 
@@ -318,6 +335,11 @@ class _Generator:
     def _size(self, sized: Sql) -> Sql:
         if sized.form is Form.TEXT:
             return Sql(f"length({sized.text})::numeric", Form.NUMBER)
+        if sized.form is Form.JSON and sized.plain:
+            path = sized.text
+            lengths = f"'string' then length({content(sized)}) when 'array' then jsonb_array_length({path})"
+            other = f"'object' then secateur_cel.json_size_v1({path})"
+            return Sql(f"(case jsonb_typeof({path}) when {lengths} when {other} end)", Form.NUMBER)
         if sized.form is Form.JSON:
             return Sql(f"secateur_cel.json_size_v1({sized.text})", Form.NUMBER)
         return Sql(f"secateur_cel.size_v1({self._forms.box(sized)})", Form.NUMBER)

@@ -7,14 +7,47 @@ run there. Left out are placeholders, parentheses, commas and brackets.
 from __future__ import annotations
 
 _COLUMNS = ("id", "app_id", "function_id", "event", "status", "attempt", "priority", "started_at", "scheduled_for")
-_KEYWORDS = ("and", "or", "not", "is", "null", "case", "when", "then", "end", "any", "array", "true", "false")
-_TYPES = ("text", "jsonb", "boolean", "numeric", "int", "timestamptz")
-_TYPE_NAMES = ("object", "array", "string", "number", "boolean", "true")
-_OPERATORS = ("::", "->", "#>>", "?", "@>", "=", "<>", "<", "<=", ">", ">=", "~", "~<~", "~<=~", "~>~", "~>=~")
-_FUNCTIONS = ("jsonb_typeof", "starts_with", "strpos", "right", "length", "to_jsonb")
+_KEYWORDS = ("and", "or", "not", "is", "in", "null", "case", "when", "then", "else", "end")
+_VALUES = ("any", "array", "true", "false")
+_TYPES = ("text", "jsonb", "boolean", "numeric", "int", "timestamptz", "interval")
+_TYPE_NAMES = ("object", "array", "string", "number", "boolean", "null", "true")
+_OPERATORS = (
+    "::",
+    "->",
+    "->>",
+    "#>>",
+    "?",
+    "+",
+    "-",
+    "*",
+    "@>",
+    "=",
+    "<>",
+    "<",
+    "<=",
+    ">",
+    ">=",
+    "~",
+    "~<~",
+    "~<=~",
+    "~>~",
+    "~>=~",
+)
+_FUNCTIONS = ("jsonb_typeof", "starts_with", "strpos", "right", "length", "jsonb_array_length", "to_jsonb")
 _HELPERS = (
     *("box_json", "box_bool", "box_text", "box_time", "box_number"),
-    *("bool", "text", "json_bool", "json_text", "json_has", "json_element", "json_size", "json_timestamp"),
+    *(
+        "bool",
+        "text",
+        "int",
+        "json_int",
+        "json_bool",
+        "json_text",
+        "json_has",
+        "json_element",
+        "json_size",
+        "json_timestamp",
+    ),
     *("equal", "less", "less_equal", "in", "has", "select", "index", "size", "list", "map"),
     *("add", "subtract", "multiply", "divide", "modulo", "negate", "shift"),
     *("to_int", "to_uint", "to_double", "to_string", "to_bytes", "to_bool"),
@@ -25,6 +58,7 @@ VOCABULARY: frozenset[str] = frozenset(
     (
         *(f"run.{column}" for column in _COLUMNS),
         *_KEYWORDS,
+        *_VALUES,
         *_TYPES,
         *(f"'{name}'" for name in _TYPE_NAMES),
         *_OPERATORS,

@@ -314,22 +314,49 @@ begin
 end
 $$;
 
+-- Not strict, so that Postgres can write them out where they are called.
 create or replace function secateur_cel.json_bool_v1 (given jsonb)
-  returns boolean language sql immutable strict parallel safe
+  returns boolean language sql immutable parallel safe
 as $$ select case jsonb_typeof(given) when 'boolean' then given = 'true' end $$;
 
 create or replace function secateur_cel.json_text_v1 (given jsonb)
-  returns text language sql immutable strict parallel safe
+  returns text language sql immutable parallel safe
 as $$ select case jsonb_typeof(given) when 'string' then given #>> '{}' end $$;
+
+-- An int of a payload; NULL for any other number and for anything else.
+create or replace function secateur_cel.json_int_v1 (given jsonb)
+  returns numeric language plpgsql immutable strict parallel safe
+as $$
+declare
+  content numeric;
+begin
+  if jsonb_typeof(given) <> 'number' then
+    return null;
+  end if;
+  content := given::numeric;
+  return case
+    when scale(content) = 0 and content between -9223372036854775808 and 9223372036854775807 then content
+  end;
+end
+$$;
+
+-- The same int; NULL if it does not fit into 64 bits.
+create or replace function secateur_cel.int_v1 (given numeric)
+  returns numeric language plpgsql immutable strict parallel safe
+as $$
+begin
+  return case when given between -9223372036854775808 and 9223372036854775807 then given end;
+end
+$$;
 
 -- has(payload.field): an error unless the payload is an object.
 create or replace function secateur_cel.json_has_v1 (given jsonb, field text)
-  returns boolean language sql immutable strict parallel safe
+  returns boolean language sql immutable parallel safe
 as $$ select case jsonb_typeof(given) when 'object' then given ? field end $$;
 
 -- payload[0]. Postgres would also index a scalar.
 create or replace function secateur_cel.json_element_v1 (given jsonb, place integer)
-  returns jsonb language sql immutable strict parallel safe
+  returns jsonb language sql immutable parallel safe
 as $$ select case jsonb_typeof(given) when 'array' then given -> place end $$;
 
 -- Characters of a string, elements of a list or a map; NULL for anything else.
@@ -700,45 +727,40 @@ begin
 end
 $$;
 
--- RFC 3339 with an offset, to the microsecond.
+-- RFC 3339 with an offset, to the microsecond. The pattern leaves nothing at which the cast could raise but days
+-- that the month does not have, the year 0, and offsets of 16 hours and more, which Postgres does not know.
 create or replace function secateur_cel.parse_timestamp_v1 (given text)
   returns timestamptz language plpgsql immutable strict parallel safe
 as $$
 declare
-  parts text[] := regexp_match(given,
-    '^([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?'
-    '(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))$');
   years integer;
-  months integer;
-  days integer;
-  fraction text;
   shift interval;
-  moment timestamptz;
 begin
-  if parts is null then
+  if given !~ (
+    '^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])[Tt](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]'
+    '(?:\.(?:[0-9]{1,6}|[0-9]{6}0{1,3}))?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])$'
+  ) or left(given, 4) = '0000' then
     return null;
   end if;
-  years := parts[1];
-  months := parts[2];
-  days := parts[3];
-  fraction := rpad(coalesce(parts[7], ''), 9, '0');
-  if years = 0 or months not between 1 and 12 or days < 1
-     or days > (case
-          when months = 2 and (years % 4 = 0 and years % 100 <> 0 or years % 400 = 0) then 29
-          when months = 2 then 28
-          when months in (4, 6, 9, 11) then 30
-          else 31
-        end)
-     or parts[4] > '23' or parts[5] > '59' or parts[6] > '59' or right(fraction, 3) <> '000' then
-    return null;
+  if substr(given, 9, 2) > '28' then
+    years := left(given, 4);
+    if substr(given, 9, 2)::integer > (case substr(given, 6, 2)
+         when '02' then case when years % 4 = 0 and years % 100 <> 0 or years % 400 = 0 then 29 else 28 end
+         when '04' then 30
+         when '06' then 30
+         when '09' then 30
+         when '11' then 30
+         else 31
+       end) then
+      return null;
+    end if;
   end if;
-  moment := make_timestamp(years, months, days, parts[4]::integer, parts[5]::integer,
-                           concat(parts[6], '.', left(fraction, 6))::float8) at time zone 'UTC';
-  if parts[8] is not null then
-    shift := make_interval(hours => parts[9]::integer, mins => parts[10]::integer);
-    moment := case parts[8] when '+' then moment - shift else moment + shift end;
+  if given ~ '(?:1[6-9]|2[0-3]):[0-9]{2}$' and given !~ '[Zz]$' then
+    shift := make_interval(hours => left(right(given, 5), 2)::integer, mins => right(given, 2)::integer);
+    return secateur_cel.checked_time_v1(
+      concat(left(given, -6), 'Z')::timestamptz + case left(right(given, 6), 1) when '+' then -shift else shift end);
   end if;
-  return secateur_cel.checked_time_v1(moment);
+  return secateur_cel.checked_time_v1(given::timestamptz);
 end
 $$;
 

@@ -132,9 +132,9 @@ def _consents(request: CancellationRequest, counted: Preview, confirm_above: int
 
 
 def _answer(question: str) -> str:
-    sys.stderr.write(question)
-    sys.stderr.flush()
     with _interruptible():
+        sys.stderr.write(question)
+        sys.stderr.flush()
         answer = sys.stdin.readline()
     if not answer.endswith("\n"):
         notice("")

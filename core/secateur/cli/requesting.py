@@ -36,9 +36,7 @@ def read_request(arguments: argparse.Namespace, zone: tzinfo) -> Resolve:
         request = _from_body(arguments)
         return lambda now: request
     if arguments.app is None:
-        raise UsageError(
-            "say which runs are meant: --app APP, with --function, --if, --after, --before; or --request FILE"
-        )
+        raise UsageError("which runs? --app APP, with --function, --if, --after, --before; or --request FILE")
 
     def resolve(now: datetime) -> CancellationRequest:
         return _from_flags(arguments, now, zone)

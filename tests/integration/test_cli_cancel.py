@@ -1,0 +1,279 @@
+"""`preview`, `cancel` and `stop` on a real queue."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from billing import (
+    ACME,
+    CANCELLATION_KEYS,
+    COUNT_KEYS,
+    CULPRIT,
+    GLOBEX,
+    INCOMPLETE,
+    INVOICES,
+    PREVIEW_KEYS,
+    cancellations,
+    end_running,
+    seed,
+    unfinished,
+)
+from command_line import COMMAND, environment, run, run_on_terminal, write
+
+from secateur.embedded import EmbeddedPostgres
+
+EVERYTHING = ACME + GLOBEX + INCOMPLETE + INVOICES
+FLOOD = ("--app", "billing", "--function", "vendor-syncs", "--if", CULPRIT)
+
+
+@pytest.fixture
+def url(embedded_url: str) -> str:
+    asyncio.run(seed(embedded_url))
+    return embedded_url
+
+
+def test_preview_counts_and_changes_nothing(url: str) -> None:
+    done = run("preview", *FLOOD, "--json", url=url)
+    assert (done.code, done.err) == (0, "")
+    assert list(done.json) == PREVIEW_KEYS
+    assert done.json["matched"] == ACME
+    assert done.json["total"] == EVERYTHING - INVOICES
+    assert done.json["exact"] is True
+    assert done.json["by_status"] == {"queued": ACME - 1, "scheduled": 0, "running": 1}
+    assert done.json["errors"] == INCOMPLETE
+    assert [list(example) for example in done.json["error_examples"]] == [["run_id", "message"]] * INCOMPLETE
+    assert done.json["error_examples"][0]["message"] == "no such field `event.data.vendor_id`"
+    assert asyncio.run(unfinished(url)) == EVERYTHING
+    people = run("preview", *FLOOD, url=url)
+    assert people.out.startswith(f"{ACME} runs of the {EVERYTHING - INVOICES} unfinished of billing / vendor-syncs in ")
+    assert "\x1b" not in people.out
+
+
+def test_relative_and_local_times_are_the_databases(url: str) -> None:
+    def matched(*flags: str, **variables: str) -> int:
+        count: int = run("preview", "--app", "billing", "--json", *flags, url=url, **variables).json["matched"]
+        return count
+
+    assert matched("--after", "-1h") == EVERYTHING - ACME
+    assert matched("--before=-1h") == ACME
+    assert matched("--before", "now") == EVERYTHING
+    assert matched("--after", "2020-01-01 00:00", TZ="Europe/Berlin") == EVERYTHING
+
+
+def test_a_misspelt_name_is_no_empty_queue(url: str) -> None:
+    app, function = run("preview", "--app", "biling", url=url), run("preview", *FLOOD[:3], "vendor-sync", url=url)
+    assert (app.code, function.code) == (2, 2)
+    assert "app_id: there is no app 'biling'; known are: billing" in app.err
+    assert "function_id: app 'billing' has no function 'vendor-sync'; known are: invoices, vendor-syncs" in function.err
+
+
+def test_cancel_and_wait(url: str) -> None:
+    asyncio.run(end_running(url))
+    done = run("cancel", *FLOOD, "--yes", "--wait", "--json", "--reason", "a loop", url=url)
+    assert (done.code, done.err) == (0, "")
+    assert list(done.json) == CANCELLATION_KEYS
+    assert list(done.json["counts"]) == COUNT_KEYS
+    kept = {name: done.json[name] for name in ("state", "kind", "app_id", "function_id", "if", "standing")}
+    assert kept == {
+        "state": "complete",
+        "kind": "bulk",
+        "app_id": "billing",
+        "function_id": "vendor-syncs",
+        "if": CULPRIT,
+        "standing": False,
+    }
+    assert (done.json["created_by"], done.json["source"], done.json["reason"]) == ("nadia", "cli", "a loop")
+    assert done.json["started_after"] is None
+    assert done.json["started_before"] == done.json["created_at"]
+    counts = done.json["counts"]
+    assert (counts["expected"], counts["matched"], counts["cancelled"]) == (ACME - 1, ACME - 1, ACME - 1)
+    assert counts["errors"] == INCOMPLETE
+    assert asyncio.run(unfinished(url)) == EVERYTHING - ACME
+
+
+def test_without_waiting_it_is_in_force_and_says_how_to_follow(url: str) -> None:
+    done = run("cancel", *FLOOD, "--yes", url=url)
+    assert done.code == 0
+    assert "In force: no matching run is claimed any more." in done.out
+    assert "whichever secateur console, worker or server is running" in done.out
+    listed = asyncio.run(cancellations(url))
+    assert [each["state"] for each in listed] == ["active"]
+    assert f"secateur show {listed[0]['id']}" in done.out
+    assert listed[0]["counts"]["requested"] == 1
+    depth = run("depth", "--json", url=url).json
+    assert {each["function_id"]: each["cancelling"] for each in depth} == {"invoices": 0, "vendor-syncs": ACME}
+
+
+def test_the_references_body_from_a_file_and_from_stdin(url: str, tmp_path: Path) -> None:
+    body = {
+        "if": CULPRIT,
+        "started_after": "2024-01-21T00:00:00Z",
+        "started_before": "2024-01-22T00:00:00Z",
+        "app_id": "billing",
+        "function_id": "vendor-syncs",
+    }
+    path = write(tmp_path, "body.json", body)
+    from_file = run("cancel", "--request", path, "--reason", "why", "--yes", "--json", "--wait", url=url)
+    assert from_file.code == 0
+    assert from_file.json["started_after"] == "2024-01-21T00:00:00Z"
+    assert from_file.json["started_before"] == "2024-01-22T00:00:00Z"
+    assert (from_file.json["reason"], from_file.json["counts"]["matched"]) == ("why", 0)
+    from_stdin = run("cancel", "--request", "-", "--yes", "--json", url=url, stdin=json.dumps(body))
+    assert from_stdin.json["counts"]["expected"] == 0
+    twice = run("cancel", "--request", "-", "--reason", "b", url=url, stdin=json.dumps({**body, "reason": "a"}))
+    assert twice.code == 2
+    assert "leave out --reason" in twice.err
+
+
+def test_a_dry_run_needs_no_consent_and_writes_nothing(url: str) -> None:
+    done = run("cancel", *FLOOD, "--dry-run", "--json", url=url)
+    assert done.code == 0
+    assert (list(done.json), done.json["matched"]) == (PREVIEW_KEYS, ACME)
+    assert asyncio.run(cancellations(url)) == []
+
+
+def test_the_same_key_commits_once(url: str) -> None:
+    first = run("cancel", *FLOOD, "--yes", "--json", "--idempotency-key", "k-1", url=url)
+    again = run("cancel", *FLOOD, "--yes", "--json", "--idempotency-key", "k-1", url=url)
+    assert (again.code, again.json["id"]) == (0, first.json["id"])
+    other = run("cancel", "--app", "billing", "--yes", "--idempotency-key", "k-1", url=url)
+    assert other.code == 2
+    assert "the idempotency key 'k-1' was used before, for another request" in other.err
+    told = run("cancel", *FLOOD, "--yes", "--idempotency-key", "k-1", url=url)
+    assert "It was committed before, under the same idempotency key" in told.out
+    assert len(asyncio.run(cancellations(url))) == 1
+
+
+def test_a_window_in_the_future_is_refused_by_the_databases_clock(url: str) -> None:
+    done = run("cancel", "--app", "billing", "--before", "+1h", "--yes", url=url)
+    assert done.code == 2
+    assert "started_before: " in done.err
+    assert "lies in the future" in done.err
+
+
+def test_stop_leaves_the_rest_alone(url: str) -> None:
+    cancelled = run("cancel", *FLOOD, "--yes", "--json", url=url).json
+    stopped = run("stop", cancelled["id"], "--json", url=url)
+    assert (stopped.code, stopped.json["state"]) == (0, "stopped")
+    assert stopped.json["counts"]["cancelled"] == 0
+    again = run("stop", cancelled["id"], url=url)
+    assert again.code == 0
+    assert again.out.startswith("Stopped.")
+    assert asyncio.run(unfinished(url)) == EVERYTHING
+    unknown = run("stop", str(uuid4()), url=url)
+    assert unknown.code == 1
+    assert "there is no cancellation" in unknown.err
+
+
+def test_waiting_for_what_somebody_stops_fails(url: str) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "cancel", *FLOOD, "--yes", "--wait", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(url),
+    )
+    committed = _committed(url)
+    assert process.poll() is None, "the running run keeps it open"
+    assert run("stop", committed, url=url).code == 0
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (1, "")
+    assert json.loads(out)["state"] == "stopped"
+
+
+def test_waiting_can_be_interrupted(url: str) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "cancel", *FLOOD, "--yes", "--wait"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(url),
+    )
+    committed = _committed(url)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == f"secateur: no longer waiting; the cancellation is in force: secateur show {committed}\n"
+
+
+def _committed(url: str) -> str:
+    """The only cancellation's id, once it is there and its backlog is swept."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        time.sleep(0.05)
+        listed = asyncio.run(cancellations(url))
+        if listed and listed[0]["counts"]["cancelled"] == ACME - 1:
+            committed: str = listed[0]["id"]
+            return committed
+    raise AssertionError("nothing was committed")
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("", 1), ("vendor-syncs", 1)])
+def test_a_terminal_is_asked(answer: str, code: int, url: str) -> None:
+    question = f"Cancel {ACME} runs? [y/N] "
+    done = run_on_terminal("cancel", *FLOOD, url=url, answers=[(question, f"{answer}\n")])
+    assert done.code == code, done
+    assert ("Nothing was cancelled." in done.out) == (code == 1)
+    assert len(asyncio.run(cancellations(url))) == 1 - code
+
+
+@pytest.mark.parametrize(("answer", "code"), [("vendor-syncs", 0), ("30", 0), ("y", 1)])
+def test_many_runs_take_more_than_a_y(answer: str, code: int, url: str) -> None:
+    question = f"Cancel {ACME} runs? Type vendor-syncs to confirm: "
+    answers = [(question, f"{answer}\n")]
+    done = run_on_terminal("cancel", *FLOOD, url=url, answers=answers, SECATEUR_CONFIRM_ABOVE="10")
+    assert done.code == code, done
+    assert len(asyncio.run(cancellations(url))) == 1 - code
+
+
+@pytest.mark.parametrize(("typed", "code"), [("\x03", 130), ("\x04", 1)])
+def test_leaving_the_question_cancels_nothing(typed: str, code: int, url: str) -> None:
+    done = run_on_terminal("cancel", *FLOOD, url=url, answers=[("[y/N] ", typed)])
+    assert done.code == code, done
+    assert asyncio.run(cancellations(url)) == []
+
+
+def test_json_implies_no_consent_on_a_terminal_either(url: str) -> None:
+    done = run_on_terminal("cancel", *FLOOD, "--json", url=url, answers=[("[y/N] ", "n\n")])
+    assert done.code == 1
+    assert asyncio.run(cancellations(url)) == []
+
+
+def test_without_a_condition_there_is_a_warning(url: str) -> None:
+    done = run_on_terminal("cancel", "--app", "billing", url=url, answers=[("[y/N] ", "n\n")])
+    assert "There is no condition" in done.out
+    assert "vendor-syncs" in done.out
+    assert "invoices" in done.out
+
+
+@pytest.fixture
+def own_server() -> Iterator[EmbeddedPostgres]:
+    with EmbeddedPostgres() as server:
+        assert run("install", url=server.url).code == 0
+        asyncio.run(seed(server.url))
+        yield server
+
+
+def test_a_lost_answer_is_told_with_the_way_to_find_out(own_server: EmbeddedPostgres) -> None:
+    """The server dies while the question stands on the screen, so that the commit has nobody to answer it."""
+
+    class Kill(str):
+        def encode(self, *_: object) -> bytes:  # type: ignore[override]
+            own_server.kill()
+            return b"y\n"
+
+    done = run_on_terminal("cancel", *FLOOD, "--after", "-3h", url=own_server.url, answers=[("[y/N] ", Kill())])
+    assert done.code == 1
+    assert "asking again, with the same idempotency key" in done.out
+    assert "it is unknown whether the cancellation is in force; ask again under the same key" in done.out
+    assert "secateur cancel --app billing --function vendor-syncs --if" in done.out
+    assert "--after 20" in done.out, "the instant, not the relative time"
+    assert "--idempotency-key " in done.out

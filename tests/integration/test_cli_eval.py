@@ -1,0 +1,139 @@
+"""`secateur eval`: one expression or many, in Python, in Postgres or in both."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from command_line import COMMAND, environment, run, write
+
+
+@pytest.mark.parametrize(
+    ("expression", "answer"),
+    [
+        ("1 + 2", {"value": 3, "type": "int"}),
+        ("18446744073709551615u", {"value": 18446744073709551615, "type": "uint"}),
+        ("1.5 * 2.0", {"value": 3.0, "type": "double"}),
+        ("-2 < 1", {"value": True, "type": "bool"}),
+        ("'é' + \"'\"", {"value": "é'", "type": "string"}),
+        ("null", {"value": None, "type": "null_type"}),
+        ("bytes('é')", {"value": "w6k=", "type": "bytes"}),
+        ("duration('90s')", {"value": "90s", "type": "google.protobuf.Duration"}),
+        (
+            "timestamp('2024-01-21T01:00:00+01:00')",
+            {"value": "2024-01-21T00:00:00Z", "type": "google.protobuf.Timestamp"},
+        ),
+        ("[1, 'a']", {"value": [1, "a"], "type": "list"}),
+    ],
+)
+def test_values_are_written_as_json(expression: str, answer: dict[str, object]) -> None:
+    done = run("eval", expression, "--json")
+    assert (done.code, done.json, done.err) == (0, answer, "")
+
+
+def test_an_event_comes_from_a_file_or_from_stdin(tmp_path: Path) -> None:
+    event = {"name": "vendor/sync", "data": {"vendor_id": "acme_inc"}}
+    expression = "event.data.vendor_id == 'acme_inc'"
+    assert run("eval", expression, "--event", write(tmp_path, "event.json", event)).out == "true\n"
+    assert run("eval", expression, "--event", "-", stdin=json.dumps(event)).out == "true\n"
+    refused = run("eval", expression, "--event", "-", stdin="{")
+    assert refused.code == 2
+    assert "--event: stdin is not JSON" in refused.err
+
+
+def test_an_error_of_evaluation_fails_with_its_place() -> None:
+    done = run("eval", "1 < 2 && event.data.amount > 1", "--event", "-", "--json", stdin='{"data": {}}')
+    assert done.code == 1
+    assert done.json == {"error": "no such field `event.data.amount`", "line": 1, "column": 21}
+    assert done.err.splitlines() == [
+        "secateur: expression (line 1, column 21): no such field `event.data.amount`",
+        "  1 < 2 && event.data.amount > 1",
+        "                      ^^^^^^",
+    ]
+
+
+def test_an_expression_that_cannot_be_read_is_wrong_usage() -> None:
+    done = run("eval", "1 +\n(2", "--json")
+    assert done.code == 2
+    assert done.json["line"] == 2
+    assert "secateur: expression (line 2, column " in done.err
+
+
+@pytest.mark.parametrize("where", ["python", "postgres", "both"])
+def test_lines_are_answered_one_by_one(where: str, embedded_url: str) -> None:
+    lines = [
+        {"expr": "x + 1", "vars": {"x": 41}},
+        {"expr": "x +", "vars": {}},
+        {"expr": "a[5]", "vars": {"a": [1]}},
+        {"expr": "missing", "vars": {}},
+        {"expr": "1 / 0 == 1 || true"},
+        {"expr": 5},
+        {"vars": {}},
+        {"expr": "x", "vars": []},
+        {"expr": "x == 'a'", "vars": {"x": "a"}},
+    ]
+    text = "\n".join([*map(json.dumps, lines), "nonsense", "", '"x"', "[" * 100_000, '{"expr": "2"}']) + "\n"
+    done = run("eval", "--jsonl", "--in", where, url=embedded_url, stdin=text)
+    assert done.code == 0, done
+    answers = [json.loads(line) for line in done.out.splitlines()]
+    assert len(answers) == len(lines) + 4
+    assert answers[0] == {"value": 42, "type": "int"}
+    assert answers[4] == {"value": True, "type": "bool"}
+    assert answers[8] == {"value": True, "type": "bool"}
+    assert answers[-1] == {"value": 2, "type": "int"}
+    failed = [answer for answer in answers if "error" in answer]
+    assert len(failed) == len(answers) - 4
+    assert all(set(answer) == {"error", "line", "column"} for answer in failed)
+    assert (answers[1]["line"], answers[1]["column"]) == (1, 4)
+
+
+def test_thousands_of_lines_take_seconds() -> None:
+    lines = [json.dumps({"expr": f"x.y[{i % 3}] + {i}", "vars": {"x": {"y": [1, 2, 3]}}}) for i in range(3_000)]
+    began = time.monotonic()
+    done = run("eval", "--jsonl", stdin="\n".join(lines))
+    assert done.out.count('"value"') == 3_000
+    assert time.monotonic() - began < 20
+
+
+def test_an_answer_is_written_before_the_next_line_is_read() -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "eval", "--jsonl"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(PYTHONUNBUFFERED=""),
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    for number in range(3):
+        process.stdin.write(f'{{"expr": "{number}"}}\n')
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["value"] == number
+    process.stdin.close()
+    assert process.wait(10) == 0
+    process.stdout.close()
+
+
+def test_both_executions_agree_on_an_event(embedded_url: str) -> None:
+    event = json.dumps({"data": {"amount": 3, "at": "2024-01-21T00:00:00Z", "tags": ["a"]}})
+    for expression, value in [
+        ("event.data.amount > 2.5 && 'a' in event.data.tags", True),
+        ("timestamp(event.data.at) < now", True),
+        ("event.data.amount * 2", 6),
+    ]:
+        for where in ("postgres", "both"):
+            arguments = ("eval", expression, "--event", "-", "--in", where, "--json")
+            done = run(*arguments, url=embedded_url, stdin=event)
+            assert (done.code, done.json["value"]) == (0, value), done
+    failed = run("eval", "event.data.x", "--event", "-", "--in", "both", "--json", url=embedded_url, stdin=event)
+    assert failed.code == 1
+    assert failed.json["error"] == "no such field `event.data.x`"
+
+
+def test_output_in_another_encoding_is_still_json() -> None:
+    lines = "\n".join(json.dumps({"expr": expression}) for expression in ("'é😀'", "'a'"))
+    done = run("eval", "--jsonl", stdin=lines, PYTHONIOENCODING="ascii", PYTHONUTF8="0", LC_ALL="C")
+    assert [json.loads(line)["value"] for line in done.out.splitlines()] == ["é😀", "a"]

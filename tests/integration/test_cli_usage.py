@@ -1,0 +1,247 @@
+"""What is wrong with a command line is said in words, before any database is asked, and with exit code 2."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_line import COMMAND, Done, environment, run, write
+
+from secateur.cli import main
+
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
+"""Nothing listens there: what connects would fail with 1."""
+
+
+Here = Callable[..., Done]
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    """Runs a command in this process, which is quicker, where the process itself makes no difference."""
+
+    def run_here(*arguments: str, url: str | None = None, stdin: str = "") -> Done:
+        for name in os.environ:
+            monkeypatch.delenv(name)
+        for name, value in environment(url).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        try:
+            code = main(arguments)
+        except SystemExit as left:
+            code = int(left.code or 0)
+        captured = capsys.readouterr()
+        return Done(code, captured.out, captured.err)
+
+    return run_here
+
+
+def test_help_is_instant_and_imports_no_heavy_package() -> None:
+    program = (
+        "import sys\n"
+        "from secateur.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'textual', 'celpy', 'sqlmodel', 'sqlalchemy', 'pydantic', 'asyncpg', 'asyncio', 'fastapi'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    assert "usage: secateur" in done.stdout
+
+
+def test_reading_the_depth_waits_for_neither_the_console_nor_the_models() -> None:
+    program = (
+        "import sys\n"
+        "from secateur.cli import main\n"
+        f"main(['depth', '--database', '{NOWHERE}'])\n"
+        "print(sorted({'textual', 'celpy', 'sqlmodel', 'sqlalchemy', 'fastapi'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["install", "demo", "depth", "preview", "cancel", "stop", "history", "show", "worker", "serve", "eval"],
+)
+def test_every_command_has_help(here: Here, command: str) -> None:
+    done = here(command, "--help")
+    assert done.code == 0
+    assert f"usage: secateur {command}" in done.out
+    assert "--read-only" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["cancle"], "there is no `cancle`; did you mean `cancel`?"),
+        (["depth", "--jsno"], "unrecognized arguments: --jsno"),
+        (["cancel", "--app", "a", "--ye"], "unrecognized arguments: --ye"),
+        (["depth", "--context"], "argument --context: expected one argument"),
+        (["depth", "--context", "prod"], "there is no context 'prod'"),
+        (["depth", "--context", "prod", "--database", NOWHERE], "leave one of them out"),
+        (["--context", "prod", "depth", "--database", NOWHERE], "leave one of them out"),
+        (["depth", "--config", "/nonexistent.toml"], "there is no configuration file /nonexistent.toml"),
+        (["depth", "--database", "mysql://x"], "a database URL starts with postgresql://"),
+        (["show", "5", "--database", NOWHERE], "'5' is not a cancellation's id"),
+        (["stop", "5", "--database", NOWHERE], "'5' is not a cancellation's id"),
+        (["show"], "the following arguments are required: ID"),
+        (["history", "--limit", "0"], "'0' is not a number of 1 or more"),
+        (["serve", "--port", "65536"], "'65536' is not a port"),
+        (["demo", "--runs", "-3"], "--runs"),
+        (["demo", "--database", NOWHERE], "the demo brings its own database"),
+        (["worker", "nocolon", "--database", NOWHERE], "is not of the form MODULE:OBJECT"),
+        (["worker", "no_such_module:app", "--database", NOWHERE], "there is no module no_such_module"),
+        (["eval"], "which expression?"),
+        (["eval", "1", "--jsonl"], "leave out EXPR"),
+        (["eval", "1", "--in", "mysql"], "there is no `mysql`"),
+        (["eval", "1", "--in", "postgres"], "which database?"),
+        (["eval", "1", "--event", "/nonexistent.json"], "cannot read /nonexistent.json: No such file"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(here: Here, arguments: list[str], message: str) -> None:
+    done = here(*arguments)
+    assert done.code == 2, done
+    assert done.out == ""
+    assert done.err.startswith("secateur: ")
+    assert message in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_without_a_database_says_how_to_name_one(here: Here) -> None:
+    done = here("depth")
+    assert done.code == 2
+    assert "which database? Give --database URL or --context NAME" in done.err
+
+
+def test_the_console_needs_a_terminal(here: Here) -> None:
+    done = here("--database", NOWHERE)
+    assert done.code == 2
+    assert "the console needs a terminal" in done.err
+
+
+def test_an_unreachable_database_is_a_failure_in_words() -> None:
+    done = run("depth", "--database", NOWHERE)
+    assert (done.code, done.out) == (1, "")
+    assert "cannot reach 127.0.0.1/nothing: nothing listens there" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "which runs? --app APP"),
+        (["--app", ""], "app_id: must not be empty"),
+        (["--app", "a", "--if", ""], "if (line 1, column 1): the expression is empty"),
+        (
+            ["--app", "a", "--if", "run.status == ''"],
+            "if (line 1, column 1): a cancellation cannot depend on `run.status`",
+        ),
+        (["--app", "a", "--after", "soon"], "started_after: 'soon' is not understood as a time"),
+        (["--app", "a", "--before", "2h"], "started_before: '2h' needs a sign"),
+        (["--app", "a", "--after", "-1h", "--before", "-2h"], "started_after: must be before started_before"),
+        (["--request", "/nonexistent"], "cannot read /nonexistent"),
+    ],
+)
+@pytest.mark.parametrize("command", ["preview", "cancel"])
+def test_a_wrong_request_is_refused_before_connecting(
+    here: Here, command: str, arguments: list[str], message: str
+) -> None:
+    done = here(command, *arguments, url=NOWHERE)
+    assert (done.code, done.out) == (2, "")
+    assert f"secateur: {message}" in done.err
+
+
+def test_a_bad_expression_is_shown_with_a_caret() -> None:
+    done = run("cancel", "--app", "billing", "--if", "evnt.data.amount > 1", "--yes", url=NOWHERE)
+    assert done.code == 2
+    assert done.err.splitlines() == [
+        "secateur: if (line 1, column 1): there is no variable `evnt`; did you mean `event`?",
+        "  evnt.data.amount > 1",
+        "  ^^^^",
+    ]
+
+
+def test_all_problems_of_a_body_are_told_at_once(here: Here, tmp_path: Path) -> None:
+    body = {
+        "app_id": "billing",
+        "functon_id": "vendor-syncs",
+        "started_after": "2024-01-21T00:00:00",
+        "if": "event.data.x =",
+    }
+    done = here("cancel", "--request", write(tmp_path, "body.json", body), "--yes", url=NOWHERE)
+    assert done.code == 2
+    lines = [line for line in done.err.splitlines() if line.startswith("secateur: ")]
+    assert len(lines) == 3
+    assert "started_after: needs an offset, as in 2024-01-21T00:00:00Z" in done.err
+    assert "functon_id: is not a field of a cancellation" in done.err
+    assert "did you mean `function_id`?" in done.err
+    assert "secateur: if (line 1, column 14)" in done.err
+
+
+@pytest.mark.parametrize("time", ["-2h", "yesterday", "now"])
+def test_a_body_takes_no_relative_times(here: Here, time: str, tmp_path: Path) -> None:
+    path = write(tmp_path, "body.json", {"app_id": "billing", "started_after": time})
+    done = here("preview", "--request", path, url=NOWHERE)
+    assert done.code == 2
+    assert "started_after: must be a time such as 2024-01-21T00:00:00Z" in done.err
+
+
+@pytest.mark.parametrize("content", ["", "nonsense", "[]", '"x"', "{", "\ufeff{}", "[" * 100_000])
+def test_a_body_that_is_no_object_is_refused(here: Here, content: str) -> None:
+    done = here("cancel", "--request", "-", "--yes", url=NOWHERE, stdin=content)
+    assert done.code == 2
+    assert done.err.startswith("secateur: ")
+
+
+def test_a_body_and_flags_exclude_each_other(here: Here) -> None:
+    done = here("preview", "--request", "-", "--app", "billing", url=NOWHERE, stdin="{}")
+    assert done.code == 2
+    assert "leave out --app" in done.err
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"], ["--wait", "--json"]])
+def test_without_a_terminal_nobody_consents_unless_told(here: Here, flags: list[str]) -> None:
+    done = here("cancel", "--app", "billing", *flags, url=NOWHERE)
+    assert (done.code, done.out) == (2, "")
+    assert "there is no terminal to ask on: add --yes" in done.err
+
+
+def test_a_request_from_stdin_leaves_nobody_to_ask(here: Here) -> None:
+    done = here("cancel", "--request", "-", url=NOWHERE, stdin='{"app_id": "billing"}')
+    assert done.code == 2
+    assert "add --yes" in done.err
+
+
+@pytest.mark.parametrize("key", ["", "two words", "ü", "x" * 201])
+def test_keys_are_plain(here: Here, key: str) -> None:
+    done = here("cancel", "--app", "a", "--yes", "--idempotency-key", key, url=NOWHERE)
+    assert done.code == 2
+    assert "a key is 1 to 200 printable ASCII characters" in done.err
+
+
+def test_text_that_is_not_unicode_is_refused_in_words() -> None:
+    done = subprocess.run(
+        [*COMMAND, "preview", "--app", b"\xff", "--if", b"event.data.x == '\xff'"],
+        capture_output=True,
+        env=environment(NOWHERE),
+        check=False,
+    )
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+    assert b"app_id: is not valid Unicode text" in done.stderr
+
+
+def test_whoever_reads_may_leave() -> None:
+    lines = '{"expr": "1"}\n' * 20_000
+    reader = f"{sys.executable} -m secateur.cli eval --jsonl | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", reader], input=lines, capture_output=True, text=True, env=environment(), check=False
+    )
+    assert done.stdout == '{"value": 1, "type": "int"}\n'
+    assert done.stderr == ""
+    assert done.returncode == 141

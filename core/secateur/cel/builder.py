@@ -148,6 +148,8 @@ class Builder(Transformer[Any, Any]):
         arguments = _arguments(rest)
         nodes = tuple(node for node, _ in arguments)
         span = _over(operand[0].span, _span(rest[-1]))
+        if name[0] == "`":
+            return _built(Invalid(_span(name), say.BACKQUOTES))
         return _built(Call(str(name), operand[0], nodes, span, _span(name)), operand, *arguments)
 
     def member_index(self, children: list[Any]) -> Built:

@@ -25,7 +25,7 @@ from secateur.cel.ast import (
     Span,
     Unary,
 )
-from secateur.cel.declarations import ARITHMETIC, FUNCTIONS, NOT_YET, ORDERED, Declarations, Overload
+from secateur.cel.declarations import ARITHMETIC, FUNCTIONS, NOT_YET, ORDERED, Declarations, Overload, usages
 from secateur.cel.diagnostics import EvaluationError, Reporter
 from secateur.cel.patterns import PatternError, translate
 from secateur.cel.times import parse_duration, parse_timestamp
@@ -251,7 +251,7 @@ class Checker:
             if accepts(first, left) and accepts(second, right)
         ]
         if not fitting:
-            self._mismatch(node.operator_span, say.operands(node.operator, left, right))
+            self._mismatch(node.operator_span, say.operands(node.operator, left, right), _as_duration(node))
             return replace(node, type=DYN)
         type_ = types.join(result for _, _, result in fitting)
         return replace(node, type=types.join((left, right)) if type_ == types.LIST else type_)
@@ -265,8 +265,8 @@ class Checker:
         given = tuple(operand.type for operand in checked.operands)
         fitting = [overload for overload in overloads if _fits(overload, target is not None, given)]
         if not fitting:
-            usage = list(dict.fromkeys(overload.usage(node.function) for overload in overloads))
-            self._mismatch(node.name_span, say.no_overload(node.function, given, usage))
+            alike = [overload for overload in overloads if overload.member == (target is not None)] or overloads
+            self._mismatch(node.name_span, say.no_overload(node.function, given, usages(node.function, alike)))
             return replace(checked, type=DYN)
         if not self._lenient:
             self._arguments(checked)
@@ -338,5 +338,22 @@ def _fits(overload: Overload, member: bool, given: tuple[Type, ...]) -> bool:
 def _as_timestamp(node: Binary) -> str | None:
     for side, other in ((node.left, node.right), (node.right, node.left)):
         if side.type == TIMESTAMP and other.type == STRING and isinstance(other, Literal):
-            return say.write_instead(f'timestamp("{other.value}")')
+            return say.write_instead(f'timestamp("{_whole_timestamp(other.value)}")')
+    return None
+
+
+def _whole_timestamp(text: str) -> str:
+    """The text, completed if only its time or its offset is missing."""
+    for candidate in (text, f"{text}Z", f"{text}T00:00:00Z"):
+        try:
+            parse_timestamp(candidate)
+        except EvaluationError:
+            continue
+        return candidate
+    return "2024-01-21T00:00:00Z"
+
+
+def _as_duration(node: Binary) -> str | None:
+    if node.left.type == TIMESTAMP and isinstance(node.right, Literal) and node.right.type == INT:
+        return say.write_instead(f'duration("{node.right.value}s")')
     return None

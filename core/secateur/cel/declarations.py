@@ -90,11 +90,21 @@ class Overload:
     result: Type
     member: bool = False
 
-    def usage(self, function: str) -> str:
-        if self.member:
-            receiver, *rest = map(str, self.parameters)
-            return f"{receiver}.{function}({', '.join(rest)})"
-        return f"{function}({', '.join(map(str, self.parameters))})"
+
+def usages(function: str, overloads: Iterable[Overload]) -> list[str]:
+    """How to call it, one line for overloads that differ in the first operand only."""
+    firsts: dict[tuple[bool, tuple[Type, ...]], list[str]] = {}
+    for overload in overloads:
+        firsts.setdefault((overload.member, overload.parameters[1:]), []).append(str(overload.parameters[0]))
+    found = []
+    for (member, rest), names in firsts.items():
+        first, others = "|".join(names), list(map(str, rest))
+        if member:
+            receiver = f"({first})" if len(names) > 1 else first
+            found.append(f"{receiver}.{function}({', '.join(others)})")
+        else:
+            found.append(f"{function}({', '.join([first, *others])})")
+    return found
 
 
 def _globals(result: Type, parameters: Iterable[Type]) -> tuple[Overload, ...]:

@@ -124,6 +124,7 @@ UNEXPECTED_END = "the expression is not finished"
 STRING_NOT_CLOSED = "this string is not closed"
 SINGLE_EQUALS = "`=` compares nothing"
 CLOSE_STRING = "add the closing quote"
+BACKQUOTE_NOT_CLOSED = "this backquote names no field: letters, digits and `_ . - /` up to another backquote"
 BACKQUOTES = "backquotes name a field, after a dot"
 NAME_A_FIELD = "`has` takes one field selection, such as `has(event.data.amount)`"
 LITERALS = {
@@ -194,7 +195,11 @@ def such_as(text: str) -> str:
 
 
 def in_the_event(name: str) -> str:
-    return f"write `event.data.{name}` if you mean that field of the event"
+    path = f"event.{name}" if name in EVENT_FIELDS else f"event.data.{name}"
+    return f"write `{path}` if you mean that field of the event"
+
+
+EVENT_FIELDS = ("id", "name", "data", "user", "ts")
 
 
 def unknown_field(variable: str, field: str) -> str:
@@ -263,6 +268,8 @@ def result_is(given: Type) -> str:
 
 def article(given: Type) -> str:
     name = str(given)
+    if name == "dyn":
+        return "any value"
     return name if name == "null" else f"{'an' if name[0] in 'aeio' else 'a'} {name}"
 
 

@@ -58,11 +58,19 @@ def prepare(source: str, variables: Mapping[str, object], types_: Mapping[str, t
     reporter.raise_errors()
     assert parsed is not None, "the parser reports what it cannot read"  # noqa: S101
     declared = types_ or {}
-    flat = flatten(variables)
+    flat = {name: _time(name, value) for name, value in flatten(variables).items()}
     given = {name: _variable(value, declared.get(name)) for name, value in flat.items()}
     declarations = Declarations(given) if declared else SEARCH.extended(given)
     expression = Checker(declarations, reporter, lenient=True).check(parsed)
     return Evaluation(source, expression, flat, declarations)
+
+
+def _time(name: str, value: Value) -> Value:
+    """`now`, `run.started_at` and `run.scheduled_for` may be given as text."""
+    known = SEARCH.variables.get(name)
+    if known is not None and known.type == types.TIMESTAMP and isinstance(value, str):
+        return times.parse_timestamp(value)
+    return value
 
 
 def _variable(value: Value, declared: types.Type | None) -> Variable:

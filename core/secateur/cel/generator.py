@@ -233,11 +233,14 @@ class _Generator:
 
     def _integers(self, node: Binary, left: Sql, right: Sql) -> Sql | None:
         """Where only ints can be, by numeric: `event.data.amount * 2`, of which a double would be an error."""
-        if node.type != INT or node.operator not in ("+", "-", "*"):
+        divides = node.operator in ("/", "%")
+        if node.type != INT or (divides and (type(right.value) is not int or right.value in (0, -1))):
             return None
         one, other = self._forms.integer(left), self._forms.integer(right)
         if one is None or other is None:
             return None
+        if divides:
+            return Sql(f"{'div' if node.operator == '/' else 'mod'}({one}, {other})", Form.NUMBER)
         return Sql(f"secateur_cel.int_v1({one} {node.operator} {other})", Form.NUMBER)
 
     def _shifted(self, operator: str, left: Sql, right: Sql) -> Sql | None:
@@ -351,6 +354,8 @@ class _Generator:
             return constant(times.parse_timestamp(given.value))
         if given.form is Form.JSON:
             return Sql(f"secateur_cel.json_timestamp_v1({given.text})", Form.TIME)
+        if given.form is Form.NUMBER:
+            return Sql(f"secateur_cel.seconds_v1({given.text})", Form.TIME)
         return Sql(f"secateur_cel.to_timestamp_v1({self._forms.box(given)})", Form.TIME)
 
     def _check_fraction(self, node: Call) -> None:

@@ -37,6 +37,7 @@ _MISTAKES = {
     "AND": "&&",
     "OR": "||",
     "NOT": "!",
+    "<>": "!=",
 }
 _TERMINALS = {
     "int": "INT_LIT",
@@ -56,7 +57,7 @@ def parse(source: str, reporter: Reporter) -> Node | None:
     if tokens is None or not _brackets_match(tokens, reporter):
         return None
     if not tokens:
-        reporter.error(Span(0, len(source)), say.EMPTY)
+        reporter.error(Span(0, 0), say.EMPTY)
         return None
     return _run(source, tokens, reporter)
 
@@ -70,6 +71,9 @@ def _tokens(source: str, reporter: Reporter) -> list[Token] | None:
         span = Span(token.start, token.end)
         if token.kind == "open":
             reporter.error(span, say.STRING_NOT_CLOSED, say.CLOSE_STRING)
+            return None
+        if token.text == "`":
+            reporter.error(span, say.BACKQUOTE_NOT_CLOSED)
             return None
         if token.kind == "wrong":
             instead = _MISTAKES.get(token.text)
@@ -182,7 +186,12 @@ def _report_unexpected(tokens: list[Token], position: int, reporter: Reporter) -
     span = Span(token.start, token.end)
     before = tokens[position - 1].text if position else ""
     if before == "." and token.kind == "keyword":
-        reporter.error(span, say.keyword_as_field(token.text), say.write_instead(f"`{token.text}`"))
+        reporter.error(span, say.keyword_as_field(token.text), say.write_instead(f"['{token.text}']"))
+    elif before in ("not", "NOT", "<"):
+        culprit = tokens[position - 1]
+        place = Span(culprit.start, token.end if culprit.text + token.text == "<>" else culprit.end)
+        instead = _MISTAKES.get(culprit.text) or _MISTAKES.get(culprit.text + token.text)
+        reporter.error(place, say.unexpected(culprit.text), instead and say.write_instead(instead))
     elif token.text == "." and position + 1 == len(tokens):
         reporter.error(span, say.UNEXPECTED_END)
     else:

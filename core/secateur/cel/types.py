@@ -14,7 +14,7 @@ class Type:
     parameters: tuple[Type, ...] = ()
 
     def __str__(self) -> str:
-        if not self.parameters or all(parameter == DYN for parameter in self.parameters):
+        if not self.parameters or DYN in self.parameters:
             return PLAIN_NAMES.get(self.name, self.name)
         return f"{self.name}({', '.join(map(str, self.parameters))})"
 

@@ -33,7 +33,17 @@ _OPERATORS = (
     "~>~",
     "~>=~",
 )
-_FUNCTIONS = ("jsonb_typeof", "starts_with", "strpos", "right", "length", "jsonb_array_length", "to_jsonb")
+_FUNCTIONS = (
+    "jsonb_typeof",
+    "starts_with",
+    "strpos",
+    "right",
+    "length",
+    "jsonb_array_length",
+    "to_jsonb",
+    "div",
+    "mod",
+)
 _HELPERS = (
     *("box_json", "box_bool", "box_text", "box_time", "box_number"),
     *(
@@ -49,7 +59,7 @@ _HELPERS = (
         "json_timestamp",
     ),
     *("equal", "less", "less_equal", "in", "has", "select", "index", "size", "list", "map"),
-    *("add", "subtract", "multiply", "divide", "modulo", "negate", "shift"),
+    *("add", "subtract", "multiply", "divide", "modulo", "negate", "shift", "seconds"),
     *("to_int", "to_uint", "to_double", "to_string", "to_bytes", "to_bool"),
     *("to_type", "to_timestamp", "to_duration"),
 )

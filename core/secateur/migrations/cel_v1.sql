@@ -775,20 +775,26 @@ begin
 end
 $$;
 
+-- timestamp(…) of an int, in seconds since 1970.
+create or replace function secateur_cel.seconds_v1 (given numeric)
+  returns timestamptz language plpgsql immutable strict parallel safe
+as $$
+begin
+  return case when given between -62135596800 and 253402300799 then to_timestamp(given::float8) end;
+end
+$$;
+
 -- timestamp(…) of a string, of an int in seconds, or of a timestamp.
 create or replace function secateur_cel.to_timestamp_v1 (given jsonb)
   returns timestamptz language plpgsql immutable strict parallel safe
 as $$
-declare
-  seconds numeric;
 begin
   given := secateur_cel.open_v1(given);
   case given ->> 0
     when 'string' then
       return secateur_cel.parse_timestamp_v1(given ->> 1);
     when 'int' then
-      seconds := (given ->> 1)::numeric;
-      return case when seconds between -62135596800 and 253402300799 then to_timestamp(seconds::float8) end;
+      return secateur_cel.seconds_v1((given ->> 1)::numeric);
     when 'timestamp' then
       return secateur_cel.shift_v1('epoch'::timestamptz, (given ->> 1)::numeric);
     else

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+from blocks import CORPUS, blocks
+
+from secateur.cel import VOCABULARY, compile
+from secateur.cel.evaluation import prepare
+
+_TOKEN = re.compile(
+    r"([a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)?|\$(?:[0-9]+|now)\b|[0-9]+\b|'[a-zA-Z0-9_]*'|[-+*/%<>=!@?|&#~^]+|::|[(),\[\]])"
+    r"|\s+|(?P<other>.)"
+)
+"""As the database reads a condition before it stores it."""
+
+
+def generated(source: str) -> str:
+    condition = compile(source).condition
+    parameters = "\n".join(f"  ${number} {value}" for number, value in enumerate(condition.parameters, 1))
+    return f"{condition.sql}\n{parameters}".rstrip()
+
+
+@pytest.mark.parametrize(("source", "expected"), blocks("conditions_sql.txt"))
+def test_generates(source: str, expected: str) -> None:
+    assert generated(source) == expected
+
+
+def _corpus(name: str) -> list[str]:
+    lines = (CORPUS / name).read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_writes_nothing_outside_of_its_vocabulary() -> None:
+    used = set()
+    for source in _corpus("conditions.txt"):
+        used |= _words(compile(source).condition.sql)
+    assert used <= VOCABULARY
+    for source in _corpus("values.txt"):
+        used |= _words(prepare(source, {"event": {}}).in_sql().sql)
+    assert used <= VOCABULARY
+
+
+def _words(sql: str) -> set[str]:
+    found = set()
+    for match in _TOKEN.finditer(sql):
+        assert not match["other"], f"{match['other']} in {sql}"
+        if match[1] and match[1] not in "(),[]" and match[1][0] not in "$0123456789":
+            found.add(match[1])
+    return found
+
+
+def test_every_parameter_is_used_and_every_placeholder_has_one() -> None:
+    for source in _corpus("conditions.txt"):
+        condition = compile(source).condition
+        numbers = {int(number) for number in re.findall(r"\$(\d+)", condition.sql)}
+        assert numbers == set(range(1, len(condition.parameters) + 1)), source
+
+
+def test_nothing_of_a_source_gets_into_the_sql() -> None:
+    hostile = "x' or true; drop table runs; --"
+    sql = compile(f'event.data.`a-b` == "{hostile}" || event["{hostile}"] == 1').condition.sql
+    assert not {"drop", "--", ";", "a-b"} & set(sql.split())
+    assert hostile not in sql
+
+
+def test_binds_from_any_number_on() -> None:
+    condition = compile("event.data.x == 'a' && run.started_at < now").condition
+    now = datetime(2024, 1, 21, tzinfo=UTC)
+    sql, parameters = condition.bind(4, now)
+    assert sql == ("(run.event -> $4::text -> $5::text = $6::text::jsonb and run.started_at < $7::text::timestamptz)")
+    assert parameters == ["data", "x", '"a"', "2024-01-21T00:00:00Z"]
+    with pytest.raises(ValueError, match="needs the time"):
+        condition.bind(1, None)
+
+
+def test_stores_by_number() -> None:
+    condition = compile("event.data.x == 'a' && run.started_at < now").condition
+    sql, parameters = condition.stored()
+    assert "$now" in sql
+    assert parameters == {"1": "data", "2": "x", "3": '"a"'}

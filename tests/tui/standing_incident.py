@@ -44,6 +44,13 @@ async def seed(database: Database) -> None:
         await _end(database, app_id, function_id, ended)
 
 
+async def stop_running(database: Database) -> None:
+    """Every worker comes to its next step, where a cancelled run ends."""
+    await database.execute(
+        "select secateur.begin_step(id, claim_token, 'next') from secateur.runs where status = 'running'"
+    )
+
+
 async def _enqueue(
     database: Database, app_id: str, function_id: str, events: Iterable[dict[str, Any]], age: str
 ) -> None:
@@ -51,8 +58,10 @@ async def _enqueue(
     await database.execute(
         """
         select secateur.enqueue_many($1, $2, $3::jsonb[], started_at => entered.moments)
-          from (select array_agg(now() - $4::text::interval + place * * interval '1 us' order by place) as moments
-                  from generate_series(1, cardinality($3::jsonb[])) as place) as entered
+          from (
+            select array_agg(now() - $4::text::interval + nth * interval '1 microsecond' order by nth) as moments
+              from generate_series(1, cardinality($3::jsonb[])) as nth
+          ) as entered
         """,
         app_id,
         function_id,

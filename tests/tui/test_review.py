@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from console_driver import Console
-from standing_incident import ACME, ARRIVING, CULPRIT, seed
+from standing_incident import ACME, ARRIVING, CULPRIT, seed, stop_running
 from textual.widgets import Button, Input
 
 from conftest import Start
@@ -63,6 +63,7 @@ async def test_a_commit_leads_to_its_history(start: Start, incident_url: str, si
         await consent(console)
         await console.press("enter")
         await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
+        await stop_running(console.database)
         await console.shows("✓ complete", "INC-4211", "guaranteed since", "expected", seconds=20)
         await console.settle()
         console.check("history")
@@ -92,7 +93,7 @@ async def test_keys_before_the_count_is_painted_are_discarded(start: Start, inci
             await console.type("vendor-syncs")
             await console.press("enter", "enter", "tab", "enter")
             assert isinstance(console.app.screen, ReviewScreen)
-            assert console.app.focused is None
+            assert not isinstance(console.app.focused, Input | Button)
         await console.until(lambda: isinstance(console.app.focused, Input))
         assert all(field.value == "" for field in console.app.screen.query(Input))
         assert await committed(console) == 0
@@ -178,7 +179,7 @@ async def test_a_lock_that_is_held_changes_nothing_and_can_be_tried_again(start:
         async with console.database.transaction() as connection:
             await connection.fetch("select secateur.lock_app('billing')")
             await console.press("enter")
-            await console.shows("nothing was changed", "r tries again", seconds=20)
+            await console.shows("not committed; r tries again", "nothing was changed", "r ask again", seconds=20)
         assert await committed(console) == 0
         await console.press("r")
         await console.until(lambda: isinstance(console.app.screen, HistoryScreen))

@@ -24,8 +24,6 @@ COLUMNS = (
 )
 
 _BAR = 6
-_TOGETHER = "\N{NO-BREAK SPACE}"
-"""Keeps a name on the line of its number."""
 
 
 def counts_of(cancellation: Cancellation) -> dict[str, Any]:
@@ -103,7 +101,9 @@ def details(cancellation: Cancellation) -> Content:
         value = counts[key]
         shown = "–" if value is None else number(value)
         tone = "warn" if key == "errors" and value else "count" if key == "cancelled" else "plain"
-        tallies += [(f"{name} ".replace(" ", _TOGETHER), "quiet"), (f"{shown}   ", tone)]
+        tallies += [(f"{name} ", "quiet"), (f"{shown}   ", tone)]
+        if key == "cancelled":
+            tallies.append(("\n", "plain"))
     lines = [
         toned(("if      ", "quiet"), _condition(cancellation)),
         toned(("started ", "quiet"), (_window(cancellation), "plain")),
@@ -131,15 +131,15 @@ def _window(cancellation: Cancellation) -> str:
 
 
 def _standing(cancellation: Cancellation) -> Content:
-    since = instant(cancellation.created_at)
+    since = instant(cancellation.created_at, digits=3)
     match cancellation.state:
         case "active":
             return toned((f"✓ guaranteed since {since}: nothing matching can start", "good"))
         case "complete":
-            return toned((f"✓ guaranteed since {since}; complete: nothing matching is left", "good"))
+            return toned((f"✓ guaranteed since {since}; nothing matching is left", "good"))
         case "stopped":
             who = f" by {one_line(cancellation.stopped_by)}" if cancellation.stopped_by else ""
-            when = f" {instant(cancellation.stopped_at)}" if cancellation.stopped_at else ""
+            when = f" {instant(cancellation.stopped_at, digits=3)}" if cancellation.stopped_at else ""
             return toned((f"■ stopped{when}{who}: matching runs start again", "warn"))
         case other:
             return toned((f"{other}; committed {since}", "quiet"))

@@ -81,7 +81,6 @@ class ReviewScreen(Dialog[None]):
         self._step = Step.COUNTING
         self._confirmed = False
         self._button_since = 0.0
-        self._trouble = ""
         self._sentence = Static(id="sentence", markup=False)
         self._facts = Static(id="facts", markup=False)
         self._wire = Static(review_text.wire(request), id="wire", markup=False)
@@ -175,12 +174,12 @@ class ReviewScreen(Dialog[None]):
         where = self.session.context or self.session.database
         self._sentence.update(facts.sentence(where))
         self._facts.update(facts.details())
-        if self._count is not None and self._count.matched == 0 and not self._trouble:
+        if self._count is not None and self._count.matched == 0:
             self._say("nothing matches: there is nothing to cancel", "warn")
 
     def _say(self, text: str, tone: str) -> None:
-        self._trouble = text
         self._outcome.update(toned((one_line(text), tone)))
+        self.call_after_refresh(self._make_room)
 
     @on(Input.Changed, "#reason")
     def _explained(self, event: Input.Changed) -> None:
@@ -198,7 +197,7 @@ class ReviewScreen(Dialog[None]):
         event.stop()
         if event.input.id == "confirm" and not self._confirmed:
             self._say(
-                f"to confirm, type {self._word} or {number(self._count.matched if self._count else 0)}",
+                f"to confirm, type {self._word} or {number(self._count.matched if self._count else 0)} exactly",
                 "warn",
             )
             return
@@ -208,6 +207,20 @@ class ReviewScreen(Dialog[None]):
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         if event.widget.id == "commit":
             self._button_since = time.monotonic()
+        if self._step is Step.READY and self._count is not None and self._count.matched:
+            self._say(self._hint(event.widget.id or "", self._count.matched), "quiet")
+
+    def _hint(self, focused: str, matched: int) -> str:
+        """What to press from here."""
+        match focused:
+            case "reason":
+                return "enter goes on"
+            case "confirm":
+                return f"{self._word} or {number(matched)}, then enter goes on"
+            case "commit":
+                return f"enter cancels {number(matched)} runs; esc leaves"
+            case _:
+                return "tab goes on"
 
     @on(Button.Pressed, "#leave")
     def _leave_pressed(self) -> None:
@@ -234,10 +247,10 @@ class ReviewScreen(Dialog[None]):
         """The commit did not come back with a cancellation; says whether anything can have changed."""
         if isinstance(error, _NOTHING_CHANGED):
             self._step = Step.NOT_COMMITTED
-            self._say(f"! not committed, nothing was changed: {error}  r tries again", "error")
+            self._say(f"! not committed; r tries again: {error}", "error")
         else:
             self._step = Step.UNKNOWN
-            self._say(f"! unknown whether it was committed: {error}  r asks again with the same key", "error")
+            self._say(f"! unknown whether it was committed; r asks again with the same key: {error}", "error")
         self._enable()
         self.query_one("#sheet").focus()
 

@@ -61,15 +61,13 @@ class Facts:
         running = count.by_status.get(RunStatus.RUNNING, 0)
         others = count.total - count.matched
         stops = "stops at its next step" if running == 1 else "stop at their next step"
-        queue = "this queue" if self.request.function_id else "this app"
-        keep = "keeps" if others == 1 else "keep"
         return toned(
             ("Cancel ", "plain"),
             (runs(count.matched), "count"),
             (" of ", "plain"),
             *place,
             (f"\n{number(count.matched - running)} never start, {number(running)} running {stops}.", "quiet"),
-            (f"\n{number(others)} other {'run' if others == 1 else 'runs'} of {queue} {keep} going.", "good"),
+            _spared(others, "this queue" if self.request.function_id else "this app"),
         )
 
     def details(self) -> Content:
@@ -88,8 +86,8 @@ class Facts:
 
     def _condition(self) -> list[Content]:
         if self.request.if_ is None:
-            scope = "function" if self.request.function_id else "app, of every function,"
-            told = f"! NO CONDITION: every unfinished run of this {scope} in the window is cancelled"
+            scope = "this function" if self.request.function_id else "EVERY function of this app"
+            told = f"! NO CONDITION: every run of {scope} in the window"
             return [_labelled("if", toned((told, "danger")))]
         first, *rest = self.request.if_.strip().split("\n")
         shown = [_labelled("if", toned((one_line(first), "plain")))]
@@ -113,6 +111,15 @@ class Facts:
             return text + toned(("the same as the filter showed", "quiet"))
         word = "more" if drift > 0 else "fewer"
         return text + toned((f"{number(abs(drift))} {word} than the filter showed", "warn"))
+
+
+def _spared(others: int, queue: str) -> tuple[str, str]:
+    if others == 0:
+        return f"\n! Nothing else waits in {queue}: no run is left.", "warn"
+    return (
+        f"\n{number(others)} other {'run' if others == 1 else 'runs'} of {queue} keep{'s' * (others == 1)} going.",
+        "good",
+    )
 
 
 def _labelled(label: str, content: Content) -> Content:

@@ -1,0 +1,26 @@
+"""A console as a process of its own: `python console_process.py DATABASE_URL`, in whatever terminal it finds."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from secateur.cancellations import Cancellations
+from secateur.database import Database
+from secateur.engines.native import NativeEngine
+from secateur.errors import SecateurError
+from secateur_tui.app import run_console
+
+
+async def main(url: str) -> int:
+    async with Database.connect(url) as database:
+        engine = NativeEngine(database)
+        return await run_console(database, engine, Cancellations(engine), author="nadia", refresh_seconds=0.2)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(asyncio.run(main(sys.argv[1])))
+    except SecateurError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)

@@ -26,7 +26,7 @@ async def show_console(place: Place) -> int:
     """The console on the place's database, until somebody leaves it."""
     settings, target = place.settings, place.target
     async with open_session(place) as session:
-        code: int = await import_module("secateur_tui").run_console(
+        code: int = await import_module("secateur_tui.app").run_console(
             session.database,
             session.engine,
             session.cancellations,

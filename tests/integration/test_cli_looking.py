@@ -1,0 +1,154 @@
+"""`install`, `depth`, `history`, `show` and `worker` on a real queue."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from billing import ACME, CANCELLATION_KEYS, CULPRIT, DEPTH_KEYS, GLOBEX, INCOMPLETE, INVOICES, cancellations, seed
+from command_line import COMMAND, Done, environment, run, write
+
+import secateur
+
+
+@pytest.fixture
+def url(embedded_url: str) -> str:
+    asyncio.run(seed(embedded_url))
+    return embedded_url
+
+
+async def _cancel(url: str) -> str:
+    async with secateur.connect(url) as queue:
+        body = {"app_id": "billing", "function_id": "vendor-syncs", "if": CULPRIT}
+        committed = await queue.cancel(body, author="nadia", reason="line\none \x1b[31m")
+        return str(committed.id)
+
+
+def test_install_says_what_it_did(empty_database_url: str) -> None:
+    missing = run("depth", url=empty_database_url)
+    assert missing.code == 1
+    assert "run `secateur install`" in missing.err
+    first, second = run("install", url=empty_database_url), run("install", url=empty_database_url)
+    assert (first.code, second.code) == (0, 0)
+    assert "0001_schema.sql" in first.out
+    assert "was up to date" in second.out
+    assert "No app has registered" in run("depth", url=empty_database_url).out
+    assert run("depth", "--json", url=empty_database_url).json == []
+    assert run("history", url=empty_database_url).out == "Nothing was ever cancelled here.\n"
+
+
+def test_depth(url: str) -> None:
+    depth = run("depth", "--json", url=url).json
+    assert [list(each) for each in depth] == [DEPTH_KEYS] * 2
+    invoices, syncs = depth
+    assert (invoices["app_id"], invoices["function_id"], invoices["queued"]) == ("billing", "invoices", INVOICES)
+    assert (syncs["queued"], syncs["running"]) == (ACME - 1 + GLOBEX + INCOMPLETE, 1)
+    headings, *rows = run("depth", url=url).out.splitlines()
+    assert headings.split() == [
+        *("app", "function", "queued", "scheduled", "running", "cancelling"),
+        *("oldest", "in/s", "out/s", "drains", "in"),
+    ]
+    assert rows[1].split()[:6] == ["billing", "vendor-syncs", "51", "0", "1", "0"]
+    assert len({len(row) for row in rows}) == 1, "the columns are aligned"
+
+
+def test_watching_writes_a_line_at_a_time_until_interrupted(url: str) -> None:
+    command = [*COMMAND, "depth", "--watch", "--json"]
+    variables = environment(url, SECATEUR_REFRESH_SECONDS="0.1")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables)
+    assert process.stdout is not None
+    looks = [json.loads(process.stdout.readline()) for _ in range(3)]
+    assert looks[0][0]["as_of"] < looks[1][0]["as_of"] < looks[2][0]["as_of"]
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (130, "")
+
+
+def test_history_and_show(url: str) -> None:
+    cancellation_id = asyncio.run(_cancel(url))
+    listed, shown = run("history", "--json", url=url).json, run("show", cancellation_id, "--json", url=url).json
+    assert listed == [shown] == asyncio.run(cancellations(url))
+    assert list(shown) == CANCELLATION_KEYS
+    assert shown["counts"]["expected"] is None
+    assert len(run("history", "--limit", "1", url=url).out.splitlines()) == 2
+    people = run("show", cancellation_id, url=url)
+    assert "active: no matching run is claimed" in people.out
+    assert "line\\none \\x1b[31m" in people.out, "what came from outside neither breaks lines nor steers the terminal"
+    unknown = run("show", str(uuid4()), url=url)
+    assert (unknown.code, unknown.out) == (1, "")
+    assert "there is no cancellation" in unknown.err
+
+
+def test_flags_before_and_after_the_command_mean_the_same(url: str, tmp_path: Path) -> None:
+    config = write(tmp_path, "config.toml", f'[contexts.staging]\ndatabase = "{url}"\nread_only = true\n')
+    expected = _functions(run("depth", "--json", url=url))
+    assert _functions(run("--database", url, "depth", "--json")) == expected
+    assert _functions(run("depth", "--json", "--database", url)) == expected
+    assert _functions(run("--config", config, "depth", "--context", "staging", "--json")) == expected
+    assert _functions(run("--config", config, "--read-only", "--context", "staging", "depth", "--json")) == expected
+    refused = run("--config", config, "--context", "staging", "cancel", "--app", "billing", "--yes")
+    assert refused.code == 2
+    assert "the context 'staging' is read-only" in refused.err
+
+
+def _functions(done: Done) -> list[str]:
+    return [each["function_id"] for each in done.json]
+
+
+def test_a_worker_performs_runs_until_told_to_stop(embedded_url: str, tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "shop.py",
+        """
+import secateur
+app = secateur.App("shop")
+
+@app.function(id="greet", triggers=["shop/greet"])
+async def greet(run):
+    print("hello", run.event["data"], flush=True)
+""",
+    )
+    process = subprocess.Popen(
+        [*COMMAND, "worker", "shop:app", "--database", embedded_url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        cwd=tmp_path,
+    )
+    asyncio.run(_enqueue(embedded_url))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "hello world\n"
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert "works on shop" in err
+    assert run("worker", "shop:app", "--read-only", url=embedded_url).code == 2
+
+
+async def _enqueue(url: str) -> None:
+    async with secateur.connect(url) as queue:
+        await queue.enqueue("shop", "greet", {"name": "shop/greet", "data": "world"})
+
+
+def test_a_headless_demo_announces_its_database_and_cleans_up() -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "demo", "--headless", "--runs", "500"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    assert process.stdout is not None
+    announced = json.loads(process.stdout.readline())
+    assert list(announced) == ["database"]
+    assert run("depth", "--json", url=announced["database"]).code == 0
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert run("depth", url=announced["database"]).code == 1

@@ -137,6 +137,8 @@ class Builder(Transformer[Any, Any]):
         span = _over(place, node.span)
         if sign == "-" and isinstance(node, Literal) and type(node.value) in (int, float):
             return replace(node, value=-node.value, span=span), operand[1]
+        if isinstance(node, Unary) and node.operator == sign and node.span == _over(node.operator_span, node.span):
+            return node.operand, operand[1]  # `!!a` is `a`, whatever a is, in every implementation
         return _built(Unary("-" if sign == "-" else "!", node, span, place), operand)
 
     def member_dot(self, children: list[Any]) -> Built:

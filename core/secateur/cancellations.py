@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -30,7 +31,11 @@ SWEEP_PAUSE = 1.0
 SHORTEST_WAIT = 0.05
 """Seconds before a waiting caller looks again, doubling up to `SWEEP_PAUSE`."""
 
+ERRORS_EXPLAINED = 100
+"""Failing runs that a preview looks at for the reasons."""
+
 ERROR_EXAMPLES = 3
+"""Of those, the ones it shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,14 +191,20 @@ class Cancellations:
             ]
 
     async def _explain(self, selection: Selection, count: Count) -> Preview:
-        """The preview with messages for a few failing runs: Postgres says which, the evaluator says why."""
+        """The preview with messages for a few failing runs: Postgres says which, the evaluator says why.
+
+        The most frequent reason comes first, each of them before any comes twice.
+        """
         if not count.errors or selection.filter is None:
             return Preview(count)
-        failing = await self.engine.examples(selection, Verdict.ERROR, ERROR_EXAMPLES)
-        return Preview(
-            count,
-            tuple(ErrorExample(run.id, why_failing(selection.filter, run, count.as_of)) for run in failing),
-        )
+        failing = await self.engine.examples(selection, Verdict.ERROR, ERRORS_EXPLAINED)
+        reasons: dict[str, list[ErrorExample]] = {}
+        for run in failing:
+            message = why_failing(selection.filter, run, count.as_of)
+            reasons.setdefault(message, []).append(ErrorExample(run.id, message))
+        frequent_first = sorted(reasons.values(), key=len, reverse=True)
+        by_turn = (example for turn in zip_longest(*frequent_first) for example in turn if example is not None)
+        return Preview(count, tuple(islice(by_turn, ERROR_EXAMPLES)))
 
     async def _refuse_unknown(self, scope: Scope) -> None:
         known = await self.engine.depth()

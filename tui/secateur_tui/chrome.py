@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from textual import events
 from textual.app import RenderResult
 from textual.binding import Binding
 from textual.content import Content
-from textual.style import Style
 from textual.widget import Widget
 from textual.widgets import Input, TextArea
 
@@ -17,6 +17,8 @@ from secateur_tui.keymap import ACTIONS, Action, display
 from secateur_tui.session import Feed, Session
 from secateur_tui.themes import toned
 
+_HELP = "console.help"
+"""Has its place in the footer however narrow it is."""
 _PATIENCE_SECONDS = 3.0
 """How old figures may be, beyond the refresh, before the header calls them stale."""
 
@@ -93,25 +95,31 @@ def is_stale(feed: Feed, session: Session) -> bool:
 class KeyBar(Widget):
     """The keys that work now, as many as fit; a click does the same as the key."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._places: list[tuple[int, str]] = []
+        """Where each shown item ends, in cells, and its key."""
+
     def on_mount(self) -> None:
         self.screen.bindings_updated_signal.subscribe(self, lambda _: self.refresh())
 
     def render(self) -> RenderResult:
-        shown = [(action, binding) for action, binding in self._working() if action.footer]
-        help_ = [item for item in shown if item[0].id == "console.help"]
+        items = [(action, binding.key) for action, binding in self._working() if action.footer]
+        room = self.size.width - sum(_item(*item).cell_length for item in items if item[0].id == _HELP)
         line = Content("")
-        for action, binding in [item for item in shown if item not in help_]:
-            item = self._item(action, binding)
-            reserved = sum(self._item(*other).cell_length for other in help_)
-            if line.cell_length + item.cell_length + reserved <= self.size.width:
+        self._places = []
+        for action, key in items:
+            item = _item(action, key)
+            if action.id == _HELP or line.cell_length + item.cell_length <= room:
                 line += item
-        for action, binding in help_:
-            line += self._item(action, binding)
+                self._places.append((line.cell_length, key))
         return line.truncate(self.size.width)
 
-    def _item(self, action: Action, binding: Binding) -> Content:
-        text = toned((f" {display(binding.key)} ", "key"), (f"{action.description} ", "quiet"))
-        return text.stylize(Style.from_meta({"@click": f"screen.press('{binding.key}')"}))
+    def on_click(self, event: events.Click) -> None:
+        for end, key in self._places:
+            if event.x < end:
+                self.app.simulate_key(key)
+                return
 
     def _working(self) -> Iterator[tuple[Action, Binding]]:
         """Actions of the table with the first key that reaches them from where the focus is."""
@@ -122,6 +130,10 @@ class KeyBar(Widget):
                 if binding.id == action.id and not (typing and _is_typed(binding.key)):
                     yield action, binding
                     break
+
+
+def _item(action: Action, key: str) -> Content:
+    return toned((f" {display(key)} ", "key"), (f"{action.description} ", "quiet"))
 
 
 def _expanded(action: Action) -> Iterator[str]:

@@ -35,10 +35,6 @@ class Place(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return allowed(self.place, action, read_only=self.session.read_only)
 
-    def action_press(self, key: str) -> None:
-        """A click on the footer."""
-        self.app.simulate_key(key)
-
 
 class Dialog(ModalScreen[Result], Generic[Result]):
     """A question over a place; it has only its own keys."""
@@ -51,7 +47,3 @@ class Dialog(ModalScreen[Result], Generic[Result]):
 
     def check_action(self, action: str, parameters: tuple[Any, ...]) -> bool | None:
         return allowed(self.place, action, read_only=self.session.read_only)
-
-    def action_press(self, key: str) -> None:
-        """A click on the footer."""
-        self.app.simulate_key(key)

@@ -1,0 +1,138 @@
+"""Pictures of the running console, for the README and the documentation.
+
+`make screenshots` starts an embedded Postgres, seeds an incident, drives the real console through it by keys, and
+writes each screen as SVG and PNG at 80×24 and 120×36. Nothing is drawn by hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import resvg_py
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from screenshots.incident import seed
+from secateur.cancellations import Cancellations
+from secateur.database import Database
+from secateur.embedded import EmbeddedPostgres
+from secateur.engines.native import NativeEngine
+from secateur.migrations import install
+from secateur_tui.app import ConsoleApp
+from secateur_tui.editor import ExpressionEditor
+from secateur_tui.history import HistoryScreen
+from secateur_tui.review import SETTLE_SECONDS
+from secateur_tui.themes import DARK
+
+HERE = Path(__file__).parent
+SIZES = ((80, 24), (120, 36))
+FONTS = "/usr/share/fonts/truetype/dejavu"
+PATIENCE_SECONDS = 60.0
+CONDITION = "event.data.vendor_id == 'acme_inc'\n&& event.data.amount > 100"
+MISTAKE = "event.data.vendor_id == 'acme_inc'\n&& evnt.data.amount > 100"
+
+
+class Camera:
+    """Drives one console and takes pictures of it."""
+
+    def __init__(self, app: ConsoleApp, pilot: Pilot[None], directory: Path) -> None:
+        self.app, self.pilot, self.directory = app, pilot, directory
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not condition():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the console did not get there; it shows:\n{self.text}")
+            await self.pilot.pause(0.05)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(strip.text for strip in self.app.screen._compositor.render_strips())
+
+    async def shows(self, *texts: str) -> None:
+        await self.until(lambda: all(text in self.text for text in texts))
+
+    async def type(self, text: str) -> None:
+        names = {"\n": "enter", " ": "space"}
+        await self.pilot.press(*(names.get(character, character) for character in text))
+
+    async def take(self, name: str) -> None:
+        """The screen as SVG and PNG, its background opaque and its font one that is installed."""
+        await self.pilot.pause(0.3)
+        width, height = self.app.size
+        stem = self.directory / f"{name}-{width}x{height}"
+        svg = self.app.export_screenshot(title="secateur")
+        svg = svg.replace("<text ", '<text xml:space="preserve" ')
+        svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+        svg = svg.replace("Fira Code", "DejaVu Sans Mono")
+        stem.with_suffix(".svg").write_text(svg, encoding="utf-8")
+        png = resvg_py.svg_to_bytes(svg_string=svg, font_dirs=[FONTS], width=width * 12)
+        stem.with_suffix(".png").write_bytes(bytes(png))
+        sys.stdout.write(f"{stem.name}\n")
+
+
+async def tour(camera: Camera) -> None:
+    """The main job, end to end, with a picture of each place."""
+    press = camera.pilot.press
+    await camera.shows("flood")
+    # The sparkline needs a few looks.
+    await camera.pilot.pause(2.0)
+    await camera.take("queues")
+    await press("enter")
+    await camera.shows("Matches")
+    await camera.type(MISTAKE)
+    await camera.shows("did you mean")
+    await camera.take("filter-mistake")
+    editor = camera.app.screen.query_one(ExpressionEditor)
+    editor.text = CONDITION
+    editor.move_cursor(editor.document.end)
+    await camera.shows("exact", "! error")
+    await camera.take("filter")
+    await press("f9")
+    await camera.until(lambda: isinstance(camera.app.focused, Input))
+    await camera.type("acme retry storm, INC-4211")
+    await press("enter")
+    await camera.type("vendor-s")
+    await camera.take("review")
+    await camera.type("yncs")
+    await press("enter")
+    await asyncio.sleep(SETTLE_SECONDS)
+    await press("enter")
+    await camera.until(lambda: isinstance(camera.app.screen, HistoryScreen))
+    await camera.shows("sweeping ━━")
+    await camera.take("history")
+
+
+async def photograph(size: tuple[int, int], directory: Path) -> None:
+    with EmbeddedPostgres(settings={"fsync": "off"}) as postgres:
+        async with Database.connect(postgres.url) as database:
+            await install(database)
+            await seed(database)
+            database.description = "pg-3/queue"
+            engine = NativeEngine(database)
+            app = ConsoleApp(
+                database,
+                engine,
+                Cancellations(engine, batch=2_000),
+                author="nadia",
+                context="prod",
+                refresh_seconds=1.0,
+                theme=DARK.name,
+            )
+            async with app.run_test(size=size) as pilot:
+                await tour(Camera(app, pilot, directory))
+
+
+def main() -> None:
+    for size in SIZES:
+        asyncio.run(photograph(size, HERE))
+
+
+if __name__ == "__main__":
+    main()

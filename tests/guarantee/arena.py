@@ -1,0 +1,72 @@
+"""A database where the functions can be paused at every `-- point:`, mutated, and are watched by a ledger."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import asyncpg
+
+LEDGER = Path(__file__).with_name("ledger.sql").read_text(encoding="utf-8")
+
+_FUNCTION = re.compile(r"^create or replace function secateur\.(\w+)\(", re.MULTILINE)
+_POINT = re.compile(r"^( *)-- point: (.+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One fault, as a replacement of text that must be there exactly `times` times."""
+
+    old: str
+    new: str
+    function: str | None = None
+    """Only in this function's text."""
+    times: int = 1
+
+
+def protocol() -> str:
+    """The functions of the lock protocol, both files."""
+    migrations = files("secateur.migrations")
+    return "\n".join(
+        migrations.joinpath(name).read_text(encoding="utf-8") for name in ("functions.sql", "cancelling.sql")
+    )
+
+
+def functions(sql: str) -> dict[str, str]:
+    """Each function's text, header comments excluded."""
+    starts = [(found[1], found.start()) for found in _FUNCTION.finditer(sql)]
+    return {name: sql[start : sql.index("$$;", start) + 3] for name, start in starts}
+
+
+def points(function: str) -> list[str]:
+    """The places between two statements of a deciding function, in order, and the one before its transaction's end."""
+    return [found[2] for found in _POINT.finditer(functions(protocol())[function])] + ["returned"]
+
+
+def mutate(sql: str, mutations: Mapping[str, Mutation] | list[Mutation]) -> str:
+    for mutation in mutations.values() if isinstance(mutations, Mapping) else mutations:
+        text = functions(sql)[mutation.function] if mutation.function else sql
+        found = text.count(mutation.old)
+        assert found == mutation.times, f"{mutation.old!r} is there {found} times, not {mutation.times}"
+        sql = sql.replace(text, text.replace(mutation.old, mutation.new))
+    return sql
+
+
+def with_pauses(sql: str) -> str:
+    """The same functions with a place to pause where a point is."""
+    for name, text in functions(sql).items():
+        sql = sql.replace(text, _POINT.sub(rf"\1perform secateur_test.reach('{name}: \2');", text))
+    return sql
+
+
+async def prepare(url: str, mutations: list[Mutation] | None = None) -> None:
+    """Turn a database with the schema into an arena."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(LEDGER)
+        await connection.execute(with_pauses(mutate(protocol(), mutations or [])))
+    finally:
+        await connection.close()

@@ -29,6 +29,7 @@ SERVER_SETTINGS = {
     "full_page_writes": "off",
     "max_connections": "200",
     "max_wal_size": "4GB",
+    "track_commit_timestamp": "on",
 }
 """Fast and forgetful: tests of faults start servers of their own."""
 

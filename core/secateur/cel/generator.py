@@ -11,7 +11,7 @@ the schema `secateur_cel`, over boxes (see boxes.py).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, assert_never
@@ -105,7 +105,7 @@ def generate(node: Node, reporter: Reporter) -> Condition:
     sql = forms.bool(_Generator(forms, COLUMNS, reporter, fold=True).sql(node))
     if len(sql) > MAX_SQL:
         reporter.error(node.span, say.TOO_LARGE)
-    return Condition(sql, forms.parameters)
+    return _condition(sql, forms.parameters)
 
 
 def generate_value(node: Node, variables: Mapping[str, tuple[Value, bool]], reporter: Reporter) -> Condition:
@@ -119,7 +119,15 @@ def generate_value(node: Node, variables: Mapping[str, tuple[Value, bool]], repo
         for name, (value, plain) in variables.items()
     }
     sql = forms.box(_Generator(forms, columns, reporter, fold=False).sql(node))
-    return Condition(sql, forms.parameters)
+    return _condition(sql, forms.parameters)
+
+
+def _condition(sql: str, parameters: Sequence[str]) -> Condition:
+    """With parameters in the order of their use, and without those of what was never written."""
+    used = list(dict.fromkeys(number for number in _PLACEHOLDER.findall(sql) if number != "now"))
+    places = {number: place for place, number in enumerate(used, start=1)}
+    renumbered = _PLACEHOLDER.sub(lambda match: f"${places.get(match[1], 'now')}", sql)
+    return Condition(renumbered, tuple(parameters[int(number) - 1] for number in used))
 
 
 _YEAR = 366 * 86_400 * 1_000_000_000
@@ -310,8 +318,8 @@ class _Generator:
                 return self._size(sized)
             case "timestamp", (given,):
                 return self._timestamp(given)
-            case "duration", (given,) if self._fold and isinstance(given.value, str):
-                return constant(times.parse_duration(given.value))
+            case "duration", (given,) if folded := self._folded(times.parse_duration, given):
+                return folded
             case "dyn", (given,):
                 return given
             case function, (given,) if function in _CONVERSIONS:
@@ -350,13 +358,22 @@ class _Generator:
     def _timestamp(self, given: Sql) -> Sql:
         if given.form is Form.TIME:
             return given
-        if self._fold and isinstance(given.value, str):
-            return constant(times.parse_timestamp(given.value))
+        if folded := self._folded(times.parse_timestamp, given):
+            return folded
         if given.form is Form.JSON:
             return Sql(f"secateur_cel.json_timestamp_v1({given.text})", Form.TIME)
         if given.form is Form.NUMBER:
             return Sql(f"secateur_cel.seconds_v1({given.text})", Form.TIME)
         return Sql(f"secateur_cel.to_timestamp_v1({self._forms.box(given)})", Form.TIME)
+
+    def _folded(self, parse: Callable[[str], Value], given: Sql) -> Sql | None:
+        """The time or duration that a literal text means, so that it is not read again for every row."""
+        if not self._fold or not isinstance(given.value, str):
+            return None
+        try:
+            return constant(parse(given.value))
+        except EvaluationError:
+            return None
 
     def _check_fraction(self, node: Call) -> None:
         """A literal time finer than what Postgres keeps is refused, rather than an error of the expression."""

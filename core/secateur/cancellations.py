@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice, zip_longest
@@ -172,10 +173,10 @@ class Cancellations:
             except (DatabaseError, NotInstalled) as error:
                 logger.info("sweeping pauses: %s", error)
             self._committed.clear()
-            try:
-                await asyncio.wait_for(self._committed.wait(), SWEEP_PAUSE)
-            except TimeoutError:
-                continue
+            # Not `wait_for`, which loses a cancellation that arrives together with what it waits for (before 3.12).
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SWEEP_PAUSE):
+                    await self._committed.wait()
 
     async def _sweep_open(self) -> None:
         """Batches of every open cancellation in turn, until none of them has anything to do right now."""

@@ -1,19 +1,19 @@
 """Every error that secateur raises on purpose.
 
-    SecateurError                     exit code 1
-    ├── UsageError                    exit code 2: the request or the usage is wrong
-    │   ├── SettingsError             a setting, a context or a flag
-    │   ├── RequestError              one or more problems of a request, each with its field
-    │   └── IdempotencyConflict       the key was used before with another body
-    ├── NotFound                      no such cancellation, run, app or function
-    ├── ReadOnly                      a write was asked of a read-only session
-    ├── NotInstalled                  the database has no (or an older) secateur schema
-    ├── DatabaseError                 what Postgres or the connection said
-    │   ├── Unreachable               no connection; retried by whoever can
-    │   ├── PermissionDenied          the role lacks a right
-    │   ├── QueryTimeout              the statement's time ran out; nothing was changed
-    │   └── LockUnavailable           somebody's open transaction holds the lock; nothing was changed
-    └── EmbeddedPostgresError         the embedded Postgres did not start
+SecateurError                     exit code 1
+├── UsageError                    exit code 2: the request or the usage is wrong
+│   ├── SettingsError             a setting, a context or a flag
+│   ├── RequestError              one or more problems of a request, each with its field
+│   └── IdempotencyConflict       the key was used before with another body
+├── NotFound                      no such cancellation, run, app or function
+├── ReadOnly                      a write was asked of a read-only session
+├── NotInstalled                  the database has no (or an older) secateur schema
+├── DatabaseError                 what Postgres or the connection said
+│   ├── Unreachable               no connection; retried by whoever can
+│   ├── PermissionDenied          the role lacks a right
+│   ├── QueryTimeout              the statement's time ran out; nothing was changed
+│   └── LockUnavailable           somebody's open transaction holds the lock; nothing was changed
+└── EmbeddedPostgresError         the embedded Postgres did not start
 """
 
 from __future__ import annotations

@@ -318,6 +318,10 @@ def no_value(name: str) -> str:
     return f"`{name}` has no value"
 
 
+def compared_too_deep(limit: int) -> str:
+    return f"lists and maps are compared down to {limit} levels only"
+
+
 def no_such_field(path: str) -> str:
     return f"no such field `{path}`"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from secateur.cel import diagnostics as say
 from secateur.cel.diagnostics import EvaluationError
@@ -26,21 +26,46 @@ def _is_number(value: Value) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+MAX_LEVELS = 64
+"""How deep two lists or maps are compared."""
+
+
 def equal(left: Value, right: Value) -> bool:
     """Values of different types are unequal, but numbers compare by what they are worth.
 
-    An integer beside a double is first rounded to a double, as in Google's implementations.
+    An integer beside a double is first rounded to a double, as in Google's implementations. Raises
+    `EvaluationError` if both are alike down to `MAX_LEVELS` levels, and go on.
     """
+    result = _equal(left, right, MAX_LEVELS)
+    if result is None:
+        raise EvaluationError(say.compared_too_deep(MAX_LEVELS))
+    return result
+
+
+def _equal(left: Value, right: Value, levels: int) -> bool | None:
     if _is_number(left) and _is_number(right):
         left, right = from_json(left), from_json(right)
         if isinstance(left, float) or isinstance(right, float):
             return float(left) == float(right)
         return bool(left == right)
     if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(equal, left, right))
+        return len(left) == len(right) and _all_equal(zip(left, right, strict=True), levels)
     if isinstance(left, dict) and isinstance(right, dict):
-        return len(left) == len(right) and all(key in right and equal(value, right[key]) for key, value in left.items())
+        return left.keys() == right.keys() and _all_equal(((value, right[key]) for key, value in left.items()), levels)
     return type(left) is type(right) and bool(left == right)
+
+
+def _all_equal(pairs: Iterable[tuple[Value, Value]], levels: int) -> bool | None:
+    """One unequal pair decides; None if there is none and some pair goes too deep."""
+    if levels == 0:
+        return None
+    results = [True]
+    for one, other in pairs:
+        result = _equal(one, other, levels - 1)
+        if result is False:
+            return False
+        results.append(bool(result))
+    return all(results) or None
 
 
 def unequal(left: Value, right: Value) -> bool:
@@ -64,7 +89,10 @@ def _order(operator: str, compare: Callable[[Value, Value], bool]) -> Callable[[
 def contains(element: Value, container: Value) -> bool:
     """`element in container`."""
     if isinstance(container, list):
-        return any(equal(element, item) for item in container)
+        results = [_equal(element, item, MAX_LEVELS) for item in container]
+        if True not in results and None in results:
+            raise EvaluationError(say.compared_too_deep(MAX_LEVELS))
+        return True in results
     if isinstance(container, dict) and isinstance(element, (str, int, float)):
         return map_key(element) in container
     raise EvaluationError(say.no_operation("in", type_of(element), type_of(container)))

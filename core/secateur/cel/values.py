@@ -117,7 +117,10 @@ def decode_json(text: str | bytes) -> Value:
     jsonb keeps a number's digits and not its exponent, so `1e2` is `100` there and an int here. Raises
     ValueError for what is not JSON.
     """
-    return json.loads(text, parse_int=_json_int, parse_float=_json_fraction, parse_constant=_no_constant)
+    try:
+        return json.loads(text, parse_int=_json_int, parse_float=_json_fraction, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None
 
 
 def _json_int(text: str) -> int | float:

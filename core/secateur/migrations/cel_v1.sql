@@ -190,8 +190,9 @@ begin
 end
 $$;
 
--- ==. Never an error of its own: different types are unequal; numbers compare by what they are worth.
-create or replace function secateur_cel.equal_v1 (one jsonb, other jsonb)
+-- ==. Different types are unequal; numbers compare by what they are worth. An error only if two values are alike
+-- down to 64 levels of lists and maps, and go on: Postgres would run out of stack.
+create or replace function secateur_cel.equal_within_v1 (one jsonb, other jsonb, levels integer)
   returns boolean language plpgsql immutable strict parallel safe
 as $$
 declare
@@ -199,10 +200,9 @@ declare
   other_type text;
   entry jsonb;
   found jsonb;
+  same boolean;
+  result boolean := true;
 begin
-  if one ->> 0 = 'json' and one = other then
-    return true;
-  end if;
   one := secateur_cel.open_v1(one);
   other := secateur_cel.open_v1(other);
   one_type := one ->> 0;
@@ -224,23 +224,44 @@ begin
   if jsonb_array_length(one) <> jsonb_array_length(other) then
     return false;
   end if;
+  if levels = 0 then
+    return null;
+  end if;
   if one_type = 'list' then
     for position in 0 .. jsonb_array_length(one) - 1 loop
-      if not secateur_cel.equal_v1(one -> position, other -> position) then
+      same := secateur_cel.equal_within_v1(one -> position, other -> position, levels - 1);
+      if not same then
         return false;
       end if;
+      result := result and same;
     end loop;
-    return true;
+    return result;
   end if;
-  for entry in select value from jsonb_array_elements(one) loop
-    found := secateur_cel.entry_v1(other, entry -> 0);
-    if found is null or not secateur_cel.equal_v1(entry -> 1, found) then
+  for position in 0 .. jsonb_array_length(one) - 1 loop
+    entry := one -> position;
+    -- a map opened from a payload has its keys in order: the same key is likely to be at the same place
+    found := other -> position;
+    if found -> 0 = entry -> 0 then
+      found := found -> 1;
+    else
+      found := secateur_cel.entry_v1(other, entry -> 0);
+    end if;
+    if found is null then
       return false;
     end if;
+    same := secateur_cel.equal_within_v1(entry -> 1, found, levels - 1);
+    if not same then
+      return false;
+    end if;
+    result := result and same;
   end loop;
-  return true;
+  return result;
 end
 $$;
+
+create or replace function secateur_cel.equal_v1 (one jsonb, other jsonb)
+  returns boolean language plpgsql immutable strict parallel safe
+as $$ begin return secateur_cel.equal_within_v1(one, other, 64); end $$;
 
 -- -1, 0 or 1; 2 if either is NaN; NULL if the two have no order.
 create or replace function secateur_cel.order_v1 (one jsonb, other jsonb)
@@ -426,13 +447,15 @@ begin
   if given ->> 0 = 'json' and jsonb_typeof(given -> 1) = 'object' and key ->> 0 = 'string' then
     return secateur_cel.box_json_v1(given -> 1 -> (key ->> 1));
   end if;
-  given := secateur_cel.open_v1(given);
   if given ->> 0 = 'map' and key ->> 0 in ('string', 'bool', 'int', 'uint', 'double') then
     return secateur_cel.entry_v1(given -> 1, key);
-  elsif given ->> 0 = 'list' then
+  elsif jsonb_typeof(given -> 1) = 'array' and given ->> 0 in ('list', 'json') then
     place := secateur_cel.as_double_v1(key);
     if place >= 0 and place < jsonb_array_length(given -> 1) and trunc(place) = place then
-      return given -> 1 -> place::integer;
+      return case given ->> 0
+        when 'json' then secateur_cel.box_json_v1(given -> 1 -> place::integer)
+        else given -> 1 -> place::integer
+      end;
     end if;
   end if;
   return null;
@@ -445,6 +468,8 @@ create or replace function secateur_cel.in_v1 (element jsonb, given jsonb)
 as $$
 declare
   item jsonb;
+  same boolean;
+  result boolean := false;
 begin
   element := secateur_cel.open_v1(element);
   if given ->> 0 = 'json' and jsonb_typeof(given -> 1) = 'object' and element ->> 0 = 'string' then
@@ -455,11 +480,13 @@ begin
     return secateur_cel.entry_v1(given -> 1, element) is not null;
   elsif given ->> 0 = 'list' then
     for item in select value from jsonb_array_elements(given -> 1) loop
-      if secateur_cel.equal_v1(element, item) then
+      same := secateur_cel.equal_v1(element, item);
+      if same then
         return true;
       end if;
+      result := result or same;
     end loop;
-    return false;
+    return result;
   end if;
   return null;
 end

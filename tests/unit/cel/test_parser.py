@@ -112,10 +112,10 @@ def test_spans_are_code_points() -> None:
 def test_hostile_sources_answer_at_once(source: str) -> None:
     parse("1", Reporter("1"))
     limit = sys.getrecursionlimit()
-    begun = time.perf_counter()
+    begun = time.process_time()
     reporter = Reporter(source)
     parsed = parse(source, reporter)
-    assert time.perf_counter() - begun < 0.1
+    assert time.process_time() - begun < 0.1
     assert (parsed is None) == bool(reporter.diagnostics)
     assert sys.getrecursionlimit() == limit
 
@@ -138,7 +138,7 @@ def test_ten_terms_compile_in_milliseconds() -> None:
 
     source = " || ".join(f"event.data.x == 'value {n}' && event.data.amount > {n}" for n in range(5))
     compile(source)
-    begun = time.perf_counter()
+    begun = time.process_time()
     for _ in range(10):
         compile(source)
-    assert (time.perf_counter() - begun) / 10 < 0.005 * 4  # four times the aim, for a busy machine
+    assert (time.process_time() - begun) / 10 < 0.005 * 4  # four times the aim, for a busy machine

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from textual import events
 from textual.pilot import Pilot
 
 from secateur.database import Database
@@ -48,11 +49,18 @@ class Console:
 
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
+        await self.app.type_ahead.done()
+        await self.pilot.pause()
+
+    def burst(self, *keys: str) -> None:
+        """Keys that arrive all at once, as over a link that stalled."""
+        for key in keys:
+            self.app.post_message(events.Key(key, key if len(key) == 1 else None))
 
     async def type(self, text: str) -> None:
         """Type text, character by character."""
         names = {"\n": "enter", " ": "space"}
-        await self.pilot.press(*(names.get(character, character) for character in text))
+        await self.press(*(names.get(character, character) for character in text))
 
     async def until(self, condition: Callable[[], Any], seconds: float = 10.0) -> None:
         """Wait until it holds; shows the screen where it does not come to that."""

@@ -147,6 +147,17 @@ async def test_the_footer_has_only_keys_that_work_now(start: Start, incident_url
         assert "q quit" not in console.text.replace("ctrl+q quit", "")
 
 
+async def test_keys_that_arrive_at_once_are_no_commands(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.shows("flood")
+        console.burst("slash", *"sqmail", "enter")
+        await console.shows("only “sqmail”")
+        console.burst("escape", "enter", *"size(event.data.vendor_id)", "escape", "H")
+        await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
+        await console.press("escape", "enter")
+        await console.shows("size(event.data.vendor_id)")
+
+
 async def test_help_and_palette_come_from_the_table(start: Start, incident_url: str, size: tuple[int, int]) -> None:
     async with start(incident_url, size=size) as console:
         await console.shows("flood")

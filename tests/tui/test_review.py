@@ -133,6 +133,19 @@ async def test_pressing_twice_commits_once(start: Start, incident_url: str) -> N
         assert await committed(console) == 1
 
 
+async def test_keys_that_arrive_at_once_go_where_they_were_meant(start: Start, incident_url: str) -> None:
+    async with review(start, incident_url) as console:
+        console.burst(*"storm", "enter", *"vendor-syncs", "enter", "enter")
+        await console.until(lambda: console.app.focused is console.app.screen.query_one("#commit"))
+        await console.app.type_ahead.done()
+        reason, confirm = (
+            console.app.screen.query_one("#reason", Input),
+            console.app.screen.query_one("#confirm", Input),
+        )
+        assert (reason.value, confirm.value) == ("storm", "vendor-syncs")
+        assert await committed(console) == 0, "a key that was typed ahead is no decision"
+
+
 async def test_below_the_threshold_no_word_is_asked_for(start: Start, incident_url: str) -> None:
     async with review(start, incident_url, "event.data.amount >= 500", "invoices", confirm_above=100) as console:
         assert not console.app.screen.query_one("#confirmation").display

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, tzinfo
 
-from textual import on, work
+from textual import events, on, work
 from textual.app import App, SystemCommand
 from textual.reactive import Reactive, reactive
 from textual.screen import Screen
@@ -28,7 +28,7 @@ from secateur.cancellations import Cancellations
 from secateur.cel import compile
 from secateur.database import Database
 from secateur.engines.base import QueueEngine
-from secateur.errors import SecateurError
+from secateur.errors import SecateurError, UsageError
 from secateur_tui.filter import FilterScreen
 from secateur_tui.help import HelpScreen
 from secateur_tui.history import HistoryScreen
@@ -39,6 +39,7 @@ from secateur_tui.review import ReviewScreen
 from secateur_tui.session import Draft, Feed, Session
 from secateur_tui.terminal import check_terminal
 from secateur_tui.themes import THEMES, theme_for
+from secateur_tui.typeahead import TypeAhead
 
 HANGUP_PATIENCE_SECONDS = 5.0
 """How long a hang-up waits for a commit that is under way."""
@@ -63,9 +64,12 @@ async def run_console(
 ) -> int:
     """Show the console until somebody leaves it; returns the exit code.
 
-    Raises `UsageError` where there is no terminal to show it in.
+    Raises `UsageError` where there is no terminal to show it in, or no such theme.
     """
     check_terminal()
+    names = [each.name for each in THEMES]
+    if theme is not None and theme not in names:
+        raise UsageError(f"there is no theme {theme!r}; there are: {', '.join(names)}")
     app = ConsoleApp(
         database,
         engine,
@@ -124,12 +128,20 @@ class ConsoleApp(App[None]):
             query_timeout_seconds=query_timeout_seconds,
             confirm_above=confirm_above,
         )
+        self.type_ahead = TypeAhead(self, super().on_event)
         self._commit_under_way: asyncio.Task[None] | None = None
         for each in THEMES:
             self.register_theme(each)
         self.theme = theme or theme_for(self.console.color_system)
 
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+            self.type_ahead.put(event)
+        else:
+            await super().on_event(event)
+
     def on_mount(self) -> None:
+        self.run_worker(self.type_ahead.run(), group="keys", exclusive=True)
         self.push_screen(QueuesScreen(self.session))
         self._follow_depth()
         self._warm_up()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from textual import events
 from textual.app import RenderResult
@@ -95,8 +95,9 @@ def is_stale(feed: Feed, session: Session) -> bool:
 class KeyBar(Widget):
     """The keys that work now, as many as fit; a click does the same as the key."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_pointless: Callable[[Action], bool] = lambda action: False) -> None:
         super().__init__()
+        self._is_pointless = is_pointless
         self._places: list[tuple[int, str]] = []
         """Where each shown item ends, in cells, and its key."""
 
@@ -104,7 +105,7 @@ class KeyBar(Widget):
         self.screen.bindings_updated_signal.subscribe(self, lambda _: self.refresh())
 
     def render(self) -> RenderResult:
-        items = [(action, binding.key) for action, binding in self._working() if action.footer]
+        items = [(action, binding.key) for action, binding in self._working() if self._shown(action)]
         room = self.size.width - sum(_item(*item).cell_length for item in items if item[0].id == _HELP)
         line = Content("")
         self._places = []
@@ -130,6 +131,9 @@ class KeyBar(Widget):
                 if binding.id == action.id and not (typing and _is_typed(binding.key)):
                     yield action, binding
                     break
+
+    def _shown(self, action: Action) -> bool:
+        return action.footer and not self._is_pointless(action)
 
 
 def _item(action: Action, key: str) -> Content:

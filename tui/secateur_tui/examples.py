@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any
 
+from secateur.cancellations import ErrorExample
 from secateur.cel import Filter
 from secateur.cel.ast import Has as HasField
 from secateur.cel.ast import Index, Literal, Name, Select
@@ -101,14 +103,29 @@ def _look_up(event: Any, path: Path) -> Any:
     return event
 
 
-def guard(examples: Sequence[Example], paths: Sequence[Path]) -> str:
-    """The condition that spares the failing examples: `has(…) && …` for the first field they lack."""
-    for example in examples:
-        if example.verdict is Verdict.ERROR:
-            for path in paths:
-                if _look_up(example.run.event, path) is _MISSING and all(key.isidentifier() for key in path):
-                    return f"has(event.{'.'.join(path)}) && …"
+def advice(examples: Sequence[Example], paths: Sequence[Path], failures: Sequence[ErrorExample]) -> str:
+    """What helps runs that cannot be evaluated: the field that was meant, or a condition that spares them."""
+    missing = [path for path in paths if any(_look_up(each.run.event, path) is _MISSING for each in examples)]
+    told = failures[0].message if failures else ""
+    for path in sorted(missing, key=lambda path: _dotted(path) not in told):
+        if all(_look_up(each.run.event, path) is _MISSING for each in examples):
+            near = _similar(path, examples)
+            return f"no example has {_dotted(path)}" + (f"; did you mean {_dotted(near)}?" if near else "")
+        if all(key.isidentifier() for key in path):
+            return f"they do not match; decide them with has({_dotted(path)}) && …"
     return ""
+
+
+def _similar(path: Path, examples: Sequence[Example]) -> Path | None:
+    """The field beside it, in any example, whose name is nearest."""
+    around = [_look_up(each.run.event, path[:-1]) for each in examples]
+    names = {name for event in around if isinstance(event, dict) for name in event}
+    near = get_close_matches(path[-1], sorted(names), n=1)
+    return (*path[:-1], near[0]) if near else None
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(("event", *path))
 
 
 def _value(event: Any, path: Path) -> Cell:

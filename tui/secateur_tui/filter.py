@@ -19,9 +19,9 @@ from secateur.errors import RequestError, SecateurError
 from secateur.requests import CancellationRequest
 from secateur.runs import Count, Scope
 from secateur_tui.editor import ExpressionEditor, Verdict
-from secateur_tui.examples import Example, Examples, fields_present, fields_read, guard
+from secateur_tui.examples import Example, Examples, advice, fields_present, fields_read
 from secateur_tui.figures import one_line
-from secateur_tui.keymap import bindings_of
+from secateur_tui.keymap import Action, bindings_of
 from secateur_tui.matches import Matches, Stage
 from secateur_tui.place import Place
 from secateur_tui.session import Draft, Feed, Session
@@ -94,6 +94,14 @@ class FilterScreen(Place):
         self._editor.move_cursor(self._editor.document.end)
         self.watch(self.app, "feed", self._follow)
         self.call_after_refresh(self._restart)
+
+    def on_screen_suspend(self) -> None:
+        """Behind a review nothing is counted."""
+        self.workers.cancel_group(self, "count")
+
+    def on_screen_resume(self) -> None:
+        if self._request is not None:
+            self._count(self._request, self._filter)
 
     def _follow(self, feed: Feed) -> None:
         self._feed = feed
@@ -222,7 +230,7 @@ class FilterScreen(Place):
         paths = fields_read(filter_) or fields_present([example.run for example in found])
         table.show(found, paths, count.as_of)
         table.remove_class("stale")
-        self._matches.advise(guard(found, paths))
+        self._matches.advise(advice(found, paths, preview.error_examples))
 
     def action_next_field(self) -> None:
         self.focus_next()
@@ -231,13 +239,13 @@ class FilterScreen(Place):
         self.focus_previous()
 
     def action_review(self) -> None:
-        if self._request is not None:
+        if self._request is None:
+            self.notify("The filter is not valid yet: there is nothing to review.", severity="warning", markup=False)
+        else:
             self.post_message(self.ReviewWanted(self._request, self._seen))
 
     def action_back(self) -> None:
         self.post_message(self.BackWanted())
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "review" and self._request is None:
-            return False
-        return super().check_action(action, parameters)
+    def is_pointless(self, action: Action) -> bool:
+        return action.id == "filter.review" and self._request is None

@@ -37,7 +37,7 @@ class Tally:
     failures: Sequence[str] = ()
     """Why runs could not be evaluated, by example."""
     advice: str = ""
-    """What to add to the expression so that those runs can be evaluated."""
+    """What helps those runs."""
     note: str = ""
     """Why there is no exact count."""
 
@@ -68,10 +68,10 @@ class Matches(Static):
     def counted(self, count: Count, failures: Sequence[str]) -> None:
         self._show(Tally(Stage.EXACT, count, time.monotonic(), failures))
 
-    def advise(self, condition: str) -> None:
-        """Say which condition, put in front, spares runs that cannot be evaluated."""
-        if condition != self.tally.advice:
-            self._show(replace(self.tally, advice=condition))
+    def advise(self, advice: str) -> None:
+        """Say what helps runs that cannot be evaluated."""
+        if advice != self.tally.advice:
+            self._show(replace(self.tally, advice=advice))
 
     def failed(self, message: str) -> None:
         """No exact count; an estimate stays, with the reason."""
@@ -145,10 +145,7 @@ class Matches(Static):
         line = toned((f"! {sign}{number(errors)} {noun} cannot be evaluated{why}", "warn"))
         if not tally.advice:
             return [line]
-        return [
-            line,
-            toned(("  they do not match; decide them with ", "quiet"), (one_line(tally.advice), "field")),
-        ]
+        return [line, toned((f"  {one_line(tally.advice)}", "field"))]
 
     def _functions(self, count: Count) -> list[Content]:
         """Which functions the matches are of, where there are several."""

@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.screen import ModalScreen, Screen
 
 from secateur_tui.chrome import Header, KeyBar
-from secateur_tui.keymap import allowed
+from secateur_tui.keymap import Action, allowed
 from secateur_tui.session import Session
 
 Result = TypeVar("Result")
@@ -26,7 +26,7 @@ class Place(Screen[None]):
     def compose(self) -> ComposeResult:
         yield Header(self.session)
         yield from self.content()
-        yield KeyBar()
+        yield KeyBar(self.is_pointless)
 
     def content(self) -> ComposeResult:
         """What is between header and footer."""
@@ -34,6 +34,10 @@ class Place(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return allowed(self.place, action, read_only=self.session.read_only)
+
+    def is_pointless(self, action: Action) -> bool:
+        """Whether the action would only say why it does nothing now: the footer leaves it out."""
+        return False
 
 
 class Dialog(ModalScreen[Result], Generic[Result]):

@@ -88,10 +88,11 @@ class ReviewScreen(Dialog[None]):
             id="reason",
             compact=True,
             disabled=True,
+            select_on_focus=False,
             max_length=LONGEST_REASON,
             placeholder="optional, kept in the history",
         )
-        self._confirm = Input(id="confirm", compact=True, disabled=True)
+        self._confirm = Input(id="confirm", compact=True, disabled=True, select_on_focus=False)
         self._button = Button("Cancel these runs", id="commit", compact=True, disabled=True)
         self._outcome = Static(id="outcome", markup=False)
 
@@ -117,7 +118,7 @@ class ReviewScreen(Dialog[None]):
 
     def _make_room(self) -> None:
         """What is read scrolls; what is filled in and pressed is always in view."""
-        taken = 2 + 3 + self.query_one("#consent").outer_size.height
+        taken = 2 + 2 + self.query_one("#consent").outer_size.height
         self.query_one("#sheet").styles.max_height = max(1, self.size.height - taken)
 
     @work(exclusive=True, group="review-count")
@@ -201,8 +202,12 @@ class ReviewScreen(Dialog[None]):
                 "warn",
             )
             return
-        following = {"reason": "#confirm" if self._must_confirm else "#commit", "confirm": "#commit"}
-        self.query_one(following[event.input.id or ""]).focus()
+        if event.input is self._reason and self._must_confirm:
+            self._confirm.focus()
+        elif self._button.disabled:
+            self.query_one("#leave").focus()
+        else:
+            self._button.focus()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         if event.widget.id == "commit":
@@ -273,6 +278,8 @@ class ReviewScreen(Dialog[None]):
         self.notify("copied the command line", markup=False)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("copy_json", "copy_command") and self._step is Step.COUNTING:
+            return False
         if action == "ask_again" and self._step not in (Step.NOT_COMMITTED, Step.UNKNOWN):
             return False
         return super().check_action(action, parameters)

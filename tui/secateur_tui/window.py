@@ -59,6 +59,7 @@ class WindowFields(Vertical):
                     self._texts[field],
                     id=field,
                     compact=True,
+                    select_on_focus=False,
                     placeholder="any time" if field == "started_after" else "now",
                 )
                 yield Static(id=f"{field}-meaning", classes="meaning", markup=False)

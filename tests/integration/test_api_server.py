@@ -1,0 +1,132 @@
+"""`secateur serve` as a process: a real socket, the background sweep, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from billing import ACME, CULPRIT, end_running, seed
+from command_line import COMMAND, environment, run
+
+from secateur.database import Database
+
+FLOOD = {"app_id": "billing", "function_id": "vendor-syncs", "if": CULPRIT}
+
+
+@pytest.fixture
+def url(embedded_url: str) -> str:
+    asyncio.run(seed(embedded_url))
+    asyncio.run(end_running(embedded_url))
+    return embedded_url
+
+
+@contextmanager
+def _server(url: str, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    process = subprocess.Popen(
+        [*COMMAND, "serve", "--port", "0", *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(url),
+    )
+    try:
+        assert process.stdout is not None
+        yield process, process.stdout.readline().split()[0]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_it_serves_sweeps_and_stops(url: str) -> None:
+    with _server(url) as (process, address):
+        assert address.startswith("http://127.0.0.1:")
+        committed = httpx.post(f"{address}/v1/cancellations", json=FLOOD).json()["data"]
+        path, deadline = f"{address}/v1/cancellations/{committed['id']}", time.monotonic() + 20
+        while (now := httpx.get(path).json()["data"])["state"] != "complete":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert now["counts"]["cancelled"] == ACME - 1
+        assert now["created_by"] == "nadia"
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+        assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_it_listens_on_loopback_only_and_says_when_the_port_is_taken(url: str) -> None:
+    with _server(url) as (_, address):
+        port = int(address.rpartition(":")[2])
+        elsewhere = _own_address()
+        if elsewhere is not None:
+            with pytest.raises(OSError, match="refused"):
+                socket.create_connection((elsewhere, port), timeout=5).close()
+        taken = run("serve", "--port", str(port), url=url)
+        assert taken.code == 1
+        assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in taken.err
+
+
+def _own_address() -> str | None:
+    """An address of this machine that is not the loopback's, if it has any."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        address: str = probe.getsockname()[0]
+    return None if address.startswith("127.") else address
+
+
+def test_a_request_under_way_is_answered_before_it_ends(url: str) -> None:
+    """A count that waits for a lock when the signal comes."""
+    with _server(url) as (process, address), _runs_locked(url) as release:
+        answers: list[httpx.Response] = []
+        path = f"{address}/v1/cancellations/preview"
+        asking = threading.Thread(target=lambda: answers.append(httpx.post(path, json=FLOOD, timeout=30)))
+        asking.start()
+        time.sleep(0.7)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert process.poll() is None
+        release.set()
+        asking.join(20)
+        assert [answer.status_code for answer in answers] == [200]
+        assert process.wait(20) == 0
+
+
+@contextmanager
+def _runs_locked(url: str) -> Iterator[threading.Event]:
+    """Nobody reads the runs until the event is set."""
+    release, held = threading.Event(), threading.Event()
+
+    async def hold() -> None:
+        async with Database.connect(url) as database, database.transaction() as connection:
+            await connection.execute("lock table secateur.runs in access exclusive mode")
+            held.set()
+            await asyncio.to_thread(release.wait, 30)
+
+    holder = threading.Thread(target=lambda: asyncio.run(hold()))
+    holder.start()
+    held.wait(10)
+    try:
+        yield release
+    finally:
+        release.set()
+        holder.join()
+
+
+def test_a_read_only_server_refuses_and_leaves_the_sweep_to_others(url: str) -> None:
+    assert run("cancel", "--app", "billing", "--if", CULPRIT, "--yes", url=url).code == 0
+    with _server(url, "--read-only") as (_, address):
+        assert httpx.post(f"{address}/v1/cancellations/preview", json=FLOOD).status_code == 200
+        refused = httpx.post(f"{address}/v1/cancellations", json=FLOOD)
+        assert (refused.status_code, refused.json()["status"]) == (403, 403)
+        time.sleep(1.5)
+        (cancellation,) = httpx.get(f"{address}/v1/cancellations").json()["data"]
+        assert (cancellation["state"], cancellation["counts"]["cancelled"]) == ("active", 0)

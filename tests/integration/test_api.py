@@ -137,7 +137,7 @@ async def test_idempotency(client: httpx.AsyncClient) -> None:
 
 
 async def test_authors_have_names_in_any_script(client: httpx.AsyncClient) -> None:
-    author = {"X-Author": "Jürgen 李".encode()}
+    author = {b"X-Author": "Jürgen 李".encode()}
     committed = _data(await client.post("/v1/cancellations", json=FLOOD, headers=author), 201)
     assert committed["created_by"] == "Jürgen 李"
 

@@ -27,6 +27,7 @@ from billing import (
     unfinished,
 )
 from command_line import COMMAND, environment, run, run_on_terminal, write
+from lossy_proxy import losing_one_answer
 
 from secateur.embedded import EmbeddedPostgres
 
@@ -254,6 +255,15 @@ def test_without_a_condition_there_is_a_warning(url: str) -> None:
     assert "invoices" in done.out
 
 
+def test_a_commit_whose_answer_is_lost_is_made_once(url: str) -> None:
+    with losing_one_answer(url) as lossy:
+        done = run("cancel", *FLOOD, "--yes", "--json", url=lossy)
+    assert done.code == 0
+    assert "asking again, with the same idempotency key" in done.err
+    (committed,) = asyncio.run(cancellations(url))
+    assert committed["id"] == done.json["id"]
+
+
 @pytest.fixture
 def own_server() -> Iterator[EmbeddedPostgres]:
     with EmbeddedPostgres() as server:
@@ -266,7 +276,7 @@ def test_a_lost_answer_is_told_with_the_way_to_find_out(own_server: EmbeddedPost
     """The server dies while the question stands on the screen, so that the commit has nobody to answer it."""
 
     class Kill(str):
-        def encode(self, *_: object) -> bytes:  # type: ignore[override]
+        def encode(self, *_: object) -> bytes:
             own_server.kill()
             return b"y\n"
 

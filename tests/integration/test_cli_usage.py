@@ -41,19 +41,6 @@ def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     return run_here
 
 
-def test_help_is_instant_and_imports_no_heavy_package() -> None:
-    program = (
-        "import sys\n"
-        "from secateur.cli import main\n"
-        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
-        "heavy = {'textual', 'celpy', 'sqlmodel', 'sqlalchemy', 'pydantic', 'asyncpg', 'asyncio', 'fastapi'}\n"
-        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stderr.strip() == "[]"
-    assert "usage: secateur" in done.stdout
-
-
 def test_reading_the_depth_waits_for_neither_the_console_nor_the_models() -> None:
     program = (
         "import sys\n"

@@ -1,0 +1,104 @@
+"""One process of a race, as `python racer.py ROLE URL SEED`: a worker, a producer, a sweeper or a worker that hangs.
+
+It runs until SIGTERM, after which it ends its round in good order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import sys
+
+import asyncpg
+
+APPS = ("race-a", "race-b", "race-c")
+FUNCTIONS = ("sync", "invoice", "mail")
+VENDORS = 60
+REGIONS = 12
+BACKLOG = 1000
+
+RELEASE = "select secateur.release($1::uuid[], $2::uuid[])"
+COMPLETE = "select secateur.complete(held.id, held.token) from unnest($1::uuid[], $2::uuid[]) as held (id, token)"
+FAIL = "select secateur.fail(held.id, held.token, 'bad luck') from unnest($1::uuid[], $2::uuid[]) as held (id, token)"
+
+
+def event(chance: random.Random) -> str:
+    vendor = chance.randrange(VENDORS)
+    return json.dumps({"name": "race", "data": {"vendor_id": f"v{vendor}", "region": f"r{vendor % REGIONS}"}})
+
+
+async def work(connection: asyncpg.Connection, chance: random.Random) -> None:
+    """Claims a batch of 1 to 50, and ends it in one of the ways in which workers do."""
+    functions = chance.choice([None, None, list(FUNCTIONS), [chance.choice(FUNCTIONS)]])
+    claimed = await connection.fetch(
+        "select id, claim_token from secateur.claim($1, $2, $3, 'racer', '1 minute')",
+        *(chance.choice(APPS), functions, chance.choice([1, 2, 5, 10, 20, 50])),
+    )
+    if not claimed:
+        await asyncio.sleep(0.002)
+        return
+    runs = ([row["id"] for row in claimed], [row["claim_token"] for row in claimed])
+    way = chance.random()
+    if way < 0.1:
+        await connection.fetch(FAIL, *runs)
+    elif way < 0.15:
+        await connection.fetch(RELEASE, *runs)
+    elif way < 0.5:
+        granted = [
+            row for row in claimed if await connection.fetchval("select secateur.begin_step($1, $2, 'only')", *row)
+        ]
+        await connection.fetch(COMPLETE, [row["id"] for row in granted], [row["claim_token"] for row in granted])
+    else:
+        await connection.fetch(COMPLETE, *runs)
+
+
+async def produce(connection: asyncpg.Connection, chance: random.Random) -> None:
+    """Keeps the backlog at its size, in transactions that stay open for a moment."""
+    waiting = await connection.fetchval("select count(*) from secateur.runs where status in ('queued', 'scheduled')")
+    if waiting >= BACKLOG:
+        await asyncio.sleep(0.01)
+        return
+    async with connection.transaction():
+        for app in APPS:
+            await connection.fetch(
+                "select secateur.enqueue_many($1, $2, $3::jsonb[], priorities => $4::int[])",
+                *(app, chance.choice(FUNCTIONS)),
+                *([event(chance) for _ in range(50)], [chance.randrange(3) for _ in range(50)]),
+            )
+        await asyncio.sleep(chance.random() * 0.02)
+
+
+async def sweep(connection: asyncpg.Connection, chance: random.Random) -> None:
+    """One batch of every open cancellation, in a size that makes several of each."""
+    rows = await connection.fetch("select id from secateur.cancellations where state = 'active' order by serial")
+    for row in rows:
+        await connection.fetch(
+            "select * from secateur.sweep_cancellation($1, $2)", row["id"], chance.choice([100, 2000])
+        )
+    await asyncio.sleep(0.01)
+
+
+async def hang(connection: asyncpg.Connection, chance: random.Random) -> None:
+    """Claims everything for two seconds and never comes back to it."""
+    claimed = await connection.fetch("select id from secateur.claim($1, null, 1000, 'hangs', '2 s')", APPS[0])
+    print(json.dumps([str(row["id"]) for row in claimed]), flush=True)
+    await asyncio.sleep(3600)
+
+
+ROLES = {"worker": work, "producer": produce, "sweeper": sweep, "hanging": hang}
+
+
+async def main(role: str, url: str, seed: str) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    connection = await asyncpg.connect(url)
+    chance = random.Random(seed)
+    while not stop.is_set():
+        await ROLES[role](connection, chance)
+    await connection.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

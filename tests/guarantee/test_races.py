@@ -1,0 +1,125 @@
+"""Real workers, in processes of their own, claim as fast as they can while cancellations are committed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import product
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+import racer
+from arena import LEDGER
+from scene import COMMIT
+
+from secateur.cel import compile as compile_filter
+
+VERDICT = Path(__file__).with_name("race.sql").read_text(encoding="utf-8")
+PROCESSES = ("worker", "worker", "worker", "producer", "sweeper")
+
+OPEN = "select count(*) from secateur.cancellations where state = 'active' and app_id = $1"
+MOST_OPEN = 10
+"""For each app; with more of them the race would be about something else."""
+
+COMMITS = {"embedded": 700, "system": 100}
+"""Of each app."""
+
+
+@contextmanager
+def racing(url: str, *roles: str) -> Iterator[list[subprocess.Popen[str]]]:
+    """The processes; they are asked to end at the end of the block, and must have had no error."""
+    processes = [
+        subprocess.Popen([sys.executable, racer.__file__, role, url, str(seed)], stdout=subprocess.PIPE, text=True)
+        for seed, role in enumerate(roles)
+    ]
+    try:
+        yield processes
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        assert [process.wait(30) for process in processes] == [0] * len(processes)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+async def commit_any(connection: asyncpg.Connection, chance: random.Random, app: str) -> None:
+    """A vendor or a region, of one function or of all; some with a start to the window."""
+    kind = chance.choice(["vendor", "region"])
+    field, letter, most = {"vendor": ("vendor_id", "v", racer.VENDORS), "region": ("region", "r", racer.REGIONS)}[kind]
+    value = f"{letter}{chance.randrange(most)}"
+    source = f"event.data.{field} == '{value}'"
+    condition, parameters = compile_filter(source).condition.stored()
+    after = await connection.fetchval("select clock_timestamp()") - timedelta(seconds=chance.choice([0.2, 1, 60]))
+    await connection.fetchval(
+        COMMIT,
+        *(uuid4(), app, chance.choice([None, *racer.FUNCTIONS]), source, chance.choice([None, after]), None),
+        *(condition, json.dumps(parameters), json.dumps({kind: value}), None),
+    )
+
+
+async def commit_many(url: str, app: str, commits: int) -> None:
+    connection = await asyncpg.connect(url)
+    chance = random.Random(app)
+    for _ in range(commits):
+        await commit_any(connection, chance, app)
+        while await connection.fetchval(OPEN, app) > MOST_OPEN:
+            await asyncio.sleep(0.002)
+    await connection.close()
+
+
+async def drain(connection: asyncpg.Connection, seconds: float) -> None:
+    """Until the workers and sweepers that go on have nothing left to do."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        left = await connection.fetchval(
+            "select (select count(*) from secateur.runs where status in ('queued', 'scheduled', 'running'))"
+            " + (select count(*) from secateur.cancellations where state = 'active')"
+        )
+        if not left:
+            return
+        await connection.execute("update secateur.runs set scheduled_for = now() where status = 'scheduled'")
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("server", sorted(COMMITS))
+async def test_no_claim_after_any_commit(postgres_servers: Callable[[str], Any], server: str) -> None:
+    try:
+        lent = postgres_servers(server)
+    except KeyError:
+        pytest.skip("no Postgres but the embedded one")
+    name = lent.create_database(installed=True)
+    url = lent.postgres.database_url(name)
+    connection = await asyncpg.connect(url)
+    await connection.execute(LEDGER)
+    for app, function in product(racer.APPS, racer.FUNCTIONS):
+        await connection.fetchval("select secateur.ensure_function($1, $2)", app, function)
+    with racing(url, *PROCESSES) as processes:
+        while await connection.fetchval("select count(*) from secateur.runs where status = 'completed'") < 1000:
+            await asyncio.sleep(0.05)
+        await asyncio.gather(*(commit_many(url, app, COMMITS[server]) for app in racer.APPS))
+        producer = processes[PROCESSES.index("producer")]
+        producer.send_signal(signal.SIGTERM)
+        producer.wait(30)
+        await drain(connection, 60)
+    verdict = await connection.fetchrow(VERDICT)
+    decided = dict(
+        await connection.fetch("select kind, count(*) from secateur_test.decisions group by kind order by kind")
+    )
+    print(decided)
+    assert decided["commit"] == COMMITS[server] * len(racer.APPS)
+    assert min(decided["claim"], decided["cancel"], decided["step"]) > decided["commit"]
+    assert dict(verdict) == dict.fromkeys(verdict.keys(), 0)
+    await connection.close()
+    lent.drop_database(name)

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import asyncpg
 import pytest
 
 from secateur.cel import EvaluationError, compile
+from secateur.cel.diagnostics import Reporter
 from secateur.cel.evaluation import decode, prepare
+from secateur.cel.evaluator import evaluator
+from secateur.cel.generator import COLUMNS, generate_value
 from secateur.cel.operations import equal
 from secateur.cel.values import decode_json, type_of
 from secateur.runs import Run, RunStatus
 
 CORPUS = Path(__file__).parents[1] / "unit" / "cel" / "corpus"
+sys.path.insert(0, str(CORPUS.parent))
+from random_expressions import expression  # noqa: E402
+
 NOW = datetime(2024, 1, 21, 12, 0, 0, 123456, tzinfo=UTC)
 STARTED_AT = datetime(2024, 1, 21, 11, 30, tzinfo=UTC)
 
@@ -77,6 +85,30 @@ async def test_filters_mean_the_same(connection: asyncpg.Connection) -> None:
                 expected = None
             if verdict is not expected:
                 differences.append((source, PAYLOADS[number], expected, verdict))
+    assert not differences, f"{len(differences)} differences, such as {differences[:10]}"
+
+
+async def test_random_expressions_mean_the_same(connection: asyncpg.Connection) -> None:
+    random = Random(20240121)
+    differences = []
+    for _ in range(150):
+        source = expression(random, random.choice((2, 3, 3, 4)))
+        prepared = prepare(source, {"event": {}})
+        reporter = Reporter(source)
+        query = generate_value(prepared.expression, {"event": COLUMNS["event"]}, reporter)
+        reporter.raise_errors()
+        evaluate = evaluator(prepared.expression)
+        for number, box in await connection.fetch(
+            f"select number, ({query.sql})::text from payloads as run", *query.parameters
+        ):
+            try:
+                expected = evaluate({"event": decode_json(PAYLOADS[number])})
+            except EvaluationError as error:
+                if box is not None:
+                    differences.append((source, PAYLOADS[number], str(error), box))
+                continue
+            if box is None or not identical(decode(box), expected):
+                differences.append((source, PAYLOADS[number], expected, box))
     assert not differences, f"{len(differences)} differences, such as {differences[:10]}"
 
 

@@ -20,7 +20,7 @@ from secateur.cel.declarations import SEARCH, Declarations, Variable
 from secateur.cel.diagnostics import EvaluationError, Reporter
 from secateur.cel.evaluator import evaluator
 from secateur.cel.filters import flatten
-from secateur.cel.generator import Condition, generate_value
+from secateur.cel.generator import Condition, generate_value, given
 from secateur.cel.parser import parse
 from secateur.cel.values import BoolKey, Duration, Timestamp, Value, type_of
 
@@ -41,8 +41,10 @@ class Evaluation:
     def in_sql(self) -> Condition:
         """SQL whose only column decodes to the value by `decode`; raises `ExpressionError` for what has none."""
         reporter = Reporter(self.source)
-        given = {name: (value, self.declarations.variables[name].json) for name, value in self.variables.items()}
-        query = generate_value(self.expression, given, reporter)
+        variables = {
+            name: given(value, json=self.declarations.variables[name].json) for name, value in self.variables.items()
+        }
+        query = generate_value(self.expression, variables, reporter)
         reporter.raise_errors()
         return query
 
@@ -59,8 +61,8 @@ def prepare(source: str, variables: Mapping[str, object], types_: Mapping[str, t
     assert parsed is not None, "the parser reports what it cannot read"  # noqa: S101
     declared = types_ or {}
     flat = {name: _time(name, value) for name, value in flatten(variables).items()}
-    given = {name: _variable(value, declared.get(name)) for name, value in flat.items()}
-    declarations = Declarations(given) if declared else SEARCH.extended(given)
+    known = {name: _variable(value, declared.get(name)) for name, value in flat.items()}
+    declarations = Declarations(known) if declared else SEARCH.extended(known)
     expression = Checker(declarations, reporter, lenient=True).check(parsed)
     return Evaluation(source, expression, flat, declarations)
 

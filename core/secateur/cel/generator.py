@@ -108,18 +108,20 @@ def generate(node: Node, reporter: Reporter) -> Condition:
     return _condition(sql, forms.parameters)
 
 
-def generate_value(node: Node, variables: Mapping[str, tuple[Value, bool]], reporter: Reporter) -> Condition:
-    """SQL whose result is the expression's value in a box, NULL for an error, for given variables.
+def generate_value(node: Node, variables: Mapping[str, Sql], reporter: Reporter) -> Condition:
+    """SQL whose result is the expression's value in a box, NULL for an error.
 
-    Each comes with whether it is plain JSON. Nothing is worked out beforehand: every call runs in Postgres.
+    `variables` says where each is found: a column, or a given value by `given`. Nothing is worked out
+    beforehand: every call runs in Postgres.
     """
     forms = Forms()
-    columns = {
-        name: Sql("", Form.JSON, plain=True, value=value) if plain else constant(value)
-        for name, (value, plain) in variables.items()
-    }
-    sql = forms.box(_Generator(forms, columns, reporter, fold=False).sql(node))
+    sql = forms.box(_Generator(forms, variables, reporter, fold=False).sql(node))
     return _condition(sql, forms.parameters)
+
+
+def given(value: Value, *, json: bool) -> Sql:
+    """A variable that becomes a parameter; `json` if it is plain JSON."""
+    return Sql("", Form.JSON, plain=True, value=value) if json else constant(value)
 
 
 def _condition(sql: str, parameters: Sequence[str]) -> Condition:
@@ -256,7 +258,7 @@ class _Generator:
         if left.form is not Form.TIME or not isinstance(right.value, Duration):
             return None
         nanoseconds = right.value.nanoseconds if operator == "+" else -right.value.nanoseconds
-        if left.text == self._columns["now"].text and abs(nanoseconds) < 1_000 * _YEAR:
+        if left is COLUMNS["now"] and abs(nanoseconds) < 1_000 * _YEAR:
             by = f"{self._forms.text_parameter(f'{nanoseconds // 1000} microseconds')}::interval"
             return Sql(f"({left.text} + {by})", Form.TIME)
         by = f"{self._forms.text_parameter(str(nanoseconds))}::numeric"

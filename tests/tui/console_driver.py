@@ -48,19 +48,28 @@ class Console:
         return "\n".join(strip.text.rstrip() for strip in strips) + "\n"
 
     async def press(self, *keys: str) -> None:
+        """Press keys by name, each when the one before has had its effect."""
         await self.pilot.press(*keys)
-        await self.app.type_ahead.done()
-        await self.pilot.pause()
-
-    def burst(self, *keys: str) -> None:
-        """Keys that arrive all at once, as over a link that stalled."""
-        for key in keys:
-            self.app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await self._at_rest()
 
     async def type(self, text: str) -> None:
         """Type text, character by character."""
         names = {"\n": "enter", " ": "space"}
-        await self.press(*(names.get(character, character) for character in text))
+        self.burst(*(names.get(character, character) for character in text))
+        await self._at_rest()
+
+    def burst(self, *keys: str) -> None:
+        """Keys that arrive all at once, as over a link that stalled."""
+        for key in keys:
+            character = " " if key == "space" else key if len(key) == 1 else None
+            self.app.post_message(events.Key(key, character))
+
+    async def _at_rest(self) -> None:
+        received = asyncio.Event()
+        self.app.call_later(received.set)
+        await received.wait()
+        await self.app.type_ahead.done()
+        await self.pilot.pause()
 
     async def until(self, condition: Callable[[], Any], seconds: float = 10.0) -> None:
         """Wait until it holds; shows the screen where it does not come to that."""

@@ -155,7 +155,7 @@ async def test_below_the_threshold_no_word_is_asked_for(start: Start, incident_u
 
 async def test_without_a_condition_it_warns(start: Start, incident_url: str, size: tuple[int, int]) -> None:
     async with review(start, incident_url, "", size=size) as console:
-        await console.shows("NO CONDITION: every unfinished run of this function")
+        await console.shows("NO CONDITION: every run of this function")
         console.check("review-no-condition")
 
 

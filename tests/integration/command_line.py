@@ -9,7 +9,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,10 @@ class Done:
     @property
     def json(self) -> Any:
         return json.loads(self.out)
+
+
+Here = Callable[..., Done]
+"""Runs a command within the test's process: the fixture `here`, which takes what `run` takes."""
 
 
 def environment(url: str | None = None, **more: str) -> dict[str, str]:

@@ -6,8 +6,10 @@ import asyncio
 import json
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,9 +28,10 @@ from billing import (
     seed,
     unfinished,
 )
-from command_line import COMMAND, environment, run, run_on_terminal, write
+from command_line import COMMAND, Here, environment, run, run_on_terminal, write
 from lossy_proxy import losing_one_answer
 
+from secateur.database import Database
 from secateur.embedded import EmbeddedPostgres
 
 EVERYTHING = ACME + GLOBEX + INCOMPLETE + INVOICES
@@ -41,8 +44,8 @@ def url(embedded_url: str) -> str:
     return embedded_url
 
 
-def test_preview_counts_and_changes_nothing(url: str) -> None:
-    done = run("preview", *FLOOD, "--json", url=url)
+def test_preview_counts_and_changes_nothing(here: Here, url: str) -> None:
+    done = here("preview", *FLOOD, "--json", url=url)
     assert (done.code, done.err) == (0, "")
     assert list(done.json) == PREVIEW_KEYS
     assert done.json["matched"] == ACME
@@ -53,14 +56,14 @@ def test_preview_counts_and_changes_nothing(url: str) -> None:
     assert [list(example) for example in done.json["error_examples"]] == [["run_id", "message"]] * INCOMPLETE
     assert done.json["error_examples"][0]["message"] == "no such field `event.data.vendor_id`"
     assert asyncio.run(unfinished(url)) == EVERYTHING
-    people = run("preview", *FLOOD, url=url)
+    people = here("preview", *FLOOD, url=url)
     assert people.out.startswith(f"{ACME} runs of the {EVERYTHING - INVOICES} unfinished of billing / vendor-syncs in ")
     assert "\x1b" not in people.out
 
 
-def test_relative_and_local_times_are_the_databases(url: str) -> None:
+def test_relative_and_local_times_are_the_databases(here: Here, url: str) -> None:
     def matched(*flags: str, **variables: str) -> int:
-        count: int = run("preview", "--app", "billing", "--json", *flags, url=url, **variables).json["matched"]
+        count: int = here("preview", "--app", "billing", "--json", *flags, url=url, **variables).json["matched"]
         return count
 
     assert matched("--after", "-1h") == EVERYTHING - ACME
@@ -69,16 +72,16 @@ def test_relative_and_local_times_are_the_databases(url: str) -> None:
     assert matched("--after", "2020-01-01 00:00", TZ="Europe/Berlin") == EVERYTHING
 
 
-def test_a_misspelt_name_is_no_empty_queue(url: str) -> None:
-    app, function = run("preview", "--app", "biling", url=url), run("preview", *FLOOD[:3], "vendor-sync", url=url)
+def test_a_misspelt_name_is_no_empty_queue(here: Here, url: str) -> None:
+    app, function = here("preview", "--app", "biling", url=url), here("preview", *FLOOD[:3], "vendor-sync", url=url)
     assert (app.code, function.code) == (2, 2)
     assert "app_id: there is no app 'biling'; known are: billing" in app.err
     assert "function_id: app 'billing' has no function 'vendor-sync'; known are: invoices, vendor-syncs" in function.err
 
 
-def test_cancel_and_wait(url: str) -> None:
+def test_cancel_and_wait(here: Here, url: str) -> None:
     asyncio.run(end_running(url))
-    done = run("cancel", *FLOOD, "--yes", "--wait", "--json", "--reason", "a loop", url=url)
+    done = here("cancel", *FLOOD, "--yes", "--wait", "--json", "--reason", "a loop", url=url)
     assert (done.code, done.err) == (0, "")
     assert list(done.json) == CANCELLATION_KEYS
     assert list(done.json["counts"]) == COUNT_KEYS
@@ -100,8 +103,8 @@ def test_cancel_and_wait(url: str) -> None:
     assert asyncio.run(unfinished(url)) == EVERYTHING - ACME
 
 
-def test_without_waiting_it_is_in_force_and_says_how_to_follow(url: str) -> None:
-    done = run("cancel", *FLOOD, "--yes", url=url)
+def test_without_waiting_it_is_in_force_and_says_how_to_follow(here: Here, url: str) -> None:
+    done = here("cancel", *FLOOD, "--yes", url=url)
     assert done.code == 0
     assert "In force: no matching run is claimed any more." in done.out
     assert "whichever secateur console, worker or server is running" in done.out
@@ -109,11 +112,11 @@ def test_without_waiting_it_is_in_force_and_says_how_to_follow(url: str) -> None
     assert [each["state"] for each in listed] == ["active"]
     assert f"secateur show {listed[0]['id']}" in done.out
     assert listed[0]["counts"]["requested"] == 1
-    depth = run("depth", "--json", url=url).json
+    depth = here("depth", "--json", url=url).json
     assert {each["function_id"]: each["cancelling"] for each in depth} == {"invoices": 0, "vendor-syncs": ACME}
 
 
-def test_the_references_body_from_a_file_and_from_stdin(url: str, tmp_path: Path) -> None:
+def test_the_references_body_from_a_file_and_from_stdin(here: Here, url: str, tmp_path: Path) -> None:
     body = {
         "if": CULPRIT,
         "started_after": "2024-01-21T00:00:00Z",
@@ -122,59 +125,59 @@ def test_the_references_body_from_a_file_and_from_stdin(url: str, tmp_path: Path
         "function_id": "vendor-syncs",
     }
     path = write(tmp_path, "body.json", body)
-    from_file = run("cancel", "--request", path, "--reason", "why", "--yes", "--json", "--wait", url=url)
+    from_file = here("cancel", "--request", path, "--reason", "why", "--yes", "--json", "--wait", url=url)
     assert from_file.code == 0
     assert from_file.json["started_after"] == "2024-01-21T00:00:00Z"
     assert from_file.json["started_before"] == "2024-01-22T00:00:00Z"
     assert (from_file.json["reason"], from_file.json["counts"]["matched"]) == ("why", 0)
-    from_stdin = run("cancel", "--request", "-", "--yes", "--json", url=url, stdin=json.dumps(body))
+    from_stdin = here("cancel", "--request", "-", "--yes", "--json", url=url, stdin=json.dumps(body))
     assert from_stdin.json["counts"]["expected"] == 0
-    twice = run("cancel", "--request", "-", "--reason", "b", url=url, stdin=json.dumps({**body, "reason": "a"}))
+    twice = here("cancel", "--request", "-", "--reason", "b", url=url, stdin=json.dumps({**body, "reason": "a"}))
     assert twice.code == 2
     assert "leave out --reason" in twice.err
 
 
-def test_a_dry_run_needs_no_consent_and_writes_nothing(url: str) -> None:
-    done = run("cancel", *FLOOD, "--dry-run", "--json", url=url)
+def test_a_dry_run_needs_no_consent_and_writes_nothing(here: Here, url: str) -> None:
+    done = here("cancel", *FLOOD, "--dry-run", "--json", url=url)
     assert done.code == 0
     assert (list(done.json), done.json["matched"]) == (PREVIEW_KEYS, ACME)
     assert asyncio.run(cancellations(url)) == []
 
 
-def test_the_same_key_commits_once(url: str) -> None:
-    first = run("cancel", *FLOOD, "--yes", "--json", "--idempotency-key", "k-1", url=url)
-    again = run("cancel", *FLOOD, "--yes", "--json", "--idempotency-key", "k-1", url=url)
+def test_the_same_key_commits_once(here: Here, url: str) -> None:
+    first = here("cancel", *FLOOD, "--yes", "--json", "--idempotency-key", "k-1", url=url)
+    again = here("cancel", *FLOOD, "--yes", "--json", "--idempotency-key", "k-1", url=url)
     assert (again.code, again.json["id"]) == (0, first.json["id"])
-    other = run("cancel", "--app", "billing", "--yes", "--idempotency-key", "k-1", url=url)
+    other = here("cancel", "--app", "billing", "--yes", "--idempotency-key", "k-1", url=url)
     assert other.code == 2
     assert "the idempotency key 'k-1' was used before, for another request" in other.err
-    told = run("cancel", *FLOOD, "--yes", "--idempotency-key", "k-1", url=url)
+    told = here("cancel", *FLOOD, "--yes", "--idempotency-key", "k-1", url=url)
     assert "It was committed before, under the same idempotency key" in told.out
     assert len(asyncio.run(cancellations(url))) == 1
 
 
-def test_a_window_in_the_future_is_refused_by_the_databases_clock(url: str) -> None:
-    done = run("cancel", "--app", "billing", "--before", "+1h", "--yes", url=url)
+def test_a_window_in_the_future_is_refused_by_the_databases_clock(here: Here, url: str) -> None:
+    done = here("cancel", "--app", "billing", "--before", "+1h", "--yes", url=url)
     assert done.code == 2
     assert "started_before: " in done.err
     assert "lies in the future" in done.err
 
 
-def test_stop_leaves_the_rest_alone(url: str) -> None:
-    cancelled = run("cancel", *FLOOD, "--yes", "--json", url=url).json
-    stopped = run("stop", cancelled["id"], "--json", url=url)
+def test_stop_leaves_the_rest_alone(here: Here, url: str) -> None:
+    cancelled = here("cancel", *FLOOD, "--yes", "--json", url=url).json
+    stopped = here("stop", cancelled["id"], "--json", url=url)
     assert (stopped.code, stopped.json["state"]) == (0, "stopped")
     assert stopped.json["counts"]["cancelled"] == 0
-    again = run("stop", cancelled["id"], url=url)
+    again = here("stop", cancelled["id"], url=url)
     assert again.code == 0
     assert again.out.startswith("Stopped.")
     assert asyncio.run(unfinished(url)) == EVERYTHING
-    unknown = run("stop", str(uuid4()), url=url)
+    unknown = here("stop", str(uuid4()), url=url)
     assert unknown.code == 1
     assert "there is no cancellation" in unknown.err
 
 
-def test_waiting_for_what_somebody_stops_fails(url: str) -> None:
+def test_waiting_for_what_somebody_stops_fails(here: Here, url: str) -> None:
     process = subprocess.Popen(
         [*COMMAND, "cancel", *FLOOD, "--yes", "--wait", "--json"],
         stdout=subprocess.PIPE,
@@ -184,7 +187,7 @@ def test_waiting_for_what_somebody_stops_fails(url: str) -> None:
     )
     committed = _committed(url)
     assert process.poll() is None, "the running run keeps it open"
-    assert run("stop", committed, url=url).code == 0
+    assert here("stop", committed, url=url).code == 0
     out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (1, "")
     assert json.loads(out)["state"] == "stopped"
@@ -253,6 +256,55 @@ def test_without_a_condition_there_is_a_warning(url: str) -> None:
     assert "There is no condition" in done.out
     assert "vendor-syncs" in done.out
     assert "invoices" in done.out
+
+
+@contextmanager
+def _app_locked(url: str) -> Iterator[None]:
+    """Somebody keeps the transaction open in which they claimed."""
+    release, held = threading.Event(), threading.Event()
+
+    async def hold() -> None:
+        async with Database.connect(url) as database, database.transaction() as connection:
+            await connection.execute("select pg_advisory_xact_lock_shared(7216, lock_key) from secateur.apps")
+            held.set()
+            await asyncio.to_thread(release.wait, 60)
+
+    holder = threading.Thread(target=lambda: asyncio.run(hold()))
+    holder.start()
+    held.wait(10)
+    try:
+        yield
+    finally:
+        release.set()
+        holder.join()
+
+
+def test_a_lock_that_is_not_to_be_had_is_a_failure(here: Here, url: str) -> None:
+    with _app_locked(url):
+        done = here("cancel", *FLOOD, "--yes", "--json", url=url)
+    assert (done.code, done.out) == (1, "")
+    assert "nothing was changed: an open transaction holds the lock of app billing" in done.err
+    assert asyncio.run(cancellations(url)) == []
+
+
+def test_interrupting_the_commit_tells_how_to_find_out(url: str) -> None:
+    with _app_locked(url):
+        process = subprocess.Popen(
+            [*COMMAND, "cancel", *FLOOD, "--yes", "--idempotency-key", "k-1"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(url),
+        )
+        assert process.stdout is not None
+        while "Committing under the idempotency key k-1." not in process.stdout.readline():
+            assert process.poll() is None
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.startswith("secateur: interrupted: it is unknown whether the cancellation is in force; ask again")
+    assert err.endswith(" --idempotency-key k-1 --yes\n")
 
 
 def test_a_commit_whose_answer_is_lost_is_made_once(url: str) -> None:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import COMMAND, environment, run, write
+from command_line import COMMAND, Here, environment, run, write
 
 
 @pytest.mark.parametrize(
@@ -29,23 +29,23 @@ from command_line import COMMAND, environment, run, write
         ("[1, 'a']", {"value": [1, "a"], "type": "list"}),
     ],
 )
-def test_values_are_written_as_json(expression: str, answer: dict[str, object]) -> None:
-    done = run("eval", expression, "--json")
+def test_values_are_written_as_json(here: Here, expression: str, answer: dict[str, object]) -> None:
+    done = here("eval", expression, "--json")
     assert (done.code, done.json, done.err) == (0, answer, "")
 
 
-def test_an_event_comes_from_a_file_or_from_stdin(tmp_path: Path) -> None:
+def test_an_event_comes_from_a_file_or_from_stdin(here: Here, tmp_path: Path) -> None:
     event = {"name": "vendor/sync", "data": {"vendor_id": "acme_inc"}}
     expression = "event.data.vendor_id == 'acme_inc'"
-    assert run("eval", expression, "--event", write(tmp_path, "event.json", event)).out == "true\n"
-    assert run("eval", expression, "--event", "-", stdin=json.dumps(event)).out == "true\n"
-    refused = run("eval", expression, "--event", "-", stdin="{")
+    assert here("eval", expression, "--event", write(tmp_path, "event.json", event)).out == "true\n"
+    assert here("eval", expression, "--event", "-", stdin=json.dumps(event)).out == "true\n"
+    refused = here("eval", expression, "--event", "-", stdin="{")
     assert refused.code == 2
     assert "--event: stdin is not JSON" in refused.err
 
 
-def test_an_error_of_evaluation_fails_with_its_place() -> None:
-    done = run("eval", "1 < 2 && event.data.amount > 1", "--event", "-", "--json", stdin='{"data": {}}')
+def test_an_error_of_evaluation_fails_with_its_place(here: Here) -> None:
+    done = here("eval", "1 < 2 && event.data.amount > 1", "--event", "-", "--json", stdin='{"data": {}}')
     assert done.code == 1
     assert done.json == {"error": "no such field `event.data.amount`", "line": 1, "column": 21}
     assert done.err.splitlines() == [
@@ -55,15 +55,15 @@ def test_an_error_of_evaluation_fails_with_its_place() -> None:
     ]
 
 
-def test_an_expression_that_cannot_be_read_is_wrong_usage() -> None:
-    done = run("eval", "1 +\n(2", "--json")
+def test_an_expression_that_cannot_be_read_is_wrong_usage(here: Here) -> None:
+    done = here("eval", "1 +\n(2", "--json")
     assert done.code == 2
     assert done.json["line"] == 2
     assert "secateur: expression (line 2, column " in done.err
 
 
 @pytest.mark.parametrize("where", ["python", "postgres", "both"])
-def test_lines_are_answered_one_by_one(where: str, embedded_url: str) -> None:
+def test_lines_are_answered_one_by_one(here: Here, where: str, embedded_url: str) -> None:
     lines = [
         {"expr": "x + 1", "vars": {"x": 41}},
         {"expr": "x +", "vars": {}},
@@ -76,7 +76,7 @@ def test_lines_are_answered_one_by_one(where: str, embedded_url: str) -> None:
         {"expr": "x == 'a'", "vars": {"x": "a"}},
     ]
     text = "\n".join([*map(json.dumps, lines), "nonsense", "", '"x"', "[" * 100_000, '{"expr": "2"}']) + "\n"
-    done = run("eval", "--jsonl", "--in", where, url=embedded_url, stdin=text)
+    done = here("eval", "--jsonl", "--in", where, url=embedded_url, stdin=text)
     assert done.code == 0, done
     answers = [json.loads(line) for line in done.out.splitlines()]
     assert len(answers) == len(lines) + 4
@@ -117,7 +117,7 @@ def test_an_answer_is_written_before_the_next_line_is_read() -> None:
     process.stdout.close()
 
 
-def test_both_executions_agree_on_an_event(embedded_url: str) -> None:
+def test_both_executions_agree_on_an_event(here: Here, embedded_url: str) -> None:
     event = json.dumps({"data": {"amount": 3, "at": "2024-01-21T00:00:00Z", "tags": ["a"]}})
     for expression, value in [
         ("event.data.amount > 2.5 && 'a' in event.data.tags", True),
@@ -126,9 +126,9 @@ def test_both_executions_agree_on_an_event(embedded_url: str) -> None:
     ]:
         for where in ("postgres", "both"):
             arguments = ("eval", expression, "--event", "-", "--in", where, "--json")
-            done = run(*arguments, url=embedded_url, stdin=event)
+            done = here(*arguments, url=embedded_url, stdin=event)
             assert (done.code, done.json["value"]) == (0, value), done
-    failed = run("eval", "event.data.x", "--event", "-", "--in", "both", "--json", url=embedded_url, stdin=event)
+    failed = here("eval", "event.data.x", "--event", "-", "--in", "both", "--json", url=embedded_url, stdin=event)
     assert failed.code == 1
     assert failed.json["error"] == "no such field `event.data.x`"
 

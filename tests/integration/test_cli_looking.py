@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 from billing import ACME, CANCELLATION_KEYS, CULPRIT, DEPTH_KEYS, GLOBEX, INCOMPLETE, INVOICES, cancellations, seed
-from command_line import COMMAND, Done, environment, run, write
+from command_line import COMMAND, Done, Here, environment, run, write
 
 import secateur
 
@@ -29,26 +29,26 @@ async def _cancel(url: str) -> str:
         return str(committed.id)
 
 
-def test_install_says_what_it_did(empty_database_url: str) -> None:
-    missing = run("depth", url=empty_database_url)
+def test_install_says_what_it_did(here: Here, empty_database_url: str) -> None:
+    missing = here("depth", url=empty_database_url)
     assert missing.code == 1
     assert "run `secateur install`" in missing.err
-    first, second = run("install", url=empty_database_url), run("install", url=empty_database_url)
+    first, second = here("install", url=empty_database_url), here("install", url=empty_database_url)
     assert (first.code, second.code) == (0, 0)
     assert "0001_schema.sql" in first.out
     assert "was up to date" in second.out
-    assert "No app has registered" in run("depth", url=empty_database_url).out
-    assert run("depth", "--json", url=empty_database_url).json == []
-    assert run("history", url=empty_database_url).out == "Nothing was ever cancelled here.\n"
+    assert "No app has registered" in here("depth", url=empty_database_url).out
+    assert here("depth", "--json", url=empty_database_url).json == []
+    assert here("history", url=empty_database_url).out == "Nothing was ever cancelled here.\n"
 
 
-def test_depth(url: str) -> None:
-    depth = run("depth", "--json", url=url).json
+def test_depth(here: Here, url: str) -> None:
+    depth = here("depth", "--json", url=url).json
     assert [list(each) for each in depth] == [DEPTH_KEYS] * 2
     invoices, syncs = depth
     assert (invoices["app_id"], invoices["function_id"], invoices["queued"]) == ("billing", "invoices", INVOICES)
     assert (syncs["queued"], syncs["running"]) == (ACME - 1 + GLOBEX + INCOMPLETE, 1)
-    headings, *rows = run("depth", url=url).out.splitlines()
+    headings, *rows = here("depth", url=url).out.splitlines()
     assert headings.split() == [
         *("app", "function", "queued", "scheduled", "running", "cancelling"),
         *("oldest", "in/s", "out/s", "drains", "in"),
@@ -69,29 +69,29 @@ def test_watching_writes_a_line_at_a_time_until_interrupted(url: str) -> None:
     assert (process.returncode, err) == (130, "")
 
 
-def test_history_and_show(url: str) -> None:
+def test_history_and_show(here: Here, url: str) -> None:
     cancellation_id = asyncio.run(_cancel(url))
-    listed, shown = run("history", "--json", url=url).json, run("show", cancellation_id, "--json", url=url).json
+    listed, shown = here("history", "--json", url=url).json, here("show", cancellation_id, "--json", url=url).json
     assert listed == [shown] == asyncio.run(cancellations(url))
     assert list(shown) == CANCELLATION_KEYS
     assert shown["counts"]["expected"] is None
-    assert len(run("history", "--limit", "1", url=url).out.splitlines()) == 2
-    people = run("show", cancellation_id, url=url)
+    assert len(here("history", "--limit", "1", url=url).out.splitlines()) == 2
+    people = here("show", cancellation_id, url=url)
     assert "active: no matching run is claimed" in people.out
     assert "line\\none \\x1b[31m" in people.out, "what came from outside neither breaks lines nor steers the terminal"
-    unknown = run("show", str(uuid4()), url=url)
+    unknown = here("show", str(uuid4()), url=url)
     assert (unknown.code, unknown.out) == (1, "")
     assert "there is no cancellation" in unknown.err
 
 
-def test_flags_before_and_after_the_command_mean_the_same(url: str, tmp_path: Path) -> None:
+def test_flags_before_and_after_the_command_mean_the_same(here: Here, url: str, tmp_path: Path) -> None:
     config = write(tmp_path, "config.toml", f'[contexts.staging]\ndatabase = "{url}"\nread_only = true\n')
-    expected = _functions(run("depth", "--json", url=url))
-    assert _functions(run("--database", url, "depth", "--json")) == expected
-    assert _functions(run("depth", "--json", "--database", url)) == expected
-    assert _functions(run("--config", config, "depth", "--context", "staging", "--json")) == expected
-    assert _functions(run("--config", config, "--read-only", "--context", "staging", "depth", "--json")) == expected
-    refused = run("--config", config, "--context", "staging", "cancel", "--app", "billing", "--yes")
+    expected = _functions(here("depth", "--json", url=url))
+    assert _functions(here("--database", url, "depth", "--json")) == expected
+    assert _functions(here("depth", "--json", "--database", url)) == expected
+    assert _functions(here("--config", config, "depth", "--context", "staging", "--json")) == expected
+    assert _functions(here("--config", config, "--read-only", "--context", "staging", "depth", "--json")) == expected
+    refused = here("--config", config, "--context", "staging", "cancel", "--app", "billing", "--yes")
     assert refused.code == 2
     assert "the context 'staging' is read-only" in refused.err
 
@@ -136,7 +136,7 @@ async def _enqueue(url: str) -> None:
         await queue.enqueue("shop", "greet", {"name": "shop/greet", "data": "world"})
 
 
-def test_a_headless_demo_announces_its_database_and_cleans_up() -> None:
+def test_a_headless_demo_announces_its_database_and_cleans_up(here: Here) -> None:
     process = subprocess.Popen(
         [*COMMAND, "demo", "--headless", "--runs", "500"],
         stdout=subprocess.PIPE,
@@ -147,8 +147,8 @@ def test_a_headless_demo_announces_its_database_and_cleans_up() -> None:
     assert process.stdout is not None
     announced = json.loads(process.stdout.readline())
     assert list(announced) == ["database"]
-    assert run("depth", "--json", url=announced["database"]).code == 0
+    assert here("depth", "--json", url=announced["database"]).code == 0
     process.terminate()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    assert run("depth", url=announced["database"]).code == 1
+    assert here("depth", url=announced["database"]).code == 1

@@ -2,43 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import COMMAND, Done, environment, run, write
-
-from secateur.cli import main
+from command_line import COMMAND, Here, environment, run, write
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 """Nothing listens there: what connects would fail with 1."""
-
-
-Here = Callable[..., Done]
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
-    """Runs a command in this process, which is quicker, where the process itself makes no difference."""
-
-    def run_here(*arguments: str, url: str | None = None, stdin: str = "") -> Done:
-        for name in os.environ:
-            monkeypatch.delenv(name)
-        for name, value in environment(url).items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
-        try:
-            code = main(arguments)
-        except SystemExit as left:
-            code = int(left.code or 0)
-        captured = capsys.readouterr()
-        return Done(code, captured.out, captured.err)
-
-    return run_here
 
 
 def test_reading_the_depth_waits_for_neither_the_console_nor_the_models() -> None:

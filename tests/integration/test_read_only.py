@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import pytest
 from billing import ACME, CULPRIT, seed
-from command_line import run
+from command_line import Here
 
 import secateur
 from secateur.api import create_api
@@ -57,15 +57,15 @@ async def _execute(url: str, *statements: str) -> None:
             await database.execute(statement)
 
 
-def test_a_viewer_sees_everything_and_writes_nothing(viewer_url: str) -> None:
+def test_a_viewer_sees_everything_and_writes_nothing(here: Here, viewer_url: str) -> None:
     def cli(*arguments: str) -> tuple[int, str]:
-        done = run("--read-only", *arguments, url=viewer_url)
+        done = here("--read-only", *arguments, url=viewer_url)
         return done.code, done.out + done.err
 
     assert cli("depth")[0] == 0
-    preview = run("preview", *FLOOD, "--json", "--read-only", url=viewer_url)
+    preview = here("preview", *FLOOD, "--json", "--read-only", url=viewer_url)
     assert (preview.code, preview.json["matched"]) == (0, ACME)
-    (cancellation,) = run("history", "--json", "--read-only", url=viewer_url).json
+    (cancellation,) = here("history", "--json", "--read-only", url=viewer_url).json
     assert cli("show", cancellation["id"])[0] == 0
     assert cli("cancel", *FLOOD, "--dry-run")[0] == 0
     assert cli("eval", "1 + 1", "--in", "postgres") == (0, "2\n")
@@ -80,12 +80,12 @@ def test_a_viewer_sees_everything_and_writes_nothing(viewer_url: str) -> None:
         assert told == "secateur: this session is read-only, by --read-only or by the settings: nothing was changed\n"
 
 
-def test_a_viewer_who_asks_to_write_is_refused_by_the_database(viewer_url: str) -> None:
+def test_a_viewer_who_asks_to_write_is_refused_by_the_database(here: Here, viewer_url: str) -> None:
     """Without the flag it is the role that lacks the right: a failure, not a mistake of usage."""
-    done = run("cancel", *FLOOD, "--yes", url=viewer_url)
+    done = here("cancel", *FLOOD, "--yes", url=viewer_url)
     assert done.code == 1
     assert "the role lacks a right" in done.err
-    assert len(run("history", "--json", url=viewer_url).json) == 1
+    assert len(here("history", "--json", url=viewer_url).json) == 1
 
 
 async def test_a_read_only_session_is_one_for_the_server_too(seeded: str) -> None:

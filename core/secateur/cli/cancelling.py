@@ -58,15 +58,14 @@ async def cancel(arguments: argparse.Namespace) -> int:
             return 0
         warn(request)
         counted = await session.cancellations.preview(request)
+        if not _agreed(arguments, session, request, counted):
+            notice("Nothing was cancelled.")
+            return 1
+        key = arguments.idempotency_key or str(uuid4())
         if not arguments.json:
-            _write(_review(session, request, counted))
-        if not arguments.yes:
-            if arguments.json:
-                notice("\n".join(_review(session, request, counted)))
-            if not _consents(request, counted, place.settings.confirm_above):
-                notice("Nothing was cancelled.")
-                return 1
-        committed = await _commit(session, request, counted, arguments.idempotency_key or str(uuid4()))
+            # Before it is sent: should this process be killed now, the key is what tells whether it was committed.
+            _write([f"Committing under the idempotency key {key}."])
+        committed = await _commit(session, request, counted, key)
         if not arguments.json:
             _write(_committed(committed, counted, waits=arguments.wait))
         if arguments.wait:
@@ -119,6 +118,15 @@ def _check_that_somebody_can_answer(arguments: argparse.Namespace) -> None:
         raise UsageError(
             "there is no terminal to ask on: add --yes to cancel without being asked, or --dry-run to count"
         )
+
+
+def _agreed(arguments: argparse.Namespace, session: Session, request: CancellationRequest, counted: Preview) -> bool:
+    shown = _review(session, request, counted)
+    if not arguments.json:
+        _write(shown)
+    elif not arguments.yes:
+        notice("\n".join(shown))
+    return arguments.yes or _consents(request, counted, session.place.settings.confirm_above)
 
 
 def _consents(request: CancellationRequest, counted: Preview, confirm_above: int) -> bool:

@@ -7,7 +7,6 @@ one does no harm, and one that comes too late is refused.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,6 +16,7 @@ from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
+from secateur.cel.values import decode_json
 from secateur.database import Database
 from secateur.errors import DatabaseError, PermissionDenied, Unreachable
 from secateur.functions import ActiveRun, Function
@@ -87,7 +87,7 @@ class Claims:
                 id=row["id"],
                 app_id=row["app_id"],
                 function_id=row["function_id"],
-                event=json.loads(row["event"]),
+                event=decode_json(row["event"]),
                 attempt=row["attempt"],
                 max_attempts=row["max_attempts"],
                 started_at=row["started_at"],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 from secateur.cel import COMPILER_VERSION
+from secateur.cel.values import decode_json
 from secateur.database import Database
 from secateur.engines.base import Capabilities, Commit, Selection, SweepStep, Verdict
 from secateur.errors import NotFound, ReadOnly
@@ -65,9 +66,7 @@ class NativeEngine:
             await _plan_for_parameters(connection)
             as_of = await connection.fetchval(_SQL["clock"])
             scope = _scope(selection)
-            totals = {
-                row["status"]: row["total"] for row in await connection.fetch(_SQL["total"], *scope[:2])
-            }
+            totals = {row["status"]: row["total"] for row in await connection.fetch(_SQL["total"], *scope[:2])}
             total = sum(totals.values())
             if total <= EXACT_IS_QUICK:
                 return None
@@ -180,9 +179,7 @@ def _conditioned(
     return _SQL[name].replace("{condition}", f"({condition})"), [*parameters, *more]
 
 
-def _count(
-    rows: Sequence[Any], as_of: datetime, *, exact: bool, scale: float = 1, total: int | None = None
-) -> Count:
+def _count(rows: Sequence[Any], as_of: datetime, *, exact: bool, scale: float = 1, total: int | None = None) -> Count:
     by_status = dict.fromkeys(UNFINISHED, 0)
     by_function: dict[str, int] = {}
     for row in rows:
@@ -204,7 +201,7 @@ def _run(row: asyncpg.Record) -> Run:
         id=str(row["id"]),
         app_id=row["app_id"],
         function_id=row["function_id"],
-        event=json.loads(row["event"]),
+        event=decode_json(row["event"]),
         status=RunStatus(row["status"]),
         priority=row["priority"],
         attempt=row["attempt"],

@@ -112,6 +112,11 @@ begin
   if array_position(events, null) is not null then
     raise exception using errcode = 'SC422', column = 'event', message = 'an event must be JSON, not null';
   end if;
+  -- Far below where Postgres or Python runs out of stack; only an event of some size can be nested so deeply.
+  if exists (select from unnest(events) as one (event)
+              where pg_column_size(one.event) > 4000 and one.event @? '$.**{500}') then
+    raise exception using errcode = 'SC422', column = 'event', message = 'an event may be nested 500 levels deep at most';
+  end if;
   perform secateur.ensure_function(enqueue_many.app_id, enqueue_many.function_id);
   perform pg_current_xact_id();
   -- point: id taken

@@ -75,3 +75,4 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     with suppress(ConnectionError):
         while data := await reader.read(65536):
             writer.write(data)
+    writer.close()

@@ -118,8 +118,9 @@ async def cancel(
     Under the same `Idempotency-Key` the same request is committed once. The answer names the key, also if the
     server made it. `X-Author` is recorded as who cancelled; without it, the server's own user.
     """
-    key = request.state.idempotency_key = idempotency_key or str(uuid4())
     now = await services.engine.clock()
+    # From here on a lost connection leaves it unknown whether it was committed; the failure then names the key.
+    key = request.state.idempotency_key = idempotency_key or str(uuid4())
     committed = await services.cancellations.commit(
         body, author=_text(x_author) or services.author, source="api", idempotency_key=key
     )

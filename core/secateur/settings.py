@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     query_timeout_seconds: float = Field(default=30.0, ge=0.1, le=3600)
     """How long the database may work on a count or another question."""
     confirm_above: int = Field(default=1000, ge=0)
-    """A cancellation of more runs than this has to be confirmed by typing their number."""
+    """A cancellation of more runs than this has to be confirmed by typing the function's name or their number."""
     sweep_batch: int = Field(default=10_000, ge=1, le=100_000)
     """How many runs the sweep of a cancellation rewrites in one transaction."""
     theme: str | None = Field(default=None, min_length=1)

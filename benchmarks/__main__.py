@@ -8,7 +8,7 @@ import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import claim_throughput, commit_latency
+from benchmarks import claim_throughput, commit_latency, language
 from benchmarks.bed import bed
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -24,7 +24,7 @@ async def main() -> None:
         f"Python {platform.python_version()}, Postgres {server}. Made by `make bench`; absolute figures are "
         "this machine's, the ratios travel.",
     ]
-    for benchmark in (commit_latency, claim_throughput):
+    for benchmark in (commit_latency, claim_throughput, language):
         table = await benchmark.measure()
         print("\n".join(table), end="\n\n", flush=True)
         lines += ["", *table]

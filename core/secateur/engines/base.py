@@ -110,6 +110,10 @@ class QueueEngine(Protocol):
         """Up to `limit` unfinished runs of scope and window with that verdict, oldest first."""
         ...
 
+    async def sample_events(self, scope: Scope, limit: int) -> list[Any]:
+        """The decoded events of about `limit` unfinished runs from all over the scope; fewer if they are large."""
+        ...
+
     async def arrival_rate(self, selection: Selection) -> float:
         """Matching runs that arrived per second, averaged over the last ten seconds."""
         ...

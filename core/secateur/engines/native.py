@@ -13,7 +13,7 @@ from secateur.cel.values import decode_json
 from secateur.database import Database
 from secateur.engines.base import Capabilities, Commit, Selection, SweepStep, Verdict
 from secateur.errors import NotFound, ReadOnly
-from secateur.runs import UNFINISHED, Count, FunctionDepth, Run, RunStatus
+from secateur.runs import UNFINISHED, Count, FunctionDepth, Run, RunStatus, Scope
 from secateur.statements import Statements
 
 if TYPE_CHECKING:
@@ -26,6 +26,12 @@ SAMPLE_RUNS = 10_000
 
 EXACT_IS_QUICK = 30_000
 """Up to this many runs in scope an exact count takes no longer than a sample."""
+
+DRAWING_IS_QUICK = 100_000
+"""Up to this many runs in scope a sample of events is drawn run by run; it takes a tenth of a second."""
+
+SAMPLE_CHARACTERS = 20_000_000
+"""A sample of events ends once it has read this much JSON."""
 
 RATE_SECONDS = 10.0
 """The span that the statements average rates over."""
@@ -86,6 +92,25 @@ class NativeEngine:
                 "examples", selection, as_of, [*_scope(selection), _VERDICTS[verdict], limit]
             )
             return [_run(row) for row in await connection.fetch(sql, *parameters)]
+
+    async def sample_events(self, scope: Scope, limit: int) -> list[Any]:
+        events: list[Any] = []
+        size = 0
+        async with self._database.transaction() as connection:
+            await _plan_for_parameters(connection)
+            where = (scope.app_id, scope.function_id)
+            total = sum(row["total"] for row in await connection.fetch(_SQL["total"], *where))
+            if total <= DRAWING_IS_QUICK:
+                cursor = connection.cursor(_SQL["sample_events"], *where, limit, prefetch=500)
+            else:
+                percent = min(100.0, 100.0 * limit / total)
+                cursor = connection.cursor(_SQL["sample_events_of_pages"], *where, limit, percent, prefetch=500)
+            async for (text,) in cursor:
+                events.append(decode_json(text))
+                size += len(text)
+                if size > SAMPLE_CHARACTERS:
+                    break
+        return events
 
     async def arrival_rate(self, selection: Selection) -> float:
         async with self._database.transaction() as connection:

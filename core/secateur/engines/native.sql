@@ -121,6 +121,28 @@ select run.*
  order by run.app_id, run.function_id, run.status, run.id
  limit $6
 
+-- name: sample_events
+-- Ids from the index alone, then only the rows that were drawn.
+select run.event
+  from secateur.runs as run
+ where run.id in (
+   select drawn.id
+     from secateur.runs as drawn
+    where drawn.app_id = $1
+      and ($2::text is null or drawn.function_id = $2)
+      and drawn.status in ('queued', 'scheduled', 'running')
+    order by random()
+    limit $3)
+
+-- name: sample_events_of_pages
+-- Where drawing from all ids would take long: whatever is on $4 per cent of the table's pages.
+select run.event
+  from secateur.runs as run tablesample system ($4::real)
+ where run.app_id = $1
+   and ($2::text is null or run.function_id = $2)
+   and run.status in ('queued', 'scheduled', 'running')
+ limit $3
+
 -- name: arrivals
 -- Matching runs that entered in the last ten seconds, whatever has become of them since.
 select count(*)

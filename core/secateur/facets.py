@@ -1,0 +1,27 @@
+"""What the payloads of a backlog look like: the fields and values that are really there."""
+
+from __future__ import annotations
+
+import asyncio
+
+from secateur.cel.shapes import Sampler, Shape
+from secateur.engines.base import QueueEngine
+from secateur.runs import Scope
+
+SAMPLED_RUNS = 10_000
+_AT_ONCE = 200
+"""Payloads that are summarised before anybody else has a turn: a few milliseconds."""
+
+
+async def payload_shape(engine: QueueEngine, scope: Scope, limit: int = SAMPLED_RUNS) -> Shape:
+    """The shape of about `limit` events of the scope's unfinished runs; that of none if the engine keeps no JSON.
+
+    Cancelling the task cancels the query in the database.
+    """
+    sampler = Sampler()
+    if engine.capabilities.has_event:
+        for number, event in enumerate(await engine.sample_events(scope, limit)):
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+            sampler.add(event)
+    return sampler.shape()

@@ -43,7 +43,6 @@ from secateur_tui.typeahead import TypeAhead
 
 HANGUP_PATIENCE_SECONDS = 5.0
 """How long a hang-up waits for a commit that is under way."""
-SWEEP_RETRY_SECONDS = 1.0
 
 
 async def run_console(
@@ -175,19 +174,13 @@ class ConsoleApp(App[None]):
     @work(exclusive=True, group="sweep")
     async def _sweep(self) -> None:
         """Any living process sweeps; a console that may write is one."""
-        while True:
-            try:
-                await self.session.cancellations.sweep_forever()
-            except SecateurError:
-                # The header already says that the database does not answer; the sweep resumes with it.
-                await asyncio.sleep(SWEEP_RETRY_SECONDS)
+        await self.session.cancellations.sweep_forever()
 
     @on(QueuesScreen.FilterWanted)
     def _open_filter(self, message: QueuesScreen.FilterWanted) -> None:
         scope = message.scope
         key = (scope.app_id, scope.function_id)
-        draft = self.session.drafts.setdefault(key, Draft(*key))
-        self.push_screen(FilterScreen(self.session, draft, self.feed))
+        self._show_filter(self.session.drafts.pop(key, Draft(*key)))
 
     @on(HistoryScreen.FilterWanted)
     def _filter_again(self, message: HistoryScreen.FilterWanted) -> None:
@@ -195,9 +188,12 @@ class ConsoleApp(App[None]):
         # An end that was left open then stays open now: the stored one is that commit's time.
         before = str(past.request.get("started_before") or "")
         after = past.started_after.isoformat() if past.started_after else ""
-        draft = Draft(past.app_id, past.function_id, past.if_ or "", after, before)
-        self.session.drafts[draft.app_id, draft.function_id] = draft
         self._back_to_queues()
+        self._show_filter(Draft(past.app_id, past.function_id, past.if_ or "", after, before))
+
+    def _show_filter(self, draft: Draft) -> None:
+        """The newest draft is the last of them."""
+        self.session.drafts[draft.app_id, draft.function_id] = draft
         self.push_screen(FilterScreen(self.session, draft, self.feed))
 
     @on(FilterScreen.BackWanted)
@@ -269,6 +265,15 @@ class ConsoleApp(App[None]):
     def action_queues(self) -> None:
         self._back_to_queues()
 
+    def action_filter(self) -> None:
+        """The filter of the row or, elsewhere, the one that was open last."""
+        if isinstance(self.screen, QueuesScreen):
+            self.screen.action_open_filter()
+        elif self.session.drafts:
+            draft = [*self.session.drafts.values()][-1]
+            self._back_to_queues()
+            self._show_filter(draft)
+
     def action_history(self) -> None:
         if not isinstance(self.screen, HistoryScreen):
             self._open_history()
@@ -281,11 +286,17 @@ class ConsoleApp(App[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Where one already is, no key leads."""
+        if action == "filter" and (isinstance(self.screen, FilterScreen) or not self._has_filter):
+            return False
         if action == "queues" and isinstance(self.screen, QueuesScreen):
             return False
         if action == "history" and isinstance(self.screen, HistoryScreen):
             return False
         return allowed("console", action, read_only=self.session.read_only)
+
+    @property
+    def _has_filter(self) -> bool:
+        return bool(self.session.drafts or self.feed.depths)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: what the table of actions offers at this place, and the themes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from textual import on, work
@@ -201,10 +202,7 @@ class FilterScreen(Place):
             if matches.tally.stage is not Stage.EXACT:
                 await asyncio.wait({exact}, timeout=ESTIMATE_AFTER)
                 if not exact.done():
-                    guess = await self.session.ask(cancellations.estimate(request))
-                    if guess is not None and not exact.done():
-                        matches.estimated(guess.count)
-                        self._seen = guess.count
+                    await self._estimate(request, exact)
             preview = await exact
         finally:
             if not exact.done():
@@ -213,6 +211,14 @@ class FilterScreen(Place):
         matches.counted(preview.count, [example.message for example in preview.error_examples])
         self._seen = preview.count
         return preview
+
+    async def _estimate(self, request: CancellationRequest, exact: asyncio.Future[Preview]) -> None:
+        """Show an estimate, unless there is none or the exact count was quicker after all."""
+        with suppress(SecateurError):
+            guess = await self.session.ask(self.session.cancellations.estimate(request))
+            if guess is not None and not exact.done():
+                self._matches.estimated(guess.count)
+                self._seen = guess.count
 
     async def _find_examples(self, request: CancellationRequest, filter_: Filter | None, preview: Preview) -> None:
         table, count = self._examples, preview.count

@@ -51,7 +51,7 @@ PLACES = {
 """Where an action belongs, with its title; the digit is the key that leads there."""
 
 ACTIONS = (
-    Action("queues.open_filter", ("enter", "2"), "filter", "Build a filter for the function or app of the row"),
+    Action("queues.open_filter", ("enter",), "filter", "Build a filter for the function or app of the row"),
     Action("queues.find", ("/",), "find", "Show only the functions whose name contains a text"),
     Action("queues.sort", ("s",), "sort", "Sort by name, queued, oldest or growth"),
     Action("queues.fold", ("space",), "fold", "Fold or unfold the app of the row"),
@@ -85,6 +85,7 @@ ACTIONS = (
     Action("list.page_down", ("pagedown", "ctrl+d"), "page down", "Move down by a page", footer=False),
     Action("console.history", ("H", "4", "f4"), "history", "Every cancellation: who, when, why, how far"),
     Action("console.queues", ("1",), "queues", "Live depth of every app and function"),
+    Action("console.filter", ("2",), "filter", "The filter of the row, or the one that was open last", footer=False),
     Action("console.palette", (":", "ctrl+p"), "commands", "Find a command by its name", footer=False),
     Action("console.help", ("?", "f1"), "help", "What every key does"),
     Action("console.quit", ("q", "ctrl+q"), "quit", "Leave secateur; sweeps go on in any other process"),

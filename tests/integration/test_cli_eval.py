@@ -137,3 +137,13 @@ def test_output_in_another_encoding_is_still_json() -> None:
     lines = "\n".join(json.dumps({"expr": expression}) for expression in ("'é😀'", "'a'"))
     done = run("eval", "--jsonl", stdin=lines, PYTHONIOENCODING="ascii", PYTHONUTF8="0", LC_ALL="C")
     assert [json.loads(line)["value"] for line in done.out.splitlines()] == ["é😀", "a"]
+
+
+def test_formatting_evaluates_nothing(here: Here) -> None:
+    done = here("eval", "--format", '((event.data.x=="a"))&&missing')
+    assert (done.code, done.out, done.err) == (0, "(event.data.x == 'a') && missing\n", "")
+    assert here("eval", "--format", "a==b", "--json").json == {"expression": "a == b"}
+    refused = here("eval", "--format", "a = 1")
+    assert (refused.code, refused.out) == (2, "")
+    assert "`=` compares nothing; write `==`" in refused.err
+    assert here("eval", "--format", "--jsonl").code == 2

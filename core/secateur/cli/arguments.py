@@ -181,6 +181,7 @@ def _evaluating(command: AddCommand) -> None:
         "--in", dest="where", choices=("python", "postgres", "both"), default="python", help="(default: python)"
     )
     evaluate.add_argument("--json", action="store_true", help="as JSON")
+    evaluate.add_argument("--format", action="store_true", help="print EXPR normalised instead of evaluating it")
     evaluate.add_argument("--jsonl", action="store_true", help="one answer for each line of stdin")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from secateur.cel import EvaluationError, ExpressionError
 from secateur.cel.diagnostics import Reporter
 from secateur.cel.evaluation import Evaluation, as_json, decode, prepare, type_name
+from secateur.cel.formatter import format_source
 from secateur.cel.values import decode_json
 from secateur.cli.output import complain, flush, json_line, json_text, line, notice
 from secateur.cli.requesting import read_input
@@ -47,14 +48,29 @@ Execute = Callable[[Evaluation], Awaitable[Any]]
 
 async def evaluate(arguments: argparse.Namespace) -> int:
     if arguments.jsonl:
-        if arguments.expression is not None or arguments.event is not None:
-            raise UsageError("--jsonl reads expressions and variables from stdin: leave out EXPR and --event")
+        if arguments.expression is not None or arguments.event is not None or arguments.format:
+            raise UsageError("--jsonl reads expressions and variables from stdin: leave out EXPR, --event and --format")
     elif arguments.expression is None:
         raise UsageError("which expression? Give EXPR, or --jsonl to read expressions from stdin")
+    if arguments.format:
+        return _format(arguments)
     async with _executions(arguments) as executions:
         if arguments.jsonl:
             return await _answer_lines(executions)
         return await _answer_one(arguments, executions)
+
+
+def _format(arguments: argparse.Namespace) -> int:
+    try:
+        formatted = format_source(arguments.expression)
+    except ExpressionError as error:
+        complain(_with_excerpt(Outcome(error=error), arguments.expression))
+        return error.exit_code
+    if arguments.json:
+        json_line({"expression": formatted})
+    else:
+        line(formatted)
+    return 0
 
 
 @asynccontextmanager

@@ -119,7 +119,7 @@ SIXTEEN = Theme(
         "screen-selection-foreground": "ansi_white",
         "text-quiet": "ansi_white",
         "line": "ansi_bright_black",
-        "row-cursor": "ansi_blue",
+        "row-cursor": "ansi_bright_black",
         "syntax-number": "ansi_yellow",
         "bar": "ansi_default",
     },

@@ -17,6 +17,7 @@ from secateur.cel.values import Value
 Comparison: TypeAlias = OneOf["==", "!=", "<", "<=", ">", ">="]
 Arithmetic: TypeAlias = OneOf["+", "-", "*", "/", "%"]
 BinaryOperator: TypeAlias = Comparison | Arithmetic | OneOf["in"]
+Macro: TypeAlias = OneOf["all", "exists", "exists_one", "map", "filter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,10 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A variable; after the check, `name` is the whole dotted name it was declared under."""
+    """A variable; after the check, `name` is the whole dotted name it was declared under.
+
+    Before, it begins with a dot if it was written so: it then means no variable of a macro.
+    """
 
     name: str
     span: Span
@@ -134,6 +138,21 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Comprehension:
+    """`operand.exists(variable, predicate)` and its like; only `map` has a transform, and may have no predicate."""
+
+    macro: Macro
+    operand: Node
+    variable: str
+    predicate: Node | None
+    transform: Node | None
+    span: Span
+    name_span: Span
+    variable_span: Span
+    type: Type = DYN
+
+
+@dataclass(frozen=True, slots=True)
 class ListLiteral:
     elements: tuple[Node, ...]
     span: Span
@@ -169,6 +188,7 @@ Node: TypeAlias = (
     | Logical
     | Conditional
     | Call
+    | Comprehension
     | ListLiteral
     | MapLiteral
     | Invalid

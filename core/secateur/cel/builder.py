@@ -14,6 +14,7 @@ from secateur.cel.ast import (
     Binary,
     BinaryOperator,
     Call,
+    Comprehension,
     Conditional,
     Has,
     Index,
@@ -21,6 +22,7 @@ from secateur.cel.ast import (
     ListLiteral,
     Literal,
     Logical,
+    Macro,
     MapLiteral,
     Name,
     Node,
@@ -28,6 +30,7 @@ from secateur.cel.ast import (
     Span,
     Unary,
 )
+from secateur.cel.declarations import MACROS
 from secateur.cel.scanner import RESERVED
 from secateur.cel.values import Value
 
@@ -152,7 +155,11 @@ class Builder(Transformer[Any, Any]):
         span = _over(operand[0].span, _span(rest[-1]))
         if name[0] == "`":
             return _built(Invalid(_span(name), say.BACKQUOTES))
-        return _built(Call(str(name), operand[0], nodes, span, _span(name)), operand, *arguments)
+        if len(nodes) in map(len, MACROS.get(name, ())):
+            node = _comprehension(cast("Macro", str(name)), operand[0], nodes, span, _span(name))
+        else:
+            node = Call(str(name), operand[0], nodes, span, _span(name))
+        return _built(node, operand, *arguments)
 
     def member_index(self, children: list[Any]) -> Built:
         operand, _, index, closing = children
@@ -163,7 +170,10 @@ class Builder(Transformer[Any, Any]):
         return _built(Invalid(span, say.MESSAGES_NOT_SUPPORTED))
 
     def dot_ident(self, children: list[Any]) -> Built:
-        return self.ident(children[1:])
+        built = self.ident(children[1:])
+        if isinstance(built[0], Name):
+            return replace(built[0], name=f".{built[0].name}"), built[1]
+        return built
 
     def dot_ident_arg(self, children: list[Any]) -> Built:
         return self.ident_arg(children[1:])
@@ -218,6 +228,19 @@ class Builder(Transformer[Any, Any]):
         except literals.LiteralError as error:
             place = Span(span.start + error.start, span.start + error.end)
             return _built(Invalid(place, say.LITERALS[str(error)]))
+
+
+def _comprehension(macro: Macro, operand: Node, arguments: tuple[Node, ...], span: Span, name_span: Span) -> Node:
+    variable, *rest = arguments
+    if (
+        not isinstance(variable, Name)
+        or variable.name[0] == "."
+        or variable.span.end - variable.span.start != len(variable.name)
+    ):
+        return Invalid(variable.span, say.name_the_element(macro))
+    predicate = None if macro == "map" and len(rest) == 1 else rest[0]
+    transform = rest[-1] if macro == "map" else None
+    return Comprehension(macro, operand, variable.name, predicate, transform, span, name_span, variable.span)
 
 
 def _field(name: Token) -> str:

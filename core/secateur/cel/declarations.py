@@ -21,6 +21,7 @@ from secateur.cel.types import (
     TYPE,
     UINT,
     Type,
+    list_of,
 )
 
 
@@ -111,6 +112,18 @@ def _globals(result: Type, parameters: Iterable[Type]) -> tuple[Overload, ...]:
     return tuple(Overload((parameter,), result) for parameter in parameters)
 
 
+def _members(result: Type, *parameters: tuple[Type, ...]) -> tuple[Overload, ...]:
+    return tuple(Overload(given, result, member=True) for given in parameters)
+
+
+CALENDAR = ("FullYear", "Month", "Date", "DayOfMonth", "DayOfWeek", "DayOfYear")
+"""Of a timestamp, in UTC or in a time zone; `getDate` counts from 1, the others from 0."""
+
+CLOCK = ("Hours", "Minutes", "Seconds", "Milliseconds")
+"""Of a timestamp; of a duration, how many whole ones there are in it, but only the milliseconds below a second."""
+
+ZONED = frozenset(f"get{part}" for part in (*CALENDAR, *CLOCK))
+
 _ON_STRINGS = (Overload((STRING, STRING), BOOL, member=True),)
 _SIZED = (STRING, BYTES, LIST, MAP)
 
@@ -133,16 +146,34 @@ FUNCTIONS: Mapping[str, tuple[Overload, ...]] = {
     "bool": _globals(BOOL, (BOOL, STRING)),
     "type": _globals(TYPE, (DYN,)),
     "dyn": _globals(DYN, (DYN,)),
+    "lowerAscii": _members(STRING, (STRING,)),
+    "upperAscii": _members(STRING, (STRING,)),
+    "trim": _members(STRING, (STRING,)),
+    "charAt": _members(STRING, (STRING, INT)),
+    "indexOf": _members(INT, (STRING, STRING), (STRING, STRING, INT)),
+    "lastIndexOf": _members(INT, (STRING, STRING), (STRING, STRING, INT)),
+    "substring": _members(STRING, (STRING, INT), (STRING, INT, INT)),
+    "replace": _members(STRING, (STRING, STRING, STRING), (STRING, STRING, STRING, INT)),
+    "split": _members(list_of(STRING), (STRING, STRING), (STRING, STRING, INT)),
+    "join": _members(STRING, (list_of(STRING),), (list_of(STRING), STRING)),
+    **{f"get{part}": _members(INT, (TIMESTAMP,), (TIMESTAMP, STRING)) for part in CALENDAR},
+    **{f"get{part}": _members(INT, (TIMESTAMP,), (TIMESTAMP, STRING), (DURATION,)) for part in CLOCK},
 }
 
-_MACROS = ("all", "exists", "exists_one", "map", "filter")
-_TEXT = ("lowerAscii", "upperAscii", "trim", "split", "join", "replace", "charAt")
-_PLACES = ("substring", "indexOf", "lastIndexOf")
-_CALENDAR = ("FullYear", "Month", "Date", "DayOfMonth", "DayOfWeek", "DayOfYear")
-_CLOCK = ("Hours", "Minutes", "Seconds", "Milliseconds")
+_PREDICATE = (("x", "condition"),)
 
-NOT_YET = frozenset((*_MACROS, *_TEXT, *_PLACES, *(f"get{part}" for part in (*_CALENDAR, *_CLOCK))))
-"""Functions of the language that are still to come."""
+MACROS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "all": _PREDICATE,
+    "exists": _PREDICATE,
+    "exists_one": _PREDICATE,
+    "filter": _PREDICATE,
+    "map": (("x", "value"), ("x", "condition", "value")),
+}
+"""What a list or a map can be asked of each element, or key, `x`: the arguments of each way to write it."""
+
+
+def macro_usages(macro: str) -> list[str]:
+    return [f"list.{macro}({', '.join(arguments)})" for arguments in MACROS[macro]]
 
 
 ARITHMETIC: Mapping[str, tuple[tuple[Type, Type, Type], ...]] = {

@@ -214,8 +214,24 @@ def unknown_function(name: str) -> str:
     return f"there is no function `{name}`"
 
 
-def not_supported_yet(name: str) -> str:
-    return f"`{name}` is not supported yet"
+def macro_usage(name: str, usage: Sequence[str]) -> str:
+    return f"`{name}` is used as {' or '.join(usage)}"
+
+
+def name_the_element(macro: str) -> str:
+    return f"the first argument of `{macro}` is a name for the element, such as `x`"
+
+
+def not_iterable(macro: str, given: Type) -> str:
+    return f"`{macro}` takes a list or a map, not {article(given)}"
+
+
+def hidden(name: str) -> str:
+    return f"here `{name}` is the element; give it another name to reach the variable of that name"
+
+
+def macros_too_deep(limit: int) -> str:
+    return f"all, exists, exists_one, map and filter are nested at most {limit} deep"
 
 
 def changes_while_waiting(name: str) -> str:
@@ -279,6 +295,7 @@ TOO_LARGE = "the expression is too large for the database"
 
 NUL_CHARACTER = "Postgres has no character U+0000"
 NOT_STORABLE = "Postgres cannot store this text: it contains U+0000 or half of a surrogate pair"
+ZONE_NOT_LITERAL = "the time zone must be written out as a text"
 PATTERN_NOT_LITERAL = "the pattern must be written out as a text"
 PATTERN_TOO_LARGE = "the pattern is too large"
 PATTERN_REPEATS_POSITION = "the pattern repeats a position, such as `^*` or `\\b+`"
@@ -320,6 +337,26 @@ def no_value(name: str) -> str:
 
 def compared_too_deep(limit: int) -> str:
     return f"lists and maps are compared down to {limit} levels only"
+
+
+def no_time_zone(name: str) -> str:
+    return f"there is no time zone '{_short(name)}'; zones are called such as Europe/Paris or +05:30"
+
+
+def no_such_place(place: int, length: int) -> str:
+    return f"place {place} is outside of a text of {length} characters"
+
+
+def ends_before(start: int, end: int) -> str:
+    return f"a part from place {start} cannot end at place {end}"
+
+
+def text_too_long(limit: int) -> str:
+    return f"the text would be longer than {limit:,} characters"
+
+
+def list_too_long(limit: int) -> str:
+    return f"the list would have more than {limit:,} elements"
 
 
 def no_such_field(path: str) -> str:

@@ -6,13 +6,14 @@ carries the span of the innermost sub-expression that failed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TypeAlias, assert_never
+from collections.abc import Callable
+from typing import assert_never
 
 from secateur.cel import diagnostics as say
 from secateur.cel.ast import (
     Binary,
     Call,
+    Comprehension,
     Conditional,
     Has,
     HasVariable,
@@ -28,13 +29,11 @@ from secateur.cel.ast import (
     Span,
     Unary,
 )
+from secateur.cel.comprehensions import Program, Variables, comprehension
 from secateur.cel.diagnostics import EvaluationError
 from secateur.cel.functions import Function, bind_function
 from secateur.cel.operations import BINARY, build_map, index, negate
 from secateur.cel.values import Value, from_json, type_of
-
-Variables: TypeAlias = Mapping[str, Value]
-Program: TypeAlias = Callable[[Variables], Value]
 
 
 def evaluator(node: Node, *, nanoseconds: bool = False) -> Program:
@@ -75,6 +74,8 @@ class _Compiler:
             case Call():
                 function = bind_function(node, nanoseconds=self._nanoseconds)
                 return _call(function, tuple(map(self.compile, node.operands)), node.span)
+            case Comprehension():
+                return self._comprehension(node)
             case ListLiteral():
                 elements = tuple(map(self.compile, node.elements))
                 return lambda variables: [element(variables) for element in elements]
@@ -84,6 +85,11 @@ class _Compiler:
                 return _invalid(node)
             case _:
                 assert_never(node)
+
+    def _comprehension(self, node: Comprehension) -> Program:
+        predicate = self.compile(node.predicate) if node.predicate else None
+        transform = self.compile(node.transform) if node.transform else None
+        return comprehension(node, self.compile(node.operand), predicate, transform)
 
     def _conditional(self, node: Conditional) -> Program:
         condition, span = self.compile(node.condition), node.condition.span

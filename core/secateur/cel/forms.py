@@ -127,6 +127,13 @@ class Forms:
             return f"secateur_cel.json_int_v1({sql.text})"
         return self.number(sql)
 
+    def whole(self, sql: Sql) -> str:
+        """As numeric, NULL for what is no int."""
+        match sql.form:
+            case Form.BOX:
+                return f"secateur_cel.whole_v1({sql.text})"
+        return self.integer(sql) or "null::numeric"
+
     def number(self, sql: Sql) -> str | None:
         """None if the form holds no int for sure."""
         match sql.form:

@@ -11,9 +11,12 @@ from functools import partial
 from secateur.cel import diagnostics as say
 from secateur.cel import times
 from secateur.cel.ast import Call, Literal
+from secateur.cel.declarations import CALENDAR, CLOCK, ZONED
 from secateur.cel.diagnostics import EvaluationError
 from secateur.cel.patterns import matcher
+from secateur.cel.texts import TEXT_FUNCTIONS, fits
 from secateur.cel.values import INT_MAX, INT_MIN, UINT_MAX, Duration, Timestamp, UInt, Value, type_of
+from secateur.cel.zones import UTC_ZONE, part, zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +34,8 @@ def bind_function(node: Call, *, nanoseconds: bool) -> Function:
         return Function(partial(_timestamp, nanoseconds=nanoseconds))
     if name == "duration" and count == 1:
         return Function(partial(_duration, nanoseconds=nanoseconds))
-    call, arity = _FUNCTIONS[name]
-    if count != arity or ((node.target is not None) != (name in _MEMBERS) and name not in _EITHER):
+    call, least, most = _FUNCTIONS[name]
+    if not least <= count <= most or ((node.target is not None) != (name in _MEMBERS) and name not in _EITHER):
         return Function(lambda *given: _refuse(name, *given))
     return Function(call)
 
@@ -191,6 +194,22 @@ def _bool(value: Value) -> bool:
     return bool(_unconvertible("bool", value))
 
 
+def _on_texts(name: str) -> tuple[Callable[..., Value], int, int]:
+    call, expected, least = TEXT_FUNCTIONS[name]
+    return (lambda *given: call(*given) if fits(name, given) else _refuse(name, *given)), least, len(expected)
+
+
+def _part(name: str) -> Callable[..., Value]:
+    def part_of(moment: Value, *place: Value) -> Value:
+        if isinstance(moment, Timestamp) and all(isinstance(given, str) for given in place):
+            return part(moment, name, zone(place[0]) if place else UTC_ZONE)
+        if isinstance(moment, Duration) and name in CLOCK and not place:
+            return times.count_of(name, moment)
+        return _refuse(f"get{name}", moment, *place)
+
+    return part_of
+
+
 def _unconvertible(target: str, value: Value) -> Value:
     if isinstance(value, (str, int, float)) and not isinstance(value, bool):
         shown = f"'{value}'" if isinstance(value, str) else format_double(value) if isinstance(value, float) else value
@@ -198,7 +217,7 @@ def _unconvertible(target: str, value: Value) -> Value:
     return _refuse(target, value)
 
 
-_FUNCTIONS: Mapping[str, tuple[Callable[..., Value], int]] = {
+_PLAIN: Mapping[str, tuple[Callable[..., Value], int]] = {
     "startsWith": (_on_strings("startsWith", str.startswith), 2),
     "endsWith": (_on_strings("endsWith", str.endswith), 2),
     "contains": (_on_strings("contains", lambda text, part: part in text), 2),
@@ -213,5 +232,12 @@ _FUNCTIONS: Mapping[str, tuple[Callable[..., Value], int]] = {
     "type": (type_of, 1),
     "dyn": (lambda value: value, 1),
 }
-_MEMBERS = frozenset({"startsWith", "endsWith", "contains"})
+_FUNCTIONS: Mapping[str, tuple[Callable[..., Value], int, int]] = {
+    **{name: (call, arity, arity) for name, (call, arity) in _PLAIN.items()},
+    **{name: _on_texts(name) for name in TEXT_FUNCTIONS},
+    **{f"get{name}": (_part(name), 1, 2) for name in (*CALENDAR, *CLOCK)},
+}
+"""Each with the least and the greatest number of operands."""
+
+_MEMBERS = frozenset({"startsWith", "endsWith", "contains", *TEXT_FUNCTIONS, *ZONED})
 _EITHER = frozenset({"matches", "size"})

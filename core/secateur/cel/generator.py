@@ -11,7 +11,7 @@ the schema `secateur_cel`, over boxes (see boxes.py).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, assert_never
@@ -21,6 +21,7 @@ from secateur.cel import times
 from secateur.cel.ast import (
     Binary,
     Call,
+    Comprehension,
     Conditional,
     Has,
     HasVariable,
@@ -37,11 +38,11 @@ from secateur.cel.ast import (
     Unary,
 )
 from secateur.cel.boxes import storable
+from secateur.cel.calls import Calls
 from secateur.cel.comparisons import compare, number_rounding, within
 from secateur.cel.diagnostics import EvaluationError, Reporter
-from secateur.cel.forms import ERROR, Form, Forms, Sql, boolean, constant, content
+from secateur.cel.forms import ERROR, Form, Forms, Sql, boolean, constant
 from secateur.cel.operations import build_map
-from secateur.cel.patterns import PatternError, translate
 from secateur.cel.types import INT
 from secateur.cel.values import Duration, Value
 
@@ -102,10 +103,10 @@ COLUMNS: Mapping[str, Sql] = {
 def generate(node: Node, reporter: Reporter) -> Condition:
     """The condition for a checked filter. What has no SQL goes to `reporter`."""
     forms = Forms()
-    sql = forms.bool(_Generator(forms, COLUMNS, reporter, fold=True).sql(node))
+    sql = forms.bool(Generator(forms, COLUMNS, reporter, fold=True).sql(node))
     if len(sql) > MAX_SQL:
         reporter.error(node.span, say.TOO_LARGE)
-    return _condition(sql, forms.parameters)
+    return condition_of(sql, forms.parameters)
 
 
 def generate_value(node: Node, variables: Mapping[str, Sql], reporter: Reporter) -> Condition:
@@ -115,8 +116,8 @@ def generate_value(node: Node, variables: Mapping[str, Sql], reporter: Reporter)
     beforehand: every call runs in Postgres.
     """
     forms = Forms()
-    sql = forms.box(_Generator(forms, variables, reporter, fold=False).sql(node))
-    return _condition(sql, forms.parameters)
+    sql = forms.box(Generator(forms, variables, reporter, fold=False).sql(node))
+    return condition_of(sql, forms.parameters)
 
 
 def given(value: Value, *, json: bool) -> Sql:
@@ -124,7 +125,7 @@ def given(value: Value, *, json: bool) -> Sql:
     return Sql("", Form.JSON, plain=True, value=value) if json else constant(value)
 
 
-def _condition(sql: str, parameters: Sequence[str]) -> Condition:
+def condition_of(sql: str, parameters: Sequence[str]) -> Condition:
     """With parameters in the order of their use, and without those of what was never written."""
     used = list(dict.fromkeys(number for number in _PLACEHOLDER.findall(sql) if number != "now"))
     places = {number: place for place, number in enumerate(used, start=1)}
@@ -133,16 +134,17 @@ def _condition(sql: str, parameters: Sequence[str]) -> Condition:
 
 
 _YEAR = 366 * 86_400 * 1_000_000_000
-_CONVERSIONS = frozenset({"int", "uint", "double", "string", "bytes", "bool", "duration", "type"})
 _ARITHMETIC = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "%": "modulo"}
 
 
-class _Generator:
+class Generator:
     def __init__(self, forms: Forms, columns: Mapping[str, Sql], reporter: Reporter, *, fold: bool) -> None:
         self._forms = forms
         self._columns = columns
         self._reporter = reporter
         self._fold = fold
+        self._calls = Calls(forms, reporter, fold=fold)
+        self._nesting = 0
 
     def sql(self, node: Node) -> Sql:
         forms = self._forms
@@ -172,7 +174,9 @@ class _Generator:
             case Conditional():
                 return self._conditional(node)
             case Call():
-                return self._call(node)
+                return self._calls.sql(node, tuple(map(self.sql, node.operands)))
+            case Comprehension():
+                return self._comprehension(node)
             case ListLiteral():
                 return self._list(node)
             case MapLiteral():
@@ -307,99 +311,60 @@ class _Generator:
         one, other = (side.text if side.form is form else self._forms.box(side) for side in (then, otherwise))
         return Sql(f"(case {condition} when true then {one} when false then {other} end)", form)
 
-    def _call(self, node: Call) -> Sql:
-        operands = tuple(map(self.sql, node.operands))
-        if node.function in ("timestamp", "duration"):
-            self._check_fraction(node)
-        match node.function, operands:
-            case (("startsWith" | "endsWith" | "contains"), (text, part)):
-                return self._in_text(node.function, self._forms.string(text), self._forms.string(part))
-            case "matches", (text, pattern):
-                return self._matches(node, self._forms.string(text), pattern.value)
-            case "size", (sized,):
-                return self._size(sized)
-            case "timestamp", (given,):
-                return self._timestamp(given)
-            case "duration", (given,) if folded := self._folded(times.parse_duration, given):
-                return folded
-            case "dyn", (given,):
-                return given
-            case function, (given,) if function in _CONVERSIONS:
-                return self._boxed(f"to_{function}", given)
-        return ERROR
+    def _comprehension(self, node: Comprehension) -> Sql:
+        operand = self.sql(node.operand)
+        item = f"item{self._nesting + 1}"
+        given = operand.form is Form.JSON and operand.plain
+        outer = self._columns
+        self._columns = {**outer, node.variable: Sql(item, Form.JSON if given else Form.BOX, plain=True)}
+        self._nesting += 1
+        wanted = self._wanted(node)
+        self._columns = outer
+        self._nesting -= 1
+        if given:
+            found = _gathered(node, _items(wanted, f"json_items_v1({operand.text})", item))
+            text = f"(case when jsonb_typeof({operand.text}) in ('array', 'object') then {found.text} end)"
+            return Sql(text, found.form)
+        box = self._forms.box(operand)
+        return _gathered(node, _items(f"case when {item} is not null then {wanted} end", f"items_v1({box})", item))
 
-    def _in_text(self, function: str, text: str, part: str) -> Sql:
-        if function == "startsWith":
-            return boolean(f"starts_with({text}, {part})")
-        if function == "contains":
-            return boolean(f"strpos({text}, {part}) > 0")
-        return boolean(f"right({text}, length({part})) = {part}")
-
-    def _matches(self, node: Call, text: str, pattern: Value) -> Sql:
-        span = node.operands[1].span
-        try:
-            if isinstance(pattern, str):
-                return boolean(f"({text}) ~ {self._forms.text_parameter(translate(pattern))}")
-            self._reporter.error(span, say.PATTERN_NOT_LITERAL)
-        except PatternError as error:
-            self._reporter.error(span, str(error))
-        return ERROR
-
-    def _size(self, sized: Sql) -> Sql:
-        if sized.form is Form.TEXT:
-            return Sql(f"length({sized.text})::numeric", Form.NUMBER)
-        if sized.form is Form.JSON and sized.plain:
-            path = sized.text
-            lengths = f"'string' then length({content(sized)}) when 'array' then jsonb_array_length({path})"
-            other = f"'object' then secateur_cel.json_size_v1({path})"
-            return Sql(f"(case jsonb_typeof({path}) when {lengths} when {other} end)", Form.NUMBER)
-        if sized.form is Form.JSON:
-            return Sql(f"secateur_cel.json_size_v1({sized.text})", Form.NUMBER)
-        return Sql(f"secateur_cel.size_v1({self._forms.box(sized)})", Form.NUMBER)
-
-    def _timestamp(self, given: Sql) -> Sql:
-        if given.form is Form.TIME:
-            return given
-        if folded := self._folded(times.parse_timestamp, given):
-            return folded
-        if given.form is Form.JSON:
-            return Sql(f"secateur_cel.json_timestamp_v1({given.text})", Form.TIME)
-        if given.form is Form.NUMBER:
-            return Sql(f"secateur_cel.seconds_v1({given.text})", Form.TIME)
-        return Sql(f"secateur_cel.to_timestamp_v1({self._forms.box(given)})", Form.TIME)
-
-    def _folded(self, parse: Callable[[str], Value], given: Sql) -> Sql | None:
-        """The time or duration that a literal text means, so that it is not read again for every row."""
-        if not self._fold or not isinstance(given.value, str):
-            return None
-        try:
-            return constant(parse(given.value))
-        except EvaluationError:
-            return None
-
-    def _check_fraction(self, node: Call) -> None:
-        """A literal time finer than what Postgres keeps is refused, rather than an error of the expression."""
-        given = node.operands[0]
-        if isinstance(given, Literal) and isinstance(given.value, str):
-            parse = times.parse_timestamp if node.function == "timestamp" else times.parse_duration
-            try:
-                parse(given.value)
-            except EvaluationError as error:
-                if error.message == say.SUB_MICROSECOND:
-                    self._reporter.error(given.span, error.message)
+    def _wanted(self, node: Comprehension) -> str:
+        """What is wanted of each element: a verdict, or a box, or false for what is left out."""
+        forms = self._forms
+        predicate = forms.bool(self.sql(node.predicate)) if node.predicate else None
+        if node.macro not in ("map", "filter"):
+            return predicate or ERROR.text
+        value = forms.box(self.sql(node.transform) if node.transform else self._columns[node.variable])
+        return f"case {predicate} when true then {value} when false then to_jsonb(false) end" if predicate else value
 
     def _list(self, node: ListLiteral) -> Sql:
         elements = list(map(self.sql, node.elements))
-        if all(element.form is Form.CONSTANT for element in elements):
+        if self._fold and all(element.form is Form.CONSTANT for element in elements):
             return constant([element.value for element in elements])
-        return Sql(f"secateur_cel.list_v1(array[{', '.join(map(self._forms.box, elements))}])", Form.BOX)
+        return Sql(f"secateur_cel.list_v1(array[{', '.join(map(self._forms.box, elements))}]::jsonb[])", Form.BOX)
 
     def _map(self, node: MapLiteral) -> Sql:
         entries = [(self.sql(key), self.sql(value)) for key, value in node.entries]
         parts = [part for entry in entries for part in entry]
-        if all(part.form is Form.CONSTANT for part in parts):
+        if self._fold and all(part.form is Form.CONSTANT for part in parts):
             try:
                 return constant(build_map([(key.value, value.value) for key, value in entries]))
             except EvaluationError:
                 pass
-        return Sql(f"secateur_cel.map_v1(array[{', '.join(map(self._forms.box, parts))}])", Form.BOX)
+        return Sql(f"secateur_cel.map_v1(array[{', '.join(map(self._forms.box, parts))}]::jsonb[])", Form.BOX)
+
+
+def _items(wanted: str, helper: str, item: str) -> str:
+    return " ".join(("select", wanted, "from", f"secateur_cel.{helper}", item))
+
+
+def _gathered(node: Comprehension, items: str) -> Sql:
+    match node.macro:
+        case "exists":
+            return boolean(f"(true = any ({items}))")
+        case "all":
+            return boolean(f"(true = all ({items}))")
+        case "exists_one":
+            return boolean(f"secateur_cel.one_v1(array({items}))")
+        case "map" | "filter":
+            return Sql(f"secateur_cel.collect_v1(array({items}))", Form.BOX)

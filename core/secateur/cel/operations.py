@@ -29,6 +29,12 @@ def _is_number(value: Value) -> bool:
 MAX_LEVELS = 64
 """How deep two lists or maps are compared."""
 
+MAX_TEXT = 1_000_000
+"""Characters, or bytes, of a text that an expression puts together."""
+
+MAX_ITEMS = 10_000
+"""Elements of a list that an expression puts together."""
+
 
 def equal(left: Value, right: Value) -> bool:
     """Values of different types are unequal, but numbers compare by what they are worth.
@@ -152,6 +158,16 @@ def _uint(value: int) -> UInt:
     return UInt(value)
 
 
+def check_text(length: int) -> None:
+    if length > MAX_TEXT:
+        raise EvaluationError(say.text_too_long(MAX_TEXT))
+
+
+def check_items(count: int) -> None:
+    if count > MAX_ITEMS:
+        raise EvaluationError(say.list_too_long(MAX_ITEMS))
+
+
 def negate(value: Value) -> Value:
     if type(value) is int:
         return _int(-value)
@@ -166,7 +182,11 @@ def _add(left: Value, right: Value) -> Value:
             return check_timestamp(left.nanoseconds + right.nanoseconds)
         case Duration(), Duration():
             return check_duration(left.nanoseconds + right.nanoseconds)
-        case (str(), str()) | (bytes(), bytes()) | (list(), list()):
+        case (str(), str()) | (bytes(), bytes()):
+            check_text(len(left) + len(right))
+            return left + right
+        case list(), list():
+            check_items(len(left) + len(right))
             return left + right
     return _numeric("+", left, right, lambda a, b: a + b, lambda a, b: a + b)
 

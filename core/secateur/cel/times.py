@@ -92,6 +92,16 @@ def from_datetime(moment: datetime) -> Timestamp:
     return Timestamp((moment - _EPOCH) // timedelta(microseconds=1) * 1000)
 
 
+_CLOCK = {"Hours": 3600 * SECOND, "Minutes": 60 * SECOND, "Seconds": SECOND}
+
+
+def count_of(unit: str, duration: Duration) -> int:
+    """The whole hours, minutes or seconds in it; of milliseconds those below a second."""
+    magnitude = abs(duration.nanoseconds)
+    count = magnitude % SECOND // 1_000_000 if unit == "Milliseconds" else magnitude // _CLOCK[unit]
+    return -count if duration.nanoseconds < 0 else count
+
+
 def format_timestamp(value: Timestamp) -> str:
     """RFC 3339 in UTC, with no, three, six or nine digits of fraction."""
     seconds, fraction = divmod(value.nanoseconds, SECOND)

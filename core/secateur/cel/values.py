@@ -15,7 +15,7 @@
 Plain JSON is a subset, up to its numbers, which `from_json` maps: without a fraction int, beyond int64 uint,
 beyond uint64 double; with a fraction double. A double is the nearest one, and infinite beyond the largest, as
 IEEE 754 rounds; so `0.1000000000000000055` is `0.1`, and 1e400 is greater than every finite number. A zero
-from JSON has no sign, since jsonb keeps none.
+from JSON has no sign, since jsonb keeps none: `decode_json` takes it off.
 """
 
 from __future__ import annotations
@@ -93,10 +93,8 @@ def type_of(value: Value) -> Type:
 def from_json(value: Value) -> Value:
     """One value as it is found in decoded JSON; what is inside of a list or an object is left as it is."""
     kind = type(value)
-    if kind is int:
-        return value if INT_MIN <= value <= INT_MAX else _large(value)
-    if kind is float:
-        return value + 0.0  # takes the sign off a zero
+    if kind is int and not INT_MIN <= value <= INT_MAX:
+        return _large(value)
     return value
 
 

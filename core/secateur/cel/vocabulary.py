@@ -8,6 +8,9 @@ from __future__ import annotations
 
 _COLUMNS = ("id", "app_id", "function_id", "event", "status", "attempt", "priority", "started_at", "scheduled_for")
 _KEYWORDS = ("and", "or", "not", "is", "in", "null", "case", "when", "then", "else", "end")
+_LOOPS = ("select", "from", "all", "item1", "item2")
+"""A macro becomes a sub-select over one of the two helpers that return items. The database lets them stand together
+in this way only: `any|all|array (select … from secateur_cel.items_v1(…) item1)`."""
 _VALUES = ("any", "array", "true", "false")
 _TYPES = ("text", "jsonb", "boolean", "numeric", "int", "timestamptz", "interval")
 _TYPE_NAMES = ("object", "array", "string", "number", "boolean", "null", "true")
@@ -62,12 +65,15 @@ _HELPERS = (
     *("add", "subtract", "multiply", "divide", "modulo", "negate", "shift", "seconds"),
     *("to_int", "to_uint", "to_double", "to_string", "to_bytes", "to_bool"),
     *("to_type", "to_timestamp", "to_duration"),
+    *("items", "json_items", "one", "collect", "whole", "part"),
+    *("lower", "upper", "trim", "char_at", "index_of", "last_index_of", "substring", "replace", "split", "join"),
 )
 
 VOCABULARY: frozenset[str] = frozenset(
     (
         *(f"run.{column}" for column in _COLUMNS),
         *_KEYWORDS,
+        *_LOOPS,
         *_VALUES,
         *_TYPES,
         *(f"'{name}'" for name in _TYPE_NAMES),

@@ -12,7 +12,13 @@ create or replace function secateur.check_condition(condition text)
 as $$
 declare
   part text[];
+  token text;
+  before text[] := array['', ''];
   open integer := 0;
+  -- The depths of the brackets around what is looped over, and what must come next of `from helper(…) item)`.
+  loops integer[] := '{}';
+  due text := '';
+  fits boolean;
 begin
   if length(condition) > 1000000 then
     raise exception using errcode = 'SC400', message = 'the condition is too long';
@@ -27,17 +33,43 @@ begin
         '|([a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)?|''[a-zA-Z0-9_]*''|[-+*/%<>=!@?|&#~^]+|::)|([^ \n])',
         'g') as parts
   loop
+    token := coalesce(part[1], part[2], part[3], part[4], part[5]);
     open := open + case when part[1] is not null then 1 when part[2] is not null then -1 else 0 end;
-    if open < 0 or part[5] is not null
-       or part[4] is not null
-          and not exists (select from secateur.condition_vocabulary as known where known.token = part[4]) then
+    fits := open >= 0 and part[5] is null
+      and (part[4] is null
+           or exists (select from secateur.condition_vocabulary as known where known.token = part[4]))
+      -- A sub-select stands in `any|all|array (select … from helper(…) item)` only, so that it can read no table.
+      and (token <> 'select' or before[2] = '(' and before[1] in ('any', 'all', 'array'))
+      and (due = 'helper') = (token in ('secateur_cel.items_v1', 'secateur_cel.json_items_v1'))
+      and (due <> 'bracket' or token = '(')
+      and (due <> 'item' or token in ('item1', 'item2'))
+      and (due <> 'end' or token = ')');
+    if fits is not true then
       raise exception using
         errcode = 'SC400',
-        message = format('the stored condition contains %L, which secateur''s compiler never writes',
-                         coalesce(part[2], part[4], part[5])),
+        message = format('the stored condition contains %L, which secateur''s compiler never writes%s', token,
+                         case when due <> '' or token = any (array['select', 'secateur_cel.items_v1',
+                              'secateur_cel.json_items_v1']) then ' in that place' end),
         hint = 'conditions are stored by secateur itself; do not write them by hand';
     end if;
+    if due = 'bracket' then
+      loops := loops || open;
+    end if;
+    due := case
+      when token = 'from' then 'helper'
+      when due = 'helper' then 'bracket'
+      when due = 'item' then 'end'
+      when token = ')' and open + 1 = loops[cardinality(loops)] then 'item'
+      else ''
+    end;
+    if due = 'item' then
+      loops := trim_array(loops, 1);
+    end if;
+    before := array[before[2], token];
   end loop;
+  if due <> '' then
+    raise exception using errcode = 'SC400', message = 'the stored condition ends in the middle of a sub-select';
+  end if;
   if open > 0 then
     raise exception using errcode = 'SC400', message = 'the stored condition leaves a bracket open';
   end if;

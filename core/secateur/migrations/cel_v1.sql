@@ -635,9 +635,16 @@ begin
       return secateur_cel.box_double_v1(
         secateur_cel.double_add_v1((one ->> 1)::float8, (other ->> 1)::float8));
     when 'string string', 'bytes bytes' then
-      return jsonb_build_array(one -> 0, (one ->> 1) || (other ->> 1));
+      -- a million characters, or bytes of two digits each
+      return case
+        when length(one ->> 1) + length(other ->> 1) <= case one ->> 0 when 'string' then 1000000 else 2000000 end
+        then jsonb_build_array(one -> 0, (one ->> 1) || (other ->> 1))
+      end;
     when 'list list' then
-      return jsonb_build_array('list', (one -> 1) || (other -> 1));
+      return case
+        when jsonb_array_length(one -> 1) + jsonb_array_length(other -> 1) <= 10000
+        then jsonb_build_array('list', (one -> 1) || (other -> 1))
+      end;
     when 'timestamp duration', 'duration timestamp' then
       return secateur_cel.box_nanoseconds_v1((one ->> 1)::numeric + (other ->> 1)::numeric);
     when 'duration duration' then
@@ -1113,5 +1120,333 @@ begin
     when 'duration' then 'google.protobuf.Duration'
     else name
   end);
+end
+$$;
+
+-- The keys of an object as an array, in jsonb's own order: by length in bytes, then by bytes.
+create or replace function secateur_cel.keys_v1 (given jsonb)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+begin
+  return (select coalesce(jsonb_agg(key), '[]') from jsonb_object_keys(given) as key);
+end
+$$;
+
+-- What a macro goes through: the elements of an array, the keys of an object, nothing of anything else. Not strict,
+-- so that Postgres can write it out where it is called.
+create or replace function secateur_cel.json_items_v1 (given jsonb)
+  returns setof jsonb language sql immutable parallel safe
+as $$
+select item
+  from jsonb_array_elements(
+         case jsonb_typeof(given)
+           when 'array' then given
+           when 'object' then secateur_cel.keys_v1(given)
+           else '[]'
+         end) as item
+$$;
+
+-- The same of a box, in boxes; keys by type, then by length and value. A single NULL of what is neither list nor map.
+create or replace function secateur_cel.items_v1 (given jsonb)
+  returns setof jsonb language plpgsql immutable parallel safe
+as $$
+begin
+  case concat(given ->> 0, ' ', jsonb_typeof(given -> 1))
+    when 'json array' then
+      return query select jsonb_build_array('json', item) from jsonb_array_elements(given -> 1) as item;
+    when 'json object' then
+      return query select jsonb_build_array('string', key) from jsonb_object_keys(given -> 1) as key;
+    when 'list array' then
+      return query select item from jsonb_array_elements(given -> 1) as item;
+    when 'map array' then
+      return query
+      select entry -> 0
+        from jsonb_array_elements(given -> 1) as entry
+       order by case entry -> 0 ->> 0 when 'bool' then 0 when 'string' then 2 else 1 end,
+                case when entry -> 0 ->> 0 in ('int', 'uint') then (entry -> 0 ->> 1)::numeric end,
+                octet_length(entry -> 0 ->> 1),
+                (entry -> 0 ->> 1) collate "C";
+    else
+      return next null;
+  end case;
+end
+$$;
+
+-- exists_one: an error if one of the elements is.
+create or replace function secateur_cel.one_v1 (verdicts boolean[])
+  returns boolean language plpgsql immutable strict parallel safe
+as $$
+begin
+  if array_position(verdicts, null) is not null then
+    return null;
+  end if;
+  return cardinality(array_positions(verdicts, true)) = 1;
+end
+$$;
+
+-- map and filter: the list of the boxes, without the false that stands for an element left out. An error if one of
+-- them is, and beyond 10,000.
+create or replace function secateur_cel.collect_v1 (items jsonb[])
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+declare
+  kept jsonb[];
+begin
+  if array_position(items, null) is not null then
+    return null;
+  end if;
+  kept := array_remove(items, 'false');
+  if cardinality(kept) > 10000 then
+    return null;
+  end if;
+  return jsonb_build_array('list', to_jsonb(kept));
+end
+$$;
+
+-- The value of an int; NULL for what is none.
+create or replace function secateur_cel.whole_v1 (given jsonb)
+  returns numeric language plpgsql immutable strict parallel safe
+as $$
+begin
+  given := secateur_cel.open_v1(given);
+  return case given ->> 0 when 'int' then (given ->> 1)::numeric end;
+end
+$$;
+
+-- The string functions. Places count characters from 0; one outside of the text is an error.
+create or replace function secateur_cel.lower_v1 (given text)
+  returns text language sql immutable parallel safe
+as $$ select translate(given, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz') $$;
+
+create or replace function secateur_cel.upper_v1 (given text)
+  returns text language sql immutable parallel safe
+as $$ select translate(given, 'abcdefghijklmnopqrstuvwxyz', 'ABCDEFGHIJKLMNOPQRSTUVWXYZ') $$;
+
+-- Unicode's white space.
+create or replace function secateur_cel.trim_v1 (given text)
+  returns text language sql immutable parallel safe
+as $$
+select btrim(given, U&'\0009\000A\000B\000C\000D\0020\0085\00A0\1680\2000\2001\2002\2003\2004\2005\2006\2007\2008'
+                    '\2009\200A\2028\2029\202F\205F\3000')
+$$;
+
+create or replace function secateur_cel.char_at_v1 (given text, place numeric)
+  returns text language plpgsql immutable strict parallel safe
+as $$
+begin
+  return case when place between 0 and length(given) then substr(given, place::integer + 1, 1) end;
+end
+$$;
+
+create or replace function secateur_cel.index_of_v1 (given text, part text, place numeric)
+  returns numeric language plpgsql immutable strict parallel safe
+as $$
+declare
+  found integer;
+begin
+  if place not between 0 and length(given) then
+    return null;
+  end if;
+  found := strpos(substr(given, place::integer + 1), part);
+  return case found when 0 then -1 else place + found - 1 end;
+end
+$$;
+
+create or replace function secateur_cel.last_index_of_v1 (given text, part text, place numeric)
+  returns numeric language plpgsql immutable strict parallel safe
+as $$
+declare
+  searched text;
+  found integer;
+begin
+  if place not between 0 and length(given) then
+    return null;
+  end if;
+  searched := left(given, least(place + length(part), length(given))::integer);
+  found := strpos(reverse(searched), reverse(part));
+  return case found when 0 then -1 else length(searched) - found - length(part) + 1 end;
+end
+$$;
+
+create or replace function secateur_cel.last_index_of_v1 (given text, part text)
+  returns numeric language plpgsql immutable strict parallel safe
+as $$ begin return secateur_cel.last_index_of_v1(given, part, length(given)); end $$;
+
+create or replace function secateur_cel.substring_v1 (given text, first numeric, past numeric)
+  returns text language plpgsql immutable strict parallel safe
+as $$
+begin
+  return case
+    when 0 <= first and first <= past and past <= length(given)
+    then substr(given, first::integer + 1, (past - first)::integer)
+  end;
+end
+$$;
+
+create or replace function secateur_cel.substring_v1 (given text, first numeric)
+  returns text language plpgsql immutable strict parallel safe
+as $$ begin return secateur_cel.substring_v1(given, first, length(given)); end $$;
+
+-- A negative limit is none. The empty text is found before every character and at the end. An error if the result
+-- has more than a million characters.
+create or replace function secateur_cel.replace_v1 (given text, old text, new text, most numeric)
+  returns text language plpgsql immutable strict parallel safe
+as $$
+declare
+  times integer;
+  pieces text[];
+begin
+  times := case old
+    when '' then length(given) + 1
+    else (length(given) - length(replace(given, old, ''))) / length(old)
+  end;
+  if most >= 0 and most < times then
+    times := most;
+  end if;
+  if length(given) + times::bigint * (length(new) - length(old)) > 1000000 then
+    return null;
+  elsif times = 0 then
+    return given;
+  elsif old = '' then
+    pieces := string_to_array(given, null);
+    return concat(new, array_to_string(pieces[:times], new), array_to_string(pieces[times + 1:], ''),
+                  case when times > length(given) and given <> '' then new end);
+  end if;
+  pieces := string_to_array(given, old);
+  return concat(array_to_string(pieces[:times + 1], new),
+                case when times + 1 < cardinality(pieces) then old end,
+                array_to_string(pieces[times + 2:], old));
+end
+$$;
+
+-- In a box. A negative limit is none; the last part keeps what is left. An error beyond 10,000 parts.
+create or replace function secateur_cel.split_v1 (given text, separator text, most numeric)
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+declare
+  pieces text[];
+begin
+  if most = 0 then
+    return '["list", []]';
+  end if;
+  pieces := case
+    when given = '' then array['']
+    when separator = '' then string_to_array(given, null)
+    else string_to_array(given, separator)
+  end;
+  if most > 0 and most < cardinality(pieces) then
+    pieces := pieces[:most::integer - 1] || array_to_string(pieces[most::integer:], separator);
+  end if;
+  if cardinality(pieces) > 10000 then
+    return null;
+  end if;
+  return jsonb_build_array('list', (
+    select jsonb_agg(jsonb_build_array('string', piece.content) order by piece.place)
+      from unnest(pieces) with ordinality as piece (content, place)));
+end
+$$;
+
+-- An error if an element is no string, or the result has more than a million characters.
+create or replace function secateur_cel.join_v1 (given jsonb, separator text)
+  returns text language plpgsql immutable strict parallel safe
+as $$
+declare
+  item jsonb;
+  pieces text[] := '{}';
+  total bigint;
+begin
+  given := secateur_cel.open_v1(given);
+  if given ->> 0 <> 'list' then
+    return null;
+  end if;
+  total := length(separator)::bigint * greatest(0, jsonb_array_length(given -> 1) - 1);
+  for item in select value from jsonb_array_elements(given -> 1) loop
+    item := secateur_cel.open_v1(item);
+    total := total + length(item ->> 1);
+    if item ->> 0 <> 'string' or total > 1000000 then
+      return null;
+    end if;
+    pieces := pieces || (item ->> 1);
+  end loop;
+  return case when total <= 1000000 then array_to_string(pieces, separator) end;
+end
+$$;
+
+-- Seconds east of Greenwich at a time, in seconds since 1970. The zone is a table made by the compiler: its last year
+-- (0 if the last offset holds for ever), then starts and offsets in turn. For a year after the last one stands one
+-- of the 40 up to it, with the same calendar.
+create or replace function secateur_cel.zone_offset_v1 (seconds bigint, zone jsonb)
+  returns bigint language plpgsql immutable strict parallel safe
+as $$
+declare
+  last_year integer := (zone ->> 0)::integer;
+  actual integer;
+  first_day date;
+  alike date;
+  low integer := 0;
+  high integer := jsonb_array_length(zone) / 2;
+  middle integer;
+begin
+  if last_year > 0 and seconds >= (make_date(last_year + 1, 1, 1) - '1970-01-01'::date) * 86400::bigint then
+    actual := extract(year from '1970-01-01'::date + floor(seconds / 86400.0)::integer);
+    first_day := make_date(actual, 1, 1);
+    for year in reverse last_year .. last_year - 39 loop
+      alike := make_date(year, 1, 1);
+      exit when (first_day - alike) % 7 = 0
+        and make_date(year + 1, 1, 1) - alike = make_date(actual + 1, 1, 1) - first_day;
+    end loop;
+    seconds := seconds - (first_day - alike) * 86400::bigint;
+  end if;
+  while high - low > 1 loop
+    middle := (low + high) / 2;
+    if (zone ->> (2 * middle + 1))::bigint <= seconds then
+      low := middle;
+    else
+      high := middle;
+    end if;
+  end loop;
+  return (zone ->> (2 * low + 2))::bigint;
+end
+$$;
+
+-- getHours() and so on: of a timestamp in a zone (UTC if the text is empty), or of a duration (without a zone).
+create or replace function secateur_cel.part_v1 (given jsonb, part text, zone text)
+  returns numeric language plpgsql immutable strict parallel safe
+as $$
+declare
+  nanoseconds numeric;
+  seconds bigint;
+  day date;
+begin
+  given := secateur_cel.open_v1(given);
+  if given ->> 0 = 'duration' and zone = '' then
+    nanoseconds := (given ->> 1)::numeric;
+    return case part
+      when 'Hours' then div(nanoseconds, 3600000000000)
+      when 'Minutes' then div(nanoseconds, 60000000000)
+      when 'Seconds' then div(nanoseconds, 1000000000)
+      when 'Milliseconds' then div(mod(nanoseconds, 1000000000), 1000000)
+    end;
+  elsif given ->> 0 <> 'timestamp' then
+    return null;
+  end if;
+  nanoseconds := (given ->> 1)::numeric;
+  seconds := floor(nanoseconds / 1000000000);
+  if zone <> '' then
+    seconds := seconds + secateur_cel.zone_offset_v1(seconds, zone::jsonb);
+  end if;
+  day := '1970-01-01'::date + floor(seconds / 86400.0)::integer;
+  return case part
+    when 'FullYear' then extract(year from day) + case when day < '0001-01-01'::date then 1 else 0 end
+    when 'Month' then extract(month from day) - 1
+    when 'Date' then extract(day from day)
+    when 'DayOfMonth' then extract(day from day) - 1
+    when 'DayOfWeek' then extract(dow from day)
+    when 'DayOfYear' then extract(doy from day) - 1
+    when 'Hours' then mod(mod(seconds, 86400) + 86400, 86400) / 3600
+    when 'Minutes' then mod(mod(seconds, 3600) + 3600, 3600) / 60
+    when 'Seconds' then mod(mod(seconds, 60) + 60, 60)
+    when 'Milliseconds' then div(mod(mod(nanoseconds, 1000000000) + 1000000000, 1000000000), 1000000)
+  end;
 end
 $$;

@@ -10,6 +10,7 @@ from blocks import blocks
 from secateur.cel.ast import (
     Binary,
     Call,
+    Comprehension,
     Conditional,
     Has,
     Index,
@@ -56,6 +57,9 @@ def write(node: Node) -> str:
             return f"({write(node.condition)} ? {write(node.then)} : {write(node.otherwise)})"
         case Call():
             return f"({' '.join([node.function, *map(write, node.operands)])})"
+        case Comprehension():
+            parts = [write(part) for part in (node.predicate, node.transform) if part is not None]
+            return f"({' '.join([node.macro, write(node.operand), node.variable, *parts])})"
         case ListLiteral():
             return f"[{', '.join(map(write, node.elements))}]"
         case MapLiteral():

@@ -1,0 +1,78 @@
+"""The wording of warnings: what is worth saying about an expression that is correct."""
+
+from __future__ import annotations
+
+from secateur.cel.types import Type
+
+ALWAYS_TRUE = "this is true of every run"
+ALWAYS_FALSE = "this is false of every run: it matches nothing"
+PART_ALWAYS_TRUE = "this part is always true, whatever the run"
+PART_ALWAYS_FALSE = "this part is always false, whatever the run"
+
+
+def always_fails(message: str) -> str:
+    return f"this fails for every run: {message}"
+
+
+def never_together(path: str) -> str:
+    return f"no run matches both: `{path}` cannot be this and that at once"
+
+
+def one_of_both(path: str) -> str:
+    return f"always true where there is `{path}`, which is never both"
+
+
+def nobody_has(path: str, sampled: int) -> str:
+    return f"none of {sampled:,} sampled runs has `{path}`"
+
+
+def no_element_has(path: str, elements: int) -> str:
+    return f"none of {elements:,} sampled elements has `{path}`"
+
+
+def never_that_value(path: str, sampled: int) -> str:
+    return f"none of {sampled:,} sampled runs has this value in `{path}`"
+
+
+def never_equal(path: str, seen: str, given: str) -> str:
+    return f"never true: in the sample `{path}` is always {seen}, which never equals {given}"
+
+
+def always_unequal(path: str, seen: str, given: str) -> str:
+    return f"always true: in the sample `{path}` is always {seen}, which never equals {given}"
+
+
+def not_comparable(path: str, seen: str, given: str) -> str:
+    return f"never true: in the sample `{path}` is always {seen}, which has no order with {given}"
+
+
+def never_contained(path: str, seen: str) -> str:
+    return f"never true: in the sample `{path}` is always {seen}, and the list has none"
+
+
+def not_taken(function: str, path: str, seen: str) -> str:
+    return f"`{function}` takes no such value: in the sample `{path}` is always {seen}"
+
+
+def arithmetic_fails(operator: str, path: str, seen: str, other: str, percent: str) -> str:
+    return f"`{operator}` fails where `{path}` is {seen}, not {other}: {percent} of the sample"
+
+
+def any_of(types: list[str]) -> str:
+    """`an int or a string`."""
+    named = [article(name) for name in types]
+    return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} or {named[-1]}"
+
+
+def article(name: str) -> str:
+    plain = str(Type(name))
+    return plain if plain == "null" else f"{'an' if plain[0] in 'aeio' else 'a'} {plain}"
+
+
+def percentage(share: float) -> str:
+    """`98 %`; never 0 or 100 for what is only nearly so."""
+    if share in (0.0, 1.0):
+        return f"{share:.0%}".replace("%", " %")
+    if share < 0.01:
+        return "< 1 %"
+    return f"{min(99, round(share * 100))} %"

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import string
+
+import pytest
+from backlog import SHAPE
+from blocks import blocks
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from secateur.cel import CANCELLATION, SEARCH, ExpressionError, compile
+from secateur.cel.completion import Completion, complete
+from secateur.cel.shapes import summarise
+
+CURSOR = "▮"
+SHOWN = 6
+
+
+def at_cursor(marked: str) -> tuple[str, int, Completion]:
+    offset = marked.index(CURSOR)
+    source = marked.replace(CURSOR, "")
+    return source, offset, complete(source, offset, CANCELLATION, SHAPE)
+
+
+def described(marked: str) -> str:
+    source, offset, found = at_cursor(marked)
+    lines = []
+    for candidate in found.candidates[:SHOWN]:
+        text, cursor = found.apply(source, candidate)
+        lines.append(
+            f"{candidate.kind:9}{candidate.label:22} {text[:cursor]}{CURSOR}{text[cursor:]}  {candidate.detail}"
+        )
+    if ghost := found.ghost(source, offset):
+        lines.append(f"ghost    {ghost}")
+    return "\n".join(line.rstrip() for line in lines) or "nothing"
+
+
+@pytest.mark.parametrize(("source", "expected"), blocks("completed.txt"))
+def test_completes(source: str, expected: str) -> None:
+    assert described(source) == expected
+
+
+def test_only_what_the_declarations_have() -> None:
+    assert "status" not in [each.label for each in complete("run.", 4, CANCELLATION).candidates]
+    assert "status" in [each.label for each in complete("run.", 4, SEARCH).candidates]
+
+
+FRAGMENTS = [
+    *("event", "data", ".", "run", "now", "has", "(", ")", "[", "]", "{", "}", "'", '"', "`", "'''", "//", "\n", " "),
+    *("==", "=", "!=", "in", "&&", "||", "!", "?", ":", ",", "exists", "x", "map", "startsWith", "vendor_id", "items"),
+    *("1", "1.5", "true", "null", "acme", "order id", "😀", "\0", "\ud800", "r'", "b'", "\\", "-", "+"),
+]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.sampled_from(FRAGMENTS) | st.text(string.printable, max_size=3), max_size=25), st.integers(-5, 80))
+def test_never_raises(fragments: list[str], offset: int) -> None:
+    source = "".join(fragments)
+    found = complete(source, offset, SEARCH, SHAPE)
+    assert 0 <= found.start <= found.end <= len(source)
+    found.ghost(source, offset)
+    for candidate in found.candidates:
+        text, cursor = found.apply(source, candidate)
+        assert 0 <= cursor <= len(text)
+        assert text.startswith(source[: found.start - candidate.before])
+        assert text.endswith(source[found.end :])
+
+
+HOSTILE = ["(" * 50_000, "event.data." * 1_500, "[" * 3_000 + "'", "x.all(y, " * 300, "a" * 30_000]
+
+
+@pytest.mark.parametrize("source", HOSTILE, ids=lambda source: source[:10])
+def test_hostile_sources(source: str) -> None:
+    complete(source, len(source), CANCELLATION, SHAPE)
+
+
+_STORABLE = st.characters(exclude_categories=["Cs"])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(_STORABLE, min_size=1, max_size=6), st.text(_STORABLE, max_size=6))
+def test_any_key_and_value_can_be_written(key: str, value: str) -> None:
+    """Every field and every text that is offered gives an expression that compiles, or that says why not."""
+    shape = summarise([{"data": {key: value}}] * 3)
+    found = complete("event.data.", 11, CANCELLATION, shape)
+    field = next(each for each in found.candidates if each.label == key and each.kind == "field")
+    source, _ = found.apply("event.data.", field)
+    source += " == "
+    found = complete(source, len(source), CANCELLATION, shape)
+    given_value = next(each for each in found.candidates if each.kind == "value")
+    source, _ = found.apply(source, given_value)
+    if "\0" in key + value:
+        with pytest.raises(ExpressionError, match=r"U\+0000"):
+            compile(source)
+    else:
+        assert compile(source).evaluate({"event": {"data": {key: value}}}) is True

@@ -62,7 +62,7 @@ async def measure() -> list[str]:
 
 
 async def _against_naive(ground: Bed, name: str, source: str, naive: str) -> str:
-    condition, parameters = compile_filter(source).condition.bind(1, None)
+    condition, parameters = compile_filter(source).matching.bind(1, None)
     ours: list[float] = []
     theirs: list[float] = []
     # In turns, so that whatever else the machine does meets both; the first pair warms up.

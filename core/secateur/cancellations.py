@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Any
@@ -79,15 +79,23 @@ class Cancellations:
         self._committed = asyncio.Event()
 
     async def preview(self, request: CancellationRequest) -> Preview:
-        """The exact count, and why the first few failing runs fail.
+        """The exact count with the errors, and why a few of the failing runs fail. Raises like `count`."""
+        return await self.with_errors(request, await self.count(request))
+
+    async def count(self, request: CancellationRequest) -> Count:
+        """The exact count, its errors left out.
 
         Raises `RequestError` for an app or function that is not known: a misspelt name is no empty queue.
         """
-        selection = select(request)
-        count = await self.engine.count(selection)
+        count = await self.engine.count(select(request))
         if count.total == 0:
             await self._refuse_unknown(request.scope)
-        return await self._explain(selection, count)
+        return count
+
+    async def with_errors(self, request: CancellationRequest, count: Count) -> Preview:
+        """The preview that a count belongs to: its errors take longer than its matches."""
+        selection = select(request)
+        return await self._explain(selection, replace(count, errors=await self.engine.count_errors(selection)))
 
     async def estimate(self, request: CancellationRequest) -> Preview | None:
         """A count from a sample, within a moment; None where the exact one is as quick."""

@@ -89,14 +89,14 @@ class Count:
     """How many unfinished runs a selection matches.
 
     `total` is every unfinished run of the scope, whatever its start and event. `errors` are the runs of
-    scope and window on which the expression could not be evaluated; they never match. If not `exact`,
-    the figures are extrapolated from a sample.
+    scope and window on which the expression could not be evaluated; they never match; None as long as they
+    were not counted. If not `exact`, the figures are extrapolated from a sample.
     """
 
     matched: int
     total: int
     exact: bool
-    errors: int
+    errors: int | None
     as_of: datetime
     by_status: dict[RunStatus, int] = field(default_factory=dict)
     """The matched ones; every status of `UNFINISHED` is present."""

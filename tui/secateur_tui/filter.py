@@ -195,24 +195,29 @@ class FilterScreen(Place):
             await asyncio.sleep(max(RECOUNT_SECONDS, took * RECOUNT_COST))
 
     async def _count_once(self, request: CancellationRequest) -> Preview:
-        """The exact count; should it take long, an estimate is shown until it is there."""
+        """The exact count; should it take long, an estimate is shown until it is there. The errors follow."""
         matches, cancellations = self._matches, self.session.cancellations
-        exact = asyncio.ensure_future(self.session.ask(cancellations.preview(request)))
+        exact = asyncio.ensure_future(self.session.ask(cancellations.count(request)))
+        again = matches.tally.stage is Stage.EXACT
         try:
-            if matches.tally.stage is not Stage.EXACT:
+            if not again:
                 await asyncio.wait({exact}, timeout=ESTIMATE_AFTER)
                 if not exact.done():
                     await self._estimate(request, exact)
-            preview = await exact
+            count = await exact
         finally:
             if not exact.done():
                 exact.cancel()
                 await asyncio.wait({exact})
+        if not again:
+            matches.counted(count, [])
+            self._seen = count
+        preview = await self.session.ask(cancellations.with_errors(request, count))
         matches.counted(preview.count, [example.message for example in preview.error_examples])
         self._seen = preview.count
         return preview
 
-    async def _estimate(self, request: CancellationRequest, exact: asyncio.Future[Preview]) -> None:
+    async def _estimate(self, request: CancellationRequest, exact: asyncio.Future[Count]) -> None:
         """Show an estimate, unless there is none or the exact count was quicker after all."""
         with suppress(SecateurError):
             guess = await self.session.ask(self.session.cancellations.estimate(request))
@@ -222,10 +227,11 @@ class FilterScreen(Place):
 
     async def _find_examples(self, request: CancellationRequest, filter_: Filter | None, preview: Preview) -> None:
         table, count = self._examples, preview.count
+        errors = count.errors or 0
         wanted = {
             RunVerdict.MATCH: count.matched > 0,
-            RunVerdict.NO_MATCH: filter_ is not None and count.matched + count.errors < count.total,
-            RunVerdict.ERROR: count.errors > 0,
+            RunVerdict.NO_MATCH: filter_ is not None and count.matched + errors < count.total,
+            RunVerdict.ERROR: errors > 0,
         }
         each = max(1, (table.size.height - 1) // max(1, sum(wanted.values())))
         found: list[Example] = []

@@ -137,6 +137,8 @@ class Matches(Static):
 
     def _errors(self, tally: Tally, count: Count) -> list[Content]:
         errors = count.errors
+        if errors is None:
+            return [toned(("counting what cannot be evaluated…", "quiet"))]
         if not errors:
             return []
         sign = "" if count.exact else "≈ "

@@ -9,7 +9,7 @@ from secateur.cel.doubles import Rounding, rounding_to
 from secateur.cel.forms import ERROR, Form, Forms, Sql, boolean, content
 from secateur.cel.values import UInt, Value
 
-_MIRRORED: dict[Comparison, Comparison] = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
+MIRRORED: dict[Comparison, Comparison] = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 _NATIVE = {"==": "=", "!=": "<>"}
 _EXACT = 2**53
 """Integers below it are doubles of their own: one interval serves a payload's integers and its doubles."""
@@ -17,7 +17,7 @@ _EXACT = 2**53
 
 def compare(operator: Comparison, left: Sql, right: Sql, forms: Forms) -> Sql:
     if left.form is Form.CONSTANT and right.form is not Form.CONSTANT:
-        operator, left, right = _MIRRORED[operator], right, left
+        operator, left, right = MIRRORED[operator], right, left
     if operator in ("==", "!="):
         equal = _equal(operator, left, right, forms)
         if equal is not None:
@@ -93,14 +93,14 @@ def _ordered(operator: Comparison, left: Sql, right: Sql, forms: Forms) -> str |
         native = f"({content(left)}) ~{operator}~ {forms.text_parameter(right.value)}"
         return f"case jsonb_typeof({left.text}) when 'string' then {native} end"
     if rounding := number_rounding(right.value):
-        native = _beyond(operator, left.text, rounding, forms)
+        sign, bound = beyond(operator, rounding)
+        native = f"{left.text} {sign} {forms.text_parameter(bound)}::jsonb"
         return f"case jsonb_typeof({left.text}) when 'number' then {native} end"
     return None if right.value is not None else ERROR.text
 
 
-def _beyond(operator: Comparison, path: str, rounding: Rounding, forms: Forms) -> str:
-    """Above all, or below all, of the numbers that equal the literal; or one of those, too."""
+def beyond(operator: Comparison, rounding: Rounding) -> tuple[str, str]:
+    """A sign and a bound: above all, or below all, of the numbers that equal the literal; or one of those, too."""
     bound = rounding.high if operator in (">", "<=") else rounding.low
     strict = operator in ("<", ">")
-    sign = operator[0] + ("=" if strict is not rounding.closed else "")
-    return f"{path} {sign} {forms.text_parameter(bound)}::jsonb"
+    return operator[0] + ("=" if strict is not rounding.closed else ""), bound

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from secateur.cel import diagnostics as say
 from secateur.cel.ast import Node
 from secateur.cel.checker import check_filter
+from secateur.cel.comprehensions import Program
 from secateur.cel.declarations import CANCELLATION, Declarations
 from secateur.cel.diagnostics import Diagnostic, EvaluationError, Reporter
-from secateur.cel.evaluator import Program, evaluator
+from secateur.cel.evaluator import evaluator
 from secateur.cel.generator import Condition, generate
+from secateur.cel.matching import generate_matching
 from secateur.cel.parser import parse
 from secateur.cel.times import from_datetime
 from secateur.cel.values import Value
@@ -30,6 +32,9 @@ class Filter:
     expression: Node
     warnings: tuple[Diagnostic, ...]
     condition: Condition
+    """True, false, or NULL for an error."""
+    matching: Condition
+    """True exactly where `condition` is, and cheaper; what else it says means nothing."""
     _program: Program = field(repr=False)
 
     def matches(self, run: Run, now: datetime) -> bool:
@@ -82,4 +87,5 @@ def compile_filter(source: str, declarations: Declarations = CANCELLATION) -> Fi
     reporter.raise_errors()
     condition = generate(expression, reporter)
     reporter.raise_errors()
-    return Filter(source, expression, reporter.ordered("warning"), condition, evaluator(expression))
+    matching = generate_matching(expression, reporter)
+    return Filter(source, expression, reporter.ordered("warning"), condition, matching, evaluator(expression))

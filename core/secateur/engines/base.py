@@ -99,7 +99,14 @@ class QueueEngine(Protocol):
         ...
 
     async def count(self, selection: Selection) -> Count:
-        """The exact count. May be slow; cancelling the task cancels the query in the database."""
+        """The exact count, without the errors, which cost more than the matches.
+
+        May be slow; cancelling the task cancels the query in the database.
+        """
+        ...
+
+    async def count_errors(self, selection: Selection) -> int:
+        """Unfinished runs of scope and window on which the expression cannot be evaluated."""
         ...
 
     async def estimate(self, selection: Selection) -> Count | None:

@@ -60,20 +60,32 @@ class NativeEngine:
         return [FunctionDepth(**row) for row in await self._database.fetch(_SQL["depth"])]
 
     async def count(self, selection: Selection) -> Count:
+        scope = _scope(selection)
         async with self._database.transaction() as connection:
             await _plan_for_parameters(connection)
             as_of = await connection.fetchval(_SQL["clock"])
-            sql, parameters = _conditioned("count", selection, as_of, _scope(selection))
+            totals = await connection.fetch(_SQL["total"], *scope[:2])
+            sql, parameters = _conditioned("count", selection, as_of, scope, only_matches=True)
             rows = await connection.fetch(sql, *parameters)
-        return _count(rows, as_of, exact=True)
+        total = sum(row["total"] for row in totals)
+        return _count(rows, as_of, exact=True, total=total, errors=None if selection.filter else 0)
+
+    async def count_errors(self, selection: Selection) -> int:
+        if selection.filter is None:
+            return 0
+        async with self._database.transaction() as connection:
+            await _plan_for_parameters(connection)
+            as_of = await connection.fetchval(_SQL["clock"])
+            sql, parameters = _conditioned("errors", selection, as_of, _scope(selection))
+            errors: int = await connection.fetchval(sql, *parameters)
+        return errors
 
     async def estimate(self, selection: Selection) -> Count | None:
         async with self._database.transaction() as connection:
             await _plan_for_parameters(connection)
             as_of = await connection.fetchval(_SQL["clock"])
             scope = _scope(selection)
-            totals = {row["status"]: row["total"] for row in await connection.fetch(_SQL["total"], *scope[:2])}
-            total = sum(totals.values())
+            total = sum(row["total"] for row in await connection.fetch(_SQL["total"], *scope[:2]))
             if total <= EXACT_IS_QUICK:
                 return None
             percent = min(100.0, 100.0 * SAMPLE_RUNS / total)
@@ -82,7 +94,8 @@ class NativeEngine:
         sampled = sum(row["total"] for row in rows)
         if sampled < SAMPLE_RUNS // 20:
             return None
-        return _count(rows, as_of, exact=False, scale=total / sampled, total=total)
+        errors = sum(row["errors"] for row in rows)
+        return _count(rows, as_of, exact=False, total=total, errors=errors, scale=total / sampled)
 
     async def examples(self, selection: Selection, verdict: Verdict, limit: int) -> list[Run]:
         async with self._database.transaction() as connection:
@@ -116,7 +129,7 @@ class NativeEngine:
         async with self._database.transaction() as connection:
             await _plan_for_parameters(connection)
             as_of = await connection.fetchval(_SQL["clock"])
-            sql, parameters = _conditioned("arrivals", selection, as_of, _scope(selection))
+            sql, parameters = _conditioned("arrivals", selection, as_of, _scope(selection), only_matches=True)
             arrived: int = await connection.fetchval(sql, *parameters)
         return arrived / RATE_SECONDS
 
@@ -195,16 +208,22 @@ def _scope(selection: Selection) -> list[object]:
 
 
 def _conditioned(
-    name: str, selection: Selection, as_of: datetime, parameters: list[object]
+    name: str, selection: Selection, as_of: datetime, parameters: list[object], *, only_matches: bool = False
 ) -> tuple[str, list[object]]:
-    """The statement with the generated condition in its place, and all parameters."""
+    """The statement with the generated condition in its place, and all parameters.
+
+    `only_matches` where nothing but true matters, so that the cheaper form does.
+    """
     if selection.filter is None:
         return _SQL[name].replace("{condition}", "true"), parameters
-    condition, more = selection.filter.condition.bind(len(parameters) + 1, selection.now or as_of)
+    form = selection.filter.matching if only_matches else selection.filter.condition
+    condition, more = form.bind(len(parameters) + 1, selection.now or as_of)
     return _SQL[name].replace("{condition}", f"({condition})"), [*parameters, *more]
 
 
-def _count(rows: Sequence[Any], as_of: datetime, *, exact: bool, scale: float = 1, total: int | None = None) -> Count:
+def _count(
+    rows: Sequence[Any], as_of: datetime, *, exact: bool, total: int, errors: int | None, scale: float = 1
+) -> Count:
     by_status = dict.fromkeys(UNFINISHED, 0)
     by_function: dict[str, int] = {}
     for row in rows:
@@ -212,9 +231,9 @@ def _count(rows: Sequence[Any], as_of: datetime, *, exact: bool, scale: float = 
         by_function[row["function_id"]] = by_function.get(row["function_id"], 0) + row["matched"]
     return Count(
         matched=round(sum(by_status.values()) * scale),
-        total=sum(row["total"] for row in rows) if total is None else total,
+        total=total,
         exact=exact,
-        errors=round(sum(row["errors"] for row in rows) * scale),
+        errors=None if errors is None else round(errors * scale),
         as_of=as_of,
         by_status={status: round(matched * scale) for status, matched in by_status.items()},
         by_function={name: round(matched * scale) for name, matched in by_function.items()},

@@ -296,6 +296,8 @@ create or replace function secateur.reached(rules secateur.cancellations[], run_
   language plpgsql
   stable
   set search_path = pg_catalog, pg_temp
+  -- By the primary key: ten thousand ids look to the planner like a reason to read a table of a million rows.
+  set enable_seqscan = off
 as $$
 declare
   function_ids text[];
@@ -337,6 +339,7 @@ create or replace function secateur.cancel_backlog(run_ids uuid[], cancellation_
   returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
 as $$
 declare
   changed integer;

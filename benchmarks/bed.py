@@ -45,7 +45,12 @@ async def seed(database: Database, runs: int, *, functions: int = 3) -> None:
             json.dumps(
                 {
                     "name": "bench/run",
-                    "data": {"vendor_id": f"v{n % VENDORS}", "amount": n % 5000, "note": "x" * 200},
+                    "data": {
+                        "vendor_id": f"v{n % VENDORS}",
+                        "amount": n % 5000,
+                        "items": [{"sku": f"s{n % 100}", "quantity": n % 7}, {"sku": "common", "quantity": 1}],
+                        "note": "x" * 150,
+                    },
                 }
             )
             for n in range(start, min(runs, start + SEED_BATCH))

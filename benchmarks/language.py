@@ -30,6 +30,11 @@ FORMS = {
     ),
     "prefix": ("event.data.vendor_id.startsWith('v99')", "starts_with(event -> 'data' ->> 'vendor_id', 'v99')"),
     "has": ("has(event.data.amount)", "event -> 'data' ? 'amount'"),
+    "exists over two items": (
+        "event.data.items.exists(item, item.quantity > 5)",
+        "exists (select from jsonb_array_elements(event -> 'data' -> 'items') as item"
+        " where (item ->> 'quantity')::numeric > 5)",
+    ),
     "arithmetic": ("event.data.amount * 2 > 8000", "(event -> 'data' ->> 'amount')::numeric * 2 > 8000"),
 }
 
@@ -45,6 +50,8 @@ async def measure() -> list[str]:
     async with bed() as ground:
         await seed(ground.database, RUNS)
         rows = [await _against_naive(ground, name, *pair) for name, pair in FORMS.items()]
+        await ground.database.execute("create index on secateur.runs using gin (event jsonb_path_ops)")
+        rows.append(await _against_naive(ground, "string equality, with a GIN index", *FORMS["string equality"]))
     return [
         f"### Exact count over {RUNS:,} runs, generated against hand-written SQL, median of {COUNTS} pairs",
         "",

@@ -13,13 +13,25 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from secateur.cel.ast import Binary, Call, Comparison, Index, ListLiteral, Literal, Logical, Name, Node, Select
+from secateur.cel.ast import (
+    Binary,
+    Call,
+    Comparison,
+    Comprehension,
+    Index,
+    ListLiteral,
+    Literal,
+    Logical,
+    Name,
+    Node,
+    Select,
+)
 from secateur.cel.boxes import storable
 from secateur.cel.comparisons import MIRRORED, beyond, number_rounding
 from secateur.cel.diagnostics import Reporter
 from secateur.cel.forms import Forms
 from secateur.cel.generator import COLUMNS, Condition, Generator, condition_of
-from secateur.cel.values import Value
+from secateur.cel.values import UInt, Value
 
 
 def generate_matching(node: Node, reporter: Reporter) -> Condition:
@@ -42,13 +54,15 @@ class _Matching:
                 return f"({' or '.join(map(self.sql, operands))})"
             case Binary(operator="=="):
                 equality = _equality(node)
-                return self._contains(_document(*equality)) if equality else self._as_generated(node)
+                return self._contains(_document(*equality)) if equality else self._of_integers(node)
             case Binary(operator="<" | "<=" | ">" | ">="):
-                return self._order(node) or self._as_generated(node)
+                return self._order(node) or self._of_integers(node)
             case Binary(operator="in", left=left, right=ListLiteral(elements=elements)):
                 return self._in(left, elements) or self._as_generated(node)
             case Call(function="startsWith", target=target, arguments=(Literal(value=str(prefix)),)):
                 return self._starts(target, prefix) or self._as_generated(node)
+            case Comprehension(macro="exists"):
+                return self._exists(node) or self._as_generated(node)
             case _:
                 return self._as_generated(node)
 
@@ -70,25 +84,30 @@ class _Matching:
         return f"run.event @> {self._forms.json_parameter(document)}"
 
     def _order(self, node: Binary) -> str | None:
-        """A field against a number, by jsonpath."""
-        operator: Comparison = node.operator  # type: ignore[assignment]  # the caller matched it
-        path, number = _path(node.left), node.right
-        if path is None:
-            operator, path, number = MIRRORED[operator], _path(node.right), node.left
-        if path is None or not isinstance(number, Literal) or not (rounding := number_rounding(number.value)):
-            return None
-        sign, bound = beyond(operator, rounding)
-        return self._path_match(path, f"{sign} {bound}")
+        found = _order(node, "event")
+        return self._path_match(f"{_accessor(found[0])} {found[1]}") if found else None
+
+    def _exists(self, node: Comprehension) -> str | None:
+        path = _path(node.operand)
+        test = None if node.predicate is None else _test(node.predicate, node.variable)
+        return self._path_match(f"exists({_accessor(path)}[*] ? ({test}))") if path and test else None
+
+    def _of_integers(self, node: Binary) -> str:
+        """Arithmetic of ints. jsonpath finds all that match, maybe more (it takes doubles too), so it comes first."""
+        exact = self._as_generated(node)
+        left, right = _integer(node.left), _integer(node.right)
+        if left is None or right is None or not isinstance(node.left, Binary):
+            return exact
+        return f"({self._path_match(f'{left} {node.operator} {right}')} and {exact})"
 
     def _starts(self, target: Node | None, prefix: str) -> str | None:
         path = None if target is None else _path(target)
         if path is None or not storable(prefix):
             return None
-        return self._path_match(path, f"starts with {_quoted(prefix)}")
+        return self._path_match(f"{_accessor(path)} starts with {_quoted(prefix)}")
 
-    def _path_match(self, path: tuple[str, ...], predicate: str) -> str:
-        keys = "".join(f".{_quoted(key)}" for key in path)
-        jsonpath = self._forms.text_parameter(f"strict ${keys} {predicate}")
+    def _path_match(self, predicate: str) -> str:
+        jsonpath = self._forms.text_parameter(f"strict {predicate}")
         return f"jsonb_path_match(run.event, {jsonpath}::jsonpath, silent => true)"
 
     def _in(self, left: Node, elements: tuple[Node, ...]) -> str | None:
@@ -103,26 +122,74 @@ class _Matching:
         return f"({hit} and jsonb_typeof({parent} -> {last}) = 'string')"
 
 
+def _order(node: Binary, root: str) -> tuple[tuple[str, ...], str] | None:
+    """The field, and what jsonpath says of it, where it is compared with a number."""
+    operator: Comparison = node.operator  # type: ignore[assignment]  # the caller matched it
+    path, number = _path(node.left, root), node.right
+    if path is None:
+        operator, path, number = MIRRORED[operator], _path(node.right, root), node.left
+    if path is None or not isinstance(number, Literal) or not (rounding := number_rounding(number.value)):
+        return None
+    sign, bound = beyond(operator, rounding)
+    return path, f"{sign} {bound}"
+
+
+def _test(node: Node, variable: str) -> str | None:
+    """A predicate on one element of a list, as jsonpath's filter takes it."""
+    match node:
+        case Logical(operator=operator, operands=operands):
+            tests = [_test(operand, variable) for operand in operands]
+            return f"({f' {operator} '.join(filter(None, tests))})" if all(tests) else None
+        case Binary(operator="==") if (found := _equality(node, variable)) is not None:
+            return f"{_accessor(found[0], '@')} == {json.dumps(found[1], ensure_ascii=False)}"
+        case Binary(operator="<" | "<=" | ">" | ">=") if (ordered := _order(node, variable)) is not None:
+            return f"{_accessor(ordered[0], '@')} {ordered[1]}"
+    return None
+
+
+def _integer(node: Node) -> str | None:
+    """A literal int, or arithmetic that is an error unless all of it are ints, as jsonpath."""
+    match node:
+        case Literal(value=int(value)) if not isinstance(value, bool | UInt):
+            return f"({value})"
+        case Binary(operator="+" | "-" | "*" | "%" as operator, left=left, right=right):
+            sides = _integer(left), _integer(right)
+            if sides == (None, None):
+                return None  # two fields: they may be doubles, which round
+            one, other = (known or _field(side) for known, side in zip(sides, (left, right), strict=True))
+            return None if one is None or other is None else f"({one} {operator} {other})"
+    return None
+
+
+def _field(node: Node) -> str | None:
+    path = _path(node)
+    return None if path is None else _accessor(path)
+
+
+def _accessor(path: tuple[str, ...], root: str = "$") -> str:
+    return root + "".join(f".{_quoted(key)}" for key in path)
+
+
 def _quoted(text: str) -> str:
     """As jsonpath writes strings and keys."""
     return json.dumps(text, ensure_ascii=False)
 
 
-def _path(node: Node) -> tuple[str, ...] | None:
-    """The keys of a field of the event; None for anything else, the event itself included."""
+def _path(node: Node, root: str = "event") -> tuple[str, ...] | None:
+    """The keys of a field below the variable; None for anything else, the variable itself included."""
     match node:
         case Select(operand=operand, field=key) | Index(operand=operand, index=Literal(value=str(key))):
-            above = () if isinstance(operand, Name) and operand.name == "event" else _path(operand)
+            above = () if isinstance(operand, Name) and operand.name == root else _path(operand, root)
             return None if above is None or not storable(key) else (*above, key)
     return None
 
 
-def _equality(node: Node) -> tuple[tuple[str, ...], Value] | None:
+def _equality(node: Node, root: str = "event") -> tuple[tuple[str, ...], Value] | None:
     """The field and the value, of a node that equates a field with a string, a boolean or null."""
     if not isinstance(node, Binary) or node.operator != "==":
         return None
     for one, other in ((node.left, node.right), (node.right, node.left)):
-        path = _path(one)
+        path = _path(one, root)
         if path is not None and isinstance(other, Literal) and (other.value is None or _is_scalar(other.value)):
             return path, other.value
     return None

@@ -1,0 +1,211 @@
+"""Every statement on the hot paths finds its runs by the index that is meant for it, whatever the statistics say.
+
+The statements inside the functions are watched by auto_explain. Four states are looked at: statistics taken now or
+before the flood came, and plans for the values at hand or for any value.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from secateur.cel import compile as compile_filter
+from secateur.database import Database
+from secateur.engines.native import NativeEngine
+from secateur.statements import Statements
+
+STATEMENTS = Statements.load("secateur.engines", "native.sql")
+
+ENQUEUE = """
+select count(*) from secateur.enqueue_many(
+  $1, $2,
+  array(select jsonb_build_object('data', jsonb_build_object('vendor_id', 'v' || i % 50, 'pad', repeat('x', 100)))
+          from generate_series(1, $3) as i),
+  case when $4::interval is not null then array(select clock_timestamp() + $4 from generate_series(1, $3)) end)
+"""
+
+_SCAN = re.compile(
+    r"(Seq Scan|(?:Parallel )?Index(?: Only)? Scan(?: Backward)? using \w+|Bitmap Index Scan on \w+)(?: on (\w+))?"
+)
+
+
+@pytest.fixture(scope="module")
+def flooded_url(postgres_server: Any) -> Any:
+    """200,000 runs of history, and statistics of them; then a flood of 60,000, 20,000 scheduled, 1,000 running."""
+    name = postgres_server.create_database(installed=True)
+    yield postgres_server.postgres.database_url(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+async def flooded(flooded_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(flooded_url, timeout=60)
+    if not await connection.fetchval("select exists (select from secateur.runs)"):
+        await connection.execute("alter table secateur.runs set (autovacuum_enabled = off)")
+        await connection.fetchval(ENQUEUE, "old", "done", 200_000, None)
+        await connection.execute(
+            "update secateur.runs set status = 'completed', finished_at = now() - interval '1 day'"
+        )
+        await connection.execute("vacuum (analyze) secateur.runs")
+        for function in ("sync", "mail", "bills"):
+            await connection.fetchval(ENQUEUE, "shop", function, 20_000, None)
+        await connection.fetchval(ENQUEUE, "shop", "sync", 20_000, timedelta(hours=1))
+        await connection.fetch("select * from secateur.claim('shop', null, 1000, 'before', '1 hour')")
+    yield connection
+    connection.terminate()
+
+
+@asynccontextmanager
+async def explained(connection: asyncpg.Connection) -> AsyncIterator[list[str]]:
+    """The plans of all statements in the block, also those inside functions, in transactions that are rolled back."""
+    plans: list[str] = []
+
+    def note(_: object, message: asyncpg.PostgresLogMessage) -> None:
+        plans.append(message.message)
+
+    transaction = connection.transaction()
+    await transaction.start()
+    connection.add_log_listener(note)
+    await connection.execute(
+        "load 'auto_explain'; set local auto_explain.log_min_duration = 0; set local client_min_messages = log;"
+        "set local auto_explain.log_nested_statements = on"
+    )
+    try:
+        yield plans
+    finally:
+        await transaction.rollback()
+        connection.remove_log_listener(note)
+
+
+def scans(plans: list[str]) -> set[str]:
+    """How the runs were found: the names of the indexes, or `Seq Scan`."""
+    found = set()
+    for kind, table in (match for plan in plans for match in _SCAN.findall(plan)):
+        if "Seq Scan" in kind and table == "runs":
+            found.add("Seq Scan")
+        elif (index := kind.split()[-1]).startswith("runs_"):
+            found.add(index)
+    return found
+
+
+async def commit(connection: asyncpg.Connection) -> UUID:
+    condition, parameters = compile_filter("event.data.vendor_id == 'v7'").condition.stored()
+    return await connection.fetchval(
+        "select id from secateur.commit_cancellation($1, 'shop', null, 'x', null, null, false, $2, $3::jsonb, 1, '{}',"
+        " null, null, 'python', 'tester', null, null)",
+        *(uuid4(), condition, json.dumps(parameters)),
+    )
+
+
+async def claim(connection: asyncpg.Connection) -> None:
+    await connection.fetch("select * from secateur.claim('shop', null, 20, 'worker', '1 hour')")
+
+
+async def claim_checked(connection: asyncpg.Connection) -> None:
+    await commit(connection)
+    await claim(connection)
+
+
+async def recover_and_promote(connection: asyncpg.Connection) -> None:
+    await connection.execute(
+        "update secateur.runs set lease_expires_at = now() - interval '1 s'"
+        " where id in (select id from secateur.runs where status = 'running' limit 200)"
+    )
+    await connection.execute(
+        "update secateur.runs set scheduled_for = now() - interval '1 s'"
+        " where id in (select id from secateur.runs where status = 'scheduled' limit 500)"
+    )
+    await connection.execute("select 'counted from here'")
+    await claim(connection)
+
+
+async def sweep(connection: asyncpg.Connection) -> None:
+    id = await commit(connection)
+    for _ in range(2):
+        await connection.fetch("select * from secateur.sweep_cancellation($1, 10000)", id)
+
+
+async def work(connection: asyncpg.Connection) -> None:
+    await commit(connection)
+    runs = [
+        tuple(row)
+        for row in await connection.fetch(
+            "select id, claim_token from secateur.runs where status = 'running' order by id limit 9"
+        )
+    ]
+    await connection.execute("select 'counted from here'")
+    for run in runs[:3]:
+        await connection.fetchval("select secateur.begin_step($1, $2, 'one')", *run)
+        await connection.fetchval("select secateur.complete($1, $2)", *run)
+        await connection.fetchval("select secateur.complete($1, $2)", *run)
+    for run in runs[3:6]:
+        await connection.fetchval("select secateur.fail($1, $2, 'one')", *run)
+    ids, tokens = zip(*(tuple(run) for run in runs[6:]), strict=True)
+    await connection.fetch("select * from secateur.heartbeat($1::uuid[], $2::uuid[], '1 hour')", ids, tokens)
+    await connection.fetch("select secateur.release($1::uuid[], $2::uuid[])", ids, tokens)
+
+
+EXPECTED: dict[Callable[[asyncpg.Connection], Any], set[str]] = {
+    claim: {"runs_queued", "runs_scheduled", "runs_running", "runs_pkey"},
+    claim_checked: {"runs_queued", "runs_scheduled", "runs_running", "runs_pkey"},
+    recover_and_promote: {"runs_queued", "runs_scheduled", "runs_running", "runs_pkey"},
+    sweep: {"runs_unfinished", "runs_running", "runs_pkey"},
+    work: {"runs_pkey"},
+}
+
+
+@pytest.mark.parametrize("fresh", [False, True], ids=["old statistics", "fresh statistics"])
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("operation", EXPECTED, ids=lambda operation: operation.__name__)
+async def test_function(
+    flooded: asyncpg.Connection, operation: Callable[[asyncpg.Connection], Any], mode: str, fresh: bool
+) -> None:
+    async with explained(flooded) as plans:
+        if fresh:
+            await flooded.execute("analyze secateur.runs")
+        await flooded.execute(f"set local plan_cache_mode = {mode}")
+        await operation(flooded)
+    start = next((n for n, plan in enumerate(plans) if "counted from here" in plan), 0)
+    assert scans(plans[start:]) <= EXPECTED[operation]
+    assert "runs_pkey" in scans(plans[start:])
+
+
+async def test_depth_reads_no_row_of_the_backlog(flooded: asyncpg.Connection) -> None:
+    await flooded.execute("vacuum (analyze) secateur.runs")
+    async with explained(flooded) as plans:
+        await flooded.fetch(STATEMENTS["depth"])
+    assert scans(plans) == {"runs_unfinished", "runs_pkey", "runs_drained"}
+    assert "Index Only Scan using runs_unfinished" in plans[-1]
+
+
+@pytest.mark.parametrize("function", ["sync", None])
+async def test_count_and_examples_read_the_scope_only(flooded: asyncpg.Connection, function: str | None) -> None:
+    await flooded.execute("analyze secateur.runs")
+    condition, more = compile_filter("event.data.vendor_id == 'v7'").condition.bind(5, None)
+    async with explained(flooded) as plans:
+        await flooded.execute("set local plan_cache_mode = force_custom_plan")
+        await flooded.fetch(STATEMENTS["count"].replace("{condition}", condition), "shop", function, None, None, *more)
+        await flooded.fetch(STATEMENTS["total"], "shop", function)
+    assert scans(plans) == {"runs_unfinished"}
+
+
+async def test_a_refresh_of_the_console_is_one_statement(flooded_url: str, flooded: asyncpg.Connection) -> None:
+    asked = []
+
+    class Counting(Database):
+        async def fetch(self, sql: str, *args: object, **options: Any) -> list[asyncpg.Record]:
+            asked.append(sql)
+            return await super().fetch(sql, *args, **options)
+
+    async with Counting.connect(flooded_url) as database:
+        depths = await NativeEngine(database).depth()
+    assert len(asked) == 1
+    assert {depth.function_id for depth in depths} == {"done", "sync", "mail", "bills"}

@@ -4,12 +4,13 @@
 BIN := .venv/bin
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 
-.PHONY: demo test lint format bench screenshots clean
+.PHONY: demo test fuzz lint format bench screenshots clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo         an embedded Postgres with an incident in it, and the console"
 	@echo "make test         the tests; ARGS='-k cancel' goes to pytest"
+	@echo "make fuzz         random expressions over random payloads; EXPRESSIONS=6000, 20 payloads each"
 	@echo "make lint         ruff, mypy and the direction of imports"
 	@echo "make format       what ruff can mend by itself"
 	@echo "make bench        the benchmarks"
@@ -21,6 +22,11 @@ demo: .venv/.demo
 
 test: .venv/.dev
 	@$(BIN)/pytest $(ARGS)
+
+EXPRESSIONS ?= 6000
+
+fuzz: .venv/.dev
+	@SECATEUR_FUZZ_EXPRESSIONS=$(EXPRESSIONS) $(BIN)/pytest -s tests/differential $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -1,0 +1,101 @@
+"""The two executions, side by side over a handful of payloads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+
+from secateur.cel import Condition, EvaluationError, ExpressionError, compile
+from secateur.cel.diagnostics import Reporter
+from secateur.cel.evaluation import decode, prepare
+from secateur.cel.evaluator import evaluator
+from secateur.cel.generator import COLUMNS, generate_value
+from secateur.cel.operations import equal
+from secateur.cel.values import decode_json, from_json, type_of
+
+NOW = datetime(2024, 1, 21, 12, tzinfo=UTC)
+
+
+class Sides:
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+        self.pairs = 0
+        self.filters = 0
+
+    @classmethod
+    async def connect(cls, url: str) -> Sides:
+        connection = await asyncpg.connect(url, statement_cache_size=0)
+        await connection.execute("create temporary table run (place int, event jsonb)")
+        return cls(connection)
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    async def differences(self, source: str, payloads: Sequence[str]) -> list[str]:
+        expression = prepare(source, {"event": {}}).expression
+        reporter = Reporter(source)
+        query = generate_value(expression, {"event": COLUMNS["event"]}, reporter)
+        if reporter.ordered("error"):
+            return []
+        evaluate = evaluator(expression)
+        expected = []
+        for payload in payloads:
+            try:
+                expected.append(evaluate({"event": decode_json(payload)}))
+            except EvaluationError as error:
+                expected.append(error)
+        await self._connection.execute("truncate run")
+        await self._connection.executemany("insert into run values ($1, $2)", list(enumerate(payloads)))
+        found = []
+        for place, box in await self._connection.fetch(
+            f"select place, ({query.sql})::text from run order by place", *query.parameters
+        ):
+            answer = EvaluationError("") if box is None else decode(box)
+            if not alike(answer, expected[place]):
+                found.append(f"{payloads[place]}: {expected[place]!r} in Python, {box!r} in SQL")
+        self.pairs += len(payloads)
+        return found + await self._verdicts(source, payloads, expected)
+
+    async def _verdicts(self, source: str, payloads: Sequence[str], expected: list[Any]) -> list[str]:
+        """As a filter, if it is one: with its constants worked out, and in the short forms."""
+        try:
+            compiled = compile(source)
+        except ExpressionError:
+            return []
+        self.filters += len(payloads)
+        verdicts = [value if isinstance(value, bool) else None for value in expected]
+        found = []
+        for place, (verdict, wanted) in enumerate(zip(await self._each(compiled.condition), verdicts, strict=True)):
+            if verdict is not wanted:
+                found.append(f"{payloads[place]}: {expected[place]!r} in Python, {verdict} as a condition")
+        for place, (verdict, wanted) in enumerate(zip(await self._each(compiled.matching), verdicts, strict=True)):
+            if (verdict is True) is not (wanted is True):
+                found.append(f"{payloads[place]}: {expected[place]!r} in Python, {verdict} where only true counts")
+        return found
+
+    async def _each(self, condition: Condition) -> list[bool | None]:
+        sql, parameters = condition.bind(1, NOW)
+        rows = await self._connection.fetch(f"select ({sql}) as verdict from run order by place", *parameters)
+        return [row["verdict"] for row in rows]
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Both errors; or of the same type, also inside, and equal; NaN is itself and a zero has its sign."""
+    if isinstance(one, EvaluationError) or isinstance(other, EvaluationError):
+        return isinstance(one, EvaluationError) and isinstance(other, EvaluationError)
+    one, other = from_json(one), from_json(other)
+    if type_of(one) != type_of(other):
+        return False
+    if isinstance(one, float):
+        return (math.isnan(one) and math.isnan(other)) or (
+            one == other and math.copysign(1, one) == math.copysign(1, other)
+        )
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(alike, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
+    return equal(one, other)

@@ -8,6 +8,8 @@ import pytest
 
 from secateur_tui import keymap
 from secateur_tui.app import ConsoleApp
+from secateur_tui.editor import ExpressionEditor
+from secateur_tui.explaining import ExplainScreen
 from secateur_tui.filter import FilterScreen
 from secateur_tui.help import HelpScreen
 from secateur_tui.history import HistoryScreen
@@ -23,6 +25,8 @@ OWNERS = {
     "filter": FilterScreen,
     "review": ReviewScreen,
     "history": HistoryScreen,
+    "completion": ExpressionEditor,
+    "explain": ExplainScreen,
     "question": QuestionScreen,
     "help": HelpScreen,
     "list": LineTable,

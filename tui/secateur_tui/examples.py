@@ -13,16 +13,18 @@ from secateur.cancellations import ErrorExample
 from secateur.cel import Filter
 from secateur.cel.ast import Has as HasField
 from secateur.cel.ast import Index, Literal, Name, Select
+from secateur.cel.explain import obstacles
 from secateur.engines.base import Verdict
 from secateur.runs import Run
 from secateur_tui.columns import EXTRA, Cell, Column, Row, lay_out
-from secateur_tui.figures import duration, one_line
+from secateur_tui.figures import duration, fit, one_line
 from secateur_tui.line_table import LineTable, TableRow
 
 Path = tuple[str, ...]
 """Keys below `event`."""
 
 _MOST_FIELDS = 4
+_MISSED_WIDTH = 40
 _MISSING = object()
 _SIGNS = {
     Verdict.MATCH: Cell("✓ match", "good"),
@@ -31,10 +33,15 @@ _SIGNS = {
 }
 
 
+_NEAR = Cell("≈ near", "plain")
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     verdict: Verdict
     run: Run
+    missed: str = ""
+    """Of a near miss: the one of several conditions that keeps the run out."""
 
 
 class Examples(LineTable):
@@ -49,6 +56,12 @@ class Examples(LineTable):
     def show(self, examples: Sequence[Example], paths: Sequence[Path], now: datetime) -> None:
         self._examples, self._paths, self._now = examples, paths, now
         self.relist()
+
+    @property
+    def chosen(self) -> Run | None:
+        """The run under the cursor."""
+        key = self.cursor_key
+        return next((each.run for each in self._examples if (each.verdict, each.run.id) == key), None)
 
     def relist(self) -> None:
         """List again what is known, after a change of size."""
@@ -66,6 +79,7 @@ class Examples(LineTable):
                 )
                 for index, path in enumerate(self._paths)
             ),
+            *([Column("missed", "kept out by", right=False, rank=12)] if self._has_near_misses else []),
             Column("started", "started", rank=15),
             Column("status", "status", right=False, rank=10),
             Column("id", "run id", right=False, rank=EXTRA),
@@ -84,7 +98,8 @@ class Examples(LineTable):
         run = example.run
         age = duration((self._now - run.started_at).total_seconds()) if self._now else ""
         cells = {
-            "verdict": _SIGNS[example.verdict],
+            "verdict": _NEAR if example.missed else _SIGNS[example.verdict],
+            "missed": Cell(fit(one_line(example.missed), min(_MISSED_WIDTH, len(example.missed)))),
             "started": Cell(f"{age} ago", "quiet"),
             "status": Cell(run.status.value, "quiet"),
             "id": Cell(run.id, "quiet"),
@@ -93,8 +108,22 @@ class Examples(LineTable):
             cells[".".join(path)] = _value(run.event, path)
         return cells
 
+    @property
+    def _has_near_misses(self) -> bool:
+        return any(example.missed for example in self._examples)
+
     def on_resize(self) -> None:
         self.relist()
+
+
+def nearest(filter_: Filter, runs: Sequence[Run], now: datetime) -> list[Example]:
+    """Runs that do not match, those first that the fewest conditions keep out."""
+    found = []
+    for run in runs:
+        kept_out = obstacles(filter_, run, now)
+        is_near = len(kept_out) == 1 and kept_out[0].span != filter_.expression.span
+        found.append((len(kept_out), Example(Verdict.NO_MATCH, run, kept_out[0].text if is_near else "")))
+    return [example for _, example in sorted(found, key=lambda item: item[0])]
 
 
 def _look_up(event: Any, path: Path) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,14 +16,21 @@ from textual.message import Message
 
 from secateur.cancellations import Preview
 from secateur.cel import CANCELLATION, Diagnostic, ExpressionError, Filter, compile
+from secateur.cel.advice import advise
+from secateur.cel.completion import Completion, complete
+from secateur.cel.fixes import fix
+from secateur.cel.shapes import Shape
 from secateur.engines.base import Verdict as RunVerdict
 from secateur.errors import RequestError, SecateurError
+from secateur.facets import payload_shape
 from secateur.requests import CancellationRequest
 from secateur.runs import Count, Scope
+from secateur_tui.completing import CompletionList
 from secateur_tui.editor import ExpressionEditor, Verdict
-from secateur_tui.examples import Example, Examples, advice, fields_present, fields_read
+from secateur_tui.examples import Example, Examples, advice, fields_present, fields_read, nearest
+from secateur_tui.explaining import ExplainScreen
 from secateur_tui.figures import one_line
-from secateur_tui.keymap import Action, bindings_of
+from secateur_tui.keymap import ACTIONS, Action, bindings_of, display
 from secateur_tui.matches import Matches, Stage
 from secateur_tui.place import Place
 from secateur_tui.session import Draft, Feed, Session
@@ -36,8 +44,11 @@ ESTIMATE_AFTER = 0.3
 RECOUNT_SECONDS = 5.0
 RECOUNT_COST = 20
 """An unchanged filter is counted again after so many times the last count's own time, but not sooner."""
+_LOOKED_AT = 8
+"""So many times the runs that are shown are looked at for near misses."""
 _MARKED = 20
 """Mistakes that are underlined at once."""
+_FIX_KEY = next(display(action.keys[0]) for action in ACTIONS if action.id == "filter.fix")
 _WIDTHS = [(0, "-narrow"), (110, "-wide")]
 """From how many columns on which class of the stylesheet holds."""
 
@@ -70,7 +81,12 @@ class FilterScreen(Place):
         self._seen: Count | None = None
         # Held here, not looked up: a count may come back while the screen is being taken down.
         self._window = WindowFields(draft.started_after, draft.started_before, lambda: self._feed.now(), session.zone)
-        self._editor = ExpressionEditor(draft.if_, id="expression")
+        self._shape: Shape | None = None
+        self._candidates = CompletionList()
+        self._editor = ExpressionEditor(
+            draft.if_, complete=self._complete, candidates=self._candidates, id="expression"
+        )
+        self._fixed: str | None = None
         self._verdict = Verdict(id="verdict")
         self._matches = Matches()
         self._examples = Examples()
@@ -85,6 +101,7 @@ class FilterScreen(Place):
             yield self._matches
         with Vertical(id="runs", classes="panel"):
             yield self._examples
+        yield self._candidates
 
     def on_mount(self) -> None:
         scope = Scope(self.draft.app_id, self.draft.function_id)
@@ -95,6 +112,7 @@ class FilterScreen(Place):
         self._editor.move_cursor(self._editor.document.end)
         self.watch(self.app, "feed", self._follow)
         self.call_after_refresh(self._restart)
+        self._sample(scope)
 
     def on_screen_suspend(self) -> None:
         """Behind a review nothing is counted."""
@@ -103,6 +121,19 @@ class FilterScreen(Place):
     def on_screen_resume(self) -> None:
         if self._request is not None:
             self._count(self._request, self._filter)
+
+    @work(exclusive=True, group="sample")
+    async def _sample(self, scope: Scope) -> None:
+        """See which fields and values there are: completion and warnings go by them, and do without."""
+        try:
+            self._shape = await self.session.ask(payload_shape(self.session.engine, scope))
+        except SecateurError:
+            return
+        self._check(self._editor.text)
+        self._editor.update_suggestion()
+
+    def _complete(self, source: str, offset: int) -> Completion:
+        return complete(source, offset, CANCELLATION, self._shape)
 
     def _follow(self, feed: Feed) -> None:
         self._feed = feed
@@ -135,18 +166,22 @@ class FilterScreen(Place):
 
     def _check(self, source: str) -> list[Diagnostic]:
         """Compile the source and show what is to be said about it; returns the errors."""
-        verdict = self._verdict
         self._filter = None
         if not source.strip():
-            verdict.show(source, (), toned(("no condition: every run of the window matches", "warn")))
+            self._say(source, (), toned(("no condition: every run of the window matches", "warn")))
             return []
         try:
             self._filter = compile(source, CANCELLATION)
         except ExpressionError as error:
-            verdict.show(source, error.diagnostics[:1], Content(""))
+            self._say(source, error.diagnostics[:1], Content(""))
             return list(error.diagnostics)
-        verdict.show(source, self._filter.warnings[:2], toned(("✓ valid", "good")))
+        self._say(source, advise(self._filter, self._shape)[:2], toned(("✓ valid", "good")))
         return []
+
+    def _say(self, source: str, diagnostics: Sequence[Diagnostic], otherwise: Content) -> None:
+        """Show the diagnostics, and how to do what the first suggests."""
+        self._fixed = fix(source, diagnostics[0], CANCELLATION) if diagnostics else None
+        self._verdict.show(source, diagnostics, otherwise, _FIX_KEY if self._fixed is not None else "")
 
     def _build(self, source: str) -> CancellationRequest | None:
         fields = self._window
@@ -237,12 +272,34 @@ class FilterScreen(Place):
         found: list[Example] = []
         for verdict, asked in wanted.items():
             if asked:
-                answer = self.session.cancellations.examples(request, verdict, each)
-                found += [Example(verdict, run) for run in await self.session.ask(answer)]
+                near = filter_ is not None and verdict is RunVerdict.NO_MATCH
+                most = each * _LOOKED_AT if near else each
+                runs = await self.session.ask(self.session.cancellations.examples(request, verdict, most))
+                if filter_ is not None and near:
+                    found += nearest(filter_, runs, count.as_of)[:each]
+                else:
+                    found += [Example(verdict, run) for run in runs]
         paths = fields_read(filter_) or fields_present([example.run for example in found])
         table.show(found, paths, count.as_of)
         table.remove_class("stale")
         self._matches.advise(advice(found, paths, preview.error_examples))
+
+    def action_complete(self) -> None:
+        self._editor.focus()
+        self._editor.offer()
+
+    def action_fix(self) -> None:
+        if self._fixed is None:
+            self.notify("There is nothing suggested that could be done.", markup=False)
+        else:
+            self._editor.rewrite(self._fixed)
+
+    def action_explain(self) -> None:
+        run = self._examples.chosen
+        if self._filter is None or run is None:
+            self.notify("There is no example to explain: it takes a valid condition.", markup=False)
+        else:
+            self.app.push_screen(ExplainScreen(self.session, self._filter, run, self._feed.now()))
 
     def action_next_field(self) -> None:
         self.focus_next()
@@ -260,4 +317,11 @@ class FilterScreen(Place):
         self.post_message(self.BackWanted())
 
     def is_pointless(self, action: Action) -> bool:
-        return action.id == "filter.review" and self._request is None
+        match action.id:
+            case "filter.review":
+                return self._request is None
+            case "filter.fix":
+                return self._fixed is None
+            case "filter.explain":
+                return self._filter is None or self._examples.chosen is None
+        return False

@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from secateur_tui.chrome import KeyBar
-from secateur_tui.keymap import PLACES, actions_of, bindings_of, display
+from secateur_tui.keymap import PLACES, actions_of, bindings_of, shown_keys
 from secateur_tui.place import Dialog
 from secateur_tui.themes import toned
 
@@ -16,6 +16,7 @@ _KEYS_WIDTH = 15
 
 _LANGUAGE = """\
 event.data.vendor_id == 'acme_inc' && event.data.amount > 100
+event.data.items.exists(item, item.quantity > 10)
 event.name in ['vendor/sync', 'vendor/import']
 has(event.data.region) && event.data.region.startsWith('eu-')
 size(event.data.items) > 10 || run.priority < 0"""
@@ -56,7 +57,7 @@ class HelpScreen(Dialog[None]):
         for place, title in PLACES.items():
             lines += [Content(""), toned((title, "title"))]
             for action in actions_of(place, read_only=read_only):
-                keys = " ".join(display(key) for key in action.keys)
+                keys = " ".join(shown_keys(action))
                 lines.append(toned((f"  {keys:<{_KEYS_WIDTH}}", "key"), (action.help, "plain")))
         lines += [Content(""), toned(("The condition", "title"))]
         lines.append(toned(("  A boolean in the Common Expression Language; the run's event is `event`.", "plain")))

@@ -44,6 +44,8 @@ PLACES = {
     "filter": "2 Filter",
     "review": "3 Review",
     "history": "4 History",
+    "completion": "While completing",
+    "explain": "Explanation",
     "question": "Questions",
     "help": "Help",
     "list": "Lists",
@@ -63,9 +65,21 @@ ACTIONS = (
         "Count again and review the cancellation",
         True,
     ),
-    Action("filter.next_field", ("tab",), "next", "Go to the next field or list"),
-    Action("filter.previous_field", ("shift+tab",), "previous", "Go to the field before", footer=False),
+    Action(
+        "completion.take",
+        ("tab", "enter"),
+        "take",
+        "Write the chosen candidate; → takes what stands grey behind the cursor",
+    ),
+    Action("completion.down", ("down",), "down", "The next candidate", footer=False),
+    Action("completion.up", ("up",), "up", "The candidate before", footer=False),
+    Action("completion.close", ("escape",), "close", "Close the list and go on typing"),
     Action("filter.back", ("escape",), "back", "Go back; the filter is kept for this session"),
+    Action("filter.explain", ("f2",), "explain", "Why the chosen example matches or not, part by part"),
+    Action("filter.complete", ("ctrl+space", "ctrl+@"), "complete", "What could stand at the cursor"),
+    Action("filter.fix", ("alt+enter", "f3"), "fix", "Do what the message under the condition suggests", footer=False),
+    Action("filter.next_field", ("tab",), "next", "Go to the next field or list", footer=False),
+    Action("filter.previous_field", ("shift+tab",), "previous", "Go to the field before", footer=False),
     Action("review.copy_json", ("c",), "copy JSON", "Copy the request's body (outside text fields)"),
     Action("review.copy_command", ("l",), "copy command", "Copy the same as a command line (outside text fields)"),
     Action("review.ask_again", ("r",), "ask again", "After a failure: commit again under the same key", True),
@@ -74,6 +88,7 @@ ACTIONS = (
     Action("history.use_as_filter", ("u",), "use as filter", "Start a new filter from this cancellation"),
     Action("history.find", ("/",), "find", "Show only the cancellations that contain a text"),
     Action("history.back", ("escape",), "back", "Go back"),
+    Action("explain.close", ("escape", "q", "f2"), "close", "Close the explanation"),
     Action("question.yes", ("y",), "yes", "Do what the question asks", True),
     Action("question.no", ("escape", "n"), "no, leave it", "Leave everything as it is"),
     Action("help.close", ("escape", "q", "?"), "close", "Close the help"),
@@ -97,8 +112,11 @@ def actions_of(place: str, *, read_only: bool = False) -> Iterator[Action]:
     return (action for action in ACTIONS if action.place == place and not (read_only and action.dangerous))
 
 
-def bindings_of(place: str) -> list[BindingType]:
-    """The place's bindings; `check_action` takes out what is dangerous where the console is read-only."""
+def bindings_of(place: str, *, priority: bool = False) -> list[BindingType]:
+    """The place's bindings; `check_action` takes out what is dangerous where the console is read-only.
+
+    With `priority` they come before what the focused widget does with the key.
+    """
     return [
         Binding(
             ",".join(action.keys),
@@ -107,6 +125,7 @@ def bindings_of(place: str) -> list[BindingType]:
             show=action.footer,
             key_display=display(action.keys[0]),
             id=action.id,
+            priority=priority,
         )
         for action in actions_of(place)
     ]
@@ -118,6 +137,7 @@ def allowed(place: str, method: str, *, read_only: bool) -> bool:
 
 
 _NAMES = {
+    "ctrl+@": "ctrl+space",  # what terminals send for it
     "escape": "esc",
     "pageup": "pgup",
     "pagedown": "pgdn",
@@ -138,12 +158,17 @@ def display(key: str) -> str:
     return _NAMES.get(key, key)
 
 
+def shown_keys(action: Action) -> list[str]:
+    """Each key of the action once, as people write it."""
+    return list(dict.fromkeys(map(display, action.keys)))
+
+
 def readme_table() -> str:
     """The table of all keys in Markdown."""
     lines = ["| where | key | what |", "|---|---|---|"]
     for place, title in PLACES.items():
         for action in actions_of(place):
-            keys = " ".join(f"`{display(key)}`" for key in action.keys)
+            keys = " ".join(f"`{key}`" for key in shown_keys(action))
             note = " *(not when read-only)*" if action.dangerous else ""
             lines.append(f"| {title} | {keys} | {action.help}{note} |")
     return "\n".join(lines)

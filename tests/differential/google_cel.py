@@ -37,6 +37,13 @@ class GoogleCel:
         except ImportError:
             return None
 
+    def parses(self, source: str) -> bool:
+        try:
+            self._environment.compile(source, disable_check=True)
+        except Exception:
+            return False
+        return True
+
     def differences(self, source: str, payloads: Sequence[str]) -> list[str]:
         try:
             program = self._environment.compile(source, disable_check=True)

@@ -191,6 +191,9 @@ class Builder(Transformer[Any, Any]):
         arguments = _arguments(rest)
         nodes = tuple(node for node, _ in arguments)
         span = _over(_span(name), _span(rest[-1]))
+        if name in RESERVED or name[0] == "`":
+            reason = say.BACKQUOTES if name[0] == "`" else say.reserved_function(name)
+            return _built(Invalid(_span(name), reason), *arguments)
         if name == "has":
             if len(nodes) != 1 or not isinstance(nodes[0], Select):
                 return _built(Invalid(span, say.NAME_A_FIELD), *arguments)

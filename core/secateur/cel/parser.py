@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ _KEYWORDS = {"true": "BOOL_LIT", "false": "BOOL_LIT", "null": "NULL_LIT", "in": 
 def parse(source: str, reporter: Reporter) -> Node | None:
     """The tree, or None after reporting why there is none."""
     tokens = _tokens(source, reporter)
-    if tokens is None or not _brackets_match(tokens, reporter):
+    if tokens is None or not (_brackets_match(tokens, reporter) and _signs_alike(tokens, reporter)):
         return None
     if not tokens:
         reporter.error(Span(0, 0), say.EMPTY)
@@ -111,6 +112,18 @@ def _brackets_match(tokens: list[Token], reporter: Reporter) -> bool:
     return not stack
 
 
+def _signs_alike(tokens: list[Token], reporter: Reporter) -> bool:
+    """`!-a` and `-!a` are no expressions, though the grammar thinks so; `!-1` is one, with a number."""
+    for position, (sign, other) in enumerate(pairwise(tokens)):
+        if {sign.text, other.text} != {"!", "-"} or (sign.text == "-" and _ends_operand(tokens, position - 1)):
+            continue
+        after = tokens[position + 2].kind if position + 2 < len(tokens) else ""
+        if other.text == "!" or after not in ("int", "float"):
+            reporter.error(Span(other.start, other.end), say.unexpected(other.text))
+            return False
+    return True
+
+
 @cache
 def _grammar() -> tuple[Lark, dict[str, str]]:
     """The parser and the terminal of each operator; made once, 0.15 s."""
@@ -147,9 +160,10 @@ def _run(source: str, tokens: list[Token], reporter: Reporter) -> Node | None:
     lark, operators = _grammar()
     state = lark.parse_interactive()
     position = 0
+    trailing = _trailing_commas(tokens)
     try:
         for position, token in enumerate(tokens):
-            if not _is_trailing_comma(tokens, position):
+            if position not in trailing:
                 terminal = _terminal(token, operators)
                 state.feed_token(LarkToken(terminal, token.text, start_pos=token.start, end_pos=token.end))
         position = len(tokens)
@@ -170,11 +184,27 @@ def _terminal(token: Token, operators: dict[str, str]) -> str:
     return _TERMINALS.get(token.kind) or _KEYWORDS.get(token.text) or operators[token.text]
 
 
-def _is_trailing_comma(tokens: list[Token], position: int) -> bool:
-    """Of a list or map literal: the standard allows it, the grammar does not know it."""
-    if tokens[position].text != "," or position + 1 == len(tokens) or position == 0:
+def _trailing_commas(tokens: list[Token]) -> set[int]:
+    """Of list and map literals, also of empty ones: the standard allows them, the grammar does not know them."""
+    opened: list[int] = []
+    found = set()
+    for position, token in enumerate(tokens):
+        if token.kind == "operator" and token.text in _OPENING:
+            opened.append(position)
+        elif token.kind == "operator" and token.text in _CLOSING:
+            begin = opened.pop()
+            ends_in_comma = tokens[position - 1].text == "," and tokens[position - 2].text != ","
+            if ends_in_comma and token.text in ("]", "}") and not _ends_operand(tokens, begin - 1):
+                found.add(position - 1)
+    return found
+
+
+def _ends_operand(tokens: list[Token], position: int) -> bool:
+    """Whether an operand ends there, so that a bracket after it is an index and a minus takes two operands."""
+    if position < 0:
         return False
-    return tokens[position + 1].text in ("]", "}") and tokens[position - 1].text not in ("[", "{", ",")
+    token = tokens[position]
+    return token.text in _CLOSING or (token.kind != "operator" and token.text != "in")
 
 
 def _report_unexpected(tokens: list[Token], position: int, reporter: Reporter) -> None:

@@ -109,7 +109,7 @@ class _Translator:
         if match is None or match[3] != ")":
             return None
         self._position = match.end()
-        return flags | set(match[1] or "") - set(match[2] or "")
+        return (flags | set(match[1] or "")) - set(match[2] or "")
 
     def _repeated(self, flags: frozenset[str]) -> tuple[str, int]:
         atom, size, is_position = self._atom(flags)
@@ -176,7 +176,7 @@ class _Translator:
         if self._depth > 50:
             raise PatternError(say.PATTERN_TOO_LARGE)
         if match:
-            flags = flags | set(match[1] or "") - set(match[2] or "")
+            flags = (flags | set(match[1] or "")) - set(match[2] or "")
         inner, size = self.alternatives(flags)
         self._position += 1
         self._depth -= 1

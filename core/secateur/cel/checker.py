@@ -30,6 +30,7 @@ from secateur.cel.declarations import (
     ARITHMETIC,
     FUNCTIONS,
     MACROS,
+    MEANT,
     ORDERED,
     ZONED,
     Declarations,
@@ -38,9 +39,10 @@ from secateur.cel.declarations import (
     usages,
 )
 from secateur.cel.diagnostics import EvaluationError, Reporter
+from secateur.cel.hints import as_duration, as_timestamp
 from secateur.cel.patterns import PatternError, translate
 from secateur.cel.times import parse_duration, parse_timestamp
-from secateur.cel.types import BOOL, DYN, INT, NULL, NUMBERS, STRING, TIMESTAMP, UINT, Type, accepts
+from secateur.cel.types import BOOL, DYN, INT, NULL, NUMBERS, STRING, UINT, Type, accepts
 from secateur.cel.values import INT_MAX, type_of
 from secateur.cel.zones import zone
 
@@ -52,7 +54,8 @@ def check_filter(node: Node, declarations: Declarations, reporter: Reporter) -> 
     """The typed tree of an expression that must be true or false. Problems go to `reporter`."""
     checked = Checker(declarations, reporter).check(node)
     if checked.type not in (BOOL, DYN):
-        reporter.error(checked.span, say.result_is(checked.type))
+        filters = isinstance(checked, Comprehension) and checked.macro == "filter"
+        reporter.error(checked.span, say.result_is(checked.type), say.EXISTS_INSTEAD if filters else None)
     return checked
 
 
@@ -266,12 +269,12 @@ class Checker:
             if not self._lenient:
                 self._reporter.warning(node.span, say.never_equal(left, right))
             return
-        self._mismatch(node.operator_span, say.operands(node.operator, left, right), _as_timestamp(node))
+        self._mismatch(node.operator_span, say.operands(node.operator, left, right), as_timestamp(node))
 
     def _order(self, node: Binary) -> None:
         left, right = node.left.type, node.right.type
         if not (_comparable(left, right) and left in (*ORDERED, DYN) and right in (*ORDERED, DYN)):
-            self._mismatch(node.operator_span, say.operands(node.operator, left, right), _as_timestamp(node))
+            self._mismatch(node.operator_span, say.operands(node.operator, left, right), as_timestamp(node))
 
     def _arithmetic(self, node: Binary) -> Node:
         left, right = node.left.type, node.right.type
@@ -281,7 +284,7 @@ class Checker:
             if accepts(first, left) and accepts(second, right)
         ]
         if not fitting:
-            self._mismatch(node.operator_span, say.operands(node.operator, left, right), _as_duration(node))
+            self._mismatch(node.operator_span, say.operands(node.operator, left, right), as_duration(node))
             return replace(node, type=DYN)
         type_ = types.join(result for _, _, result in fitting)
         return replace(node, type=types.join((left, right)) if type_ == types.LIST else type_)
@@ -352,9 +355,11 @@ class Checker:
             self.check(node.target)
         if name in MACROS:
             return self._invalid(node.name_span, say.macro_usage(name, macro_usages(name)))
-        for argument in node.arguments:
-            self.check(argument)
-        suggestion = say.did_you_mean(say.nearest(name, (*FUNCTIONS, *MACROS, "has")))
+        meant = MEANT.get(name) or say.nearest(name, (*FUNCTIONS, *MACROS, "has"))
+        if meant not in MACROS:
+            for argument in node.arguments:
+                self.check(argument)
+        suggestion = say.did_you_mean(meant)
         return self._invalid(node.name_span, say.unknown_function(name), suggestion)
 
     def _map(self, node: MapLiteral) -> Node:
@@ -391,27 +396,3 @@ def _fits(overload: Overload, member: bool, given: tuple[Type, ...]) -> bool:
         and len(overload.parameters) == len(given)
         and all(accepts(*pair) for pair in zip(overload.parameters, given, strict=True))
     )
-
-
-def _as_timestamp(node: Binary) -> str | None:
-    for side, other in ((node.left, node.right), (node.right, node.left)):
-        if side.type == TIMESTAMP and other.type == STRING and isinstance(other, Literal):
-            return say.write_instead(f'timestamp("{_whole_timestamp(other.value)}")')
-    return None
-
-
-def _whole_timestamp(text: str) -> str:
-    """The text, completed if only its time or its offset is missing."""
-    for candidate in (text, f"{text}Z", f"{text}T00:00:00Z"):
-        try:
-            parse_timestamp(candidate)
-        except EvaluationError:
-            continue
-        return candidate
-    return "2024-01-21T00:00:00Z"
-
-
-def _as_duration(node: Binary) -> str | None:
-    if node.left.type == TIMESTAMP and isinstance(node.right, Literal) and node.right.type == INT:
-        return say.write_instead(f'duration("{node.right.value}s")')
-    return None

@@ -172,6 +172,22 @@ MACROS: Mapping[str, tuple[tuple[str, ...], ...]] = {
 """What a list or a map can be asked of each element, or key, `x`: the arguments of each way to write it."""
 
 
+MEANT: Mapping[str, str] = {
+    **dict.fromkeys(("any", "some"), "exists"),
+    **dict.fromkeys(("every", "forAll"), "all"),
+    **dict.fromkeys(("where", "find", "select"), "filter"),
+    **dict.fromkeys(("length", "len", "count"), "size"),
+    **dict.fromkeys(("lower", "toLower", "toLowerCase", "tolower"), "lowerAscii"),
+    **dict.fromkeys(("upper", "toUpper", "toUpperCase", "toupper"), "upperAscii"),
+    **dict.fromkeys(("includes", "has_substring"), "contains"),
+    **dict.fromkeys(("strip", "trimSpace"), "trim"),
+    **dict.fromkeys(("substr", "slice"), "substring"),
+    **dict.fromkeys(("regex", "match", "test"), "matches"),
+    **dict.fromkeys(("getYear", "year"), "getFullYear"),
+}
+"""Functions as other languages call them, whose spelling does not tell which of ours it is."""
+
+
 def macro_usages(macro: str) -> list[str]:
     return [f"list.{macro}({', '.join(arguments)})" for arguments in MACROS[macro]]
 

@@ -172,12 +172,17 @@ def reserved_word(word: str) -> str:
     return f"`{word}` is a reserved word and cannot name a variable"
 
 
+def reserved_function(word: str) -> str:
+    return f"`{word}` is a reserved word and cannot name a function"
+
+
 def keyword_as_field(word: str) -> str:
     return f"`{word}` is a keyword and cannot follow a dot"
 
 
 # What can be wrong with the meaning.
 
+EXISTS_INSTEAD = "`exists` tells whether there is such an element"
 RESULT_NOT_BOOL = "the expression must be true or false"
 MESSAGES_NOT_SUPPORTED = "typed messages are not part of this language"
 

@@ -64,6 +64,7 @@ def prepare(source: str, variables: Mapping[str, object], types_: Mapping[str, t
     known = {name: _variable(value, declared.get(name)) for name, value in flat.items()}
     declarations = Declarations(known) if declared else SEARCH.extended(known)
     expression = Checker(declarations, reporter, lenient=True).check(parsed)
+    reporter.raise_errors()
     return Evaluation(source, expression, flat, declarations)
 
 

@@ -2,8 +2,8 @@
 -- functions.sql, and both files are always replaced together.
 
 -- Refuses SQL that the compiler did not write: each token must belong to the compiler's own vocabulary, which has no
--- sub-select, no second statement, no comment, no literal but a few type names, and no function outside pg_catalog's
--- pure ones and secateur_cel. Raises SC400.
+-- second statement, no comment, no literal but a few type names, and no function outside pg_catalog's pure ones and
+-- secateur_cel; a sub-select may only go through what one of two of those returns. Raises SC400.
 create or replace function secateur.check_condition(condition text)
   returns void
   language plpgsql
@@ -19,6 +19,7 @@ declare
   loops integer[] := '{}';
   due text := '';
   fits boolean;
+  vocabulary jsonb := (select jsonb_object_agg(known.token, true) from secateur.condition_vocabulary as known);
 begin
   if length(condition) > 1000000 then
     raise exception using errcode = 'SC400', message = 'the condition is too long';
@@ -35,9 +36,7 @@ begin
   loop
     token := coalesce(part[1], part[2], part[3], part[4], part[5]);
     open := open + case when part[1] is not null then 1 when part[2] is not null then -1 else 0 end;
-    fits := open >= 0 and part[5] is null
-      and (part[4] is null
-           or exists (select from secateur.condition_vocabulary as known where known.token = part[4]))
+    fits := open >= 0 and part[5] is null and (part[4] is null or vocabulary ? part[4])
       -- A sub-select stands in `any|all|array (select … from helper(…) item)` only, so that it can read no table.
       and (token <> 'select' or before[2] = '(' and before[1] in ('any', 'all', 'array'))
       and (due = 'helper') = (token in ('secateur_cel.items_v1', 'secateur_cel.json_items_v1'))

@@ -344,6 +344,9 @@ as $$
 declare
   changed integer;
 begin
+  if cardinality(run_ids) = 0 then
+    return 0;
+  end if;
   with locked as (
     select run.id, run.status from secateur.runs as run
      where run.id = any (run_ids)

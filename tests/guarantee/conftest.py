@@ -23,7 +23,7 @@ def arena_url(postgres_server: Any) -> str:
     return prepared(postgres_server)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def mutant_url(postgres_servers: Callable[[str], Any]) -> Callable[[list[arena.Mutation]], str]:
     """Makes an arena with faults in it, on the embedded server."""
     return lambda mutations: prepared(postgres_servers("embedded"), mutations)

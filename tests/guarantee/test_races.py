@@ -26,14 +26,14 @@ from scene import COMMIT
 from secateur.cel import compile as compile_filter
 
 VERDICT = Path(__file__).with_name("race.sql").read_text(encoding="utf-8")
-PROCESSES = ("worker", "worker", "worker", "producer", "sweeper")
+PROCESSES = ("worker", "worker", "worker", "producer", "sweeper", "sweeper")
 
 OPEN = "select count(*) from secateur.cancellations where state = 'active' and app_id = $1"
 MOST_OPEN = 10
 """For each app; with more of them the race would be about something else."""
 
 COMMITS = {"embedded": 700, "system": 100}
-"""Of each app."""
+"""Of each app: more than 2,000 in all."""
 
 
 @contextmanager

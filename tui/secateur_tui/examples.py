@@ -79,7 +79,7 @@ class Examples(LineTable):
                 )
                 for index, path in enumerate(self._paths)
             ),
-            *([Column("missed", "kept out by", right=False, rank=12)] if self._has_near_misses else []),
+            *([Column("missed", "kept out by", right=False, shrinks_to=12, rank=5)] if self._has_near_misses else []),
             Column("started", "started", rank=15),
             Column("status", "status", right=False, rank=10),
             Column("id", "run id", right=False, rank=EXTRA),

@@ -282,6 +282,7 @@ class FilterScreen(Place):
         paths = fields_read(filter_) or fields_present([example.run for example in found])
         table.show(found, paths, count.as_of)
         table.remove_class("stale")
+        self.refresh_bindings()
         self._matches.advise(advice(found, paths, preview.error_examples))
 
     def action_complete(self) -> None:

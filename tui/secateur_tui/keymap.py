@@ -77,7 +77,7 @@ ACTIONS = (
     Action("filter.back", ("escape",), "back", "Go back; the filter is kept for this session"),
     Action("filter.explain", ("f2",), "explain", "Why the chosen example matches or not, part by part"),
     Action("filter.complete", ("ctrl+space", "ctrl+@"), "complete", "What could stand at the cursor"),
-    Action("filter.fix", ("alt+enter", "f3"), "fix", "Do what the message under the condition suggests", footer=False),
+    Action("filter.fix", ("f3", "alt+enter"), "fix", "Do what the message under the condition suggests", footer=False),
     Action("filter.next_field", ("tab",), "next", "Go to the next field or list", footer=False),
     Action("filter.previous_field", ("shift+tab",), "previous", "Go to the field before", footer=False),
     Action("review.copy_json", ("c",), "copy JSON", "Copy the request's body (outside text fields)"),

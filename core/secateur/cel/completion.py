@@ -253,8 +253,8 @@ def _usage(overload: Overload) -> str:
 
 def _macros(types: Iterable[Type]) -> list[Candidate]:
     """With their placeholders; the cursor belongs on the first condition or value."""
-    if not any(each.name in ("list", "map", "dyn") for each in types):
-        return []
+    if not any(each.name in ("list", "dyn") for each in types):
+        return []  # over a map's keys is what hardly anybody wants
     found = []
     for name, usages in MACROS.items():
         for arguments in usages:

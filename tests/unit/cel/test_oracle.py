@@ -30,10 +30,12 @@ DIFFERENT = frozenset(
         "type(event.data.x)",
         "event.data.x.substring(0, 4) == 'acme'",
         "event.data.x.substring(0, event.data.y)",
+        "{'a': 1, 'bb': 2}.map(k, k + event.data.x) == ['a1', 'bb1']",
+        "{1: 1, 'a': 2, true: 3, 10u: 4, 'B': 5}.map(k, string(k)).join() == event.data.x",
     }
 )
 """It does not check the range of a variable's time, gives types other Python names, and refuses the part of a text
-that begins before its end and ends with it, which the other implementations give."""
+that begins before its end and ends with it, which the other implementations give. Its maps have no order."""
 
 GOES_THROUGH_KEYS = re.compile(r"\b(?:map|filter)\(")
 """It goes through the keys of a map in any order."""

@@ -65,11 +65,17 @@ class Terminal:
                 except OSError:
                     return
 
+    def vanish(self) -> None:
+        """As when the link drops: whatever is read or written from now on fails. No signal is sent."""
+        os.close(self._ours)
+        self._ours = -1
+
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        os.close(self._ours)
+        if self._ours >= 0:
+            os.close(self._ours)
 
 
 @pytest.fixture
@@ -102,6 +108,32 @@ async def test_a_hang_up_ends_it(incident_url: str, terminals: list[Terminal], n
     terminals[0].process.send_signal(number)
     await asyncio.to_thread(terminals[0].drain, 1.0)
     assert await asyncio.to_thread(terminals[0].process.wait, 20) == 0
+
+
+async def test_it_ends_with_its_terminal(incident_url: str, terminals: list[Terminal]) -> None:
+    terminals.append(Terminal(incident_url))
+    await asyncio.to_thread(terminals[0].read_until, "flood")
+    terminals[0].vanish()
+    assert await asyncio.to_thread(terminals[0].process.wait, 20) == 0
+
+
+async def test_a_commit_outlives_the_terminal(incident_url: str, terminals: list[Terminal]) -> None:
+    terminal = Terminal(incident_url)
+    terminals.append(terminal)
+    await asyncio.to_thread(_reach_the_commit, terminal)
+    connection = await asyncpg.connect(incident_url)
+    try:
+        async with connection.transaction():
+            await connection.fetch("select secateur.lock_app('billing')")
+            terminal.send(b"\r")
+            await asyncio.to_thread(terminal.read_until, "committing")
+            terminal.vanish()
+            await asyncio.sleep(1.0)
+            assert terminal.process.poll() is None, "it waits for its commit"
+        assert await asyncio.to_thread(terminal.process.wait, 20) == 0
+        assert await connection.fetchval("select count(*) from secateur.cancellations") == 1
+    finally:
+        await connection.close()
 
 
 async def test_a_hang_up_waits_for_the_commit_under_way(incident_url: str, terminals: list[Terminal]) -> None:

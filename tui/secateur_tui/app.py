@@ -37,7 +37,7 @@ from secateur_tui.place import Place
 from secateur_tui.queues import QueuesScreen
 from secateur_tui.review import ReviewScreen
 from secateur_tui.session import Draft, Feed, Session
-from secateur_tui.terminal import check_terminal
+from secateur_tui.terminal import check_terminal, outlive_the_terminal
 from secateur_tui.themes import THEMES, theme_for
 from secateur_tui.typeahead import TypeAhead
 
@@ -83,6 +83,7 @@ async def run_console(
         confirm_above=confirm_above,
         theme=theme,
     )
+    outlive_the_terminal()
     await app.run_async(mouse=mouse)
     return app.return_code or 0
 

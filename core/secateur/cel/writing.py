@@ -45,8 +45,14 @@ def literal_text(value: object) -> str:
     return str(value)
 
 
-def value_text(value: object) -> str:
-    """Any value for people to read, in the notation of the language."""
+MAX_LEVELS = 20
+"""Deeper than that nobody reads."""
+
+
+def value_text(value: object, levels: int = MAX_LEVELS) -> str:
+    """Any value for people to read, in the notation of the language; `…` for what is nested too deep."""
+    if levels == 0 and isinstance(value, (list, dict)):
+        return "…"
     match value:
         case Timestamp():
             return f"timestamp({text_literal(format_timestamp(value))})"
@@ -57,9 +63,10 @@ def value_text(value: object) -> str:
         case bytes():
             return f"b'{''.join(map(_byte, value))}'"
         case list():
-            return f"[{', '.join(value_text(from_json(item)) for item in value)}]"
+            return f"[{', '.join(value_text(from_json(item), levels - 1) for item in value)}]"
         case dict():
-            return f"{{{', '.join(f'{_key(key)}: {value_text(from_json(item))}' for key, item in value.items())}}}"
+            entries = ((_key(key), value_text(from_json(item), levels - 1)) for key, item in value.items())
+            return f"{{{', '.join(f'{key}: {text}' for key, text in entries)}}}"
     return literal_text(value)
 
 

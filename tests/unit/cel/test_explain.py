@@ -93,6 +93,15 @@ def test_values_are_written_as_literals(value: Any) -> None:
     assert (again, type(again)) == (value, type(value))
 
 
+def test_a_deep_value_is_cut_short() -> None:
+    deep: Any = 1
+    for _ in range(499):
+        deep = {"a": [deep]}
+    parts = explain(compile("event.a == 1"), run_of(deep), NOW).walk()
+    assert all(part.outcome.count("[") < 20 for _, part in parts)
+    assert "…" in value_text(deep)
+
+
 def test_times_are_written_so_that_they_can_be_read() -> None:
     filter_ = compile("run.started_at < now - duration('90m')", SEARCH)
     shown = [part.outcome for _, part in explain(filter_, run_of(EVENT), NOW).walk()]

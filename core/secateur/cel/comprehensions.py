@@ -57,9 +57,7 @@ def _exists_one(node: Comprehension, chosen: Callable[[Variables], Iterator[Vari
 
 def _collect(chosen: Callable[[Variables], Iterator[Variables]], transform: Program | None, variable: str) -> Program:
     def collect(variables: Variables) -> list[Value]:
-        if transform is None:
-            return [scope[variable] for scope in chosen(variables)]
-        built = [transform(scope) for scope in chosen(variables)]
+        built = [transform(scope) if transform else scope[variable] for scope in chosen(variables)]
         check_items(len(built))
         return built
 

@@ -27,6 +27,10 @@ from command_line import COMMAND, Here, environment, run, write
             {"value": "2024-01-21T00:00:00Z", "type": "google.protobuf.Timestamp"},
         ),
         ("[1, 'a']", {"value": [1, "a"], "type": "list"}),
+        (
+            "timestamp('2024-01-21T00:00:00.123456789Z')",
+            {"value": "2024-01-21T00:00:00.123456789Z", "type": "google.protobuf.Timestamp"},
+        ),
     ],
 )
 def test_values_are_written_as_json(here: Here, expression: str, answer: dict[str, object]) -> None:

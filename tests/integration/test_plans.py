@@ -29,8 +29,11 @@ select count(*) from secateur.enqueue_many(
   $1, $2,
   array(select jsonb_build_object('data', jsonb_build_object('vendor_id', 'v' || i % 50, 'pad', repeat('x', 100)))
           from generate_series(1, $3) as i),
-  case when $4::interval is not null then array(select clock_timestamp() + $4 from generate_series(1, $3)) end)
+  case when $4::interval is not null then array(select clock_timestamp() + $4 from generate_series(1, $3)) end,
+  null,
+  array(select clock_timestamp() - interval '1 hour' from generate_series(1, $3)))
 """
+"""Of an hour ago, so that none of them counts as having arrived in the last seconds."""
 
 _SCAN = re.compile(
     r"(Seq Scan|(?:Parallel )?Index(?: Only)? Scan(?: Backward)? using \w+|Bitmap Index Scan on \w+)(?: on (\w+))?"
@@ -186,14 +189,14 @@ async def test_depth_reads_no_row_of_the_backlog(flooded: asyncpg.Connection) ->
     assert "Index Only Scan using runs_unfinished" in plans[-1]
 
 
-@pytest.mark.parametrize("function", ["sync", None])
-async def test_count_and_examples_read_the_scope_only(flooded: asyncpg.Connection, function: str | None) -> None:
+async def test_a_count_reads_the_scope_only(flooded: asyncpg.Connection) -> None:
+    # One function of the app: all of it is over a quarter of this table, which Postgres may rightly read as a whole.
     await flooded.execute("analyze secateur.runs")
     condition, more = compile_filter("event.data.vendor_id == 'v7'").condition.bind(5, None)
     async with explained(flooded) as plans:
         await flooded.execute("set local plan_cache_mode = force_custom_plan")
-        await flooded.fetch(STATEMENTS["count"].replace("{condition}", condition), "shop", function, None, None, *more)
-        await flooded.fetch(STATEMENTS["total"], "shop", function)
+        await flooded.fetch(STATEMENTS["count"].replace("{condition}", condition), "shop", "sync", None, None, *more)
+        await flooded.fetch(STATEMENTS["total"], "shop", "sync")
     assert scans(plans) == {"runs_unfinished"}
 
 

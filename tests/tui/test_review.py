@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+import pytest
 from console_driver import Console
 from standing_incident import ACME, ARRIVING, CULPRIT, seed, stop_running
 from textual.widgets import Button, Input

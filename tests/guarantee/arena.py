@@ -10,6 +10,8 @@ from pathlib import Path
 
 import asyncpg
 
+from secateur.migrations import REPEATABLE
+
 LEDGER = Path(__file__).with_name("ledger.sql").read_text(encoding="utf-8")
 
 _FUNCTION = re.compile(r"^create or replace function secateur\.(\w+)\(", re.MULTILINE)
@@ -28,10 +30,10 @@ class Mutation:
 
 
 def protocol() -> str:
-    """The functions of the lock protocol, both files."""
+    """The functions of the lock protocol: every file that an upgrade replaces, but the expression language's."""
     migrations = files("secateur.migrations")
     return "\n".join(
-        migrations.joinpath(name).read_text(encoding="utf-8") for name in ("functions.sql", "cancelling.sql")
+        migrations.joinpath(name).read_text(encoding="utf-8") for name in REPEATABLE if name != "cel_v1.sql"
     )
 
 

@@ -17,7 +17,7 @@ from secateur.migrations import Migration, check_installed, install, read_migrat
 FILES = {
     "0001_schema.sql": "create table secateur.things (n int); insert into secateur.things values (1);",
     "0002_more.sql": "alter table secateur.things add column m int;",
-    "functions.sql": "create or replace function secateur.f() returns int language sql as 'select 1';",
+    "apps.sql": "create or replace function secateur.f() returns int language sql as 'select 1';",
     "cel_v1.sql": "create or replace function secateur.c() returns int language sql as 'select 1';",
     "notes.txt": "not a migration",
 }
@@ -41,7 +41,7 @@ def all_names(directory: Path) -> list[str]:
 
 
 def test_the_order(directory: Path) -> None:
-    assert all_names(directory) == ["0001_schema.sql", "0002_more.sql", "cel_v1.sql", "functions.sql"]
+    assert all_names(directory) == ["0001_schema.sql", "0002_more.sql", "cel_v1.sql", "apps.sql"]
 
 
 async def test_installs_once(empty: Database, directory: Path) -> None:
@@ -62,10 +62,10 @@ async def test_a_new_file_is_added(empty: Database, directory: Path) -> None:
 
 async def test_changed_functions_are_replaced_together(empty: Database, directory: Path) -> None:
     await install(empty, read_migrations(directory))
-    (directory / "functions.sql").write_text(FILES["functions.sql"].replace("select 1", "select 2"))
+    (directory / "apps.sql").write_text(FILES["apps.sql"].replace("select 1", "select 2"))
     with pytest.raises(NotInstalled):
         await check_installed(empty, read_migrations(directory))
-    assert await install(empty, read_migrations(directory)) == ["cel_v1.sql", "functions.sql"]
+    assert await install(empty, read_migrations(directory)) == ["cel_v1.sql", "apps.sql"]
     assert await empty.fetchval("select secateur.f()") == 2
     await check_installed(empty, read_migrations(directory))
 
@@ -91,13 +91,13 @@ async def test_newer_functions_are_left_alone(
     with monkeypatch.context() as newer:
         newer.setattr(secateur.migrations, "__version__", "999.0")
         await install(empty, read_migrations(directory))
-    (directory / "functions.sql").write_text(FILES["functions.sql"].replace("select 1", "select 0"))
+    (directory / "apps.sql").write_text(FILES["apps.sql"].replace("select 1", "select 0"))
     assert await install(empty, read_migrations(directory)) == []
     assert await empty.fetchval("select secateur.f()") == 1
 
 
 async def test_all_or_nothing(empty: Database, directory: Path) -> None:
-    (directory / "functions.sql").write_text("create or replace nonsense")
+    (directory / "apps.sql").write_text("create or replace nonsense")
     with pytest.raises(DatabaseError, match="syntax error"):
         await install(empty, read_migrations(directory))
     assert await empty.fetchval("select to_regnamespace('secateur')") is None
@@ -194,10 +194,17 @@ class TestBundled:
 
     async def test_can_be_replaced(self, database: Database) -> None:
         """Each repeatable file can be applied over itself."""
-        await database.execute("update secateur.migrations set checksum = '' where name = 'functions.sql'")
+        await database.execute("update secateur.migrations set checksum = '' where name = 'apps.sql'")
         with pytest.raises(NotInstalled):
             await check_installed(database)
         assert set(await install(database)) >= {*secateur.migrations.REPEATABLE, "vocabulary"}
+
+    async def test_an_older_programs_files_may_be_gone(self, database: Database) -> None:
+        await database.execute(
+            "insert into secateur.migrations (name, checksum, program) values ('functions.sql', '', '0')"
+        )
+        await check_installed(database)
+        assert await install(database) == []
 
     def test_every_file_is_known_to_the_runner(self) -> None:
         directory = Path(secateur.migrations.__file__).parent

@@ -27,8 +27,24 @@ APP_LOCKS = 7216
 SWEEP_LOCKS = 7217
 """First integers of our advisory locks; the second is 0, an app's `lock_key`, a cancellation's `serial`."""
 
-REPEATABLE = ("cel_v1.sql", "functions.sql", "cancelling.sql")
-"""In the order in which they need each other."""
+REPEATABLE = (
+    "cel_v1.sql",
+    "roles.sql",
+    "apps.sql",
+    "conditions.sql",
+    "cancelling.sql",
+    "enqueueing.sql",
+    "events.sql",
+    "claiming.sql",
+    "performing.sql",
+    "committing.sql",
+    "sweeping.sql",
+    "rights.sql",
+)
+"""In the order in which they need each other; rights come last."""
+
+RETIRED = frozenset({"functions.sql"})
+"""Repeatable files of older programs, whose functions are in others by now."""
 
 OLDEST_POSTGRES = 14
 ATTEMPTS = 10
@@ -140,7 +156,7 @@ async def _prepare(connection: Any, statements: Statements) -> None:
 def _missing(migrations: Sequence[Migration], applied: dict[str, Applied], database: str) -> list[Migration]:
     """What is to be applied. Raises `DatabaseError` if the database's history is not this program's."""
     known = {migration.name for migration in migrations}
-    unknown = sorted(name for name in applied if name not in known)
+    unknown = sorted(name for name in applied if name not in known | RETIRED)
     if unknown:
         raise DatabaseError(
             f"the secateur schema of {database} is newer than this program, {__version__} "

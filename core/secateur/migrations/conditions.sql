@@ -1,0 +1,195 @@
+-- What stored conditions say of runs, and what may be stored as one.
+
+-- Refuses SQL that the compiler did not write: each token must belong to the compiler's own vocabulary, which has no
+-- second statement, no comment, no literal but a few type names, and no function outside pg_catalog's pure ones and
+-- secateur_cel; a sub-select may only go through what one of two of those returns. Raises SC400.
+create or replace function secateur.check_condition(condition text)
+  returns void
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  part text[];
+  token text;
+  before text[] := array['', ''];
+  open integer := 0;
+  -- The depths of the brackets around what is looped over, and what must come next of `from helper(…) item)`.
+  loops integer[] := '{}';
+  due text := '';
+  fits boolean;
+  vocabulary jsonb := (select jsonb_object_agg(known.token, true) from secateur.condition_vocabulary as known);
+begin
+  if length(condition) > 1000000 then
+    raise exception using errcode = 'SC400', message = 'the condition is too long';
+  end if;
+  for part in
+    select parts
+      from regexp_matches(
+        condition,
+        -- free: brackets, placeholders, numbers; to be looked up: words (with their schema), type-name literals, operators;
+        -- then whatever is left. Space and newline are the only white space: Postgres reads others as part of a name.
+        '([(\[])|([)\]])|(,|\$(?:[0-9]+|now)\M|[0-9]+\M)'
+        '|([a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)?|''[a-zA-Z0-9_]*''|[-+*/%<>=!@?|&#~^]+|::)|([^ \n])',
+        'g') as parts
+  loop
+    token := coalesce(part[1], part[2], part[3], part[4], part[5]);
+    open := open + case when part[1] is not null then 1 when part[2] is not null then -1 else 0 end;
+    fits := open >= 0 and part[5] is null and (part[4] is null or vocabulary ? part[4])
+      -- A sub-select stands in `any|all|array (select … from helper(…) item)` only, so that it can read no table.
+      and (token <> 'select' or before[2] = '(' and before[1] in ('any', 'all', 'array'))
+      and (due = 'helper') = (token in ('secateur_cel.items_v1', 'secateur_cel.json_items_v1'))
+      and (due <> 'bracket' or token = '(')
+      and (due <> 'item' or token in ('item1', 'item2'))
+      and (due <> 'end' or token = ')');
+    if fits is not true then
+      raise exception using
+        errcode = 'SC400',
+        message = format('the stored condition contains %L, which secateur''s compiler never writes%s', token,
+                         case when due <> '' or token = any (array['select', 'secateur_cel.items_v1',
+                              'secateur_cel.json_items_v1']) then ' in that place' end),
+        hint = 'conditions are stored by secateur itself; do not write them by hand';
+    end if;
+    if due = 'bracket' then
+      loops := loops || open;
+    end if;
+    due := case
+      when token = 'from' then 'helper'
+      when due = 'helper' then 'bracket'
+      when due = 'item' then 'end'
+      when token = ')' and open + 1 = loops[cardinality(loops)] then 'item'
+      else ''
+    end;
+    if due = 'item' then
+      loops := trim_array(loops, 1);
+    end if;
+    before := array[before[2], token];
+  end loop;
+  if due <> '' then
+    raise exception using errcode = 'SC400', message = 'the stored condition ends in the middle of a sub-select';
+  end if;
+  if open > 0 then
+    raise exception using errcode = 'SC400', message = 'the stored condition leaves a bracket open';
+  end if;
+end
+$$;
+
+-- What stored conditions say of runs: a row for every pair whose verdict is true, or null (could not be evaluated).
+-- Runs with no right on any table (its owner has none) and an empty search path. That is the second wall: the first is
+-- check_condition, without which nothing is stored.
+--
+-- A condition's `$k` stands for element k of its parameters; every parameter is text and cast where it is used.
+create or replace function secateur.evaluate_conditions(
+  conditions text[],
+  parameters jsonb,
+  app_id text,
+  function_ids text[],
+  ids uuid[],
+  events jsonb[],
+  started_at timestamptz[],
+  priorities integer[]
+)
+  returns table (place bigint, nth integer, verdict boolean)
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  verdicts text := '';
+begin
+  for i in 1 .. cardinality(conditions) loop
+    verdicts := verdicts || format('%s(%s, (%s))', case when i > 1 then ', ' end, i,
+      regexp_replace(conditions[i], '\$(\w+)', format('($1 -> %s ->> ''\1'')', i - 1), 'g'));
+  end loop;
+  return query execute
+    'select run.place, said.nth, said.verdict
+       from (select $2 as app_id, one.*
+               from unnest($3, $4, $5, $6, $7)
+                    with ordinality as one (function_id, id, event, started_at, priority, place)) as run,
+            lateral (values ' || verdicts || ') as said (nth, verdict)
+      where said.verdict is distinct from false'
+    using parameters, evaluate_conditions.app_id, function_ids, ids, events, evaluate_conditions.started_at, priorities;
+end
+$$;
+
+-- evaluate_conditions, made total: should a condition raise all the same, the runs are evaluated singly, and a pair
+-- that raises has the verdict null, like any other that cannot be evaluated.
+create or replace function secateur.verdicts(
+  conditions text[],
+  parameters jsonb,
+  app_id text,
+  function_ids text[],
+  ids uuid[],
+  events jsonb[],
+  started_at timestamptz[],
+  priorities integer[]
+)
+  returns table (place bigint, nth integer, verdict boolean)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query select * from secateur.evaluate_conditions(
+    conditions, parameters, verdicts.app_id, function_ids, ids, events, verdicts.started_at, priorities);
+exception when others then
+  for p in 1 .. cardinality(ids) loop
+    for c in 1 .. cardinality(conditions) loop
+      begin
+        return query
+        select p::bigint, c, said.verdict from secateur.evaluate_conditions(
+          array[conditions[c]], jsonb_build_array(parameters -> (c - 1)), verdicts.app_id, array[function_ids[p]],
+          array[ids[p]], array[events[p]], array[verdicts.started_at[p]], array[priorities[p]]) as said;
+      exception when others then
+        place := p;
+        nth := c;
+        verdict := null;
+        return next;
+      end;
+    end loop;
+  end loop;
+end
+$$;
+
+-- Which of the runs the cancellations reach: for each reached run the oldest of them; for a run that none reaches but that
+-- some could not be evaluated on, a row without a cancellation. Scope and window are decided here, not by the stored
+-- condition; status is the caller's business, and what is read here of a run never changes.
+create or replace function secateur.reached(rules secateur.cancellations[], run_ids uuid[])
+  returns table (run_id uuid, cancellation_id uuid)
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp
+  -- By the primary key: ten thousand ids look to the planner like a reason to read a table of a million rows.
+  set enable_seqscan = off
+as $$
+declare
+  function_ids text[];
+  ids uuid[];
+  events jsonb[];
+  started_at timestamptz[];
+  priorities integer[];
+begin
+  if cardinality(rules) = 0 or cardinality(run_ids) = 0 then
+    return;
+  end if;
+  select array_agg(run.function_id), array_agg(run.id), array_agg(run.event), array_agg(run.started_at),
+         array_agg(run.priority)
+    into function_ids, ids, events, started_at, priorities
+    from secateur.runs as run
+   where run.id = any (run_ids) and run.app_id = rules[1].app_id;
+  if ids is null then
+    return;
+  end if;
+  return query
+  select distinct on (said.place) run.id, case when said.verdict then rule.id end
+    from secateur.verdicts(
+           array(select coalesce(one.condition, 'true') from unnest(rules) with ordinality as one order by one.ordinality),
+           (select jsonb_agg(one.parameters order by one.ordinality) from unnest(rules) with ordinality as one),
+           rules[1].app_id, function_ids, ids, events, started_at, priorities) as said
+    join unnest(rules) with ordinality as rule on rule.ordinality = said.nth
+    join unnest(ids, function_ids, started_at) with ordinality as run (id, function_id, started_at, place)
+      on run.place = said.place
+   where (rule.function_id is null or run.function_id = rule.function_id)
+     and (rule.started_after is null or run.started_at > rule.started_after)
+     and run.started_at < rule.started_before
+   order by said.place, said.verdict nulls last, rule.serial;
+end
+$$;

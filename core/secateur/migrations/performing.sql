@@ -1,0 +1,170 @@
+-- What a worker says of the runs that it holds: each call names the claim's token.
+
+-- Asks whether the next step of a run may begin; it has begun when this returned true. False: stop, the run is
+-- cancelled (this call records it) or the claim is no longer yours.
+-- Locks: the app's, shared, so that no commit comes between the question and the answer; then the run's row.
+create or replace function secateur.begin_step(run_id uuid, claim_token uuid, step text)
+  returns boolean
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  key integer;
+  held text;
+begin
+  perform secateur.require_read_committed();
+  select apps.lock_key into key
+    from secateur.runs as run join secateur.apps using (app_id) where run.id = begin_step.run_id;
+  if not found then
+    return false;
+  end if;
+  -- point: before the lock
+  perform pg_advisory_xact_lock_shared(7216, key);
+  -- point: locked
+  select run.status into held
+    from secateur.runs as run where run.id = begin_step.run_id and run.claim_token = begin_step.claim_token for update;
+  if held is distinct from 'running' then
+    return false;
+  end if;
+  -- point: run locked
+  if cardinality(secateur.cancel_requested(array[begin_step.run_id], array[begin_step.claim_token])) > 0 then
+    return false;
+  end if;
+  -- point: not cancelled
+  update secateur.runs as run set step = begin_step.step, step_at = clock_timestamp() where run.id = begin_step.run_id;
+  return true;
+end
+$$;
+
+-- Ends a run well. True also when repeated with the same token; false when the claim is no longer yours.
+-- A run that was asked to stop and got here first counts as finished first.
+create or replace function secateur.complete(run_id uuid, claim_token uuid)
+  returns boolean
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  held text;
+begin
+  select run.status into held
+    from secateur.runs as run where run.id = complete.run_id and run.claim_token = complete.claim_token for update;
+  if held is distinct from 'running' then
+    return held is not distinct from 'completed';
+  end if;
+  -- point: run locked
+  update secateur.runs as run
+     set status = 'completed', finished_at = clock_timestamp(), lease_expires_at = null
+   where run.id = complete.run_id;
+  -- point: completed
+  perform secateur.close_requests(array[complete.run_id], array[complete.claim_token], 'finished_first');
+  return true;
+end
+$$;
+
+-- Ends an attempt badly. Returns the run's status after it: `scheduled` (retried after a back-off of 1 s, 2 s, 4 s … at
+-- most an hour, a quarter more or less), `failed` (no attempts left), `cancelled` (it was asked to stop); null when the
+-- claim is no longer yours.
+create or replace function secateur.fail(run_id uuid, claim_token uuid, error text)
+  returns text
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  held text;
+  attempts integer;
+  allowed integer;
+begin
+  select run.status, run.attempt, known.max_attempts into held, attempts, allowed
+    from secateur.runs as run join secateur.functions as known using (app_id, function_id)
+   where run.id = fail.run_id and run.claim_token = fail.claim_token
+     for update of run;
+  if held is distinct from 'running' then
+    return null;
+  end if;
+  -- point: run locked
+  if attempts >= allowed then
+    update secateur.runs as run
+       set status = 'failed', finished_at = clock_timestamp(), lease_expires_at = null, error = fail.error
+     where run.id = fail.run_id;
+    perform secateur.close_requests(array[fail.run_id], array[fail.claim_token], 'finished_first');
+    return 'failed';
+  end if;
+  if cardinality(secateur.cancel_requested(array[fail.run_id], array[fail.claim_token])) > 0 then
+    update secateur.runs as run set error = fail.error where run.id = fail.run_id;
+    return 'cancelled';
+  end if;
+  -- point: not cancelled
+  update secateur.runs as run
+     set status = 'scheduled',
+         scheduled_for = clock_timestamp()
+           + least(3600, 2 ^ least(attempts - 1, 12)) * (0.75 + random() / 2) * interval '1 second',
+         claim_token = null,
+         lease_expires_at = null,
+         worker = null,
+         error = fail.error
+   where run.id = fail.run_id;
+  return 'scheduled';
+end
+$$;
+
+-- Extends the leases of the caller's running runs to `lease` from now. Returns only the runs that must stop, and why:
+-- `cancelled` (asked to stop; the lease is extended all the same, the run ends at its next step) or `lost` (not the
+-- caller's any more). Locks the rows in id order.
+create or replace function secateur.heartbeat(run_ids uuid[], claim_tokens uuid[], lease interval)
+  returns table (run_id uuid, reason text)
+  language sql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+  with mine as (
+    select * from unnest(run_ids, claim_tokens) as held (run_id, claim_token)
+  ), locked as (
+    select run.id, run.status
+      from secateur.runs as run join mine on run.id = mine.run_id and run.claim_token = mine.claim_token
+     order by run.id
+       for update of run
+  ), extended as (
+    update secateur.runs as run
+       set lease_expires_at = clock_timestamp() + heartbeat.lease
+      from locked
+     where run.id = locked.id and locked.status = 'running'
+    returning run.id
+  )
+  select mine.run_id, case when extended.id is null then 'lost' else 'cancelled' end
+    from mine
+    left join extended on extended.id = mine.run_id
+   where extended.id is null
+      or exists (select from secateur.cancel_requests as open
+                  where open.run_id = mine.run_id and open.claim_token = mine.claim_token and open.outcome is null)
+$$;
+
+-- Gives claimed runs back without having begun them, as a worker does when it stops; the attempt does not count. A run
+-- that was asked to stop is cancelled. Returns how many were the caller's. Locks the rows in id order.
+create or replace function secateur.release(run_ids uuid[], claim_tokens uuid[])
+  returns integer
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  ids uuid[];
+  tokens uuid[];
+  cancelled uuid[];
+begin
+  with held as (
+    select run.id, run.claim_token, run.status
+      from secateur.runs as run
+      join unnest(run_ids, claim_tokens) as mine (run_id, claim_token)
+        on run.id = mine.run_id and run.claim_token = mine.claim_token
+     order by run.id
+       for update of run
+  )
+  select array_agg(held.id), array_agg(held.claim_token) into ids, tokens from held where held.status = 'running';
+  if ids is null then
+    return 0;
+  end if;
+  cancelled := secateur.cancel_requested(ids, tokens);
+  update secateur.runs as run
+     set status = 'queued', attempt = run.attempt - 1, claim_token = null, lease_expires_at = null, worker = null
+   where run.id = any (array(select unnest(ids) except select unnest(cancelled)));
+  return cardinality(ids);
+end
+$$;

@@ -1,0 +1,241 @@
+-- Rewriting the rows that a committed cancellation matches, in the background.
+
+-- Closes the cancel requests whose run left the claim that was asked: finished (the request was not seen yet) or back in
+-- the backlog, where the sweep will find it. Returns how many did not finish. Part of a sweep.
+create or replace function secateur.settle_requests(cancellation_id uuid)
+  returns bigint
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  settled bigint;
+begin
+  perform secateur.close_requests(array_agg(run.id order by run.id), array_agg(run.claim_token order by run.id),
+                                  'finished_first')
+     from secateur.cancel_requests as open
+     join secateur.runs as run on run.id = open.run_id and run.claim_token = open.claim_token
+    where open.cancellation_id = settle_requests.cancellation_id
+      and open.outcome is null
+      and run.status in ('completed', 'failed');
+  with left_claim as (
+    select open.run_id, open.claim_token
+      from secateur.cancel_requests as open
+      join secateur.runs as run on run.id = open.run_id
+     where open.cancellation_id = settle_requests.cancellation_id
+       and open.outcome is null
+       and (run.claim_token is distinct from open.claim_token or run.status in ('queued', 'scheduled', 'cancelled'))
+     order by open.run_id
+       for update of open
+  ), withdrawn as (
+    update secateur.cancel_requests as open
+       set outcome = 'withdrawn'
+      from left_claim
+     where open.run_id = left_claim.run_id
+       and open.claim_token = left_claim.claim_token
+       and open.cancellation_id = settle_requests.cancellation_id
+    returning open.function_id
+  ), tallied as (
+    insert into secateur.cancellation_deltas (cancellation_id, function_id, withdrawn)
+    select settle_requests.cancellation_id, withdrawn.function_id, count(*)
+      from withdrawn group by withdrawn.function_id
+    returning cancellation_deltas.withdrawn
+  )
+  select coalesce(sum(tallied.withdrawn), 0) into settled from tallied;
+  return settled;
+end
+$$;
+
+-- The next `batch` backlog runs of a cancellation's scope behind a sweep's place, in the order of its pass.
+create or replace function secateur.backlog_after(rule secateur.cancellations, place secateur.sweeps, batch integer)
+  returns table (function_id text, status text, run_id uuid)
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp
+  -- A plan for any status could not use an index that has only some.
+  set plan_cache_mode = force_custom_plan set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
+as $$
+declare
+  part record;
+  wanted integer := backlog_after.batch;
+  got integer;
+begin
+  for part in
+    select known.function_id, walked.status
+      from secateur.functions as known, (values ('scheduled', 1), ('queued', 2)) as walked (status, turn)
+     where known.app_id = rule.app_id
+       and (rule.function_id is null or known.function_id = rule.function_id)
+       and (place.function_id is null or known.function_id > place.function_id
+            or (known.function_id = place.function_id
+                and (walked.status = place.status or place.status = 'scheduled')))
+     order by known.function_id, walked.turn
+  loop
+    return query
+    select part.function_id, part.status, run.id
+      from secateur.runs as run
+     where run.app_id = rule.app_id
+       and run.function_id = part.function_id
+       and run.status = part.status
+       and run.id > case when part.function_id = place.function_id and part.status = place.status
+                         then place.run_id else '00000000-0000-0000-0000-000000000000' end
+     order by run.id
+     limit wanted;
+    get diagnostics got = row_count;
+    wanted := wanted - got;
+    exit when wanted = 0;
+  end loop;
+end
+$$;
+
+-- Cancels the runs that were asked to stop and whose worker died: nobody may claim from their queue any more, so a sweep
+-- does not wait for a claim to take them back. Skips locked rows. Part of a sweep.
+create or replace function secateur.cancel_abandoned(cancellation_id uuid)
+  returns integer
+  language sql
+  set search_path = pg_catalog, pg_temp
+as $$
+  select cardinality(secateur.cancel_requested(array_agg(abandoned.id), array_agg(abandoned.claim_token)))
+    from (
+      select run.id, run.claim_token
+        from secateur.cancel_requests as open
+        join secateur.runs as run on run.id = open.run_id and run.claim_token = open.claim_token
+       where open.cancellation_id = cancel_abandoned.cancellation_id
+         and open.outcome is null
+         and run.status = 'running'
+         and run.lease_expires_at < now()
+       order by run.id
+         for update of run skip locked
+    ) as abandoned
+$$;
+
+-- Rewrites one batch of the backlog that an active cancellation matches, looking at up to `batch` runs. One transaction a
+-- call; whoever calls next, in whichever process, goes on where the last one ended.
+--
+-- A pass walks function by function, `scheduled` before `queued` (a run that is promoted meanwhile is met again), in id
+-- order. A pass is clean when it found nothing and saw all that transactions older than the horizon wrote; from then on
+-- only requests are settled, unless a run comes back from one. Clean, and no running run still asked to stop: complete.
+--
+-- A matching run belongs to the oldest active cancellation that matches it, whoever sweeps.
+--
+-- Locks: the records, shared, so that a stop waits for the batch; the sweep's advisory lock (7217), tried; matching rows
+-- in id order. Raises SC404.
+create or replace function secateur.sweep_cancellation(id uuid, batch integer default 10000)
+  returns secateur.sweep_step
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  rule secateur.cancellations;
+  place secateur.sweeps;
+  walk uuid[] := '{}';
+  functions text[];
+  statuses text[];
+  requeued bigint;
+  waiting boolean := false;
+  step secateur.sweep_step;
+  older secateur.cancellations[];
+  hit_runs uuid[];
+  hit_rules uuid[];
+  failing uuid[];
+begin
+  perform secateur.require_read_committed();
+  if not sweep_cancellation.batch >= 1 then
+    raise exception using errcode = 'SC422', column = 'batch', message = 'batch must be positive';
+  end if;
+  select active.* into rule from secateur.cancellations as active where active.id = sweep_cancellation.id for share;
+  if not found then
+    raise exception using errcode = 'SC404', message = format('there is no cancellation %s', sweep_cancellation.id);
+  end if;
+  step := row(rule.state, 0, false, false);
+  if rule.state <> 'active' then
+    return step;
+  end if;
+  if not pg_try_advisory_xact_lock(7217, rule.serial) then
+    step.busy := true;
+    return step;
+  end if;
+  select sweeps.* into place from secateur.sweeps where sweeps.cancellation_id = rule.id;
+  perform secateur.cancel_abandoned(rule.id);
+  requeued := secateur.settle_requests(rule.id);
+  place.clean := place.clean and requeued = 0;
+  if place.function_id is null then
+    -- A pass that found nothing but began too early: walking again is of no use before the old transactions have ended.
+    waiting := place.pass > 0 and place.found + requeued = 0 and not place.clean
+      and pg_snapshot_xmin(pg_current_snapshot()) < rule.horizon;
+    if not (place.clean or waiting) then
+      place.pass := place.pass + 1;
+      place.pass_xmin := pg_snapshot_xmin(pg_current_snapshot());
+    end if;
+    place.found := 0;
+  end if;
+  place.found := place.found + requeued;
+  -- point: pass begun
+  if not (place.clean or waiting) then
+    select coalesce(array_agg(next.run_id), '{}'), array_agg(next.function_id), array_agg(next.status)
+      into walk, functions, statuses
+      from secateur.backlog_after(rule, place, sweep_cancellation.batch) as next;
+  end if;
+  -- point: batch read
+  if cardinality(walk) > 0 then
+    select coalesce(array_agg(hit.run_id) filter (where hit.cancellation_id is not null), '{}'),
+           coalesce(array_agg(hit.cancellation_id) filter (where hit.cancellation_id is not null), '{}'),
+           array_agg(hit.run_id) filter (where hit.cancellation_id is null)
+      into hit_runs, hit_rules, failing
+      from secateur.reached(array[rule], walk) as hit;
+    if place.pass = 1 then
+      insert into secateur.cancellation_deltas (cancellation_id, function_id, errors)
+      select rule.id, run.function_id, count(*)
+        from unnest(walk, functions) as run (id, function_id)
+        join unnest(failing) as failed (id) using (id)
+       group by run.function_id;
+    end if;
+    -- point: batch evaluated
+    older := array(select active from secateur.cancellations as active
+                    where active.app_id = rule.app_id and active.state = 'active' and active.serial < rule.serial
+                    order by active.serial
+                      for share);
+    select coalesce(array_agg(hit.id), '{}'), coalesce(array_agg(coalesce(owner.cancellation_id, hit.rule_id)), '{}')
+      into hit_runs, hit_rules
+      from unnest(hit_runs, hit_rules) as hit (id, rule_id)
+      left join secateur.reached(older, hit_runs) as owner on owner.run_id = hit.id;
+    -- point: owners known
+    step.cancelled := secateur.cancel_backlog(hit_runs, hit_rules);
+    -- point: batch cancelled
+    place.found := place.found + step.cancelled;
+    place.function_id := functions[cardinality(walk)];
+    place.status := statuses[cardinality(walk)];
+    place.run_id := walk[cardinality(walk)];
+  end if;
+  if cardinality(walk) < sweep_cancellation.batch then
+    place.clean := place.clean or (not waiting and place.found = 0 and place.pass_xmin >= rule.horizon);
+    if place.clean
+       and not exists (select from secateur.cancel_requests as open
+                        where open.cancellation_id = rule.id and open.outcome is null) then
+      update secateur.cancellations as swept
+         set state = 'complete', completed_at = clock_timestamp() where swept.id = rule.id;
+      step.state := 'complete';
+    else
+      step.idle := place.found = 0;
+    end if;
+    place.function_id := null;
+    place.status := null;
+    place.run_id := null;
+  end if;
+  update secateur.sweeps
+     set pass = place.pass, pass_xmin = place.pass_xmin, found = place.found, clean = place.clean,
+         function_id = place.function_id, status = place.status, run_id = place.run_id
+   where sweeps.cancellation_id = rule.id;
+  return step;
+end
+$$;
+
+-- A cancellation's tallies, function by function: the sums of its deltas.
+create or replace view secateur.cancellation_tallies as
+  select cancellation_id,
+         function_id,
+         sum(requested)::bigint as requested,
+         sum(cancelled)::bigint as cancelled,
+         sum(finished_first)::bigint as finished_first,
+         sum(errors)::bigint as errors,
+         sum(requested - stopped - finished_first - withdrawn)::bigint as stopping
+    from secateur.cancellation_deltas
+   group by cancellation_id, function_id;

@@ -38,6 +38,9 @@ class App(SQLModel, table=True):
     lock_key: int = Field(sa_type=Integer)
     """The second integer of the app's advisory lock."""
     created_at: datetime = Field(sa_type=Timestamptz)
+    paused_at: datetime | None = Field(default=None, sa_type=Timestamptz)
+    """Since when nothing of the app is claimed; None while it is."""
+    paused_by: str | None = Field(default=None, sa_type=Text)
 
 
 class Function(SQLModel, table=True):
@@ -52,6 +55,11 @@ class Function(SQLModel, table=True):
     """Event names that start a run of it."""
     max_attempts: int = Field(sa_type=Integer)
     created_at: datetime = Field(sa_type=Timestamptz)
+    paused_at: datetime | None = Field(default=None, sa_type=Timestamptz)
+    """Since when nothing of the function itself is claimed, whether or not its app is paused too."""
+    paused_by: str | None = Field(default=None, sa_type=Text)
+    concurrency: int | None = Field(default=None, sa_type=Integer)
+    """How many of its runs may run at once, over all workers; None is unlimited."""
 
 
 class CancellationFields(SQLModel):

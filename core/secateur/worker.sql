@@ -11,9 +11,7 @@ select * from secateur.claim_batch($1, $2, $3, $4, $5)
 select secateur.begin_step($1, $2, $3)
 
 -- name: complete
--- Many at once, in id order as everybody locks runs, so that short runs do not cost a transaction each.
-select held.claim_token, secateur.complete(held.run_id, held.claim_token) as done
-  from (select * from unnest($1::uuid[], $2::uuid[]) as one (run_id, claim_token) order by one.run_id) as held
+select * from secateur.complete_runs($1, $2)
 
 -- name: fail
 select secateur.fail($1, $2, $3)

@@ -17,7 +17,7 @@ FUNCTIONS = {
     "stop": "stop_cancellation",
     "sweep": "sweep_cancellation",
     "begin_step": "begin_step",
-    "complete": "complete",
+    "complete": "complete_runs",
     "fail": "fail",
     "enqueue_many": "enqueue_many",
     "release": "release",

@@ -200,7 +200,7 @@ MUTANTS = [
     ),
     Mutant(
         "complete ignores the horizon",
-        [Mutation(" and place.pass_xmin >= rule.horizon", "", "sweep_cancellation")],
+        [Mutation(" and place.pass_xmin >= place.horizon", "", "sweep_cancellation")],
         enqueue_stays_open,
     ),
     Mutant(
@@ -208,7 +208,10 @@ MUTANTS = [
         [
             Mutation("    raise exception using errcode = 'SC000';\n", "", "horizon"),
             Mutation(
-                "    perform from secateur.apps where apps.app_id = horizon.app_id for no key update;\n", "", "horizon"
+                "    perform from secateur.sweeps as place"
+                " where place.cancellation_id = horizon.cancellation_id for update;\n",
+                "",
+                "horizon",
             ),
         ],
         enqueue_stays_open,
@@ -224,7 +227,7 @@ MUTANTS = [
     ),
     Mutant(
         "complete ignores the claim's token",
-        [Mutation(" and run.claim_token = complete.claim_token", "", "complete")],
+        [Mutation(" and run.claim_token = mine.claim_token", "", "complete_runs")],
         dead_worker_comes_back,
     ),
     Mutant(

@@ -33,15 +33,26 @@ begin
   spent := array(select run.id
                    from secateur.runs as run join secateur.functions as known using (app_id, function_id)
                   where run.id = any (ids) and run.attempt >= known.max_attempts);
-  update secateur.runs as run
-     set status = 'failed',
-         finished_at = clock_timestamp(),
-         lease_expires_at = null,
-         error = 'the lease ended: the worker stopped without saying so'
-   where run.id = any (array(select unnest(spent) except select unnest(cancelled)));
-  update secateur.runs as run
-     set status = 'queued', claim_token = null, lease_expires_at = null, worker = null
-   where run.id = any (array(select unnest(ids) except select unnest(spent || cancelled)));
+  with failed as (
+    update secateur.runs as run
+       set status = 'failed',
+           finished_at = clock_timestamp(),
+           lease_expires_at = null,
+           error = 'the lease ended: the worker stopped without saying so'
+     where run.id = any (array(select unnest(spent) except select unnest(cancelled)))
+    returning run.function_id
+  ), requeued as (
+    update secateur.runs as run
+       set status = 'queued', claim_token = null, lease_expires_at = null, worker = null
+     where run.id = any (array(select unnest(ids) except select unnest(spent || cancelled)))
+    returning run.function_id
+  )
+  insert into secateur.depth_deltas (app_id, function_id, queued, running, drained)
+  select recover_expired.app_id, ended.function_id, sum(ended.queued), -count(*), sum(1 - ended.queued)
+    from (select failed.function_id, 0 as queued from failed
+          union all
+          select requeued.function_id, 1 from requeued) as ended
+   group by ended.function_id;
 end
 $$;
 
@@ -52,21 +63,26 @@ create or replace function secateur.promote_due(app_id text, function_ids text[]
   set search_path = pg_catalog, pg_temp
   set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
 as $$
-  update secateur.runs as run
-     set status = 'queued'
-   where run.id = any (array(
-     select due.id
-       from unnest(promote_due.function_ids) as wanted (function_id),
-            lateral (
-              select waiting.id from secateur.runs as waiting
-               where waiting.app_id = promote_due.app_id
-                 and waiting.function_id = wanted.function_id
-                 and waiting.status = 'scheduled'
-                 and waiting.scheduled_for <= now()
-               order by waiting.scheduled_for
-               limit 1000
-                 for update skip locked
-            ) as due))
+  with promoted as (
+    update secateur.runs as run
+       set status = 'queued'
+     where run.id = any (array(
+       select due.id
+         from unnest(promote_due.function_ids) as wanted (function_id),
+              lateral (
+                select waiting.id from secateur.runs as waiting
+                 where waiting.app_id = promote_due.app_id
+                   and waiting.function_id = wanted.function_id
+                   and waiting.status = 'scheduled'
+                   and waiting.scheduled_for <= now()
+                 order by waiting.scheduled_for
+                 limit 1000
+                   for update skip locked
+              ) as due))
+    returning run.function_id
+  )
+  insert into secateur.depth_deltas (app_id, function_id, queued, scheduled)
+  select promote_due.app_id, promoted.function_id, count(*), -count(*) from promoted group by promoted.function_id
 $$;
 
 -- Locks the next runs of each function's queue, `share` at most of each, and returns their ids, the functions taking
@@ -112,6 +128,9 @@ as $$
            step_at = null
      where run.id = any (run_ids)
     returning run.*
+  ), counted as (
+    insert into secateur.depth_deltas (app_id, function_id, queued, running)
+    select granted.app_id, granted.function_id, -count(*), count(*) from granted group by 1, 2
   )
   select granted.id, granted.app_id, granted.function_id, granted.event, granted.attempt, known.max_attempts,
          granted.claim_token, granted.started_at, granted.scheduled_for, granted.priority, granted.lease_expires_at,

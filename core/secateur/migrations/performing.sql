@@ -36,28 +36,60 @@ begin
 end
 $$;
 
--- Ends a run well. True also when repeated with the same token; false when the claim is no longer yours.
--- A run that was asked to stop and got here first counts as finished first.
+-- Ends runs well. A row for each claim: `done` also when repeated with the same token; not when the claim is no longer
+-- yours. A run that was asked to stop and got here first counts as finished first. Locks the rows in id order.
+create or replace function secateur.complete_runs(run_ids uuid[], claim_tokens uuid[])
+  returns table (claim_token uuid, done boolean)
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+as $$
+declare
+  ids uuid[];
+  tokens uuid[];
+  repeated uuid[];
+begin
+  with held as (
+    select run.id, mine.claim_token, run.status
+      from secateur.runs as run
+      join unnest(run_ids, claim_tokens) as mine (run_id, claim_token)
+        on run.id = mine.run_id and run.claim_token = mine.claim_token
+     order by run.id
+       for update of run
+  )
+  select coalesce(array_agg(held.id) filter (where held.status = 'running'), '{}'),
+         coalesce(array_agg(held.claim_token) filter (where held.status = 'running'), '{}'),
+         coalesce(array_agg(held.claim_token) filter (where held.status = 'completed'), '{}')
+    into ids, tokens, repeated
+    from held;
+  -- point: runs locked
+  if cardinality(ids) > 0 then
+    with completed as (
+      update secateur.runs as run
+         set status = 'completed', finished_at = clock_timestamp(), lease_expires_at = null
+       where run.id = any (ids)
+      returning run.app_id, run.function_id
+    )
+    insert into secateur.depth_deltas (app_id, function_id, running, drained)
+    select completed.app_id, completed.function_id, -count(*), count(*) from completed group by 1, 2;
+    -- point: completed
+    perform secateur.close_requests(ids, tokens, 'finished_first');
+  end if;
+  return query
+  select mine.claim_token, ended.claim_token is not null
+    from unnest(claim_tokens) as mine (claim_token)
+    left join unnest(tokens || repeated) as ended (claim_token) on ended.claim_token = mine.claim_token;
+end
+$$;
+
+-- Ends a run well; see complete_runs.
 create or replace function secateur.complete(run_id uuid, claim_token uuid)
   returns boolean
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
 as $$
-declare
-  held text;
 begin
-  select run.status into held
-    from secateur.runs as run where run.id = complete.run_id and run.claim_token = complete.claim_token for update;
-  if held is distinct from 'running' then
-    return held is not distinct from 'completed';
-  end if;
-  -- point: run locked
-  update secateur.runs as run
-     set status = 'completed', finished_at = clock_timestamp(), lease_expires_at = null
-   where run.id = complete.run_id;
-  -- point: completed
-  perform secateur.close_requests(array[complete.run_id], array[complete.claim_token], 'finished_first');
-  return true;
+  return (select ended.done from secateur.complete_runs(array[run_id], array[claim_token]) as ended);
 end
 $$;
 
@@ -73,8 +105,11 @@ declare
   held text;
   attempts integer;
   allowed integer;
+  app text;
+  function text;
 begin
-  select run.status, run.attempt, known.max_attempts into held, attempts, allowed
+  select run.status, run.attempt, known.max_attempts, run.app_id, run.function_id
+    into held, attempts, allowed, app, function
     from secateur.runs as run join secateur.functions as known using (app_id, function_id)
    where run.id = fail.run_id and run.claim_token = fail.claim_token
      for update of run;
@@ -86,6 +121,7 @@ begin
     update secateur.runs as run
        set status = 'failed', finished_at = clock_timestamp(), lease_expires_at = null, error = fail.error
      where run.id = fail.run_id;
+    insert into secateur.depth_deltas (app_id, function_id, running, drained) values (app, function, -1, 1);
     perform secateur.close_requests(array[fail.run_id], array[fail.claim_token], 'finished_first');
     return 'failed';
   end if;
@@ -103,6 +139,7 @@ begin
          worker = null,
          error = fail.error
    where run.id = fail.run_id;
+  insert into secateur.depth_deltas (app_id, function_id, running, scheduled) values (app, function, -1, 1);
   return 'scheduled';
 end
 $$;
@@ -162,9 +199,14 @@ begin
     return 0;
   end if;
   cancelled := secateur.cancel_requested(ids, tokens);
-  update secateur.runs as run
-     set status = 'queued', attempt = run.attempt - 1, claim_token = null, lease_expires_at = null, worker = null
-   where run.id = any (array(select unnest(ids) except select unnest(cancelled)));
+  with released as (
+    update secateur.runs as run
+       set status = 'queued', attempt = run.attempt - 1, claim_token = null, lease_expires_at = null, worker = null
+     where run.id = any (array(select unnest(ids) except select unnest(cancelled)))
+    returning run.app_id, run.function_id
+  )
+  insert into secateur.depth_deltas (app_id, function_id, queued, running)
+  select released.app_id, released.function_id, count(*), -count(*) from released group by 1, 2;
   return cardinality(ids);
 end
 $$;

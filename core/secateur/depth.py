@@ -33,6 +33,9 @@ def depth_json(depths: Iterable[FunctionDepth]) -> list[dict[str, Any]]:
             "oldest_started_at": utc(depth.oldest_started_at) if depth.oldest_started_at else None,
             "in_per_second": depth.in_per_second,
             "out_per_second": depth.out_per_second,
+            "paused": depth.paused,
+            "checked_at": utc(depth.checked_at) if depth.checked_at else None,
+            "drift": depth.drift,
             "as_of": utc(depth.as_of),
         }
         for depth in depths

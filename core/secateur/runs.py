@@ -82,6 +82,12 @@ class FunctionDepth:
     out_per_second: float
     """Runs that completed or failed, averaged over the last ten seconds; cancelled ones do not count."""
     as_of: datetime
+    paused: bool = False
+    """The function, or its app as a whole, is paused: nothing of it is claimed."""
+    checked_at: datetime | None = None
+    """When the sums that depth is read from were last compared with the rows; None if never."""
+    drift: int = 0
+    """How many runs these sums were off at that time, before it was put right."""
 
 
 @dataclass(frozen=True, slots=True)

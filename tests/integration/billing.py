@@ -21,7 +21,7 @@ COUNT_KEYS = ["expected", "matched", "cancelled", "requested", "finished_first",
 PREVIEW_KEYS = ["matched", "total", "exact", "by_status", "errors", "error_examples", "as_of"]
 DEPTH_KEYS = [
     *("app_id", "function_id", "queued", "scheduled", "running", "cancelling", "oldest_started_at"),
-    *("in_per_second", "out_per_second", "as_of"),
+    *("in_per_second", "out_per_second", "paused", "checked_at", "drift", "as_of"),
 ]
 
 

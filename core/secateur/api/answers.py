@@ -102,6 +102,11 @@ class DepthForm(Form):
     oldest_started_at: Instant | None
     in_per_second: float
     out_per_second: float
+    paused: bool
+    checked_at: Instant | None
+    """When the depth's sums were last compared with the rows."""
+    drift: int
+    """How many runs they were off then, before that was put right."""
     as_of: Instant
 
 

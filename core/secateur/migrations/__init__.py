@@ -25,7 +25,8 @@ from secateur.statements import Statements
 INSTALL_LOCKS = 7215
 APP_LOCKS = 7216
 SWEEP_LOCKS = 7217
-"""First integers of our advisory locks; the second is 0, an app's `lock_key`, a cancellation's `serial`."""
+UPKEEP_LOCKS = 7218
+"""First integers of our advisory locks; the second is 0, an app's `lock_key`, a cancellation's `serial`, a task."""
 
 REPEATABLE = (
     "cel_v1.sql",
@@ -39,6 +40,7 @@ REPEATABLE = (
     "performing.sql",
     "committing.sql",
     "sweeping.sql",
+    "depth.sql",
     "rights.sql",
 )
 """In the order in which they need each other; rights come last."""

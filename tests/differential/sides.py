@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 
-from secateur.cel import Condition, EvaluationError, ExpressionError, compile
+from secateur.cel import CANCEL_ON, Condition, EvaluationError, ExpressionError, compile
 from secateur.cel.diagnostics import Reporter
 from secateur.cel.evaluation import decode, prepare
 from secateur.cel.evaluator import evaluator
@@ -35,50 +35,56 @@ class Sides:
     async def close(self) -> None:
         await self._connection.close()
 
-    async def differences(self, source: str, payloads: Sequence[str]) -> list[str]:
-        expression = prepare(source, {"event": {}}).expression
+    async def differences(self, source: str, payloads: Sequence[str], arrived: str = "{}") -> list[str]:
+        """`arrived` is the JSON of `async`."""
+        expression = prepare(source, {"event": {}, "async": {}}).expression
         reporter = Reporter(source)
-        query = generate_value(expression, {"event": COLUMNS["event"]}, reporter)
+        query = generate_value(expression, {name: COLUMNS[name] for name in ("event", "async")}, reporter)
         if reporter.ordered("error"):
             return []
         evaluate = evaluator(expression)
         expected = []
         for payload in payloads:
             try:
-                expected.append(evaluate({"event": decode_json(payload)}))
+                expected.append(evaluate({"event": decode_json(payload), "async": decode_json(arrived)}))
             except EvaluationError as error:
                 expected.append(error)
         await self._connection.execute("truncate run")
         await self._connection.executemany("insert into run values ($1, $2)", list(enumerate(payloads)))
         found = []
+        sql, parameters = query.bind(1, NOW, arrived)
         for place, box in await self._connection.fetch(
-            f"select place, ({query.sql})::text from run order by place", *query.parameters
+            f"select place, ({sql})::text from run order by place", *parameters
         ):
             answer = EvaluationError("") if box is None else decode(box)
             if not alike(answer, expected[place]):
                 found.append(f"{payloads[place]}: {expected[place]!r} in Python, {box!r} in SQL")
         self.pairs += len(payloads)
-        return found + await self._verdicts(source, payloads, expected)
+        return found + await self._verdicts(source, payloads, expected, arrived)
 
-    async def _verdicts(self, source: str, payloads: Sequence[str], expected: list[Any]) -> list[str]:
+    async def _verdicts(self, source: str, payloads: Sequence[str], expected: list[Any], arrived: str) -> list[str]:
         """As a filter, if it is one: with its constants worked out, and in the short forms."""
         try:
-            compiled = compile(source)
+            compiled = compile(source, CANCEL_ON)
         except ExpressionError:
             return []
         self.filters += len(payloads)
         verdicts = [value if isinstance(value, bool) else None for value in expected]
         found = []
-        for place, (verdict, wanted) in enumerate(zip(await self._each(compiled.condition), verdicts, strict=True)):
+        for place, (verdict, wanted) in enumerate(
+            zip(await self._each(compiled.condition, arrived), verdicts, strict=True)
+        ):
             if verdict is not wanted:
                 found.append(f"{payloads[place]}: {expected[place]!r} in Python, {verdict} as a condition")
-        for place, (verdict, wanted) in enumerate(zip(await self._each(compiled.matching), verdicts, strict=True)):
+        for place, (verdict, wanted) in enumerate(
+            zip(await self._each(compiled.matching, arrived), verdicts, strict=True)
+        ):
             if (verdict is True) is not (wanted is True):
                 found.append(f"{payloads[place]}: {expected[place]!r} in Python, {verdict} where only true counts")
         return found
 
-    async def _each(self, condition: Condition) -> list[bool | None]:
-        sql, parameters = condition.bind(1, NOW)
+    async def _each(self, condition: Condition, arrived: str) -> list[bool | None]:
+        sql, parameters = condition.bind(1, NOW, arrived)
         rows = await self._connection.fetch(f"select ({sql}) as verdict from run order by place", *parameters)
         return [row["verdict"] for row in rows]
 

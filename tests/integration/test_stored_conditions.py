@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from secateur.cel import VOCABULARY, compile
+from secateur.cel import CANCEL_ON, VOCABULARY, compile
 from secateur.cel.declarations import SEARCH
 
 CORPUS = Path(__file__).parents[1] / "unit" / "cel" / "corpus"
@@ -84,6 +84,9 @@ ATTACKS = (
     "true = any (select\ttrue from\tsecateur_cel.items_v1(run.event) item1)",
     "true = any (SELECT true FROM secateur.runs)",
     "true = any (select true from\u00a0secateur.runs)",
+    # what is known only later, under another name
+    "$asynchronous::text::jsonb = run.event",
+    "$later::text::jsonb = run.event",
 )
 
 
@@ -103,6 +106,8 @@ async def test_every_condition_of_the_compiler_may_be_stored(connection: asyncpg
     lines = (CORPUS / "conditions.txt").read_text(encoding="utf-8").splitlines()
     for source in (line for line in lines if line and not line.startswith("#")):
         await connection.execute("select secateur.check_condition($1)", compile(source, SEARCH).condition.sql)
+    arriving = compile("event.data.user_id == async.data.user_id && async.ts > event.ts", CANCEL_ON)
+    await connection.execute("select secateur.check_condition($1)", arriving.condition.sql)
 
 
 async def test_nothing_else_may_be_stored(connection: asyncpg.Connection) -> None:

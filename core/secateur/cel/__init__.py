@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from secateur.cel.ast import Span
-from secateur.cel.declarations import CANCELLATION, SEARCH, Declarations
+from secateur.cel.declarations import CANCEL_ON, CANCELLATION, SEARCH, Declarations
 from secateur.cel.diagnostics import Diagnostic, EvaluationError, ExpressionError
 from secateur.cel.scanner import highlight
 from secateur.cel.vocabulary import VOCABULARY
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CANCELLATION",
+    "CANCEL_ON",
     "COMPILER_VERSION",
     "SEARCH",
     "VOCABULARY",

@@ -76,10 +76,18 @@ _CHANGING = {
     "run.scheduled_for": Variable(TIMESTAMP, "when a delayed run becomes due", optional=True),
 }
 
-CANCELLATION = Declarations(_FIXED, {name: say.changes_while_waiting(name) for name in _CHANGING})
+_REFUSED = {name: say.changes_while_waiting(name) for name in _CHANGING}
+_ELSEWHERE = {"async": say.NEWLY_ARRIVED}
+
+CANCELLATION = Declarations(_FIXED, {**_REFUSED, **_ELSEWHERE})
 """Only what never changes while a run waits."""
 
-SEARCH = Declarations({**_FIXED, **_CHANGING})
+CANCEL_ON = Declarations(
+    {**_FIXED, "async": Variable(JSON_OBJECT, "the event that has just arrived", json=True)}, _REFUSED
+)
+"""For what a function declares: an event that arrives cancels the runs of which it is true."""
+
+SEARCH = Declarations({**_FIXED, **_CHANGING}, _ELSEWHERE)
 """For previews and searches, which look at one moment."""
 
 

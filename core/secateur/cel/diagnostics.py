@@ -246,6 +246,9 @@ def changes_while_waiting(name: str) -> str:
     )
 
 
+NEWLY_ARRIVED = "only a function's cancel_on has `async`, the event that has just arrived"
+
+
 def operands(operator: str, left: Type, right: Type) -> str:
     return f"`{operator}` does not take {article(left)} and {article(right)}"
 

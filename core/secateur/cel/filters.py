@@ -45,7 +45,7 @@ class Filter:
         return result
 
     def evaluate(self, variables: Mapping[str, object]) -> Value:
-        """The value for `{"event": {…}, "run": {…}, "now": datetime}`. Raises `EvaluationError`."""
+        """The value for `{"event": {…}, "run": {…}, "now": datetime, "async": {…}}`. Raises `EvaluationError`."""
         return self._program(flatten(variables))
 
 

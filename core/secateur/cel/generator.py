@@ -48,7 +48,9 @@ from secateur.cel.values import Duration, Value
 
 MAX_SQL: Final = 200_000
 
-_PLACEHOLDER = re.compile(r"\$(\d+|now)\b")
+_PLACEHOLDER = re.compile(r"\$(\w+)\b")
+_NAMED = ("now", "async")
+"""Placeholders for what is known only later: the time, and the event that arrives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,8 @@ class Condition:
     """A boolean expression over a relation called `run`.
 
     It may read `run.id, app_id, function_id, event, started_at, priority` and, in searches, `status, attempt,
-    scheduled_for`. Every parameter is text and is cast where it is used; `$now` stands for the frozen time.
+    scheduled_for`. Every parameter is text and is cast where it is used; `$now` stands for the frozen time, `$async`
+    for the event that cancels, as JSON.
     """
 
     sql: str
@@ -66,22 +69,26 @@ class Condition:
     def uses_now(self) -> bool:
         return "$now" in self.sql
 
-    def bind(self, first: int, now: datetime | None) -> tuple[str, list[str | None]]:
-        """The SQL with its placeholders from `$first` on, and the values for them."""
+    def bind(self, first: int, now: datetime | None, arrived: str | None = None) -> tuple[str, list[str | None]]:
+        """The SQL with its placeholders from `$first` on, and the values for them; `arrived` is an event's JSON."""
         values = list(self.parameters)
-        if self.uses_now:
-            if now is None:
-                raise ValueError("the condition needs the time")
-            values.append(times.format_timestamp(times.from_datetime(now)))
+        places: dict[str, int] = {}
+        moment = None if now is None else times.format_timestamp(times.from_datetime(now))
+        for name, value in zip(_NAMED, (moment, arrived), strict=True):
+            if f"${name}" in self.sql:
+                if value is None:
+                    raise ValueError(f"the condition needs ${name}")
+                values.append(value)
+                places[name] = len(values)
 
         def renumbered(match: re.Match[str]) -> str:
-            number = len(values) if match[1] == "now" else int(match[1])
+            number = places.get(match[1]) or int(match[1])
             return f"${first + number - 1}"
 
         return _PLACEHOLDER.sub(renumbered, self.sql), values
 
     def stored(self) -> tuple[str, dict[str, str | None]]:
-        """What a cancellation keeps: the SQL and its parameters by number. `now` is for the commit to add."""
+        """What a cancellation keeps: the SQL and its parameters by number. The named ones are for the commit to add."""
         return self.sql, {str(number): value for number, value in enumerate(self.parameters, start=1)}
 
 
@@ -96,6 +103,7 @@ COLUMNS: Mapping[str, Sql] = {
     "run.priority": Sql("run.priority::numeric", Form.NUMBER, plain=True),
     "run.attempt": Sql("run.attempt::numeric", Form.NUMBER, plain=True),
     "now": Sql("$now::text::timestamptz", Form.TIME, plain=True),
+    "async": Sql("$async::text::jsonb", Form.JSON, plain=True),
 }
 """Where the variables of a run are found."""
 
@@ -127,9 +135,9 @@ def given(value: Value, *, json: bool) -> Sql:
 
 def condition_of(sql: str, parameters: Sequence[str]) -> Condition:
     """With parameters in the order of their use, and without those of what was never written."""
-    used = list(dict.fromkeys(number for number in _PLACEHOLDER.findall(sql) if number != "now"))
+    used = list(dict.fromkeys(number for number in _PLACEHOLDER.findall(sql) if number not in _NAMED))
     places = {number: place for place, number in enumerate(used, start=1)}
-    renumbered = _PLACEHOLDER.sub(lambda match: f"${places.get(match[1], 'now')}", sql)
+    renumbered = _PLACEHOLDER.sub(lambda match: f"${places.get(match[1], match[1])}", sql)
     return Condition(renumbered, tuple(parameters[int(number) - 1] for number in used))
 
 

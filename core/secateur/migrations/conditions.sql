@@ -29,7 +29,7 @@ begin
         condition,
         -- free: brackets, placeholders, numbers; to be looked up: words (with their schema), type-name literals, operators;
         -- then whatever is left. Space and newline are the only white space: Postgres reads others as part of a name.
-        '([(\[])|([)\]])|(,|\$(?:[0-9]+|now)\M|[0-9]+\M)'
+        '([(\[])|([)\]])|(,|\$(?:[0-9]+|now|async)\M|[0-9]+\M)'
         '|([a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)?|''[a-zA-Z0-9_]*''|[-+*/%<>=!@?|&#~^]+|::)|([^ \n])',
         'g') as parts
   loop
@@ -78,7 +78,8 @@ $$;
 -- Runs with no right on any table (its owner has none) and an empty search path. That is the second wall: the first is
 -- check_condition, without which nothing is stored.
 --
--- A condition's `$k` stands for element k of its parameters; every parameter is text and cast where it is used.
+-- A condition's `$k` stands for element k of its parameters, as do `$now` and `$async`; every parameter is text and cast
+-- where it is used.
 create or replace function secateur.evaluate_conditions(
   conditions text[],
   parameters jsonb,

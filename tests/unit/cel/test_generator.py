@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 import pytest
 from blocks import CORPUS, blocks
 
-from secateur.cel import VOCABULARY, compile
+from secateur.cel import CANCEL_ON, CANCELLATION, SEARCH, VOCABULARY, Declarations, ExpressionError, compile
 from secateur.cel.evaluation import prepare
 
 _TOKEN = re.compile(
-    r"([a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)?|\$(?:[0-9]+|now)\b|[0-9]+\b|'[a-zA-Z0-9_]*'|[-+*/%<>=!@?|&#~^]+|::|[(),\[\]])"
+    r"([a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)?|\$(?:[0-9]+|now|async)\b|[0-9]+\b|'[a-zA-Z0-9_]*'|[-+*/%<>=!@?|&#~^]+|::|[(),\[\]])"
     r"|\s+|(?P<other>.)"
 )
 """As the database reads a condition before it stores it."""
@@ -71,7 +71,7 @@ def test_binds_from_any_number_on() -> None:
     sql, parameters = condition.bind(4, now)
     assert sql == ("(run.event -> $4::text -> $5::text = $6::text::jsonb and run.started_at < $7::text::timestamptz)")
     assert parameters == ["data", "x", '"a"', "2024-01-21T00:00:00Z"]
-    with pytest.raises(ValueError, match="needs the time"):
+    with pytest.raises(ValueError, match=r"needs \$now"):
         condition.bind(1, None)
 
 
@@ -80,3 +80,18 @@ def test_stores_by_number() -> None:
     sql, parameters = condition.stored()
     assert "$now" in sql
     assert parameters == {"1": "data", "2": "x", "3": '"a"'}
+
+
+def test_binds_the_event_that_arrives() -> None:
+    condition = compile("event.data.x == async.data.x", CANCEL_ON).condition
+    sql, parameters = condition.bind(1, None, '{"data": {"x": 1}}')
+    assert "$3::text::jsonb -> $1::text -> $2::text" in sql
+    assert parameters == ["data", "x", '{"data": {"x": 1}}']
+    with pytest.raises(ValueError, match=r"needs \$async"):
+        condition.bind(1, None)
+
+
+@pytest.mark.parametrize("declarations", [CANCELLATION, SEARCH])
+def test_only_a_declaration_reads_the_event_that_arrives(declarations: Declarations) -> None:
+    with pytest.raises(ExpressionError, match="only a function's cancel_on has `async`"):
+        compile("event.data.x == async.data.x", declarations)

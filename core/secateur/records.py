@@ -69,7 +69,7 @@ class CancellationFields(SQLModel):
     serial: int = Field(sa_type=Integer)
     """The order of commits within the database, and the key of the sweep's advisory lock."""
     kind: str = Field(sa_type=Text)
-    """`bulk`: by expression and window."""
+    """`bulk`: by expression and window; `run`: a single run."""
     state: str = Field(sa_type=Text)
     """`active`, `complete`, `stopped` or `undone`."""
     app_id: str = Field(sa_type=Text)
@@ -91,7 +91,7 @@ class CancellationFields(SQLModel):
     source: str = Field(sa_type=Text)
     """`tui`, `cli`, `api` or `python`."""
     created_at: datetime = Field(sa_type=Timestamptz)
-    """When it was committed: from then on it is in force."""
+    """When it was committed: claims that began later honour it."""
     created_by: str = Field(sa_type=Text)
     """The author, as given by the client."""
     created_role: str = Field(sa_type=Text)
@@ -102,10 +102,22 @@ class CancellationFields(SQLModel):
     completed_at: datetime | None = Field(default=None, sa_type=Timestamptz)
     stopped_at: datetime | None = Field(default=None, sa_type=Timestamptz)
     stopped_by: str | None = Field(default=None, sa_type=Text)
+    in_force_at: datetime | None = Field(default=None, sa_type=Timestamptz)
+    """When the last transaction was over that had not seen it; None: pending."""
+    rate: int | None = Field(default=None, sa_type=Integer)
+    """Runs a second that its sweep and its restore may rewrite; None is as fast as it goes."""
+    run_id: UUID | None = None
+    """Of kind `run`: which one."""
+    undone_at: datetime | None = Field(default=None, sa_type=Timestamptz)
+    undone_by: str | None = Field(default=None, sa_type=Text)
+    requeue_stopped: bool = False
+    """Whether the undo also queues the runs again that were stopped while they ran."""
+    restored_at: datetime | None = Field(default=None, sa_type=Timestamptz)
+    """When all runs were back that could be; None while an undone one is still being restored."""
 
 
 class CancellationTable(CancellationFields, table=True):
-    """The table of `CancellationFields`. Its column `horizon` (xid8) is the database's own business."""
+    """The table of `CancellationFields`."""
 
     __tablename__ = "cancellations"
     __table_args__: ClassVar[dict[str, str]] = {"schema": "secateur"}

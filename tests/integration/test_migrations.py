@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import secateur.migrations
+from secateur import __version__
 from secateur.database import Database
 from secateur.errors import DatabaseError, NotInstalled, PermissionDenied, ReadOnly
 from secateur.migrations import Migration, check_installed, install, read_migrations
@@ -215,11 +216,22 @@ class TestBundled:
         await empty.execute(
             "do $$ begin execute format('grant create on database %I to an_owner', current_database()); end $$"
         )
-        if await empty.fetchval("select true from pg_roles where rolname = 'secateur_sandbox'"):
-            await empty.execute("grant secateur_sandbox to an_owner with admin option")
+        if await empty.fetchval("select true from pg_roles where rolname = 'secateur_audit'"):
+            newer = await empty.fetchval("select current_setting('server_version_num')::int >= 160000")
+            option = "admin true, inherit false, set false" if newer else "admin option"
+            await empty.execute(f"grant secateur_sandbox, secateur_audit to an_owner with {option}")
         try:
             async with Database.connect(empty_database_url.replace("postgres@", "an_owner@")) as database:
                 await install(database)
+                await database.execute("update secateur.migrations set checksum = '' where name = 'apps.sql'")
+                await install(database)
+                await database.execute("select secateur.enqueue('billing', 'sync', '{}')")
+                await database.execute("select secateur.claim('billing', null, 1, 'w', '1 s')")
+                for forbidden in ("delete from secateur.audit", "insert into secateur.audit (action) values ('stop')"):
+                    with pytest.raises(PermissionDenied):
+                        await database.execute(forbidden)
+            entries = await empty.fetch("select action, role, details ->> 'version' as version from secateur.audit")
+            assert [tuple(entry) for entry in entries] == [("install", "an_owner", __version__)] * 2
         finally:
             await empty.execute("drop schema if exists secateur, secateur_cel cascade")
             await empty.execute("drop owned by an_owner cascade")

@@ -80,6 +80,10 @@ class SweepStep:
     busy: bool = False
     idle: bool = False
     """Nothing to do right now, but not complete: a transaction or a running run is still open."""
+    restored: int = 0
+    """Runs that a batch of a restore put back."""
+    wait: float | None = None
+    """Seconds until there is something to do again, where that is known."""
 
 
 class QueueEngine(Protocol):

@@ -179,7 +179,7 @@ select rule.id from secateur.cancellations as rule where rule.state = 'active' o
 
 -- name: cancellations
 -- Newest first. As one document each, so that the record's model reads it in one place.
-select to_jsonb(rule) - 'horizon' || to_jsonb(tally)
+select to_jsonb(rule) || to_jsonb(tally)
   from secateur.cancellations as rule
   left join lateral (
     select coalesce(sum(one.cancelled), 0) as cancelled,

@@ -31,6 +31,7 @@ UPKEEP_LOCKS = 7218
 REPEATABLE = (
     "cel_v1.sql",
     "roles.sql",
+    "audit.sql",
     "apps.sql",
     "conditions.sql",
     "cancelling.sql",
@@ -74,8 +75,10 @@ class Applied:
     """The version that applied it."""
 
 
-async def install(database: Database, migrations: Sequence[Migration] | None = None) -> list[str]:
-    """Apply what is missing and return its names; none if the database was up to date.
+async def install(
+    database: Database, migrations: Sequence[Migration] | None = None, *, author: str | None = None
+) -> list[str]:
+    """Apply what is missing and return its names; none if the database was up to date. `author` is for the audit.
 
     While workers hold what a migration needs, it gives way after two seconds and tries again. Raises
     `LockUnavailable` if they never let go, `PermissionDenied` with the rights it takes, and `DatabaseError`
@@ -84,7 +87,7 @@ async def install(database: Database, migrations: Sequence[Migration] | None = N
     migrations = _bundled() if migrations is None else migrations
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return await _install_once(database, migrations)
+            return await _install_once(database, migrations, author)
         except LockUnavailable:
             if attempt == ATTEMPTS:
                 raise
@@ -128,7 +131,7 @@ def _statements() -> Statements:
     return Statements.load(__name__, "runner.sql")
 
 
-async def _install_once(database: Database, migrations: Sequence[Migration]) -> list[str]:
+async def _install_once(database: Database, migrations: Sequence[Migration], author: str | None) -> list[str]:
     statements = _statements()
     async with database.transaction() as connection:
         version = int(await connection.fetchval("show server_version_num")) // 10000
@@ -142,6 +145,8 @@ async def _install_once(database: Database, migrations: Sequence[Migration]) -> 
         for migration in missing:
             await connection.execute(migration.sql, *migration.arguments)
             await connection.execute(statements["record"], migration.name, migration.checksum, __version__)
+        if missing and await connection.fetchval(statements["is_audited"]):
+            await connection.execute(statements["audit"], author, __version__, [one.name for one in missing])
     return [migration.name for migration in missing]
 
 

@@ -2,15 +2,16 @@
 
 -- A horizon: above the id of every transaction that has one by now, so that they all have ended when the oldest open one
 -- is not below it. The end of a snapshot alone is only above the last transaction that *ended*, and the caller's own id
--- may be an old one; a subtransaction takes a new id, and has ended when it is rolled back.
-create or replace function secateur.horizon(app_id text)
+-- may be an old one; a subtransaction takes a new id when it locks a row (nobody else waits for a cancellation's place), and
+-- has ended when it is rolled back.
+create or replace function secateur.horizon(cancellation_id uuid)
   returns xid8
   language plpgsql
   set search_path = pg_catalog, pg_temp
 as $$
 begin
   begin
-    perform from secateur.apps where apps.app_id = horizon.app_id for no key update;
+    perform from secateur.sweeps as place where place.cancellation_id = horizon.cancellation_id for update;
     raise exception using errcode = 'SC000';
   exception when sqlstate 'SC000' then
     null;
@@ -141,7 +142,8 @@ begin
   -- point: before the record
   insert into secateur.cancellations (
     id, kind, state, app_id, function_id, "if", started_after, started_before, standing, condition, parameters, compiler,
-    request, idempotency_key, reason, source, created_at, created_by, created_role, expected, expected_by_function, horizon)
+    request, idempotency_key, reason, source, created_at, created_by, created_role, expected, expected_by_function,
+    in_force_at)
   values (
     commit_cancellation.id, 'bulk', 'active', commit_cancellation.app_id, commit_cancellation.function_id,
     commit_cancellation."if", commit_cancellation.started_after,
@@ -150,8 +152,7 @@ begin
       || jsonb_build_object('now', to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')),
     commit_cancellation.compiler, commit_cancellation.request, commit_cancellation.idempotency_key,
     commit_cancellation.reason, commit_cancellation.source, moment, commit_cancellation.created_by, session_user,
-    commit_cancellation.expected, commit_cancellation.expected_by_function,
-    secateur.horizon(commit_cancellation.app_id))
+    commit_cancellation.expected, commit_cancellation.expected_by_function, moment)
   on conflict on constraint cancellations_idempotency_key_key do nothing
   returning * into committed;
   if committed.id is null then
@@ -159,9 +160,12 @@ begin
     return secateur.committed_under(commit_cancellation.idempotency_key, commit_cancellation.request);
   end if;
   insert into secateur.sweeps (cancellation_id) values (committed.id);
+  update secateur.sweeps as place set horizon = secateur.horizon(committed.id) where place.cancellation_id = committed.id;
   -- point: recorded
   perform secateur.request_running(committed);
   -- point: running runs asked to stop
+  perform secateur.record_audit('commit', committed.app_id, committed.function_id, committed.id, committed.created_by,
+                                committed.source, jsonb_build_object('request', committed.request));
   perform pg_notify('secateur_cancellations', committed.id::text);
   return committed;
 end
@@ -171,7 +175,7 @@ $$;
 -- it cancelled stays cancelled. Repeatable. Raises SC404.
 -- Locks: the record, which a sweep's batch holds shared; only then the app's, exclusive, so that claims need not wait for
 -- that batch; then the requests in the order of runs.
-create or replace function secateur.stop_cancellation(id uuid, author text)
+create or replace function secateur.stop_cancellation(id uuid, author text, source text default null)
   returns secateur.cancellations
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
@@ -211,6 +215,8 @@ begin
   )
   insert into secateur.cancellation_deltas (cancellation_id, function_id, withdrawn)
   select stopped.id, withdrawn.function_id, count(*) from withdrawn group by withdrawn.function_id;
+  perform secateur.record_audit('stop', stopped.app_id, stopped.function_id, stopped.id, stop_cancellation.author,
+                                stop_cancellation.source, '{}');
   perform pg_notify('secateur_cancellations', stopped.id::text);
   return stopped;
 end

@@ -47,3 +47,11 @@ on conflict (name) do update
 insert into secateur.condition_vocabulary (token)
 select unnest($1::text[])
 on conflict do nothing
+
+-- name: is_audited
+select to_regproc('secateur.record_audit') is not null
+
+-- name: audit
+-- In the transaction that installs.
+select secateur.record_audit('install', null, null, null, $1, null,
+                             jsonb_build_object('version', $2::text, 'applied', $3::text[]))

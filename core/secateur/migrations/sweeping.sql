@@ -145,7 +145,7 @@ begin
   if not found then
     raise exception using errcode = 'SC404', message = format('there is no cancellation %s', sweep_cancellation.id);
   end if;
-  step := row(rule.state, 0, false, false);
+  step := row(rule.state, 0, false, false, 0, null);
   if rule.state <> 'active' then
     return step;
   end if;
@@ -160,7 +160,7 @@ begin
   if place.function_id is null then
     -- A pass that found nothing but began too early: walking again is of no use before the old transactions have ended.
     waiting := place.pass > 0 and place.found + requeued = 0 and not place.clean
-      and pg_snapshot_xmin(pg_current_snapshot()) < rule.horizon;
+      and pg_snapshot_xmin(pg_current_snapshot()) < place.horizon;
     if not (place.clean or waiting) then
       place.pass := place.pass + 1;
       place.pass_xmin := pg_snapshot_xmin(pg_current_snapshot());
@@ -206,7 +206,7 @@ begin
     place.run_id := walk[cardinality(walk)];
   end if;
   if cardinality(walk) < sweep_cancellation.batch then
-    place.clean := place.clean or (not waiting and place.found = 0 and place.pass_xmin >= rule.horizon);
+    place.clean := place.clean or (not waiting and place.found = 0 and place.pass_xmin >= place.horizon);
     if place.clean
        and not exists (select from secateur.cancel_requests as open
                         where open.cancellation_id = rule.id and open.outcome is null) then

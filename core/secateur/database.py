@@ -135,7 +135,7 @@ class Database:
             try:
                 async for payload in _payloads(connection, channel):
                     yield payload
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
                 if not isinstance(translate(error, self.description), Unreachable):
                     raise
             finally:
@@ -192,7 +192,8 @@ async def _payloads(connection: Any, channel: str) -> AsyncIterator[str]:
     """Ends when the connection does."""
     arrived: asyncio.Queue[str | None] = asyncio.Queue()
     connection.add_termination_listener(lambda _: arrived.put_nowait(None))
-    await connection.add_listener(channel, lambda *notification: arrived.put_nowait(notification[3]))
+    async with asyncio.timeout(ANSWER_SECONDS):
+        await connection.add_listener(channel, lambda *notification: arrived.put_nowait(notification[3]))
     yield ""
     while True:
         try:
@@ -211,7 +212,7 @@ async def _close(pool: asyncpg.Pool) -> None:
     try:
         async with asyncio.timeout(RELEASE_SECONDS):
             await pool.close()
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
         pool.terminate()
 
 

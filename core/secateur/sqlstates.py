@@ -41,7 +41,11 @@ def translate(error: BaseException, database: str) -> SecateurError | None:
             return Unreachable(f"the connection to {database} was lost")
         case asyncpg.TargetServerAttributeNotMatched():
             return Unreachable(f"no server of {database} is of the wanted kind: {error}")
-        case asyncpg.InternalClientError() if "unexpected connection_lost" in str(error):
+        case asyncpg.OutdatedSchemaCacheError():
+            return None
+        case asyncpg.InternalClientError():
+            # asyncpg lost track of the protocol and gave the connection up: most often because the server said
+            # good-bye on an idle connection, whose end of file comes a moment after the next statement.
             return Unreachable(f"the connection to {database} was lost")
         case OSError():
             return Unreachable(f"cannot reach {database}: {_why_unreachable(error)}")

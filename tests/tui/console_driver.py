@@ -22,6 +22,9 @@ SNAPSHOTS = Path(__file__).parent / "snapshots"
 UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
 """Set it to write what the screens show now; then read the difference before committing it."""
 
+REST_SECONDS = 60.0
+"""The longest that keys may take to have their effect, on the slowest machine."""
+
 _VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? UTC *"), "YYYY-MM-DD HH:MM:SS UTC "),
     (re.compile(r"\d\d:\d\d:\d\d UTC"), "HH:MM:SS UTC"),
@@ -67,11 +70,21 @@ class Console:
             self.app.post_message(events.Key(key, character))
 
     async def _at_rest(self) -> None:
+        """Until every key has had its effect. A console that fell over takes no keys: leaving it shows why."""
+        resting = asyncio.create_task(self._take_all_keys())
+        fallen = asyncio.create_task(self.app._exception_event.wait())
+        done, pending = await asyncio.wait((resting, fallen), timeout=REST_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        assert fallen not in done, "the console fell over"
+        assert resting in done, f"keys had no effect for {REST_SECONDS} s; the screen shows:\n{self.text}"
+        await self.pilot.pause()
+
+    async def _take_all_keys(self) -> None:
         received = asyncio.Event()
         self.app.call_later(received.set)
         await received.wait()
         await self.app.type_ahead.done()
-        await self.pilot.pause()
 
     async def until(self, condition: Callable[[], Any], seconds: float = 10.0) -> None:
         """Wait until it holds; shows the screen where it does not come to that."""

@@ -233,13 +233,20 @@ class ConsoleApp(App[None]):
                 )
             )
         except SecateurError as error:
-            if isinstance(self.screen, ReviewScreen):
-                self.screen.refused(error)
+            self._refuse(error)
+        except Exception as error:
+            # A bug, but whoever pressed the key must not wait for ever: the same key tells what came of it.
+            self._refuse(SecateurError(f"{type(error).__name__}: {error}"))
+            raise
         else:
             self._back_to_queues()
             self._open_history_at(HistoryScreen(self.session, self.feed, cancellation.id))
         finally:
             self._commit_under_way = None
+
+    def _refuse(self, error: SecateurError) -> None:
+        if isinstance(self.screen, ReviewScreen):
+            self.screen.refused(error)
 
     def _back_to_queues(self) -> None:
         while len(self.screen_stack) > 2:

@@ -13,9 +13,9 @@ help:
 	@echo "make fuzz         random expressions over random payloads; EXPRESSIONS=6000, 20 payloads each"
 	@echo "make lint         ruff, mypy and the direction of imports"
 	@echo "make format       what ruff can mend by itself"
-	@echo "make bench        the benchmarks"
+	@echo "make bench        the benchmarks; ARGS='drain sweep' for some of them, --resume for what is missing"
 	@echo "make screenshots  the README's pictures, from the running program"
-	@echo "make clean        remove .venv and caches"
+	@echo "make clean        remove .venv, .venv-peers and caches"
 
 demo: .venv/.demo
 	@exec $(BIN)/secateur demo $(ARGS)
@@ -45,7 +45,7 @@ screenshots: .venv/.dev
 	@$(BIN)/python -m screenshots $(ARGS)
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 
 # Each stamp is an extra of pyproject.toml.
 .venv/.demo .venv/.dev: .venv/.%: pyproject.toml | $(BIN)/python

@@ -1,34 +1,80 @@
-"""Run every benchmark, print its table and write RESULTS.md: `make bench`."""
+"""Run the benchmarks, print their tables and write RESULTS.md: `make bench`.
+
+python -m benchmarks                      all, in about twenty minutes
+python -m benchmarks drain sweep          these; the other chapters of RESULTS.md stay
+python -m benchmarks --resume             those that RESULTS.md does not have yet
+python -m benchmarks --backlog 1000000    with a smaller "largest backlog"
+"""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import os
-import platform
-from datetime import UTC, datetime
-from pathlib import Path
+import sys
+import time
+import traceback
+from types import ModuleType
 
-from benchmarks import claim_throughput, commit_latency, language
-from benchmarks.bed import bed
+from benchmarks import bad_cases, claim_throughput, commit_latency, drain, language, live_counts, sweep_rate
+from benchmarks.bed import Ground
+from benchmarks.report import Report, machine
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
+BENCHMARKS: dict[str, ModuleType] = {
+    "drain": drain,
+    "claims": claim_throughput,
+    "bad-cases": bad_cases,
+    "sweep": sweep_rate,
+    "commit": commit_latency,
+    "counts": live_counts,
+    "language": language,
+}
+"""In their order: those on the largest backlog come last but one, for they share it."""
 
-
-async def main() -> None:
-    async with bed() as ground:
-        server = await ground.database.fetchval("show server_version")
-    lines = [
-        "# Results",
-        "",
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({platform.machine()}), "
-        f"Python {platform.python_version()}, Postgres {server}. Made by `make bench`; absolute figures are "
-        "this machine's, the ratios travel.",
-    ]
-    for benchmark in (commit_latency, claim_throughput, language):
-        table = await benchmark.measure()
-        print("\n".join(table), end="\n\n", flush=True)
-        lines += ["", *table]
-    RESULTS.write_text("\n".join(lines) + "\n")
+LARGEST = 10_000_000
+LONGEST_MINUTES = 12
+"""After that a benchmark is given up, so that the others get their turn."""
 
 
-asyncio.run(main())
+async def main() -> int:
+    options = _options()
+    failed = False
+    async with Ground.open(options.backlog) as ground:
+        report = Report([module.TITLE for module in BENCHMARKS.values()], machine(await ground.version()))
+        names = options.names or list(BENCHMARKS)
+        if options.resume:
+            names = [name for name in names if not report.has(BENCHMARKS[name].TITLE)]
+        for place, name in enumerate(names, start=1):
+            module = BENCHMARKS[name]
+            print(f"[{place}/{len(names)}] {name}: {module.TITLE}", flush=True)
+            begun = time.monotonic()
+            lines, complete = await _measure(module, ground)
+            failed = failed or not complete
+            report.write(module.TITLE, lines)
+            print("\n".join(["", *lines, "", f"  ({time.monotonic() - begun:.0f} s)", ""]), flush=True)
+    return 1 if failed else 0
+
+
+async def _measure(module: ModuleType, ground: Ground) -> tuple[list[str], bool]:
+    """The benchmark's lines; those of one that broke say so."""
+    try:
+        async with asyncio.timeout(LONGEST_MINUTES * 60):
+            return await module.measure(ground), True
+    except TimeoutError:
+        return [f"Not measured: it took more than {LONGEST_MINUTES} minutes."], False
+    except Exception as error:
+        traceback.print_exc()
+        return [f"Not measured: {type(error).__name__}: {error}"], False
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Run benchmarks and write RESULTS.md.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of: {', '.join(BENCHMARKS)}")
+    parser.add_argument("--backlog", type=int, default=LARGEST, help="runs in the largest backlog (%(default)s)")
+    parser.add_argument("--resume", action="store_true", help="only what RESULTS.md does not have")
+    options = parser.parse_args()
+    if unknown := sorted(set(options.names) - BENCHMARKS.keys()):
+        parser.error(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    return options
+
+
+sys.exit(asyncio.run(main()))

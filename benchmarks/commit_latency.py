@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from benchmarks.bed import Bed, bed, quantile, seed, timed
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+
+from benchmarks.bed import Bed, Ground, claim, quantile, say, timed
+from benchmarks.report import because, goal
 from secateur.requests import CancellationRequest
 
-SIZES = (10_000, 1_000_000)
-COMMITS = 200
+TITLE = "Commit latency"
+
+SMALL, MIDDLE = 10_000, 1_000_000
+COMMITS = 100
+"""Per size and round."""
+ROUNDS = 5
 RUNNING = 100
+CLAIMERS = 2
+
+WHY_GROWTH = "not known"
+WHY_LOAD = "a commit waits for the claims that hold the app's lock, and shares two cores with what they do"
 
 REQUEST = CancellationRequest.parse({"app_id": "bench", "if": "event.data.vendor_id == 'v7'"})
 
@@ -18,44 +35,98 @@ update secateur.runs
 """
 
 
-async def measure() -> list[str]:
-    """A table: backlog, commit p50 and p99, ratio to the smallest backlog, the hand-written UPDATE's ratio."""
-    rows = []
-    smallest = 0.0
-    for size in SIZES:
-        async with bed() as ground:
-            await seed(ground.database, size)
-            await ground.database.execute(
-                "select count(*) from secateur.claim('bench', null, $1, 'bench', interval '1 hour')", RUNNING
-            )
-            commits = [await _commit(ground) for _ in range(COMMITS)]
-            by_hand = await _update_by_hand(ground)
-        median = quantile(commits, 0.5)
-        smallest = smallest or median
-        rows.append(
-            f"| {size:,} | {median:.2f} ms | {quantile(commits, 0.99):.2f} ms | {median / smallest:.2f} "
-            f"| {1000 * by_hand / median:,.0f} |"
-        )
+async def measure(ground: Ground) -> list[str]:
+    sizes = sorted({SMALL, min(MIDDLE, ground.largest), ground.largest})
+    beds = {size: await ground.backlog(size) for size in sizes}
+    quiet: dict[int, list[float]] = {size: [] for size in sizes}
+    loaded: dict[int, list[float]] = {size: [] for size in sizes}
+    by_hand: dict[int, float] = {}
+    for bed in beds.values():
+        await claim(bed.database, RUNNING, lease="1 hour")
+        await _commit(bed)
+    # The sizes take turns, so that whatever else the machine does meets all of them.
+    for number in range(ROUNDS):
+        for size, bed in beds.items():
+            quiet[size] += [await _commit(bed) for _ in range(COMMITS)]
+            async with _claiming(bed):
+                loaded[size] += [await _commit(bed) for _ in range(COMMITS)]
+        say(f"round {number + 1}: " + ", ".join(f"{size:,}: {quantile(quiet[size], 0.5):.2f} ms" for size in sizes))
+    for size, bed in beds.items():
+        by_hand[size] = await _update_by_hand(bed)
     return [
-        f"### Commit latency, {RUNNING} runs running, {COMMITS} commits each",
+        f"### {RUNNING} runs running, {ROUNDS * COMMITS} commits each; under load: while {CLAIMERS} processes claim",
         "",
-        "| backlog | commit p50 | p99 | p50 against the smallest backlog | hand-written UPDATE against p50 |",
-        "|---:|---:|---:|---:|---:|",
-        *rows,
+        "| backlog | p50 | p99 | under load p50 | p99 | hand-written UPDATE | against the commit |",
+        "|---:|---:|---:|---:|---:|---:|---:|",
+        *(_row(size, quiet[size], loaded[size], by_hand[size]) for size in sizes),
+        "",
+        *_goals(sizes, quiet, loaded),
     ]
 
 
-async def _commit(ground: Bed) -> float:
-    """One commit, from the Python call to its return; then stopped, so that each meets the same queue."""
+def _row(size: int, quiet: list[float], loaded: list[float], by_hand: float) -> str:
+    median = quantile(quiet, 0.5)
+    cells = [median, quantile(quiet, 0.99), quantile(loaded, 0.5), quantile(loaded, 0.99)]
+    return (
+        f"| {size:,} | {' | '.join(f'{cell:.2f} ms' for cell in cells)} | {1000 * by_hand:,.0f} ms "
+        f"| {1000 * by_hand / median:,.0f} |"
+    )
+
+
+def _goals(sizes: list[int], quiet: dict[int, list[float]], loaded: dict[int, list[float]]) -> list[str]:
+    smallest, largest = sizes[0], sizes[-1]
+    growth = quantile(quiet[largest], 0.5) / quantile(quiet[smallest], 0.5)
+    return [
+        *because(goal(f"commit p50 at {largest:,} against {smallest:,}", growth, most=1.5), WHY_GROWTH),
+        *because(goal(f"commit p99 at {largest:,}", quantile(quiet[largest], 0.99), " ms", most=20), WHY_GROWTH),
+        *because(
+            goal(f"commit p99 at {largest:,}, under load", quantile(loaded[largest], 0.99), " ms", most=20), WHY_LOAD
+        ),
+    ]
+
+
+async def _commit(bed: Bed) -> float:
+    """Seconds of one commit, from the Python call to its return; then stopped, so that each meets the same queue."""
     committed = []
 
     async def commit() -> None:
-        committed.append(await ground.cancellations.commit(REQUEST, author="bench", source="python"))
+        committed.append(await bed.cancellations.commit(REQUEST, author="bench", source="python"))
 
     seconds = await timed(commit)
-    await ground.cancellations.stop(committed[0].id, author="bench")
+    await bed.cancellations.stop(committed[0].id, author="bench")
     return seconds
 
 
-async def _update_by_hand(ground: Bed) -> float:
-    return await timed(lambda: ground.database.execute(HAND_WRITTEN))
+@asynccontextmanager
+async def _claiming(bed: Bed) -> AsyncIterator[None]:
+    """Processes that claim, complete and enqueue, so that the backlog stays as it is."""
+    script = Path(__file__).with_name("runners") / "run_load.py"
+    async with AsyncExitStack() as stack:
+        for _ in range(CLAIMERS):
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, str(script), bed.url),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            stack.push_async_callback(_end, process)
+            if process.stdout is None or not await process.stdout.readline():
+                raise RuntimeError("a claiming process does not start")
+        yield
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
+    await process.wait()
+
+
+async def _update_by_hand(bed: Bed) -> float:
+    """Seconds of the statement, which is taken back."""
+    connection = await asyncpg.connect(bed.url)
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        return await timed(lambda: connection.execute(HAND_WRITTEN))
+    finally:
+        await transaction.rollback()
+        await connection.close()

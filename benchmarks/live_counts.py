@@ -1,0 +1,74 @@
+"""What the Filter asks at every keystroke: how fast is an estimate, how far off, and how slow is the exact count?"""
+
+from __future__ import annotations
+
+import statistics
+
+from benchmarks.bed import INCIDENT, Bed, Ground, say, timed
+from benchmarks.report import because, goal
+from secateur.cancellations import select
+from secateur.requests import CancellationRequest
+from secateur.runs import Count
+
+TITLE = "Live counts"
+
+ESTIMATES = 15
+
+FORMS = {
+    "a fifth, spread evenly": "event.data.amount >= 4000",
+    "a tenth, in one stretch": f"event.data.vendor_id == '{INCIDENT}'",
+    "one in a thousand": "event.data.vendor_id == 'v7'",
+    "two terms": f"event.data.vendor_id == '{INCIDENT}' && event.data.amount >= 2500",
+    "a list's items": "event.data.items.exists(item, item.quantity > 5)",
+}
+
+WHY = "a tenth of a second is what reading some ten thousand runs from random pages and judging them takes"
+WHY_INTERVAL = "pages are sampled, and neighbouring runs are alike"
+
+
+async def measure(ground: Ground) -> list[str]:
+    bed = await ground.backlog(ground.largest)
+    rows = []
+    slowest, inside, asked = 0.0, 0, 0
+    for name, source in FORMS.items():
+        row, median, hits, tries = await _form(bed, name, source)
+        rows.append(row)
+        slowest, inside, asked = max(slowest, median), inside + hits, asked + tries
+    lines = [
+        f"### {ground.largest:,} runs, {ESTIMATES} estimates each",
+        "",
+        "| condition | matches | estimate p50 | longest | exact count | p50 of the error | truth within the interval |",
+        "|:--|---:|---:|---:|---:|---:|---:|",
+        *rows,
+        "",
+        *because(goal(f"estimate p50 at {ground.largest:,}, the slowest condition", slowest, " ms", most=150), WHY),
+    ]
+    if asked:
+        share = 100 * inside / asked
+        lines += because(goal("estimates whose interval holds the exact count", share, " %", least=90), WHY_INTERVAL)
+    return lines
+
+
+async def _form(bed: Bed, name: str, source: str) -> tuple[str, float, int, int]:
+    """A row, the median in milliseconds, and of how many intervals how many held the truth."""
+    selection = select(CancellationRequest.parse({"app_id": "bench", "if": source}))
+    exact: list[Count] = []
+    seconds = await timed(lambda: _append(exact, bed.engine.count(selection)))
+    truth = exact[0].matched
+    found: list[Count | None] = []
+    times = [await timed(lambda: _append(found, bed.engine.estimate(selection))) for _ in range(ESTIMATES)]
+    estimates = [count for count in found if count is not None]
+    median, longest = 1000 * statistics.median(times), 1000 * max(times)
+    error = statistics.median(abs(count.matched - truth) / max(1, truth) for count in estimates) if estimates else 0
+    bounds = [(getattr(count, "low", None), getattr(count, "high", None)) for count in estimates]
+    bounded = [low <= truth <= high for low, high in bounds if low is not None and high is not None]
+    say(f"{name}: {median:.0f} ms, {100 * error:.1f} % off, exact {seconds:.1f} s, {sum(bounded)}/{len(bounded)} hold")
+    row = (
+        f"| {name} | {truth:,} | {median:.0f} ms | {longest:.0f} ms | {1000 * seconds:,.0f} ms "
+        f"| {100 * error:.1f} % | {f'{sum(bounded)} of {len(bounded)}' if bounded else '–'} |"
+    )
+    return row, median, sum(bounded), len(bounded)
+
+
+async def _append(found: list[Count] | list[Count | None], asked: object) -> None:
+    found.append(await asked)  # type: ignore[misc, arg-type]

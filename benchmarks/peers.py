@@ -1,0 +1,151 @@
+"""Other queues to compare with, installed in an environment of their own, `.venv-peers`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+ENVIRONMENT = ROOT / ".venv-peers"
+RUNNERS = Path(__file__).with_name("runners")
+
+PACKAGES = ("procrastinate>=3,<4", "psycopg[binary]", "pgqueuer[asyncpg]>=1,<2")
+INSTALL_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A queue that a runner script drives. `settings` are concurrencies or batch sizes to try."""
+
+    name: str
+    python: Path
+    settings: tuple[int, ...]
+    unfinished: str
+    """A statement that counts what is not yet recorded as done."""
+    jobs: int
+    """Per process: as many as take some seconds."""
+
+    @property
+    def runner(self) -> Path:
+        return RUNNERS / f"run_{self.name}.py"
+
+
+SECATEUR = System(
+    "secateur",
+    Path(sys.executable),
+    (10, 100, 500),
+    "select count(*) from secateur.runs where status in ('queued', 'scheduled', 'running')",
+    80_000,
+)
+PROCRASTINATE = System(
+    "procrastinate",
+    ENVIRONMENT / "bin" / "python",
+    (10, 50, 200),
+    "select count(*) from procrastinate_jobs where status in ('todo', 'doing')",
+    3_000,
+)
+PGQUEUER = System("pgqueuer", ENVIRONMENT / "bin" / "python", (100, 500, 1000), "select count(*) from pgqueuer", 80_000)
+
+
+async def prepare() -> dict[str, str]:
+    """Make the environment if it is not there, and return the peers' versions; raises `RuntimeError` in words."""
+    stamp = ENVIRONMENT / ".packages"
+    if not stamp.exists() or stamp.read_text() != "\n".join(PACKAGES):
+        await output([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)], INSTALL_SECONDS)
+        pip = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+        await output([*pip, *PACKAGES], INSTALL_SECONDS)
+        stamp.write_text("\n".join(PACKAGES))
+    program = "import json, importlib.metadata as m; print(json.dumps({n: m.version(n) for n in %r}))"
+    names = (PROCRASTINATE.name, PGQUEUER.name)
+    found: dict[str, str] = json.loads(await output([str(PGQUEUER.python), "-c", program % (names,)], 30))
+    return found
+
+
+async def call(system: System, *arguments: str, seconds: float = 120) -> str:
+    """What the system's runner prints."""
+    return await output([str(system.python), str(system.runner), *arguments], seconds)
+
+
+async def output(command: list[str], seconds: float) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(seconds):
+            printed, complaint = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise RuntimeError(f"{command[1]} took more than {seconds:g} seconds") from None
+    if process.returncode != 0:
+        last = complaint.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
+        raise RuntimeError(f"{' '.join(command[1:4])}: {last[0]}")
+    return printed.decode()
+
+
+class Workers:
+    """Some worker processes of one system, ready and waiting for the word."""
+
+    def __init__(self, system: System, url: str, setting: int, count: int) -> None:
+        self._command = [str(system.python), str(system.runner), "work", url, str(setting)]
+        self._count = count
+        self._processes: list[asyncio.subprocess.Process] = []
+        self._done: list[int] = [0] * count
+        self._readers: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Workers:
+        for _ in range(self._count):
+            self._processes.append(
+                await asyncio.create_subprocess_exec(
+                    *self._command,
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.DEVNULL,
+                )
+            )
+        try:
+            async with asyncio.timeout(30):
+                for process in self._processes:
+                    if process.stdout is None or not await process.stdout.readline():
+                        raise RuntimeError(f"{self._command[1]} does not start")
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for process in self._processes:
+            if process.stdin is not None:
+                process.stdin.close()
+        for process in self._processes:
+            try:
+                async with asyncio.timeout(10):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        for reader in self._readers:
+            reader.cancel()
+
+    def begin(self) -> None:
+        for place, process in enumerate(self._processes):
+            if process.stdin is not None:
+                process.stdin.write(b"begin\n")
+            self._readers.append(asyncio.create_task(self._read(place, process)))
+
+    @property
+    def done(self) -> int:
+        """Jobs performed so far, at most a few hundredths of a second ago."""
+        return sum(self._done)
+
+    @property
+    def alive(self) -> bool:
+        return all(process.returncode is None for process in self._processes)
+
+    async def _read(self, place: int, process: asyncio.subprocess.Process) -> None:
+        if process.stdout is not None:
+            async for line in process.stdout:
+                self._done[place] = json.loads(line).get("done", 0)

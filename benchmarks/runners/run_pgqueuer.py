@@ -1,0 +1,49 @@
+"""pgqueuer's side of the comparison, on uvloop as its own command line runs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import asyncpg
+import uvloop
+from pgqueuer import PgQueuer
+from pgqueuer.db import AsyncpgDriver
+from pgqueuer.models import Job
+from pgqueuer.queries import Queries
+from protocol import EVENT, Tally, enqueue, work
+
+PAYLOAD = json.dumps(EVENT).encode()
+
+
+async def perform(connection: asyncpg.Connection, setting: int) -> None:
+    tally = Tally()
+    queue = PgQueuer.from_asyncpg_connection(connection)
+
+    @queue.entrypoint("noop")
+    async def noop(job: Job) -> None:
+        tally.done += 1
+
+    await work(tally, lambda: queue.run(batch_size=setting))
+
+
+async def main(action: str, url: str, *rest: str) -> None:
+    connection = await asyncpg.connect(url)
+    queries = Queries(AsyncpgDriver(connection))
+    match action, rest:
+        case "install", []:
+            await queries.install()
+        case "enqueue", [way, count]:
+            await enqueue(
+                way,
+                int(count),
+                lambda: queries.enqueue("noop", PAYLOAD),
+                lambda jobs: queries.enqueue(["noop"] * jobs, [PAYLOAD] * jobs, [0] * jobs),
+            )
+        case "work", [setting]:
+            await perform(connection, int(setting))
+    connection.terminate()
+
+
+if __name__ == "__main__":
+    uvloop.run(main(*sys.argv[1:]))

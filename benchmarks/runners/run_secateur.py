@@ -1,0 +1,58 @@
+"""secateur's own side of the comparison: its client and its worker, as an application would use them."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from datetime import timedelta
+
+from protocol import EVENT, Tally, enqueue, work
+
+from secateur import App, Worker, connect
+from secateur.database import Database
+from secateur.functions import ActiveRun
+from secateur.migrations import install as install_schema
+
+LEASE = timedelta(seconds=6)
+"""Short, so that a benchmark of a few seconds has heartbeats in it."""
+
+
+async def install(url: str) -> None:
+    async with Database.connect(url) as database:
+        await install_schema(database)
+
+
+async def put(url: str, way: str, count: int) -> None:
+    async with connect(url) as queue:
+        many = queue.enqueue_bulk if way == "bulk" else queue.enqueue_many
+        await enqueue(
+            way,
+            count,
+            lambda: queue.enqueue("bench", "noop", EVENT),
+            lambda jobs: many("bench", "noop", [EVENT] * jobs),
+        )
+
+
+async def perform(url: str, setting: int) -> None:
+    tally = Tally()
+    app = App("bench")
+
+    @app.function(id="noop")
+    async def noop(run: ActiveRun) -> None:
+        tally.done += 1
+
+    await work(tally, Worker(url, apps=[app], concurrency=setting, lease=LEASE).run)
+
+
+async def main(action: str, url: str, *rest: str) -> None:
+    match action, rest:
+        case "install", []:
+            await install(url)
+        case "enqueue", [way, count]:
+            await put(url, way, int(count))
+        case "work", [setting]:
+            await perform(url, int(setting))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -28,6 +28,7 @@ from secateur_tui.app import ConsoleApp
 from secateur_tui.editor import ExpressionEditor
 from secateur_tui.history import HistoryScreen
 from secateur_tui.review import SETTLE_SECONDS
+from secateur_tui.session import Session
 from secateur_tui.themes import DARK
 
 HERE = Path(__file__).parent
@@ -127,15 +128,14 @@ async def photograph(size: tuple[int, int], directory: Path) -> None:
             await seed(database)
             database.description = "pg-3/queue"
             engine = NativeEngine(database)
-            app = ConsoleApp(
-                database,
-                engine,
-                Cancellations(engine, batch=2_000),
+            session = Session(
+                database=database,
+                engine=engine,
+                cancellations=Cancellations(engine, batch=2_000),
                 author="nadia",
                 context="prod",
-                refresh_seconds=1.0,
-                theme=DARK.name,
             )
+            app = ConsoleApp(session, theme=DARK.name)
             async with app.run_test(size=size) as pilot:
                 await tour(Camera(app, pilot, directory))
 

@@ -15,6 +15,7 @@ from secateur.cancellations import Cancellations
 from secateur.database import Database
 from secateur.engines.native import NativeEngine
 from secateur_tui.app import ConsoleApp
+from secateur_tui.session import Session
 
 NARROW, WIDE = (80, 24), (120, 36)
 Start = Callable[..., AbstractAsyncContextManager[Console]]
@@ -52,7 +53,14 @@ def start() -> Start:
             database.description = "pg-3/queue"
             engine = NativeEngine(database)
             cancellations = Cancellations(engine, read_only=read_only)
-            app = ConsoleApp(database, engine, cancellations, read_only=read_only, **{**settings, **options})
+            session = Session(
+                database=database,
+                engine=engine,
+                cancellations=cancellations,
+                read_only=read_only,
+                **{**settings, **options},
+            )
+            app = ConsoleApp(session)
             async with app.run_test(size=size) as pilot:
                 console = Console(app, pilot, database)
                 await console.until(lambda: app.feed.as_of is not None or app.feed.problem is not None)

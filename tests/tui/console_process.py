@@ -10,12 +10,21 @@ from secateur.database import Database
 from secateur.engines.native import NativeEngine
 from secateur.errors import SecateurError
 from secateur_tui.app import run_console
+from secateur_tui.session import Session
 
 
 async def main(url: str) -> int:
     async with Database.connect(url) as database:
         engine = NativeEngine(database)
-        return await run_console(database, engine, Cancellations(engine), author="nadia", refresh_seconds=0.2)
+        return await run_console(
+            Session(
+                database=database,
+                engine=engine,
+                cancellations=Cancellations(engine),
+                author="nadia",
+                refresh_seconds=0.2,
+            )
+        )
 
 
 if __name__ == "__main__":

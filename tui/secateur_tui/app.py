@@ -1,12 +1,6 @@
 """The console's composition root: owns the services, follows the depth, decides which screen leads where.
 
-    await run_console(
-        database, engine, cancellations,
-        author="nadia", read_only=False, context="prod", production=True, zone=ZoneInfo("Europe/Berlin"),
-        refresh_seconds=1.0, query_timeout_seconds=10.0, confirm_above=100,
-    )
-
-The caller connects the database (read-only where asked) and closes it afterwards.
+    await run_console(Session(database=database, engine=engine, cancellations=cancellations, author="nadia"))
 """
 
 from __future__ import annotations
@@ -17,17 +11,13 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, tzinfo
 
 from textual import events, on, work
 from textual.app import App, SystemCommand
 from textual.reactive import Reactive, reactive
 from textual.screen import Screen
 
-from secateur.cancellations import Cancellations
 from secateur.cel import compile
-from secateur.database import Database
-from secateur.engines.base import QueueEngine
 from secateur.errors import SecateurError, UsageError
 from secateur_tui.filter import FilterScreen
 from secateur_tui.help import HelpScreen
@@ -45,22 +35,7 @@ HANGUP_PATIENCE_SECONDS = 5.0
 """How long a hang-up waits for a commit that is under way."""
 
 
-async def run_console(
-    database: Database,
-    engine: QueueEngine,
-    cancellations: Cancellations,
-    *,
-    author: str,
-    read_only: bool = False,
-    context: str | None = None,
-    production: bool = True,
-    zone: tzinfo = UTC,
-    refresh_seconds: float = 1.0,
-    query_timeout_seconds: float = 10.0,
-    confirm_above: int = 100,
-    theme: str | None = None,
-    mouse: bool = True,
-) -> int:
+async def run_console(session: Session, *, theme: str | None = None, mouse: bool = True) -> int:
     """Show the console until somebody leaves it; returns the exit code.
 
     Raises `UsageError` where there is no terminal to show it in, or no such theme.
@@ -69,20 +44,7 @@ async def run_console(
     names = [each.name for each in THEMES]
     if theme is not None and theme not in names:
         raise UsageError(f"there is no theme {theme!r}; there are: {', '.join(names)}")
-    app = ConsoleApp(
-        database,
-        engine,
-        cancellations,
-        author=author,
-        read_only=read_only,
-        context=context,
-        production=production,
-        zone=zone,
-        refresh_seconds=refresh_seconds,
-        query_timeout_seconds=query_timeout_seconds,
-        confirm_above=confirm_above,
-        theme=theme,
-    )
+    app = ConsoleApp(session, theme=theme)
     outlive_the_terminal()
     await app.run_async(mouse=mouse)
     return app.return_code or 0
@@ -98,36 +60,9 @@ class ConsoleApp(App[None]):
 
     feed: Reactive[Feed] = reactive(Feed(), always_update=True)
 
-    def __init__(
-        self,
-        database: Database,
-        engine: QueueEngine,
-        cancellations: Cancellations,
-        *,
-        author: str,
-        read_only: bool = False,
-        context: str | None = None,
-        production: bool = True,
-        zone: tzinfo = UTC,
-        refresh_seconds: float = 1.0,
-        query_timeout_seconds: float = 10.0,
-        confirm_above: int = 100,
-        theme: str | None = None,
-    ) -> None:
+    def __init__(self, session: Session, *, theme: str | None = None) -> None:
         super().__init__()
-        self.session = Session(
-            engine=engine,
-            cancellations=cancellations,
-            database=database.description,
-            author=author,
-            read_only=read_only,
-            context=context,
-            production=production,
-            zone=zone,
-            refresh_seconds=refresh_seconds,
-            query_timeout_seconds=query_timeout_seconds,
-            confirm_above=confirm_above,
-        )
+        self.session = session
         self.type_ahead = TypeAhead(self, super().on_event)
         self._commit_under_way: asyncio.Task[None] | None = None
         for each in THEMES:

@@ -64,7 +64,7 @@ class Header(Widget):
         parts = {
             "brand": toned((" ✂ secateur ", "strong")),
             "context": toned((f" {context}", "danger" if session.production else "strong")),
-            "database": toned((f" @ {session.database}" if context else f" {session.database}", "quiet")),
+            "database": toned((f" @ {session.where}" if context else f" {session.where}", "quiet")),
             "engine": toned((f"  {session.engine.name}", "quiet")),
         }
         kept: set[str] = set()

@@ -172,7 +172,7 @@ class ReviewScreen(Dialog[None]):
         facts = review_text.Facts(
             self._request, self._count, self._seen, self._arrivals, time.monotonic() - self._taken
         )
-        where = self.session.context or self.session.database
+        where = self.session.context or self.session.where
         self._sentence.update(facts.sentence(where))
         self._facts.update(facts.details())
         if self._count is not None and self._count.matched == 0:

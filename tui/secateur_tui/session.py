@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TypeVar
 
 from secateur.cancellations import Cancellations
+from secateur.database import Database
 from secateur.engines.base import QueueEngine
 from secateur.errors import QueryTimeout, SecateurError
 from secateur.runs import FunctionDepth
@@ -52,27 +53,32 @@ class Draft:
     started_before: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """The services and settings that the screens work with."""
+    """The services and settings that the screens work with; whoever starts the console makes it."""
 
+    database: Database
+    """Read-only where the console is; it belongs to the caller, who closes it afterwards."""
     engine: QueueEngine
     cancellations: Cancellations
-    database: str
-    """Host and database, for the header."""
     author: str
-    read_only: bool
-    context: str | None
-    production: bool
+    read_only: bool = False
+    context: str | None = None
+    production: bool = True
     """The context deserves a warning colour."""
-    zone: tzinfo
+    zone: tzinfo = UTC
     """Where local times are meant."""
-    refresh_seconds: float
-    query_timeout_seconds: float
-    confirm_above: int
+    refresh_seconds: float = 1.0
+    query_timeout_seconds: float = 10.0
+    confirm_above: int = 100
     """A cancellation of more runs than this asks for a typed confirmation."""
     drafts: dict[tuple[str, str | None], Draft] = field(default_factory=dict)
     """The last filter of each scope, so that leaving loses nothing."""
+
+    @property
+    def where(self) -> str:
+        """Host and database, for the header."""
+        return self.database.description
 
     async def ask(self, question: Awaitable[Answer], *, seconds: float | None = None) -> Answer:
         """The answer, or `QueryTimeout`; cancelling the task cancels the query in the database."""

@@ -25,11 +25,12 @@ async def console(arguments: argparse.Namespace) -> int:
 async def show_console(place: Place) -> int:
     """The console on the place's database, until somebody leaves it."""
     settings, target = place.settings, place.target
+    app = import_module("secateur_tui.app")
     async with open_session(place) as session:
-        code: int = await import_module("secateur_tui.app").run_console(
-            session.database,
-            session.engine,
-            session.cancellations,
+        console = app.Session(
+            database=session.database,
+            engine=session.engine,
+            cancellations=session.cancellations,
             author=settings.author_name,
             read_only=target.read_only,
             context=target.context,
@@ -38,8 +39,8 @@ async def show_console(place: Place) -> int:
             refresh_seconds=settings.refresh_seconds,
             query_timeout_seconds=settings.query_timeout_seconds,
             confirm_above=settings.confirm_above,
-            theme=settings.theme,
         )
+        code: int = await app.run_console(console, theme=settings.theme)
     return code
 
 

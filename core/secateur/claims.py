@@ -80,8 +80,10 @@ class Claims:
         """
         rows = await self._database.fetch(_SQL["claim"], app_id, list(functions), limit, self._worker, self._lease)
         claims = []
+        more = False
         for row in rows:
             if row["id"] is None:
+                more = row["more"]
                 continue
             run = ActiveRun(
                 id=row["id"],
@@ -95,7 +97,7 @@ class Claims:
             claim = Claim(run, row["claim_token"], functions[row["function_id"]])
             run.begin = partial(self.begin_step, claim)
             claims.append(claim)
-        return Batch(claims, more=len(claims) < len(rows))
+        return Batch(claims, more)
 
     async def begin_step(self, claim: Claim, step: str) -> bool:
         """False: the run must stop; if it was cancelled, that is recorded now."""

@@ -25,6 +25,11 @@ create table secateur.slots (
 -- The slot that a running run holds, where its function has a limit.
 alter table secateur.runs add slot integer;
 
+-- The order of claims. By the id's bytes, whose order is the same: were it the id itself, the planner could as well take
+-- runs_unfinished, which has the ids of all priorities.
+drop index secateur.runs_queued;
+create index runs_queued on secateur.runs (app_id, function_id, priority desc, uuid_send(id)) where status = 'queued';
+
 -- Where the queue of one function and priority begins: no queued run is known below the floor. Claims seek from there, for
 -- what they took remains in the index as long as any transaction might see it. A hint, never a truth: each claim's other
 -- statements do not trust it, and a walk below it finds what came there unnoticed. Only HOT updates.
@@ -33,8 +38,6 @@ create table secateur.levels (
   function_id text not null,
   priority integer not null,
   floor uuid not null default '00000000-0000-0000-0000-000000000000',
-  -- Runs came back below the floor, and it was lowered: raise it again soon.
-  lowered boolean not null default false,
   -- Where the walk below the floor goes on, and when.
   walked uuid not null default '00000000-0000-0000-0000-000000000000',
   walk_at timestamptz not null default clock_timestamp(),
@@ -89,3 +92,13 @@ alter table secateur.runs
 
 create trigger refuse_deep_event before insert on secateur.runs
   for each row when (pg_column_size(new.event) > 4000) execute function secateur.refuse_deep_event();
+
+-- What is there already: the levels of what waits, up to the number that is kept of a function.
+insert into secateur.idle (app_id, idle) select apps.app_id, true from secateur.apps;
+
+insert into secateur.levels (app_id, function_id, priority)
+select found.app_id, found.function_id, found.priority
+  from (select known.*, row_number() over (partition by known.app_id, known.function_id order by known.priority) as nth
+          from (select distinct run.app_id, run.function_id, run.priority
+                  from secateur.runs as run where run.status in ('queued', 'scheduled', 'running')) as known) as found
+ where found.nth <= 33;

@@ -33,6 +33,7 @@ REPEATABLE = (
     "roles.sql",
     "audit.sql",
     "apps.sql",
+    "levels.sql",
     "conditions.sql",
     "cancelling.sql",
     "enqueueing.sql",
@@ -41,6 +42,7 @@ REPEATABLE = (
     "performing.sql",
     "committing.sql",
     "sweeping.sql",
+    "undoing.sql",
     "depth.sql",
     "rights.sql",
 )

@@ -1,9 +1,11 @@
 -- The queue, as SQL functions: usable from any language, and the only way to write.
 --
--- The lock protocol. Every app has one advisory lock (7216, apps.lock_key). claim and begin_step take it shared, commit
--- and stop exclusive; each reads what it decides by in a *later statement*, whose snapshot is therefore newer than
--- whatever the lock waited for. This needs READ COMMITTED, so the functions refuse anything stricter.
--- Row locks come after the app's lock, in id order or with SKIP LOCKED. A commit locks no run.
+-- The lock protocol. Every app has one advisory lock (7216, apps.lock_key). claim and begin_step take it shared; commit,
+-- stop, undo, pause, resume and a change of a function's limit exclusive; each reads what it decides by in a *later
+-- statement*, whose snapshot is therefore newer than whatever the lock waited for. This needs READ COMMITTED, so the
+-- functions refuse anything stricter.
+-- Row locks come after the app's lock: runs in id order or with SKIP LOCKED, then slots in their order or with SKIP
+-- LOCKED. Levels and idle are only ever locked with SKIP LOCKED, so that nobody waits for a hint. A commit locks no run.
 --
 -- Statements that have a run's id ask for nothing that a partial index has as its predicate, but look at the status
 -- afterwards: such an index is empty when statistics are taken on a quiet queue, so that reading all of it looks cheaper
@@ -64,7 +66,7 @@ begin
 end
 $$;
 
--- Makes sure that app and function exist. Repeatable; writes nothing when they do.
+-- Makes sure that app and function exist. Repeatable; writes nothing when they do. Raises SC422.
 create or replace function secateur.ensure_function(app_id text, function_id text)
   returns void
   language plpgsql
@@ -79,21 +81,235 @@ begin
     raise exception using errcode = 'SC422', column = 'app_id', message = 'app_id and function_id must not be empty';
   end if;
   insert into secateur.apps (app_id) values (ensure_function.app_id) on conflict do nothing;
+  insert into secateur.idle (app_id, idle) values (ensure_function.app_id, true) on conflict do nothing;
   insert into secateur.functions (app_id, function_id)
   values (ensure_function.app_id, ensure_function.function_id) on conflict do nothing;
 end
 $$;
 
--- Declares a function as its worker knows it. Repeatable: the last declaration stands.
+-- Raises SC404 unless there is such an app and, if one is named, such a function of it.
+create or replace function secateur.require_known(app_id text, function_id text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from secateur.apps where apps.app_id = require_known.app_id) then
+    raise exception using errcode = 'SC404', message = format('there is no app %s', quote_literal(require_known.app_id));
+  end if;
+  if require_known.function_id is not null
+     and not exists (select from secateur.functions as known
+                      where known.app_id = require_known.app_id and known.function_id = require_known.function_id) then
+    raise exception using errcode = 'SC404',
+      message = format('app %s has no function %s', quote_literal(require_known.app_id),
+                       quote_literal(require_known.function_id));
+  end if;
+end
+$$;
+
+-- From now on nothing is claimed of the function, or (null) of the app as a whole, which is a flag of its own. Running
+-- runs go on; leases end and cancellations cancel as ever. Repeatable: who paused first stands, and is in the audit.
+-- Raises SC404, SC423. Locks: the app's, exclusive.
+create or replace function secateur.pause(app_id text, function_id text, author text, source text)
+  returns void
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform secateur.require_read_committed();
+  perform secateur.require_known(pause.app_id, pause.function_id);
+  -- point: before the lock
+  perform secateur.lock_app(pause.app_id);
+  -- point: locked
+  if pause.function_id is null then
+    update secateur.apps
+       set paused_at = clock_timestamp(), paused_by = pause.author
+     where apps.app_id = pause.app_id and apps.paused_at is null;
+  else
+    update secateur.functions as known
+       set paused_at = clock_timestamp(), paused_by = pause.author
+     where known.app_id = pause.app_id and known.function_id = pause.function_id and known.paused_at is null;
+  end if;
+  if found then
+    perform secateur.record_audit('pause', pause.app_id, pause.function_id, null, pause.author, pause.source, '{}');
+  end if;
+end
+$$;
+
+-- Takes one pause back: the function's, or (null) the app's. A function whose app is paused too still waits. Repeatable.
+-- Raises SC404, SC423. Locks: the app's, exclusive.
+create or replace function secateur.resume(app_id text, function_id text, author text, source text)
+  returns void
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform secateur.require_read_committed();
+  perform secateur.require_known(resume.app_id, resume.function_id);
+  -- point: before the lock
+  perform secateur.lock_app(resume.app_id);
+  -- point: locked
+  if resume.function_id is null then
+    update secateur.apps
+       set paused_at = null, paused_by = null
+     where apps.app_id = resume.app_id and apps.paused_at is not null;
+  else
+    update secateur.functions as known
+       set paused_at = null, paused_by = null
+     where known.app_id = resume.app_id and known.function_id = resume.function_id and known.paused_at is not null;
+  end if;
+  if found then
+    perform secateur.record_audit('resume', resume.app_id, resume.function_id, null, resume.author, resume.source, '{}');
+    perform secateur.wake(resume.app_id);
+  end if;
+end
+$$;
+
+-- Gives back the slots that these runs hold: whoever ends a run, or takes it from its worker, calls this for those that
+-- have one. The caller holds the runs' rows; locks the slots in their order.
+create or replace function secateur.free_slots(run_ids uuid[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+as $$
+declare
+  app text;
+begin
+  for app in
+    with held as (
+      select slot.app_id, slot.function_id, slot.slot, slot.surplus
+        from secateur.runs as run
+        join secateur.slots as slot
+          on slot.app_id = run.app_id and slot.function_id = run.function_id and slot.slot = run.slot
+         and slot.run_id = run.id
+       where run.id = any (run_ids) and run.slot is not null
+       order by slot.app_id, slot.function_id, slot.slot
+         for update of slot
+    ), gone as (
+      delete from secateur.slots as slot
+       using held
+       where held.surplus
+         and slot.app_id = held.app_id and slot.function_id = held.function_id and slot.slot = held.slot
+    ), freed as (
+      update secateur.slots as slot
+         set run_id = null
+        from held
+       where not held.surplus
+         and slot.app_id = held.app_id and slot.function_id = held.function_id and slot.slot = held.slot
+    )
+    select distinct held.app_id from held
+  loop
+    perform secateur.wake(app);
+  end loop;
+end
+$$;
+
+-- Sets how many runs of a function may run at once (null: any number). Those that run now go on and hold slots, also
+-- beyond the limit; nothing more starts until they are fewer.
+-- Locks: the app's, exclusive, so that no claim comes between; the running runs that have no slot yet, in id order; the
+-- function's slots in their order.
+create or replace function secateur.limit_function(app_id text, function_id text, concurrency integer)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  running uuid[];
+  held integer;
+  free integer;
+  highest integer;
+begin
+  perform secateur.lock_app(limit_function.app_id);
+  -- point: locked
+  update secateur.functions as known
+     set concurrency = limit_function.concurrency
+   where known.app_id = limit_function.app_id
+     and known.function_id = limit_function.function_id
+     and known.concurrency is distinct from limit_function.concurrency;
+  if not found then
+    return;
+  end if;
+  running := array(select run.id
+                     from secateur.runs as run
+                    where run.app_id = limit_function.app_id
+                      and run.function_id = limit_function.function_id
+                      and run.status = 'running'
+                      and not exists (select from secateur.slots as slot
+                                       where slot.app_id = run.app_id and slot.function_id = run.function_id
+                                         and slot.slot = run.slot and slot.run_id = run.id)
+                    order by run.id
+                      for update of run);
+  -- point: running runs locked
+  perform from secateur.slots as slot
+    where slot.app_id = limit_function.app_id and slot.function_id = limit_function.function_id
+    order by slot.slot
+      for update;
+  -- point: slots locked
+  select coalesce(max(slot.slot), 0), count(slot.run_id) into highest, held
+    from secateur.slots as slot
+   where slot.app_id = limit_function.app_id and slot.function_id = limit_function.function_id;
+  if limit_function.concurrency is not null then
+    -- Those that began when there was no limit take part in it.
+    with taken as (
+      insert into secateur.slots (app_id, function_id, slot, run_id)
+      select limit_function.app_id, limit_function.function_id, highest + one.place, one.id
+        from unnest(running) with ordinality as one (id, place)
+      returning slots.slot, slots.run_id
+    )
+    update secateur.runs as run set slot = taken.slot from taken where run.id = taken.run_id;
+    highest := highest + cardinality(running);
+    held := held + cardinality(running);
+  end if;
+  update secateur.slots as slot
+     set surplus = ranked.rank > coalesce(limit_function.concurrency, 0)
+    from (select one.slot, row_number() over (order by one.slot) as rank
+            from secateur.slots as one
+           where one.app_id = limit_function.app_id and one.function_id = limit_function.function_id
+             and one.run_id is not null) as ranked
+   where slot.app_id = limit_function.app_id and slot.function_id = limit_function.function_id
+     and slot.slot = ranked.slot;
+  free := greatest(0, coalesce(limit_function.concurrency, 0) - held);
+  delete from secateur.slots as slot
+   where slot.app_id = limit_function.app_id
+     and slot.function_id = limit_function.function_id
+     and slot.run_id is null
+     and slot.slot not in (select kept.slot from secateur.slots as kept
+                            where kept.app_id = limit_function.app_id and kept.function_id = limit_function.function_id
+                              and kept.run_id is null
+                            order by kept.slot limit free);
+  insert into secateur.slots (app_id, function_id, slot)
+  select limit_function.app_id, limit_function.function_id, highest + n
+    from generate_series(1, free - (select count(*)::integer from secateur.slots as slot
+                                     where slot.app_id = limit_function.app_id
+                                       and slot.function_id = limit_function.function_id
+                                       and slot.run_id is null)) as n;
+  perform secateur.wake(limit_function.app_id);
+end
+$$;
+
+-- Declares a function as its worker knows it. Repeatable: the last declaration stands. `concurrency` is how many of its
+-- runs may run at once, over all workers; null is any number. Raises SC422; SC423 where the limit changes while somebody
+-- holds the app's lock.
 create or replace function secateur.register_function(
-  app_id text, function_id text, triggers text[], max_attempts integer
+  app_id text, function_id text, triggers text[], max_attempts integer, concurrency integer default null
 )
   returns void
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
+  if register_function.concurrency < 1 then
+    raise exception using errcode = 'SC422', column = 'concurrency', message = 'must be at least 1';
+  end if;
   perform secateur.ensure_function(register_function.app_id, register_function.function_id);
+  if exists (select from secateur.functions as known
+              where known.app_id = register_function.app_id
+                and known.function_id = register_function.function_id
+                and known.concurrency is distinct from register_function.concurrency) then
+    perform secateur.require_read_committed();
+    perform secateur.limit_function(register_function.app_id, register_function.function_id, register_function.concurrency);
+  end if;
   update secateur.functions as known
      set triggers = register_function.triggers, max_attempts = register_function.max_attempts
    where known.app_id = register_function.app_id

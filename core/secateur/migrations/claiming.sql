@@ -14,10 +14,12 @@ declare
   tokens uuid[];
   cancelled uuid[];
   spent uuid[];
+  back uuid[];
+  slotted boolean;
 begin
-  select array_agg(expired.id), array_agg(expired.claim_token) into ids, tokens
+  select array_agg(expired.id), array_agg(expired.claim_token), bool_or(expired.slot is not null) into ids, tokens, slotted
     from (
-      select run.id, run.claim_token
+      select run.id, run.claim_token, run.slot
         from secateur.runs as run
        where run.app_id = recover_expired.app_id
          and run.status = 'running'
@@ -33,6 +35,7 @@ begin
   spent := array(select run.id
                    from secateur.runs as run join secateur.functions as known using (app_id, function_id)
                   where run.id = any (ids) and run.attempt >= known.max_attempts);
+  back := array(select unnest(ids) except select unnest(spent || cancelled));
   with failed as (
     update secateur.runs as run
        set status = 'failed',
@@ -44,7 +47,7 @@ begin
   ), requeued as (
     update secateur.runs as run
        set status = 'queued', claim_token = null, lease_expires_at = null, worker = null
-     where run.id = any (array(select unnest(ids) except select unnest(spent || cancelled)))
+     where run.id = any (back)
     returning run.function_id
   )
   insert into secateur.depth_deltas (app_id, function_id, queued, running, drained)
@@ -53,68 +56,293 @@ begin
           union all
           select requeued.function_id, 1 from requeued) as ended
    group by ended.function_id;
+  perform secateur.lower_floors(back);
+  if slotted then
+    perform secateur.free_slots(ids);
+  end if;
 end
 $$;
 
 -- Makes up to 1,000 runs per function that have become due claimable. Skips locked rows. Part of a claim.
 create or replace function secateur.promote_due(app_id text, function_ids text[])
   returns void
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
 as $$
+declare
+  ids uuid[] := array(
+    select due.id
+      from unnest(promote_due.function_ids) as wanted (function_id),
+           lateral (
+             select waiting.id from secateur.runs as waiting
+              where waiting.app_id = promote_due.app_id
+                and waiting.function_id = wanted.function_id
+                and waiting.status = 'scheduled'
+                and waiting.scheduled_for <= now()
+              order by waiting.scheduled_for
+              limit 1000
+                for update skip locked
+           ) as due);
+begin
+  if cardinality(ids) = 0 then
+    return;
+  end if;
   with promoted as (
-    update secateur.runs as run
-       set status = 'queued'
-     where run.id = any (array(
-       select due.id
-         from unnest(promote_due.function_ids) as wanted (function_id),
-              lateral (
-                select waiting.id from secateur.runs as waiting
-                 where waiting.app_id = promote_due.app_id
-                   and waiting.function_id = wanted.function_id
-                   and waiting.status = 'scheduled'
-                   and waiting.scheduled_for <= now()
-                 order by waiting.scheduled_for
-                 limit 1000
-                   for update skip locked
-              ) as due))
-    returning run.function_id
+    update secateur.runs as run set status = 'queued' where run.id = any (ids) returning run.function_id
   )
   insert into secateur.depth_deltas (app_id, function_id, queued, scheduled)
-  select promote_due.app_id, promoted.function_id, count(*), -count(*) from promoted group by promoted.function_id
+  select promote_due.app_id, promoted.function_id, count(*), -count(*) from promoted group by promoted.function_id;
+  perform secateur.lower_floors(ids);
+end
 $$;
 
--- Locks the next runs of each function's queue, `share` at most of each, and returns their ids, the functions taking
--- turns. One descent per function: a single ORDER BY over several functions could not follow the index. Part of a claim.
-create or replace function secateur.lock_queued(app_id text, function_ids text[], share integer)
+-- Locks the next runs of each function's queue, `shares[i]` at most of function i, and returns their ids, the functions
+-- taking turns. One descent per function and level: a single ORDER BY over several could not follow the index.
+-- `floorless` says of a function that it has more levels than are kept. Part of a claim.
+create or replace function secateur.lock_queued(
+  app_id text, function_ids text[], shares integer[], floorless boolean[]
+)
+  returns uuid[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
+as $$
+begin
+  if true = any (floorless) then
+    return array(
+      select next.id
+        from (
+          select locked.id, row_number() over (partition by wanted.function_id) as turn
+            from unnest(lock_queued.function_ids, shares, floorless) as wanted (function_id, share, floorless),
+                 lateral (
+                   select run.id from secateur.runs as run
+                    where run.app_id = lock_queued.app_id
+                      and run.function_id = wanted.function_id
+                      and run.status = 'queued'
+                    order by run.priority desc, uuid_send(run.id)
+                    limit wanted.share
+                      for update skip locked
+                 ) as locked
+        ) as next
+       order by next.turn, random());
+  end if;
+  return array(
+    select next.id
+      from unnest(lock_queued.function_ids, shares) as wanted (function_id, share),
+           lateral (
+             select locked.id, row_number() over () as turn
+               from (
+                 select found.id
+                   from (select level.priority, level.floor
+                           from secateur.levels as level
+                          where level.app_id = lock_queued.app_id and level.function_id = wanted.function_id
+                          order by level.priority desc) as level,
+                        lateral (
+                          select run.id from secateur.runs as run
+                           where run.app_id = lock_queued.app_id
+                             and run.function_id = wanted.function_id
+                             and run.status = 'queued'
+                             and run.priority = level.priority
+                             and uuid_send(run.id) >= uuid_send(level.floor)
+                           order by uuid_send(run.id)
+                           limit wanted.share
+                             for update skip locked
+                        ) as found
+                  limit wanted.share
+               ) as locked
+           ) as next
+     order by next.turn, random());
+end
+$$;
+
+-- Those of the runs that are still queued, locked, in id order; skips locked rows. Part of a claim.
+create or replace function secateur.lock_still_queued(run_ids uuid[])
   returns uuid[]
   language sql
   set search_path = pg_catalog, pg_temp
-  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
+  set enable_seqscan = off
 as $$
-  select coalesce(array_agg(next.id order by next.turn, random()), '{}')
-    from unnest(lock_queued.function_ids) as wanted (function_id),
-         lateral (
-           select locked.id, row_number() over () as turn
-             from (
-               select run.id from secateur.runs as run
-                where run.app_id = lock_queued.app_id
-                  and run.function_id = wanted.function_id
-                  and run.status = 'queued'
-                order by run.priority desc, run.id
-                limit lock_queued.share
-                  for update skip locked
-             ) as locked
-         ) as next
+  select array(select run.id from secateur.runs as run
+                where run.id = any (run_ids) and run.status = 'queued'
+                order by run.id
+                  for update skip locked)
 $$;
 
--- Gives runs to a worker. The caller holds their rows. Part of a claim.
-create or replace function secateur.grant_runs(run_ids uuid[], worker text, lease interval)
-  returns setof secateur.claimed_run
+-- Looks for runs behind those that active cancellations match: reads on from the level's floor without locking, raises the
+-- floor past what matched, and returns up to `room` others, locked. Of those that matched it cancels `budget` at most; the
+-- sweep does the others. Ends after 40 ms, with `more`; the next claim goes on where this one ended. Part of a claim.
+create or replace function secateur.look_ahead(
+  app_id text, function_id text, priority integer, active secateur.cancellations[], room integer, budget integer,
+  out run_ids uuid[], out cancelled integer, out more boolean
+)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
+as $$
+declare
+  deadline constant timestamptz := clock_timestamp() + interval '40 ms';
+  reached_floor uuid;
+  place uuid;
+  size integer := 500;
+  seen uuid[];
+  hit_runs uuid[];
+  hit_rules uuid[];
+  others uuid[];
+  locked uuid[];
+  missed uuid;
+begin
+  run_ids := '{}';
+  cancelled := 0;
+  more := false;
+  place := (select level.floor from secateur.levels as level
+             where level.app_id = look_ahead.app_id and level.function_id = look_ahead.function_id
+               and level.priority = look_ahead.priority);
+  loop
+    seen := array(
+      select run.id from secateur.runs as run
+       where run.app_id = look_ahead.app_id
+         and run.function_id = look_ahead.function_id
+         and run.status = 'queued'
+         and run.priority = look_ahead.priority
+         and uuid_send(run.id) >= uuid_send(place)
+       order by uuid_send(run.id)
+       limit size);
+    exit when cardinality(seen) = 0;
+    select coalesce(array_agg(hit.run_id), '{}'), coalesce(array_agg(hit.cancellation_id), '{}')
+      into hit_runs, hit_rules
+      from secateur.reached(active, seen) as hit where hit.cancellation_id is not null;
+    if cardinality(hit_runs) = cardinality(seen) then
+      others := '{}';
+    else
+      others := array(select next.id from unnest(seen) with ordinality as next (id, turn)
+                       where not exists (select from unnest(hit_runs) as hit (id) where hit.id = next.id)
+                       order by next.turn);
+    end if;
+    -- point: looked ahead
+    others := others[1:room];
+    locked := secateur.lock_still_queued(others);
+    run_ids := run_ids || locked;
+    -- Those that somebody else holds may come back.
+    missed := coalesce(missed, (select other.id from unnest(others) with ordinality as other (id, turn)
+                                 where other.id <> all (locked)
+                                 order by other.turn limit 1));
+    if cardinality(locked) >= room then
+      -- What comes after the last of these has not been decided.
+      place := others[cardinality(others)];
+      room := 0;
+    else
+      place := seen[cardinality(seen)];
+      room := room - cardinality(locked);
+    end if;
+    if cancelled < budget and cardinality(hit_runs) > 0 then
+      hit_runs := secateur.lock_still_queued(hit_runs[1:budget - cancelled]);
+      cancelled := cancelled + secateur.cancel_backlog(hit_runs, array(
+        select hit.cancellation_id from unnest(hit_runs) with ordinality as mine (id, turn)
+          join secateur.reached(active, hit_runs) as hit on hit.run_id = mine.id order by mine.turn));
+    end if;
+    exit when room = 0 or cardinality(seen) < size;
+    more := clock_timestamp() >= deadline;
+    exit when more;
+    size := least(size * 2, 4000);
+  end loop;
+  reached_floor := least(coalesce(missed, place), secateur.floor_lag());
+  update secateur.levels as level
+     set floor = reached_floor
+   where (level.app_id, level.function_id, level.priority) = (
+           select one.app_id, one.function_id, one.priority from secateur.levels as one
+            where one.app_id = look_ahead.app_id and one.function_id = look_ahead.function_id
+              and one.priority = look_ahead.priority and one.floor < reached_floor
+              for update skip locked);
+end
+$$;
+
+-- Free slots of the functions among these that have a limit, `most` at most of each, locked: no more than may start now.
+-- While more runs than the limit hold slots (it was lowered), as many free ones are left alone. Part of a claim.
+create or replace function secateur.lock_slots(
+  app_id text, function_ids text[], most integer, out functions text[], out slots integer[]
+)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+as $$
+begin
+  select coalesce(array_agg(free.function_id), '{}'), coalesce(array_agg(free.slot), '{}')
+    into functions, slots
+    from unnest(lock_slots.function_ids) as wanted (function_id),
+         lateral (select count(*) as slots from secateur.slots as held
+                   where held.app_id = lock_slots.app_id and held.function_id = wanted.function_id
+                     and held.surplus) as surplus,
+         lateral (
+           select locked.function_id, locked.slot, row_number() over () as place
+             from (select slot.function_id, slot.slot from secateur.slots as slot
+                    where slot.app_id = lock_slots.app_id and slot.function_id = wanted.function_id
+                      and slot.run_id is null and not slot.surplus
+                    order by slot.slot
+                    limit lock_slots.most + surplus.slots
+                      for update skip locked) as locked
+         ) as free
+   where free.place > surplus.slots;
+end
+$$;
+
+-- Those of the caller's free slots that it has not given away yet. Part of a claim.
+create or replace function secateur.still_free(
+  app_id text, mine_functions text[], mine_slots integer[], out functions text[], out slots integer[]
+)
   language sql
   set search_path = pg_catalog, pg_temp
 as $$
+  select coalesce(array_agg(slot.function_id), '{}'), coalesce(array_agg(slot.slot), '{}')
+    from unnest(mine_functions, mine_slots) as mine (function_id, slot)
+    join secateur.slots as slot
+      on slot.app_id = still_free.app_id and slot.function_id = mine.function_id and slot.slot = mine.slot
+   where slot.run_id is null
+$$;
+
+-- Gives each run of a limited function one of the free slots, which the caller holds. Returns the slots in the order of
+-- `run_ids`, null for functions without a limit. Part of a claim.
+create or replace function secateur.hold_slots(run_ids uuid[], functions text[], slots integer[])
+  returns integer[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+as $$
+declare
+  held integer[];
+begin
+  held := array(
+    select free.slot
+      from (select run.id, run.function_id, one.place,
+                   row_number() over (partition by run.function_id order by one.place) as nth
+              from unnest(run_ids) with ordinality as one (id, place)
+              join secateur.runs as run on run.id = one.id) as wanting
+      left join (select open.function_id, open.slot,
+                        row_number() over (partition by open.function_id order by open.slot) as nth
+                   from unnest(functions, slots) as open (function_id, slot)) as free
+        on free.function_id = wanting.function_id and free.nth = wanting.nth
+     order by wanting.place);
+  update secateur.slots as slot
+     set run_id = run.id
+    from unnest(run_ids, held) as taken (id, slot)
+    join secateur.runs as run on run.id = taken.id
+   where slot.app_id = run.app_id and slot.function_id = run.function_id and slot.slot = taken.slot;
+  return held;
+end
+$$;
+
+-- Gives runs to a worker, each in its slot (null is no limit). The caller holds their rows. Part of a claim.
+create or replace function secateur.grant_runs(run_ids uuid[], worker text, lease interval, run_slots integer[])
+  returns setof secateur.claimed_run
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+as $$
+begin
+  if cardinality(run_ids) = 0 then
+    return;
+  end if;
+  return query
   with granted as (
     update secateur.runs as run
        set status = 'running',
@@ -125,7 +353,8 @@ as $$
            lease_expires_at = clock_timestamp() + grant_runs.lease,
            error = null,
            step = null,
-           step_at = null
+           step_at = null,
+           slot = run_slots[array_position(run_ids, run.id)]
      where run.id = any (run_ids)
     returning run.*
   ), counted as (
@@ -137,15 +366,37 @@ as $$
          false
     from granted
     join secateur.functions as known using (app_id, function_id)
-   order by granted.priority desc, granted.id
+   order by granted.priority desc, granted.id;
+end
+$$;
+
+-- When the next scheduled run of these functions becomes due; null if none waits. Part of a claim.
+create or replace function secateur.next_due(app_id text, function_ids text[])
+  returns timestamptz
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
+as $$
+begin
+  return (select min(due.scheduled_for)
+            from unnest(next_due.function_ids) as wanted (function_id),
+                 lateral (select run.scheduled_for from secateur.runs as run
+                           where run.app_id = next_due.app_id
+                             and run.function_id = wanted.function_id
+                             and run.status = 'scheduled'
+                           order by run.scheduled_for
+                           limit 1) as due);
+end
 $$;
 
 -- Claims up to `max_runs` runs for `worker` until `lease` from now (heartbeat extends it), by priority and age within each
--- function, the functions sharing the batch; null stands for all of the app.
+-- function, the functions sharing the batch; null stands for all of the app. Nothing is claimed of what is paused, and of
+-- a function with a limit only as much as it has free slots.
 --
 -- No run that a committed cancellation matches is returned: the active ones are read under the app's shared lock, in a
--- statement of their own, and matching runs are cancelled on the way, some 5,000 a call at most; if that was used up, a
--- last row without an id has `more`, which tells "ask again" from "empty".
+-- statement of their own. Matching runs are cancelled on the way, some 500 a call at most, and others passed over. A last
+-- row without an id has `more` if the end of the queue was not reached, which tells "ask again" from "empty"; and if
+-- nothing was found, in `scheduled_for`, when the next run becomes due.
 --
 -- Locks: the app's, shared, until the transaction ends (so end it soon); rows with SKIP LOCKED.
 create or replace function secateur.claim_batch(
@@ -158,14 +409,26 @@ as $$
 declare
   key integer;
   wanted text[];
+  floorless boolean[];
+  limited boolean[];
   active secateur.cancellations[];
   open integer := claim_batch.max_runs;
   share integer;
-  budget integer := 5000;
+  shares integer[];
+  budget integer := 500;
+  slot_functions text[] := '{}';
+  slot_numbers integer[] := '{}';
+  begun timestamptz;
+  slow boolean := false;
   locked uuid[];
   hit_runs uuid[] := '{}';
   hit_rules uuid[];
   granted uuid[];
+  held integer[];
+  room integer;
+  level record;
+  ahead record;
+  more boolean := false;
 begin
   perform secateur.require_read_committed();
   if not (claim_batch.max_runs >= 1 and claim_batch.lease > interval '0') then
@@ -181,15 +444,44 @@ begin
   active := array(select rule from secateur.cancellations as rule
                    where rule.app_id = claim_batch.app_id and rule.state = 'active' order by rule.serial);
   -- point: cancellations read
+  select array_agg(known.function_id), array_agg(known.concurrency is not null),
+         array_agg((select count(*) from secateur.levels as one
+                     where one.app_id = known.app_id and one.function_id = known.function_id) > 32)
+    into wanted, limited, floorless
+    from secateur.functions as known
+   where known.app_id = claim_batch.app_id
+     and known.paused_at is null
+     and (claim_batch.function_ids is null or known.function_id = any (claim_batch.function_ids))
+     and not exists (select from secateur.apps where apps.app_id = claim_batch.app_id and apps.paused_at is not null);
+  -- point: flags read
   perform secateur.recover_expired(claim_batch.app_id);
-  wanted := array(select known.function_id from secateur.functions as known
-                   where known.app_id = claim_batch.app_id
-                     and (claim_batch.function_ids is null or known.function_id = any (claim_batch.function_ids)));
+  if wanted is null then
+    perform secateur.fall_idle(claim_batch.app_id);
+    return;
+  end if;
   perform secateur.promote_due(claim_batch.app_id, wanted);
-  share := ceil(open::numeric / greatest(1, cardinality(wanted)));
+  perform secateur.walk_below(claim_batch.app_id, wanted, active);
+  if true = any (limited) then
+    select free.functions, free.slots into slot_functions, slot_numbers
+      from secateur.lock_slots(claim_batch.app_id,
+             array(select one.id from unnest(wanted, limited) as one (id, limited) where one.limited),
+             claim_batch.max_runs) as free;
+  end if;
+  share := ceil(open::numeric / cardinality(wanted));
   loop
     -- point: before a batch
-    locked := secateur.lock_queued(claim_batch.app_id, wanted, share);
+    if true = any (limited) then
+      shares := array(select case when one.limited
+                                  then least(share, (select count(*) from unnest(slot_functions) as free (id)
+                                                      where free.id = one.id))
+                                  else share end
+                        from unnest(wanted, limited) with ordinality as one (id, limited, place) order by one.place);
+    else
+      shares := array_fill(share, array[cardinality(wanted)]);
+    end if;
+    begun := clock_timestamp();
+    locked := secateur.lock_queued(claim_batch.app_id, wanted, shares, floorless);
+    slow := slow or clock_timestamp() - begun > interval '2 ms' + cardinality(locked) * interval '30 us';
     exit when cardinality(locked) = 0;
     -- point: batch locked
     if cardinality(active) > 0 then
@@ -197,23 +489,64 @@ begin
         into hit_runs, hit_rules
         from secateur.reached(active, locked) as hit where hit.cancellation_id is not null;
       -- point: batch checked
-      perform secateur.cancel_backlog(hit_runs, hit_rules);
+      perform secateur.cancel_backlog(hit_runs[1:budget], hit_rules[1:budget]);
+      budget := greatest(0, budget - cardinality(hit_runs));
       -- point: matches cancelled
     end if;
     granted := array(select next.id from unnest(locked) with ordinality as next (id, turn)
                       where not exists (select from unnest(hit_runs) as hit (id) where hit.id = next.id)
                       order by next.turn limit open);
-    return query select * from secateur.grant_runs(granted, claim_batch.worker, claim_batch.lease);
+    if cardinality(slot_functions) > 0 then
+      held := secateur.hold_slots(granted, slot_functions, slot_numbers);
+    end if;
+    return query select * from secateur.grant_runs(granted, claim_batch.worker, claim_batch.lease, held);
     -- point: granted
     open := open - cardinality(granted);
-    budget := budget - cardinality(hit_runs);
-    -- Every queue was asked for all that was open and nothing was cancelled on the way: they hold no more.
-    exit when open = 0 or budget <= 0 or (cardinality(hit_runs) = 0 and share >= open + cardinality(granted));
-    -- Some functions had too little for their share, or much was cancelled: look further ahead.
-    share := case when cardinality(hit_runs) = 0 then open else least(1000, greatest(open, share * 4, 100)) end;
+    exit when open = 0 or cardinality(hit_runs) > 0 or share >= open + cardinality(granted);
+    -- Some functions had too little for their share: look further into the others.
+    share := open;
+    if cardinality(slot_functions) > 0 then
+      select free.functions, free.slots into slot_functions, slot_numbers
+        from secateur.still_free(claim_batch.app_id, slot_functions, slot_numbers) as free;
+    end if;
   end loop;
-  if budget <= 0 and open > 0 then
+  if cardinality(hit_runs) > 0 and open > 0 then
+    more := true;
+    for level in
+      select distinct run.function_id, run.priority, one.limited
+        from unnest(wanted, limited, floorless) as one (id, limited, floorless)
+        join secateur.runs as run on run.function_id = one.id
+       where run.id = any (hit_runs) and not one.floorless
+       order by run.function_id, run.priority desc
+    loop
+      room := open;
+      if level.limited then
+        select free.functions, free.slots into slot_functions, slot_numbers
+          from secateur.still_free(claim_batch.app_id, slot_functions, slot_numbers) as free;
+        room := least(room, (select count(*) from unnest(slot_functions) as free (id) where free.id = level.function_id));
+      end if;
+      continue when room = 0;
+      ahead := secateur.look_ahead(claim_batch.app_id, level.function_id, level.priority, active, room, budget);
+      budget := budget - ahead.cancelled;
+      open := open - cardinality(ahead.run_ids);
+      if cardinality(slot_functions) > 0 then
+        held := secateur.hold_slots(ahead.run_ids, slot_functions, slot_numbers);
+      end if;
+      return query select * from secateur.grant_runs(ahead.run_ids, claim_batch.worker, claim_batch.lease, held);
+      -- point: granted what was ahead
+    end loop;
+  end if;
+  if random() < greatest((claim_batch.max_runs - open) / 1000.0, case when slow then 0.2 else 0 end) then
+    perform secateur.raise_floors(claim_batch.app_id, wanted);
+  end if;
+  if more and open > 0 then
     return query select (jsonb_populate_record(null::secateur.claimed_run, '{"more": true}')).*;
+  elsif open = claim_batch.max_runs then
+    -- point: nothing found
+    perform secateur.fall_idle(claim_batch.app_id);
+    return query
+    select (jsonb_populate_record(null::secateur.claimed_run,
+              jsonb_build_object('more', false, 'scheduled_for', secateur.next_due(claim_batch.app_id, wanted)))).*;
   end if;
 end
 $$;

@@ -21,16 +21,17 @@ as $$
 declare
   entered timestamptz;
   entered_us bigint;
+  ids uuid[];
 begin
   if array_position(events, null) is not null then
     raise exception using errcode = 'SC422', column = 'event', message = 'an event must be JSON, not null';
   end if;
   perform secateur.ensure_function(enqueue_many.app_id, enqueue_many.function_id);
+  perform secateur.ensure_levels(enqueue_many.app_id, enqueue_many.function_id, coalesce(priorities, array[0]) || array[0]);
   perform pg_current_xact_id();
   -- point: id taken
   entered := clock_timestamp();
   entered_us := extract(epoch from entered) * 1000000 - 1;
-  return query
   with entering as (
     insert into secateur.runs (id, app_id, function_id, event, status, priority, started_at, scheduled_for)
     -- As new_run_id makes them, but spelled out here: a function of its own would be called per row.
@@ -60,7 +61,13 @@ begin
       from entering
     having count(*) > 0
   )
-  select entering.id from entering;
+  select coalesce(array_agg(entering.id), '{}') into ids from entering;
+  if enqueue_many.started_at is not null then
+    -- Their ids are as old as they say.
+    perform secateur.lower_floors(ids);
+  end if;
+  perform secateur.wake(enqueue_many.app_id);
+  return query select unnest(ids);
 end
 $$;
 

@@ -48,9 +48,10 @@ declare
   ids uuid[];
   tokens uuid[];
   repeated uuid[];
+  slotted boolean;
 begin
   with held as (
-    select run.id, mine.claim_token, run.status
+    select run.id, mine.claim_token, run.status, run.slot
       from secateur.runs as run
       join unnest(run_ids, claim_tokens) as mine (run_id, claim_token)
         on run.id = mine.run_id and run.claim_token = mine.claim_token
@@ -59,8 +60,9 @@ begin
   )
   select coalesce(array_agg(held.id) filter (where held.status = 'running'), '{}'),
          coalesce(array_agg(held.claim_token) filter (where held.status = 'running'), '{}'),
-         coalesce(array_agg(held.claim_token) filter (where held.status = 'completed'), '{}')
-    into ids, tokens, repeated
+         coalesce(array_agg(held.claim_token) filter (where held.status = 'completed'), '{}'),
+         bool_or(held.slot is not null) filter (where held.status = 'running')
+    into ids, tokens, repeated, slotted
     from held;
   -- point: runs locked
   if cardinality(ids) > 0 then
@@ -74,6 +76,9 @@ begin
     select completed.app_id, completed.function_id, -count(*), count(*) from completed group by 1, 2;
     -- point: completed
     perform secateur.close_requests(ids, tokens, 'finished_first');
+    if slotted then
+      perform secateur.free_slots(ids);
+    end if;
   end if;
   return query
   select mine.claim_token, ended.claim_token is not null
@@ -107,9 +112,10 @@ declare
   allowed integer;
   app text;
   function text;
+  slotted boolean;
 begin
-  select run.status, run.attempt, known.max_attempts, run.app_id, run.function_id
-    into held, attempts, allowed, app, function
+  select run.status, run.attempt, known.max_attempts, run.app_id, run.function_id, run.slot is not null
+    into held, attempts, allowed, app, function, slotted
     from secateur.runs as run join secateur.functions as known using (app_id, function_id)
    where run.id = fail.run_id and run.claim_token = fail.claim_token
      for update of run;
@@ -123,6 +129,9 @@ begin
      where run.id = fail.run_id;
     insert into secateur.depth_deltas (app_id, function_id, running, drained) values (app, function, -1, 1);
     perform secateur.close_requests(array[fail.run_id], array[fail.claim_token], 'finished_first');
+    if slotted then
+      perform secateur.free_slots(array[fail.run_id]);
+    end if;
     return 'failed';
   end if;
   if cardinality(secateur.cancel_requested(array[fail.run_id], array[fail.claim_token])) > 0 then
@@ -140,6 +149,9 @@ begin
          error = fail.error
    where run.id = fail.run_id;
   insert into secateur.depth_deltas (app_id, function_id, running, scheduled) values (app, function, -1, 1);
+  if slotted then
+    perform secateur.free_slots(array[fail.run_id]);
+  end if;
   return 'scheduled';
 end
 $$;
@@ -185,28 +197,40 @@ declare
   ids uuid[];
   tokens uuid[];
   cancelled uuid[];
+  back uuid[];
+  slotted boolean;
+  app text;
 begin
   with held as (
-    select run.id, run.claim_token, run.status
+    select run.id, run.claim_token, run.status, run.slot
       from secateur.runs as run
       join unnest(run_ids, claim_tokens) as mine (run_id, claim_token)
         on run.id = mine.run_id and run.claim_token = mine.claim_token
      order by run.id
        for update of run
   )
-  select array_agg(held.id), array_agg(held.claim_token) into ids, tokens from held where held.status = 'running';
+  select array_agg(held.id), array_agg(held.claim_token), bool_or(held.slot is not null) into ids, tokens, slotted
+    from held where held.status = 'running';
   if ids is null then
     return 0;
   end if;
   cancelled := secateur.cancel_requested(ids, tokens);
+  back := array(select unnest(ids) except select unnest(cancelled));
   with released as (
     update secateur.runs as run
        set status = 'queued', attempt = run.attempt - 1, claim_token = null, lease_expires_at = null, worker = null
-     where run.id = any (array(select unnest(ids) except select unnest(cancelled)))
+     where run.id = any (back)
     returning run.app_id, run.function_id
   )
   insert into secateur.depth_deltas (app_id, function_id, queued, running)
   select released.app_id, released.function_id, count(*), -count(*) from released group by 1, 2;
+  perform secateur.lower_floors(back);
+  if slotted then
+    perform secateur.free_slots(ids);
+  end if;
+  for app in select distinct run.app_id from secateur.runs as run where run.id = any (back) loop
+    perform secateur.wake(app);
+  end loop;
   return cardinality(ids);
 end
 $$;

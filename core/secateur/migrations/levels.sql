@@ -1,0 +1,229 @@
+-- Where claims begin to look, and whom to tell when there is something to claim: hints, which save work and decide nothing.
+--
+-- Why floors. What a claim took stays in the index as a dead entry until no transaction can see it, so one long transaction
+-- anywhere makes every claim walk past all that was claimed since (70 ms at a hundred thousand), and no vacuum helps.
+-- A level (function and priority) therefore knows a floor, below which no queued run is known, and claims seek from there.
+--
+-- Why nothing is lost. A floor is only raised to the smallest queued id that a snapshot shows, or past runs that an active
+-- cancellation matches (reset_floors lets them be found again when it is stopped or undone). Runs get below it in three
+-- ways: they come back to the queue (lower_floors, in the same transaction), they were enqueued by a transaction that took
+-- longer than `floor_lag` to commit, or lower_floors found the row locked. For the last two, and should anything else have
+-- been overlooked, walk_below looks below each floor again and again, at most once a second.
+--
+-- Why it is cheap. A floor is raised about once in a thousand claimed runs, and now and then when looking took long; a
+-- level is locked with SKIP LOCKED only: nobody waits for a hint, the row is not hot, and while a long transaction keeps
+-- the old versions of it too, there is one of them for a thousand runs.
+
+-- The smallest id that a run can have which was enqueued this long ago.
+create or replace function secateur.floor_lag(lag interval default '250 ms')
+  returns uuid
+  language sql
+  volatile
+  set search_path = pg_catalog, pg_temp
+as $$
+  select encode(substring(int8send((extract(epoch from clock_timestamp() - lag) * 1000)::bigint) from 3)
+                || '\x70000000000000000000', 'hex')::uuid
+$$;
+
+-- Makes sure that the queue has these levels. Beyond 32 of them a function is walked without floors, and no more are kept.
+-- Repeatable; writes nothing where there is nothing new.
+create or replace function secateur.ensure_levels(app_id text, function_id text, priorities integer[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  missing integer[];
+begin
+  if not exists (select from unnest(priorities) as wanted (priority)
+                  where not exists (select from secateur.levels as level
+                                     where level.app_id = ensure_levels.app_id
+                                       and level.function_id = ensure_levels.function_id
+                                       and level.priority = wanted.priority)) then
+    return;
+  end if;
+  missing := array(select distinct wanted.priority from unnest(priorities) as wanted (priority)
+                    where not exists (select from secateur.levels as level
+                                       where level.app_id = ensure_levels.app_id
+                                         and level.function_id = ensure_levels.function_id
+                                         and level.priority = wanted.priority));
+  insert into secateur.levels (app_id, function_id, priority)
+  select ensure_levels.app_id, ensure_levels.function_id, one.priority
+    from unnest(missing) as one (priority)
+   order by one.priority
+   limit greatest(0, 33 - (select count(*) from secateur.levels as level
+                            where level.app_id = ensure_levels.app_id and level.function_id = ensure_levels.function_id))
+  on conflict do nothing;
+end
+$$;
+
+-- Lets claims find runs that came back to the queue; whoever queues runs again calls this in the same transaction.
+-- Locks levels with SKIP LOCKED.
+create or replace function secateur.lower_floors(run_ids uuid[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+as $$
+begin
+  with back as (
+    select distinct on (run.app_id, run.function_id, run.priority) run.app_id, run.function_id, run.priority, run.id
+      from secateur.runs as run
+     where run.id = any (run_ids)
+     order by run.app_id, run.function_id, run.priority, run.id
+  ), above as (
+    select level.app_id, level.function_id, level.priority, back.id
+      from back
+      join secateur.levels as level
+        on level.app_id = back.app_id and level.function_id = back.function_id and level.priority = back.priority
+     where level.floor > back.id
+       for update of level skip locked
+  )
+  update secateur.levels as level
+     set floor = above.id
+    from above
+   where level.app_id = above.app_id and level.function_id = above.function_id and level.priority = above.priority;
+end
+$$;
+
+-- Lets claims look at every queued run of the app, or of one function of it, again: for when a cancellation no longer
+-- matches what they had passed over. The caller holds the app's lock, exclusive, so no claim holds a level.
+create or replace function secateur.reset_floors(app_id text, function_id text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update secateur.levels as level
+     set floor = '00000000-0000-0000-0000-000000000000'
+   where level.app_id = reset_floors.app_id
+     and (reset_floors.function_id is null or level.function_id = reset_floors.function_id);
+  perform secateur.wake(reset_floors.app_id);
+end
+$$;
+
+-- Raises the floors of the functions' levels to their smallest queued run, or where there is none, as far as the time that
+-- an enqueue may take to commit allows. Part of a claim; skips levels that are locked.
+create or replace function secateur.raise_floors(app_id text, function_ids text[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
+as $$
+declare
+  newest constant uuid := secateur.floor_lag();
+begin
+  with raised as (
+    select level.function_id, level.priority,
+           least(coalesce(lowest.id, newest), newest) as floor
+      from (select one.function_id, one.priority, one.floor
+              from secateur.levels as one
+             where one.app_id = raise_floors.app_id
+               and one.function_id = any (raise_floors.function_ids)
+               and one.floor < newest
+               for update skip locked) as level
+      left join lateral (
+        -- Also those that another claim holds right now: it may yet give them back.
+        select run.id from secateur.runs as run
+         where run.app_id = raise_floors.app_id
+           and run.function_id = level.function_id
+           and run.status = 'queued'
+           and run.priority = level.priority
+           and uuid_send(run.id) >= uuid_send(level.floor)
+         order by uuid_send(run.id)
+         limit 1
+      ) as lowest on true
+  )
+  update secateur.levels as level
+     set floor = raised.floor
+    from raised
+   where level.app_id = raise_floors.app_id
+     and level.function_id = raised.function_id
+     and level.priority = raised.priority
+     and level.floor < raised.floor;
+end
+$$;
+
+-- Looks below the floor of one of the functions' levels where that is due, a few hundred entries at a time, and lowers it
+-- to a run that should be claimed, that is: one that no active cancellation matches. At most once a second for each level,
+-- and so seldom that it costs a twentieth of the time. Part of a claim; skips levels that are locked.
+create or replace function secateur.walk_below(app_id text, function_ids text[], active secateur.cancellations[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
+as $$
+declare
+  begun constant timestamptz := clock_timestamp();
+  most constant integer := 500;
+  level secateur.levels;
+  found_below uuid[];
+  left_over uuid;
+begin
+  select one.* into level
+    from secateur.levels as one
+   where one.app_id = walk_below.app_id
+     and one.function_id = any (walk_below.function_ids)
+     and one.walk_at <= begun
+     and one.floor > '00000000-0000-0000-0000-000000000000'
+   limit 1
+     for update skip locked;
+  if not found then
+    return;
+  end if;
+  found_below := array(
+    select run.id from secateur.runs as run
+     where run.app_id = walk_below.app_id
+       and run.function_id = level.function_id
+       and run.status = 'queued'
+       and run.priority = level.priority
+       and uuid_send(run.id) > uuid_send(level.walked)
+       and uuid_send(run.id) < uuid_send(level.floor)
+     order by uuid_send(run.id)
+     limit most);
+  left_over := (select next.id from unnest(found_below) with ordinality as next (id, place)
+                 where not exists (select from secateur.reached(walk_below.active, found_below) as hit
+                                    where hit.run_id = next.id and hit.cancellation_id is not null)
+                 order by next.place limit 1);
+  update secateur.levels as one
+     set floor = coalesce(left_over, one.floor),
+         walked = case when left_over is null and cardinality(found_below) = most then found_below[most]
+                       else '00000000-0000-0000-0000-000000000000' end,
+         walk_at = clock_timestamp() + greatest(interval '1 s', 20 * (clock_timestamp() - begun))
+   where one.app_id = level.app_id and one.function_id = level.function_id and one.priority = level.priority;
+end
+$$;
+
+-- Tells idle workers of the app that something may be claimed. Nobody is told as long as claims find something: NOTIFY makes
+-- commits wait for each other. Part of what queues runs; locks with SKIP LOCKED.
+create or replace function secateur.wake(app_id text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update secateur.idle as state
+     set idle = false
+   where state.app_id = (select waiting.app_id from secateur.idle as waiting
+                          where waiting.app_id = wake.app_id and waiting.idle
+                            for update skip locked);
+  if found then
+    perform pg_notify('secateur_runs', wake.app_id);
+  end if;
+end
+$$;
+
+-- Notes that a claim found nothing. Part of a claim; locks with SKIP LOCKED.
+create or replace function secateur.fall_idle(app_id text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update secateur.idle as state
+     set idle = true
+   where state.app_id = (select busy.app_id from secateur.idle as busy
+                          where busy.app_id = fall_idle.app_id and not busy.idle
+                            for update skip locked);
+end
+$$;

@@ -42,6 +42,7 @@ async def seed(database: Database) -> None:
         ("crm", "contact-import", 5),
     ):
         await _end(database, app_id, function_id, ended)
+    await _sum_up(database)
 
 
 async def stop_running(database: Database) -> None:
@@ -102,6 +103,24 @@ async def _end(database: Database, app_id: str, function_id: str, runs: int) -> 
         """,
         app_id,
         function_id,
+    )
+
+
+async def _sum_up(database: Database) -> None:
+    """Depth as the functions would have written it, had all of this been done by them, and at its time."""
+    await database.execute("select secateur.check_depth()")
+    await database.execute("update secateur.depth_deltas set entered = 0, drained = 0")
+    await database.execute("delete from secateur.depth_checks")
+    await database.execute(
+        """
+        insert into secateur.depth_deltas (app_id, function_id, entered, drained, at)
+        select app_id, function_id,
+               count(*) filter (where started_at > now() - interval '1 minute'),
+               count(*) filter (where finished_at > now() - interval '1 minute'),
+               clock_timestamp() + interval '1 hour'
+          from secateur.runs
+         group by app_id, function_id
+        """
     )
 
 

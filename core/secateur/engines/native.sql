@@ -3,59 +3,88 @@
 select clock_timestamp()
 
 -- name: depth
--- One index-only scan of the unfinished runs (runs_unfinished), and two short ranges of the last ten seconds: arrivals by
--- the primary key, whose ids begin with the time, and drained runs by runs_drained. `cancelling` is an estimate from the
--- tallies, so that it costs nothing per run.
-with waiting as (
-  select run.app_id, run.function_id,
-         count(*) filter (where run.status = 'queued') as queued,
-         count(*) filter (where run.status = 'scheduled') as scheduled,
-         count(*) filter (where run.status = 'running') as running,
-         min(run.started_at) filter (where run.status = 'queued') as oldest_started_at
-    from secateur.runs as run
-   where run.status in ('queued', 'scheduled', 'running')
-   group by run.app_id, run.function_id
-), arrived as (
-  select run.app_id, run.function_id, count(*) / 10.0 as per_second
-    from secateur.runs as run
-   where run.id >= rpad(lpad(to_hex(floor(extract(epoch from now() - interval '10 s') * 1000)::bigint), 12, '0'), 32, '0')::uuid
-     and run.started_at > now() - interval '10 s'
-   group by run.app_id, run.function_id
-), drained as (
-  select run.app_id, run.function_id, count(*) / 10.0 as per_second
-    from secateur.runs as run
-   where run.finished_at > now() - interval '10 s' and run.status in ('completed', 'failed')
-   group by run.app_id, run.function_id
+-- The sums of totals and of the deltas that nobody has moved yet: as quick whatever the backlog, and exact as of this
+-- snapshot unless the drift says otherwise. Rates are of the last ten seconds; of the second in which they began, as much
+-- as still counts. The oldest run is the totals' as long as somebody moves the deltas; else it is one descent of
+-- runs_unfinished (see compact_depth). `cancelling` is an estimate from the tallies, so that it costs nothing per run.
+with pending as (
+  select delta.app_id, delta.function_id,
+         sum(delta.queued) as queued, sum(delta.scheduled) as scheduled, sum(delta.running) as running,
+         sum(delta.entered) filter (where delta.at > now() - interval '10 s') as entered,
+         sum(delta.drained) filter (where delta.at > now() - interval '10 s') as drained,
+         min(delta.at) as since
+    from secateur.depth_deltas as delta
+   group by delta.app_id, delta.function_id
+), recent as (
+  select past.app_id, past.function_id, sum(past.entered * part.counts) as entered, sum(past.drained * part.counts) as drained
+    from secateur.depth_seconds as past,
+         lateral (select least(1, extract(epoch from past.second - now()) + 11) as counts) as part
+   where past.second > now() - interval '11 s'
+   group by past.app_id, past.function_id
+), checked as (
+  select past.id, past.checked_at from secateur.depth_checks as past order by past.id desc limit 1
+), tallied as (
+  -- One by one: the tallies of all that was ever cancelled would have to be summed up otherwise.
+  select rule.id, tally.function_id, tally.cancelled, tally.finished_first, tally.stopping
+    from secateur.cancellations as rule
+   cross join lateral (
+     select one.* from secateur.cancellation_tallies as one where one.cancellation_id = rule.id
+   ) as tally
+   where rule.state = 'active'
 ), cancelling as (
   select known.app_id, known.function_id,
          sum(greatest(0, coalesce(
            (rule.expected_by_function ->> known.function_id)::bigint
-             - coalesce(tally.cancelled, 0) - coalesce(tally.finished_first, 0),
-           tally.stopping, 0))) as runs
+             - coalesce(tallied.cancelled, 0) - coalesce(tallied.finished_first, 0),
+           tallied.stopping, 0))) as runs
     from secateur.cancellations as rule
     join secateur.functions as known
       on known.app_id = rule.app_id and (rule.function_id is null or known.function_id = rule.function_id)
-    left join secateur.cancellation_tallies as tally
-      on tally.cancellation_id = rule.id and tally.function_id = known.function_id
+    left join tallied on tallied.id = rule.id and tallied.function_id = known.function_id
    where rule.state = 'active'
    group by known.app_id, known.function_id
 )
 select known.app_id,
        known.function_id,
-       coalesce(waiting.queued, 0) as queued,
-       coalesce(waiting.scheduled, 0) as scheduled,
-       coalesce(waiting.running, 0) as running,
-       least(coalesce(cancelling.runs, 0),
-             coalesce(waiting.queued + waiting.scheduled + waiting.running, 0))::bigint as cancelling,
-       waiting.oldest_started_at,
-       coalesce(arrived.per_second, 0)::float8 as in_per_second,
-       coalesce(drained.per_second, 0)::float8 as out_per_second,
+       depth.queued,
+       depth.scheduled,
+       depth.running,
+       least(coalesce(cancelling.runs, 0), depth.queued + depth.scheduled + depth.running)::bigint as cancelling,
+       case when depth.queued > 0 then coalesce(depth.oldest_started_at, head.started_at) end as oldest_started_at,
+       ((coalesce(recent.entered, 0) + coalesce(pending.entered, 0)) / 10)::float8 as in_per_second,
+       ((coalesce(recent.drained, 0) + coalesce(pending.drained, 0)) / 10)::float8 as out_per_second,
+       known.paused_at is not null or app.paused_at is not null as paused,
+       checked.checked_at,
+       coalesce(abs(drift.queued) + abs(drift.scheduled) + abs(drift.running), 0) as drift,
        now() as as_of
   from secateur.functions as known
-  left join waiting using (app_id, function_id)
-  left join arrived using (app_id, function_id)
-  left join drained using (app_id, function_id)
+  join secateur.apps as app using (app_id)
+  left join secateur.depth_totals as total using (app_id, function_id)
+  left join pending using (app_id, function_id)
+  left join recent using (app_id, function_id)
   left join cancelling using (app_id, function_id)
+  left join checked on true
+  left join secateur.depth_drifts as drift
+    on drift.check_id = checked.id and drift.app_id = known.app_id and drift.function_id = known.function_id
+ cross join lateral (
+   select greatest(0, coalesce(total.queued, 0) + coalesce(pending.queued, 0))::bigint as queued,
+          greatest(0, coalesce(total.scheduled, 0) + coalesce(pending.scheduled, 0))::bigint as scheduled,
+          greatest(0, coalesce(total.running, 0) + coalesce(pending.running, 0))::bigint as running,
+          case when pending.since > now() - interval '5 s' or pending.since is null
+               then total.oldest_started_at end as oldest_started_at
+ ) as depth
+  left join lateral (
+   select run.status, run.started_at
+     from secateur.runs as run
+    where depth.queued > 0
+      and depth.oldest_started_at is null
+      and run.app_id = known.app_id
+      and run.function_id = known.function_id
+      and run.status in ('queued', 'scheduled', 'running')
+      and (run.status, run.id) >= ('queued', '00000000-0000-0000-0000-000000000000')
+    order by run.status, run.id
+    limit 1
+ ) as head on head.status = 'queued'
  order by known.app_id, known.function_id
 
 -- name: count

@@ -10,6 +10,8 @@ create or replace function secateur.compact_depth(every interval default '0', ba
   returns integer
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
+  -- Few or no rows by the statistics are thousands by now; and compiling a plan would take longer than running it.
+  set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off
 as $$
 declare
   moment constant timestamptz := clock_timestamp();
@@ -80,7 +82,7 @@ create or replace function secateur.check_depth(every interval default '0')
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
   -- What statistics say of a queue was true before the flood.
-  set enable_seqscan = off set enable_bitmapscan = off
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 begin
   perform secateur.require_read_committed();

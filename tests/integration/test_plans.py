@@ -181,12 +181,57 @@ async def test_function(
     assert "runs_pkey" in scans(plans[start:])
 
 
-async def test_depth_reads_no_row_of_the_backlog(flooded: asyncpg.Connection) -> None:
-    await flooded.execute("vacuum (analyze) secateur.runs")
+@pytest.mark.parametrize("fresh", [False, True], ids=["old statistics", "fresh statistics"])
+async def test_depth_reads_one_run_of_each_function(flooded: asyncpg.Connection, fresh: bool) -> None:
     async with explained(flooded) as plans:
+        if fresh:
+            await flooded.execute("analyze secateur.runs")
+        await flooded.execute("set local auto_explain.log_analyze = on")
         await flooded.fetch(STATEMENTS["depth"])
-    assert scans(plans) == {"runs_unfinished", "runs_pkey", "runs_drained"}
-    assert "Index Only Scan using runs_unfinished" in plans[-1]
+    assert scans(plans) == {"runs_unfinished"}
+    read = re.findall(r"Index Only Scan using runs_unfinished .*rows=([\d.]+) loops=(\d+)", plans[-1])
+    assert [float(rows) <= 1 and int(loops) <= 4 for rows, loops in read] == [True]
+
+
+@pytest.mark.parametrize("fresh", [False, True], ids=["old statistics", "fresh statistics"])
+async def test_moving_the_deltas_reads_one_run_of_each_function(flooded: asyncpg.Connection, fresh: bool) -> None:
+    async with explained(flooded) as plans:
+        if fresh:
+            await flooded.execute("analyze secateur.runs")
+        await flooded.execute("select 'counted from here'")
+        await flooded.execute("select secateur.compact_depth()")
+    start = next(n for n, plan in enumerate(plans) if "counted from here" in plan)
+    assert scans(plans[start:]) == {"runs_unfinished"}
+    assert any("Tid Scan on depth_deltas" in plan for plan in plans[start:])
+
+
+async def test_the_self_check_reads_no_row(flooded: asyncpg.Connection) -> None:
+    async with explained(flooded) as plans:
+        await flooded.execute("select secateur.check_depth()")
+    assert scans(plans) == {"runs_unfinished"}
+    assert any("Index Only Scan using runs_unfinished" in plan for plan in plans)
+
+
+@pytest.mark.parametrize("fresh", [False, True], ids=["old statistics", "fresh statistics"])
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+async def test_pruning_finds_what_is_old(flooded: asyncpg.Connection, mode: str, fresh: bool) -> None:
+    async with explained(flooded) as plans:
+        id = await commit(flooded)
+        for _ in range(4):
+            await flooded.fetch("select * from secateur.sweep_cancellation($1, 10000)", id)
+        await flooded.execute(
+            "update secateur.cancellations set state = 'complete', completed_at = now() - interval '1 year'"
+        )
+        await flooded.execute("update secateur.retention set finished = '1 hour'")
+        if fresh:
+            await flooded.execute("analyze secateur.runs")
+        await flooded.execute(f"set local plan_cache_mode = {mode}")
+        await flooded.execute("select 'counted from here'")
+        assert await flooded.fetchval("select prune.runs from secateur.prune(500)") == 500
+        assert await flooded.fetchval("select secateur.prune_cancelled(now(), 500)") == 500
+    start = next(n for n, plan in enumerate(plans) if "counted from here" in plan)
+    assert scans(plans[start:]) == {"runs_drained", "runs_cancelled", "runs_cancelled_otherwise", "runs_pkey"}
+    assert not any("Seq Scan on steps" in plan or "Seq Scan on cancel_requests" in plan for plan in plans[start:])
 
 
 async def test_a_count_reads_the_scope_only(flooded: asyncpg.Connection) -> None:

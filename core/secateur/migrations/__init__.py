@@ -44,6 +44,7 @@ REPEATABLE = (
     "sweeping.sql",
     "undoing.sql",
     "depth.sql",
+    "pruning.sql",
     "rights.sql",
 )
 """In the order in which they need each other; rights come last."""

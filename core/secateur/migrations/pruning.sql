@@ -1,0 +1,165 @@
+-- Deleting what has been kept long enough.
+
+-- Deletes these runs, which the caller holds, with what belongs to them. Part of a prune.
+create or replace function secateur.delete_runs(run_ids uuid[])
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  set enable_bitmapscan = off set enable_seqscan = off
+as $$
+  delete from secateur.steps as step where step.run_id = any (run_ids);
+  delete from secateur.cancel_requests as request where request.run_id = any (run_ids);
+  delete from secateur.runs as run where run.id = any (run_ids);
+$$;
+
+-- Locks up to `batch` runs that ended before `ended_before` and that nobody can bring back: completed, failed, or cancelled
+-- without a cancellation; oldest first. Skips locked rows, and runs that a sweep has yet to settle a request of. Part of
+-- a prune.
+create or replace function secateur.lock_finished(ended_before timestamptz, batch integer)
+  returns uuid[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
+as $$
+declare
+  ids uuid[];
+begin
+  ids := array(
+    select run.id from secateur.runs as run
+     where run.status in ('completed', 'failed')
+       and run.finished_at < lock_finished.ended_before
+       and not exists (select from secateur.cancel_requests as open
+                        where open.run_id = run.id and open.outcome is null)
+     order by run.finished_at
+     limit lock_finished.batch
+       for update of run skip locked);
+  return ids || array(
+    select run.id from secateur.runs as run
+     where run.status = 'cancelled'
+       and run.cancellation_id is null
+       and run.finished_at < lock_finished.ended_before
+     order by run.finished_at
+     limit lock_finished.batch - cardinality(ids)
+       for update skip locked);
+end
+$$;
+
+-- Deletes up to `batch` runs of cancellations that ended before `ended_before`, so that they cannot be undone any more, and
+-- says so in their tallies; returns how many. Records that somebody holds are skipped. Part of a prune.
+-- Locks: the records, so that no undo begins meanwhile; then runs, skipping locked ones.
+create or replace function secateur.prune_cancelled(ended_before timestamptz, batch integer)
+  returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
+as $$
+declare
+  ended uuid;
+  ids uuid[];
+  pruned integer := 0;
+begin
+  for ended in
+    select rule.id
+      from secateur.cancellations as rule
+     where rule.state <> 'active'
+       and rule.pruned_at is null
+       and (rule.state <> 'undone' or rule.restored_at is not null)
+       and greatest(rule.completed_at, rule.stopped_at, rule.restored_at) < prune_cancelled.ended_before
+     order by greatest(rule.completed_at, rule.stopped_at, rule.restored_at)
+     limit 100
+       for no key update skip locked
+  loop
+    -- point: record locked
+    ids := array(select run.id from secateur.runs as run
+                  where run.cancellation_id = ended and run.status = 'cancelled'
+                  order by run.id
+                  limit prune_cancelled.batch - pruned
+                    for update skip locked);
+    -- point: runs locked
+    insert into secateur.cancellation_deltas (cancellation_id, function_id, pruned)
+    select ended, run.function_id, count(*) from secateur.runs as run where run.id = any (ids) group by run.function_id;
+    perform secateur.delete_runs(ids);
+    -- point: runs deleted
+    pruned := pruned + cardinality(ids);
+    if not exists (select from secateur.runs as run where run.cancellation_id = ended) then
+      update secateur.cancellations as rule set pruned_at = clock_timestamp() where rule.id = ended;
+    end if;
+    exit when pruned >= prune_cancelled.batch;
+  end loop;
+  return pruned;
+end
+$$;
+
+-- Deletes up to `batch` runs that have been kept as long as the retention says, with their steps and requests: completed and
+-- failed ones, and those of cancellations that can no longer be undone. `more`: there seem to be others, so ask again.
+-- The audit and the cancellations themselves stay. Does nothing while another process prunes. Raises SC422.
+-- Locks: 7218/3, tried; records and runs, skipping locked ones.
+create or replace function secateur.prune(batch integer default 1000)
+  returns table (runs integer, more boolean)
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  kept secateur.retention;
+  ids uuid[];
+begin
+  perform secateur.require_read_committed();
+  if not prune.batch >= 1 then
+    raise exception using errcode = 'SC422', column = 'batch', message = 'batch must be positive';
+  end if;
+  runs := 0;
+  more := false;
+  if not pg_try_advisory_xact_lock(7218, 3) then
+    return next;
+    return;
+  end if;
+  -- point: alone
+  select retention.* into kept from secateur.retention;
+  ids := secateur.lock_finished(now() - kept.finished, prune.batch);
+  -- point: finished runs locked
+  perform secateur.delete_runs(ids);
+  -- point: finished runs deleted
+  runs := cardinality(ids);
+  if runs < prune.batch then
+    runs := runs + secateur.prune_cancelled(now() - kept.cancelled, prune.batch - runs);
+  end if;
+  delete from secateur.depth_checks as past where past.checked_at < now() - interval '30 days';
+  more := runs >= prune.batch;
+  return next;
+end
+$$;
+
+-- Says how long runs are kept; null leaves a time as it is. Returns what holds now. Repeatable; audited when it changes
+-- something. Raises SC422.
+create or replace function secateur.set_retention(
+  finished interval, cancelled interval, standing interval, author text, source text
+)
+  returns secateur.retention
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  before secateur.retention;
+  after secateur.retention;
+begin
+  if set_retention.finished < '0' or set_retention.cancelled < '0' or set_retention.standing < '0' then
+    raise exception using
+      errcode = 'SC422',
+      column = case when set_retention.finished < '0' then 'finished'
+                    when set_retention.cancelled < '0' then 'cancelled' else 'standing' end,
+      message = 'nothing can be kept for less than no time';
+  end if;
+  select retention.* into before from secateur.retention for update;
+  update secateur.retention as kept
+     set finished = coalesce(set_retention.finished, kept.finished),
+         cancelled = coalesce(set_retention.cancelled, kept.cancelled),
+         standing = coalesce(set_retention.standing, kept.standing)
+  returning kept.* into after;
+  if after is distinct from before then
+    perform secateur.record_audit(
+      'retention', null, null, null, set_retention.author, set_retention.source,
+      jsonb_build_object('before', to_jsonb(before) - 'one', 'after', to_jsonb(after) - 'one'));
+  end if;
+  return after;
+end
+$$;

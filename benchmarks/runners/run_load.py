@@ -15,7 +15,7 @@ from protocol import EVENT, say
 BATCH = 10
 
 CLAIM = "select id, claim_token from secateur.claim('bench', null, $1, 'load', interval '1 minute')"
-COMPLETE = "select secateur.complete(held.id, held.token) from unnest($1::uuid[], $2::uuid[]) as held (id, token)"
+COMPLETE = "select count(*) from secateur.complete_runs($1, $2)"
 ENQUEUE = "select count(*) from secateur.enqueue_many('bench', $1, $2::jsonb[])"
 
 

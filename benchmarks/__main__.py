@@ -15,7 +15,7 @@ import time
 import traceback
 from types import ModuleType
 
-from benchmarks import bad_cases, claim_throughput, commit_latency, drain, language, live_counts, sweep_rate
+from benchmarks import bad_cases, claim_throughput, commit_latency, drain, language, live_counts, sustained, sweep_rate
 from benchmarks.bed import Ground
 from benchmarks.report import Report, machine
 
@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "claims": claim_throughput,
     "bad-cases": bad_cases,
     "sweep": sweep_rate,
+    "sustained": sustained,
     "commit": commit_latency,
     "counts": live_counts,
     "language": language,

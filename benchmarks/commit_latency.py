@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
-
 import asyncpg
 
 from benchmarks.bed import Bed, Ground, claim, quantile, say, timed
@@ -48,7 +42,7 @@ async def measure(ground: Ground) -> list[str]:
     for number in range(ROUNDS):
         for size, bed in beds.items():
             quiet[size] += [await _commit(bed) for _ in range(COMMITS)]
-            async with _claiming(bed):
+            async with loaded(bed.url, CLAIMERS):
                 loaded[size] += [await _commit(bed) for _ in range(COMMITS)]
         say(f"round {number + 1}: " + ", ".join(f"{size:,}: {quantile(quiet[size], 0.5):.2f} ms" for size in sizes))
     for size, bed in beds.items():
@@ -95,29 +89,6 @@ async def _commit(bed: Bed) -> float:
     seconds = await timed(commit)
     await bed.cancellations.stop(committed[0].id, author="bench")
     return seconds
-
-
-@asynccontextmanager
-async def _claiming(bed: Bed) -> AsyncIterator[None]:
-    """Processes that claim, complete and enqueue, so that the backlog stays as it is."""
-    script = Path(__file__).with_name("runners") / "run_load.py"
-    async with AsyncExitStack() as stack:
-        for _ in range(CLAIMERS):
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, str(script), bed.url),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-            )
-            stack.push_async_callback(_end, process)
-            if process.stdout is None or not await process.stdout.readline():
-                raise RuntimeError("a claiming process does not start")
-        yield
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.stdin is not None:
-        process.stdin.close()
-    await process.wait()
 
 
 async def _update_by_hand(bed: Bed) -> float:

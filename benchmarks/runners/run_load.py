@@ -1,6 +1,6 @@
 """Claims, completes and enqueues ten runs at a time, so that the backlog stays as it is, until its input ends.
 
-python run_load.py URL      -> {"ready": true} after the first turn, {"done": n} at the end
+python run_load.py URL      -> {"ready": true} after the first turn, then {"done": n} every second
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 
 import asyncpg
 from protocol import EVENT, say
@@ -23,7 +24,7 @@ async def main(url: str) -> None:
     connection = await asyncpg.connect(url)
     loop = asyncio.get_running_loop()
     ended = loop.run_in_executor(None, sys.stdin.readline)
-    turns = 0
+    turns, due = 0, 0.0
     while not ended.done():
         held = await connection.fetch(CLAIM, BATCH)
         await connection.fetch(COMPLETE, [run["id"] for run in held], [run["claim_token"] for run in held])
@@ -31,8 +32,10 @@ async def main(url: str) -> None:
         turns += 1
         if turns == 1:
             say(ready=True)
+        if time.monotonic() > due:
+            due = time.monotonic() + 1
+            say(done=turns * BATCH)
     await connection.close()
-    say(done=turns * BATCH)
 
 
 asyncio.run(main(sys.argv[1]))

@@ -29,6 +29,7 @@ from secateur.database import Database
 from secateur.engines.native import NativeEngine
 from secateur.errors import DatabaseError, PermissionDenied, SecateurError, UsageError
 from secateur.functions import App, Function, RunCancelled
+from secateur.maintenance import Maintenance
 
 SHORTEST_POLL = 0.05
 LONGEST_POLL = 0.5
@@ -124,7 +125,7 @@ class Worker:
         try:
             async with (
                 Database.connect(self.url, application_name=application, max_size=connections) as database,
-                Database.connect(self.url, application_name=application, max_size=2) as background,
+                Database.connect(self.url, application_name=application, max_size=4) as background,
             ):
                 claims = Claims(database, background, self.name, self.lease)
                 for app in self.apps:
@@ -144,6 +145,7 @@ class Worker:
                 group.create_task(self._keep_alive(claims)),
                 group.create_task(self._hear_of_cancellations(background)),
                 group.create_task(self._sweep(background)),
+                group.create_task(Maintenance(NativeEngine(background)).keep_up_forever()),
             ]
             logger.info("%s works on %s", self.name, ", ".join(app.id for app in self.apps))
             self.started.set()

@@ -19,6 +19,7 @@ from textual.screen import Screen
 
 from secateur.cel import compile
 from secateur.errors import SecateurError, UsageError
+from secateur.maintenance import Maintenance
 from secateur_tui.filter import FilterScreen
 from secateur_tui.help import HelpScreen
 from secateur_tui.history import HistoryScreen
@@ -82,6 +83,7 @@ class ConsoleApp(App[None]):
         self._warm_up()
         if not self.session.read_only:
             self._sweep()
+            self._keep_up()
         loop = asyncio.get_running_loop()
         for name in ("SIGHUP", "SIGTERM"):
             if number := getattr(signal, name, None):
@@ -111,6 +113,10 @@ class ConsoleApp(App[None]):
     async def _sweep(self) -> None:
         """Any living process sweeps; a console that may write is one."""
         await self.session.cancellations.sweep_forever()
+
+    @work(exclusive=True, group="upkeep")
+    async def _keep_up(self) -> None:
+        await Maintenance(self.session.engine).keep_up_forever()
 
     @on(QueuesScreen.FilterWanted)
     def _open_filter(self, message: QueuesScreen.FilterWanted) -> None:

@@ -1,7 +1,7 @@
 """The HTTP API of one queue, as an ASGI application.
 
 Answers are `{"data": …, "metadata": {"fetched_at": …}}`, failures `{"error", "status", "details"}`, without
-exception. While it runs, it sweeps like every other process that may write.
+exception. While it runs, it sweeps and keeps the queue up like every other process that may write.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from secateur.api.guard import LoopbackGuard
 from secateur.api.routes import Services, router
 from secateur.cancellations import Cancellations
 from secateur.engines.base import QueueEngine
+from secateur.maintenance import Maintenance
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +32,19 @@ def create_api(engine: QueueEngine, cancellations: Cancellations, *, author: str
 
     @asynccontextmanager
     async def lifespan(api: FastAPI) -> AsyncIterator[None]:
-        sweeper = asyncio.create_task(cancellations.sweep_forever(), name="sweeper")
-        sweeper.add_done_callback(_report)
+        maintenance = Maintenance(engine, read_only=cancellations.read_only)
+        background = {
+            asyncio.create_task(cancellations.sweep_forever(), name="sweeper"),
+            asyncio.create_task(maintenance.keep_up_forever(), name="upkeep"),
+        }
+        for task in background:
+            task.add_done_callback(_report)
         try:
             yield
         finally:
-            sweeper.cancel()
-            await asyncio.wait({sweeper})
+            for task in background:
+                task.cancel()
+            await asyncio.wait(background)
 
     # No documentation pages: they would run scripts from elsewhere, which could then call this API as their own.
     api = FastAPI(
@@ -56,6 +63,6 @@ def create_api(engine: QueueEngine, cancellations: Cancellations, *, author: str
     return api
 
 
-def _report(sweeper: asyncio.Task[None]) -> None:
-    if not sweeper.cancelled() and (error := sweeper.exception()):
-        logger.error("this server no longer sweeps", exc_info=error)
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        logger.error("this server goes on without its %s", task.get_name(), exc_info=error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -42,6 +42,36 @@ class Selection:
     """None selects every run of scope and window."""
     now: datetime | None = None
     """The value of `now` in the expression; None takes the database's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class DepthCheck:
+    """What a comparison of the depth's sums with the rows found."""
+
+    counted: int
+    """Unfinished runs."""
+    drift: int
+    """How many of them the sums were off, without regard to the sign, before that was put right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What one batch of pruning did. `more`: ask again, there seem to be others."""
+
+    runs: int
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long things are kept, and how far ahead they may lie."""
+
+    finished: timedelta
+    """Completed and failed runs, after they ended."""
+    cancelled: timedelta
+    """The runs of a cancellation, after it ended: as long as it can be undone."""
+    standing: timedelta
+    """How far ahead the window of a standing cancellation may end."""
 
 
 class Verdict(StrEnum):
@@ -151,6 +181,37 @@ class QueueEngine(Protocol):
 
     async def open_cancellations(self) -> list[UUID]:
         """Active cancellations, oldest commit first: what a sweeper has to do."""
+        ...
+
+    async def compact_depth(self, every: timedelta, batch: int) -> int:
+        """Sum up to `batch` entries of what depth is read from; how many. 0 if that was done less than `every` ago."""
+        ...
+
+    async def check_depth(self, every: timedelta) -> DepthCheck | None:
+        """Compare what depth is read from with the rows and put it right; None if that was done less than `every` ago.
+
+        Counts every unfinished run, which may take a while.
+        """
+        ...
+
+    async def prune(self, batch: int) -> Pruned:
+        """Delete up to `batch` runs that were kept as long as the retention says."""
+        ...
+
+    async def retention(self) -> Retention:
+        """How long runs are kept."""
+        ...
+
+    async def set_retention(
+        self,
+        *,
+        finished: timedelta | None = None,
+        cancelled: timedelta | None = None,
+        standing: timedelta | None = None,
+        author: str,
+        source: str,
+    ) -> Retention:
+        """Change what is given; what holds then. Raises `RequestError` and `ReadOnly`."""
         ...
 
     async def cancellations(self, limit: int, before: UUID | None = None) -> Sequence[Cancellation]:

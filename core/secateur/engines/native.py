@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 from secateur.cel import COMPILER_VERSION
 from secateur.cel.values import decode_json
 from secateur.database import Database
-from secateur.engines.base import Capabilities, Commit, Selection, SweepStep, Verdict
+from secateur.engines.base import (
+    Capabilities,
+    Commit,
+    DepthCheck,
+    Pruned,
+    Retention,
+    Selection,
+    SweepStep,
+    Verdict,
+)
 from secateur.errors import NotFound, ReadOnly
 from secateur.runs import UNFINISHED, Count, FunctionDepth, Run, RunStatus, Scope
 from secateur.statements import Statements
@@ -32,6 +41,9 @@ DRAWING_IS_QUICK = 100_000
 
 SAMPLE_CHARACTERS = 20_000_000
 """A sample of events ends once it has read this much JSON."""
+
+CHECK_SECONDS = 300.0
+"""How long the database may count all unfinished runs for the depth's self-check."""
 
 RATE_SECONDS = 10.0
 """The span that the statements average rates over."""
@@ -181,6 +193,41 @@ class NativeEngine:
 
     async def open_cancellations(self) -> list[UUID]:
         return [row["id"] for row in await self._database.fetch(_SQL["open_cancellations"])]
+
+    async def compact_depth(self, every: timedelta, batch: int) -> int:
+        self._refuse_if_read_only()
+        moved: int = await self._database.fetchval(_SQL["compact_depth"], every, batch)
+        return moved
+
+    async def check_depth(self, every: timedelta) -> DepthCheck | None:
+        self._refuse_if_read_only()
+        row = await self._database.fetchrow(_SQL["check_depth"], every, timeout=CHECK_SECONDS)
+        return DepthCheck(row["counted"], row["drift"]) if row and row["checked"] else None
+
+    async def prune(self, batch: int) -> Pruned:
+        self._refuse_if_read_only()
+        row = await self._database.fetchrow(_SQL["prune"], batch)
+        assert row is not None  # noqa: S101 - the function always returns a row
+        return Pruned(**row)
+
+    async def retention(self) -> Retention:
+        row = await self._database.fetchrow(_SQL["retention"])
+        assert row is not None  # noqa: S101 - the table always has its row
+        return Retention(**row)
+
+    async def set_retention(
+        self,
+        *,
+        finished: timedelta | None = None,
+        cancelled: timedelta | None = None,
+        standing: timedelta | None = None,
+        author: str,
+        source: str,
+    ) -> Retention:
+        self._refuse_if_read_only()
+        row = await self._database.fetchrow(_SQL["set_retention"], finished, cancelled, standing, author, source)
+        assert row is not None  # noqa: S101 - the function always returns a row
+        return Retention(**row)
 
     async def cancellations(self, limit: int, before: UUID | None = None) -> Sequence[Cancellation]:
         rows = await self._database.fetch(_SQL["cancellations"], None, before, limit)

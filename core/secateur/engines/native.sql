@@ -176,6 +176,21 @@ select run.event
    and run.status in ('queued', 'scheduled', 'running')
  limit $3
 
+-- name: compact_depth
+select secateur.compact_depth($1, $2)
+
+-- name: check_depth
+select * from secateur.check_depth($1)
+
+-- name: prune
+select * from secateur.prune($1)
+
+-- name: retention
+select kept.finished, kept.cancelled, kept.standing from secateur.retention as kept
+
+-- name: set_retention
+select (kept).finished, (kept).cancelled, (kept).standing from secateur.set_retention($1, $2, $3, $4, $5) as kept
+
 -- name: arrivals
 -- Matching runs that entered in the last ten seconds, whatever has become of them since.
 select count(*)

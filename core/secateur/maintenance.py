@@ -1,0 +1,88 @@
+"""What keeps a queue small and its figures true while nobody looks: every process that may write takes part.
+
+Any number of them may do so at once: in the database each task is one process's at a time, and is not begun
+again before it is due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from secateur.engines.base import QueueEngine
+from secateur.errors import DatabaseError, NotInstalled, PermissionDenied
+
+logger = logging.getLogger(__name__)
+
+COMPACT_SECONDS = 1.0
+COMPACT_BATCH = 100_000
+"""Deltas that are summed up in one transaction: about a quarter of a second."""
+
+PRUNE_SECONDS = 10.0
+"""Between two looks for something to prune."""
+PRUNE_BATCH = 1000
+"""Runs that one transaction deletes."""
+
+CHECK_EVERY = timedelta(minutes=10)
+"""Between two comparisons of the depth with the rows, by whichever process."""
+CHECK_SECONDS = 30.0
+"""Between two looks whether such a comparison is due; a process that has just begun waits as long."""
+
+COMPACT_SHARE, PRUNE_SHARE = 0.1, 0.5
+"""Of a process's time that these may take at most: a database that is slow gets more rest."""
+
+
+class Maintenance:
+    """The upkeep of one queue. `read_only` does nothing."""
+
+    def __init__(self, engine: QueueEngine, *, read_only: bool = False) -> None:
+        self._engine = engine
+        self._read_only = read_only
+
+    async def keep_up_forever(self) -> None:
+        """Until cancelled. Survives a database that goes away; gives up a task that the role has no right to."""
+        if self._read_only:
+            return
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_repeat(self.compact))
+            group.create_task(_repeat(self.prune, first=PRUNE_SECONDS / 2))
+            group.create_task(_repeat(self.check, first=CHECK_SECONDS))
+
+    async def compact(self) -> float:
+        """Sum up what the depth is read from. Returns in how many seconds to do so again."""
+        began = time.monotonic()
+        moved = await self._engine.compact_depth(timedelta(seconds=COMPACT_SECONDS / 2), COMPACT_BATCH)
+        took = time.monotonic() - began
+        return took if moved >= COMPACT_BATCH else max(COMPACT_SECONDS, took * (1 / COMPACT_SHARE - 1))
+
+    async def prune(self) -> float:
+        """Delete one batch of what was kept long enough. Returns in how many seconds to do so again."""
+        began = time.monotonic()
+        pruned = await self._engine.prune(PRUNE_BATCH)
+        return (time.monotonic() - began) * (1 / PRUNE_SHARE - 1) if pruned.more else PRUNE_SECONDS
+
+    async def check(self) -> float:
+        """Compare the depth with the rows if that is due. Returns in how many seconds to look again."""
+        found = await self._engine.check_depth(CHECK_EVERY)
+        if found is not None and found.drift:
+            logger.warning("the depth was off by %d runs of %d, and was put right", found.drift, found.counted)
+        return CHECK_SECONDS
+
+
+async def _repeat(task: Callable[[], Awaitable[float]], *, first: float = 0.0) -> None:
+    """Every task waits a little more or less than it is told, so that processes do not march in step."""
+    pause = first
+    while True:
+        await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311
+        try:
+            pause = await task()
+        except PermissionDenied as error:
+            logger.warning("this process leaves the upkeep to others: %s", error)
+            return
+        except (DatabaseError, NotInstalled) as error:
+            logger.info("the upkeep pauses: %s", error)
+            pause = PRUNE_SECONDS

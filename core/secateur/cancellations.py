@@ -1,4 +1,4 @@
-"""Cancelling runs: preview, commit, follow, stop. The same steps for every engine."""
+"""Cancelling runs: preview, commit, follow, stop, undo. The same steps for every engine."""
 
 from __future__ import annotations
 
@@ -13,18 +13,30 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from secateur.cel import EvaluationError, Filter
-from secateur.engines.base import Commit, QueueEngine, Selection, SweepStep, Verdict
-from secateur.errors import DatabaseError, NotInstalled, PermissionDenied, Problem, ReadOnly, RequestError
+from secateur.engines.base import (
+    WORKING,
+    Commit,
+    QueueEngine,
+    RunCancellation,
+    Selection,
+    SweepStep,
+    Unrestored,
+    Verdict,
+)
+from secateur.errors import Conflict, DatabaseError, NotInstalled, PermissionDenied, Problem, ReadOnly, RequestError
 from secateur.requests import CancellationRequest, utc
 from secateur.runs import Count, Run, Scope
 
 if TYPE_CHECKING:
-    from secateur.records import Cancellation
+    from secateur.records import AuditEntry, Cancellation
 
 logger = logging.getLogger(__name__)
 
 SWEEP_BATCH = 10_000
 """Runs that one transaction of a sweep looks at: about a quarter of a second."""
+
+RESTORE_BATCH = 1_000
+"""Runs that one transaction of a restore looks at: few, for it holds the app's lock, and commits wait for it."""
 
 SWEEP_PAUSE = 1.0
 """Seconds between two looks for something to sweep."""
@@ -83,34 +95,38 @@ class Cancellations:
         return await self.with_errors(request, await self.count(request))
 
     async def count(self, request: CancellationRequest) -> Count:
-        """The exact count, its errors left out.
+        """The exact count, its errors left out; of several functions the sum.
 
         Raises `RequestError` for an app or function that is not known: a misspelt name is no empty queue.
         """
-        count = await self.engine.count(select(request))
-        if count.total == 0:
-            await self._refuse_unknown(request.scope)
-        return count
+        counts = [await self.engine.count(selection) for selection in selections(request)]
+        if any(count.total == 0 for count in counts):
+            await self._refuse_unknown(request.scopes)
+        return added(counts)
 
     async def with_errors(self, request: CancellationRequest, count: Count) -> Preview:
         """The preview that a count belongs to: its errors take longer than its matches."""
-        selection = select(request)
-        return await self._explain(selection, replace(count, errors=await self.engine.count_errors(selection)))
+        wanted = selections(request)
+        errors = sum([await self.engine.count_errors(selection) for selection in wanted])
+        return await self._explain(wanted, replace(count, errors=errors))
 
     async def estimate(self, request: CancellationRequest) -> Preview | None:
         """A count from a sample, within a moment; None where the exact one is as quick."""
-        selection = select(request)
-        count = await self.engine.estimate(selection)
-        return None if count is None else await self._explain(selection, count)
+        wanted = selections(request)
+        counts = [await self.engine.estimate(selection) for selection in wanted]
+        if all(count is None for count in counts):
+            return None
+        known = [count or await self.engine.count(wanted[place]) for place, count in enumerate(counts)]
+        return await self._explain(wanted, added(known))
 
     async def examples(self, request: CancellationRequest, verdict: Verdict, limit: int) -> list[Run]:
         """Up to `limit` unfinished runs of scope and window with that verdict."""
-        return await self.engine.examples(select(request), verdict, limit)
+        return await self._examples(selections(request), verdict, limit)
 
     async def arrival_rate(self, request: CancellationRequest) -> float:
         """Matching runs per second that are still arriving, whatever the request's window ends with."""
         unbounded = request.model_copy(update={"started_before": None})
-        return await self.engine.arrival_rate(select(unbounded))
+        return sum([await self.engine.arrival_rate(selection) for selection in selections(unbounded)])
 
     async def commit(
         self,
@@ -121,33 +137,112 @@ class Cancellations:
         idempotency_key: str | None = None,
         expected: Count | None = None,
     ) -> Cancellation:
-        """Cancel what the request matches. Once this has returned, no matching run is claimed any more.
+        """`commit_all` of a request that makes one cancellation. Raises `RequestError` if it names several functions."""
+        select(request)  # refuses those before anything is committed
+        (committed,) = await self.commit_all(
+            request, author=author, source=source, idempotency_key=idempotency_key, expected=expected
+        )
+        return committed
 
-        `expected` is the exact count that was shown, for the record. Under the same `idempotency_key` the
-        same request is committed once, however often it is asked for.
+    async def commit_all(
+        self,
+        request: CancellationRequest,
+        *,
+        author: str,
+        source: str,
+        idempotency_key: str | None = None,
+        expected: Count | None = None,
+    ) -> Sequence[Cancellation]:
+        """Cancel what the request matches, by one cancellation, or one for each of its `function_ids`, all or nothing.
+
+        Where the guarantee is `in_force`, no matching run is claimed any more; where it is `pending`, an open
+        transaction is in the way, `wait` or any sweeper will put it in force, and claims that begin from now on
+        honour it already. `expected` is the exact count that was shown, for the record. Under the same
+        `idempotency_key` the same request is committed once, however often it is asked for.
         """
         self._refuse_if_read_only()
-        selection = select(request)
-        committed = await self.engine.commit(
-            Commit(
-                id=uuid4(),
-                selection=selection,
-                request=request.body(),
-                standing=request.standing,
-                author=author,
-                source=source,
-                reason=request.reason,
-                idempotency_key=idempotency_key,
-                expected=expected,
-            )
+        committed = await self.engine.commit_all(
+            [
+                Commit(
+                    id=uuid4(),
+                    selection=selection,
+                    request=request.body(),
+                    standing=request.standing,
+                    author=author,
+                    source=source,
+                    reason=request.reason,
+                    idempotency_key=idempotency_key,
+                    expected=expected,
+                    rate=request.rate,
+                )
+                for selection in selections(request)
+            ]
         )
         self._committed.set()
         return committed
 
-    async def stop(self, cancellation_id: UUID, *, author: str) -> Cancellation:
+    async def cancel_run(
+        self,
+        run_id: UUID,
+        *,
+        author: str,
+        source: str,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Cancellation:
+        """Cancel one run: at once if it waits; if it runs, it is asked to stop. Raises `Conflict` when it has ended."""
+        self._refuse_if_read_only()
+        committed = await self.engine.cancel_run(
+            RunCancellation(uuid4(), run_id, author, source, reason, idempotency_key)
+        )
+        self._committed.set()
+        return committed
+
+    async def restore_run(
+        self, run_id: UUID, *, author: str, source: str, requeue_stopped: bool = False
+    ) -> Cancellation:
+        """Undo the cancellation of a single run, and wait until it is back.
+
+        Raises `Conflict` if it was not cancelled singly: then its whole cancellation can be undone, or nothing.
+        """
+        self._refuse_if_read_only()
+        run = await self.engine.run(run_id)
+        if run.cancellation_id is None:
+            raise Conflict(f"run {run_id} is {run.status}: there is nothing to restore")
+        cancellation = await self.engine.cancellation(UUID(run.cancellation_id))
+        if cancellation.kind != "run":
+            raise Conflict(
+                f"run {run_id} was cancelled together with others, by {cancellation.id}: "
+                "undo that, and all of them come back"
+            )
+        await self.engine.undo(cancellation.id, author, source, requeue_stopped=requeue_stopped)
+        return await self.wait(cancellation.id)
+
+    async def stop(self, cancellation_id: UUID, *, author: str, source: str = "python") -> Cancellation:
         """Stop matching at once; what is cancelled stays cancelled. Repeatable."""
         self._refuse_if_read_only()
-        return await self.engine.stop(cancellation_id, author)
+        return await self.engine.stop(cancellation_id, author, source)
+
+    async def undo(
+        self, cancellation_id: UUID, *, author: str, source: str = "python", requeue_stopped: bool = False
+    ) -> Cancellation:
+        """Stop matching at once and put back what waited when it was cancelled, in the background (see `wait`).
+
+        With `requeue_stopped` also what was stopped while it ran, from its beginning; this can be asked for later too.
+        Repeatable. Raises `Conflict` after `undo_until`.
+        """
+        self._refuse_if_read_only()
+        undone = await self.engine.undo(cancellation_id, author, source, requeue_stopped=requeue_stopped)
+        self._committed.set()
+        return undone
+
+    async def unrestored(self, cancellation_id: UUID, limit: int = 100) -> Sequence[Unrestored]:
+        """Runs that an undo did not bring back, with the reasons."""
+        return await self.engine.unrestored(cancellation_id, limit)
+
+    async def audit(self, limit: int = 50, before: int | None = None) -> Sequence[AuditEntry]:
+        """Who did what, newest first; `before` is the id of the last entry of the page before."""
+        return await self.engine.audit(limit, before)
 
     async def get(self, cancellation_id: UUID) -> Cancellation:
         return await self.engine.cancellation(cancellation_id)
@@ -157,11 +252,16 @@ class Cancellations:
         return await self.engine.cancellations(limit, before)
 
     async def wait(self, cancellation_id: UUID) -> Cancellation:
-        """Sweep, or wait for whoever sweeps, until the cancellation is active no more."""
+        """Sweep or restore, or wait for whoever does, until there is nothing left to do for the cancellation.
+
+        A standing one is waited for until its window has ended.
+        """
         pause = SHORTEST_WAIT
-        while (step := await self.engine.sweep(cancellation_id, self._batch)).state == "active":
+        state = "active"
+        while (step := await self._step(cancellation_id, state)).state in WORKING:
+            state = step.state
             if step.busy or step.idle:
-                await asyncio.sleep(pause)
+                await asyncio.sleep(pause if step.wait is None else min(step.wait, SWEEP_PAUSE))
                 pause = min(2 * pause, SWEEP_PAUSE)
         return await self.get(cancellation_id)
 
@@ -173,8 +273,9 @@ class Cancellations:
         if self.read_only:
             return
         while True:
+            pause = SWEEP_PAUSE
             try:
-                await self._sweep_open()
+                pause = await self._sweep_open()
             except PermissionDenied as error:
                 logger.warning("this process does not sweep: %s", error)
                 return
@@ -183,49 +284,74 @@ class Cancellations:
             self._committed.clear()
             # Not `wait_for`, which loses a cancellation that arrives together with what it waits for (before 3.12).
             with suppress(TimeoutError):
-                async with asyncio.timeout(SWEEP_PAUSE):
+                async with asyncio.timeout(pause):
                     await self._committed.wait()
 
-    async def _sweep_open(self) -> None:
-        """Batches of every open cancellation in turn, until none of them has anything to do right now."""
-        working = await self.engine.open_cancellations()
-        while working:
-            steps: dict[UUID, SweepStep] = {}
-            for cancellation_id in working:
-                steps[cancellation_id] = await self.engine.sweep(cancellation_id, self._batch)
-            working = [
-                cancellation_id
-                for cancellation_id, step in steps.items()
-                if step.state == "active" and not step.busy and not step.idle
-            ]
+    async def _sweep_open(self) -> float:
+        """Batches of every open cancellation in turn, until none of them has anything to do right now.
 
-    async def _explain(self, selection: Selection, count: Count) -> Preview:
+        Returns the seconds until one has, as far as that is known.
+        """
+        pause = SWEEP_PAUSE
+        working = {each.id: each.state for each in await self.engine.open_cancellations()}
+        while working:
+            steps = {
+                cancellation_id: await self._step(cancellation_id, state) for cancellation_id, state in working.items()
+            }
+            pause = min([pause, *(step.wait for step in steps.values() if step.idle and step.wait is not None)])
+            working = {
+                cancellation_id: step.state
+                for cancellation_id, step in steps.items()
+                if step.state in WORKING and not step.busy and not step.idle
+            }
+        return pause
+
+    async def _step(self, cancellation_id: UUID, state: str) -> SweepStep:
+        if state == "restoring":
+            return await self.engine.restore(cancellation_id, min(self._batch, RESTORE_BATCH))
+        return await self.engine.sweep(cancellation_id, self._batch)
+
+    async def _examples(self, wanted: Sequence[Selection], verdict: Verdict, limit: int) -> list[Run]:
+        found: list[Run] = []
+        for selection in wanted:
+            if len(found) < limit:
+                found += await self.engine.examples(selection, verdict, limit - len(found))
+        return found
+
+    async def _explain(self, wanted: Sequence[Selection], count: Count) -> Preview:
         """The preview with messages for a few failing runs: Postgres says which, the evaluator says why.
 
         The most frequent reason comes first, each of them before any comes twice.
         """
-        if not count.errors or selection.filter is None:
+        filter = wanted[0].filter
+        if not count.errors or filter is None:
             return Preview(count)
-        failing = await self.engine.examples(selection, Verdict.ERROR, ERRORS_EXPLAINED)
+        failing = await self._examples(wanted, Verdict.ERROR, ERRORS_EXPLAINED)
         reasons: dict[str, list[ErrorExample]] = {}
         for run in failing:
-            message = why_failing(selection.filter, run, count.as_of)
+            message = why_failing(filter, run, count.as_of)
             reasons.setdefault(message, []).append(ErrorExample(run.id, message))
         frequent_first = sorted(reasons.values(), key=len, reverse=True)
         by_turn = (example for turn in zip_longest(*frequent_first) for example in turn if example is not None)
         return Preview(count, tuple(islice(by_turn, ERROR_EXAMPLES)))
 
-    async def _refuse_unknown(self, scope: Scope) -> None:
+    async def _refuse_unknown(self, scopes: Sequence[Scope]) -> None:
+        app_id = scopes[0].app_id
         known = await self.engine.depth()
-        functions = sorted({depth.function_id for depth in known if depth.app_id == scope.app_id})
+        functions = sorted({depth.function_id for depth in known if depth.app_id == app_id})
         if not functions:
             apps = ", ".join(sorted({depth.app_id for depth in known}))
             hint = f"known are: {apps}" if apps else None
-            raise RequestError([Problem("app_id", f"there is no app {scope.app_id!r}", suggestion=hint)])
-        if scope.function_id is not None and scope.function_id not in functions:
-            message = f"app {scope.app_id!r} has no function {scope.function_id!r}"
-            hint = f"known are: {', '.join(functions)}"
-            raise RequestError([Problem("function_id", message, suggestion=hint)])
+            raise RequestError([Problem("app_id", f"there is no app {app_id!r}", suggestion=hint)])
+        field = "function_id" if len(scopes) == 1 else "function_ids"
+        hint = f"known are: {', '.join(functions)}"
+        unknown = [
+            Problem(field, f"app {app_id!r} has no function {scope.function_id!r}", suggestion=hint)
+            for scope in scopes
+            if scope.function_id is not None and scope.function_id not in functions
+        ]
+        if unknown:
+            raise RequestError(unknown)
 
     def _refuse_if_read_only(self) -> None:
         if self.read_only:
@@ -233,8 +359,33 @@ class Cancellations:
 
 
 def select(request: CancellationRequest) -> Selection:
-    """What the request means. Raises `secateur.cel.ExpressionError` for its `if`."""
+    """What a request for one function or a whole app means. Raises `secateur.cel.ExpressionError` for its `if`."""
     return Selection(request.scope, request.window, request.compile())
+
+
+def selections(request: CancellationRequest) -> list[Selection]:
+    """What the request means, one for each cancellation that it makes. Raises like `select`."""
+    compiled = request.compile()
+    return [Selection(scope, request.window, compiled) for scope in request.scopes]
+
+
+def added(counts: Sequence[Count]) -> Count:
+    """The sum of counts of different functions; as old as the oldest of them, and an estimate if one is."""
+    if len(counts) == 1:
+        return counts[0]
+    errors = [count.errors for count in counts]
+    return Count(
+        matched=sum(count.matched for count in counts),
+        total=sum(count.total for count in counts),
+        exact=all(count.exact for count in counts),
+        errors=None if None in errors else sum(error or 0 for error in errors),
+        as_of=min(count.as_of for count in counts),
+        by_status={
+            status: sum(count.by_status.get(status, 0) for count in counts)
+            for status in dict.fromkeys(status for count in counts for status in count.by_status)
+        },
+        by_function={name: matched for count in counts for name, matched in count.by_function.items()},
+    )
 
 
 def why_failing(filter: Filter, run: Run, now: datetime) -> str:
@@ -258,10 +409,18 @@ def cancellation_json(cancellation: Cancellation) -> dict[str, Any]:
         "started_after": utc(cancellation.started_after) if cancellation.started_after else None,
         "started_before": utc(cancellation.started_before),
         "standing": cancellation.standing,
+        "rate": cancellation.rate,
+        "run_id": str(cancellation.run_id) if cancellation.run_id else None,
+        "guarantee": cancellation.guarantee,
+        "blocked_by": cancellation.blocked_by,
         "created_at": utc(cancellation.created_at),
         "created_by": cancellation.created_by,
         "reason": cancellation.reason,
         "source": cancellation.source,
+        "undone_at": utc(cancellation.undone_at) if cancellation.undone_at else None,
+        "undone_by": cancellation.undone_by,
+        "undo_until": utc(cancellation.undo_until) if cancellation.undo_until else None,
+        "restoring": cancellation.restoring,
         "counts": {
             "expected": cancellation.expected,
             "matched": cancellation.matched,
@@ -269,5 +428,9 @@ def cancellation_json(cancellation: Cancellation) -> dict[str, Any]:
             "requested": cancellation.requested,
             "finished_first": cancellation.finished_first,
             "errors": cancellation.errors,
+            "restored": cancellation.restored,
+            "handed_over": cancellation.handed_over,
+            "not_restored": cancellation.not_restored,
+            "pruned": cancellation.pruned,
         },
     }

@@ -7,6 +7,7 @@ async with secateur.connect("postgresql://…") as queue:
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -15,12 +16,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
 from uuid import UUID, uuid4
 
-from secateur.cancellations import Cancellations, Preview
+from secateur.cancellations import Cancellations, Preview, select
 from secateur.database import Database
 from secateur.engines.base import QueueEngine
 from secateur.engines.native import NativeEngine
 from secateur.errors import Problem, ReadOnly, RequestError, Unreachable
 from secateur.requests import CancellationRequest
+from secateur.runs import UNFINISHED, Run, Scope
 from secateur.statements import Statements
 
 if TYPE_CHECKING:
@@ -31,6 +33,10 @@ Request: TypeAlias = CancellationRequest | Mapping[str, object] | str
 """A request, or what `CancellationRequest.parse` reads: the API's JSON, decoded or not."""
 
 COMMIT_ATTEMPTS = 3
+
+SHORTEST_LOOK = 0.02
+LONGEST_LOOK = 0.5
+"""Seconds between two looks at a run that somebody waits for."""
 
 _SQL = Statements.load("secateur", "client.sql")
 
@@ -117,19 +123,39 @@ class Queue:
         expected: Count | None = None,
         wait: bool = False,
     ) -> Cancellation:
-        """Cancel what the request matches. Once this has returned, no matching run is claimed any more.
+        """Cancel what the request matches; for a request that names several functions see `cancel_all`.
 
+        Once this has returned, no matching run is claimed any more, unless its `guarantee` is `pending`: then the
+        open transactions of the processes `blocked_by` are in the way, and it is in force when they are over.
         Rows are rewritten in the background by any living worker, server or console; with `wait`, by this call,
         before it returns. A commit whose answer was lost is asked for again under the same key, so it is made once.
         `author` is by default the user of this process, `expected` the count that somebody saw, for the record.
         """
+        parsed = _request(request)
+        select(parsed)  # refuses several functions before anything is committed
+        (committed,) = await self.cancel_all(
+            parsed, reason=reason, idempotency_key=idempotency_key, author=author, expected=expected, wait=wait
+        )
+        return committed
+
+    async def cancel_all(
+        self,
+        request: Request,
+        *,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+        author: str | None = None,
+        expected: Count | None = None,
+        wait: bool = False,
+    ) -> list[Cancellation]:
+        """`cancel` for a request with `function_ids`: one cancellation for each, sorted by function, all or nothing."""
         parsed = _request(request)
         if reason is not None:
             parsed = CancellationRequest.parse(parsed.body() | {"reason": reason})
         key = idempotency_key or str(uuid4())
         for attempt in range(1, COMMIT_ATTEMPTS + 1):
             try:
-                committed = await self.cancellations.commit(
+                committed = await self.cancellations.commit_all(
                     parsed, author=author or _user(), source="python", idempotency_key=key, expected=expected
                 )
             except Unreachable:
@@ -137,7 +163,65 @@ class Queue:
                     raise
                 continue
             break
-        return await self.cancellations.wait(committed.id) if wait else committed
+        return [await self.cancellations.wait(each.id) if wait else each for each in committed]
+
+    async def cancel_run(self, run_id: UUID, *, reason: str | None = None, author: str | None = None) -> Cancellation:
+        """Cancel one run: at once if it waits; if it runs, it is asked to stop. Raises `Conflict` when it has ended."""
+        return await self.cancellations.cancel_run(run_id, author=author or _user(), source="python", reason=reason)
+
+    async def restore_run(
+        self, run_id: UUID, *, author: str | None = None, requeue_stopped: bool = False
+    ) -> Cancellation:
+        """Take back `cancel_run`; `requeue_stopped` also if the run was stopped while it ran."""
+        return await self.cancellations.restore_run(
+            run_id, author=author or _user(), source="python", requeue_stopped=requeue_stopped
+        )
+
+    async def stop(self, cancellation_id: UUID, *, author: str | None = None) -> Cancellation:
+        """Let a cancellation match nothing more; what it cancelled stays cancelled. Repeatable."""
+        return await self.cancellations.stop(cancellation_id, author=author or _user())
+
+    async def undo(
+        self, cancellation_id: UUID, *, author: str | None = None, requeue_stopped: bool = False, wait: bool = False
+    ) -> Cancellation:
+        """Take a cancellation back: what waited when it was cancelled waits again, in the background or, with `wait`,
+        before this returns. `requeue_stopped` also queues again what was stopped while it ran. Repeatable.
+
+        Raises `NotFound`, `Conflict` after `undo_until`, and `LockUnavailable`.
+        """
+        undone = await self.cancellations.undo(
+            cancellation_id, author=author or _user(), requeue_stopped=requeue_stopped
+        )
+        return await self.cancellations.wait(undone.id) if wait else undone
+
+    async def pause(self, app_id: str, function_id: str | None = None, *, author: str | None = None) -> None:
+        """Claim nothing more of the function, or (None) of the whole app, until `resume`; running runs go on.
+
+        Pausing again changes nothing. Raises `NotFound` if there is no such app or function, `LockUnavailable`
+        if an open claim holds the app's lock for seconds, and `ReadOnly`.
+        """
+        await self.engine.pause(Scope(app_id, function_id), author or _user(), "python")
+
+    async def resume(self, app_id: str, function_id: str | None = None, *, author: str | None = None) -> None:
+        """Take back a pause: that of the function, or (None) that of the app as a whole, which leaves functions paused
+        that were paused by themselves. Raises as `pause` does."""
+        await self.engine.resume(Scope(app_id, function_id), author or _user(), "python")
+
+    async def get(self, run_id: UUID) -> Run:
+        """The run as it stands. Raises `NotFound`."""
+        return await self.engine.run(run_id)
+
+    async def wait(self, run_id: UUID, timeout: float | None = None) -> Run:
+        """The run, once it has completed, failed for good or been cancelled; looks again every half second at least.
+
+        Raises `TimeoutError` after `timeout` seconds, `NotFound` if there is no such run (any more).
+        """
+        pause = SHORTEST_LOOK
+        async with asyncio.timeout(timeout):
+            while (run := await self.engine.run(run_id)).status in UNFINISHED:
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, LONGEST_LOOK)
+        return run
 
     def _refuse_if_read_only(self) -> None:
         if self.database.read_only:

@@ -4,7 +4,8 @@ SecateurError                     exit code 1
 ├── UsageError                    exit code 2: the request or the usage is wrong
 │   ├── SettingsError             a setting, a context or a flag
 │   ├── RequestError              one or more problems of a request, each with its field
-│   └── IdempotencyConflict       the key was used before with another body
+│   └── Conflict                  what is asked for does not fit what is there: the run has ended, say
+│       └── IdempotencyConflict   the key was used before with another body
 ├── NotFound                      no such cancellation, run, app or function
 ├── ReadOnly                      a write was asked of a read-only session
 ├── NotInstalled                  the database has no (or an older) secateur schema
@@ -62,7 +63,11 @@ class RequestError(UsageError):
         super().__init__("; ".join(f"{problem.field}: {problem.message}" for problem in self.problems))
 
 
-class IdempotencyConflict(UsageError):
+class Conflict(UsageError):
+    pass
+
+
+class IdempotencyConflict(Conflict):
     pass
 
 

@@ -60,6 +60,8 @@ class Function(SQLModel, table=True):
     paused_by: str | None = Field(default=None, sa_type=Text)
     concurrency: int | None = Field(default=None, sa_type=Integer)
     """How many of its runs may run at once, over all workers; None is unlimited."""
+    cancel_on: list[dict[str, Any]] = Field(sa_type=JSONB)
+    """What `secateur.declare_cancel_on` made of the declarations; empty without any."""
 
 
 class CancellationFields(SQLModel):
@@ -124,9 +126,14 @@ class CancellationTable(CancellationFields, table=True):
 
 
 class Cancellation(CancellationFields):
-    """A committed cancellation with its tallies, which are sums of the deltas of its sweep and claims."""
+    """A committed cancellation with its tallies, which are sums of the deltas of its sweep, its restore and claims."""
 
+    blocked_by: list[int] = []
+    """While pending: the process ids whose open transactions it waits for, as of now."""
+    undo_until: datetime | None = None
+    """Until when it can be undone; None while it is active: as long as it is, and the retention after that."""
     cancelled: int = 0
+    """Every run that was its own at some time, also those that were restored, handed over or pruned since."""
     requested: int = 0
     """Running runs that were asked to stop."""
     finished_first: int = 0
@@ -135,8 +142,62 @@ class Cancellation(CancellationFields):
     """Of those, the ones still running."""
     errors: int = 0
     """Runs of scope and window that the sweep could not evaluate `if` on; none of them was cancelled."""
+    restored: int = 0
+    """Of `cancelled`, those that an undo put back into the queue."""
+    handed_over: int = 0
+    """Of `cancelled`, those that another cancellation has since an undo, because it matches them too."""
+    pruned: int = 0
+    """Of `cancelled`, those that were deleted when their time was over."""
+    stopped: int = 0
+    """Of `cancelled`, those that were stopped while they ran."""
+    swept: bool = False
+    """A pass over the backlog found nothing more: only running runs that were asked to stop are waited for."""
 
     @property
     def matched(self) -> int:
         """Runs reached so far; once complete, `cancelled + finished_first`."""
         return self.cancelled + self.finished_first + self.stopping
+
+    @property
+    def guarantee(self) -> str:
+        """`in_force`, or `pending`: committed, but a transaction that had not seen it is still open."""
+        return "pending" if self.state == "active" and self.in_force_at is None else "in_force"
+
+    @property
+    def restoring(self) -> bool:
+        """Whether it is undone, and runs are still coming back."""
+        return self.state == "undone" and self.restored_at is None
+
+    @property
+    def waiting(self) -> int:
+        """Of `cancelled`, those that waited when they were cancelled and that an undo can still put back."""
+        return max(0, self.cancelled - self.stopped - self.restored - self.handed_over - self.pruned)
+
+    @property
+    def not_restored(self) -> int:
+        """Once an undo is through: of `cancelled`, those that it left cancelled."""
+        if self.restored_at is None:
+            return 0
+        return self.cancelled - self.restored - self.handed_over - self.pruned
+
+
+class AuditEntry(SQLModel):
+    """Who did what, when and from where; written in the transaction that did it, and never changed."""
+
+    id: int
+    at: datetime
+    action: str
+    """`install`, `commit`, `stop`, `undo`, `restore`, `pause`, `resume` or `retention`."""
+    app_id: str | None = None
+    function_id: str | None = None
+    cancellation_id: UUID | None = None
+    role: str
+    """The database role that was logged in."""
+    author: str | None = None
+    """As given by the client."""
+    address: str | None = None
+    """The client's, as the server saw it; None is a local connection."""
+    application_name: str | None = None
+    source: str | None = None
+    details: dict[str, Any] = {}
+    """What was asked for, and counts; what there is depends on the action."""

@@ -7,6 +7,7 @@ import re
 import shlex
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -21,6 +22,8 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.(?P<fraction>\d+))
 
 LONGEST_ID = 200
 LONGEST_REASON = 2000
+MOST_FUNCTIONS = 100
+"""How many functions one request may name."""
 
 
 def _instant(value: object) -> object:
@@ -57,21 +60,37 @@ def _storable(text: str) -> str:
 Text = Annotated[str, AfterValidator(_storable)]
 
 
+def _distinct(names: list[str]) -> list[str]:
+    return sorted(set(names))
+
+
+FunctionIds = Annotated[
+    list[Annotated[Text, Field(min_length=1, max_length=LONGEST_ID)]],
+    Field(min_length=1, max_length=MOST_FUNCTIONS),
+    AfterValidator(_distinct),
+]
+
+
 class CancellationRequest(BaseModel):
     """Which runs to cancel, and why.
 
     `parse` reads it from JSON; `if` is called `if_` in Python. `started_after` and `started_before` are
-    exclusive; without `started_before` the commit's own time ends the window.
+    exclusive; without `started_before` the commit's own time ends the window. A `standing` one ends in the
+    future, and also cancels what arrives until then. `function_ids` names several functions, each of which
+    gets a cancellation of its own. `rate` bounds the runs a second that are rewritten in the background; it
+    delays nothing else.
     """
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True, frozen=True)
 
     app_id: Text = Field(min_length=1, max_length=LONGEST_ID)
     function_id: Text | None = Field(default=None, min_length=1, max_length=LONGEST_ID)
+    function_ids: FunctionIds | None = None
     if_: str | None = Field(default=None, alias="if")
     started_after: Instant | None = None
     started_before: Instant | None = None
     standing: bool = Field(default=False, strict=True)
+    rate: int | None = Field(default=None, strict=True, ge=1, le=2**31 - 1)
     reason: Text | None = Field(default=None, max_length=LONGEST_REASON)
 
     @model_validator(mode="after")
@@ -79,6 +98,24 @@ class CancellationRequest(BaseModel):
         after, before = self.started_after, self.started_before
         if after is not None and before is not None and after >= before:
             raise PydanticCustomError("empty_window", "must be before started_before", {"field": "started_after"})
+        return self
+
+    @model_validator(mode="after")
+    def _functions_are_named_once(self) -> Self:
+        if self.function_id is not None and self.function_ids is not None:
+            raise PydanticCustomError(
+                "named_twice", "cannot be given together with function_id", {"field": "function_ids"}
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _standing_has_an_end(self) -> Self:
+        if self.standing and self.started_before is None:
+            raise PydanticCustomError(
+                "endless",
+                "is required of a standing cancellation: it says until when runs that arrive are cancelled too",
+                {"field": "started_before"},
+            )
         return self
 
     @classmethod
@@ -103,7 +140,7 @@ class CancellationRequest(BaseModel):
         source = body.get("if")
         if isinstance(source, str):
             try:
-                compile_filter(source)
+                _compiled(source)
             except RequestError as error:
                 problems += error.problems
         if request is None or problems:
@@ -111,8 +148,18 @@ class CancellationRequest(BaseModel):
         return request
 
     @property
+    def scopes(self) -> tuple[Scope, ...]:
+        """One for each cancellation that this makes, sorted by function."""
+        if self.function_ids is None:
+            return (Scope(self.app_id, self.function_id),)
+        return tuple(Scope(self.app_id, function_id) for function_id in self.function_ids)
+
+    @property
     def scope(self) -> Scope:
-        return Scope(self.app_id, self.function_id)
+        """The only one. Raises `RequestError` if several functions are named."""
+        if len(self.scopes) > 1:
+            raise RequestError([Problem("function_ids", "names several functions where there can be one only")])
+        return self.scopes[0]
 
     @property
     def window(self) -> Window:
@@ -120,7 +167,7 @@ class CancellationRequest(BaseModel):
 
     def compile(self) -> Filter | None:
         """The compiled `if`; None without one. Raises `secateur.cel.ExpressionError`."""
-        return None if self.if_ is None else compile_filter(self.if_)
+        return None if self.if_ is None else _compiled(self.if_)
 
     def body(self) -> dict[str, Any]:
         """The request as JSON, only the fields that say something, times in UTC."""
@@ -129,8 +176,9 @@ class CancellationRequest(BaseModel):
             "started_before": self.started_before,
             "app_id": self.app_id,
             "function_id": self.function_id,
+            "function_ids": self.function_ids,
         }
-        body |= {"standing": self.standing or None, "reason": self.reason}
+        body |= {"standing": self.standing or None, "rate": self.rate, "reason": self.reason}
         return {
             name: utc(value) if isinstance(value, datetime) else value
             for name, value in body.items()
@@ -139,15 +187,27 @@ class CancellationRequest(BaseModel):
 
     def command_line(self) -> str:
         """The same request as a shell command."""
-        flags = [("--app", self.app_id), ("--function", self.function_id), ("--if", self.if_)]
+        flags = [
+            ("--app", self.app_id),
+            *(("--function", scope.function_id) for scope in self.scopes),
+            ("--if", self.if_),
+        ]
         flags += [
             (flag, utc(moment) if moment else None)
             for flag, moment in (("--after", self.started_after), ("--before", self.started_before))
         ]
-        flags.append(("--reason", self.reason))
+        flags += [("--rate", None if self.rate is None else str(self.rate)), ("--reason", self.reason)]
         words = ["secateur", "cancel"]
         words += [word for flag, value in flags if value is not None for word in (flag, value)]
+        if self.standing:
+            words.append("--standing")
         return shlex.join(words)
+
+
+@lru_cache(maxsize=64)
+def _compiled(source: str) -> Filter:
+    """What looks, counts and commits one after the other compiles once."""
+    return compile_filter(source)
 
 
 def utc(moment: datetime) -> str:
@@ -177,6 +237,16 @@ def _problem(detail: ErrorDetails) -> Problem:
             return Problem(field, "is not valid Unicode text")
         case "bool_type":
             return Problem(field, "must be true or false")
+        case "int_type":
+            return Problem(field, "must be a whole number")
+        case "greater_than_equal" | "less_than_equal":
+            return Problem(field, f"must be from 1 to {2**31 - 1}")
+        case "list_type":
+            return Problem(field, 'must be a list of names such as ["invoices", "reminders"]')
+        case "too_short":
+            return Problem(field, "must name at least one function")
+        case "too_long":
+            return Problem(field, f"names more than {MOST_FUNCTIONS} functions")
         case "string_too_short":
             return Problem(field, "must not be empty")
         case "string_too_long":

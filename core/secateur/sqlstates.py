@@ -9,6 +9,7 @@ from collections.abc import Callable
 import asyncpg
 
 from secateur.errors import (
+    Conflict,
     DatabaseError,
     IdempotencyConflict,
     LockUnavailable,
@@ -122,9 +123,25 @@ def _read_only(error: asyncpg.PostgresError, database: str) -> SecateurError:
 
 
 def _request(error: asyncpg.PostgresError, database: str) -> SecateurError:
-    """Our functions name the field in the exception's COLUMN, and a suggestion in its HINT."""
+    """Our functions name the field in the exception's COLUMN, and a suggestion in its HINT; a problem is a line."""
     message = getattr(error, "message", None) or str(error)
-    return RequestError([Problem(error.column_name or "request", message, suggestion=error.hint)])
+    field = error.column_name or "request"
+    return RequestError([Problem(field, line, suggestion=error.hint) for line in message.splitlines()])
+
+
+def _conflict(error: asyncpg.PostgresError, database: str) -> SecateurError:
+    kind = IdempotencyConflict if error.column_name == "idempotency_key" else Conflict
+    return kind(_sentence(error))
+
+
+def _condition(error: asyncpg.PostgresError, database: str) -> SecateurError:
+    return DatabaseError(
+        f"{database} does not take this condition; is its secateur older than this program? ({_sentence(error)})"
+    )
+
+
+def _isolation(error: asyncpg.PostgresError, database: str) -> SecateurError:
+    return DatabaseError(_sentence(error))
 
 
 Translation = Callable[[asyncpg.PostgresError, str], SecateurError]
@@ -150,7 +167,9 @@ BY_STATE: dict[str, Translation] = {
     "57P05": _lost,
     # Raised by the functions of the schema secateur.
     "SC404": lambda error, database: NotFound(_sentence(error)),
-    "SC409": lambda error, database: IdempotencyConflict(_sentence(error)),
+    "SC400": _condition,
+    "SC409": _conflict,
+    "SC412": _isolation,
     "SC422": _request,
     "SC423": lambda error, database: LockUnavailable(_sentence(error)),
 }

@@ -188,7 +188,7 @@ async def test_a_sweep_finds_the_whole_backlog(engine: QueueEngine, queue: Queue
         await queue.enqueue("billing", "sync", {}, scheduled_for=await engine.clock() + n * timedelta(hours=1))
     spared = await queue.enqueue("billing", "pay", {})
     committed = await engine.commit(commit(select()))
-    assert await engine.open_cancellations() == [committed.id]
+    assert [open.id for open in await engine.open_cancellations()] == [committed.id]
     assert await sweep(engine, committed.id) == "complete"
     assert await engine.open_cancellations() == []
     assert (await engine.cancellation(committed.id)).cancelled == 5
@@ -200,13 +200,13 @@ async def test_a_stop_ends_it_and_may_be_repeated(engine: QueueEngine, queue: Qu
     needs(engine, "can_cancel")
     runs = {await queue.enqueue("billing", "sync", {}) for _ in range(3)}
     committed = await engine.commit(commit(select()))
-    stopped = await engine.stop(committed.id, "another")
-    again = await engine.stop(committed.id, "a third")
+    stopped = await engine.stop(committed.id, "another", "python")
+    again = await engine.stop(committed.id, "a third", "python")
     assert (stopped.state, stopped.stopped_by, again.stopped_by) == ("stopped", "another", "another")
     assert await sweep(engine, committed.id) == "stopped"
     assert await queue.claim("billing") == runs
     with pytest.raises(NotFound):
-        await engine.stop(uuid4(), "nobody")
+        await engine.stop(uuid4(), "nobody", "python")
 
 
 async def test_what_only_the_database_knows_is_refused(engine: QueueEngine, queue: QueueUnderTest) -> None:
@@ -255,6 +255,6 @@ async def test_a_read_only_session_writes_nothing(
     async with Database.connect(database_url, read_only=True) as database:
         reader = load_engine(name, database)
         assert (await reader.count(select())).total == 1
-        for write in (reader.commit(commit(select())), reader.stop(uuid4(), "me"), reader.sweep(uuid4(), 10)):
+        for write in (reader.commit(commit(select())), reader.stop(uuid4(), "me", "python"), reader.sweep(uuid4(), 10)):
             with pytest.raises(ReadOnly):
                 await write

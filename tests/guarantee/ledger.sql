@@ -6,9 +6,13 @@ create schema secateur_test;
 -- transactions committed. No client's clock is involved.
 create table secateur_test.decisions (
   id bigint generated always as identity primary key,
-  kind text not null check (kind in ('claim', 'step', 'cancel', 'commit', 'stop', 'complete')),
+  kind text not null check (kind in (
+    'claim', 'step', 'return', 'cancel', 'restore', 'hand over', 'commit', 'in force', 'stop', 'undo', 'complete')),
   run_id uuid,
   cancellation_id uuid,
+  -- Of a return, a run that is not running any more and did not end: whose claim it was, and whether its lease had ended.
+  claim_token uuid,
+  lapsed boolean,
   xid xid8 not null default pg_current_xact_id()
 );
 
@@ -18,8 +22,15 @@ create function secateur_test.note_run() returns trigger language plpgsql as $$
 begin
   if new.status = 'running' and new.claim_token is distinct from old.claim_token then
     insert into secateur_test.decisions (kind, run_id) values ('claim', new.id);
-  elsif new.status = 'cancelled' then
+  elsif new.status = 'cancelled' and old.status <> 'cancelled' then
     insert into secateur_test.decisions (kind, run_id, cancellation_id) values ('cancel', new.id, new.cancellation_id);
+  elsif new.status = 'cancelled' and new.cancellation_id <> old.cancellation_id then
+    insert into secateur_test.decisions (kind, run_id, cancellation_id) values ('hand over', new.id, new.cancellation_id);
+  elsif old.status = 'cancelled' and new.status <> 'cancelled' then
+    insert into secateur_test.decisions (kind, run_id, cancellation_id) values ('restore', new.id, old.cancellation_id);
+  elsif old.status = 'running' and new.status in ('queued', 'scheduled') then
+    insert into secateur_test.decisions (kind, run_id, claim_token, lapsed)
+    values ('return', new.id, old.claim_token, old.lease_expires_at < clock_timestamp());
   elsif new.step_at is distinct from old.step_at and new.step_at is not null then
     insert into secateur_test.decisions (kind, run_id) values ('step', new.id);
   end if;
@@ -33,9 +44,13 @@ create function secateur_test.note_cancellation() returns trigger language plpgs
 begin
   if tg_op = 'INSERT' then
     insert into secateur_test.decisions (kind, cancellation_id) values ('commit', new.id);
-  elsif new.state in ('stopped', 'complete') and new.state <> old.state then
+  end if;
+  if new.in_force_at is not null and (tg_op = 'INSERT' or old.in_force_at is null) then
+    insert into secateur_test.decisions (kind, cancellation_id) values ('in force', new.id);
+  end if;
+  if tg_op = 'UPDATE' and new.state <> old.state then
     insert into secateur_test.decisions (kind, cancellation_id)
-    values (case new.state when 'stopped' then 'stop' else 'complete' end, new.id);
+    values (case new.state when 'stopped' then 'stop' when 'undone' then 'undo' else 'complete' end, new.id);
   end if;
   return null;
 end
@@ -72,17 +87,20 @@ create function secateur_test.broken(of_app text) returns setof text
   with decided as (
     select d.*, pg_xact_commit_timestamp(d.xid::text::xid) as at from secateur_test.decisions as d
   ), rule as (
-    select c as record, c.id, c.state, c.serial, placed.at, stopped.at as stopped_at
+    select c as record, c.id, c.state, c.serial, placed.at, ended.at as ended_at, undone.at as undone_at
       from secateur.cancellations as c
-      join decided as placed on placed.kind = 'commit' and placed.cancellation_id = c.id
-      left join decided as stopped on stopped.kind = 'stop' and stopped.cancellation_id = c.id
+      -- Null as long as it is pending.
+      left join decided as placed on placed.kind = 'in force' and placed.cancellation_id = c.id
+      left join decided as undone on undone.kind = 'undo' and undone.cancellation_id = c.id
+      left join lateral (select min(stopped.at) as at from decided as stopped
+                          where stopped.kind in ('stop', 'undo') and stopped.cancellation_id = c.id) as ended on true
      where c.app_id = of_app
   )
   select format('%s of run %s after commit %s', decided.kind, run.id, rule.id)
     from rule
     join secateur.runs as run on run.app_id = of_app and secateur_test.means(rule.record, run)
     join decided on decided.run_id = run.id and decided.kind in ('claim', 'step') and decided.at > rule.at
-   where rule.stopped_at is null or decided.at < rule.stopped_at
+   where rule.ended_at is null or decided.at < rule.ended_at
   union all
   select format('run %s was cancelled by %s, which does not mean it', run.id, rule.id)
     from secateur.runs as run join rule on rule.id = run.cancellation_id
@@ -93,7 +111,7 @@ create function secateur_test.broken(of_app text) returns setof text
     join rule on rule.id = decided.cancellation_id
     join secateur.runs as run on run.id = decided.run_id
     join rule as older on older.serial < rule.serial and secateur_test.means(older.record, run)
-   where decided.kind = 'cancel' and (older.stopped_at is null or older.stopped_at > decided.at)
+   where decided.kind = 'cancel' and decided.at > older.at and (older.ended_at is null or older.ended_at > decided.at)
   union all
   select format('run %s was asked to stop by %s, which does not mean it', run.id, rule.id)
     from secateur.cancel_requests as asked
@@ -101,9 +119,31 @@ create function secateur_test.broken(of_app text) returns setof text
     join rule on rule.id = asked.cancellation_id
    where not secateur_test.means(rule.record, run)
   union all
-  select format('run %s was cancelled by %s after its stop', decided.run_id, rule.id)
+  select format('run %s was cancelled by %s after its stop or undo', decided.run_id, rule.id)
     from decided join rule on rule.id = decided.cancellation_id
-   where decided.kind = 'cancel' and decided.at > rule.stopped_at
+   where decided.kind = 'cancel' and decided.at > rule.ended_at
+  union all
+  select format('run %s was restored although %s was not undone', decided.run_id, rule.id)
+    from decided join rule on rule.id = decided.cancellation_id
+   where decided.kind = 'restore' and (rule.undone_at is null or decided.at < rule.undone_at)
+  union all
+  select format('run %s was restored although %s, which was not undone, means it too', decided.run_id, other.id)
+    from decided
+    join rule on rule.id = decided.cancellation_id
+    join secateur.runs as run on run.id = decided.run_id
+    join rule as other on other.id <> rule.id and secateur_test.means(other.record, run)
+   where decided.kind = 'restore' and decided.at > other.at and (other.ended_at is null or decided.at < other.ended_at)
+  union all
+  select format('run %s was handed over to %s, which ended before', decided.run_id, rule.id)
+    from decided join rule on rule.id = decided.cancellation_id
+   where decided.kind = 'hand over' and decided.at > rule.ended_at
+  union all
+  select format('run %s was claimed again without having come back', claimed.run_id)
+    from (select decided.run_id, decided.kind,
+                 lag(decided.kind) over (partition by decided.run_id order by decided.at, decided.id) as before
+            from decided join secateur.runs as run on run.id = decided.run_id
+           where run.app_id = of_app and decided.kind in ('claim', 'return', 'restore')) as claimed
+   where claimed.kind = 'claim' and claimed.before = 'claim'
   union all
   select format('%s is complete, but run %s is %s', rule.id, run.id, run.status)
     from rule join secateur.runs as run on run.app_id = of_app and secateur_test.means(rule.record, run)
@@ -111,19 +151,36 @@ create function secateur_test.broken(of_app text) returns setof text
   union all
   select format('%s is complete, but %s requests are open', rule.id, count(*))
     from rule join secateur.cancel_requests as asked on asked.cancellation_id = rule.id and asked.outcome is null
-   where rule.state in ('complete', 'stopped')
+   where rule.state in ('complete', 'stopped', 'undone')
    group by rule.id
   union all
   select format('%s: tallied %s, counted %s', rule.id, tallied, counted)
     from rule,
          lateral (select jsonb_build_object(
-                    'cancelled', coalesce(sum(t.cancelled), 0), 'requested', coalesce(sum(t.requested), 0),
-                    'finished_first', coalesce(sum(t.finished_first), 0), 'stopping', coalesce(sum(t.stopping), 0)) as tallied
-                    from secateur.cancellation_tallies as t where t.cancellation_id = rule.id) as t,
+                    'cancelled', coalesce(sum(t.cancelled - t.restored - t.handed_over - t.pruned), 0),
+                    'requested', coalesce(sum(t.requested), 0), 'finished_first', coalesce(sum(t.finished_first), 0),
+                    'stopping', coalesce(sum(t.requested - t.stopped - t.finished_first - t.withdrawn), 0)) as tallied
+                    from secateur.cancellation_deltas as t where t.cancellation_id = rule.id) as t,
          lateral (select jsonb_build_object(
                     'cancelled', (select count(*) from secateur.runs as run where run.cancellation_id = rule.id),
                     'requested', count(*), 'finished_first', count(*) filter (where asked.outcome = 'finished_first'),
                     'stopping', count(*) filter (where asked.outcome is null)) as counted
                     from secateur.cancel_requests as asked where asked.cancellation_id = rule.id) as c
    where tallied <> counted
+$$;
+
+-- Every function whose depth, by the sums of what each change said of it, is not what a count of the runs gives.
+create function secateur_test.wrong_depth() returns setof text language sql as $$
+  with summed as (
+    select app_id, function_id, queued, scheduled, running from secateur.depth_deltas
+    union all
+    select app_id, function_id, queued, scheduled, running from secateur.depth_totals
+    union all
+    select app_id, function_id, -count(*) filter (where status = 'queued'), -count(*) filter (where status = 'scheduled'),
+           -count(*) filter (where status = 'running')
+      from secateur.runs where status in ('queued', 'scheduled', 'running') group by 1, 2
+  )
+  select format('the depth of %s / %s is off by %s queued, %s scheduled, %s running',
+                app_id, function_id, sum(queued), sum(scheduled), sum(running))
+    from summed group by app_id, function_id having (sum(queued), sum(scheduled), sum(running)) <> (0, 0, 0)
 $$;

@@ -3,7 +3,7 @@ with placed as (
   select c.id, c.app_id, c.function_id, c.started_after, c.started_before, c.request ->> 'vendor' as vendor,
          c.request ->> 'region' as region, pg_xact_commit_timestamp(d.xid::text::xid) as at
     from secateur.cancellations as c
-    join secateur_test.decisions as d on d.kind = 'commit' and d.cancellation_id = c.id
+    join secateur_test.decisions as d on d.kind = 'in force' and d.cancellation_id = c.id
 ), judged as (
   select d.kind, d.cancellation_id, run.app_id, run.function_id, run.started_at, run.event #>> '{data,vendor_id}' as vendor,
          run.event #>> '{data,region}' as region, pg_xact_commit_timestamp(d.xid::text::xid) as at

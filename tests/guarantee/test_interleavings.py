@@ -12,8 +12,8 @@ from scene import Stage
 
 FUNCTIONS = {
     "claim": "claim_batch",
-    "commit": "commit_cancellation",
-    "overlap": "commit_cancellation",
+    "commit": "commit_cancellations",
+    "overlap": "commit_cancellations",
     "stop": "stop_cancellation",
     "sweep": "sweep_cancellation",
     "begin_step": "begin_step",

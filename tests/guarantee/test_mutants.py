@@ -81,7 +81,7 @@ async def retry_slips_past_the_sweep(here: Scene) -> None:
     """A fail that decided to retry just before the commit was there, and is heard of after the sweep's clean pass."""
     operator = await here.connect()
     async with AsyncExitStack() as failing:
-        async with here.paused("commit", "commit_cancellation", "recorded"):
+        async with here.paused("commit", "commit_cancellations", "recorded"):
             await failing.enter_async_context(here.paused("fail", "fail", "not cancelled"))
         await sweep_until_idle(here, operator)
     await sweep_until_idle(here, operator)
@@ -153,7 +153,13 @@ MUTANTS = [
     ),
     Mutant(
         "commit takes no lock",
-        [Mutation("  perform secateur.lock_app(commit_cancellation.app_id);\n", "", "commit_cancellation")],
+        [
+            Mutation(
+                "  held := secateur.try_lock_app(commit_cancellations.app_id, '250 ms');\n",
+                "  held := true;\n",
+                "commit_cancellations",
+            )
+        ],
         meeting("claim", "claim_batch", "cancellations read", "commit"),
     ),
     Mutant(
@@ -176,8 +182,8 @@ MUTANTS = [
     ),
     Mutant(
         "commit asks nobody to stop",
-        [Mutation("  perform secateur.request_running(committed);\n", "", "commit_cancellation")],
-        meeting("commit", "commit_cancellation", "before the lock", "begin_step"),
+        [Mutation("      perform secateur.request_running(committed);\n", "", "commit_cancellations")],
+        meeting("commit", "commit_cancellations", "before the lock", "begin_step"),
     ),
     Mutant(
         "a newer cancellation does not ask those that were asked before",

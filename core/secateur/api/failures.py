@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from secateur.api.answers import Detail, Failure
 from secateur.errors import (
-    IdempotencyConflict,
+    Conflict,
     LockUnavailable,
     NotFound,
     NotInstalled,
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 RETRY_AFTER_SECONDS = "1"
 
 STATUSES: tuple[tuple[type[SecateurError], HTTPStatus], ...] = (
-    (IdempotencyConflict, HTTPStatus.CONFLICT),
+    (Conflict, HTTPStatus.CONFLICT),
     (UsageError, HTTPStatus.BAD_REQUEST),
     (NotFound, HTTPStatus.NOT_FOUND),
     (ReadOnly, HTTPStatus.FORBIDDEN),

@@ -16,7 +16,7 @@ from secateur.errors import UsageError
 from secateur.runs import Count, FunctionDepth, Run, Scope, Window
 
 if TYPE_CHECKING:
-    from secateur.records import Cancellation
+    from secateur.records import AuditEntry, Cancellation
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +98,48 @@ class Commit:
     idempotency_key: str | None = None
     expected: Count | None = None
     """The exact count that the operator saw; recorded, never used to decide."""
+    rate: int | None = None
+    """Runs a second that the sweep, and later a restore, may rewrite."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunCancellation:
+    """The cancellation of a single run, about to be committed; `id` is made by the caller."""
+
+    id: UUID
+    run_id: UUID
+    author: str
+    source: str
+    reason: str | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unrestored:
+    """A run that an undo did not put back into the queue, and why."""
+
+    run_id: UUID
+    reason: str
+
+
+WORKING = frozenset({"active", "restoring"})
+"""States in which there may be something left to do for a sweeper."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCancellation:
+    """One that a sweeper has to look after: `active`, or `restoring` after an undo."""
+
+    id: UUID
+    state: str
 
 
 @dataclass(frozen=True, slots=True)
 class SweepStep:
-    """What one batch of a sweep did. `busy` says that another process sweeps this cancellation."""
+    """What one batch of a sweep or a restore did. `busy` says that another process is at this cancellation."""
 
     state: str
-    """The cancellation's state after the batch."""
+    """The cancellation's state after the batch; `restoring` while the runs of an undone one are still coming back."""
     cancelled: int = 0
     busy: bool = False
     idle: bool = False
@@ -164,23 +198,66 @@ class QueueEngine(Protocol):
         ...
 
     async def commit(self, commit: Commit) -> Cancellation:
-        """Commit a cancellation; returns once no matching run can be claimed any more.
+        """Commit a cancellation; once its guarantee is `in_force`, no matching run can be claimed any more.
 
-        Raises `RequestError` for what only the database knows (a window in the future, an unknown
-        app), `IdempotencyConflict`, `LockUnavailable` and `ReadOnly`.
+        It is `pending` as long as somebody's open transaction holds the app's lock. Raises `RequestError` for what
+        only the database knows (a window in the future, an unknown app), `IdempotencyConflict` and `ReadOnly`.
         """
         ...
 
-    async def stop(self, cancellation_id: UUID, author: str) -> Cancellation:
-        """Stop matching at once. Stopping twice is harmless; raises `NotFound`."""
+    async def commit_all(self, commits: Sequence[Commit]) -> list[Cancellation]:
+        """Commit several, which differ in ids and functions only, under one key, all or nothing; raises like `commit`."""
+        ...
+
+    async def cancel_run(self, cancellation: RunCancellation) -> Cancellation:
+        """Cancel a run that waits, or ask one that runs to stop.
+
+        Raises `NotFound`, `Conflict` for a run that has ended, `IdempotencyConflict` and `ReadOnly`.
+        """
+        ...
+
+    async def stop(self, cancellation_id: UUID, author: str, source: str) -> Cancellation:
+        """Stop matching at once. Stopping twice is harmless; raises `NotFound` and `LockUnavailable`."""
+        ...
+
+    async def undo(
+        self, cancellation_id: UUID, author: str, source: str, *, requeue_stopped: bool = False
+    ) -> Cancellation:
+        """Take a cancellation back; its runs return by `restore`. Repeatable.
+
+        Raises `NotFound`, `Conflict` when it is too late, and `LockUnavailable`.
+        """
+        ...
+
+    async def pause(self, scope: Scope, author: str, source: str) -> None:
+        """Claim nothing more of the scope; running runs go on. Pausing twice is harmless.
+
+        A whole app is paused by a flag of its own. Raises `NotFound`, `LockUnavailable` and `ReadOnly`.
+        """
+        ...
+
+    async def resume(self, scope: Scope, author: str, source: str) -> None:
+        """Take back the pause of exactly this scope; harmless where there is none. Raises as `pause` does."""
         ...
 
     async def sweep(self, cancellation_id: UUID, batch: int) -> SweepStep:
         """Rewrite up to `batch` matching rows, in one transaction; resumes wherever the last one ended."""
         ...
 
-    async def open_cancellations(self) -> list[UUID]:
-        """Active cancellations, oldest commit first: what a sweeper has to do."""
+    async def restore(self, cancellation_id: UUID, batch: int) -> SweepStep:
+        """Put back up to `batch` runs of an undone cancellation, in one transaction; resumes as `sweep` does."""
+        ...
+
+    async def unrestored(self, cancellation_id: UUID, limit: int) -> list[Unrestored]:
+        """Up to `limit` runs that an undo left cancelled or handed over, with the reasons."""
+        ...
+
+    async def open_cancellations(self) -> list[OpenCancellation]:
+        """Active cancellations, and undone ones that are being restored, oldest commit first: a sweeper's work."""
+        ...
+
+    async def audit(self, limit: int, before: int | None = None) -> Sequence[AuditEntry]:
+        """Newest first; `before` is the id of the last entry of the page before."""
         ...
 
     async def compact_depth(self, every: timedelta, batch: int) -> int:

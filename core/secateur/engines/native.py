@@ -15,10 +15,13 @@ from secateur.engines.base import (
     Capabilities,
     Commit,
     DepthCheck,
+    OpenCancellation,
     Pruned,
     Retention,
+    RunCancellation,
     Selection,
     SweepStep,
+    Unrestored,
     Verdict,
 )
 from secateur.errors import NotFound, ReadOnly
@@ -28,7 +31,7 @@ from secateur.statements import Statements
 if TYPE_CHECKING:
     import asyncpg
 
-    from secateur.records import Cancellation
+    from secateur.records import AuditEntry, Cancellation
 
 SAMPLE_RUNS = 10_000
 """About how many runs of the scope an estimate looks at."""
@@ -47,6 +50,11 @@ CHECK_SECONDS = 300.0
 
 RATE_SECONDS = 10.0
 """The span that the statements average rates over."""
+
+_MOMENTS = (
+    *("started_after", "started_before", "created_at", "in_force_at", "completed_at", "stopped_at"),
+    *("undone_at", "restored_at", "undo_until"),
+)
 
 _VERDICTS = {Verdict.MATCH: True, Verdict.NO_MATCH: False, Verdict.ERROR: None}
 
@@ -152,17 +160,22 @@ class NativeEngine:
         return _run(row)
 
     async def commit(self, commit: Commit) -> Cancellation:
+        return (await self.commit_all([commit]))[0]
+
+    async def commit_all(self, commits: Sequence[Commit]) -> list[Cancellation]:
         self._refuse_if_read_only()
+        commit = commits[0]
+        functions = [each.selection.scope.function_id for each in commits]
         selection, expected = commit.selection, commit.expected
         condition: str | None = None
         parameters: dict[str, str | None] = {}
         if selection.filter is not None:
             condition, parameters = selection.filter.condition.stored()
-        committed: UUID = await self._database.fetchval(
+        rows = await self._database.fetch(
             _SQL["commit"],
-            commit.id,
+            [each.id for each in commits],
             selection.scope.app_id,
-            selection.scope.function_id,
+            None if functions == [None] else functions,
             selection.filter.source if selection.filter else None,
             selection.window.started_after,
             selection.window.started_before,
@@ -177,22 +190,66 @@ class NativeEngine:
             commit.author,
             expected.matched if expected else None,
             json.dumps(expected.by_function) if expected else None,
+            commit.rate,
+        )
+        return [await self.cancellation(row["id"]) for row in rows]
+
+    async def cancel_run(self, cancellation: RunCancellation) -> Cancellation:
+        self._refuse_if_read_only()
+        committed: UUID = await self._database.fetchval(
+            _SQL["cancel_run"],
+            cancellation.id,
+            cancellation.run_id,
+            cancellation.idempotency_key,
+            cancellation.reason,
+            cancellation.source,
+            cancellation.author,
         )
         return await self.cancellation(committed)
 
-    async def stop(self, cancellation_id: UUID, author: str) -> Cancellation:
+    async def stop(self, cancellation_id: UUID, author: str, source: str) -> Cancellation:
         self._refuse_if_read_only()
-        await self._database.fetchval(_SQL["stop"], cancellation_id, author)
+        await self._database.fetchval(_SQL["stop"], cancellation_id, author, source)
         return await self.cancellation(cancellation_id)
 
-    async def sweep(self, cancellation_id: UUID, batch: int) -> SweepStep:
+    async def undo(
+        self, cancellation_id: UUID, author: str, source: str, *, requeue_stopped: bool = False
+    ) -> Cancellation:
         self._refuse_if_read_only()
-        row = await self._database.fetchrow(_SQL["sweep"], cancellation_id, batch)
+        await self._database.fetchval(_SQL["undo"], cancellation_id, author, source, requeue_stopped)
+        return await self.cancellation(cancellation_id)
+
+    async def pause(self, scope: Scope, author: str, source: str) -> None:
+        self._refuse_if_read_only()
+        await self._database.execute(_SQL["pause"], scope.app_id, scope.function_id, author, source)
+
+    async def resume(self, scope: Scope, author: str, source: str) -> None:
+        self._refuse_if_read_only()
+        await self._database.execute(_SQL["resume"], scope.app_id, scope.function_id, author, source)
+
+    async def sweep(self, cancellation_id: UUID, batch: int) -> SweepStep:
+        return await self._step("sweep", cancellation_id, batch)
+
+    async def restore(self, cancellation_id: UUID, batch: int) -> SweepStep:
+        return await self._step("restore", cancellation_id, batch)
+
+    async def _step(self, name: str, cancellation_id: UUID, batch: int) -> SweepStep:
+        self._refuse_if_read_only()
+        row = await self._database.fetchrow(_SQL[name], cancellation_id, batch)
         assert row is not None  # noqa: S101 - the function always returns a row
         return SweepStep(**row)
 
-    async def open_cancellations(self) -> list[UUID]:
-        return [row["id"] for row in await self._database.fetch(_SQL["open_cancellations"])]
+    async def unrestored(self, cancellation_id: UUID, limit: int) -> list[Unrestored]:
+        return [Unrestored(**row) for row in await self._database.fetch(_SQL["unrestored"], cancellation_id, limit)]
+
+    async def open_cancellations(self) -> list[OpenCancellation]:
+        return [OpenCancellation(**row) for row in await self._database.fetch(_SQL["open_cancellations"])]
+
+    async def audit(self, limit: int, before: int | None = None) -> Sequence[AuditEntry]:
+        from secateur.records import AuditEntry
+
+        rows = await self._database.fetch(_SQL["audit"], limit, before)
+        return [AuditEntry.model_validate_json(row[0]) for row in rows]
 
     async def compact_depth(self, every: timedelta, batch: int) -> int:
         self._refuse_if_read_only()
@@ -311,7 +368,7 @@ def _cancellation(document: str) -> Cancellation:
     fields = json.loads(document)
     fields["if_"] = fields.pop("if")
     cancellation = Cancellation.model_validate(fields)
-    for name in ("started_after", "started_before", "created_at", "completed_at", "stopped_at"):
+    for name in _MOMENTS:
         if (moment := getattr(cancellation, name)) is not None:
             setattr(cancellation, name, moment.astimezone(UTC))
     return cancellation

@@ -208,29 +208,65 @@ select run.* from secateur.runs as run where run.id = $1
 
 -- name: commit
 -- O(running runs); see the function's header.
-select (secateur.commit_cancellation(
-  $1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11::jsonb, $12, $13, $14, $15, $16, $17::jsonb)).id
+select committed.id
+  from secateur.commit_cancellations(
+         $1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11::jsonb, $12, $13, $14, $15, $16, $17::jsonb, $18) as committed
+
+-- name: cancel_run
+select (secateur.cancel_run($1, $2, $3, $4, $5, $6)).id
 
 -- name: stop
-select (secateur.stop_cancellation($1, $2)).id
+select (secateur.stop_cancellation($1, $2, $3)).id
+
+-- name: pause
+select secateur.pause($1, $2, $3, $4)
+
+-- name: resume
+select secateur.resume($1, $2, $3, $4)
+
+-- name: undo
+select (secateur.undo_cancellation($1, $2, $3, $4)).id
 
 -- name: sweep
 select * from secateur.sweep_cancellation($1, $2)
 
+-- name: restore
+select * from secateur.restore_cancellation($1, $2)
+
+-- name: unrestored
+select * from secateur.unrestored($1, $2)
+
 -- name: open_cancellations
--- By the partial index of the active ones, so that a long history costs nothing.
-select rule.id from secateur.cancellations as rule where rule.state = 'active' order by rule.serial
+-- A function, so that a role that may only work can sweep.
+select open.id, open.state from secateur.open_cancellations() as open
 
 -- name: cancellations
--- Newest first. As one document each, so that the record's model reads it in one place.
-select to_jsonb(rule) || to_jsonb(tally)
+-- Newest first. As one document each, so that the record's model reads it in one place. Who holds the lock that a pending one
+-- waits for is looked up as it is now.
+select to_jsonb(rule) || to_jsonb(tally) || jsonb_build_object(
+         'blocked_by', case when rule.state = 'active' and rule.in_force_at is null then (
+           select coalesce(jsonb_agg(distinct held.pid), '[]')
+             from secateur.apps
+             join pg_locks as held on held.objid = apps.lock_key
+            where apps.app_id = rule.app_id
+              and held.locktype = 'advisory' and held.classid = 7216 and held.objsubid = 2 and held.granted
+              and held.database = (select oid from pg_database where datname = current_database())
+         ) else '[]' end,
+         'swept', coalesce(
+           (select place.clean from secateur.sweeps as place where place.cancellation_id = rule.id), false),
+         'undo_until', coalesce(rule.stopped_at, rule.completed_at, rule.undone_at) + retention.cancelled)
   from secateur.cancellations as rule
+ cross join secateur.retention
   left join lateral (
     select coalesce(sum(one.cancelled), 0) as cancelled,
            coalesce(sum(one.requested), 0) as requested,
            coalesce(sum(one.finished_first), 0) as finished_first,
            coalesce(sum(one.stopping), 0) as stopping,
-           coalesce(sum(one.errors), 0) as errors
+           coalesce(sum(one.errors), 0) as errors,
+           coalesce(sum(one.restored), 0) as restored,
+           coalesce(sum(one.handed_over), 0) as handed_over,
+           coalesce(sum(one.pruned), 0) as pruned,
+           coalesce(sum(one.stopped), 0) as stopped
       from secateur.cancellation_tallies as one
      where one.cancellation_id = rule.id
   ) as tally on true
@@ -238,3 +274,10 @@ select to_jsonb(rule) || to_jsonb(tally)
    and ($2::uuid is null or rule.serial < (select page.serial from secateur.cancellations as page where page.id = $2))
  order by rule.serial desc
  limit $3
+
+-- name: audit
+select to_jsonb(entry) - 'xid'
+  from secateur.audit as entry
+ where $2::bigint is null or entry.id < $2
+ order by entry.id desc
+ limit $1

@@ -1,7 +1,7 @@
 -- How runs become cancelled: by a claim that meets them, by a sweep, or by their own worker. The callers decide which.
 
 -- Cancels backlog runs: `run_ids[i]` by `cancellation_ids[i]`, unless it has left the backlog meanwhile.
--- Locks the rows in id order. Returns how many; the tallies follow in the same transaction.
+-- Locks the rows in id order. Returns how many; the tallies, the depth and the announcement follow in the same transaction.
 create or replace function secateur.cancel_backlog(run_ids uuid[], cancellation_ids uuid[])
   returns integer
   language plpgsql
@@ -9,7 +9,7 @@ create or replace function secateur.cancel_backlog(run_ids uuid[], cancellation_
   set enable_seqscan = off
 as $$
 declare
-  changed integer;
+  changed uuid[];
 begin
   if cardinality(run_ids) = 0 then
     return 0;
@@ -28,14 +28,20 @@ begin
       from locked
       join unnest(run_ids, cancellation_ids) as reached (run_id, cancellation_id) on reached.run_id = locked.id
      where run.id = locked.id and locked.status in ('queued', 'scheduled')
-    returning run.function_id, run.cancellation_id
+    returning run.id, run.app_id, run.function_id, run.cancellation_id, run.cancelled_from
   ), tallied as (
     insert into secateur.cancellation_deltas (cancellation_id, function_id, cancelled)
     select cancelled.cancellation_id, cancelled.function_id, count(*) from cancelled group by 1, 2
-    returning cancellation_deltas.cancelled
+  ), measured as (
+    insert into secateur.depth_deltas (app_id, function_id, queued, scheduled)
+    select cancelled.app_id, cancelled.function_id,
+           - count(*) filter (where cancelled.cancelled_from = 'queued'),
+           - count(*) filter (where cancelled.cancelled_from = 'scheduled')
+      from cancelled group by 1, 2
   )
-  select coalesce(sum(tallied.cancelled), 0) into changed from tallied;
-  return changed;
+  select coalesce(array_agg(cancelled.id), '{}') into changed from cancelled;
+  perform secateur.announce_cancelled(changed);
+  return cardinality(changed);
 end
 $$;
 
@@ -92,8 +98,8 @@ begin
 end
 $$;
 
--- Ends those of the running runs that were asked to stop: the run becomes cancelled, its request is closed, the tallies
--- follow. Returns which. The caller holds the runs' rows.
+-- Ends those of the running runs that were asked to stop: the run becomes cancelled, its request is closed; the tallies, the
+-- depth and the announcement follow. Returns which. The caller holds the runs' rows.
 create or replace function secateur.cancel_requested(run_ids uuid[], claim_tokens uuid[])
   returns uuid[]
   language plpgsql
@@ -106,15 +112,48 @@ begin
   select coalesce(array_agg(closed.run_id), '{}'), array_agg(closed.cancellation_id) into stopped, owners
     from secateur.close_requests(run_ids, claim_tokens, 'cancelled') as closed;
   if cardinality(stopped) > 0 then
-    update secateur.runs as run
-       set status = 'cancelled',
-           cancelled_from = 'running',
-           cancellation_id = closed.cancellation_id,
-           finished_at = clock_timestamp(),
-           lease_expires_at = null
-      from unnest(stopped, owners) as closed (run_id, cancellation_id)
-     where run.id = closed.run_id;
+    with cancelled as (
+      update secateur.runs as run
+         set status = 'cancelled',
+             cancelled_from = 'running',
+             cancellation_id = closed.cancellation_id,
+             finished_at = clock_timestamp(),
+             lease_expires_at = null
+        from unnest(stopped, owners) as closed (run_id, cancellation_id)
+       where run.id = closed.run_id
+      returning run.app_id, run.function_id
+    )
+    insert into secateur.depth_deltas (app_id, function_id, running)
+    select cancelled.app_id, cancelled.function_id, - count(*) from cancelled group by 1, 2;
+    perform secateur.free_slots(stopped);
+    perform secateur.announce_cancelled(stopped);
   end if;
   return stopped;
 end
+$$;
+
+-- Takes back what running runs were asked for by a cancellation that is no longer active; the tallies follow.
+-- Locks the requests in the order of runs.
+create or replace function secateur.withdraw_requests(cancellation_id uuid)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+as $$
+  with open as (
+    select request.run_id, request.claim_token
+      from secateur.cancel_requests as request
+     where request.cancellation_id = withdraw_requests.cancellation_id and request.outcome is null
+     order by request.run_id
+       for update
+  ), withdrawn as (
+    update secateur.cancel_requests as request
+       set outcome = 'withdrawn'
+      from open
+     where request.run_id = open.run_id
+       and request.claim_token = open.claim_token
+       and request.cancellation_id = withdraw_requests.cancellation_id
+    returning request.function_id
+  )
+  insert into secateur.cancellation_deltas (cancellation_id, function_id, withdrawn)
+  select withdraw_requests.cancellation_id, withdrawn.function_id, count(*) from withdrawn group by withdrawn.function_id
 $$;

@@ -1,4 +1,32 @@
--- Committing and stopping cancellations.
+-- Committing and stopping cancellations; undoing.sql takes them back.
+
+-- A time as the API writes it: 2024-01-21T00:00:00.000000Z.
+create or replace function secateur.in_utc(moment timestamptz)
+  returns text
+  language sql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+  select to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+$$;
+
+-- What a cancellation did so far, for the audit.
+create or replace function secateur.tallied(cancellation_id uuid)
+  returns jsonb
+  language sql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+           'cancelled', coalesce(sum(delta.cancelled), 0),
+           'requested', coalesce(sum(delta.requested), 0),
+           'finished_first', coalesce(sum(delta.finished_first), 0),
+           'restored', coalesce(sum(delta.restored), 0),
+           'handed_over', coalesce(sum(delta.handed_over), 0),
+           'pruned', coalesce(sum(delta.pruned), 0))
+    from secateur.cancellation_deltas as delta
+   where delta.cancellation_id = tallied.cancellation_id
+$$;
 
 -- A horizon: above the id of every transaction that has one by now, so that they all have ended when the oldest open one
 -- is not below it. The end of a snapshot alone is only above the last transaction that *ended*, and the caller's own id
@@ -20,7 +48,8 @@ begin
 end
 $$;
 
--- Asks every running run that the cancellation matches to stop, also when an older one asked before. Part of a commit.
+-- Asks every running run that the cancellation matches to stop, also when an older one asked before; whom it asked already
+-- is not asked twice. Part of a commit.
 create or replace function secateur.request_running(rule secateur.cancellations)
   returns void
   language sql
@@ -37,6 +66,7 @@ as $$
       from secateur.reached(array[rule], array(select running.id from running)) as hit
       join running on running.id = hit.run_id
      where hit.cancellation_id is not null
+    on conflict do nothing
     returning cancel_requests.function_id
   )
   insert into secateur.cancellation_deltas (cancellation_id, function_id, requested)
@@ -55,7 +85,7 @@ begin
   select rule.* into committed
     from secateur.cancellations as rule where rule.idempotency_key = committed_under.idempotency_key;
   if found and committed.request <> committed_under.request then
-    raise exception using errcode = 'SC409',
+    raise exception using errcode = 'SC409', column = 'idempotency_key',
       message = format('the idempotency key %L was used before, for another request', committed_under.idempotency_key),
       hint = format('that was cancellation %s; use a new key', committed.id);
   end if;
@@ -63,14 +93,213 @@ begin
 end
 $$;
 
--- Commits a cancellation, and returns its record once no matching run can be claimed any more.
+-- lock_app, answering false instead of raising.
+create or replace function secateur.try_lock_app(app_id text, patience interval)
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform secateur.lock_app(try_lock_app.app_id, patience);
+  return true;
+exception when sqlstate 'SC423' then
+  return false;
+end
+$$;
+
+-- Puts a pending cancellation in force: the caller holds the app's lock exclusive, so every claim that had not seen the
+-- record is over, and what it claimed is visible and asked to stop now. Gives way to whoever holds the record, who may be
+-- waiting for the same lock. Returns the record as it is then.
+create or replace function secateur.put_in_force(cancellation_id uuid)
+  returns secateur.cancellations
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  pending secateur.cancellations;
+begin
+  select rule.* into pending from secateur.cancellations as rule
+   where rule.id = put_in_force.cancellation_id for no key update skip locked;
+  if pending.state = 'active' and pending.in_force_at is null then
+    update secateur.cancellations as rule
+       set in_force_at = clock_timestamp() where rule.id = pending.id
+    returning rule.* into pending;
+    -- point: in force
+    perform secateur.request_running(pending);
+    perform pg_notify('secateur_cancellations', pending.id::text);
+  elsif pending.id is null then
+    select rule.* into pending from secateur.cancellations as rule where rule.id = put_in_force.cancellation_id;
+  end if;
+  return pending;
+end
+$$;
+
+-- Commits a cancellation of one app's functions (`function_ids` null: of all of them together), one for each function, all
+-- or nothing; `ids` are theirs. Returns their records in the order of the functions.
 --
 -- O(running runs), whatever the backlog: it inserts the record, and a cancel request for each matching running run.
--- Repeatable under its idempotency key: the same request gives the same record, another one raises SC409.
--- Raises SC404 (no such app or function), SC422 with the field (window), SC423 (lock), SC400 (condition).
+-- Repeatable under its idempotency key: the same request gives the same records, another one raises SC409. (The first
+-- function's record has the key itself, the others' one made of it.)
+-- Raises SC404, SC422 with the field (app or functions unknown, window, rate), SC400 (condition).
 --
--- Locks: the app's, exclusive, until the transaction ends; no run. Its time is taken after the lock; then the horizon,
--- below which lies every transaction that may still insert a run that started before that time.
+-- In force: when it holds the app's lock, exclusive, until its transaction ends; then no matching run is claimed and no
+-- further step of one begins. Pending: an open transaction that claimed holds the lock for longer than 250 ms. The
+-- record is inserted all the same. What that promises is durability, and that every claim which begins after this
+-- transaction has ended honours it, since a claim reads the records after taking the lock; so do the requests of all runs
+-- that were seen running. What it does not promise yet are runs that a claim holds which read before: they become visible
+-- with that claim's end, and can then begin steps, until put_in_force, under the exclusive lock that only the end of all those
+-- claims makes free, asks them to stop. No sweep begins before, so nothing can become complete.
+--
+-- Locks: the app's, exclusive, until the transaction ends; no run. Its time is taken after the lock or the attempt; then
+-- the horizon, below which lies every transaction that may still insert a run that started before that time: enqueue
+-- takes its transaction id before its time, with or without the lock. The window of a standing cancellation goes on, and
+-- its horizon is taken when it has ended.
+create or replace function secateur.commit_cancellations(
+  ids uuid[],
+  app_id text,
+  function_ids text[],
+  "if" text,
+  started_after timestamptz,
+  started_before timestamptz,
+  standing boolean,
+  condition text,
+  parameters jsonb,
+  compiler integer,
+  request jsonb,
+  idempotency_key text,
+  reason text,
+  source text,
+  created_by text,
+  expected bigint,
+  expected_by_function jsonb,
+  rate integer default null,
+  requires jsonb[] default null
+)
+  returns setof secateur.cancellations
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  functions constant text[] := coalesce(function_ids, array[null::text]);
+  keys text[];
+  unknown text;
+  held boolean;
+  moment timestamptz;
+  ahead interval;
+  committed secateur.cancellations;
+begin
+  perform secateur.require_read_committed();
+  perform secateur.check_condition(commit_cancellations.condition);
+  if not exists (select from secateur.apps where apps.app_id = commit_cancellations.app_id) then
+    raise exception using errcode = 'SC422', column = 'app_id',
+      message = format('there is no app %s', quote_literal(commit_cancellations.app_id)),
+      hint = (select 'known are: ' || coalesce(string_agg(known.app_id, ', ' order by known.app_id), 'none yet')
+                from (select apps.app_id from secateur.apps order by 1 limit 20) as known);
+  end if;
+  select string_agg(format('app %s has no function %s', quote_literal(commit_cancellations.app_id),
+                           quote_literal(named.function_id)), E'\n' order by named.place)
+    into unknown
+    from unnest(commit_cancellations.function_ids) with ordinality as named (function_id, place)
+   where not exists (select from secateur.functions as known
+                      where known.app_id = commit_cancellations.app_id and known.function_id = named.function_id);
+  if unknown is not null then
+    raise exception using errcode = 'SC422', message = unknown,
+      column = case when cardinality(functions) = 1 then 'function_id' else 'function_ids' end,
+      hint = (select 'known are: ' || coalesce(string_agg(known.function_id, ', ' order by known.function_id), 'none yet')
+                from secateur.functions as known where known.app_id = commit_cancellations.app_id);
+  end if;
+  if commit_cancellations.rate < 1 then
+    raise exception using errcode = 'SC422', column = 'rate', message = 'must be at least one run a second';
+  end if;
+  keys := array(select case named.place when 1 then commit_cancellations.idempotency_key
+                       else commit_cancellations.idempotency_key || ' ' || named.function_id end
+                  from unnest(functions) with ordinality as named (function_id, place) order by named.place);
+  -- point: before the lock
+  held := secateur.try_lock_app(commit_cancellations.app_id, '250 ms');
+  -- point: locked
+  committed := secateur.committed_under(keys[1], commit_cancellations.request);
+  if committed.id is null then
+    moment := clock_timestamp();
+    if commit_cancellations.standing and commit_cancellations.started_before is null then
+      raise exception using errcode = 'SC422', column = 'started_before',
+        message = 'is required of a standing cancellation: it says until when runs that arrive are cancelled too';
+    elsif commit_cancellations.standing and commit_cancellations.started_before <= moment then
+      raise exception using errcode = 'SC422', column = 'started_before',
+        message = format('does not lie in the future, as it must for a standing cancellation: it is %s now by the '
+                         'database''s clock', secateur.in_utc(moment)),
+        hint = 'leave `standing` out to cancel only what has arrived';
+    elsif commit_cancellations.started_before > moment and not commit_cancellations.standing then
+      raise exception using errcode = 'SC422', column = 'started_before',
+        message = format('%s lies in the future: it is %s now by the database''s clock',
+                         secateur.in_utc(commit_cancellations.started_before), secateur.in_utc(moment)),
+        hint = 'leave it out to mean the moment of the commit, or ask for a standing cancellation';
+    end if;
+    select retention.standing into ahead from secateur.retention;
+    if commit_cancellations.standing and commit_cancellations.started_before > moment + ahead then
+      raise exception using errcode = 'SC422', column = 'started_before',
+        message = format('is too far ahead: a standing cancellation may last until %s here',
+                         secateur.in_utc(moment + ahead)),
+        hint = 'the limit is a setting of the retention';
+    end if;
+    if commit_cancellations.started_after >= coalesce(commit_cancellations.started_before, moment) then
+      raise exception using errcode = 'SC422', column = 'started_after',
+        message = 'must be before started_before, and in the past';
+    end if;
+    -- point: before the record
+    for i in 1 .. cardinality(functions) loop
+      insert into secateur.cancellations (
+        id, kind, state, app_id, function_id, "if", started_after, started_before, standing, condition, parameters,
+        compiler, request, idempotency_key, reason, source, created_at, created_by, created_role, expected,
+        expected_by_function, in_force_at, rate, requires)
+      values (
+        commit_cancellations.ids[i], 'bulk', 'active', commit_cancellations.app_id, functions[i],
+        commit_cancellations."if", commit_cancellations.started_after,
+        coalesce(commit_cancellations.started_before, moment), commit_cancellations.standing,
+        commit_cancellations.condition,
+        commit_cancellations.parameters || jsonb_build_object('now', secateur.in_utc(moment)),
+        commit_cancellations.compiler, commit_cancellations.request, keys[i], commit_cancellations.reason,
+        commit_cancellations.source, moment, commit_cancellations.created_by, session_user,
+        case when cardinality(functions) = 1 then commit_cancellations.expected
+             else coalesce((commit_cancellations.expected_by_function ->> functions[i])::bigint,
+                           case when commit_cancellations.expected is not null then 0 end) end,
+        case when cardinality(functions) = 1 then commit_cancellations.expected_by_function
+             when commit_cancellations.expected_by_function ? functions[i]
+             then jsonb_build_object(functions[i], commit_cancellations.expected_by_function -> functions[i]) end,
+        case when held then moment end, commit_cancellations.rate, commit_cancellations.requires)
+      on conflict on constraint cancellations_idempotency_key_key do nothing
+      returning * into committed;
+      -- Another commit, which held another app's lock or none, took the key at the same time.
+      exit when committed.id is null;
+      insert into secateur.sweeps (cancellation_id) values (committed.id);
+      if not committed.standing then
+        update secateur.sweeps as place
+           set horizon = secateur.horizon(committed.id) where place.cancellation_id = committed.id;
+      end if;
+      -- point: recorded
+      perform secateur.request_running(committed);
+      -- point: running runs asked to stop
+      perform secateur.record_audit(
+        'commit', committed.app_id, committed.function_id, committed.id, committed.created_by, committed.source,
+        jsonb_build_object('request', committed.request, 'expected', committed.expected, 'guarantee',
+                           case when held then 'in_force' else 'pending' end));
+      perform pg_notify('secateur_cancellations', committed.id::text);
+      return next committed;
+    end loop;
+    if committed.id is not null then
+      return;
+    end if;
+  end if;
+  for i in 1 .. cardinality(functions) loop
+    committed := secateur.committed_under(keys[i], commit_cancellations.request);
+    if held and committed.state = 'active' and committed.in_force_at is null then
+      committed := secateur.put_in_force(committed.id);
+    end if;
+    return next committed;
+  end loop;
+end
+$$;
+
+-- commit_cancellations of one function, or of all of an app together.
 create or replace function secateur.commit_cancellation(
   id uuid,
   app_id text,
@@ -88,91 +317,52 @@ create or replace function secateur.commit_cancellation(
   source text,
   created_by text,
   expected bigint,
-  expected_by_function jsonb
+  expected_by_function jsonb,
+  rate integer default null,
+  requires jsonb[] default null
 )
   returns secateur.cancellations
+  language sql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+  select committed.* from secateur.commit_cancellations(
+    array[id], app_id, case when function_id is not null then array[function_id] end, "if", started_after, started_before,
+    standing, condition, parameters, compiler, request, idempotency_key, reason, source, created_by, expected,
+    expected_by_function, rate, requires) as committed
+$$;
+
+-- Puts a pending cancellation in force if every transaction that had not seen it is over; true when it is in force, or
+-- active no more. Anybody may call this, as often as they like: sweepers do. Raises SC404.
+-- Locks: the record, which keeps a stop waiting for one slice of the lock at most; then the app's, exclusive, tried once.
+create or replace function secateur.confirm_cancellation(id uuid)
+  returns boolean
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  committed secateur.cancellations;
-  moment timestamptz;
+  rule secateur.cancellations;
 begin
   perform secateur.require_read_committed();
-  perform secateur.check_condition(commit_cancellation.condition);
-  if not exists (select from secateur.apps where apps.app_id = commit_cancellation.app_id) then
-    raise exception using errcode = 'SC422', column = 'app_id',
-      message = format('there is no app %s', quote_literal(commit_cancellation.app_id)),
-      hint = (select 'known are: ' || string_agg(known.app_id, ', ' order by known.app_id)
-                from (select apps.app_id from secateur.apps order by 1 limit 20) as known);
+  select pending.* into rule
+    from secateur.cancellations as pending where pending.id = confirm_cancellation.id for no key update;
+  if not found then
+    raise exception using errcode = 'SC404', message = format('there is no cancellation %s', confirm_cancellation.id);
   end if;
-  if commit_cancellation.function_id is not null
-     and not exists (select from secateur.functions as known
-                      where known.app_id = commit_cancellation.app_id
-                        and known.function_id = commit_cancellation.function_id) then
-    raise exception using errcode = 'SC422', column = 'function_id',
-      message = format('app %s has no function %s', quote_literal(commit_cancellation.app_id),
-                       quote_literal(commit_cancellation.function_id)),
-      hint = (select 'known are: ' || string_agg(known.function_id, ', ' order by known.function_id)
-                from secateur.functions as known where known.app_id = commit_cancellation.app_id);
-  end if;
-  if commit_cancellation.standing then
-    raise exception using errcode = 'SC422', column = 'standing',
-      message = 'standing cancellations are not supported yet: leave it out to cancel what has arrived so far';
+  if rule.state <> 'active' or rule.in_force_at is not null then
+    return true;
   end if;
   -- point: before the lock
-  perform secateur.lock_app(commit_cancellation.app_id);
+  if not secateur.try_lock_app(rule.app_id, '50 ms') then
+    return false;
+  end if;
   -- point: locked
-  committed := secateur.committed_under(commit_cancellation.idempotency_key, commit_cancellation.request);
-  if committed.id is not null then
-    return committed;
-  end if;
-  moment := clock_timestamp();
-  if commit_cancellation.started_before > moment then
-    raise exception using errcode = 'SC422', column = 'started_before',
-      message = format('%s lies in the future: it is %s now by the database''s clock',
-                       to_char(commit_cancellation.started_before at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-                       to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')),
-      hint = 'leave it out to mean the moment of the commit';
-  end if;
-  if commit_cancellation.started_after >= coalesce(commit_cancellation.started_before, moment) then
-    raise exception using errcode = 'SC422', column = 'started_after',
-      message = 'must be before started_before, and in the past';
-  end if;
-  -- point: before the record
-  insert into secateur.cancellations (
-    id, kind, state, app_id, function_id, "if", started_after, started_before, standing, condition, parameters, compiler,
-    request, idempotency_key, reason, source, created_at, created_by, created_role, expected, expected_by_function,
-    in_force_at)
-  values (
-    commit_cancellation.id, 'bulk', 'active', commit_cancellation.app_id, commit_cancellation.function_id,
-    commit_cancellation."if", commit_cancellation.started_after,
-    coalesce(commit_cancellation.started_before, moment), false, commit_cancellation.condition,
-    commit_cancellation.parameters
-      || jsonb_build_object('now', to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')),
-    commit_cancellation.compiler, commit_cancellation.request, commit_cancellation.idempotency_key,
-    commit_cancellation.reason, commit_cancellation.source, moment, commit_cancellation.created_by, session_user,
-    commit_cancellation.expected, commit_cancellation.expected_by_function, moment)
-  on conflict on constraint cancellations_idempotency_key_key do nothing
-  returning * into committed;
-  if committed.id is null then
-    -- Another app's commit, under another lock, took the key at the same time.
-    return secateur.committed_under(commit_cancellation.idempotency_key, commit_cancellation.request);
-  end if;
-  insert into secateur.sweeps (cancellation_id) values (committed.id);
-  update secateur.sweeps as place set horizon = secateur.horizon(committed.id) where place.cancellation_id = committed.id;
-  -- point: recorded
-  perform secateur.request_running(committed);
-  -- point: running runs asked to stop
-  perform secateur.record_audit('commit', committed.app_id, committed.function_id, committed.id, committed.created_by,
-                                committed.source, jsonb_build_object('request', committed.request));
-  perform pg_notify('secateur_cancellations', committed.id::text);
-  return committed;
+  perform secateur.put_in_force(rule.id);
+  return true;
 end
 $$;
 
 -- Stops an active cancellation: from now on it matches nothing, and running runs that were only asked to stop go on. What
--- it cancelled stays cancelled. Repeatable. Raises SC404.
+-- it cancelled stays cancelled. Repeatable. Raises SC404, SC423.
 -- Locks: the record, which a sweep's batch holds shared; only then the app's, exclusive, so that claims need not wait for
 -- that batch; then the requests in the order of runs.
 create or replace function secateur.stop_cancellation(id uuid, author text, source text default null)
@@ -200,24 +390,91 @@ begin
    where rule.id = stop_cancellation.id
   returning rule.* into stopped;
   -- point: stopped
-  with open as (
-    select request.run_id, request.claim_token
-      from secateur.cancel_requests as request
-     where request.cancellation_id = stopped.id and request.outcome is null
-     order by request.run_id
-       for update
-  ), withdrawn as (
-    update secateur.cancel_requests as request
-       set outcome = 'withdrawn'
-      from open
-     where request.run_id = open.run_id and request.claim_token = open.claim_token and request.cancellation_id = stopped.id
-    returning request.function_id
-  )
-  insert into secateur.cancellation_deltas (cancellation_id, function_id, withdrawn)
-  select stopped.id, withdrawn.function_id, count(*) from withdrawn group by withdrawn.function_id;
+  perform secateur.withdraw_requests(stopped.id);
+  perform secateur.reset_floors(stopped.app_id, stopped.function_id);
   perform secateur.record_audit('stop', stopped.app_id, stopped.function_id, stopped.id, stop_cancellation.author,
-                                stop_cancellation.source, '{}');
+                                stop_cancellation.source, secateur.tallied(stopped.id));
   perform pg_notify('secateur_cancellations', stopped.id::text);
   return stopped;
+end
+$$;
+
+-- Cancels a single run: one that waits at once, so that its record is complete; one that runs is asked to stop. If an older
+-- active cancellation matches a waiting run, the run is that one's, as ever. Restored by undoing the record.
+-- Repeatable under its idempotency key. Raises SC404, SC409 (the run has ended; or the key was used for another request).
+--
+-- Locks: the app's, shared, so that the older cancellations stay what they are; then the run. Whoever claims, begins a step of
+-- or ends the run holds its row, and reads the requests afterwards: that decides between them and this.
+create or replace function secateur.cancel_run(
+  id uuid, run_id uuid, idempotency_key text, reason text, source text, created_by text
+)
+  returns secateur.cancellations
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  request constant jsonb := jsonb_strip_nulls(jsonb_build_object('run_id', cancel_run.run_id, 'reason', cancel_run.reason));
+  key integer;
+  doomed secateur.runs;
+  moment timestamptz;
+  owner uuid;
+  committed secateur.cancellations;
+begin
+  perform secateur.require_read_committed();
+  select apps.lock_key into key
+    from secateur.runs as run join secateur.apps using (app_id) where run.id = cancel_run.run_id;
+  if not found then
+    raise exception using errcode = 'SC404', message = format('there is no run %s', cancel_run.run_id);
+  end if;
+  -- point: before the lock
+  perform pg_advisory_xact_lock_shared(7216, key);
+  -- point: locked
+  select run.* into doomed from secateur.runs as run where run.id = cancel_run.run_id for update;
+  -- point: run locked
+  committed := secateur.committed_under(cancel_run.idempotency_key, request);
+  if committed.id is not null then
+    return committed;
+  end if;
+  if doomed.id is null then
+    raise exception using errcode = 'SC404', message = format('there is no run %s', cancel_run.run_id);
+  elsif doomed.finished_at is not null then
+    raise exception using errcode = 'SC409',
+      message = format('run %s has ended: it is %s since %s%s', doomed.id, doomed.status,
+                       secateur.in_utc(doomed.finished_at), ', by cancellation ' || doomed.cancellation_id);
+  end if;
+  moment := clock_timestamp();
+  insert into secateur.cancellations (
+    id, kind, state, app_id, function_id, started_before, standing, parameters, compiler, request, idempotency_key, reason,
+    source, created_at, created_by, created_role, expected, expected_by_function, in_force_at, run_id)
+  values (
+    cancel_run.id, 'run', 'active', doomed.app_id, doomed.function_id,
+    greatest(moment, doomed.started_at + interval '1 microsecond'), false, '{}', 0, request, cancel_run.idempotency_key,
+    cancel_run.reason, cancel_run.source, moment, cancel_run.created_by, session_user, 1,
+    jsonb_build_object(doomed.function_id, 1), moment, doomed.id)
+  returning * into committed;
+  -- The run is there already: there is no transaction to wait for.
+  insert into secateur.sweeps (cancellation_id, horizon) values (committed.id, '0');
+  -- point: recorded
+  if doomed.status = 'running' then
+    perform secateur.request_running(committed);
+  else
+    select hit.cancellation_id into owner
+      from secateur.reached(array(select rule from secateur.cancellations as rule
+                                   where rule.app_id = doomed.app_id and rule.state = 'active'
+                                     and rule.serial < committed.serial
+                                   order by rule.serial),
+                            array[doomed.id]) as hit;
+    perform secateur.cancel_backlog(array[doomed.id], array[coalesce(owner, committed.id)]);
+    update secateur.cancellations as rule
+       set state = 'complete', completed_at = clock_timestamp()
+     where rule.id = committed.id
+    returning rule.* into committed;
+  end if;
+  -- point: cancelled
+  perform secateur.record_audit(
+    'commit', committed.app_id, committed.function_id, committed.id, committed.created_by, committed.source,
+    jsonb_build_object('request', committed.request, 'status', doomed.status));
+  perform pg_notify('secateur_cancellations', committed.id::text);
+  return committed;
 end
 $$;

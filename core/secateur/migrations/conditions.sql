@@ -189,6 +189,7 @@ begin
     join unnest(ids, function_ids, started_at) with ordinality as run (id, function_id, started_at, place)
       on run.place = said.place
    where (rule.function_id is null or run.function_id = rule.function_id)
+     and (rule.run_id is null or run.id = rule.run_id)
      and (rule.started_after is null or run.started_at > rule.started_after)
      and run.started_at < rule.started_before
    order by said.place, said.verdict nulls last, rule.serial;

@@ -24,12 +24,15 @@ declare
   roles constant jsonb := jsonb_build_object(
     'secateur_worker', array[
       'register_function', 'enqueue', 'enqueue_many', 'send',
-      'claim', 'claim_batch', 'begin_step', 'complete', 'fail', 'heartbeat', 'release',
-      'sweep_cancellation'
+      'claim', 'claim_batch', 'begin_step', 'complete', 'complete_runs', 'fail', 'heartbeat', 'release',
+      'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'restore_cancellation'
     ],
     'secateur_operator', array[
-      'commit_cancellation', 'stop_cancellation', 'sweep_cancellation'
-    ]);
+      'pause', 'resume', 'commit_cancellation', 'commit_cancellations', 'stop_cancellation', 'undo_cancellation', 'cancel_run',
+      'unrestored',
+      'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'restore_cancellation'
+    ],
+    'secateur_viewer', array['unrestored']);
   one record;
 begin
   revoke all on all functions in schema secateur from secateur_viewer, secateur_worker, secateur_operator;

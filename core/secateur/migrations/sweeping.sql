@@ -110,14 +110,23 @@ $$;
 -- Rewrites one batch of the backlog that an active cancellation matches, looking at up to `batch` runs. One transaction a
 -- call; whoever calls next, in whichever process, goes on where the last one ended.
 --
+-- A pending cancellation is only tried to be put in force: a batch would wait for rows that the older claims hold. So each
+-- pass begins after those are over.
+--
 -- A pass walks function by function, `scheduled` before `queued` (a run that is promoted meanwhile is met again), in id
 -- order. A pass is clean when it found nothing and saw all that transactions older than the horizon wrote; from then on
 -- only requests are settled, unless a run comes back from one. Clean, and no running run still asked to stop: complete.
+--
+-- A standing cancellation has no horizon before its window has ended; until then claims cancel what arrives, and the
+-- pause between two passes is ten times as long as the last one (5 s at least). With a rate, a batch ends with the run
+-- that uses up a quarter of a second of it, and the next one waits. (Claims know no rate: the guarantee comes first.)
 --
 -- A matching run belongs to the oldest active cancellation that matches it, whoever sweeps.
 --
 -- Locks: the records, shared, so that a stop waits for the batch; the sweep's advisory lock (7217), tried; matching rows
 -- in id order. Raises SC404.
+--
+-- Of one that is undone it says `restoring` as long as restore_cancellation has something to do.
 create or replace function secateur.sweep_cancellation(id uuid, batch integer default 10000)
   returns secateur.sweep_step
   language plpgsql
@@ -126,10 +135,13 @@ as $$
 declare
   rule secateur.cancellations;
   place secateur.sweeps;
+  wanted integer := sweep_cancellation.batch;
+  quota integer;
   walk uuid[] := '{}';
   functions text[];
   statuses text[];
   requeued bigint;
+  paused boolean;
   waiting boolean := false;
   step secateur.sweep_step;
   older secateur.cancellations[];
@@ -141,11 +153,17 @@ begin
   if not sweep_cancellation.batch >= 1 then
     raise exception using errcode = 'SC422', column = 'batch', message = 'batch must be positive';
   end if;
+  select active.* into rule from secateur.cancellations as active where active.id = sweep_cancellation.id;
+  if rule.state = 'active' and rule.in_force_at is null then
+    return row('active', 0, false, not secateur.confirm_cancellation(rule.id), 0, null)::secateur.sweep_step;
+  end if;
+  -- point: in force
   select active.* into rule from secateur.cancellations as active where active.id = sweep_cancellation.id for share;
   if not found then
     raise exception using errcode = 'SC404', message = format('there is no cancellation %s', sweep_cancellation.id);
   end if;
-  step := row(rule.state, 0, false, false, 0, null);
+  step := row(case when rule.state = 'undone' and rule.restored_at is null then 'restoring' else rule.state end,
+              0, false, false, 0, null);
   if rule.state <> 'active' then
     return step;
   end if;
@@ -157,22 +175,35 @@ begin
   perform secateur.cancel_abandoned(rule.id);
   requeued := secateur.settle_requests(rule.id);
   place.clean := place.clean and requeued = 0;
-  if place.function_id is null then
+  if place.horizon is null and rule.started_before <= clock_timestamp() then
+    place.horizon := secateur.horizon(rule.id);
+    place.next_at := null;
+  end if;
+  paused := coalesce(place.next_at > clock_timestamp(), false);
+  if place.function_id is null and not paused then
     -- A pass that found nothing but began too early: walking again is of no use before the old transactions have ended.
-    waiting := place.pass > 0 and place.found + requeued = 0 and not place.clean
+    waiting := place.horizon is not null and place.pass > 0 and place.found + requeued = 0 and not place.clean
       and pg_snapshot_xmin(pg_current_snapshot()) < place.horizon;
     if not (place.clean or waiting) then
       place.pass := place.pass + 1;
       place.pass_xmin := pg_snapshot_xmin(pg_current_snapshot());
+      place.pass_at := clock_timestamp();
     end if;
     place.found := 0;
   end if;
   place.found := place.found + requeued;
   -- point: pass begun
-  if not (place.clean or waiting) then
-    select coalesce(array_agg(next.run_id), '{}'), array_agg(next.function_id), array_agg(next.status)
-      into walk, functions, statuses
-      from secateur.backlog_after(rule, place, sweep_cancellation.batch) as next;
+  if not (place.clean or waiting or paused) then
+    wanted := least(wanted, case when rule.rate is not null then greatest(1000, rule.rate) end);
+    if rule.run_id is null then
+      select coalesce(array_agg(next.run_id), '{}'), array_agg(next.function_id), array_agg(next.status)
+        into walk, functions, statuses
+        from secateur.backlog_after(rule, place, wanted) as next;
+    else
+      select coalesce(array_agg(run.id), '{}'), array_agg(run.function_id), array_agg(run.status)
+        into walk, functions, statuses
+        from secateur.runs as run where run.id = rule.run_id and run.status in ('queued', 'scheduled');
+    end if;
   end if;
   -- point: batch read
   if cardinality(walk) > 0 then
@@ -181,10 +212,20 @@ begin
            array_agg(hit.run_id) filter (where hit.cancellation_id is null)
       into hit_runs, hit_rules, failing
       from secateur.reached(array[rule], walk) as hit;
+    quota := ceil(rule.rate / 4.0);
+    if cardinality(hit_runs) > quota then
+      walk := walk[:(select hit.place
+                       from unnest(walk) with ordinality as hit (id, place)
+                      where hit.id = any (hit_runs)
+                      order by hit.place offset quota - 1 limit 1)];
+      hit_runs := array(select unnest(hit_runs) intersect select unnest(walk));
+      hit_rules := hit_rules[:quota];
+      wanted := cardinality(walk);
+    end if;
     if place.pass = 1 then
       insert into secateur.cancellation_deltas (cancellation_id, function_id, errors)
       select rule.id, run.function_id, count(*)
-        from unnest(walk, functions) as run (id, function_id)
+        from unnest(walk, functions[:cardinality(walk)]) as run (id, function_id)
         join unnest(failing) as failed (id) using (id)
        group by run.function_id;
     end if;
@@ -204,9 +245,10 @@ begin
     place.function_id := functions[cardinality(walk)];
     place.status := statuses[cardinality(walk)];
     place.run_id := walk[cardinality(walk)];
+    place.next_at := clock_timestamp() + step.cancelled * interval '1 second' / rule.rate;
   end if;
-  if cardinality(walk) < sweep_cancellation.batch then
-    place.clean := place.clean or (not waiting and place.found = 0 and place.pass_xmin >= place.horizon);
+  if place.clean or (cardinality(walk) < wanted and not paused) then
+    place.clean := place.clean or coalesce(not waiting and place.found = 0 and place.pass_xmin >= place.horizon, false);
     if place.clean
        and not exists (select from secateur.cancel_requests as open
                         where open.cancellation_id = rule.id and open.outcome is null) then
@@ -216,13 +258,23 @@ begin
     else
       step.idle := place.found = 0;
     end if;
+    if place.horizon is null then
+      place.next_at := least(
+        rule.started_before,
+        clock_timestamp() + greatest(interval '5 seconds', 10 * (clock_timestamp() - place.pass_at)));
+    end if;
     place.function_id := null;
     place.status := null;
     place.run_id := null;
   end if;
+  if place.next_at > clock_timestamp() and step.state = 'active' then
+    step.idle := true;
+    step.wait := extract(epoch from place.next_at - clock_timestamp());
+  end if;
   update secateur.sweeps
-     set pass = place.pass, pass_xmin = place.pass_xmin, found = place.found, clean = place.clean,
-         function_id = place.function_id, status = place.status, run_id = place.run_id
+     set pass = place.pass, pass_xmin = place.pass_xmin, pass_at = place.pass_at, found = place.found, clean = place.clean,
+         function_id = place.function_id, status = place.status, run_id = place.run_id, horizon = place.horizon,
+         next_at = place.next_at
    where sweeps.cancellation_id = rule.id;
   return step;
 end
@@ -236,6 +288,28 @@ create or replace view secateur.cancellation_tallies as
          sum(cancelled)::bigint as cancelled,
          sum(finished_first)::bigint as finished_first,
          sum(errors)::bigint as errors,
-         sum(requested - stopped - finished_first - withdrawn)::bigint as stopping
+         sum(requested - stopped - finished_first - withdrawn)::bigint as stopping,
+         sum(restored)::bigint as restored,
+         sum(handed_over)::bigint as handed_over,
+         sum(pruned)::bigint as pruned,
+         sum(stopped)::bigint as stopped
     from secateur.cancellation_deltas
    group by cancellation_id, function_id;
+
+-- What a sweeper has to do: active cancellations to sweep, undone ones to restore (`restoring`), oldest commit first. By
+-- indexes of those alone, so that a long history costs nothing.
+create or replace function secateur.open_cancellations()
+  returns table (id uuid, state text)
+  language sql
+  stable
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+  select open.id, open.state
+    from (
+      select rule.id, rule.state, rule.serial from secateur.cancellations as rule where rule.state = 'active'
+      union all
+      select rule.id, 'restoring', rule.serial
+        from secateur.cancellations as rule where rule.state = 'undone' and rule.restored_at is null
+    ) as open
+   order by open.serial
+$$;

@@ -1,0 +1,287 @@
+-- Undoing a cancellation: what was waiting when it was cancelled waits again.
+
+-- Until when a cancellation can be undone: so long its runs are kept. Null: it has not ended.
+create or replace function secateur.undo_until(rule secateur.cancellations)
+  returns timestamptz
+  language sql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(rule.stopped_at, rule.completed_at, rule.undone_at) + retention.cancelled from secateur.retention
+$$;
+
+-- Undoes a cancellation that is active, complete or stopped: from now on it matches nothing, running runs that were only
+-- asked to stop go on, and restore_cancellation puts back what it cancelled. With `requeue_stopped` that also queues the
+-- runs again that were stopped while they ran; this can be asked for later as well. Repeatable.
+--
+-- O(open requests), whatever was cancelled. Raises SC404, SC409 (too late: its runs may have been pruned), SC423.
+--
+-- Once this has returned, no run can be cancelled by it any more, so that one walk of the restore sees all of them: a
+-- sweep's batch and a restore that hands over to it hold the record or the app's lock; so does a claim; and whoever
+-- ends a running run that was asked to stop holds the request, which is withdrawn here.
+-- Locks: as stop_cancellation.
+create or replace function secateur.undo_cancellation(
+  id uuid, author text, source text default null, requeue_stopped boolean default false
+)
+  returns secateur.cancellations
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  undone secateur.cancellations;
+  until timestamptz;
+begin
+  perform secateur.require_read_committed();
+  select rule.* into undone
+    from secateur.cancellations as rule where rule.id = undo_cancellation.id for no key update;
+  if not found then
+    raise exception using errcode = 'SC404', message = format('there is no cancellation %s', undo_cancellation.id);
+  end if;
+  if undone.state = 'undone' and (undone.requeue_stopped or undo_cancellation.requeue_stopped is not true) then
+    return undone;
+  end if;
+  until := secateur.undo_until(undone);
+  if until < clock_timestamp() then
+    raise exception using errcode = 'SC409',
+      message = format('cancellation %s could be undone until %s: what it cancelled is not kept any longer', undone.id,
+                       secateur.in_utc(until)),
+      hint = 'how long that is, is a setting of the retention';
+  end if;
+  -- point: before the lock
+  perform secateur.lock_app(undone.app_id);
+  -- point: locked
+  update secateur.cancellations as rule
+     set state = 'undone',
+         undone_at = coalesce(rule.undone_at, clock_timestamp()),
+         undone_by = coalesce(rule.undone_by, undo_cancellation.author),
+         requeue_stopped = coalesce(undo_cancellation.requeue_stopped, false),
+         restored_at = null
+   where rule.id = undone.id
+  returning rule.* into undone;
+  -- point: undone
+  perform secateur.withdraw_requests(undone.id);
+  perform secateur.reset_floors(undone.app_id, undone.function_id);
+  insert into secateur.restores as place (cancellation_id) values (undone.id)
+  on conflict (cancellation_id) do update set run_id = null;
+  perform secateur.record_audit(
+    'undo', undone.app_id, undone.function_id, undone.id, undo_cancellation.author, undo_cancellation.source,
+    secateur.tallied(undone.id) || jsonb_build_object('requeue_stopped', undone.requeue_stopped));
+  perform pg_notify('secateur_cancellations', undone.id::text);
+  return undone;
+end
+$$;
+
+-- Of the runs, which have the same app: those that another of its cancellations matches as well, active or complete, each
+-- with the oldest of them. Looks at those whose scope and window meet the runs only, a few dozen at a time, so that a
+-- long history costs little. Part of a restore, under the app's shared lock.
+create or replace function secateur.other_owners(undone secateur.cancellations, run_ids uuid[])
+  returns table (run_id uuid, cancellation_id uuid)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+as $$
+declare
+  functions text[];
+  earliest timestamptz;
+  latest timestamptz;
+  seen integer := -1;
+  others secateur.cancellations[];
+  left_over uuid[] := run_ids;
+  taken uuid[];
+  owners uuid[];
+begin
+  select array_agg(distinct run.function_id), min(run.started_at), max(run.started_at)
+    into functions, earliest, latest
+    from secateur.runs as run where run.id = any (run_ids);
+  loop
+    others := array(
+      select other from secateur.cancellations as other
+       where other.app_id = undone.app_id
+         and other.state in ('active', 'complete')
+         and other.started_before > earliest
+         and (other.started_after is null or other.started_after < latest)
+         and (other.function_id is null or other.function_id = any (functions))
+         and (other.run_id is null or other.run_id = any (run_ids))
+         and other.serial > seen
+       order by other.serial
+       limit 50);
+    exit when cardinality(others) = 0 or cardinality(left_over) = 0;
+    select coalesce(array_agg(hit.run_id), '{}'), coalesce(array_agg(hit.cancellation_id), '{}') into taken, owners
+      from secateur.reached(others, left_over) as hit where hit.cancellation_id is not null;
+    return query select * from unnest(taken, owners);
+    left_over := array(select unnest(left_over) except select unnest(taken));
+    seen := others[cardinality(others)].serial;
+  end loop;
+end
+$$;
+
+-- Puts back one batch of the runs of an undone cancellation, looking at up to `batch` of them in id order: a run that
+-- another cancellation matches, active or complete, is handed over to the oldest of these; the others that waited when they
+-- were cancelled become exactly what they were. Those that were stopped while they ran stay cancelled, or are queued again
+-- if the undo asked for it. One transaction a call; whoever calls next, in whichever process, goes on where the last
+-- one ended. The step's state is `restoring` until all is done, then `undone`. Raises SC404.
+--
+-- The batch reads the other cancellations in a statement after it has the app's lock shared, and holds that until its
+-- rows are visible. So a commit, stop or undo of another one comes either before, and is read, or after the batch is
+-- over: then the restored rows are there for its sweep, and those that it would have taken back are not lost. A pending
+-- commit, which holds no lock, may not be read; it comes into force, and is swept, only when no such batch is left, and a
+-- claim that could give out what the batch restored begins after it.
+--
+-- Locks: the sweep's advisory lock (7217), tried; the record, so that the undo is not asked for again meanwhile; then the
+-- app's, shared; then the runs.
+create or replace function secateur.restore_cancellation(id uuid, batch integer default 1000)
+  returns secateur.sweep_step
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  undone secateur.cancellations;
+  place secateur.restores;
+  wanted integer := restore_cancellation.batch;
+  key integer;
+  walk uuid[];
+  taken uuid[];
+  owners uuid[];
+  back uuid[];
+  step secateur.sweep_step;
+begin
+  perform secateur.require_read_committed();
+  if not restore_cancellation.batch >= 1 then
+    raise exception using errcode = 'SC422', column = 'batch', message = 'batch must be positive';
+  end if;
+  select rule.* into undone from secateur.cancellations as rule where rule.id = restore_cancellation.id;
+  if not found then
+    raise exception using errcode = 'SC404', message = format('there is no cancellation %s', restore_cancellation.id);
+  end if;
+  step := row(undone.state, 0, false, false, 0, null);
+  if undone.state <> 'undone' then
+    return step;
+  end if;
+  if not pg_try_advisory_xact_lock(7217, undone.serial) then
+    step.state := 'restoring';
+    step.busy := true;
+    return step;
+  end if;
+  -- point: alone
+  select rule.* into undone from secateur.cancellations as rule where rule.id = undone.id for no key update;
+  if undone.restored_at is not null then
+    return step;
+  end if;
+  step.state := 'restoring';
+  select restores.* into place from secateur.restores where restores.cancellation_id = undone.id;
+  if place.next_at > clock_timestamp() then
+    step.idle := true;
+    step.wait := extract(epoch from place.next_at - clock_timestamp());
+    return step;
+  end if;
+  wanted := least(wanted, ceil(undone.rate / 4.0));
+  select apps.lock_key into key from secateur.apps where apps.app_id = undone.app_id;
+  -- point: before the lock
+  perform pg_advisory_xact_lock_shared(7216, key);
+  -- point: locked
+  -- In the words of runs_cancelled: to ask for one cancellation's runs in id order would let the primary key do. Nobody
+  -- else writes cancelled rows but pruning, which spares these.
+  walk := array(
+    select next.id
+      from (
+        select run.id, run.cancellation_id from secateur.runs as run
+         where run.cancellation_id is not null
+           and (run.cancellation_id, run.id)
+               > (undone.id, coalesce(place.run_id, '00000000-0000-0000-0000-000000000000'))
+         order by run.cancellation_id, run.id
+         limit wanted
+      ) as next
+     where next.cancellation_id = undone.id
+     order by next.id);
+  -- point: batch read
+  if cardinality(walk) > 0 then
+    select coalesce(array_agg(other.run_id), '{}'), coalesce(array_agg(other.cancellation_id), '{}') into taken, owners
+      from secateur.other_owners(undone, walk) as other;
+    -- point: owners known
+    with moved as (
+      update secateur.runs as run
+         set cancellation_id = owner.cancellation_id, handed_over_from = undone.id
+        from unnest(taken, owners) as owner (run_id, cancellation_id)
+       where run.id = owner.run_id
+      returning run.function_id, run.cancellation_id
+    ), given as (
+      insert into secateur.cancellation_deltas (cancellation_id, function_id, handed_over)
+      select undone.id, moved.function_id, count(*) from moved group by moved.function_id
+    )
+    insert into secateur.cancellation_deltas (cancellation_id, function_id, cancelled)
+    select moved.cancellation_id, moved.function_id, count(*) from moved group by 1, 2;
+    -- What was pruned has something to prune again.
+    update secateur.cancellations as owner
+       set pruned_at = null where owner.id = any (owners) and owner.pruned_at is not null;
+    -- point: handed over
+    with restored as (
+      update secateur.runs as run
+         set status = case run.cancelled_from when 'running' then 'queued' else run.cancelled_from end,
+             claim_token = case when run.cancelled_from <> 'running' then run.claim_token end,
+             worker = case when run.cancelled_from <> 'running' then run.worker end,
+             finished_at = null,
+             cancelled_from = null,
+             cancellation_id = null,
+             handed_over_from = null
+       where run.id = any (array(select unnest(walk) except select unnest(taken)))
+         and (run.cancelled_from <> 'running' or undone.requeue_stopped)
+      returning run.id, run.app_id, run.function_id, run.status
+    ), tallied as (
+      insert into secateur.cancellation_deltas (cancellation_id, function_id, restored)
+      select undone.id, restored.function_id, count(*) from restored group by restored.function_id
+    ), measured as (
+      insert into secateur.depth_deltas (app_id, function_id, queued, scheduled)
+      select restored.app_id, restored.function_id, count(*) filter (where restored.status = 'queued'),
+             count(*) filter (where restored.status = 'scheduled')
+        from restored group by 1, 2
+    )
+    select coalesce(array_agg(restored.id), '{}') into back from restored;
+    perform secateur.lower_floors(back);
+    if cardinality(back) > 0 then
+      perform secateur.wake(undone.app_id);
+    end if;
+    -- point: batch restored
+    step.restored := cardinality(back);
+    place.run_id := walk[cardinality(walk)];
+    if undone.rate is not null then
+      step.wait := (cardinality(back) + cardinality(taken))::double precision / undone.rate;
+      place.next_at := clock_timestamp() + step.wait * interval '1 second';
+    end if;
+  end if;
+  update secateur.restores
+     set run_id = place.run_id, next_at = place.next_at where restores.cancellation_id = undone.id;
+  if cardinality(walk) < wanted then
+    update secateur.cancellations as rule set restored_at = clock_timestamp() where rule.id = undone.id;
+    step.state := 'undone';
+    perform secateur.record_audit('restore', undone.app_id, undone.function_id, undone.id, undone.undone_by, null,
+                                  secateur.tallied(undone.id));
+  end if;
+  return step;
+end
+$$;
+
+-- Up to `limit` runs of an undone cancellation that its restore did not put back, and why; those that were handed over
+-- to another cancellation are among them.
+create or replace function secateur.unrestored(id uuid, "limit" integer)
+  returns table (run_id uuid, reason text)
+  language sql
+  stable
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+  (select run.id, 'it was stopped while it ran: an undo that queues stopped runs again brings it back'
+     from secateur.runs as run
+     join secateur.cancellations as rule on rule.id = run.cancellation_id
+     left join secateur.restores as place on place.cancellation_id = rule.id
+    where run.cancellation_id = unrestored.id
+      and rule.state = 'undone'
+      and (rule.restored_at is not null or run.id <= place.run_id)
+    order by run.id
+    limit unrestored."limit")
+  union all
+  (select run.id, format('cancellation %s matches it too', run.cancellation_id)
+     from secateur.runs as run
+    where run.handed_over_from = unrestored.id
+    order by run.id
+    limit unrestored."limit")
+  limit unrestored."limit"
+$$;

@@ -17,6 +17,7 @@ from secateur.cel.evaluator import evaluator
 from secateur.cel.generator import Condition, generate
 from secateur.cel.matching import generate_matching
 from secateur.cel.parser import parse
+from secateur.cel.requirements import Requirement, requirement_of
 from secateur.cel.times import from_datetime
 from secateur.cel.values import Value
 
@@ -35,6 +36,8 @@ class Filter:
     """True, false, or NULL for an error."""
     matching: Condition
     """True exactly where `condition` is, and cheaper; what else it says means nothing."""
+    requirement: Requirement | None
+    """What the event of every run must contain of which it is true, where that is known."""
     _program: Program = field(repr=False)
 
     def matches(self, run: Run, now: datetime) -> bool:
@@ -88,4 +91,5 @@ def compile_filter(source: str, declarations: Declarations = CANCELLATION) -> Fi
     condition = generate(expression, reporter)
     reporter.raise_errors()
     matching = generate_matching(expression, reporter)
-    return Filter(source, expression, reporter.ordered("warning"), condition, matching, evaluator(expression))
+    warnings = reporter.ordered("warning")
+    return Filter(source, expression, warnings, condition, matching, requirement_of(expression), evaluator(expression))

@@ -53,8 +53,8 @@ class _Matching:
             case Logical(operands=operands):
                 return f"({' or '.join(map(self.sql, operands))})"
             case Binary(operator="=="):
-                equality = _equality(node)
-                return self._contains(_document(*equality)) if equality else self._of_integers(node)
+                equality = equality_of(node)
+                return self._contains(document_of(*equality)) if equality else self._of_integers(node)
             case Binary(operator="<" | "<=" | ">" | ">="):
                 return self._order(node) or self._of_integers(node)
             case Binary(operator="in", left=left, right=ListLiteral(elements=elements)):
@@ -74,8 +74,8 @@ class _Matching:
         document: dict[str, Any] = {}
         others = []
         for operand in operands:
-            found = _equality(operand)
-            if found is None or not _merge(document, *found):
+            found = equality_of(operand)
+            if found is None or not merge(document, *found):
                 others.append(self.sql(operand))
         terms = [self._contains(document), *others] if document else others
         return f"({' and '.join(terms)})"
@@ -88,7 +88,7 @@ class _Matching:
         return self._path_match(f"{_accessor(found[0])} {found[1]}") if found else None
 
     def _exists(self, node: Comprehension) -> str | None:
-        path = _path(node.operand)
+        path = path_of(node.operand)
         test = None if node.predicate is None else _test(node.predicate, node.variable)
         return self._path_match(f"exists({_accessor(path)}[*] ? ({test}))") if path and test else None
 
@@ -101,7 +101,7 @@ class _Matching:
         return f"({self._path_match(f'{left} {node.operator} {right}')} and {exact})"
 
     def _starts(self, target: Node | None, prefix: str) -> str | None:
-        path = None if target is None else _path(target)
+        path = None if target is None else path_of(target)
         if path is None or not storable(prefix):
             return None
         return self._path_match(f"{_accessor(path)} starts with {_quoted(prefix)}")
@@ -112,7 +112,7 @@ class _Matching:
 
     def _in(self, left: Node, elements: tuple[Node, ...]) -> str | None:
         """A field among strings; the type is asked for only on a hit."""
-        path = _path(left)
+        path = path_of(left)
         texts = [each.value for each in elements if isinstance(each, Literal) and isinstance(each.value, str)]
         if path is None or not texts or len(texts) < len(elements) or not storable(list(texts)):
             return None
@@ -125,9 +125,9 @@ class _Matching:
 def _order(node: Binary, root: str) -> tuple[tuple[str, ...], str] | None:
     """The field, and what jsonpath says of it, where it is compared with a number."""
     operator: Comparison = node.operator  # type: ignore[assignment]  # the caller matched it
-    path, number = _path(node.left, root), node.right
+    path, number = path_of(node.left, root), node.right
     if path is None:
-        operator, path, number = MIRRORED[operator], _path(node.right, root), node.left
+        operator, path, number = MIRRORED[operator], path_of(node.right, root), node.left
     if path is None or not isinstance(number, Literal) or not (rounding := number_rounding(number.value)):
         return None
     sign, bound = beyond(operator, rounding)
@@ -140,7 +140,7 @@ def _test(node: Node, variable: str) -> str | None:
         case Logical(operator=operator, operands=operands):
             tests = [_test(operand, variable) for operand in operands]
             return f"({f' {operator} '.join(filter(None, tests))})" if all(tests) else None
-        case Binary(operator="==") if (found := _equality(node, variable)) is not None:
+        case Binary(operator="==") if (found := equality_of(node, variable)) is not None:
             return f"{_accessor(found[0], '@')} == {json.dumps(found[1], ensure_ascii=False)}"
         case Binary(operator="<" | "<=" | ">" | ">=") if (ordered := _order(node, variable)) is not None:
             return f"{_accessor(ordered[0], '@')} {ordered[1]}"
@@ -162,7 +162,7 @@ def _integer(node: Node) -> str | None:
 
 
 def _field(node: Node) -> str | None:
-    path = _path(node)
+    path = path_of(node)
     return None if path is None else _accessor(path)
 
 
@@ -175,21 +175,21 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _path(node: Node, root: str = "event") -> tuple[str, ...] | None:
+def path_of(node: Node, root: str = "event") -> tuple[str, ...] | None:
     """The keys of a field below the variable; None for anything else, the variable itself included."""
     match node:
         case Select(operand=operand, field=key) | Index(operand=operand, index=Literal(value=str(key))):
-            above = () if isinstance(operand, Name) and operand.name == root else _path(operand, root)
+            above = () if isinstance(operand, Name) and operand.name == root else path_of(operand, root)
             return None if above is None or not storable(key) else (*above, key)
     return None
 
 
-def _equality(node: Node, root: str = "event") -> tuple[tuple[str, ...], Value] | None:
+def equality_of(node: Node, root: str = "event") -> tuple[tuple[str, ...], Value] | None:
     """The field and the value, of a node that equates a field with a string, a boolean or null."""
     if not isinstance(node, Binary) or node.operator != "==":
         return None
     for one, other in ((node.left, node.right), (node.right, node.left)):
-        path = _path(one, root)
+        path = path_of(one, root)
         if path is not None and isinstance(other, Literal) and (other.value is None or _is_scalar(other.value)):
             return path, other.value
     return None
@@ -199,13 +199,13 @@ def _is_scalar(value: Value) -> bool:
     return isinstance(value, (str, bool)) and storable(value)
 
 
-def _document(path: tuple[str, ...], value: Value) -> dict[str, Any]:
+def document_of(path: tuple[str, ...], value: Value) -> dict[str, Any]:
     document: dict[str, Any] = {}
-    _merge(document, path, value)
+    merge(document, path, value)
     return document
 
 
-def _merge(document: dict[str, Any], path: tuple[str, ...], value: Value) -> bool:
+def merge(document: dict[str, Any], path: tuple[str, ...], value: Value) -> bool:
     """Put the value in at its path; False where something else stands there."""
     *above, last = path
     for key in above:

@@ -61,7 +61,10 @@ create table secateur.steps (
 
 -- Documents of which the event of every run that the cancellation matches contains one; null where no such are known.
 -- Claims look at these first, and need not evaluate the condition of most runs at all.
-alter table secateur.cancellations add requires jsonb[];
+alter table secateur.cancellations
+  add requires jsonb[],
+  -- An event that contains one is matched by the condition: there is nothing left to evaluate.
+  add requires_suffices boolean not null default false;
 
 -- A version 7 UUID: milliseconds, then microseconds in the twelve bits of rand_a, then chance.
 create function secateur.new_run_id() returns uuid language plpgsql as $$

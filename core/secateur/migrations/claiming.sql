@@ -171,7 +171,7 @@ $$;
 
 -- Looks for runs behind those that active cancellations match: reads on from the level's floor without locking, raises the
 -- floor past what matched, and returns up to `room` others, locked. Of those that matched it cancels `budget` at most; the
--- sweep does the others. Ends after 40 ms, with `more`; the next claim goes on where this one ended. Part of a claim.
+-- sweep does the others. Ends after about 40 ms, with `more`; the next claim goes on where this one ended. Part of a claim.
 create or replace function secateur.look_ahead(
   app_id text, function_id text, priority integer, active secateur.cancellations[], room integer, budget integer,
   out run_ids uuid[], out cancelled integer, out more boolean
@@ -182,15 +182,22 @@ create or replace function secateur.look_ahead(
 as $$
 declare
   deadline constant timestamptz := clock_timestamp() + interval '40 ms';
-  reached_floor uuid;
+  -- So many runs are evaluated at a time.
+  most constant integer := 2000;
+  -- An event that contains one of these, of a run that started before, needs no evaluation: it is matched.
+  sure jsonb[];
+  sure_before timestamptz;
   place uuid;
   size integer := 500;
   seen uuid[];
+  others uuid[];
   hit_runs uuid[];
   hit_rules uuid[];
-  others uuid[];
+  mine uuid[];
   locked uuid[];
   missed uuid;
+  ended boolean;
+  new_floor uuid;
 begin
   run_ids := '{}';
   cancelled := 0;
@@ -198,61 +205,67 @@ begin
   place := (select level.floor from secateur.levels as level
              where level.app_id = look_ahead.app_id and level.function_id = look_ahead.function_id
                and level.priority = look_ahead.priority);
+  select array_agg(document), min(rule.started_before) into sure, sure_before
+    from unnest(active) as rule, unnest(rule.requires) as document
+   where rule.requires_suffices and rule.started_after is null and rule.run_id is null
+     and (rule.function_id is null or rule.function_id = look_ahead.function_id);
   loop
-    seen := array(
-      select run.id from secateur.runs as run
-       where run.app_id = look_ahead.app_id
-         and run.function_id = look_ahead.function_id
-         and run.status = 'queued'
-         and run.priority = look_ahead.priority
-         and uuid_send(run.id) >= uuid_send(place)
-       order by uuid_send(run.id)
-       limit size);
-    exit when cardinality(seen) = 0;
-    select coalesce(array_agg(hit.run_id), '{}'), coalesce(array_agg(hit.cancellation_id), '{}')
-      into hit_runs, hit_rules
-      from secateur.reached(active, seen) as hit where hit.cancellation_id is not null;
-    if cardinality(hit_runs) = cardinality(seen) then
-      others := '{}';
-    else
-      others := array(select next.id from unnest(seen) with ordinality as next (id, turn)
-                       where not exists (select from unnest(hit_runs) as hit (id) where hit.id = next.id)
-                       order by next.turn);
+    select array_agg(next.id),
+           array_agg(next.id) filter (
+             where (next.started_at < sure_before and next.event @> any (sure)) is not true)
+      into seen, others
+      from (select run.id, run.event, run.started_at from secateur.runs as run
+             where run.app_id = look_ahead.app_id
+               and run.function_id = look_ahead.function_id
+               and run.status = 'queued'
+               and run.priority = look_ahead.priority
+               and uuid_send(run.id) >= uuid_send(place)
+             order by uuid_send(run.id)
+             limit size) as next;
+    exit when seen is null;
+    ended := cardinality(seen) < size;
+    place := seen[cardinality(seen)];
+    if cardinality(others) > most then
+      others := others[:most];
+      place := others[most];
+      ended := false;
     end if;
-    -- point: looked ahead
-    others := others[1:room];
-    locked := secateur.lock_still_queued(others);
-    run_ids := run_ids || locked;
-    -- Those that somebody else holds may come back.
-    missed := coalesce(missed, (select other.id from unnest(others) with ordinality as other (id, turn)
-                                 where other.id <> all (locked)
-                                 order by other.turn limit 1));
-    if cardinality(locked) >= room then
-      -- What comes after the last of these has not been decided.
-      place := others[cardinality(others)];
-      room := 0;
-    else
-      place := seen[cardinality(seen)];
+    if cardinality(others) > 0 then
+      select coalesce(array_agg(hit.run_id), '{}'), coalesce(array_agg(hit.cancellation_id), '{}')
+        into hit_runs, hit_rules
+        from secateur.reached(active, others, quickly => true) as hit where hit.cancellation_id is not null;
+      others := array(select unnest(others) except select unnest(hit_runs) order by 1);
+      others := others[:room];
+      -- point: looked ahead
+      locked := secateur.lock_still_queued(others);
+      run_ids := run_ids || locked;
+      -- Those that somebody else holds may come back.
+      missed := coalesce(missed, (select other.id from unnest(others) as other (id)
+                                   where other.id <> all (locked) order by other.id limit 1));
+      if cardinality(locked) = room then
+        -- What comes after the last of these is for the next claim.
+        place := others[room];
+      end if;
       room := room - cardinality(locked);
+      if cancelled < budget and cardinality(hit_runs) > 0 then
+        mine := secateur.lock_still_queued(hit_runs[:budget - cancelled]);
+        select coalesce(array_agg(hit.id), '{}'), coalesce(array_agg(hit.rule), '{}') into hit_runs, hit_rules
+          from unnest(hit_runs, hit_rules) as hit (id, rule) where hit.id = any (mine);
+        cancelled := cancelled + secateur.cancel_backlog(hit_runs, hit_rules);
+      end if;
     end if;
-    if cancelled < budget and cardinality(hit_runs) > 0 then
-      hit_runs := secateur.lock_still_queued(hit_runs[1:budget - cancelled]);
-      cancelled := cancelled + secateur.cancel_backlog(hit_runs, array(
-        select hit.cancellation_id from unnest(hit_runs) with ordinality as mine (id, turn)
-          join secateur.reached(active, hit_runs) as hit on hit.run_id = mine.id order by mine.turn));
-    end if;
-    exit when room = 0 or cardinality(seen) < size;
+    exit when room = 0 or ended;
     more := clock_timestamp() >= deadline;
     exit when more;
-    size := least(size * 2, 4000);
+    size := least(size * 4, case when sure is null then most else 20000 end);
   end loop;
-  reached_floor := least(coalesce(missed, place), secateur.floor_lag());
+  new_floor := least(coalesce(missed, place), secateur.floor_lag());
   update secateur.levels as level
-     set floor = reached_floor
+     set floor = new_floor
    where (level.app_id, level.function_id, level.priority) = (
            select one.app_id, one.function_id, one.priority from secateur.levels as one
             where one.app_id = look_ahead.app_id and one.function_id = look_ahead.function_id
-              and one.priority = look_ahead.priority and one.floor < reached_floor
+              and one.priority = look_ahead.priority and one.floor < new_floor
               for update skip locked);
 end
 $$;
@@ -394,7 +407,7 @@ $$;
 -- a function with a limit only as much as it has free slots.
 --
 -- No run that a committed cancellation matches is returned: the active ones are read under the app's shared lock, in a
--- statement of their own. Matching runs are cancelled on the way, some 500 a call at most, and others passed over. A last
+-- statement of their own. Matching runs are cancelled on the way, some 200 a call at most, and others passed over. A last
 -- row without an id has `more` if the end of the queue was not reached, which tells "ask again" from "empty"; and if
 -- nothing was found, in `scheduled_for`, when the next run becomes due.
 --
@@ -415,7 +428,7 @@ declare
   open integer := claim_batch.max_runs;
   share integer;
   shares integer[];
-  budget integer := 500;
+  budget integer := 200;
   slot_functions text[] := '{}';
   slot_numbers integer[] := '{}';
   begun timestamptz;
@@ -487,7 +500,7 @@ begin
     if cardinality(active) > 0 then
       select coalesce(array_agg(hit.run_id), '{}'), coalesce(array_agg(hit.cancellation_id), '{}')
         into hit_runs, hit_rules
-        from secateur.reached(active, locked) as hit where hit.cancellation_id is not null;
+        from secateur.reached(active, locked, quickly => true) as hit where hit.cancellation_id is not null;
       -- point: batch checked
       perform secateur.cancel_backlog(hit_runs[1:budget], hit_rules[1:budget]);
       budget := greatest(0, budget - cardinality(hit_runs));

@@ -173,7 +173,8 @@ create or replace function secateur.commit_cancellations(
   expected bigint,
   expected_by_function jsonb,
   rate integer default null,
-  requires jsonb[] default null
+  requires jsonb[] default null,
+  requires_suffices boolean default false
 )
   returns setof secateur.cancellations
   language plpgsql
@@ -250,7 +251,7 @@ begin
       insert into secateur.cancellations (
         id, kind, state, app_id, function_id, "if", started_after, started_before, standing, condition, parameters,
         compiler, request, idempotency_key, reason, source, created_at, created_by, created_role, expected,
-        expected_by_function, in_force_at, rate, requires)
+        expected_by_function, in_force_at, rate, requires, requires_suffices)
       values (
         commit_cancellations.ids[i], 'bulk', 'active', commit_cancellations.app_id, functions[i],
         commit_cancellations."if", commit_cancellations.started_after,
@@ -265,7 +266,8 @@ begin
         case when cardinality(functions) = 1 then commit_cancellations.expected_by_function
              when commit_cancellations.expected_by_function ? functions[i]
              then jsonb_build_object(functions[i], commit_cancellations.expected_by_function -> functions[i]) end,
-        case when held then moment end, commit_cancellations.rate, commit_cancellations.requires)
+        case when held then moment end, commit_cancellations.rate, commit_cancellations.requires,
+        commit_cancellations.requires is not null and commit_cancellations.requires_suffices)
       on conflict on constraint cancellations_idempotency_key_key do nothing
       returning * into committed;
       -- Another commit, which held another app's lock or none, took the key at the same time.
@@ -319,7 +321,8 @@ create or replace function secateur.commit_cancellation(
   expected bigint,
   expected_by_function jsonb,
   rate integer default null,
-  requires jsonb[] default null
+  requires jsonb[] default null,
+  requires_suffices boolean default false
 )
   returns secateur.cancellations
   language sql

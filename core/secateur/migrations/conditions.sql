@@ -151,9 +151,12 @@ end
 $$;
 
 -- Which of the runs the cancellations reach: for each reached run the oldest of them; for a run that none reaches but that
--- some could not be evaluated on, a row without a cancellation. Scope and window are decided here, not by the stored
+-- some could not be evaluated on, a row without a cancellation. `rules` come oldest first. Scope and window are decided here, not by the stored
 -- condition; status is the caller's business, and what is read here of a run never changes.
-create or replace function secateur.reached(rules secateur.cancellations[], run_ids uuid[])
+--
+-- `quickly` leaves those rows out that only tell of errors. Then a condition is evaluated only on runs that fulfil what it
+-- requires, if that is known: a claim that nothing matches mostly evaluates none.
+create or replace function secateur.reached(rules secateur.cancellations[], run_ids uuid[], quickly boolean default false)
   returns table (run_id uuid, cancellation_id uuid)
   language plpgsql
   stable
@@ -162,8 +165,15 @@ create or replace function secateur.reached(rules secateur.cancellations[], run_
   set enable_seqscan = off
 as $$
 declare
-  function_ids text[];
+  most constant integer := 60;
+  -- Runs that a cancellation reaches for sure, and the place of the oldest such in `rules`.
+  sure_ids uuid[];
+  sure_nth integer[];
+  -- Runs that conditions have yet to be asked about; of `asking`, bit n - 1 is for the n-th of `rules`.
   ids uuid[];
+  asking bigint[];
+  asked integer[];
+  function_ids text[];
   events jsonb[];
   started_at timestamptz[];
   priorities integer[];
@@ -171,27 +181,65 @@ begin
   if cardinality(rules) = 0 or cardinality(run_ids) = 0 then
     return;
   end if;
-  select array_agg(run.function_id), array_agg(run.id), array_agg(run.event), array_agg(run.started_at),
-         array_agg(run.priority)
-    into function_ids, ids, events, started_at, priorities
-    from secateur.runs as run
-   where run.id = any (run_ids) and run.app_id = rules[1].app_id;
-  if ids is null then
+  if cardinality(rules) > most then
+    return query
+    select distinct on (part.run_id) part.run_id, part.cancellation_id
+      from (select 1 as turn, first.* from secateur.reached(rules[:most], run_ids, quickly) as first
+            union all
+            select 2, other.* from secateur.reached(rules[most + 1:], run_ids, quickly) as other) as part
+     order by part.run_id, part.cancellation_id is null, part.turn;
     return;
   end if;
+  with rule as materialized (
+    select one.ordinality::integer as nth, one.function_id, one.run_id, one.started_after, one.started_before,
+           case when quickly then one.requires end as requires,
+           one.condition is null or (quickly and one.requires_suffices) as suffices
+      from unnest(rules) with ordinality as one
+  ), tested as (
+    select run.id, run.function_id, run.event, run.started_at, run.priority, fulfilled.sure,
+           fulfilled.asking & ((1::bigint << coalesce(fulfilled.sure, most + 1) - 1) - 1) as asking
+      from secateur.runs as run,
+           lateral (
+             select min(rule.nth) filter (where rule.suffices) as sure,
+                    coalesce(bit_or(1::bigint << rule.nth - 1) filter (where not rule.suffices), 0) as asking
+               from rule
+              where (rule.function_id is null or run.function_id = rule.function_id)
+                and (rule.run_id is null or run.id = rule.run_id)
+                and (rule.started_after is null or run.started_at > rule.started_after)
+                and run.started_at < rule.started_before
+                and (rule.requires is null or run.event @> any (rule.requires))
+           ) as fulfilled
+     where run.id = any (run_ids) and run.app_id = rules[1].app_id
+  )
+  select array_agg(tested.id) filter (where tested.sure is not null),
+         array_agg(tested.sure) filter (where tested.sure is not null),
+         array_agg(tested.id) filter (where tested.asking <> 0),
+         array_agg(tested.asking) filter (where tested.asking <> 0),
+         array_agg(tested.function_id) filter (where tested.asking <> 0),
+         array_agg(tested.event) filter (where tested.asking <> 0),
+         array_agg(tested.started_at) filter (where tested.asking <> 0),
+         array_agg(tested.priority) filter (where tested.asking <> 0)
+    into sure_ids, sure_nth, ids, asking, function_ids, events, started_at, priorities
+    from tested
+   where tested.sure is not null or tested.asking <> 0;
+  if ids is null then
+    return query
+    select mine.id, rules[mine.nth].id from unnest(sure_ids, sure_nth) as mine (id, nth);
+    return;
+  end if;
+  asked := array(select nth from generate_series(1, cardinality(rules)) as nth
+                  where (select bit_or(one) from unnest(asking) as one) & (1::bigint << nth - 1) <> 0);
   return query
-  select distinct on (said.place) run.id, case when said.verdict then rule.id end
-    from secateur.verdicts(
-           array(select coalesce(one.condition, 'true') from unnest(rules) with ordinality as one order by one.ordinality),
-           (select jsonb_agg(one.parameters order by one.ordinality) from unnest(rules) with ordinality as one),
-           rules[1].app_id, function_ids, ids, events, started_at, priorities) as said
-    join unnest(rules) with ordinality as rule on rule.ordinality = said.nth
-    join unnest(ids, function_ids, started_at) with ordinality as run (id, function_id, started_at, place)
-      on run.place = said.place
-   where (rule.function_id is null or run.function_id = rule.function_id)
-     and (rule.run_id is null or run.id = rule.run_id)
-     and (rule.started_after is null or run.started_at > rule.started_after)
-     and run.started_at < rule.started_before
-   order by said.place, said.verdict nulls last, rule.serial;
+  select distinct on (said.id) said.id, case when said.verdict then rules[said.nth].id end
+    from (select mine.id, mine.nth, true as verdict from unnest(sure_ids, sure_nth) as mine (id, nth)
+          union all
+          select ids[one.place], asked[one.nth], one.verdict
+            from secateur.verdicts(
+                   array(select rules[nth].condition from unnest(asked) with ordinality as those (nth, turn) order by turn),
+                   (select jsonb_agg(rules[nth].parameters order by turn)
+                      from unnest(asked) with ordinality as those (nth, turn)),
+                   rules[1].app_id, function_ids, ids, events, started_at, priorities) as one
+           where asking[one.place] & (1::bigint << asked[one.nth] - 1) <> 0) as said
+   order by said.id, said.verdict nulls last, said.nth;
 end
 $$;

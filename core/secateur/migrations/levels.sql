@@ -182,7 +182,7 @@ begin
      order by uuid_send(run.id)
      limit most);
   left_over := (select next.id from unnest(found_below) with ordinality as next (id, place)
-                 where not exists (select from secateur.reached(walk_below.active, found_below) as hit
+                 where not exists (select from secateur.reached(walk_below.active, found_below, quickly => true) as hit
                                     where hit.run_id = next.id and hit.cancellation_id is not null)
                  order by next.place limit 1);
   update secateur.levels as one

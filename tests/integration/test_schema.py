@@ -17,7 +17,7 @@ select attname, lower(format_type(atttypid, atttypmod)) as type, attnotnull as r
  where attrelid = $1::text::regclass and attnum > 0 and not attisdropped
 """
 
-DATABASE_ONLY = {"secateur.cancellations": {"requires", "pruned_at"}}
+DATABASE_ONLY = {"secateur.cancellations": {"requires", "requires_suffices", "pruned_at"}}
 """Columns that only the functions use."""
 
 

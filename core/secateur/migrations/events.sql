@@ -1,15 +1,348 @@
--- Sending events.
+-- Sending events: each starts runs of the functions that it triggers, and cancels those that declare it in cancel_on.
 
--- Enqueues one run of every function, of any app, that the event's name triggers.
+-- The condition of a declaration's `match`, with its parameters from number `first` on, and the same as an expression: the
+-- path has the same value in both events. It is what the compiler makes of that expression. Part of a declaration.
+create or replace function secateur.matching_condition(
+  match text, first integer, out condition text, out parameters jsonb, out expression text
+)
+  language plpgsql
+  immutable
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  path text := '';
+  key text;
+begin
+  parameters := '{}';
+  expression := '';
+  foreach key in array string_to_array(match, '.') loop
+    path := path || format(' -> $%s::text', first);
+    parameters := parameters || jsonb_build_object(first::text, key);
+    expression := expression
+      || case when key ~ '^[A-Za-z_][A-Za-z0-9_]*$' and key not in ('in', 'true', 'false', 'null')
+              then '.' || key else format('[%s]', to_json(key)) end;
+    first := first + 1;
+  end loop;
+  condition := format(
+    'case when jsonb_typeof(run.event%1$s) in (''string'', ''boolean'', ''null'') '
+    'then run.event%1$s = $async::text::jsonb%1$s '
+    'else secateur_cel.equal_v1(secateur_cel.box_json_v1(run.event%1$s), '
+    'secateur_cel.box_json_v1($async::text::jsonb%1$s)) end', path);
+  expression := format('event%1$s == async%1$s', expression);
+end
+$$;
+
+-- What is wrong with one declaration of cancel_on, in words that begin with the field's name. Part of a declaration.
+create or replace function secateur.problems_of_declaration(declared jsonb)
+  returns setof text
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  given text;
+begin
+  if jsonb_typeof(declared) <> 'object' then
+    return next ': must be an object with at least "event"';
+    return;
+  end if;
+  for given in select jsonb_object_keys(declared)
+               except values ('event'), ('if'), ('match'), ('timeout'), ('condition'), ('parameters'), ('compiler') loop
+    return next format(', %s: there is no such field; known are event, if, match and timeout', given);
+  end loop;
+  given := declared ->> 'event';
+  if coalesce(jsonb_typeof(declared -> 'event') <> 'string' or given = '', true) then
+    return next ', event: must be the name of an event';
+  elsif given = 'function.cancelled' then
+    return next ', event: function.cancelled is a trigger only: nobody sends it';
+  end if;
+  if jsonb_typeof(declared -> 'match') <> 'null' then
+    given := declared ->> 'match';
+    if jsonb_typeof(declared -> 'match') <> 'string' or length(given) > 1000
+       or '' = any (string_to_array(given, '.') || case when given = '' then array[''] end) then
+      return next ', match: must be the path of a field of the event, such as data.user_id';
+    elsif given ~ '^(event|async)\.' then
+      return next format(', match: is the path within both events, without %s', substring(given from '^[a-z]+'));
+    end if;
+  end if;
+  if jsonb_typeof(declared -> 'timeout') <> 'null' then
+    begin
+      given := declared ->> 'timeout';
+      if jsonb_typeof(declared -> 'timeout') <> 'string' or not given::interval between '1 microsecond' and '100 years' then
+        raise exception using errcode = 'SC422';
+      end if;
+    exception when sqlstate 'SC422' or data_exception then
+      return next ', timeout: must be a time of more than nothing and of 100 years at most, such as 1 hour or PT1H';
+    end;
+  end if;
+  if coalesce(nullif(declared -> 'if', 'null'), nullif(declared -> 'condition', 'null'),
+              nullif(declared -> 'parameters', 'null'), nullif(declared -> 'compiler', 'null')) is null then
+    return;
+  end if;
+  if coalesce(jsonb_typeof(declared -> 'if') <> 'string' or jsonb_typeof(declared -> 'condition') <> 'string'
+              or jsonb_typeof(declared -> 'parameters') <> 'object' or jsonb_typeof(declared -> 'compiler') <> 'number'
+              or (declared ->> 'compiler') !~ '^[0-9]{1,6}$', true) then
+    return next ', if: is stored with what the compiler made of it: condition, parameters and compiler; '
+                'to compare one field, declare match instead';
+  elsif exists (select from jsonb_each(declared -> 'parameters') as parameter
+                 where parameter.key !~ '^[0-9]{1,6}$' or jsonb_typeof(parameter.value) not in ('string', 'null')) then
+    return next ', parameters: must be texts by number';
+  end if;
+end
+$$;
+
+-- Declares which events cancel the function's runs: up to five of {"event", "if", "match", "timeout"}. An event of that name
+-- cancels the runs that started before it, within `timeout` before it, of which both `match` and `if` are true; each may be
+-- left out. `match` is the path of a field that must be the same in both events, such as data.user_id; `if` is an
+-- expression in which `event` is the run's event and `async` the one that arrived, and comes with what the compiler made of
+-- it ("condition", "parameters" and "compiler").
+--
+-- Creates app and function when they are new. Repeatable: the last declaration stands, null or [] for none. It concerns
+-- events that are sent after it. Raises SC422 with all that is wrong, SC400 (condition). Takes no lock but the function's row.
+create or replace function secateur.declare_cancel_on(app_id text, function_id text, declarations jsonb)
+  returns void
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set intervalstyle = 'iso_8601'
+as $$
+declare
+  problems text[];
+  one record;
+  matching record;
+  declared jsonb := '[]';
+begin
+  declarations := coalesce(nullif(declarations, 'null'), '[]');
+  if jsonb_typeof(declarations) <> 'array' then
+    raise exception using errcode = 'SC422', column = 'cancel_on', message = 'must be a list of declarations';
+  end if;
+  select array_agg(format('declaration %s%s', given.place, problem)) into problems
+    from jsonb_array_elements(declarations) with ordinality as given (value, place),
+         secateur.problems_of_declaration(given.value) as problem;
+  if jsonb_array_length(declarations) > 5 then
+    problems := format('has %s declarations; five are the most', jsonb_array_length(declarations)) || problems;
+  end if;
+  if problems is not null then
+    raise exception using errcode = 'SC422', column = 'cancel_on', message = array_to_string(problems, E'\n');
+  end if;
+  for one in
+    select given.value ->> 'event' as event,
+           given.value ->> 'if' as "if",
+           given.value ->> 'condition' as condition,
+           coalesce(nullif(given.value -> 'parameters', 'null'), '{}') as parameters,
+           coalesce((given.value ->> 'compiler')::integer, 1) as compiler,
+           given.value ->> 'match' as match,
+           (given.value ->> 'timeout')::interval::text as timeout
+      from jsonb_array_elements(declarations) with ordinality as given (value, place)
+     order by given.place
+  loop
+    perform secateur.check_condition(one.condition);
+    if one.match is not null then
+      matching := secateur.matching_condition(
+        one.match, 1 + (select coalesce(max(number::integer), 0) from jsonb_object_keys(one.parameters) as number));
+      one.parameters := one.parameters || matching.parameters;
+      one.condition := matching.condition || coalesce(' and (' || one.condition || ')', '');
+      -- The new line ends a comment.
+      one."if" := matching.expression || coalesce(E' && (' || one."if" || E'\n)', '');
+    end if;
+    declared := declared || jsonb_build_array(
+      jsonb_strip_nulls(jsonb_build_object(
+        'event', one.event, 'if', one."if", 'condition', one.condition, 'compiler', one.compiler, 'match', one.match,
+        'timeout', one.timeout))
+      || jsonb_build_object('parameters', one.parameters));
+  end loop;
+  perform secateur.ensure_function(declare_cancel_on.app_id, declare_cancel_on.function_id);
+  update secateur.functions as known
+     set cancel_on = declared
+   where known.app_id = declare_cancel_on.app_id
+     and known.function_id = declare_cancel_on.function_id
+     and known.cancel_on <> declared;
+end
+$$;
+
+-- The cancellation that a declaration means for an event, as commit_cancellation would record it: `async` is the event, the
+-- window ends at `moment`. Null if the event lacks the field of `match`, so that no run can match. Part of send.
+create or replace function secateur.declared_cancellation(
+  app_id text, function_id text, declared jsonb, event jsonb, moment timestamptz
+)
+  returns secateur.cancellations
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  rule secateur.cancellations;
+  keys constant text[] := string_to_array(declared ->> 'match', '.');
+  value jsonb := event;
+  key text;
+begin
+  rule.id := gen_random_uuid();
+  rule.kind := 'event';
+  rule.standing := false;
+  rule.app_id := declared_cancellation.app_id;
+  rule.function_id := declared_cancellation.function_id;
+  rule.started_after := moment - (declared ->> 'timeout')::interval;
+  rule.started_before := moment;
+  rule."if" := declared ->> 'if';
+  rule.condition := declared ->> 'condition';
+  rule.compiler := declared ->> 'compiler';
+  rule.parameters := (declared -> 'parameters')
+    || jsonb_build_object('now', secateur.in_utc(moment));
+  if position('$async' in rule.condition) > 0 then
+    rule.parameters := rule.parameters || jsonb_build_object('async', event::text);
+  end if;
+  if keys is not null then
+    foreach key in array keys loop
+      value := value -> key;
+    end loop;
+    if value is null then
+      return null;
+    end if;
+    rule.reason := format('%s is %s', declared ->> 'match', left(value::text, 200));
+    -- A number may be equal to others that are written differently, which containment would tell apart.
+    if jsonb_typeof(value) in ('string', 'boolean', 'null') then
+      foreach key in array (select array_agg(keys[k] order by k desc) from generate_subscripts(keys, 1) as k) loop
+        value := jsonb_build_object(key, value);
+      end loop;
+      rule.requires := array[value];
+    end if;
+  end if;
+  rule.request := jsonb_build_object('app_id', rule.app_id, 'function_id', rule.function_id, 'if', rule."if", 'event', event);
+  return rule;
+end
+$$;
+
+-- Whether a cancellation can match a run that is not finished: false only if it plainly cannot, so that events which
+-- concern nobody leave no trace. Looks at 1,000 runs at most, and at nothing that waits for a lock. Part of send.
+--
+-- A run whose transaction is still open cannot be seen yet, but is meant too. Such a transaction holds a lock on the table
+-- since it wrote the run; most last for milliseconds, and are waited for as long.
+create or replace function secateur.may_match(rule secateur.cancellations)
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+as $$
+declare
+  writers text[];
+  waited integer := 0;
+  ids uuid[];
+begin
+  loop
+    writers := array(select held.virtualtransaction from pg_locks as held
+                      where held.relation = 'secateur.runs'::regclass and held.mode = 'RowExclusiveLock'
+                        and held.database = (select oid from pg_database where datname = current_database())
+                        and held.pid is distinct from pg_backend_pid()
+                        and (waited = 0 or held.virtualtransaction = any (writers)));
+    exit when cardinality(writers) = 0;
+    if waited = 10 then
+      return true;
+    end if;
+    waited := waited + 1;
+    perform pg_sleep(0.002);
+  end loop;
+  -- point: writers gone
+  ids := array(select run.id from secateur.runs as run
+                where run.app_id = rule.app_id
+                  and run.function_id = rule.function_id
+                  and run.status in ('queued', 'scheduled', 'running')
+                  and run.started_at < rule.started_before
+                  and (rule.started_after is null or run.started_at > rule.started_after)
+                limit 1001);
+  return cardinality(ids) > 1000
+    or exists (select from secateur.reached(array[rule], ids) as hit where hit.cancellation_id is not null);
+end
+$$;
+
+-- Commits a cancellation for every declaration that the event fits, of functions of any app. Part of send.
+create or replace function secateur.cancel_by_event(event jsonb)
+  returns table (cancellation_id uuid, app_id text, function_id text)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  moment constant timestamptz := clock_timestamp();
+  named constant jsonb := jsonb_build_array(jsonb_build_object('event', event ->> 'name'));
+  seen text;
+  again boolean := false;
+  one record;
+  rule secateur.cancellations;
+begin
+  if not exists (select from secateur.functions as known where known.cancel_on @> named) then
+    return;
+  end if;
+  perform secateur.require_read_committed();
+  if pg_column_size(event) > 4000 and event @? '$.**{500}' then
+    raise exception using errcode = 'SC422', column = 'event', message = 'an event may be nested 500 levels deep at most';
+  end if;
+  seen := event ->> 'id';
+  if length(seen) > 200 then
+    seen := encode(sha256(convert_to(seen, 'UTF8')), 'hex');
+  end if;
+  if seen is not null then
+    -- point: before the id
+    insert into secateur.seen_events (id) values (seen) on conflict do nothing;
+    again := not found;
+    delete from secateur.seen_events as old
+     where old.id = any (array(select past.id from secateur.seen_events as past where past.at < now() - interval '1 day'
+                                order by past.at limit 10 for update skip locked));
+  end if;
+  -- The apps' locks are taken in the order of their keys, whoever sends.
+  for one in
+    select known.app_id, known.function_id, declared.value as declared,
+           format('event:%s:%s:%s:%s', seen, known.app_id, known.function_id, declared.place) as key
+      from secateur.functions as known
+      join secateur.apps using (app_id),
+           lateral jsonb_array_elements(known.cancel_on) with ordinality as declared (value, place)
+     where known.cancel_on @> named and declared.value -> 'event' = event -> 'name'
+     order by apps.lock_key, known.function_id, declared.place
+  loop
+    if seen is not null then
+      return query
+      select done.id, one.app_id, one.function_id
+        from secateur.cancellations as done where done.idempotency_key = one.key;
+      continue when found or again;
+    end if;
+    rule := secateur.declared_cancellation(one.app_id, one.function_id, one.declared, event, moment);
+    continue when rule.id is null or not secateur.may_match(rule);
+    -- point: before a commit
+    perform secateur.commit_cancellation(
+      id => rule.id, app_id => rule.app_id, function_id => rule.function_id, "if" => rule."if",
+      started_after => rule.started_after, started_before => rule.started_before, standing => false,
+      condition => rule.condition, parameters => rule.parameters, compiler => rule.compiler, request => rule.request,
+      idempotency_key => case when seen is not null then one.key end, reason => rule.reason, source => 'event',
+      created_by => event ->> 'name', expected => null, expected_by_function => null, requires => rule.requires);
+    update secateur.cancellations as made set kind = 'event' where made.id = rule.id;
+    return query select rule.id, one.app_id, one.function_id;
+  end loop;
+end
+$$;
+
+-- Sends an event: cancels the runs that functions declare in cancel_on, then starts a run of every function, of any app, that
+-- the event's name triggers; all in one transaction. Returns a row for every run, and one with its id for every
+-- cancellation. The runs that it starts are not reached by its own cancellations, which end at the moment of the call.
+--
+-- Repeatable as far as it cancels, for a day, if the event has an `id`; runs are started each time. Raises SC422 (event),
+-- SC412 (isolation) where it cancels; then nothing was changed. A transaction that stays open after it claimed does not make
+-- it fail: the cancellation is then pending for as long, as any that is committed meanwhile.
+--
+-- Locks, where it cancels: as commit_cancellation, the exclusive lock of each app whose runs are concerned, in the order of
+-- apps.lock_key, until the transaction ends: so end it soon, and do not send in a transaction that claimed.
 create or replace function secateur.send(event jsonb)
-  returns table (run_id uuid, app_id text, function_id text)
-  language sql
+  returns table (run_id uuid, app_id text, function_id text, cancellation_id uuid)
+  language plpgsql
   security definer set search_path = pg_catalog, pg_temp
 as $$
-  select secateur.enqueue(triggered.app_id, triggered.function_id, send.event), triggered.app_id, triggered.function_id
+begin
+  return query
+  select null::uuid, cancelling.app_id, cancelling.function_id, cancelling.cancellation_id
+    from secateur.cancel_by_event(send.event) as cancelling;
+  -- point: cancelled
+  return query
+  select secateur.enqueue(triggered.app_id, triggered.function_id, send.event), triggered.app_id, triggered.function_id,
+         null::uuid
     from secateur.functions as triggered
    where triggered.triggers @> array[send.event ->> 'name']
-   order by triggered.app_id, triggered.function_id
+   order by triggered.app_id, triggered.function_id;
+end
 $$;
 
 -- Enqueues one run of every function, of any app, that `function.cancelled` triggers, for each of these runs; they were

@@ -25,12 +25,14 @@ declare
     'secateur_worker', array[
       'register_function', 'enqueue', 'enqueue_many', 'send',
       'claim', 'claim_batch', 'begin_step', 'complete', 'complete_runs', 'fail', 'heartbeat', 'release',
-      'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'restore_cancellation'
+      'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'restore_cancellation',
+      'compact_depth', 'check_depth', 'prune'
     ],
     'secateur_operator', array[
       'pause', 'resume', 'commit_cancellation', 'commit_cancellations', 'stop_cancellation', 'undo_cancellation', 'cancel_run',
-      'unrestored',
-      'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'restore_cancellation'
+      'unrestored', 'set_retention',
+      'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'restore_cancellation',
+      'compact_depth', 'check_depth', 'prune'
     ],
     'secateur_viewer', array['unrestored']);
   one record;

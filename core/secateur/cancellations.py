@@ -67,9 +67,12 @@ class Preview:
     error_examples: tuple[ErrorExample, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """`{"matched", "total", "exact", "by_status", "errors", "error_examples", "as_of"}`."""
+        """`{"matched", "low", "high", "total", "exact", "by_status", "errors", "error_examples", "as_of", "source",
+        "replica_failed"}`."""
         return {
             "matched": self.count.matched,
+            "low": self.count.low,
+            "high": self.count.high,
             "total": self.count.total,
             "exact": self.count.exact,
             "by_status": {str(status): matched for status, matched in self.count.by_status.items()},
@@ -78,6 +81,8 @@ class Preview:
                 {"run_id": example.run_id, "message": example.message} for example in self.error_examples
             ],
             "as_of": utc(self.count.as_of),
+            "source": str(self.count.source),
+            "replica_failed": self.count.replica_failed,
         }
 
 
@@ -89,25 +94,32 @@ class Cancellations:
         self.read_only = read_only
         self._batch = batch
         self._committed = asyncio.Event()
+        self._counting = asyncio.Lock()
 
-    async def preview(self, request: CancellationRequest) -> Preview:
+    async def preview(self, request: CancellationRequest, *, on_primary: bool = False) -> Preview:
         """The exact count with the errors, and why a few of the failing runs fail. Raises like `count`."""
-        return await self.with_errors(request, await self.count(request))
+        count = await self.count(request, on_primary=on_primary)
+        return await self.with_errors(request, count, on_primary=on_primary)
 
-    async def count(self, request: CancellationRequest) -> Count:
+    async def count(self, request: CancellationRequest, *, on_primary: bool = False) -> Count:
         """The exact count, its errors left out; of several functions the sum.
 
-        Raises `RequestError` for an app or function that is not known: a misspelt name is no empty queue.
+        Not of a replica if `on_primary`, as when something is decided by it. One at a time: whoever comes next waits
+        until the database is done with the last one, or has cancelled it. Raises `RequestError` for an app or
+        function that is not known: a misspelt name is no empty queue.
         """
-        counts = [await self.engine.count(selection) for selection in selections(request)]
+        async with self._counting:
+            wanted = selections(request)
+            counts = [await self.engine.count(selection, on_primary=on_primary) for selection in wanted]
         if any(count.total == 0 for count in counts):
             await self._refuse_unknown(request.scopes)
         return added(counts)
 
-    async def with_errors(self, request: CancellationRequest, count: Count) -> Preview:
-        """The preview that a count belongs to: its errors take longer than its matches."""
+    async def with_errors(self, request: CancellationRequest, count: Count, *, on_primary: bool = False) -> Preview:
+        """The preview that a count belongs to: its errors take longer than its matches. One at a time, as `count`."""
         wanted = selections(request)
-        errors = sum([await self.engine.count_errors(selection) for selection in wanted])
+        async with self._counting:
+            errors = sum([await self.engine.count_errors(selection, on_primary=on_primary) for selection in wanted])
         return await self._explain(wanted, replace(count, errors=errors))
 
     async def estimate(self, request: CancellationRequest) -> Preview | None:
@@ -119,7 +131,7 @@ class Cancellations:
         known = [count or await self.engine.count(wanted[place]) for place, count in enumerate(counts)]
         return await self._explain(wanted, added(known))
 
-    async def examples(self, request: CancellationRequest, verdict: Verdict, limit: int) -> list[Run]:
+    async def examples(self, request: CancellationRequest, verdict: Verdict, limit: int) -> Sequence[Run]:
         """Up to `limit` unfinished runs of scope and window with that verdict."""
         return await self._examples(selections(request), verdict, limit)
 
@@ -137,7 +149,7 @@ class Cancellations:
         idempotency_key: str | None = None,
         expected: Count | None = None,
     ) -> Cancellation:
-        """`commit_all` of a request that makes one cancellation. Raises `RequestError` if it names several functions."""
+        """`commit_all` of a request that makes one cancellation. Raises `RequestError` for several functions."""
         select(request)  # refuses those before anything is committed
         (committed,) = await self.commit_all(
             request, author=author, source=source, idempotency_key=idempotency_key, expected=expected
@@ -311,7 +323,7 @@ class Cancellations:
             return await self.engine.restore(cancellation_id, min(self._batch, RESTORE_BATCH))
         return await self.engine.sweep(cancellation_id, self._batch)
 
-    async def _examples(self, wanted: Sequence[Selection], verdict: Verdict, limit: int) -> list[Run]:
+    async def _examples(self, wanted: Sequence[Selection], verdict: Verdict, limit: int) -> Sequence[Run]:
         found: list[Run] = []
         for selection in wanted:
             if len(found) < limit:
@@ -374,10 +386,11 @@ def added(counts: Sequence[Count]) -> Count:
     if len(counts) == 1:
         return counts[0]
     errors = [count.errors for count in counts]
+    exact = all(count.exact for count in counts)
     return Count(
         matched=sum(count.matched for count in counts),
         total=sum(count.total for count in counts),
-        exact=all(count.exact for count in counts),
+        exact=exact,
         errors=None if None in errors else sum(error or 0 for error in errors),
         as_of=min(count.as_of for count in counts),
         by_status={
@@ -385,6 +398,11 @@ def added(counts: Sequence[Count]) -> Count:
             for status in dict.fromkeys(status for count in counts for status in count.by_status)
         },
         by_function={name: matched for count in counts for name, matched in count.by_function.items()},
+        low=None if exact else sum(count.matched if count.low is None else count.low for count in counts),
+        high=None if exact else sum(count.matched if count.high is None else count.high for count in counts),
+        # If one of them was the replica's, the sum is as good as that.
+        source=max(count.source for count in counts),
+        replica_failed=next((count.replica_failed for count in counts if count.replica_failed), None),
     )
 
 

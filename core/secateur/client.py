@@ -211,16 +211,15 @@ class Queue:
         """The run as it stands. Raises `NotFound`."""
         return await self.engine.run(run_id)
 
-    async def wait(self, run_id: UUID, timeout: float | None = None) -> Run:
+    async def wait(self, run_id: UUID) -> Run:
         """The run, once it has completed, failed for good or been cancelled; looks again every half second at least.
 
-        Raises `TimeoutError` after `timeout` seconds, `NotFound` if there is no such run (any more).
+        Bound it with `asyncio.timeout`. Raises `NotFound` if there is no such run (any more).
         """
         pause = SHORTEST_LOOK
-        async with asyncio.timeout(timeout):
-            while (run := await self.engine.run(run_id)).status in UNFINISHED:
-                await asyncio.sleep(pause)
-                pause = min(pause * 1.5, LONGEST_LOOK)
+        while (run := await self.engine.run(run_id)).status in UNFINISHED:
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_LOOK)
         return run
 
     def _refuse_if_read_only(self) -> None:

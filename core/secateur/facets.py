@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from secateur.cel.shapes import Sampler, Shape
 from secateur.engines.base import QueueEngine
@@ -13,14 +14,17 @@ _AT_ONCE = 200
 """Payloads that are summarised before anybody else has a turn: a few milliseconds."""
 
 
-async def payload_shape(engine: QueueEngine, scope: Scope, limit: int = SAMPLED_RUNS) -> Shape:
-    """The shape of about `limit` events of the scope's unfinished runs; that of none if the engine keeps no JSON.
+async def payload_shape(engine: QueueEngine, scopes: Scope | Sequence[Scope], limit: int = SAMPLED_RUNS) -> Shape:
+    """The shape of about `limit` events of the scopes' unfinished runs; that of none if the engine keeps no JSON.
 
     Cancelling the task cancels the query in the database.
     """
+    each_of = [scopes] if isinstance(scopes, Scope) else scopes
     sampler = Sampler()
-    if engine.capabilities.has_event:
-        for number, event in enumerate(await engine.sample_events(scope, limit)):
+    if not engine.capabilities.has_event:
+        return sampler.shape()
+    for scope in each_of:
+        for number, event in enumerate(await engine.sample_events(scope, -(-limit // len(each_of)))):
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
             sampler.add(event)

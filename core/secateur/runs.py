@@ -90,13 +90,21 @@ class FunctionDepth:
     """How many runs these sums were off at that time, before it was put right."""
 
 
+class Source(StrEnum):
+    """Who counted."""
+
+    PRIMARY = "primary"
+    REPLICA = "replica"
+
+
 @dataclass(frozen=True, slots=True)
 class Count:
     """How many unfinished runs a selection matches.
 
     `total` is every unfinished run of the scope, whatever its start and event. `errors` are the runs of
     scope and window on which the expression could not be evaluated; they never match; None as long as they
-    were not counted. If not `exact`, the figures are extrapolated from a sample.
+    were not counted. If not `exact`, the figures are extrapolated from a sample. `as_of` is the moment to
+    which they are true: a replica's may be a while ago.
     """
 
     matched: int
@@ -108,3 +116,9 @@ class Count:
     """The matched ones; every status of `UNFINISHED` is present."""
     by_function: dict[str, int] = field(default_factory=dict)
     """The matched ones; functions without a match may be absent."""
+    low: int | None = None
+    high: int | None = None
+    """Of an estimate: between these the truth lies with a probability of 95 %; None where it is exact."""
+    source: Source = Source.PRIMARY
+    replica_failed: str | None = None
+    """Why the primary counted though there is a replica."""

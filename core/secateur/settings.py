@@ -52,6 +52,8 @@ class Context(BaseModel):
     """Shows it in a warning colour."""
     engine: str = "native"
     """The job queue that lives in the database."""
+    replica: str | None = Field(default=None, min_length=1)
+    """The URL of a streaming replica, which is then asked for counts, previews and samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class Target:
     context: str | None = None
     production: bool = False
     engine: str = "native"
+    replica: str | None = None
 
 
 class Settings(BaseSettings):
@@ -156,7 +159,7 @@ class Settings(BaseSettings):
         if context:
             chosen = self._context(context)
             read_only = read_only or chosen.read_only
-            return Target(chosen.database, read_only, context, chosen.production, chosen.engine)
+            return Target(chosen.database, read_only, context, chosen.production, chosen.engine, chosen.replica)
         if not database and not any(environment.get(name) for name in LIBPQ):
             raise SettingsError(NO_DATABASE)
         return Target(database or None, read_only)

@@ -18,7 +18,10 @@ CANCELLATION_KEYS = [
     *("created_at", "created_by", "reason", "source", "counts"),
 ]
 COUNT_KEYS = ["expected", "matched", "cancelled", "requested", "finished_first", "errors"]
-PREVIEW_KEYS = ["matched", "total", "exact", "by_status", "errors", "error_examples", "as_of"]
+PREVIEW_KEYS = [
+    *("matched", "low", "high", "total", "exact", "by_status", "errors", "error_examples", "as_of"),
+    *("source", "replica_failed"),
+]
 DEPTH_KEYS = [
     *("app_id", "function_id", "queued", "scheduled", "running", "cancelling", "oldest_started_at"),
     *("in_per_second", "out_per_second", "paused", "checked_at", "drift", "as_of"),

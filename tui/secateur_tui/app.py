@@ -1,6 +1,6 @@
 """The console's composition root: owns the services, follows the depth, decides which screen leads where.
 
-    await run_console(Session(database=database, engine=engine, cancellations=cancellations, author="nadia"))
+await run_console(Session(database=database, engine=engine, cancellations=cancellations, author="nadia"))
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
-from difflib import get_close_matches
 from typing import Any
 
 from secateur.cancellations import ErrorExample
@@ -133,24 +132,14 @@ def _look_up(event: Any, path: Path) -> Any:
 
 
 def advice(examples: Sequence[Example], paths: Sequence[Path], failures: Sequence[ErrorExample]) -> str:
-    """What helps runs that cannot be evaluated: the field that was meant, or a condition that spares them."""
-    missing = [path for path in paths if any(_look_up(each.run.event, path) is _MISSING for each in examples)]
+    """The condition that spares runs which cannot be evaluated since they lack a field that others have."""
     told = failures[0].message if failures else ""
-    for path in sorted(missing, key=lambda path: _dotted(path) not in told):
-        if all(_look_up(each.run.event, path) is _MISSING for each in examples):
-            near = _similar(path, examples)
-            return f"no example has {_dotted(path)}" + (f"; did you mean {_dotted(near)}?" if near else "")
-        if all(key.isidentifier() for key in path):
+    for path in sorted(paths, key=lambda path: _dotted(path) not in told):
+        lacking = [_look_up(each.run.event, path) is _MISSING for each in examples]
+        # Of a field that no example has, the warnings about the condition speak.
+        if any(lacking) and not all(lacking) and all(key.isidentifier() for key in path):
             return f"they do not match; decide them with has({_dotted(path)}) && …"
     return ""
-
-
-def _similar(path: Path, examples: Sequence[Example]) -> Path | None:
-    """The field beside it, in any example, whose name is nearest."""
-    around = [_look_up(each.run.event, path[:-1]) for each in examples]
-    names = {name for event in around if isinstance(event, dict) for name in event}
-    near = get_close_matches(path[-1], sorted(names), n=1)
-    return (*path[:-1], near[0]) if near else None
 
 
 def _dotted(path: Path) -> str:

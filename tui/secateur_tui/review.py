@@ -126,7 +126,7 @@ class ReviewScreen(Dialog[None]):
         cancellations = self.session.cancellations
         try:
             preview, arrivals = await asyncio.gather(
-                self.session.ask(cancellations.preview(self._request)),
+                self.session.ask(cancellations.preview(self._request, on_primary=True)),
                 self.session.ask(cancellations.arrival_rate(self._request)),
             )
         except SecateurError as error:

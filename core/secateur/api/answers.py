@@ -81,6 +81,9 @@ class ErrorExampleForm(Form):
 
 class PreviewForm(Form):
     matched: int
+    low: int | None
+    high: int | None
+    """Of an estimate: the truth lies between `low` and `high` with a probability of 95 %."""
     total: int
     """Every unfinished run of the scope, matching or not."""
     exact: bool
@@ -89,6 +92,11 @@ class PreviewForm(Form):
     """Runs of scope and window on which `if` could not be evaluated; they never match."""
     error_examples: list[ErrorExampleForm]
     as_of: Instant
+    """To which moment this is true."""
+    source: str
+    """`primary`, or the `replica` that the server was told to ask."""
+    replica_failed: str | None
+    """Why the primary counted though there is a replica."""
 
 
 class DepthForm(Form):

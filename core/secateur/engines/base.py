@@ -156,7 +156,9 @@ class QueueEngine(Protocol):
     name: ClassVar[str]
     capabilities: ClassVar[Capabilities]
 
-    def __init__(self, database: Database) -> None: ...
+    def __init__(self, database: Database, replica: Database | None = None) -> None:
+        """What reads many runs, and says so below, may be asked of `replica`: a copy that follows, and is read only."""
+        ...
 
     async def clock(self) -> datetime:
         """The database's time."""
@@ -166,27 +168,33 @@ class QueueEngine(Protocol):
         """Every known function, sorted by app and function, also those with an empty queue."""
         ...
 
-    async def count(self, selection: Selection) -> Count:
-        """The exact count, without the errors, which cost more than the matches.
+    async def count(self, selection: Selection, *, on_primary: bool = False) -> Count:
+        """The exact count, without the errors, which cost more than the matches; by the replica if there is one.
 
         May be slow; cancelling the task cancels the query in the database.
         """
         ...
 
-    async def count_errors(self, selection: Selection) -> int:
-        """Unfinished runs of scope and window on which the expression cannot be evaluated."""
+    async def count_errors(self, selection: Selection, *, on_primary: bool = False) -> int:
+        """Unfinished runs of scope and window on which the expression cannot be evaluated; as `count` is asked."""
         ...
 
     async def estimate(self, selection: Selection) -> Count | None:
-        """A quick count from a sample (`exact` False); None where an exact count is as quick."""
+        """A quick count from a sample, with an interval (`low` to `high`); None where an exact count is as quick.
+
+        By the replica if there is one.
+        """
         ...
 
     async def examples(self, selection: Selection, verdict: Verdict, limit: int) -> list[Run]:
-        """Up to `limit` unfinished runs of scope and window with that verdict, oldest first."""
+        """Up to `limit` unfinished runs of scope and window with that verdict, oldest first; by the replica."""
         ...
 
     async def sample_events(self, scope: Scope, limit: int) -> list[Any]:
-        """The decoded events of about `limit` unfinished runs from all over the scope; fewer if they are large."""
+        """The decoded events of about `limit` unfinished runs from all over the scope; fewer if they are large.
+
+        By the replica if there is one.
+        """
         ...
 
     async def arrival_rate(self, selection: Selection) -> float:
@@ -206,7 +214,7 @@ class QueueEngine(Protocol):
         ...
 
     async def commit_all(self, commits: Sequence[Commit]) -> list[Cancellation]:
-        """Commit several, which differ in ids and functions only, under one key, all or nothing; raises like `commit`."""
+        """Commit several that differ in ids and functions only, under one key, all or nothing; raises like `commit`."""
         ...
 
     async def cancel_run(self, cancellation: RunCancellation) -> Cancellation:
@@ -300,10 +308,10 @@ class QueueEngine(Protocol):
         ...
 
 
-def load_engine(name: str, database: Database) -> QueueEngine:
+def load_engine(name: str, database: Database, replica: Database | None = None) -> QueueEngine:
     """The engine registered under `name` in the entry point group `secateur.engines`."""
     found = {entry.name: entry for entry in entry_points(group="secateur.engines")}
     if name not in found:
         raise UsageError(f"there is no engine {name!r}; known are: {', '.join(sorted(found))}")
-    engine: QueueEngine = found[name].load()(database)
+    engine: QueueEngine = found[name].load()(database, replica)
     return engine

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from uuid import UUID
 
 from secateur.cel import COMPILER_VERSION
+from secateur.cel.requirements import Requirement
 from secateur.cel.values import decode_json
 from secateur.database import Database
 from secateur.engines.base import (
@@ -24,8 +28,9 @@ from secateur.engines.base import (
     Unrestored,
     Verdict,
 )
-from secateur.errors import NotFound, ReadOnly
-from secateur.runs import UNFINISHED, Count, FunctionDepth, Run, RunStatus, Scope
+from secateur.engines.sampling import estimate
+from secateur.errors import DatabaseError, NotFound, NotInstalled, QueryTimeout, ReadOnly
+from secateur.runs import UNFINISHED, Count, FunctionDepth, Run, RunStatus, Scope, Source
 from secateur.statements import Statements
 
 if TYPE_CHECKING:
@@ -33,8 +38,14 @@ if TYPE_CHECKING:
 
     from secateur.records import AuditEntry, Cancellation
 
-SAMPLE_RUNS = 10_000
+SAMPLE_RUNS = 20_000
 """About how many runs of the scope an estimate looks at."""
+
+FEWEST_SAMPLED = 500
+"""Of fewer runs nothing is said: the scope is a small part of the table."""
+
+SAMPLE_PAGES = 3_000
+"""A sample reads no more of the table's pages: each may have to come from the disk."""
 
 EXACT_IS_QUICK = 30_000
 """Up to this many runs in scope an exact count takes no longer than a sample."""
@@ -56,21 +67,43 @@ _MOMENTS = (
     *("undone_at", "restored_at", "undo_until"),
 )
 
+REPLICA_REST_SECONDS = 15.0
+"""After a failure the replica is left alone for so long."""
+
 _VERDICTS = {Verdict.MATCH: True, Verdict.NO_MATCH: False, Verdict.ERROR: None}
 
 _SQL = Statements.load("secateur.engines", "native.sql")
 
+Answer = TypeVar("Answer")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An open transaction to read in, and how its answers are to be taken."""
+
+    connection: asyncpg.Connection
+    as_of: datetime
+    source: Source
+    replica_failed: str | None
+
 
 class NativeEngine:
-    """Reads the queue's tables, and writes through its SQL functions only."""
+    """Reads the queue's tables, and writes through its SQL functions only.
+
+    What reads many runs is asked of the `replica`, if there is one: a streaming copy, in a read-only session.
+    """
 
     name: ClassVar[str] = "native"
     capabilities: ClassVar[Capabilities] = Capabilities(
         has_event=True, can_cancel=True, can_stop_running=True, gates_claims=True
     )
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, replica: Database | None = None) -> None:
         self._database = database
+        self._replica = replica
+        self._replica_tried = float("-inf")
 
     async def clock(self) -> datetime:
         moment: datetime = await self._database.fetchval(_SQL["clock"])
@@ -79,79 +112,104 @@ class NativeEngine:
     async def depth(self) -> list[FunctionDepth]:
         return [FunctionDepth(**row) for row in await self._database.fetch(_SQL["depth"])]
 
-    async def count(self, selection: Selection) -> Count:
+    async def count(self, selection: Selection, *, on_primary: bool = False) -> Count:
         scope = _scope(selection)
-        async with self._database.transaction() as connection:
-            await _plan_for_parameters(connection)
-            as_of = await connection.fetchval(_SQL["clock"])
-            totals = await connection.fetch(_SQL["total"], *scope[:2])
-            sql, parameters = _conditioned("count", selection, as_of, scope, only_matches=True)
-            rows = await connection.fetch(sql, *parameters)
-        total = sum(row["total"] for row in totals)
-        return _count(rows, as_of, exact=True, total=total, errors=None if selection.filter else 0)
 
-    async def count_errors(self, selection: Selection) -> int:
-        if selection.filter is None:
-            return 0
-        async with self._database.transaction() as connection:
-            await _plan_for_parameters(connection)
-            as_of = await connection.fetchval(_SQL["clock"])
-            sql, parameters = _conditioned("errors", selection, as_of, _scope(selection))
-            errors: int = await connection.fetchval(sql, *parameters)
-        return errors
+        async def ask(place: Place) -> Count:
+            totals = await place.connection.fetch(_SQL["total"], *scope[:2])
+            sql, parameters = _conditioned("count", selection, place.as_of, scope, only_matches=True)
+            rows = await place.connection.fetch(sql, *parameters)
+            total = sum(row["total"] for row in totals)
+            return _count(rows, place, exact=True, total=total, errors=None if selection.filter else 0)
+
+        return await self._read(ask, on_primary=on_primary)
+
+    async def count_errors(self, selection: Selection, *, on_primary: bool = False) -> int:
+        async def ask(place: Place) -> int:
+            sql, parameters = _conditioned("errors", selection, place.as_of, _scope(selection))
+            errors: int = await place.connection.fetchval(sql, *parameters)
+            return errors
+
+        return 0 if selection.filter is None else await self._read(ask, on_primary=on_primary)
 
     async def estimate(self, selection: Selection) -> Count | None:
-        async with self._database.transaction() as connection:
-            await _plan_for_parameters(connection)
-            as_of = await connection.fetchval(_SQL["clock"])
-            scope = _scope(selection)
-            total = sum(row["total"] for row in await connection.fetch(_SQL["total"], *scope[:2]))
-            if total <= EXACT_IS_QUICK:
+        scope = _scope(selection)
+
+        async def ask(place: Place) -> Count | None:
+            size = await place.connection.fetchrow(_SQL["size"], *scope[:2])
+            if size["total"] <= EXACT_IS_QUICK:
                 return None
-            percent = min(100.0, 100.0 * SAMPLE_RUNS / total)
-            sql, parameters = _conditioned("sample", selection, as_of, [*scope, percent])
-            rows = await connection.fetch(sql, *parameters)
-        sampled = sum(row["total"] for row in rows)
-        if sampled < SAMPLE_RUNS // 20:
-            return None
-        errors = sum(row["errors"] for row in rows)
-        return _count(rows, as_of, exact=False, total=total, errors=errors, scale=total / sampled)
+            percent = _percent(SAMPLE_RUNS, **size)
+            sql, parameters = _conditioned("sample", selection, place.as_of, [*scope, percent])
+            rows = await place.connection.fetch(sql, *parameters)
+            sampled = sum(row["total"] for row in rows)
+            if sampled < FEWEST_SAMPLED:
+                return None
+            total = max(size["total"], sampled)
+            pages: dict[int, tuple[int, int]] = {}
+            for row in rows:
+                runs, matched = pages.get(row["page"], (0, 0))
+                pages[row["page"]] = runs + row["total"], matched + row["matched"]
+            guess = estimate(pages.values(), total, percent / 100)
+            errors = sum(row["errors"] for row in rows)
+            count = _count(rows, place, exact=False, total=total, errors=errors, scale=total / sampled)
+            return replace(count, matched=guess.matched, low=guess.low, high=guess.high)
+
+        return await self._read(ask)
 
     async def examples(self, selection: Selection, verdict: Verdict, limit: int) -> list[Run]:
-        async with self._database.transaction() as connection:
-            await _plan_for_parameters(connection)
-            as_of = await connection.fetchval(_SQL["clock"])
-            sql, parameters = _conditioned(
-                "examples", selection, as_of, [*_scope(selection), _VERDICTS[verdict], limit]
-            )
-            return [_run(row) for row in await connection.fetch(sql, *parameters)]
+        async def ask(place: Place) -> list[Run]:
+            wanted = [*_scope(selection), _VERDICTS[verdict], limit]
+            sql, parameters = _conditioned("examples", selection, place.as_of, wanted)
+            return [_run(row) for row in await place.connection.fetch(sql, *parameters)]
+
+        return await self._read(ask)
 
     async def sample_events(self, scope: Scope, limit: int) -> list[Any]:
-        events: list[Any] = []
-        size = 0
-        async with self._database.transaction() as connection:
-            await _plan_for_parameters(connection)
-            where = (scope.app_id, scope.function_id)
-            total = sum(row["total"] for row in await connection.fetch(_SQL["total"], *where))
-            if total <= DRAWING_IS_QUICK:
-                cursor = connection.cursor(_SQL["sample_events"], *where, limit, prefetch=500)
+        where = (scope.app_id, scope.function_id)
+
+        async def ask(place: Place) -> list[Any]:
+            size = await place.connection.fetchrow(_SQL["size"], *where)
+            if size["total"] <= DRAWING_IS_QUICK:
+                cursor = place.connection.cursor(_SQL["sample_events"], *where, limit, prefetch=500)
             else:
-                percent = min(100.0, 100.0 * limit / total)
-                cursor = connection.cursor(_SQL["sample_events_of_pages"], *where, limit, percent, prefetch=500)
+                percent = _percent(limit, **size)
+                cursor = place.connection.cursor(_SQL["sample_events_of_pages"], *where, limit, percent, prefetch=500)
+            events: list[Any] = []
+            characters = 0
             async for (text,) in cursor:
                 events.append(decode_json(text))
-                size += len(text)
-                if size > SAMPLE_CHARACTERS:
+                characters += len(text)
+                if characters > SAMPLE_CHARACTERS:
                     break
-        return events
+            return events
+
+        return await self._read(ask)
 
     async def arrival_rate(self, selection: Selection) -> float:
-        async with self._database.transaction() as connection:
-            await _plan_for_parameters(connection)
-            as_of = await connection.fetchval(_SQL["clock"])
-            sql, parameters = _conditioned("arrivals", selection, as_of, _scope(selection), only_matches=True)
-            arrived: int = await connection.fetchval(sql, *parameters)
-        return arrived / RATE_SECONDS
+        async def ask(place: Place) -> float:
+            sql, parameters = _conditioned("arrivals", selection, place.as_of, _scope(selection), only_matches=True)
+            arrived: int = await place.connection.fetchval(sql, *parameters)
+            return arrived / RATE_SECONDS
+
+        return await self._read(ask, on_primary=True)
+
+    async def _read(self, ask: Callable[[Place], Awaitable[Answer]], *, on_primary: bool = False) -> Answer:
+        """The answer of the replica, if there is one; where it fails, the primary's."""
+        failed: str | None = None
+        if self._replica is not None and not on_primary:
+            if time.monotonic() < self._replica_tried + REPLICA_REST_SECONDS:
+                failed = "it could not be read a moment ago"
+            else:
+                try:
+                    return await _ask(self._replica, "replayed", Source.REPLICA, None, ask)
+                except QueryTimeout:
+                    raise
+                except (DatabaseError, NotInstalled) as error:
+                    logger.warning("the replica is not read, but the primary: %s", error)
+                    self._replica_tried = time.monotonic()
+                    failed = str(error)
+        return await _ask(self._database, "clock", Source.PRIMARY, failed, ask)
 
     async def run(self, run_id: UUID) -> Run:
         row = await self._database.fetchrow(_SQL["run"], run_id)
@@ -169,8 +227,10 @@ class NativeEngine:
         selection, expected = commit.selection, commit.expected
         condition: str | None = None
         parameters: dict[str, str | None] = {}
+        requirement: Requirement | None = None
         if selection.filter is not None:
             condition, parameters = selection.filter.condition.stored()
+            requirement = selection.filter.requirement
         rows = await self._database.fetch(
             _SQL["commit"],
             [each.id for each in commits],
@@ -191,6 +251,8 @@ class NativeEngine:
             expected.matched if expected else None,
             json.dumps(expected.by_function) if expected else None,
             commit.rate,
+            requirement.stored() if requirement else None,
+            requirement is not None and requirement.suffices,
         )
         return [await self.cancellation(row["id"]) for row in rows]
 
@@ -301,9 +363,23 @@ class NativeEngine:
             raise ReadOnly("this session is read-only: nothing can be cancelled, stopped or swept")
 
 
-async def _plan_for_parameters(connection: asyncpg.Connection) -> None:
-    """Plan for the values at hand: a plan for any scope would ignore the indexes of this one."""
-    await connection.execute("select set_config('plan_cache_mode', 'force_custom_plan', true)")
+async def _ask(
+    database: Database,
+    clock: str,
+    source: Source,
+    replica_failed: str | None,
+    ask: Callable[[Place], Awaitable[Answer]],
+) -> Answer:
+    """Plans for the values at hand: a plan for any scope would ignore the indexes of this one."""
+    async with database.transaction() as connection:
+        as_of = await connection.fetchval(_SQL[clock])
+        await connection.execute(_SQL["plan_for_values"])
+        return await ask(Place(connection, as_of, source, replica_failed))
+
+
+def _percent(wanted: int, *, total: int, pages: int) -> float:
+    """How many per cent of the table's `pages` hold about `wanted` of a scope's `total` runs, and are not too many."""
+    return min(100.0, 100.0 * wanted / max(1, total), 100.0 * SAMPLE_PAGES / max(1, pages))
 
 
 def _scope(selection: Selection) -> list[object]:
@@ -326,7 +402,7 @@ def _conditioned(
 
 
 def _count(
-    rows: Sequence[Any], as_of: datetime, *, exact: bool, total: int, errors: int | None, scale: float = 1
+    rows: Sequence[Any], place: Place, *, exact: bool, total: int, errors: int | None, scale: float = 1
 ) -> Count:
     by_status = dict.fromkeys(UNFINISHED, 0)
     by_function: dict[str, int] = {}
@@ -338,7 +414,9 @@ def _count(
         total=total,
         exact=exact,
         errors=None if errors is None else round(errors * scale),
-        as_of=as_of,
+        as_of=place.as_of,
+        source=place.source,
+        replica_failed=place.replica_failed,
         by_status={status: round(matched * scale) for status, matched in by_status.items()},
         by_function={name: round(matched * scale) for name, matched in by_function.items()},
     )

@@ -2,6 +2,19 @@
 -- Every time that people see or compare is the database's.
 select clock_timestamp()
 
+-- name: replayed
+-- To which moment a replica has followed: the last commit that it repeated or, where it has all that it was sent, the time
+-- of the primary's last message, as far as the role may see it. The clock, where it is no replica.
+select case when not pg_is_in_recovery() then clock_timestamp() else coalesce(
+  greatest(pg_last_xact_replay_timestamp(),
+           (select link.last_msg_send_time from pg_stat_wal_receiver as link
+             where link.status = 'streaming' and pg_last_wal_replay_lsn() >= link.latest_end_lsn)),
+  (select past.checkpoint_time from pg_control_checkpoint() as past)) end
+
+-- name: plan_for_values
+-- Compiling a plan takes longer than most of these take.
+select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true)
+
 -- name: depth
 -- The sums of totals and of the deltas that nobody has moved yet: as quick whatever the backlog, and exact as of this
 -- snapshot unless the drift says otherwise. Rates are of the last ten seconds; of the second in which they began, as much
@@ -112,7 +125,7 @@ select count(*)
    and {condition} is null
 
 -- name: total
--- The scope's unfinished runs, from the index alone: what a sample is scaled up to.
+-- The scope's unfinished runs, from the index alone.
 select run.status, count(*) as total
   from secateur.runs as run
  where run.app_id = $1
@@ -120,16 +133,30 @@ select run.status, count(*) as total
    and run.status in ('queued', 'scheduled', 'running')
  group by run.status
 
+-- name: size
+-- The scope's unfinished runs as depth has them, and the table's pages: what a sample is sized by and scaled up to.
+select coalesce(sum(part.queued + part.scheduled + part.running), 0)::bigint as total,
+       pg_relation_size('secateur.runs') / current_setting('block_size')::bigint as pages
+  from (
+    select app_id, function_id, queued, scheduled, running from secateur.depth_totals
+     union all
+    select app_id, function_id, queued, scheduled, running from secateur.depth_deltas
+  ) as part
+ where part.app_id = $1
+   and ($2::text is null or part.function_id = $2)
+
 -- name: sample
--- Matches, errors and total in one pass over $5 per cent of the table's pages; offset 0 keeps the condition from being
--- evaluated once per aggregate.
-select judged.function_id,
+-- Matches, errors and total of each page in one pass over $5 per cent of the table's pages; offset 0 keeps the condition
+-- from being evaluated once per aggregate.
+select judged.page,
+       judged.function_id,
        judged.status,
        count(*) as total,
        count(*) filter (where judged.verdict) as matched,
        count(*) filter (where judged.verdict is null) as errors
   from (
-    select run.function_id,
+    select (run.ctid::text::point)[0]::bigint as page,
+           run.function_id,
            run.status,
            case when ($3::timestamptz is null or run.started_at > $3) and ($4::timestamptz is null or run.started_at < $4)
                 then {condition} else false end as verdict
@@ -139,7 +166,7 @@ select judged.function_id,
        and run.status in ('queued', 'scheduled', 'running')
     offset 0
   ) as judged
- group by judged.function_id, judged.status
+ group by judged.page, judged.function_id, judged.status
 
 -- name: examples
 -- Ordered as runs_unfinished is within a function, so that a common verdict is found at once.
@@ -210,7 +237,7 @@ select run.* from secateur.runs as run where run.id = $1
 -- O(running runs); see the function's header.
 select committed.id
   from secateur.commit_cancellations(
-         $1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11::jsonb, $12, $13, $14, $15, $16, $17::jsonb, $18) as committed
+         $1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11::jsonb, $12, $13, $14, $15, $16, $17::jsonb, $18, $19::jsonb[], $20) as committed
 
 -- name: cancel_run
 select (secateur.cancel_run($1, $2, $3, $4, $5, $6)).id

@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from difflib import get_close_matches
 from typing import NoReturn
 
 from secateur import __version__
 from secateur.errors import UsageError
+from secateur.times import UNITS
 
 TEXT_FLAGS = frozenset({"--app", "--function", "--if", "--after", "--before", "--reason", "--idempotency-key"})
 """Flags whose value may begin with a dash, as `-2h` does; argparse alone would take it for a flag."""
@@ -99,6 +101,7 @@ def _parser() -> Parser:
     _running(command)
     _looking(command)
     _cancelling(command)
+    _governing(command)
     _evaluating(command)
     return parser
 
@@ -156,15 +159,84 @@ def _cancelling(command: AddCommand) -> None:
     stop = command("stop", "cancelling:stop", "stop a cancellation; what it cancelled stays cancelled")
     stop.add_argument("id", metavar="ID", help="the cancellation's id")
     stop.add_argument("--json", action="store_true", help="as JSON")
+    undo = command(
+        "undo",
+        "undoing:undo",
+        "undo a cancellation: what waited when it was cancelled waits again",
+        "Says what will come back, asks, and undoes. Runs that waited when they were cancelled become exactly what\n"
+        "they were; runs that were stopped while they ran stay cancelled, unless --requeue-stopped. Repeatable.",
+    )
+    undo.add_argument("id", metavar="ID", help="the cancellation's id")
+    _requeue_stopped(undo)
+    undo.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
+    undo.add_argument("--wait", action="store_true", help="until every run is back, with those that could not be")
+    undo.add_argument("--json", action="store_true", help="the cancellation as JSON; does not imply --yes")
+    cancel_run = command("cancel-run", "cancelling:cancel_run", "cancel a single run")
+    cancel_run.add_argument("run", metavar="RUN", help="the run's id")
+    cancel_run.add_argument("--reason", metavar="TEXT", help="for the record")
+    cancel_run.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
+    cancel_run.add_argument("--json", action="store_true", help="the cancellation as JSON; does not imply --yes")
+    restore_run = command("restore-run", "undoing:restore_run", "take back the cancelling of a single run")
+    restore_run.add_argument("run", metavar="RUN", help="the run's id")
+    _requeue_stopped(restore_run)
+    restore_run.add_argument("--json", action="store_true", help="its cancellation as JSON")
+
+
+def _requeue_stopped(parser: Parser) -> None:
+    parser.add_argument(
+        "--requeue-stopped",
+        action="store_true",
+        help="also queue again what was stopped while it ran",
+    )
+
+
+def _governing(command: AddCommand) -> None:
+    pause = command(
+        "pause",
+        "pausing:pause",
+        "claim nothing more of a function, or of a whole app",
+        "Nothing of it is claimed until `secateur resume`; what runs goes on, and what arrives waits.",
+    )
+    resume = command("resume", "pausing:resume", "take back a pause")
+    for parser in (pause, resume):
+        parser.add_argument("app", metavar="APP", help="the app's id")
+        parser.add_argument(
+            "function", metavar="FUNCTION", nargs="?", help="the function's id (default: the app as a whole)"
+        )
+        parser.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
+        parser.add_argument("--json", action="store_true", help="the depth of what was meant, as JSON")
+    audit = command("audit", "auditing:audit", "who changed what, newest first")
+    audit.add_argument("--app", metavar="APP", help="only what concerns this app")
+    audit.add_argument("--limit", type=_positive, default=50, metavar="N", help="at most (default: 50)")
+    audit.add_argument("--json", action="store_true", help="as JSON")
+    retention = command(
+        "retention",
+        "auditing:retention",
+        "how long things are kept; with a flag, change it",
+        "A span is a number with s, m, h, d or w, such as 12h or 30d.",
+    )
+    retention.add_argument("--finished", type=_span, metavar="SPAN", help="keep completed and failed runs so long")
+    retention.add_argument("--cancelled", type=_span, metavar="SPAN", help="keep cancellations undoable so long")
+    retention.add_argument("--standing", type=_span, metavar="SPAN", help="how far ahead a standing one may end")
+    retention.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _request(parser: Parser) -> None:
     what = parser.add_argument_group("which runs")
     what.add_argument("--app", metavar="APP", help="the app's id")
-    what.add_argument("--function", metavar="FUNCTION", help="the function's id (default: every function of the app)")
+    what.add_argument(
+        "--function",
+        action="append",
+        metavar="FUNCTION",
+        help="the function's id (default: every function of the app); repeated, each gets a cancellation of its own",
+    )
     what.add_argument("--if", dest="if_", metavar="EXPR", help="only runs for which this is true: event.data.x == 1")
     what.add_argument("--after", metavar="TIME", help=f"only runs that started after {TIMES}")
     what.add_argument("--before", metavar="TIME", help="only runs that started before it (default: the commit)")
+    what.add_argument(
+        "--standing", action="store_true", help="also what arrives until --before, which then lies in the future"
+    )
+    what.add_argument("--rate", type=_positive, metavar="N", help="rewrite at most so many rows a second")
     what.add_argument("--request", metavar="FILE", help="all of this as the API's JSON body; - reads stdin")
 
 
@@ -189,6 +261,13 @@ def _key(text: str) -> str:
     if not re.fullmatch(r"[!-~]{1,200}", text):
         raise argparse.ArgumentTypeError("a key is 1 to 200 printable ASCII characters without spaces")
     return text
+
+
+def _span(text: str) -> timedelta:
+    found = re.fullmatch(r"(?a)(\d{1,6})([smhdw])", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a span such as 12h or 30d")
+    return int(found[1]) * UNITS[found[2]]
 
 
 def _positive(text: str) -> int:

@@ -1,21 +1,23 @@
-"""`preview`, `cancel` and `stop`."""
+"""`preview`, `cancel`, `cancel-run` and `stop`."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
-from uuid import UUID, uuid4
+from uuid import uuid4
 
+from secateur.advising import advise_request, warnings_json
 from secateur.cancellations import Preview, cancellation_json
-from secateur.cli.describing import outcome, review
+from secateur.cel import Diagnostic
+from secateur.cli.asking import answer, consents, require_a_terminal
+from secateur.cli.describing import outcome, pending, review, run_in_words
+from secateur.cli.identifying import read_id, read_run_id
 from secateur.cli.opening import Session, find_place, open_session
-from secateur.cli.output import json_line, line, notice, number, one_line, runs
+from secateur.cli.output import json_line, line, notice, one_line, runs, write
 from secateur.cli.requesting import read_request, warn
+from secateur.cli.waiting import wait_for
 from secateur.errors import SecateurError, Unreachable, UsageError
 from secateur.requests import CancellationRequest
 
@@ -25,8 +27,7 @@ if TYPE_CHECKING:
 ASK_AGAIN_AFTER = (0.5, 1.0, 2.0)
 """Seconds between attempts to commit when the connection is lost: under its key it is committed once at most."""
 
-WAIT_ATTEMPTS = 60
-"""How often `--wait` goes on, a second later, when the connection is lost."""
+_ADD_YES = "add --yes to cancel without being asked"
 
 
 async def preview(arguments: argparse.Namespace) -> int:
@@ -38,12 +39,18 @@ async def preview(arguments: argparse.Namespace) -> int:
 
 
 async def _preview(session: Session, request: CancellationRequest, *, as_json: bool) -> None:
-    warn(request)
-    counted = await session.cancellations.preview(request)
+    counted, warnings = await _count(session, request)
     if as_json:
-        json_line(counted.as_json())
+        json_line({**counted.as_json(), "warnings": warnings_json(warnings)})
     else:
-        _write(_review(session, request, counted))
+        warn(request, warnings)
+        write(_review(session, request, counted))
+
+
+async def _count(session: Session, request: CancellationRequest) -> tuple[Preview, Sequence[Diagnostic]]:
+    """The count comes first: of an app that does not exist nothing could be sampled."""
+    counted = await session.cancellations.preview(request)
+    return counted, await advise_request(session.engine, request)
 
 
 async def cancel(arguments: argparse.Namespace) -> int:
@@ -56,32 +63,65 @@ async def cancel(arguments: argparse.Namespace) -> int:
         if arguments.dry_run:
             await _preview(session, request, as_json=arguments.json)
             return 0
-        warn(request)
-        counted = await session.cancellations.preview(request)
+        counted, warnings = await _count(session, request)
+        warn(request, warnings)
         if not _agreed(arguments, session, request, counted):
             notice("Nothing was cancelled.")
             return 1
         key = arguments.idempotency_key or str(uuid4())
         if not arguments.json:
             # Before it is sent: should this process be killed now, the key is what tells whether it was committed.
-            _write([f"Committing under the idempotency key {key}."])
+            write([f"Committing under the idempotency key {key}."])
         committed = await _commit(session, request, counted, key)
         if not arguments.json:
-            _write(_committed(committed, counted, waits=arguments.wait))
+            write(_committed(committed, counted, waits=arguments.wait))
+        for each in committed:
+            for said in pending(each):
+                notice(said)
         if arguments.wait:
-            committed = await _wait(session, committed)
+            committed = [await wait_for(session, each) for each in committed]
     if arguments.json:
-        json_line(cancellation_json(committed))
+        documents = [cancellation_json(each) for each in committed]
+        json_line(documents if request.function_ids is not None else documents[0])
     elif arguments.wait:
-        line(outcome(committed))
+        write(outcome(each) for each in committed)
     return _exit_code(committed, waited=arguments.wait)
+
+
+async def cancel_run(arguments: argparse.Namespace) -> int:
+    place = find_place(arguments, writes=True)
+    run_id = read_run_id(arguments.run)
+    if not arguments.yes:
+        require_a_terminal(_ADD_YES)
+    async with open_session(place) as session:
+        run = await session.engine.run(run_id)
+        if not arguments.yes:
+            notice(run_in_words(run))
+            if not consents("Cancel this run?"):
+                notice("Nothing was cancelled.")
+                return 1
+        # Two attempts to cancel the same run are two cancellations; under one key they are one.
+        cancelled = await session.cancellations.cancel_run(
+            run_id,
+            author=place.settings.author_name,
+            source="cli",
+            reason=arguments.reason,
+            idempotency_key=str(uuid4()),
+        )
+    if arguments.json:
+        json_line(cancellation_json(cancelled))
+    else:
+        stops = cancelled.stopping > 0
+        line("Asked to stop: it ends at its next step." if stops else "Cancelled: it does not start any more.")
+        line(f"  Take it back: secateur restore-run {run_id}")
+    return 0
 
 
 async def stop(arguments: argparse.Namespace) -> int:
     place = find_place(arguments, writes=True)
     cancellation_id = read_id(arguments.id)
     async with open_session(place) as session:
-        stopped = await session.cancellations.stop(cancellation_id, author=place.settings.author_name)
+        stopped = await session.cancellations.stop(cancellation_id, author=place.settings.author_name, source="cli")
     if arguments.json:
         json_line(cancellation_json(stopped))
     elif stopped.state == "stopped":
@@ -91,39 +131,20 @@ async def stop(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def read_id(text: str) -> UUID:
-    """A cancellation's id. Raises `UsageError`."""
-    try:
-        return UUID(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is not a cancellation's id; `secateur history` lists them") from None
-
-
 def _review(session: Session, request: CancellationRequest, counted: Preview) -> list[str]:
     return review(request, counted, session.database.description, session.place.settings.zone)
 
 
-def _write(lines: Iterable[str]) -> None:
-    for each in lines:
-        line(each)
-    sys.stdout.flush()
-
-
 def _check_that_somebody_can_answer(arguments: argparse.Namespace) -> None:
     if arguments.request == "-":
-        raise UsageError(
-            "--request - uses stdin up, so that nobody could answer: add --yes to cancel without being asked"
-        )
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(
-            "there is no terminal to ask on: add --yes to cancel without being asked, or --dry-run to count"
-        )
+        raise UsageError(f"--request - uses stdin up, so that nobody could answer: {_ADD_YES}")
+    require_a_terminal(f"{_ADD_YES}, or --dry-run to count")
 
 
 def _agreed(arguments: argparse.Namespace, session: Session, request: CancellationRequest, counted: Preview) -> bool:
     shown = _review(session, request, counted)
     if not arguments.json:
-        _write(shown)
+        write(shown)
     elif not arguments.yes:
         notice("\n".join(shown))
     return arguments.yes or _consents(request, counted, session.place.settings.confirm_above)
@@ -133,38 +154,18 @@ def _consents(request: CancellationRequest, counted: Preview, confirm_above: int
     """Ask on the terminal; beyond `confirm_above` runs a mere `y` could be a slip."""
     matched = counted.count.matched
     if matched <= confirm_above:
-        return _answer(f"Cancel {runs(matched)}? [y/N] ").lower() in {"y", "yes"}
+        return consents(f"Cancel {runs(matched)}?")
     name = request.function_id or request.app_id
-    answer = _answer(f"Cancel {runs(matched)}? Type {one_line(name)} to confirm: ")
-    return answer == name or answer.replace(",", "") == str(matched)
+    typed = answer(f"Cancel {runs(matched)}? Type {one_line(name)} to confirm: ")
+    return typed == name or typed.replace(",", "") == str(matched)
 
 
-def _answer(question: str) -> str:
-    with _interruptible():
-        sys.stderr.write(question)
-        sys.stderr.flush()
-        answer = sys.stdin.readline()
-    if not answer.endswith("\n"):
-        notice("")
-    return answer.strip()
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C ends a read from the terminal; the event loop's handler would only take note of it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-async def _commit(session: Session, request: CancellationRequest, counted: Preview, key: str) -> Cancellation:
+async def _commit(session: Session, request: CancellationRequest, counted: Preview, key: str) -> Sequence[Cancellation]:
     """Commit, asking again with the same key when the answer is lost."""
     attempts = len(ASK_AGAIN_AFTER) + 1
     for attempt in range(attempts):
         try:
-            return await session.cancellations.commit(
+            return await session.cancellations.commit_all(
                 request,
                 author=session.place.settings.author_name,
                 source="cli",
@@ -194,59 +195,31 @@ def _how_to_find_out(request: CancellationRequest, key: str) -> str:
     )
 
 
-def _committed(committed: Cancellation, counted: Preview, *, waits: bool) -> list[str]:
-    if committed.created_at < counted.count.as_of:
-        first = "It was committed before, under the same idempotency key; nothing was done twice."
+def _committed(committed: Sequence[Cancellation], counted: Preview, *, waits: bool) -> list[str]:
+    """What the commit came to, before its rows are rewritten."""
+    if committed[0].created_at < counted.count.as_of:
+        lines = ["It was committed before, under the same idempotency key; nothing was done twice."]
+    elif any(each.guarantee == "pending" for each in committed):
+        lines = ["Committed, and not in force yet."]
     else:
-        first = "In force: no matching run is claimed any more."
-    lines = [first, f"  {committed.id}, {committed.state}"]
-    if not waits and committed.state == "active":
+        lines = ["In force: no matching run is claimed any more."]
+    lines += [f"  {each.id}, {each.state}{_of_function(each, committed)}" for each in committed]
+    if not waits and any(each.state == "active" for each in committed):
+        first = committed[0].id
         lines += [
             "  The rows are rewritten by whichever secateur console, worker or server is running.",
-            f"  Follow it: secateur show {committed.id}    stop it: secateur stop {committed.id}",
+            f"  Follow it: secateur show {first}    stop it: secateur stop {first}",
+            f"  Take it back: secateur undo {first}",
         ]
+    elif waits and any(each.standing and each.state == "active" for each in committed):
+        lines.append("  It stands until its window ends, and this waits for that.")
     return lines
 
 
-async def _wait(session: Session, committed: Cancellation) -> Cancellation:
-    """Sweep until nothing is left, with progress for whoever looks on."""
-    sweep = asyncio.create_task(_sweep(session, committed.id))
-    try:
-        while not (await asyncio.wait({sweep}, timeout=1))[0]:
-            await _show_progress(session, committed)
-    except asyncio.CancelledError:
-        notice(f"secateur: no longer waiting; the cancellation is in force: secateur show {committed.id}")
-        raise
-    finally:
-        sweep.cancel()
-    return await sweep
+def _of_function(cancellation: Cancellation, committed: Sequence[Cancellation]) -> str:
+    return f", {one_line(cancellation.function_id or '')}" if len(committed) > 1 else ""
 
 
-async def _sweep(session: Session, cancellation_id: UUID) -> Cancellation:
-    for attempt in range(1, WAIT_ATTEMPTS + 1):
-        try:
-            return await session.cancellations.wait(cancellation_id)
-        except Unreachable as error:
-            if attempt == WAIT_ATTEMPTS:
-                raise Unreachable(
-                    f"{error}; the cancellation is in force, and `secateur show {cancellation_id}` follows it"
-                ) from error
-            await asyncio.sleep(1)
-    raise AssertionError("unreachable")
-
-
-async def _show_progress(session: Session, committed: Cancellation) -> None:
-    if not sys.stderr.isatty():
-        return
-    try:
-        now = await session.cancellations.get(committed.id)
-    except SecateurError:
-        return
-    expected = f" of {number(now.expected)}" if now.expected is not None else ""
-    stopping = f", {number(now.stopping)} still running" if now.stopping else ""
-    notice(f"  {number(now.cancelled)}{expected} cancelled{stopping}")
-
-
-def _exit_code(committed: Cancellation, *, waited: bool) -> int:
-    """Waiting fails if somebody stopped the cancellation before it was complete."""
-    return 1 if waited and committed.state != "complete" else 0
+def _exit_code(committed: Sequence[Cancellation], *, waited: bool) -> int:
+    """Waiting fails if somebody stopped or undid the cancellation before it was complete."""
+    return 1 if waited and any(each.state != "complete" for each in committed) else 0

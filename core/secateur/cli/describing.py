@@ -6,9 +6,9 @@ from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING
 
 from secateur.cancellations import Preview
-from secateur.cli.output import duration, fields, number, one_line, runs, styled, table, warning
+from secateur.cli.output import Column, duration, fields, number, one_line, runs, styled, table, warning
 from secateur.requests import CancellationRequest, utc
-from secateur.runs import UNFINISHED, RunStatus, Scope
+from secateur.runs import UNFINISHED, Run, RunStatus, Scope
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
@@ -28,7 +28,7 @@ def review(request: CancellationRequest, preview: Preview, where: str, zone: tzi
     matched = styled(runs(count.matched), "\x1b[1m")
     total = number(count.total)
     lines = [
-        f"{matched} of the {total} unfinished of {one_line(str(request.scope))} in {one_line(where)} "
+        f"{matched} of the {total} unfinished of {scopes_in_words(request)} in {one_line(where)} "
         f"{'matches' if count.matched == 1 else 'match'}."
     ]
     if request.if_ is None:
@@ -38,8 +38,29 @@ def review(request: CancellationRequest, preview: Preview, where: str, zone: tzi
     if request.function_id is None and count.matched:
         hit = {name: matched for name, matched in sorted(count.by_function.items()) if matched}
         rows = [(name, number(matched)) for name, matched in hit.items()]
-        lines += [f"  {each}" for each in table(("function", "matching"), rows, left=1)]
+        columns = [Column("function"), Column("matching", right=True)]
+        lines += [f"  {each}" for each in table(columns, rows)]
     return lines
+
+
+def scopes_in_words(request: CancellationRequest) -> str:
+    """`billing / vendor-syncs`, `billing / every function`, `billing / invoices, vendor-syncs`."""
+    names = [str(request.scopes[0]), *(scope.function_id or "" for scope in request.scopes[1:])]
+    return one_line(", ".join(names))
+
+
+def scope_in_words(cancellation: Cancellation) -> str:
+    """Whose runs a cancellation is of."""
+    scope = Scope(cancellation.app_id, cancellation.function_id)
+    return one_line(f"run {cancellation.run_id} of {scope}" if cancellation.run_id else str(scope))
+
+
+def run_in_words(run: Run) -> str:
+    """One run, before somebody cancels it."""
+    return (
+        f"run {one_line(run.id)} of {one_line(run.app_id)} / {one_line(run.function_id)}: {run.status}, "
+        f"in the queue since {utc(run.started_at)}, {run.attempt} attempts so far"
+    )
 
 
 def _particulars(request: CancellationRequest, preview: Preview, zone: tzinfo) -> list[tuple[str, str]]:
@@ -50,6 +71,10 @@ def _particulars(request: CancellationRequest, preview: Preview, zone: tzinfo) -
     by_status = ", ".join(f"{number(count.by_status.get(status, 0))} {status}" for status in UNFINISHED)
     accuracy = "exact" if count.exact else "estimate"
     pairs = [("if", one_line(request.if_))] if request.if_ is not None else []
+    if request.standing and before:
+        pairs.append(("standing", f"matching runs that arrive until {instant(before, zone)} are cancelled too"))
+    if request.rate is not None:
+        pairs.append(("rate", f"at most {number(request.rate)} rows a second are rewritten; nothing else waits for it"))
     pairs += [("started", window), ("counted", f"{by_status}; {accuracy} at {utc(count.as_of)}")]
     if count.by_status.get(RunStatus.RUNNING):
         pairs.append(("running", "these stop at their next step, unless they end before it"))
@@ -67,9 +92,17 @@ def cancellation_lines(cancellation: Cancellation, zone: tzinfo) -> list[str]:
     pairs = [
         ("id", str(cancellation.id)),
         ("state", state_in_words(cancellation, zone)),
-        ("runs of", one_line(str(Scope(cancellation.app_id, cancellation.function_id)))),
-        ("started", f"{window}before {instant(cancellation.started_before, zone)}"),
-        ("if", one_line(cancellation.if_) if cancellation.if_ is not None else "(no condition: every run)"),
+        ("guarantee", guarantee_in_words(cancellation, zone)),
+        ("runs of", scope_in_words(cancellation)),
+    ]
+    if cancellation.kind == "bulk":
+        condition = one_line(cancellation.if_) if cancellation.if_ is not None else "(no condition: every run)"
+        pairs += [("started", f"{window}before {instant(cancellation.started_before, zone)}"), ("if", condition)]
+    if cancellation.standing:
+        pairs.append(("standing", f"what arrives until {instant(cancellation.started_before, zone)} is cancelled too"))
+    if cancellation.rate is not None:
+        pairs.append(("rate", f"at most {number(cancellation.rate)} rows a second"))
+    pairs += [
         ("committed", f"{instant(cancellation.created_at, zone)} by {by}"),
         ("reason", one_line(cancellation.reason) if cancellation.reason else "-"),
         ("expected", "-" if cancellation.expected is None else number(cancellation.expected)),
@@ -79,27 +112,90 @@ def cancellation_lines(cancellation: Cancellation, zone: tzinfo) -> list[str]:
         ("finished first", number(cancellation.finished_first)),
         ("errors", f"{number(cancellation.errors)} could not be evaluated and were left alone"),
     ]
-    return fields(pairs)
+    if cancellation.undone_at is not None:
+        by = one_line(cancellation.undone_by or "somebody")
+        pairs += [
+            ("undone", f"{instant(cancellation.undone_at, zone)} by {by}"),
+            ("restored", number(cancellation.restored)),
+            ("handed over", f"{number(cancellation.handed_over)} that another cancellation matches too"),
+            ("not restored", number(cancellation.not_restored)),
+        ]
+    if cancellation.pruned:
+        pairs.append(("pruned", f"{number(cancellation.pruned)} are not kept any longer"))
+    if cancellation.undo_until is not None:
+        pairs.append(("undo until", instant(cancellation.undo_until, zone)))
+    return [*fields(pairs), *pending(cancellation)]
 
 
 def state_in_words(cancellation: Cancellation, zone: tzinfo) -> str:
     match cancellation.state:
+        case "active" if cancellation.standing:
+            return "active: no matching run is claimed, and those that arrive are cancelled"
+        case "active" if cancellation.swept and cancellation.stopping:
+            return f"active: {runs(cancellation.stopping)} asked to stop, and still at their step"
         case "active":
-            return "active: no matching run is claimed; their rows are being rewritten"
+            return "active: their rows are being rewritten"
         case "complete" if cancellation.completed_at:
             took = duration((cancellation.completed_at - cancellation.created_at).total_seconds())
             return f"complete at {instant(cancellation.completed_at, zone)}, after {took}"
         case "stopped" if cancellation.stopped_at:
             by = one_line(cancellation.stopped_by or "somebody")
             return f"stopped at {instant(cancellation.stopped_at, zone)} by {by}"
+        case "undone" if cancellation.restoring:
+            return "undone: its runs are coming back"
+        case "undone" if cancellation.restored_at:
+            return f"undone: every run that could be was back at {instant(cancellation.restored_at, zone)}"
         case state:
             return state
 
 
+def state_word(cancellation: Cancellation) -> str:
+    """The state in one word, and what an `active` or `undone` one is about."""
+    if cancellation.guarantee == "pending":
+        return "pending"
+    if cancellation.restoring:
+        return "restoring"
+    if cancellation.state == "active":
+        return "standing" if cancellation.standing else "stopping" if cancellation.swept else "active"
+    return cancellation.state
+
+
+def guarantee_in_words(cancellation: Cancellation, zone: tzinfo) -> str:
+    if cancellation.state in ("stopped", "undone"):
+        return "none any more: it matches nothing"
+    if cancellation.in_force_at is None:
+        return f"pending: waiting for {processes(cancellation)}"
+    return f"in force since {instant(cancellation.in_force_at, zone)}: no matching run is claimed"
+
+
+def pending(cancellation: Cancellation) -> list[str]:
+    """What a pending guarantee means, and what can be done about it; nothing for one that is in force."""
+    if cancellation.guarantee != "pending":
+        return []
+    lines = [
+        f"Pending: an open transaction of {processes(cancellation)} is in the way. What it has claimed",
+        "may still start; claims from now on honour the cancellation. It cannot be lost, and",
+        "is in force once that transaction has ended.",
+    ]
+    for pid in cancellation.blocked_by:
+        lines += [
+            f"  What it does:  select state, xact_start, query from pg_stat_activity where pid = {pid}",  # noqa: S608
+            f"  To end it:     select pg_terminate_backend({pid})",
+        ]
+    return lines
+
+
+def processes(cancellation: Cancellation) -> str:
+    """Whom a pending guarantee waits for: `process 123`, `processes 123 and 456`."""
+    if not cancellation.blocked_by:
+        return "an older transaction"
+    *others, last = map(str, cancellation.blocked_by)
+    return f"processes {', '.join(others)} and {last}" if others else f"process {last}"
+
+
 def outcome(cancellation: Cancellation) -> str:
     """How a cancellation that is active no more came out, in one line."""
-    scope = one_line(str(Scope(cancellation.app_id, cancellation.function_id)))
-    text = f"{runs(cancellation.cancelled)} of {scope} cancelled"
+    text = f"{runs(cancellation.cancelled)} of {scope_in_words(cancellation)} cancelled"
     if cancellation.finished_first:
         text += f"; {number(cancellation.finished_first)} finished first"
     if cancellation.errors:

@@ -7,16 +7,32 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from secateur.cancellations import cancellation_json
-from secateur.cli.cancelling import read_id
-from secateur.cli.describing import cancellation_lines
+from secateur.cli.describing import cancellation_lines, state_word
+from secateur.cli.identifying import read_id
 from secateur.cli.opening import Session, find_place, open_session
-from secateur.cli.output import duration, flush, json_line, line, notice, number, one_line, shorten, table
+from secateur.cli.output import (
+    Column,
+    duration,
+    flush,
+    json_line,
+    line,
+    notice,
+    number,
+    one_line,
+    shorten,
+    table,
+    terminal_width,
+)
 from secateur.depth import depth_json, drains_in
 from secateur.errors import QueryTimeout, Unreachable
 from secateur.requests import utc
 from secateur.runs import FunctionDepth, Scope
+
+if TYPE_CHECKING:
+    from secateur.records import Cancellation
 
 LONGEST_CONDITION = 60
 """Characters of an expression that a line of the history shows."""
@@ -57,9 +73,19 @@ def _write_depth(depths: Sequence[FunctionDepth], *, as_json: bool) -> None:
     elif not depths:
         line("No app has registered a function yet: run a worker, or enqueue something.")
     else:
-        headings = ("app", "function", "queued", "scheduled", "running", "cancelling", "oldest", "in/s", "out/s")
-        rows = [_depth_row(each) for each in depths]
-        for each in table((*headings, "drains in"), rows, left=2):
+        columns = (
+            Column("app", shrinks_to=8),
+            Column("function", shrinks_to=12),
+            Column("queued", right=True),
+            Column("scheduled", right=True, rank=10),
+            Column("running", right=True),
+            Column("cancelling", right=True, rank=20),
+            Column("oldest", right=True),
+            Column("in/s", right=True, rank=30),
+            Column("out/s", right=True, rank=30),
+            Column("drains in", right=True),
+        )
+        for each in table(columns, [_depth_row(each) for each in depths], terminal_width()):
             line(each)
 
 
@@ -67,6 +93,8 @@ def _depth_row(depth: FunctionDepth) -> tuple[str, ...]:
     backlog = depth.queued + depth.scheduled
     drained = drains_in(backlog, depth.in_per_second, depth.out_per_second)
     drains = "-" if backlog == 0 else "never" if drained is None else duration(drained)
+    if depth.paused:
+        drains = "paused"
     counts = (depth.queued, depth.scheduled, depth.running, depth.cancelling)
     return (
         depth.app_id,
@@ -92,22 +120,33 @@ async def history(arguments: argparse.Namespace) -> int:
     elif not cancellations:
         line("Nothing was ever cancelled here.")
     else:
-        headings = ("id", "committed", "state", "by", "runs of", "if", "cancelled")
-        rows = [
-            (
-                str(each.id),
-                utc(each.created_at.replace(microsecond=0)),
-                each.state,
-                each.created_by,
-                str(Scope(each.app_id, each.function_id)),
-                shorten(each.if_ if each.if_ is not None else "(every run)", LONGEST_CONDITION),
-                number(each.cancelled),
-            )
-            for each in cancellations
-        ]
-        for row in table(headings, rows, left=6):
+        columns = (
+            Column("id"),
+            Column("committed", rank=30),
+            Column("state"),
+            Column("by", shrinks_to=6, rank=40),
+            Column("runs of", shrinks_to=12),
+            Column("if", shrinks_to=10, rank=20),
+            Column("cancelled", right=True),
+        )
+        for row in table(columns, [_history_row(each) for each in cancellations], terminal_width()):
             line(row)
     return 0
+
+
+def _history_row(cancellation: Cancellation) -> tuple[str, ...]:
+    condition = cancellation.if_ if cancellation.if_ is not None else "(every run)"
+    if cancellation.run_id is not None:
+        condition = f"(run {cancellation.run_id})"
+    return (
+        str(cancellation.id),
+        utc(cancellation.created_at.replace(microsecond=0)),
+        state_word(cancellation),
+        cancellation.created_by,
+        str(Scope(cancellation.app_id, cancellation.function_id)),
+        shorten(condition, LONGEST_CONDITION),
+        number(cancellation.cancelled),
+    )
 
 
 async def show(arguments: argparse.Namespace) -> int:

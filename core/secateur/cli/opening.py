@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,10 +58,16 @@ def find_place(arguments: argparse.Namespace, *, writes: bool = False) -> Place:
 async def open_session(place: Place, *, statement_timeout: float | None = None) -> AsyncIterator[Session]:
     """Raises `NotInstalled` before a command fails half-way. `statement_timeout` is in seconds."""
     target = place.target
-    async with Database.connect(
-        target.url, read_only=target.read_only, statement_timeout=statement_timeout
-    ) as database:
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(
+            Database.connect(target.url, read_only=target.read_only, statement_timeout=statement_timeout)
+        )
         await check_installed(database)
-        engine = load_engine(target.engine, database)
+        replica = None
+        if target.replica is not None:
+            replica = await stack.enter_async_context(
+                Database.connect(target.replica, read_only=True, statement_timeout=statement_timeout)
+            )
+        engine = load_engine(target.engine, database, replica)
         cancellations = Cancellations(engine, read_only=target.read_only, batch=place.settings.sweep_batch)
         yield Session(place, database, engine, cancellations)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, TextIO
 
 from secateur.errors import Problem, RequestError, SecateurError
 
+_GAP = "  "
 _BOLD, _RED, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[33m", "\x1b[0m"
 
 
@@ -22,6 +25,13 @@ def prepare_streams() -> None:
 
 def line(text: str = "") -> None:
     sys.stdout.write(f"{text}\n")
+
+
+def write(lines: Iterable[str]) -> None:
+    """Lines that somebody is to see before anything else happens."""
+    for each in lines:
+        line(each)
+    sys.stdout.flush()
 
 
 def flush() -> None:
@@ -97,18 +107,64 @@ def shorten(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> list[str]:
-    """Columns as wide as they need to be; the first `left` of them are texts, the others figures."""
-    cells = [list(headings), *([one_line(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column < left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cells
-    ]
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table, and what it may lose on a terminal that is too narrow for all of them."""
+
+    title: str
+    right: bool = False
+    """Figures stand right."""
+    shrinks_to: int = 0
+    """Characters that it may be cut to; 0 for a column that is never cut."""
+    rank: int = 0
+    """Should cutting not be enough, the lowest rank is left out first; 0 always stays."""
+
+
+def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
+    """Columns as wide as they need to be; within `width` characters where one is given, so far as they can be cut."""
+    cells = [[one_line(cell) for cell in row] for row in rows]
+    shown = list(enumerate(columns))
+    widths = _widths(shown, cells)
+    while width is not None and _room(widths, width) < 0:
+        _shrink(shown, widths, width)
+        optional = [each for each in shown if each[1].rank]
+        if _room(widths, width) >= 0 or not optional:
+            break
+        shown.remove(min(optional, key=lambda each: each[1].rank))
+        widths = _widths(shown, cells)
+    lines = [_row([column.title for _, column in shown], shown, widths)]
+    lines += [_row([row[index] for index, _ in shown], shown, widths) for row in cells]
     return [styled(lines[0], _BOLD), *lines[1:]]
+
+
+def _widths(shown: Sequence[tuple[int, Column]], cells: Sequence[Sequence[str]]) -> list[int]:
+    return [max([len(column.title), *(len(row[index]) for row in cells)]) for index, column in shown]
+
+
+def _room(widths: Sequence[int], width: int) -> int:
+    return width - sum(widths) - len(_GAP) * (len(widths) - 1)
+
+
+def _shrink(shown: Sequence[tuple[int, Column]], widths: list[int], width: int) -> None:
+    """Cut, always the widest that may be cut, until the row fits."""
+    while _room(widths, width) < 0:
+        able = [at for at, (_, column) in enumerate(shown) if 0 < column.shrinks_to < widths[at]]
+        if not able:
+            return
+        widths[max(able, key=lambda at: widths[at])] -= 1
+
+
+def _row(cells: Sequence[str], shown: Sequence[tuple[int, Column]], widths: Sequence[int]) -> str:
+    fitted = [shorten(cell, width) for cell, width in zip(cells, widths, strict=True)]
+    return _GAP.join(
+        cell.rjust(width) if column.right else cell.ljust(width)
+        for cell, (_, column), width in zip(fitted, shown, widths, strict=True)
+    ).rstrip()
+
+
+def terminal_width() -> int | None:
+    """The columns of the terminal that reads this; None where a program does, which gets everything."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def fields(pairs: Sequence[tuple[str, str]]) -> list[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
+from secateur.cel import Diagnostic
 from secateur.cli.output import notice, one_line, warning
 from secateur.errors import Problem, RequestError, UsageError
 from secateur.requests import CancellationRequest, utc
@@ -16,7 +17,7 @@ from secateur.times import resolve_time
 AT_COMMIT = "now"
 """As the end of a window it leaves the end open: the commit then takes its own time, and no run slips between."""
 
-_FLAGS = {"app": "app_id", "function": "function_id", "if_": "if"}
+_FLAGS = {"app": "app_id", "if_": "if", "rate": "rate"}
 _TIMES = {"after": "started_after", "before": "started_before"}
 
 Resolve = Callable[[datetime], CancellationRequest]
@@ -28,7 +29,9 @@ def read_request(arguments: argparse.Namespace, zone: tzinfo) -> Resolve:
     Everything that is wrong with it is said here, before a connection is made: raises `RequestError` with all
     problems at once, or `UsageError`.
     """
-    given = {name for name in (*_FLAGS, *_TIMES) if getattr(arguments, name) is not None}
+    given = {name for name in (*_FLAGS, "function", *_TIMES) if getattr(arguments, name) is not None}
+    if arguments.standing:
+        given.add("standing")
     if arguments.request is not None:
         if given:
             flags = ", ".join(f"--{name.rstrip('_')}" for name in sorted(given))
@@ -53,12 +56,14 @@ def read_input(name: str) -> bytes:
         raise UsageError(f"cannot read {name}: {error.strerror or error}") from error
 
 
-def warn(request: CancellationRequest) -> None:
-    """Say what the compiler finds doubtful about the condition, though it accepts it."""
-    filter = request.compile()
-    for found in filter.warnings if filter else ():
+def warn(request: CancellationRequest, warnings: Iterable[Diagnostic]) -> None:
+    """Say what is doubtful about the condition, though it is accepted."""
+    for found in warnings:
         notice(
-            warning(f"secateur: warning: if (line {found.line}, column {found.column}): {found.message}", sys.stderr)
+            warning(
+                f"secateur: warning: if (line {found.line}, column {found.column}): {one_line(found.message)}",
+                sys.stderr,
+            )
         )
         notice("\n".join(f"  {shown}" for shown in found.excerpt(request.if_ or "").split("\n")))
         if found.suggestion:
@@ -76,8 +81,10 @@ def _from_body(arguments: argparse.Namespace) -> CancellationRequest:
 
 
 def _from_flags(arguments: argparse.Namespace, now: datetime, zone: tzinfo) -> CancellationRequest:
-    body = {field: getattr(arguments, name) for name, field in _FLAGS.items()}
-    body["reason"] = getattr(arguments, "reason", None)
+    body: dict[str, object] = {field: getattr(arguments, name) for name, field in _FLAGS.items()}
+    functions: list[str] = arguments.function or []
+    body |= {"function_id": functions[0]} if len(functions) == 1 else {"function_ids": functions or None}
+    body |= {"standing": arguments.standing or None, "reason": getattr(arguments, "reason", None)}
     problems: list[Problem] = []
     for name, field in _TIMES.items():
         text = getattr(arguments, name)

@@ -26,7 +26,7 @@ async def show_console(place: Place) -> int:
     """The console on the place's database, until somebody leaves it."""
     settings, target = place.settings, place.target
     app = import_module("secateur_tui.app")
-    async with open_session(place) as session:
+    async with open_session(place, statement_timeout=settings.query_timeout_seconds) as session:
         console = app.Session(
             database=session.database,
             engine=session.engine,

@@ -1,0 +1,127 @@
+"""`undo` and `restore-run`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from datetime import tzinfo
+from typing import TYPE_CHECKING
+
+from secateur.cancellations import cancellation_json
+from secateur.cli.asking import consents, require_a_terminal
+from secateur.cli.describing import instant, scope_in_words
+from secateur.cli.identifying import read_id, read_run_id
+from secateur.cli.opening import Session, find_place, open_session
+from secateur.cli.output import json_line, line, notice, number, one_line, runs, write
+from secateur.cli.waiting import wait_for
+
+if TYPE_CHECKING:
+    from secateur.engines.base import Unrestored
+    from secateur.records import Cancellation
+
+MOST_LISTED = 20
+"""Runs that could not be restored that people are shown; --json has them all."""
+
+
+async def undo(arguments: argparse.Namespace) -> int:
+    place = find_place(arguments, writes=True)
+    cancellation_id = read_id(arguments.id)
+    if not arguments.yes:
+        require_a_terminal("add --yes to undo without being asked")
+    async with open_session(place) as session:
+        found = await session.cancellations.get(cancellation_id)
+        told = _prospect(found, place.settings.zone, requeue=arguments.requeue_stopped)
+        if not arguments.json:
+            write(told)
+        elif not arguments.yes:
+            notice("\n".join(told))
+        if not (arguments.yes or consents("Undo it?")):
+            notice("Nothing was changed.")
+            return 1
+        undone = await session.cancellations.undo(
+            cancellation_id,
+            author=place.settings.author_name,
+            source="cli",
+            requeue_stopped=arguments.requeue_stopped,
+        )
+        if not arguments.json:
+            write(_undone(undone, waits=arguments.wait))
+        left: Sequence[Unrestored] = ()
+        if arguments.wait:
+            undone = await wait_for(session, undone)
+            left = await _left(session, undone)
+    if arguments.json:
+        more = {"unrestored": _unrestored_json(left)} if arguments.wait else {}
+        json_line({**cancellation_json(undone), **more})
+    elif arguments.wait:
+        write(_report(undone, left))
+    return 0
+
+
+async def restore_run(arguments: argparse.Namespace) -> int:
+    place = find_place(arguments, writes=True)
+    run_id = read_run_id(arguments.run)
+    async with open_session(place) as session:
+        undone = await session.cancellations.restore_run(
+            run_id,
+            author=place.settings.author_name,
+            source="cli",
+            requeue_stopped=arguments.requeue_stopped,
+        )
+        left = await _left(session, undone)
+    if arguments.json:
+        json_line({**cancellation_json(undone), "unrestored": _unrestored_json(left)})
+    elif left:
+        notice(f"secateur: run {run_id} is not back: {one_line(left[0].reason)}")
+    else:
+        line("Restored: it waits again." if undone.restored else "It had not stopped yet, and goes on.")
+    return 1 if left else 0
+
+
+async def _left(session: Session, undone: Cancellation) -> Sequence[Unrestored]:
+    return await session.cancellations.unrestored(undone.id, undone.cancelled + 1)
+
+
+def _unrestored_json(left: Sequence[Unrestored]) -> list[dict[str, str]]:
+    return [{"run_id": str(each.run_id), "reason": each.reason} for each in left]
+
+
+def _prospect(cancellation: Cancellation, zone: tzinfo, *, requeue: bool) -> list[str]:
+    """What an undo will do, before it is asked for."""
+    by = f"by {one_line(cancellation.created_by)}, {instant(cancellation.created_at, zone)}"
+    lines = [f"Undo the cancellation of {scope_in_words(cancellation)}, committed {by}:"]
+    if cancellation.if_ is not None:
+        lines.append(f"  if {one_line(cancellation.if_)}")
+    if cancellation.state == "active":
+        lines.append("  It matches nothing any more, at once.")
+    lines.append(f"  {runs(cancellation.waiting)} that waited go back to what they were.")
+    if cancellation.stopped:
+        queued = "are queued again" if requeue else "stay cancelled; --requeue-stopped queues them again"
+        lines.append(f"  {runs(cancellation.stopped)} that were stopped while they ran {queued}.")
+    if cancellation.stopping:
+        lines.append(f"  {runs(cancellation.stopping)} that were asked to stop and still run go on.")
+    if cancellation.pruned:
+        lines.append(f"  {runs(cancellation.pruned)} are not kept any longer.")
+    if cancellation.undo_until is not None:
+        lines.append(f"  This is possible until {instant(cancellation.undo_until, zone)}.")
+    return lines
+
+
+def _undone(undone: Cancellation, *, waits: bool) -> list[str]:
+    if not undone.restoring:
+        return ["Undone already: every run is back that could be."]
+    lines = ["Undone: it matches nothing any more, and its runs are coming back."]
+    if not waits:
+        lines += [
+            "  Whichever secateur console, worker or server is running puts them back.",
+            f"  Follow it: secateur show {undone.id}    wait for it: secateur undo {undone.id} --yes --wait",
+        ]
+    return lines
+
+
+def _report(undone: Cancellation, left: Sequence[Unrestored]) -> list[str]:
+    lines = [f"{runs(undone.restored)} restored, {number(len(left))} not."]
+    lines += [f"  {each.run_id}  {one_line(each.reason)}" for each in left[:MOST_LISTED]]
+    if len(left) > MOST_LISTED:
+        lines.append(f"  … and {number(len(left) - MOST_LISTED)} more; --json has them all")
+    return lines

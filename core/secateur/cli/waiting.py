@@ -1,0 +1,62 @@
+"""`--wait`: rewriting the rows of a cancellation, or putting them back, until there is nothing left to do."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from secateur.cli.describing import processes
+from secateur.cli.opening import Session
+from secateur.cli.output import notice, number
+from secateur.errors import SecateurError, Unreachable
+
+if TYPE_CHECKING:
+    from secateur.records import Cancellation
+
+ATTEMPTS = 60
+"""How often it goes on, a second later, when the connection is lost."""
+
+
+async def wait_for(session: Session, cancellation: Cancellation) -> Cancellation:
+    """The cancellation once it is complete, stopped or restored; with progress for whoever looks on."""
+    work = asyncio.create_task(_work(session, cancellation.id))
+    try:
+        while not (await asyncio.wait({work}, timeout=1))[0]:
+            await _show_progress(session, cancellation.id)
+    except asyncio.CancelledError:
+        notice(f"secateur: no longer waiting; any other secateur process goes on: secateur show {cancellation.id}")
+        raise
+    finally:
+        work.cancel()
+    return await work
+
+
+async def _work(session: Session, cancellation_id: UUID) -> Cancellation:
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return await session.cancellations.wait(cancellation_id)
+        except Unreachable as error:
+            if attempt == ATTEMPTS:
+                raise Unreachable(
+                    f"{error}; what was committed stands, and `secateur show {cancellation_id}` follows it"
+                ) from error
+            await asyncio.sleep(1)
+    raise AssertionError("unreachable")
+
+
+async def _show_progress(session: Session, cancellation_id: UUID) -> None:
+    if not sys.stderr.isatty():
+        return
+    try:
+        now = await session.cancellations.get(cancellation_id)
+    except SecateurError:
+        return
+    if now.restoring:
+        notice(f"  {number(now.restored + now.handed_over)} of {number(now.cancelled)} back")
+        return
+    expected = f" of {number(now.expected)}" if now.expected is not None else ""
+    stopping = f", {number(now.stopping)} still running" if now.stopping else ""
+    pending = f"; pending, waiting for {processes(now)}" if now.guarantee == "pending" else ""
+    notice(f"  {number(now.cancelled)}{expected} cancelled{stopping}{pending}")

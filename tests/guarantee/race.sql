@@ -1,16 +1,23 @@
 -- Verdict of a race: how many decisions were wrong, of each kind. The cancellations' words are in their requests.
-with placed as (
-  select c.id, c.app_id, c.function_id, c.started_after, c.started_before, c.request ->> 'vendor' as vendor,
-         c.request ->> 'region' as region, pg_xact_commit_timestamp(d.xid::text::xid) as at
+with decided as (
+  select d.*, pg_xact_commit_timestamp(d.xid::text::xid) as at from secateur_test.decisions as d
+), ended as (
+  select cancellation_id, min(at) as at, min(at) filter (where kind = 'undo') as undone_at
+    from decided where kind in ('stop', 'undo') group by cancellation_id
+), placed as (
+  select c.id, c.serial, c.app_id, c.function_id, c.started_after, c.started_before, c.request ->> 'vendor' as vendor,
+         c.request ->> 'region' as region, d.at, ended.at as ended_at, ended.undone_at
     from secateur.cancellations as c
-    join secateur_test.decisions as d on d.kind = 'in force' and d.cancellation_id = c.id
+    join decided as d on d.kind = 'in force' and d.cancellation_id = c.id
+    left join ended on ended.cancellation_id = c.id
 ), judged as (
-  select d.kind, d.cancellation_id, run.app_id, run.function_id, run.started_at, run.event #>> '{data,vendor_id}' as vendor,
-         run.event #>> '{data,region}' as region, pg_xact_commit_timestamp(d.xid::text::xid) as at
-    from secateur_test.decisions as d
+  select d.id, d.kind, d.cancellation_id, run.app_id, run.function_id, run.started_at,
+         run.event #>> '{data,vendor_id}' as vendor, run.event #>> '{data,region}' as region, d.at
+    from decided as d
     join secateur.runs as run on run.id = d.run_id
 ), reached as (
-  select judged.kind, judged.at, judged.cancellation_id, placed.id, placed.at as placed_at
+  select judged.id as decision, judged.kind, judged.at, judged.cancellation_id, placed.id, placed.serial,
+         placed.at as placed_at, placed.ended_at, placed.undone_at
     from judged
     join placed
       on placed.vendor = judged.vendor
@@ -19,7 +26,8 @@ with placed as (
      and (placed.started_after is null or judged.started_at > placed.started_after)
      and judged.started_at < placed.started_before
   union all
-  select judged.kind, judged.at, judged.cancellation_id, placed.id, placed.at
+  select judged.id, judged.kind, judged.at, judged.cancellation_id, placed.id, placed.serial, placed.at, placed.ended_at,
+         placed.undone_at
     from judged
     join placed
       on placed.region = judged.region
@@ -27,18 +35,34 @@ with placed as (
      and (placed.function_id is null or placed.function_id = judged.function_id)
      and (placed.started_after is null or judged.started_at > placed.started_after)
      and judged.started_at < placed.started_before
+), in_force as (
+  select * from reached where at > placed_at and (ended_at is null or at < ended_at)
+), owned as (
+  select * from reached where id = cancellation_id
+), history as (
+  select decided.kind, lag(decided.kind) over (partition by decided.run_id order by decided.at, decided.id) as before
+    from decided where decided.kind in ('claim', 'return', 'restore')
 )
-select (select count(*) from reached where kind in ('claim', 'step') and at > placed_at) as claimed_after_commit,
-       (select count(*) from secateur_test.decisions where kind = 'cancel')
-         - (select count(*) from reached where kind = 'cancel' and id = cancellation_id) as cancelled_without_reason,
-       (select count(*) from secateur.cancellations where state <> 'complete') as incomplete,
+select (select count(*) from in_force where kind in ('claim', 'step')) as claimed_after_commit,
+       (select count(*) from judged where kind in ('cancel', 'hand over', 'restore'))
+         - (select count(*) from owned where kind in ('cancel', 'hand over', 'restore')) as cancelled_without_reason,
+       (select count(*) from owned where kind in ('cancel', 'hand over') and at > ended_at) as cancelled_after_the_end,
+       (select count(*) from in_force join owned using (decision)
+         where owned.kind = 'cancel' and in_force.serial < owned.serial) as cancelled_by_a_younger_one,
+       (select count(*) from owned where kind = 'restore' and (undone_at is null or at < undone_at))
+         as restored_without_undo,
+       (select count(*) from in_force where kind = 'restore') as restored_after_commit,
+       (select count(*) from history where kind = 'claim' and before = 'claim') as claimed_twice,
+       (select count(*) from secateur.cancellations where state = 'active' or state = 'undone' and restored_at is null)
+         as incomplete,
        (select count(*) from secateur.runs where status in ('queued', 'scheduled', 'running')) as unfinished,
        (select count(*) from secateur.cancel_requests where outcome is null) as open_requests,
        (select count(*) from secateur.cancellations as c
-          left join lateral (select coalesce(sum(t.cancelled), 0) as cancelled,
+          left join lateral (select coalesce(sum(t.cancelled - t.restored - t.handed_over - t.pruned), 0) as cancelled,
                                     coalesce(sum(t.finished_first), 0) as finished_first
-                               from secateur.cancellation_tallies as t where t.cancellation_id = c.id) as t on true
+                               from secateur.cancellation_deltas as t where t.cancellation_id = c.id) as t on true
          where t.cancelled <> (select count(*) from secateur.runs as run where run.cancellation_id = c.id)
             or t.finished_first <> (select count(*) from secateur.cancel_requests as asked
                                      where asked.cancellation_id = c.id and asked.outcome = 'finished_first')
-       ) as wrong_tallies
+       ) as wrong_tallies,
+       (select count(*) from secateur_test.wrong_depth()) as wrong_depth

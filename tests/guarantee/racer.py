@@ -1,4 +1,4 @@
-"""One process of a race, as `python racer.py ROLE URL SEED`: a worker, a producer, a sweeper or a worker that hangs.
+"""One process of a race, as `python racer.py ROLE URL SEED`; the roles are at the end.
 
 It runs until SIGTERM, after which it ends its round in good order.
 """
@@ -71,12 +71,10 @@ async def produce(connection: asyncpg.Connection, chance: random.Random) -> None
 
 
 async def sweep(connection: asyncpg.Connection, chance: random.Random) -> None:
-    """One batch of every open cancellation, in a size that makes several of each."""
-    rows = await connection.fetch("select id from secateur.cancellations where state = 'active' order by serial")
-    for row in rows:
-        await connection.fetch(
-            "select * from secateur.sweep_cancellation($1, $2)", row["id"], chance.choice([100, 2000])
-        )
+    """One batch of every open cancellation, or of its restore, in a size that makes several of each."""
+    for row in await connection.fetch("select id, state from secateur.open_cancellations()"):
+        name = "restore_cancellation" if row["state"] == "restoring" else "sweep_cancellation"
+        await connection.fetch(f"select * from secateur.{name}($1, $2)", row["id"], chance.choice([100, 2000]))
     await asyncio.sleep(0.01)
 
 
@@ -87,7 +85,18 @@ async def hang(connection: asyncpg.Connection, chance: random.Random) -> None:
     await asyncio.sleep(3600)
 
 
-ROLES = {"worker": work, "producer": produce, "sweeper": sweep, "hanging": hang}
+async def forget(connection: asyncpg.Connection, chance: random.Random) -> None:
+    """Claims a few for a moment, and has forgotten most of them when the moment is over."""
+    claimed = await connection.fetch(
+        "select id, claim_token from secateur.claim($1, null, $2, 'forgets', $3::text::interval)",
+        *(chance.choice(APPS), chance.choice([1, 5]), f"{chance.choice([1, 20, 100])} ms"),
+    )
+    await asyncio.sleep(chance.choice([0.02, 0.1]))
+    if claimed and chance.random() < 0.2:
+        await connection.fetch(COMPLETE, [row["id"] for row in claimed], [row["claim_token"] for row in claimed])
+
+
+ROLES = {"worker": work, "producer": produce, "sweeper": sweep, "hanging": hang, "forgetful": forget}
 
 
 async def main(role: str, url: str, seed: str) -> None:

@@ -233,7 +233,7 @@ MUTANTS = [
     ),
     Mutant(
         "complete ignores the claim's token",
-        [Mutation(" and run.claim_token = mine.claim_token", "", "complete_runs")],
+        [Mutation(" and run.claim_token = mine.claim_token", "", "complete_runs", times=2)],
         dead_worker_comes_back,
     ),
     Mutant(
@@ -254,8 +254,8 @@ MUTANTS = [
     Mutant(
         "the sweep cancels what has left the backlog",
         [
-            Mutation(" and locked.status in ('queued', 'scheduled')", "", "cancel_backlog"),
-            Mutation("cancelled_from = locked.status", "cancelled_from = 'queued'", "cancel_backlog"),
+            Mutation(" and run.status || '' in ('queued', 'scheduled')", "", "cancel_backlog"),
+            Mutation("cancelled_from = run.status", "cancelled_from = 'queued'", "cancel_backlog"),
         ],
         meeting("sweep", "sweep_cancellation", "batch evaluated", "claim"),
         committed=True,

@@ -6,7 +6,7 @@
 create or replace function secateur.recover_expired(app_id text)
   returns void
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
 as $$
 declare
@@ -67,7 +67,7 @@ $$;
 create or replace function secateur.promote_due(app_id text, function_ids text[])
   returns void
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
 as $$
 declare
@@ -105,7 +105,7 @@ create or replace function secateur.lock_queued(
 )
   returns uuid[]
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
 as $$
 begin
@@ -177,7 +177,7 @@ create or replace function secateur.look_ahead(
   out run_ids uuid[], out cancelled integer, out more boolean
 )
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
 as $$
 declare
@@ -276,7 +276,7 @@ create or replace function secateur.lock_slots(
   app_id text, function_ids text[], most integer, out functions text[], out slots integer[]
 )
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_seqscan = off
 as $$
 begin
@@ -318,7 +318,7 @@ $$;
 create or replace function secateur.hold_slots(run_ids uuid[], functions text[], slots integer[])
   returns integer[]
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_seqscan = off
 as $$
 declare
@@ -348,7 +348,7 @@ $$;
 create or replace function secateur.grant_runs(run_ids uuid[], worker text, lease interval, run_slots integer[])
   returns setof secateur.claimed_run
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_seqscan = off
 as $$
 begin
@@ -367,7 +367,7 @@ begin
            error = null,
            step = null,
            step_at = null,
-           slot = run_slots[array_position(run_ids, run.id)]
+           slot = case when run_slots is not null then run_slots[array_position(run_ids, run.id)] end
      where run.id = any (run_ids)
     returning run.*
   ), counted as (
@@ -387,7 +387,7 @@ $$;
 create or replace function secateur.next_due(app_id text, function_ids text[])
   returns timestamptz
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
 as $$
 begin
@@ -417,7 +417,7 @@ create or replace function secateur.claim_batch(
 )
   returns setof secateur.claimed_run
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
   key integer;

@@ -63,7 +63,7 @@ as $$
   ), requested as (
     insert into secateur.cancel_requests (run_id, claim_token, cancellation_id, function_id)
     select running.id, running.claim_token, rule.id, running.function_id
-      from secateur.reached(array[rule], array(select running.id from running)) as hit
+      from secateur.reached(array[rule], array(select running.id from running), quickly => true) as hit
       join running on running.id = hit.run_id
      where hit.cancellation_id is not null
     on conflict do nothing

@@ -151,16 +151,17 @@ end
 $$;
 
 -- Which of the runs the cancellations reach: for each reached run the oldest of them; for a run that none reaches but that
--- some could not be evaluated on, a row without a cancellation. `rules` come oldest first. Scope and window are decided here, not by the stored
--- condition; status is the caller's business, and what is read here of a run never changes.
+-- some could not be evaluated on, a row without a cancellation. `rules` come oldest first. Scope and window are decided
+-- here, not by the stored condition; status is the caller's business, and what is read here of a run never changes.
 --
--- `quickly` leaves those rows out that only tell of errors. Then a condition is evaluated only on runs that fulfil what it
--- requires, if that is known: a claim that nothing matches mostly evaluates none.
+-- A run that contains what suffices for a condition is reached without evaluating it. `quickly` leaves those rows out that
+-- only tell of errors. Then a condition is evaluated only on runs that fulfil what it requires, if that is known: a claim
+-- that nothing matches mostly evaluates none.
 create or replace function secateur.reached(rules secateur.cancellations[], run_ids uuid[], quickly boolean default false)
   returns table (run_id uuid, cancellation_id uuid)
   language plpgsql
   stable
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   -- By the primary key: ten thousand ids look to the planner like a reason to read a table of a million rows.
   set enable_seqscan = off
 as $$
@@ -192,22 +193,23 @@ begin
   end if;
   with rule as materialized (
     select one.ordinality::integer as nth, one.function_id, one.run_id, one.started_after, one.started_before,
-           case when quickly then one.requires end as requires,
-           one.condition is null or (quickly and one.requires_suffices) as suffices
+           one.requires, one.condition is null or one.requires_suffices as suffices
       from unnest(rules) with ordinality as one
   ), tested as (
     select run.id, run.function_id, run.event, run.started_at, run.priority, fulfilled.sure,
            fulfilled.asking & ((1::bigint << coalesce(fulfilled.sure, most + 1) - 1) - 1) as asking
       from secateur.runs as run,
            lateral (
-             select min(rule.nth) filter (where rule.suffices) as sure,
-                    coalesce(bit_or(1::bigint << rule.nth - 1) filter (where not rule.suffices), 0) as asking
-               from rule
-              where (rule.function_id is null or run.function_id = rule.function_id)
-                and (rule.run_id is null or run.id = rule.run_id)
-                and (rule.started_after is null or run.started_at > rule.started_after)
-                and run.started_at < rule.started_before
-                and (rule.requires is null or run.event @> any (rule.requires))
+             select min(applied.nth) filter (where applied.suffices and applied.fulfils) as sure,
+                    coalesce(bit_or(1::bigint << applied.nth - 1) filter (
+                      where case when applied.fulfils then not applied.suffices else not quickly end), 0) as asking
+               from (select rule.nth, rule.suffices, rule.requires is null or run.event @> any (rule.requires) as fulfils
+                       from rule
+                      where (rule.function_id is null or run.function_id = rule.function_id)
+                        and (rule.run_id is null or run.id = rule.run_id)
+                        and (rule.started_after is null or run.started_at > rule.started_after)
+                        and run.started_at < rule.started_before
+                     offset 0) as applied
            ) as fulfilled
      where run.id = any (run_ids) and run.app_id = rules[1].app_id
   )

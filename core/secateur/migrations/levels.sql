@@ -30,7 +30,7 @@ $$;
 create or replace function secateur.ensure_levels(app_id text, function_id text, priorities integer[])
   returns void
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
   missing integer[];
@@ -62,7 +62,7 @@ $$;
 create or replace function secateur.lower_floors(run_ids uuid[])
   returns void
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_seqscan = off
 as $$
 begin
@@ -107,7 +107,7 @@ $$;
 create or replace function secateur.raise_floors(app_id text, function_ids text[])
   returns void
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
 as $$
 declare
@@ -150,7 +150,7 @@ $$;
 create or replace function secateur.walk_below(app_id text, function_ids text[], active secateur.cancellations[])
   returns void
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
 as $$
 declare
@@ -199,7 +199,7 @@ $$;
 create or replace function secateur.wake(app_id text)
   returns void
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 begin
   update secateur.idle as state
@@ -217,7 +217,7 @@ $$;
 create or replace function secateur.fall_idle(app_id text)
   returns void
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 begin
   update secateur.idle as state

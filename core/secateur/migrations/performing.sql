@@ -6,7 +6,7 @@
 create or replace function secateur.begin_step(run_id uuid, claim_token uuid, step text)
   returns boolean
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
   key integer;
@@ -37,53 +37,51 @@ end
 $$;
 
 -- Ends runs well. A row for each claim: `done` also when repeated with the same token; not when the claim is no longer
--- yours. A run that was asked to stop and got here first counts as finished first. Locks the rows in id order.
+-- yours. A run that was asked to stop and got here first counts as finished first.
+-- Locks the rows in id order: a nested loop takes them in the order of its outer side.
 create or replace function secateur.complete_runs(run_ids uuid[], claim_tokens uuid[])
   returns table (claim_token uuid, done boolean)
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
 as $$
 declare
   ids uuid[];
   tokens uuid[];
-  repeated uuid[];
   slotted boolean;
 begin
-  with held as (
-    select run.id, mine.claim_token, run.status, run.slot
-      from secateur.runs as run
-      join unnest(run_ids, claim_tokens) as mine (run_id, claim_token)
-        on run.id = mine.run_id and run.claim_token = mine.claim_token
-     order by run.id
-       for update of run
-  )
-  select coalesce(array_agg(held.id) filter (where held.status = 'running'), '{}'),
-         coalesce(array_agg(held.claim_token) filter (where held.status = 'running'), '{}'),
-         coalesce(array_agg(held.claim_token) filter (where held.status = 'completed'), '{}'),
-         bool_or(held.slot is not null) filter (where held.status = 'running')
-    into ids, tokens, repeated, slotted
-    from held;
-  -- point: runs locked
-  if cardinality(ids) > 0 then
-    with completed as (
-      update secateur.runs as run
-         set status = 'completed', finished_at = clock_timestamp(), lease_expires_at = null
-       where run.id = any (ids)
-      returning run.app_id, run.function_id
-    )
+  with completed as (
+    update secateur.runs as run
+       set status = 'completed', finished_at = clock_timestamp(), lease_expires_at = null
+      from (select * from unnest(run_ids, claim_tokens) as one (run_id, claim_token) order by one.run_id) as mine
+     -- In words that no partial index has as its predicate: see apps.sql.
+     where run.id = mine.run_id and run.claim_token = mine.claim_token and run.status || '' = 'running'
+    returning run.id, mine.claim_token, run.app_id, run.function_id, run.slot
+  ), counted as (
     insert into secateur.depth_deltas (app_id, function_id, running, drained)
-    select completed.app_id, completed.function_id, -count(*), count(*) from completed group by 1, 2;
-    -- point: completed
+    select completed.app_id, completed.function_id, -count(*), count(*) from completed group by 1, 2
+  )
+  select coalesce(array_agg(completed.id), '{}'), coalesce(array_agg(completed.claim_token), '{}'),
+         bool_or(completed.slot is not null)
+    into ids, tokens, slotted
+    from completed;
+  -- point: completed
+  if cardinality(ids) > 0 then
     perform secateur.close_requests(ids, tokens, 'finished_first');
     if slotted then
       perform secateur.free_slots(ids);
     end if;
   end if;
+  if cardinality(ids) < cardinality(run_ids) then
+    -- Those that this very claim completed before.
+    tokens := tokens || array(
+      select run.claim_token
+        from unnest(run_ids, claim_tokens) as mine (run_id, claim_token)
+        join secateur.runs as run on run.id = mine.run_id and run.claim_token = mine.claim_token
+       where run.status = 'completed');
+  end if;
   return query
-  select mine.claim_token, ended.claim_token is not null
-    from unnest(claim_tokens) as mine (claim_token)
-    left join unnest(tokens || repeated) as ended (claim_token) on ended.claim_token = mine.claim_token;
+  select mine.claim_token, mine.claim_token = any (tokens) from unnest(claim_tokens) as mine (claim_token);
 end
 $$;
 
@@ -104,7 +102,7 @@ $$;
 create or replace function secateur.fail(run_id uuid, claim_token uuid, error text)
   returns text
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
   held text;
@@ -191,7 +189,7 @@ $$;
 create or replace function secateur.release(run_ids uuid[], claim_tokens uuid[])
   returns integer
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
   ids uuid[];

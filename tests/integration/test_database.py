@@ -13,6 +13,7 @@ import pytest
 from secateur.database import Database
 from secateur.embedded import EmbeddedPostgres
 from secateur.errors import (
+    Conflict,
     DatabaseError,
     IdempotencyConflict,
     LockUnavailable,
@@ -92,7 +93,8 @@ async def test_sessions_are_read_committed_and_in_utc(empty_database_url: str) -
         (raising("40P01"), LockUnavailable, "nothing was changed"),
         (raising("53300"), Unreachable, "cannot reach local/"),
         (raising("SC404", message="no run of that id"), NotFound, "^no run of that id$"),
-        (raising("SC409", message="used before"), IdempotencyConflict, "used before"),
+        (raising("SC409", message="has ended"), Conflict, "has ended"),
+        (raising("SC409", message="used before", column="idempotency_key"), IdempotencyConflict, "used before"),
         (raising("SC423", message="held"), LockUnavailable, "held"),
     ],
 )

@@ -23,6 +23,7 @@ from secateur.engines.native import NativeEngine
 from secateur.errors import Problem, ReadOnly, RequestError, Unreachable
 from secateur.requests import CancellationRequest
 from secateur.runs import UNFINISHED, Run, Scope
+from secateur.sending import require_name, send_event
 from secateur.statements import Statements
 
 if TYPE_CHECKING:
@@ -103,11 +104,13 @@ class Queue:
         return [row[0] for row in rows]
 
     async def send(self, event: Mapping[str, object]) -> list[UUID]:
-        """Start a run of every function, of any app, that declares the event's name as a trigger; maybe none."""
+        """Start a run of every function, of any app, that declares the event's name as a trigger; maybe none.
+
+        It also cancels the runs of functions that declare so in `cancel_on`. Returns the ids of the runs.
+        """
         self._refuse_if_read_only()
-        if not isinstance(event.get("name"), str):
-            raise RequestError([Problem("name", "an event that is sent needs a name, which is a string")])
-        return [row["run_id"] for row in await self.database.fetch(_SQL["send"], _json(event))]
+        require_name(event)
+        return [run.id for run in (await send_event(self.database, _json(event))).runs]
 
     async def preview(self, request: Request) -> Preview:
         """How many runs the request matches right now, exactly; changes nothing."""

@@ -5,6 +5,3 @@ select secateur.enqueue($1, $2, $3::jsonb, $4, $5, $6)
 
 -- name: enqueue_many
 select secateur.enqueue_many($1, $2, $3::jsonb[], $4, $5, $6)
-
--- name: send
-select sent.run_id from secateur.send($1::jsonb) as sent

@@ -1,0 +1,61 @@
+"""Sending events: each starts the runs that it triggers, and cancels those whose functions say so in `cancel_on`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+
+from secateur.database import Database
+from secateur.errors import DatabaseError, Problem, ReadOnly, RequestError
+from secateur.statements import Statements
+
+_SQL = Statements.load("secateur", "sending.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A run that an event started, or a cancellation that it committed, and of which function."""
+
+    id: UUID
+    app_id: str
+    function_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What an event set off, in one transaction."""
+
+    runs: tuple[Effect, ...]
+    cancellations: tuple[Effect, ...]
+
+
+def require_name(event: Mapping[str, object]) -> None:
+    """Raises `RequestError` for an event that says nothing by which functions could be found."""
+    if not isinstance(event.get("name"), str) or not event["name"]:
+        raise RequestError([Problem("name", "an event that is sent needs a name, which is a string")])
+
+
+async def send_event(database: Database, event: str) -> Sent:
+    """Send an event, given as JSON text. Not repeatable: its runs are started each time.
+
+    Raises `RequestError` for what Postgres does not keep as JSON, and `ReadOnly`.
+    """
+    if database.read_only:
+        raise ReadOnly("this session is read-only: no event can be sent")
+    try:
+        rows = await database.fetch(_SQL["send"], event)
+    except DatabaseError as error:
+        if isinstance(error.__cause__, asyncpg.DataError | asyncpg.ProgramLimitExceededError):
+            raise RequestError([Problem("event", f"cannot be kept: {error}")]) from error
+        raise
+    return Sent(
+        runs=tuple(_effect(row, "run_id") for row in rows if row["run_id"] is not None),
+        cancellations=tuple(_effect(row, "cancellation_id") for row in rows if row["cancellation_id"] is not None),
+    )
+
+
+def _effect(row: asyncpg.Record, name: str) -> Effect:
+    return Effect(row[name], row["app_id"], row["function_id"])

@@ -124,19 +124,13 @@ class CancellationRequest(BaseModel):
 
         Raises `RequestError` with every problem at once, each under the field's name as in the API.
         """
-        if isinstance(body, str | bytes | bytearray):
-            try:
-                body = json.loads(body)
-            except (ValueError, RecursionError) as error:
-                raise RequestError([Problem("body", f"is not JSON: {error}")]) from error
-        if not isinstance(body, dict):
-            raise RequestError([Problem("body", 'must be a JSON object such as {"app_id": "billing"}')])
+        body = decoded(body, such_as='{"app_id": "billing"}')
         problems: list[Problem] = []
         request: Self | None = None
         try:
             request = cls.model_validate(body)
         except ValidationError as error:
-            problems += [_problem(detail) for detail in error.errors()]
+            problems += [problem_of(detail, cls, "a cancellation") for detail in error.errors()]
         source = body.get("if")
         if isinstance(source, str):
             try:
@@ -215,8 +209,20 @@ def utc(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _problem(detail: ErrorDetails) -> Problem:
-    """Pydantic's finding, in words of ours where its own need a programmer."""
+def decoded(body: object, *, such_as: str) -> dict[str, Any]:
+    """The object that a body is, from JSON text or from decoded JSON. Raises `RequestError`."""
+    if isinstance(body, str | bytes | bytearray):
+        try:
+            body = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise RequestError([Problem("body", f"is not JSON: {error}")]) from error
+    if not isinstance(body, dict):
+        raise RequestError([Problem("body", f"must be a JSON object such as {such_as}")])
+    return body
+
+
+def problem_of(detail: ErrorDetails, model: type[BaseModel], noun: str) -> Problem:
+    """Pydantic's finding about a `model`, which describes `noun`, in words of ours where its own need a programmer."""
     context = detail.get("ctx", {})
     field = str(detail["loc"][0]) if detail["loc"] else str(context.get("field", "body"))
     field = "if" if field == "if_" else field
@@ -224,11 +230,11 @@ def _problem(detail: ErrorDetails) -> Problem:
         case "missing":
             return Problem(field, "is required")
         case "extra_forbidden":
-            names = [info.alias or name for name, info in CancellationRequest.model_fields.items()]
+            names = [info.alias or name for name, info in model.model_fields.items()]
             near = get_close_matches(field, names, n=1)
             return Problem(
                 field,
-                f"is not a field of a cancellation; these are: {', '.join(names)}",
+                f"is not a field of {noun}; these are: {', '.join(names)}",
                 suggestion=f"did you mean `{near[0]}`?" if near else None,
             )
         case "string_type":

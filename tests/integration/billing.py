@@ -15,12 +15,16 @@ ACME, GLOBEX, INCOMPLETE, INVOICES = 30, 20, 2, 10
 
 CANCELLATION_KEYS = [
     *("id", "state", "kind", "app_id", "function_id", "if", "started_after", "started_before", "standing"),
-    *("created_at", "created_by", "reason", "source", "counts"),
+    *("rate", "run_id", "guarantee", "blocked_by", "created_at", "created_by", "reason", "source"),
+    *("undone_at", "undone_by", "undo_until", "restoring", "counts"),
 ]
-COUNT_KEYS = ["expected", "matched", "cancelled", "requested", "finished_first", "errors"]
+COUNT_KEYS = [
+    *("expected", "matched", "cancelled", "requested", "finished_first", "errors"),
+    *("restored", "handed_over", "not_restored", "pruned"),
+]
 PREVIEW_KEYS = [
     *("matched", "low", "high", "total", "exact", "by_status", "errors", "error_examples", "as_of"),
-    *("source", "replica_failed"),
+    *("source", "replica_failed", "warnings"),
 ]
 DEPTH_KEYS = [
     *("app_id", "function_id", "queued", "scheduled", "running", "cancelling", "oldest_started_at"),

@@ -1,15 +1,20 @@
-"""The command line within the test's own process."""
+"""The command line and the HTTP API within the test's own process."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
+from collections.abc import AsyncIterator
 
+import httpx
 import pytest
+from api_client import running_api
+from billing import end_running, seed
 from command_line import Done, Here, environment
 
 from secateur.cli import main
+from secateur.database import Database
 
 
 @pytest.fixture
@@ -31,3 +36,19 @@ def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         return Done(code, captured.out, captured.err)
 
     return run_here
+
+
+@pytest.fixture
+async def flooded(embedded_url: str) -> AsyncIterator[Database]:
+    """The queue of `billing`, of which nothing runs."""
+    await seed(embedded_url)
+    await end_running(embedded_url)
+    async with Database.connect(embedded_url) as database:
+        yield database
+
+
+@pytest.fixture
+async def client(flooded: Database) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the API of `flooded`."""
+    async with running_api(flooded) as client:
+        yield client

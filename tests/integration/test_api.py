@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import re
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
+from api_client import FLOOD, data_of, failure_of, running_api
 from billing import (
     ACME,
     CANCELLATION_KEYS,
@@ -18,14 +20,8 @@ from billing import (
     GLOBEX,
     INCOMPLETE,
     PREVIEW_KEYS,
-    end_running,
-    seed,
 )
-from fastapi import FastAPI
 
-from secateur.api import create_api
-from secateur.api.answers import Failure
-from secateur.cancellations import Cancellations
 from secateur.database import Database
 from secateur.engines.base import Commit, Selection
 from secateur.engines.native import NativeEngine
@@ -33,67 +29,15 @@ from secateur.errors import DatabaseError, LockUnavailable, QueryTimeout, Unreac
 from secateur.records import Cancellation
 from secateur.runs import Count
 
-FLOOD = {"app_id": "billing", "function_id": "vendor-syncs", "if": CULPRIT}
-
-
-@pytest.fixture
-async def queue(embedded_url: str) -> AsyncIterator[Database]:
-    await seed(embedded_url)
-    await end_running(embedded_url)
-    async with Database.connect(embedded_url) as database:
-        yield database
-
-
-@pytest.fixture
-async def client(queue: Database) -> AsyncIterator[httpx.AsyncClient]:
-    async with RunningApi(NativeEngine(queue)) as client:
-        yield client
-
-
-class RunningApi:
-    """A client of a running API; `async with` gives it."""
-
-    def __init__(self, engine: NativeEngine) -> None:
-        self._api: FastAPI = create_api(engine, Cancellations(engine), author="server")
-
-    async def __aenter__(self) -> httpx.AsyncClient:
-        self._lifespan = self._api.router.lifespan_context(self._api)
-        await self._lifespan.__aenter__()
-        transport = httpx.ASGITransport(app=self._api, raise_app_exceptions=False)
-        self._client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8484")
-        return self._client
-
-    async def __aexit__(self, *raised: Any) -> None:
-        await self._client.aclose()
-        await self._lifespan.__aexit__(*raised)
-
-
-def _data(response: httpx.Response, status: int = 200) -> Any:
-    assert response.status_code == status, response.text
-    answer = response.json()
-    assert list(answer) == ["data", "metadata"]
-    assert list(answer["metadata"]) == ["fetched_at"]
-    assert answer["metadata"]["fetched_at"].endswith("Z")
-    return answer["data"]
-
-
-def _failure(response: httpx.Response, status: int) -> Failure:
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/json"
-    failure = Failure.model_validate(response.json())
-    assert failure.status == status
-    assert failure.error
-    return failure
-
 
 async def test_cancel_preview_and_follow(client: httpx.AsyncClient) -> None:
-    preview = _data(await client.post("/v1/cancellations/preview", json=FLOOD))
+    preview = data_of(await client.post("/v1/cancellations/preview", json=FLOOD))
     assert list(preview) == PREVIEW_KEYS
     assert (preview["matched"], preview["total"]) == (ACME - 1, ACME - 1 + GLOBEX + INCOMPLETE)
     assert (preview["errors"], len(preview["error_examples"])) == (INCOMPLETE, INCOMPLETE)
 
     response = await client.post("/v1/cancellations", json={**FLOOD, "reason": "a loop"})
-    committed = _data(response, 201)
+    committed = data_of(response, 201)
     assert list(committed) == CANCELLATION_KEYS
     assert list(committed["counts"]) == COUNT_KEYS
     assert (committed["state"], committed["if"], committed["reason"]) == ("active", CULPRIT, "a loop")
@@ -102,11 +46,11 @@ async def test_cancel_preview_and_follow(client: httpx.AsyncClient) -> None:
     assert response.headers["location"] == f"/v1/cancellations/{committed['id']}"
 
     async with asyncio.timeout(20):
-        while (now := _data(await client.get(response.headers["location"])))["state"] == "active":
+        while (now := data_of(await client.get(response.headers["location"])))["state"] == "active":
             await asyncio.sleep(0.05)
     assert now["state"] == "complete"
     assert now["counts"]["cancelled"] == now["counts"]["matched"] == ACME - 1
-    assert _data(await client.get("/v1/cancellations")) == [now]
+    assert data_of(await client.get("/v1/cancellations")) == [now]
 
 
 async def test_the_references_body(client: httpx.AsyncClient) -> None:
@@ -118,7 +62,7 @@ async def test_the_references_body(client: httpx.AsyncClient) -> None:
       "function_id": "vendor-syncs"
     }"""
     json = {"Content-Type": "application/json; charset=utf-8"}
-    committed = _data(await client.post("/v1/cancellations", content=body, headers=json), 201)
+    committed = data_of(await client.post("/v1/cancellations", content=body, headers=json), 201)
     assert committed["started_after"] == "2024-01-21T00:00:00Z"
     assert committed["started_before"] == "2024-01-22T00:00:00Z"
 
@@ -127,60 +71,60 @@ async def test_idempotency(client: httpx.AsyncClient) -> None:
     key = {"Idempotency-Key": "k-1"}
     first = await client.post("/v1/cancellations", json=FLOOD, headers=key)
     again = await client.post("/v1/cancellations", json=FLOOD, headers=key)
-    assert _data(first, 201)["id"] == _data(again, 201)["id"]
+    assert data_of(first, 201)["id"] == data_of(again, 201)["id"]
     assert again.headers["idempotency-key"] == "k-1"
     other = await client.post("/v1/cancellations", json={"app_id": "billing"}, headers=key)
-    assert "was used before" in _failure(other, 409).error
+    assert "was used before" in failure_of(other, 409).error
     without = [await client.post("/v1/cancellations", json=FLOOD) for _ in range(2)]
     assert len({response.headers["idempotency-key"] for response in without}) == 2
-    assert len(_data(await client.get("/v1/cancellations"))) == 3
+    assert len(data_of(await client.get("/v1/cancellations"))) == 3
 
 
 async def test_authors_have_names_in_any_script(client: httpx.AsyncClient) -> None:
     author = {b"X-Author": "Jürgen 李".encode()}
-    committed = _data(await client.post("/v1/cancellations", json=FLOOD, headers=author), 201)
+    committed = data_of(await client.post("/v1/cancellations", json=FLOOD, headers=author), 201)
     assert committed["created_by"] == "Jürgen 李"
 
 
-async def test_stop(client: httpx.AsyncClient, queue: Database) -> None:
+async def test_stop(client: httpx.AsyncClient, flooded: Database) -> None:
     # Held open by a running run, so that it cannot complete before it is stopped.
-    await queue.fetch("select * from secateur.claim('billing', null, 1, 'w', interval '10 minutes')")
-    committed = _data(await client.post("/v1/cancellations", json={"app_id": "billing"}), 201)
+    await flooded.fetch("select * from secateur.claim('billing', null, 1, 'w', interval '10 minutes')")
+    committed = data_of(await client.post("/v1/cancellations", json={"app_id": "billing"}), 201)
     path = f"/v1/cancellations/{committed['id']}"
-    assert _data(await client.delete(path))["state"] == "stopped"
-    assert _data(await client.delete(path))["state"] == "stopped"
-    assert _failure(await client.delete(f"/v1/cancellations/{uuid4()}"), 404).details == []
+    assert data_of(await client.delete(path))["state"] == "stopped"
+    assert data_of(await client.delete(path))["state"] == "stopped"
+    assert failure_of(await client.delete(f"/v1/cancellations/{uuid4()}"), 404).details == []
 
 
 async def test_pages(client: httpx.AsyncClient) -> None:
-    ids = [_data(await client.post("/v1/cancellations", json=FLOOD), 201)["id"] for _ in range(5)]
-    first = [each["id"] for each in _data(await client.get("/v1/cancellations", params={"limit": 2}))]
+    ids = [data_of(await client.post("/v1/cancellations", json=FLOOD), 201)["id"] for _ in range(5)]
+    first = [each["id"] for each in data_of(await client.get("/v1/cancellations", params={"limit": 2}))]
     params: dict[str, Any] = {"limit": 10, "before": first[-1]}
-    rest = [each["id"] for each in _data(await client.get("/v1/cancellations", params=params))]
+    rest = [each["id"] for each in data_of(await client.get("/v1/cancellations", params=params))]
     assert first + rest == ids[::-1]
-    _failure(await client.get("/v1/cancellations", params={"before": str(uuid4())}), 404)
+    failure_of(await client.get("/v1/cancellations", params={"before": str(uuid4())}), 404)
     for wrong in ({"limit": "0"}, {"limit": "1001"}, {"limit": "x"}, {"before": "x"}):
-        (detail,) = _failure(await client.get("/v1/cancellations", params=wrong), 400).details
+        (detail,) = failure_of(await client.get("/v1/cancellations", params=wrong), 400).details
         assert [detail.field] == list(wrong)
 
 
 async def test_queues_and_health(client: httpx.AsyncClient) -> None:
-    depth = _data(await client.get("/v1/queues"))
+    depth = data_of(await client.get("/v1/queues"))
     assert [list(each) for each in depth] == [DEPTH_KEYS] * 2
-    assert _data(await client.get("/healthz")) == {"status": "ok"}
+    assert data_of(await client.get("/healthz")) == {"status": "ok"}
 
 
 @pytest.mark.parametrize("path", ["/v1/cancellations", "/v1/cancellations/preview"])
 async def test_all_problems_of_a_request_are_told_at_once(path: str, client: httpx.AsyncClient) -> None:
     body = {"functon_id": "x", "started_after": "2024-01-21T00:00:00", "if": "evnt.data.x\n  == "}
-    failure = _failure(await client.post(path, json=body), 400)
+    failure = failure_of(await client.post(path, json=body), 400)
     told = {detail.field: detail for detail in failure.details}
     assert set(told) == {"app_id", "functon_id", "started_after", "if"}
     assert told["app_id"].message == "is required"
     assert told["functon_id"].suggestion == "did you mean `function_id`?"
     assert "needs an offset" in told["started_after"].message
     assert told["if"].line == 2
-    misspelt = _failure(await client.post(path, json={**FLOOD, "if": "evnt.data.x == 1"}), 400)
+    misspelt = failure_of(await client.post(path, json={**FLOOD, "if": "evnt.data.x == 1"}), 400)
     assert [detail.model_dump() for detail in misspelt.details] == [
         {
             "field": "if",
@@ -190,7 +134,7 @@ async def test_all_problems_of_a_request_are_told_at_once(path: str, client: htt
             "suggestion": "did you mean `event`?",
         }
     ]
-    unknown = _failure(await client.post(path, json={"app_id": "biling"}), 400)
+    unknown = failure_of(await client.post(path, json={"app_id": "biling"}), 400)
     assert [detail.field for detail in unknown.details] == ["app_id"]
 
 
@@ -217,26 +161,26 @@ NO_REQUESTS = [
 async def test_a_body_that_means_nothing_is_a_bad_request(client: httpx.AsyncClient) -> None:
     json = {"Content-Type": "application/json"}
     for body in NO_REQUESTS:
-        failure = _failure(await client.post("/v1/cancellations", content=body, headers=json), 400)
+        failure = failure_of(await client.post("/v1/cancellations", content=body, headers=json), 400)
         assert failure.details, body
 
 
 async def test_failures_of_http_have_the_same_form(client: httpx.AsyncClient) -> None:
-    assert "/v1/nothing" in _failure(await client.get("/v1/nothing"), 404).error
-    _failure(await client.get("/v1/cancellations/"), 404)
-    _failure(await client.get("/docs"), 404)
+    assert "/v1/nothing" in failure_of(await client.get("/v1/nothing"), 404).error
+    failure_of(await client.get("/v1/cancellations/"), 404)
+    failure_of(await client.get("/docs"), 404)
     wrong = await client.put("/v1/queues")
-    assert "does not take PUT" in _failure(wrong, 405).error
+    assert "does not take PUT" in failure_of(wrong, 405).error
     assert wrong.headers["allow"] == "GET"
-    _failure(await client.get("/v1/cancellations/17"), 400)
-    _failure(await client.get(f"/v1/cancellations/{uuid4()}"), 404)
+    failure_of(await client.get("/v1/cancellations/17"), 400)
+    failure_of(await client.get(f"/v1/cancellations/{uuid4()}"), 404)
     for key in ("", "two words", "x" * 201):
         headers = {"Idempotency-Key": key}
-        _failure(await client.post("/v1/cancellations", json=FLOOD, headers=headers), 400)
+        failure_of(await client.post("/v1/cancellations", json=FLOOD, headers=headers), 400)
     text = {"Content-Type": "text/plain"}
-    _failure(await client.post("/v1/cancellations", content=b"{}", headers=text), 415)
+    failure_of(await client.post("/v1/cancellations", content=b"{}", headers=text), 415)
     large = {**FLOOD, "reason": "x" * 300_000}
-    _failure(await client.post("/v1/cancellations", json=large), 413)
+    failure_of(await client.post("/v1/cancellations", json=large), 413)
 
 
 SENDERS = [
@@ -259,8 +203,8 @@ async def test_pages_of_other_sites_are_kept_out(client: httpx.AsyncClient) -> N
         response = await client.get("/healthz", headers=headers)
         assert response.status_code == status, headers
         if status == 403:
-            _failure(response, 403)
-            _failure(await client.post("/v1/cancellations", json=FLOOD, headers=headers), 403)
+            failure_of(response, 403)
+            failure_of(await client.post("/v1/cancellations", json=FLOOD, headers=headers), 403)
 
 
 class Failing(NativeEngine):
@@ -268,10 +212,10 @@ class Failing(NativeEngine):
 
     error: Exception = Unreachable("the connection to pg-3/billing was lost")
 
-    async def commit(self, commit: Commit) -> Cancellation:
+    async def commit_all(self, commits: Sequence[Commit]) -> list[Cancellation]:
         raise self.error
 
-    async def count(self, selection: Selection) -> Count:
+    async def count(self, selection: Selection, *, on_primary: bool = False) -> Count:
         raise self.error
 
 
@@ -286,30 +230,30 @@ class Failing(NativeEngine):
     ],
 )
 async def test_what_goes_wrong_out_there_has_a_status(
-    error: Exception, status: int, retry_after: str | None, queue: Database, caplog: pytest.LogCaptureFixture
+    error: Exception, status: int, retry_after: str | None, flooded: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    failing = Failing(queue)
+    failing = Failing(flooded)
     failing.error = error
-    async with RunningApi(failing) as client:
+    async with running_api(flooded, engine=failing) as client:
         for path in ("/v1/cancellations", "/v1/cancellations/preview"):
             response = await client.post(path, json=FLOOD)
-            failure = _failure(response, status)
+            failure = failure_of(response, status)
             assert response.headers.get("retry-after") == retry_after
             assert "nobody's business" not in failure.error
     if isinstance(error, ZeroDivisionError):
         assert "POST /v1/cancellations failed" in caplog.text
 
 
-async def test_a_lost_answer_leaves_the_key_to_ask_again_with(queue: Database) -> None:
-    async with RunningApi(Failing(queue)) as client:
+async def test_a_lost_answer_leaves_the_key_to_ask_again_with(flooded: Database) -> None:
+    async with running_api(flooded, engine=Failing(flooded)) as client:
         given = await client.post("/v1/cancellations", json=FLOOD, headers={"Idempotency-Key": "k-1"})
         made = await client.post("/v1/cancellations", json=FLOOD)
     assert given.headers["idempotency-key"] == "k-1"
-    assert "it is unknown whether the cancellation is in force" in _failure(given, 503).error
+    assert "it is unknown whether the cancellation is in force" in failure_of(given, 503).error
     key = {"Idempotency-Key": made.headers["idempotency-key"]}
-    async with RunningApi(NativeEngine(queue)) as client:
-        first = _data(await client.post("/v1/cancellations", json=FLOOD, headers=key), 201)
-        again = _data(await client.post("/v1/cancellations", json=FLOOD, headers=key), 201)
+    async with running_api(flooded) as client:
+        first = data_of(await client.post("/v1/cancellations", json=FLOOD, headers=key), 201)
+        again = data_of(await client.post("/v1/cancellations", json=FLOOD, headers=key), 201)
     assert first["id"] == again["id"]
 
 
@@ -320,20 +264,36 @@ async def test_the_documentation_describes_what_is_answered(client: httpx.AsyncC
         "/v1/cancellations": ["get", "post"],
         "/v1/cancellations/preview": ["post"],
         "/v1/cancellations/{cancellation_id}": ["delete", "get"],
+        "/v1/cancellations/{cancellation_id}/undo": ["post"],
+        "/v1/cancellations/{cancellation_id}/unrestored": ["get"],
+        "/v1/runs/{run_id}": ["get"],
+        "/v1/runs/{run_id}/cancel": ["post"],
+        "/v1/runs/{run_id}/restore": ["post"],
+        "/v1/events": ["post"],
         "/v1/queues": ["get"],
+        "/v1/queues/{app_id}/pause": ["post"],
+        "/v1/queues/{app_id}/resume": ["post"],
+        "/v1/queues/{app_id}/{function_id}/pause": ["post"],
+        "/v1/queues/{app_id}/{function_id}/resume": ["post"],
+        "/v1/audit": ["get"],
         "/healthz": ["get"],
     }
-    for operations in paths.values():
+    for path, operations in paths.items():
         for operation in operations.values():
             assert "422" not in operation["responses"]
             for status, response in operation["responses"].items():
-                schema = response["content"]["application/json"]["schema"]["$ref"]
-                assert schema.endswith("/Failure") == (status not in ("200", "201"))
+                schema = response["content"]["application/json"]["schema"]
+                forms = [each["$ref"] for each in schema.get("anyOf", [schema])]
+                failing = status not in ("200", "201", "202")
+                assert [form.endswith("/Failure") for form in forms] == [failing] * len(forms)
+            named = {each["name"] for each in operation.get("parameters", []) if each["in"] == "path"}
+            assert named == set(re.findall(r"\{(.+?)\}", path))
     post = paths["/v1/cancellations"]["post"]
-    assert {"201", "400", "403", "409", "413", "415", "503", "504", "default"} == set(post["responses"])
+    assert {"201", "202", "400", "403", "409", "413", "415", "503", "504", "default"} == set(post["responses"])
     body = post["requestBody"]["content"]["application/json"]["schema"]
     assert set(body["properties"]) == {
-        *("app_id", "function_id", "if", "started_after", "started_before", "standing", "reason")
+        *("app_id", "function_id", "function_ids", "if", "started_after", "started_before"),
+        *("standing", "rate", "reason"),
     }
     assert body["required"] == ["app_id"]
     cancellation = document["components"]["schemas"]["CancellationForm"]

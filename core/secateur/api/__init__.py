@@ -14,20 +14,22 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from secateur import __version__
+from secateur.api import cancelling, running, watching
 from secateur.api.failures import install_failure_handlers
 from secateur.api.guard import LoopbackGuard
-from secateur.api.routes import Services, router
+from secateur.api.services import Services
 from secateur.cancellations import Cancellations
+from secateur.database import Database
 from secateur.engines.base import QueueEngine
 from secateur.maintenance import Maintenance
 
 logger = logging.getLogger(__name__)
 
 
-def create_api(engine: QueueEngine, cancellations: Cancellations, *, author: str) -> FastAPI:
-    """The application. `author` commits cancellations whose request names nobody.
+def create_api(database: Database, engine: QueueEngine, cancellations: Cancellations, *, author: str) -> FastAPI:
+    """The application. `author` is who writes where a request names nobody.
 
-    The engine and its database belong to the caller and stay open as long as the application runs.
+    The database and the engine over it belong to the caller and stay open as long as the application runs.
     """
 
     @asynccontextmanager
@@ -56,8 +58,9 @@ def create_api(engine: QueueEngine, cancellations: Cancellations, *, author: str
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    api.state.services = Services(engine, cancellations, author)
-    api.include_router(router)
+    api.state.services = Services(database, engine, cancellations, author)
+    for paths in (cancelling, running, watching):
+        api.include_router(paths.router)
     api.add_middleware(LoopbackGuard)
     install_failure_handlers(api)
     return api

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -49,34 +49,75 @@ class Counts(Form):
     """The exact count taken at the review; null if none was taken."""
     matched: int
     cancelled: int
+    """Every run that was its own at some time, also those counted below that are so no longer."""
     requested: int
     """Running runs that were asked to stop."""
     finished_first: int
     """Of those, the ones that ended before they could be stopped."""
     errors: int
     """Runs on which the sweep could not evaluate `if`; none of them was cancelled."""
+    restored: int
+    """Of `cancelled`, those that an undo put back into the queue."""
+    handed_over: int
+    """Of `cancelled`, those that another cancellation has since an undo, because it matches them too."""
+    not_restored: int
+    """Of `cancelled`, those that an undo left cancelled; known once it is through, 0 until then."""
+    pruned: int
+    """Of `cancelled`, those that were deleted when their time was over."""
 
 
 class CancellationForm(Form):
     id: Identifier
     state: str
+    """`active`, `complete`, `stopped` or `undone`."""
     kind: str
+    """`bulk`: by expression and window; `run`: a single run; `event`: declared by its function, in `cancel_on`."""
     app_id: str
     function_id: str | None
     if_: str | None = Field(alias="if")
     started_after: Instant | None
     started_before: Instant
     standing: bool
+    rate: int | None
+    """Runs a second that its sweep and its restore may rewrite; null is as fast as it goes."""
+    run_id: Identifier | None
+    """Of kind `run`: which one."""
+    guarantee: str
+    """`in_force`: no matching run is claimed any more; `pending`: not yet, an open transaction is in the way."""
+    blocked_by: list[int]
+    """While pending: the process ids in Postgres whose open transactions it waits for."""
     created_at: Instant
     created_by: str
     reason: str | None
     source: str
+    undone_at: Instant | None
+    undone_by: str | None
+    undo_until: Instant | None
+    """Until when it can be undone; null while it is active: as long as it is, and for a set time after that."""
+    restoring: bool
+    """It is undone, and runs are still coming back."""
     counts: Counts
+
+
+class UnrestoredForm(Form):
+    """A run that an undo did not put back."""
+
+    run_id: Identifier
+    reason: str
 
 
 class ErrorExampleForm(Form):
     run_id: str
     message: str
+
+
+class WarningForm(Form):
+    """What is doubtful about `if`; `line` and `column` count from 1."""
+
+    message: str
+    line: int
+    column: int
+    suggestion: str | None
 
 
 class PreviewForm(Form):
@@ -97,6 +138,7 @@ class PreviewForm(Form):
     """`primary`, or the `replica` that the server was told to ask."""
     replica_failed: str | None
     """Why the primary counted though there is a replica."""
+    warnings: list[WarningForm]
 
 
 class DepthForm(Form):
@@ -116,6 +158,59 @@ class DepthForm(Form):
     drift: int
     """How many runs they were off then, before that was put right."""
     as_of: Instant
+
+
+class RunForm(Form):
+    id: Identifier
+    app_id: str
+    function_id: str
+    status: str
+    """`queued`, `scheduled`, `running`, `completed`, `failed` or `cancelled`."""
+    priority: int
+    attempt: int
+    """Claims so far; 0 for a run that never started."""
+    started_at: Instant
+    """When it entered the queue."""
+    scheduled_for: Instant | None
+    worker: str | None
+    lease_expires_at: Instant | None
+    finished_at: Instant | None
+    cancellation_id: Identifier | None
+    event: Any
+
+
+class EffectForm(Form):
+    """A run or a cancellation, and of which function."""
+
+    id: Identifier
+    app_id: str
+    function_id: str
+
+
+class SentForm(Form):
+    runs: list[EffectForm]
+    """Those that the event started."""
+    cancellations: list[EffectForm]
+    """Those that it committed, of functions that declare it in `cancel_on`."""
+
+
+class AuditForm(Form):
+    id: int
+    at: Instant
+    action: str
+    app_id: str | None
+    function_id: str | None
+    cancellation_id: Identifier | None
+    author: str | None
+    """As the client gave it."""
+    role: str
+    """The database role that was logged in."""
+    address: str | None
+    """The client's of Postgres, as Postgres saw it: this server's, for what came through it; null is a local one."""
+    application_name: str | None
+    source: str | None
+    details: dict[str, Any]
+    """What was asked for, and counts; what there is depends on the action."""
 
 
 class Health(Form):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -44,6 +45,14 @@ STATUSES: tuple[tuple[type[SecateurError], HTTPStatus], ...] = (
 """The first that fits; every other error is the server's own, 500."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """What a failure adds when the connection is lost in the middle of a write: nobody can tell whether it was done."""
+
+    words: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
 def failure(
     status: int, error: str, details: Sequence[Detail] = (), headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
@@ -64,13 +73,10 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
     message, headers = str(error), {}
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = RETRY_AFTER_SECONDS
-    key = getattr(request.state, "idempotency_key", None)
-    if key is not None and isinstance(error, Unreachable):
-        headers["Idempotency-Key"] = key
-        message += (
-            "; it is unknown whether the cancellation is in force: ask again with the Idempotency-Key "
-            "of this answer, under which it is committed once at most"
-        )
+    unknown: Unknown | None = getattr(request.state, "unknown", None)
+    if unknown is not None and isinstance(error, Unreachable):
+        headers |= unknown.headers
+        message += f"; {unknown.words}"
     details = [
         Detail(
             field=problem.field,

@@ -18,7 +18,8 @@ async def serve(arguments: argparse.Namespace) -> int:
         async with open_session(place, statement_timeout=place.settings.query_timeout_seconds) as session:
             line(f"http://{_address(listener)}  {session.database.description}")
             flush()
-            api = create_api(session.engine, session.cancellations, author=place.settings.author_name)
+            author = place.settings.author_name
+            api = create_api(session.database, session.engine, session.cancellations, author=author)
             await run_server(api, listener)
     return 0
 

@@ -1,0 +1,138 @@
+"""The bodies of requests: read with a bound, checked as a whole, every problem named by its field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated, Any, ClassVar, Self
+
+from fastapi import Depends, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.exceptions import HTTPException
+
+from secateur.errors import Problem, RequestError
+from secateur.requests import LONGEST_REASON, CancellationRequest, Text, decoded, problem_of
+from secateur.sending import require_name
+
+LARGEST_BODY = 256 * 1024
+"""Bytes; many times what the longest expression takes."""
+
+
+class OptionalBody(BaseModel):
+    """A body that may be left out, where every field has a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    noun: ClassVar[str]
+    example: ClassVar[str]
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        """Raises `RequestError` with every problem at once."""
+        try:
+            return cls.model_validate(decoded(body, such_as=cls.example) if body else {})
+        except ValidationError as error:
+            raise RequestError([problem_of(detail, cls, cls.noun) for detail in error.errors()]) from error
+
+
+class UndoBody(OptionalBody):
+    """How to undo."""
+
+    noun: ClassVar[str] = "an undo"
+    example: ClassVar[str] = '{"requeue_stopped": true}'
+
+    requeue_stopped: bool = Field(default=False, strict=True)
+    """Also queue again, from its beginning, what was stopped while it ran."""
+
+
+class RunCancellationBody(OptionalBody):
+    """Why a single run is cancelled."""
+
+    noun: ClassVar[str] = "the cancellation of a run"
+    example: ClassVar[str] = '{"reason": "a typo"}'
+
+    reason: Text | None = Field(default=None, max_length=LONGEST_REASON)
+
+
+@dataclass(frozen=True, slots=True)
+class EventBody:
+    """An event, as the text that was sent: to read and write it again would change some numbers."""
+
+    text: str
+
+
+async def _read(request: Request, *, optional: bool = False) -> bytes:
+    """Raises HTTP's own errors for what is too long or is not sent as JSON."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST_BODY:
+            raise HTTPException(413, f"the request is longer than {LARGEST_BODY:,} bytes")
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and (body or not optional):
+        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send the request as Content-Type: application/json")
+    return bytes(body)
+
+
+async def _cancellation(request: Request) -> CancellationRequest:
+    return CancellationRequest.parse(await _read(request))
+
+
+async def _undo(request: Request) -> UndoBody:
+    return UndoBody.parse(await _read(request, optional=True))
+
+
+async def _run_cancellation(request: Request) -> RunCancellationBody:
+    return RunCancellationBody.parse(await _read(request, optional=True))
+
+
+async def _event(request: Request) -> EventBody:
+    body = await _read(request)
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise RequestError([Problem("body", f"is not UTF-8: {error}")]) from error
+    require_name(decoded(text, such_as='{"name": "vendor/sync", "data": {}}'))
+    return EventBody(text)
+
+
+CancellationSent = Annotated[CancellationRequest, Depends(_cancellation)]
+UndoSent = Annotated[UndoBody, Depends(_undo)]
+RunCancellationSent = Annotated[RunCancellationBody, Depends(_run_cancellation)]
+EventSent = Annotated[EventBody, Depends(_event)]
+
+
+def _documented(schema: dict[str, Any], example: dict[str, Any], *, required: bool) -> dict[str, Any]:
+    return {
+        "requestBody": {"required": required, "content": {"application/json": {"schema": schema, "example": example}}}
+    }
+
+
+CANCELLATION = _documented(
+    CancellationRequest.model_json_schema(),
+    {
+        "if": "event.data.vendor_id == 'acme_inc'",
+        "started_after": "2024-01-21T00:00:00Z",
+        "started_before": "2024-01-22T00:00:00Z",
+        "app_id": "billing",
+        "function_id": "vendor-syncs",
+    },
+    required=True,
+)
+UNDO = _documented(UndoBody.model_json_schema(), {"requeue_stopped": True}, required=False)
+RUN_CANCELLATION = _documented(RunCancellationBody.model_json_schema(), {"reason": "a typo"}, required=False)
+EVENT = _documented(
+    {
+        "type": "object",
+        "required": ["name"],
+        "properties": {
+            "name": {"type": "string", "minLength": 1, "description": "By which functions are found."},
+            "id": {"description": "Under the same id an event cancels once a day; it starts runs each time."},
+            "data": {"description": "What expressions read as event.data."},
+            "user": {"description": "What expressions read as event.user."},
+            "ts": {"type": "integer", "description": "Milliseconds since 1970."},
+        },
+    },
+    {"name": "vendor/sync", "id": "4211", "data": {"vendor_id": "globex"}},
+    required=True,
+)
+"""For the documentation of the paths that take them."""

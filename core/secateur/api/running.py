@@ -1,0 +1,135 @@
+"""The paths of single runs, and of the events that start them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from secateur.api.answers import Answer, CancellationForm, RunForm, SentForm
+from secateur.api.bodies import EVENT, RUN_CANCELLATION, UNDO, EventSent, RunCancellationSent, UndoSent
+from secateur.api.cancelling import describe, name_key
+from secateur.api.failures import Unknown
+from secateur.api.services import Author, Injected, Key, answer, failures, latest, pending
+from secateur.cancellations import cancellation_json
+from secateur.requests import utc
+from secateur.runs import Run
+from secateur.sending import Effect, send_event
+
+router = APIRouter()
+
+
+@router.get(
+    "/v1/runs/{run_id}",
+    response_model=Answer[RunForm],
+    responses=failures(400, 404),
+    summary="Show a run",
+)
+async def show(services: Injected, run_id: UUID) -> JSONResponse:
+    """As it stands, with its event. A number in it that is too large for a double is null."""
+    run = await services.engine.run(run_id)
+    # Not by way of the form, which does not write events that are nested deeply.
+    return JSONResponse(answer(run_json(run), await services.engine.clock()))
+
+
+def run_json(run: Run) -> dict[str, Any]:
+    """A run as the API writes it, to the letter."""
+    return {
+        "id": run.id,
+        "app_id": run.app_id,
+        "function_id": run.function_id,
+        "status": str(run.status),
+        "priority": run.priority,
+        "attempt": run.attempt,
+        "started_at": utc(run.started_at),
+        "scheduled_for": _instant(run.scheduled_for),
+        "worker": run.worker,
+        "lease_expires_at": _instant(run.lease_expires_at),
+        "finished_at": _instant(run.finished_at),
+        "cancellation_id": run.cancellation_id,
+        "event": json.loads(json.dumps(run.event), parse_constant=lambda _: None),
+    }
+
+
+def _instant(moment: datetime | None) -> str | None:
+    return None if moment is None else utc(moment)
+
+
+@router.post(
+    "/v1/runs/{run_id}/cancel",
+    status_code=HTTPStatus.CREATED,
+    response_model=Answer[CancellationForm],
+    responses=pending(Answer[CancellationForm]) | failures(400, 404, 409, 413, 415),
+    openapi_extra=RUN_CANCELLATION,
+    summary="Cancel one run",
+)
+async def cancel(
+    request: Request,
+    response: Response,
+    services: Injected,
+    run_id: UUID,
+    body: RunCancellationSent,
+    author: Author,
+    idempotency_key: Key = None,
+) -> dict[str, Any]:
+    """At once if it waits; if it runs, it is asked to stop. Refused with 409 when it has ended.
+
+    Answers with a cancellation of kind `run`; `Idempotency-Key` and `X-Author` as for many runs.
+    """
+    now = await services.engine.clock()
+    key = name_key(request, idempotency_key)
+    committed = await services.cancellations.cancel_run(
+        run_id, author=author, source="api", reason=body.reason, idempotency_key=key
+    )
+    describe(response, [committed], key)
+    response.headers["Location"] = f"/v1/cancellations/{committed.id}"
+    return answer(cancellation_json(committed), latest(now, committed))
+
+
+@router.post(
+    "/v1/runs/{run_id}/restore",
+    response_model=Answer[CancellationForm],
+    responses=failures(400, 404, 409, 413, 415),
+    openapi_extra=UNDO,
+    summary="Take back the cancellation of one run",
+)
+async def restore(services: Injected, run_id: UUID, body: UndoSent, author: Author) -> dict[str, Any]:
+    """Answers with the cancellation when it is undone: `counts.restored` is 1 if the run waits again.
+
+    Refused with 409 for a run that is not cancelled, or was together with others.
+    """
+    now = await services.engine.clock()
+    undone = await services.cancellations.restore_run(
+        run_id, author=author, source="api", requeue_stopped=body.requeue_stopped
+    )
+    return answer(cancellation_json(undone), latest(now, undone))
+
+
+@router.post(
+    "/v1/events",
+    status_code=HTTPStatus.CREATED,
+    response_model=Answer[SentForm],
+    responses=failures(400, 413, 415),
+    openapi_extra=EVENT,
+    summary="Send an event",
+)
+async def send(request: Request, services: Injected, body: EventSent) -> dict[str, Any]:
+    """Starts a run of every function, of any app, that the event's name triggers, and cancels the runs of functions
+    that declare it in `cancel_on`, all in one transaction. Answers with what came of it, which may be nothing.
+
+    Not repeatable: runs are started each time. An event that has an `id` cancels once, for a day.
+    """
+    now = await services.engine.clock()
+    request.state.unknown = Unknown("it is unknown whether the event was sent: sent again, it may start its runs twice")
+    sent = await send_event(services.database, body.text)
+    return answer({"runs": _effects(sent.runs), "cancellations": _effects(sent.cancellations)}, now)
+
+
+def _effects(effects: Iterable[Effect]) -> list[dict[str, str]]:
+    return [{"id": str(each.id), "app_id": each.app_id, "function_id": each.function_id} for each in effects]

@@ -1,0 +1,104 @@
+"""What every path has at hand: the queue, who asks, and the form of answers."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import Depends, Header, Request
+
+from secateur.api.answers import Failure
+from secateur.cancellations import Cancellations
+from secateur.database import Database
+from secateur.engines.base import QueueEngine
+from secateur.requests import utc
+
+if TYPE_CHECKING:
+    from secateur.records import Cancellation
+
+PREVIEWS_AT_ONCE = 2
+"""Counting is slow and committing must not wait for it: the others of the few connections stay free."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """One queue, and who writes where a request names nobody."""
+
+    database: Database
+    engine: QueueEngine
+    cancellations: Cancellations
+    author: str
+    counting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PREVIEWS_AT_ONCE))
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+Injected = Annotated[Services, Depends(_services)]
+
+
+def _author(services: Injected, x_author: Annotated[str | None, Header(max_length=200)] = None) -> str:
+    return _text(x_author) or services.author
+
+
+Author = Annotated[str, Depends(_author)]
+"""`X-Author`, or the server's own user."""
+
+Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200, pattern=r"^[!-~]+$")]
+
+
+def _text(header: str | None) -> str | None:
+    """Headers arrive as Latin-1, and people send UTF-8."""
+    if header is None:
+        return None
+    try:
+        text = header.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        text = header
+    return text.strip() or None
+
+
+def answer(data: Any, fetched_at: datetime) -> dict[str, Any]:
+    """`fetched_at` is by the database's clock."""
+    return {"data": data, "metadata": {"fetched_at": utc(fetched_at)}}
+
+
+def latest(before: datetime, *written: Cancellation) -> datetime:
+    """When a write was done, which began after `before`: by its own times. Asking for the clock could fail after it."""
+    times = [
+        moment
+        for each in written
+        for moment in (each.created_at, each.completed_at, each.stopped_at, each.undone_at, each.restored_at)
+        if moment is not None
+    ]
+    return max([before, *times])
+
+
+_REASONS = {
+    400: "The request is wrong; `details` has every problem.",
+    403: "The server or its role may only read, or the request came from a page of another site.",
+    404: "There is no such cancellation, run, app or function.",
+    409: "It does not fit what is there: the idempotency key was used for another request, the run has ended, "
+    "or it is too late.",
+    413: "The body is too long.",
+    415: "The body is not sent as JSON.",
+    503: "The database or a lock cannot be had now; try again.",
+    504: "The database took too long; nothing was changed.",
+}
+
+
+def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The documentation of the failures of a path, with those that every path can have."""
+    documented: dict[int | str, dict[str, Any]] = {
+        status: {"model": Failure, "description": _REASONS[status]} for status in sorted({*statuses, 403, 503, 504})
+    }
+    return {**documented, "default": {"model": Failure, "description": "Any other failure."}}
+
+
+def pending(form: Any) -> dict[int | str, dict[str, Any]]:
+    """The documentation of the answer to a commit whose guarantee is not given yet."""
+    return {202: {"model": form, "description": "Committed, and pending: `blocked_by` says what it waits for."}}

@@ -60,6 +60,26 @@ def test_it_serves_sweeps_and_stops(url: str) -> None:
         assert (process.returncode, out, err) == (0, "", "")
 
 
+def test_it_undoes_and_takes_names_as_they_were_escaped(url: str) -> None:
+    async def register() -> None:
+        async with Database.connect(url) as database:
+            await database.execute("select secateur.register_function('billing', 'a/b', '{}', 4)")
+
+    asyncio.run(register())
+    with _server(url) as (_, address):
+        (paused,) = httpx.post(f"{address}/v1/queues/billing/a%2Fb/pause").json()["data"]
+        assert (paused["function_id"], paused["paused"]) == ("a/b", True)
+        assert httpx.post(f"{address}/v1/queues/billing/a/b/pause").status_code == 404
+        committed = httpx.post(f"{address}/v1/cancellations", json=FLOOD).json()["data"]
+        path, deadline = f"{address}/v1/cancellations/{committed['id']}", time.monotonic() + 20
+        assert httpx.post(f"{path}/undo").json()["data"]["undone_by"] == "nadia"
+        while (now := httpx.get(path).json()["data"])["restoring"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert now["counts"]["restored"] == now["counts"]["cancelled"]
+        assert now["counts"]["not_restored"] == 0
+
+
 def test_it_listens_on_loopback_only_and_says_when_the_port_is_taken(url: str) -> None:
     with _server(url) as (_, address):
         port = int(address.rpartition(":")[2])

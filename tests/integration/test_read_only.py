@@ -20,6 +20,11 @@ from secateur.errors import PermissionDenied, ReadOnly
 
 VIEWER = "secateur_test_viewer"
 FLOOD = ("--app", "billing", "--function", "vendor-syncs", "--if", CULPRIT)
+STATE = """
+select (select json_agg(run order by run.id)::text from secateur.runs as run) as runs,
+       (select json_agg(one order by one.serial)::text from secateur.cancellations as one) as cancellations,
+       (select json_agg(app)::text from secateur.apps as app) as apps
+"""
 WRITES = (
     "select secateur.enqueue('billing', 'invoices', '{}')",
     "select secateur.claim('billing', null, 1, 'w', interval '1 minute')",
@@ -119,10 +124,21 @@ async def test_a_read_only_api_refuses_writes_and_does_not_sweep(viewer_url: str
             assert (await client.post("/v1/cancellations/preview", json=body)).json()["data"]["matched"] == ACME
             (cancellation,) = (await client.get("/v1/cancellations")).json()["data"]
             assert cancellation["state"] == "active"
+            run_id = await database.fetchval("select id from secateur.runs where status = 'queued' limit 1")
+            for read in (f"/v1/runs/{run_id}", f"/v1/cancellations/{cancellation['id']}", "/v1/audit", "/v1/queues"):
+                assert (await client.get(read)).status_code == 200, read
+            before = await database.fetch(STATE)
             for refused in (
                 await client.post("/v1/cancellations", json=body),
                 await client.delete(f"/v1/cancellations/{cancellation['id']}"),
+                await client.post(f"/v1/cancellations/{cancellation['id']}/undo"),
+                await client.post(f"/v1/runs/{run_id}/cancel"),
+                await client.post(f"/v1/runs/{run_id}/restore"),
+                await client.post("/v1/queues/billing/pause"),
+                await client.post("/v1/queues/billing/invoices/resume"),
+                await client.post("/v1/events", json={"name": "vendor/sync"}),
             ):
-                assert refused.status_code == 403
+                assert refused.status_code == 403, refused.url
                 assert refused.json()["status"] == 403
                 assert "read-only" in refused.json()["error"]
+            assert await database.fetch(STATE) == before

@@ -205,7 +205,7 @@ def test_waiting_can_be_interrupted(url: str) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert err == f"secateur: no longer waiting; the cancellation is in force: secateur show {committed}\n"
+    assert err == f"secateur: no longer waiting; any other secateur process goes on: secateur show {committed}\n"
 
 
 def _committed(url: str) -> str:
@@ -259,13 +259,13 @@ def test_without_a_condition_there_is_a_warning(url: str) -> None:
 
 
 @contextmanager
-def _app_locked(url: str) -> Iterator[None]:
-    """Somebody keeps the transaction open in which they claimed."""
+def _held(url: str, lock: str) -> Iterator[None]:
+    """Somebody keeps the transaction open in which they took a lock."""
     release, held = threading.Event(), threading.Event()
 
     async def hold() -> None:
         async with Database.connect(url) as database, database.transaction() as connection:
-            await connection.execute("select pg_advisory_xact_lock_shared(7216, lock_key) from secateur.apps")
+            await connection.execute(lock)
             held.set()
             await asyncio.to_thread(release.wait, 60)
 
@@ -279,16 +279,17 @@ def _app_locked(url: str) -> Iterator[None]:
         holder.join()
 
 
-def test_a_lock_that_is_not_to_be_had_is_a_failure(here: Here, url: str) -> None:
-    with _app_locked(url):
+def test_a_lock_that_is_not_to_be_had_leaves_it_pending(here: Here, url: str) -> None:
+    with _held(url, "select pg_advisory_xact_lock_shared(7216, lock_key) from secateur.apps"):
         done = here("cancel", *FLOOD, "--yes", "--json", url=url)
-    assert (done.code, done.out) == (1, "")
-    assert "nothing was changed: an open transaction holds the lock of app billing" in done.err
-    assert asyncio.run(cancellations(url)) == []
+    assert (done.code, done.json["guarantee"]) == (0, "pending")
+    (holder,) = done.json["blocked_by"]
+    assert f"Pending: an open transaction of process {holder} is in the way." in done.err
+    assert [each["id"] for each in asyncio.run(cancellations(url))] == [done.json["id"]]
 
 
 def test_interrupting_the_commit_tells_how_to_find_out(url: str) -> None:
-    with _app_locked(url):
+    with _held(url, "lock table secateur.cancellations in access exclusive mode"):
         process = subprocess.Popen(
             [*COMMAND, "cancel", *FLOOD, "--yes", "--idempotency-key", "k-1"],
             stdout=subprocess.PIPE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -77,7 +78,8 @@ def test_history_and_show(here: Here, url: str) -> None:
     assert shown["counts"]["expected"] is None
     assert len(here("history", "--limit", "1", url=url).out.splitlines()) == 2
     people = here("show", cancellation_id, url=url)
-    assert "active: no matching run is claimed" in people.out
+    assert "active: their rows are being rewritten" in people.out
+    assert re.search(r"in force since [^\n]+: no matching run is claimed\n", people.out)
     assert "line\\none \\x1b[31m" in people.out, "what came from outside neither breaks lines nor steers the terminal"
     unknown = here("show", str(uuid4()), url=url)
     assert (unknown.code, unknown.out) == (1, "")

@@ -179,6 +179,17 @@ async def test_the_self_check_finds_puts_right_and_remembers(database: Database,
     assert (await depth_of(engine)).drift == 0
 
 
+async def test_the_self_check_lets_runs_be_claimed_that_came_past_the_functions(database: Database) -> None:
+    await put(database, "sync", 1)
+    await database.execute(
+        "insert into secateur.runs (app_id, function_id, event, priority)"
+        " select 'billing', 'sync', '{}', n % 3 from generate_series(1, 9) as n"
+    )
+    assert len(await claim(database, 50)) == 1 + 3
+    assert await check(database) == (True, 10, 9)
+    assert len(await claim(database, 50)) == 6
+
+
 async def test_a_transaction_left_open_is_no_drift(database: Database, another: asyncpg.Connection) -> None:
     await put(database, "sync", 5)
     open_one = another.transaction()

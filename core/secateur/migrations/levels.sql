@@ -57,6 +57,36 @@ begin
 end
 $$;
 
+-- Makes sure of the levels of all queued runs, also of those that came past the queue's functions, by COPY say: without its
+-- level a run is never claimed. One descent for each function and priority. Part of the depth's self-check.
+create or replace function secateur.find_levels()
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
+as $$
+declare
+  known record;
+begin
+  for known in select one.app_id, one.function_id from secateur.functions as one loop
+    perform secateur.ensure_levels(known.app_id, known.function_id, array(
+      with recursive level as (
+        (select run.priority, 1 as nth from secateur.runs as run
+          where run.app_id = known.app_id and run.function_id = known.function_id and run.status = 'queued'
+          order by run.priority desc limit 1)
+        union all
+        select next.priority, level.nth + 1
+          from level,
+               lateral (select run.priority from secateur.runs as run
+                         where run.app_id = known.app_id and run.function_id = known.function_id
+                           and run.status = 'queued' and run.priority < level.priority
+                         order by run.priority desc limit 1) as next
+         where level.nth < 33)
+      select level.priority from level));
+  end loop;
+end
+$$;
+
 -- Lets claims find runs that came back to the queue; whoever queues runs again calls this in the same transaction.
 -- Locks levels with SKIP LOCKED.
 create or replace function secateur.lower_floors(run_ids uuid[])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -108,6 +109,8 @@ async def test_only_what_exists_can_be_paused(queue: Queue, database_url: str) -
 async def test_waiting_for_a_run(queue: Queue) -> None:
     [run, *_] = await claim(queue)
     with pytest.raises(TimeoutError):
-        await queue.wait(run["id"], timeout=0.1)
+        async with asyncio.timeout(0.1):
+            await queue.wait(run["id"])
     await queue.database.fetchval("select secateur.complete($1, $2)", run["id"], run["claim_token"])
-    assert (await queue.wait(run["id"], timeout=10)).status == RunStatus.COMPLETED
+    async with asyncio.timeout(10):
+        assert (await queue.wait(run["id"])).status == RunStatus.COMPLETED

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from secateur.cancel_on import CancelOn
     from secateur.client import Queue, connect
     from secateur.errors import SecateurError
     from secateur.functions import ActiveRun, App, RunCancelled
@@ -20,6 +21,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ActiveRun",
     "App",
+    "CancelOn",
     "CancellationRequest",
     "Queue",
     "RunCancelled",
@@ -32,6 +34,7 @@ __all__ = [
 _HOMES = {
     "ActiveRun": "secateur.functions",
     "App": "secateur.functions",
+    "CancelOn": "secateur.cancel_on",
     "CancellationRequest": "secateur.requests",
     "Queue": "secateur.client",
     "RunCancelled": "secateur.functions",

@@ -240,8 +240,8 @@ class Cancellations:
     ) -> Cancellation:
         """Stop matching at once and put back what waited when it was cancelled, in the background (see `wait`).
 
-        With `requeue_stopped` also what was stopped while it ran, from its beginning; this can be asked for later too.
-        Repeatable. Raises `Conflict` after `undo_until`.
+        With `requeue_stopped` also what was stopped while it ran, to go on after its last finished step; this can be
+        asked for later too. Repeatable. Raises `Conflict` after `undo_until`.
         """
         self._refuse_if_read_only()
         undone = await self.engine.undo(cancellation_id, author, source, requeue_stopped=requeue_stopped)

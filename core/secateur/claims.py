@@ -7,20 +7,23 @@ one does no harm, and one that comes too late is refused.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import TypeVar
 from uuid import UUID
+
+import asyncpg
 
 from secateur.cel.values import decode_json
 from secateur.database import Database
 from secateur.errors import DatabaseError, PermissionDenied, Unreachable
 from secateur.functions import ActiveRun, Function
 from secateur.statements import Statements
+from secateur.steps import Steps
 
 Answer = TypeVar("Answer")
 
@@ -29,7 +32,7 @@ LONGEST_PAUSE = 3.0
 """Seconds between two attempts to reach Postgres."""
 
 LONGEST_TEXT = 10_000
-"""Characters of an error's text or a step's name that are kept."""
+"""Characters of an error's text that are kept."""
 
 logger = logging.getLogger("secateur.worker")
 
@@ -50,7 +53,23 @@ class Batch:
     """What one claim brought. `more`: cancelled runs were in the way, so ask again at once."""
 
     claims: list[Claim]
-    more: bool
+    more: bool = False
+    due_in: float | None = None
+    """If it brought nothing: seconds until the next scheduled run becomes due; None if none is known."""
+
+
+class KeptSteps(Steps):
+    """The steps of one claimed run, as the queue has them."""
+
+    def __init__(self, claims: Claims, run_id: UUID, token: UUID) -> None:
+        self._claims, self._run_id, self._token = claims, run_id, token
+
+    async def begin(self, name: str) -> bool:
+        """If the run was cancelled, that is recorded now."""
+        return await self._claims.tell("begin_step", self._run_id, self._token, name)
+
+    async def finish(self, name: str, result: str) -> bool:
+        return await self._claims.tell("finish_step", self._run_id, self._token, name, result)
 
 
 class Claims:
@@ -68,8 +87,16 @@ class Claims:
         self._turn = asyncio.Lock()
 
     async def register(self, function: Function) -> None:
+        """What was declared before and is declared no more goes. Raises `LockUnavailable` if its limit changes while
+        somebody's open transaction has claimed runs of the app."""
         await self._database.execute(
-            _SQL["register"], function.app_id, function.id, list(function.triggers), function.max_attempts
+            _SQL["register"],
+            function.app_id,
+            function.id,
+            list(function.triggers),
+            function.max_attempts,
+            function.concurrency,
+            json.dumps([one.stored() for one in function.cancel_on]),
         )
 
     async def claim(self, app_id: str, functions: dict[str, Function], limit: int) -> Batch:
@@ -80,10 +107,10 @@ class Claims:
         """
         rows = await self._database.fetch(_SQL["claim"], app_id, list(functions), limit, self._worker, self._lease)
         claims = []
-        more = False
+        more, due_in = False, None
         for row in rows:
             if row["id"] is None:
-                more = row["more"]
+                more, due_in = row["more"], row["due_in"]
                 continue
             run = ActiveRun(
                 id=row["id"],
@@ -93,19 +120,21 @@ class Claims:
                 attempt=row["attempt"],
                 max_attempts=row["max_attempts"],
                 started_at=row["started_at"],
+                steps=KeptSteps(self, row["id"], row["claim_token"]),
             )
-            claim = Claim(run, row["claim_token"], functions[row["function_id"]])
-            run.begin = partial(self.begin_step, claim)
-            claims.append(claim)
-        return Batch(claims, more)
+            claims.append(Claim(run, row["claim_token"], functions[row["function_id"]]))
+        return Batch(claims, more, None if due_in is None else due_in.total_seconds())
 
-    async def begin_step(self, claim: Claim, step: str) -> bool:
-        """False: the run must stop; if it was cancelled, that is recorded now."""
-        name = _storable(step)
-        granted: bool = await self._insist(
-            lambda: self._database.fetchval(_SQL["begin_step"], claim.run.id, claim.token, name)
-        )
-        return granted
+    async def recall(self, claim: Claim) -> None:
+        """Let the run know its steps that finished in earlier attempts; a first attempt has none."""
+        if claim.run.attempt > 1:
+            rows = await self._insist(lambda: self._database.fetch(_SQL["finished_steps"], claim.run.id, claim.token))
+            claim.run.steps.finished = {row["step"]: row["result"] for row in rows}
+
+    async def tell(self, statement: str, *parameters: object) -> bool:
+        """Whether the queue agreed."""
+        agreed: bool = await self._insist(lambda: self._database.fetchval(_SQL[statement], *parameters))
+        return agreed
 
     async def complete(self, claim: Claim) -> bool:
         """False: the claim was not this worker's any more. Runs that end at about the same time share a call."""
@@ -173,7 +202,8 @@ class Claims:
 
 def may_pass(error: DatabaseError) -> bool:
     """Whether the same call may work later. A worker that gave up on a full disk would have to be restarted."""
-    return not isinstance(error, PermissionDenied)
+    refused = isinstance(error.__cause__, asyncpg.DataError | asyncpg.ProgramLimitExceededError)
+    return not isinstance(error, PermissionDenied) and not refused
 
 
 def _ids(claims: Sequence[Claim]) -> list[UUID]:

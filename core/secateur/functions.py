@@ -2,10 +2,21 @@
 
     app = App("billing")
 
-    @app.function(id="vendor-syncs", triggers=["vendor/sync"], retries=3)
+    @app.function(
+        id="vendor-syncs",
+        triggers=["vendor/sync"],
+        retries=3,
+        concurrency=20,
+        cancel_on=[CancelOn(event="vendor/removed", match="data.vendor_id")],
+    )
     async def vendor_syncs(run: ActiveRun) -> None:
         vendor = await run.step("fetch", fetch_vendor, run.event["data"]["vendor_id"])
         await run.step("store", store, vendor)
+
+A step that has finished is not taken again: should `store` fail, or the worker die in it, the next attempt gets
+what `fetch` returned from the queue, and goes on with `store`. At most 20 of these runs run at once, on however
+many workers. A run stops before its next step when an event `vendor/removed` arrives with the same
+`data.vendor_id`, and is not begun at all if it still waits; see `secateur.cancel_on`.
 
 Nothing here touches a database, so that functions can be tested by calling them with an `ActiveRun`.
 """
@@ -20,7 +31,9 @@ from types import MappingProxyType
 from typing import Any, ParamSpec, TypeAlias, TypeVar, cast, overload
 from uuid import UUID
 
+from secateur.cancel_on import CancelOn, checked
 from secateur.errors import UsageError
+from secateur.steps import StepNames, Steps, kept_json, read_kept
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -32,14 +45,6 @@ class RunCancelled(BaseException):
     Not an `Exception`, so that a function's own `except Exception` cannot mistake it for a failure. Clean up
     in `finally`; whoever catches it and goes on meets it again at the next step.
     """
-
-
-Begin: TypeAlias = Callable[[str], Awaitable[bool]]
-"""Asks the queue whether the step of that name may begin."""
-
-
-async def _always(step: str) -> bool:
-    return True
 
 
 @dataclass(slots=True)
@@ -56,10 +61,12 @@ class ActiveRun:
     max_attempts: int = 1
     started_at: datetime | None = None
     """When the run entered the queue, by the database's clock."""
-    begin: Begin = field(default=_always, repr=False)
+    steps: Steps = field(default_factory=Steps, repr=False)
+    """What the queue knows of its steps."""
     must_stop: bool = False
     """The worker has heard that the run was cancelled, or is not its own any more: long steps may look here and
     end early. The next step decides."""
+    _names: StepNames = field(default_factory=StepNames, repr=False)
 
     @overload
     async def step(
@@ -80,16 +87,28 @@ class ActiveRun:
     ) -> Result: ...
 
     async def step(self, name: str, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Run `work` as a step, unless the run must stop: then raise `RunCancelled` instead.
+        """What `work` returns, from this attempt or, if the step has finished in an earlier one, from that.
 
         The step begins when the database grants it, so that no step begins after a matching cancellation was
-        committed. A plain callable runs on the event loop and should be quick; give slow ones to
-        `asyncio.to_thread`.
+        committed: then it raises `RunCancelled`. It has finished when its result is kept there, so `work` may be
+        called again only if the worker was lost before that. The result is kept as JSON and is the same in each
+        attempt: a tuple comes back as a list. Raises `UsageError` if it cannot be written as JSON.
+
+        Steps are known by their names, and of those with the same name by their order: the second step `fetch`
+        of a run is `fetch #2`. So a function should name its steps in the same order each time.
+
+        A plain callable runs on the event loop and should be quick; give slow ones to `asyncio.to_thread`.
         """
-        if not await self.begin(name):
+        name = self._names.distinct(name)
+        if (kept := self.steps.finished.get(name)) is not None:
+            return read_kept(kept)
+        if not await self.steps.begin(name):
             raise RunCancelled(f"{self} must stop before its step {name!r}")
-        result = work(*args, **kwargs)
-        return await result if inspect.isawaitable(result) else result
+        returned = work(*args, **kwargs)
+        result = kept_json(await returned if inspect.isawaitable(returned) else returned, f"step {name!r} of {self}")
+        if not await self.steps.finish(name, result):
+            raise RunCancelled(f"{self} was taken from this worker while its step {name!r} ran")
+        return read_kept(result)
 
     def __str__(self) -> str:
         return f"{self.app_id} / {self.function_id} {self.id}"
@@ -106,11 +125,13 @@ class Function:
     app_id: str
     id: str
     work: Work
-    triggers: tuple[str, ...]
+    triggers: tuple[str, ...] = ()
     """Names of the events that start a run of it."""
-    max_attempts: int
-    concurrency: int | None
-    """How many runs of it one worker has at a time; None: as many as the worker takes."""
+    max_attempts: int = 4
+    concurrency: int | None = None
+    """How many runs of it run at a time, over all workers; None: as many as the workers take."""
+    cancel_on: tuple[CancelOn, ...] = ()
+    """Events that cancel its runs."""
 
 
 class App:
@@ -128,38 +149,56 @@ class App:
         return MappingProxyType(self._functions)
 
     def function(
-        self, *, id: str, triggers: Sequence[str] = (), retries: int = 3, concurrency: int | None = None
+        self,
+        *,
+        id: str,
+        triggers: Sequence[str] = (),
+        retries: int = 3,
+        concurrency: int | None = None,
+        cancel_on: Sequence[CancelOn] = (),
     ) -> Callable[[DeclaredWork], DeclaredWork]:
         """Declare the decorated coroutine function as this app's function `id`.
 
-        A run that raises is tried again after a growing pause, `retries` times at most. The function itself
-        is left as it is. Raises `UsageError` for a declaration that could not work.
+        A run that raises is tried again after a growing pause, `retries` times at most. `concurrency` is how many
+        of its runs may run at once, over all workers: the database keeps it to the run. (How many runs of whatever
+        function one worker takes is the worker's own `concurrency`.) `cancel_on` are up to five declarations of
+        events that cancel its runs.
+
+        What is declared holds from the start of a worker that has it, for all workers, until another one starts
+        with another declaration. The function itself is left as it is. Raises `UsageError` for a declaration that
+        could not work.
         """
 
         def declare(work: DeclaredWork) -> DeclaredWork:
-            self._functions[id] = self._checked(
-                Function(self.id, id, work, tuple(triggers), retries + 1, concurrency), triggers
+            self._check(id, work, triggers, retries, concurrency)
+            self._functions[id] = Function(
+                app_id=self.id,
+                id=id,
+                work=work,
+                triggers=tuple(triggers),
+                max_attempts=retries + 1,
+                concurrency=concurrency,
+                cancel_on=checked(f"{self.id} / {id}", cancel_on),
             )
             return work
 
         return declare
 
-    def _checked(self, function: Function, triggers: Sequence[str]) -> Function:
-        name = f"{self.id} / {function.id}"
-        if not function.id:
+    def _check(self, id: str, work: Work, triggers: Sequence[str], retries: int, concurrency: int | None) -> None:
+        name = f"{self.id} / {id}"
+        if not id:
             raise UsageError(f"a function of {self.id} has no id")
-        if function.id in self._functions:
+        if id in self._functions:
             raise UsageError(f"{name} is declared twice")
         if isinstance(triggers, str):
             raise UsageError(f"{name}: triggers is a list of event names, as in triggers=[{triggers!r}]")
-        if function.max_attempts < 1:
+        if retries < 0:
             raise UsageError(f"{name}: retries cannot be negative")
-        if function.concurrency is not None and function.concurrency < 1:
+        if concurrency is not None and concurrency < 1:
             raise UsageError(f"{name}: concurrency must be at least 1")
-        work = cast("Callable[..., object]", function.work)
-        if not inspect.iscoroutinefunction(work) and not inspect.iscoroutinefunction(
-            getattr(work, "__call__", None)  # noqa: B004 - an object whose __call__ is a coroutine will do
+        callable_ = cast("Callable[..., object]", work)
+        if not inspect.iscoroutinefunction(callable_) and not inspect.iscoroutinefunction(
+            getattr(callable_, "__call__", None)  # noqa: B004 - an object whose __call__ is a coroutine will do
         ):
-            label = getattr(work, "__qualname__", repr(work))
+            label = getattr(callable_, "__qualname__", repr(callable_))
             raise UsageError(f"{name}: {label} is not a coroutine function; declare it with `async def`")
-        return function

@@ -10,11 +10,12 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from workers import in_status, working
 
 import secateur
-from secateur import Queue
+from secateur import ActiveRun, App, CancelOn, Queue
 from secateur.cel import CANCEL_ON, compile
-from secateur.errors import RequestError
+from secateur.errors import RequestError, UsageError
 from secateur.runs import RunStatus
 
 HOUR = timedelta(hours=1)
@@ -412,3 +413,79 @@ async def test_cancelled_runs_are_announced_to_every_function_that_asks(queue: Q
         "cancellation_id": str(committed.id),
         "event": events[0],
     }
+
+
+# From Python.
+
+
+async def _nothing(run: ActiveRun) -> None:
+    pass
+
+
+def declared(*declarations: CancelOn) -> App:
+    app = App("billing")
+    app.function(id="sync", cancel_on=declarations)(_nothing)
+    return app
+
+
+async def test_a_worker_registers_what_its_functions_declare(queue: Queue, database_url: str) -> None:
+    hard = CancelOn("user/deleted", match="data.user_id", if_="async.data.hard == true", timeout=HOUR)
+    app = declared(hard, CancelOn("shutdown"))
+    app.function(id="mail")(_nothing)
+    async with working(database_url, app):
+        pass
+    waiting, other = await start(queue), await start(queue, "u2")
+    old = await start(queue)
+    await queue.database.execute("update secateur.runs set started_at = started_at - interval '2 h' where id = $1", old)
+    assert await send(queue, event("user/deleted")) == ([], []), "not without hard"
+    deleted = {"name": "user/deleted", "data": {"user_id": "u1", "hard": True}}
+    _, [cancellation] = await send(queue, deleted)
+    assert await cancelled(queue, waiting, other, old) == [True, False, False]
+    made = await queue.cancellations.get(cancellation)
+    assert made.if_ == "event.data.user_id == async.data.user_id && (async.data.hard == true\n)"
+    async with working(database_url, declared()):
+        await in_status(queue, other, RunStatus.COMPLETED)
+    await start(queue)
+    assert await send(queue, deleted) == ([], []), "what is declared no more is gone"
+
+
+async def test_what_python_declares_is_what_the_database_keeps(queue: Queue) -> None:
+    one = CancelOn("user/deleted", if_="async.ts > 5", timeout=timedelta(days=1, microseconds=5))
+    await declare(queue, "sync", one.stored())
+    [kept] = json.loads(await queue.database.fetchval("select cancel_on from secateur.functions"))
+    assert kept == compiled("user/deleted", "async.ts > 5", timeout="PT24H0.000005S")
+    day = await queue.database.fetchval("select $1::interval = '24 hours 5 microseconds'", one.timeout)
+    assert day
+
+
+def test_all_that_is_wrong_is_said_when_it_is_declared() -> None:
+    with pytest.raises(UsageError) as raised:
+        declared(
+            CancelOn("", match="data..id"),
+            CancelOn("function.cancelled", match="event.data.id", timeout=timedelta(0)),
+            CancelOn("x", if_="async.data.hard = true"),
+            CancelOn("x", if_="event.data.x == run.status"),
+            CancelOn("x", timeout=timedelta(days=40_000)),
+            CancelOn("x", if_="true"),
+        )
+    assert str(raised.value).splitlines() == [
+        "billing / sync: cancel_on has 6 declarations; five are the most",
+        "billing / sync: cancel_on 1, event: must be the name of an event",
+        "billing / sync: cancel_on 1, match: must be the path of a field of the event, such as data.user_id",
+        "billing / sync: cancel_on 2, event: function.cancelled is a trigger only: nobody sends it",
+        "billing / sync: cancel_on 2, match: is the path within both events, without event",
+        "billing / sync: cancel_on 2, timeout: must be a timedelta of more than nothing and of 100 years at most",
+        "billing / sync: cancel_on 3, if:",
+        "1:17: error: `=` compares nothing",
+        "  async.data.hard = true",
+        "                  ^",
+        "  write `==`",
+        "billing / sync: cancel_on 4, if:",
+        "1:17: error: a cancellation cannot depend on `run.status`: it changes while a run waits, so that what is true "
+        "now could be false when the run is claimed",
+        "  event.data.x == run.status",
+        "                  ^^^^^^^^^^",
+        "billing / sync: cancel_on 5, timeout: must be a timedelta of more than nothing and of 100 years at most",
+    ]
+    with pytest.raises(UsageError, match="cancel_on is a list"):
+        App("billing").function(id="sync", cancel_on=CancelOn("x"))(_nothing)  # type: ignore[arg-type]

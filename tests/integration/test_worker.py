@@ -8,14 +8,14 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
-from uuid import UUID
 
 import pytest
+from workers import error_of, eventually, in_status, process, working
 
 import secateur
 from secateur import ActiveRun, App, Queue, RunCancelled, Worker
@@ -23,10 +23,8 @@ from secateur.embedded import EmbeddedPostgres
 from secateur.errors import NotInstalled, Unreachable, UsageError
 from secateur.functions import Function
 from secateur.migrations import install
-from secateur.runs import Run, RunStatus
+from secateur.runs import RunStatus
 from secateur.worker import load_apps
-
-CORE = Path(secateur.__file__).parents[1]
 
 StartWorker: TypeAlias = Callable[..., subprocess.Popen[str]]
 
@@ -35,41 +33,6 @@ StartWorker: TypeAlias = Callable[..., subprocess.Popen[str]]
 async def queue(embedded_url: str) -> AsyncIterator[Queue]:
     async with secateur.connect(embedded_url) as queue:
         yield queue
-
-
-@asynccontextmanager
-async def working(url: str, *apps: App, **options: Any) -> AsyncIterator[Worker]:
-    """A worker in this process, stopped gracefully at the end."""
-    worker = Worker(url, apps=apps, **options)
-    task = asyncio.create_task(worker.run())
-    await asyncio.wait([task, asyncio.create_task(worker.started.wait())], return_when=asyncio.FIRST_COMPLETED)
-    try:
-        yield worker
-    finally:
-        worker.stop()
-        await task
-
-
-async def eventually(condition: Callable[[], Awaitable[Any]], seconds: float = 10) -> Any:
-    """What the condition gave when it was first true."""
-    async with asyncio.timeout(seconds):
-        while not (found := await condition()):
-            await asyncio.sleep(0.02)
-    return found
-
-
-async def in_status(queue: Queue, run_id: UUID, status: RunStatus, seconds: float = 10) -> Run:
-    async def reached() -> Run | None:
-        run = await queue.engine.run(run_id)
-        return run if run.status == status else None
-
-    run: Run = await eventually(reached, seconds)
-    return run
-
-
-async def error_of(queue: Queue, run_id: UUID) -> str:
-    text: str = await queue.database.fetchval("select error from secateur.runs where id = $1", run_id)
-    return text
 
 
 async def test_performs_runs_step_by_step(queue: Queue, embedded_url: str) -> None:
@@ -361,25 +324,8 @@ if __name__ == "__main__":
 @pytest.fixture
 def start_worker(embedded_url: str, tmp_path: Path) -> Iterator[StartWorker]:
     """Starts a worker as a process; gives it when it claims."""
-    started: list[subprocess.Popen[str]] = []
-    (tmp_path / "jobs_of_the_test.py").write_text(textwrap.dedent(JOBS))
-
-    def start() -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, tmp_path / "jobs_of_the_test.py", embedded_url],
-            env={**os.environ, "PYTHONPATH": str(CORE)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "started\n"
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
+    with ExitStack() as started:
+        yield lambda: started.enter_context(process(tmp_path, JOBS, embedded_url))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -431,7 +377,7 @@ class TestDeclarations:
     def test_a_function_is_left_as_it_is(self) -> None:
         app = App("billing")
         assert app.function(id="invoices", triggers=["a", "b"], retries=0, concurrency=5)(_nothing) is _nothing
-        assert app.functions["invoices"] == Function("billing", "invoices", _nothing, ("a", "b"), 1, 5)
+        assert app.functions["invoices"] == Function("billing", "invoices", _nothing, ("a", "b"), 1, 5, ())
 
     def test_only_coroutine_functions(self) -> None:
         def synchronous(run: ActiveRun) -> None:

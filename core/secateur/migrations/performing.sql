@@ -36,6 +36,50 @@ begin
 end
 $$;
 
+-- Keeps what a step returned, so that a later attempt at the run need not take the step again: finished_steps gives it. True:
+-- kept; false: the claim is no longer yours, and nothing was kept. Also for a run that was asked to stop: the step is done.
+-- Repeatable; a step that finishes again in a later attempt is kept as it was last. Locks the run's row.
+create or replace function secateur.finish_step(run_id uuid, claim_token uuid, step text, result jsonb)
+  returns boolean
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  held text;
+begin
+  if coalesce(length(finish_step.step) not between 1 and 500, true) or finish_step.result is null then
+    raise exception using
+      errcode = 'SC422', column = 'step', message = 'a step has a name of 1 to 500 characters, and a result that is JSON';
+  end if;
+  select run.status into held
+    from secateur.runs as run where run.id = finish_step.run_id and run.claim_token = finish_step.claim_token for update;
+  if held is distinct from 'running' then
+    return false;
+  end if;
+  -- point: run locked
+  insert into secateur.steps as kept (run_id, step, result)
+  values (finish_step.run_id, finish_step.step, finish_step.result)
+  on conflict on constraint steps_pkey do update
+     set result = excluded.result, finished_at = excluded.finished_at;
+  return true;
+end
+$$;
+
+-- The steps that earlier attempts at a run finished, and what they returned: a worker asks once, when it has claimed the
+-- run and `attempt` is above 1, and takes none of these steps again. Nothing when the claim is no longer yours.
+create or replace function secateur.finished_steps(run_id uuid, claim_token uuid)
+  returns table (step text, result jsonb)
+  language sql
+  stable
+  security definer set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+as $$
+  select kept.step, kept.result
+    from secateur.runs as run join secateur.steps as kept on kept.run_id = run.id
+   where run.id = finished_steps.run_id and run.claim_token = finished_steps.claim_token and run.status = 'running'
+   order by kept.finished_at
+$$;
+
 -- Ends runs well. A row for each claim: `done` also when repeated with the same token; not when the claim is no longer
 -- yours. A run that was asked to stop and got here first counts as finished first.
 -- Locks the rows in id order: a nested loop takes them in the order of its outer side.
@@ -150,6 +194,8 @@ begin
   if slotted then
     perform secateur.free_slots(array[fail.run_id]);
   end if;
+  -- An idle worker sleeps until the next run becomes due, and this one may be earlier.
+  perform secateur.wake(app);
   return 'scheduled';
 end
 $$;

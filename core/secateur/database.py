@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
@@ -114,9 +114,15 @@ class Database:
                 yield connection
 
     async def listen(self, channel: str) -> AsyncGenerator[str, None]:
-        """Payloads of NOTIFY on `channel`, on a connection of its own that is made again when it breaks.
+        """Payloads of NOTIFY on `channel`; see `listen_to`."""
+        async with aclosing(self.listen_to(channel)) as notifications:
+            async for _, payload in notifications:
+                yield payload
 
-        An empty payload comes first, and after every reconnection: what was notified before is lost, so look.
+    async def listen_to(self, *channels: str) -> AsyncGenerator[tuple[str, str], None]:
+        """Channel and payload of NOTIFY, on a connection of its own that is made again when it breaks.
+
+        Two empty texts come first, and after every reconnection: what was notified before is lost, so look.
         """
         pause = 0.1
         while True:
@@ -133,8 +139,8 @@ class Database:
                 continue
             pause = 0.1
             try:
-                async for payload in _payloads(connection, channel):
-                    yield payload
+                async for notification in _notifications(connection, channels):
+                    yield notification
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
                 if not isinstance(translate(error, self.description), Unreachable):
                     raise
@@ -188,23 +194,24 @@ class Database:
             raise known from error
 
 
-async def _payloads(connection: Any, channel: str) -> AsyncIterator[str]:
+async def _notifications(connection: Any, channels: Sequence[str]) -> AsyncIterator[tuple[str, str]]:
     """Ends when the connection does."""
-    arrived: asyncio.Queue[str | None] = asyncio.Queue()
+    arrived: asyncio.Queue[tuple[str, str] | None] = asyncio.Queue()
     connection.add_termination_listener(lambda _: arrived.put_nowait(None))
     async with asyncio.timeout(ANSWER_SECONDS):
-        await connection.add_listener(channel, lambda *notification: arrived.put_nowait(notification[3]))
-    yield ""
+        for channel in channels:
+            await connection.add_listener(channel, lambda *heard: arrived.put_nowait((heard[2], heard[3])))
+    yield "", ""
     while True:
         try:
             async with asyncio.timeout(PING_SECONDS):
-                payload = await arrived.get()
+                notification = await arrived.get()
         except TimeoutError:
             await connection.fetchval("select 1", timeout=ANSWER_SECONDS)
             continue
-        if payload is None:
+        if notification is None:
             return
-        yield payload
+        yield notification
 
 
 async def _close(pool: asyncpg.Pool) -> None:

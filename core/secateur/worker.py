@@ -17,8 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import aclosing, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from math import ceil
 from uuid import UUID
@@ -27,13 +26,10 @@ from secateur.cancellations import Cancellations
 from secateur.claims import Batch, Claim, Claims, may_pass
 from secateur.database import Database
 from secateur.engines.native import NativeEngine
-from secateur.errors import DatabaseError, PermissionDenied, SecateurError, UsageError
-from secateur.functions import App, Function, RunCancelled
+from secateur.errors import DatabaseError, SecateurError, UsageError
+from secateur.functions import App, RunCancelled
 from secateur.maintenance import Maintenance
-
-SHORTEST_POLL = 0.05
-LONGEST_POLL = 0.5
-"""Seconds between two looks at a queue that was empty."""
+from secateur.wakeups import LONGEST_POLL, LONGEST_SLEEP, Ear, Intake
 
 CANCEL_SECONDS = 2.0
 """How long functions that were interrupted may take to clean up."""
@@ -44,34 +40,12 @@ LAST_WORDS_SECONDS = 5.0
 logger = logging.getLogger("secateur.worker")
 
 
-@dataclass(slots=True)
-class Intake:
-    """Functions of one app whose runs are claimed together: all without a limit of their own, or one with."""
-
-    app_id: str
-    functions: dict[str, Function]
-    limit: int | None = None
-    held: int = 0
-    due: float = 0.0
-    """When to look next, on the monotonic clock."""
-    pause: float = 0.0
-
-    def room(self) -> float:
-        return float("inf") if self.limit is None else self.limit - self.held
-
-    def brought(self, count: int, *, wanted: int, more: bool) -> None:
-        """Look again at once while there seems to be more, otherwise less and less often."""
-        if count == wanted or more:
-            self.pause = 0.0
-        elif count:
-            self.pause = SHORTEST_POLL
-        else:
-            self.pause = min(max(self.pause * 1.5, SHORTEST_POLL), LONGEST_POLL)
-        self.due = time.monotonic() + self.pause
-
-
 class Worker:
-    """Performs the runs of `apps`, up to `concurrency` at a time.
+    """Performs the runs of `apps`, up to `concurrency` of whatever function at a time.
+
+    What the apps' functions declare is registered at the start and holds for all workers, `concurrency` of a
+    function too: its limit is kept by the database, over all of them. An idle worker is woken by the transaction
+    that queues a run; where notifications do not get through, as through a transaction pooler, it looks often.
 
     A run is held for `lease` and kept alive by heartbeats. At a graceful stop running runs have `grace` to
     end; then they are interrupted and count as failed attempts. `url` None means libpq's environment.
@@ -106,7 +80,8 @@ class Worker:
         self._beat = asyncio.Event()
         self._cut_off = False
         self._held: dict[UUID, tuple[Claim, asyncio.Task[None]]] = {}
-        self._intakes = [intake for app in self.apps for intake in _intakes(app)]
+        self._intakes = [Intake(app.id, dict(app.functions)) for app in self.apps]
+        self._ear: Ear | None = None
 
     def stop(self) -> None:
         """Stop gracefully; a second time, without waiting for running runs."""
@@ -140,10 +115,11 @@ class Worker:
             raise _first(known) from group
 
     async def _work(self, claims: Claims, background: Database) -> None:
+        self._ear = Ear(background, on_runs=self._wake, on_cancellations=self._beat.set)
         async with asyncio.TaskGroup() as group:
             helpers = [
                 group.create_task(self._keep_alive(claims)),
-                group.create_task(self._hear_of_cancellations(background)),
+                group.create_task(self._ear.listen()),
                 group.create_task(self._sweep(background)),
                 group.create_task(Maintenance(NativeEngine(background)).keep_up_forever()),
             ]
@@ -166,11 +142,10 @@ class Worker:
         free = self.concurrency - len(self._held)
         if free <= 0:
             return float("inf")
-        with_room = [intake for intake in self._intakes if intake.room() > 0]
-        due = [intake for intake in with_room if intake.due <= time.monotonic()]
+        due = [intake for intake in self._intakes if intake.due <= time.monotonic()]
         random.shuffle(due)
         for place, intake in enumerate(due):
-            wanted = int(min(intake.room(), ceil(free / (len(due) - place))))
+            wanted = ceil(free / (len(due) - place))
             if wanted == 0 or self._stopping.is_set():
                 break
             batch = await self._claim(claims, intake, wanted)
@@ -178,9 +153,9 @@ class Worker:
                 await self._release(claims, batch.claims)
                 break
             for claim in batch.claims:
-                self._begin(claims, intake, claim, group)
+                self._begin(claims, claim, group)
             free -= len(batch.claims)
-        return min((intake.due for intake in with_room), default=float("inf")) - time.monotonic()
+        return min(intake.due for intake in self._intakes) - time.monotonic()
 
     async def _claim(self, claims: Claims, intake: Intake, wanted: int) -> Batch:
         try:
@@ -191,34 +166,42 @@ class Worker:
             if not self._cut_off:
                 logger.warning("%s cannot claim runs, and goes on trying: %s", self.name, error)
             self._cut_off = True
-            intake.pause = LONGEST_POLL
-            batch = Batch([], more=False)
-        else:
-            if self._cut_off:
-                logger.warning("%s claims runs again", self.name)
-            self._cut_off = False
-        intake.brought(len(batch.claims), wanted=wanted, more=batch.more)
+            intake.failed()
+            return Batch([])
+        if self._cut_off:
+            logger.warning("%s claims runs again", self.name)
+        self._cut_off = False
+        hears = self._ear is not None and self._ear.hears
+        intake.brought(batch, wanted=wanted, longest=LONGEST_SLEEP if hears else LONGEST_POLL)
         return batch
+
+    def _wake(self, app_id: str | None) -> None:
+        """Runs of the app (None: of any) may have come; see `Ear`."""
+        for intake in self._intakes:
+            if app_id is None or intake.app_id == app_id:
+                intake.wake()
+        self._slot_or_stop.set()
 
     async def _release(self, claims: Claims, released: Sequence[Claim]) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_SECONDS):
                 await claims.release(released)
 
-    def _begin(self, claims: Claims, intake: Intake, claim: Claim, group: asyncio.TaskGroup) -> None:
+    def _begin(self, claims: Claims, claim: Claim, group: asyncio.TaskGroup) -> None:
         task = group.create_task(self._perform(claims, claim))
         self._held[claim.token] = (claim, task)
-        intake.held += 1
 
         def ended(_: object) -> None:
             del self._held[claim.token]
-            intake.held -= 1
             self._slot_or_stop.set()
+            if claim.function.concurrency is not None:
+                self._wake(claim.run.app_id)  # what it was in the way of may begin
 
         task.add_done_callback(ended)
 
     async def _perform(self, claims: Claims, claim: Claim) -> None:
         """One attempt. Whatever the function raises is its run's failure, never the worker's."""
+        await claims.recall(claim)
         error = await _attempt(claim)
         if error is None:
             if not await claims.complete(claim):
@@ -247,15 +230,6 @@ class Worker:
                 stopped = await claims.heartbeat(list(newest.values()))
                 for claim in held:
                     claim.run.must_stop = claim.run.id in stopped or claim is not newest[claim.run.id]
-
-    async def _hear_of_cancellations(self, background: Database) -> None:
-        """Without this, running runs hear of it at their next step or heartbeat."""
-        try:
-            async with aclosing(background.listen("secateur_cancellations")) as committed:
-                async for _ in committed:
-                    self._beat.set()
-        except PermissionDenied as error:
-            logger.warning("%s cannot listen for cancellations: %s", self.name, error)
 
     async def _sweep(self, background: Database) -> None:
         """Rewrite what cancellations match, as any living process does; claims never depend on it."""
@@ -339,15 +313,6 @@ def _checked(apps: Sequence[App]) -> tuple[App, ...]:
         if not app.functions:
             raise UsageError(f"the app {app.id} has no functions: declare them with @app.function(id=…)")
     return tuple(apps)
-
-
-def _intakes(app: App) -> Iterator[Intake]:
-    shared = {id: function for id, function in app.functions.items() if function.concurrency is None}
-    if shared:
-        yield Intake(app.id, shared)
-    for id, function in app.functions.items():
-        if function.concurrency is not None:
-            yield Intake(app.id, {id: function}, function.concurrency)
 
 
 def load_apps(spec: str) -> list[App]:

@@ -53,7 +53,14 @@ class Intake:
     pause: float = 0.0
     rest: float = 0.0
     """How soon after a look that brought nothing a notification may bring about the next one."""
+    told: bool = False
+    """The present look was brought about by a notification."""
     woken: bool = False
+    """A notification has come since the present look began, which may not have seen what it told of."""
+
+    def looking(self) -> None:
+        """A look begins."""
+        self.told, self.woken = self.woken, False
 
     def brought(self, batch: Batch, *, wanted: int, longest: float) -> None:
         """Look again at once while there seems to be more, otherwise less and less often, but when a run becomes due.
@@ -67,13 +74,14 @@ class Intake:
             self.pause, self.rest = SHORTEST_POLL, 0.0
         else:
             self.pause = min(max(self.pause * 1.5, SHORTEST_POLL), longest)
-            if self.woken:
+            if self.told:
                 self.rest = min(max(self.rest * 1.5, SHORTEST_POLL), LONGEST_POLL)
-        self.woken = False
         pause = self.pause * random.uniform(0.8, 1.0)  # noqa: S311 - spreads the looks of several workers
         if batch.due_in is not None:
             pause = min(pause, max(batch.due_in, SHORTEST_POLL))
         self.due = self.looked + pause
+        if self.woken:
+            self.wake()
 
     def failed(self) -> None:
         """The database could not be asked."""

@@ -158,6 +158,7 @@ class Worker:
         return min(intake.due for intake in self._intakes) - time.monotonic()
 
     async def _claim(self, claims: Claims, intake: Intake, wanted: int) -> Batch:
+        intake.looking()
         try:
             batch = await claims.claim(intake.app_id, intake.functions, wanted)
         except DatabaseError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from secateur.demo.story import WORKERS
 from secateur.errors import SecateurError
 
 READY_SECONDS = 60.0
@@ -19,7 +20,7 @@ STOP_SECONDS = 5.0
 RESTART_SECONDS = 2.0
 LOG_TAIL = 2000
 
-ROSTER = (("worker", 1), ("worker", 2), ("producer", 1))
+ROSTER = (*(("worker", number + 1) for number in range(WORKERS)), ("producer", 1))
 
 
 @dataclass(slots=True)

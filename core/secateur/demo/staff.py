@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 import secateur.client
-from secateur.demo.story import DUTIES, STREAMS, Duty, Stream
+from secateur.demo.story import DUTIES, STREAMS, WORKERS, Duty, Stream
 from secateur.errors import DatabaseError
 from secateur.functions import ActiveRun, App
 from secateur.worker import Worker
@@ -66,7 +66,7 @@ def _apps() -> list[App]:
 def _declare(app: App, duty: Duty) -> None:
     random = Random()  # noqa: S311
 
-    @app.function(id=duty.function_id, triggers=[duty.trigger], concurrency=duty.concurrency)
+    @app.function(id=duty.function_id, triggers=[duty.trigger], concurrency=WORKERS * duty.concurrency)
     async def perform(run: ActiveRun) -> None:
         for field in duty.needs:
             run.event["data"][field]  # a KeyError, as an unguarded function would have it

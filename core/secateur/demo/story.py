@@ -48,6 +48,7 @@ class Duty:
     steps: tuple[str, ...]
     step_seconds: tuple[float, float]
     concurrency: int
+    """How many runs of it a worker process has at a time."""
     needs: tuple[str, ...] = ()
     """Fields of `event.data` that the function cannot do without."""
     fails: float = 0.0
@@ -63,6 +64,9 @@ STREAMS = (
     Stream("growth", "score-leads", events.lead, 0.05, 8.0),
     Stream("growth", "weekly-digest", events.digest, 0.005, 0.2, scheduled=0.97),
 )
+
+WORKERS = 2
+"""Worker processes."""
 
 DUTIES = (
     Duty(

@@ -1,0 +1,212 @@
+"""When workers look for runs: told by the transaction that queues one, and by themselves where nothing is heard."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from workers import eventually, in_status, working
+
+import secateur
+from secateur import ActiveRun, App, Queue, Worker
+from secateur.claims import Batch
+from secateur.runs import RunStatus
+from secateur.wakeups import LONGEST_POLL, LONGEST_SLEEP, Intake
+
+WAITED = """
+select extract(epoch from claimed_at - coalesce(scheduled_for, started_at))::float8 from secateur.runs where id = $1
+"""
+"""How long the run waited for its claim, by the database's clock."""
+
+
+@pytest.fixture
+async def queue(embedded_url: str) -> AsyncIterator[Queue]:
+    async with secateur.connect(embedded_url) as queue:
+        yield queue
+
+
+def an_app(*functions: str) -> App:
+    app = App("billing")
+
+    async def nothing(run: ActiveRun) -> None:
+        if run.event:
+            raise OSError("the bank is closed")
+
+    for function in functions or ("invoices",):
+        app.function(id=function, retries=1)(nothing)
+    return app
+
+
+async def asleep(worker: Worker, *, hears: bool = True) -> None:
+    """Until the worker has found nothing so often that it sleeps as long as only one does that hears notifications."""
+    longest = LONGEST_SLEEP / 3 if hears else LONGEST_POLL
+
+    async def sleeps() -> bool:
+        return all(intake.pause >= longest for intake in worker._intakes)
+
+    assert worker._ear is not None
+    await eventually(sleeps, 30)
+    assert worker._ear.hears is hears
+
+
+async def waited(queue: Queue, function: str = "invoices", **more: object) -> float:
+    run_id = await queue.enqueue("billing", function, {}, **more)  # type: ignore[arg-type]
+    await in_status(queue, run_id, RunStatus.COMPLETED)
+    seconds: float = await queue.database.fetchval(WAITED, run_id)
+    return seconds
+
+
+async def test_an_idle_worker_is_woken(database_url: str) -> None:
+    async with secateur.connect(database_url) as queue, working(database_url, an_app()) as worker:
+        await asleep(worker)
+        delays = [await waited(queue) for _ in range(5)]
+        await asleep(worker)
+        delays.append(await waited(queue))
+    assert statistics.median(delays) < LONGEST_SLEEP / 20
+    assert max(delays) < LONGEST_SLEEP / 3
+
+
+async def test_a_run_is_begun_when_it_becomes_due(queue: Queue, embedded_url: str) -> None:
+    async with working(embedded_url, an_app()) as worker:
+        await asleep(worker)
+        soon = await queue.engine.clock() + timedelta(seconds=1.5)
+        assert -0.01 < await waited(queue, scheduled_for=soon) < 0.4
+        await asleep(worker)
+        run_id = await queue.enqueue("billing", "invoices", {"fail": True})
+        await in_status(queue, run_id, RunStatus.FAILED)  # after a pause of about a second
+        assert await queue.database.fetchval(WAITED, run_id) < 0.4
+
+
+async def test_what_was_queued_while_nobody_listened_is_found_at_once(queue: Queue, embedded_url: str) -> None:
+    async with working(embedded_url, an_app()) as worker:
+        await asleep(worker)
+        # The notification is lost together with the connection.
+        listening = "select pid from pg_stat_activity where query like 'LISTEN%' and pid <> pg_backend_pid()"
+        await queue.database.execute(f"select pg_terminate_backend(pid) from ({listening}) as one")
+        assert await waited(queue) < LONGEST_SLEEP / 2
+        await asleep(worker)
+        assert await waited(queue) < LONGEST_SLEEP / 3
+
+
+async def test_workers_of_other_functions_do_not_keep_each_other_awake(queue: Queue, embedded_url: str) -> None:
+    """Each of two workers is told of what is queued for the other; looking in vain, it looks ever less often."""
+    async with (
+        working(embedded_url, an_app("invoices")) as one,
+        working(embedded_url, an_app("mail"), name="two") as two,
+    ):
+        await asleep(one)
+        await asleep(two)
+        looks: list[float] = []
+        [intake] = two._intakes
+        for _ in range(30):
+            await waited(queue, "invoices")
+            looks.append(intake.looked)
+        assert await waited(queue, "mail") < 1
+    assert len(set(looks)) < 20
+
+
+class Pooler:
+    """A port in front of a Postgres socket that delivers no notification, as a transaction pooler does."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        query = parse_qs(parts.query)
+        self._socket = f"{query['host'][0]}/.s.PGSQL.{query['port'][0]}"
+        self._database, self._user = parts.path.lstrip("/"), parts.username
+        self.swallowed = 0
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[str]:
+        async with await asyncio.start_server(self._serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            yield f"postgresql://{self._user}@127.0.0.1:{port}/{self._database}?sslmode=disable"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_server, to_server = await asyncio.open_unix_connection(self._socket)
+        back = asyncio.create_task(self._bring_back(from_server, writer))
+        try:
+            while data := await reader.read(65536):
+                to_server.write(data)
+        except ConnectionError:
+            pass
+        finally:
+            back.cancel()
+            to_server.close()
+            writer.close()
+
+    async def _bring_back(self, from_server: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            try:
+                head = await from_server.readexactly(5)
+                body = await from_server.readexactly(int.from_bytes(head[1:]) - 4)
+            except asyncio.IncompleteReadError:
+                writer.close()
+                return
+            if head[:1] == b"A":  # NotificationResponse
+                self.swallowed += 1
+            else:
+                writer.write(head + body)
+
+
+async def test_where_notifications_do_not_get_through_it_looks_often(queue: Queue, embedded_url: str) -> None:
+    pooler = Pooler(embedded_url)
+    async with pooler.open() as url, working(url, an_app()) as worker:
+        await asleep(worker, hears=False)
+        delays = [await waited(queue) for _ in range(3)]
+        await asleep(worker, hears=False)
+        delays.append(await waited(queue))
+    assert max(delays) < LONGEST_POLL + 0.5
+    assert pooler.swallowed > 0
+
+
+class TestIntake:
+    def test_looks_again_at_once_while_there_is_more_and_then_ever_later(self) -> None:
+        intake = Intake("billing", {})
+        pauses = []
+        for _ in range(12):
+            intake.brought(Batch([]), wanted=5, longest=LONGEST_SLEEP)
+            pauses.append(intake.due - intake.looked)
+        assert pauses[0] <= 0.05
+        assert 0.8 * LONGEST_SLEEP <= pauses[-1] <= LONGEST_SLEEP
+        intake.brought(Batch([], more=True), wanted=5, longest=LONGEST_SLEEP)
+        assert intake.due == intake.looked
+
+    def test_sleeps_until_the_next_run_becomes_due_at_most(self) -> None:
+        intake = Intake("billing", {}, pause=LONGEST_SLEEP)
+        for due_in, pause in ((1.0, 1.0), (-5.0, 0.05)):
+            intake.brought(Batch([], due_in=due_in), wanted=5, longest=LONGEST_SLEEP)
+            assert intake.due - intake.looked == pytest.approx(pause)
+        intake.brought(Batch([], due_in=3600), wanted=5, longest=LONGEST_SLEEP)
+        assert intake.due - intake.looked <= LONGEST_SLEEP
+
+    def test_listens_less_often_when_others_are_always_quicker(self) -> None:
+        intake = Intake("billing", {})
+        rests = []
+        for _ in range(10):
+            intake.wake()
+            intake.looking()
+            intake.brought(Batch([]), wanted=5, longest=LONGEST_SLEEP)
+            intake.wake()
+            rests.append(intake.due - intake.looked)
+        assert rests == sorted(rests)
+        assert rests[-1] == pytest.approx(LONGEST_POLL)
+        for batch in (Batch([], more=True), Batch([])):
+            intake.looking()
+            intake.brought(batch, wanted=5, longest=LONGEST_SLEEP)
+        intake.wake()
+        assert intake.due == intake.looked
+
+    def test_a_notification_during_a_look_brings_about_another_one(self) -> None:
+        intake = Intake("billing", {}, pause=LONGEST_SLEEP)
+        intake.looking()
+        intake.wake()
+        intake.brought(Batch([]), wanted=5, longest=LONGEST_SLEEP)
+        assert intake.due == intake.looked
+        intake.looking()
+        intake.brought(Batch([]), wanted=5, longest=LONGEST_SLEEP)
+        assert intake.due > intake.looked + 1

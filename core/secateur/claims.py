@@ -13,6 +13,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
@@ -84,7 +85,7 @@ class Claims:
         self._worker = worker
         self._lease = lease
         self._ended: list[tuple[Claim, asyncio.Future[bool]]] = []
-        self._turn = asyncio.Lock()
+        self._completed = asyncio.Event()
 
     async def register(self, function: Function) -> None:
         """What was declared before and is declared no more goes. Raises `LockUnavailable` if its limit changes while
@@ -137,27 +138,28 @@ class Claims:
         return agreed
 
     async def complete(self, claim: Claim) -> bool:
-        """False: the claim was not this worker's any more. Runs that end at about the same time share a call."""
+        """False: the claim was not this worker's any more. Answered by `record_completions`."""
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._ended.append((claim, answer))
-        async with self._turn:
-            await asyncio.sleep(0)  # lets those join that end in this very moment
-            if not answer.done():
-                await self._complete_all()
+        self._completed.set()
         return await answer
 
-    async def _complete_all(self) -> None:
-        batch, self._ended = self._ended, []
-        ids, tokens = _ids([claim for claim, _ in batch]), [claim.token for claim, _ in batch]
-        try:
-            rows = await self._insist(lambda: self._database.fetch(_SQL["complete"], ids, tokens))
-        except BaseException:
-            self._ended = batch + self._ended  # for whoever has the next turn
-            raise
-        done = {row["claim_token"]: row["done"] for row in rows}
-        for claim, answer in batch:
-            if not answer.done():
-                answer.set_result(done[claim.token])
+    async def record_completions(self) -> None:
+        """Until cancelled: tell the queue of the runs that complete, those of about the same time in one call.
+
+        So they are all over in the same moment too, and the next claim is a large one again.
+        """
+        while True:
+            await self._completed.wait()
+            await asyncio.sleep(0)  # lets those join that end in this very moment
+            self._completed.clear()
+            batch, self._ended = self._ended, []
+            ids, tokens = _ids([claim for claim, _ in batch]), [claim.token for claim, _ in batch]
+            rows = await self._insist(partial(self._database.fetch, _SQL["complete"], ids, tokens))
+            done: dict[UUID, bool] = {row[0]: row[1] for row in rows}
+            for claim, answer in batch:
+                if not answer.done():
+                    answer.set_result(done[claim.token])
 
     async def fail(self, claim: Claim, error: str) -> str | None:
         """The run's status now: `scheduled`, `failed` or `cancelled`; None: not this worker's any more."""

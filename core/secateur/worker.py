@@ -80,6 +80,8 @@ class Worker:
         self._beat = asyncio.Event()
         self._cut_off = False
         self._held: dict[UUID, tuple[Claim, asyncio.Task[None]]] = {}
+        self._busy = 0
+        """How many of the held runs have not ended yet; of the others the queue has yet to be told."""
         self._intakes = [Intake(app.id, dict(app.functions)) for app in self.apps]
         self._ear: Ear | None = None
 
@@ -118,6 +120,7 @@ class Worker:
         self._ear = Ear(background, on_runs=self._wake, on_cancellations=self._beat.set)
         async with asyncio.TaskGroup() as group:
             helpers = [
+                group.create_task(claims.record_completions()),
                 group.create_task(self._keep_alive(claims)),
                 group.create_task(self._ear.listen()),
                 group.create_task(self._sweep(background)),
@@ -138,8 +141,11 @@ class Worker:
         logger.info("%s has stopped", self.name)
 
     async def _claim_round(self, claims: Claims, group: asyncio.TaskGroup) -> float:
-        """Fill the free slots, shared by the queues that are due. Returns how long there is nothing to do."""
-        free = self.concurrency - len(self._held)
+        """Fill the free slots, shared by the queues that are due. Returns how long there is nothing to do.
+
+        A run that has ended leaves its slot before the queue knows of it: the next claim need not wait for that.
+        """
+        free = min(self.concurrency - self._busy, 2 * self.concurrency - len(self._held))
         if free <= 0:
             return float("inf")
         due = [intake for intake in self._intakes if intake.due <= time.monotonic()]
@@ -189,21 +195,26 @@ class Worker:
                 await claims.release(released)
 
     def _begin(self, claims: Claims, claim: Claim, group: asyncio.TaskGroup) -> None:
-        task = group.create_task(self._perform(claims, claim))
-        self._held[claim.token] = (claim, task)
+        self._busy += 1
+        self._held[claim.token] = (claim, group.create_task(self._hold(claims, claim)))
 
-        def ended(_: object) -> None:
+    async def _hold(self, claims: Claims, claim: Claim) -> None:
+        try:
+            await self._perform(claims, claim)
+        finally:
             del self._held[claim.token]
             self._slot_or_stop.set()
             if claim.function.concurrency is not None:
                 self._wake(claim.run.app_id)  # what it was in the way of may begin
 
-        task.add_done_callback(ended)
-
     async def _perform(self, claims: Claims, claim: Claim) -> None:
         """One attempt. Whatever the function raises is its run's failure, never the worker's."""
-        await claims.recall(claim)
-        error = await _attempt(claim)
+        try:
+            await claims.recall(claim)
+            error = await _attempt(claim)
+        finally:
+            self._busy -= 1
+            self._slot_or_stop.set()
         if error is None:
             if not await claims.complete(claim):
                 logger.info("%s ended, but was cancelled or is no longer held by %s", claim.run, self.name)
@@ -247,6 +258,8 @@ class Worker:
             task.cancel()
         if interrupted:
             await asyncio.wait([task for _, task in interrupted.values()], timeout=CANCEL_SECONDS)
+            # One that was cancelled before it began could not see itself off.
+            self._held = {token: held for token, held in self._held.items() if not held[1].done()}
             with suppress(TimeoutError):
                 async with asyncio.timeout(LAST_WORDS_SECONDS):
                     for claim, _ in interrupted.values():

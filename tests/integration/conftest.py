@@ -1,4 +1,4 @@
-"""The command line and the HTTP API within the test's own process."""
+"""The command line and the HTTP API within the test's own process, and logins in the roles that `install` creates."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import io
 import os
 import sys
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
+import asyncpg
 import httpx
 import pytest
 from api_client import running_api
 from billing import end_running, seed
 from command_line import Done, Here, environment
+from roles import LOGINS, NOBODY, ROLES, url_of
 
 from secateur.cli import main
 from secateur.database import Database
@@ -52,3 +55,28 @@ async def client(flooded: Database) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the API of `flooded`."""
     async with running_api(flooded) as client:
         yield client
+
+
+@pytest.fixture
+async def owner(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Who installed; the logins exist as long as the test lasts, for roles belong to the whole server."""
+    connection = await asyncpg.connect(database_url)
+    for role, login in LOGINS.items():
+        await connection.execute(f"create role {login} login in role {role}")
+    await connection.execute(f"create role {NOBODY} login")
+    yield connection
+    for login in (*LOGINS.values(), NOBODY):
+        await connection.execute(f"drop owned by {login}")
+        await connection.execute(f"drop role {login}")
+    await connection.close()
+
+
+@pytest.fixture
+async def logins(owner: asyncpg.Connection, database_url: str) -> AsyncIterator[dict[str, asyncpg.Connection]]:
+    """A session for each role, and one for a stranger."""
+    async with AsyncExitStack() as stack:
+        connections = {}
+        for role in (*ROLES, NOBODY):
+            connections[role] = await asyncpg.connect(url_of(role, database_url))
+            stack.push_async_callback(connections[role].close)
+        yield connections

@@ -141,8 +141,16 @@ as $$
 declare
   before secateur.retention;
   after secateur.retention;
+  -- Beyond, times would leave what Postgres can count.
+  most constant interval := '100 years';
 begin
-  if set_retention.finished < '0' or set_retention.cancelled < '0' or set_retention.standing < '0' then
+  if set_retention.finished > most or set_retention.cancelled > most or set_retention.standing > most then
+    raise exception using
+      errcode = 'SC422',
+      column = case when set_retention.finished > most then 'finished'
+                    when set_retention.cancelled > most then 'cancelled' else 'standing' end,
+      message = 'can be 100 years at most';
+  elsif set_retention.finished < '0' or set_retention.cancelled < '0' or set_retention.standing < '0' then
     raise exception using
       errcode = 'SC422',
       column = case when set_retention.finished < '0' then 'finished'

@@ -219,9 +219,10 @@ class Cancellations:
         """
         self._refuse_if_read_only()
         run = await self.engine.run(run_id)
-        if run.cancellation_id is None:
+        found = UUID(run.cancellation_id) if run.cancellation_id else await self.engine.asked_singly(run_id)
+        if found is None:
             raise Conflict(f"run {run_id} is {run.status}: there is nothing to restore")
-        cancellation = await self.engine.cancellation(UUID(run.cancellation_id))
+        cancellation = await self.engine.cancellation(found)
         if cancellation.kind != "run":
             raise Conflict(
                 f"run {run_id} was cancelled together with others, by {cancellation.id}: "

@@ -205,6 +205,10 @@ class QueueEngine(Protocol):
         """Raises `NotFound`."""
         ...
 
+    async def asked_singly(self, run_id: UUID) -> UUID | None:
+        """The cancellation of just this run that has asked it to stop, which it has not done yet."""
+        ...
+
     async def commit(self, commit: Commit) -> Cancellation:
         """Commit a cancellation; once its guarantee is `in_force`, no matching run can be claimed any more.
 

@@ -217,6 +217,10 @@ class NativeEngine:
             raise NotFound(f"there is no run {run_id}")
         return _run(row)
 
+    async def asked_singly(self, run_id: UUID) -> UUID | None:
+        found: UUID | None = await self._database.fetchval(_SQL["asked_singly"], run_id)
+        return found
+
     async def commit(self, commit: Commit) -> Cancellation:
         return (await self.commit_all([commit]))[0]
 

@@ -233,6 +233,15 @@ select count(*)
 -- name: run
 select run.* from secateur.runs as run where run.id = $1
 
+-- name: asked_singly
+-- The cancellation of this run alone that has asked it to stop, and still waits for that.
+select rule.id
+  from secateur.cancel_requests as open
+  join secateur.cancellations as rule on rule.id = open.cancellation_id
+ where open.run_id = $1 and open.outcome is null and rule.run_id = open.run_id and rule.state = 'active'
+ order by rule.serial
+ limit 1
+
 -- name: commit
 -- O(running runs); see the function's header.
 select committed.id

@@ -47,7 +47,7 @@ def url(embedded_url: str) -> str:
 def test_preview_counts_and_changes_nothing(here: Here, url: str) -> None:
     done = here("preview", *FLOOD, "--json", url=url)
     assert (done.code, done.err) == (0, "")
-    assert list(done.json) == PREVIEW_KEYS
+    assert list(done.json) == [*PREVIEW_KEYS, "warnings"]
     assert done.json["matched"] == ACME
     assert done.json["total"] == EVERYTHING - INVOICES
     assert done.json["exact"] is True
@@ -140,7 +140,7 @@ def test_the_references_body_from_a_file_and_from_stdin(here: Here, url: str, tm
 def test_a_dry_run_needs_no_consent_and_writes_nothing(here: Here, url: str) -> None:
     done = here("cancel", *FLOOD, "--dry-run", "--json", url=url)
     assert done.code == 0
-    assert (list(done.json), done.json["matched"]) == (PREVIEW_KEYS, ACME)
+    assert (list(done.json), done.json["matched"]) == ([*PREVIEW_KEYS, "warnings"], ACME)
     assert asyncio.run(cancellations(url)) == []
 
 
@@ -260,7 +260,7 @@ def test_without_a_condition_there_is_a_warning(url: str) -> None:
 
 @contextmanager
 def _held(url: str, lock: str) -> Iterator[None]:
-    """Somebody keeps the transaction open in which they took a lock."""
+    """Somebody keeps a transaction open in which they took the lock."""
     release, held = threading.Event(), threading.Event()
 
     async def hold() -> None:
@@ -280,16 +280,26 @@ def _held(url: str, lock: str) -> Iterator[None]:
 
 
 def test_a_lock_that_is_not_to_be_had_leaves_it_pending(here: Here, url: str) -> None:
+    """It is durable, and says whom it waits for and what can be done; a stop has to wait, and gives up."""
     with _held(url, "select pg_advisory_xact_lock_shared(7216, lock_key) from secateur.apps"):
-        done = here("cancel", *FLOOD, "--yes", "--json", url=url)
-    assert (done.code, done.json["guarantee"]) == (0, "pending")
-    (holder,) = done.json["blocked_by"]
-    assert f"Pending: an open transaction of process {holder} is in the way." in done.err
-    assert [each["id"] for each in asyncio.run(cancellations(url))] == [done.json["id"]]
+        done = here("cancel", *FLOOD, "--yes", url=url)
+        (committed,) = asyncio.run(cancellations(url))
+        (holder,) = committed["blocked_by"]
+        shown = here("show", committed["id"], url=url)
+        stopped = here("stop", committed["id"], url=url)
+    assert done.code == 0
+    assert "Committed, and not in force yet." in done.out
+    assert done.err.startswith(f"Pending: an open transaction of process {holder} is in the way.")
+    assert f"select pg_terminate_backend({holder})" in done.err
+    assert f"pending: waiting for process {holder}" in shown.out
+    assert (stopped.code, stopped.out) == (1, "")
+    assert "nothing was changed: an open transaction holds the lock of app billing" in stopped.err
+    waited = here("undo", committed["id"], "--yes", "--wait", url=url)
+    assert (waited.code, waited.err) == (0, "")
 
 
 def test_interrupting_the_commit_tells_how_to_find_out(url: str) -> None:
-    with _held(url, "lock table secateur.cancellations in access exclusive mode"):
+    with _held(url, "lock table secateur.sweeps in share row exclusive mode"):
         process = subprocess.Popen(
             [*COMMAND, "cancel", *FLOOD, "--yes", "--idempotency-key", "k-1"],
             stdout=subprocess.PIPE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from command_line import COMMAND, Here, environment, run, write
@@ -26,7 +27,10 @@ def test_reading_the_depth_waits_for_neither_the_console_nor_the_models() -> Non
 
 @pytest.mark.parametrize(
     "command",
-    ["install", "demo", "depth", "preview", "cancel", "stop", "history", "show", "worker", "serve", "eval"],
+    [
+        *("install", "demo", "worker", "serve", "depth", "history", "show", "preview", "cancel", "stop", "undo"),
+        *("cancel-run", "restore-run", "pause", "resume", "audit", "retention", "eval"),
+    ],
 )
 def test_every_command_has_help(here: Here, command: str) -> None:
     done = here(command, "--help")
@@ -50,6 +54,17 @@ def test_every_command_has_help(here: Here, command: str) -> None:
         (["show", "5", "--database", NOWHERE], "'5' is not a cancellation's id"),
         (["stop", "5", "--database", NOWHERE], "'5' is not a cancellation's id"),
         (["show"], "the following arguments are required: ID"),
+        (["undo", "5", "--yes", "--database", NOWHERE], "'5' is not a cancellation's id"),
+        (["undo", str(UUID(int=1)), "--database", NOWHERE], "there is no terminal to ask on: add --yes to undo"),
+        (["cancel-run", "5", "--database", NOWHERE], "'5' is not a run's id"),
+        (["cancel-run", str(UUID(int=1)), "--database", NOWHERE], "add --yes to cancel without being asked"),
+        (["restore-run", "5", "--database", NOWHERE], "'5' is not a run's id"),
+        (["pause"], "the following arguments are required: APP"),
+        (["pause", "billing", "--database", NOWHERE], "add --yes to pause without being asked"),
+        (["resume", "billing", "--database", NOWHERE], "add --yes to resume without being asked"),
+        (["retention", "--finished", "3x"], "'3x' is not a span such as 12h or 30d"),
+        (["retention", "--cancelled", "-1d"], "--cancelled"),
+        (["audit", "--limit", "all"], "'all' is not a number of 1 or more"),
         (["history", "--limit", "0"], "'0' is not a number of 1 or more"),
         (["serve", "--port", "65536"], "'65536' is not a port"),
         (["demo", "--runs", "-3"], "--runs"),

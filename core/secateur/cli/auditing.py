@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from secateur.auditing import audit_json
 from secateur.cli.opening import Session, find_place, open_session
-from secateur.cli.output import Column, fields, json_line, line, shorten, table, terminal_width
+from secateur.cli.output import Column, fields, json_line, line, one_line, shorten, table, terminal_width
 from secateur.requests import utc
 from secateur.runs import Scope
 
@@ -31,7 +31,7 @@ async def audit(arguments: argparse.Namespace) -> int:
     if arguments.json:
         json_line([audit_json(each) for each in found])
     elif not found:
-        line("Nothing is recorded.")
+        line(f"Nothing is recorded of app {one_line(arguments.app)}." if arguments.app else "Nothing is recorded.")
     else:
         columns = (
             Column("at"),

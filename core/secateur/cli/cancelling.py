@@ -205,12 +205,16 @@ def _committed(committed: Sequence[Cancellation], counted: Preview, *, waits: bo
         lines = ["In force: no matching run is claimed any more."]
     lines += [f"  {each.id}, {each.state}{_of_function(each, committed)}" for each in committed]
     if not waits and any(each.state == "active" for each in committed):
-        first = committed[0].id
-        lines += [
-            "  The rows are rewritten by whichever secateur console, worker or server is running.",
-            f"  Follow it: secateur show {first}    stop it: secateur stop {first}",
-            f"  Take it back: secateur undo {first}",
-        ]
+        lines.append("  The rows are rewritten by whichever secateur console, worker or server is running.")
+        if len(committed) == 1:
+            each = committed[0]
+            lines += [
+                f"  Follow it:     secateur show {each.id}",
+                f"  Stop it:       secateur stop {each.id}",
+                f"  Take it back:  secateur undo {each.id}",
+            ]
+        else:
+            lines.append("  Follow them with secateur show, stop or undo each of them, by its id.")
     elif waits and any(each.standing and each.state == "active" for each in committed):
         lines.append("  It stands until its window ends, and this waits for that.")
     return lines

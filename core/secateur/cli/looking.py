@@ -120,18 +120,22 @@ async def history(arguments: argparse.Namespace) -> int:
     elif not cancellations:
         line("Nothing was ever cancelled here.")
     else:
-        columns = (
-            Column("id"),
-            Column("committed", rank=30),
-            Column("state"),
-            Column("by", shrinks_to=6, rank=40),
-            Column("runs of", shrinks_to=12),
-            Column("if", shrinks_to=10, rank=20),
-            Column("cancelled", right=True),
-        )
-        for row in table(columns, [_history_row(each) for each in cancellations], terminal_width()):
+        for row in _history_lines(cancellations, terminal_width()):
             line(row)
     return 0
+
+
+def _history_lines(cancellations: Sequence[Cancellation], width: int | None) -> list[str]:
+    """One line each where there is room for it; otherwise two, so that nothing is left out."""
+    titles = ("id", "state", "committed", "cancelled", "by", "runs of", "if")
+    columns = [Column(title, right=title == "cancelled") for title in titles]
+    rows = [_history_row(each) for each in cancellations]
+    whole = table(columns, [(*row[:-1], shorten(row[-1], LONGEST_CONDITION)) for row in rows])
+    if width is None or max(map(len, whole[1:])) <= width:
+        return whole
+    headings, *firsts = table(columns[:4], [row[:4] for row in rows], width)
+    seconds = [shorten(f"  {scope}, by {author}: {condition}", width) for *_, author, scope, condition in rows]
+    return [headings, *(each for pair in zip(firsts, seconds, strict=True) for each in pair)]
 
 
 def _history_row(cancellation: Cancellation) -> tuple[str, ...]:
@@ -140,12 +144,12 @@ def _history_row(cancellation: Cancellation) -> tuple[str, ...]:
         condition = f"(run {cancellation.run_id})"
     return (
         str(cancellation.id),
-        utc(cancellation.created_at.replace(microsecond=0)),
         state_word(cancellation),
+        utc(cancellation.created_at.replace(microsecond=0)),
+        number(cancellation.cancelled),
         cancellation.created_by,
         str(Scope(cancellation.app_id, cancellation.function_id)),
-        shorten(condition, LONGEST_CONDITION),
-        number(cancellation.cancelled),
+        condition,
     )
 
 

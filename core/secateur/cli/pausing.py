@@ -55,10 +55,10 @@ def _prospect(scope: Scope, depths: Sequence[FunctionDepth], *, resume: bool) ->
     running = sum(each.running for each in depths)
     name = one_line(str(scope))
     if resume:
-        return [f"Resume {name}: {runs(queued)} that wait can be claimed again."]
+        return [f"Resume {name}: it is claimed again. Waiting: {runs(queued)}."]
     return [
         f"Pause {name}: nothing of it is claimed until somebody resumes it.",
-        f"  {runs(queued)} wait, and whatever arrives waits too; {runs(running)} that run now go on.",
+        f"  Waiting: {runs(queued)}, and whatever arrives waits too. Running, and going on: {runs(running)}.",
     ]
 
 
@@ -66,7 +66,7 @@ def _paused(scope: Scope, depths: Sequence[FunctionDepth]) -> list[str]:
     running = sum(each.running for each in depths)
     what = f"{scope.app_id} {scope.function_id}" if scope.function_id else scope.app_id
     return [
-        f"Paused: nothing of {one_line(str(scope))} is claimed; {runs(running)} that run now go on.",
+        f"Paused: nothing of {one_line(str(scope))} is claimed. Running, and going on: {runs(running)}.",
         f"  Take it back: secateur resume {one_line(what)}",
     ]
 

@@ -69,7 +69,7 @@ def demo(arguments: argparse.Namespace) -> int:
 async def install(arguments: argparse.Namespace) -> int:
     place = find_place(arguments, writes=True)
     async with Database.connect(place.target.url) as database:
-        applied = await apply_migrations(database)
+        applied = await apply_migrations(database, author=place.settings.author_name)
         if applied:
             line(f"Installed in {database.description}: {', '.join(applied)}.")
         else:

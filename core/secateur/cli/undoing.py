@@ -12,7 +12,7 @@ from secateur.cli.asking import consents, require_a_terminal
 from secateur.cli.describing import instant, scope_in_words
 from secateur.cli.identifying import read_id, read_run_id
 from secateur.cli.opening import Session, find_place, open_session
-from secateur.cli.output import json_line, line, notice, number, one_line, runs, write
+from secateur.cli.output import fields, json_line, line, notice, number, one_line, runs, write
 from secateur.cli.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -94,17 +94,19 @@ def _prospect(cancellation: Cancellation, zone: tzinfo, *, requeue: bool) -> lis
         lines.append(f"  if {one_line(cancellation.if_)}")
     if cancellation.state == "active":
         lines.append("  It matches nothing any more, at once.")
-    lines.append(f"  {runs(cancellation.waiting)} that waited go back to what they were.")
-    if cancellation.stopped:
-        queued = "are queued again" if requeue else "stay cancelled; --requeue-stopped queues them again"
-        lines.append(f"  {runs(cancellation.stopped)} that were stopped while they ran {queued}.")
+    pairs = [("back as before", f"{runs(cancellation.waiting)} that waited")]
+    if cancellation.stopped and requeue:
+        pairs.append(("queued again", f"{runs(cancellation.stopped)}, stopped while running"))
+    elif cancellation.stopped:
+        told = "stopped while running; --requeue-stopped queues these again"
+        pairs.append(("still cancelled", f"{runs(cancellation.stopped)}, {told}"))
     if cancellation.stopping:
-        lines.append(f"  {runs(cancellation.stopping)} that were asked to stop and still run go on.")
+        pairs.append(("goes on", f"{runs(cancellation.stopping)}, asked to stop and still running"))
     if cancellation.pruned:
-        lines.append(f"  {runs(cancellation.pruned)} are not kept any longer.")
+        pairs.append(("not kept", f"{runs(cancellation.pruned)}, deleted since"))
     if cancellation.undo_until is not None:
-        lines.append(f"  This is possible until {instant(cancellation.undo_until, zone)}.")
-    return lines
+        pairs.append(("possible until", instant(cancellation.undo_until, zone)))
+    return [*lines, *(f"  {each}" for each in fields(pairs))]
 
 
 def _undone(undone: Cancellation, *, waits: bool) -> list[str]:
@@ -114,7 +116,8 @@ def _undone(undone: Cancellation, *, waits: bool) -> list[str]:
     if not waits:
         lines += [
             "  Whichever secateur console, worker or server is running puts them back.",
-            f"  Follow it: secateur show {undone.id}    wait for it: secateur undo {undone.id} --yes --wait",
+            f"  Follow it:    secateur show {undone.id}",
+            f"  Wait for it:  secateur undo {undone.id} --yes --wait",
         ]
     return lines
 

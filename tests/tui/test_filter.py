@@ -12,6 +12,10 @@ from secateur_tui.filter import FilterScreen
 from secateur_tui.matches import Matches, Stage
 
 MATCHING = f"{ACME + ARRIVING:,}"
+WAITING_COUNTS = """
+select count(*) from pg_stat_activity
+ where datname = current_database() and wait_event_type = 'Lock' and query like '%count(*) as matched%'
+"""
 
 
 async def test_a_filter_is_counted_with_examples(start: Start, incident_url: str, size: tuple[int, int]) -> None:
@@ -64,8 +68,7 @@ async def test_an_older_query_is_cancelled_in_the_database(start: Start, inciden
             for text in (" > 1", "1", "2"):
                 await console.type(text)
                 await console.settle_typing()
-            waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
-            assert await connection.fetchval(waiting) <= 1
+            assert await connection.fetchval(WAITING_COUNTS) <= 1
         await console.shows("exact")
 
 

@@ -88,6 +88,10 @@ class FunctionDepth:
     """When the sums that depth is read from were last compared with the rows; None if never."""
     drift: int = 0
     """How many runs these sums were off at that time, before it was put right."""
+    app_paused: bool = False
+    """The app is paused as a whole; `paused` is then true of each of its functions."""
+    function_paused: bool = False
+    """The function is paused by itself, whatever is true of its app."""
 
 
 class Source(StrEnum):

@@ -61,7 +61,7 @@ def start() -> Start:
                 **{**settings, **options},
             )
             app = ConsoleApp(session)
-            async with app.run_test(size=size) as pilot:
+            async with app.run_test(size=size, notifications=True) as pilot:
                 console = Console(app, pilot, database)
                 await console.until(lambda: app.feed.as_of is not None or app.feed.problem is not None)
                 yield console

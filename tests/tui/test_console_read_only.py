@@ -9,6 +9,7 @@ from secateur.database import Database
 from secateur_tui.filter import FilterScreen
 from secateur_tui.history import HistoryScreen
 from secateur_tui.keymap import ACTIONS
+from secateur_tui.queues import QueuesScreen
 
 DANGEROUS = {action.id for action in ACTIONS if action.dangerous}
 
@@ -58,6 +59,15 @@ async def test_no_key_palette_entry_or_help_of_it_can_write(start: Start, incide
         await console.press("f1")
         await console.shows("read-only: nothing here can write")
         assert "F9" not in console.text
+
+
+async def test_queues_have_no_pause(start: Start, incident_url: str) -> None:
+    async with start(incident_url, read_only=True) as console:
+        await console.shows("flood")
+        await console.press("p")
+        await console.settle()
+        assert isinstance(console.app.screen, QueuesScreen)
+        assert "p pause" not in console.text
 
 
 async def test_history_has_no_stop(start: Start, incident_url: str) -> None:

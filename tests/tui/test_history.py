@@ -68,11 +68,11 @@ async def test_stopping_asks_first(start: Start, incident_url: str) -> None:
         await history(console)
         await console.shows("sweeping")
         await console.press("x")
-        await console.shows("Stop this cancellation", "y yes", "esc no")
+        await console.shows("Stop this cancellation", "y stop", "esc no")
         await console.press("enter", "escape")
         await console.shows("sweeping")
         await console.press("x")
-        await console.shows("y yes")
+        await console.shows("y stop")
         await console.press("y")
         await console.shows("■ stopped", "by nadia")
         assert "x stop" not in console.text

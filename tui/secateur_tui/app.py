@@ -118,6 +118,10 @@ class ConsoleApp(App[None]):
     async def _keep_up(self) -> None:
         await Maintenance(self.session.engine).keep_up_forever()
 
+    @on(QueuesScreen.DepthChanged)
+    def _look_again(self) -> None:
+        self._follow_depth()
+
     @on(QueuesScreen.FilterWanted)
     def _open_filter(self, message: QueuesScreen.FilterWanted) -> None:
         scope = message.scope
@@ -255,6 +259,7 @@ class ConsoleApp(App[None]):
             if action.id in active and action.id != "console.palette":
                 target = self if action.place == "console" else screen
                 command = getattr(target, f"action_{action.method}")
-                title = f"{action.description.capitalize()}  ({display(action.keys[0])})"
+                description = screen.describe(action) if isinstance(screen, Place) else action.description
+                title = f"{description[:1].upper()}{description[1:]}  ({display(action.keys[0])})"
                 yield SystemCommand(title, action.help, command)
         yield SystemCommand("Theme", "Choose another theme", self.action_change_theme)

@@ -95,9 +95,13 @@ def is_stale(feed: Feed, session: Session) -> bool:
 class KeyBar(Widget):
     """The keys that work now, as many as fit; a click does the same as the key."""
 
-    def __init__(self, is_pointless: Callable[[Action], bool] = lambda action: False) -> None:
+    def __init__(
+        self,
+        is_pointless: Callable[[Action], bool] = lambda action: False,
+        describe: Callable[[Action], str] = lambda action: action.description,
+    ) -> None:
         super().__init__()
-        self._is_pointless = is_pointless
+        self._is_pointless, self._describe = is_pointless, describe
         self._places: list[tuple[int, str]] = []
         """Where each shown item ends, in cells, and its key."""
 
@@ -106,12 +110,14 @@ class KeyBar(Widget):
 
     def render(self) -> RenderResult:
         items = [(action, binding.key) for action, binding in self._working() if self._shown(action)]
-        room = self.size.width - sum(_item(*item).cell_length for item in items if item[0].id == _HELP)
+        room = self.size.width - sum(self._item(*item).cell_length for item in items if item[0].id == _HELP)
         line = Content("")
         self._places = []
         for action, key in items:
-            item = _item(action, key)
-            if action.id == _HELP or line.cell_length + item.cell_length <= room:
+            item = self._item(action, key)
+            if action.id == _HELP:
+                room += item.cell_length
+            if line.cell_length + item.cell_length <= room:
                 line += item
                 self._places.append((line.cell_length, key))
         return line.truncate(self.size.width)
@@ -135,9 +141,8 @@ class KeyBar(Widget):
     def _shown(self, action: Action) -> bool:
         return action.footer and not self._is_pointless(action)
 
-
-def _item(action: Action, key: str) -> Content:
-    return toned((f" {display(key)} ", "key"), (f"{action.description} ", "quiet"))
+    def _item(self, action: Action, key: str) -> Content:
+        return toned((f" {display(key)} ", "key"), (f"{self._describe(action)} ", "quiet"))
 
 
 def _expanded(action: Action) -> Iterator[str]:

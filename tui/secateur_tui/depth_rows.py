@@ -79,6 +79,7 @@ def total_of(app_id: str, depths: Sequence[FunctionDepth]) -> FunctionDepth:
         in_per_second=sum(depth.in_per_second for depth in depths),
         out_per_second=sum(depth.out_per_second for depth in depths),
         as_of=max((depth.as_of for depth in depths), default=datetime.min),
+        paused=bool(depths) and all(depth.paused for depth in depths),
     )
 
 
@@ -123,6 +124,8 @@ def flood(depths: Sequence[FunctionDepth]) -> FunctionDepth | None:
 
 def outlook(depth: FunctionDepth) -> Cell:
     """What becomes of the queue, in a word or a time, always with a sign."""
+    if depth.paused:
+        return Cell("paused ‖", "warn")
     if depth.queued == 0:
         return Cell("–  ", "quiet")
     if depth.in_per_second - depth.out_per_second >= NEGLIGIBLE:

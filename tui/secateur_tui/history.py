@@ -22,7 +22,7 @@ from secateur_tui.figures import one_line
 from secateur_tui.keymap import bindings_of
 from secateur_tui.line_table import LineTable, TableRow
 from secateur_tui.place import Place
-from secateur_tui.question import QuestionScreen
+from secateur_tui.question import Answer, Question, QuestionScreen
 from secateur_tui.session import Feed, Session
 from secateur_tui.themes import toned
 
@@ -201,7 +201,8 @@ class HistoryScreen(Place):
             ),
             (" start again.", "warn"),
         )
-        if not await self.app.push_screen_wait(QuestionScreen(self.session, "Stop", question)):
+        asked = QuestionScreen(self.session, Question("Stop", question, "stop"))
+        if await self.app.push_screen_wait(asked) is not Answer.YES:
             return
         try:
             await self.session.ask(self.session.cancellations.stop(cancellation.id, author=self.session.author))

@@ -54,6 +54,13 @@ PLACES = {
 
 ACTIONS = (
     Action("queues.open_filter", ("enter",), "filter", "Build a filter for the function or app of the row"),
+    Action(
+        "queues.pause",
+        ("p",),
+        "pause",
+        "Pause the function or app of the row, or resume it",
+        True,
+    ),
     Action("queues.find", ("/",), "find", "Show only the functions whose name contains a text"),
     Action("queues.sort", ("s",), "sort", "Sort by name, queued, oldest or growth"),
     Action("queues.fold", ("space",), "fold", "Fold or unfold the app of the row"),
@@ -90,6 +97,7 @@ ACTIONS = (
     Action("history.back", ("escape",), "back", "Go back"),
     Action("explain.close", ("escape", "q", "f2"), "close", "Close the explanation"),
     Action("question.yes", ("y",), "yes", "Do what the question asks", True),
+    Action("question.other", ("a",), "the other", "Do the other thing that the question offers", True),
     Action("question.no", ("escape", "n"), "no, leave it", "Leave everything as it is"),
     Action("help.close", ("escape", "q", "?"), "close", "Close the help"),
     Action("list.up", ("up", "k"), "up", "Move up", footer=False),

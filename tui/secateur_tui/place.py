@@ -26,7 +26,7 @@ class Place(Screen[None]):
     def compose(self) -> ComposeResult:
         yield Header(self.session)
         yield from self.content()
-        yield KeyBar(self.is_pointless)
+        yield KeyBar(self.is_pointless, self.describe)
 
     def content(self) -> ComposeResult:
         """What is between header and footer."""
@@ -38,6 +38,10 @@ class Place(Screen[None]):
     def is_pointless(self, action: Action) -> bool:
         """Whether the action would only say why it does nothing now: the footer leaves it out."""
         return False
+
+    def describe(self, action: Action) -> str:
+        """What the action would do now, in a word or two, where that is not always the same."""
+        return action.description
 
 
 class Dialog(ModalScreen[Result], Generic[Result]):

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static
 
+from secateur.errors import SecateurError
 from secateur.runs import FunctionDepth, Scope
 from secateur_tui.chrome import is_stale
 from secateur_tui.depth_rows import flood, scope_of
 from secateur_tui.depth_table import DepthTable
-from secateur_tui.figures import number, one_line, rate
-from secateur_tui.keymap import bindings_of
+from secateur_tui.figures import number, one_line, rate, runs
+from secateur_tui.keymap import Action, bindings_of
+from secateur_tui.line_table import LineTable
+from secateur_tui.pausing import Offer, offer
 from secateur_tui.place import Place
+from secateur_tui.question import Answer, QuestionScreen
 from secateur_tui.session import Feed, Session
 from secateur_tui.themes import toned
 
@@ -32,7 +36,7 @@ To see secateur at work first: secateur demo"""
 
 
 class QueuesScreen(Place):
-    """Posts `FilterWanted`; where that leads is the app's decision."""
+    """Posts `FilterWanted`; where that leads is the app's decision. Pausing it does itself, after asking."""
 
     place = "queues"
     BINDINGS = bindings_of("queues")
@@ -43,9 +47,14 @@ class QueuesScreen(Place):
 
         scope: Scope
 
+    @dataclass
+    class DepthChanged(Message):
+        """Somebody changed something here that the next look at the depth shows."""
+
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._feed = Feed()
+        self._pause_label = ""
 
     def content(self) -> ComposeResult:
         with Vertical(id="queues", classes="panel"):
@@ -79,6 +88,7 @@ class QueuesScreen(Place):
         self._dim_if_stale()
         self.query_one("#headline", Static).update(self._headline(feed))
         self._subtitle()
+        self._label_pause()
 
     def _dim_if_stale(self) -> None:
         stale = self._feed.problem is not None or is_stale(self._feed, self.session)
@@ -90,8 +100,10 @@ class QueuesScreen(Place):
         net = sum(depth.in_per_second - depth.out_per_second for depth in feed.depths)
         sign = "+" if net > 0 else "−" if net < 0 else "±"
         found = f"only “{one_line(table.find)}” · " if table.find else ""
+        paused = sum(depth.paused for depth in feed.depths)
         self.query_one("#queues").border_subtitle = Content(
             f"{found}by {table.sort} · {number(queued)} queued · {sign}{rate(abs(net))}/s"
+            f"{f' · {paused} paused ‖' if paused else ''}"
         )
 
     def _headline(self, feed: Feed) -> Content:
@@ -102,11 +114,46 @@ class QueuesScreen(Place):
         if not feed.depths:
             return Content("")
         worst = flood(feed.depths)
-        return _flood_line(worst, feed) if worst else toned((" ✓ no queue is flooded", "quiet"))
+        line = _flood_line(worst, feed) if worst else toned((" ✓ no queue is flooded", "quiet"))
+        return line + _drift_line(feed)
 
     def action_open_filter(self) -> None:
         if (scope := self.query_one(DepthTable).scope) is not None:
             self.post_message(self.FilterWanted(scope))
+
+    @property
+    def _offer(self) -> Offer | None:
+        """What pausing means on this row; None without one."""
+        if (scope := self.query_one(DepthTable).scope) is None:
+            return None
+        return offer(scope, [each for each in self._feed.depths if each.app_id == scope.app_id])
+
+    @on(LineTable.Moved)
+    def _label_pause(self) -> None:
+        """The footer says what the key does to the row that the cursor is on."""
+        label = found.label if (found := self._offer) else ""
+        if label != self._pause_label:
+            self._pause_label = label
+            self.refresh_bindings()
+
+    @work(exclusive=True, group="pause")
+    async def action_pause(self) -> None:
+        if (offered := self._offer) is None:
+            return
+        answer = await self.app.push_screen_wait(QuestionScreen(self.session, offered.question))
+        change = {Answer.YES: offered.yes, Answer.OTHER: offered.other}.get(answer)
+        if change is None:
+            return
+        engine = self.session.engine
+        try:
+            await self.session.ask(
+                (engine.pause if change.pause else engine.resume)(change.scope, self.session.author, "tui")
+            )
+        except SecateurError as error:
+            self.notify(str(error), severity="error", markup=False)
+            return
+        self.notify(change.done, markup=False)
+        self.post_message(self.DepthChanged())
 
     def action_sort(self) -> None:
         self.query_one(DepthTable).next_sort()
@@ -129,9 +176,12 @@ class QueuesScreen(Place):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "clear_find":
             return self.query_one("#find").display
-        if action in ("open_filter", "find", "sort", "fold") and not self._feed.depths:
+        if action in ("open_filter", "pause", "find", "sort", "fold") and not self._feed.depths:
             return False
         return super().check_action(action, parameters)
+
+    def describe(self, action: Action) -> str:
+        return self._pause_label or action.description if action.id == "queues.pause" else super().describe(action)
 
     @on(Input.Changed, "#find")
     def _find(self, event: Input.Changed) -> None:
@@ -155,4 +205,14 @@ def _flood_line(worst: FunctionDepth, feed: Feed) -> Content:
         (f"{one_line(worst.app_id)} / {one_line(worst.function_id)}", "strong"),
         (f"  {number(worst.queued)} queued", "danger"),
         (f" ({worst.queued * 100 // max(1, everything)} %), {trend}", "plain"),
+        (", paused ‖" if worst.paused else "", "warn"),
     )
+
+
+def _drift_line(feed: Feed) -> Content:
+    """What the last comparison of the depth with the rows found, if it found anything."""
+    drift = sum(depth.drift for depth in feed.depths)
+    checked = max((depth.checked_at for depth in feed.depths if depth.checked_at), default=None)
+    if not drift or checked is None:
+        return Content("")
+    return toned((f"\n   the depth was off by {runs(drift)} at {checked:%H:%M} UTC, and was put right", "quiet"))

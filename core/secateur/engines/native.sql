@@ -67,6 +67,8 @@ select known.app_id,
        ((coalesce(recent.entered, 0) + coalesce(pending.entered, 0)) / 10)::float8 as in_per_second,
        ((coalesce(recent.drained, 0) + coalesce(pending.drained, 0)) / 10)::float8 as out_per_second,
        known.paused_at is not null or app.paused_at is not null as paused,
+       app.paused_at is not null as app_paused,
+       known.paused_at is not null as function_paused,
        checked.checked_at,
        coalesce(abs(drift.queued) + abs(drift.scheduled) + abs(drift.running), 0) as drift,
        now() as as_of

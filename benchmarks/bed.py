@@ -80,11 +80,15 @@ class Bed:
 
 
 class Ground:
-    """One server for all benchmarks of a run. `largest` is the size of the largest backlog."""
+    """One server for all benchmarks of a run. `largest` is the size of the largest backlog, `quick` whether this is to
+    see that everything works, and figures mean nothing."""
 
-    def __init__(self, server: EmbeddedPostgres, admin: Database, kept: AsyncExitStack, largest: int) -> None:
+    def __init__(
+        self, server: EmbeddedPostgres, admin: Database, kept: AsyncExitStack, largest: int, quick: bool
+    ) -> None:
         self.server = server
         self.largest = largest
+        self.quick = quick
         self._admin = admin
         self._kept = kept
         self._made = 0
@@ -92,10 +96,14 @@ class Ground:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, largest: int) -> AsyncIterator[Ground]:
+    async def open(cls, largest: int, *, quick: bool = False) -> AsyncIterator[Ground]:
         with EmbeddedPostgres(settings=SETTINGS) as server:
             async with Database.connect(server.url, max_size=2) as admin, AsyncExitStack() as kept:
-                yield cls(server, admin, kept, largest)
+                yield cls(server, admin, kept, largest, quick)
+
+    def scaled(self, number: int) -> int:
+        """That many runs, rounds or seconds; a twentieth of it, at least one, if all is to be quick."""
+        return max(1, number // 20) if self.quick else number
 
     @asynccontextmanager
     async def empty(self) -> AsyncIterator[str]:
@@ -139,6 +147,7 @@ async def seed(database: Database, runs: int, *, functions: int = 3, stretch: in
     """
     for function in range(functions):
         await database.execute("select secateur.ensure_function($1, $2)", APP, f"f{function}")
+        await database.execute("select secateur.ensure_levels($1, $2, array[0])", APP, f"f{function}")
     await database.execute("drop table if exists public.seed_events")
     await database.execute(EVENTS)
     await database.execute("create index on public.seed_events (n)")
@@ -189,3 +198,8 @@ async def timed(action: Callable[[], Awaitable[object]]) -> float:
 def quantile(seconds: Sequence[float], share: float) -> float:
     """Milliseconds below which `share` of the calls lie."""
     return 1000 * statistics.quantiles(seconds, n=100, method="inclusive")[round(share * 100) - 1]
+
+
+def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Of rounds that took turns: the median of each round's ratio, so that what slows down one round counts little."""
+    return statistics.median(our / their for our, their in zip(ours, theirs, strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncpg
 
 from benchmarks.bed import Bed, Ground, claim, quantile, say, timed
+from benchmarks.load import loaded
 from benchmarks.report import because, goal
 from secateur.requests import CancellationRequest
 
@@ -33,48 +34,49 @@ async def measure(ground: Ground) -> list[str]:
     sizes = sorted({SMALL, min(MIDDLE, ground.largest), ground.largest})
     beds = {size: await ground.backlog(size) for size in sizes}
     quiet: dict[int, list[float]] = {size: [] for size in sizes}
-    loaded: dict[int, list[float]] = {size: [] for size in sizes}
+    busy: dict[int, list[float]] = {size: [] for size in sizes}
     by_hand: dict[int, float] = {}
     for bed in beds.values():
         await claim(bed.database, RUNNING, lease="1 hour")
         await _commit(bed)
+    commits, rounds = ground.scaled(COMMITS), ground.scaled(ROUNDS)
     # The sizes take turns, so that whatever else the machine does meets all of them.
-    for number in range(ROUNDS):
+    for number in range(rounds):
         for size, bed in beds.items():
-            quiet[size] += [await _commit(bed) for _ in range(COMMITS)]
+            quiet[size] += [await _commit(bed) for _ in range(commits)]
             async with loaded(bed.url, CLAIMERS):
-                loaded[size] += [await _commit(bed) for _ in range(COMMITS)]
+                busy[size] += [await _commit(bed) for _ in range(commits)]
         say(f"round {number + 1}: " + ", ".join(f"{size:,}: {quantile(quiet[size], 0.5):.2f} ms" for size in sizes))
     for size, bed in beds.items():
         by_hand[size] = await _update_by_hand(bed)
     return [
-        f"### {RUNNING} runs running, {ROUNDS * COMMITS} commits each; under load: while {CLAIMERS} processes claim",
+        f"### {RUNNING} runs running, {rounds * commits} commits each; under load: while {CLAIMERS} processes claim",
         "",
         "| backlog | p50 | p99 | under load p50 | p99 | hand-written UPDATE | against the commit |",
         "|---:|---:|---:|---:|---:|---:|---:|",
-        *(_row(size, quiet[size], loaded[size], by_hand[size]) for size in sizes),
+        *(_row(size, quiet[size], busy[size], by_hand[size]) for size in sizes),
         "",
-        *_goals(sizes, quiet, loaded),
+        *_goals(sizes, quiet, busy),
     ]
 
 
-def _row(size: int, quiet: list[float], loaded: list[float], by_hand: float) -> str:
+def _row(size: int, quiet: list[float], busy: list[float], by_hand: float) -> str:
     median = quantile(quiet, 0.5)
-    cells = [median, quantile(quiet, 0.99), quantile(loaded, 0.5), quantile(loaded, 0.99)]
+    cells = [median, quantile(quiet, 0.99), quantile(busy, 0.5), quantile(busy, 0.99)]
     return (
         f"| {size:,} | {' | '.join(f'{cell:.2f} ms' for cell in cells)} | {1000 * by_hand:,.0f} ms "
         f"| {1000 * by_hand / median:,.0f} |"
     )
 
 
-def _goals(sizes: list[int], quiet: dict[int, list[float]], loaded: dict[int, list[float]]) -> list[str]:
+def _goals(sizes: list[int], quiet: dict[int, list[float]], busy: dict[int, list[float]]) -> list[str]:
     smallest, largest = sizes[0], sizes[-1]
     growth = quantile(quiet[largest], 0.5) / quantile(quiet[smallest], 0.5)
     return [
         *because(goal(f"commit p50 at {largest:,} against {smallest:,}", growth, most=1.5), WHY_GROWTH),
         *because(goal(f"commit p99 at {largest:,}", quantile(quiet[largest], 0.99), " ms", most=20), WHY_GROWTH),
         *because(
-            goal(f"commit p99 at {largest:,}, under load", quantile(loaded[largest], 0.99), " ms", most=20), WHY_LOAD
+            goal(f"commit p99 at {largest:,}, under load", quantile(busy[largest], 0.99), " ms", most=20), WHY_LOAD
         ),
     ]
 

@@ -31,14 +31,14 @@ async def measure(ground: Ground) -> list[str]:
     rows = []
     slowest, inside, asked = 0.0, 0, 0
     for name, source in FORMS.items():
-        row, median, hits, tries = await _form(bed, name, source)
+        row, median, hits, tries = await _form(bed, name, source, ground.scaled(ESTIMATES))
         rows.append(row)
         slowest, inside, asked = max(slowest, median), inside + hits, asked + tries
     lines = [
-        f"### {ground.largest:,} runs, {ESTIMATES} estimates each",
+        f"### {ground.largest:,} runs, {ground.scaled(ESTIMATES)} estimates each",
         "",
-        "| condition | matches | estimate p50 | longest | exact count | p50 of the error | truth within the interval |",
-        "|:--|---:|---:|---:|---:|---:|---:|",
+        "| condition | matches | estimate p50 | longest | exact count | error p50 | interval | truth within it |",
+        "|:--|---:|---:|---:|---:|---:|---:|---:|",
         *rows,
         "",
         *because(goal(f"estimate p50 at {ground.largest:,}, the slowest condition", slowest, " ms", most=150), WHY),
@@ -49,23 +49,24 @@ async def measure(ground: Ground) -> list[str]:
     return lines
 
 
-async def _form(bed: Bed, name: str, source: str) -> tuple[str, float, int, int]:
+async def _form(bed: Bed, name: str, source: str, tries: int) -> tuple[str, float, int, int]:
     """A row, the median in milliseconds, and of how many intervals how many held the truth."""
     selection = select(CancellationRequest.parse({"app_id": "bench", "if": source}))
     exact: list[Count] = []
     seconds = await timed(lambda: _append(exact, bed.engine.count(selection)))
     truth = exact[0].matched
     found: list[Count | None] = []
-    times = [await timed(lambda: _append(found, bed.engine.estimate(selection))) for _ in range(ESTIMATES)]
+    times = [await timed(lambda: _append(found, bed.engine.estimate(selection))) for _ in range(tries)]
     estimates = [count for count in found if count is not None]
     median, longest = 1000 * statistics.median(times), 1000 * max(times)
     error = statistics.median(abs(count.matched - truth) / max(1, truth) for count in estimates) if estimates else 0
-    bounds = [(getattr(count, "low", None), getattr(count, "high", None)) for count in estimates]
-    bounded = [low <= truth <= high for low, high in bounds if low is not None and high is not None]
+    bounds = [(count.low, count.high) for count in estimates if count.low is not None and count.high is not None]
+    bounded = [low <= truth <= high for low, high in bounds]
+    width = statistics.median((high - low) / 2 / max(1, truth) for low, high in bounds) if bounds else 0
     say(f"{name}: {median:.0f} ms, {100 * error:.1f} % off, exact {seconds:.1f} s, {sum(bounded)}/{len(bounded)} hold")
     row = (
         f"| {name} | {truth:,} | {median:.0f} ms | {longest:.0f} ms | {1000 * seconds:,.0f} ms "
-        f"| {100 * error:.1f} % | {f'{sum(bounded)} of {len(bounded)}' if bounded else '–'} |"
+        f"| {100 * error:.1f} % | ± {100 * width:.1f} % | {f'{sum(bounded)} of {len(bounded)}' if bounded else '–'} |"
     )
     return row, median, sum(bounded), len(bounded)
 

@@ -36,7 +36,7 @@ class System:
 SECATEUR = System(
     "secateur",
     Path(sys.executable),
-    (10, 100, 500),
+    (100, 500, 1000),
     "select count(*) from secateur.runs where status in ('queued', 'scheduled', 'running')",
     80_000,
 )
@@ -48,6 +48,26 @@ PROCRASTINATE = System(
     3_000,
 )
 PGQUEUER = System("pgqueuer", ENVIRONMENT / "bin" / "python", (100, 500, 1000), "select count(*) from pgqueuer", 80_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """`systems`, our own first; how tables call them; and if the peers are not there, lines that say why."""
+
+    systems: list[System]
+    labels: dict[str, str]
+    missing: list[str]
+
+
+async def compared() -> Compared:
+    """Our own queue and, if they can be installed, its peers."""
+    own = {SECATEUR.name: SECATEUR.name}
+    try:
+        versions = await prepare()
+    except RuntimeError as error:
+        return Compared([SECATEUR], own, [f"The peers could not be installed, so they are not compared: {error}", ""])
+    labels = {name: f"{name} {version}" for name, version in versions.items()}
+    return Compared([SECATEUR, PGQUEUER, PROCRASTINATE], own | labels, [])
 
 
 async def prepare() -> dict[str, str]:

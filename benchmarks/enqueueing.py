@@ -1,0 +1,69 @@
+"""How fast are runs put in, against other queues in Postgres written in Python?
+
+Each by the client that an application would use, in a process of its own and over one connection.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+
+from benchmarks import peers
+from benchmarks.bed import Ground, say
+from benchmarks.peers import SECATEUR, System
+from benchmarks.report import because, goal
+from benchmarks.runners.protocol import BATCH
+from secateur.client import Queue
+
+TITLE = "Enqueueing"
+
+ROUNDS = 3
+ENQUEUED = {"one": 2_000, "many": 50_000, "bulk": 200_000}
+"""Runs by the way in which they are put in."""
+
+WHY_ONE = "one call also takes the app's and function's rows, a level, the time before its id, and writes the depth"
+WHY_MANY = "a run has four indexes to be found by, and its event is checked and kept as jsonb"
+
+
+async def measure(ground: Ground) -> list[str]:
+    compared = await peers.compared()
+    found: dict[tuple[str, str], list[float]] = {}
+    for _ in range(ground.scaled(ROUNDS)):
+        for system in compared.systems:
+            for way in _ways(system):
+                found.setdefault((system.name, way), []).append(await _once(ground, system, way))
+    rates = {key: statistics.median(rounds) for key, rounds in found.items()}
+    lines = [
+        *compared.missing,
+        f"### Runs put in per second over one connection, median of {ground.scaled(ROUNDS)} rounds",
+        "",
+        f"| queue | one by one | {BATCH:,} a call | in bulk, by COPY |",
+        "|:--|---:|---:|---:|",
+    ]
+    for system in compared.systems:
+        cells = [f"{rates[system.name, way]:,.0f}" if (system.name, way) in rates else "–" for way in ENQUEUED]
+        lines.append(f"| {compared.labels[system.name]} | {' | '.join(cells)} |")
+    lines.append("")
+    for way, words, why in (("one", "one by one", WHY_ONE), ("many", f"{BATCH:,} a call", WHY_MANY)):
+        others = {system.name: rates[system.name, way] for system in compared.systems[1:]}
+        if others:
+            fastest = max(others, key=lambda name: others[name])
+            ratio = rates[SECATEUR.name, way] / others[fastest]
+            lines += because(goal(f"runs put in {words}, against {fastest}", ratio, least=1), why)
+    return lines
+
+
+def _ways(system: System) -> list[str]:
+    has_bulk = system is SECATEUR and hasattr(Queue, "enqueue_bulk")
+    return [way for way in ENQUEUED if way != "bulk" or has_bulk]
+
+
+async def _once(ground: Ground, system: System, way: str) -> float:
+    """Runs per second."""
+    runs = max(1, ground.scaled(ENQUEUED[way]) // BATCH) * BATCH
+    async with ground.empty() as url:
+        await peers.call(system, "install", url)
+        answer = await peers.call(system, "enqueue", url, way, str(runs))
+    seconds: float = json.loads(answer)["seconds"]
+    say(f"{system.name}, {way}: {runs / seconds:,.0f}/s")
+    return runs / seconds

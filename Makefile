@@ -13,7 +13,7 @@ help:
 	@echo "make fuzz         random expressions over random payloads; EXPRESSIONS=6000, 20 payloads each"
 	@echo "make lint         ruff, mypy and the direction of imports"
 	@echo "make format       what ruff can mend by itself"
-	@echo "make bench        the benchmarks; ARGS='drain sweep' for some of them, --resume for what is missing"
+	@echo "make bench        the benchmarks; ARGS='drain sweep' for some of them, --resume for what is missing, --quick to try"
 	@echo "make screenshots  the README's pictures, from the running program"
 	@echo "make clean        remove .venv, .venv-peers and caches"
 

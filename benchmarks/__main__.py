@@ -2,7 +2,7 @@
 
 python -m benchmarks                      all, in about half an hour
 python -m benchmarks drain sweep          these; the other chapters of RESULTS.md stay
-python -m benchmarks --resume             those that RESULTS.md does not have yet
+python -m benchmarks --resume             those that RESULTS.md does not have of this commit
 python -m benchmarks --backlog 1000000    with a smaller "largest backlog"
 python -m benchmarks --quick              with a twentieth of everything: whether it works; RESULTS.md stays
 """
@@ -89,7 +89,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Run benchmarks and write RESULTS.md.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of: {', '.join(BENCHMARKS)}")
     parser.add_argument("--backlog", type=int, help=f"runs in the largest backlog ({LARGEST:,})")
-    parser.add_argument("--resume", action="store_true", help="only what RESULTS.md does not have")
+    parser.add_argument("--resume", action="store_true", help="only what RESULTS.md does not have of this commit")
     parser.add_argument("--quick", action="store_true", help="only see whether it works; RESULTS.md stays as it is")
     options = parser.parse_args()
     options.backlog = options.backlog or (LARGEST_OF_QUICK if options.quick else LARGEST)

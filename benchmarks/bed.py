@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
+
+import psutil
 
 from secateur.cancellations import Cancellations
 from secateur.database import Database
@@ -135,6 +137,10 @@ class Ground:
             self._backlogs[runs] = bed
         return self._backlogs[runs]
 
+    def server_seconds(self) -> dict[int, float]:
+        """Processor time that each of the server's processes has taken so far."""
+        return processor_seconds(process.pid for process in psutil.Process(self.server.pid).children())
+
     async def version(self) -> str:
         return str(await self._admin.fetchval("show server_version"))
 
@@ -182,6 +188,16 @@ async def claim(database: Database, runs: int, *, lease: str = "1 minute") -> tu
 async def complete(database: Database, held: tuple[list[UUID], list[UUID]]) -> None:
     """End claimed runs well, in one call as the worker does it."""
     await database.execute("select count(*) from secateur.complete_runs($1, $2)", *held)
+
+
+def processor_seconds(pids: Iterable[int]) -> dict[int, float]:
+    """Processor time that each of the processes has taken so far, those left out that have ended."""
+    found = {}
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            times = psutil.Process(pid).cpu_times()
+            found[pid] = times.user + times.system
+    return found
 
 
 def say(progress: str) -> None:

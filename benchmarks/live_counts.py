@@ -72,4 +72,4 @@ async def _form(bed: Bed, name: str, source: str, tries: int) -> tuple[str, floa
 
 
 async def _append(found: list[Count] | list[Count | None], asked: object) -> None:
-    found.append(await asked)  # type: ignore[misc, arg-type]
+    found.append(await asked)  # type: ignore[misc]

@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.bed import processor_seconds
+
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = ROOT / ".venv-peers"
 RUNNERS = Path(__file__).with_name("runners")
@@ -38,7 +40,7 @@ SECATEUR = System(
     Path(sys.executable),
     (100, 500, 1000),
     "select count(*) from secateur.runs where status in ('queued', 'scheduled', 'running')",
-    80_000,
+    60_000,
 )
 PROCRASTINATE = System(
     "procrastinate",
@@ -47,7 +49,7 @@ PROCRASTINATE = System(
     "select count(*) from procrastinate_jobs where status in ('todo', 'doing')",
     3_000,
 )
-PGQUEUER = System("pgqueuer", ENVIRONMENT / "bin" / "python", (100, 500, 1000), "select count(*) from pgqueuer", 80_000)
+PGQUEUER = System("pgqueuer", ENVIRONMENT / "bin" / "python", (100, 500, 1000), "select count(*) from pgqueuer", 60_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,10 @@ class Workers:
                 await process.wait()
         for reader in self._readers:
             reader.cancel()
+
+    def seconds(self) -> dict[int, float]:
+        """Processor time that each process has taken so far."""
+        return processor_seconds(process.pid for process in self._processes)
 
     def begin(self) -> None:
         for place, process in enumerate(self._processes):

@@ -50,8 +50,9 @@ class Report:
                     self._chapters[title] = body.strip("\n").splitlines()
 
     def has(self, title: str) -> bool:
-        """Whether the chapter is there, measured to its end."""
-        return title in self._chapters and not any(line.startswith("Not measured") for line in self._chapters[title])
+        """Whether the chapter is there, measured to its end and with the code of this commit."""
+        lines = self._chapters.get(title, [""])
+        return lines[0].endswith(f"{_commit()}_") and not any(line.startswith("Not measured") for line in lines)
 
     def write(self, title: str, lines: Sequence[str]) -> None:
         """Put the chapter in the place of its former figures, at once."""

@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from secateur.cancel_on import CancelOn
+    from secateur.cancellations import Preview
     from secateur.client import Queue, connect
+    from secateur.engines.base import Retention
     from secateur.errors import SecateurError
     from secateur.functions import ActiveRun, App, RunCancelled
+    from secateur.records import AuditEntry, Cancellation
     from secateur.requests import CancellationRequest
+    from secateur.runs import FunctionDepth, Run, RunStatus
+    from secateur.sending import Sent
     from secateur.worker import Worker
 
 __version__ = "0.1.0"
@@ -21,11 +26,19 @@ __version__ = "0.1.0"
 __all__ = [
     "ActiveRun",
     "App",
+    "AuditEntry",
     "CancelOn",
+    "Cancellation",
     "CancellationRequest",
+    "FunctionDepth",
+    "Preview",
     "Queue",
+    "Retention",
+    "Run",
     "RunCancelled",
+    "RunStatus",
     "SecateurError",
+    "Sent",
     "Worker",
     "__version__",
     "connect",
@@ -34,11 +47,19 @@ __all__ = [
 _HOMES = {
     "ActiveRun": "secateur.functions",
     "App": "secateur.functions",
+    "AuditEntry": "secateur.records",
     "CancelOn": "secateur.cancel_on",
+    "Cancellation": "secateur.records",
     "CancellationRequest": "secateur.requests",
+    "FunctionDepth": "secateur.runs",
+    "Preview": "secateur.cancellations",
     "Queue": "secateur.client",
+    "Retention": "secateur.engines.base",
+    "Run": "secateur.runs",
     "RunCancelled": "secateur.functions",
+    "RunStatus": "secateur.runs",
     "SecateurError": "secateur.errors",
+    "Sent": "secateur.sending",
     "Worker": "secateur.worker",
     "connect": "secateur.client",
 }

@@ -1,8 +1,15 @@
-"""The queue from Python: put runs in, preview and cancel them.
+"""The queue from Python: put runs in, look at them, preview and cancel them.
 
 async with secateur.connect("postgresql://…") as queue:
-    await queue.enqueue("billing", "vendor-syncs", {"name": "vendor/sync", "data": {"vendor_id": "globex"}})
-    await queue.cancel({"app_id": "billing", "if": "event.data.vendor_id == 'acme_inc'"}, reason="a loop")
+    await queue.send({"name": "vendor/sync", "data": {"vendor_id": "globex"}}, idempotency_key="sync 4211")
+    run_id = await queue.enqueue("billing", "invoices", {"data": {"amount": 5}}, priority=1)
+    await queue.enqueue_bulk("billing", "invoices", ({"data": {"n": n}} for n in range(1_000_000)))
+    run = await queue.wait(run_id)
+
+    request = {"app_id": "billing", "if": "event.data.vendor_id == 'acme_inc'"}
+    print((await queue.preview(request)).count.matched)
+    cancellation = await queue.cancel(request, reason="a loop", wait=True)
+    await queue.undo(cancellation.id)
 """
 
 from __future__ import annotations
@@ -10,24 +17,24 @@ from __future__ import annotations
 import asyncio
 import getpass
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from datetime import datetime
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeAlias
 from uuid import UUID, uuid4
 
 from secateur.cancellations import Cancellations, Preview, select
 from secateur.database import Database
-from secateur.engines.base import QueueEngine
+from secateur.engines.base import QueueEngine, Retention, Unrestored
 from secateur.engines.native import NativeEngine
 from secateur.errors import Problem, ReadOnly, RequestError, Unreachable
 from secateur.requests import CancellationRequest
-from secateur.runs import UNFINISHED, Run, Scope
-from secateur.sending import require_name, send_event
+from secateur.runs import UNFINISHED, FunctionDepth, Run, Scope
+from secateur.sending import Sent, require_name, send_event
 from secateur.statements import Statements
 
 if TYPE_CHECKING:
-    from secateur.records import Cancellation
+    from secateur.records import AuditEntry, Cancellation
     from secateur.runs import Count
 
 Request: TypeAlias = CancellationRequest | Mapping[str, object] | str
@@ -38,6 +45,10 @@ COMMIT_ATTEMPTS = 3
 SHORTEST_LOOK = 0.02
 LONGEST_LOOK = 0.5
 """Seconds between two looks at a run that somebody waits for."""
+
+CHUNK_RUNS = 2_000
+CHUNK_CHARACTERS = 4_000_000
+"""What `enqueue_bulk` sends at a time: so many runs, or so much JSON."""
 
 _SQL = Statements.load("secateur", "client.sql")
 
@@ -59,17 +70,30 @@ class Queue:
         scheduled_for: datetime | None = None,
         priority: int = 0,
         started_at: datetime | None = None,
+        idempotency_key: str | None = None,
     ) -> UUID:
         """Put one run into the queue and return its id; app and function are created when they are new.
 
         `event` is what `json.dumps` takes. A larger `priority` is claimed first. `started_at` is for imports.
         Times are aware.
+
+        With an `idempotency_key` it can be asked for again: for a day, the same key for the same function returns the
+        run that there is, whatever its schedule and priority, and raises `IdempotencyConflict` for another event. A
+        call whose answer was lost is then repeated once by itself.
         """
         self._refuse_if_read_only()
         _require_aware("scheduled_for", [scheduled_for])
         _require_aware("started_at", [started_at])
         run_id: UUID = await self.database.fetchval(
-            _SQL["enqueue"], app_id, function_id, _json(event), scheduled_for, priority, started_at
+            _SQL["enqueue"],
+            app_id,
+            function_id,
+            _json(event),
+            scheduled_for,
+            priority,
+            started_at,
+            idempotency_key,
+            repeatable=idempotency_key is not None,
         )
         return run_id
 
@@ -103,14 +127,54 @@ class Queue:
         )
         return [row[0] for row in rows]
 
-    async def send(self, event: Mapping[str, object]) -> list[UUID]:
-        """Start a run of every function, of any app, that declares the event's name as a trigger; maybe none.
+    async def enqueue_bulk(
+        self,
+        app_id: str,
+        function_id: str,
+        events: Iterable[object],
+        *,
+        scheduled_for: datetime | None = None,
+        priority: int = 0,
+    ) -> int:
+        """One run per event, however many, in one transaction; returns how many.
 
-        It also cancels the runs of functions that declare so in `cancel_on`. Returns the ids of the runs.
+        The events are taken from the iterable and written as JSON while the database works on those before, so that
+        neither waits for the other nor has all of them at once. (A COPY into the queue's table would need rights that
+        only its owner has, and one into another table is no quicker: it is the indexes that take the time.) No run
+        can be claimed before this has returned, and none is there if it raises.
+        """
+        self._refuse_if_read_only()
+        _require_aware("scheduled_for", [scheduled_for])
+        entered = 0
+        async with self.database.transaction() as connection:
+            sending: asyncio.Task[int] | None = None
+            try:
+                async for chunk in _chunks(events):
+                    if sending is not None:
+                        entered += await sending
+                    sending = asyncio.create_task(
+                        connection.fetchval(_SQL["enqueue_chunk"], app_id, function_id, chunk, scheduled_for, priority)
+                    )
+                if sending is not None:
+                    entered += await sending
+            except BaseException:
+                if sending is not None:
+                    sending.cancel()
+                    with suppress(BaseException):
+                        await sending
+                raise
+        return entered
+
+    async def send(self, event: Mapping[str, object], *, idempotency_key: str | None = None) -> Sent:
+        """Start a run of every function, of any app, that declares the event's name as a trigger, maybe none; and
+        cancel what functions declare in `cancel_on`. All in one transaction; returns the runs and the cancellations.
+
+        With an `idempotency_key` it can be sent again, as in `enqueue`, for each function that it triggers. Without
+        one, an event with an `id` cancels once, and starts runs each time.
         """
         self._refuse_if_read_only()
         require_name(event)
-        return [run.id for run in (await send_event(self.database, _json(event))).runs]
+        return await send_event(self.database, _json(event), idempotency_key=idempotency_key)
 
     async def preview(self, request: Request) -> Preview:
         """How many runs the request matches right now, exactly; changes nothing."""
@@ -210,6 +274,43 @@ class Queue:
         that were paused by themselves. Raises as `pause` does."""
         await self.engine.resume(Scope(app_id, function_id), author or _user(), "python")
 
+    async def depth(self) -> list[FunctionDepth]:
+        """What waits and what runs of every known function, sorted by app and function; how fast it comes and goes."""
+        return await self.engine.depth()
+
+    async def history(self, limit: int = 50, before: UUID | None = None) -> Sequence[Cancellation]:
+        """Cancellations, newest first; `before` is the last of the page before."""
+        return await self.cancellations.list(limit, before)
+
+    async def show(self, cancellation_id: UUID) -> Cancellation:
+        """One cancellation with its progress. Raises `NotFound`."""
+        return await self.cancellations.get(cancellation_id)
+
+    async def unrestored(self, cancellation_id: UUID, limit: int = 100) -> Sequence[Unrestored]:
+        """Runs that an undo did not bring back, with the reasons."""
+        return await self.cancellations.unrestored(cancellation_id, limit)
+
+    async def audit(self, limit: int = 50, before: int | None = None) -> Sequence[AuditEntry]:
+        """Who did what and when, newest first; `before` is the id of the last entry of the page before."""
+        return await self.cancellations.audit(limit, before)
+
+    async def retention(self) -> Retention:
+        """How long finished runs are kept."""
+        return await self.engine.retention()
+
+    async def set_retention(
+        self,
+        *,
+        finished: timedelta | None = None,
+        cancelled: timedelta | None = None,
+        standing: timedelta | None = None,
+        author: str | None = None,
+    ) -> Retention:
+        """Change what is given, and return what holds then. Raises `RequestError` and `ReadOnly`."""
+        return await self.engine.set_retention(
+            finished=finished, cancelled=cancelled, standing=standing, author=author or _user(), source="python"
+        )
+
     async def get(self, run_id: UUID) -> Run:
         """The run as it stands. Raises `NotFound`."""
         return await self.engine.run(run_id)
@@ -243,6 +344,22 @@ def _request(request: Request) -> CancellationRequest:
     if isinstance(request, CancellationRequest):
         return request
     return CancellationRequest.parse(request if isinstance(request, str) else dict(request))
+
+
+async def _chunks(events: Iterable[object]) -> AsyncIterator[list[str]]:
+    """The events as JSON, in lists of a size to send; lets others have their turn now and then."""
+    chunk: list[str] = []
+    characters = 0
+    for place, event in enumerate(events, 1):
+        chunk.append(_json(event))
+        characters += len(chunk[-1])
+        if len(chunk) >= CHUNK_RUNS or characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+        if place % 200 == 0:
+            await asyncio.sleep(0)
+    if chunk:
+        yield chunk
 
 
 def _json(event: object) -> str:

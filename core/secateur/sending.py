@@ -29,7 +29,9 @@ class Sent:
     """What an event set off, in one transaction."""
 
     runs: tuple[Effect, ...]
+    """One of each function that it triggers, sorted by app and function."""
     cancellations: tuple[Effect, ...]
+    """One for each declaration of `cancel_on` that it fits and that concerns a run."""
 
 
 def require_name(event: Mapping[str, object]) -> None:
@@ -38,15 +40,16 @@ def require_name(event: Mapping[str, object]) -> None:
         raise RequestError([Problem("name", "an event that is sent needs a name, which is a string")])
 
 
-async def send_event(database: Database, event: str) -> Sent:
-    """Send an event, given as JSON text. Not repeatable: its runs are started each time.
+async def send_event(database: Database, event: str, *, idempotency_key: str | None = None) -> Sent:
+    """Send an event, given as JSON text. Its runs are started each time, unless a key says that it is the same one.
 
-    Raises `RequestError` for what Postgres does not keep as JSON, and `ReadOnly`.
+    Raises `RequestError` for what Postgres does not keep as JSON, `IdempotencyConflict` for another event under the
+    key, and `ReadOnly`.
     """
     if database.read_only:
         raise ReadOnly("this session is read-only: no event can be sent")
     try:
-        rows = await database.fetch(_SQL["send"], event)
+        rows = await database.fetch(_SQL["send"], event, idempotency_key, repeatable=idempotency_key is not None)
     except DatabaseError as error:
         if isinstance(error.__cause__, asyncpg.DataError | asyncpg.ProgramLimitExceededError):
             raise RequestError([Problem("event", f"cannot be kept: {error}")]) from error

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,7 +13,7 @@ import asyncpg
 import pytest
 
 import secateur
-from secateur import CancellationRequest, Queue
+from secateur import CancellationRequest, Queue, Sent
 from secateur.errors import IdempotencyConflict, ReadOnly, RequestError, SettingsError, Unreachable
 from secateur.runs import RunStatus
 
@@ -107,10 +108,172 @@ async def test_send_starts_every_function_with_the_trigger(queue: Queue) -> None
     await queue.database.execute(declare, "billing", "vendor-syncs", ["vendor/sync"])
     await queue.database.execute(declare, "crm", "welcome-mail", ["user/created", "vendor/sync"])
     await queue.database.execute(declare, "crm", "contact-import", ["contact/created"])
-    ids = await queue.send({"name": "vendor/sync", "data": {}})
-    runs = [await queue.engine.run(run_id) for run_id in ids]
+    sent = await queue.send({"name": "vendor/sync", "data": {}})
+    runs = [await queue.get(run.id) for run in sent.runs]
     assert [(run.app_id, run.function_id) for run in runs] == [("billing", "vendor-syncs"), ("crm", "welcome-mail")]
-    assert await queue.send({"name": "nobody/listens"}) == []
+    assert [(run.app_id, run.function_id) for run in sent.runs] == [(run.app_id, run.function_id) for run in runs]
+    assert await queue.send({"name": "nobody/listens"}) == Sent((), ())
+
+
+async def test_send_cancels_too_and_says_what(queue: Queue) -> None:
+    rule = '[{"event": "user/deleted", "match": "data.user_id"}]'
+    await queue.database.execute("select secateur.declare_cancel_on('billing', 'sync', $1)", rule)
+    run_id = await queue.enqueue("billing", "sync", {"data": {"user_id": 5}})
+    deleted = {"name": "user/deleted", "data": {"user_id": 5}}
+    sent = await queue.send(deleted, idempotency_key="once")
+    assert sent.runs == ()
+    [cancellation] = sent.cancellations
+    assert (cancellation.app_id, cancellation.function_id) == ("billing", "sync")
+    assert (await queue.show(cancellation.id)).kind == "event"
+    await queue.cancellations.wait(cancellation.id)
+    assert await status(queue, run_id) == RunStatus.CANCELLED
+    await queue.enqueue("billing", "sync", {"data": {"user_id": 5}})
+    assert await queue.send(deleted, idempotency_key="once") == sent, "the one that there is"
+    assert (await queue.send(deleted, idempotency_key="twice")).cancellations != sent.cancellations
+
+
+# Idempotency keys.
+
+
+async def test_the_same_key_enqueues_once(queue: Queue) -> None:
+    first = await queue.enqueue("billing", "invoices", {"n": 1, "m": 2}, idempotency_key="a")
+    later = await queue.engine.clock() + HOUR
+    again = await queue.enqueue("billing", "invoices", {"m": 2, "n": 1}, scheduled_for=later, idempotency_key="a")
+    assert again == first
+    assert (await queue.get(first)).scheduled_for is None, "as it was asked for first"
+    others = [
+        await queue.enqueue("billing", "invoices", {"n": 1}, idempotency_key="b"),
+        await queue.enqueue("billing", "mail", {"n": 1}, idempotency_key="a"),
+        await queue.enqueue("crm", "invoices", {"n": 1}, idempotency_key="a"),
+        await queue.enqueue("billing", "invoices", {"n": 1, "m": 2}),
+    ]
+    assert len({first, *others}) == 5
+    with pytest.raises(IdempotencyConflict, match="another event was enqueued under the key 'a'"):
+        await queue.enqueue("billing", "invoices", {"n": 2}, idempotency_key="a")
+    for wrong in ("", "x" * 501):
+        with pytest.raises(RequestError, match="idempotency_key: must have 1 to 500 characters"):
+            await queue.enqueue("billing", "invoices", {}, idempotency_key=wrong)
+    assert await queue.database.fetchval("select count(*) from secateur.runs") == 5
+
+
+async def test_send_with_a_key_starts_each_function_once(queue: Queue) -> None:
+    declare = "select secateur.register_function($1, $2, $3, 4)"
+    await queue.database.execute(declare, "billing", "invoices", ["order/placed"])
+    event = {"name": "order/placed", "data": {"n": 1}}
+    sent = await queue.send(event, idempotency_key="order 1")
+    await queue.database.execute(declare, "billing", "mail", ["order/placed"])
+    again = await queue.send(event, idempotency_key="order 1")
+    assert [run.function_id for run in again.runs] == ["invoices", "mail"]
+    assert again.runs[0] == sent.runs[0]
+    with pytest.raises(IdempotencyConflict):
+        await queue.send(event | {"data": {}}, idempotency_key="order 1")
+    assert await queue.database.fetchval("select count(*) from secateur.runs") == 2
+
+
+async def test_of_many_at_the_same_time_one_is_enqueued(queue: Queue) -> None:
+    ids = await asyncio.gather(
+        *(queue.enqueue("billing", "invoices", {"n": 1}, idempotency_key="a") for _ in range(20))
+    )
+    assert len(set(ids)) == 1
+    assert await queue.database.fetchval("select count(*) from secateur.runs") == 1
+
+
+async def test_a_key_that_was_rolled_back_is_free(queue: Queue, database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    transaction = connection.transaction()
+    await transaction.start()
+    enqueue = "select secateur.enqueue('billing', 'invoices', $1, idempotency_key => 'a')"
+    gone = await connection.fetchval(enqueue, "{}")
+    waiting = asyncio.create_task(queue.enqueue("billing", "invoices", {"n": 2}, idempotency_key="a"))
+    await asyncio.sleep(0.2)
+    assert not waiting.done()
+    await transaction.rollback()
+    assert await waiting != gone
+    await connection.close()
+
+
+async def test_keys_are_kept_for_a_day(queue: Queue) -> None:
+    for n in range(30):
+        await queue.enqueue("billing", "invoices", {"n": n}, idempotency_key=f"old {n}")
+    await queue.database.execute("update secateur.enqueue_keys set at = at - interval '25 hours'")
+    for n in range(3):
+        await queue.enqueue("billing", "invoices", {"n": n}, idempotency_key=f"new {n}")
+    keys = await queue.database.fetch("select key from secateur.enqueue_keys where key like 'new%'")
+    assert len(keys) == 3
+    assert await queue.database.fetchval("select count(*) from secateur.enqueue_keys") == 3
+
+
+# In bulk.
+
+
+async def test_bulk_takes_any_iterable_in_one_transaction(queue: Queue) -> None:
+    later = await queue.engine.clock() + HOUR
+    assert await queue.enqueue_bulk("billing", "invoices", ({"n": n} for n in range(5001)), priority=3) == 5001
+    assert await queue.enqueue_bulk("billing", "mail", [{}] * 5, scheduled_for=later) == 5
+    assert await queue.enqueue_bulk("billing", "mail", []) == 0
+    numbers = "select array_agg((event -> 'n')::int order by id) from secateur.runs where function_id = 'invoices'"
+    assert await queue.database.fetchval(numbers) == list(range(5001)), "in the events' order"
+    assert await queue.database.fetchval("select count(distinct xmin::text) from secateur.runs") == 2
+    [first, *_] = await claim(queue)
+    assert (first["priority"], json.loads(first["event"])) == (3, {"n": 0})
+    depth = {one.function_id: (one.queued, one.scheduled, one.running) for one in await queue.depth()}
+    assert depth == {"invoices": (4991, 0, 10), "mail": (0, 5, 0)}
+
+
+async def test_bulk_is_all_or_nothing(queue: Queue) -> None:
+    def events(last: object) -> Iterator[object]:
+        yield from ({"n": n} for n in range(4500))
+        yield last
+
+    with pytest.raises(RequestError, match="cannot be written as JSON"):
+        await queue.enqueue_bulk("billing", "invoices", events({1}))
+    with pytest.raises(secateur.SecateurError, match="Postgres refused: unsupported Unicode escape sequence"):
+        await queue.enqueue_bulk("billing", "invoices", events("a\0b"))
+    with pytest.raises(RequestError, match="needs a time zone"):
+        await queue.enqueue_bulk("billing", "invoices", [{}], scheduled_for=datetime(2024, 1, 21))
+    assert await queue.database.fetchval("select count(*) from secateur.runs") == 0
+
+
+async def test_bulk_wakes_and_lets_others_be_woken_meanwhile(queue: Queue, database_url: str) -> None:
+    await queue.enqueue("billing", "invoices", {})
+    await claim(queue)
+    await claim(queue)  # finds nothing
+    heard: list[str] = []
+    listener = await asyncpg.connect(database_url)
+    await listener.add_listener("secateur_runs", lambda *notification: heard.append(notification[3]))
+    connection = await asyncpg.connect(database_url)
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute("select secateur.enqueue('billing', 'invoices', '{}')")
+    await queue.enqueue_bulk("billing", "invoices", [{}] * 5)
+    await listener.fetchval("select 1")
+    assert heard == ["billing"], "though another one that has yet to commit wanted to tell it"
+    await transaction.commit()
+    await queue.enqueue_bulk("billing", "invoices", [{}] * 5)
+    await listener.fetchval("select 1")
+    assert heard == ["billing"] * 2, "nobody is told twice"
+    await listener.close()
+    await connection.close()
+
+
+async def test_everything_about_a_queue_in_one_place(queue: Queue) -> None:
+    run_id = await queue.enqueue("billing", "invoices", {"data": {"vendor": "acme"}})
+    cancellation = await queue.cancel({"app_id": "billing"}, author="ann", wait=True)
+    assert [one.id for one in await queue.history()] == [cancellation.id]
+    assert await queue.history(before=cancellation.id) == []
+    assert (await queue.show(cancellation.id)).cancelled == 1
+    assert (await queue.undo(cancellation.id, author="bob", wait=True)).restored == 1
+    assert list(await queue.unrestored(cancellation.id)) == []
+    assert (await queue.get(run_id)).status == RunStatus.QUEUED
+    kept = await queue.retention()
+    changed = await queue.set_retention(finished=2 * kept.finished, author="ann")
+    assert changed == await queue.retention()
+    assert changed.finished == 2 * kept.finished
+    acts = [(entry.action, entry.author) for entry in await queue.audit(limit=4)]
+    assert acts == [("retention", "ann"), ("restore", "bob"), ("undo", "bob"), ("commit", "ann")]
+    assert [(one.function_id, one.queued) for one in await queue.depth()] == [("invoices", 1)]
+    with pytest.raises(RequestError):
+        await queue.set_retention(finished=timedelta(-1))
 
 
 async def test_failed_attempts_are_retried_with_back_off_up_to_the_limit(queue: Queue) -> None:

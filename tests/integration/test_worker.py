@@ -48,8 +48,8 @@ async def test_performs_runs_step_by_step(queue: Queue, embedded_url: str) -> No
         seen.extend([fetched, await run.step("count", len, fetched), run.attempt, run.max_attempts])
 
     async with working(embedded_url, app):
-        [run_id] = await queue.send({"name": "vendor/sync", "data": {"vendor_id": "globex"}})
-        ended = await in_status(queue, run_id, RunStatus.COMPLETED)
+        [started] = (await queue.send({"name": "vendor/sync", "data": {"vendor_id": "globex"}})).runs
+        ended = await in_status(queue, started.id, RunStatus.COMPLETED)
     assert seen == ["globex 2", 8, 1, 4]
     assert ended.worker == f"{os.uname().nodename}:{os.getpid()}"
     assert await queue.database.fetchval("select step from secateur.runs") == "count"

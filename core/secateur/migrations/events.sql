@@ -252,8 +252,9 @@ begin
 end
 $$;
 
--- Commits a cancellation for every declaration that the event fits, of functions of any app. Part of send.
-create or replace function secateur.cancel_by_event(event jsonb)
+-- Commits a cancellation for every declaration that the event fits, of functions of any app; `key` stands in for the id of an
+-- event without one. Part of send.
+create or replace function secateur.cancel_by_event(event jsonb, key text)
   returns table (cancellation_id uuid, app_id text, function_id text)
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -273,7 +274,7 @@ begin
   if pg_column_size(event) > 4000 and event @? '$.**{500}' then
     raise exception using errcode = 'SC422', column = 'event', message = 'an event may be nested 500 levels deep at most';
   end if;
-  seen := event ->> 'id';
+  seen := coalesce(event ->> 'id', encode(sha256(convert_to('key:' || cancel_by_event.key, 'UTF8')), 'hex'));
   if length(seen) > 200 then
     seen := encode(sha256(convert_to(seen, 'UTF8')), 'hex');
   end if;
@@ -320,13 +321,14 @@ $$;
 -- the event's name triggers; all in one transaction. Returns a row for every run, and one with its id for every
 -- cancellation. The runs that it starts are not reached by its own cancellations, which end at the moment of the call.
 --
--- Repeatable as far as it cancels, for a day, if the event has an `id`; runs are started each time. Raises SC422 (event),
--- SC412 (isolation) where it cancels; then nothing was changed. A transaction that stays open after it claimed does not make
+-- Repeatable for a day: as far as it cancels, if the event has an `id`; and altogether with an `idempotency_key`, which
+-- stands for each function that is triggered as in enqueue. Otherwise runs are started each time. Raises SC422 (event), SC409
+-- (another event under the key), SC412 (isolation) where it cancels; then nothing was changed. A transaction that stays open after it claimed does not make
 -- it fail: the cancellation is then pending for as long, as any that is committed meanwhile.
 --
 -- Locks, where it cancels: as commit_cancellation, the exclusive lock of each app whose runs are concerned, in the order of
 -- apps.lock_key, until the transaction ends: so end it soon, and do not send in a transaction that claimed.
-create or replace function secateur.send(event jsonb)
+create or replace function secateur.send(event jsonb, idempotency_key text default null)
   returns table (run_id uuid, app_id text, function_id text, cancellation_id uuid)
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
@@ -334,11 +336,11 @@ as $$
 begin
   return query
   select null::uuid, cancelling.app_id, cancelling.function_id, cancelling.cancellation_id
-    from secateur.cancel_by_event(send.event) as cancelling;
+    from secateur.cancel_by_event(send.event, send.idempotency_key) as cancelling;
   -- point: cancelled
   return query
-  select secateur.enqueue(triggered.app_id, triggered.function_id, send.event), triggered.app_id, triggered.function_id,
-         null::uuid
+  select secateur.enqueue(triggered.app_id, triggered.function_id, send.event, idempotency_key => send.idempotency_key),
+         triggered.app_id, triggered.function_id, null::uuid
     from secateur.functions as triggered
    where triggered.triggers @> array[send.event ->> 'name']
    order by triggered.app_id, triggered.function_id;

@@ -232,14 +232,16 @@ create or replace function secateur.wake(app_id text)
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 begin
+  if (select state.idle from secateur.idle as state where state.app_id = wake.app_id) is not true then
+    return;
+  end if;
   update secateur.idle as state
      set idle = false
    where state.app_id = (select waiting.app_id from secateur.idle as waiting
                           where waiting.app_id = wake.app_id and waiting.idle
                             for update skip locked);
-  if found then
-    perform pg_notify('secateur_runs', wake.app_id);
-  end if;
+  -- Also if it is locked: whoever tells them may take long to commit.
+  perform pg_notify('secateur_runs', wake.app_id);
 end
 $$;
 

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 import asyncpg
 
 from secateur.addresses import Address, resolve
-from secateur.errors import Unreachable
+from secateur.errors import SettingsError, Unreachable
 from secateur.sqlstates import translate
 
 Result = TypeVar("Result")
@@ -29,6 +29,15 @@ PING_SECONDS = 30.0
 """How long a listening connection may be silent before it is asked whether it still exists."""
 LONGEST_PAUSE = 5.0
 """Between two attempts to listen again."""
+
+
+async def _require_read_only(connection: Any) -> None:
+    """A pooler may drop what a session was to begin with; then nothing would refuse a write."""
+    if await connection.fetchval("show default_transaction_read_only") != "on":
+        raise SettingsError(
+            "a read-only session is not to be had here: the pooler in between drops default_transaction_read_only; "
+            "connect to Postgres directly"
+        )
 
 
 async def _nothing_to_reset(connection: object) -> None:
@@ -63,8 +72,8 @@ class Database:
     ) -> AsyncIterator[Database]:
         """A pool of up to `max_size` connections, none opened yet; `url` None means libpq's environment.
 
-        `read_only` makes every session one that Postgres lets write nothing. `statement_timeout` (seconds)
-        holds where no `timeout` is given.
+        `read_only` makes every session one that Postgres lets write nothing, or raises `SettingsError` when it is
+        first used. `statement_timeout` (seconds) holds where no `timeout` is given.
         """
         address = resolve(url)
         settings = {"application_name": application_name, "timezone": "UTC"}
@@ -78,6 +87,7 @@ class Database:
             min_size=0,
             max_size=max_size,
             timeout=address.connect_timeout,
+            init=_require_read_only if read_only else None,
             reset=_nothing_to_reset,
             server_settings=settings,
         )

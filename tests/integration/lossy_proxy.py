@@ -16,7 +16,13 @@ SECONDS_TO_COMMIT = 0.5
 @contextmanager
 def losing_one_answer(url: str) -> Iterator[str]:
     """The URL of the same database through the proxy."""
-    proxy = _Proxy(url)
+    with running(_LosesOne(url)) as proxied:
+        yield proxied
+
+
+@contextmanager
+def running(proxy: Proxy) -> Iterator[str]:
+    """The proxy's URL, as long as it is wanted."""
     thread = threading.Thread(target=lambda: asyncio.run(proxy.run()))
     thread.start()
     proxy.ready.wait(10)
@@ -27,31 +33,39 @@ def losing_one_answer(url: str) -> Iterator[str]:
         thread.join(10)
 
 
-class _Proxy:
+class Proxy:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         query = parse_qs(parts.query)
-        self._socket = str(Path(query["host"][0]) / f".s.PGSQL.{query['port'][0]}")
+        self.socket = str(Path(query["host"][0]) / f".s.PGSQL.{query['port'][0]}")
         self._database, self._user = parts.path.lstrip("/"), parts.username
         self.ready = threading.Event()
         self.url = ""
-        self._lost = False
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stopping.set)
 
     async def run(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         self.url = f"postgresql://{self._user}@127.0.0.1:{port}/{self._database}?sslmode=disable"
         self.ready.set()
         await self._stopping.wait()
         server.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        from_server, to_server = await asyncio.open_unix_connection(self._socket)
-        back = asyncio.create_task(_copy(from_server, writer))
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        raise NotImplementedError
+
+
+class _LosesOne(Proxy):
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._lost = False
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_server, to_server = await asyncio.open_unix_connection(self.socket)
+        back = asyncio.create_task(copy(from_server, writer))
         is_commit = False
         try:
             while data := await reader.read(65536):
@@ -71,7 +85,7 @@ class _Proxy:
             writer.close()
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with suppress(ConnectionError):
         while data := await reader.read(65536):
             writer.write(data)

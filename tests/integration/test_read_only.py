@@ -10,13 +10,14 @@ import httpx
 import pytest
 from billing import ACME, CULPRIT, seed
 from command_line import Here
+from forgetful_pooler import forgetting_settings
 
 import secateur
 from secateur.api import create_api
 from secateur.cancellations import Cancellations
 from secateur.database import Database
 from secateur.engines.native import NativeEngine
-from secateur.errors import PermissionDenied, ReadOnly
+from secateur.errors import PermissionDenied, ReadOnly, SettingsError
 
 VIEWER = "secateur_test_viewer"
 FLOOD = ("--app", "billing", "--function", "vendor-syncs", "--if", CULPRIT)
@@ -100,6 +101,16 @@ async def test_a_read_only_session_is_one_for_the_server_too(seeded: str) -> Non
         for write in WRITES:
             with pytest.raises(ReadOnly):
                 await database.execute(write)
+
+
+async def test_a_session_that_cannot_be_read_only_is_not_opened(embedded_url: str) -> None:
+    """Behind a pooler that drops what the session was to begin with, nothing in the server would refuse a write."""
+    with forgetting_settings(embedded_url) as url:
+        async with Database.connect(url) as database:
+            assert await database.fetchval("show default_transaction_read_only") == "off"
+        async with Database.connect(url, read_only=True) as database:
+            with pytest.raises(SettingsError, match="the pooler in between drops"):
+                await database.fetchval("select 1")
 
 
 async def test_a_viewers_writes_are_refused_without_read_only_too(viewer_url: str) -> None:

@@ -52,6 +52,7 @@ def test_what_writes_is_dangerous() -> None:
         "filter.review",
         "review.ask_again",
         "history.stop",
+        "history.undo",
         "question.yes",
         "question.other",
     }

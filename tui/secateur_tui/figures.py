@@ -50,7 +50,7 @@ def ago(moment: datetime, now: datetime) -> str:
 def instant(moment: datetime, digits: int = 6) -> str:
     """The instant in UTC, cut to so many digits of a second; fractions only where there are any."""
     utc = moment.astimezone(UTC)
-    fraction = f".{utc.microsecond:06}"[: 1 + digits].rstrip("0") if utc.microsecond else ""
+    fraction = f".{utc.microsecond:06}"[: 1 + digits].rstrip("0").rstrip(".") if utc.microsecond else ""
     return f"{utc:%Y-%m-%d %H:%M:%S}{fraction} UTC"
 
 

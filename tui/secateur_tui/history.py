@@ -1,10 +1,11 @@
-"""History: every cancellation, who and why, how far its sweep is, and what it guarantees."""
+"""History: every cancellation, who and why, how far its sweep or its undo is, and what it guarantees."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from textual import on, work
@@ -14,17 +15,19 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static
 
+from secateur.engines.base import Unrestored
 from secateur.errors import SecateurError
 from secateur.records import Cancellation
-from secateur_tui import history_rows
+from secateur_tui import history_details, history_rows
 from secateur_tui.columns import lay_out
 from secateur_tui.figures import one_line
-from secateur_tui.keymap import bindings_of
+from secateur_tui.keymap import Action, bindings_of
 from secateur_tui.line_table import LineTable, TableRow
 from secateur_tui.place import Place
 from secateur_tui.question import Answer, Question, QuestionScreen
 from secateur_tui.session import Feed, Session
 from secateur_tui.themes import toned
+from secateur_tui.undoing import undo_label, undo_question
 
 _SHOWN = 100
 """Cancellations that are listed, newest first."""
@@ -65,7 +68,7 @@ class CancellationTable(LineTable):
 
 
 class HistoryScreen(Place):
-    """Posts `FilterWanted` and `BackWanted`; stopping it does itself, after asking."""
+    """Posts `FilterWanted` and `BackWanted`; stopping and undoing it does itself, after asking."""
 
     place = "history"
     BINDINGS = bindings_of("history")
@@ -85,6 +88,8 @@ class HistoryScreen(Place):
         self._feed, self._selected = feed, selected
         self._all: Sequence[Cancellation] = ()
         self._find = ""
+        self._unrestored: dict[tuple[UUID, datetime], Sequence[Unrestored]] = {}
+        """By cancellation and end of its restore: a few runs that did not come back."""
         self._table = CancellationTable()
         self._empty = Static("asking the database…", id="empty", markup=False)
         self._detail = Static(id="detail", classes="panel", markup=False)
@@ -128,13 +133,13 @@ class HistoryScreen(Place):
 
     def _show(self) -> None:
         table, empty = self._table, self._empty
-        found = [each for each in self._all if self._find in history_rows.text_of(each)]
+        found = [each for each in self._all if self._find in history_rows.text_of(each, self._feed.now())]
         table.display = bool(self._all)
         empty.display = not self._all
         empty.update(_EMPTY)
         table.remove_class("stale")
         self._detail.remove_class("stale")
-        open_ = sum(each.state == "active" for each in self._all)
+        open_ = sum(history_rows.is_under_way(each) for each in self._all)
         self._panel.border_subtitle = Content(f"{len(self._all)} listed · {open_} under way" if self._all else "")
         table.show(found, self._feed)
         if self._selected is not None:
@@ -156,8 +161,30 @@ class HistoryScreen(Place):
         detail.display = cancellation is not None
         if cancellation is not None:
             detail.border_title = Content(f"{history_rows.scope_text(cancellation)}  {cancellation.id}")
-            detail.update(history_rows.details(cancellation))
+            left = self._left_by(cancellation)
+            detail.update(history_details.details(cancellation, self._feed.now(), left))
         self.refresh_bindings()
+
+    def _left_by(self, cancellation: Cancellation) -> Sequence[Unrestored]:
+        """A few runs that its undo did not bring back; asked for once the restore is over."""
+        ended = cancellation.restored_at
+        if ended is None or not (cancellation.not_restored or cancellation.handed_over):
+            return ()
+        key = (cancellation.id, ended)
+        if key not in self._unrestored:
+            self._unrestored[key] = ()
+            self._ask_what_is_left(key)
+        return self._unrestored[key]
+
+    @work(group="unrestored")
+    async def _ask_what_is_left(self, key: tuple[UUID, datetime]) -> None:
+        question = self.session.cancellations.unrestored(key[0], history_details.REASONS)
+        try:
+            self._unrestored[key] = await self.session.ask(question)
+        except SecateurError:
+            del self._unrestored[key]  # so that the next look asks again
+        else:
+            self._show_detail()
 
     def action_find(self) -> None:
         field = self.query_one("#find", Input)
@@ -200,20 +227,50 @@ class HistoryScreen(Place):
                 "plain",
             ),
             (" start again.", "warn"),
+            (" Nor does it cancel what arrives any more." if cancellation.standing else "", "plain"),
         )
         asked = QuestionScreen(self.session, Question("Stop", question, "stop"))
         if await self.app.push_screen_wait(asked) is not Answer.YES:
             return
+        await self._write(self.session.cancellations.stop(cancellation.id, author=self.session.author, source="tui"))
+
+    @work(exclusive=True, group="undo")
+    async def action_undo(self) -> None:
+        cancellation = self.chosen
+        if cancellation is None or not undo_label(cancellation, self._feed.now()):
+            return
+        question = undo_question(cancellation)
+        answer = await self.app.push_screen_wait(QuestionScreen(self.session, question))
+        if answer is Answer.NO:
+            return
+        requeue = answer is Answer.OTHER or cancellation.state == "undone"
+        await self._write(
+            self.session.cancellations.undo(
+                cancellation.id, author=self.session.author, source="tui", requeue_stopped=requeue
+            )
+        )
+
+    async def _write(self, change: Awaitable[Cancellation]) -> None:
+        """Ask the database for a change, and show what came of it."""
         try:
-            await self.session.ask(self.session.cancellations.stop(cancellation.id, author=self.session.author))
+            await self.session.ask(change)
         except SecateurError as error:
             self.notify(str(error), severity="error", markup=False)
             return
         self._poll()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "stop" and ((chosen := self.chosen) is None or chosen.state != "active"):
+        chosen = self.chosen
+        if action == "stop" and (chosen is None or chosen.state != "active"):
             return False
-        if action == "use_as_filter" and self.chosen is None:
+        if action == "undo" and (chosen is None or not undo_label(chosen, self._feed.now())):
+            return False
+        # Of a single run there is no condition that a filter could begin with.
+        if action == "use_as_filter" and (chosen is None or chosen.kind == "run"):
             return False
         return super().check_action(action, parameters)
+
+    def describe(self, action: Action) -> str:
+        if action.id == "history.undo" and (chosen := self.chosen) is not None:
+            return undo_label(chosen, self._feed.now()) or action.description
+        return super().describe(action)

@@ -1,18 +1,13 @@
-"""A cancellation as a row of the history and as its details."""
+"""A cancellation as a row of the history, and how far it is."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
 
-from textual.content import Content
-
-from secateur.cancellations import cancellation_json
 from secateur.records import Cancellation
 from secateur.runs import Scope
 from secateur_tui.columns import Cell, Column, Row
-from secateur_tui.figures import ago, instant, number, one_line, progress
-from secateur_tui.themes import toned
+from secateur_tui.figures import ago, number, one_line, progress
 
 COLUMNS = (
     Column("when", "when", right=False, minimum=9),
@@ -26,120 +21,86 @@ COLUMNS = (
 _BAR = 6
 
 
-def counts_of(cancellation: Cancellation) -> dict[str, Any]:
-    """Its tallies, by the names of the API."""
-    counts: dict[str, Any] = cancellation_json(cancellation)["counts"]
-    return counts
-
-
 def scope_text(cancellation: Cancellation) -> str:
-    return one_line(str(Scope(cancellation.app_id, cancellation.function_id)))
+    """Whose runs it is of; of a single run its function, and that it is one only."""
+    scope = one_line(str(Scope(cancellation.app_id, cancellation.function_id)))
+    return f"one run of {scope}" if cancellation.kind == "run" else scope
 
 
 def row(cancellation: Cancellation, now: datetime) -> Row:
-    counts = counts_of(cancellation)
     return {
         "when": Cell(ago(cancellation.created_at, now), "quiet"),
         "who": Cell(one_line(cancellation.created_by)),
-        "where": Cell(scope_text(cancellation), "strong" if cancellation.state == "active" else "plain"),
-        "state": state(cancellation, counts),
-        "cancelled": Cell(number(counts["cancelled"] or 0)),
+        "where": Cell(scope_text(cancellation), "strong" if is_under_way(cancellation) else "plain"),
+        "state": state(cancellation, now),
+        "cancelled": Cell(number(cancellation.cancelled)),
         "reason": Cell(one_line(cancellation.reason or ""), "quiet"),
     }
 
 
-def state(cancellation: Cancellation, counts: dict[str, Any]) -> Cell:
-    """Where it stands, in words; while it sweeps with a bar."""
+def is_under_way(cancellation: Cancellation) -> bool:
+    """Whether there is something left to do for it."""
+    return cancellation.state == "active" or cancellation.restoring
+
+
+def state(cancellation: Cancellation, now: datetime) -> Cell:
+    """Where it stands, in words and with a sign; while rows are rewritten with a bar."""
+    if cancellation.guarantee == "pending":
+        return Cell("◌ pending", "warn")
     match cancellation.state:
+        case "active" if cancellation.standing and cancellation.started_before > now:
+            return Cell(f"◆ standing until {_short(cancellation.started_before, now)}", "warn")
+        case "active" if cancellation.swept and cancellation.stopping:
+            return Cell(f"◌ stopping {number(cancellation.stopping)}", "sweep")
         case "active":
-            share = share_done(counts)
-            if share is None:
-                return Cell("sweeping", "sweep")
-            return Cell(f"sweeping {progress(share, _BAR)} {share:.0%}", "sweep")
+            share = share_done(cancellation)
+            return Cell("sweeping" if share is None else f"sweeping {_bar(share)}", "sweep")
         case "complete":
             return Cell("✓ complete", "good")
+        case "undone" if cancellation.restoring:
+            back, wanted = restored_of(cancellation)
+            return Cell(f"↺ restoring {_bar(min(0.99, back / wanted) if wanted else 0.0)}", "sweep")
+        case "undone":
+            return Cell("↺ undone", "plain")
         case other:
             return Cell(f"■ {other}", "warn")
 
 
-def share_done(counts: dict[str, Any]) -> float | None:
+def share_done(cancellation: Cancellation) -> float | None:
     """How much of what the review counted has been dealt with; None where nothing was counted."""
-    expected = counts["expected"]
-    if not expected:
+    if not cancellation.expected:
         return None
-    done = (counts["cancelled"] or 0) + (counts["finished_first"] or 0)
-    return min(0.99, float(done) / float(expected))
+    return min(0.99, (cancellation.cancelled + cancellation.finished_first) / cancellation.expected)
 
 
-def text_of(cancellation: Cancellation) -> str:
+def restored_of(cancellation: Cancellation) -> tuple[int, int]:
+    """How many runs an undo has dealt with, and of how many."""
+    left_out = 0 if cancellation.requeue_stopped else cancellation.stopped
+    wanted = max(0, cancellation.cancelled - cancellation.pruned - left_out)
+    return min(wanted, cancellation.restored + cancellation.handed_over), wanted
+
+
+def text_of(cancellation: Cancellation, now: datetime) -> str:
     """What a search looks in."""
     parts = (
         cancellation.app_id,
         cancellation.function_id,
         cancellation.created_by,
         cancellation.reason,
+        state(cancellation, now).text,
         cancellation.state,
         cancellation.if_,
         str(cancellation.id),
+        str(cancellation.run_id or ""),
     )
     return " ".join(part for part in parts if part).casefold()
 
 
-def details(cancellation: Cancellation) -> Content:
-    """Condition, window, tallies and what it guarantees."""
-    counts = counts_of(cancellation)
-    tallies: list[tuple[str, str]] = []
-    names = {
-        "expected": "expected",
-        "matched": "matched",
-        "cancelled": "cancelled",
-        "requested": "asked to stop",
-        "finished_first": "finished first",
-        "errors": "errors",
-    }
-    for key, name in names.items():
-        value = counts[key]
-        shown = "–" if value is None else number(value)
-        tone = "warn" if key == "errors" and value else "count" if key == "cancelled" else "plain"
-        tallies += [(f"{name} ", "quiet"), (f"{shown}   ", tone)]
-        if key == "cancelled":
-            tallies.append(("\n", "plain"))
-    lines = [
-        toned(("if      ", "quiet"), _condition(cancellation)),
-        toned(("started ", "quiet"), (_window(cancellation), "plain")),
-        toned(*tallies),
-        _standing(cancellation),
-        toned(
-            ("by ", "quiet"),
-            (one_line(cancellation.created_by), "plain"),
-            (f" as {one_line(cancellation.created_role)}, from {cancellation.source}", "quiet"),
-            (f": {one_line(cancellation.reason)}" if cancellation.reason else ", no reason given", "plain"),
-        ),
-    ]
-    return Content("\n").join(lines)
+def _bar(share: float) -> str:
+    return f"{progress(share, _BAR)} {share:.0%}"
 
 
-def _condition(cancellation: Cancellation) -> tuple[str, str]:
-    if cancellation.if_ is None:
-        return "no condition: every run of the window", "warn"
-    return one_line(" ".join(cancellation.if_.split())), "plain"
-
-
-def _window(cancellation: Cancellation) -> str:
-    after = f"after {instant(cancellation.started_after)}, " if cancellation.started_after else ""
-    return f"{after}before {instant(cancellation.started_before)}"
-
-
-def _standing(cancellation: Cancellation) -> Content:
-    since = instant(cancellation.created_at, digits=3)
-    match cancellation.state:
-        case "active":
-            return toned((f"✓ guaranteed since {since}: nothing matching can start", "good"))
-        case "complete":
-            return toned((f"✓ guaranteed since {since}; nothing matching is left", "good"))
-        case "stopped":
-            who = f" by {one_line(cancellation.stopped_by)}" if cancellation.stopped_by else ""
-            when = f" {instant(cancellation.stopped_at, digits=3)}" if cancellation.stopped_at else ""
-            return toned((f"■ stopped{when}{who}: matching runs start again", "warn"))
-        case other:
-            return toned((f"{other}; committed {since}", "quiet"))
+def _short(moment: datetime, now: datetime) -> str:
+    """The time where it is today's, else the date; both in UTC."""
+    utc = moment.astimezone(UTC)
+    return f"{utc:%H:%M}" if utc.date() == now.astimezone(UTC).date() else f"{utc:%m-%d}"

@@ -92,6 +92,7 @@ ACTIONS = (
     Action("review.ask_again", ("r",), "ask again", "After a failure: commit again under the same key", True),
     Action("review.leave", ("escape",), "leave, nothing is written", "Leave without writing anything"),
     Action("history.stop", ("x",), "stop", "Stop the cancellation; what it cancelled stays cancelled", True),
+    Action("history.undo", ("U",), "undo", "Put back what it cancelled, exactly as it was", True),
     Action("history.use_as_filter", ("u",), "use as filter", "Start a new filter from this cancellation"),
     Action("history.find", ("/",), "find", "Show only the cancellations that contain a text"),
     Action("history.back", ("escape",), "back", "Go back"),
@@ -156,6 +157,7 @@ _NAMES = {
     "question_mark": "?",
     "upper_h": "H",
     "upper_g": "G",
+    "upper_u": "U",
 }
 
 

@@ -1,0 +1,187 @@
+"""Undo from History: said before, followed live, and what did not come back with the reason."""
+
+from __future__ import annotations
+
+import re
+from uuid import UUID
+
+from console_driver import Console
+from standing_incident import ACME, stop_running
+from test_history import cancel, history
+
+from conftest import Start
+from secateur.database import Database
+from secateur_tui.history import HistoryScreen
+
+RUNNING = 2
+"""Of the matching runs, how many run."""
+WAITED = ACME - RUNNING
+
+
+async def complete(console: Console) -> None:
+    """Let the console's own sweep end the cancellation that is open."""
+    await history(console)
+    await console.shows(f"stopping {RUNNING}")
+    await stop_running(console.database)
+    await console.shows("✓ complete", "can be undone until", seconds=20)
+
+
+async def waiting(database: Database) -> int:
+    """Unfinished runs of the flood's vendor that the cancellation meant, as the queue has them."""
+    found: int = await database.fetchval(
+        """
+        select count(*) from secateur.runs
+         where event -> 'data' ->> 'vendor_id' = 'acme_inc' and status = 'queued' and started_at < now()
+        """
+    )
+    return found
+
+
+async def swept_in_part(url: str, runs: int) -> UUID:
+    """A cancellation whose sweep has only come so far."""
+    cancellation = await cancel(url)
+    async with Database.connect(url) as database:
+        cancelled = 0
+        while cancelled < runs:
+            step = await database.fetchrow("select * from secateur.sweep_cancellation($1, 200)", cancellation)
+            assert step is not None
+            assert not step["idle"]
+            cancelled += step["cancelled"]
+    return cancellation
+
+
+async def test_an_undo_says_what_comes_back_and_brings_it_back(
+    start: Start, incident_url: str, size: tuple[int, int]
+) -> None:
+    async with start(incident_url, size=size) as console:
+        before = await waiting(console.database)
+        await cancel(incident_url)
+        await complete(console)
+        await console.settle()
+        await console.press("U")
+        await console.shows(
+            "Undo the cancellation of billing / vendor-syncs by jun",
+            f"{WAITED} runs that waited go back to what they were",
+            f"{RUNNING} runs stopped while running stay cancelled; a queues",
+            "Undo is possible until",
+            "y undo",
+            f"a undo, queue the {RUNNING} too",
+            "esc no, leave it",
+        )
+        console.check("undo")
+        await console.press("enter", "escape")
+        await console.settle()
+        assert "✓ complete" in console.text
+        await console.press("U")
+        await console.shows("y undo")
+        await console.press("y")
+        await console.shows("↺ undone", f"restored {WAITED}", f"not restored {RUNNING}", "by nadia", seconds=20)
+        await console.shows("it was stopped while it ran", "U queue stopped runs")
+        assert await waiting(console.database) == before
+        await console.settle()
+        console.check("history-undone")
+        await console.press("U")
+        await console.shows(f"Queue {RUNNING} runs of billing / vendor-syncs again?", "y queue them again")
+        await console.press("y")
+        await console.shows(f"restored {ACME}", "not restored 0", seconds=20)
+        assert "U " not in console.text.splitlines()[-1]
+        assert await waiting(console.database) == before + RUNNING
+
+
+async def test_what_was_stopped_can_be_queued_again_at_once(start: Start, incident_url: str) -> None:
+    await cancel(incident_url)
+    async with start(incident_url) as console:
+        await complete(console)
+        await console.press("U")
+        await console.shows(f"a undo, queue the {RUNNING} too")
+        await console.press("a")
+        await console.shows("↺ undone", f"restored {ACME}", "not restored 0", seconds=20)
+
+
+async def test_a_restore_is_followed_live(start: Start, incident_url: str, size: tuple[int, int]) -> None:
+    async with start(incident_url, size=size) as console:
+        console.app.workers.cancel_group(console.app, "sweep")
+        cancellation = await swept_in_part(incident_url, 100)
+        await history(console)
+        await console.shows("sweeping", "as long as it is active")
+        cancelled: int = await console.database.fetchval(
+            "select count(*) from secateur.runs where status = 'cancelled'"
+        )
+        await console.press("U")
+        await console.shows(f"{cancelled} runs that waited go back", "From now on it cancels nothing any more")
+        await console.press("y")
+        await console.shows(f"restoring 0 of {cancelled}", "↺ restoring ────── 0%", "1 under way")
+        await console.database.execute("select secateur.restore_cancellation($1, 50)", cancellation)
+        await console.shows(f"restoring 50 of {cancelled}", "↺ restoring ━")
+        await console.settle()
+        console.check("history-restoring")
+        await console.database.execute("select secateur.restore_cancellation($1, 10000)", cancellation)
+        await console.shows("↺ undone", f"restored {cancelled}", "0 under way")
+
+
+async def test_a_stopped_one_can_be_undone(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        console.app.workers.cancel_group(console.app, "sweep")
+        await swept_in_part(incident_url, 100)
+        await history(console)
+        await console.shows("sweeping")
+        await console.press("x")
+        await console.shows("y stop")
+        await console.press("y")
+        await console.shows("■ stopped", "can be undone until", "U undo")
+        await console.press("U")
+        await console.shows("runs that waited go back", "Undo is possible until")
+        assert "cancels nothing any more" not in console.text
+
+
+async def test_what_another_cancellation_has_is_told_apart(start: Start, incident_url: str) -> None:
+    await cancel(incident_url)
+    async with start(incident_url) as console:
+        await complete(console)
+        await cancel(incident_url, "event.data.vendor_id == 'acme_inc' && event.data.amount < 100")
+        await console.shows("1 under way")
+        await console.press("down")
+        await console.until(lambda: "U undo" in console.text)
+        await console.press("U")
+        await console.shows("What another cancellation matches too goes over to that one.")
+        await console.press("y")
+        await console.shows("↺ undone", "matches it too", seconds=20)
+        handed_over = re.search(r"handed over (\d+)", console.text)
+        assert handed_over is not None
+        assert int(handed_over[1]) > 0
+
+
+async def test_too_late_is_too_late(start: Start, incident_url: str) -> None:
+    await cancel(incident_url)
+    async with start(incident_url) as console:
+        await complete(console)
+        await console.shows("U undo")
+        console.app.workers.cancel_group(console.app, "upkeep")
+        await console.database.execute("update secateur.retention set cancelled = '0'")
+        await console.shows("could be undone until")
+        await console.until(lambda: "U undo" not in console.text)
+        await console.press("U")
+        assert isinstance(console.app.screen, HistoryScreen)
+
+
+async def test_a_read_only_console_cannot_undo(start: Start, incident_url: str) -> None:
+    await swept_in_part(incident_url, 100)
+    async with start(incident_url, read_only=True) as console:
+        await history(console)
+        await console.shows("sweeping")
+        await console.press("U")
+        assert isinstance(console.app.screen, HistoryScreen)
+        assert "U undo" not in console.text
+
+
+async def test_an_undo_that_finds_the_lock_held_is_said(start: Start, incident_url: str) -> None:
+    await cancel(incident_url)
+    async with start(incident_url) as console:
+        await complete(console)
+        async with console.database.transaction() as connection:
+            await connection.fetch("select secateur.lock_app('billing')")
+            await console.press("U")
+            await console.shows("y undo")
+            await console.press("y")
+            await console.shows("nothing was changed", seconds=20)
+        assert "✓ complete" in console.text

@@ -1,0 +1,163 @@
+"""All that is known of a cancellation: what it means, did and guarantees, and what can be taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from textual.content import Content
+
+from secateur.engines.base import Unrestored
+from secateur.records import Cancellation
+from secateur_tui.figures import instant, number, one_line
+from secateur_tui.history_rows import restored_of
+from secateur_tui.themes import toned
+
+REASONS = 3
+"""Runs that an undo did not bring back that are shown with the reason."""
+
+
+def details(cancellation: Cancellation, now: datetime, unrestored: Sequence[Unrestored] = ()) -> Content:
+    """The lines of the details; `unrestored` are a few runs that an undo did not bring back."""
+    lines = [*_meaning(cancellation), *_tallies(cancellation), *_standing(cancellation, now)]
+    lines += _not_back(unrestored[:REASONS])
+    lines += _undo(cancellation, now)
+    lines.append(
+        toned(
+            ("by ", "quiet"),
+            (one_line(cancellation.created_by), "plain"),
+            (f" as {one_line(cancellation.created_role)}, from {cancellation.source}", "quiet"),
+            (f": {one_line(cancellation.reason)}" if cancellation.reason else ", no reason given", "plain"),
+        )
+    )
+    return Content("\n").join(lines)
+
+
+def blocked_by(cancellation: Cancellation) -> str:
+    """Whom a pending guarantee waits for: `process 123`, `processes 123 and 456`."""
+    if not cancellation.blocked_by:
+        return "an older transaction"
+    *others, last = map(str, cancellation.blocked_by)
+    return f"processes {', '.join(others)} and {last}" if others else f"process {last}"
+
+
+def terminating(cancellation: Cancellation) -> str:
+    """What puts a pending guarantee in force at once, as SQL; empty where nothing is in the way any more."""
+    pids = "), pg_terminate_backend(".join(map(str, cancellation.blocked_by))
+    return f"select pg_terminate_backend({pids})" if pids else ""
+
+
+def _meaning(cancellation: Cancellation) -> list[Content]:
+    if cancellation.kind == "run":
+        return [toned(("run     ", "quiet"), (str(cancellation.run_id), "plain"))]
+    if cancellation.if_ is None:
+        condition = ("no condition: every run of the window", "warn")
+    else:
+        condition = (one_line(" ".join(cancellation.if_.split())), "plain")
+    after = f"after {instant(cancellation.started_after)}, " if cancellation.started_after else ""
+    window = f"{after}before {instant(cancellation.started_before)}"
+    return [toned(("if      ", "quiet"), condition), toned(("started ", "quiet"), (window, "plain"))]
+
+
+def _tallies(cancellation: Cancellation) -> list[Content]:
+    expected = cancellation.expected
+    rows: list[list[tuple[str, int | None, str]]] = [
+        [
+            ("expected", expected, "plain"),
+            ("matched", cancellation.matched, "plain"),
+            ("cancelled", cancellation.cancelled, "count"),
+        ],
+        [
+            ("asked to stop", cancellation.requested, "plain"),
+            ("finished first", cancellation.finished_first, "plain"),
+            ("errors", cancellation.errors, "warn" if cancellation.errors else "plain"),
+        ],
+    ]
+    if cancellation.pruned:
+        rows[1].append(("pruned", cancellation.pruned, "warn"))
+    if cancellation.state == "undone":
+        left = cancellation.not_restored
+        rows.append(
+            [
+                ("restored", cancellation.restored, "count"),
+                ("handed over", cancellation.handed_over, "plain"),
+                ("not restored", left, "warn" if left else "plain"),
+            ]
+        )
+    return [
+        toned(
+            *(
+                part
+                for name, value, tone in row
+                for part in ((f"{name} ", "quiet"), (f"{'–' if value is None else number(value)}   ", tone))
+            )
+        )
+        for row in rows
+    ]
+
+
+def _standing(cancellation: Cancellation, now: datetime) -> list[Content]:
+    """What holds now."""
+    since = instant(cancellation.in_force_at or cancellation.created_at, digits=3)
+    match cancellation.state:
+        case "active" if cancellation.guarantee == "pending":
+            return _pending(cancellation)
+        case "active":
+            lines = [toned((f"✓ guaranteed since {since}: nothing matching can start", "good"))]
+            if cancellation.standing and cancellation.started_before > now:
+                until = instant(cancellation.started_before, digits=0)
+                lines.append(toned((f"◆ standing until {until}: what arrives until then is cancelled too", "warn")))
+            if cancellation.stopping:
+                told = f"◌ {number(cancellation.stopping)} asked to stop, still at their step"
+                lines.append(toned((told, "sweep")))
+            return lines
+        case "complete":
+            return [toned((f"✓ guaranteed since {since}; nothing matching is left", "good"))]
+        case "stopped":
+            who = _signed(cancellation.stopped_at, cancellation.stopped_by)
+            return [toned((f"■ stopped{who}: matching runs start again", "warn"))]
+        case "undone":
+            who = _signed(cancellation.undone_at, cancellation.undone_by)
+            if not cancellation.restoring:
+                return [toned((f"↺ undone{who}: what could be restored is back", "plain"))]
+            back, wanted = restored_of(cancellation)
+            return [toned((f"↺ restoring {number(back)} of {number(wanted)}", "sweep"), (f"; undone{who}", "plain"))]
+        case other:
+            return [toned((f"{other}; committed {since}", "quiet"))]
+
+
+def _pending(cancellation: Cancellation) -> list[Content]:
+    what = "what it has claimed may still start; claims from now on honour this"
+    lines = [toned((f"◌ pending: waits for {blocked_by(cancellation)}; {what}", "warn"))]
+    if sql := terminating(cancellation):
+        lines.append(toned(("  if that cannot wait: ", "quiet"), (sql, "field")))
+    return lines
+
+
+def _not_back(unrestored: Sequence[Unrestored]) -> list[Content]:
+    """Each reason once, with the runs below it."""
+    ids: dict[str, list[str]] = {}
+    for each in unrestored:
+        ids.setdefault(each.reason, []).append(str(each.run_id))
+    return [
+        line
+        for reason, its in ids.items()
+        for line in (toned((f"! {one_line(reason)}:", "warn")), toned((f"  {' '.join(its)}", "quiet")))
+    ]
+
+
+def _signed(moment: datetime | None, who: str | None) -> str:
+    when = f" {instant(moment, digits=0)}" if moment else ""
+    return f"{when} by {one_line(who)}" if who else when
+
+
+def _undo(cancellation: Cancellation, now: datetime) -> list[Content]:
+    """Until when it can be undone; nothing once it is."""
+    until = cancellation.undo_until
+    if cancellation.state == "undone":
+        return []
+    if until is None:
+        return [toned(("can be undone as long as it is active, and a while after", "quiet"))]
+    if until < now:
+        return [toned((f"could be undone until {instant(until, digits=0)}", "quiet"))]
+    return [toned((f"can be undone until {instant(until, digits=0)}", "quiet"))]

@@ -33,6 +33,7 @@ REPEATABLE = (
     "roles.sql",
     "audit.sql",
     "apps.sql",
+    "slots.sql",
     "levels.sql",
     "conditions.sql",
     "cancelling.sql",

@@ -1,0 +1,198 @@
+-- Holding a function's limit: a run takes one of its slots to start, and gives it back when it ends.
+
+-- Sets how many runs of a function may run at once (null: any number). Those that run now go on and hold slots, also
+-- beyond the limit; nothing more starts until they are fewer.
+-- Locks: the app's, exclusive, so that no claim comes between; the running runs that have no slot yet, in id order; the
+-- function's slots in their order.
+create or replace function secateur.limit_function(app_id text, function_id text, concurrency integer)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  running uuid[];
+  held integer;
+  free integer;
+  highest integer;
+begin
+  perform secateur.lock_app(limit_function.app_id);
+  -- point: locked
+  update secateur.functions as known
+     set concurrency = limit_function.concurrency
+   where known.app_id = limit_function.app_id
+     and known.function_id = limit_function.function_id
+     and known.concurrency is distinct from limit_function.concurrency;
+  if not found then
+    return;
+  end if;
+  running := array(select run.id
+                     from secateur.runs as run
+                    where run.app_id = limit_function.app_id
+                      and run.function_id = limit_function.function_id
+                      and run.status = 'running'
+                      and not exists (select from secateur.slots as slot
+                                       where slot.app_id = run.app_id and slot.function_id = run.function_id
+                                         and slot.slot = run.slot and slot.run_id = run.id)
+                    order by run.id
+                      for update of run);
+  -- point: running runs locked
+  perform from secateur.slots as slot
+    where slot.app_id = limit_function.app_id and slot.function_id = limit_function.function_id
+    order by slot.slot
+      for update;
+  -- point: slots locked
+  select coalesce(max(slot.slot), 0), count(slot.run_id) into highest, held
+    from secateur.slots as slot
+   where slot.app_id = limit_function.app_id and slot.function_id = limit_function.function_id;
+  if limit_function.concurrency is not null then
+    -- Those that began when there was no limit take part in it.
+    with taken as (
+      insert into secateur.slots (app_id, function_id, slot, run_id)
+      select limit_function.app_id, limit_function.function_id, highest + one.place, one.id
+        from unnest(running) with ordinality as one (id, place)
+      returning slots.slot, slots.run_id
+    )
+    update secateur.runs as run set slot = taken.slot from taken where run.id = taken.run_id;
+    highest := highest + cardinality(running);
+    held := held + cardinality(running);
+  end if;
+  update secateur.slots as slot
+     set surplus = ranked.rank > coalesce(limit_function.concurrency, 0)
+    from (select one.slot, row_number() over (order by one.slot) as rank
+            from secateur.slots as one
+           where one.app_id = limit_function.app_id and one.function_id = limit_function.function_id
+             and one.run_id is not null) as ranked
+   where slot.app_id = limit_function.app_id and slot.function_id = limit_function.function_id
+     and slot.slot = ranked.slot;
+  free := greatest(0, coalesce(limit_function.concurrency, 0) - held);
+  delete from secateur.slots as slot
+   where slot.app_id = limit_function.app_id
+     and slot.function_id = limit_function.function_id
+     and slot.run_id is null
+     and slot.slot not in (select kept.slot from secateur.slots as kept
+                            where kept.app_id = limit_function.app_id and kept.function_id = limit_function.function_id
+                              and kept.run_id is null
+                            order by kept.slot limit free);
+  insert into secateur.slots (app_id, function_id, slot)
+  select limit_function.app_id, limit_function.function_id, highest + n
+    from generate_series(1, free - (select count(*)::integer from secateur.slots as slot
+                                     where slot.app_id = limit_function.app_id
+                                       and slot.function_id = limit_function.function_id
+                                       and slot.run_id is null)) as n;
+  perform secateur.wake(limit_function.app_id);
+end
+$$;
+
+-- Free slots of the functions among these that have a limit, `most` at most of each, locked: no more than may start now.
+-- While more runs than the limit hold slots (it was lowered), as many free ones are left alone. Part of a claim.
+create or replace function secateur.lock_slots(
+  app_id text, function_ids text[], most integer, out functions text[], out slots integer[]
+)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+as $$
+begin
+  select coalesce(array_agg(free.function_id), '{}'), coalesce(array_agg(free.slot), '{}')
+    into functions, slots
+    from unnest(lock_slots.function_ids) as wanted (function_id),
+         lateral (select count(*) as slots from secateur.slots as held
+                   where held.app_id = lock_slots.app_id and held.function_id = wanted.function_id
+                     and held.surplus) as surplus,
+         lateral (
+           select locked.function_id, locked.slot, row_number() over () as place
+             from (select slot.function_id, slot.slot from secateur.slots as slot
+                    where slot.app_id = lock_slots.app_id and slot.function_id = wanted.function_id
+                      and slot.run_id is null and not slot.surplus
+                    order by slot.slot
+                    limit lock_slots.most + surplus.slots
+                      for update skip locked) as locked
+         ) as free
+   where free.place > surplus.slots;
+end
+$$;
+
+-- Those of the caller's free slots that it has not given away yet. Part of a claim.
+create or replace function secateur.still_free(
+  app_id text, mine_functions text[], mine_slots integer[], out functions text[], out slots integer[]
+)
+  language sql
+  set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(array_agg(slot.function_id), '{}'), coalesce(array_agg(slot.slot), '{}')
+    from unnest(mine_functions, mine_slots) as mine (function_id, slot)
+    join secateur.slots as slot
+      on slot.app_id = still_free.app_id and slot.function_id = mine.function_id and slot.slot = mine.slot
+   where slot.run_id is null
+$$;
+
+-- Gives each run of a limited function one of the free slots, which the caller holds. Returns the slots in the order of
+-- `run_ids`, null for functions without a limit. Part of a claim.
+create or replace function secateur.hold_slots(run_ids uuid[], functions text[], slots integer[])
+  returns integer[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+as $$
+declare
+  held integer[];
+begin
+  held := array(
+    select free.slot
+      from (select run.id, run.function_id, one.place,
+                   row_number() over (partition by run.function_id order by one.place) as nth
+              from unnest(run_ids) with ordinality as one (id, place)
+              join secateur.runs as run on run.id = one.id) as wanting
+      left join (select open.function_id, open.slot,
+                        row_number() over (partition by open.function_id order by open.slot) as nth
+                   from unnest(functions, slots) as open (function_id, slot)) as free
+        on free.function_id = wanting.function_id and free.nth = wanting.nth
+     order by wanting.place);
+  update secateur.slots as slot
+     set run_id = run.id
+    from unnest(run_ids, held) as taken (id, slot)
+    join secateur.runs as run on run.id = taken.id
+   where slot.app_id = run.app_id and slot.function_id = run.function_id and slot.slot = taken.slot;
+  return held;
+end
+$$;
+
+-- Gives back the slots that these runs hold: whoever ends a run, or takes it from its worker, calls this for those that
+-- have one. The caller holds the runs' rows; locks the slots in their order.
+create or replace function secateur.free_slots(run_ids uuid[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+as $$
+declare
+  app text;
+begin
+  for app in
+    with held as (
+      select slot.app_id, slot.function_id, slot.slot, slot.surplus
+        from secateur.runs as run
+        join secateur.slots as slot
+          on slot.app_id = run.app_id and slot.function_id = run.function_id and slot.slot = run.slot
+         and slot.run_id = run.id
+       where run.id = any (run_ids) and run.slot is not null
+       order by slot.app_id, slot.function_id, slot.slot
+         for update of slot
+    ), gone as (
+      delete from secateur.slots as slot
+       using held
+       where held.surplus
+         and slot.app_id = held.app_id and slot.function_id = held.function_id and slot.slot = held.slot
+    ), freed as (
+      update secateur.slots as slot
+         set run_id = null
+        from held
+       where not held.surplus
+         and slot.app_id = held.app_id and slot.function_id = held.function_id and slot.slot = held.slot
+    )
+    select distinct held.app_id from held
+  loop
+    perform secateur.wake(app);
+  end loop;
+end
+$$;

@@ -193,7 +193,7 @@ begin
   end if;
   with rule as materialized (
     select one.ordinality::integer as nth, one.function_id, one.run_id, one.started_after, one.started_before,
-           one.requires, one.condition is null or one.requires_suffices as suffices
+           one.requires, one.condition is null or one.requires_suffices is true as suffices
       from unnest(rules) with ordinality as one
   ), tested as (
     select run.id, run.function_id, run.event, run.started_at, run.priority, fulfilled.sure,

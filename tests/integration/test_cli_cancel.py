@@ -79,6 +79,20 @@ def test_a_misspelt_name_is_no_empty_queue(here: Here, url: str) -> None:
     assert "function_id: app 'billing' has no function 'vendor-sync'; known are: invoices, vendor-syncs" in function.err
 
 
+def test_previews_are_counted_by_the_replica_and_commits_by_the_primary(here: Here, url: str, tmp_path: Path) -> None:
+    def contexts(replica: str) -> str:
+        return write(tmp_path, "c.toml", f'[contexts.prod]\ndatabase = "{url}"\nreplica = "{replica}"\n')
+
+    follows, gone = contexts(url), "postgresql://nobody@127.0.0.1:1/nothing"
+    read = here("preview", *FLOOD, "--config", follows, "--context", "prod")
+    assert (read.code, read.err) == (0, "")
+    assert ", by the replica\n" in read.out
+    assert "by the replica" not in here("cancel", *FLOOD, "--yes", "--config", follows, "--context", "prod").out
+    failed = here("preview", *FLOOD, "--config", contexts(gone), "--context", "prod")
+    assert failed.code == 0
+    assert "replica  not read, but the primary: cannot reach 127.0.0.1/nothing" in failed.out
+
+
 def test_cancel_and_wait(here: Here, url: str) -> None:
     asyncio.run(end_running(url))
     done = here("cancel", *FLOOD, "--yes", "--wait", "--json", "--reason", "a loop", url=url)

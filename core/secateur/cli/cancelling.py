@@ -47,9 +47,11 @@ async def _preview(session: Session, request: CancellationRequest, *, as_json: b
         write(_review(session, request, counted))
 
 
-async def _count(session: Session, request: CancellationRequest) -> tuple[Preview, Sequence[Diagnostic]]:
+async def _count(
+    session: Session, request: CancellationRequest, *, on_primary: bool = False
+) -> tuple[Preview, Sequence[Diagnostic]]:
     """The count comes first: of an app that does not exist nothing could be sampled."""
-    counted = await session.cancellations.preview(request)
+    counted = await session.cancellations.preview(request, on_primary=on_primary)
     return counted, await advise_request(session.engine, request)
 
 
@@ -63,7 +65,7 @@ async def cancel(arguments: argparse.Namespace) -> int:
         if arguments.dry_run:
             await _preview(session, request, as_json=arguments.json)
             return 0
-        counted, warnings = await _count(session, request)
+        counted, warnings = await _count(session, request, on_primary=True)
         warn(request, warnings)
         if not _agreed(arguments, session, request, counted):
             notice("Nothing was cancelled.")

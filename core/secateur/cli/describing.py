@@ -70,15 +70,15 @@ def _particulars(request: CancellationRequest, preview: Preview, zone: tzinfo) -
     window += f"before {instant(before, zone)}" if before else "before the commit"
     by_status = ", ".join(f"{number(count.by_status.get(status, 0))} {status}" for status in UNFINISHED)
     accuracy = "exact" if count.exact else "estimate"
-    whose = ", by the replica" if count.source == Source.REPLICA else ""
     pairs = [("if", one_line(request.if_))] if request.if_ is not None else []
     if request.standing and before:
         pairs.append(("standing", f"matching runs that arrive until {instant(before, zone)} are cancelled too"))
     if request.rate is not None:
         pairs.append(("rate", f"at most {number(request.rate)} rows a second are rewritten; nothing else waits for it"))
+    whose = ", by the replica" if count.source is Source.REPLICA else ""
     pairs += [("started", window), ("counted", f"{by_status}; {accuracy} at {utc(count.as_of)}{whose}")]
     if count.replica_failed:
-        pairs.append(("replica", f"not asked: {one_line(count.replica_failed)}"))
+        pairs.append(("replica", f"not read, but the primary: {one_line(count.replica_failed)}"))
     if count.by_status.get(RunStatus.RUNNING):
         pairs.append(("running", "these stop at their next step, unless they end before it"))
     if count.errors:

@@ -39,7 +39,7 @@ FOR_OPERATORS = frozenset(
 FOR_WORKERS = frozenset(
     {
         *("register_function", "enqueue", "enqueue_many", "send", "claim", "claim_batch", "begin_step", "heartbeat"),
-        *("complete", "complete_runs", "fail", "release"),
+        *("declare_cancel_on", "finish_step", "finished_steps", "complete", "complete_runs", "fail", "release"),
     }
 )
 FOR_NOBODY = frozenset(
@@ -391,6 +391,7 @@ class TestTheWorker:
     ) -> None:
         worker = logins["secateur_worker"]
         await worker.execute("select secateur.register_function('crm', 'import', array['import'], 3)")
+        await worker.execute("""select secateur.declare_cancel_on('crm', 'import', '[{"event": "import/gone"}]')""")
         (sent,) = await worker.fetch("""select run_id from secateur.send('{"name": "import"}')""")
         await worker.fetch("select secateur.enqueue('crm', 'import', '{}')")
         await worker.fetch("select secateur.enqueue_many('crm', 'import', array['{}', '{}']::jsonb[])")
@@ -399,6 +400,8 @@ class TestTheWorker:
         first = await worker.fetchrow(claim)
         assert first["id"] == sent["run_id"]
         assert await worker.fetchval("select secateur.begin_step($1, $2, 'one')", *first)
+        assert await worker.fetchval("select secateur.finish_step($1, $2, 'one', '1')", *first)
+        assert await worker.fetchval("select count(*) from secateur.finished_steps($1, $2)", *first) == 1
         assert (
             await worker.fetch("select * from secateur.heartbeat(array[$1::uuid], array[$2::uuid], '1 min')", *first)
             == []

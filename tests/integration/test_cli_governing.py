@@ -122,11 +122,24 @@ class TestRetention:
             "cancelled  30d: so long after its end a cancellation can be undone",
             "standing   7d: so far ahead a standing cancellation may end",
         ]
-        changed = here("retention", "--finished", "36h", "--cancelled", "2w", "--json", url=url)
+        changed = here("retention", "--finished", "36h", "--cancelled", "2w", "--yes", "--json", url=url)
         assert changed.json == {"finished": 36 * 3600, "cancelled": 14 * 86400, "standing": 7 * 86400}
         assert "finished   36h: " in here("retention", url=url).out
         (entry, *_) = here("audit", "--json", url=url).json
         assert (entry["action"], entry["author"], set(entry["details"])) == ("retention", "nadia", {"before", "after"})
+
+    def test_shorter_takes_consent_and_longer_does_not(self, here: Here, url: str) -> None:
+        told = one_line(here("retention", "--cancelled", "1d", url=url), 2)
+        assert "there is no terminal to ask on: add --yes to keep things for less long" in told
+        assert here("retention", "--cancelled", "60d", "--standing", "1d", url=url).code == 0
+        command = ("retention", "--cancelled", "1d", "--finished", "8d")
+        no = run_on_terminal(*command, url=url, answers=[("Change it? [y/N] ", "n\n")])
+        assert (no.code, "Nothing was changed." in no.out) == (1, True)
+        assert "cancelled: 1d instead of 60d. Cancellations that ended longer ago cannot be undone" in no.out
+        assert "finished: " not in no.out
+        yes = run_on_terminal(*command, url=url, answers=[("Change it? [y/N] ", "y\n")])
+        assert yes.code == 0
+        assert "cancelled  1d: " in here("retention", url=url).out
 
     def test_refused(self, here: Here, url: str) -> None:
         assert "read-only" in one_line(here("retention", "--finished", "1d", "--read-only", url=url), 2)

@@ -115,7 +115,7 @@ class TestUndo:
         assert (unknown.code, unknown.err) == (1, f"secateur: there is no cancellation {NO_SUCH}\n")
         reading = here("undo", cancelled, "--yes", "--read-only", url=url)
         assert (reading.code, reading.out) == (2, "")
-        here("retention", "--cancelled", "0s", url=url)
+        here("retention", "--cancelled", "0s", "--yes", url=url)
         late = here("undo", cancelled, "--yes", url=url)
         assert late.code == 2
         assert f"cancellation {cancelled} could be undone until " in late.err

@@ -218,6 +218,7 @@ def _governing(command: AddCommand) -> None:
     retention.add_argument("--finished", type=_span, metavar="SPAN", help="keep completed and failed runs so long")
     retention.add_argument("--cancelled", type=_span, metavar="SPAN", help="keep cancellations undoable so long")
     retention.add_argument("--standing", type=_span, metavar="SPAN", help="how far ahead a standing one may end")
+    retention.add_argument("--yes", action="store_true", help="do not ask before keeping things for less long")
     retention.add_argument("--json", action="store_true", help="as JSON")
 
 

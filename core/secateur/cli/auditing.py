@@ -8,8 +8,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from secateur.auditing import audit_json
+from secateur.cli.asking import consents, require_a_terminal
 from secateur.cli.opening import Session, find_place, open_session
-from secateur.cli.output import Column, fields, json_line, line, one_line, shorten, table, terminal_width
+from secateur.cli.output import Column, fields, json_line, line, notice, one_line, shorten, table, terminal_width
 from secateur.requests import utc
 from secateur.runs import Scope
 
@@ -81,6 +82,9 @@ async def retention(arguments: argparse.Namespace) -> int:
     changes = any(value is not None for value in wanted.values())
     place = find_place(arguments, writes=changes)
     async with open_session(place) as session:
+        if changes and not arguments.yes and not _agreed(await session.engine.retention(), wanted):
+            notice("Nothing was changed.")
+            return 1
         if changes:
             kept = await session.engine.set_retention(**wanted, author=place.settings.author_name, source="cli")
         else:
@@ -91,6 +95,21 @@ async def retention(arguments: argparse.Namespace) -> int:
         for each in fields(_in_words(kept)):
             line(each)
     return 0
+
+
+def _agreed(now: Retention, wanted: dict[str, timedelta | None]) -> bool:
+    """Whether somebody consents to keeping things for less long; to keep them longer takes no consent."""
+    lost = {
+        "finished": "Runs that ended longer ago are deleted for good.",
+        "cancelled": "Cancellations that ended longer ago cannot be undone any more, and their runs are deleted.",
+    }
+    shorter = [name for name in lost if (length := wanted[name]) is not None and length < getattr(now, name)]
+    if not shorter:
+        return True
+    require_a_terminal("add --yes to keep things for less long without being asked")
+    for name in shorter:
+        notice(f"{name}: {span(wanted[name] or timedelta())} instead of {span(getattr(now, name))}. {lost[name]}")
+    return consents("Change it?")
 
 
 def _in_words(kept: Retention) -> list[tuple[str, str]]:

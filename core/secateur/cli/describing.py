@@ -102,7 +102,9 @@ def cancellation_lines(cancellation: Cancellation, zone: tzinfo) -> list[str]:
         condition = one_line(cancellation.if_) if cancellation.if_ is not None else "(no condition: every run)"
         pairs += [("started", f"{window}before {instant(cancellation.started_before, zone)}"), ("if", condition)]
     if cancellation.standing:
-        pairs.append(("standing", f"what arrives until {instant(cancellation.started_before, zone)} is cancelled too"))
+        arrive, be = ("arrives", "is") if cancellation.state == "active" else ("arrived", "was")
+        until = instant(cancellation.started_before, zone)
+        pairs.append(("standing", f"what {arrive} until {until} {be} cancelled too"))
     if cancellation.rate is not None:
         pairs.append(("rate", f"at most {number(cancellation.rate)} rows a second"))
     pairs += [

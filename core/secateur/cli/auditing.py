@@ -37,11 +37,11 @@ async def audit(arguments: argparse.Namespace) -> int:
         columns = (
             Column("at"),
             Column("action"),
-            Column("of", shrinks_to=12),
+            Column("of", shrinks_to=22),
             Column("by", shrinks_to=6),
             Column("role", shrinks_to=6, rank=20),
             Column("source", rank=30),
-            Column("details", shrinks_to=10, rank=10),
+            Column("details", shrinks_to=30, rank=10),
         )
         for row in table(columns, [_row(each) for each in found], terminal_width()):
             line(row)

@@ -46,7 +46,7 @@ $$;
 
 -- Deletes up to `batch` runs of cancellations that ended before `ended_before`, so that they cannot be undone any more, and
 -- says so in their tallies; returns how many. Records that somebody holds are skipped. Part of a prune.
--- Locks: the records, so that no undo begins meanwhile; then runs, skipping locked ones.
+-- Locks: the records, so that no undo begins meanwhile and no restore hands runs over; then runs, skipping locked ones.
 create or replace function secateur.prune_cancelled(ended_before timestamptz, batch integer)
   returns integer
   language plpgsql
@@ -67,7 +67,7 @@ begin
        and greatest(rule.completed_at, rule.stopped_at, rule.restored_at) < prune_cancelled.ended_before
      order by greatest(rule.completed_at, rule.stopped_at, rule.restored_at)
      limit 100
-       for no key update skip locked
+       for update skip locked
   loop
     -- point: record locked
     ids := array(select run.id from secateur.runs as run

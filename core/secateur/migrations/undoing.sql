@@ -128,7 +128,7 @@ $$;
 -- claim that could give out what the batch restored begins after it.
 --
 -- Locks: the sweep's advisory lock (7217), tried; the record, so that the undo is not asked for again meanwhile; then the
--- app's, shared; then the runs.
+-- app's, shared; then the records that runs are handed over to, against pruning; then the runs.
 create or replace function secateur.restore_cancellation(id uuid, batch integer default 1000)
   returns secateur.sweep_step
   language plpgsql
@@ -198,6 +198,9 @@ begin
     select coalesce(array_agg(other.run_id), '{}'), coalesce(array_agg(other.cancellation_id), '{}') into taken, owners
       from secateur.other_owners(undone, walk) as other;
     -- point: owners known
+    -- A prune holds the record while it looks whether anything is left of it: that look must not miss what comes now.
+    perform from secateur.cancellations as owner where owner.id = any (owners) order by owner.id for key share;
+    -- point: owners locked
     with moved as (
       update secateur.runs as run
          set cancellation_id = owner.cancellation_id, handed_over_from = undone.id

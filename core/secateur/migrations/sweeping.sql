@@ -123,8 +123,8 @@ $$;
 --
 -- A matching run belongs to the oldest active cancellation that matches it, whoever sweeps.
 --
--- Locks: the records, shared, so that a stop waits for the batch; the sweep's advisory lock (7217), tried; matching rows
--- in id order. Raises SC404.
+-- Locks: its record, shared, so that a stop waits for the batch; the sweep's advisory lock (7217), tried; requests of runs
+-- that left their claim; the older records, shared, giving way to whoever holds one; matching rows in id order. Raises SC404.
 --
 -- Of one that is undone it says `restoring` as long as restore_cancellation has something to do.
 create or replace function secateur.sweep_cancellation(id uuid, batch integer default 10000)
@@ -222,6 +222,26 @@ begin
       hit_rules := hit_rules[:quota];
       wanted := cardinality(walk);
     end if;
+    -- point: batch evaluated
+    -- Whoever stops or undoes one of these holds its record and may be waiting for requests that this transaction closed:
+    -- then the batch gives way, and is read again by the next call.
+    older := array(select active from secateur.cancellations as active
+                    where active.app_id = rule.app_id and active.state = 'active' and active.serial < rule.serial
+                    order by active.serial
+                      for share skip locked);
+    if cardinality(older) < (select count(*) from secateur.cancellations as active
+                              where active.app_id = rule.app_id and active.state = 'active'
+                                and active.serial < rule.serial) then
+      walk := '{}';
+      wanted := 0;
+      -- The next call begins this pass again, if this was its first batch.
+      place.pass := place.pass - (place.function_id is null)::integer;
+      step.idle := true;
+      step.wait := 0.05;
+    end if;
+  end if;
+  -- point: owners known
+  if cardinality(walk) > 0 then
     if place.pass = 1 then
       insert into secateur.cancellation_deltas (cancellation_id, function_id, errors)
       select rule.id, run.function_id, count(*)
@@ -229,16 +249,10 @@ begin
         join unnest(failing) as failed (id) using (id)
        group by run.function_id;
     end if;
-    -- point: batch evaluated
-    older := array(select active from secateur.cancellations as active
-                    where active.app_id = rule.app_id and active.state = 'active' and active.serial < rule.serial
-                    order by active.serial
-                      for share);
     select coalesce(array_agg(hit.id), '{}'), coalesce(array_agg(coalesce(owner.cancellation_id, hit.rule_id)), '{}')
       into hit_runs, hit_rules
       from unnest(hit_runs, hit_rules) as hit (id, rule_id)
       left join secateur.reached(older, hit_runs) as owner on owner.run_id = hit.id;
-    -- point: owners known
     step.cancelled := secateur.cancel_backlog(hit_runs, hit_rules);
     -- point: batch cancelled
     place.found := place.found + step.cancelled;

@@ -14,7 +14,8 @@ import asyncpg
 import pytest
 import racer
 from arena import points
-from scene import Stage, commit
+from operations import commit
+from scene import Stage
 
 APP = racer.APPS[0]
 

@@ -27,9 +27,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from model import CONDITIONS, UNFINISHED, Cancellation, Model, Run, demand
-from scene import COMMIT
-
-from secateur.cel import compile as compile_filter
+from operations import COMMIT, compile_filter
 
 HISTORIES = int(os.environ.get("SECATEUR_HISTORIES", "0"))
 FEW, STEPS = 60, 60

@@ -25,9 +25,7 @@ import asyncpg
 import pytest
 import racer
 from arena import LEDGER
-from scene import COMMIT
-
-from secateur.cel import compile as compile_filter
+from operations import COMMIT, compile_filter
 
 VERDICT = Path(__file__).with_name("race.sql").read_text(encoding="utf-8")
 PROCESSES = ("worker", "worker", "worker", "forgetful", "producer", "sweeper", "sweeper")

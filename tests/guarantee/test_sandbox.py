@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from scene import commit
+from operations import commit
 
 EVALUATE = """
 select * from secateur.evaluate_conditions(

@@ -467,6 +467,7 @@ begin
                                      and rule.serial < committed.serial
                                    order by rule.serial),
                             array[doomed.id]) as hit;
+    -- point: owner known
     perform secateur.cancel_backlog(array[doomed.id], array[coalesce(owner, committed.id)]);
     update secateur.cancellations as rule
        set state = 'complete', completed_at = clock_timestamp()

@@ -1,0 +1,219 @@
+"""The operations that meet in a scene: each is a call of the queue's functions, in a transaction of the caller's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import count
+from uuid import UUID, uuid4
+
+import asyncpg
+
+from secateur.cel import compile as compile_source
+
+_numbers = count(1)
+
+COMMIT = """
+select id from secateur.commit_cancellation(
+  $1, $2, $3, $4, $5, $6, false, $7, $8::jsonb, 1, $9::jsonb, $10, null, 'python', 'tester', null, null)
+"""
+
+compile_filter = cache(compile_source)
+
+
+def event(vendor: str) -> str:
+    return json.dumps({"name": "vendor/sync", "data": {"vendor_id": vendor}})
+
+
+async def commit(
+    connection: asyncpg.Connection,
+    app: str,
+    vendor: str | None,
+    *,
+    id: UUID | None = None,
+    function: str | None = None,
+    after: object = None,
+    before: object = None,
+    key: str | None = None,
+    standing: bool = False,
+) -> UUID:
+    source = f"event.data.vendor_id == '{vendor}'" if vendor else None
+    condition, parameters = compile_filter(source).condition.stored() if source else (None, {})
+    request = json.dumps({"app_id": app, "function_id": function, "if": source})
+    return await connection.fetchval(
+        COMMIT.replace("$6, false,", f"$6, {str(standing).lower()},"),
+        *(id or uuid4(), app, function, source, after, before, condition, json.dumps(parameters), request, key),
+    )
+
+
+@dataclass
+class Cast:
+    """One app, and who and what is in it. `acme` in the function `sync` is what the cancellation means."""
+
+    app: str = field(default_factory=lambda: f"app-{next(_numbers)}")
+    cancellation: UUID = field(default_factory=uuid4)
+    older: UUID | None = None
+    """Committed before; means `initech`, all over the app."""
+    newer: UUID | None = None
+    """Where there is one: means some of the cancellation's runs, and more."""
+    middle: object = None
+    """A time before which some of the runs were enqueued, and after which the others."""
+    held: dict[str, asyncpg.Record] = field(default_factory=dict)
+    """The running run of each vendor whose lease goes on."""
+    waiting: UUID | None = None
+    """A queued run of `acme`."""
+
+    async def enqueue(
+        self, connection: asyncpg.Connection, function: str, vendors: Sequence[str], delay: str | None = None
+    ) -> list[UUID]:
+        rows = await connection.fetch(
+            "select secateur.enqueue_many($1, $2, $3::jsonb[], array_fill(clock_timestamp() + $4::text::interval,"
+            " array[cardinality($3)]))",
+            *(self.app, function, [event(vendor) for vendor in vendors], delay),
+        )
+        return [row[0] for row in rows]
+
+    # Workers.
+
+    async def claim(self, connection: asyncpg.Connection) -> list[asyncpg.Record]:
+        return await self._claim(connection, None, 50)
+
+    async def claim_few(self, connection: asyncpg.Connection) -> None:
+        """So few that it meets matches before it has enough, and looks ahead of them."""
+        await self._claim(connection, ["sync"], 2)
+
+    async def claim_nothing(self, connection: asyncpg.Connection) -> None:
+        """Of a function without runs."""
+        await self._claim(connection, ["empty"], 50)
+
+    async def _claim(
+        self, connection: asyncpg.Connection, functions: list[str] | None, most: int
+    ) -> list[asyncpg.Record]:
+        return await connection.fetch(
+            "select * from secateur.claim_batch($1, $2, $3, 'meeting', '1 hour')", self.app, functions, most
+        )
+
+    async def begin_step(self, connection: asyncpg.Connection) -> bool:
+        return await self._of_held(connection, "begin_step($1, $2, 'next')")
+
+    async def complete(self, connection: asyncpg.Connection) -> bool:
+        return await self._of_held(connection, "complete($1, $2)")
+
+    async def fail(self, connection: asyncpg.Connection) -> str:
+        return await self._of_held(connection, "fail($1, $2, 'no luck')")
+
+    async def release(self, connection: asyncpg.Connection) -> int:
+        return await self._of_held(connection, "release(array[$1::uuid], array[$2::uuid])")
+
+    async def _of_held(self, connection: asyncpg.Connection, call: str) -> object:
+        run = self.held["acme"]
+        return await connection.fetchval(f"select secateur.{call}", run["id"], run["claim_token"])
+
+    # Producers.
+
+    async def enqueue_many(self, connection: asyncpg.Connection) -> None:
+        await self.enqueue(connection, "sync", ["acme", "globex"])
+
+    # Operators.
+
+    async def commit(self, connection: asyncpg.Connection) -> None:
+        """Repeated under the same key, as after a lost connection."""
+        await commit(connection, self.app, "acme", id=self.cancellation, function="sync", key=str(self.cancellation))
+
+    async def overlap(self, connection: asyncpg.Connection) -> UUID:
+        """Commit another cancellation, which means the same runs and more."""
+        return await commit(connection, self.app, "acme")
+
+    async def confirm(self, connection: asyncpg.Connection) -> bool:
+        return await connection.fetchval("select secateur.confirm_cancellation($1)", self.cancellation)
+
+    async def stop(self, connection: asyncpg.Connection) -> None:
+        await self._stop(connection, self.cancellation)
+
+    async def stop_older(self, connection: asyncpg.Connection) -> None:
+        await self._stop(connection, self.older)
+
+    async def stop_newer(self, connection: asyncpg.Connection) -> None:
+        await self._stop(connection, self.newer)
+
+    async def _stop(self, connection: asyncpg.Connection, id: UUID | None) -> None:
+        await connection.fetchval("select secateur.stop_cancellation($1, 'tester')", id)
+
+    async def undo(self, connection: asyncpg.Connection) -> None:
+        await self._undo(connection, self.cancellation, False)
+
+    async def undo_older(self, connection: asyncpg.Connection) -> None:
+        await self._undo(connection, self.older, False)
+
+    async def undo_newer(self, connection: asyncpg.Connection) -> None:
+        await self._undo(connection, self.newer, False)
+
+    async def undo_again(self, connection: asyncpg.Connection) -> None:
+        """Now also the runs that were stopped while they ran."""
+        await self._undo(connection, self.cancellation, True)
+
+    async def _undo(self, connection: asyncpg.Connection, id: UUID | None, requeue_stopped: bool) -> None:
+        await _unless_refused(
+            connection, "SC409", "select secateur.undo_cancellation($1, 'tester', 'python', $2)", id, requeue_stopped
+        )
+
+    async def cancel_waiting(self, connection: asyncpg.Connection) -> None:
+        await self._cancel_run(connection, self.waiting)
+
+    async def cancel_running(self, connection: asyncpg.Connection) -> None:
+        await self._cancel_run(connection, self.held["acme"]["id"])
+
+    async def _cancel_run(self, connection: asyncpg.Connection, run: UUID | None) -> None:
+        await _unless_refused(
+            connection,
+            "SC409",
+            "select secateur.cancel_run($1, $2, $3, null, 'python', 'tester')",
+            *(uuid4(), run, str(uuid4())),
+        )
+
+    async def pause(self, connection: asyncpg.Connection) -> None:
+        await connection.fetchval("select secateur.pause($1, 'sync', 'tester', 'python')", self.app)
+
+    async def resume(self, connection: asyncpg.Connection) -> None:
+        for function in ("sync", None):
+            await connection.fetchval("select secateur.resume($1, $2, 'tester', 'python')", self.app, function)
+
+    async def limit(self, connection: asyncpg.Connection) -> None:
+        """From now on one run of `sync` at a time."""
+        await connection.fetchval("select secateur.register_function($1, 'sync', '{}', 4, 1)", self.app)
+
+    # Sweepers.
+
+    async def sweep(self, connection: asyncpg.Connection) -> asyncpg.Record:
+        return await self.step("sweep", connection, self.cancellation)
+
+    async def sweep_older(self, connection: asyncpg.Connection) -> asyncpg.Record:
+        return await self.step("sweep", connection, self.older)
+
+    async def sweep_newer(self, connection: asyncpg.Connection) -> asyncpg.Record:
+        return await self.step("sweep", connection, self.newer)
+
+    async def restore(self, connection: asyncpg.Connection) -> asyncpg.Record:
+        return await self.step("restore", connection, self.cancellation)
+
+    async def step(
+        self, name: str, connection: asyncpg.Connection, id: UUID | None, batch: int = 100
+    ) -> asyncpg.Record:
+        return await connection.fetchrow(f"select * from secateur.{name}_cancellation($1, $2)", id, batch)
+
+    async def prune(self, connection: asyncpg.Connection) -> None:
+        """When nothing is kept any more."""
+        await connection.execute("update secateur.retention set finished = '0', cancelled = '0'")
+        await connection.fetch("select * from secateur.prune(100000)")
+
+
+async def _unless_refused(connection: asyncpg.Connection, state: str, sql: str, *args: object) -> None:
+    """The call, which may raise that error, and then has changed nothing."""
+    try:
+        async with connection.transaction():
+            await connection.fetchval(sql, *args)
+    except asyncpg.PostgresError as error:
+        if error.sqlstate != state:
+            raise

@@ -1,0 +1,257 @@
+"""What can go wrong between two operations, each as a story; the mutants are there to be noticed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from datetime import timedelta
+from typing import TypeAlias
+
+import asyncpg
+from operations import commit
+from scene import GuaranteeBroken, Scene
+
+Scenario: TypeAlias = Callable[[Scene], Awaitable[None]]
+
+
+def meeting(paused: str, function: str, point: str, other: str) -> Scenario:
+    async def scenario(here: Scene) -> None:
+        await here.meet(paused, function, point, other)
+
+    scenario.__name__ = f"{paused} at {point}, {other}"
+    return scenario
+
+
+async def claim_in_an_old_snapshot(here: Scene) -> None:
+    """A worker whose sessions run at REPEATABLE READ: refused, or its snapshot is older than the commit."""
+    worker, operator = await here.connect(), await here.connect()
+    async with worker.transaction(isolation="repeatable_read"):
+        await worker.fetchval("select 1")
+        await here.commit(operator)
+        with suppress(asyncpg.PostgresError):
+            async with worker.transaction():
+                await here.claim(worker)
+
+
+async def enqueue_stays_open(here: Scene) -> None:
+    """A run that was written before the commit and becomes visible after the sweep: the sweep must wait for it."""
+    producer, operator = await here.connect(), await here.connect()
+    await here.complete(operator)
+    transaction = producer.transaction()
+    await transaction.start()
+    await here.enqueue_many(producer)
+    await here.commit(operator)
+    await sweep_until_idle(here, operator)
+    await transaction.commit()
+
+
+async def old_transaction_commits(here: Scene) -> None:
+    """The same, and the commit's own transaction has an id older than the producer's."""
+    producer, operator = await here.connect(), await here.connect()
+    await here.complete(operator)
+    committing = operator.transaction()
+    await committing.start()
+    await operator.fetchval("select pg_current_xact_id()")
+    writing = producer.transaction()
+    await writing.start()
+    await here.enqueue_many(producer)
+    await here.commit(operator)
+    await committing.commit()
+    await sweep_until_idle(here, operator)
+    await writing.commit()
+
+
+async def enqueue_takes_its_time(here: Scene) -> None:
+    """Between its transaction's id and its time; what it takes after a commit is too late for the window."""
+    operator = await here.connect()
+    await here.complete(operator)
+    async with here.paused("enqueue_many", "enqueue_many", "id taken"):
+        await here.commit(operator)
+        await sweep_until_idle(here, operator)
+
+
+async def stop_during_a_sweep(here: Scene) -> None:
+    """Of a sweep's second batch, when there is no request any more that stop and sweep would both have to lock."""
+    operator = await here.connect()
+    await operator.fetch("select secateur.sweep_cancellation($1, 1)", here.cancellation)
+    await here.meet("sweep", "sweep_cancellation", "batch evaluated", "stop")
+
+
+async def undo_during_a_sweep(here: Scene) -> None:
+    """The same, and then what the sweep cancels must not be missing among what is restored."""
+    operator = await here.connect()
+    await operator.fetch("select secateur.sweep_cancellation($1, 1)", here.cancellation)
+    await here.meet("sweep", "sweep_cancellation", "batch evaluated", "undo")
+
+
+async def undo_of_the_older_during_a_sweep(here: Scene) -> None:
+    """Of the newer one's second batch, which would make the runs the older one's after that is undone."""
+    operator = await here.connect()
+    await operator.fetch("select secateur.sweep_cancellation($1, 1)", here.newer)
+    await here.meet("sweep_newer", "sweep_cancellation", "owners known", "undo")
+
+
+async def older_stops_while_the_newer_sweeps(here: Scene) -> None:
+    """Both must close the requests of the run whose lease has ended, and neither may wait for the other in a circle."""
+    try:
+        await here.meet("sweep_newer", "sweep_cancellation", "batch evaluated", "stop")
+    except asyncpg.DeadlockDetectedError as error:
+        raise GuaranteeBroken("a stop and a sweep wait for each other") from error
+
+
+async def confirmed_while_a_claim_is_open(here: Scene) -> None:
+    """It claimed before the commit and cannot be seen yet: whoever puts the cancellation in force must wait for it."""
+    operator = await here.connect()
+    async with here.paused("claim", "claim_batch", "returned"):
+        await here.commit(operator)
+        await here.confirm(operator)
+    await here.confirm(operator)
+
+
+async def restored_what_another_means(here: Scene) -> None:
+    operator = await here.connect()
+    for _ in range(3):
+        await here.restore(operator)
+
+
+NO_WALK = "update secateur.levels set walk_at = now() + interval '1 min' where app_id = $1"
+
+
+async def claims_find_all(here: Scene) -> None:
+    """Right after the floors were raised, without the walk below them that finds what was lost a second later."""
+    connection = await here.connect()
+    await asyncio.sleep(0.3)  # an enqueue that is younger has yet to be reckoned with
+    await connection.fetchval("select secateur.raise_floors($1, array['sync', 'other'])", here.app)
+    await connection.execute(
+        "update secateur.levels set walk_at = now() + interval '1 min' where app_id = $1", here.app
+    )
+    await here.claim(connection)
+    left = await connection.fetchval(
+        "select count(*) from secateur.runs where app_id = $1 and status = 'queued'"
+        " and event #>> '{data,vendor_id}' = 'globex'",
+        here.app,
+    )
+    if left:
+        raise GuaranteeBroken(f"{left} runs wait that nobody cancels, and a claim of all does not find them")
+
+
+async def run_behind_the_matches_is_held(here: Scene) -> None:
+    """By another claim, which gives it back: who looked past it meanwhile may not have raised the floor past it."""
+    connection, other = await here.connect(), await here.connect()
+    async with other.transaction():
+        await other.fetch(
+            "select from secateur.runs where app_id = $1 and status = 'queued'"
+            " and event #>> '{data,vendor_id}' = 'globex' for update",
+            here.app,
+        )
+        await asyncio.sleep(0.3)
+        await connection.execute(NO_WALK, here.app)
+        await here.claim_few(connection)
+    await claims_find_all(here)
+
+
+async def prune_after_a_completion_in_a_commit(here: Scene) -> None:
+    """The run ended while the commit asked it to stop: its request is open until the sweep has settled it."""
+    operator = await here.connect()
+    async with here.paused("complete", "complete_runs", "returned"):
+        await here.commit(operator)
+    async with operator.transaction():
+        await here.prune(operator)
+
+
+async def undo_at_the_last_moment(here: Scene) -> None:
+    """It can still be undone when its runs begin to be pruned; then it cannot."""
+    await here.meet("prune", "prune_cancelled", "record locked", "undo")
+
+
+async def handed_over_while_pruned(here: Scene) -> None:
+    """The newer one's runs are pruned, all of them, when it gets others."""
+    await here.meet("restore", "restore_cancellation", "handed over", "prune")
+
+
+async def prune_before_the_restore(here: Scene) -> None:
+    """What an undo has yet to put back is kept, however long that takes."""
+    operator = await here.connect()
+    async with operator.transaction():
+        await here.prune(operator)
+
+
+async def one_at_a_time(here: Scene) -> None:
+    """Two claims at once, of a function of which one run may run."""
+    operator = await here.connect()
+    await here.complete(operator)
+    run = here.held["globex"]
+    await operator.fetchval("select secateur.complete($1, $2)", run["id"], run["claim_token"])
+    await here.claim_nothing(operator)  # takes back those whose lease has ended
+    await here.limit(operator)
+    await here.meet("claim", "claim_batch", "batch locked", "claim_few")
+    await here.verify()
+
+
+async def sweep_until_idle(here: Scene, connection: asyncpg.Connection) -> None:
+    for _ in range(10):
+        step = await here.sweep(connection)
+        if step["state"] != "active" or step["idle"]:
+            return
+    raise GuaranteeBroken("the sweep neither ends nor waits")
+
+
+async def retry_slips_past_the_sweep(here: Scene) -> None:
+    """A fail that decided to retry just before the commit was there, and is heard of after the sweep's clean pass."""
+    operator = await here.connect()
+    async with AsyncExitStack() as failing:
+        async with here.paused("commit", "commit_cancellations", "recorded"):
+            await failing.enter_async_context(here.paused("fail", "fail", "not cancelled"))
+        await sweep_until_idle(here, operator)
+    await sweep_until_idle(here, operator)
+    await here.verify()
+
+
+async def older_of_two_is_stopped(here: Scene) -> None:
+    """Both had asked the held run to stop: it must still not go on."""
+    operator = await here.connect()
+    await here.overlap(operator)
+    await here.stop(operator)
+    if await here.begin_step(operator):
+        raise GuaranteeBroken("a step began that the newer cancellation forbids")
+
+
+async def newer_of_two_sweeps_first(here: Scene) -> None:
+    """The runs are the older one's all the same."""
+    operator = await here.connect()
+    newer = await here.overlap(operator)
+    await operator.fetch("select secateur.sweep_cancellation($1)", newer)
+
+
+async def dead_worker_comes_back(here: Scene) -> None:
+    """Its run was claimed again meanwhile: the old claim has no say in it any more."""
+    connection = await here.connect()
+    run = here.held["globex"]
+    await connection.execute(
+        "update secateur.runs set lease_expires_at = now() - interval '1 s' where id = $1", run["id"]
+    )
+    await here.claim(connection)
+    calls = {
+        "complete($1, $2)": False,
+        "begin_step($1, $2, 'late')": False,
+        "fail($1, $2, 'late')": None,
+        "release(array[$1::uuid], array[$2::uuid])": 0,
+        "heartbeat(array[$1::uuid], array[$2::uuid], '1 hour')": (run["id"], "lost"),
+    }
+    said = {call: await connection.fetchval(f"select secateur.{call}", run["id"], run["claim_token"]) for call in calls}
+    if said != calls:
+        raise GuaranteeBroken(f"an old claim's calls said {said}")
+
+
+async def runs_at_the_bounds(here: Scene) -> None:
+    """A run at either end of the window, to the microsecond, is outside."""
+    connection = await here.connect()
+    start = await connection.fetchval("select date_trunc('second', now()) - interval '1 day'")
+    for microseconds in (0, 1, 9, 10):
+        await connection.fetchval(
+            'select secateur.enqueue($1, \'sync\', \'{"data": {"vendor_id": "umbrella"}}\', started_at => $2)',
+            here.app,
+            start + timedelta(microseconds=microseconds),
+        )
+    await commit(connection, here.app, "umbrella", after=start, before=start + timedelta(microseconds=10))

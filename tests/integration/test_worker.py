@@ -13,14 +13,15 @@ from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
+from uuid import uuid4
 
 import pytest
 from workers import error_of, eventually, in_status, process, working
 
 import secateur
-from secateur import ActiveRun, App, Queue, RunCancelled, Worker
+from secateur import ActiveRun, App, CancelOn, Queue, RunCancelled, Worker
 from secateur.embedded import EmbeddedPostgres
-from secateur.errors import NotInstalled, Unreachable, UsageError
+from secateur.errors import NotInstalled, PermissionDenied, Unreachable, UsageError
 from secateur.functions import Function
 from secateur.migrations import install
 from secateur.runs import RunStatus
@@ -261,6 +262,38 @@ async def test_a_stopping_worker_lets_its_runs_end_and_interrupts_them_in_the_en
     assert (await queue.engine.run(short)).status == RunStatus.COMPLETED
     assert (await queue.engine.run(long)).status == RunStatus.SCHEDULED
     assert await error_of(queue, long) == "interrupted: the worker stopped before the run ended"
+
+
+async def test_needs_no_right_but_on_functions(queue: Queue, embedded_url: str) -> None:
+    role = f"app_{uuid4().hex}"
+    await queue.database.execute(f"create role {role} login in role secateur_worker")
+    app = App("billing")
+    seen: list[int] = []
+
+    @app.function(id="invoices", triggers=["order/placed"], concurrency=2, cancel_on=[CancelOn("order/cancelled")])
+    async def invoices(run: ActiveRun) -> None:
+        await run.step("see", seen.append, run.event["n"])
+        if run.event["n"] == 0 and run.attempt == 1:
+            raise OSError("the bank is closed")
+
+    async def drained() -> bool:
+        return not await queue.database.fetchval("select exists (select from secateur.runs where finished_at is null)")
+
+    try:
+        url = embedded_url.replace("//postgres@", f"//{role}@")
+        async with working(url, app) as worker, secateur.connect(url) as client:
+            assert await client.database.fetchval("select session_user") == role
+            await client.enqueue_bulk("billing", "invoices", ({"n": n} for n in range(20)))
+            await client.send({"name": "order/placed", "n": 20}, idempotency_key="order 20")
+            await eventually(drained)
+            await client.send({"name": "order/cancelled"})
+            with pytest.raises(PermissionDenied):
+                await client.database.fetch("select * from secateur.steps")
+            assert worker._ear is not None
+            assert worker._ear.hears
+    finally:
+        await queue.database.execute(f"drop role {role}")
+    assert sorted(seen) == list(range(21)), "what failed after its step took it once"
 
 
 async def test_without_postgres_or_schema_it_says_so(empty_database_url: str) -> None:

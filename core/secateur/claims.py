@@ -13,7 +13,6 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
@@ -25,12 +24,16 @@ from secateur.errors import DatabaseError, PermissionDenied, Unreachable
 from secateur.functions import ActiveRun, Function
 from secateur.statements import Statements
 from secateur.steps import Steps
+from secateur.together import Together
 
 Answer = TypeVar("Answer")
 
 SHORTEST_PAUSE = 0.1
 LONGEST_PAUSE = 3.0
 """Seconds between two attempts to reach Postgres."""
+
+MOST_RESULTS = 1_000_000
+"""Characters of steps' results that are sent together."""
 
 LONGEST_TEXT = 10_000
 """Characters of an error's text that are kept."""
@@ -59,6 +62,16 @@ class Batch:
     """If it brought nothing: seconds until the next scheduled run becomes due; None if none is known."""
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A step that has ended, with its result's JSON."""
+
+    run_id: UUID
+    token: UUID
+    step: str
+    result: str
+
+
 class KeptSteps(Steps):
     """The steps of one claimed run, as the queue has them."""
 
@@ -66,11 +79,10 @@ class KeptSteps(Steps):
         self._claims, self._run_id, self._token = claims, run_id, token
 
     async def begin(self, name: str) -> bool:
-        """If the run was cancelled, that is recorded now."""
-        return await self._claims.tell("begin_step", self._run_id, self._token, name)
+        return await self._claims.begin_step(self._run_id, self._token, name)
 
     async def finish(self, name: str, result: str) -> bool:
-        return await self._claims.tell("finish_step", self._run_id, self._token, name, result)
+        return await self._claims.finish_step(Finished(self._run_id, self._token, name, result))
 
 
 class Claims:
@@ -84,8 +96,14 @@ class Claims:
         self._background = background
         self._worker = worker
         self._lease = lease
-        self._ended: list[tuple[Claim, asyncio.Future[bool]]] = []
-        self._completed = asyncio.Event()
+        # Runs and steps that end at about the same time share a call.
+        self._completed = Together(self._complete)
+        self._finished = Together(self._finish, most=MOST_RESULTS, size=lambda done: 1_000 + len(done.result))
+
+    def close(self) -> None:
+        """Tell nothing more."""
+        self._completed.close()
+        self._finished.close()
 
     async def register(self, function: Function) -> None:
         """What was declared before and is declared no more goes. Raises `LockUnavailable` if its limit changes while
@@ -132,34 +150,34 @@ class Claims:
             rows = await self._insist(lambda: self._database.fetch(_SQL["finished_steps"], claim.run.id, claim.token))
             claim.run.steps.finished = {row["step"]: row["result"] for row in rows}
 
-    async def tell(self, statement: str, *parameters: object) -> bool:
-        """Whether the queue agreed."""
-        agreed: bool = await self._insist(lambda: self._database.fetchval(_SQL[statement], *parameters))
-        return agreed
+    async def begin_step(self, run_id: UUID, token: UUID, step: str) -> bool:
+        """False: the run must stop; if it was cancelled, that is recorded now."""
+        granted: bool = await self._insist(lambda: self._database.fetchval(_SQL["begin_step"], run_id, token, step))
+        return granted
+
+    async def finish_step(self, finished: Finished) -> bool:
+        """Keep the result. False: the claim was not this worker's any more."""
+        return await self._finished(finished)
+
+    async def _finish(self, batch: Sequence[Finished]) -> Sequence[bool]:
+        columns = (
+            [done.run_id for done in batch],
+            [done.token for done in batch],
+            [done.step for done in batch],
+            [done.result for done in batch],
+        )
+        kept: Sequence[bool] = await self._insist(lambda: self._database.fetchval(_SQL["finish_steps"], *columns))
+        return kept
 
     async def complete(self, claim: Claim) -> bool:
-        """False: the claim was not this worker's any more. Answered by `record_completions`."""
-        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._ended.append((claim, answer))
-        self._completed.set()
-        return await answer
+        """False: the claim was not this worker's any more."""
+        return await self._completed(claim)
 
-    async def record_completions(self) -> None:
-        """Until cancelled: tell the queue of the runs that complete, those of about the same time in one call.
-
-        So they are all over in the same moment too, and the next claim is a large one again.
-        """
-        while True:
-            await self._completed.wait()
-            await asyncio.sleep(0)  # lets those join that end in this very moment
-            self._completed.clear()
-            batch, self._ended = self._ended, []
-            ids, tokens = _ids([claim for claim, _ in batch]), [claim.token for claim, _ in batch]
-            rows = await self._insist(partial(self._database.fetch, _SQL["complete"], ids, tokens))
-            done: dict[UUID, bool] = {row[0]: row[1] for row in rows}
-            for claim, answer in batch:
-                if not answer.done():
-                    answer.set_result(done[claim.token])
+    async def _complete(self, batch: Sequence[Claim]) -> Sequence[bool]:
+        tokens = [claim.token for claim in batch]
+        rows = await self._insist(lambda: self._database.fetch(_SQL["complete"], _ids(batch), tokens))
+        done = {row[0]: row[1] for row in rows}
+        return [done[token] for token in tokens]
 
     async def fail(self, claim: Claim, error: str) -> str | None:
         """The run's status now: `scheduled`, `failed` or `cancelled`; None: not this worker's any more."""

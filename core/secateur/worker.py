@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from math import ceil
 from uuid import UUID
@@ -108,7 +108,7 @@ class Worker:
                 for app in self.apps:
                     for function in app.functions.values():
                         await claims.register(function)
-                with self._stopped_by_signals():
+                with self._stopped_by_signals(), closing(claims):
                     await self._work(claims, background)
         except BaseExceptionGroup as group:
             known = group.subgroup(SecateurError)
@@ -120,7 +120,6 @@ class Worker:
         self._ear = Ear(background, on_runs=self._wake, on_cancellations=self._beat.set)
         async with asyncio.TaskGroup() as group:
             helpers = [
-                group.create_task(claims.record_completions()),
                 group.create_task(self._keep_alive(claims)),
                 group.create_task(self._ear.listen()),
                 group.create_task(self._sweep(background)),

@@ -16,8 +16,8 @@ select secateur.begin_step($1, $2, $3)
 -- name: echo
 select pg_notify($1, '')
 
--- name: finish_step
-select secateur.finish_step($1, $2, $3, $4::jsonb)
+-- name: finish_steps
+select secateur.finish_steps($1, $2, $3, $4::jsonb[])
 
 -- name: finished_steps
 select * from secateur.finished_steps($1, $2)

@@ -36,32 +36,55 @@ begin
 end
 $$;
 
--- Keeps what a step returned, so that a later attempt at the run need not take the step again: finished_steps gives it. True:
--- kept; false: the claim is no longer yours, and nothing was kept. Also for a run that was asked to stop: the step is done.
--- Repeatable; a step that finishes again in a later attempt is kept as it was last. Locks the run's row.
+-- Keeps what steps returned, so that a later attempt at the run need not take them again: finished_steps gives it. Says of
+-- each, in the order of the call: true, kept; false, the claim is no longer yours, and nothing was kept. Also for a run that
+-- was asked to stop: the step is done. Repeatable; a step that finishes again in a later attempt is kept as it was last.
+-- Raises SC422. Locks the runs' rows in id order.
+create or replace function secateur.finish_steps(run_ids uuid[], claim_tokens uuid[], steps text[], results jsonb[])
+  returns boolean[]
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+as $$
+declare
+  held uuid[];
+begin
+  if exists (select from unnest(run_ids, steps, results) as done (run_id, step, result)
+              where coalesce(length(done.step) not between 1 and 500, true) or done.result is null) then
+    raise exception using
+      errcode = 'SC422', column = 'step', message = 'a step has a name of 1 to 500 characters, and a result that is JSON';
+  end if;
+  with mine as (
+    select run.claim_token, run.status
+      from secateur.runs as run
+      join unnest(run_ids, claim_tokens) as claimed (run_id, claim_token)
+        on run.id = claimed.run_id and run.claim_token = claimed.claim_token
+     order by run.id
+       for update of run
+  )
+  select coalesce(array_agg(mine.claim_token) filter (where mine.status = 'running'), '{}') into held from mine;
+  -- point: runs locked
+  insert into secateur.steps as kept (run_id, step, result)
+  select distinct on (done.run_id, done.step) done.run_id, done.step, done.result
+    from unnest(run_ids, claim_tokens, finish_steps.steps, results)
+         with ordinality as done (run_id, claim_token, step, result, place)
+   where done.claim_token = any (held)
+   order by done.run_id, done.step, done.place desc
+  on conflict on constraint steps_pkey do update
+     set result = excluded.result, finished_at = excluded.finished_at;
+  return array(select claimed.token = any (held) from unnest(claim_tokens) with ordinality as claimed (token, place)
+                order by claimed.place);
+end
+$$;
+
+-- Keeps what one step returned; see finish_steps.
 create or replace function secateur.finish_step(run_id uuid, claim_token uuid, step text, result jsonb)
   returns boolean
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
 as $$
-declare
-  held text;
 begin
-  if coalesce(length(finish_step.step) not between 1 and 500, true) or finish_step.result is null then
-    raise exception using
-      errcode = 'SC422', column = 'step', message = 'a step has a name of 1 to 500 characters, and a result that is JSON';
-  end if;
-  select run.status into held
-    from secateur.runs as run where run.id = finish_step.run_id and run.claim_token = finish_step.claim_token for update;
-  if held is distinct from 'running' then
-    return false;
-  end if;
-  -- point: run locked
-  insert into secateur.steps as kept (run_id, step, result)
-  values (finish_step.run_id, finish_step.step, finish_step.result)
-  on conflict on constraint steps_pkey do update
-     set result = excluded.result, finished_at = excluded.finished_at;
-  return true;
+  return (secateur.finish_steps(array[run_id], array[claim_token], array[step], array[result]))[1];
 end
 $$;
 

@@ -1,0 +1,97 @@
+"""Calls at the same time are made as one, and none suffers from another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from secateur.together import Together
+
+
+class Doubling:
+    """Doubles numbers, refuses negative ones, and takes its time."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[int]] = []
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    async def __call__(self, numbers: Sequence[int]) -> Sequence[int]:
+        self.calls.append(list(numbers))
+        await self.go_on.wait()
+        if any(number < 0 for number in numbers):
+            raise ValueError(f"negative: {numbers}")
+        return [2 * number for number in numbers]
+
+
+async def test_those_of_the_same_moment_share_a_call() -> None:
+    doubling = Doubling()
+    together = Together(doubling)
+    assert await asyncio.gather(*(together(number) for number in range(5))) == [0, 2, 4, 6, 8]
+    assert await together(7) == 14
+    assert doubling.calls == [[0, 1, 2, 3, 4], [7]]
+
+
+async def test_those_that_come_meanwhile_share_the_next_one() -> None:
+    doubling = Doubling()
+    doubling.go_on.clear()
+    together = Together(doubling)
+    first = asyncio.create_task(together(1))
+    while not doubling.calls:
+        await asyncio.sleep(0)
+    others = [asyncio.create_task(together(number)) for number in (2, 3)]
+    await asyncio.sleep(0.01)
+    doubling.go_on.set()
+    assert await asyncio.gather(first, *others) == [2, 4, 6]
+    assert doubling.calls == [[1], [2, 3]]
+
+
+async def test_no_call_is_larger_than_it_may_be() -> None:
+    doubling = Doubling()
+    together = Together(doubling, most=10, size=lambda number: number)
+    assert await asyncio.gather(*(together(number) for number in (6, 4, 1, 50, 2))) == [12, 8, 2, 100, 4]
+    assert doubling.calls == [[6, 4], [1], [50], [2]]
+
+
+async def test_what_is_refused_does_not_hurt_the_others() -> None:
+    doubling = Doubling()
+    together = Together(doubling)
+    one, bad, two = await asyncio.gather(together(1), together(-1), together(2), return_exceptions=True)
+    assert (one, two) == (2, 4)
+    assert isinstance(bad, ValueError)
+    with pytest.raises(ValueError, match="negative"):
+        await together(-5)
+    assert await together(3) == 6
+
+
+async def test_one_that_is_interrupted_does_not_hurt_the_others() -> None:
+    doubling = Doubling()
+    doubling.go_on.clear()
+    together = Together(doubling)
+    first, second = (asyncio.create_task(together(number)) for number in (1, 2))
+    while not doubling.calls:
+        await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.sleep(0.01)
+    doubling.go_on.set()
+    assert await second == 4
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+async def test_closed_it_interrupts_whoever_waits() -> None:
+    doubling = Doubling()
+    doubling.go_on.clear()
+    together = Together(doubling)
+    first = asyncio.create_task(together(1))
+    while not doubling.calls:
+        await asyncio.sleep(0)
+    second = asyncio.create_task(together(2))
+    await asyncio.sleep(0)
+    together.close()
+    for task in (first, second):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert doubling.calls == [[1]]

@@ -16,7 +16,7 @@ from conftest import Start
 from secateur.embedded import EmbeddedPostgres
 from secateur.migrations import install
 from secateur_tui.history import HistoryScreen
-from secateur_tui.review import SETTLE_SECONDS, ReviewScreen
+from secateur_tui.review import FOLLOW_SECONDS, SETTLE_SECONDS, ReviewScreen
 
 MATCHING = f"{ACME + ARRIVING:,}"
 
@@ -187,14 +187,51 @@ async def test_the_request_can_be_copied(start: Start, incident_url: str) -> Non
         assert console.app.clipboard.startswith("secateur cancel --app billing")
 
 
-async def test_a_lock_that_is_held_does_not_keep_the_commit_from_being_durable(start: Start, incident_url: str) -> None:
+async def held_lock(connection: Any) -> int:
+    """Hold the app's lock as an open claim does, until the transaction ends; the process id."""
+    key = await connection.fetchval("select lock_key from secateur.apps where app_id = 'billing'")
+    await connection.execute("select pg_advisory_xact_lock_shared(7216, $1)", key)
+    pid: int = await connection.fetchval("select pg_backend_pid()")
+    return pid
+
+
+async def test_a_pending_commit_says_whom_it_waits_for_and_is_followed(
+    start: Start, incident_url: str, size: tuple[int, int]
+) -> None:
+    async with review(start, incident_url, size=size) as console:
+        await consent(console)
+        async with console.database.transaction() as connection:
+            pid = await held_lock(connection)
+            await console.press("enter")
+            await console.shows(
+                "committed, and pending",
+                f"process {pid}",
+                "may still start",
+                f"select pg_terminate_backend({pid})",
+                "esc leave, History goes on following it",
+            )
+            assert await committed(console) == 1
+            await asyncio.sleep(FOLLOW_SECONDS * 3)
+            assert isinstance(console.app.screen, ReviewScreen)
+        await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
+        await console.shows("guaranteed since")
+        in_force = "select in_force_at > created_at from secateur.cancellations"
+        assert await console.database.fetchval(in_force)
+
+
+async def test_a_pending_commit_can_be_left_to_the_history(start: Start, incident_url: str) -> None:
     async with review(start, incident_url) as console:
         await consent(console)
         async with console.database.transaction() as connection:
-            await connection.fetch("select secateur.lock_app('billing')")
+            pid = await held_lock(connection)
             await console.press("enter")
+            await console.shows("committed, and pending")
+            await console.press("r", "enter")
+            assert await committed(console) == 1
+            await console.press("escape")
             await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
-        assert await committed(console) == 1
+            await console.shows("◌ pending", f"pending: waits for process {pid}", f"pg_terminate_backend({pid})")
+        await console.shows("✓ guaranteed since")
 
 
 async def test_a_bug_in_the_commit_leaves_nobody_waiting(

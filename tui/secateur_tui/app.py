@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
+from uuid import UUID
 
 from textual import events, on, work
 from textual.app import App, SystemCommand
@@ -184,10 +185,20 @@ class ConsoleApp(App[None]):
             self._refuse(SecateurError(f"{type(error).__name__}: {error}"))
             raise
         else:
-            self._back_to_queues()
-            self._open_history_at(HistoryScreen(self.session, self.feed, cancellation.id))
+            if cancellation.guarantee == "pending" and isinstance(self.screen, ReviewScreen):
+                self.screen.pending(cancellation)
+            else:
+                self._show_committed(cancellation.id)
         finally:
             self._commit_under_way = None
+
+    @on(ReviewScreen.Committed)
+    def _followed(self, message: ReviewScreen.Committed) -> None:
+        self._show_committed(message.cancellation_id)
+
+    def _show_committed(self, cancellation_id: UUID) -> None:
+        self._back_to_queues()
+        self._open_history_at(HistoryScreen(self.session, self.feed, cancellation_id))
 
     def _refuse(self, error: SecateurError) -> None:
         if isinstance(self.screen, ReviewScreen):

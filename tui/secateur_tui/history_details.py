@@ -34,11 +34,13 @@ def details(cancellation: Cancellation, now: datetime, unrestored: Sequence[Unre
 
 
 def blocked_by(cancellation: Cancellation) -> str:
-    """Whom a pending guarantee waits for: `process 123`, `processes 123 and 456`."""
+    """What a pending guarantee waits for: `process 123's open transaction`, or several."""
     if not cancellation.blocked_by:
         return "an older transaction"
     *others, last = map(str, cancellation.blocked_by)
-    return f"processes {', '.join(others)} and {last}" if others else f"process {last}"
+    if not others:
+        return f"process {last}'s open transaction"
+    return f"the open transactions of processes {', '.join(others)} and {last}"
 
 
 def terminating(cancellation: Cancellation) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from enum import Enum, auto
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from textual import events, on, work
 from textual.app import ComposeResult
@@ -22,16 +22,19 @@ from secateur.errors import (
     SecateurError,
     UsageError,
 )
+from secateur.records import Cancellation
 from secateur.requests import LONGEST_REASON, CancellationRequest
 from secateur.runs import Count
 from secateur_tui import review_text
 from secateur_tui.chrome import KeyBar
 from secateur_tui.figures import number, one_line
-from secateur_tui.keymap import bindings_of
+from secateur_tui.keymap import Action, bindings_of
 from secateur_tui.place import Dialog
 from secateur_tui.session import Session
 from secateur_tui.themes import toned
 
+FOLLOW_SECONDS = 0.5
+"""Between two looks whether a pending cancellation is in force."""
 SETTLE_SECONDS = 0.25
 """A press so soon after the commit button got the focus is the end of another key's press, not a decision."""
 
@@ -48,10 +51,12 @@ class Step(Enum):
     """The commit was refused; nothing changed."""
     UNKNOWN = auto()
     """The connection went while committing."""
+    PENDING = auto()
+    """Committed; an open transaction keeps it from being in force."""
 
 
 class ReviewScreen(Dialog[None]):
-    """Posts `CommitWanted` at most once at a time; the app commits and answers by `refused`."""
+    """Posts `CommitWanted` at most once at a time; the app commits and answers by `refused` or `pending`."""
 
     place = "review"
     BINDINGS = bindings_of("review")
@@ -64,6 +69,12 @@ class ReviewScreen(Dialog[None]):
         request: CancellationRequest
         idempotency_key: str
         expected: Count
+
+    @dataclass
+    class Committed(Message):
+        """A pending cancellation is in force, or was left to be followed in the history."""
+
+        cancellation_id: UUID
 
     @dataclass
     class Left(Message):
@@ -81,6 +92,7 @@ class ReviewScreen(Dialog[None]):
         self._step = Step.COUNTING
         self._confirmed = False
         self._button_since = 0.0
+        self._pending: UUID | None = None
         self._sentence = Static(id="sentence", markup=False)
         self._facts = Static(id="facts", markup=False)
         self._wire = Static(review_text.wire(request), id="wire", markup=False)
@@ -104,7 +116,7 @@ class ReviewScreen(Dialog[None]):
                 yield Horizontal(Static(id="ask", classes="ask", markup=False), self._confirm, id="confirmation")
                 yield Horizontal(Button("Leave", id="leave", compact=True), self._button)
                 yield self._outcome
-        yield KeyBar()
+        yield KeyBar(describe=self.describe)
 
     def on_mount(self) -> None:
         self.query_one("#review").border_title = "Review"
@@ -259,6 +271,32 @@ class ReviewScreen(Dialog[None]):
         self._enable()
         self.query_one("#sheet").focus()
 
+    def pending(self, cancellation: Cancellation) -> None:
+        """It is committed, but not in force yet: say what is in the way, and follow it until it is."""
+        self._step, self._pending = Step.PENDING, cancellation.id
+        self._enable()
+        self.query_one("#sheet").focus()
+        self._say_pending(cancellation)
+        self._follow(cancellation.id)
+
+    def _say_pending(self, cancellation: Cancellation) -> None:
+        self._outcome.update(review_text.pending(cancellation))
+        self.call_after_refresh(self._make_room)
+
+    @work(exclusive=True, group="review-follow")
+    async def _follow(self, cancellation_id: UUID) -> None:
+        while True:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            try:
+                found = await self.session.ask(self.session.cancellations.get(cancellation_id))
+            except SecateurError as error:
+                self._say(f"! committed, and not known to be in force: {error}", "error")
+                continue
+            if found.guarantee != "pending":
+                self.post_message(self.Committed(cancellation_id))
+                return
+            self._say_pending(found)
+
     def action_ask_again(self) -> None:
         self._commit()
 
@@ -266,8 +304,23 @@ class ReviewScreen(Dialog[None]):
         if self._step is Step.COMMITTING:
             self._say("the commit is under way; its outcome will stand here", "warn")
             return
+        if self._pending is not None:
+            self.workers.cancel_group(self, "review-follow")
+            self.post_message(self.Committed(self._pending))
+            return
         self.workers.cancel_group(self, "review-count")
         self.post_message(self.Left(self._step is Step.UNKNOWN))
+
+    def describe(self, action: Action) -> str:
+        if action.id != "review.leave":
+            return action.description
+        match self._step:
+            case Step.COMMITTING | Step.UNKNOWN:
+                return "leave, History tells"
+            case Step.PENDING:
+                return "leave, History goes on following it"
+            case _:
+                return action.description
 
     def action_copy_json(self) -> None:
         self.app.copy_to_clipboard(review_text.body(self._request))

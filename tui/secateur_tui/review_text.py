@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from textual.content import Content
 
+from secateur.records import Cancellation
 from secateur.requests import CancellationRequest
 from secateur.runs import Count, RunStatus, Scope
 from secateur_tui.figures import duration, instant, number, one_line, rate, runs
+from secateur_tui.history_details import blocked_by, terminating
 from secateur_tui.themes import toned
 
 _LABEL = 10
@@ -30,6 +32,18 @@ def wire(request: CancellationRequest) -> Content:
             toned((request.command_line(), "field")),
         ]
     )
+
+
+def pending(cancellation: Cancellation) -> Content:
+    """What a pending guarantee means, whom it waits for, and what can be done."""
+    whose = blocked_by(cancellation)
+    lines = [
+        toned(("◌ committed, and pending: ", "count"), (f"it waits for {whose}", "warn")),
+        toned(("what that has claimed may still start; later claims honour the cancellation", "plain")),
+    ]
+    if sql := terminating(cancellation):
+        lines.append(toned(("if it cannot wait: ", "quiet"), (sql, "field")))
+    return Content("\n").join(lines)
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,60 @@ async def test_relative_times_show_the_instant_they_mean(start: Start, incident_
         await console.shows("✗")
 
 
+async def test_a_window_that_ends_in_the_future_has_to_be_asked_for(
+    start: Start, incident_url: str, size: tuple[int, int]
+) -> None:
+    async with start(incident_url, size=size) as console:
+        await console.filter_for("vendor-syncs", CULPRIT)
+        await console.shows("exact")
+        assert "F6" not in console.text
+        await console.press("shift+tab")
+        await console.type("+2h")
+        await console.shows("! in the future: F6 makes it standing", "F6 make standing", "exact")
+        assert "F9" not in console.text.splitlines()[-1]
+        await console.press("f9")
+        assert isinstance(console.app.screen, FilterScreen)
+        await console.shows("Its window ends in the future")
+        await console.press("f6")
+        await console.shows("◆ STANDING: also cancels what arrives until then", "F6 not standing", "F9 review")
+        await console.until(lambda: "Its window ends" not in console.text)
+        await console.shows("exact")
+        console.check("filter-standing")
+        await console.press("f6")
+        await console.shows("! in the future", "F6 make standing")
+        await console.press("f6", "escape", "enter")
+        await console.shows("◆ STANDING", "+2h")
+
+
+async def test_a_standing_wish_ends_with_the_future(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.filter_for("vendor-syncs", CULPRIT)
+        await console.press("shift+tab")
+        await console.type("+1h")
+        await console.press("f6")
+        await console.shows("◆ STANDING")
+        await console.press("backspace", "backspace", "backspace")
+        await console.shows("at the commit", "F9 review")
+        assert "F6" not in console.text
+        await console.type("+1h")
+        await console.shows("! in the future")
+        assert "◆ STANDING" not in console.text
+        await console.press("backspace", "backspace", "backspace")
+        await console.type("+30d")
+        await console.shows("✗ may lie at most 7d 0h ahead")
+        assert "F6" not in console.text
+        await console.press("backspace", "backspace", "backspace", "backspace")
+        await console.type("+3s")
+        await console.press("f6")
+        await console.shows("◆ STANDING")
+        await console.shows("exact", "F9 review", seconds=20)
+        await console.until(lambda: "◆ STANDING" not in console.text)
+        assert "F6" not in console.text
+        screen = console.app.screen
+        assert isinstance(screen, FilterScreen)
+        assert not screen.draft.standing
+
+
 async def test_ten_thousand_pasted_characters_are_survived(start: Start, incident_url: str) -> None:
     async with start(incident_url) as console:
         await console.filter_for("vendor-syncs")

@@ -187,6 +187,61 @@ async def test_the_request_can_be_copied(start: Start, incident_url: str) -> Non
         assert console.app.clipboard.startswith("secateur cancel --app billing")
 
 
+@asynccontextmanager
+async def standing_review(start: Start, url: str, expression: str = CULPRIT, **options: Any) -> AsyncIterator[Console]:
+    """A console at the review of a standing cancellation, ready to be filled in."""
+    async with start(url, **options) as console:
+        await console.filter_for("vendor-syncs", expression)
+        await console.press("shift+tab")
+        await console.type("+3h")
+        await console.press("f6")
+        await console.shows("◆ STANDING", "exact")
+        await console.press("f9")
+        await console.until(lambda: isinstance(console.app.focused, Input))
+        yield console
+
+
+async def test_a_standing_one_also_cancels_what_arrives(start: Start, incident_url: str, size: tuple[int, int]) -> None:
+    async with standing_review(start, incident_url, size=size) as console:
+        await console.shows(
+            "Review: standing",
+            "◆ STANDING: also matching runs that arrive until",
+            "12.0 more a second, cancelled too",
+            "Cancel these, and what arrives",
+        )
+        console.check("review-standing")
+        await console.press("enter")
+        await console.type(MATCHING)
+        await console.press("enter")
+        await console.shows("to confirm, type vendor-syncs exactly")
+        await console.press(*["backspace"] * len(MATCHING))
+        await console.type("vendor-syncs")
+        await console.press("enter")
+        await asyncio.sleep(SETTLE_SECONDS)
+        await console.shows("and what arrives in the window")
+        await console.press("enter")
+        await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
+        await console.shows("◆ standing until", "◆ standing: also cancels what arrives until", "x stop", "U undo")
+        event = '{"data": {"vendor_id": "acme_inc"}}'
+        late = await console.database.fetchval("select secateur.enqueue('billing', 'vendor-syncs', $1)", event)
+        state = "select status from secateur.runs where id = $1"
+        while await console.database.fetchval(state, late) != "cancelled":
+            await asyncio.sleep(0.1)
+        row = await console.database.fetchrow("select standing, state, request from secateur.cancellations")
+        assert row is not None
+        assert (row["standing"], row["state"]) == (True, "active")
+
+
+async def test_a_standing_one_may_match_nothing_yet(start: Start, incident_url: str) -> None:
+    async with standing_review(start, incident_url, "event.data.vendor_id == 'nobody'") as console:
+        await console.shows("Cancel 0 runs", "◆ STANDING")
+        assert "nothing matches" not in console.text
+        await consent(console)
+        await console.press("enter")
+        await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
+        await console.shows("◆ standing until")
+
+
 async def held_lock(connection: Any) -> int:
     """Hold the app's lock as an open claim does, until the transaction ends; the process id."""
     key = await connection.fetchval("select lock_key from secateur.apps where app_id = 'billing'")

@@ -30,7 +30,7 @@ from secateur_tui.editor import ExpressionEditor, Verdict
 from secateur_tui.examples import Example, Examples, advice, fields_present, fields_read, nearest
 from secateur_tui.explaining import ExplainScreen
 from secateur_tui.figures import one_line
-from secateur_tui.keymap import ACTIONS, Action, bindings_of, display
+from secateur_tui.keymap import Action, bindings_of, display_of
 from secateur_tui.matches import Matches, Stage
 from secateur_tui.place import Place
 from secateur_tui.session import Draft, Feed, Session
@@ -48,7 +48,8 @@ _LOOKED_AT = 8
 """So many times the runs that are shown are looked at for near misses."""
 _MARKED = 20
 """Mistakes that are underlined at once."""
-_FIX_KEY = next(display(action.keys[0]) for action in ACTIONS if action.id == "filter.fix")
+_FIX_KEY = display_of("filter.fix")
+_STANDING_KEY = display_of("filter.standing")
 _WIDTHS = [(0, "-narrow"), (110, "-wide")]
 """From how many columns on which class of the stylesheet holds."""
 
@@ -80,7 +81,13 @@ class FilterScreen(Place):
         self._request: CancellationRequest | None = None
         self._seen: Count | None = None
         # Held here, not looked up: a count may come back while the screen is being taken down.
-        self._window = WindowFields(draft.started_after, draft.started_before, lambda: self._feed.now(), session.zone)
+        self._window = WindowFields(
+            draft.started_after,
+            draft.started_before,
+            lambda: self._feed.now(),
+            session.zone,
+            standing=draft.standing,
+        )
         self._shape: Shape | None = None
         self._candidates = CompletionList()
         self._editor = ExpressionEditor(
@@ -113,6 +120,7 @@ class FilterScreen(Place):
         self.watch(self.app, "feed", self._follow)
         self.call_after_refresh(self._restart)
         self._sample(scope)
+        self._ask_how_far_ahead()
 
     def on_screen_suspend(self) -> None:
         """Behind a review nothing is counted."""
@@ -132,11 +140,18 @@ class FilterScreen(Place):
         self._check(self._editor.text)
         self._editor.update_suggestion()
 
+    @work(exclusive=True, group="retention")
+    async def _ask_how_far_ahead(self) -> None:
+        """Should that not be known, the commit says it."""
+        with suppress(SecateurError):
+            self._window.limit_standing((await self.session.ask(self.session.engine.retention())).standing)
+
     def _complete(self, source: str, offset: int) -> Completion:
         return complete(source, offset, CANCELLATION, self._shape)
 
     def _follow(self, feed: Feed) -> None:
         self._feed = feed
+        self._window.look_at_the_clock()
 
     @on(ExpressionEditor.Changed)
     @on(WindowFields.Changed)
@@ -150,6 +165,7 @@ class FilterScreen(Place):
         self.draft.if_ = source
         self.draft.started_after = window.texts["started_after"]
         self.draft.started_before = window.texts["started_before"]
+        self.draft.standing = window.standing
         errors = self._check(source)
         editor.mark([(problem.span.start, problem.span.end) for problem in errors[:_MARKED]])
         self._request = None if errors else self._build(source)
@@ -196,6 +212,8 @@ class FilterScreen(Place):
             body["started_after"] = window.started_after.isoformat()
         if window.started_before is not None:
             body["started_before"] = window.started_before.isoformat()
+        if fields.standing:
+            body["standing"] = True
         try:
             return CancellationRequest.parse(body)
         except RequestError as error:
@@ -311,8 +329,29 @@ class FilterScreen(Place):
     def action_review(self) -> None:
         if self._request is None:
             self.notify("The filter is not valid yet: there is nothing to review.", severity="warning", markup=False)
+        elif self._must_be_standing:
+            told = f"Its window ends in the future: {_STANDING_KEY} makes it standing, or leave started before empty."
+            self.notify(told, severity="warning", markup=False)
         else:
             self.post_message(self.ReviewWanted(self._request, self._seen))
+
+    def action_standing(self) -> None:
+        self._window.toggle_standing()
+
+    @property
+    def _must_be_standing(self) -> bool:
+        """Whether the window ends in the future, and nobody has said that this is meant."""
+        return self._window.is_ahead and not self._window.standing
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "standing" and not (self._window.window and self._window.is_ahead):
+            return False
+        return super().check_action(action, parameters)
+
+    def describe(self, action: Action) -> str:
+        if action.id == "filter.standing" and self._window.standing:
+            return "not standing"
+        return super().describe(action)
 
     def action_back(self) -> None:
         self.post_message(self.BackWanted())
@@ -320,7 +359,7 @@ class FilterScreen(Place):
     def is_pointless(self, action: Action) -> bool:
         match action.id:
             case "filter.review":
-                return self._request is None
+                return self._request is None or self._must_be_standing
             case "filter.fix":
                 return self._fixed is None
             case "filter.explain":

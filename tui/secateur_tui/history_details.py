@@ -108,7 +108,7 @@ def _standing(cancellation: Cancellation, now: datetime) -> list[Content]:
             lines = [toned((f"✓ guaranteed since {since}: nothing matching can start", "good"))]
             if cancellation.standing and cancellation.started_before > now:
                 until = instant(cancellation.started_before, digits=0)
-                lines.append(toned((f"◆ standing until {until}: what arrives until then is cancelled too", "warn")))
+                lines.append(toned((f"◆ standing: also cancels what arrives until {until}", "warn")))
             if cancellation.stopping:
                 told = f"◌ {number(cancellation.stopping)} asked to stop, still at their step"
                 lines.append(toned((told, "sweep")))

@@ -73,6 +73,12 @@ ACTIONS = (
         True,
     ),
     Action(
+        "filter.standing",
+        ("f6",),
+        "make standing",
+        "Where started before lies in the future: also cancel what arrives until then",
+    ),
+    Action(
         "completion.take",
         ("tab", "enter"),
         "take",
@@ -166,6 +172,11 @@ def display(key: str) -> str:
     if re.fullmatch(r"f\d+", key):
         return key.upper()
     return _NAMES.get(key, key)
+
+
+def display_of(action_id: str) -> str:
+    """The key that is shown for an action."""
+    return next(display(action.keys[0]) for action in ACTIONS if action.id == action_id)
 
 
 def shown_keys(action: Action) -> list[str]:

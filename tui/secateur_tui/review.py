@@ -27,7 +27,7 @@ from secateur.requests import LONGEST_REASON, CancellationRequest
 from secateur.runs import Count
 from secateur_tui import review_text
 from secateur_tui.chrome import KeyBar
-from secateur_tui.figures import number, one_line
+from secateur_tui.figures import number, one_line, runs
 from secateur_tui.keymap import Action, bindings_of
 from secateur_tui.place import Dialog
 from secateur_tui.session import Session
@@ -105,7 +105,8 @@ class ReviewScreen(Dialog[None]):
             placeholder="optional, kept in the history",
         )
         self._confirm = Input(id="confirm", compact=True, disabled=True, select_on_focus=False)
-        self._button = Button("Cancel these runs", id="commit", compact=True, disabled=True)
+        label = "Cancel these, and what arrives" if request.standing else "Cancel these runs"
+        self._button = Button(label, id="commit", compact=True, disabled=True)
         self._outcome = Static(id="outcome", markup=False)
 
     def compose(self) -> ComposeResult:
@@ -119,7 +120,7 @@ class ReviewScreen(Dialog[None]):
         yield KeyBar(describe=self.describe)
 
     def on_mount(self) -> None:
-        self.query_one("#review").border_title = "Review"
+        self.query_one("#review").border_title = "Review: standing" if self._request.standing else "Review"
         self.query_one("#confirmation").display = False
         self._draw()
         self._take_count()
@@ -165,7 +166,15 @@ class ReviewScreen(Dialog[None]):
 
     @property
     def _must_confirm(self) -> bool:
-        return self._count is not None and self._count.matched > self.session.confirm_above
+        """Of a standing one nobody knows how many it will be."""
+        if self._count is None:
+            return False
+        return self._request.standing or self._count.matched > self.session.confirm_above
+
+    @property
+    def _is_pointless(self) -> bool:
+        """Whether there is nothing to cancel, nor will be."""
+        return self._count is None or (self._count.matched == 0 and not self._request.standing)
 
     @property
     def _word(self) -> str:
@@ -173,11 +182,20 @@ class ReviewScreen(Dialog[None]):
 
     def _accepts(self, text: str) -> bool:
         matched = self._count.matched if self._count else None
-        return text.strip() == self._word or text.strip().replace(",", "") == str(matched)
+        if text.strip() == self._word:
+            return True
+        return not self._request.standing and text.strip().replace(",", "") == str(matched)
+
+    @property
+    def _accepted(self) -> str:
+        """What may be typed, for people."""
+        if self._count is None or self._request.standing:
+            return self._word
+        return f"{self._word} or {number(self._count.matched)}"
 
     def _enable(self) -> None:
         ready = self._step in (Step.READY, Step.NOT_COMMITTED) and self._confirmed
-        self._button.disabled = not (ready and self._count is not None and self._count.matched > 0)
+        self._button.disabled = not ready or self._is_pointless
         self.refresh_bindings()
 
     def _draw(self) -> None:
@@ -187,7 +205,7 @@ class ReviewScreen(Dialog[None]):
         where = self.session.context or self.session.where
         self._sentence.update(facts.sentence(where))
         self._facts.update(facts.details())
-        if self._count is not None and self._count.matched == 0:
+        if self._count is not None and self._is_pointless:
             self._say("nothing matches: there is nothing to cancel", "warn")
 
     def _say(self, text: str, tone: str) -> None:
@@ -209,10 +227,7 @@ class ReviewScreen(Dialog[None]):
         """Enter in a field only moves on."""
         event.stop()
         if event.input.id == "confirm" and not self._confirmed:
-            self._say(
-                f"to confirm, type {self._word} or {number(self._count.matched if self._count else 0)} exactly",
-                "warn",
-            )
+            self._say(f"to confirm, type {self._accepted} exactly", "warn")
             return
         if event.input is self._reason and self._must_confirm:
             self._confirm.focus()
@@ -224,7 +239,7 @@ class ReviewScreen(Dialog[None]):
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         if event.widget.id == "commit":
             self._button_since = time.monotonic()
-        if self._step is Step.READY and self._count is not None and self._count.matched:
+        if self._step is Step.READY and self._count is not None and not self._is_pointless:
             self._say(self._hint(event.widget.id or "", self._count.matched), "quiet")
 
     def _hint(self, focused: str, matched: int) -> str:
@@ -233,9 +248,10 @@ class ReviewScreen(Dialog[None]):
             case "reason":
                 return "enter goes on"
             case "confirm":
-                return f"{self._word} or {number(matched)}, then enter goes on"
+                return f"{self._accepted}, then enter goes on"
             case "commit":
-                return f"enter cancels {number(matched)} runs; esc leaves"
+                also = " and what arrives in the window" if self._request.standing else ""
+                return f"enter cancels {runs(matched)}{also}; esc leaves"
             case _:
                 return "tab goes on"
 
@@ -251,7 +267,7 @@ class ReviewScreen(Dialog[None]):
     def _commit(self) -> None:
         if self._step not in (Step.READY, Step.NOT_COMMITTED, Step.UNKNOWN) or not self._confirmed:
             return
-        if self._count is None or self._count.matched == 0:
+        if self._count is None or self._is_pointless:
             return
         self._step = Step.COMMITTING
         self._enable()

@@ -80,9 +80,18 @@ class Facts:
             (runs(count.matched), "count"),
             (" of ", "plain"),
             *place,
+            *self._standing(),
             (f"\n{number(count.matched - running)} never start, {number(running)} running {stops}.", "quiet"),
             _spared(others, "this queue" if self.request.function_id else "this app"),
         )
+
+    def _standing(self) -> list[tuple[str, str]]:
+        """That more is cancelled than what is there now, and until when."""
+        before = self.request.started_before
+        if not self.request.standing or before is None:
+            return []
+        until = instant(before, digits=0)
+        return [(f"\n◆ STANDING: also matching runs that arrive until {until}.", "count")]
 
     def details(self) -> Content:
         """Condition, window, how it was counted, what still arrives and what cannot be evaluated."""
@@ -92,7 +101,10 @@ class Facts:
             if self.count.errors:
                 told = f"{runs(self.count.errors)} cannot be evaluated and are not cancelled"
                 lines.append(_labelled("errors", toned((f"! {told}", "warn"))))
-        if self.arrivals:
+        if self.arrivals and self.request.standing:
+            told = f"{rate(self.arrivals)} more a second, cancelled too as long as the window lasts"
+            lines.append(_labelled("arriving", toned((told, "warn"))))
+        elif self.arrivals:
             end = "the window" if self.request.started_before else "the commit"
             told = f"! {rate(self.arrivals)} more a second; those after {end} are NOT cancelled"
             lines.append(_labelled("arriving", toned((told, "warn"))))

@@ -9,12 +9,13 @@ import asyncio
 import json
 import re
 import statistics
-import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from importlib.resources import files
 
-from benchmarks.bed import APP, Bed, Ground, claim, complete, median_ratio, say, seed
+from benchmarks.bed import APP, Bed, Ground, claim, complete, say, seed, timed
 from benchmarks.report import because, goal
 from benchmarks.runners.protocol import EVENT
 from secateur.maintenance import COMPACT_BATCH, COMPACT_SECONDS
@@ -23,10 +24,9 @@ from secateur.migrations import REPEATABLE
 TITLE = "What keeping the depth costs"
 
 BACKLOG = 50_000
-ROUNDS = 25
 
-COMPACT_EVERY = timedelta(seconds=2 * COMPACT_SECONDS)
-"""As often as usual while a side is measured, which is half of the time."""
+PAUSE = 2 * COMPACT_SECONDS
+"""Between two moves of deltas into the totals: as usual, of the half of the time in which their side is measured."""
 
 WRITERS = ("enqueue_many", "grant_runs", "complete_runs")
 """The functions on the way of a run that is put in, claimed and completed."""
@@ -47,31 +47,21 @@ _FORMS = (
 
 
 async def measure(ground: Ground) -> list[str]:
-    rounds = ground.scaled(ROUNDS)
+    rows, goals = [], []
     async with ground.bed() as keeping, ground.bed() as without:
         await without.database.execute(functions_without_depth())
-        rates: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in WAYS}
         for bed in (keeping, without):
             await seed(bed.database, BACKLOG, functions=1)
             await bed.database.execute("delete from secateur.depth_deltas")
-        # The sides take turns, each side first as often, so that whatever else the machine does meets both; the first
-        # round warms up.
-        for number in range(rounds + 1):
-            for name, way in WAYS.items():
-                sides = [(keeping, 0), (without, 1)]
-                for bed, side in sides if number % 2 else reversed(sides):
-                    rate = await _rate(bed, way, kept_up=bed is keeping)
-                    if number > 0:
-                        rates[name][side].append(rate)
+        for way in WAYS:
+            kept, bare = await _in_turns(keeping, without, way, ground.scaled(way.calls))
+            ratio = bare / kept
+            say(f"{way.name}: {ratio:.2f}")
+            rows.append(f"| {way.name} | {way.runs / kept:,.0f} | {way.runs / bare:,.0f} | {ratio:.2f} |")
+            goals += because(goal(f"{way.name} while the depth is kept, against without", ratio, least=0.9), WHY)
         await _check(keeping, without)
-    rows, goals = [], []
-    for name, (ours, bare) in rates.items():
-        ratio = median_ratio(ours, bare)
-        say(f"{name}: {ratio:.2f}")
-        rows.append(f"| {name} | {statistics.median(ours):,.0f} | {statistics.median(bare):,.0f} | {ratio:.2f} |")
-        goals += because(goal(f"{name} while the depth is kept, against without", ratio, least=0.9), WHY)
     return [
-        f"### Runs per second of one connection, the upkeep beside it, median of {rounds} rounds",
+        "### Runs per second of one connection, the upkeep beside it, from the median call",
         "",
         "| what | the depth is kept | without | ratio |",
         "|:--|---:|---:|---:|",
@@ -96,48 +86,57 @@ def functions_without_depth() -> str:
     return "\n".join(changed)
 
 
-async def _enqueue_one(bed: Bed) -> int:
-    for _ in range(150):
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A call that puts in, or claims, `runs` runs."""
+
+    name: str
+    runs: int
+    calls: int
+    """Of each side."""
+    call: Callable[[Bed, int], Awaitable[object]]
+
+
+async def _enqueue(bed: Bed, runs: int) -> None:
+    if runs == 1:
         await bed.database.execute("select secateur.enqueue($1, 'f0', $2::jsonb)", APP, json.dumps(EVENT))
-    return 150
-
-
-async def _enqueue_many(bed: Bed) -> int:
-    events = [json.dumps(EVENT)] * 500
-    for _ in range(6):
+    else:
+        events = [json.dumps(EVENT)] * runs
         await bed.database.execute("select count(*) from secateur.enqueue_many($1, 'f0', $2::jsonb[])", APP, events)
-    return 6 * 500
 
 
-def _claims(batch: int, times: int) -> Callable[[Bed], Awaitable[int]]:
-    async def work(bed: Bed) -> int:
-        for _ in range(times):
-            held = await claim(bed.database, batch)
-            assert len(held[0]) == batch
-            await complete(bed.database, held)
-        return times * batch
-
-    return work
+async def _claim(bed: Bed, runs: int) -> None:
+    held = await claim(bed.database, runs)
+    assert len(held[0]) == runs
+    await complete(bed.database, held)
 
 
-WAYS: dict[str, Callable[[Bed], Awaitable[int]]] = {
-    "enqueue one by one": _enqueue_one,
-    "enqueue 500 a call": _enqueue_many,
-    "claim and complete 10": _claims(10, 50),
-    "claim and complete 100": _claims(100, 20),
-}
-"""Each puts in, or claims, that many runs in about a quarter of a second; together they leave the backlog longer."""
+WAYS = (
+    Way("enqueue one by one", 1, 3000, _enqueue),
+    Way("enqueue 500 a call", 500, 300, _enqueue),
+    Way("claim and complete 10", 10, 1500, _claim),
+    Way("claim and complete 100", 100, 600, _claim),
+)
 
 
-async def _rate(bed: Bed, way: Callable[[Bed], Awaitable[int]], *, kept_up: bool) -> float:
-    """Runs per second."""
-    moved = asyncio.create_task(bed.engine.compact_depth(COMPACT_EVERY, COMPACT_BATCH)) if kept_up else None
-    begun = time.perf_counter()
-    runs = await way(bed)
-    rate = runs / (time.perf_counter() - begun)
-    if moved is not None:
-        await moved
-    return rate
+async def _in_turns(keeping: Bed, without: Bed, way: Way, calls: int) -> tuple[float, float]:
+    """Seconds of the median call of each side. They take turns call by call, each first as often as the other, so that
+    whatever else the machine does meets both."""
+    found: dict[str, list[float]] = {keeping.url: [], without.url: []}
+    upkeep = asyncio.create_task(_keep_up(keeping))
+    for number in range(calls):
+        for bed in (keeping, without) if number % 2 else (without, keeping):
+            found[bed.url].append(await timed(lambda bed=bed: way.call(bed, way.runs)))  # type: ignore[misc]
+    upkeep.cancel()
+    with suppress(asyncio.CancelledError):
+        await upkeep
+    return statistics.median(found[keeping.url]), statistics.median(found[without.url])
+
+
+async def _keep_up(bed: Bed) -> None:
+    while True:
+        await bed.engine.compact_depth(timedelta(0), COMPACT_BATCH)
+        await asyncio.sleep(PAUSE)
 
 
 async def _check(keeping: Bed, without: Bed) -> None:

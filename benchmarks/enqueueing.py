@@ -37,7 +37,7 @@ async def measure(ground: Ground) -> list[str]:
         *compared.missing,
         f"### Runs put in per second over one connection, median of {ground.scaled(ROUNDS)} rounds",
         "",
-        f"| queue | one by one | {BATCH:,} a call | in bulk, by COPY |",
+        f"| queue | one by one | {BATCH:,} a call | all in one call |",
         "|:--|---:|---:|---:|",
     ]
     for system in compared.systems:

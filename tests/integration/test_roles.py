@@ -9,7 +9,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from uuid import UUID
 
@@ -181,6 +181,23 @@ class TestTheCatalog:
             assert power == set(), row["rolname"]
         memberships = "select count(*) from pg_auth_members where member = any ($1::regrole[])"
         assert await owner.fetchval(memberships, [*ROLES, *OWNERS]) == 0
+
+    async def test_only_imports_back_date(
+        self, owner: asyncpg.Connection, logins: dict[str, asyncpg.Connection]
+    ) -> None:
+        dated = "select secateur.enqueue('billing', 'sync', '{}', started_at => '2024-01-21T00:00:00Z')"
+        worker = logins["secateur_worker"]
+        await refused(worker, dated)
+        await refused(
+            worker,
+            dated.replace("enqueue(", "enqueue_many(")
+            .replace("'{}'", "array['{}'::jsonb]")
+            .replace("'2024-01-21T00:00:00Z'", "array['2024-01-21T00:00:00Z'::timestamptz]"),
+        )
+        await owner.execute(f"grant secateur_importer to {LOGINS['secateur_worker']}")
+        run_id = await worker.fetchval(dated)
+        started_at = await owner.fetchval("select started_at from secateur.runs where id = $1", run_id)
+        assert started_at == datetime(2024, 1, 21, tzinfo=UTC)
 
     async def test_what_they_own(self, owner: asyncpg.Connection) -> None:
         """Nothing; the sandbox its function, the audit's owner the table and the function that appends to it."""

@@ -331,7 +331,7 @@ as $$
   select committed.* from secateur.commit_cancellations(
     array[id], app_id, case when function_id is not null then array[function_id] end, "if", started_after, started_before,
     standing, condition, parameters, compiler, request, idempotency_key, reason, source, created_by, expected,
-    expected_by_function, rate, requires) as committed
+    expected_by_function, rate, requires, requires_suffices) as committed
 $$;
 
 -- Puts a pending cancellation in force if every transaction that had not seen it is over; true when it is in force, or

@@ -1,7 +1,8 @@
 -- Putting runs into the queue.
 
 -- Enqueues one run per event and returns their ids in the events' order; creates app and function when they are new.
--- The other arrays are null, or as long as `events`. `started_at` is for imports; by default it is the database's clock.
+-- The other arrays are null, or as long as `events`. `started_at` is for imports, and needs the role secateur_importer: what
+-- is back-dated may be older than a cancellation that is complete. By default it is the database's clock.
 -- A run scheduled for later is `scheduled`, any other `queued`. Raises SC422 for an event that cannot be kept.
 --
 -- Takes its transaction id *before* its time: whatever started before a commit's time then belongs to a transaction
@@ -22,7 +23,13 @@ declare
   entered timestamptz;
   entered_us bigint;
   ids uuid[];
+  imported constant boolean := exists (select from unnest(enqueue_many.started_at) as given where given is not null);
 begin
+  if imported and not (pg_has_role(session_user, 'secateur_importer', 'member')
+                       or pg_has_role(session_user, current_user, 'member')) then
+    raise exception using errcode = '42501', message = 'only imports may say when a run started',
+      hint = format('grant secateur_importer to %I', session_user);
+  end if;
   if array_position(events, null) is not null then
     raise exception using errcode = 'SC422', column = 'event', message = 'an event must be JSON, not null';
   end if;
@@ -62,7 +69,7 @@ begin
     having count(*) > 0
   )
   select coalesce(array_agg(entering.id), '{}') into ids from entering;
-  if enqueue_many.started_at is not null then
+  if imported then
     -- Their ids are as old as they say.
     perform secateur.lower_floors(ids);
   end if;

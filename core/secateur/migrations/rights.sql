@@ -24,7 +24,8 @@ declare
   roles constant jsonb := jsonb_build_object(
     'secateur_worker', array[
       'register_function', 'declare_cancel_on', 'enqueue', 'enqueue_many', 'send',
-      'claim', 'claim_batch', 'begin_step', 'finish_step', 'finish_steps', 'finished_steps', 'complete', 'complete_runs', 'fail', 'heartbeat', 'release',
+      'claim', 'claim_batch', 'begin_step', 'finish_step', 'finish_steps', 'finished_steps', 'complete', 'complete_runs',
+      'fail', 'heartbeat', 'release',
       'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'restore_cancellation',
       'compact_depth', 'check_depth', 'prune'
     ],

@@ -5,7 +5,7 @@ declare
   role text;
 begin
   foreach role in array array['secateur_sandbox', 'secateur_audit',
-                              'secateur_viewer', 'secateur_worker', 'secateur_operator'] loop
+                              'secateur_viewer', 'secateur_worker', 'secateur_operator', 'secateur_importer'] loop
     if not exists (select from pg_roles where rolname = role) then
       begin
         execute format('create role %I nologin', role);

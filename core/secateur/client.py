@@ -157,6 +157,7 @@ class Queue:
                     )
                 if sending is not None:
                     entered += await sending
+                    await connection.execute(_SQL["enqueue_nothing"], app_id, function_id)
             except BaseException:
                 if sending is not None:
                     sending.cancel()

@@ -11,4 +11,9 @@ select secateur.enqueue_many($1, $2, $3::jsonb[], $4, $5, $6)
 select count(*) from secateur.enqueue_many(
   $1, $2, $3::jsonb[],
   case when $4::timestamptz is not null then array_fill($4::timestamptz, array[cardinality($3)]) end,
-  case when $5::integer <> 0 then array_fill($5::integer, array[cardinality($3)]) end)
+  case when $5::integer <> 0 then array_fill($5::integer, array[cardinality($3)]) end,
+  quietly => true)
+
+-- name: enqueue_nothing
+-- Tells idle workers of what was enqueued quietly.
+select count(*) from secateur.enqueue_many($1, $2, '{}')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -234,7 +235,40 @@ async def test_bulk_is_all_or_nothing(queue: Queue) -> None:
     assert await queue.database.fetchval("select count(*) from secateur.runs") == 0
 
 
-async def test_bulk_wakes_and_lets_others_be_woken_meanwhile(queue: Queue, database_url: str) -> None:
+async def test_a_bulk_keeps_nobody_from_being_woken(queue: Queue, database_url: str) -> None:
+    await queue.enqueue("billing", "invoices", {})
+    await claim(queue)
+    await claim(queue)  # finds nothing
+    heard: list[str] = []
+    listener = await asyncpg.connect(database_url)
+    await listener.add_listener("secateur_runs", lambda *notification: heard.append(notification[3]))
+    half, go_on = threading.Event(), threading.Event()
+
+    def events() -> Iterator[object]:
+        yield from [{}] * 5000
+        half.set()
+        go_on.wait(10)
+
+    async def bulk() -> int:
+        async with secateur.connect(database_url) as other:
+            return await other.enqueue_bulk("billing", "invoices", events())
+
+    entering = asyncio.create_task(asyncio.to_thread(asyncio.run, bulk()))
+    await asyncio.to_thread(half.wait, 10)
+    for _ in range(2):
+        await queue.enqueue("billing", "invoices", {})
+    await listener.fetchval("select 1")
+    assert heard == ["billing"], "by the first of the two, as if there were no bulk"
+    assert len(await claim(queue)) == 2
+    await claim(queue)
+    go_on.set()
+    assert await entering == 5000
+    await listener.fetchval("select 1")
+    assert heard == ["billing"] * 2
+    await listener.close()
+
+
+async def test_whoever_takes_long_keeps_nobody_from_being_woken(queue: Queue, database_url: str) -> None:
     await queue.enqueue("billing", "invoices", {})
     await claim(queue)
     await claim(queue)  # finds nothing

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
@@ -69,6 +70,22 @@ async def test_an_idle_worker_is_woken(database_url: str) -> None:
         delays.append(await waited(queue))
     assert statistics.median(delays) < LONGEST_SLEEP / 20
     assert max(delays) < LONGEST_SLEEP / 3
+
+
+async def test_a_bulk_is_heard_of_when_it_is_there(queue: Queue, embedded_url: str) -> None:
+    def slowly() -> Iterator[object]:
+        for _ in range(3000):
+            time.sleep(0.0002)
+            yield {}
+
+    async with working(embedded_url, an_app(), concurrency=100) as worker:
+        await asleep(worker)
+        await queue.enqueue_bulk("billing", "invoices", slowly())
+        there = await queue.engine.clock()
+        drained = "select not exists (select from secateur.runs where finished_at is null)"
+        await eventually(lambda: queue.database.fetchval(drained), 30)
+        began = await queue.database.fetchval("select min(claimed_at) from secateur.runs")
+        assert (began - there).total_seconds() < LONGEST_SLEEP / 2
 
 
 async def test_a_run_is_begun_when_it_becomes_due(queue: Queue, embedded_url: str) -> None:

@@ -12,7 +12,8 @@ create table secateur.enqueue_keys (
 
 create index enqueue_keys_by_age on secateur.enqueue_keys (at);
 
--- These have a key as a new parameter, and would otherwise be there twice.
+-- These have a new parameter, and would otherwise be there twice.
 drop function if exists secateur.enqueue(text, text, jsonb, timestamptz, integer, timestamptz);
+drop function if exists secateur.enqueue_many(text, text, jsonb[], timestamptz[], integer[], timestamptz[]);
 drop function if exists secateur.send(jsonb);
 drop function if exists secateur.cancel_by_event(jsonb);

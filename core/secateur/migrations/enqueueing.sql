@@ -5,6 +5,9 @@
 -- is back-dated may be older than a cancellation that is complete. By default it is the database's clock.
 -- A run scheduled for later is `scheduled`, any other `queued`. Raises SC422 for an event that cannot be kept.
 --
+-- `quietly` tells no idle worker: for all but the last call of a transaction that takes long, since whoever tells them keeps
+-- others from knowing whether they are told until it commits. A call without events will do as the last.
+--
 -- Takes its transaction id *before* its time: whatever started before a commit's time then belongs to a transaction
 -- older than that commit's horizon.
 create or replace function secateur.enqueue_many(
@@ -13,7 +16,8 @@ create or replace function secateur.enqueue_many(
   events jsonb[],
   scheduled_for timestamptz[] default null,
   priorities integer[] default null,
-  started_at timestamptz[] default null
+  started_at timestamptz[] default null,
+  quietly boolean default false
 )
   returns setof uuid
   language plpgsql
@@ -73,7 +77,9 @@ begin
     -- Their ids are as old as they say.
     perform secateur.lower_floors(ids);
   end if;
-  perform secateur.wake(enqueue_many.app_id);
+  if not quietly then
+    perform secateur.wake(enqueue_many.app_id);
+  end if;
   return query select unnest(ids);
 end
 $$;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC
 from typing import Any
 
@@ -40,7 +40,12 @@ def start() -> Start:
 
     @asynccontextmanager
     async def console(
-        url: str, *, size: tuple[int, int] = NARROW, read_only: bool = False, **options: Any
+        url: str,
+        *,
+        size: tuple[int, int] = NARROW,
+        read_only: bool = False,
+        replica: str | None = None,
+        **options: Any,
     ) -> AsyncIterator[Console]:
         settings: dict[str, Any] = {
             "author": "nadia",
@@ -49,9 +54,13 @@ def start() -> Start:
             "refresh_seconds": 0.2,
             "confirm_above": 100,
         }
-        async with Database.connect(url, read_only=read_only) as database:
+        async with AsyncExitStack() as stack:
+            database = await stack.enter_async_context(Database.connect(url, read_only=read_only))
             database.description = "pg-3/queue"
-            engine = NativeEngine(database)
+            copy = None
+            if replica is not None:
+                copy = await stack.enter_async_context(Database.connect(replica, read_only=True))
+            engine = NativeEngine(database, copy)
             cancellations = Cancellations(engine, read_only=read_only)
             session = Session(
                 database=database,

@@ -31,6 +31,29 @@ def test_an_instant_shows_fractions_only_where_there_are_any() -> None:
     assert figures.instant(moment.replace(microsecond=120)) == "2026-01-21 12:00:00.00012 UTC"
 
 
+def test_an_instant_is_cut_to_so_many_digits() -> None:
+    moment = datetime(2026, 1, 21, 12, 0, 0, 120, tzinfo=UTC)
+    assert figures.instant(moment, digits=3) == "2026-01-21 12:00:00 UTC"
+    assert figures.instant(moment, digits=0) == "2026-01-21 12:00:00 UTC"
+    assert figures.instant(moment.replace(microsecond=120_000), digits=3) == "2026-01-21 12:00:00.12 UTC"
+
+
+@pytest.mark.parametrize(
+    ("guess", "low", "high", "expected"),
+    [
+        (75_112, 74_318, 75_877, ("75,100", "74,300 – 75,900")),
+        (1_234_567, 1_200_000, 1_300_000, ("1,230,000", "1,200,000 – 1,300,000")),
+        (3, 1, 10, ("3", "1 – 10")),
+        (0, 0, 0, ("0", "0 – 0")),
+        (623, None, None, ("623", "")),
+    ],
+)
+def test_an_estimate_has_the_digits_that_its_interval_bears_out(
+    guess: int, low: int | None, high: int | None, expected: tuple[str, str]
+) -> None:
+    assert figures.about(guess, low, high) == expected
+
+
 def test_text_from_outside_stays_on_one_line() -> None:
     assert figures.one_line("a\nb\x1b[31m\tc") == "a␤b·[31m·c"
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import time
 
+import pytest
 from standing_incident import ACME, ARRIVING, CULPRIT
 
 from conftest import Start
+from secateur.requests import CancellationRequest
+from secateur.runs import Count
 from secateur_tui.editor import ExpressionEditor
 from secateur_tui.filter import FilterScreen
 from secateur_tui.matches import Matches, Stage
@@ -14,7 +19,12 @@ from secateur_tui.matches import Matches, Stage
 MATCHING = f"{ACME + ARRIVING:,}"
 WAITING_COUNTS = """
 select count(*) from pg_stat_activity
- where datname = current_database() and wait_event_type = 'Lock' and query like '%count(*) as matched%'
+ where datname = current_database() and wait_event_type = 'Lock' and query like '%count(*) as total%'
+"""
+MORE_RUNS = """
+select secateur.enqueue_many('billing', 'vendor-syncs', array_agg(jsonb_build_object('name', 'vendor/sync', 'data',
+         jsonb_build_object('vendor_id', (array['globex', 'acme_inc', 'initech', 'hooli'])[1 + nth % 4], 'amount', 1))))
+  from generate_series(1, 40000) as nth
 """
 
 
@@ -68,18 +78,73 @@ async def test_an_older_query_is_cancelled_in_the_database(start: Start, inciden
             for text in (" > 1", "1", "2"):
                 await console.type(text)
                 await console.settle_typing()
-            assert await connection.fetchval(WAITING_COUNTS) <= 1
+            assert await console.database.fetchval(WAITING_COUNTS) == 1
         await console.shows("exact")
 
 
-async def test_an_estimate_stands_in_until_the_exact_count_is_there(start: Start, incident_url: str) -> None:
-    async with start(incident_url) as console:
+async def test_leaving_cancels_the_count_in_the_database(start: Start, incident_url: str) -> None:
+    async with start(incident_url, refresh_seconds=3600) as console:
         await console.filter_for("vendor-syncs", CULPRIT)
         await console.shows("exact")
-        matches = console.app.screen.query_one(Matches)
-        assert matches.tally.count is not None
-        matches.estimated(matches.tally.count)
-        await console.shows(f"≈ {MATCHING}", "≈ estimate", "under way")
+        async with console.database.transaction() as connection:
+            await connection.execute("lock table secateur.runs in access exclusive mode")
+            await console.press("space")
+            while not await console.database.fetchval(WAITING_COUNTS):
+                await asyncio.sleep(0.02)
+            await console.press("escape")
+            await console.shows("Queues")
+            deadline = time.monotonic() + 5
+            while await console.database.fetchval(WAITING_COUNTS):
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.02)
+
+
+async def test_an_estimate_with_its_interval_stands_in_until_the_exact_count_is_there(
+    start: Start, incident_url: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a backlog that is worth a sample; the exact count is held up, as by a slower disk."""
+    exact_may_end = asyncio.Event()
+    async with start(incident_url, size=size) as console:
+        await console.database.execute(MORE_RUNS)
+        await console.filter_for("vendor-syncs")
+        cancellations = console.app.session.cancellations
+        count = cancellations.count
+
+        async def held_up(request: CancellationRequest, *, on_primary: bool = False) -> Count:
+            await exact_may_end.wait()
+            return await count(request, on_primary=on_primary)
+
+        monkeypatch.setattr(cancellations, "count", held_up)
+        await console.type(CULPRIT)
+        await console.shows("≈ estimate, 95 % sure; exact count under way", seconds=2)
+        shown = console.app.screen.query_one(Matches).tally.count
+        assert shown is not None
+        assert shown.low is not None
+        assert shown.high is not None
+        assert shown.low < shown.matched < shown.high
+        found = re.search(r"about ([\d,]+) \(([\d,]+) – ([\d,]+)\) of 42,120", console.text)
+        assert found is not None
+        matched, low, high = (int(figure.replace(",", "")) for figure in found.groups())
+        assert low <= shown.low < matched < shown.high <= high
+        exact_may_end.set()
+        await console.shows(f"{ACME + ARRIVING + 10_000:,} of 42,120 runs", "exact")
+        assert "estimate" not in console.text
+
+
+async def test_an_exact_count_by_a_replica_says_so_and_how_old_it_is(
+    start: Start, incident_url: str, size: tuple[int, int]
+) -> None:
+    async with start(incident_url, size=size, replica=incident_url) as console:
+        await console.filter_for("vendor-syncs", CULPRIT)
+        await console.shows(f"{MATCHING} of", "exact", "counted by the replica, as of", "UTC")
+
+
+async def test_a_replica_that_cannot_be_read_is_told_of(
+    start: Start, incident_url: str, empty_database_url: str
+) -> None:
+    async with start(incident_url, replica=empty_database_url) as console:
+        await console.filter_for("vendor-syncs", CULPRIT)
+        await console.shows(f"{MATCHING} of", "exact", "! counted here, not by the replica")
 
 
 async def test_relative_times_show_the_instant_they_mean(start: Start, incident_url: str) -> None:

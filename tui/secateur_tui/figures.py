@@ -20,6 +20,18 @@ def runs(value: int) -> str:
     return f"{value:,} run" if value == 1 else f"{value:,} runs"
 
 
+def about(guess: int, low: int | None, high: int | None) -> tuple[str, str]:
+    """An estimate with no more digits than its interval bears out, and the interval, which is only ever widened.
+
+    `about(75_112, 74_318, 75_877)` is `("75,100", "74,300 – 75,900")`; without an interval the second is empty.
+    """
+    if low is None or high is None:
+        return number(guess), ""
+    unit = 10 ** max(0, len(str(high - low)) - 2)
+    rounded = (guess + unit // 2) // unit * unit
+    return number(rounded), f"{number(low // unit * unit)} – {number(-(-high // unit) * unit)}"
+
+
 def rate(per_second: float) -> str:
     """Two significant digits are enough for a rate."""
     return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.1f}"

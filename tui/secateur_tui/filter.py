@@ -39,7 +39,7 @@ from secateur_tui.window import WindowFields
 
 TYPING_PAUSE = 0.15
 """Seconds without a keystroke before the filter is counted."""
-ESTIMATE_AFTER = 0.3
+ESTIMATE_AFTER = 0.1
 """Seconds that an exact count may take before an estimate is shown meanwhile."""
 RECOUNT_SECONDS = 5.0
 RECOUNT_COST = 20
@@ -95,7 +95,7 @@ class FilterScreen(Place):
         )
         self._fixed: str | None = None
         self._verdict = Verdict(id="verdict")
-        self._matches = Matches()
+        self._matches = Matches(lambda: self._feed.now())
         self._examples = Examples()
 
     def content(self) -> ComposeResult:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import Enum, auto
 
 from textual.content import Content
 from textual.widgets import Static
 
-from secateur.runs import UNFINISHED, Count
-from secateur_tui.figures import duration, number, one_line
+from secateur.runs import UNFINISHED, Count, Source
+from secateur_tui.figures import about, duration, number, one_line
 from secateur_tui.themes import toned
+
+_UNDER_WAY = "≈ estimate, 95 % sure; exact count under way"
 
 
 class Stage(Enum):
@@ -43,10 +46,11 @@ class Tally:
 
 
 class Matches(Static):
-    """Shows a tally; `tally` is what it shows."""
+    """Shows a tally; `tally` is what it shows, `now` the database's clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], datetime]) -> None:
         super().__init__(id="matches", classes="panel", markup=False)
+        self._now = now
         self.tally = Tally()
 
     def on_mount(self) -> None:
@@ -63,7 +67,7 @@ class Matches(Static):
         self._show(replace(self.tally, stage=Stage.COUNTING, note=""))
 
     def estimated(self, count: Count) -> None:
-        self._show(Tally(Stage.ESTIMATE, count, time.monotonic(), note="the exact count is under way"))
+        self._show(Tally(Stage.ESTIMATE, count, time.monotonic(), note=_UNDER_WAY))
 
     def counted(self, count: Count, failures: Sequence[str]) -> None:
         self._show(Tally(Stage.EXACT, count, time.monotonic(), failures))
@@ -76,7 +80,7 @@ class Matches(Static):
     def failed(self, message: str) -> None:
         """No exact count; an estimate stays, with the reason."""
         if self.tally.stage is Stage.ESTIMATE:
-            self._show(replace(self.tally, note=message))
+            self._show(replace(self.tally, note=f"≈ estimate: {message}"))
         else:
             self._show(Tally(Stage.FAILED, note=message))
 
@@ -88,8 +92,9 @@ class Matches(Static):
         tally = self.tally
         lines = [self._figure(tally)]
         if tally.note:
-            lines.append(toned((one_line(tally.note), "warn" if tally.stage is not Stage.ESTIMATE else "quiet")))
+            lines.append(toned((one_line(tally.note), "warn")))
         if tally.count is not None and tally.stage in (Stage.EXACT, Stage.ESTIMATE):
+            lines += self._source(tally.count)
             lines.append(self._statuses(tally.count))
             lines += self._errors(tally, tally.count)
             lines += self._functions(tally.count)
@@ -109,14 +114,17 @@ class Matches(Static):
                     (f"{number(count.matched)} of {number(count.total)} runs before  ", "quiet"),
                     ("counting…", "warn"),
                 )
-        age = time.monotonic() - tally.taken
-        when = "just now" if age < 2 else f"{duration(age)} ago"
         if tally.stage is Stage.ESTIMATE:
+            matched, between = about(count.matched, count.low, count.high)
             return toned(
-                (f"≈ {number(count.matched)}", "count"),
-                (f" of {number(count.total)} runs  ", "plain"),
-                ("≈ estimate", "warn"),
+                (f"about {matched}", "count"),
+                (f" ({between})" if between else "", "plain"),
+                (f" of {number(count.total)}", "plain"),
             )
+        # A replica's figures are as old as what it has followed to.
+        is_replica = count.source is Source.REPLICA
+        age = (self._now() - count.as_of).total_seconds() if is_replica else time.monotonic() - tally.taken
+        when = "just now" if age < 2 else f"{duration(age)} ago"
         return toned(
             (number(count.matched), "count"),
             (f" of {number(count.total)} runs  ", "plain"),
@@ -124,14 +132,23 @@ class Matches(Static):
             (f" · {when}", "quiet"),
         )
 
+    def _source(self, count: Count) -> list[Content]:
+        """Who counted, where that is not simply the database."""
+        if count.source is Source.REPLICA:
+            told = f"counted by the replica, as of {count.as_of:%H:%M:%S} UTC"
+            return [toned((told, "quiet"))]
+        if count.replica_failed is not None:
+            return [toned((f"! counted here, not by the replica: {one_line(count.replica_failed)}", "warn"))]
+        return []
+
     def _statuses(self, count: Count) -> Content:
-        sign = "" if count.exact else "≈ "
+        sign = "" if count.exact else "≈"
         parts: list[tuple[str, str]] = []
         for status in UNFINISHED:
             amount = count.by_status.get(status, 0)
             parts += [
                 (f"{status.value} ", "quiet"),
-                (f"{sign}{number(amount)}   ", "plain" if amount else "quiet"),
+                (f"{sign}{about(amount, count.low, count.high)[0]}   ", "plain" if amount else "quiet"),
             ]
         return toned(*parts)
 

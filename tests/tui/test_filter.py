@@ -13,6 +13,7 @@ from conftest import Start
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
 from secateur_tui.editor import ExpressionEditor
+from secateur_tui.examples import Examples
 from secateur_tui.filter import FilterScreen
 from secateur_tui.matches import Matches, Stage
 
@@ -245,3 +246,44 @@ async def test_a_whole_app_can_be_filtered(start: Start, incident_url: str) -> N
         await console.press("home", "enter")
         await console.shows("billing / every function", "no condition", "vendor-syncs 2,")
         assert isinstance(console.app.screen, FilterScreen)
+
+
+async def test_one_example_can_be_cancelled_alone(start: Start, incident_url: str, size: tuple[int, int]) -> None:
+    async with start(incident_url, size=size) as console:
+        await console.filter_for("vendor-syncs", CULPRIT)
+        await console.shows("exact", "✓ match")
+        assert "x cancel" not in console.text
+        await console.press("tab")
+        await console.shows("x cancel this run")
+        chosen = console.app.screen.query_one(Examples).chosen
+        assert chosen is not None
+        await console.press("x")
+        await console.shows(
+            "Cancel this one run of billing / vendor-syncs?",
+            chosen.id,
+            "It waits, and never starts.",
+            "y cancel this run",
+        )
+        await console.press("enter", "escape", "x")
+        await console.shows("Cancel this one run")
+        await console.press("y")
+        await console.shows(f"{ACME + ARRIVING - 1} of", "exact", "Cancelled this run")
+        cancelled = await console.database.fetch("select id from secateur.runs where status = 'cancelled'")
+        assert [str(row["id"]) for row in cancelled] == [chosen.id]
+        await console.press("4")
+        await console.shows("one run of billing", "✓ complete", f"run     {chosen.id}", "U undo")
+        assert "use as filter" not in console.text
+        await console.press("U")
+        await console.shows("1 run that waited goes back to what it was")
+        await console.press("y")
+        await console.shows("↺ undone", "restored 1")
+        assert not await console.database.fetch("select id from secateur.runs where status = 'cancelled'")
+
+
+async def test_a_read_only_console_cancels_no_single_run(start: Start, incident_url: str) -> None:
+    async with start(incident_url, read_only=True) as console:
+        await console.filter_for("vendor-syncs", CULPRIT)
+        await console.shows("exact", "✓ match")
+        await console.press("tab", "x")
+        assert isinstance(console.app.screen, FilterScreen)
+        assert "x cancel" not in console.text

@@ -50,6 +50,7 @@ def test_what_writes_is_dangerous() -> None:
     assert {action.id for action in ACTIONS if action.dangerous} == {
         "queues.pause",
         "filter.review",
+        "filter.cancel_run",
         "review.ask_again",
         "history.stop",
         "history.undo",

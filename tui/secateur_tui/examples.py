@@ -14,10 +14,12 @@ from secateur.cel.ast import Has as HasField
 from secateur.cel.ast import Index, Literal, Name, Select
 from secateur.cel.explain import obstacles
 from secateur.engines.base import Verdict
-from secateur.runs import Run
+from secateur.runs import Run, RunStatus, Scope
 from secateur_tui.columns import EXTRA, Cell, Column, Row, lay_out
 from secateur_tui.figures import duration, fit, one_line
 from secateur_tui.line_table import LineTable, TableRow
+from secateur_tui.question import Question
+from secateur_tui.themes import toned
 
 Path = tuple[str, ...]
 """Keys below `event`."""
@@ -113,6 +115,22 @@ class Examples(LineTable):
 
     def on_resize(self) -> None:
         self.relist()
+
+
+def cancel_question(run: Run, now: datetime) -> Question:
+    """Whether to cancel this run alone, and what becomes of it."""
+    scope = Scope(run.app_id, run.function_id)
+    age = duration((now - run.started_at).total_seconds())
+    running = run.status is RunStatus.RUNNING
+    text = toned(
+        ("Cancel this one run of ", "plain"),
+        (one_line(str(scope)), "strong"),
+        ("?\n\n", "plain"),
+        (one_line(run.id), "field"),
+        (f"\n{'It runs now, and stops at its next step.' if running else 'It waits, and never starts.'}", "plain"),
+        (f"\n\nIt has been in the queue for {age}. History undoes it.", "quiet"),
+    )
+    return Question("Cancel one run", text, "cancel this run")
 
 
 def nearest(filter_: Filter, runs: Sequence[Run], now: datetime) -> list[Example]:

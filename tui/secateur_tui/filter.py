@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from uuid import UUID, uuid4
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -27,12 +28,21 @@ from secateur.requests import CancellationRequest
 from secateur.runs import Count, Scope
 from secateur_tui.completing import CompletionList
 from secateur_tui.editor import ExpressionEditor, Verdict
-from secateur_tui.examples import Example, Examples, advice, fields_present, fields_read, nearest
+from secateur_tui.examples import (
+    Example,
+    Examples,
+    advice,
+    cancel_question,
+    fields_present,
+    fields_read,
+    nearest,
+)
 from secateur_tui.explaining import ExplainScreen
 from secateur_tui.figures import one_line
 from secateur_tui.keymap import Action, bindings_of, display_of
 from secateur_tui.matches import Matches, Stage
 from secateur_tui.place import Place
+from secateur_tui.question import Answer, QuestionScreen
 from secateur_tui.session import Draft, Feed, Session
 from secateur_tui.themes import toned
 from secateur_tui.window import WindowFields
@@ -335,6 +345,25 @@ class FilterScreen(Place):
         else:
             self.post_message(self.ReviewWanted(self._request, self._seen))
 
+    @work(exclusive=True, group="cancel-run")
+    async def action_cancel_run(self) -> None:
+        if (run := self._examples.chosen) is None:
+            return
+        asked = QuestionScreen(self.session, cancel_question(run, self._feed.now()))
+        if await self.app.push_screen_wait(asked) is not Answer.YES:
+            return
+        try:
+            await self.session.ask(
+                self.session.cancellations.cancel_run(
+                    UUID(run.id), author=self.session.author, source="tui", idempotency_key=str(uuid4())
+                )
+            )
+        except SecateurError as error:
+            self.notify(str(error), severity="error", markup=False)
+            return
+        self.notify("Cancelled this run; History undoes it.", markup=False)
+        self._restart()
+
     def action_standing(self) -> None:
         self._window.toggle_standing()
 
@@ -344,6 +373,8 @@ class FilterScreen(Place):
         return self._window.is_ahead and not self._window.standing
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "cancel_run" and not (self._examples.has_focus and self._examples.chosen):
+            return False
         if action == "standing" and not (self._window.window and self._window.is_ahead):
             return False
         return super().check_action(action, parameters)

@@ -78,6 +78,7 @@ ACTIONS = (
         "make standing",
         "Where started before lies in the future: also cancel what arrives until then",
     ),
+    Action("filter.cancel_run", ("x",), "cancel this run", "In the examples: cancel the chosen run alone", True),
     Action(
         "completion.take",
         ("tab", "enter"),

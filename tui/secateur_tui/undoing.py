@@ -26,14 +26,14 @@ def undo_question(cancellation: Cancellation) -> Question:
 
 
 def _undo(cancellation: Cancellation) -> Question:
-    stopped, stopping = cancellation.stopped, cancellation.stopping
+    stopped, stopping, one = cancellation.stopped, cancellation.stopping, cancellation.waiting == 1
     by = f"by {one_line(cancellation.created_by)}"
     lines = [
         ("Undo the cancellation of ", "plain"),
         (scope_text(cancellation), "strong"),
         (f" {by}?\n", "plain"),
         (f"\n{runs(cancellation.waiting)}", "count"),
-        (f" that waited {_go(cancellation.waiting)} back to what they were.", "plain"),
+        (f" that waited {_go(cancellation.waiting)} back to what {'it was' if one else 'they were'}.", "plain"),
     ]
     if stopped:
         stay = "stays" if stopped == 1 else "stay"

@@ -160,6 +160,15 @@ async def prune_after_a_completion_in_a_commit(here: Scene) -> None:
         await here.prune(operator)
 
 
+async def pruned_within_a_commit(here: Scene) -> None:
+    """The run ended and was deleted, for nothing is kept, before the commit that asked it to stop was there."""
+    operator = await here.connect()
+    async with here.paused("commit", "commit_cancellations", "returned"):
+        await here.complete(operator)
+        async with operator.transaction():
+            await here.prune(operator)
+
+
 async def undo_at_the_last_moment(here: Scene) -> None:
     """It can still be undone when its runs begin to be pruned; then it cannot."""
     await here.meet("prune", "prune_cancelled", "record locked", "undo")

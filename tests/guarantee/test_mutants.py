@@ -23,6 +23,7 @@ from scenarios import (
     one_at_a_time,
     prune_after_a_completion_in_a_commit,
     prune_before_the_restore,
+    pruned_within_a_commit,
     restored_what_another_means,
     retry_slips_past_the_sweep,
     run_behind_the_matches_is_held,
@@ -301,6 +302,11 @@ MUTANTS = [
             )
         ],
         prune_after_a_completion_in_a_commit,
+    ),
+    Mutant(
+        "the sweep waits for a run that is pruned",
+        [Mutation("left join secateur.runs as run", "join secateur.runs as run", "settle_requests")],
+        pruned_within_a_commit,
     ),
     Mutant(
         "prune does not hold the record against an undo",

@@ -1,7 +1,7 @@
 -- Rewriting the rows that a committed cancellation matches, in the background.
 
--- Closes the cancel requests whose run left the claim that was asked: finished (the request was not seen yet) or back in
--- the backlog, where the sweep will find it. Returns how many did not finish. Part of a sweep.
+-- Closes the cancel requests whose run left the claim that was asked: finished (the request was not seen yet), back in
+-- the backlog, where the sweep will find it, or even pruned. Returns how many did not finish. Part of a sweep.
 create or replace function secateur.settle_requests(cancellation_id uuid)
   returns bigint
   language plpgsql
@@ -20,7 +20,7 @@ begin
   with left_claim as (
     select open.run_id, open.claim_token
       from secateur.cancel_requests as open
-      join secateur.runs as run on run.id = open.run_id
+      left join secateur.runs as run on run.id = open.run_id
      where open.cancellation_id = settle_requests.cancellation_id
        and open.outcome is null
        and (run.claim_token is distinct from open.claim_token or run.status in ('queued', 'scheduled', 'cancelled'))

@@ -66,9 +66,11 @@ PASSED_BY: dict[tuple[str, str], set[str]] = {
     ("overlapping", "fail"): {"not cancelled"},
     ("pending", "begin_step"): {"not cancelled"},
     ("pending", "fail"): {"not cancelled"},
+    # It is asked to stop, whoever owns it.
+    ("any", "cancel_running"): {"owner known"},
     # It has ended.
     ("ended", "begin_step"): {"run locked", "not cancelled"},
-    ("undone", "cancel_waiting"): {"recorded", "cancelled"},
+    ("undone", "cancel_waiting"): {"recorded", "owner known", "cancelled"},
     # No cancellation has ended whose runs might go.
     ("before", "prune"): NOTHING_TO_PRUNE,
     ("committed", "prune"): NOTHING_TO_PRUNE,

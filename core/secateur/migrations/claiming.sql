@@ -343,9 +343,7 @@ create or replace function secateur.claim_batch(
 )
   returns setof secateur.claimed_run
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  -- Before Postgres 18 a plan that had to take what it was forbidden looks so expensive that it is compiled, for 100 ms.
-  set jit = off
+  security definer set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_generic_plan
 as $$
 declare
   key integer;

@@ -97,7 +97,7 @@ $$;
 create or replace function secateur.prune(batch integer default 1000)
   returns table (runs integer, more boolean)
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp
+  security definer set search_path = pg_catalog, pg_temp set jit = off
 as $$
 declare
   kept secateur.retention;

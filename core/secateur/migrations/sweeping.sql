@@ -130,7 +130,7 @@ $$;
 create or replace function secateur.sweep_cancellation(id uuid, batch integer default 10000)
   returns secateur.sweep_step
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp
+  security definer set search_path = pg_catalog, pg_temp set jit = off
 as $$
 declare
   rule secateur.cancellations;

@@ -25,7 +25,7 @@ create or replace function secateur.undo_cancellation(
 )
   returns secateur.cancellations
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp
+  security definer set search_path = pg_catalog, pg_temp set jit = off
 as $$
 declare
   undone secateur.cancellations;
@@ -132,7 +132,7 @@ $$;
 create or replace function secateur.restore_cancellation(id uuid, batch integer default 1000)
   returns secateur.sweep_step
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp
+  security definer set search_path = pg_catalog, pg_temp set jit = off
 as $$
 declare
   undone secateur.cancellations;

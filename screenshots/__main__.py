@@ -85,7 +85,10 @@ async def tour(camera: Camera) -> None:
     # The sparkline needs a few looks.
     await camera.pilot.pause(2.0)
     await camera.take("queues")
-    await press("enter")
+    await press("p")
+    await camera.shows("y pause")
+    await camera.take("pause")
+    await press("escape", "enter")
     await camera.shows("Matches")
     await camera.type(MISTAKE)
     await camera.shows("did you mean")
@@ -119,6 +122,12 @@ async def tour(camera: Camera) -> None:
     await camera.until(lambda: isinstance(camera.app.screen, HistoryScreen))
     await camera.shows("sweeping ━━")
     await camera.take("history")
+    await press("U")
+    await camera.shows("y undo")
+    await camera.take("undo")
+    await press("y")
+    await camera.shows("↺ restoring ━")
+    await camera.take("history-restoring")
 
 
 async def photograph(size: tuple[int, int], directory: Path) -> None:

@@ -60,7 +60,27 @@ async def seed(database: Database) -> None:
           from generate_series(1, 12)
         """
     )
+    await _sum_up(database)
     await database.execute("vacuum analyze secateur.runs")
+
+
+async def _sum_up(database: Database) -> None:
+    """Depth and rates as they would be, had all of this been done by workers, and at its time."""
+    await database.execute("select secateur.check_depth()")
+    await database.execute("delete from secateur.depth_checks")
+    await database.execute("update secateur.depth_deltas set entered = 0, drained = 0")
+    await database.execute("update secateur.depth_seconds set entered = 0, drained = 0")
+    await database.execute(
+        """
+        insert into secateur.depth_deltas (app_id, function_id, entered, drained, at)
+        select app_id, function_id,
+               count(*) filter (where started_at > now()),
+               count(*) filter (where finished_at > now()),
+               clock_timestamp() + interval '1 hour'
+          from secateur.runs
+         group by app_id, function_id
+        """
+    )
 
 
 async def _end(database: Database, sql: str, app_id: str, function_id: str, runs: int) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID, uuid4
 
 from textual import on, work
@@ -15,7 +16,7 @@ from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.message import Message
 
-from secateur.cancellations import Preview
+from secateur.cancellations import Preview, select
 from secateur.cel import CANCELLATION, Diagnostic, ExpressionError, Filter, compile
 from secateur.cel.advice import advise
 from secateur.cel.completion import Completion, complete
@@ -281,12 +282,22 @@ class FilterScreen(Place):
         return preview
 
     async def _estimate(self, request: CancellationRequest, exact: asyncio.Future[Count]) -> None:
-        """Show an estimate, unless there is none or the exact count was quicker after all."""
-        with suppress(SecateurError):
-            guess = await self.session.ask(self.session.cancellations.estimate(request))
-            if guess is not None and not exact.done():
-                self._matches.estimated(guess.count)
-                self._seen = guess.count
+        """Show an estimate, unless there is none or the exact count is quicker after all.
+
+        Asked of the engine: to explain why runs fail would take longer than the figure itself.
+        """
+        guess = asyncio.ensure_future(self.session.ask(self.session.engine.estimate(select(request))))
+        try:
+            both: set[asyncio.Future[Any]] = {guess, exact}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            with suppress(SecateurError):
+                if guess.done() and (count := guess.result()) is not None and not exact.done():
+                    self._matches.estimated(count)
+                    self._seen = count
+        finally:
+            if not guess.done():
+                guess.cancel()
+                await asyncio.wait({guess})
 
     async def _find_examples(self, request: CancellationRequest, filter_: Filter | None, preview: Preview) -> None:
         table, count = self._examples, preview.count

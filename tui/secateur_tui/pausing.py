@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from secateur.runs import FunctionDepth, Scope
-from secateur_tui.figures import one_line, runs
+from secateur_tui.figures import number, one_line, runs
 from secateur_tui.question import Question
 from secateur_tui.themes import toned
 
@@ -54,15 +54,15 @@ def _pause(scope: Scope, its: Sequence[FunctionDepth]) -> Offer:
     text = toned(
         ("Pause ", "plain"),
         (_name(scope), "strong"),
-        ("?\n\nNothing of it is claimed until somebody resumes it; ", "plain"),
-        (f"{_running(its)} on.", "plain"),
+        ("?\n\nNothing of it is claimed until somebody resumes it;\n", "plain"),
+        (f"{_running(its)}.", "plain"),
         (f"\n\n{runs(_queued(its))} that are due wait, and so does whatever arrives.", "quiet"),
     )
     return Offer("pause", Question("Pause", text, "pause"), _pausing(scope, its))
 
 
 def _pausing(scope: Scope, its: Sequence[FunctionDepth]) -> Change:
-    return Change(scope, True, f"Paused: nothing of {_name(scope)} is claimed; {_running(its)} on.")
+    return Change(scope, True, f"Paused: nothing of {_name(scope)} is claimed; {_running(its)}.")
 
 
 def _resume_function(scope: Scope, its: Sequence[FunctionDepth]) -> Offer:
@@ -131,4 +131,6 @@ def _are_due(queued: int) -> str:
 
 def _running(depths: Sequence[FunctionDepth]) -> str:
     running = sum(each.running for each in depths)
-    return f"{runs(running)} that now {'runs goes' if running == 1 else 'run go'}"
+    if running == 0:
+        return "none of it runs now"
+    return "the one that has begun goes on" if running == 1 else f"the {number(running)} that have begun go on"

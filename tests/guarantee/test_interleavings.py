@@ -90,6 +90,8 @@ ELSEWHERE = {
     "may_match": "looks whether a commit is worth while, which is then one",
     "cancel_by_event": "is commits, one after the other",
     "send": "is a commit, then enqueues",
+    "enqueue_once": "is an enqueue, after its key: tests/integration/test_client.py has its races",
+    "finish_steps": "keeps a result and decides nothing: whether the run goes on is the next begin_step's to say",
 }
 """Functions with points that no operation here comes by."""
 

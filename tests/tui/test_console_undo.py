@@ -108,7 +108,10 @@ async def test_a_restore_is_followed_live(start: Start, incident_url: str, size:
             "select count(*) from secateur.runs where status = 'cancelled'"
         )
         await console.press("U")
-        await console.shows(f"{cancelled} runs that waited go back", "From now on it cancels nothing any more")
+        await console.shows(
+            f"{cancelled} runs that waited go back",
+            "So does what it cancels until you answer; then it cancels nothing.",
+        )
         await console.press("y")
         await console.shows(f"restoring 0 of {cancelled}", "↺ restoring ────── 0%", "1 under way")
         await console.database.execute("select secateur.restore_cancellation($1, 50)", cancellation)
@@ -131,7 +134,7 @@ async def test_a_stopped_one_can_be_undone(start: Start, incident_url: str) -> N
         await console.shows("■ stopped", "can be undone until", "U undo")
         await console.press("U")
         await console.shows("runs that waited go back", "Undo is possible until")
-        assert "cancels nothing any more" not in console.text
+        assert "then it cancels nothing" not in console.text
 
 
 async def test_what_another_cancellation_has_is_told_apart(start: Start, incident_url: str) -> None:

@@ -43,7 +43,7 @@ def _undo(cancellation: Cancellation) -> Question:
     if cancellation.pruned:
         lines.append((f"\n! {runs(cancellation.pruned)} cannot come back: they are not kept any longer.", "warn"))
     if cancellation.state == "active":
-        lines.append(("\nFrom now on it cancels nothing any more.", "plain"))
+        lines.append(("\nSo does what it cancels until you answer; then it cancels nothing.", "plain"))
     lines.append(("\n\nWhat another cancellation matches too goes over to that one.", "quiet"))
     if cancellation.undo_until is not None:
         lines.append((f"\nUndo is possible until {instant(cancellation.undo_until, digits=0)}.", "quiet"))

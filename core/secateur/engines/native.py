@@ -413,9 +413,11 @@ def _count(
     for row in rows:
         by_status[RunStatus(row["status"])] += row["matched"]
         by_function[row["function_id"]] = by_function.get(row["function_id"], 0) + row["matched"]
+    matched = round(sum(by_status.values()) * scale)
     return Count(
-        matched=round(sum(by_status.values()) * scale),
-        total=total,
+        matched=matched,
+        # The scope was counted a statement earlier, and runs arrive meanwhile.
+        total=max(total, matched),
         exact=exact,
         errors=None if errors is None else round(errors * scale),
         as_of=place.as_of,

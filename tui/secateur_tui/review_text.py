@@ -10,7 +10,7 @@ from textual.content import Content
 from secateur.records import Cancellation
 from secateur.requests import CancellationRequest
 from secateur.runs import Count, RunStatus, Scope
-from secateur_tui.figures import duration, instant, number, one_line, rate, runs
+from secateur_tui.figures import about, duration, instant, number, one_line, rate, runs
 from secateur_tui.history_details import blocked_by, terminating
 from secateur_tui.themes import toned
 
@@ -131,7 +131,12 @@ class Facts:
         if self.seen is None:
             return text + toned(("the filter had not counted yet", "quiet"))
         if not self.seen.exact:
-            return text + toned((f"the filter showed an estimate of {number(self.seen.matched)}", "warn"))
+            return text + toned(
+                (
+                    f"the filter showed an estimate of {about(self.seen.matched, self.seen.low, self.seen.high)[0]}",
+                    "warn",
+                )
+            )
         drift = count.matched - self.seen.matched
         if drift == 0:
             return text + toned(("the same as the filter showed", "quiet"))

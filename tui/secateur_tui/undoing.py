@@ -35,6 +35,8 @@ def _undo(cancellation: Cancellation) -> Question:
         (f"\n{runs(cancellation.waiting)}", "count"),
         (f" that waited {_go(cancellation.waiting)} back to what {'it was' if one else 'they were'}.", "plain"),
     ]
+    if cancellation.state == "active":
+        lines.append(("\nSo does what it cancels until you answer; then it cancels nothing.", "plain"))
     if stopped:
         stay = "stays" if stopped == 1 else "stay"
         lines.append((f"\n{runs(stopped)} stopped while running {stay} cancelled; a queues them too.", "warn"))
@@ -42,8 +44,6 @@ def _undo(cancellation: Cancellation) -> Question:
         lines.append((f"\n{runs(stopping)} asked to stop and still running {_go(stopping)} on.", "plain"))
     if cancellation.pruned:
         lines.append((f"\n! {runs(cancellation.pruned)} cannot come back: they are not kept any longer.", "warn"))
-    if cancellation.state == "active":
-        lines.append(("\nSo does what it cancels until you answer; then it cancels nothing.", "plain"))
     lines.append(("\n\nWhat another cancellation matches too goes over to that one.", "quiet"))
     if cancellation.undo_until is not None:
         lines.append((f"\nUndo is possible until {instant(cancellation.undo_until, digits=0)}.", "quiet"))

@@ -4,13 +4,14 @@
 BIN := .venv/bin
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 
-.PHONY: demo test fuzz lint format bench screenshots clean
+.PHONY: demo test fuzz race lint format bench screenshots clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo         an embedded Postgres with an incident in it, and the console"
 	@echo "make test         the tests; ARGS='-k cancel' goes to pytest"
 	@echo "make fuzz         random expressions over random payloads; EXPRESSIONS=6000, 20 payloads each"
+	@echo "make race         workers and operators against each other, and random histories; COMMITS=10000 HISTORIES=1000"
 	@echo "make lint         ruff, mypy and the direction of imports"
 	@echo "make format       what ruff can mend by itself"
 	@echo "make bench        the benchmarks; ARGS='drain sweep' for some of them, --resume for what is missing, --quick to try"
@@ -27,6 +28,13 @@ EXPRESSIONS ?= 6000
 
 fuzz: .venv/.dev
 	@SECATEUR_FUZZ_EXPRESSIONS=$(EXPRESSIONS) $(BIN)/pytest -s tests/differential $(ARGS)
+
+COMMITS ?= 10000
+HISTORIES ?= 1000
+
+race: .venv/.dev
+	@SECATEUR_RACED_COMMITS=$(COMMITS) SECATEUR_HISTORIES=$(HISTORIES) $(BIN)/pytest -s \
+	  tests/guarantee/test_races.py tests/guarantee/test_model.py $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -23,9 +23,11 @@ create table secateur_test.decisions (
 );
 
 create index on secateur_test.decisions (app_id, kind, run_id);
+create index on secateur_test.decisions (run_id, id) where kind = 'cancel';
 
 -- The requests that pruning deleted.
 create table secateur_test.pruned_requests as select * from secateur.cancel_requests limit 0;
+create index on secateur_test.pruned_requests (cancellation_id);
 
 create function secateur_test.note_run() returns trigger language plpgsql as $$
 begin

@@ -416,5 +416,6 @@ class Model:
         demand(gone == self.prunable(), f"pruned {gone}, not {self.prunable()}")
         for id in gone:
             run = self.runs.pop(id)
+            run.token = None  # whoever asks for it again is not known any more
             if run.owner is not None:
                 run.owner.tallies["pruned"] += 1

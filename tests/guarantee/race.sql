@@ -6,35 +6,34 @@ with decided as (
     from decided where kind in ('stop', 'undo') group by cancellation_id
 ), placed as (
   select c.id, c.serial, c.app_id, c.function_id, c.started_after, c.started_before, c.request ->> 'vendor' as vendor,
-         c.request ->> 'region' as region, d.at, ended.at as ended_at, ended.undone_at
+         c.request ->> 'region' as region, c.run_id, d.at, ended.at as ended_at, ended.undone_at
     from secateur.cancellations as c
     join decided as d on d.kind = 'in force' and d.cancellation_id = c.id
     left join ended on ended.cancellation_id = c.id
+), run as (
+  select id, app_id, function_id, started_at, event from secateur.runs
+  union all
+  select run_id, app_id, was ->> 'function_id', (was ->> 'started_at')::timestamptz, was -> 'event'
+    from decided where kind = 'prune'
 ), judged as (
-  select d.id, d.kind, d.cancellation_id, run.app_id, run.function_id, run.started_at,
+  select d.id, d.kind, d.cancellation_id, d.run_id, run.app_id, run.function_id, run.started_at,
          run.event #>> '{data,vendor_id}' as vendor, run.event #>> '{data,region}' as region, d.at
     from decided as d
-    join secateur.runs as run on run.id = d.run_id
-), reached as (
-  select judged.id as decision, judged.kind, judged.at, judged.cancellation_id, placed.id, placed.serial,
-         placed.at as placed_at, placed.ended_at, placed.undone_at
-    from judged
-    join placed
-      on placed.vendor = judged.vendor
-     and placed.app_id = judged.app_id
-     and (placed.function_id is null or placed.function_id = judged.function_id)
-     and (placed.started_after is null or judged.started_at > placed.started_after)
-     and judged.started_at < placed.started_before
+    join run on run.id = d.run_id
+), met as (
+  -- Three joins, for each of which there is something to hash.
+  select judged, placed from judged join placed on placed.app_id = judged.app_id and placed.vendor = judged.vendor
   union all
-  select judged.id, judged.kind, judged.at, judged.cancellation_id, placed.id, placed.serial, placed.at, placed.ended_at,
-         placed.undone_at
-    from judged
-    join placed
-      on placed.region = judged.region
-     and placed.app_id = judged.app_id
-     and (placed.function_id is null or placed.function_id = judged.function_id)
-     and (placed.started_after is null or judged.started_at > placed.started_after)
-     and judged.started_at < placed.started_before
+  select judged, placed from judged join placed on placed.app_id = judged.app_id and placed.region = judged.region
+  union all
+  select judged, placed from judged join placed on placed.run_id = judged.run_id
+), reached as (
+  select (judged).id as decision, (judged).kind, (judged).at, (judged).cancellation_id, (placed).id, (placed).serial,
+         (placed).at as placed_at, (placed).ended_at, (placed).undone_at
+    from met
+   where ((placed).function_id is null or (placed).function_id = (judged).function_id)
+     and ((placed).started_after is null or (judged).started_at > (placed).started_after)
+     and (judged).started_at < (placed).started_before
 ), in_force as (
   select * from reached where at > placed_at and (ended_at is null or at < ended_at)
 ), owned as (
@@ -42,16 +41,37 @@ with decided as (
 ), history as (
   select decided.kind, lag(decided.kind) over (partition by decided.run_id order by decided.at, decided.id) as before
     from decided where decided.kind in ('claim', 'return', 'restore')
+), restored as (
+  select decided.was,
+         (select earlier.was from secateur_test.decisions as earlier
+           where earlier.kind = 'cancel' and earlier.run_id = decided.run_id and earlier.id < decided.id
+           order by earlier.id desc limit 1) as before
+    from decided where decided.kind = 'restore'
+), paused as (
+  select app_id, function_id, kind, at,
+         lead(at) over (partition by app_id, function_id order by at, id) as ended_at
+    from decided where kind in ('pause', 'resume')
 )
 select (select count(*) from in_force where kind in ('claim', 'step')) as claimed_after_commit,
+       (select count(*) from judged join paused using (app_id, function_id)
+         where judged.kind = 'claim' and paused.kind = 'pause' and judged.at > paused.at
+           and (paused.ended_at is null or judged.at < paused.ended_at)) as claimed_while_paused,
        (select count(*) from judged where kind in ('cancel', 'hand over', 'restore'))
          - (select count(*) from owned where kind in ('cancel', 'hand over', 'restore')) as cancelled_without_reason,
        (select count(*) from owned where kind in ('cancel', 'hand over') and at > ended_at) as cancelled_after_the_end,
        (select count(*) from in_force join owned using (decision)
-         where owned.kind = 'cancel' and in_force.serial < owned.serial) as cancelled_by_a_younger_one,
+         where owned.kind in ('cancel', 'hand over') and in_force.serial < owned.serial) as cancelled_by_a_younger_one,
        (select count(*) from owned where kind = 'restore' and (undone_at is null or at < undone_at))
          as restored_without_undo,
        (select count(*) from in_force where kind = 'restore') as restored_after_commit,
+       (select count(*) from restored where before ->> 'status' <> 'running' and was <> before) as restored_otherwise,
+       (select count(*) from secateur.cancellations as c join secateur.runs as run on run.cancellation_id = c.id
+         where c.state = 'undone' and (run.cancelled_from <> 'running' or c.requeue_stopped)) as not_restored,
+       (select count(*) from decided join ended using (cancellation_id)
+         where decided.kind = 'prune' and decided.at < ended.undone_at) as pruned_before_an_undo,
+       (select count(*) from decided
+         where decided.kind = 'prune' and decided.was ->> 'status' in ('queued', 'scheduled', 'running'))
+         + (select count(*) from secateur_test.pruned_requests where outcome is null) as pruned_too_early,
        (select count(*) from history where kind = 'claim' and before = 'claim') as claimed_twice,
        (select count(*) from secateur.cancellations where state = 'active' or state = 'undone' and restored_at is null)
          as incomplete,
@@ -64,5 +84,7 @@ select (select count(*) from in_force where kind in ('claim', 'step')) as claime
          where t.cancelled <> (select count(*) from secateur.runs as run where run.cancellation_id = c.id)
             or t.finished_first <> (select count(*) from secateur.cancel_requests as asked
                                      where asked.cancellation_id = c.id and asked.outcome = 'finished_first')
+                                   + (select count(*) from secateur_test.pruned_requests as asked
+                                       where asked.cancellation_id = c.id and asked.outcome = 'finished_first')
        ) as wrong_tallies,
        (select count(*) from secateur_test.wrong_depth()) as wrong_depth

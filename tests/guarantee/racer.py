@@ -70,6 +70,23 @@ async def produce(connection: asyncpg.Connection, chance: random.Random) -> None
         await asyncio.sleep(chance.random() * 0.02)
 
 
+async def dawdle(connection: asyncpg.Connection, chance: random.Random) -> None:
+    """Enqueues a little, and commits it only when the window of many a standing cancellation is over."""
+    async with connection.transaction():
+        await connection.fetch(
+            "select secateur.enqueue_many($1, $2, $3::jsonb[])",
+            *(chance.choice(APPS), chance.choice(FUNCTIONS), [event(chance) for _ in range(20)]),
+        )
+        await asyncio.sleep(chance.uniform(0.05, 0.4))
+    await asyncio.sleep(chance.uniform(0, 0.5))
+
+
+async def prune(connection: asyncpg.Connection, chance: random.Random) -> None:
+    """In small batches, so that it meets undos between two of them."""
+    await connection.fetch("select * from secateur.prune($1)", chance.choice([20, 300]))
+    await asyncio.sleep(0.05)
+
+
 async def sweep(connection: asyncpg.Connection, chance: random.Random) -> None:
     """One batch of every open cancellation, or of its restore, in a size that makes several of each."""
     for row in await connection.fetch("select id, state from secateur.open_cancellations()"):
@@ -96,7 +113,15 @@ async def forget(connection: asyncpg.Connection, chance: random.Random) -> None:
         await connection.fetch(COMPLETE, [row["id"] for row in claimed], [row["claim_token"] for row in claimed])
 
 
-ROLES = {"worker": work, "producer": produce, "sweeper": sweep, "hanging": hang, "forgetful": forget}
+ROLES = {
+    "worker": work,
+    "producer": produce,
+    "dawdler": dawdle,
+    "sweeper": sweep,
+    "pruner": prune,
+    "hanging": hang,
+    "forgetful": forget,
+}
 
 
 async def main(role: str, url: str, seed: str) -> None:

@@ -89,16 +89,16 @@ OPERATIONS: dict[str, tuple[int, dict[str, st.SearchStrategy[Any]]]] = {
     "enqueue": (3, {"function": st.sampled_from(FUNCTIONS), "entering": st.lists(entries, min_size=1, max_size=4)}),
     "become_due": (1, {"pick": picks}),
     "claim": (
-        5,
+        8,
         {
             "functions": st.sampled_from([None, None, ["f"], ["g"], ["f", "g"]]),
             "most": st.sampled_from([1, 1, 2, 3, 10]),
         },
     ),
     "end_lease": (1, {"pick": picks}),
-    "begin_step": (1, {"pick": picks}),
-    "complete": (2, {"pick": picks}),
-    "fail": (2, {"pick": picks}),
+    "begin_step": (2, {"pick": picks}),
+    "complete": (3, {"pick": picks}),
+    "fail": (3, {"pick": picks}),
     "release": (1, {"pick": picks}),
     "commit": (
         3,

@@ -39,6 +39,11 @@ MOST_OPEN = 10
 COMMITS = {"embedded": int(os.environ.get("SECATEUR_RACED_COMMITS", "1200")), "system": 300}
 """Of all apps together."""
 
+HURRY = """
+update secateur.runs set scheduled_for = now()
+ where id = any (array(select id from secateur.runs where status = 'scheduled' order by id for update skip locked))
+"""
+
 KEEP = "update secateur.retention set finished = '2 s', cancelled = '3 s'"
 """So short that undos come too late now and then, and while a prune is at it."""
 
@@ -146,7 +151,7 @@ async def drain(connection: asyncpg.Connection, seconds: float) -> None:
         )
         if not left:
             return
-        await connection.execute("update secateur.runs set scheduled_for = now() where status = 'scheduled'")
+        await connection.execute(HURRY)
         await asyncio.sleep(0.05)
 
 

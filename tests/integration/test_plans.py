@@ -257,3 +257,13 @@ async def test_a_refresh_of_the_console_is_one_statement(flooded_url: str, flood
         depths = await NativeEngine(database).depth()
     assert len(asked) == 1
     assert {depth.function_id for depth in depths} == {"done", "sync", "mail", "bills"}
+
+
+async def test_what_is_forbidden_to_the_planner_is_not_compiled(database: Database) -> None:
+    """Before Postgres 18, a forbidden kind of plan is estimated at ten billion: a reason for JIT to compile it."""
+    careless = await database.fetch(
+        "select proname from pg_proc where pronamespace = 'secateur'::regnamespace"
+        " and exists (select from unnest(proconfig) as one where one like 'enable_%=off')"
+        " and not 'jit=off' = any (proconfig)"
+    )
+    assert [row["proname"] for row in careless] == []

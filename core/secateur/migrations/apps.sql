@@ -10,8 +10,8 @@
 -- Statements that have a run's id ask for nothing that a partial index has as its predicate, but look at the status
 -- afterwards: such an index is empty when statistics are taken on a quiet queue, so that reading all of it looks cheaper
 -- than the primary key; and then the flood comes. Those that walk an index in its order forbid the planner to sort.
--- What the planner was forbidden and had to take all the same looks so expensive, before Postgres 18, that it would be
--- compiled, for 100 ms: so what is called from outside has `jit = off`.
+-- What it was forbidden and had to take all the same looks so expensive, before Postgres 18, that it would be compiled, for
+-- 100 ms: so these have `jit = off` too.
 --
 -- Lines `-- point: …` name the places between two statements of a deciding function; tests put a pause there.
 

@@ -7,7 +7,7 @@ create or replace function secateur.cancel_backlog(run_ids uuid[], cancellation_
   returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
+  set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set jit = off
 as $$
 declare
   changed uuid[];

@@ -7,7 +7,7 @@ create or replace function secateur.recover_expired(app_id text)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
 as $$
 declare
   ids uuid[];
@@ -68,7 +68,7 @@ create or replace function secateur.promote_due(app_id text, function_ids text[]
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
 as $$
 declare
   ids uuid[] := array(
@@ -106,7 +106,7 @@ create or replace function secateur.lock_queued(
   returns uuid[]
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
 as $$
 begin
   if true = any (floorless) then
@@ -161,7 +161,7 @@ create or replace function secateur.lock_still_queued(run_ids uuid[])
   returns uuid[]
   language sql
   set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off
+  set enable_seqscan = off set jit = off
 as $$
   select array(select run.id from secateur.runs as run
                 where run.id = any (run_ids) and run.status = 'queued'
@@ -178,7 +178,7 @@ create or replace function secateur.look_ahead(
 )
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
 as $$
 declare
   deadline constant timestamptz := clock_timestamp() + interval '40 ms';
@@ -275,7 +275,7 @@ create or replace function secateur.grant_runs(run_ids uuid[], worker text, leas
   returns setof secateur.claimed_run
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off
+  set enable_seqscan = off set jit = off
 as $$
 begin
   if cardinality(run_ids) = 0 then
@@ -314,7 +314,7 @@ create or replace function secateur.next_due(app_id text, function_ids text[])
   returns timestamptz
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
 as $$
 begin
   return (select min(due.scheduled_for)
@@ -343,7 +343,7 @@ create or replace function secateur.claim_batch(
 )
   returns setof secateur.claimed_run
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_generic_plan
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
   key integer;

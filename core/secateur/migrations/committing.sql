@@ -178,7 +178,7 @@ create or replace function secateur.commit_cancellations(
 )
   returns setof secateur.cancellations
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp set jit = off
+  security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   functions constant text[] := coalesce(function_ids, array[null::text]);
@@ -340,7 +340,7 @@ $$;
 create or replace function secateur.confirm_cancellation(id uuid)
   returns boolean
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp set jit = off
+  security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   rule secateur.cancellations;
@@ -371,7 +371,7 @@ $$;
 create or replace function secateur.stop_cancellation(id uuid, author text, source text default null)
   returns secateur.cancellations
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp set jit = off
+  security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   stopped secateur.cancellations;
@@ -413,7 +413,7 @@ create or replace function secateur.cancel_run(
 )
   returns secateur.cancellations
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp set jit = off
+  security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   request constant jsonb := jsonb_strip_nulls(jsonb_build_object('run_id', cancel_run.run_id, 'reason', cancel_run.reason));

@@ -21,7 +21,7 @@ create or replace function secateur.enqueue_many(
 )
   returns setof uuid
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_generic_plan
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
   entered timestamptz;

@@ -219,7 +219,7 @@ create or replace function secateur.may_match(rule secateur.cancellations)
   returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+  set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off
 as $$
 declare
   writers text[];
@@ -333,7 +333,6 @@ create or replace function secateur.send(event jsonb, idempotency_key text defau
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
   -- As in claim_batch: what it forbids the planner looks expensive to older Postgres.
-  set jit = off
 as $$
 begin
   return query
@@ -356,7 +355,7 @@ create or replace function secateur.announce_cancelled(run_ids uuid[])
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off
+  set enable_seqscan = off set jit = off
 as $$
 declare
   announced jsonb[];

@@ -63,7 +63,7 @@ create or replace function secateur.find_levels()
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
 as $$
 declare
   known record;
@@ -93,7 +93,7 @@ create or replace function secateur.lower_floors(run_ids uuid[])
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off
+  set enable_seqscan = off set jit = off
 as $$
 begin
   with back as (
@@ -138,7 +138,7 @@ create or replace function secateur.raise_floors(app_id text, function_ids text[
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
 as $$
 declare
   newest constant uuid := secateur.floor_lag();
@@ -181,7 +181,7 @@ create or replace function secateur.walk_below(app_id text, function_ids text[],
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
 as $$
 declare
   begun constant timestamptz := clock_timestamp();

@@ -6,7 +6,7 @@
 create or replace function secateur.begin_step(run_id uuid, claim_token uuid, step text)
   returns boolean
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_generic_plan
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
   key integer;
@@ -44,7 +44,7 @@ create or replace function secateur.finish_steps(run_ids uuid[], claim_tokens uu
   returns boolean[]
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off
+  set enable_seqscan = off set jit = off
 as $$
 declare
   held uuid[];
@@ -95,7 +95,7 @@ create or replace function secateur.finished_steps(run_id uuid, claim_token uuid
   language sql
   stable
   security definer set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off
+  set enable_seqscan = off set jit = off
 as $$
   select kept.step, kept.result
     from secateur.runs as run join secateur.steps as kept on kept.run_id = run.id
@@ -109,8 +109,8 @@ $$;
 create or replace function secateur.complete_runs(run_ids uuid[], claim_tokens uuid[])
   returns table (claim_token uuid, done boolean)
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set jit = off
 as $$
 declare
   ids uuid[];
@@ -169,7 +169,7 @@ $$;
 create or replace function secateur.fail(run_id uuid, claim_token uuid, error text)
   returns text
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_generic_plan
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
   held text;
@@ -229,7 +229,7 @@ $$;
 create or replace function secateur.heartbeat(run_ids uuid[], claim_tokens uuid[], lease interval)
   returns table (run_id uuid, reason text)
   language sql
-  security definer set search_path = pg_catalog, pg_temp set jit = off
+  security definer set search_path = pg_catalog, pg_temp
 as $$
   with mine as (
     select * from unnest(run_ids, claim_tokens) as held (run_id, claim_token)
@@ -258,7 +258,7 @@ $$;
 create or replace function secateur.release(run_ids uuid[], claim_tokens uuid[])
   returns integer
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_generic_plan
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
   ids uuid[];

@@ -5,7 +5,7 @@ create or replace function secateur.delete_runs(run_ids uuid[])
   returns void
   language sql
   set search_path = pg_catalog, pg_temp
-  set enable_bitmapscan = off set enable_seqscan = off
+  set enable_bitmapscan = off set enable_seqscan = off set jit = off
 as $$
   delete from secateur.steps as step where step.run_id = any (run_ids);
   delete from secateur.cancel_requests as request where request.run_id = any (run_ids);
@@ -19,7 +19,7 @@ create or replace function secateur.lock_finished(ended_before timestamptz, batc
   returns uuid[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
-  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
 as $$
 declare
   ids uuid[];
@@ -51,7 +51,7 @@ create or replace function secateur.prune_cancelled(ended_before timestamptz, ba
   returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
-  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
 as $$
 declare
   ended uuid;
@@ -97,7 +97,7 @@ $$;
 create or replace function secateur.prune(batch integer default 1000)
   returns table (runs integer, more boolean)
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp set jit = off
+  security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   kept secateur.retention;

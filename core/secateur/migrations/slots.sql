@@ -90,7 +90,7 @@ create or replace function secateur.lock_slots(
 )
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off
+  set enable_seqscan = off set jit = off
 as $$
 begin
   select coalesce(array_agg(free.function_id), '{}'), coalesce(array_agg(free.slot), '{}')
@@ -132,7 +132,7 @@ create or replace function secateur.hold_slots(run_ids uuid[], functions text[],
   returns integer[]
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off
+  set enable_seqscan = off set jit = off
 as $$
 declare
   held integer[];
@@ -163,7 +163,7 @@ create or replace function secateur.free_slots(run_ids uuid[])
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off
+  set enable_seqscan = off set jit = off
 as $$
 declare
   app text;

@@ -52,7 +52,7 @@ create or replace function secateur.backlog_after(rule secateur.cancellations, p
   stable
   set search_path = pg_catalog, pg_temp
   -- A plan for any status could not use an index that has only some.
-  set plan_cache_mode = force_custom_plan set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off
+  set plan_cache_mode = force_custom_plan set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
 as $$
 declare
   part record;
@@ -130,7 +130,7 @@ $$;
 create or replace function secateur.sweep_cancellation(id uuid, batch integer default 10000)
   returns secateur.sweep_step
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp set jit = off
+  security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   rule secateur.cancellations;
@@ -266,9 +266,13 @@ begin
     if place.clean
        and not exists (select from secateur.cancel_requests as open
                         where open.cancellation_id = rule.id and open.outcome is null) then
+      -- Not while a younger one's batch holds the record, which may be waiting for what this one has written.
       update secateur.cancellations as swept
-         set state = 'complete', completed_at = clock_timestamp() where swept.id = rule.id;
-      step.state := 'complete';
+         set state = 'complete', completed_at = clock_timestamp()
+       where swept.id = (select free.id from secateur.cancellations as free
+                          where free.id = rule.id for no key update skip locked);
+      step.state := case when found then 'complete' else step.state end;
+      step.idle := not found;
     else
       step.idle := place.found = 0;
     end if;

@@ -25,7 +25,7 @@ create or replace function secateur.undo_cancellation(
 )
   returns secateur.cancellations
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp set jit = off
+  security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   undone secateur.cancellations;
@@ -78,7 +78,7 @@ create or replace function secateur.other_owners(undone secateur.cancellations, 
   returns table (run_id uuid, cancellation_id uuid)
   language plpgsql
   set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off
+  set enable_seqscan = off set jit = off
 as $$
 declare
   functions text[];
@@ -132,7 +132,7 @@ $$;
 create or replace function secateur.restore_cancellation(id uuid, batch integer default 1000)
   returns secateur.sweep_step
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp set jit = off
+  security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   undone secateur.cancellations;

@@ -135,7 +135,7 @@ class Claimer(Raw):
 
 
 class Operator:
-    """Cancels, and sometimes stops what it cancelled; asks again under the same key when an answer is lost."""
+    """Cancels, and sometimes stops or undoes it; asks again under the same key when an answer is lost."""
 
     def __init__(self, url: str, log: Log, chance: random.Random) -> None:
         self.url, self.log, self.chance = url, log, chance
@@ -158,9 +158,10 @@ class Operator:
             lambda: cancellations.commit(request, author="survivor", source="python", idempotency_key=key)
         )
         self.log.write(kind="committed", key=key, id=committed.id)
-        if chance.random() < 0.1:
+        end = chance.choice([None] * 7 + [cancellations.stop, cancellations.undo, cancellations.undo])
+        if end is not None:
             await asyncio.sleep(chance.uniform(0, 0.3))
-            await _insist(lambda: cancellations.stop(committed.id, author="survivor"))
+            await _insist(lambda: end(committed.id, author="survivor"))
 
 
 class Sweeper:

@@ -38,7 +38,8 @@ KILLS_A_ROUND = 4
 
 LEFT = """
 select (select count(*) from secateur.runs where status in ('queued', 'scheduled', 'running'))
-     + (select count(*) from secateur.cancellations where state = 'active')
+     + (select count(*) from secateur.cancellations
+         where state = 'active' or state = 'undone' and restored_at is null)
 """
 
 HURRY = """

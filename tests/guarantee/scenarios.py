@@ -100,6 +100,20 @@ async def older_stops_while_the_newer_sweeps(here: Scene) -> None:
         raise GuaranteeBroken("a stop and a sweep wait for each other") from error
 
 
+async def older_completes_while_the_newer_sweeps(here: Scene) -> None:
+    """The newer one's batch holds the older one's record, and may be waiting for requests that the older one closed."""
+    operator = await here.connect()
+    await sweep_until_idle(here, operator)
+    async with here.paused("sweep_newer", "sweep_cancellation", "owners known"):
+        await here.complete(operator)
+        try:
+            async with asyncio.timeout(3):
+                for _ in range(5):
+                    await here.sweep(operator)
+        except TimeoutError as error:
+            raise GuaranteeBroken("a sweep waits for another one's batch") from error
+
+
 async def confirmed_while_a_claim_is_open(here: Scene) -> None:
     """It claimed before the commit and cannot be seen yet: whoever puts the cancellation in force must wait for it."""
     operator = await here.connect()

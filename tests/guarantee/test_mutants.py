@@ -18,6 +18,7 @@ from scenarios import (
     meeting,
     newer_of_two_sweeps_first,
     old_transaction_commits,
+    older_completes_while_the_newer_sweeps,
     older_of_two_is_stopped,
     older_stops_while_the_newer_sweeps,
     one_at_a_time,
@@ -197,6 +198,12 @@ MUTANTS = [
         "the sweep waits for the older records",
         [Mutation("for share skip locked", "for share", "sweep_cancellation")],
         older_stops_while_the_newer_sweeps,
+        "overlapping",
+    ),
+    Mutant(
+        "the sweep waits for its own record",
+        [Mutation("for no key update skip locked", "for no key update", "sweep_cancellation")],
+        older_completes_while_the_newer_sweeps,
         "overlapping",
     ),
     Mutant(

@@ -42,6 +42,7 @@ REPEATABLE = (
     "claiming.sql",
     "performing.sql",
     "committing.sql",
+    "single_runs.sql",
     "sweeping.sql",
     "undoing.sql",
     "depth.sql",

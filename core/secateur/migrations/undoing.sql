@@ -1,4 +1,42 @@
--- Undoing a cancellation: what was waiting when it was cancelled waits again.
+-- Stopping a cancellation, and undoing it: what was waiting when it was cancelled waits again.
+
+-- Stops an active cancellation: from now on it matches nothing, and running runs that were only asked to stop go on. What
+-- it cancelled stays cancelled. Repeatable. Raises SC404, SC423.
+-- Locks: the record, which a sweep's batch holds shared; only then the app's, exclusive, so that claims need not wait for
+-- that batch; then the requests in the order of runs.
+create or replace function secateur.stop_cancellation(id uuid, author text, source text default null)
+  returns secateur.cancellations
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  stopped secateur.cancellations;
+begin
+  perform secateur.require_read_committed();
+  select rule.* into stopped
+    from secateur.cancellations as rule where rule.id = stop_cancellation.id for no key update;
+  if not found then
+    raise exception using errcode = 'SC404', message = format('there is no cancellation %s', stop_cancellation.id);
+  end if;
+  if stopped.state <> 'active' then
+    return stopped;
+  end if;
+  -- point: before the lock
+  perform secateur.lock_app(stopped.app_id);
+  -- point: locked
+  update secateur.cancellations as rule
+     set state = 'stopped', stopped_at = clock_timestamp(), stopped_by = stop_cancellation.author
+   where rule.id = stop_cancellation.id
+  returning rule.* into stopped;
+  -- point: stopped
+  perform secateur.withdraw_requests(stopped.id);
+  perform secateur.reset_floors(stopped.app_id, stopped.function_id);
+  perform secateur.record_audit('stop', stopped.app_id, stopped.function_id, stopped.id, stop_cancellation.author,
+                                stop_cancellation.source, secateur.tallied(stopped.id));
+  perform pg_notify('secateur_cancellations', stopped.id::text);
+  return stopped;
+end
+$$;
 
 -- Until when a cancellation can be undone: so long its runs are kept. Null: it has not ended.
 create or replace function secateur.undo_until(rule secateur.cancellations)

@@ -1,0 +1,82 @@
+-- Cancelling a single run; undoing.sql takes it back like any other cancellation.
+
+-- Cancels a single run: one that waits at once, so that its record is complete; one that runs is asked to stop. If an older
+-- active cancellation matches a waiting run, the run is that one's, as ever. Restored by undoing the record.
+-- Repeatable under its idempotency key. Raises SC404, SC409 (the run has ended; or the key was used for another request).
+--
+-- Locks: the app's, shared, so that the older cancellations stay what they are; then the run. Whoever claims, begins a step of
+-- or ends the run holds its row, and reads the requests afterwards: that decides between them and this.
+create or replace function secateur.cancel_run(
+  id uuid, run_id uuid, idempotency_key text, reason text, source text, created_by text
+)
+  returns secateur.cancellations
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  request constant jsonb := jsonb_strip_nulls(jsonb_build_object('run_id', cancel_run.run_id, 'reason', cancel_run.reason));
+  key integer;
+  doomed secateur.runs;
+  moment timestamptz;
+  owner uuid;
+  committed secateur.cancellations;
+begin
+  perform secateur.require_read_committed();
+  select apps.lock_key into key
+    from secateur.runs as run join secateur.apps using (app_id) where run.id = cancel_run.run_id;
+  if not found then
+    raise exception using errcode = 'SC404', message = format('there is no run %s', cancel_run.run_id);
+  end if;
+  -- point: before the lock
+  perform pg_advisory_xact_lock_shared(7216, key);
+  -- point: locked
+  select run.* into doomed from secateur.runs as run where run.id = cancel_run.run_id for update;
+  -- point: run locked
+  committed := secateur.committed_under(cancel_run.idempotency_key, request);
+  if committed.id is not null then
+    return committed;
+  end if;
+  if doomed.id is null then
+    raise exception using errcode = 'SC404', message = format('there is no run %s', cancel_run.run_id);
+  elsif doomed.finished_at is not null then
+    raise exception using errcode = 'SC409',
+      message = format('run %s has ended: it is %s since %s%s', doomed.id, doomed.status,
+                       secateur.in_utc(doomed.finished_at), ', by cancellation ' || doomed.cancellation_id);
+  end if;
+  moment := clock_timestamp();
+  insert into secateur.cancellations (
+    id, kind, state, app_id, function_id, started_before, standing, parameters, compiler, request, idempotency_key, reason,
+    source, created_at, created_by, created_role, expected, expected_by_function, in_force_at, run_id)
+  values (
+    cancel_run.id, 'run', 'active', doomed.app_id, doomed.function_id,
+    greatest(moment, doomed.started_at + interval '1 microsecond'), false, '{}', 0, request, cancel_run.idempotency_key,
+    cancel_run.reason, cancel_run.source, moment, cancel_run.created_by, session_user, 1,
+    jsonb_build_object(doomed.function_id, 1), moment, doomed.id)
+  returning * into committed;
+  -- The run is there already: there is no transaction to wait for.
+  insert into secateur.sweeps (cancellation_id, horizon) values (committed.id, '0');
+  -- point: recorded
+  if doomed.status = 'running' then
+    perform secateur.request_running(committed);
+  else
+    select hit.cancellation_id into owner
+      from secateur.reached(array(select rule from secateur.cancellations as rule
+                                   where rule.app_id = doomed.app_id and rule.state = 'active'
+                                     and rule.serial < committed.serial
+                                   order by rule.serial),
+                            array[doomed.id]) as hit;
+    -- point: owner known
+    perform secateur.cancel_backlog(array[doomed.id], array[coalesce(owner, committed.id)]);
+    update secateur.cancellations as rule
+       set state = 'complete', completed_at = clock_timestamp()
+     where rule.id = committed.id
+    returning rule.* into committed;
+  end if;
+  -- point: cancelled
+  perform secateur.record_audit(
+    'commit', committed.app_id, committed.function_id, committed.id, committed.created_by, committed.source,
+    jsonb_build_object('request', committed.request, 'status', doomed.status));
+  perform pg_notify('secateur_cancellations', committed.id::text);
+  return committed;
+end
+$$;

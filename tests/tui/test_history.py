@@ -65,6 +65,7 @@ async def test_stopping_asks_first(start: Start, incident_url: str) -> None:
         # Without the sweep, which would complete it before it is stopped.
         console.app.workers.cancel_group(console.app, "sweep")
         await console.database.execute("update secateur.cancellations set state = 'active'")
+        await console.database.execute("update secateur.sweeps set clean = false")
         await history(console)
         await console.shows("sweeping")
         await console.press("x")

@@ -117,6 +117,10 @@ async def test_it_ends_with_its_terminal(incident_url: str, terminals: list[Term
     assert await asyncio.to_thread(terminals[0].process.wait, 20) == 0
 
 
+HOLD = "lock table secateur.sweeps in share row exclusive mode"
+"""The app's lock would only make a commit pending."""
+
+
 async def test_a_commit_outlives_the_terminal(incident_url: str, terminals: list[Terminal]) -> None:
     terminal = Terminal(incident_url)
     terminals.append(terminal)
@@ -124,7 +128,7 @@ async def test_a_commit_outlives_the_terminal(incident_url: str, terminals: list
     connection = await asyncpg.connect(incident_url)
     try:
         async with connection.transaction():
-            await connection.fetch("select secateur.lock_app('billing')")
+            await connection.execute(HOLD)
             terminal.send(b"\r")
             await asyncio.to_thread(terminal.read_until, "committing")
             terminal.vanish()
@@ -143,7 +147,7 @@ async def test_a_hang_up_waits_for_the_commit_under_way(incident_url: str, termi
     connection = await asyncpg.connect(incident_url)
     try:
         async with connection.transaction():
-            await connection.fetch("select secateur.lock_app('billing')")
+            await connection.execute(HOLD)
             terminal.send(b"\r")
             await asyncio.to_thread(terminal.read_until, "committing")
             terminal.process.send_signal(signal.SIGHUP)

@@ -20,8 +20,10 @@ REGIONS = 12
 BACKLOG = 1000
 
 RELEASE = "select secateur.release($1::uuid[], $2::uuid[])"
-COMPLETE = "select secateur.complete(held.id, held.token) from unnest($1::uuid[], $2::uuid[]) as held (id, token)"
-FAIL = "select secateur.fail(held.id, held.token, 'bad luck') from unnest($1::uuid[], $2::uuid[]) as held (id, token)"
+# Several calls in one transaction, so in the order of ids, as the functions lock.
+HELD = "(select * from unnest($1::uuid[], $2::uuid[]) as one (id, token) order by one.id) as held"
+COMPLETE = f"select secateur.complete(held.id, held.token) from {HELD}"
+FAIL = f"select secateur.fail(held.id, held.token, 'bad luck') from {HELD}"
 
 
 def event(chance: random.Random) -> str:

@@ -167,6 +167,8 @@ create or replace function secateur.reached(rules secateur.cancellations[], run_
 as $$
 declare
   most constant integer := 60;
+  -- What a run must contain one of to be worth a closer look; null where that is not known.
+  documents jsonb[];
   -- Runs that a cancellation reaches for sure, and the place of the oldest such in `rules`.
   sure_ids uuid[];
   sure_nth integer[];
@@ -191,6 +193,10 @@ begin
      order by part.run_id, part.cancellation_id is null, part.turn;
     return;
   end if;
+  if quickly then
+    select case when bool_and(rule.requires is not null) then array_agg(document) end into documents
+      from unnest(rules) as rule left join unnest(rule.requires) as document on true;
+  end if;
   with rule as materialized (
     select one.ordinality::integer as nth, one.function_id, one.run_id, one.started_after, one.started_before,
            one.requires, one.condition is null or one.requires_suffices is true as suffices
@@ -212,6 +218,7 @@ begin
                      offset 0) as applied
            ) as fulfilled
      where run.id = any (run_ids) and run.app_id = rules[1].app_id
+       and (documents is null or run.event @> any (documents))
   )
   select array_agg(tested.id) filter (where tested.sure is not null),
          array_agg(tested.sure) filter (where tested.sure is not null),
@@ -227,6 +234,15 @@ begin
   if ids is null then
     return query
     select mine.id, rules[mine.nth].id from unnest(sure_ids, sure_nth) as mine (id, nth);
+    return;
+  end if;
+  if cardinality(rules) = 1 then
+    return query
+    select mine.id, rules[1].id from unnest(sure_ids) as mine (id)
+    union all
+    select ids[one.place], case when one.verdict then rules[1].id end
+      from secateur.verdicts(array[rules[1].condition], jsonb_build_array(rules[1].parameters), rules[1].app_id,
+                             function_ids, ids, events, started_at, priorities) as one;
     return;
   end if;
   asked := array(select nth from generate_series(1, cardinality(rules)) as nth

@@ -211,7 +211,8 @@ begin
            coalesce(array_agg(hit.cancellation_id) filter (where hit.cancellation_id is not null), '{}'),
            array_agg(hit.run_id) filter (where hit.cancellation_id is null)
       into hit_runs, hit_rules, failing
-      from secateur.reached(array[rule], walk) as hit;
+      -- What cannot be evaluated is counted in the first pass.
+      from secateur.reached(array[rule], walk, quickly => place.pass > 1) as hit;
     quota := ceil(rule.rate / 4.0);
     if cardinality(hit_runs) > quota then
       walk := walk[:(select hit.place
@@ -249,10 +250,12 @@ begin
         join unnest(failing) as failed (id) using (id)
        group by run.function_id;
     end if;
-    select coalesce(array_agg(hit.id), '{}'), coalesce(array_agg(coalesce(owner.cancellation_id, hit.rule_id)), '{}')
-      into hit_runs, hit_rules
-      from unnest(hit_runs, hit_rules) as hit (id, rule_id)
-      left join secateur.reached(older, hit_runs) as owner on owner.run_id = hit.id;
+    if cardinality(older) > 0 then
+      select coalesce(array_agg(hit.id), '{}'), coalesce(array_agg(coalesce(owner.cancellation_id, hit.rule_id)), '{}')
+        into hit_runs, hit_rules
+        from unnest(hit_runs, hit_rules) as hit (id, rule_id)
+        left join secateur.reached(older, hit_runs, quickly => true) as owner on owner.run_id = hit.id;
+    end if;
     step.cancelled := secateur.cancel_backlog(hit_runs, hit_rules);
     -- point: batch cancelled
     place.found := place.found + step.cancelled;

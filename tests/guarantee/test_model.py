@@ -70,7 +70,8 @@ select enqueued.id
          array(select clock_timestamp() + later.by::interval
                  from unnest($5::text[]) with ordinality as later (by, place) order by place),
          $4::int[],
-         array(select clock_timestamp() - ago.by::interval
+         -- No two at the same time: which of them was first would be anybody's guess.
+         array(select clock_timestamp() - ago.by::interval + ago.place * interval '1 microsecond'
                  from unnest($6::text[]) with ordinality as ago (by, place) order by place)) as enqueued (id)
 """
 

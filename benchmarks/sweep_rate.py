@@ -18,7 +18,7 @@ ROUNDS = 5
 SIZE = 100_000
 """Runs of each function; each round sweeps one and updates another by hand."""
 
-WHY_SWEEP = "a sweep also evaluates in the sandbox, asks which cancellation owns a run, keeps tallies and the depth"
+WHY_SWEEP = "a sweep also decides of every run whether it matches and whose it is, and keeps tallies and the depth"
 WHY_UNDO = "a restore also asks for every run whether another cancellation takes it over, and keeps tallies"
 
 CONDITIONS = {

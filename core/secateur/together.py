@@ -57,22 +57,13 @@ class Together(Generic[Item, Answer]):
         try:
             answers = await self._ask([item for item, _ in batch])
         except Exception as error:
-            if len(batch) == 1:
-                _fail(batch[0][1], error)
-            for item, future in batch if len(batch) > 1 else ():
-                await self._singly(item, future)
-        else:
-            for (_, future), answer in zip(batch, answers, strict=True):
-                if not future.done():
-                    future.set_result(answer)
-
-    async def _singly(self, item: Item, future: asyncio.Future[Answer]) -> None:
-        """One of them was refused: the others must not be."""
-        try:
-            [answer] = await self._ask([item])
-        except Exception as error:
-            _fail(future, error)
-        else:
+            if len(batch) > 1:
+                for one in batch:  # one of them was refused: the others must not be
+                    await self._answer([one])
+            elif not batch[0][1].done():
+                batch[0][1].set_exception(error)
+            return
+        for (_, future), answer in zip(batch, answers, strict=True):
             if not future.done():
                 future.set_result(answer)
 
@@ -85,8 +76,3 @@ class Together(Generic[Item, Answer]):
             number += 1
         batch, self._waiting = self._waiting[:number], self._waiting[number:]
         return batch
-
-
-def _fail(future: asyncio.Future[Answer], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)

@@ -16,18 +16,19 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeAlias
 from uuid import UUID, uuid4
 
+from secateur.bulk import Events, enqueue_bulk
 from secateur.cancellations import Cancellations, Preview, select
 from secateur.database import Database
 from secateur.engines.base import QueueEngine, Retention, Unrestored
 from secateur.engines.native import NativeEngine
 from secateur.errors import Problem, ReadOnly, RequestError, Unreachable
+from secateur.events import as_json
 from secateur.requests import CancellationRequest
 from secateur.runs import UNFINISHED, FunctionDepth, Run, Scope
 from secateur.sending import Sent, require_name, send_event
@@ -45,10 +46,6 @@ COMMIT_ATTEMPTS = 3
 SHORTEST_LOOK = 0.02
 LONGEST_LOOK = 0.5
 """Seconds between two looks at a run that somebody waits for."""
-
-CHUNK_RUNS = 2_000
-CHUNK_CHARACTERS = 4_000_000
-"""What `enqueue_bulk` sends at a time: so many runs, or so much JSON."""
 
 _SQL = Statements.load("secateur", "client.sql")
 
@@ -88,7 +85,7 @@ class Queue:
             _SQL["enqueue"],
             app_id,
             function_id,
-            _json(event),
+            as_json(event),
             scheduled_for,
             priority,
             started_at,
@@ -123,7 +120,7 @@ class Queue:
             if values is not None and len(values) != len(events):
                 raise RequestError([Problem(name, f"has {len(values)} values for {len(events)} events")])
         rows = await self.database.fetch(
-            _SQL["enqueue_many"], app_id, function_id, [_json(event) for event in events], *columns.values()
+            _SQL["enqueue_many"], app_id, function_id, [as_json(event) for event in events], *columns.values()
         )
         return [row[0] for row in rows]
 
@@ -131,40 +128,25 @@ class Queue:
         self,
         app_id: str,
         function_id: str,
-        events: Iterable[object],
+        events: Events,
         *,
         scheduled_for: datetime | None = None,
         priority: int = 0,
     ) -> int:
-        """One run per event, however many, in one transaction; returns how many.
+        """One run per event of an iterable, asynchronous or not, however many, in one transaction; returns how many.
 
-        The events are taken from the iterable and written as JSON while the database works on those before, so that
-        neither waits for the other nor has all of them at once. (A COPY into the queue's table would need rights that
-        only its owner has, and one into another table is no quicker: it is the indexes that take the time.) No run
-        can be claimed before this has returned, and none is there if it raises.
+        The events are copied into a temporary table, a megabyte at a time, while the next are taken from the iterable
+        and written as JSON, so that neither waits for the other nor has all of them at once; then they are entered,
+        all with the same started at. (Below a thousand or so `enqueue_many` is quicker, which makes no table.) No
+        run can be claimed before this has returned, and none is there if it raises: what the iterable raises, as it is,
+        or `RequestError` for an event that cannot be kept, with its number. Cancellations complete only after
+        transactions that were open when they were committed, so the iterable should not dawdle.
         """
         self._refuse_if_read_only()
         _require_aware("scheduled_for", [scheduled_for])
-        entered = 0
-        async with self.database.transaction() as connection:
-            sending: asyncio.Task[int] | None = None
-            try:
-                async for chunk in _chunks(events):
-                    if sending is not None:
-                        entered += await sending
-                    sending = asyncio.create_task(
-                        connection.fetchval(_SQL["enqueue_chunk"], app_id, function_id, chunk, scheduled_for, priority)
-                    )
-                if sending is not None:
-                    entered += await sending
-                    await connection.execute(_SQL["enqueue_nothing"], app_id, function_id)
-            except BaseException:
-                if sending is not None:
-                    sending.cancel()
-                    with suppress(BaseException):
-                        await sending
-                raise
-        return entered
+        return await enqueue_bulk(
+            self.database, app_id, function_id, events, scheduled_for=scheduled_for, priority=priority
+        )
 
     async def send(self, event: Mapping[str, object], *, idempotency_key: str | None = None) -> Sent:
         """Start a run of every function, of any app, that declares the event's name as a trigger, maybe none; and
@@ -175,7 +157,7 @@ class Queue:
         """
         self._refuse_if_read_only()
         require_name(event)
-        return await send_event(self.database, _json(event), idempotency_key=idempotency_key)
+        return await send_event(self.database, as_json(event), idempotency_key=idempotency_key)
 
     async def preview(self, request: Request) -> Preview:
         """How many runs the request matches right now, exactly; changes nothing."""
@@ -345,29 +327,6 @@ def _request(request: Request) -> CancellationRequest:
     if isinstance(request, CancellationRequest):
         return request
     return CancellationRequest.parse(request if isinstance(request, str) else dict(request))
-
-
-async def _chunks(events: Iterable[object]) -> AsyncIterator[list[str]]:
-    """The events as JSON, in lists of a size to send; lets others have their turn now and then."""
-    chunk: list[str] = []
-    characters = 0
-    for place, event in enumerate(events, 1):
-        chunk.append(_json(event))
-        characters += len(chunk[-1])
-        if len(chunk) >= CHUNK_RUNS or characters >= CHUNK_CHARACTERS:
-            yield chunk
-            chunk, characters = [], 0
-        if place % 200 == 0:
-            await asyncio.sleep(0)
-    if chunk:
-        yield chunk
-
-
-def _json(event: object) -> str:
-    try:
-        return json.dumps(event, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise RequestError([Problem("event", f"cannot be written as JSON: {error}")]) from error
 
 
 def _require_aware(field: str, moments: Sequence[datetime | None]) -> None:

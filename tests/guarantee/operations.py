@@ -116,6 +116,16 @@ class Cast:
     async def enqueue_many(self, connection: asyncpg.Connection) -> None:
         await self.enqueue(connection, "sync", ["acme", "globex"])
 
+    async def enqueue_bulk(self, connection: asyncpg.Connection) -> None:
+        await connection.execute("select secateur.begin_bulk()")
+        await connection.copy_records_to_table(
+            "secateur_bulk",
+            schema_name="pg_temp",
+            columns=["event"],
+            records=[(event(vendor),) for vendor in ("acme", "globex")],
+        )
+        await connection.execute("select secateur.enqueue_bulk($1, 'sync')", self.app)
+
     # Operators.
 
     async def commit(self, connection: asyncpg.Connection) -> None:

@@ -73,12 +73,17 @@ async def produce(connection: asyncpg.Connection, chance: random.Random) -> None
 
 
 async def dawdle(connection: asyncpg.Connection, chance: random.Random) -> None:
-    """Enqueues a little, and commits it only when the window of many a standing cancellation is over."""
+    """Enqueues a little, by COPY or not, and commits it when the window of many a standing cancellation is over."""
+    app, function, events = chance.choice(APPS), chance.choice(FUNCTIONS), [event(chance) for _ in range(20)]
     async with connection.transaction():
-        await connection.fetch(
-            "select secateur.enqueue_many($1, $2, $3::jsonb[])",
-            *(chance.choice(APPS), chance.choice(FUNCTIONS), [event(chance) for _ in range(20)]),
-        )
+        if chance.random() < 0.5:
+            await connection.fetch("select secateur.enqueue_many($1, $2, $3::jsonb[])", app, function, events)
+        else:
+            await connection.execute("select secateur.begin_bulk()")
+            await connection.copy_records_to_table(
+                "secateur_bulk", schema_name="pg_temp", columns=["event"], records=[(one,) for one in events]
+            )
+            await connection.execute("select secateur.enqueue_bulk($1, $2)", app, function)
         await asyncio.sleep(chance.uniform(0.05, 0.4))
     await asyncio.sleep(chance.uniform(0, 0.5))
 

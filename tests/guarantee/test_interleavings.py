@@ -20,6 +20,7 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
     "fail": ("fail",),
     "release": ("release",),
     "enqueue_many": ("enqueue_many",),
+    "enqueue_bulk": ("enqueue_bulk",),
     "commit": ("commit_cancellations",),
     "overlap": ("commit_cancellations",),
     "confirm": ("confirm_cancellation", "put_in_force"),
@@ -118,7 +119,7 @@ def every_two(operations: Iterable[str]) -> list[tuple[str, str]]:
 
 
 EVERYWHERE = {
-    "before": pairs(["commit"], ["claim", "begin_step", "enqueue_many"]),
+    "before": pairs(["commit"], ["claim", "begin_step", "enqueue_many", "enqueue_bulk"]),
     "committed": [("claim", "stop"), ("sweep", "claim"), ("sweep", "stop")],
     "undone": [("restore", "overlap")],
 }
@@ -138,6 +139,7 @@ ALSO = {
         *pairs(["sweep", "stop", "undo", "overlap"], ["complete", "fail", "release"]),
         *pairs(["claim_few"], ["stop", "undo", "overlap", "sweep"]),
         *pairs(["claim_nothing"], ["overlap", "stop", "sweep", "enqueue_many"]),
+        *pairs(["enqueue_bulk"], ["claim", "overlap", "sweep", "enqueue_bulk"]),
         *pairs(["sweep"], ["stop_older", "undo_older", "sweep_older"]),
         *pairs(["cancel_waiting"], ["stop", "undo", "sweep"]),
     ],

@@ -38,8 +38,9 @@ FOR_OPERATORS = frozenset(
 )
 FOR_WORKERS = frozenset(
     {
-        *("register_function", "enqueue", "enqueue_many", "send", "claim", "claim_batch", "begin_step", "heartbeat"),
-        *("declare_cancel_on", "finish_step", "finished_steps", "complete", "complete_runs", "fail", "release"),
+        *("register_function", "enqueue", "enqueue_many", "begin_bulk", "enqueue_bulk", "send", "claim", "claim_batch"),
+        *("declare_cancel_on", "begin_step", "heartbeat", "finish_step", "finished_steps", "complete", "complete_runs"),
+        *("fail", "release"),
     }
 )
 FOR_NOBODY = frozenset(
@@ -47,6 +48,7 @@ FOR_NOBODY = frozenset(
         *("cancel_backlog", "cancel_requested", "close_requests", "withdraw_requests", "settle_requests"),
         *("evaluate_conditions", "verdicts", "reached", "record_audit", "grant_runs", "put_in_force", "delete_runs"),
         *("lock_app", "limit_function", "ensure_function", "request_running", "refuse_deep_event", "new_run_id"),
+        *("run_id_at", "require_bulk", "require_importer"),
     }
 )
 
@@ -483,6 +485,7 @@ class TestTheOperator:
             for attempted in (
                 queue.enqueue("billing", "sync", {}),
                 queue.enqueue_many("billing", "sync", [{}]),
+                queue.enqueue_bulk("billing", "sync", [{}]),
                 queue.send({"name": "sync"}),
                 queue.database.fetch("select * from secateur.claim('billing', null, 1, 'w', '1 minute')"),
                 queue.database.fetch("select secateur.complete(gen_random_uuid(), gen_random_uuid())"),

@@ -38,6 +38,7 @@ REPEATABLE = (
     "conditions.sql",
     "cancelling.sql",
     "enqueueing.sql",
+    "bulk.sql",
     "events.sql",
     "claiming.sql",
     "performing.sql",

@@ -1,12 +1,36 @@
 -- Putting runs into the queue.
 
+-- The id of a run that starts at this microsecond: a version 7 UUID, of which `chance` gives the last eight bytes. Without a
+-- path of its own, so that it is spelled out in the statements that use it: a call per row would cost more than all of it.
+create or replace function secateur.run_id_at(us bigint, chance bytea)
+  returns uuid
+  language sql
+  immutable
+return encode(substring(int8send(us / 1000), 3)
+                || int2send((28672 + (us % 1000) * 4096 / 1000)::int2)
+                || chance, 'hex')::uuid;
+
+-- Raises unless the session may say when a run started.
+create or replace function secateur.require_importer()
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not (pg_has_role(session_user, 'secateur_importer', 'member') or pg_has_role(session_user, current_user, 'member')) then
+    raise exception using errcode = '42501', message = 'only imports may say when a run started',
+      hint = format('grant secateur_importer to %I', session_user);
+  end if;
+end
+$$;
+
+-- It had a parameter more: beside it, a call without that one could mean either.
+drop function if exists secateur.enqueue_many(text, text, jsonb[], timestamptz[], integer[], timestamptz[], boolean);
+
 -- Enqueues one run per event and returns their ids in the events' order; creates app and function when they are new.
 -- The other arrays are null, or as long as `events`. `started_at` is for imports, and needs the role secateur_importer: what
 -- is back-dated may be older than a cancellation that is complete. By default it is the database's clock.
 -- A run scheduled for later is `scheduled`, any other `queued`. Raises SC422 for an event that cannot be kept.
---
--- `quietly` tells no idle worker: for all but the last call of a transaction that takes long, since whoever tells them keeps
--- others from knowing whether they are told until it commits. A call without events will do as the last.
 --
 -- Takes its transaction id *before* its time: whatever started before a commit's time then belongs to a transaction
 -- older than that commit's horizon.
@@ -16,8 +40,7 @@ create or replace function secateur.enqueue_many(
   events jsonb[],
   scheduled_for timestamptz[] default null,
   priorities integer[] default null,
-  started_at timestamptz[] default null,
-  quietly boolean default false
+  started_at timestamptz[] default null
 )
   returns setof uuid
   language plpgsql
@@ -29,10 +52,8 @@ declare
   ids uuid[];
   imported constant boolean := exists (select from unnest(enqueue_many.started_at) as given where given is not null);
 begin
-  if imported and not (pg_has_role(session_user, 'secateur_importer', 'member')
-                       or pg_has_role(session_user, current_user, 'member')) then
-    raise exception using errcode = '42501', message = 'only imports may say when a run started',
-      hint = format('grant secateur_importer to %I', session_user);
+  if imported then
+    perform secateur.require_importer();
   end if;
   if array_position(events, null) is not null then
     raise exception using errcode = 'SC422', column = 'event', message = 'an event must be JSON, not null';
@@ -45,10 +66,7 @@ begin
   entered_us := extract(epoch from entered) * 1000000 - 1;
   with entering as (
     insert into secateur.runs (id, app_id, function_id, event, status, priority, started_at, scheduled_for)
-    -- As new_run_id makes them, but spelled out here: a function of its own would be called per row.
-    select encode(substring(int8send(moment.us / 1000) from 3)
-                    || int2send((28672 + (moment.us % 1000) * 4096 / 1000)::int2)
-                    || substring(uuid_send(gen_random_uuid()) from 9), 'hex')::uuid,
+    select secateur.run_id_at(moment.us, substring(uuid_send(gen_random_uuid()), 9)),
            enqueue_many.app_id,
            enqueue_many.function_id,
            one.event,
@@ -77,9 +95,7 @@ begin
     -- Their ids are as old as they say.
     perform secateur.lower_floors(ids);
   end if;
-  if not quietly then
-    perform secateur.wake(enqueue_many.app_id);
-  end if;
+  perform secateur.wake(enqueue_many.app_id);
   return query select unnest(ids);
 end
 $$;

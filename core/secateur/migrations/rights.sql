@@ -23,7 +23,7 @@ do $$
 declare
   roles constant jsonb := jsonb_build_object(
     'secateur_worker', array[
-      'register_function', 'declare_cancel_on', 'enqueue', 'enqueue_many', 'send',
+      'register_function', 'declare_cancel_on', 'enqueue', 'enqueue_many', 'begin_bulk', 'enqueue_bulk', 'send',
       'claim', 'claim_batch', 'begin_step', 'finish_step', 'finish_steps', 'finished_steps', 'complete', 'complete_runs',
       'fail', 'heartbeat', 'release',
       'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'restore_cancellation',

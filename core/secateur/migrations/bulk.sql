@@ -1,0 +1,164 @@
+-- Putting runs into the queue by COPY, however many, all or nothing:
+--
+--   begin;
+--   select secateur.begin_bulk();
+--   copy pg_temp.secateur_bulk (event) from stdin;
+--   select secateur.enqueue_bulk('billing', 'invoices');
+--   commit;
+--
+-- Why a table in between. COPY needs the right to insert; were that given on `runs`, callers would say what the functions
+-- decide: ids, statuses, and by the times which cancellations reach a run.
+--
+-- Why the functions make it. enqueue_bulk reads it with the rights of its owner. A relation of the caller's own could be a
+-- view, or have a rule or a column of a type that calls a function of the caller's, with these rights. A table that belongs
+-- to the owner has nothing that the owner did not give it: callers may insert, and neither alter, replace nor read it.
+-- It is looked at again before it is read, for DISCARD TEMP asks nobody's leave to remove it and make room for another.
+
+-- Raises unless pg_temp.secateur_bulk is the table that begin_bulk made: SC409 where there is nothing of that name.
+create or replace function secateur.require_bulk()
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- As a table, a view, an index or whatever else a caller may have given that name.
+  named constant oid := to_regclass('pg_temp.secateur_bulk');
+begin
+  if named is null then
+    raise exception using errcode = 'SC409', message = 'no bulk has begun in this transaction',
+      hint = 'call secateur.begin_bulk first, in the same transaction';
+  end if;
+  if not exists (select from pg_class as relation
+                  where relation.oid = named
+                    and pg_get_userbyid(relation.relowner) = current_user
+                    and relation.relkind = 'r'
+                    and relation.relpersistence = 't') then
+    raise exception using errcode = '42501',
+      message = 'pg_temp.secateur_bulk is not the table that secateur.begin_bulk makes, so it is not read',
+      hint = 'drop what has that name in this session, and begin again';
+  end if;
+end
+$$;
+
+-- Makes the table pg_temp.secateur_bulk for events that are to be enqueued together: empty, gone at the end of the
+-- transaction, and open to the role of the session for inserting. Only `event` must be given; the other columns are as for
+-- enqueue_many. What was copied since an earlier call and not enqueued is gone. Raises 42501 where the owner may not make
+-- temporary tables.
+create or replace function secateur.begin_bulk()
+  returns void
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not has_database_privilege(current_user, current_database(), 'temporary') then
+    raise exception using errcode = '42501',
+      message = format('%I, who owns the schema secateur, may not make temporary tables in %I',
+                       current_user, current_database()),
+      hint = format('grant temporary on database %I to %I', current_database(), current_user);
+  end if;
+  if to_regclass('pg_temp.secateur_bulk') is not null then
+    perform secateur.require_bulk();
+    drop table pg_temp.secateur_bulk;
+  end if;
+  create temporary table pg_temp.secateur_bulk (
+    event jsonb,
+    scheduled_for timestamptz,
+    priority integer,
+    started_at timestamptz
+  ) on commit drop;
+  -- Compressed, an event would look smaller than it is to the trigger that refuses those that are nested too deeply; and
+  -- it would be compressed twice.
+  alter table pg_temp.secateur_bulk alter column event set storage external;
+  execute format('grant insert on pg_temp.secateur_bulk to %I',
+                 case current_setting('role') when 'none' then session_user else current_setting('role') end);
+end
+$$;
+
+-- Enqueues one run per event that was copied since begin_bulk, and returns how many; creates app and function when they are
+-- new. `scheduled_for` and `priority` are for rows that have none of their own. All start at the moment of this call, and
+-- their ids keep the order in which they were copied, a microsecond apart. Otherwise as enqueue_many. Removes the table,
+-- so that another bulk may begin in the same transaction. Raises SC409 without a table, 42501 where it is not begin_bulk's,
+-- SC422 for an event that cannot be kept.
+create or replace function secateur.enqueue_bulk(
+  app_id text, function_id text, scheduled_for timestamptz default null, priority integer default 0
+)
+  returns bigint
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set jit = off
+as $$
+declare
+  -- The last eight bytes of a random UUID, with a bit cleared so that there is room to count up: each run adds its place, so
+  -- that ids differ even where imports start at the same moment. Asking for chance per row would take a tenth of the time.
+  chance constant bigint :=
+    ('x' || encode(substring(uuid_send(gen_random_uuid()), 9), 'hex'))::bit(64)::bigint & ~(1::bigint << 61);
+  total bigint;
+  given bigint;
+  imported boolean;
+  priorities integer[];
+  entered timestamptz;
+  entered_us bigint;
+  lowest uuid[];
+begin
+  perform secateur.require_bulk();
+  select coalesce(sum(level.total), 0), coalesce(sum(level.given), 0), coalesce(bool_or(level.imported), false),
+         array_agg(level.priority)
+    into total, given, imported, priorities
+    from (select coalesce(one.priority, enqueue_bulk.priority, 0) as priority, count(*) as total, count(one.event) as given,
+                 count(one.started_at) > 0 as imported
+            from only pg_temp.secateur_bulk as one
+           group by 1) as level;
+  if imported then
+    perform secateur.require_importer();
+  end if;
+  if given < total then
+    raise exception using errcode = 'SC422', column = 'event', message = 'an event must be JSON, not null';
+  end if;
+  perform secateur.ensure_function(enqueue_bulk.app_id, enqueue_bulk.function_id);
+  perform secateur.ensure_levels(enqueue_bulk.app_id, enqueue_bulk.function_id, priorities || array[0]);
+  -- As in enqueue_many; the transaction has had its id since it made the table.
+  perform pg_current_xact_id();
+  -- point: id taken
+  entered := clock_timestamp();
+  entered_us := extract(epoch from entered) * 1000000 - 1;
+  with entering as (
+    insert into secateur.runs (id, app_id, function_id, event, status, priority, started_at, scheduled_for)
+    select secateur.run_id_at(moment.us, int8send(chance + copied.place)),
+           enqueue_bulk.app_id,
+           enqueue_bulk.function_id,
+           copied.event,
+           case when copied.scheduled_for > entered then 'scheduled' else 'queued' end,
+           copied.priority,
+           coalesce(copied.started_at, entered),
+           copied.scheduled_for
+      from (
+             -- In the order of the table's pages, and COPY appends to a table of its own transaction without looking for room
+             -- in those before. It has no triggers, and nothing is ever deleted from it.
+             select one.event,
+                    coalesce(one.scheduled_for, enqueue_bulk.scheduled_for) as scheduled_for,
+                    coalesce(one.priority, enqueue_bulk.priority, 0) as priority,
+                    one.started_at,
+                    row_number() over () as place
+               from only pg_temp.secateur_bulk as one
+           ) as copied,
+           lateral (
+             select greatest(0, coalesce((extract(epoch from copied.started_at) * 1000000)::bigint, entered_us + copied.place))
+                      as us
+           ) as moment
+    returning runs.id, runs.status, runs.priority
+  ), counted as (
+    insert into secateur.depth_deltas (app_id, function_id, queued, scheduled, entered)
+    select enqueue_bulk.app_id, enqueue_bulk.function_id, count(*) filter (where entering.status = 'queued'),
+           count(*) filter (where entering.status = 'scheduled'), count(*)
+      from entering
+    having count(*) > 0
+  )
+  select array(select distinct on (entering.priority) entering.id from entering
+                where imported order by entering.priority, entering.id) into lowest;
+  if imported then
+    perform secateur.lower_floors(lowest);
+  end if;
+  drop table pg_temp.secateur_bulk;
+  perform secateur.wake(enqueue_bulk.app_id);
+  return total;
+end
+$$;

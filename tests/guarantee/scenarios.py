@@ -46,6 +46,16 @@ async def enqueue_stays_open(here: Scene) -> None:
     await transaction.commit()
 
 
+async def bulk_stays_open(here: Scene) -> None:
+    """The same, of runs that were copied."""
+    producer, operator = await here.connect(), await here.connect()
+    await here.complete(operator)
+    async with producer.transaction():
+        await here.enqueue_bulk(producer)
+        await here.commit(operator)
+        await sweep_until_idle(here, operator)
+
+
 async def old_transaction_commits(here: Scene) -> None:
     """The same, and the commit's own transaction has an id older than the producer's."""
     producer, operator = await here.connect(), await here.connect()

@@ -8,6 +8,7 @@ import pytest
 from arena import Mutation
 from scenarios import (
     Scenario,
+    bulk_stays_open,
     claim_in_an_old_snapshot,
     claims_find_all,
     confirmed_while_a_claim_is_open,
@@ -112,6 +113,11 @@ MUTANTS = [
         "complete ignores the horizon",
         [Mutation(" and place.pass_xmin >= place.horizon", "", "sweep_cancellation")],
         enqueue_stays_open,
+    ),
+    Mutant(
+        "complete does not wait for a bulk",
+        [Mutation(" and place.pass_xmin >= place.horizon", "", "sweep_cancellation")],
+        bulk_stays_open,
     ),
     Mutant(
         "the horizon is the end of a snapshot",

@@ -16,7 +16,7 @@ from roles import LOGINS, refused, url_of
 import secateur
 from secateur import Queue
 from secateur.database import Database
-from secateur.errors import Conflict, PermissionDenied, ReadOnly, RequestError
+from secateur.errors import Conflict, PermissionDenied, ReadOnly, RequestError, Unreachable
 from secateur.migrations import install
 
 HOUR = timedelta(hours=1)
@@ -134,6 +134,25 @@ class TestFromPython:
         entering.cancel()
         with pytest.raises(asyncio.CancelledError):
             await entering
+        assert await count(queue) == 0
+        assert await queue.enqueue_bulk("billing", "sync", [{}]) == 1
+
+    async def test_a_lost_connection(self, queue: Queue, database_url: str) -> None:
+        operator = await asyncpg.connect(database_url)
+        copying = (
+            "select pid from pg_stat_activity where datname = current_database() and application_name = 'secateur'"
+        )
+
+        async def events() -> AsyncIterator[object]:
+            for n in range(60_000):
+                if n == 30_000:
+                    pid = await operator.fetchval(copying)
+                    assert await operator.fetchval("select pg_terminate_backend($1, 5000)", pid)
+                yield {"pad": "x" * 100}
+
+        with pytest.raises(Unreachable):
+            await queue.enqueue_bulk("billing", "sync", events())
+        await operator.close()
         assert await count(queue) == 0
         assert await queue.enqueue_bulk("billing", "sync", [{}]) == 1
 

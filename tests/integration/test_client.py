@@ -245,7 +245,7 @@ async def test_a_bulk_keeps_nobody_from_being_woken(queue: Queue, database_url: 
     half, go_on = threading.Event(), threading.Event()
 
     def events() -> Iterator[object]:
-        yield from [{}] * 5000
+        yield from [{"pad": "x" * 300}] * 5000  # more than one COPY
         half.set()
         go_on.wait(10)
 

@@ -187,7 +187,7 @@ async def claim(database: Database, runs: int, *, lease: str = "1 minute") -> tu
 
 async def complete(database: Database, held: tuple[list[UUID], list[UUID]]) -> None:
     """End claimed runs well, in one call as the worker does it."""
-    await database.execute("select count(*) from secateur.complete_runs($1, $2)", *held)
+    await database.execute("select count(*) from secateur.complete_runs('bench', $1, $2)", *held)
 
 
 def processor_seconds(pids: Iterable[int]) -> dict[int, float]:

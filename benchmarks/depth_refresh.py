@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from benchmarks.bed import Bed, Ground, quantile, say, timed
+from benchmarks.bed import APP, Bed, Ground, quantile, say, timed
 from benchmarks.load import loaded
 from benchmarks.report import because, goal
 from secateur.maintenance import Maintenance
@@ -28,7 +28,7 @@ async def measure(ground: Ground) -> list[str]:
     rows, goals = [], []
     for size in sorted({min(SMALL, ground.largest), ground.largest}):
         bed = await ground.backlog(size)
-        while await bed.database.fetchval("select secateur.compact_depth()"):
+        while await bed.database.fetchval("select secateur.compact_depth($1)", APP):
             pass
         quiet = await _refresh(bed, ground.scaled(REFRESHES))
         busy = await _refresh_under_load(bed, ground.scaled(REFRESHES))

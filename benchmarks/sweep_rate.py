@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 from uuid import UUID, uuid4
 
-from benchmarks.bed import Bed, Ground, median_ratio, say, seed, timed
+from benchmarks.bed import APP, Bed, Ground, median_ratio, say, seed, timed
 from benchmarks.report import because, goal
 from secateur.cancellations import SWEEP_BATCH
 from secateur.requests import CancellationRequest
@@ -36,7 +36,7 @@ with batch as (
 ), updated as (
   update secateur.runs as run
      set status = 'cancelled', cancelled_from = run.status, cancellation_id = $4, finished_at = clock_timestamp()
-    from batch where run.id = batch.id
+    from batch where run.app_id = 'bench' and run.id = batch.id
   returning run.id
 )
 select id, count(*) over () as runs from updated order by id desc limit 1
@@ -48,7 +48,7 @@ with batch as (
 ), updated as (
   update secateur.runs as run
      set status = run.cancelled_from, cancelled_from = null, cancellation_id = null, finished_at = null
-    from batch where run.id = batch.id
+    from batch where run.app_id = 'bench' and run.id = batch.id
   returning run.id
 )
 select id, count(*) over () as runs from updated order by id desc limit 1
@@ -115,14 +115,14 @@ async def _commit(bed: Bed, function: str, expression: str) -> UUID:
 
 def _sweep(bed: Bed, cancellation_id: UUID) -> Batch:
     async def batch() -> int:
-        return (await bed.engine.sweep(cancellation_id, SWEEP_BATCH)).cancelled
+        return (await bed.engine.sweep(APP, cancellation_id, SWEEP_BATCH)).cancelled
 
     return batch
 
 
 def _restore(bed: Bed, cancellation_id: UUID) -> Batch:
     async def batch() -> int:
-        return (await bed.engine.restore(cancellation_id, SWEEP_BATCH)).restored
+        return (await bed.engine.restore(APP, cancellation_id, SWEEP_BATCH)).restored
 
     return batch
 

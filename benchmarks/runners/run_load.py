@@ -16,7 +16,7 @@ from protocol import EVENT, say
 BATCH = 10
 
 CLAIM = "select id, claim_token from secateur.claim('bench', null, $1, 'load', interval '1 minute')"
-COMPLETE = "select count(*) from secateur.complete_runs($1, $2)"
+COMPLETE = "select count(*) from secateur.complete_runs('bench', $1, $2)"
 ENQUEUE = "select count(*) from secateur.enqueue_many('bench', $1, $2::jsonb[])"
 
 

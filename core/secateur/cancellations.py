@@ -16,6 +16,7 @@ from secateur.cel import EvaluationError, Filter
 from secateur.engines.base import (
     WORKING,
     Commit,
+    OpenCancellation,
     QueueEngine,
     RunCancellation,
     Selection,
@@ -270,9 +271,9 @@ class Cancellations:
         A standing one is waited for until its window has ended.
         """
         pause = SHORTEST_WAIT
-        state = "active"
-        while (step := await self._step(cancellation_id, state)).state in WORKING:
-            state = step.state
+        open = OpenCancellation((await self.get(cancellation_id)).app_id, cancellation_id, "active")
+        while (step := await self._step(open)).state in WORKING:
+            open = replace(open, state=step.state)
             if step.busy or step.idle:
                 await asyncio.sleep(pause if step.wait is None else min(step.wait, SWEEP_PAUSE))
                 pause = min(2 * pause, SWEEP_PAUSE)
@@ -306,23 +307,21 @@ class Cancellations:
         Returns the seconds until one has, as far as that is known.
         """
         pause = SWEEP_PAUSE
-        working = {each.id: each.state for each in await self.engine.open_cancellations()}
+        working = await self.engine.open_cancellations()
         while working:
-            steps = {
-                cancellation_id: await self._step(cancellation_id, state) for cancellation_id, state in working.items()
-            }
-            pause = min([pause, *(step.wait for step in steps.values() if step.idle and step.wait is not None)])
-            working = {
-                cancellation_id: step.state
-                for cancellation_id, step in steps.items()
+            steps = [(open, await self._step(open)) for open in working]
+            pause = min([pause, *(step.wait for _, step in steps if step.idle and step.wait is not None)])
+            working = [
+                replace(open, state=step.state)
+                for open, step in steps
                 if step.state in WORKING and not step.busy and not step.idle
-            }
+            ]
         return pause
 
-    async def _step(self, cancellation_id: UUID, state: str) -> SweepStep:
-        if state == "restoring":
-            return await self.engine.restore(cancellation_id, min(self._batch, RESTORE_BATCH))
-        return await self.engine.sweep(cancellation_id, self._batch)
+    async def _step(self, open: OpenCancellation) -> SweepStep:
+        if open.state == "restoring":
+            return await self.engine.restore(open.app_id, open.id, min(self._batch, RESTORE_BATCH))
+        return await self.engine.sweep(open.app_id, open.id, self._batch)
 
     async def _examples(self, wanted: Sequence[Selection], verdict: Verdict, limit: int) -> Sequence[Run]:
         found: list[Run] = []

@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import random
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -66,6 +67,7 @@ class Batch:
 class Finished:
     """A step that has ended, with its result's JSON."""
 
+    app_id: str
     run_id: UUID
     token: UUID
     step: str
@@ -75,14 +77,14 @@ class Finished:
 class KeptSteps(Steps):
     """The steps of one claimed run, as the queue has them."""
 
-    def __init__(self, claims: Claims, run_id: UUID, token: UUID) -> None:
-        self._claims, self._run_id, self._token = claims, run_id, token
+    def __init__(self, claims: Claims, app_id: str, run_id: UUID, token: UUID) -> None:
+        self._claims, self._app_id, self._run_id, self._token = claims, app_id, run_id, token
 
     async def begin(self, name: str) -> bool:
-        return await self._claims.begin_step(self._run_id, self._token, name)
+        return await self._claims.begin_step(self._app_id, self._run_id, self._token, name)
 
     async def finish(self, name: str, result: str) -> bool:
-        return await self._claims.finish_step(Finished(self._run_id, self._token, name, result))
+        return await self._claims.finish_step(Finished(self._app_id, self._run_id, self._token, name, result))
 
 
 class Claims:
@@ -96,14 +98,18 @@ class Claims:
         self._background = background
         self._worker = worker
         self._lease = lease
-        # Runs and steps that end at about the same time share a call.
-        self._completed = Together(self._complete)
-        self._finished = Together(self._finish, most=MOST_RESULTS, size=lambda done: 1_000 + len(done.result))
+        # Runs and steps of an app that end at about the same time share a call.
+        self._completed = defaultdict[str, Together[Claim, bool]](lambda: Together(self._complete))
+        self._finished = defaultdict[str, Together[Finished, bool]](
+            lambda: Together(self._finish, most=MOST_RESULTS, size=lambda done: 1_000 + len(done.result))
+        )
 
     def close(self) -> None:
         """Tell nothing more."""
-        self._completed.close()
-        self._finished.close()
+        for runs in self._completed.values():
+            runs.close()
+        for steps in self._finished.values():
+            steps.close()
 
     async def register(self, function: Function) -> None:
         """What was declared before and is declared no more goes. Raises `LockUnavailable` if its limit changes while
@@ -139,7 +145,7 @@ class Claims:
                 attempt=row["attempt"],
                 max_attempts=row["max_attempts"],
                 started_at=row["started_at"],
-                steps=KeptSteps(self, row["id"], row["claim_token"]),
+                steps=KeptSteps(self, row["app_id"], row["id"], row["claim_token"]),
             )
             claims.append(Claim(run, row["claim_token"], functions[row["function_id"]]))
         return Batch(claims, more, None if due_in is None else due_in.total_seconds())
@@ -147,20 +153,25 @@ class Claims:
     async def recall(self, claim: Claim) -> None:
         """Let the run know its steps that finished in earlier attempts; a first attempt has none."""
         if claim.run.attempt > 1:
-            rows = await self._insist(lambda: self._database.fetch(_SQL["finished_steps"], claim.run.id, claim.token))
+            rows = await self._insist(
+                lambda: self._database.fetch(_SQL["finished_steps"], claim.run.app_id, claim.run.id, claim.token)
+            )
             claim.run.steps.finished = {row["step"]: row["result"] for row in rows}
 
-    async def begin_step(self, run_id: UUID, token: UUID, step: str) -> bool:
+    async def begin_step(self, app_id: str, run_id: UUID, token: UUID, step: str) -> bool:
         """False: the run must stop; if it was cancelled, that is recorded now."""
-        granted: bool = await self._insist(lambda: self._database.fetchval(_SQL["begin_step"], run_id, token, step))
+        granted: bool = await self._insist(
+            lambda: self._database.fetchval(_SQL["begin_step"], app_id, run_id, token, step)
+        )
         return granted
 
     async def finish_step(self, finished: Finished) -> bool:
         """Keep the result. False: the claim was not this worker's any more."""
-        return await self._finished(finished)
+        return await self._finished[finished.app_id](finished)
 
     async def _finish(self, batch: Sequence[Finished]) -> Sequence[bool]:
         columns = (
+            batch[0].app_id,
             [done.run_id for done in batch],
             [done.token for done in batch],
             [done.step for done in batch],
@@ -171,11 +182,13 @@ class Claims:
 
     async def complete(self, claim: Claim) -> bool:
         """False: the claim was not this worker's any more."""
-        return await self._completed(claim)
+        return await self._completed[claim.run.app_id](claim)
 
     async def _complete(self, batch: Sequence[Claim]) -> Sequence[bool]:
         tokens = [claim.token for claim in batch]
-        rows = await self._insist(lambda: self._database.fetch(_SQL["complete"], _ids(batch), tokens))
+        rows = await self._insist(
+            lambda: self._database.fetch(_SQL["complete"], batch[0].run.app_id, _ids(batch), tokens)
+        )
         done = {row[0]: row[1] for row in rows}
         return [done[token] for token in tokens]
 
@@ -183,15 +196,20 @@ class Claims:
         """The run's status now: `scheduled`, `failed` or `cancelled`; None: not this worker's any more."""
         text = _storable(error)
         status: str | None = await self._insist(
-            lambda: self._database.fetchval(_SQL["fail"], claim.run.id, claim.token, text)
+            lambda: self._database.fetchval(_SQL["fail"], claim.run.app_id, claim.run.id, claim.token, text)
         )
         return status
 
     async def heartbeat(self, claims: Sequence[Claim]) -> dict[UUID, str]:
         """Extend the leases, one claim a run. Returns the runs that must stop: `cancelled` or `lost`."""
+        answers = await asyncio.gather(*(self._heartbeat(app_id, held) for app_id, held in _by_app(claims)))
+        return {run_id: reason for stopped in answers for run_id, reason in stopped.items()}
+
+    async def _heartbeat(self, app_id: str, claims: Sequence[Claim]) -> dict[UUID, str]:
         rows = await self._insist(
             lambda: self._background.fetch(
                 _SQL["heartbeat"],
+                app_id,
                 _ids(claims),
                 [claim.token for claim in claims],
                 self._lease,
@@ -202,9 +220,11 @@ class Claims:
 
     async def release(self, claims: Sequence[Claim]) -> None:
         """Give back runs that were not begun; their attempt does not count."""
-        if claims:
-            tokens = [claim.token for claim in claims]
-            await self._insist(lambda: self._database.fetchval(_SQL["release"], _ids(claims), tokens))
+        await asyncio.gather(*(self._release(app_id, held) for app_id, held in _by_app(claims)))
+
+    async def _release(self, app_id: str, claims: Sequence[Claim]) -> None:
+        tokens = [claim.token for claim in claims]
+        await self._insist(lambda: self._database.fetchval(_SQL["release"], app_id, _ids(claims), tokens))
 
     async def _insist(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
         pause = SHORTEST_PAUSE
@@ -228,6 +248,11 @@ def may_pass(error: DatabaseError) -> bool:
 
 def _ids(claims: Sequence[Claim]) -> list[UUID]:
     return [claim.run.id for claim in claims]
+
+
+def _by_app(claims: Sequence[Claim]) -> list[tuple[str, list[Claim]]]:
+    apps = dict.fromkeys(claim.run.app_id for claim in claims)
+    return [(app_id, [claim for claim in claims if claim.run.app_id == app_id]) for app_id in apps]
 
 
 def _storable(text: str) -> str:

@@ -35,8 +35,8 @@ class App(SQLModel, table=True):
     __table_args__: ClassVar[dict[str, str]] = {"schema": "secateur"}
 
     app_id: str = Field(primary_key=True, sa_type=Text)
-    lock_key: int = Field(sa_type=Integer)
-    """The second integer of the app's advisory lock."""
+    lock_key: int = Field(sa_type=BigInteger)
+    """What the second integer of the app's advisory lock is made of."""
     created_at: datetime = Field(sa_type=Timestamptz)
     paused_at: datetime | None = Field(default=None, sa_type=Timestamptz)
     """Since when nothing of the app is claimed; None while it is."""
@@ -68,13 +68,13 @@ class CancellationFields(SQLModel):
     """What is kept of a cancellation."""
 
     id: UUID = Field(primary_key=True)
-    serial: int = Field(sa_type=Integer)
-    """The order of commits within the database, and the key of the sweep's advisory lock."""
+    serial: int = Field(sa_type=BigInteger)
+    """The order of commits within the database, and what the key of the sweep's advisory lock is made of."""
     kind: str = Field(sa_type=Text)
     """`bulk`: by expression and window; `run`: a single run."""
     state: str = Field(sa_type=Text)
     """`active`, `complete`, `stopped` or `undone`."""
-    app_id: str = Field(sa_type=Text)
+    app_id: str = Field(primary_key=True, sa_type=Text)
     function_id: str | None = Field(default=None, sa_type=Text)
     if_: str | None = Field(default=None, sa_type=Text, sa_column_kwargs={"name": "if"})
     started_after: datetime | None = Field(default=None, sa_type=Timestamptz)

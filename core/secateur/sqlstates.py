@@ -140,7 +140,7 @@ def _condition(error: asyncpg.PostgresError, database: str) -> SecateurError:
     )
 
 
-def _isolation(error: asyncpg.PostgresError, database: str) -> SecateurError:
+def _said(error: asyncpg.PostgresError, database: str) -> SecateurError:
     return DatabaseError(_sentence(error))
 
 
@@ -169,7 +169,8 @@ BY_STATE: dict[str, Translation] = {
     "SC404": lambda error, database: NotFound(_sentence(error)),
     "SC400": _condition,
     "SC409": _conflict,
-    "SC412": _isolation,
+    "SC412": _said,
+    "SC421": _said,
     "SC422": _request,
     "SC423": lambda error, database: LockUnavailable(_sentence(error)),
 }

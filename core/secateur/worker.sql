@@ -6,30 +6,29 @@ select secateur.register_function($1, $2, $3, $4, $5), secateur.declare_cancel_o
 
 -- name: claim
 -- With the last row that says "ask again", so that a queue full of cancelled runs is not taken for an empty one, or when
--- the next run becomes due: by the database's clock, so how far ahead that is.
-select claimed.*, case when claimed.id is null then claimed.scheduled_for - clock_timestamp() end as due_in
-  from secateur.claim_batch($1, $2, $3, $4, $5) as claimed
+-- the next run becomes due.
+select * from secateur.claim_batch($1, $2, $3, $4, $5)
 
 -- name: begin_step
-select secateur.begin_step($1, $2, $3)
+select secateur.begin_step($1, $2, $3, $4)
 
 -- name: echo
 select pg_notify($1, '')
 
 -- name: finish_steps
-select secateur.finish_steps($1, $2, $3, $4::jsonb[])
+select secateur.finish_steps($1, $2, $3, $4, $5::jsonb[])
 
 -- name: finished_steps
-select * from secateur.finished_steps($1, $2)
+select * from secateur.finished_steps($1, $2, $3)
 
 -- name: complete
-select * from secateur.complete_runs($1, $2)
+select * from secateur.complete_runs($1, $2, $3)
 
 -- name: fail
-select secateur.fail($1, $2, $3)
+select secateur.fail($1, $2, $3, $4)
 
 -- name: heartbeat
-select * from secateur.heartbeat($1, $2, $3)
+select * from secateur.heartbeat($1, $2, $3, $4)
 
 -- name: release
-select secateur.release($1, $2)
+select secateur.release($1, $2, $3)

@@ -33,7 +33,7 @@ class QueueUnderTest(Protocol):
 class NativeQueue:
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.tokens: dict[UUID, UUID] = {}
+        self.claims: dict[UUID, tuple[str, UUID, UUID]] = {}
 
     async def enqueue(
         self,
@@ -52,12 +52,12 @@ class NativeQueue:
 
     async def claim(self, app: str, most: int = 100) -> set[UUID]:
         rows = await self.database.fetch("select * from secateur.claim($1, null, $2, 'tester', '1 hour')", app, most)
-        self.tokens |= {row["id"]: row["claim_token"] for row in rows}
+        self.claims |= {row["id"]: (app, row["id"], row["claim_token"]) for row in rows}
         return {row["id"] for row in rows}
 
     async def may_go_on(self, run: UUID) -> bool:
         granted: bool = await self.database.fetchval(
-            "select secateur.begin_step($1, $2, 'next')", run, self.tokens[run]
+            "select secateur.begin_step($1, $2, $3, 'next')", *self.claims[run]
         )
         return granted
 

@@ -63,7 +63,7 @@ def commit(selection: Selection, *, key: str | None = None, request: dict[str, A
 
 async def sweep(engine: QueueEngine, id: UUID) -> str:
     for _ in range(20):
-        step = await engine.sweep(id, 1000)
+        step = await engine.sweep("billing", id, 1000)
         if step.state != "active" or step.idle:
             break
     return step.state
@@ -231,10 +231,12 @@ async def test_a_key_commits_once(engine: QueueEngine, queue: QueueUnderTest) ->
     await queue.enqueue("crm", "sync", {})
     first = await engine.commit(commit(select(), key="one"))
     assert (await engine.commit(commit(select(), key="one"))).id == first.id
-    for other in (select(None), select(app="crm")):
-        with pytest.raises(IdempotencyConflict):
-            await engine.commit(commit(other, key="one", request={"function_id": None}))
+    with pytest.raises(IdempotencyConflict):
+        await engine.commit(commit(select(None), key="one", request={"function_id": None}))
     assert len(await engine.cancellations(10)) == 1
+    other = await engine.commit(commit(select(app="crm"), key="one"))
+    assert (await engine.commit(commit(select(app="crm"), key="one"))).id == other.id
+    assert [one.id for one in await engine.cancellations(10)] == [other.id, first.id], "a key is its app's"
 
 
 async def test_history_is_paged_newest_first(engine: QueueEngine, queue: QueueUnderTest) -> None:
@@ -255,6 +257,10 @@ async def test_a_read_only_session_writes_nothing(
     async with Database.connect(database_url, read_only=True) as database:
         reader = load_engine(name, database)
         assert (await reader.count(select())).total == 1
-        for write in (reader.commit(commit(select())), reader.stop(uuid4(), "me", "python"), reader.sweep(uuid4(), 10)):
+        for write in (
+            reader.commit(commit(select())),
+            reader.stop(uuid4(), "me", "python"),
+            reader.sweep("billing", uuid4(), 10),
+        ):
             with pytest.raises(ReadOnly):
                 await write

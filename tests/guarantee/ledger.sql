@@ -153,21 +153,21 @@ create function secateur_test.broken(of_app text) returns setof text
   union all
   select format('run %s was cancelled by %s, which does not mean it', run.id, rule.id)
     from secateur.runs as run join rule on rule.id = run.cancellation_id
-   where not secateur_test.means(rule.record, run)
+   where run.app_id = of_app and not secateur_test.means(rule.record, run)
   union all
   select format('run %s was cancelled by %s, but belongs to the older %s', run.id, rule.id, older.id)
     from decided
     join rule on rule.id = decided.cancellation_id
-    join secateur.runs as run on run.id = decided.run_id
+    join secateur.runs as run on run.app_id = of_app and run.id = decided.run_id
     join rule as older on older.serial < rule.serial and secateur_test.means(older.record, run)
    where decided.kind in ('cancel', 'hand over') and decided.at > older.at
      and (older.ended_at is null or older.ended_at > decided.at)
   union all
   select format('run %s was asked to stop by %s, which does not mean it', run.id, rule.id)
     from secateur.cancel_requests as asked
-    join secateur.runs as run on run.id = asked.run_id
+    join secateur.runs as run on run.app_id = of_app and run.id = asked.run_id
     join rule on rule.id = asked.cancellation_id
-   where not secateur_test.means(rule.record, run)
+   where asked.app_id = of_app and not secateur_test.means(rule.record, run)
   union all
   select format('run %s was cancelled by %s after its stop or undo', decided.run_id, rule.id)
     from decided join rule on rule.id = decided.cancellation_id
@@ -180,7 +180,7 @@ create function secateur_test.broken(of_app text) returns setof text
   select format('run %s was restored although %s, which was not undone, means it too', decided.run_id, other.id)
     from decided
     join rule on rule.id = decided.cancellation_id
-    join secateur.runs as run on run.id = decided.run_id
+    join secateur.runs as run on run.app_id = of_app and run.id = decided.run_id
     join rule as other on other.id <> rule.id and secateur_test.means(other.record, run)
    where decided.kind = 'restore' and decided.at > other.at and (other.ended_at is null or decided.at < other.ended_at)
   union all
@@ -192,7 +192,7 @@ create function secateur_test.broken(of_app text) returns setof text
    where decided.kind = 'restore' and cancelled.was ->> 'status' <> 'running' and decided.was <> cancelled.was
   union all
   select format('%s was undone and all restored, but run %s is still cancelled by it', rule.id, run.id)
-    from rule join secateur.runs as run on run.cancellation_id = rule.id
+    from rule join secateur.runs as run on run.app_id = of_app and run.cancellation_id = rule.id
    where rule.state = 'undone' and rule.restored_at is not null
      and (run.cancelled_from <> 'running' or rule.requeue_stopped)
   union all
@@ -220,12 +220,12 @@ create function secateur_test.broken(of_app text) returns setof text
    where asked.outcome is null
   union all
   select format('%s says that nothing is left of it to prune, but run %s is', rule.id, run.id)
-    from rule join secateur.runs as run on run.cancellation_id = rule.id
+    from rule join secateur.runs as run on run.app_id = of_app and run.cancellation_id = rule.id
    where rule.pruned_at is not null
   union all
   select format('run %s of %s was claimed while that was paused', run.id, run.function_id)
     from decided as claimed
-    join secateur.runs as run on run.id = claimed.run_id
+    join secateur.runs as run on run.app_id = of_app and run.id = claimed.run_id
     join lateral (select before.function_id, max(before.at) filter (where before.kind = 'pause') as paused_at,
                          max(before.at) filter (where before.kind = 'resume') as resumed_at
                     from decided as before
@@ -253,7 +253,9 @@ create function secateur_test.broken(of_app text) returns setof text
    where rule.state = 'complete' and run.status in ('queued', 'scheduled', 'running')
   union all
   select format('%s is complete, but %s requests are open', rule.id, count(*))
-    from rule join secateur.cancel_requests as asked on asked.cancellation_id = rule.id and asked.outcome is null
+    from rule
+    join secateur.cancel_requests as asked
+      on asked.app_id = of_app and asked.cancellation_id = rule.id and asked.outcome is null
    where rule.state in ('complete', 'stopped', 'undone')
    group by rule.id
   union all
@@ -263,14 +265,15 @@ create function secateur_test.broken(of_app text) returns setof text
                     'cancelled', coalesce(sum(t.cancelled - t.restored - t.handed_over - t.pruned), 0),
                     'requested', coalesce(sum(t.requested), 0), 'finished_first', coalesce(sum(t.finished_first), 0),
                     'stopping', coalesce(sum(t.requested - t.stopped - t.finished_first - t.withdrawn), 0)) as tallied
-                    from secateur.cancellation_deltas as t where t.cancellation_id = rule.id) as t,
+                    from secateur.cancellation_deltas as t where t.app_id = of_app and t.cancellation_id = rule.id) as t,
          lateral (select jsonb_build_object(
-                    'cancelled', (select count(*) from secateur.runs as run where run.cancellation_id = rule.id),
+                    'cancelled', (select count(*) from secateur.runs as run
+                                   where run.app_id = of_app and run.cancellation_id = rule.id),
                     'requested', count(*), 'finished_first', count(*) filter (where asked.outcome = 'finished_first'),
                     'stopping', count(*) filter (where asked.outcome is null)) as counted
                     from (select * from secateur.cancel_requests union all select * from secateur_test.pruned_requests)
                          as asked
-                   where asked.cancellation_id = rule.id) as c
+                   where asked.app_id = of_app and asked.cancellation_id = rule.id) as c
    where tallied <> counted
 $$;
 

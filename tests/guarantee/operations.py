@@ -88,6 +88,13 @@ class Cast:
         """Of a function without runs."""
         await self._claim(connection, ["empty"], 50)
 
+    async def claim_unknown(self, connection: asyncpg.Connection) -> None:
+        """Of an app that there is not."""
+        claimed = await connection.fetch(
+            "select from secateur.claim($1, null, 1, 'early', '1 hour')", f"{self.app}-new"
+        )
+        assert not claimed
+
     async def _claim(
         self, connection: asyncpg.Connection, functions: list[str] | None, most: int
     ) -> list[asyncpg.Record]:
@@ -96,20 +103,20 @@ class Cast:
         )
 
     async def begin_step(self, connection: asyncpg.Connection) -> bool:
-        return await self._of_held(connection, "begin_step($1, $2, 'next')")
+        return await self._of_held(connection, "begin_step($1, $2, $3, 'next')")
 
     async def complete(self, connection: asyncpg.Connection) -> bool:
-        return await self._of_held(connection, "complete($1, $2)")
+        return await self._of_held(connection, "complete($1, $2, $3)")
 
     async def fail(self, connection: asyncpg.Connection) -> str:
-        return await self._of_held(connection, "fail($1, $2, 'no luck')")
+        return await self._of_held(connection, "fail($1, $2, $3, 'no luck')")
 
     async def release(self, connection: asyncpg.Connection) -> int:
-        return await self._of_held(connection, "release(array[$1::uuid], array[$2::uuid])")
+        return await self._of_held(connection, "release($1, array[$2::uuid], array[$3::uuid])")
 
     async def _of_held(self, connection: asyncpg.Connection, call: str) -> object:
         run = self.held["acme"]
-        return await connection.fetchval(f"select secateur.{call}", run["id"], run["claim_token"])
+        return await connection.fetchval(f"select secateur.{call}", self.app, run["id"], run["claim_token"])
 
     # Producers.
 
@@ -137,7 +144,7 @@ class Cast:
         return await commit(connection, self.app, "acme")
 
     async def confirm(self, connection: asyncpg.Connection) -> bool:
-        return await connection.fetchval("select secateur.confirm_cancellation($1)", self.cancellation)
+        return await connection.fetchval("select secateur.confirm_cancellation($1, $2)", self.app, self.cancellation)
 
     async def stop(self, connection: asyncpg.Connection) -> None:
         await self._stop(connection, self.cancellation)
@@ -149,7 +156,7 @@ class Cast:
         await self._stop(connection, self.newer)
 
     async def _stop(self, connection: asyncpg.Connection, id: UUID | None) -> None:
-        await connection.fetchval("select secateur.stop_cancellation($1, 'tester')", id)
+        await connection.fetchval("select secateur.stop_cancellation($1, $2, 'tester')", self.app, id)
 
     async def undo(self, connection: asyncpg.Connection) -> None:
         await self._undo(connection, self.cancellation, False)
@@ -166,7 +173,10 @@ class Cast:
 
     async def _undo(self, connection: asyncpg.Connection, id: UUID | None, requeue_stopped: bool) -> None:
         await _unless_refused(
-            connection, "SC409", "select secateur.undo_cancellation($1, 'tester', 'python', $2)", id, requeue_stopped
+            connection,
+            "SC409",
+            "select secateur.undo_cancellation($1, $2, 'tester', 'python', $3)",
+            *(self.app, id, requeue_stopped),
         )
 
     async def cancel_waiting(self, connection: asyncpg.Connection) -> None:
@@ -179,8 +189,8 @@ class Cast:
         await _unless_refused(
             connection,
             "SC409",
-            "select secateur.cancel_run($1, $2, $3, null, 'python', 'tester')",
-            *(uuid4(), run, str(uuid4())),
+            "select secateur.cancel_run($1, $2, $3, $4, null, 'python', 'tester')",
+            *(uuid4(), self.app, run, str(uuid4())),
         )
 
     async def pause(self, connection: asyncpg.Connection) -> None:
@@ -211,12 +221,12 @@ class Cast:
     async def step(
         self, name: str, connection: asyncpg.Connection, id: UUID | None, batch: int = 100
     ) -> asyncpg.Record:
-        return await connection.fetchrow(f"select * from secateur.{name}_cancellation($1, $2)", id, batch)
+        return await connection.fetchrow(f"select * from secateur.{name}_cancellation($1, $2, $3)", self.app, id, batch)
 
     async def prune(self, connection: asyncpg.Connection) -> None:
         """When nothing is kept any more."""
         await connection.execute("update secateur.retention set finished = '0', cancelled = '0'")
-        await connection.fetch("select * from secateur.prune(100000)")
+        await connection.fetch("select * from secateur.prune($1, 100000)", self.app)
 
 
 async def _unless_refused(connection: asyncpg.Connection, state: str, sql: str, *args: object) -> None:

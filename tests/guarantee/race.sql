@@ -19,7 +19,7 @@ with decided as (
   select d.id, d.kind, d.cancellation_id, d.run_id, run.app_id, run.function_id, run.started_at,
          run.event #>> '{data,vendor_id}' as vendor, run.event #>> '{data,region}' as region, d.at
     from decided as d
-    join run on run.id = d.run_id
+    join run on run.app_id = d.app_id and run.id = d.run_id
 ), met as (
   -- Three joins, for each of which there is something to hash.
   select judged, placed from judged join placed on placed.app_id = judged.app_id and placed.vendor = judged.vendor
@@ -65,7 +65,8 @@ select (select count(*) from in_force where kind in ('claim', 'step')) as claime
          as restored_without_undo,
        (select count(*) from in_force where kind = 'restore') as restored_after_commit,
        (select count(*) from restored where before ->> 'status' <> 'running' and was <> before) as restored_otherwise,
-       (select count(*) from secateur.cancellations as c join secateur.runs as run on run.cancellation_id = c.id
+       (select count(*) from secateur.cancellations as c join secateur.runs as run
+           on run.app_id = c.app_id and run.cancellation_id = c.id
          where c.state = 'undone' and (run.cancelled_from <> 'running' or c.requeue_stopped)) as not_restored,
        (select count(*) from decided join ended using (cancellation_id)
          where decided.kind = 'prune' and decided.at < ended.undone_at) as pruned_before_an_undo,
@@ -80,11 +81,13 @@ select (select count(*) from in_force where kind in ('claim', 'step')) as claime
        (select count(*) from secateur.cancellations as c
           left join lateral (select coalesce(sum(t.cancelled - t.restored - t.handed_over - t.pruned), 0) as cancelled,
                                     coalesce(sum(t.finished_first), 0) as finished_first
-                               from secateur.cancellation_deltas as t where t.cancellation_id = c.id) as t on true
-         where t.cancelled <> (select count(*) from secateur.runs as run where run.cancellation_id = c.id)
+                               from secateur.cancellation_deltas as t
+                              where t.app_id = c.app_id and t.cancellation_id = c.id) as t on true
+         where t.cancelled <> (select count(*) from secateur.runs as run
+                               where run.app_id = c.app_id and run.cancellation_id = c.id)
             or t.finished_first <> (select count(*) from secateur.cancel_requests as asked
-                                     where asked.cancellation_id = c.id and asked.outcome = 'finished_first')
+                                     where asked.app_id = c.app_id and asked.cancellation_id = c.id and asked.outcome = 'finished_first')
                                    + (select count(*) from secateur_test.pruned_requests as asked
-                                       where asked.cancellation_id = c.id and asked.outcome = 'finished_first')
+                                       where asked.app_id = c.app_id and asked.cancellation_id = c.id and asked.outcome = 'finished_first')
        ) as wrong_tallies,
        (select count(*) from secateur_test.wrong_depth()) as wrong_depth

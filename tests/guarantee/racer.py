@@ -19,11 +19,12 @@ VENDORS = 60
 REGIONS = 12
 BACKLOG = 1000
 
-RELEASE = "select secateur.release($1::uuid[], $2::uuid[])"
+RELEASE = "select secateur.release($1, $2::uuid[], $3::uuid[])"
+BEGIN_STEP = "select secateur.begin_step($1, $2, $3, 'only')"
 # Several calls in one transaction, so in the order of ids, as the functions lock.
-HELD = "(select * from unnest($1::uuid[], $2::uuid[]) as one (id, token) order by one.id) as held"
-COMPLETE = f"select secateur.complete(held.id, held.token) from {HELD}"
-FAIL = f"select secateur.fail(held.id, held.token, 'bad luck') from {HELD}"
+HELD = "(select * from unnest($2::uuid[], $3::uuid[]) as one (id, token) order by one.id) as held"
+COMPLETE = f"select secateur.complete($1, held.id, held.token) from {HELD}"
+FAIL = f"select secateur.fail($1, held.id, held.token, 'bad luck') from {HELD}"
 
 
 def event(chance: random.Random) -> str:
@@ -33,25 +34,24 @@ def event(chance: random.Random) -> str:
 
 async def work(connection: asyncpg.Connection, chance: random.Random) -> None:
     """Claims a batch of 1 to 50, and ends it in one of the ways in which workers do."""
+    app = chance.choice(APPS)
     functions = chance.choice([None, None, list(FUNCTIONS), [chance.choice(FUNCTIONS)]])
     claimed = await connection.fetch(
         "select id, claim_token from secateur.claim($1, $2, $3, 'racer', '1 minute')",
-        *(chance.choice(APPS), functions, chance.choice([1, 2, 5, 10, 20, 50])),
+        *(app, functions, chance.choice([1, 2, 5, 10, 20, 50])),
     )
     if not claimed:
         await asyncio.sleep(0.002)
         return
-    runs = ([row["id"] for row in claimed], [row["claim_token"] for row in claimed])
+    runs = (app, [row["id"] for row in claimed], [row["claim_token"] for row in claimed])
     way = chance.random()
     if way < 0.1:
         await connection.fetch(FAIL, *runs)
     elif way < 0.15:
         await connection.fetch(RELEASE, *runs)
     elif way < 0.5:
-        granted = [
-            row for row in claimed if await connection.fetchval("select secateur.begin_step($1, $2, 'only')", *row)
-        ]
-        await connection.fetch(COMPLETE, [row["id"] for row in granted], [row["claim_token"] for row in granted])
+        granted = [row for row in claimed if await connection.fetchval(BEGIN_STEP, app, *row)]
+        await connection.fetch(COMPLETE, app, [row["id"] for row in granted], [row["claim_token"] for row in granted])
     else:
         await connection.fetch(COMPLETE, *runs)
 
@@ -90,15 +90,18 @@ async def dawdle(connection: asyncpg.Connection, chance: random.Random) -> None:
 
 async def prune(connection: asyncpg.Connection, chance: random.Random) -> None:
     """In small batches, so that it meets undos between two of them."""
-    await connection.fetch("select * from secateur.prune($1)", chance.choice([20, 300]))
+    for app in APPS:
+        await connection.fetch("select * from secateur.prune($1, $2)", app, chance.choice([20, 300]))
     await asyncio.sleep(0.05)
 
 
 async def sweep(connection: asyncpg.Connection, chance: random.Random) -> None:
     """One batch of every open cancellation, or of its restore, in a size that makes several of each."""
-    for row in await connection.fetch("select id, state from secateur.open_cancellations()"):
+    for row in await connection.fetch("select app_id, id, state from secateur.open_cancellations()"):
         name = "restore_cancellation" if row["state"] == "restoring" else "sweep_cancellation"
-        await connection.fetch(f"select * from secateur.{name}($1, $2)", row["id"], chance.choice([100, 2000]))
+        await connection.fetch(
+            f"select * from secateur.{name}($1, $2, $3)", row["app_id"], row["id"], chance.choice([100, 2000])
+        )
     await asyncio.sleep(0.01)
 
 
@@ -111,13 +114,14 @@ async def hang(connection: asyncpg.Connection, chance: random.Random) -> None:
 
 async def forget(connection: asyncpg.Connection, chance: random.Random) -> None:
     """Claims a few for a moment, and has forgotten most of them when the moment is over."""
+    app = chance.choice(APPS)
     claimed = await connection.fetch(
         "select id, claim_token from secateur.claim($1, null, $2, 'forgets', $3::text::interval)",
-        *(chance.choice(APPS), chance.choice([1, 5]), f"{chance.choice([1, 20, 100])} ms"),
+        *(app, chance.choice([1, 5]), f"{chance.choice([1, 20, 100])} ms"),
     )
     await asyncio.sleep(chance.choice([0.02, 0.1]))
     if claimed and chance.random() < 0.2:
-        await connection.fetch(COMPLETE, [row["id"] for row in claimed], [row["claim_token"] for row in claimed])
+        await connection.fetch(COMPLETE, app, [row["id"] for row in claimed], [row["claim_token"] for row in claimed])
 
 
 ROLES = {

@@ -84,21 +84,21 @@ async def enqueue_takes_its_time(here: Scene) -> None:
 async def stop_during_a_sweep(here: Scene) -> None:
     """Of a sweep's second batch, when there is no request any more that stop and sweep would both have to lock."""
     operator = await here.connect()
-    await operator.fetch("select secateur.sweep_cancellation($1, 1)", here.cancellation)
+    await operator.fetch("select secateur.sweep_cancellation($1, $2, 1)", here.app, here.cancellation)
     await here.meet("sweep", "sweep_cancellation", "batch evaluated", "stop")
 
 
 async def undo_during_a_sweep(here: Scene) -> None:
     """The same, and then what the sweep cancels must not be missing among what is restored."""
     operator = await here.connect()
-    await operator.fetch("select secateur.sweep_cancellation($1, 1)", here.cancellation)
+    await operator.fetch("select secateur.sweep_cancellation($1, $2, 1)", here.app, here.cancellation)
     await here.meet("sweep", "sweep_cancellation", "batch evaluated", "undo")
 
 
 async def undo_of_the_older_during_a_sweep(here: Scene) -> None:
     """Of the newer one's second batch, which would make the runs the older one's after that is undone."""
     operator = await here.connect()
-    await operator.fetch("select secateur.sweep_cancellation($1, 1)", here.newer)
+    await operator.fetch("select secateur.sweep_cancellation($1, $2, 1)", here.app, here.newer)
     await here.meet("sweep_newer", "sweep_cancellation", "owners known", "undo")
 
 
@@ -215,7 +215,7 @@ async def one_at_a_time(here: Scene) -> None:
     operator = await here.connect()
     await here.complete(operator)
     run = here.held["globex"]
-    await operator.fetchval("select secateur.complete($1, $2)", run["id"], run["claim_token"])
+    await operator.fetchval("select secateur.complete($1, $2, $3)", here.app, run["id"], run["claim_token"])
     await here.claim_nothing(operator)  # takes back those whose lease has ended
     await here.limit(operator)
     await here.meet("claim", "claim_batch", "batch locked", "claim_few")
@@ -254,7 +254,7 @@ async def newer_of_two_sweeps_first(here: Scene) -> None:
     """The runs are the older one's all the same."""
     operator = await here.connect()
     newer = await here.overlap(operator)
-    await operator.fetch("select secateur.sweep_cancellation($1)", newer)
+    await operator.fetch("select secateur.sweep_cancellation($1, $2)", here.app, newer)
 
 
 async def dead_worker_comes_back(here: Scene) -> None:
@@ -265,16 +265,36 @@ async def dead_worker_comes_back(here: Scene) -> None:
         "update secateur.runs set lease_expires_at = now() - interval '1 s' where id = $1", run["id"]
     )
     await here.claim(connection)
+    await has_no_say(here, connection, here.app)
+
+
+async def claim_of_another_app(here: Scene) -> None:
+    """It is named under an app whose lock keeps no commit away from it."""
+    connection = await here.connect()
+    await connection.execute("select secateur.ensure_function($1, 'sync')", f"{here.app}-b")
+    await has_no_say(here, connection, f"{here.app}-b")
+
+
+async def has_no_say(here: Scene, connection: asyncpg.Connection, app: str) -> None:
+    """Whoever says, for the app, that it holds globex's run under the scene's claim."""
+    run = here.held["globex"]
     calls = {
-        "complete($1, $2)": False,
-        "begin_step($1, $2, 'late')": False,
-        "fail($1, $2, 'late')": None,
-        "release(array[$1::uuid], array[$2::uuid])": 0,
-        "heartbeat(array[$1::uuid], array[$2::uuid], '1 hour')": (run["id"], "lost"),
+        "complete($1, $2, $3)": False,
+        "begin_step($1, $2, $3, 'late')": False,
+        "fail($1, $2, $3, 'late')": None,
+        "release($1, array[$2::uuid], array[$3::uuid])": 0,
+        "heartbeat($1, array[$2::uuid], array[$3::uuid], '1 hour')": (run["id"], "lost"),
     }
-    said = {call: await connection.fetchval(f"select secateur.{call}", run["id"], run["claim_token"]) for call in calls}
+    row = "select to_jsonb(run) from secateur.runs as run where run.app_id = $1 and run.id = $2"
+    before = await connection.fetchval(row, here.app, run["id"])
+    said = {
+        call: await connection.fetchval(f"select secateur.{call}", app, run["id"], run["claim_token"]) for call in calls
+    }
     if said != calls:
-        raise GuaranteeBroken(f"an old claim's calls said {said}")
+        raise GuaranteeBroken(f"the claim's calls said {said}")
+    after = await connection.fetchval(row, here.app, run["id"])
+    if after != before:
+        raise GuaranteeBroken(f"the claim's calls made {after} of {before}")
 
 
 async def runs_at_the_bounds(here: Scene) -> None:

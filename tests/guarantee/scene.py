@@ -26,8 +26,6 @@ swept, and is undone; its restore has not begun, and a newer cancellation is act
 late: the newer one is complete."""
 
 KEEP = "update secateur.retention set finished = '7 days', cancelled = '30 days' where finished = '0'"
-ALONE = "update secateur.cancellations set pruned_at = now() where pruned_at is null and state <> 'active'"
-"""A scene's pruning must find its own cancellation among the first, and not those of a hundred earlier scenes."""
 
 
 @dataclass
@@ -48,14 +46,14 @@ class Scene(Cast):
         """Five running runs, two of them with an ended lease; a backlog of every kind; an older cancellation."""
         connection = await self.connect()
         await connection.execute(KEEP)
-        await connection.execute(ALONE)
         await connection.execute("select secateur.ensure_function($1, 'empty')", self.app)
         await self.enqueue(connection, "sync", ["acme", "globex", "acme", "globex"])
         for run in await connection.fetch("select * from secateur.claim($1, null, 4, 'early', '1 hour')", self.app):
             vendor = json.loads(run["event"])["data"]["vendor_id"]
             if vendor in self.held:
                 await connection.execute(
-                    "update secateur.runs set lease_expires_at = now() - interval '1 s' where id = $1", run["id"]
+                    "update secateur.runs set lease_expires_at = now() - interval '1 s' where app_id = $1 and id = $2",
+                    *(self.app, run["id"]),
                 )
             else:
                 self.held[vendor] = run
@@ -158,8 +156,8 @@ class Scene(Cast):
         )
         await connection.fetch("select from secateur.claim($1, null, 100, 'later', '1 hour')", self.app)
         await connection.fetch(
-            "select secateur.complete(id, claim_token) from secateur.runs"
-            " where app_id = $1 and status = 'running' and secateur.begin_step(id, claim_token, 'last')",
+            "select secateur.complete(app_id, id, claim_token) from secateur.runs"
+            " where app_id = $1 and status = 'running' and secateur.begin_step(app_id, id, claim_token, 'last')",
             self.app,
         )
 

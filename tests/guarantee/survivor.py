@@ -35,7 +35,7 @@ LEASES = ("700 ms", "2 s", "1 minute")
 
 LOST = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresConnectionError)
 LOST += (asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.CannotConnectNowError)
-COMPLETE = "select claim_token from secateur.complete_runs($1::uuid[], $2::uuid[]) as ended where ended.done"
+COMPLETE = "select claim_token from secateur.complete_runs($1, $2::uuid[], $3::uuid[]) as ended where ended.done"
 
 
 class Log:
@@ -115,21 +115,21 @@ class Claimer(Raw):
         way = self.chance.random()
         if way < 0.1:
             self.log.write(kind="gives back", tokens=[token for _, token in runs])
-            await connection.fetchval("select secateur.release($1::uuid[], $2::uuid[])", *_columns(runs))
+            await connection.fetchval("select secateur.release($1, $2::uuid[], $3::uuid[])", RAW, *_columns(runs))
         elif way < 0.3:
             self.log.write(kind="gives back", tokens=[token for _, token in runs])
             for id, token in runs:
-                await connection.fetchval("select secateur.fail($1, $2, 'bad luck')", id, token)
+                await connection.fetchval("select secateur.fail($1, $2, $3, 'bad luck')", RAW, id, token)
         elif way < 0.32:
             await asyncio.sleep(1)  # like one that hangs: its short leases end
         else:
             for id, token in runs:
-                if await connection.fetchval("select secateur.begin_step($1, $2, 'only')", id, token):
+                if await connection.fetchval("select secateur.begin_step($1, $2, $3, 'only')", RAW, id, token):
                     self._unsaid.append((id, token))
             await self._complete(connection)
 
     async def _complete(self, connection: asyncpg.Connection) -> None:
-        done = await connection.fetch(COMPLETE, *_columns(self._unsaid))
+        done = await connection.fetch(COMPLETE, RAW, *_columns(self._unsaid))
         self.log.write(kind="completed", tokens=[row["claim_token"] for row in done])
         self._unsaid.clear()
 

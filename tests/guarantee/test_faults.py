@@ -43,7 +43,7 @@ async def enqueue(connection: asyncpg.Connection, vendors: list[str]) -> None:
 
 
 async def sweep(connection: asyncpg.Connection, id: object, batch: int = 1000) -> asyncpg.Record:
-    return await connection.fetchrow("select * from secateur.sweep_cancellation($1, $2)", id, batch)
+    return await connection.fetchrow("select * from secateur.sweep_cancellation($1, $2, $3)", APP, id, batch)
 
 
 async def tallies(connection: asyncpg.Connection, id: object) -> dict[str, int]:

@@ -21,9 +21,9 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
     "release": ("release",),
     "enqueue_many": ("enqueue_many",),
     "enqueue_bulk": ("enqueue_bulk",),
-    "commit": ("commit_cancellations",),
+    "commit": ("commit_cancellations", "request_running"),
     "overlap": ("commit_cancellations",),
-    "confirm": ("confirm_cancellation", "put_in_force"),
+    "confirm": ("confirm_cancellation", "put_in_force", "request_running"),
     "stop": ("stop_cancellation",),
     "stop_older": ("stop_cancellation",),
     "stop_newer": ("stop_cancellation",),
@@ -32,7 +32,7 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
     "undo_newer": ("undo_cancellation",),
     "undo_again": ("undo_cancellation",),
     "cancel_waiting": ("cancel_run",),
-    "cancel_running": ("cancel_run",),
+    "cancel_running": ("cancel_run", "request_running"),
     "pause": ("pause",),
     "resume": ("resume",),
     "limit": ("limit_function",),
@@ -81,7 +81,7 @@ PASSED_BY: dict[tuple[str, str], set[str]] = {
         *("in force", "pass begun", "batch read", "batch evaluated", "owners known", "batch cancelled"),
     },
     # It is known by its key.
-    ("pending", "commit"): {"before the record", "recorded", "running runs asked to stop"},
+    ("pending", "commit"): {"before the record", "recorded", "running runs known", "running runs asked to stop"},
 }
 """Where an operation does not come by in that situation, and why."""
 
@@ -90,7 +90,8 @@ ELSEWHERE = {
     "check_depth": "decides nothing: tests/integration/test_depth.py has its races",
     "may_match": "looks whether a commit is worth while, which is then one",
     "cancel_by_event": "is commits, one after the other",
-    "send": "is a commit, then enqueues",
+    "send_to": "is a commit, then enqueues",
+    "share_app": "has one for what becomes of an app that is new: test_an_app_that_appears_is_not_elsewhere",
     "enqueue_once": "is an enqueue, after its key: tests/integration/test_client.py has its races",
     "finish_steps": "keeps a result and decides nothing: whether the run goes on is the next begin_step's to say",
 }
@@ -209,6 +210,15 @@ async def test_and_however_others_do(
     embedded_stage: Stage, situation: str, paused: str, function: str, point: str, other: str
 ) -> None:
     await hold(embedded_stage, situation, paused, function, point, other)
+
+
+@together
+async def test_an_app_that_appears_is_not_elsewhere(stage: Stage) -> None:
+    """It is registered just after a claim of it found no such app."""
+    async with stage.scene() as here:
+        operator = await here.connect()
+        async with here.paused("claim_unknown", "share_app", "no such app"):
+            await operator.fetchval("select secateur.ensure_function($1, 'sync')", f"{here.app}-new")
 
 
 def test_no_point_is_left_out() -> None:

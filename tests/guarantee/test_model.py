@@ -58,7 +58,8 @@ select rule.id, rule.state, coalesce(sum(cancelled - restored - handed_over - pr
        coalesce(sum(finished_first), 0)::int as finished_first, coalesce(sum(withdrawn), 0)::int as withdrawn,
        coalesce(sum(restored), 0)::int as restored, coalesce(sum(handed_over), 0)::int as handed_over,
        coalesce(sum(pruned), 0)::int as pruned
-  from secateur.cancellations as rule left join secateur.cancellation_deltas as delta on delta.cancellation_id = rule.id
+  from secateur.cancellations as rule
+  left join secateur.cancellation_deltas as delta on delta.app_id = rule.app_id and delta.cancellation_id = rule.id
  where rule.app_id = $1
  group by rule.id, rule.state
 """
@@ -236,18 +237,18 @@ class History(RuleBasedStateMachine):
         claim = _one(going_on if pick % 5 else self.claims, pick)
         if claim is None:
             return None
-        expected, answer = expect(*claim), self.value(sql, claim[0].id, claim[1])
+        expected, answer = expect(*claim), self.value(sql, self.app, claim[0].id, claim[1])
         demand(answer == expected, f"{sql} said {answer}, not {expected}, of {claim}")
         return claim[0]
 
     def begin_step(self, pick: int) -> None:
-        self._say(pick, self.model.begin_step, "select secateur.begin_step($1, $2, 'step')")
+        self._say(pick, self.model.begin_step, "select secateur.begin_step($1, $2, $3, 'step')")
 
     def complete(self, pick: int) -> None:
-        self._say(pick, self.model.complete, "select secateur.complete($1, $2)")
+        self._say(pick, self.model.complete, "select secateur.complete($1, $2, $3)")
 
     def fail(self, pick: int) -> None:
-        run = self._say(pick, self.model.fail, "select secateur.fail($1, $2, 'no luck')")
+        run = self._say(pick, self.model.fail, "select secateur.fail($1, $2, $3, 'no luck')")
         if run is not None and run.status == "scheduled" and not run.due:
             # Its back-off is over when the history says so.
             run.scheduled_for = self.value(
@@ -257,7 +258,7 @@ class History(RuleBasedStateMachine):
             )
 
     def release(self, pick: int) -> None:
-        self._say(pick, self.model.release, "select secateur.release(array[$1::uuid], array[$2::uuid])")
+        self._say(pick, self.model.release, "select secateur.release($1, array[$2::uuid], array[$3::uuid])")
 
     # Cancellations come and go.
 
@@ -297,7 +298,9 @@ class History(RuleBasedStateMachine):
         cancellation = _one(self.model.cancellations, pick)
         if cancellation is not None:
             expected = self.model.stop(cancellation)
-            state = self.value("select state from secateur.stop_cancellation($1, 'tester')", cancellation.id)
+            state = self.value(
+                "select state from secateur.stop_cancellation($1, $2, 'tester')", self.app, cancellation.id
+            )
             demand(state == expected, f"stop said {state} of {cancellation}")
 
     def sweep(self, pick: int, batch: int, times: int) -> None:
@@ -312,7 +315,7 @@ class History(RuleBasedStateMachine):
         """A sweep of what is undone says whether the restore is over."""
         for _ in range(times if cancellation else 0):
             assert cancellation is not None
-            [step] = self.fetch(f"select * from secateur.{name}($1, $2)", cancellation.id, batch)
+            [step] = self.fetch(f"select * from secateur.{name}($1, $2, $3)", self.app, cancellation.id, batch)
             if cancellation.state == "active" and step["state"] == "complete":
                 self._observe()
                 self.model.completed(cancellation)
@@ -331,8 +334,8 @@ class History(RuleBasedStateMachine):
         if cancellation is not None:
             expected = self.model.undo(cancellation, requeue_stopped=requeue_stopped)
             answer = self._answered(
-                "select state from secateur.undo_cancellation($1, 'tester', 'python', $2)",
-                *(cancellation.id, requeue_stopped),
+                "select state from secateur.undo_cancellation($1, $2, 'tester', 'python', $3)",
+                *(self.app, cancellation.id, requeue_stopped),
             )
             demand(answer == ("undone" if expected else "SC409"), f"undo said {answer} of {cancellation}")
 
@@ -343,7 +346,8 @@ class History(RuleBasedStateMachine):
             return
         id = uuid4()
         answer = self._answered(
-            "select state from secateur.cancel_run($1, $2, $3, null, 'python', 'tester')", id, run.id, str(id)
+            "select state from secateur.cancel_run($1, $2, $3, $4, null, 'python', 'tester')",
+            *(id, self.app, run.id, str(id)),
         )
         if answer == "SC409":
             demand(run.status not in UNFINISHED, f"cancel_run refused {run}")
@@ -379,7 +383,7 @@ class History(RuleBasedStateMachine):
             self.model.limits[function] = limit
 
     def compact(self) -> None:
-        self.value("select secateur.compact_depth()")
+        self.value("select secateur.compact_depth($1)", self.app)
 
     def age_and_prune(self) -> None:
         """All that has ended did so long ago; and what nobody can want any more is deleted."""
@@ -393,7 +397,7 @@ class History(RuleBasedStateMachine):
             " restored_at = restored_at - interval '90 days' where app_id = $1",
             self.app,
         )
-        while self.value("select runs from secateur.prune()"):
+        while self.value("select runs from secateur.prune($1)", self.app):
             pass
         self.model.pruned(row["id"] for row in self.fetch(RUNS, self.app))
 

@@ -10,6 +10,7 @@ from scenarios import (
     Scenario,
     bulk_stays_open,
     claim_in_an_old_snapshot,
+    claim_of_another_app,
     claims_find_all,
     confirmed_while_a_claim_is_open,
     dead_worker_comes_back,
@@ -45,7 +46,7 @@ class Mutant:
         self.name, self.mutations, self.scenario, self.situation = name, mutations, scenario, situation
 
 
-LOCK = "  perform pg_advisory_xact_lock_shared(7216, key);\n"
+LOCK = "  if not secateur.share_app({0}.app_id) then\n    return{1};\n  end if;\n"
 READ = """  active := array(select rule from secateur.cancellations as rule
                    where rule.app_id = claim_batch.app_id and rule.state = 'active' order by rule.serial);
 """
@@ -53,8 +54,46 @@ READ = """  active := array(select rule from secateur.cancellations as rule
 MUTANTS = [
     Mutant(
         "claim takes no lock",
-        [Mutation(LOCK, "", "claim_batch")],
+        [Mutation(LOCK.format("claim_batch", ""), "", "claim_batch")],
         meeting("claim", "claim_batch", "cancellations read", "commit"),
+    ),
+    Mutant(
+        "sharing an app's lock takes no lock",
+        [
+            Mutation(
+                "  perform pg_advisory_xact_lock_shared(7216, (apps.lock_key & 2147483647)::integer)\n",
+                "  perform\n",
+                "share_app",
+            )
+        ],
+        meeting("claim", "claim_batch", "cancellations read", "commit"),
+    ),
+    Mutant(
+        "sharing takes a lock of another key than a commit",
+        [Mutation("(apps.lock_key & 2147483647)::integer", "-(apps.lock_key & 2147483647)::integer", "share_app")],
+        meeting("begin_step", "begin_step", "not cancelled", "commit"),
+    ),
+    Mutant(
+        "begin_step finds runs of other apps, under their lock",
+        [
+            Mutation(
+                "run.app_id = begin_step.app_id and run.id = begin_step.run_id and",
+                "run.id = begin_step.run_id and",
+                "begin_step",
+            )
+        ],
+        claim_of_another_app,
+    ),
+    Mutant(
+        "complete finds runs of other apps",
+        [
+            Mutation(
+                "run.app_id = complete_runs.app_id and run.id = any (run_ids)\n",
+                "run.id = any (run_ids)\n",
+                "complete_runs",
+            )
+        ],
+        claim_of_another_app,
     ),
     Mutant(
         "commit takes no lock",
@@ -82,7 +121,7 @@ MUTANTS = [
     ),
     Mutant(
         "begin_step takes no lock",
-        [Mutation(LOCK, "", "begin_step")],
+        [Mutation(LOCK.format("begin_step", " false"), "", "begin_step")],
         meeting("begin_step", "begin_step", "not cancelled", "commit"),
     ),
     Mutant(
@@ -94,9 +133,10 @@ MUTANTS = [
         "a newer cancellation does not ask those that were asked before",
         [
             Mutation(
-                "     where hit.cancellation_id is not null\n",
-                "     where hit.cancellation_id is not null and not exists"
-                " (select from secateur.cancel_requests as asked where asked.run_id = running.id)\n",
+                "where hit.cancellation_id is not null);",
+                "where hit.cancellation_id is not null and not exists"
+                " (select from secateur.cancel_requests as asked"
+                "   where asked.app_id = app and asked.run_id = hit.run_id));",
                 "request_running",
             )
         ],
@@ -124,8 +164,9 @@ MUTANTS = [
         [
             Mutation("    raise exception using errcode = 'SC000';\n", "", "horizon"),
             Mutation(
-                "    perform from secateur.sweeps as place"
-                " where place.cancellation_id = horizon.cancellation_id for update;\n",
+                "    perform from secateur.sweeps as place\n"
+                "      where place.app_id = horizon.app_id and place.cancellation_id = horizon.cancellation_id\n"
+                "        for update;\n",
                 "",
                 "horizon",
             ),
@@ -143,7 +184,14 @@ MUTANTS = [
     ),
     Mutant(
         "complete ignores the claim's token",
-        [Mutation(" and run.claim_token = mine.claim_token", "", "complete_runs", times=2)],
+        [
+            Mutation(
+                "       and ((run.id, run.claim_token) in (select * from unnest(run_ids, claim_tokens))) is true\n",
+                "",
+                "complete_runs",
+            ),
+            Mutation(" and run.claim_token = mine.claim_token", "", "complete_runs"),
+        ],
         dead_worker_comes_back,
     ),
     Mutant(
@@ -172,7 +220,7 @@ MUTANTS = [
     ),
     Mutant(
         "the sweep does not hold the record",
-        [Mutation("sweep_cancellation.id for share", "sweep_cancellation.id", "sweep_cancellation")],
+        [Mutation("sweep_cancellation.id\n     for share;", "sweep_cancellation.id;", "sweep_cancellation")],
         stop_during_a_sweep,
         "committed",
     ),
@@ -190,7 +238,7 @@ MUTANTS = [
     ),
     Mutant(
         "the sweep does not give way to an undo",
-        [Mutation("sweep_cancellation.id for share", "sweep_cancellation.id", "sweep_cancellation")],
+        [Mutation("sweep_cancellation.id\n     for share;", "sweep_cancellation.id;", "sweep_cancellation")],
         undo_during_a_sweep,
         "committed",
     ),
@@ -214,7 +262,7 @@ MUTANTS = [
     ),
     Mutant(
         "restore does not take the lock",
-        [Mutation("  perform pg_advisory_xact_lock_shared(7216, key);\n", "", "restore_cancellation")],
+        [Mutation("  perform secateur.share_app(restore_cancellation.app_id);\n", "", "restore_cancellation")],
         meeting("restore", "restore_cancellation", "owners known", "overlap"),
         "undone",
     ),
@@ -222,8 +270,8 @@ MUTANTS = [
         "restore ignores other owners",
         [
             Mutation(
-                "secateur.other_owners(undone, walk) as other;",
-                "secateur.other_owners(undone, walk) as other where false;",
+                "secateur.other_owners(restore_cancellation.app_id, walk) as other;",
+                "secateur.other_owners(restore_cancellation.app_id, walk) as other where false;",
                 "restore_cancellation",
             )
         ],
@@ -259,7 +307,7 @@ MUTANTS = [
     ),
     Mutant(
         "a single run is cancelled without the lock",
-        [Mutation("  perform pg_advisory_xact_lock_shared(7216, key);\n", "", "cancel_run")],
+        [Mutation("  if not secateur.share_app(cancel_run.app_id) then\n", "  if false then\n", "cancel_run")],
         meeting("cancel_waiting", "cancel_run", "owner known", "stop"),
         "committed",
     ),
@@ -309,7 +357,8 @@ MUTANTS = [
         [
             Mutation(
                 "       and not exists (select from secateur.cancel_requests as open\n"
-                "                        where open.run_id = run.id and open.outcome is null)\n",
+                "                        where open.app_id = lock_finished.app_id and open.run_id = run.id"
+                " and open.outcome is null)\n",
                 "",
                 "lock_finished",
             )

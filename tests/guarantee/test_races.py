@@ -48,9 +48,9 @@ KEEP = "update secateur.retention set finished = '2 s', cancelled = '3 s'"
 """So short that undos come too late now and then, and while a prune is at it."""
 
 STANDING = COMMIT.replace("$6, false,", "$6, true,")
-STOP = "select secateur.stop_cancellation($1, 'racer')"
-UNDO = "select secateur.undo_cancellation($1, 'racer', 'python', $2)"
-CANCEL_RUN = "select secateur.cancel_run($1, $2, $3, null, 'python', 'racer')"
+STOP = "select secateur.stop_cancellation($1, $2, 'racer')"
+UNDO = "select secateur.undo_cancellation($1, $2, 'racer', 'python', $3)"
+CANCEL_RUN = "select secateur.cancel_run($1, $2, $3, $4, null, 'python', 'racer')"
 PAUSE, RESUME = (f"select secateur.{name}($1, $2, 'racer', 'python')" for name in ("pause", "resume"))
 SOME_RUN = """
 select id from secateur.runs where app_id = $1 and function_id = $2 and status = $3 order by id offset $4 limit 1
@@ -103,7 +103,7 @@ async def cancel_one(connection: asyncpg.Connection, chance: random.Random, app:
     if run is None:
         return None
     id = uuid4()
-    return id if await accepted(connection, CANCEL_RUN, id, run, str(id)) else None
+    return id if await accepted(connection, CANCEL_RUN, id, app, run, str(id)) else None
 
 
 async def accepted(connection: asyncpg.Connection, sql: str, *args: object) -> bool:
@@ -127,9 +127,9 @@ async def operate(url: str, app: str, commits: int, seed: str) -> None:
         made.append(one or await commit_any(connection, chance, app))
         way = chance.random()
         if way < 0.1:
-            await connection.fetchval(STOP, chance.choice(made[-5:]))
+            await connection.fetchval(STOP, app, chance.choice(made[-5:]))
         elif way < 0.25:
-            await accepted(connection, UNDO, chance.choice(made[-20:]), chance.random() < 0.3)
+            await accepted(connection, UNDO, app, chance.choice(made[-20:]), chance.random() < 0.3)
         elif way < 0.27:
             function = chance.choice(racer.FUNCTIONS)
             await connection.fetchval(PAUSE, app, function)

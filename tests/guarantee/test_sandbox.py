@@ -87,11 +87,11 @@ async def test_a_condition_that_raises_breaks_no_claim(connection: asyncpg.Conne
     fine = await enqueue(connection, "acme", priority=1)
     raising = {await enqueue(connection, "acme", priority=0) for _ in range(3)}
     id = await commit_unchecked(connection, "1 / run.priority = 1")
-    await connection.fetch("select * from secateur.sweep_cancellation($1)", id)
+    await connection.fetch("select * from secateur.sweep_cancellation('billing', $1)", id)
     assert await errors(connection, id) == 3
     assert await connection.fetchval("select cancellation_id from secateur.runs where id = $1", fine) == id
     assert await claim(connection) == raising
-    step = await connection.fetchrow("select * from secateur.sweep_cancellation($1)", id)
+    step = await connection.fetchrow("select * from secateur.sweep_cancellation('billing', $1)", id)
     assert step["state"] == "complete"
 
 
@@ -109,7 +109,7 @@ async def test_a_condition_that_is_nonsense_matches_nothing_and_breaks_nothing(
     doomed = await enqueue(connection, "globex")
     await connection.execute("update secateur.cancellations set started_before = now() + '1 min' where id = $1", other)
     for cancellation in (id, other):
-        await connection.fetch("select * from secateur.sweep_cancellation($1)", cancellation)
+        await connection.fetch("select * from secateur.sweep_cancellation('billing', $1)", cancellation)
     assert await errors(connection, id) == len(runs)
     assert await connection.fetchval("select cancellation_id from secateur.runs where id = $1", doomed) == other
     assert await claim(connection) == runs

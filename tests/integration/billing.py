@@ -48,7 +48,8 @@ async def end_running(url: str) -> None:
     """The worker finishes what it holds."""
     async with Database.connect(url) as database:
         await database.fetch(
-            "select secateur.complete(run.id, run.claim_token) from secateur.runs as run where run.status = 'running'"
+            "select secateur.complete(run.app_id, run.id, run.claim_token)"
+            " from secateur.runs as run where run.status = 'running'"
         )
 
 

@@ -138,7 +138,7 @@ class TestUndo:
         assert made["counts"]["requested"] == 3
         assert data_of(await client.get(f"{path}/unrestored")) == []
         for run in held:
-            assert not await flooded.fetchval("select secateur.begin_step($1, $2, 'next')", *run)
+            assert not await flooded.fetchval("select secateur.begin_step('billing', $1, $2, 'next')", *run)
         await once(client, path, state="complete")
         data_of(await client.post(f"{path}/undo"))
         assert (await once(client, path, restoring=False))["counts"]["not_restored"] == 3

@@ -88,7 +88,7 @@ class TestCancelAndRestore:
         path = f"/v1/runs/{held['id']}"
         made = data_of(await client.post(f"{path}/cancel"), 201)
         assert (made["state"], made["counts"]["requested"]) == ("active", 1)
-        assert not await flooded.fetchval("select secateur.begin_step($1, $2, 'next')", *held)
+        assert not await flooded.fetchval("select secateur.begin_step('billing', $1, $2, 'next')", *held)
         assert data_of(await client.post(f"{path}/restore"))["counts"]["not_restored"] == 1
         back = data_of(await client.post(f"{path}/restore", json={"requeue_stopped": True}))
         assert (back["counts"]["restored"], back["counts"]["not_restored"]) == (1, 0)

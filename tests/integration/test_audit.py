@@ -59,10 +59,10 @@ async def test_each_action_has_an_entry_in_its_own_transaction(
         ("resume", "select secateur.resume('billing', 'sync', 'ann', 'cli')", ()),
         ("retention", "select secateur.set_retention('1 day', null, null, 'ann', 'cli')", ()),
         ("commit", commit, (id,)),
-        ("stop", "select secateur.stop_cancellation($1, 'ann', 'cli')", (id,)),
-        ("undo", "select secateur.undo_cancellation($1, 'ann', 'cli')", (id,)),
-        ("restore", "select secateur.restore_cancellation($1)", (id,)),
-        ("commit", "select secateur.cancel_run($1, $2, null, null, 'cli', 'ann')", (single, run_id)),
+        ("stop", "select secateur.stop_cancellation('billing', $1, 'ann', 'cli')", (id,)),
+        ("undo", "select secateur.undo_cancellation('billing', $1, 'ann', 'cli')", (id,)),
+        ("restore", "select secateur.restore_cancellation('billing', $1)", (id,)),
+        ("commit", "select secateur.cancel_run($1, 'billing', $2, null, null, 'cli', 'ann')", (single, run_id)),
     ]
     for action, statement, arguments in steps:
         known = await owner.fetchval("select count(*) from secateur.audit")
@@ -96,7 +96,7 @@ async def test_what_did_nothing_has_none(owner: asyncpg.Connection, logins: dict
     await operator.execute("select secateur.pause('billing', null, 'bob', 'cli')")
     await operator.execute("select secateur.set_retention('7 days', null, null, 'bob', 'cli')")
     with pytest.raises(asyncpg.PostgresError, match="there is no cancellation"):
-        await operator.execute("select secateur.stop_cancellation(gen_random_uuid(), 'bob', 'cli')")
+        await operator.execute("select secateur.stop_cancellation('billing', gen_random_uuid(), 'bob', 'cli')")
     assert await owner.fetchval("select count(*) from secateur.audit") == known
 
 

@@ -55,7 +55,7 @@ async def copy(connection: asyncpg.Connection, rows: Sequence[Sequence[object]],
 
 
 async def drift(queue: Queue) -> int:
-    row = await queue.database.fetchrow("select * from secateur.check_depth(interval '0')")
+    row = await queue.database.fetchrow("select * from secateur.check_depth('billing')")
     assert row is not None
     assert row["checked"]
     found: int = row["drift"]
@@ -227,7 +227,7 @@ class TestFromPython:
             early = await queue.cancel({"app_id": "billing"})
             await connection.execute(ENQUEUE)
             late = await queue.cancel({"app_id": "billing"})
-            while not (step := await queue.engine.sweep(late.id, 100)).idle:
+            while not (step := await queue.engine.sweep("billing", late.id, 100)).idle:
                 assert step.state == "active"
             assert (await queue.show(late.id)).state == "active", "for the bulk is open"
         await connection.close()
@@ -485,18 +485,3 @@ async def test_an_owner_without_the_right_is_told(empty_database_url: str) -> No
             await admin.execute("drop schema if exists secateur, secateur_cel cascade")
             await admin.execute("drop owned by an_owner cascade")
             await admin.execute("drop role an_owner")
-
-
-async def test_functions_of_before_are_replaced(database: Database) -> None:
-    """enqueue_many had one parameter more: beside it, a call without it could mean either."""
-    await database.execute("""
-        create function secateur.enqueue_many(
-          app_id text, function_id text, events jsonb[], scheduled_for timestamptz[] default null,
-          priorities integer[] default null, started_at timestamptz[] default null, quietly boolean default false)
-          returns setof uuid language sql as 'select null::uuid'
-    """)
-    with pytest.raises(secateur.SecateurError, match="not unique"):
-        await database.execute("select secateur.enqueue_many('billing', 'sync', '{}')")
-    await database.execute("update secateur.migrations set checksum = '' where name = 'enqueueing.sql'")
-    await install(database)
-    await database.execute("select secateur.enqueue_many('billing', 'sync', '{}')")

@@ -67,7 +67,9 @@ async def claim(queue: Queue, app_id: str = "billing") -> list[asyncpg.Record]:
 
 
 async def step(queue: Queue, run: asyncpg.Record) -> bool:
-    return await queue.database.fetchval("select secateur.begin_step($1, $2, 'next')", run["id"], run["claim_token"])
+    return await queue.database.fetchval(
+        "select secateur.begin_step($1, $2, $3, 'next')", run["app_id"], run["id"], run["claim_token"]
+    )
 
 
 async def sweep(queue: Queue) -> None:
@@ -307,7 +309,7 @@ async def test_finished_and_later_runs_are_left_alone(queue: Queue) -> None:
     await declare(queue, "sync", DELETED)
     done = await start(queue)
     [run] = await claim(queue)
-    await queue.database.execute("select secateur.complete($1, $2)", run["id"], run["claim_token"])
+    await queue.database.execute("select secateur.complete('billing', $1, $2)", run["id"], run["claim_token"])
     assert await send(queue, event("user/deleted")) == ([], [])
     later = await start(queue)
     assert await cancelled(queue, done, later) == [False, False]

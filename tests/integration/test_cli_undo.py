@@ -46,7 +46,7 @@ def status_of(url: str, run: str) -> object:
 
 def refuse_the_step(url: str, run: str) -> None:
     """The worker asks for its next step, is refused, and says so: the run stops."""
-    step = "select secateur.begin_step(id, claim_token, 'next') from secateur.runs where id = $1"
+    step = "select secateur.begin_step(app_id, id, claim_token, 'next') from secateur.runs where id = $1"
     assert asyncio.run(_value(url, step, UUID(run))) is False
 
 

@@ -34,15 +34,16 @@ async def claim(
 
 
 async def call(queue: Queue, function: str, run: asyncpg.Record, *more: object) -> Any:
-    places = "".join(f", ${number}" for number in range(3, 3 + len(more)))
+    places = "".join(f", ${number}" for number in range(4, 4 + len(more)))
     return await queue.database.fetchval(
-        f"select secateur.{function}($1, $2{places})", run["id"], run["claim_token"], *more
+        f"select secateur.{function}($1, $2, $3{places})", run["app_id"], run["id"], run["claim_token"], *more
     )
 
 
 async def beat(queue: Queue, run: asyncpg.Record) -> str | None:
     return await queue.database.fetchval(
-        "select (secateur.heartbeat(array[$1::uuid], array[$2::uuid], '1 hour')).reason", run["id"], run["claim_token"]
+        "select (secateur.heartbeat($1, array[$2::uuid], array[$3::uuid], '1 hour')).reason",
+        *(run["app_id"], run["id"], run["claim_token"]),
     )
 
 
@@ -351,7 +352,7 @@ async def test_an_expired_lease_is_claimed_again_and_its_token_refused(queue: Qu
 async def test_a_released_run_was_never_attempted(queue: Queue) -> None:
     run_id = await queue.enqueue("billing", "invoices", {})
     [run] = await claim(queue)
-    released = "select secateur.release(array[$1::uuid], array[$2::uuid])"
+    released = "select secateur.release('billing', array[$1::uuid], array[$2::uuid])"
     assert await queue.database.fetchval(released, run["id"], run["claim_token"]) == 1
     assert await queue.database.fetchval(released, run["id"], run["claim_token"]) == 0
     waiting = await queue.engine.run(run_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 
 import asyncpg
 import pytest
@@ -59,18 +60,18 @@ async def claim(database: Database, most: int) -> list[asyncpg.Record]:
 
 async def complete(database: Database, runs: list[asyncpg.Record]) -> None:
     for run in runs:
-        assert await database.fetchval("select secateur.complete($1, $2)", run["id"], run["claim_token"])
+        assert await database.fetchval("select secateur.complete('billing', $1, $2)", run["id"], run["claim_token"])
 
 
 async def compact(database: Database, *options: object) -> int:
     moved: int = await database.fetchval(
-        f"select secateur.compact_depth({', '.join(f'${n + 1}' for n in range(len(options)))})", *options
+        f"select secateur.compact_depth({', '.join(f'${n + 1}' for n in range(1 + len(options)))})", "billing", *options
     )
     return moved
 
 
 async def check(database: Database, every: timedelta = timedelta(0)) -> tuple[bool, int, int]:
-    row = await database.fetchrow("select * from secateur.check_depth($1)", every)
+    row = await database.fetchrow("select * from secateur.check_depth('billing', $1)", every)
     assert row is not None
     return tuple(row)
 
@@ -224,24 +225,17 @@ async def test_the_oldest_queued_run(database: Database, engine: NativeEngine) -
     assert (await depth_of(engine)).oldest_started_at is None
 
 
-async def test_an_existing_queue_is_counted_when_installed(database: Database, engine: NativeEngine) -> None:
-    await put(database, "sync", 5)
-    await claim(database, 2)
-    expected = await counted(database)
-    await database.execute(
-        "drop table secateur.depth_deltas, secateur.depth_totals, secateur.depth_seconds, secateur.depth_drifts,"
-        " secateur.depth_checks"
-    )
-    (migration,) = [one for one in _bundled() if one.name == "0002_depth.sql"]
-    tables = migration.sql[migration.sql.index("create table secateur.depth_deltas") :]
-    async with database.transaction() as connection:
-        await connection.execute(tables)
-    assert await counted(database) == expected
-    assert (await depth_of(engine)).queued == 3
-    assert await install(database) == []
-
-
-def _bundled() -> list[object]:
-    from importlib.resources import files
-
-    return read_migrations(files("secateur.migrations"))
+async def test_an_existing_queue_is_counted_when_installed(empty_database_url: str) -> None:
+    async with Database.connect(empty_database_url) as database:
+        await install(database, [one for one in read_migrations(files("secateur.migrations")) if one.name < "0002"])
+        await database.execute("insert into secateur.apps (app_id) values ('billing')")
+        await database.execute("insert into secateur.functions (app_id, function_id) values ('billing', 'sync')")
+        await database.execute("""
+            insert into secateur.runs
+              (id, app_id, function_id, event, status, started_at, claim_token, lease_expires_at)
+            select gen_random_uuid(), 'billing', 'sync', '{}', status, now(), gen_random_uuid(), now() + interval '1 h'
+              from unnest(array['queued', 'queued', 'queued', 'running', 'running']) as status
+        """)
+        assert "0002_depth.sql" in await install(database)
+        assert await counted(database) == [("billing", "sync", 3, 0, 2)]
+        assert (await depth_of(NativeEngine(database))).queued == 3

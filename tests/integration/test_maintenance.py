@@ -56,7 +56,7 @@ async def test_several_processes_keep_one_queue(database: Database, database_url
     await put(database, 30)
     await database.execute("select * from secateur.claim('billing', null, 20, 'worker', '1 hour')")
     await database.execute(
-        "select secateur.complete(id, claim_token) from secateur.runs where status = 'running' order by id"
+        "select secateur.complete(app_id, id, claim_token) from secateur.runs where status = 'running' order by id"
     )
     await database.execute(
         "update secateur.runs set finished_at = now() - interval '8 days' where status = 'completed'"
@@ -71,7 +71,7 @@ async def test_several_processes_keep_one_queue(database: Database, database_url
         await until(is_done)
         await asyncio.sleep(0.3)
         assert await is_done()
-    row = await database.fetchrow("select * from secateur.check_depth()")
+    row = await database.fetchrow("select * from secateur.check_depth('billing')")
     assert row is not None
     assert tuple(row) == (True, 10, 0)
 

@@ -28,7 +28,7 @@ async def finish(owner: asyncpg.Connection, runs: int, ago: str) -> None:
         "select secateur.enqueue_many('billing', 'sync', array_fill('{}'::jsonb, array[$1::int]))", runs
     )
     await owner.execute("""
-        select secateur.complete(id, claim_token) from secateur.claim('billing', null, 1000, 'w', '1 minute')
+        select secateur.complete(app_id, id, claim_token) from secateur.claim('billing', null, 1000, 'w', '1 minute')
     """)
     await owner.execute(
         "update secateur.runs set finished_at = now() - $1::text::interval"
@@ -50,15 +50,15 @@ async def test_pruned_runs_are_kept_by_month(
     await finish(owner, 5, "8 days")
     transaction = worker.transaction()
     await transaction.start()
-    assert await worker.fetchval("select runs from secateur.prune()") == 5
+    assert await worker.fetchval("select runs from secateur.prune('billing')") == 5
     await transaction.rollback()
     assert await archived() == 0
     before = await owner.fetch("select id, finished_at from secateur.runs order by id")
-    assert await worker.fetchval("select runs from secateur.prune()") == 5
+    assert await worker.fetchval("select runs from secateur.prune('billing')") == 5
     assert await owner.fetch("select id, finished_at from secateur_archive.runs order by id") == before
     assert await owner.fetchval("select count(*) from secateur_archive.runs_other") == 0
     await finish(owner, 2, "400 days")
-    assert await worker.fetchval("select runs from secateur.prune()") == 2
+    assert await worker.fetchval("select runs from secateur.prune('billing')") == 2
     assert await owner.fetchval("select count(*) from secateur_archive.runs_other") == 2
     assert await archived() == 7
     for connection in logins.values():

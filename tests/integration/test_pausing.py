@@ -31,7 +31,8 @@ async def claimed(queue: Queue, app_id: str = "billing") -> dict[str, int]:
     """How many runs of each function one claim gets, which are then given back."""
     runs = await claim(queue, app_id)
     await queue.database.fetchval(
-        "select secateur.release($1, $2)", [run["id"] for run in runs], [run["claim_token"] for run in runs]
+        "select secateur.release($1, $2, $3)",
+        *(app_id, [run["id"] for run in runs], [run["claim_token"] for run in runs]),
     )
     functions = [run["function_id"] for run in runs]
     return {function: functions.count(function) for function in set(functions)}
@@ -80,16 +81,17 @@ async def test_an_app_as_a_whole_is_a_flag_of_its_own(queue: Queue) -> None:
 async def test_what_runs_goes_on_and_what_was_cancelled_is_cancelled(queue: Queue) -> None:
     first, second, *_ = await claim(queue, most=6)
     await queue.pause("billing")
-    token = "select secateur.begin_step($1, $2, 'next')"
+    token = "select secateur.begin_step('billing', $1, $2, 'next')"
     assert await queue.database.fetchval(token, first["id"], first["claim_token"])
-    assert await queue.database.fetchval("select secateur.complete($1, $2)", first["id"], first["claim_token"])
+    done = "select secateur.complete('billing', $1, $2)"
+    assert await queue.database.fetchval(done, first["id"], first["claim_token"])
     await queue.database.execute(
         "update secateur.runs set lease_expires_at = now() - interval '1 s' where id = $1", second["id"]
     )
     assert await claim(queue) == []
     assert (await queue.get(second["id"])).status == RunStatus.QUEUED, "its lease ended all the same"
     await queue.cancel({"app_id": "billing"})
-    step = "select secateur.begin_step(id, claim_token, 'next') from secateur.runs where status = 'running'"
+    step = "select secateur.begin_step(app_id, id, claim_token, 'next') from secateur.runs where status = 'running'"
     assert not any(row[0] for row in await queue.database.fetch(step))
     cancelled = "select count(*) from secateur.runs where status = 'cancelled'"
     assert await queue.database.fetchval(cancelled) == 4
@@ -111,6 +113,6 @@ async def test_waiting_for_a_run(queue: Queue) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
             await queue.wait(run["id"])
-    await queue.database.fetchval("select secateur.complete($1, $2)", run["id"], run["claim_token"])
+    await queue.database.fetchval("select secateur.complete('billing', $1, $2)", run["id"], run["claim_token"])
     async with asyncio.timeout(10):
         assert (await queue.wait(run["id"])).status == RunStatus.COMPLETED

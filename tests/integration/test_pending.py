@@ -33,7 +33,7 @@ async def blocker(database_url: str) -> AsyncIterator[Any]:
 
 
 async def begin_step(queue: Queue, run: Any) -> bool:
-    return await queue.database.fetchval("select secateur.begin_step($1, $2, 'next')", *run)
+    return await queue.database.fetchval("select secateur.begin_step('billing', $1, $2, 'next')", *run)
 
 
 async def test_pending_and_then_in_force(queue: Queue, blocker: Any) -> None:
@@ -51,11 +51,11 @@ async def test_pending_and_then_in_force(queue: Queue, blocker: Any) -> None:
     assert not await queue.database.fetch(CLAIM, 50)
     assert not await begin_step(queue, seen)
     # Asked again under its key or swept, it is still pending; and never complete.
-    assert (await queue.engine.sweep(committed.id, 100)).idle
+    assert (await queue.engine.sweep("billing", committed.id, 100)).idle
     assert (await queue.cancellations.get(committed.id)).guarantee == "pending"
     await transaction.commit()
     # The commit that is over does not yet hold the run that it did not see.
-    assert await queue.database.fetchval("select secateur.confirm_cancellation($1)", committed.id)
+    assert await queue.database.fetchval("select secateur.confirm_cancellation('billing', $1)", committed.id)
     confirmed = await queue.cancellations.get(committed.id)
     assert (confirmed.guarantee, confirmed.blocked_by) == ("in_force", [])
     assert (confirmed.requested, confirmed.stopping) == (2, 1)
@@ -110,7 +110,7 @@ async def test_several_functions_wait_once(queue: Queue, blocker: Any) -> None:
     assert await queue.engine.clock() - before < timedelta(seconds=0.6)
     await transaction.commit()
     # Nobody works on it, and nothing is complete before it has ended.
-    assert await queue.database.fetchval("select secateur.complete($1, $2)", *held)
+    assert await queue.database.fetchval("select secateur.complete('billing', $1, $2)", *held)
     for one in made:
         assert (await queue.cancellations.wait(one.id)).state == "complete"
 
@@ -123,5 +123,5 @@ async def test_stopped_before_it_was_in_force(queue: Queue, blocker: Any) -> Non
     await transaction.commit()
     stopped = await queue.stop(pending.id)
     assert (stopped.state, stopped.cancelled, stopped.in_force_at) == ("stopped", 0, None)
-    assert await queue.database.fetchval("select secateur.confirm_cancellation($1)", pending.id)
+    assert await queue.database.fetchval("select secateur.confirm_cancellation('billing', $1)", pending.id)
     assert len(await queue.database.fetch(CLAIM, 50)) == 5

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from explaining import explained
 
 from secateur.cel import compile as compile_filter
 from secateur.database import Database
@@ -38,6 +38,8 @@ select count(*) from secateur.enqueue_many(
 _SCAN = re.compile(
     r"(Seq Scan|(?:Parallel )?Index(?: Only)? Scan(?: Backward)? using \w+|Bitmap Index Scan on \w+)(?: on (\w+))?"
 )
+
+_WHOLE_APP = re.compile(r"runs_pkey on runs\b.*\n +Index Cond: \(app_id = ")
 
 
 @pytest.fixture(scope="module")
@@ -66,31 +68,9 @@ async def flooded(flooded_url: str) -> AsyncIterator[asyncpg.Connection]:
     connection.terminate()
 
 
-@asynccontextmanager
-async def explained(connection: asyncpg.Connection) -> AsyncIterator[list[str]]:
-    """The plans of all statements in the block, also those inside functions, in transactions that are rolled back."""
-    plans: list[str] = []
-
-    def note(_: object, message: asyncpg.PostgresLogMessage) -> None:
-        plans.append(message.message)
-
-    transaction = connection.transaction()
-    await transaction.start()
-    connection.add_log_listener(note)
-    await connection.execute(
-        "load 'auto_explain'; set local auto_explain.log_min_duration = 0; set local client_min_messages = log;"
-        "set local auto_explain.log_nested_statements = on"
-    )
-    try:
-        yield plans
-    finally:
-        await transaction.rollback()
-        connection.remove_log_listener(note)
-
-
 def scans(plans: list[str]) -> set[str]:
-    """How the runs were found: the names of the indexes, or `Seq Scan`."""
-    found = set()
+    """How the runs were found: the names of the indexes, `Seq Scan`, or the key's first column alone."""
+    found = {"all runs of the app" for plan in plans if _WHOLE_APP.search(plan)}
     for kind, table in (match for plan in plans for match in _SCAN.findall(plan)):
         if "Seq Scan" in kind and table == "runs":
             found.add("Seq Scan")
@@ -133,7 +113,7 @@ async def recover_and_promote(connection: asyncpg.Connection) -> None:
 async def sweep(connection: asyncpg.Connection) -> None:
     id = await commit(connection)
     for _ in range(2):
-        await connection.fetch("select * from secateur.sweep_cancellation($1, 10000)", id)
+        await connection.fetch("select * from secateur.sweep_cancellation('shop', $1, 10000)", id)
 
 
 async def work(connection: asyncpg.Connection) -> None:
@@ -146,14 +126,48 @@ async def work(connection: asyncpg.Connection) -> None:
     ]
     await connection.execute("select 'counted from here'")
     for run in runs[:3]:
-        await connection.fetchval("select secateur.begin_step($1, $2, 'one')", *run)
-        await connection.fetchval("select secateur.complete($1, $2)", *run)
-        await connection.fetchval("select secateur.complete($1, $2)", *run)
+        await connection.fetchval("select secateur.begin_step('shop', $1, $2, 'one')", *run)
+        await connection.fetchval("select secateur.complete('shop', $1, $2)", *run)
+        await connection.fetchval("select secateur.complete('shop', $1, $2)", *run)
     for run in runs[3:6]:
-        await connection.fetchval("select secateur.fail($1, $2, 'one')", *run)
+        await connection.fetchval("select secateur.fail('shop', $1, $2, 'one')", *run)
     ids, tokens = zip(*(tuple(run) for run in runs[6:]), strict=True)
-    await connection.fetch("select * from secateur.heartbeat($1::uuid[], $2::uuid[], '1 hour')", ids, tokens)
-    await connection.fetch("select secateur.release($1::uuid[], $2::uuid[])", ids, tokens)
+    await connection.fetch("select * from secateur.heartbeat('shop', $1::uuid[], $2::uuid[], '1 hour')", ids, tokens)
+    await connection.fetch("select secateur.release('shop', $1::uuid[], $2::uuid[])", ids, tokens)
+
+
+async def keep_steps(connection: asyncpg.Connection) -> None:
+    (run,) = await connection.fetch("select id, claim_token from secateur.runs where status = 'running' limit 1")
+    await connection.execute("select 'counted from here'")
+    await connection.fetchval("select secateur.finish_step('shop', $1, $2, 'one', '1')", *run)
+    assert len(await connection.fetch("select * from secateur.finished_steps('shop', $1, $2)", *run)) == 1
+
+
+async def cancel_single(connection: asyncpg.Connection) -> None:
+    found = await connection.fetch(
+        "(select id from secateur.runs where status = 'queued' limit 1)"
+        " union all (select id from secateur.runs where status = 'running' limit 1)"
+    )
+    await connection.execute("select 'counted from here'")
+    for (run,) in found:
+        id = await connection.fetchval(
+            "select id from secateur.cancel_run($1, 'shop', $2, null, null, 'python', 'tester')", uuid4(), run
+        )
+        await connection.fetch("select * from secateur.sweep_cancellation('shop', $1, 10000)", id)
+
+
+async def undo(connection: asyncpg.Connection) -> None:
+    """Of two that match the same runs, so that one takes what the other gives back."""
+    first, second = await commit(connection), await commit(connection)
+    for id in (first, second):
+        await connection.fetch("select * from secateur.sweep_cancellation('shop', $1, 30000)", id)
+    await connection.execute("select 'counted from here'")
+    for id in (first, second):
+        await connection.fetchval("select secateur.undo_cancellation('shop', $1, 'tester', 'python')", id)
+        await connection.fetch("select * from secateur.restore_cancellation('shop', $1, 500)", id)
+        assert len(await connection.fetch("select * from secateur.unrestored('shop', $1, 100)", first)) == 100 * (
+            id == first
+        )
 
 
 EXPECTED: dict[Callable[[asyncpg.Connection], Any], set[str]] = {
@@ -162,6 +176,9 @@ EXPECTED: dict[Callable[[asyncpg.Connection], Any], set[str]] = {
     recover_and_promote: {"runs_queued", "runs_scheduled", "runs_running", "runs_pkey"},
     sweep: {"runs_unfinished", "runs_running", "runs_pkey"},
     work: {"runs_pkey"},
+    keep_steps: {"runs_pkey"},
+    cancel_single: {"runs_pkey", "runs_running"},
+    undo: {"runs_pkey", "runs_cancelled", "runs_handed_over"},
 }
 
 
@@ -199,7 +216,7 @@ async def test_moving_the_deltas_reads_one_run_of_each_function(flooded: asyncpg
         if fresh:
             await flooded.execute("analyze secateur.runs")
         await flooded.execute("select 'counted from here'")
-        await flooded.execute("select secateur.compact_depth()")
+        await flooded.execute("select secateur.compact_depth('shop')")
     start = next(n for n, plan in enumerate(plans) if "counted from here" in plan)
     assert scans(plans[start:]) == {"runs_unfinished"}
     assert any("Tid Scan on depth_deltas" in plan for plan in plans[start:])
@@ -207,7 +224,7 @@ async def test_moving_the_deltas_reads_one_run_of_each_function(flooded: asyncpg
 
 async def test_the_self_check_reads_no_row(flooded: asyncpg.Connection) -> None:
     async with explained(flooded) as plans:
-        await flooded.execute("select secateur.check_depth()")
+        await flooded.execute("select secateur.check_depth('shop')")
     assert scans(plans) == {"runs_unfinished", "runs_queued"}
     assert any("Index Only Scan using runs_unfinished" in plan for plan in plans)
 
@@ -218,7 +235,7 @@ async def test_pruning_finds_what_is_old(flooded: asyncpg.Connection, mode: str,
     async with explained(flooded) as plans:
         id = await commit(flooded)
         for _ in range(4):
-            await flooded.fetch("select * from secateur.sweep_cancellation($1, 10000)", id)
+            await flooded.fetch("select * from secateur.sweep_cancellation('shop', $1, 10000)", id)
         await flooded.execute(
             "update secateur.cancellations set state = 'complete', completed_at = now() - interval '1 year'"
         )
@@ -227,8 +244,8 @@ async def test_pruning_finds_what_is_old(flooded: asyncpg.Connection, mode: str,
             await flooded.execute("analyze secateur.runs")
         await flooded.execute(f"set local plan_cache_mode = {mode}")
         await flooded.execute("select 'counted from here'")
-        assert await flooded.fetchval("select prune.runs from secateur.prune(500)") == 500
-        assert await flooded.fetchval("select secateur.prune_cancelled(now(), 500)") == 500
+        assert await flooded.fetchval("select prune.runs from secateur.prune('old', 500)") == 500
+        assert await flooded.fetchval("select secateur.prune_cancelled('shop', now(), 500)") == 500
     start = next(n for n, plan in enumerate(plans) if "counted from here" in plan)
     assert scans(plans[start:]) == {"runs_drained", "runs_cancelled", "runs_cancelled_otherwise", "runs_pkey"}
     assert not any("Seq Scan on steps" in plan or "Seq Scan on cancel_requests" in plan for plan in plans[start:])

@@ -48,8 +48,10 @@ async def finish(database: Database, most: int, ago: timedelta) -> list[UUID]:
     """Completes that many runs, with a step each, as if that had been so long ago."""
     runs = await claim(database, most)
     for run in runs:
-        await database.execute("insert into secateur.steps (run_id, step, result) values ($1, 'one', '1')", run["id"])
-        assert await database.fetchval("select secateur.complete($1, $2)", run["id"], run["claim_token"])
+        await database.execute(
+            "insert into secateur.steps (app_id, run_id, step, result) values ('billing', $1, 'one', '1')", run["id"]
+        )
+        assert await database.fetchval("select secateur.complete('billing', $1, $2)", run["id"], run["claim_token"])
     ids = [run["id"] for run in runs]
     await database.execute(
         "update secateur.runs set finished_at = now() - $2::interval where id = any ($1::uuid[])", ids, ago
@@ -73,7 +75,7 @@ async def ended(database: Database, id: UUID, ago: timedelta) -> None:
 
 
 async def prune(database: Database, batch: int = 1000) -> tuple[int, bool]:
-    row = await database.fetchrow("select * from secateur.prune($1)", batch)
+    row = await database.fetchrow("select * from secateur.prune('billing', $1)", batch)
     assert row is not None
     return tuple(row)
 
@@ -132,7 +134,7 @@ async def test_an_active_cancellation_keeps_its_runs(database: Database, cancell
     await put(database, 3)
     running = await claim(database, 1)
     id = await cancel_all(cancellations)
-    await cancellations.engine.sweep(id, 100)
+    await cancellations.engine.sweep("billing", id, 100)
     await database.execute("update secateur.cancellations set created_at = created_at - interval '1 year'")
     assert await prune(database) == (0, False)
     assert (await cancellations.get(id)).state == "active"
@@ -183,7 +185,7 @@ async def test_an_undo_and_a_prune_do_not_meet(
     await ended(database, id, 40 * DAY)
     holding = another.transaction()
     await holding.start()
-    await another.fetch("select * from secateur.prune(1)")
+    await another.fetch("select * from secateur.prune('billing', 1)")
     held = await database.fetch("select from secateur.cancellations where id = $1 for no key update skip locked", id)
     assert held == []
     await holding.commit()
@@ -203,7 +205,7 @@ async def test_depth_is_not_touched(database: Database) -> None:
     await put(database, 5)
     await finish(database, 3, 8 * DAY)
     await prune(database)
-    row = await database.fetchrow("select * from secateur.check_depth()")
+    row = await database.fetchrow("select * from secateur.check_depth('billing')")
     assert row is not None
     assert tuple(row) == (True, 2, 0)
 

@@ -65,18 +65,18 @@ class Mix:
     async def complete(self) -> None:
         ids, tokens = self.take(8)
         for _ in range(2):
-            await self.connection.fetch("select * from secateur.complete_runs($1, $2)", ids, tokens)
+            await self.connection.fetch("select * from secateur.complete_runs('billing', $1, $2)", ids, tokens)
 
     async def complete_one(self) -> None:
         for run in zip(*self.take(1), strict=True):
-            await self.connection.fetchval("select secateur.complete($1, $2)", *run)
+            await self.connection.fetchval("select secateur.complete('billing', $1, $2)", *run)
 
     async def fail(self) -> None:
         for run in zip(*self.take(3), strict=True):
-            await self.connection.fetchval("select secateur.fail($1, $2, 'bad luck')", *run)
+            await self.connection.fetchval("select secateur.fail('billing', $1, $2, 'bad luck')", *run)
 
     async def release(self) -> None:
-        await self.connection.fetchval("select secateur.release($1, $2)", *self.take(5))
+        await self.connection.fetchval("select secateur.release('billing', $1, $2)", *self.take(5))
 
     async def become_due(self) -> None:
         await self.connection.execute(
@@ -115,8 +115,8 @@ async def test_a_batch_is_one_row_a_function(connection: asyncpg.Connection) -> 
         )
     claimed = await connection.fetch("select id, claim_token from secateur.claim($1, null, 600, 'w', '1 hour')", APP)
     ids, tokens = [run["id"] for run in claimed], [run["claim_token"] for run in claimed]
-    await connection.fetch("select * from secateur.complete_runs($1, $2)", ids[:300], tokens[:300])
-    await connection.fetchval("select secateur.release($1, $2)", ids[300:], tokens[300:])
+    await connection.fetch("select * from secateur.complete_runs('billing', $1, $2)", ids[:300], tokens[:300])
+    await connection.fetchval("select secateur.release('billing', $1, $2)", ids[300:], tokens[300:])
     rows = await connection.fetch("select function_id, count(*) from secateur.depth_deltas group by function_id")
     assert len(rows) == len(FUNCTIONS)
     assert max(row["count"] for row in rows) <= MOST_ROWS

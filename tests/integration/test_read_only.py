@@ -29,8 +29,8 @@ select (select json_agg(run order by run.id)::text from secateur.runs as run) as
 WRITES = (
     "select secateur.enqueue('billing', 'invoices', '{}')",
     "select secateur.claim('billing', null, 1, 'w', interval '1 minute')",
-    "select secateur.stop_cancellation((select id from secateur.cancellations limit 1), 'me')",
-    "select secateur.sweep_cancellation((select id from secateur.cancellations limit 1))",
+    "select secateur.stop_cancellation('billing', (select id from secateur.cancellations limit 1), 'me')",
+    "select secateur.sweep_cancellation('billing', (select id from secateur.cancellations limit 1))",
     "delete from secateur.runs",
     "create table public.mine ()",
 )

@@ -40,7 +40,7 @@ FOR_WORKERS = frozenset(
     {
         *("register_function", "enqueue", "enqueue_many", "begin_bulk", "enqueue_bulk", "send", "claim", "claim_batch"),
         *("declare_cancel_on", "begin_step", "heartbeat", "finish_step", "finished_steps", "complete", "complete_runs"),
-        *("fail", "release"),
+        *("fail", "release", "apps_of_event", "send_to"),
     }
 )
 FOR_NOBODY = frozenset(
@@ -48,7 +48,7 @@ FOR_NOBODY = frozenset(
         *("cancel_backlog", "cancel_requested", "close_requests", "withdraw_requests", "settle_requests"),
         *("evaluate_conditions", "verdicts", "reached", "record_audit", "grant_runs", "put_in_force", "delete_runs"),
         *("lock_app", "limit_function", "ensure_function", "request_running", "refuse_deep_event", "new_run_id"),
-        *("run_id_at", "require_bulk", "require_importer"),
+        *("run_id_at", "require_bulk", "require_importer", "share_app", "require_here"),
     }
 )
 
@@ -272,11 +272,11 @@ class TestRefusals:
                 "create table secateur.mine ()",
                 "create function secateur.mine() returns int language sql as 'select 1'",
                 "create or replace function secateur.in_utc(moment timestamptz) returns text return 'never'",
-                "alter function secateur.cancel_backlog(uuid[], uuid[]) security definer",
-                "drop function secateur.prune(integer)",
+                "alter function secateur.cancel_backlog(text, uuid[], uuid[]) security definer",
+                "drop function secateur.prune(text, integer)",
                 "drop schema secateur cascade",
                 f"alter schema secateur owner to {login}",
-                f"grant execute on function secateur.cancel_backlog(uuid[], uuid[]) to {login}",
+                f"grant execute on function secateur.cancel_backlog(text, uuid[], uuid[]) to {login}",
                 "set role secateur_audit",
                 "set role secateur_sandbox",
                 f"grant secateur_audit to {login}",
@@ -368,8 +368,8 @@ async def attempt(engine: NativeEngine, name: str, cancellation_id: UUID, run_id
         "undo": lambda: engine.undo(cancellation_id, **author),
         "pause": lambda: engine.pause(scope, **author),
         "resume": lambda: engine.resume(scope, **author),
-        "sweep": lambda: engine.sweep(cancellation_id, 10),
-        "restore": lambda: engine.restore(cancellation_id, 10),
+        "sweep": lambda: engine.sweep("billing", cancellation_id, 10),
+        "restore": lambda: engine.restore("billing", cancellation_id, 10),
         "compact_depth": lambda: engine.compact_depth(timedelta(0), 10),
         "check_depth": lambda: engine.check_depth(timedelta(0)),
         "prune": lambda: engine.prune(10),
@@ -418,25 +418,28 @@ class TestTheWorker:
         batch = "select id, claim_token from secateur.claim_batch('crm', null, 1, 'w', '1 minute')"
         first = await worker.fetchrow(claim)
         assert first["id"] == sent["run_id"]
-        assert await worker.fetchval("select secateur.begin_step($1, $2, 'one')", *first)
-        assert await worker.fetchval("select secateur.finish_step($1, $2, 'one', '1')", *first)
-        assert await worker.fetchval("select count(*) from secateur.finished_steps($1, $2)", *first) == 1
+        assert await worker.fetchval("select secateur.begin_step('crm', $1, $2, 'one')", *first)
+        assert await worker.fetchval("select secateur.finish_step('crm', $1, $2, 'one', '1')", *first)
+        assert await worker.fetchval("select count(*) from secateur.finished_steps('crm', $1, $2)", *first) == 1
         assert (
-            await worker.fetch("select * from secateur.heartbeat(array[$1::uuid], array[$2::uuid], '1 min')", *first)
+            await worker.fetch(
+                "select * from secateur.heartbeat('crm', array[$1::uuid], array[$2::uuid], '1 min')", *first
+            )
             == []
         )
-        assert await worker.fetchval("select secateur.complete($1, $2)", *first)
+        assert await worker.fetchval("select secateur.complete('crm', $1, $2)", *first)
         second = await worker.fetchrow(batch)
-        done = "select done from secateur.complete_runs(array[$1::uuid], array[$2::uuid])"
+        done = "select done from secateur.complete_runs('crm', array[$1::uuid], array[$2::uuid])"
         assert await worker.fetchval(done, *second)
         third = await worker.fetchrow(claim)
-        assert await worker.fetchval("select secateur.fail($1, $2, 'oh')", *third) == "scheduled"
+        assert await worker.fetchval("select secateur.fail('crm', $1, $2, 'oh')", *third) == "scheduled"
         fourth = await worker.fetchrow(claim)
-        assert await worker.fetchval("select secateur.release(array[$1::uuid], array[$2::uuid])", *fourth) == 1
+        released = "select secateur.release('crm', array[$1::uuid], array[$2::uuid])"
+        assert await worker.fetchval(released, *fourth) == 1
         assert await worker.fetchval("select count(*) from secateur.open_cancellations()") == 0
-        assert await worker.fetchval("select secateur.compact_depth()") > 0
-        assert await worker.fetchval("select checked from secateur.check_depth()")
-        assert await worker.fetchval("select runs from secateur.prune()") == 0
+        assert await worker.fetchval("select secateur.compact_depth('crm')") > 0
+        assert await worker.fetchval("select checked from secateur.check_depth('crm')")
+        assert await worker.fetchval("select runs from secateur.prune('crm')") == 0
 
     async def test_does_not_act_as_an_operator(self, owner: asyncpg.Connection, database_url: str) -> None:
         cancellation_id = await committed_by_the_owner(database_url)
@@ -488,7 +491,7 @@ class TestTheOperator:
                 queue.enqueue_bulk("billing", "sync", [{}]),
                 queue.send({"name": "sync"}),
                 queue.database.fetch("select * from secateur.claim('billing', null, 1, 'w', '1 minute')"),
-                queue.database.fetch("select secateur.complete(gen_random_uuid(), gen_random_uuid())"),
+                queue.database.fetch("select secateur.complete('billing', gen_random_uuid(), gen_random_uuid())"),
             ):
                 with pytest.raises(PermissionDenied):
                     await attempted

@@ -32,12 +32,14 @@ async def claim(queue: Queue) -> asyncpg.Record:
 
 async def finish(queue: Queue, run: asyncpg.Record, step: str, result: str) -> bool:
     return await queue.database.fetchval(
-        "select secateur.finish_step($1, $2, $3, $4)", run["id"], run["claim_token"], step, result
+        "select secateur.finish_step('billing', $1, $2, $3, $4)", run["id"], run["claim_token"], step, result
     )
 
 
 async def finished(queue: Queue, run: asyncpg.Record) -> list[tuple[str, str]]:
-    rows = await queue.database.fetch("select * from secateur.finished_steps($1, $2)", run["id"], run["claim_token"])
+    rows = await queue.database.fetch(
+        "select * from secateur.finished_steps('billing', $1, $2)", run["id"], run["claim_token"]
+    )
     return [tuple(row) for row in rows]
 
 
@@ -58,14 +60,15 @@ async def test_only_the_holder_keeps_and_reads_results(queue: Queue) -> None:
     assert await finished(queue, second) == [("fetch", '{"n": 1}'), ("count", "2")]
     assert await finish(queue, second, "count", "4"), "taken again by a worker that did not ask"
     assert await finished(queue, second) == [("fetch", '{"n": 1}'), ("count", "4")]
-    assert await queue.database.fetchval("select secateur.complete($1, $2)", second["id"], second["claim_token"])
+    done = "select secateur.complete('billing', $1, $2)"
+    assert await queue.database.fetchval(done, second["id"], second["claim_token"])
     assert not await finish(queue, second, "late", "5")
 
 
 async def test_a_step_that_has_finished_is_kept_though_the_run_is_to_stop(queue: Queue) -> None:
     await queue.enqueue("billing", "invoices", {"data": {}})
     run = await claim(queue)
-    begin = "select secateur.begin_step($1, $2, $3)"
+    begin = "select secateur.begin_step('billing', $1, $2, $3)"
     assert await queue.database.fetchval(begin, run["id"], run["claim_token"], "fetch")
     await queue.cancel({"app_id": "billing"})
     assert await finish(queue, run, "fetch", "1")

@@ -34,7 +34,7 @@ ATTACKS = (
     "current_setting($1::text) is null",
     "set_config($1::text, $1::text, true) is null",
     "txid_current() > 0",
-    "secateur.stop_cancellation($1::text, $1::text) is null",
+    "secateur.stop_cancellation($1::text, $1::text, $1::text) is null",
     "secateur_cel.box_json_v2(run.event) is null",
     # other tables, by any way into a from
     "exists (select from secateur.runs)",

@@ -73,7 +73,7 @@ async def test_what_waited_is_exactly_what_it_was(queue: Queue) -> None:
     await enqueue(queue, count=3, scheduled_for=later)
     await enqueue(queue, "globex", 4)
     for run in await claim(queue, 2):
-        await queue.database.fetchval("select secateur.fail($1, $2, 'no luck')", *run)
+        await queue.database.fetchval("select secateur.fail('billing', $1, $2, 'no luck')", *run)
     before = await rows(queue)
     cancelled = await cancel(queue, **{"if": ACME})
     assert (cancelled.state, cancelled.cancelled) == ("complete", 8)
@@ -94,13 +94,13 @@ async def test_from_other_states(queue: Queue, state: str) -> None:
     held = await claim(queue, 1)
     cancelled = await queue.cancel({"app_id": "billing"})
     assert cancelled.requested == 1
-    await queue.engine.sweep(cancelled.id, 1)
+    await queue.engine.sweep("billing", cancelled.id, 1)
     if state == "stopped":
         await queue.stop(cancelled.id)
     undone = await queue.undo(cancelled.id)
     assert undone.restoring
     assert undone.stopping == 0
-    assert await queue.database.fetchval("select secateur.begin_step($1, $2, 'next')", *held[0])
+    assert await queue.database.fetchval("select secateur.begin_step('billing', $1, $2, 'next')", *held[0])
     undone = await queue.cancellations.wait(undone.id)
     assert undone.restored == 1
     assert await statuses(queue) == {"queued": 2, "running": 1}
@@ -112,7 +112,7 @@ async def test_what_was_stopped_while_it_ran_is_queued_again_only_if_asked(queue
     held = await claim(queue, 2)
     cancelled = await queue.cancel({"app_id": "billing"})
     for run in held:
-        assert not await queue.database.fetchval("select secateur.begin_step($1, $2, 'next')", *run)
+        assert not await queue.database.fetchval("select secateur.begin_step('billing', $1, $2, 'next')", *run)
     cancelled = await queue.cancellations.wait(cancelled.id)
     undone = await queue.undo(cancelled.id, wait=True)
     assert (undone.restored, undone.not_restored) == (2, 2)
@@ -171,9 +171,9 @@ async def test_batches_go_on_where_the_last_one_ended(queue: Queue) -> None:
     await enqueue(queue, count=25)
     cancelled = await cancel(queue)
     await queue.undo(cancelled.id)
-    steps = [await queue.engine.restore(cancelled.id, 10) for _ in range(3)]
+    steps = [await queue.engine.restore("billing", cancelled.id, 10) for _ in range(3)]
     assert [(step.state, step.restored) for step in steps] == [("restoring", 10), ("restoring", 10), ("undone", 5)]
-    assert (await queue.engine.restore(cancelled.id, 10)).restored == 0
+    assert (await queue.engine.restore("billing", cancelled.id, 10)).restored == 0
     await recount(queue)
 
 
@@ -182,9 +182,9 @@ async def test_one_restorer_at_a_time(queue: Queue) -> None:
     cancelled = await cancel(queue)
     await queue.undo(cancelled.id)
     async with queue.database.transaction() as other:
-        await other.fetch("select * from secateur.restore_cancellation($1, 1)", cancelled.id)
-        assert (await queue.engine.restore(cancelled.id, 1)).busy
-    assert (await queue.engine.restore(cancelled.id, 1)).restored == 1
+        await other.fetch("select * from secateur.restore_cancellation('billing', $1, 1)", cancelled.id)
+        assert (await queue.engine.restore("billing", cancelled.id, 1)).busy
+    assert (await queue.engine.restore("billing", cancelled.id, 1)).restored == 1
 
 
 async def test_sweepers_restore(queue: Queue) -> None:
@@ -230,8 +230,8 @@ async def test_the_rate_holds_for_sweeps_and_restores(queue: Queue) -> None:
     assert await queue.engine.clock() - started > timedelta(seconds=0.7)
     started = await queue.engine.clock()
     await queue.undo(cancelled.id)
-    assert (await queue.engine.restore(cancelled.id, 1000)).restored == 10
-    step = await queue.engine.restore(cancelled.id, 1000)
+    assert (await queue.engine.restore("billing", cancelled.id, 1000)).restored == 10
+    step = await queue.engine.restore("billing", cancelled.id, 1000)
     assert step.idle
     assert step.wait is not None
     assert 0 < step.wait <= 0.25
@@ -259,7 +259,7 @@ class TestSingleRuns:
         (held,) = await claim(queue, 1)
         cancelled = await queue.cancel_run(one)
         assert (cancelled.state, cancelled.stopping) == ("active", 1)
-        assert not await queue.database.fetchval("select secateur.begin_step($1, $2, 'next')", *held)
+        assert not await queue.database.fetchval("select secateur.begin_step('billing', $1, $2, 'next')", *held)
         cancelled = await queue.cancellations.wait(cancelled.id)
         assert (cancelled.state, cancelled.cancelled) == ("complete", 1)
         assert (await queue.restore_run(one)).not_restored == 1
@@ -283,7 +283,7 @@ class TestSingleRuns:
         with pytest.raises(Conflict, match="nothing to restore"):
             await queue.restore_run(one)
         (held,) = await claim(queue, 1)
-        await queue.database.fetchval("select secateur.complete($1, $2)", *held)
+        await queue.database.fetchval("select secateur.complete('billing', $1, $2)", *held)
         with pytest.raises(Conflict, match="has ended: it is completed since"):
             await queue.cancel_run(one)
         with pytest.raises(NotFound):

@@ -48,7 +48,7 @@ async def seed(database: Database) -> None:
 async def stop_running(database: Database) -> None:
     """Every worker comes to its next step, where a cancelled run ends."""
     await database.execute(
-        "select secateur.begin_step(id, claim_token, 'next') from secateur.runs where status = 'running'"
+        "select secateur.begin_step(app_id, id, claim_token, 'next') from secateur.runs where status = 'running'"
     )
 
 
@@ -108,7 +108,7 @@ async def _end(database: Database, app_id: str, function_id: str, runs: int) -> 
 
 async def _sum_up(database: Database) -> None:
     """Depth as the functions would have written it, had all of this been done by them, and at its time."""
-    await database.execute("select secateur.check_depth()")
+    await database.execute("select secateur.check_depth(app_id) from secateur.apps")
     await database.execute("update secateur.depth_deltas set entered = 0, drained = 0")
     await database.execute("delete from secateur.depth_checks")
     await database.execute(

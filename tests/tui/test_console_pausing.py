@@ -137,7 +137,7 @@ async def test_drift_of_the_depth_is_said(start: Start, incident_url: str, size:
         await console.database.execute(
             "insert into secateur.depth_deltas (app_id, function_id, queued) values ('crm', 'welcome-mail', 12)"
         )
-        checked = await console.database.fetchrow("select * from secateur.check_depth()")
+        checked = await console.database.fetchrow("select * from secateur.check_depth('crm')")
         assert checked is not None
         assert checked["drift"] == 12
         await console.shows("the depth was off by 12 runs at", "UTC, and was put right", "flood: billing")

@@ -43,7 +43,9 @@ async def swept_in_part(url: str, runs: int) -> UUID:
     async with Database.connect(url) as database:
         cancelled = 0
         while cancelled < runs:
-            step = await database.fetchrow("select * from secateur.sweep_cancellation($1, 200)", cancellation)
+            step = await database.fetchrow(
+                "select * from secateur.sweep_cancellation('billing', $1, 200)", cancellation
+            )
             assert step is not None
             assert not step["idle"]
             cancelled += step["cancelled"]
@@ -114,11 +116,11 @@ async def test_a_restore_is_followed_live(start: Start, incident_url: str, size:
         )
         await console.press("y")
         await console.shows(f"restoring 0 of {cancelled}", "↺ restoring ────── 0%", "1 under way")
-        await console.database.execute("select secateur.restore_cancellation($1, 50)", cancellation)
+        await console.database.execute("select secateur.restore_cancellation('billing', $1, 50)", cancellation)
         await console.shows(f"restoring 50 of {cancelled}", "↺ restoring ━")
         await console.settle()
         console.check("history-restoring")
-        await console.database.execute("select secateur.restore_cancellation($1, 10000)", cancellation)
+        await console.database.execute("select secateur.restore_cancellation('billing', $1, 10000)", cancellation)
         await console.shows("↺ undone", f"restored {cancelled}", "0 under way")
 
 

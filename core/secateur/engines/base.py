@@ -130,6 +130,7 @@ WORKING = frozenset({"active", "restoring"})
 class OpenCancellation:
     """One that a sweeper has to look after: `active`, or `restoring` after an undo."""
 
+    app_id: str
     id: UUID
     state: str
 
@@ -252,11 +253,11 @@ class QueueEngine(Protocol):
         """Take back the pause of exactly this scope; harmless where there is none. Raises as `pause` does."""
         ...
 
-    async def sweep(self, cancellation_id: UUID, batch: int) -> SweepStep:
+    async def sweep(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
         """Rewrite up to `batch` matching rows, in one transaction; resumes wherever the last one ended."""
         ...
 
-    async def restore(self, cancellation_id: UUID, batch: int) -> SweepStep:
+    async def restore(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
         """Put back up to `batch` runs of an undone cancellation, in one transaction; resumes as `sweep` does."""
         ...
 
@@ -284,7 +285,7 @@ class QueueEngine(Protocol):
         ...
 
     async def prune(self, batch: int) -> Pruned:
-        """Delete up to `batch` runs that were kept as long as the retention says."""
+        """Delete up to `batch` runs of each app that were kept as long as the retention says."""
         ...
 
     async def retention(self) -> Retention:

@@ -262,9 +262,13 @@ class NativeEngine:
 
     async def cancel_run(self, cancellation: RunCancellation) -> Cancellation:
         self._refuse_if_read_only()
+        app_id = await self._database.fetchval(_SQL["app_of_run"], cancellation.run_id)
+        if app_id is None:
+            raise NotFound(f"there is no run {cancellation.run_id}")
         committed: UUID = await self._database.fetchval(
             _SQL["cancel_run"],
             cancellation.id,
+            app_id,
             cancellation.run_id,
             cancellation.idempotency_key,
             cancellation.reason,
@@ -275,14 +279,16 @@ class NativeEngine:
 
     async def stop(self, cancellation_id: UUID, author: str, source: str) -> Cancellation:
         self._refuse_if_read_only()
-        await self._database.fetchval(_SQL["stop"], cancellation_id, author, source)
+        app_id = await self._app_of(cancellation_id)
+        await self._database.fetchval(_SQL["stop"], app_id, cancellation_id, author, source)
         return await self.cancellation(cancellation_id)
 
     async def undo(
         self, cancellation_id: UUID, author: str, source: str, *, requeue_stopped: bool = False
     ) -> Cancellation:
         self._refuse_if_read_only()
-        await self._database.fetchval(_SQL["undo"], cancellation_id, author, source, requeue_stopped)
+        app_id = await self._app_of(cancellation_id)
+        await self._database.fetchval(_SQL["undo"], app_id, cancellation_id, author, source, requeue_stopped)
         return await self.cancellation(cancellation_id)
 
     async def pause(self, scope: Scope, author: str, source: str) -> None:
@@ -293,20 +299,28 @@ class NativeEngine:
         self._refuse_if_read_only()
         await self._database.execute(_SQL["resume"], scope.app_id, scope.function_id, author, source)
 
-    async def sweep(self, cancellation_id: UUID, batch: int) -> SweepStep:
-        return await self._step("sweep", cancellation_id, batch)
+    async def _app_of(self, cancellation_id: UUID) -> str:
+        app_id: str | None = await self._database.fetchval(_SQL["app_of_cancellation"], cancellation_id)
+        if app_id is None:
+            raise NotFound(f"there is no cancellation {cancellation_id}")
+        return app_id
 
-    async def restore(self, cancellation_id: UUID, batch: int) -> SweepStep:
-        return await self._step("restore", cancellation_id, batch)
+    async def sweep(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
+        return await self._step("sweep", app_id, cancellation_id, batch)
 
-    async def _step(self, name: str, cancellation_id: UUID, batch: int) -> SweepStep:
+    async def restore(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
+        return await self._step("restore", app_id, cancellation_id, batch)
+
+    async def _step(self, name: str, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
         self._refuse_if_read_only()
-        row = await self._database.fetchrow(_SQL[name], cancellation_id, batch)
+        row = await self._database.fetchrow(_SQL[name], app_id, cancellation_id, batch)
         assert row is not None  # noqa: S101 - the function always returns a row
         return SweepStep(**row)
 
     async def unrestored(self, cancellation_id: UUID, limit: int) -> list[Unrestored]:
-        return [Unrestored(**row) for row in await self._database.fetch(_SQL["unrestored"], cancellation_id, limit)]
+        app_id = await self._app_of(cancellation_id)
+        rows = await self._database.fetch(_SQL["unrestored"], app_id, cancellation_id, limit)
+        return [Unrestored(**row) for row in rows]
 
     async def open_cancellations(self) -> list[OpenCancellation]:
         return [OpenCancellation(**row) for row in await self._database.fetch(_SQL["open_cancellations"])]
@@ -324,14 +338,24 @@ class NativeEngine:
 
     async def check_depth(self, every: timedelta) -> DepthCheck | None:
         self._refuse_if_read_only()
-        row = await self._database.fetchrow(_SQL["check_depth"], every, timeout=CHECK_SECONDS)
-        return DepthCheck(row["counted"], row["drift"]) if row and row["checked"] else None
+        checked = [
+            row
+            for app_id in await self._database.fetchval(_SQL["all_apps"])
+            for row in await self._database.fetch(_SQL["check_depth"], app_id, every, timeout=CHECK_SECONDS)
+            if row["checked"]
+        ]
+        if not checked:
+            return None
+        return DepthCheck(sum(row["counted"] for row in checked), sum(row["drift"] for row in checked))
 
     async def prune(self, batch: int) -> Pruned:
         self._refuse_if_read_only()
-        row = await self._database.fetchrow(_SQL["prune"], batch)
-        assert row is not None  # noqa: S101 - the function always returns a row
-        return Pruned(**row)
+        pruned = [
+            row
+            for app_id in await self._database.fetchval(_SQL["all_apps"])
+            for row in await self._database.fetch(_SQL["prune"], app_id, batch)
+        ]
+        return Pruned(sum(row["runs"] for row in pruned), any(row["more"] for row in pruned))
 
     async def retention(self) -> Retention:
         row = await self._database.fetchrow(_SQL["retention"])

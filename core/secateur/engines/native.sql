@@ -25,23 +25,23 @@ with pending as (
          sum(delta.queued) as queued, sum(delta.scheduled) as scheduled, sum(delta.running) as running,
          sum(delta.entered) filter (where delta.at > now() - interval '10 s') as entered,
          sum(delta.drained) filter (where delta.at > now() - interval '10 s') as drained,
-         min(delta.at) as since
+         min(delta.at) > now() - interval '5 s' as fresh
     from secateur.depth_deltas as delta
    group by delta.app_id, delta.function_id
 ), recent as (
-  select past.app_id, past.function_id, sum(past.entered * part.counts) as entered, sum(past.drained * part.counts) as drained
-    from secateur.depth_seconds as past,
-         lateral (select least(1, extract(epoch from past.second - now()) + 11) as counts) as part
+  select past.app_id, past.function_id,
+         sum(past.entered * least(1, extract(epoch from past.second - now()) + 11)) as entered,
+         sum(past.drained * least(1, extract(epoch from past.second - now()) + 11)) as drained
+    from secateur.depth_seconds as past
    where past.second > now() - interval '11 s'
    group by past.app_id, past.function_id
-), checked as (
-  select past.id, past.checked_at from secateur.depth_checks as past order by past.id desc limit 1
 ), tallied as (
   -- One by one: the tallies of all that was ever cancelled would have to be summed up otherwise.
-  select rule.id, tally.function_id, tally.cancelled, tally.finished_first, tally.stopping
+  select rule.app_id, rule.id, tally.function_id, tally.cancelled, tally.finished_first, tally.stopping
     from secateur.cancellations as rule
    cross join lateral (
-     select one.* from secateur.cancellation_tallies as one where one.cancellation_id = rule.id
+     select one.* from secateur.cancellation_tallies as one
+      where one.app_id = rule.app_id and one.cancellation_id = rule.id
    ) as tally
    where rule.state = 'active'
 ), cancelling as (
@@ -53,7 +53,8 @@ with pending as (
     from secateur.cancellations as rule
     join secateur.functions as known
       on known.app_id = rule.app_id and (rule.function_id is null or known.function_id = rule.function_id)
-    left join tallied on tallied.id = rule.id and tallied.function_id = known.function_id
+    left join tallied
+      on tallied.app_id = rule.app_id and tallied.id = rule.id and tallied.function_id = known.function_id
    where rule.state = 'active'
    group by known.app_id, known.function_id
 )
@@ -78,15 +79,17 @@ select known.app_id,
   left join pending using (app_id, function_id)
   left join recent using (app_id, function_id)
   left join cancelling using (app_id, function_id)
-  left join checked on true
+  left join lateral (
+    select past.id, past.checked_at from secateur.depth_checks as past
+     where past.app_id = known.app_id order by past.id desc limit 1
+  ) as checked on true
   left join secateur.depth_drifts as drift
-    on drift.check_id = checked.id and drift.app_id = known.app_id and drift.function_id = known.function_id
+    on drift.app_id = known.app_id and drift.check_id = checked.id and drift.function_id = known.function_id
  cross join lateral (
    select greatest(0, coalesce(total.queued, 0) + coalesce(pending.queued, 0))::bigint as queued,
           greatest(0, coalesce(total.scheduled, 0) + coalesce(pending.scheduled, 0))::bigint as scheduled,
           greatest(0, coalesce(total.running, 0) + coalesce(pending.running, 0))::bigint as running,
-          case when pending.since > now() - interval '5 s' or pending.since is null
-               then total.oldest_started_at end as oldest_started_at
+          case when pending.fresh is not false then total.oldest_started_at end as oldest_started_at
  ) as depth
   left join lateral (
    select run.status, run.started_at
@@ -187,7 +190,8 @@ select run.*
 -- Ids from the index alone, then only the rows that were drawn.
 select run.event
   from secateur.runs as run
- where run.id in (
+ where run.app_id = $1
+   and run.id in (
    select drawn.id
      from secateur.runs as drawn
     where drawn.app_id = $1
@@ -205,14 +209,18 @@ select run.event
    and run.status in ('queued', 'scheduled', 'running')
  limit $3
 
+-- name: all_apps
+select secateur.all_apps()
+
 -- name: compact_depth
-select secateur.compact_depth($1, $2)
+select coalesce(sum(secateur.compact_depth(known.app_id, $1, $2)), 0)::bigint
+  from unnest(secateur.all_apps()) as known (app_id)
 
 -- name: check_depth
-select * from secateur.check_depth($1)
+select one.* from secateur.check_depth($1, $2) as one
 
 -- name: prune
-select * from secateur.prune($1)
+select * from secateur.prune($1, $2)
 
 -- name: retention
 select kept.finished, kept.cancelled, kept.standing from secateur.retention as kept
@@ -239,7 +247,7 @@ select run.* from secateur.runs as run where run.id = $1
 -- The cancellation of this run alone that has asked it to stop, and still waits for that.
 select rule.id
   from secateur.cancel_requests as open
-  join secateur.cancellations as rule on rule.id = open.cancellation_id
+  join secateur.cancellations as rule on rule.app_id = open.app_id and rule.id = open.cancellation_id
  where open.run_id = $1 and open.outcome is null and rule.run_id = open.run_id and rule.state = 'active'
  order by rule.serial
  limit 1
@@ -251,10 +259,16 @@ select committed.id
          $1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11::jsonb, $12, $13, $14, $15, $16, $17::jsonb, $18, $19::jsonb[], $20) as committed
 
 -- name: cancel_run
-select (secateur.cancel_run($1, $2, $3, $4, $5, $6)).id
+select * from secateur.cancel_run($1, $2, $3, $4, $5, $6, $7)
+
+-- name: app_of_run
+select run.app_id from secateur.runs as run where run.id = $1
+
+-- name: app_of_cancellation
+select rule.app_id from secateur.cancellations as rule where rule.id = $1
 
 -- name: stop
-select (secateur.stop_cancellation($1, $2, $3)).id
+select * from secateur.stop_cancellation($1, $2, $3, $4)
 
 -- name: pause
 select secateur.pause($1, $2, $3, $4)
@@ -263,20 +277,20 @@ select secateur.pause($1, $2, $3, $4)
 select secateur.resume($1, $2, $3, $4)
 
 -- name: undo
-select (secateur.undo_cancellation($1, $2, $3, $4)).id
+select * from secateur.undo_cancellation($1, $2, $3, $4, $5)
 
 -- name: sweep
-select * from secateur.sweep_cancellation($1, $2)
+select * from secateur.sweep_cancellation($1, $2, $3)
 
 -- name: restore
-select * from secateur.restore_cancellation($1, $2)
+select * from secateur.restore_cancellation($1, $2, $3)
 
 -- name: unrestored
-select * from secateur.unrestored($1, $2)
+select * from secateur.unrestored($1, $2, $3)
 
 -- name: open_cancellations
 -- A function, so that a role that may only work can sweep.
-select open.id, open.state from secateur.open_cancellations() as open
+select open.app_id, open.id, open.state from secateur.open_cancellations() as open
 
 -- name: cancellations
 -- Newest first. As one document each, so that the record's model reads it in one place. Who holds the lock that a pending one
@@ -285,13 +299,14 @@ select to_jsonb(rule) || to_jsonb(tally) || jsonb_build_object(
          'blocked_by', case when rule.state = 'active' and rule.in_force_at is null then (
            select coalesce(jsonb_agg(distinct held.pid), '[]')
              from secateur.apps
-             join pg_locks as held on held.objid = apps.lock_key
+             join pg_locks as held on held.objid = apps.lock_key & 2147483647
             where apps.app_id = rule.app_id
               and held.locktype = 'advisory' and held.classid = 7216 and held.objsubid = 2 and held.granted
               and held.database = (select oid from pg_database where datname = current_database())
          ) else '[]' end,
          'swept', coalesce(
-           (select place.clean from secateur.sweeps as place where place.cancellation_id = rule.id), false),
+           (select place.clean from secateur.sweeps as place
+             where place.app_id = rule.app_id and place.cancellation_id = rule.id), false),
          'undo_until', coalesce(rule.stopped_at, rule.completed_at, rule.undone_at) + retention.cancelled)
   from secateur.cancellations as rule
  cross join secateur.retention
@@ -306,7 +321,7 @@ select to_jsonb(rule) || to_jsonb(tally) || jsonb_build_object(
            coalesce(sum(one.pruned), 0) as pruned,
            coalesce(sum(one.stopped), 0) as stopped
       from secateur.cancellation_tallies as one
-     where one.cancellation_id = rule.id
+     where one.app_id = rule.app_id and one.cancellation_id = rule.id
   ) as tally on true
  where ($1::uuid is null or rule.id = $1)
    and ($2::uuid is null or rule.serial < (select page.serial from secateur.cancellations as page where page.id = $2))
@@ -314,7 +329,7 @@ select to_jsonb(rule) || to_jsonb(tally) || jsonb_build_object(
  limit $3
 
 -- name: audit
-select to_jsonb(entry) - 'xid'
+select to_jsonb(entry) - 'xid' || jsonb_build_object('app_id', nullif(entry.app_id, ''))
   from secateur.audit as entry
  where $2::bigint is null or entry.id < $2
  order by entry.id desc

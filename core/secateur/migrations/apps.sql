@@ -3,13 +3,17 @@
 -- The lock protocol. Every app has one advisory lock (7216, apps.lock_key). claim and begin_step take it shared; commit,
 -- stop, undo, pause, resume and a change of a function's limit exclusive; each reads what it decides by in a *later
 -- statement*, whose snapshot is therefore newer than whatever the lock waited for. This needs READ COMMITTED, so the
--- functions refuse anything stricter.
+-- functions refuse anything stricter. And lock, snapshots and transaction ids must be those of the server that has the app's
+-- rows: where tables are spread over several (Citus), share_app and lock_app refuse to be called on another one.
 -- Row locks come after the app's lock: runs in id order or with SKIP LOCKED, then slots in their order or with SKIP
 -- LOCKED. Levels and idle are only ever locked with SKIP LOCKED, so that nobody waits for a hint. A commit locks no run.
 --
 -- Statements that have a run's id ask for nothing that a partial index has as its predicate, but look at the status
 -- afterwards: such an index is empty when statistics are taken on a quiet queue, so that reading all of it looks cheaper
--- than the primary key; and then the flood comes. Those that walk an index in its order forbid the planner to sort.
+-- than the primary key; and then the flood comes. So may all the runs of an app, of which statistics do not know yet: functions
+-- that go by a key are planned for any app and for a few ids, whatever they are called with. So a join of ids with runs goes
+-- through the ids; that an id is also one of all of them must not be said, or the list is gone through for each run.
+-- Those that walk an index in its order forbid the planner to sort.
 -- What it was forbidden and had to take all the same looks so expensive, before Postgres 18, that it would be compiled, for
 -- 100 ms: so these have `jit = off` too.
 --
@@ -32,22 +36,66 @@ begin
 end
 $$;
 
+-- Raises SC421 if the app's rows are on another server: a row that lies elsewhere is read by another process. Nothing if there
+-- is no such app, or was none a moment ago.
+create or replace function secateur.require_here(app_id text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  here constant integer := pg_backend_pid();
+begin
+  if exists (select from secateur.apps where apps.app_id = require_here.app_id and pg_backend_pid() <> here) then
+    raise exception using
+      errcode = 'SC421',
+      message = format('app %s is kept by another server than the one that was asked', quote_literal(require_here.app_id)),
+      hint = 'connect to the node that has the app''s shard, or call the function as `select secateur.…` by itself';
+  end if;
+end
+$$;
+
+-- Takes the app's lock shared for the rest of the transaction; false if there is no such app. Raises SC421.
+create or replace function secateur.share_app(app_id text)
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+as $$
+declare
+  here constant integer := pg_backend_pid();
+begin
+  -- A row that lies elsewhere is read by another process.
+  perform pg_advisory_xact_lock_shared(7216, (apps.lock_key & 2147483647)::integer)
+     from secateur.apps where apps.app_id = share_app.app_id and pg_backend_pid() = here;
+  if not found then
+    -- point: no such app
+    perform secateur.require_here(share_app.app_id);
+    return false;
+  end if;
+  return true;
+end
+$$;
+
 -- Takes the app's lock exclusive for the rest of the transaction, in slices of 50 ms, so that an open claim never holds
--- up the other claims for longer. Raises SC423 with the blocking processes when `patience` is over.
+-- up the other claims for longer. Raises SC423 with the blocking processes when `patience` is over, and SC421.
 create or replace function secateur.lock_app(app_id text, patience interval default '5 seconds')
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  key constant integer := (select apps.lock_key from secateur.apps where apps.app_id = lock_app.app_id);
+  here constant integer := pg_backend_pid();
   before constant text := current_setting('lock_timeout');
   deadline constant timestamptz := clock_timestamp() + patience;
 begin
   loop
     begin
       perform set_config('lock_timeout', '50ms', true);
-      perform pg_advisory_xact_lock(7216, key);
+      perform pg_advisory_xact_lock(7216, (apps.lock_key & 2147483647)::integer)
+         from secateur.apps where apps.app_id = lock_app.app_id and pg_backend_pid() = here;
+      if not found then
+        perform secateur.require_here(lock_app.app_id);
+      end if;
       perform set_config('lock_timeout', before, true);
       return;
     exception when lock_not_available then
@@ -57,7 +105,9 @@ begin
           message = format('nothing was changed: an open transaction holds the lock of app %s (process %s)',
                            lock_app.app_id,
                            (select string_agg(distinct held.pid::text, ', ') from pg_locks as held
-                             where held.locktype = 'advisory' and held.classid = 7216 and held.objid = key
+                             where held.locktype = 'advisory' and held.classid = 7216
+                               and held.objid = (select apps.lock_key & 2147483647 from secateur.apps
+                                                  where apps.app_id = lock_app.app_id)
                                and held.objsubid = 2 and held.granted
                                and held.database = (select oid from pg_database where datname = current_database()))),
           hint = 'a worker must not keep the transaction open in which it claimed; try again, or end that process';
@@ -68,15 +118,18 @@ begin
 end
 $$;
 
--- Makes sure that app and function exist. Repeatable; writes nothing when they do. Raises SC422.
+-- Makes sure that app and function exist. Repeatable; writes nothing when they do. Raises SC422, SC421.
 create or replace function secateur.ensure_function(app_id text, function_id text)
   returns void
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  here constant integer := pg_backend_pid();
 begin
   if exists (select from secateur.functions as known
-              where known.app_id = ensure_function.app_id and known.function_id = ensure_function.function_id) then
+              where known.app_id = ensure_function.app_id and known.function_id = ensure_function.function_id
+                and pg_backend_pid() = here) then
     return;
   end if;
   if coalesce(ensure_function.app_id, '') = '' or coalesce(ensure_function.function_id, '') = '' then
@@ -86,6 +139,21 @@ begin
   insert into secateur.idle (app_id, idle) values (ensure_function.app_id, true) on conflict do nothing;
   insert into secateur.functions (app_id, function_id)
   values (ensure_function.app_id, ensure_function.function_id) on conflict do nothing;
+  if not exists (select from secateur.apps where apps.app_id = ensure_function.app_id and pg_backend_pid() = here) then
+    perform secateur.require_here(ensure_function.app_id);
+  end if;
+end
+$$;
+
+-- The apps that there are, for upkeep that goes through them one by one.
+create or replace function secateur.all_apps()
+  returns text[]
+  language plpgsql
+  stable
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(select apps.app_id from secateur.apps order by apps.app_id);
 end
 $$;
 
@@ -117,19 +185,22 @@ create or replace function secateur.pause(app_id text, function_id text, author 
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  moment timestamptz;
 begin
   perform secateur.require_read_committed();
   perform secateur.require_known(pause.app_id, pause.function_id);
   -- point: before the lock
   perform secateur.lock_app(pause.app_id);
   -- point: locked
+  moment := clock_timestamp();
   if pause.function_id is null then
     update secateur.apps
-       set paused_at = clock_timestamp(), paused_by = pause.author
+       set paused_at = moment, paused_by = pause.author
      where apps.app_id = pause.app_id and apps.paused_at is null;
   else
     update secateur.functions as known
-       set paused_at = clock_timestamp(), paused_by = pause.author
+       set paused_at = moment, paused_by = pause.author
      where known.app_id = pause.app_id and known.function_id = pause.function_id and known.paused_at is null;
   end if;
   if found then

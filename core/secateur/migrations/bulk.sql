@@ -155,7 +155,7 @@ begin
   select array(select distinct on (entering.priority) entering.id from entering
                 where imported order by entering.priority, entering.id) into lowest;
   if imported then
-    perform secateur.lower_floors(lowest);
+    perform secateur.lower_floors(enqueue_bulk.app_id, lowest);
   end if;
   drop table pg_temp.secateur_bulk;
   perform secateur.wake(enqueue_bulk.app_id);

@@ -1,43 +1,55 @@
 -- How runs become cancelled: by a claim that meets them, by a sweep, or by their own worker. The callers decide which.
 
--- Cancels backlog runs: `run_ids[i]` by `cancellation_ids[i]`, unless it has left the backlog meanwhile.
--- Locks the rows in id order: a nested loop takes them in the order of its outer side. (To lock them all first would write
--- twice to each.) Returns how many; the tallies, the depth and the announcement follow in the same transaction.
-create or replace function secateur.cancel_backlog(run_ids uuid[], cancellation_ids uuid[])
+-- Cancels backlog runs of the app: `run_ids[i]` by `cancellation_ids[i]`, unless it has left the backlog meanwhile.
+-- Locks the rows in id order, for that is how the primary key is walked for an array. (To lock them all first would write twice
+-- to each; and a join could begin with all that the app has.) Returns how many; the tallies, the depth and the announcement
+-- follow in the same transaction.
+create or replace function secateur.cancel_backlog(app_id text, run_ids uuid[], cancellation_ids uuid[])
   returns integer
   language plpgsql
-  set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set jit = off
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
+  moment constant timestamptz := clock_timestamp();
+  ids uuid[] := run_ids;
+  -- Mostly all of them are one cancellation's.
+  owner uuid := cancellation_ids[1];
+  owners uuid[];
   changed uuid[];
 begin
   if cardinality(run_ids) = 0 then
     return 0;
   end if;
+  if cancellation_ids <> array_fill(owner, array[cardinality(cancellation_ids)]) then
+    owner := null;
+    select array_agg(one.run_id order by one.run_id), array_agg(one.cancellation_id order by one.run_id) into ids, owners
+      from unnest(run_ids, cancellation_ids) as one (run_id, cancellation_id);
+  end if;
   with cancelled as (
     update secateur.runs as run
        set status = 'cancelled',
            cancelled_from = run.status,
-           cancellation_id = reached.cancellation_id,
-           finished_at = clock_timestamp()
-      from (select * from unnest(run_ids, cancellation_ids) as one (run_id, cancellation_id)
-             order by one.run_id) as reached
+           -- Else by the place of its id among them, found by halving, which takes as long as all the rest.
+           cancellation_id = case when owner is not null then owner else owners[width_bucket(run.id, ids)] end,
+           finished_at = moment
      -- In words that no partial index has as its predicate: see apps.sql.
-     where run.id = reached.run_id and run.status || '' in ('queued', 'scheduled')
-    returning run.id, run.app_id, run.function_id, run.cancellation_id, run.cancelled_from
+     where run.app_id = cancel_backlog.app_id and run.id = any (ids)
+       and run.status || '' in ('queued', 'scheduled')
+    returning run.id, run.function_id, run.cancellation_id, run.cancelled_from
   ), tallied as (
-    insert into secateur.cancellation_deltas (cancellation_id, function_id, cancelled)
-    select cancelled.cancellation_id, cancelled.function_id, count(*) from cancelled group by 1, 2
+    insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, cancelled)
+    select cancel_backlog.app_id, cancelled.cancellation_id, cancelled.function_id, count(*)
+      from cancelled group by cancelled.cancellation_id, cancelled.function_id
   ), measured as (
     insert into secateur.depth_deltas (app_id, function_id, queued, scheduled)
-    select cancelled.app_id, cancelled.function_id,
+    select cancel_backlog.app_id, cancelled.function_id,
            - count(*) filter (where cancelled.cancelled_from = 'queued'),
            - count(*) filter (where cancelled.cancelled_from = 'scheduled')
-      from cancelled group by 1, 2
+      from cancelled group by cancelled.function_id
   )
   select coalesce(array_agg(cancelled.id), '{}') into changed from cancelled;
-  perform secateur.announce_cancelled(changed);
+  perform secateur.announce_cancelled(cancel_backlog.app_id, changed);
   return cardinality(changed);
 end
 $$;
@@ -45,51 +57,65 @@ $$;
 -- Closes the open requests of running runs: the oldest commit's has the outcome, any other that asked for the same run is
 -- withdrawn; the tallies follow. Returns the oldest ones. The caller holds the runs' rows; locks the requests in the
 -- order of runs.
-create or replace function secateur.close_requests(run_ids uuid[], claim_tokens uuid[], outcome text)
+create or replace function secateur.close_requests(app_id text, run_ids uuid[], claim_tokens uuid[], outcome text)
   returns table (run_id uuid, cancellation_id uuid)
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
+declare
+  asked_runs uuid[];
+  asked_tokens uuid[];
+  asked_by uuid[];
+  outcomes text[];
 begin
-  if not exists (select from unnest(run_ids, claim_tokens) as held (run_id, claim_token)
-                   join secateur.cancel_requests as open using (run_id, claim_token)
-                  where open.outcome is null) then
+  -- By the key, here and below: the index of all open requests would be gone through for each of the runs.
+  if not exists (select from secateur.cancel_requests as open
+                  where open.app_id = close_requests.app_id and open.run_id = any (run_ids)
+                    and coalesce(open.outcome, '') = '') then
     return;
   end if;
+  select array_agg(open.run_id), array_agg(open.claim_token), array_agg(open.cancellation_id)
+    into asked_runs, asked_tokens, asked_by
+    from (select request.run_id, request.claim_token, request.cancellation_id
+            from secateur.cancel_requests as request
+            join secateur.cancellations as rule on rule.app_id = request.app_id and rule.id = request.cancellation_id
+           where request.app_id = close_requests.app_id and request.run_id = any (run_ids)
+             and ((request.run_id, request.claim_token) in (select * from unnest(run_ids, claim_tokens))) is true
+             and coalesce(request.outcome, '') = ''
+           order by request.run_id, rule.serial
+             for update of request) as open;
+  if asked_runs is null then
+    return;
+  end if;
+  outcomes := array(
+    select case when row_number() over (partition by open.run_id, open.claim_token order by open.place) = 1
+                 and not exists (select from secateur.cancel_requests as other
+                                  where other.app_id = close_requests.app_id
+                                    and other.run_id = open.run_id and other.claim_token = open.claim_token
+                                    and other.outcome in ('cancelled', 'finished_first'))
+                then close_requests.outcome else 'withdrawn' end
+      from unnest(asked_runs, asked_tokens) with ordinality as open (run_id, claim_token, place)
+     order by open.place);
   return query
-  with open as (
-    select request.run_id, request.claim_token, request.cancellation_id, rule.serial
-      from unnest(run_ids, claim_tokens) as held (run_id, claim_token)
-      join secateur.cancel_requests as request using (run_id, claim_token)
-      join secateur.cancellations as rule on rule.id = request.cancellation_id
-     where request.outcome is null
-     order by request.run_id, rule.serial
-       for update of request
-  ), turn as (
-    select open.*,
-           row_number() over (partition by open.run_id, open.claim_token order by open.serial) = 1
-             and not exists (select from secateur.cancel_requests as other
-                              where other.run_id = open.run_id and other.claim_token = open.claim_token
-                                and other.outcome in ('cancelled', 'finished_first')) as owns
-      from open
-  ), closed as (
+  with closed as (
     update secateur.cancel_requests as request
-       set outcome = case when turn.owns then close_requests.outcome else 'withdrawn' end
-      from turn
-     where request.run_id = turn.run_id
+       set outcome = turn.outcome
+      from unnest(asked_runs, asked_tokens, asked_by, outcomes) as turn (run_id, claim_token, cancellation_id, outcome)
+     where request.app_id = close_requests.app_id
+       and request.run_id = turn.run_id
        and request.claim_token = turn.claim_token
        and request.cancellation_id = turn.cancellation_id
     returning request.run_id, request.cancellation_id, request.function_id, request.outcome
   ), tallied as (
     insert into secateur.cancellation_deltas (
-      cancellation_id, function_id, cancelled, stopped, finished_first, withdrawn)
-    select closed.cancellation_id, closed.function_id,
+      app_id, cancellation_id, function_id, cancelled, stopped, finished_first, withdrawn)
+    select close_requests.app_id, closed.cancellation_id, closed.function_id,
            count(*) filter (where closed.outcome = 'cancelled'),
            count(*) filter (where closed.outcome = 'cancelled'),
            count(*) filter (where closed.outcome = 'finished_first'),
            count(*) filter (where closed.outcome = 'withdrawn')
-      from closed group by 1, 2
+      from closed group by closed.cancellation_id, closed.function_id
   )
   select closed.run_id, closed.cancellation_id from closed where closed.outcome <> 'withdrawn';
 end
@@ -97,33 +123,34 @@ $$;
 
 -- Ends those of the running runs that were asked to stop: the run becomes cancelled, its request is closed; the tallies, the
 -- depth and the announcement follow. Returns which. The caller holds the runs' rows.
-create or replace function secateur.cancel_requested(run_ids uuid[], claim_tokens uuid[])
+create or replace function secateur.cancel_requested(app_id text, run_ids uuid[], claim_tokens uuid[])
   returns uuid[]
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
+  moment constant timestamptz := clock_timestamp();
   stopped uuid[];
   owners uuid[];
 begin
   select coalesce(array_agg(closed.run_id), '{}'), array_agg(closed.cancellation_id) into stopped, owners
-    from secateur.close_requests(run_ids, claim_tokens, 'cancelled') as closed;
+    from secateur.close_requests(cancel_requested.app_id, run_ids, claim_tokens, 'cancelled') as closed;
   if cardinality(stopped) > 0 then
     with cancelled as (
       update secateur.runs as run
          set status = 'cancelled',
              cancelled_from = 'running',
              cancellation_id = closed.cancellation_id,
-             finished_at = clock_timestamp(),
+             finished_at = moment,
              lease_expires_at = null
         from unnest(stopped, owners) as closed (run_id, cancellation_id)
-       where run.id = closed.run_id
-      returning run.app_id, run.function_id
+       where run.app_id = cancel_requested.app_id and run.id = closed.run_id
+      returning run.function_id
     )
     insert into secateur.depth_deltas (app_id, function_id, running)
-    select cancelled.app_id, cancelled.function_id, - count(*) from cancelled group by 1, 2;
-    perform secateur.free_slots(stopped);
-    perform secateur.announce_cancelled(stopped);
+    select cancel_requested.app_id, cancelled.function_id, - count(*) from cancelled group by cancelled.function_id;
+    perform secateur.free_slots(cancel_requested.app_id, stopped);
+    perform secateur.announce_cancelled(cancel_requested.app_id, stopped);
   end if;
   return stopped;
 end
@@ -131,26 +158,32 @@ $$;
 
 -- Takes back what running runs were asked for by a cancellation that is no longer active; the tallies follow.
 -- Locks the requests in the order of runs.
-create or replace function secateur.withdraw_requests(cancellation_id uuid)
+create or replace function secateur.withdraw_requests(app_id text, cancellation_id uuid)
   returns void
-  language sql
-  set search_path = pg_catalog, pg_temp
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
+begin
   with open as (
     select request.run_id, request.claim_token
       from secateur.cancel_requests as request
-     where request.cancellation_id = withdraw_requests.cancellation_id and request.outcome is null
+     where request.app_id = withdraw_requests.app_id
+       and request.cancellation_id = withdraw_requests.cancellation_id
+       and request.outcome is null
      order by request.run_id
        for update
   ), withdrawn as (
     update secateur.cancel_requests as request
        set outcome = 'withdrawn'
       from open
-     where request.run_id = open.run_id
+     where request.app_id = withdraw_requests.app_id
+       and request.run_id = open.run_id
        and request.claim_token = open.claim_token
        and request.cancellation_id = withdraw_requests.cancellation_id
     returning request.function_id
   )
-  insert into secateur.cancellation_deltas (cancellation_id, function_id, withdrawn)
-  select withdraw_requests.cancellation_id, withdrawn.function_id, count(*) from withdrawn group by withdrawn.function_id
+  insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, withdrawn)
+  select withdraw_requests.app_id, withdraw_requests.cancellation_id, withdrawn.function_id, count(*)
+    from withdrawn group by withdrawn.function_id;
+end
 $$;

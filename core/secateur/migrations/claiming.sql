@@ -10,6 +10,7 @@ create or replace function secateur.recover_expired(app_id text)
   set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
 as $$
 declare
+  moment constant timestamptz := clock_timestamp();
   ids uuid[];
   tokens uuid[];
   cancelled uuid[];
@@ -31,23 +32,25 @@ begin
   if ids is null then
     return;
   end if;
-  cancelled := secateur.cancel_requested(ids, tokens);
+  cancelled := secateur.cancel_requested(recover_expired.app_id, ids, tokens);
   spent := array(select run.id
                    from secateur.runs as run join secateur.functions as known using (app_id, function_id)
-                  where run.id = any (ids) and run.attempt >= known.max_attempts);
+                  where run.app_id = recover_expired.app_id and run.id = any (ids)
+                    and run.attempt >= known.max_attempts);
   back := array(select unnest(ids) except select unnest(spent || cancelled));
   with failed as (
     update secateur.runs as run
        set status = 'failed',
-           finished_at = clock_timestamp(),
+           finished_at = moment,
            lease_expires_at = null,
            error = 'the lease ended: the worker stopped without saying so'
-     where run.id = any (array(select unnest(spent) except select unnest(cancelled)))
+     where run.app_id = recover_expired.app_id
+       and run.id = any (array(select unnest(spent) except select unnest(cancelled)))
     returning run.function_id
   ), requeued as (
     update secateur.runs as run
        set status = 'queued', claim_token = null, lease_expires_at = null, worker = null
-     where run.id = any (back)
+     where run.app_id = recover_expired.app_id and run.id = any (back)
     returning run.function_id
   )
   insert into secateur.depth_deltas (app_id, function_id, queued, running, drained)
@@ -56,9 +59,9 @@ begin
           union all
           select requeued.function_id, 1 from requeued) as ended
    group by ended.function_id;
-  perform secateur.lower_floors(back);
+  perform secateur.lower_floors(recover_expired.app_id, back);
   if slotted then
-    perform secateur.free_slots(ids);
+    perform secateur.free_slots(recover_expired.app_id, ids);
   end if;
 end
 $$;
@@ -89,11 +92,14 @@ begin
     return;
   end if;
   with promoted as (
-    update secateur.runs as run set status = 'queued' where run.id = any (ids) returning run.function_id
+    update secateur.runs as run
+       set status = 'queued'
+     where run.app_id = promote_due.app_id and run.id = any (ids)
+    returning run.function_id
   )
   insert into secateur.depth_deltas (app_id, function_id, queued, scheduled)
   select promote_due.app_id, promoted.function_id, count(*), -count(*) from promoted group by promoted.function_id;
-  perform secateur.lower_floors(ids);
+  perform secateur.lower_floors(promote_due.app_id, ids);
 end
 $$;
 
@@ -157,16 +163,19 @@ end
 $$;
 
 -- Those of the runs that are still queued, locked, in id order; skips locked rows. Part of a claim.
-create or replace function secateur.lock_still_queued(run_ids uuid[])
+create or replace function secateur.lock_still_queued(app_id text, run_ids uuid[])
   returns uuid[]
-  language sql
-  set search_path = pg_catalog, pg_temp
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_seqscan = off set jit = off
 as $$
-  select array(select run.id from secateur.runs as run
-                where run.id = any (run_ids) and run.status = 'queued'
+begin
+  return array(select run.id from secateur.runs as run
+                -- In words that no partial index has as its predicate: see apps.sql.
+                where run.app_id = lock_still_queued.app_id and run.id = any (run_ids) and run.status || '' = 'queued'
                 order by run.id
-                  for update skip locked)
+                  for update skip locked);
+end
 $$;
 
 -- Looks for runs behind those that active cancellations match: reads on from the level's floor without locking, raises the
@@ -233,11 +242,11 @@ begin
     if cardinality(others) > 0 then
       select coalesce(array_agg(hit.run_id), '{}'), coalesce(array_agg(hit.cancellation_id), '{}')
         into hit_runs, hit_rules
-        from secateur.reached(active, others, quickly => true) as hit where hit.cancellation_id is not null;
+        from secateur.reached(look_ahead.app_id, active, others, quickly => true) as hit where hit.cancellation_id is not null;
       others := array(select unnest(others) except select unnest(hit_runs) order by 1);
       others := others[:room];
       -- point: looked ahead
-      locked := secateur.lock_still_queued(others);
+      locked := secateur.lock_still_queued(look_ahead.app_id, others);
       run_ids := run_ids || locked;
       -- Those that somebody else holds may come back.
       missed := coalesce(missed, (select other.id from unnest(others) as other (id)
@@ -248,10 +257,10 @@ begin
       end if;
       room := room - cardinality(locked);
       if cancelled < budget and cardinality(hit_runs) > 0 then
-        mine := secateur.lock_still_queued(hit_runs[:budget - cancelled]);
+        mine := secateur.lock_still_queued(look_ahead.app_id, hit_runs[:budget - cancelled]);
         select coalesce(array_agg(hit.id), '{}'), coalesce(array_agg(hit.rule), '{}') into hit_runs, hit_rules
           from unnest(hit_runs, hit_rules) as hit (id, rule) where hit.id = any (mine);
-        cancelled := cancelled + secateur.cancel_backlog(hit_runs, hit_rules);
+        cancelled := cancelled + secateur.cancel_backlog(look_ahead.app_id, hit_runs, hit_rules);
       end if;
     end if;
     exit when room = 0 or ended;
@@ -262,49 +271,57 @@ begin
   new_floor := least(coalesce(missed, place), secateur.floor_lag());
   update secateur.levels as level
      set floor = new_floor
-   where (level.app_id, level.function_id, level.priority) = (
-           select one.app_id, one.function_id, one.priority from secateur.levels as one
-            where one.app_id = look_ahead.app_id and one.function_id = look_ahead.function_id
-              and one.priority = look_ahead.priority and one.floor < new_floor
-              for update skip locked);
+   where level.app_id = look_ahead.app_id and level.function_id = look_ahead.function_id
+     and level.priority = look_ahead.priority
+     and exists (select from secateur.levels as one
+                  where one.app_id = look_ahead.app_id and one.function_id = look_ahead.function_id
+                    and one.priority = look_ahead.priority and one.floor < new_floor
+                    for update skip locked);
 end
 $$;
 
 -- Gives runs to a worker, each in its slot (null is no limit). The caller holds their rows. Part of a claim.
-create or replace function secateur.grant_runs(run_ids uuid[], worker text, lease interval, run_slots integer[])
+create or replace function secateur.grant_runs(
+  app_id text, run_ids uuid[], worker text, lease interval, run_slots integer[]
+)
   returns setof secateur.claimed_run
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_seqscan = off set jit = off
 as $$
+declare
+  moment constant timestamptz := clock_timestamp();
+  tokens uuid[];
 begin
   if cardinality(run_ids) = 0 then
     return;
   end if;
+  tokens := array(select gen_random_uuid() from generate_series(1, cardinality(run_ids)));
   return query
   with granted as (
     update secateur.runs as run
        set status = 'running',
            attempt = run.attempt + 1,
            worker = grant_runs.worker,
-           claim_token = gen_random_uuid(),
-           claimed_at = clock_timestamp(),
-           lease_expires_at = clock_timestamp() + grant_runs.lease,
+           claim_token = mine.token,
+           claimed_at = moment,
+           lease_expires_at = moment + grant_runs.lease,
            error = null,
            step = null,
            step_at = null,
-           slot = case when run_slots is not null then run_slots[array_position(run_ids, run.id)] end
-     where run.id = any (run_ids)
+           slot = mine.slot
+      from unnest(run_ids, tokens, run_slots) as mine (id, token, slot)
+     where run.app_id = grant_runs.app_id and run.id = mine.id
     returning run.*
   ), counted as (
     insert into secateur.depth_deltas (app_id, function_id, queued, running)
-    select granted.app_id, granted.function_id, -count(*), count(*) from granted group by 1, 2
+    select grant_runs.app_id, granted.function_id, -count(*), count(*) from granted group by granted.function_id
   )
   select granted.id, granted.app_id, granted.function_id, granted.event, granted.attempt, known.max_attempts,
          granted.claim_token, granted.started_at, granted.scheduled_for, granted.priority, granted.lease_expires_at,
-         false
+         false, null::interval
     from granted
-    join secateur.functions as known using (app_id, function_id)
+    join secateur.functions as known on known.app_id = grant_runs.app_id and known.function_id = granted.function_id
    order by granted.priority desc, granted.id;
 end
 $$;
@@ -335,7 +352,7 @@ $$;
 -- No run that a committed cancellation matches is returned: the active ones are read under the app's shared lock, in a
 -- statement of their own. Matching runs are cancelled on the way, some 200 a call at most, and others passed over. A last
 -- row without an id has `more` if the end of the queue was not reached, which tells "ask again" from "empty"; and if
--- nothing was found, in `scheduled_for`, when the next run becomes due.
+-- nothing was found, in `scheduled_for` and `due_in`, when the next run becomes due.
 --
 -- Locks: the app's, shared, until the transaction ends (so end it soon); rows with SKIP LOCKED.
 create or replace function secateur.claim_batch(
@@ -346,7 +363,6 @@ create or replace function secateur.claim_batch(
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
-  key integer;
   wanted text[];
   floorless boolean[];
   limited boolean[];
@@ -368,24 +384,23 @@ declare
   level record;
   ahead record;
   more boolean := false;
+  next_due timestamptz;
 begin
   perform secateur.require_read_committed();
   if not (claim_batch.max_runs >= 1 and claim_batch.lease > interval '0') then
     raise exception using errcode = 'SC422', column = 'max_runs', message = 'max_runs and lease must be positive';
   end if;
-  select apps.lock_key into key from secateur.apps where apps.app_id = claim_batch.app_id;
-  if not found then
+  -- point: before the lock
+  if not secateur.share_app(claim_batch.app_id) then
     return;
   end if;
-  -- point: before the lock
-  perform pg_advisory_xact_lock_shared(7216, key);
   -- point: locked
   active := array(select rule from secateur.cancellations as rule
                    where rule.app_id = claim_batch.app_id and rule.state = 'active' order by rule.serial);
   -- point: cancellations read
   select array_agg(known.function_id), array_agg(known.concurrency is not null),
          array_agg((select count(*) from secateur.levels as one
-                     where one.app_id = known.app_id and one.function_id = known.function_id) > 32)
+                     where one.app_id = claim_batch.app_id and one.function_id = known.function_id) > 32)
     into wanted, limited, floorless
     from secateur.functions as known
    where known.app_id = claim_batch.app_id
@@ -426,9 +441,9 @@ begin
     if cardinality(active) > 0 then
       select coalesce(array_agg(hit.run_id), '{}'), coalesce(array_agg(hit.cancellation_id), '{}')
         into hit_runs, hit_rules
-        from secateur.reached(active, locked, quickly => true) as hit where hit.cancellation_id is not null;
+        from secateur.reached(claim_batch.app_id, active, locked, quickly => true) as hit where hit.cancellation_id is not null;
       -- point: batch checked
-      perform secateur.cancel_backlog(hit_runs[1:budget], hit_rules[1:budget]);
+      perform secateur.cancel_backlog(claim_batch.app_id, hit_runs[1:budget], hit_rules[1:budget]);
       budget := greatest(0, budget - cardinality(hit_runs));
       -- point: matches cancelled
     end if;
@@ -436,9 +451,10 @@ begin
                       where not exists (select from unnest(hit_runs) as hit (id) where hit.id = next.id)
                       order by next.turn limit open);
     if cardinality(slot_functions) > 0 then
-      held := secateur.hold_slots(granted, slot_functions, slot_numbers);
+      held := secateur.hold_slots(claim_batch.app_id, granted, slot_functions, slot_numbers);
     end if;
-    return query select * from secateur.grant_runs(granted, claim_batch.worker, claim_batch.lease, held);
+    return query
+    select * from secateur.grant_runs(claim_batch.app_id, granted, claim_batch.worker, claim_batch.lease, held);
     -- point: granted
     open := open - cardinality(granted);
     exit when open = 0 or cardinality(hit_runs) > 0 or share >= open + cardinality(granted);
@@ -455,7 +471,7 @@ begin
       select distinct run.function_id, run.priority, one.limited
         from unnest(wanted, limited, floorless) as one (id, limited, floorless)
         join secateur.runs as run on run.function_id = one.id
-       where run.id = any (hit_runs) and not one.floorless
+       where run.app_id = claim_batch.app_id and run.id = any (hit_runs) and not one.floorless
        order by run.function_id, run.priority desc
     loop
       room := open;
@@ -469,9 +485,10 @@ begin
       budget := budget - ahead.cancelled;
       open := open - cardinality(ahead.run_ids);
       if cardinality(slot_functions) > 0 then
-        held := secateur.hold_slots(ahead.run_ids, slot_functions, slot_numbers);
+        held := secateur.hold_slots(claim_batch.app_id, ahead.run_ids, slot_functions, slot_numbers);
       end if;
-      return query select * from secateur.grant_runs(ahead.run_ids, claim_batch.worker, claim_batch.lease, held);
+      return query
+      select * from secateur.grant_runs(claim_batch.app_id, ahead.run_ids, claim_batch.worker, claim_batch.lease, held);
       -- point: granted what was ahead
     end loop;
   end if;
@@ -483,9 +500,10 @@ begin
   elsif open = claim_batch.max_runs then
     -- point: nothing found
     perform secateur.fall_idle(claim_batch.app_id);
+    next_due := secateur.next_due(claim_batch.app_id, wanted);
     return query
-    select (jsonb_populate_record(null::secateur.claimed_run,
-              jsonb_build_object('more', false, 'scheduled_for', secateur.next_due(claim_batch.app_id, wanted)))).*;
+    select (jsonb_populate_record(null::secateur.claimed_run, jsonb_build_object(
+              'more', false, 'scheduled_for', next_due, 'due_in', next_due - clock_timestamp()))).*;
   end if;
 end
 $$;

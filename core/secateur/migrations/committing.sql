@@ -11,35 +11,40 @@ as $$
 $$;
 
 -- What a cancellation did so far, for the audit.
-create or replace function secateur.tallied(cancellation_id uuid)
+create or replace function secateur.tallied(app_id text, cancellation_id uuid)
   returns jsonb
-  language sql
+  language plpgsql
   stable
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
-  select jsonb_build_object(
-           'cancelled', coalesce(sum(delta.cancelled), 0),
-           'requested', coalesce(sum(delta.requested), 0),
-           'finished_first', coalesce(sum(delta.finished_first), 0),
-           'restored', coalesce(sum(delta.restored), 0),
-           'handed_over', coalesce(sum(delta.handed_over), 0),
-           'pruned', coalesce(sum(delta.pruned), 0))
-    from secateur.cancellation_deltas as delta
-   where delta.cancellation_id = tallied.cancellation_id
+begin
+  return (
+    select jsonb_build_object(
+             'cancelled', coalesce(sum(delta.cancelled), 0),
+             'requested', coalesce(sum(delta.requested), 0),
+             'finished_first', coalesce(sum(delta.finished_first), 0),
+             'restored', coalesce(sum(delta.restored), 0),
+             'handed_over', coalesce(sum(delta.handed_over), 0),
+             'pruned', coalesce(sum(delta.pruned), 0))
+      from secateur.cancellation_deltas as delta
+     where delta.app_id = tallied.app_id and delta.cancellation_id = tallied.cancellation_id);
+end
 $$;
 
 -- A horizon: above the id of every transaction that has one by now, so that they all have ended when the oldest open one
 -- is not below it. The end of a snapshot alone is only above the last transaction that *ended*, and the caller's own id
 -- may be an old one; a subtransaction takes a new id when it locks a row (nobody else waits for a cancellation's place), and
 -- has ended when it is rolled back.
-create or replace function secateur.horizon(cancellation_id uuid)
+create or replace function secateur.horizon(app_id text, cancellation_id uuid)
   returns xid8
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 begin
   begin
-    perform from secateur.sweeps as place where place.cancellation_id = horizon.cancellation_id for update;
+    perform from secateur.sweeps as place
+      where place.app_id = horizon.app_id and place.cancellation_id = horizon.cancellation_id
+        for update;
     raise exception using errcode = 'SC000';
   exception when sqlstate 'SC000' then
     null;
@@ -52,38 +57,48 @@ $$;
 -- is not asked twice. Part of a commit.
 create or replace function secateur.request_running(rule secateur.cancellations)
   returns void
-  language sql
-  set search_path = pg_catalog, pg_temp
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
-  with running as (
-    select run.id, run.claim_token, run.function_id from secateur.runs as run
-     where run.app_id = rule.app_id
+declare
+  app constant text := rule.app_id;
+  running uuid[];
+begin
+  running := array(
+    select run.id from secateur.runs as run
+     where run.app_id = app
        and run.status = 'running'
-       and (rule.function_id is null or run.function_id = rule.function_id)
-  ), requested as (
-    insert into secateur.cancel_requests (run_id, claim_token, cancellation_id, function_id)
-    select running.id, running.claim_token, rule.id, running.function_id
-      from secateur.reached(array[rule], array(select running.id from running), quickly => true) as hit
-      join running on running.id = hit.run_id
-     where hit.cancellation_id is not null
+       -- It has one. The index of all that is unfinished has none, and would otherwise do without a look at the table.
+       and run.lease_expires_at is not null
+       and (rule.function_id is null or run.function_id = rule.function_id));
+  running := array(select hit.run_id from secateur.reached(app, array[rule], running, quickly => true) as hit
+                    where hit.cancellation_id is not null);
+  -- point: running runs known
+  with requested as (
+    insert into secateur.cancel_requests (app_id, run_id, claim_token, cancellation_id, function_id)
+    select run.app_id, run.id, run.claim_token, rule.id, run.function_id
+      from secateur.runs as run
+     where run.app_id = app and run.id = any (running) and run.status || '' = 'running'
     on conflict do nothing
     returning cancel_requests.function_id
   )
-  insert into secateur.cancellation_deltas (cancellation_id, function_id, requested)
-  select rule.id, requested.function_id, count(*) from requested group by requested.function_id
+  insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, requested)
+  select app, rule.id, requested.function_id, count(*) from requested group by requested.function_id;
+end
 $$;
 
 -- The cancellation that was committed under an idempotency key; null if none was. Raises SC409 if it was another request.
-create or replace function secateur.committed_under(idempotency_key text, request jsonb)
+create or replace function secateur.committed_under(app_id text, idempotency_key text, request jsonb)
   returns secateur.cancellations
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
   committed secateur.cancellations;
 begin
   select rule.* into committed
-    from secateur.cancellations as rule where rule.idempotency_key = committed_under.idempotency_key;
+    from secateur.cancellations as rule
+   where rule.app_id = committed_under.app_id and rule.idempotency_key = committed_under.idempotency_key;
   if found and committed.request <> committed_under.request then
     raise exception using errcode = 'SC409', column = 'idempotency_key',
       message = format('the idempotency key %L was used before, for another request', committed_under.idempotency_key),
@@ -110,25 +125,29 @@ $$;
 -- Puts a pending cancellation in force: the caller holds the app's lock exclusive, so every claim that had not seen the
 -- record is over, and what it claimed is visible and asked to stop now. Gives way to whoever holds the record, who may be
 -- waiting for the same lock. Returns the record as it is then.
-create or replace function secateur.put_in_force(cancellation_id uuid)
+create or replace function secateur.put_in_force(app_id text, cancellation_id uuid)
   returns secateur.cancellations
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
+  moment constant timestamptz := clock_timestamp();
   pending secateur.cancellations;
 begin
   select rule.* into pending from secateur.cancellations as rule
-   where rule.id = put_in_force.cancellation_id for no key update skip locked;
+   where rule.app_id = put_in_force.app_id and rule.id = put_in_force.cancellation_id
+     for no key update skip locked;
   if pending.state = 'active' and pending.in_force_at is null then
     update secateur.cancellations as rule
-       set in_force_at = clock_timestamp() where rule.id = pending.id
+       set in_force_at = moment
+     where rule.app_id = put_in_force.app_id and rule.id = pending.id
     returning rule.* into pending;
     -- point: in force
     perform secateur.request_running(pending);
     perform pg_notify('secateur_cancellations', pending.id::text);
   elsif pending.id is null then
-    select rule.* into pending from secateur.cancellations as rule where rule.id = put_in_force.cancellation_id;
+    select rule.* into pending from secateur.cancellations as rule
+     where rule.app_id = put_in_force.app_id and rule.id = put_in_force.cancellation_id;
   end if;
   return pending;
 end
@@ -188,6 +207,9 @@ declare
   moment timestamptz;
   ahead interval;
   committed secateur.cancellations;
+  expected_here bigint;
+  by_function_here jsonb;
+  end_of_ids xid8;
 begin
   perform secateur.require_read_committed();
   perform secateur.check_condition(commit_cancellations.condition);
@@ -218,7 +240,7 @@ begin
   -- point: before the lock
   held := secateur.try_lock_app(commit_cancellations.app_id, '250 ms');
   -- point: locked
-  committed := secateur.committed_under(keys[1], commit_cancellations.request);
+  committed := secateur.committed_under(commit_cancellations.app_id, keys[1], commit_cancellations.request);
   if committed.id is null then
     moment := clock_timestamp();
     if commit_cancellations.standing and commit_cancellations.started_before is null then
@@ -247,7 +269,15 @@ begin
         message = 'must be before started_before, and in the past';
     end if;
     -- point: before the record
+    expected_here := commit_cancellations.expected;
+    by_function_here := commit_cancellations.expected_by_function;
     for i in 1 .. cardinality(functions) loop
+      if cardinality(functions) > 1 then
+        expected_here := coalesce((commit_cancellations.expected_by_function ->> functions[i])::bigint,
+                                  case when commit_cancellations.expected is not null then 0 end);
+        by_function_here := case when commit_cancellations.expected_by_function ? functions[i]
+          then jsonb_build_object(functions[i], commit_cancellations.expected_by_function -> functions[i]) end;
+      end if;
       insert into secateur.cancellations (
         id, kind, state, app_id, function_id, "if", started_after, started_before, standing, condition, parameters,
         compiler, request, idempotency_key, reason, source, created_at, created_by, created_role, expected,
@@ -260,22 +290,19 @@ begin
         commit_cancellations.parameters || jsonb_build_object('now', secateur.in_utc(moment)),
         commit_cancellations.compiler, commit_cancellations.request, keys[i], commit_cancellations.reason,
         commit_cancellations.source, moment, commit_cancellations.created_by, session_user,
-        case when cardinality(functions) = 1 then commit_cancellations.expected
-             else coalesce((commit_cancellations.expected_by_function ->> functions[i])::bigint,
-                           case when commit_cancellations.expected is not null then 0 end) end,
-        case when cardinality(functions) = 1 then commit_cancellations.expected_by_function
-             when commit_cancellations.expected_by_function ? functions[i]
-             then jsonb_build_object(functions[i], commit_cancellations.expected_by_function -> functions[i]) end,
+        expected_here, by_function_here,
         case when held then moment end, commit_cancellations.rate, commit_cancellations.requires,
         commit_cancellations.requires is not null and commit_cancellations.requires_suffices)
-      on conflict on constraint cancellations_idempotency_key_key do nothing
+      on conflict on constraint cancellations_app_id_idempotency_key_key do nothing
       returning * into committed;
-      -- Another commit, which held another app's lock or none, took the key at the same time.
+      -- Another commit, which did not hold the app's lock, took the key at the same time.
       exit when committed.id is null;
-      insert into secateur.sweeps (cancellation_id) values (committed.id);
+      insert into secateur.sweeps (app_id, cancellation_id) values (committed.app_id, committed.id);
       if not committed.standing then
+        end_of_ids := secateur.horizon(committed.app_id, committed.id);
         update secateur.sweeps as place
-           set horizon = secateur.horizon(committed.id) where place.cancellation_id = committed.id;
+           set horizon = end_of_ids
+         where place.app_id = commit_cancellations.app_id and place.cancellation_id = committed.id;
       end if;
       -- point: recorded
       perform secateur.request_running(committed);
@@ -292,9 +319,9 @@ begin
     end if;
   end if;
   for i in 1 .. cardinality(functions) loop
-    committed := secateur.committed_under(keys[i], commit_cancellations.request);
+    committed := secateur.committed_under(commit_cancellations.app_id, keys[i], commit_cancellations.request);
     if held and committed.state = 'active' and committed.in_force_at is null then
-      committed := secateur.put_in_force(committed.id);
+      committed := secateur.put_in_force(committed.app_id, committed.id);
     end if;
     return next committed;
   end loop;
@@ -337,17 +364,19 @@ $$;
 -- Puts a pending cancellation in force if every transaction that had not seen it is over; true when it is in force, or
 -- active no more. Anybody may call this, as often as they like: sweepers do. Raises SC404.
 -- Locks: the record, which keeps a stop waiting for one slice of the lock at most; then the app's, exclusive, tried once.
-create or replace function secateur.confirm_cancellation(id uuid)
+create or replace function secateur.confirm_cancellation(app_id text, id uuid)
   returns boolean
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
   rule secateur.cancellations;
 begin
   perform secateur.require_read_committed();
   select pending.* into rule
-    from secateur.cancellations as pending where pending.id = confirm_cancellation.id for no key update;
+    from secateur.cancellations as pending
+   where pending.app_id = confirm_cancellation.app_id and pending.id = confirm_cancellation.id
+     for no key update;
   if not found then
     raise exception using errcode = 'SC404', message = format('there is no cancellation %s', confirm_cancellation.id);
   end if;
@@ -359,7 +388,7 @@ begin
     return false;
   end if;
   -- point: locked
-  perform secateur.put_in_force(rule.id);
+  perform secateur.put_in_force(rule.app_id, rule.id);
   return true;
 end
 $$;

@@ -150,14 +150,16 @@ exception when others then
 end
 $$;
 
--- Which of the runs the cancellations reach: for each reached run the oldest of them; for a run that none reaches but that
+-- Which of the app's runs its cancellations reach: for each reached run the oldest of them; for a run that none reaches but that
 -- some could not be evaluated on, a row without a cancellation. `rules` come oldest first. Scope and window are decided
 -- here, not by the stored condition; status is the caller's business, and what is read here of a run never changes.
 --
 -- A run that contains what suffices for a condition is reached without evaluating it. `quickly` leaves those rows out that
 -- only tell of errors. Then a condition is evaluated only on runs that fulfil what it requires, if that is known: a claim
 -- that nothing matches mostly evaluates none.
-create or replace function secateur.reached(rules secateur.cancellations[], run_ids uuid[], quickly boolean default false)
+create or replace function secateur.reached(
+  app_id text, rules secateur.cancellations[], run_ids uuid[], quickly boolean default false
+)
   returns table (run_id uuid, cancellation_id uuid)
   language plpgsql
   stable
@@ -187,9 +189,10 @@ begin
   if cardinality(rules) > most then
     return query
     select distinct on (part.run_id) part.run_id, part.cancellation_id
-      from (select 1 as turn, first.* from secateur.reached(rules[:most], run_ids, quickly) as first
+      from (select 1 as turn, first.* from secateur.reached(reached.app_id, rules[:most], run_ids, quickly) as first
             union all
-            select 2, other.* from secateur.reached(rules[most + 1:], run_ids, quickly) as other) as part
+            select 2, other.*
+              from secateur.reached(reached.app_id, rules[most + 1:], run_ids, quickly) as other) as part
      order by part.run_id, part.cancellation_id is null, part.turn;
     return;
   end if;
@@ -217,7 +220,7 @@ begin
                         and run.started_at < rule.started_before
                      offset 0) as applied
            ) as fulfilled
-     where run.id = any (run_ids) and run.app_id = rules[1].app_id
+     where run.app_id = reached.app_id and run.id = any (run_ids)
        and (documents is null or run.event @> any (documents))
   )
   select array_agg(tested.id) filter (where tested.sure is not null),
@@ -241,7 +244,7 @@ begin
     select mine.id, rules[1].id from unnest(sure_ids) as mine (id)
     union all
     select ids[one.place], case when one.verdict then rules[1].id end
-      from secateur.verdicts(array[rules[1].condition], jsonb_build_array(rules[1].parameters), rules[1].app_id,
+      from secateur.verdicts(array[rules[1].condition], jsonb_build_array(rules[1].parameters), reached.app_id,
                              function_ids, ids, events, started_at, priorities) as one;
     return;
   end if;
@@ -256,7 +259,7 @@ begin
                    array(select rules[nth].condition from unnest(asked) with ordinality as those (nth, turn) order by turn),
                    (select jsonb_agg(rules[nth].parameters order by turn)
                       from unnest(asked) with ordinality as those (nth, turn)),
-                   rules[1].app_id, function_ids, ids, events, started_at, priorities) as one
+                   reached.app_id, function_ids, ids, events, started_at, priorities) as one
            where asking[one.place] & (1::bigint << asked[one.nth] - 1) <> 0) as said
    order by said.id, said.verdict nulls last, said.nth;
 end

@@ -3,10 +3,10 @@
 -- Both may run in any number of processes: an advisory lock (7218, tried) lets one at a time, and `every` keeps the others
 -- from doing again what was just done.
 
--- Moves up to `batch` deltas into the totals, unless that was done less than `every` ago; returns how many it moved.
+-- Moves up to `batch` deltas of the app into the totals, unless that was done less than `every` ago; returns how many it moved.
 -- Readers see a delta either here or there, never twice.
 -- Locks: 7218/1, tried; then rows that nobody else writes.
-create or replace function secateur.compact_depth(every interval default '0', batch integer default 100000)
+create or replace function secateur.compact_depth(app_id text, every interval default '0', batch integer default 100000)
   returns integer
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
@@ -22,44 +22,47 @@ begin
     return 0;
   end if;
   -- point: alone
-  if exists (select from secateur.depth_totals as total where total.moved_at > moment - compact_depth.every) then
+  if exists (select from secateur.depth_totals as total
+              where total.app_id = compact_depth.app_id and total.moved_at > moment - compact_depth.every) then
     return 0;
   end if;
   with moved as (
     delete from secateur.depth_deltas as delta
-     where delta.ctid = any (array(select next.ctid from secateur.depth_deltas as next limit compact_depth.batch))
+     where delta.app_id = compact_depth.app_id
+       and delta.ctid = any (array(select next.ctid from secateur.depth_deltas as next
+                                    where next.app_id = compact_depth.app_id limit compact_depth.batch))
     returning delta.*
   ), rated as (
     insert into secateur.depth_seconds as known (app_id, function_id, second, entered, drained)
-    select moved.app_id, moved.function_id, date_trunc('second', moved.at), sum(moved.entered), sum(moved.drained)
+    select compact_depth.app_id, moved.function_id, date_trunc('second', moved.at), sum(moved.entered), sum(moved.drained)
       from moved
      where moved.at > moment - interval '15 seconds' and (moved.entered <> 0 or moved.drained <> 0)
-     group by moved.app_id, moved.function_id, date_trunc('second', moved.at)
-    on conflict (app_id, function_id, second) do update
+     group by moved.function_id, date_trunc('second', moved.at)
+    on conflict on constraint depth_seconds_pkey do update
        set entered = known.entered + excluded.entered, drained = known.drained + excluded.drained
   ), totalled as (
     insert into secateur.depth_totals as known
       (app_id, function_id, queued, scheduled, running, oldest_started_at, moved_at)
-    select part.app_id, part.function_id, part.queued, part.scheduled, part.running, oldest.started_at, moment
+    select compact_depth.app_id, part.function_id, part.queued, part.scheduled, part.running, oldest.started_at, moment
       from (
-        select moved.app_id, moved.function_id,
+        select moved.function_id,
                sum(moved.queued) as queued, sum(moved.scheduled) as scheduled, sum(moved.running) as running
           from moved
-         group by moved.app_id, moved.function_id
+         group by moved.function_id
       ) as part
       left join lateral (
         -- One descent to the first entry from `queued` on. Not `status = 'queued' order by id`, for which the primary key
         -- would do as well, past everything that has finished.
         select run.status, run.started_at
           from secateur.runs as run
-         where run.app_id = part.app_id
+         where run.app_id = compact_depth.app_id
            and run.function_id = part.function_id
            and run.status in ('queued', 'scheduled', 'running')
            and (run.status, run.id) >= ('queued', '00000000-0000-0000-0000-000000000000')
          order by run.status, run.id
          limit 1
       ) as oldest on oldest.status = 'queued'
-    on conflict (app_id, function_id) do update
+    on conflict on constraint depth_totals_pkey do update
        set queued = known.queued + excluded.queued,
            scheduled = known.scheduled + excluded.scheduled,
            running = known.running + excluded.running,
@@ -68,23 +71,30 @@ begin
   )
   select count(*) into moved_rows from moved;
   -- point: moved
-  delete from secateur.depth_seconds as old where old.second < moment - interval '15 seconds';
+  delete from secateur.depth_seconds as old
+   where old.app_id = compact_depth.app_id and old.second < moment - interval '15 seconds';
   return moved_rows;
 end
 $$;
 
--- Counts the rows and sums totals and deltas, both in one snapshot: whoever writes at the same time is in neither or in
+-- Counts the app's rows and sums its totals and deltas, both in one snapshot: whoever writes at the same time is in neither or in
 -- both. Where they differ, it records by how much, and adds the difference as a delta. Does nothing if another process
 -- is at it, or the last check is younger than `every`: `checked` is false then. Takes seconds per ten million runs. Sees to
 -- it as well that every queued run has its level (see find_levels).
 -- Locks: 7218/2, tried.
-create or replace function secateur.check_depth(every interval default '0')
+create or replace function secateur.check_depth(app_id text, every interval default '0')
   returns table (checked boolean, counted bigint, drift bigint)
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
   -- What statistics say of a queue was true before the flood.
   set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
+declare
+  functions text[];
+  queued bigint[];
+  scheduled bigint[];
+  running bigint[];
+  this_check bigint;
 begin
   perform secateur.require_read_committed();
   checked := false;
@@ -93,52 +103,57 @@ begin
     return;
   end if;
   -- point: alone
-  if exists (select from secateur.depth_checks as past where past.checked_at > clock_timestamp() - check_depth.every) then
+  if exists (select from secateur.depth_checks as past
+              where past.app_id = check_depth.app_id and past.checked_at > clock_timestamp() - check_depth.every) then
     return next;
     return;
   end if;
+  -- One statement, one snapshot: what is written next is another.
   with rows_counted as (
-    select run.app_id, run.function_id,
+    select run.function_id,
            count(*) filter (where run.status = 'queued') as queued,
            count(*) filter (where run.status = 'scheduled') as scheduled,
            count(*) filter (where run.status = 'running') as running
       from secateur.runs as run
-     where run.status in ('queued', 'scheduled', 'running')
-     group by run.app_id, run.function_id
+     where run.app_id = check_depth.app_id and run.status in ('queued', 'scheduled', 'running')
+     group by run.function_id
   ), summed as (
-    select part.app_id, part.function_id,
+    select part.function_id,
            sum(part.queued) as queued, sum(part.scheduled) as scheduled, sum(part.running) as running
       from (
-        select total.app_id, total.function_id, total.queued, total.scheduled, total.running
-          from secateur.depth_totals as total
+        select total.function_id, total.queued, total.scheduled, total.running
+          from secateur.depth_totals as total where total.app_id = check_depth.app_id
          union all
-        select delta.app_id, delta.function_id, delta.queued, delta.scheduled, delta.running
-          from secateur.depth_deltas as delta
+        select delta.function_id, delta.queued, delta.scheduled, delta.running
+          from secateur.depth_deltas as delta where delta.app_id = check_depth.app_id
       ) as part
-     group by part.app_id, part.function_id
-  ), missing as (
-    select app_id, function_id,
-           coalesce(rows_counted.queued, 0) - coalesce(summed.queued, 0) as queued,
-           coalesce(rows_counted.scheduled, 0) - coalesce(summed.scheduled, 0) as scheduled,
-           coalesce(rows_counted.running, 0) - coalesce(summed.running, 0) as running
-      from rows_counted full join summed using (app_id, function_id)
-  ), off as (
-    select * from missing where missing.queued <> 0 or missing.scheduled <> 0 or missing.running <> 0
-  ), rebased as (
-    insert into secateur.depth_deltas (app_id, function_id, queued, scheduled, running)
-    select off.app_id, off.function_id, off.queued, off.scheduled, off.running from off
-  ), recorded as (
-    insert into secateur.depth_checks (counted, drift)
-    select coalesce((select sum(run.queued + run.scheduled + run.running) from rows_counted as run), 0),
-           coalesce((select sum(abs(off.queued) + abs(off.scheduled) + abs(off.running)) from off), 0)
-    returning depth_checks.id, depth_checks.counted, depth_checks.drift
-  ), detailed as (
-    insert into secateur.depth_drifts (check_id, app_id, function_id, queued, scheduled, running)
-    select recorded.id, off.app_id, off.function_id, off.queued, off.scheduled, off.running from recorded, off
+     group by part.function_id
+  ), compared as (
+    select function_id,
+           coalesce(found.queued + found.scheduled + found.running, 0) as counted,
+           coalesce(found.queued, 0) - coalesce(summed.queued, 0) as queued,
+           coalesce(found.scheduled, 0) - coalesce(summed.scheduled, 0) as scheduled,
+           coalesce(found.running, 0) - coalesce(summed.running, 0) as running
+      from rows_counted as found full join summed using (function_id)
   )
-  select recorded.counted, recorded.drift into counted, drift from recorded;
+  select coalesce(sum(one.counted), 0),
+         coalesce(sum(abs(one.queued) + abs(one.scheduled) + abs(one.running)), 0),
+         array_agg(one.function_id), array_agg(one.queued), array_agg(one.scheduled), array_agg(one.running)
+    into counted, drift, functions, queued, scheduled, running
+    from compared as one;
+  insert into secateur.depth_checks (app_id, counted, drift) values (check_depth.app_id, counted, drift)
+  returning depth_checks.id into this_check;
+  with rebased as (
+    insert into secateur.depth_deltas (app_id, function_id, queued, scheduled, running)
+    select check_depth.app_id, off.*
+      from unnest(functions, queued, scheduled, running) as off (function_id, queued, scheduled, running)
+     where off.queued <> 0 or off.scheduled <> 0 or off.running <> 0
+    returning depth_deltas.function_id, depth_deltas.queued, depth_deltas.scheduled, depth_deltas.running
+  )
+  insert into secateur.depth_drifts (check_id, app_id, function_id, queued, scheduled, running)
+  select this_check, check_depth.app_id, rebased.* from rebased;
   -- point: rebased
-  perform secateur.find_levels();
+  perform secateur.find_levels(check_depth.app_id);
   checked := true;
   return next;
 end

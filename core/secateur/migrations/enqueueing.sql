@@ -24,9 +24,6 @@ begin
 end
 $$;
 
--- It had a parameter more: beside it, a call without that one could mean either.
-drop function if exists secateur.enqueue_many(text, text, jsonb[], timestamptz[], integer[], timestamptz[], boolean);
-
 -- Enqueues one run per event and returns their ids in the events' order; creates app and function when they are new.
 -- The other arrays are null, or as long as `events`. `started_at` is for imports, and needs the role secateur_importer: what
 -- is back-dated may be older than a cancellation that is complete. By default it is the database's clock.
@@ -93,7 +90,7 @@ begin
   select coalesce(array_agg(entering.id), '{}') into ids from entering;
   if imported then
     -- Their ids are as old as they say.
-    perform secateur.lower_floors(ids);
+    perform secateur.lower_floors(enqueue_many.app_id, ids);
   end if;
   perform secateur.wake(enqueue_many.app_id);
   return query select unnest(ids);
@@ -141,9 +138,11 @@ begin
   update secateur.enqueue_keys as kept set run_id = mine
    where kept.app_id = enqueue_once.app_id and kept.function_id = enqueue_once.function_id and kept.key = enqueue_once.key;
   delete from secateur.enqueue_keys as old
-   where (old.app_id, old.function_id, old.key) in (
-           select past.app_id, past.function_id, past.key from secateur.enqueue_keys as past
-            where past.at < now() - interval '1 day' order by past.at limit 10 for update skip locked);
+   where old.app_id = enqueue_once.app_id
+     and (old.function_id, old.key) in (
+           select past.function_id, past.key from secateur.enqueue_keys as past
+            where past.app_id = enqueue_once.app_id and past.at < now() - interval '1 day'
+            order by past.at limit 10 for update skip locked);
   return mine;
 end
 $$;

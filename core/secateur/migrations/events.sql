@@ -248,26 +248,26 @@ begin
                   and (rule.started_after is null or run.started_at > rule.started_after)
                 limit 1001);
   return cardinality(ids) > 1000
-    or exists (select from secateur.reached(array[rule], ids) as hit where hit.cancellation_id is not null);
+    or exists (select from secateur.reached(rule.app_id, array[rule], ids) as hit where hit.cancellation_id is not null);
 end
 $$;
 
--- Commits a cancellation for every declaration that the event fits, of functions of any app; `key` stands in for the id of an
--- event without one. Part of send.
-create or replace function secateur.cancel_by_event(event jsonb, key text)
-  returns table (cancellation_id uuid, app_id text, function_id text)
+-- Commits a cancellation for every declaration of the app's functions that the event fits, as of `moment`; `key` stands in for
+-- the id of an event without one. Part of send.
+create or replace function secateur.cancel_by_event(app_id text, event jsonb, key text, moment timestamptz)
+  returns table (cancellation_id uuid, function_id text)
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
-  moment constant timestamptz := clock_timestamp();
   named constant jsonb := jsonb_build_array(jsonb_build_object('event', event ->> 'name'));
   seen text;
   again boolean := false;
   one record;
   rule secateur.cancellations;
 begin
-  if not exists (select from secateur.functions as known where known.cancel_on @> named) then
+  if not exists (select from secateur.functions as known
+                  where known.app_id = cancel_by_event.app_id and known.cancel_on @> named) then
     return;
   end if;
   perform secateur.require_read_committed();
@@ -280,29 +280,31 @@ begin
   end if;
   if seen is not null then
     -- point: before the id
-    insert into secateur.seen_events (id) values (seen) on conflict do nothing;
+    insert into secateur.seen_events (app_id, id) values (cancel_by_event.app_id, seen) on conflict do nothing;
     again := not found;
     delete from secateur.seen_events as old
-     where old.id = any (array(select past.id from secateur.seen_events as past where past.at < now() - interval '1 day'
+     where old.app_id = cancel_by_event.app_id
+       and old.id = any (array(select past.id from secateur.seen_events as past
+                                where past.app_id = cancel_by_event.app_id and past.at < now() - interval '1 day'
                                 order by past.at limit 10 for update skip locked));
   end if;
-  -- The apps' locks are taken in the order of their keys, whoever sends.
   for one in
-    select known.app_id, known.function_id, declared.value as declared,
+    select known.function_id, declared.value as declared,
            format('event:%s:%s:%s:%s', seen, known.app_id, known.function_id, declared.place) as key
-      from secateur.functions as known
-      join secateur.apps using (app_id),
+      from secateur.functions as known,
            lateral jsonb_array_elements(known.cancel_on) with ordinality as declared (value, place)
-     where known.cancel_on @> named and declared.value -> 'event' = event -> 'name'
-     order by apps.lock_key, known.function_id, declared.place
+     where known.app_id = cancel_by_event.app_id
+       and known.cancel_on @> named and declared.value -> 'event' = event -> 'name'
+     order by known.function_id, declared.place
   loop
     if seen is not null then
       return query
-      select done.id, one.app_id, one.function_id
-        from secateur.cancellations as done where done.idempotency_key = one.key;
+      select done.id, one.function_id
+        from secateur.cancellations as done
+       where done.app_id = cancel_by_event.app_id and done.idempotency_key = one.key;
       continue when found or again;
     end if;
-    rule := secateur.declared_cancellation(one.app_id, one.function_id, one.declared, event, moment);
+    rule := secateur.declared_cancellation(cancel_by_event.app_id, one.function_id, one.declared, event, moment);
     continue when rule.id is null or not secateur.may_match(rule);
     -- point: before a commit
     perform secateur.commit_cancellation(
@@ -311,8 +313,55 @@ begin
       condition => rule.condition, parameters => rule.parameters, compiler => rule.compiler, request => rule.request,
       idempotency_key => case when seen is not null then one.key end, reason => rule.reason, source => 'event',
       created_by => event ->> 'name', expected => null, expected_by_function => null, requires => rule.requires);
-    update secateur.cancellations as made set kind = 'event' where made.id = rule.id;
-    return query select rule.id, one.app_id, one.function_id;
+    update secateur.cancellations as made
+       set kind = 'event' where made.app_id = cancel_by_event.app_id and made.id = rule.id;
+    return query select rule.id, one.function_id;
+  end loop;
+end
+$$;
+
+-- The apps that an event concerns, by a trigger or by cancel_on, in the order in which send takes their locks.
+create or replace function secateur.apps_of_event(event jsonb)
+  returns text[]
+  language plpgsql
+  stable
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select apps.app_id
+      from secateur.apps
+     where exists (select from secateur.functions as known
+                    where known.app_id = apps.app_id
+                      and (known.triggers @> array[event ->> 'name']
+                           or known.cancel_on @> jsonb_build_array(jsonb_build_object('event', event ->> 'name'))))
+     order by apps.lock_key);
+end
+$$;
+
+-- Sends an event to one app; see send. `moment` is when the event was sent, by default now.
+create or replace function secateur.send_to(
+  app_id text, event jsonb, idempotency_key text default null, moment timestamptz default clock_timestamp()
+)
+  returns table (run_id uuid, function_id text, cancellation_id uuid)
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  function text;
+begin
+  return query
+  select null::uuid, cancelling.function_id, cancelling.cancellation_id
+    from secateur.cancel_by_event(send_to.app_id, send_to.event, send_to.idempotency_key, moment) as cancelling;
+  -- point: cancelled
+  for function in
+    select triggered.function_id from secateur.functions as triggered
+     where triggered.app_id = send_to.app_id and triggered.triggers @> array[send_to.event ->> 'name']
+     order by triggered.function_id
+  loop
+    return query
+    select secateur.enqueue(send_to.app_id, function, send_to.event, idempotency_key => send_to.idempotency_key),
+           function, null::uuid;
   end loop;
 end
 $$;
@@ -332,37 +381,42 @@ create or replace function secateur.send(event jsonb, idempotency_key text defau
   returns table (run_id uuid, app_id text, function_id text, cancellation_id uuid)
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
-  -- As in claim_batch: what it forbids the planner looks expensive to older Postgres.
 as $$
+declare
+  moment constant timestamptz := clock_timestamp();
+  app text;
 begin
-  return query
-  select null::uuid, cancelling.app_id, cancelling.function_id, cancelling.cancellation_id
-    from secateur.cancel_by_event(send.event, send.idempotency_key) as cancelling;
-  -- point: cancelled
-  return query
-  select secateur.enqueue(triggered.app_id, triggered.function_id, send.event, idempotency_key => send.idempotency_key),
-         triggered.app_id, triggered.function_id, null::uuid
-    from secateur.functions as triggered
-   where triggered.triggers @> array[send.event ->> 'name']
-   order by triggered.app_id, triggered.function_id;
+  foreach app in array secateur.apps_of_event(send.event) loop
+    return query
+    select sent.run_id, app, sent.function_id, sent.cancellation_id
+      from secateur.send_to(app, send.event, send.idempotency_key, moment) as sent;
+  end loop;
 end
 $$;
 
--- Enqueues one run of every function, of any app, that `function.cancelled` triggers, for each of these runs; they were
--- cancelled in this transaction. A run that such an event triggered is passed over, so that nothing goes round in circles.
--- Costs one look at an index while no function asks for it, and one insert per function otherwise. Takes no lock.
-create or replace function secateur.announce_cancelled(run_ids uuid[])
+-- Enqueues one run of every function, of any app, that `function.cancelled` triggers, for each of these runs of the app; they
+-- were cancelled in this transaction. A run that such an event triggered is passed over, so that nothing goes round in circles.
+-- Costs one look at an index while no function asks for it, and one insert per function otherwise. Takes no lock. Where
+-- the apps are spread over several servers, only functions of the run's own server are told.
+create or replace function secateur.announce_cancelled(app_id text, run_ids uuid[])
   returns void
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_seqscan = off set jit = off
 as $$
 declare
+  here constant integer := pg_backend_pid();
+  told_apps text[];
+  told_functions text[];
   announced jsonb[];
   moment bigint;
 begin
-  if cardinality(run_ids) = 0
-     or not exists (select from secateur.functions as triggered where triggered.triggers @> array['function.cancelled']) then
+  if cardinality(run_ids) = 0 then
+    return;
+  end if;
+  select array_agg(triggered.app_id), array_agg(triggered.function_id) into told_apps, told_functions
+    from secateur.functions as triggered where triggered.triggers @> array['function.cancelled'];
+  if told_apps is null then
     return;
   end if;
   moment := extract(epoch from clock_timestamp()) * 1000;
@@ -381,14 +435,18 @@ begin
            order by run.id)
     into announced
     from secateur.runs as run
-    join secateur.cancellations as rule on rule.id = run.cancellation_id
-   where run.id = any (announce_cancelled.run_ids)
+    join secateur.cancellations as rule on rule.app_id = run.app_id and rule.id = run.cancellation_id
+   where run.app_id = announce_cancelled.app_id
+     and run.id = any (announce_cancelled.run_ids)
      and run.event ->> 'name' is distinct from 'function.cancelled';
-  if announced is not null then
-    perform count(entered.run_id)
-       from secateur.functions as triggered,
-            lateral secateur.enqueue_many(triggered.app_id, triggered.function_id, announced) as entered (run_id)
-      where triggered.triggers @> array['function.cancelled'];
+  if announced is null then
+    return;
   end if;
+  for i in 1 .. cardinality(told_apps) loop
+    -- A run of an app that another server has cannot be enqueued from here.
+    if exists (select from secateur.apps where apps.app_id = told_apps[i] and pg_backend_pid() = here) then
+      perform secateur.enqueue_many(told_apps[i], told_functions[i], announced);
+    end if;
+  end loop;
 end
 $$;

@@ -34,6 +34,7 @@ create or replace function secateur.ensure_levels(app_id text, function_id text,
 as $$
 declare
   missing integer[];
+  room integer;
 begin
   if not exists (select from unnest(priorities) as wanted (priority)
                   where not exists (select from secateur.levels as level
@@ -47,49 +48,52 @@ begin
                                        where level.app_id = ensure_levels.app_id
                                          and level.function_id = ensure_levels.function_id
                                          and level.priority = wanted.priority));
+  room := (select greatest(0, 33 - count(*)) from secateur.levels as level
+            where level.app_id = ensure_levels.app_id and level.function_id = ensure_levels.function_id);
   insert into secateur.levels (app_id, function_id, priority)
   select ensure_levels.app_id, ensure_levels.function_id, one.priority
     from unnest(missing) as one (priority)
    order by one.priority
-   limit greatest(0, 33 - (select count(*) from secateur.levels as level
-                            where level.app_id = ensure_levels.app_id and level.function_id = ensure_levels.function_id))
+   limit room
   on conflict do nothing;
 end
 $$;
 
--- Makes sure of the levels of all queued runs, also of those that came past the queue's functions, by COPY say: without its
+-- Makes sure of the levels of all queued runs of the app, also of those that came past the queue's functions, by COPY say: without its
 -- level a run is never claimed. One descent for each function and priority. Part of the depth's self-check.
-create or replace function secateur.find_levels()
+create or replace function secateur.find_levels(app_id text)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
 as $$
 declare
-  known record;
+  function text;
+  priorities integer[];
 begin
-  for known in select one.app_id, one.function_id from secateur.functions as one loop
-    perform secateur.ensure_levels(known.app_id, known.function_id, array(
+  for function in select known.function_id from secateur.functions as known where known.app_id = find_levels.app_id loop
+    priorities := array(
       with recursive level as (
         (select run.priority, 1 as nth from secateur.runs as run
-          where run.app_id = known.app_id and run.function_id = known.function_id and run.status = 'queued'
+          where run.app_id = find_levels.app_id and run.function_id = function and run.status = 'queued'
           order by run.priority desc limit 1)
         union all
         select next.priority, level.nth + 1
           from level,
                lateral (select run.priority from secateur.runs as run
-                         where run.app_id = known.app_id and run.function_id = known.function_id
+                         where run.app_id = find_levels.app_id and run.function_id = function
                            and run.status = 'queued' and run.priority < level.priority
                          order by run.priority desc limit 1) as next
          where level.nth < 33)
-      select level.priority from level));
+      select level.priority from level);
+    perform secateur.ensure_levels(find_levels.app_id, function, priorities);
   end loop;
 end
 $$;
 
 -- Lets claims find runs that came back to the queue; whoever queues runs again calls this in the same transaction.
 -- Locks levels with SKIP LOCKED.
-create or replace function secateur.lower_floors(run_ids uuid[])
+create or replace function secateur.lower_floors(app_id text, run_ids uuid[])
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
@@ -97,22 +101,22 @@ create or replace function secateur.lower_floors(run_ids uuid[])
 as $$
 begin
   with back as (
-    select distinct on (run.app_id, run.function_id, run.priority) run.app_id, run.function_id, run.priority, run.id
+    select distinct on (run.function_id, run.priority) run.function_id, run.priority, run.id
       from secateur.runs as run
-     where run.id = any (run_ids)
-     order by run.app_id, run.function_id, run.priority, run.id
+     where run.app_id = lower_floors.app_id and run.id = any (run_ids)
+     order by run.function_id, run.priority, run.id
   ), above as (
-    select level.app_id, level.function_id, level.priority, back.id
+    select level.function_id, level.priority, back.id
       from back
       join secateur.levels as level
-        on level.app_id = back.app_id and level.function_id = back.function_id and level.priority = back.priority
-     where level.floor > back.id
+        on level.function_id = back.function_id and level.priority = back.priority
+     where level.app_id = lower_floors.app_id and level.floor > back.id
        for update of level skip locked
   )
   update secateur.levels as level
      set floor = above.id
     from above
-   where level.app_id = above.app_id and level.function_id = above.function_id and level.priority = above.priority;
+   where level.app_id = lower_floors.app_id and level.function_id = above.function_id and level.priority = above.priority;
 end
 $$;
 
@@ -189,6 +193,7 @@ declare
   level secateur.levels;
   found_below uuid[];
   left_over uuid;
+  next_walk timestamptz;
 begin
   select one.* into level
     from secateur.levels as one
@@ -212,15 +217,16 @@ begin
      order by uuid_send(run.id)
      limit most);
   left_over := (select next.id from unnest(found_below) with ordinality as next (id, place)
-                 where not exists (select from secateur.reached(walk_below.active, found_below, quickly => true) as hit
+                 where not exists (select from secateur.reached(walk_below.app_id, walk_below.active, found_below, quickly => true) as hit
                                     where hit.run_id = next.id and hit.cancellation_id is not null)
                  order by next.place limit 1);
+  next_walk := clock_timestamp() + greatest(interval '1 s', 20 * (clock_timestamp() - begun));
   update secateur.levels as one
      set floor = coalesce(left_over, one.floor),
          walked = case when left_over is null and cardinality(found_below) = most then found_below[most]
                        else '00000000-0000-0000-0000-000000000000' end,
-         walk_at = clock_timestamp() + greatest(interval '1 s', 20 * (clock_timestamp() - begun))
-   where one.app_id = level.app_id and one.function_id = level.function_id and one.priority = level.priority;
+         walk_at = next_walk
+   where one.app_id = walk_below.app_id and one.function_id = level.function_id and one.priority = level.priority;
 end
 $$;
 
@@ -237,9 +243,10 @@ begin
   end if;
   update secateur.idle as state
      set idle = false
-   where state.app_id = (select waiting.app_id from secateur.idle as waiting
-                          where waiting.app_id = wake.app_id and waiting.idle
-                            for update skip locked);
+   where state.app_id = wake.app_id
+     and exists (select from secateur.idle as waiting
+                  where waiting.app_id = wake.app_id and waiting.idle
+                    for update skip locked);
   -- Also if it is locked: whoever tells them may take long to commit.
   perform pg_notify('secateur_runs', wake.app_id);
 end
@@ -254,8 +261,9 @@ as $$
 begin
   update secateur.idle as state
      set idle = true
-   where state.app_id = (select busy.app_id from secateur.idle as busy
-                          where busy.app_id = fall_idle.app_id and not busy.idle
-                            for update skip locked);
+   where state.app_id = fall_idle.app_id
+     and exists (select from secateur.idle as busy
+                  where busy.app_id = fall_idle.app_id and not busy.idle
+                    for update skip locked);
 end
 $$;

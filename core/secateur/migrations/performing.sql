@@ -1,37 +1,40 @@
--- What a worker says of the runs that it holds: each call names the claim's token.
+-- What a worker says of the runs that it holds: each call names their app, and the claim's token.
 
 -- Asks whether the next step of a run may begin; it has begun when this returned true. False: stop, the run is
 -- cancelled (this call records it) or the claim is no longer yours.
 -- Locks: the app's, shared, so that no commit comes between the question and the answer; then the run's row.
-create or replace function secateur.begin_step(run_id uuid, claim_token uuid, step text)
+create or replace function secateur.begin_step(app_id text, run_id uuid, claim_token uuid, step text)
   returns boolean
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
-  key integer;
   held text;
+  moment timestamptz;
 begin
   perform secateur.require_read_committed();
-  select apps.lock_key into key
-    from secateur.runs as run join secateur.apps using (app_id) where run.id = begin_step.run_id;
-  if not found then
+  -- point: before the lock
+  if not secateur.share_app(begin_step.app_id) then
     return false;
   end if;
-  -- point: before the lock
-  perform pg_advisory_xact_lock_shared(7216, key);
   -- point: locked
   select run.status into held
-    from secateur.runs as run where run.id = begin_step.run_id and run.claim_token = begin_step.claim_token for update;
+    from secateur.runs as run
+   where run.app_id = begin_step.app_id and run.id = begin_step.run_id and run.claim_token = begin_step.claim_token
+     for update;
   if held is distinct from 'running' then
     return false;
   end if;
   -- point: run locked
-  if cardinality(secateur.cancel_requested(array[begin_step.run_id], array[begin_step.claim_token])) > 0 then
+  if cardinality(secateur.cancel_requested(
+       begin_step.app_id, array[begin_step.run_id], array[begin_step.claim_token])) > 0 then
     return false;
   end if;
   -- point: not cancelled
-  update secateur.runs as run set step = begin_step.step, step_at = clock_timestamp() where run.id = begin_step.run_id;
+  moment := clock_timestamp();
+  update secateur.runs as run
+     set step = begin_step.step, step_at = moment
+   where run.app_id = begin_step.app_id and run.id = begin_step.run_id;
   return true;
 end
 $$;
@@ -40,10 +43,12 @@ $$;
 -- each, in the order of the call: true, kept; false, the claim is no longer yours, and nothing was kept. Also for a run that
 -- was asked to stop: the step is done. Repeatable; a step that finishes again in a later attempt is kept as it was last.
 -- Raises SC422. Locks the runs' rows in id order.
-create or replace function secateur.finish_steps(run_ids uuid[], claim_tokens uuid[], steps text[], results jsonb[])
+create or replace function secateur.finish_steps(
+  app_id text, run_ids uuid[], claim_tokens uuid[], steps text[], results jsonb[]
+)
   returns boolean[]
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_seqscan = off set jit = off
 as $$
 declare
@@ -59,13 +64,14 @@ begin
       from secateur.runs as run
       join unnest(run_ids, claim_tokens) as claimed (run_id, claim_token)
         on run.id = claimed.run_id and run.claim_token = claimed.claim_token
+     where run.app_id = finish_steps.app_id
      order by run.id
        for update of run
   )
   select coalesce(array_agg(mine.claim_token) filter (where mine.status = 'running'), '{}') into held from mine;
   -- point: runs locked
-  insert into secateur.steps as kept (run_id, step, result)
-  select distinct on (done.run_id, done.step) done.run_id, done.step, done.result
+  insert into secateur.steps as kept (app_id, run_id, step, result)
+  select distinct on (done.run_id, done.step) finish_steps.app_id, done.run_id, done.step, done.result
     from unnest(run_ids, claim_tokens, finish_steps.steps, results)
          with ordinality as done (run_id, claim_token, step, result, place)
    where done.claim_token = any (held)
@@ -78,55 +84,64 @@ end
 $$;
 
 -- Keeps what one step returned; see finish_steps.
-create or replace function secateur.finish_step(run_id uuid, claim_token uuid, step text, result jsonb)
+create or replace function secateur.finish_step(app_id text, run_id uuid, claim_token uuid, step text, result jsonb)
   returns boolean
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return (secateur.finish_steps(array[run_id], array[claim_token], array[step], array[result]))[1];
+  return (secateur.finish_steps(app_id, array[run_id], array[claim_token], array[step], array[result]))[1];
 end
 $$;
 
 -- The steps that earlier attempts at a run finished, and what they returned: a worker asks once, when it has claimed the
 -- run and `attempt` is above 1, and takes none of these steps again. Nothing when the claim is no longer yours.
-create or replace function secateur.finished_steps(run_id uuid, claim_token uuid)
+create or replace function secateur.finished_steps(app_id text, run_id uuid, claim_token uuid)
   returns table (step text, result jsonb)
-  language sql
+  language plpgsql
   stable
-  security definer set search_path = pg_catalog, pg_temp
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_seqscan = off set jit = off
 as $$
+begin
+  return query
   select kept.step, kept.result
-    from secateur.runs as run join secateur.steps as kept on kept.run_id = run.id
-   where run.id = finished_steps.run_id and run.claim_token = finished_steps.claim_token and run.status = 'running'
-   order by kept.finished_at
+    from secateur.runs as run join secateur.steps as kept on kept.app_id = run.app_id and kept.run_id = run.id
+   where run.app_id = finished_steps.app_id
+     and run.id = finished_steps.run_id
+     and run.claim_token = finished_steps.claim_token
+     and run.status || '' = 'running'
+   order by kept.finished_at;
+end
 $$;
 
 -- Ends runs well. A row for each claim: `done` also when repeated with the same token; not when the claim is no longer
 -- yours. A run that was asked to stop and got here first counts as finished first.
--- Locks the rows in id order: a nested loop takes them in the order of its outer side.
-create or replace function secateur.complete_runs(run_ids uuid[], claim_tokens uuid[])
+-- Locks the rows in id order, as cancel_backlog does.
+create or replace function secateur.complete_runs(app_id text, run_ids uuid[], claim_tokens uuid[])
   returns table (claim_token uuid, done boolean)
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set jit = off
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
+  moment constant timestamptz := clock_timestamp();
   ids uuid[];
   tokens uuid[];
   slotted boolean;
 begin
   with completed as (
     update secateur.runs as run
-       set status = 'completed', finished_at = clock_timestamp(), lease_expires_at = null
-      from (select * from unnest(run_ids, claim_tokens) as one (run_id, claim_token) order by one.run_id) as mine
-     -- In words that no partial index has as its predicate: see apps.sql.
-     where run.id = mine.run_id and run.claim_token = mine.claim_token and run.status || '' = 'running'
-    returning run.id, mine.claim_token, run.app_id, run.function_id, run.slot
+       set status = 'completed', finished_at = moment, lease_expires_at = null
+     -- In words that no partial index has as its predicate, and that the planner does not make a join of: see apps.sql.
+     where run.app_id = complete_runs.app_id and run.id = any (run_ids)
+       and ((run.id, run.claim_token) in (select * from unnest(run_ids, claim_tokens))) is true
+       and run.status || '' = 'running'
+    returning run.id, run.claim_token, run.function_id, run.slot
   ), counted as (
     insert into secateur.depth_deltas (app_id, function_id, running, drained)
-    select completed.app_id, completed.function_id, -count(*), count(*) from completed group by 1, 2
+    select complete_runs.app_id, completed.function_id, -count(*), count(*)
+      from completed group by completed.function_id
   )
   select coalesce(array_agg(completed.id), '{}'), coalesce(array_agg(completed.claim_token), '{}'),
          bool_or(completed.slot is not null)
@@ -134,9 +149,9 @@ begin
     from completed;
   -- point: completed
   if cardinality(ids) > 0 then
-    perform secateur.close_requests(ids, tokens, 'finished_first');
+    perform secateur.close_requests(complete_runs.app_id, ids, tokens, 'finished_first');
     if slotted then
-      perform secateur.free_slots(ids);
+      perform secateur.free_slots(complete_runs.app_id, ids);
     end if;
   end if;
   if cardinality(ids) < cardinality(run_ids) then
@@ -145,7 +160,7 @@ begin
       select run.claim_token
         from unnest(run_ids, claim_tokens) as mine (run_id, claim_token)
         join secateur.runs as run on run.id = mine.run_id and run.claim_token = mine.claim_token
-       where run.status = 'completed');
+       where run.app_id = complete_runs.app_id and run.status || '' = 'completed');
   end if;
   return query
   select mine.claim_token, mine.claim_token = any (tokens) from unnest(claim_tokens) as mine (claim_token);
@@ -153,20 +168,20 @@ end
 $$;
 
 -- Ends a run well; see complete_runs.
-create or replace function secateur.complete(run_id uuid, claim_token uuid)
+create or replace function secateur.complete(app_id text, run_id uuid, claim_token uuid)
   returns boolean
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return (select ended.done from secateur.complete_runs(array[run_id], array[claim_token]) as ended);
+  return (select ended.done from secateur.complete_runs(app_id, array[run_id], array[claim_token]) as ended);
 end
 $$;
 
 -- Ends an attempt badly. Returns the run's status after it: `scheduled` (retried after a back-off of 1 s, 2 s, 4 s … at
 -- most an hour, a quarter more or less), `failed` (no attempts left), `cancelled` (it was asked to stop); null when the
 -- claim is no longer yours.
-create or replace function secateur.fail(run_id uuid, claim_token uuid, error text)
+create or replace function secateur.fail(app_id text, run_id uuid, claim_token uuid, error text)
   returns text
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
@@ -175,50 +190,52 @@ declare
   held text;
   attempts integer;
   allowed integer;
-  app text;
   function text;
   slotted boolean;
+  moment timestamptz;
+  back_off interval;
 begin
-  select run.status, run.attempt, known.max_attempts, run.app_id, run.function_id, run.slot is not null
-    into held, attempts, allowed, app, function, slotted
+  select run.status, run.attempt, known.max_attempts, run.function_id, run.slot is not null
+    into held, attempts, allowed, function, slotted
     from secateur.runs as run join secateur.functions as known using (app_id, function_id)
-   where run.id = fail.run_id and run.claim_token = fail.claim_token
+   where run.app_id = fail.app_id and run.id = fail.run_id and run.claim_token = fail.claim_token
      for update of run;
   if held is distinct from 'running' then
     return null;
   end if;
   -- point: run locked
+  moment := clock_timestamp();
   if attempts >= allowed then
     update secateur.runs as run
-       set status = 'failed', finished_at = clock_timestamp(), lease_expires_at = null, error = fail.error
-     where run.id = fail.run_id;
-    insert into secateur.depth_deltas (app_id, function_id, running, drained) values (app, function, -1, 1);
-    perform secateur.close_requests(array[fail.run_id], array[fail.claim_token], 'finished_first');
+       set status = 'failed', finished_at = moment, lease_expires_at = null, error = fail.error
+     where run.app_id = fail.app_id and run.id = fail.run_id;
+    insert into secateur.depth_deltas (app_id, function_id, running, drained) values (fail.app_id, function, -1, 1);
+    perform secateur.close_requests(fail.app_id, array[fail.run_id], array[fail.claim_token], 'finished_first');
     if slotted then
-      perform secateur.free_slots(array[fail.run_id]);
+      perform secateur.free_slots(fail.app_id, array[fail.run_id]);
     end if;
     return 'failed';
   end if;
-  if cardinality(secateur.cancel_requested(array[fail.run_id], array[fail.claim_token])) > 0 then
-    update secateur.runs as run set error = fail.error where run.id = fail.run_id;
+  if cardinality(secateur.cancel_requested(fail.app_id, array[fail.run_id], array[fail.claim_token])) > 0 then
+    update secateur.runs as run set error = fail.error where run.app_id = fail.app_id and run.id = fail.run_id;
     return 'cancelled';
   end if;
   -- point: not cancelled
+  back_off := least(3600, 2 ^ least(attempts - 1, 12)) * (0.75 + random() / 2) * interval '1 second';
   update secateur.runs as run
      set status = 'scheduled',
-         scheduled_for = clock_timestamp()
-           + least(3600, 2 ^ least(attempts - 1, 12)) * (0.75 + random() / 2) * interval '1 second',
+         scheduled_for = moment + back_off,
          claim_token = null,
          lease_expires_at = null,
          worker = null,
          error = fail.error
-   where run.id = fail.run_id;
-  insert into secateur.depth_deltas (app_id, function_id, running, scheduled) values (app, function, -1, 1);
+   where run.app_id = fail.app_id and run.id = fail.run_id;
+  insert into secateur.depth_deltas (app_id, function_id, running, scheduled) values (fail.app_id, function, -1, 1);
   if slotted then
-    perform secateur.free_slots(array[fail.run_id]);
+    perform secateur.free_slots(fail.app_id, array[fail.run_id]);
   end if;
   -- An idle worker sleeps until the next run becomes due, and this one may be earlier.
-  perform secateur.wake(app);
+  perform secateur.wake(fail.app_id);
   return 'scheduled';
 end
 $$;
@@ -226,23 +243,28 @@ $$;
 -- Extends the leases of the caller's running runs to `lease` from now. Returns only the runs that must stop, and why:
 -- `cancelled` (asked to stop; the lease is extended all the same, the run ends at its next step) or `lost` (not the
 -- caller's any more). Locks the rows in id order.
-create or replace function secateur.heartbeat(run_ids uuid[], claim_tokens uuid[], lease interval)
+create or replace function secateur.heartbeat(app_id text, run_ids uuid[], claim_tokens uuid[], lease interval)
   returns table (run_id uuid, reason text)
-  language sql
-  security definer set search_path = pg_catalog, pg_temp
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
+declare
+  expires constant timestamptz := clock_timestamp() + heartbeat.lease;
+begin
+  return query
   with mine as (
     select * from unnest(run_ids, claim_tokens) as held (run_id, claim_token)
   ), locked as (
     select run.id, run.status
       from secateur.runs as run join mine on run.id = mine.run_id and run.claim_token = mine.claim_token
+     where run.app_id = heartbeat.app_id
      order by run.id
        for update of run
   ), extended as (
     update secateur.runs as run
-       set lease_expires_at = clock_timestamp() + heartbeat.lease
+       set lease_expires_at = expires
       from locked
-     where run.id = locked.id and locked.status = 'running'
+     where run.app_id = heartbeat.app_id and run.id = locked.id and locked.status = 'running'
     returning run.id
   )
   select mine.run_id, case when extended.id is null then 'lost' else 'cancelled' end
@@ -250,12 +272,14 @@ as $$
     left join extended on extended.id = mine.run_id
    where extended.id is null
       or exists (select from secateur.cancel_requests as open
-                  where open.run_id = mine.run_id and open.claim_token = mine.claim_token and open.outcome is null)
+                  where open.app_id = heartbeat.app_id and open.run_id = mine.run_id
+                    and open.claim_token = mine.claim_token and open.outcome is null);
+end
 $$;
 
 -- Gives claimed runs back without having begun them, as a worker does when it stops; the attempt does not count. A run
 -- that was asked to stop is cancelled. Returns how many were the caller's. Locks the rows in id order.
-create or replace function secateur.release(run_ids uuid[], claim_tokens uuid[])
+create or replace function secateur.release(app_id text, run_ids uuid[], claim_tokens uuid[])
   returns integer
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
@@ -266,13 +290,13 @@ declare
   cancelled uuid[];
   back uuid[];
   slotted boolean;
-  app text;
 begin
   with held as (
     select run.id, run.claim_token, run.status, run.slot
       from secateur.runs as run
       join unnest(run_ids, claim_tokens) as mine (run_id, claim_token)
         on run.id = mine.run_id and run.claim_token = mine.claim_token
+     where run.app_id = release.app_id
      order by run.id
        for update of run
   )
@@ -281,23 +305,23 @@ begin
   if ids is null then
     return 0;
   end if;
-  cancelled := secateur.cancel_requested(ids, tokens);
+  cancelled := secateur.cancel_requested(release.app_id, ids, tokens);
   back := array(select unnest(ids) except select unnest(cancelled));
   with released as (
     update secateur.runs as run
        set status = 'queued', attempt = run.attempt - 1, claim_token = null, lease_expires_at = null, worker = null
-     where run.id = any (back)
-    returning run.app_id, run.function_id
+     where run.app_id = release.app_id and run.id = any (back)
+    returning run.function_id
   )
   insert into secateur.depth_deltas (app_id, function_id, queued, running)
-  select released.app_id, released.function_id, count(*), -count(*) from released group by 1, 2;
-  perform secateur.lower_floors(back);
+  select release.app_id, released.function_id, count(*), -count(*) from released group by released.function_id;
+  perform secateur.lower_floors(release.app_id, back);
   if slotted then
-    perform secateur.free_slots(ids);
+    perform secateur.free_slots(release.app_id, ids);
   end if;
-  for app in select distinct run.app_id from secateur.runs as run where run.id = any (back) loop
-    perform secateur.wake(app);
-  end loop;
+  if cardinality(back) > 0 then
+    perform secateur.wake(release.app_id);
+  end if;
   return cardinality(ids);
 end
 $$;

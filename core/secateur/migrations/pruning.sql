@@ -1,24 +1,27 @@
 -- Deleting what has been kept long enough.
 
 -- Deletes these runs, which the caller holds, with what belongs to them. Part of a prune.
-create or replace function secateur.delete_runs(run_ids uuid[])
+create or replace function secateur.delete_runs(app_id text, run_ids uuid[])
   returns void
-  language sql
-  set search_path = pg_catalog, pg_temp
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_bitmapscan = off set enable_seqscan = off set jit = off
 as $$
-  delete from secateur.steps as step where step.run_id = any (run_ids);
-  delete from secateur.cancel_requests as request where request.run_id = any (run_ids);
-  delete from secateur.runs as run where run.id = any (run_ids);
+begin
+  delete from secateur.steps as step where step.app_id = delete_runs.app_id and step.run_id = any (run_ids);
+  delete from secateur.cancel_requests as request
+   where request.app_id = delete_runs.app_id and request.run_id = any (run_ids);
+  delete from secateur.runs as run where run.app_id = delete_runs.app_id and run.id = any (run_ids);
+end
 $$;
 
--- Locks up to `batch` runs that ended before `ended_before` and that nobody can bring back: completed, failed, or cancelled
+-- Locks up to `batch` runs of the app that ended before `ended_before` and that nobody can bring back: completed, failed, or cancelled
 -- without a cancellation; oldest first. Skips locked rows, and runs that a sweep has yet to settle a request of. Part of
 -- a prune.
-create or replace function secateur.lock_finished(ended_before timestamptz, batch integer)
+create or replace function secateur.lock_finished(app_id text, ended_before timestamptz, batch integer)
   returns uuid[]
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
 as $$
 declare
@@ -26,16 +29,18 @@ declare
 begin
   ids := array(
     select run.id from secateur.runs as run
-     where run.status in ('completed', 'failed')
+     where run.app_id = lock_finished.app_id
+       and run.status in ('completed', 'failed')
        and run.finished_at < lock_finished.ended_before
        and not exists (select from secateur.cancel_requests as open
-                        where open.run_id = run.id and open.outcome is null)
+                        where open.app_id = lock_finished.app_id and open.run_id = run.id and open.outcome is null)
      order by run.finished_at
      limit lock_finished.batch
        for update of run skip locked);
   return ids || array(
     select run.id from secateur.runs as run
-     where run.status = 'cancelled'
+     where run.app_id = lock_finished.app_id
+       and run.status = 'cancelled'
        and run.cancellation_id is null
        and run.finished_at < lock_finished.ended_before
      order by run.finished_at
@@ -44,24 +49,26 @@ begin
 end
 $$;
 
--- Deletes up to `batch` runs of cancellations that ended before `ended_before`, so that they cannot be undone any more, and
+-- Deletes up to `batch` runs of the app's cancellations that ended before `ended_before`, so that they cannot be undone any more, and
 -- says so in their tallies; returns how many. Records that somebody holds are skipped. Part of a prune.
 -- Locks: the records, so that no undo begins meanwhile and no restore hands runs over; then runs, skipping locked ones.
-create or replace function secateur.prune_cancelled(ended_before timestamptz, batch integer)
+create or replace function secateur.prune_cancelled(app_id text, ended_before timestamptz, batch integer)
   returns integer
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
 as $$
 declare
   ended uuid;
   ids uuid[];
   pruned integer := 0;
+  moment constant timestamptz := clock_timestamp();
 begin
   for ended in
     select rule.id
       from secateur.cancellations as rule
-     where rule.state <> 'active'
+     where rule.app_id = prune_cancelled.app_id
+       and rule.state <> 'active'
        and rule.pruned_at is null
        and (rule.state <> 'undone' or rule.restored_at is not null)
        and greatest(rule.completed_at, rule.stopped_at, rule.restored_at) < prune_cancelled.ended_before
@@ -71,18 +78,24 @@ begin
   loop
     -- point: record locked
     ids := array(select run.id from secateur.runs as run
-                  where run.cancellation_id = ended and run.status = 'cancelled'
+                  where run.app_id = prune_cancelled.app_id and run.cancellation_id = ended and run.status = 'cancelled'
                   order by run.id
                   limit prune_cancelled.batch - pruned
                     for update skip locked);
     -- point: runs locked
-    insert into secateur.cancellation_deltas (cancellation_id, function_id, pruned)
-    select ended, run.function_id, count(*) from secateur.runs as run where run.id = any (ids) group by run.function_id;
-    perform secateur.delete_runs(ids);
+    insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, pruned)
+    select prune_cancelled.app_id, ended, run.function_id, count(*)
+      from secateur.runs as run
+     where run.app_id = prune_cancelled.app_id and run.id = any (ids)
+     group by run.function_id;
+    perform secateur.delete_runs(prune_cancelled.app_id, ids);
     -- point: runs deleted
     pruned := pruned + cardinality(ids);
-    if not exists (select from secateur.runs as run where run.cancellation_id = ended) then
-      update secateur.cancellations as rule set pruned_at = clock_timestamp() where rule.id = ended;
+    if not exists (select from secateur.runs as run
+                    where run.app_id = prune_cancelled.app_id and run.cancellation_id = ended) then
+      update secateur.cancellations as rule
+         set pruned_at = moment
+       where rule.app_id = prune_cancelled.app_id and rule.id = ended;
     end if;
     exit when pruned >= prune_cancelled.batch;
   end loop;
@@ -90,11 +103,11 @@ begin
 end
 $$;
 
--- Deletes up to `batch` runs that have been kept as long as the retention says, with their steps and requests: completed and
+-- Deletes up to `batch` runs of the app that have been kept as long as the retention says, with their steps and requests: completed and
 -- failed ones, and those of cancellations that can no longer be undone. `more`: there seem to be others, so ask again.
 -- The audit and the cancellations themselves stay. Does nothing while another process prunes. Raises SC422.
 -- Locks: 7218/3, tried; records and runs, skipping locked ones.
-create or replace function secateur.prune(batch integer default 1000)
+create or replace function secateur.prune(app_id text, batch integer default 1000)
   returns table (runs integer, more boolean)
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
@@ -115,15 +128,16 @@ begin
   end if;
   -- point: alone
   select retention.* into kept from secateur.retention;
-  ids := secateur.lock_finished(now() - kept.finished, prune.batch);
+  ids := secateur.lock_finished(prune.app_id, now() - kept.finished, prune.batch);
   -- point: finished runs locked
-  perform secateur.delete_runs(ids);
+  perform secateur.delete_runs(prune.app_id, ids);
   -- point: finished runs deleted
   runs := cardinality(ids);
   if runs < prune.batch then
-    runs := runs + secateur.prune_cancelled(now() - kept.cancelled, prune.batch - runs);
+    runs := runs + secateur.prune_cancelled(prune.app_id, now() - kept.cancelled, prune.batch - runs);
   end if;
-  delete from secateur.depth_checks as past where past.checked_at < now() - interval '30 days';
+  delete from secateur.depth_checks as past
+   where past.app_id = prune.app_id and past.checked_at < now() - interval '30 days';
   more := runs >= prune.batch;
   return next;
 end
@@ -165,7 +179,7 @@ begin
   returning kept.* into after;
   if after is distinct from before then
     perform secateur.record_audit(
-      'retention', null, null, null, set_retention.author, set_retention.source,
+      'retention', '', null, null, set_retention.author, set_retention.source,
       jsonb_build_object('before', to_jsonb(before) - 'one', 'after', to_jsonb(after) - 'one'));
   end if;
   return after;

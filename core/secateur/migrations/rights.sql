@@ -9,9 +9,12 @@ begin
   alter function secateur.record_audit owner to secateur_audit;
   -- Now that it is another's: what was granted to an owner goes with the ownership.
   execute format('grant execute on function secateur.evaluate_conditions, secateur.record_audit to %I', current_user);
-  alter table secateur.audit owner to secateur_audit;
-  revoke all on secateur.audit from public;
-  grant select on secateur.audit to secateur_viewer, secateur_operator;
+  if (select relation.relowner from pg_class as relation where relation.oid = 'secateur.audit'::regclass)
+     <> 'secateur_audit'::regrole then
+    alter table secateur.audit owner to secateur_audit;
+    revoke all on secateur.audit from public;
+    grant select on secateur.audit to secateur_viewer, secateur_operator;
+  end if;
   revoke all on schema secateur from secateur_sandbox, secateur_audit;
   -- What record_audit takes to find its table.
   grant usage on schema secateur to secateur_audit;
@@ -23,17 +26,18 @@ do $$
 declare
   roles constant jsonb := jsonb_build_object(
     'secateur_worker', array[
-      'register_function', 'declare_cancel_on', 'enqueue', 'enqueue_many', 'begin_bulk', 'enqueue_bulk', 'send',
+      'register_function', 'declare_cancel_on', 'enqueue', 'enqueue_many', 'begin_bulk', 'enqueue_bulk', 'send', 'send_to',
+      'apps_of_event',
       'claim', 'claim_batch', 'begin_step', 'finish_step', 'finish_steps', 'finished_steps', 'complete', 'complete_runs',
       'fail', 'heartbeat', 'release',
       'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'restore_cancellation',
-      'compact_depth', 'check_depth', 'prune'
+      'all_apps', 'compact_depth', 'check_depth', 'prune'
     ],
     'secateur_operator', array[
       'pause', 'resume', 'commit_cancellation', 'commit_cancellations', 'stop_cancellation', 'undo_cancellation', 'cancel_run',
       'unrestored', 'set_retention',
       'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'restore_cancellation',
-      'compact_depth', 'check_depth', 'prune'
+      'all_apps', 'compact_depth', 'check_depth', 'prune'
     ],
     'secateur_viewer', array['unrestored']);
   one record;

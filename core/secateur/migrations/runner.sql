@@ -40,7 +40,7 @@ select name, checksum, program from secateur.migrations
 -- name: record
 insert into secateur.migrations (name, checksum, program) values ($1, $2, $3)
 on conflict (name) do update
-   set checksum = excluded.checksum, program = excluded.program, applied_at = clock_timestamp()
+   set checksum = excluded.checksum, program = excluded.program, applied_at = excluded.applied_at
 
 -- name: vocabulary
 -- Only added to: an older program's conditions must go on being accepted.
@@ -53,5 +53,5 @@ select to_regproc('secateur.record_audit') is not null
 
 -- name: audit
 -- In the transaction that installs.
-select secateur.record_audit('install', null, null, null, $1, null,
+select secateur.record_audit('install', '', null, null, $1, null,
                              jsonb_build_object('version', $2::text, 'applied', $3::text[]))

@@ -7,32 +7,31 @@
 -- Locks: the app's, shared, so that the older cancellations stay what they are; then the run. Whoever claims, begins a step of
 -- or ends the run holds its row, and reads the requests afterwards: that decides between them and this.
 create or replace function secateur.cancel_run(
-  id uuid, run_id uuid, idempotency_key text, reason text, source text, created_by text
+  id uuid, app_id text, run_id uuid, idempotency_key text, reason text, source text, created_by text
 )
   returns secateur.cancellations
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
   request constant jsonb := jsonb_strip_nulls(jsonb_build_object('run_id', cancel_run.run_id, 'reason', cancel_run.reason));
-  key integer;
   doomed secateur.runs;
   moment timestamptz;
+  done_at timestamptz;
+  older secateur.cancellations[];
   owner uuid;
   committed secateur.cancellations;
 begin
   perform secateur.require_read_committed();
-  select apps.lock_key into key
-    from secateur.runs as run join secateur.apps using (app_id) where run.id = cancel_run.run_id;
-  if not found then
+  -- point: before the lock
+  if not secateur.share_app(cancel_run.app_id) then
     raise exception using errcode = 'SC404', message = format('there is no run %s', cancel_run.run_id);
   end if;
-  -- point: before the lock
-  perform pg_advisory_xact_lock_shared(7216, key);
   -- point: locked
-  select run.* into doomed from secateur.runs as run where run.id = cancel_run.run_id for update;
+  select run.* into doomed
+    from secateur.runs as run where run.app_id = cancel_run.app_id and run.id = cancel_run.run_id for update;
   -- point: run locked
-  committed := secateur.committed_under(cancel_run.idempotency_key, request);
+  committed := secateur.committed_under(cancel_run.app_id, cancel_run.idempotency_key, request);
   if committed.id is not null then
     return committed;
   end if;
@@ -54,22 +53,21 @@ begin
     jsonb_build_object(doomed.function_id, 1), moment, doomed.id)
   returning * into committed;
   -- The run is there already: there is no transaction to wait for.
-  insert into secateur.sweeps (cancellation_id, horizon) values (committed.id, '0');
+  insert into secateur.sweeps (app_id, cancellation_id, horizon) values (committed.app_id, committed.id, '0');
   -- point: recorded
   if doomed.status = 'running' then
     perform secateur.request_running(committed);
   else
-    select hit.cancellation_id into owner
-      from secateur.reached(array(select rule from secateur.cancellations as rule
-                                   where rule.app_id = doomed.app_id and rule.state = 'active'
-                                     and rule.serial < committed.serial
-                                   order by rule.serial),
-                            array[doomed.id]) as hit;
+    older := array(select rule from secateur.cancellations as rule
+                    where rule.app_id = cancel_run.app_id and rule.state = 'active' and rule.serial < committed.serial
+                    order by rule.serial);
+    select hit.cancellation_id into owner from secateur.reached(cancel_run.app_id, older, array[doomed.id]) as hit;
     -- point: owner known
-    perform secateur.cancel_backlog(array[doomed.id], array[coalesce(owner, committed.id)]);
+    perform secateur.cancel_backlog(cancel_run.app_id, array[doomed.id], array[coalesce(owner, committed.id)]);
+    done_at := clock_timestamp();
     update secateur.cancellations as rule
-       set state = 'complete', completed_at = clock_timestamp()
-     where rule.id = committed.id
+       set state = 'complete', completed_at = done_at
+     where rule.app_id = cancel_run.app_id and rule.id = committed.id
     returning rule.* into committed;
   end if;
   -- point: cancelled

@@ -31,7 +31,7 @@ begin
                       and run.function_id = limit_function.function_id
                       and run.status = 'running'
                       and not exists (select from secateur.slots as slot
-                                       where slot.app_id = run.app_id and slot.function_id = run.function_id
+                                       where slot.app_id = limit_function.app_id and slot.function_id = run.function_id
                                          and slot.slot = run.slot and slot.run_id = run.id)
                     order by run.id
                       for update of run);
@@ -52,7 +52,10 @@ begin
         from unnest(running) with ordinality as one (id, place)
       returning slots.slot, slots.run_id
     )
-    update secateur.runs as run set slot = taken.slot from taken where run.id = taken.run_id;
+    update secateur.runs as run
+       set slot = taken.slot
+      from taken
+     where run.app_id = limit_function.app_id and run.id = any (running) and run.id = taken.run_id;
     highest := highest + cardinality(running);
     held := held + cardinality(running);
   end if;
@@ -116,19 +119,22 @@ $$;
 create or replace function secateur.still_free(
   app_id text, mine_functions text[], mine_slots integer[], out functions text[], out slots integer[]
 )
-  language sql
-  set search_path = pg_catalog, pg_temp
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
+begin
   select coalesce(array_agg(slot.function_id), '{}'), coalesce(array_agg(slot.slot), '{}')
+    into functions, slots
     from unnest(mine_functions, mine_slots) as mine (function_id, slot)
     join secateur.slots as slot
       on slot.app_id = still_free.app_id and slot.function_id = mine.function_id and slot.slot = mine.slot
-   where slot.run_id is null
+   where slot.run_id is null;
+end
 $$;
 
 -- Gives each run of a limited function one of the free slots, which the caller holds. Returns the slots in the order of
 -- `run_ids`, null for functions without a limit. Part of a claim.
-create or replace function secateur.hold_slots(run_ids uuid[], functions text[], slots integer[])
+create or replace function secateur.hold_slots(app_id text, run_ids uuid[], functions text[], slots integer[])
   returns integer[]
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
@@ -137,62 +143,65 @@ as $$
 declare
   held integer[];
 begin
+  -- The n-th run of a function has its n-th slot: paired by grouping, for a join would go through the slots for each run.
   held := array(
-    select free.slot
-      from (select run.id, run.function_id, one.place,
-                   row_number() over (partition by run.function_id order by one.place) as nth
-              from unnest(run_ids) with ordinality as one (id, place)
-              join secateur.runs as run on run.id = one.id) as wanting
-      left join (select open.function_id, open.slot,
-                        row_number() over (partition by open.function_id order by open.slot) as nth
-                   from unnest(functions, slots) as open (function_id, slot)) as free
-        on free.function_id = wanting.function_id and free.nth = wanting.nth
-     order by wanting.place);
+    select paired.slot
+      from (select max(one.place) as place, max(one.slot) as slot
+              from (select run.function_id, row_number() over (partition by run.function_id order by wanting.place) as nth,
+                           wanting.place, null::integer as slot
+                      from unnest(run_ids) with ordinality as wanting (id, place)
+                      join secateur.runs as run on run.app_id = hold_slots.app_id and run.id = wanting.id
+                    union all
+                    select open.function_id, row_number() over (partition by open.function_id order by open.slot),
+                           null, open.slot
+                      from unnest(functions, slots) as open (function_id, slot)) as one
+             group by one.function_id, one.nth) as paired
+     where paired.place is not null
+     order by paired.place);
   update secateur.slots as slot
      set run_id = run.id
     from unnest(run_ids, held) as taken (id, slot)
-    join secateur.runs as run on run.id = taken.id
-   where slot.app_id = run.app_id and slot.function_id = run.function_id and slot.slot = taken.slot;
+    join secateur.runs as run on run.app_id = hold_slots.app_id and run.id = taken.id
+   where slot.app_id = hold_slots.app_id and slot.function_id = run.function_id and slot.slot = taken.slot;
   return held;
 end
 $$;
 
 -- Gives back the slots that these runs hold: whoever ends a run, or takes it from its worker, calls this for those that
 -- have one. The caller holds the runs' rows; locks the slots in their order.
-create or replace function secateur.free_slots(run_ids uuid[])
+create or replace function secateur.free_slots(app_id text, run_ids uuid[])
   returns void
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_seqscan = off set jit = off
 as $$
 declare
-  app text;
+  freed integer;
 begin
-  for app in
-    with held as (
-      select slot.app_id, slot.function_id, slot.slot, slot.surplus
-        from secateur.runs as run
-        join secateur.slots as slot
-          on slot.app_id = run.app_id and slot.function_id = run.function_id and slot.slot = run.slot
-         and slot.run_id = run.id
-       where run.id = any (run_ids) and run.slot is not null
-       order by slot.app_id, slot.function_id, slot.slot
-         for update of slot
-    ), gone as (
-      delete from secateur.slots as slot
-       using held
-       where held.surplus
-         and slot.app_id = held.app_id and slot.function_id = held.function_id and slot.slot = held.slot
-    ), freed as (
-      update secateur.slots as slot
-         set run_id = null
-        from held
-       where not held.surplus
-         and slot.app_id = held.app_id and slot.function_id = held.function_id and slot.slot = held.slot
-    )
-    select distinct held.app_id from held
-  loop
-    perform secateur.wake(app);
-  end loop;
+  with held as (
+    select slot.function_id, slot.slot, slot.surplus
+      from secateur.runs as run
+      join secateur.slots as slot
+        on slot.app_id = free_slots.app_id and slot.function_id = run.function_id and slot.slot = run.slot
+       and slot.run_id = run.id
+     where run.app_id = free_slots.app_id and run.id = any (run_ids) and run.slot is not null
+     order by slot.function_id, slot.slot
+       for update of slot
+  ), gone as (
+    delete from secateur.slots as slot
+     using held
+     where held.surplus
+       and slot.app_id = free_slots.app_id and slot.function_id = held.function_id and slot.slot = held.slot
+  ), emptied as (
+    update secateur.slots as slot
+       set run_id = null
+      from held
+     where not held.surplus
+       and slot.app_id = free_slots.app_id and slot.function_id = held.function_id and slot.slot = held.slot
+  )
+  select count(*) into freed from held;
+  if freed > 0 then
+    perform secateur.wake(free_slots.app_id);
+  end if;
 end
 $$;

@@ -2,26 +2,35 @@
 
 -- Closes the cancel requests whose run left the claim that was asked: finished (the request was not seen yet), back in
 -- the backlog, where the sweep will find it, or even pruned. Returns how many did not finish. Part of a sweep.
-create or replace function secateur.settle_requests(cancellation_id uuid)
+create or replace function secateur.settle_requests(app_id text, cancellation_id uuid)
   returns bigint
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
+  ids uuid[];
+  tokens uuid[];
   settled bigint;
 begin
-  perform secateur.close_requests(array_agg(run.id order by run.id), array_agg(run.claim_token order by run.id),
-                                  'finished_first')
-     from secateur.cancel_requests as open
-     join secateur.runs as run on run.id = open.run_id and run.claim_token = open.claim_token
-    where open.cancellation_id = settle_requests.cancellation_id
-      and open.outcome is null
-      and run.status in ('completed', 'failed');
+  select array_agg(run.id order by run.id), array_agg(run.claim_token order by run.id)
+    into ids, tokens
+    from secateur.cancel_requests as open
+    join secateur.runs as run
+      on run.app_id = open.app_id and run.id = open.run_id and run.claim_token = open.claim_token
+   where open.app_id = settle_requests.app_id
+     and open.cancellation_id = settle_requests.cancellation_id
+     and open.outcome is null
+     -- In words that no partial index has as its predicate, here and below: see apps.sql.
+     and run.status || '' in ('completed', 'failed');
+  if cardinality(ids) > 0 then
+    perform secateur.close_requests(settle_requests.app_id, ids, tokens, 'finished_first');
+  end if;
   with left_claim as (
     select open.run_id, open.claim_token
       from secateur.cancel_requests as open
-      left join secateur.runs as run on run.id = open.run_id
-     where open.cancellation_id = settle_requests.cancellation_id
+      left join secateur.runs as run on run.app_id = open.app_id and run.id = open.run_id
+     where open.app_id = settle_requests.app_id
+       and open.cancellation_id = settle_requests.cancellation_id
        and open.outcome is null
        and (run.claim_token is distinct from open.claim_token or run.status in ('queued', 'scheduled', 'cancelled'))
      order by open.run_id
@@ -30,13 +39,14 @@ begin
     update secateur.cancel_requests as open
        set outcome = 'withdrawn'
       from left_claim
-     where open.run_id = left_claim.run_id
+     where open.app_id = settle_requests.app_id
+       and open.run_id = left_claim.run_id
        and open.claim_token = left_claim.claim_token
        and open.cancellation_id = settle_requests.cancellation_id
     returning open.function_id
   ), tallied as (
-    insert into secateur.cancellation_deltas (cancellation_id, function_id, withdrawn)
-    select settle_requests.cancellation_id, withdrawn.function_id, count(*)
+    insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, withdrawn)
+    select settle_requests.app_id, settle_requests.cancellation_id, withdrawn.function_id, count(*)
       from withdrawn group by withdrawn.function_id
     returning cancellation_deltas.withdrawn
   )
@@ -88,23 +98,34 @@ $$;
 
 -- Cancels the runs that were asked to stop and whose worker died: nobody may claim from their queue any more, so a sweep
 -- does not wait for a claim to take them back. Skips locked rows. Part of a sweep.
-create or replace function secateur.cancel_abandoned(cancellation_id uuid)
-  returns integer
-  language sql
-  set search_path = pg_catalog, pg_temp
+create or replace function secateur.cancel_abandoned(app_id text, cancellation_id uuid)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
-  select cardinality(secateur.cancel_requested(array_agg(abandoned.id), array_agg(abandoned.claim_token)))
+declare
+  ids uuid[];
+  tokens uuid[];
+begin
+  select array_agg(abandoned.id), array_agg(abandoned.claim_token)
+    into ids, tokens
     from (
       select run.id, run.claim_token
         from secateur.cancel_requests as open
-        join secateur.runs as run on run.id = open.run_id and run.claim_token = open.claim_token
-       where open.cancellation_id = cancel_abandoned.cancellation_id
+        join secateur.runs as run
+          on run.app_id = open.app_id and run.id = open.run_id and run.claim_token = open.claim_token
+       where open.app_id = cancel_abandoned.app_id
+         and open.cancellation_id = cancel_abandoned.cancellation_id
          and open.outcome is null
-         and run.status = 'running'
+         and run.status || '' = 'running'
          and run.lease_expires_at < now()
        order by run.id
          for update of run skip locked
-    ) as abandoned
+    ) as abandoned;
+  if cardinality(ids) > 0 then
+    perform secateur.cancel_requested(cancel_abandoned.app_id, ids, tokens);
+  end if;
+end
 $$;
 
 -- Rewrites one batch of the backlog that an active cancellation matches, looking at up to `batch` runs. One transaction a
@@ -127,10 +148,12 @@ $$;
 -- that left their claim; the older records, shared, giving way to whoever holds one; matching rows in id order. Raises SC404.
 --
 -- Of one that is undone it says `restoring` as long as restore_cancellation has something to do.
-create or replace function secateur.sweep_cancellation(id uuid, batch integer default 10000)
+create or replace function secateur.sweep_cancellation(app_id text, id uuid, batch integer default 10000)
   returns secateur.sweep_step
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
+  -- For as many as there are: it joins lists.
+  set plan_cache_mode = force_custom_plan
 as $$
 declare
   rule secateur.cancellations;
@@ -148,17 +171,23 @@ declare
   hit_runs uuid[];
   hit_rules uuid[];
   failing uuid[];
+  moment timestamptz;
 begin
   perform secateur.require_read_committed();
   if not sweep_cancellation.batch >= 1 then
     raise exception using errcode = 'SC422', column = 'batch', message = 'batch must be positive';
   end if;
-  select active.* into rule from secateur.cancellations as active where active.id = sweep_cancellation.id;
+  select active.* into rule
+    from secateur.cancellations as active
+   where active.app_id = sweep_cancellation.app_id and active.id = sweep_cancellation.id;
   if rule.state = 'active' and rule.in_force_at is null then
-    return row('active', 0, false, not secateur.confirm_cancellation(rule.id), 0, null)::secateur.sweep_step;
+    return row('active', 0, false, not secateur.confirm_cancellation(rule.app_id, rule.id), 0, null)::secateur.sweep_step;
   end if;
   -- point: in force
-  select active.* into rule from secateur.cancellations as active where active.id = sweep_cancellation.id for share;
+  select active.* into rule
+    from secateur.cancellations as active
+   where active.app_id = sweep_cancellation.app_id and active.id = sweep_cancellation.id
+     for share;
   if not found then
     raise exception using errcode = 'SC404', message = format('there is no cancellation %s', sweep_cancellation.id);
   end if;
@@ -167,16 +196,17 @@ begin
   if rule.state <> 'active' then
     return step;
   end if;
-  if not pg_try_advisory_xact_lock(7217, rule.serial) then
+  if not pg_try_advisory_xact_lock(7217, (rule.serial & 2147483647)::integer) then
     step.busy := true;
     return step;
   end if;
-  select sweeps.* into place from secateur.sweeps where sweeps.cancellation_id = rule.id;
-  perform secateur.cancel_abandoned(rule.id);
-  requeued := secateur.settle_requests(rule.id);
+  select sweeps.* into place
+    from secateur.sweeps where sweeps.app_id = sweep_cancellation.app_id and sweeps.cancellation_id = rule.id;
+  perform secateur.cancel_abandoned(sweep_cancellation.app_id, rule.id);
+  requeued := secateur.settle_requests(sweep_cancellation.app_id, rule.id);
   place.clean := place.clean and requeued = 0;
   if place.horizon is null and rule.started_before <= clock_timestamp() then
-    place.horizon := secateur.horizon(rule.id);
+    place.horizon := secateur.horizon(sweep_cancellation.app_id, rule.id);
     place.next_at := null;
   end if;
   paused := coalesce(place.next_at > clock_timestamp(), false);
@@ -202,7 +232,9 @@ begin
     else
       select coalesce(array_agg(run.id), '{}'), array_agg(run.function_id), array_agg(run.status)
         into walk, functions, statuses
-        from secateur.runs as run where run.id = rule.run_id and run.status in ('queued', 'scheduled');
+        from secateur.runs as run
+       where run.app_id = sweep_cancellation.app_id and run.id = rule.run_id
+         and run.status || '' in ('queued', 'scheduled');
     end if;
   end if;
   -- point: batch read
@@ -212,7 +244,7 @@ begin
            array_agg(hit.run_id) filter (where hit.cancellation_id is null)
       into hit_runs, hit_rules, failing
       -- What cannot be evaluated is counted in the first pass.
-      from secateur.reached(array[rule], walk, quickly => place.pass > 1) as hit;
+      from secateur.reached(sweep_cancellation.app_id, array[rule], walk, quickly => place.pass > 1) as hit;
     quota := ceil(rule.rate / 4.0);
     if cardinality(hit_runs) > quota then
       walk := walk[:(select hit.place
@@ -227,11 +259,12 @@ begin
     -- Whoever stops or undoes one of these holds its record and may be waiting for requests that this transaction closed:
     -- then the batch gives way, and is read again by the next call.
     older := array(select active from secateur.cancellations as active
-                    where active.app_id = rule.app_id and active.state = 'active' and active.serial < rule.serial
+                    where active.app_id = sweep_cancellation.app_id and active.state = 'active'
+                      and active.serial < rule.serial
                     order by active.serial
                       for share skip locked);
     if cardinality(older) < (select count(*) from secateur.cancellations as active
-                              where active.app_id = rule.app_id and active.state = 'active'
+                              where active.app_id = sweep_cancellation.app_id and active.state = 'active'
                                 and active.serial < rule.serial) then
       walk := '{}';
       wanted := 0;
@@ -244,8 +277,8 @@ begin
   -- point: owners known
   if cardinality(walk) > 0 then
     if place.pass = 1 then
-      insert into secateur.cancellation_deltas (cancellation_id, function_id, errors)
-      select rule.id, run.function_id, count(*)
+      insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, errors)
+      select sweep_cancellation.app_id, rule.id, run.function_id, count(*)
         from unnest(walk, functions[:cardinality(walk)]) as run (id, function_id)
         join unnest(failing) as failed (id) using (id)
        group by run.function_id;
@@ -254,9 +287,10 @@ begin
       select coalesce(array_agg(hit.id), '{}'), coalesce(array_agg(coalesce(owner.cancellation_id, hit.rule_id)), '{}')
         into hit_runs, hit_rules
         from unnest(hit_runs, hit_rules) as hit (id, rule_id)
-        left join secateur.reached(older, hit_runs, quickly => true) as owner on owner.run_id = hit.id;
+        left join secateur.reached(sweep_cancellation.app_id, older, hit_runs, quickly => true) as owner
+          on owner.run_id = hit.id;
     end if;
-    step.cancelled := secateur.cancel_backlog(hit_runs, hit_rules);
+    step.cancelled := secateur.cancel_backlog(sweep_cancellation.app_id, hit_runs, hit_rules);
     -- point: batch cancelled
     place.found := place.found + step.cancelled;
     place.function_id := functions[cardinality(walk)];
@@ -268,12 +302,16 @@ begin
     place.clean := place.clean or coalesce(not waiting and place.found = 0 and place.pass_xmin >= place.horizon, false);
     if place.clean
        and not exists (select from secateur.cancel_requests as open
-                        where open.cancellation_id = rule.id and open.outcome is null) then
+                        where open.app_id = sweep_cancellation.app_id and open.cancellation_id = rule.id
+                          and open.outcome is null) then
+      moment := clock_timestamp();
       -- Not while a younger one's batch holds the record, which may be waiting for what this one has written.
       update secateur.cancellations as swept
-         set state = 'complete', completed_at = clock_timestamp()
-       where swept.id = (select free.id from secateur.cancellations as free
-                          where free.id = rule.id for no key update skip locked);
+         set state = 'complete', completed_at = moment
+       where swept.app_id = sweep_cancellation.app_id
+         and swept.id = (select free.id from secateur.cancellations as free
+                          where free.app_id = sweep_cancellation.app_id and free.id = rule.id
+                            for no key update skip locked);
       step.state := case when found then 'complete' else step.state end;
       step.idle := not found;
     else
@@ -296,14 +334,15 @@ begin
      set pass = place.pass, pass_xmin = place.pass_xmin, pass_at = place.pass_at, found = place.found, clean = place.clean,
          function_id = place.function_id, status = place.status, run_id = place.run_id, horizon = place.horizon,
          next_at = place.next_at
-   where sweeps.cancellation_id = rule.id;
+   where sweeps.app_id = sweep_cancellation.app_id and sweeps.cancellation_id = rule.id;
   return step;
 end
 $$;
 
 -- A cancellation's tallies, function by function: the sums of its deltas.
 create or replace view secateur.cancellation_tallies as
-  select cancellation_id,
+  select app_id,
+         cancellation_id,
          function_id,
          sum(requested)::bigint as requested,
          sum(cancelled)::bigint as cancelled,
@@ -315,21 +354,22 @@ create or replace view secateur.cancellation_tallies as
          sum(pruned)::bigint as pruned,
          sum(stopped)::bigint as stopped
     from secateur.cancellation_deltas
-   group by cancellation_id, function_id;
+   group by app_id, cancellation_id, function_id;
 
 -- What a sweeper has to do: active cancellations to sweep, undone ones to restore (`restoring`), oldest commit first. By
 -- indexes of those alone, so that a long history costs nothing.
 create or replace function secateur.open_cancellations()
-  returns table (id uuid, state text)
+  returns table (app_id text, id uuid, state text)
   language sql
   stable
   security definer set search_path = pg_catalog, pg_temp
 as $$
-  select open.id, open.state
+  select open.app_id, open.id, open.state
     from (
-      select rule.id, rule.state, rule.serial from secateur.cancellations as rule where rule.state = 'active'
+      select rule.app_id, rule.id, rule.state, rule.serial
+        from secateur.cancellations as rule where rule.state = 'active'
       union all
-      select rule.id, 'restoring', rule.serial
+      select rule.app_id, rule.id, 'restoring', rule.serial
         from secateur.cancellations as rule where rule.state = 'undone' and rule.restored_at is null
     ) as open
    order by open.serial

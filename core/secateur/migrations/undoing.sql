@@ -4,17 +4,20 @@
 -- it cancelled stays cancelled. Repeatable. Raises SC404, SC423.
 -- Locks: the record, which a sweep's batch holds shared; only then the app's, exclusive, so that claims need not wait for
 -- that batch; then the requests in the order of runs.
-create or replace function secateur.stop_cancellation(id uuid, author text, source text default null)
+create or replace function secateur.stop_cancellation(app_id text, id uuid, author text, source text default null)
   returns secateur.cancellations
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
   stopped secateur.cancellations;
+  moment timestamptz;
 begin
   perform secateur.require_read_committed();
   select rule.* into stopped
-    from secateur.cancellations as rule where rule.id = stop_cancellation.id for no key update;
+    from secateur.cancellations as rule
+   where rule.app_id = stop_cancellation.app_id and rule.id = stop_cancellation.id
+     for no key update;
   if not found then
     raise exception using errcode = 'SC404', message = format('there is no cancellation %s', stop_cancellation.id);
   end if;
@@ -24,15 +27,16 @@ begin
   -- point: before the lock
   perform secateur.lock_app(stopped.app_id);
   -- point: locked
+  moment := clock_timestamp();
   update secateur.cancellations as rule
-     set state = 'stopped', stopped_at = clock_timestamp(), stopped_by = stop_cancellation.author
-   where rule.id = stop_cancellation.id
+     set state = 'stopped', stopped_at = moment, stopped_by = stop_cancellation.author
+   where rule.app_id = stop_cancellation.app_id and rule.id = stop_cancellation.id
   returning rule.* into stopped;
   -- point: stopped
-  perform secateur.withdraw_requests(stopped.id);
+  perform secateur.withdraw_requests(stopped.app_id, stopped.id);
   perform secateur.reset_floors(stopped.app_id, stopped.function_id);
   perform secateur.record_audit('stop', stopped.app_id, stopped.function_id, stopped.id, stop_cancellation.author,
-                                stop_cancellation.source, secateur.tallied(stopped.id));
+                                stop_cancellation.source, secateur.tallied(stopped.app_id, stopped.id));
   perform pg_notify('secateur_cancellations', stopped.id::text);
   return stopped;
 end
@@ -41,11 +45,14 @@ $$;
 -- Until when a cancellation can be undone: so long its runs are kept. Null: it has not ended.
 create or replace function secateur.undo_until(rule secateur.cancellations)
   returns timestamptz
-  language sql
+  language plpgsql
   stable
   set search_path = pg_catalog, pg_temp
 as $$
-  select coalesce(rule.stopped_at, rule.completed_at, rule.undone_at) + retention.cancelled from secateur.retention
+begin
+  return coalesce(rule.stopped_at, rule.completed_at, rule.undone_at)
+         + (select retention.cancelled from secateur.retention);
+end
 $$;
 
 -- Undoes a cancellation that is active, complete or stopped: from now on it matches nothing, running runs that were only
@@ -59,19 +66,22 @@ $$;
 -- ends a running run that was asked to stop holds the request, which is withdrawn here.
 -- Locks: as stop_cancellation.
 create or replace function secateur.undo_cancellation(
-  id uuid, author text, source text default null, requeue_stopped boolean default false
+  app_id text, id uuid, author text, source text default null, requeue_stopped boolean default false
 )
   returns secateur.cancellations
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
   undone secateur.cancellations;
   until timestamptz;
+  moment timestamptz;
 begin
   perform secateur.require_read_committed();
   select rule.* into undone
-    from secateur.cancellations as rule where rule.id = undo_cancellation.id for no key update;
+    from secateur.cancellations as rule
+   where rule.app_id = undo_cancellation.app_id and rule.id = undo_cancellation.id
+     for no key update;
   if not found then
     raise exception using errcode = 'SC404', message = format('there is no cancellation %s', undo_cancellation.id);
   end if;
@@ -88,41 +98,42 @@ begin
   -- point: before the lock
   perform secateur.lock_app(undone.app_id);
   -- point: locked
+  moment := clock_timestamp();
   update secateur.cancellations as rule
      set state = 'undone',
-         undone_at = coalesce(rule.undone_at, clock_timestamp()),
+         undone_at = coalesce(rule.undone_at, moment),
          undone_by = coalesce(rule.undone_by, undo_cancellation.author),
          requeue_stopped = coalesce(undo_cancellation.requeue_stopped, false),
          restored_at = null
-   where rule.id = undone.id
+   where rule.app_id = undo_cancellation.app_id and rule.id = undone.id
   returning rule.* into undone;
   -- point: undone
-  perform secateur.withdraw_requests(undone.id);
+  perform secateur.withdraw_requests(undone.app_id, undone.id);
   perform secateur.reset_floors(undone.app_id, undone.function_id);
-  insert into secateur.restores as place (cancellation_id) values (undone.id)
-  on conflict (cancellation_id) do update set run_id = null;
+  insert into secateur.restores as place (app_id, cancellation_id) values (undone.app_id, undone.id)
+  on conflict on constraint restores_pkey do update set run_id = null;
   perform secateur.record_audit(
     'undo', undone.app_id, undone.function_id, undone.id, undo_cancellation.author, undo_cancellation.source,
-    secateur.tallied(undone.id) || jsonb_build_object('requeue_stopped', undone.requeue_stopped));
+    secateur.tallied(undone.app_id, undone.id) || jsonb_build_object('requeue_stopped', undone.requeue_stopped));
   perform pg_notify('secateur_cancellations', undone.id::text);
   return undone;
 end
 $$;
 
--- Of the runs, which have the same app: those that another of its cancellations matches as well, active or complete, each
+-- Of the app's runs: those that another of its cancellations matches as well, active or complete, each
 -- with the oldest of them. Looks at those whose scope and window meet the runs only, a few dozen at a time, so that a
 -- long history costs little. Part of a restore, under the app's shared lock.
-create or replace function secateur.other_owners(undone secateur.cancellations, run_ids uuid[])
+create or replace function secateur.other_owners(app_id text, run_ids uuid[])
   returns table (run_id uuid, cancellation_id uuid)
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_seqscan = off set jit = off
 as $$
 declare
   functions text[];
   earliest timestamptz;
   latest timestamptz;
-  seen integer := -1;
+  seen bigint := -1;
   others secateur.cancellations[];
   left_over uuid[] := run_ids;
   taken uuid[];
@@ -130,11 +141,11 @@ declare
 begin
   select array_agg(distinct run.function_id), min(run.started_at), max(run.started_at)
     into functions, earliest, latest
-    from secateur.runs as run where run.id = any (run_ids);
+    from secateur.runs as run where run.app_id = other_owners.app_id and run.id = any (run_ids);
   loop
     others := array(
       select other from secateur.cancellations as other
-       where other.app_id = undone.app_id
+       where other.app_id = other_owners.app_id
          and other.state in ('active', 'complete')
          and other.started_before > earliest
          and (other.started_after is null or other.started_after < latest)
@@ -145,7 +156,7 @@ begin
        limit 50);
     exit when cardinality(others) = 0 or cardinality(left_over) = 0;
     select coalesce(array_agg(hit.run_id), '{}'), coalesce(array_agg(hit.cancellation_id), '{}') into taken, owners
-      from secateur.reached(others, left_over) as hit where hit.cancellation_id is not null;
+      from secateur.reached(other_owners.app_id, others, left_over) as hit where hit.cancellation_id is not null;
     return query select * from unnest(taken, owners);
     left_over := array(select unnest(left_over) except select unnest(taken));
     seen := others[cardinality(others)].serial;
@@ -167,27 +178,29 @@ $$;
 --
 -- Locks: the sweep's advisory lock (7217), tried; the record, so that the undo is not asked for again meanwhile; then the
 -- app's, shared; then the records that runs are handed over to, against pruning; then the runs.
-create or replace function secateur.restore_cancellation(id uuid, batch integer default 1000)
+create or replace function secateur.restore_cancellation(app_id text, id uuid, batch integer default 1000)
   returns secateur.sweep_step
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
   undone secateur.cancellations;
   place secateur.restores;
   wanted integer := restore_cancellation.batch;
-  key integer;
   walk uuid[];
   taken uuid[];
   owners uuid[];
   back uuid[];
+  moment timestamptz;
   step secateur.sweep_step;
 begin
   perform secateur.require_read_committed();
   if not restore_cancellation.batch >= 1 then
     raise exception using errcode = 'SC422', column = 'batch', message = 'batch must be positive';
   end if;
-  select rule.* into undone from secateur.cancellations as rule where rule.id = restore_cancellation.id;
+  select rule.* into undone
+    from secateur.cancellations as rule
+   where rule.app_id = restore_cancellation.app_id and rule.id = restore_cancellation.id;
   if not found then
     raise exception using errcode = 'SC404', message = format('there is no cancellation %s', restore_cancellation.id);
   end if;
@@ -195,27 +208,30 @@ begin
   if undone.state <> 'undone' then
     return step;
   end if;
-  if not pg_try_advisory_xact_lock(7217, undone.serial) then
+  if not pg_try_advisory_xact_lock(7217, (undone.serial & 2147483647)::integer) then
     step.state := 'restoring';
     step.busy := true;
     return step;
   end if;
   -- point: alone
-  select rule.* into undone from secateur.cancellations as rule where rule.id = undone.id for no key update;
+  select rule.* into undone
+    from secateur.cancellations as rule
+   where rule.app_id = restore_cancellation.app_id and rule.id = restore_cancellation.id
+     for no key update;
   if undone.restored_at is not null then
     return step;
   end if;
   step.state := 'restoring';
-  select restores.* into place from secateur.restores where restores.cancellation_id = undone.id;
+  select restores.* into place
+    from secateur.restores where restores.app_id = restore_cancellation.app_id and restores.cancellation_id = undone.id;
   if place.next_at > clock_timestamp() then
     step.idle := true;
     step.wait := extract(epoch from place.next_at - clock_timestamp());
     return step;
   end if;
   wanted := least(wanted, ceil(undone.rate / 4.0));
-  select apps.lock_key into key from secateur.apps where apps.app_id = undone.app_id;
   -- point: before the lock
-  perform pg_advisory_xact_lock_shared(7216, key);
+  perform secateur.share_app(restore_cancellation.app_id);
   -- point: locked
   -- In the words of runs_cancelled: to ask for one cancellation's runs in id order would let the primary key do. Nobody
   -- else writes cancelled rows but pruning, which spares these.
@@ -223,9 +239,12 @@ begin
     select next.id
       from (
         select run.id, run.cancellation_id from secateur.runs as run
-         where run.cancellation_id is not null
+         where run.app_id = restore_cancellation.app_id
+           and run.cancellation_id is not null
            and (run.cancellation_id, run.id)
                > (undone.id, coalesce(place.run_id, '00000000-0000-0000-0000-000000000000'))
+           -- Where the index goes on with another app's runs, the walk would pass by them all.
+           and (run.cancellation_id, run.id) <= (undone.id, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
          order by run.cancellation_id, run.id
          limit wanted
       ) as next
@@ -234,26 +253,31 @@ begin
   -- point: batch read
   if cardinality(walk) > 0 then
     select coalesce(array_agg(other.run_id), '{}'), coalesce(array_agg(other.cancellation_id), '{}') into taken, owners
-      from secateur.other_owners(undone, walk) as other;
+      from secateur.other_owners(restore_cancellation.app_id, walk) as other;
     -- point: owners known
     -- A prune holds the record while it looks whether anything is left of it: that look must not miss what comes now.
-    perform from secateur.cancellations as owner where owner.id = any (owners) order by owner.id for key share;
+    perform from secateur.cancellations as owner
+      where owner.app_id = restore_cancellation.app_id and owner.id = any (owners)
+      order by owner.id
+        for key share;
     -- point: owners locked
     with moved as (
       update secateur.runs as run
          set cancellation_id = owner.cancellation_id, handed_over_from = undone.id
         from unnest(taken, owners) as owner (run_id, cancellation_id)
-       where run.id = owner.run_id
+       where run.app_id = restore_cancellation.app_id and run.id = owner.run_id
       returning run.function_id, run.cancellation_id
     ), given as (
-      insert into secateur.cancellation_deltas (cancellation_id, function_id, handed_over)
-      select undone.id, moved.function_id, count(*) from moved group by moved.function_id
+      insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, handed_over)
+      select undone.app_id, undone.id, moved.function_id, count(*) from moved group by moved.function_id
     )
-    insert into secateur.cancellation_deltas (cancellation_id, function_id, cancelled)
-    select moved.cancellation_id, moved.function_id, count(*) from moved group by 1, 2;
+    insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, cancelled)
+    select undone.app_id, moved.cancellation_id, moved.function_id, count(*)
+      from moved group by moved.cancellation_id, moved.function_id;
     -- What was pruned has something to prune again.
     update secateur.cancellations as owner
-       set pruned_at = null where owner.id = any (owners) and owner.pruned_at is not null;
+       set pruned_at = null
+     where owner.app_id = restore_cancellation.app_id and owner.id = any (owners) and owner.pruned_at is not null;
     -- point: handed over
     with restored as (
       update secateur.runs as run
@@ -264,20 +288,21 @@ begin
              cancelled_from = null,
              cancellation_id = null,
              handed_over_from = null
-       where run.id = any (array(select unnest(walk) except select unnest(taken)))
+       where run.app_id = restore_cancellation.app_id
+         and run.id = any (array(select unnest(walk) except select unnest(taken)))
          and (run.cancelled_from <> 'running' or undone.requeue_stopped)
-      returning run.id, run.app_id, run.function_id, run.status
+      returning run.id, run.function_id, run.status
     ), tallied as (
-      insert into secateur.cancellation_deltas (cancellation_id, function_id, restored)
-      select undone.id, restored.function_id, count(*) from restored group by restored.function_id
+      insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, restored)
+      select undone.app_id, undone.id, restored.function_id, count(*) from restored group by restored.function_id
     ), measured as (
       insert into secateur.depth_deltas (app_id, function_id, queued, scheduled)
-      select restored.app_id, restored.function_id, count(*) filter (where restored.status = 'queued'),
+      select undone.app_id, restored.function_id, count(*) filter (where restored.status = 'queued'),
              count(*) filter (where restored.status = 'scheduled')
-        from restored group by 1, 2
+        from restored group by restored.function_id
     )
     select coalesce(array_agg(restored.id), '{}') into back from restored;
-    perform secateur.lower_floors(back);
+    perform secateur.lower_floors(undone.app_id, back);
     if cardinality(back) > 0 then
       perform secateur.wake(undone.app_id);
     end if;
@@ -290,12 +315,16 @@ begin
     end if;
   end if;
   update secateur.restores
-     set run_id = place.run_id, next_at = place.next_at where restores.cancellation_id = undone.id;
+     set run_id = place.run_id, next_at = place.next_at
+   where restores.app_id = restore_cancellation.app_id and restores.cancellation_id = undone.id;
   if cardinality(walk) < wanted then
-    update secateur.cancellations as rule set restored_at = clock_timestamp() where rule.id = undone.id;
+    moment := clock_timestamp();
+    update secateur.cancellations as rule
+       set restored_at = moment
+     where rule.app_id = restore_cancellation.app_id and rule.id = undone.id;
     step.state := 'undone';
     perform secateur.record_audit('restore', undone.app_id, undone.function_id, undone.id, undone.undone_by, null,
-                                  secateur.tallied(undone.id));
+                                  secateur.tallied(undone.app_id, undone.id));
   end if;
   return step;
 end
@@ -303,17 +332,20 @@ $$;
 
 -- Up to `limit` runs of an undone cancellation that its restore did not put back, and why; those that were handed over
 -- to another cancellation are among them.
-create or replace function secateur.unrestored(id uuid, "limit" integer)
+create or replace function secateur.unrestored(app_id text, id uuid, "limit" integer)
   returns table (run_id uuid, reason text)
-  language sql
+  language plpgsql
   stable
-  security definer set search_path = pg_catalog, pg_temp
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
+begin
+  return query
   (select run.id, 'it was stopped while it ran: an undo that queues stopped runs again brings it back'
      from secateur.runs as run
-     join secateur.cancellations as rule on rule.id = run.cancellation_id
-     left join secateur.restores as place on place.cancellation_id = rule.id
-    where run.cancellation_id = unrestored.id
+     join secateur.cancellations as rule on rule.app_id = run.app_id and rule.id = run.cancellation_id
+     left join secateur.restores as place on place.app_id = rule.app_id and place.cancellation_id = rule.id
+    where run.app_id = unrestored.app_id
+      and run.cancellation_id = unrestored.id
       and rule.state = 'undone'
       and (rule.restored_at is not null or run.id <= place.run_id)
     order by run.id
@@ -321,8 +353,9 @@ as $$
   union all
   (select run.id, format('cancellation %s matches it too', run.cancellation_id)
      from secateur.runs as run
-    where run.handed_over_from = unrestored.id
+    where run.app_id = unrestored.app_id and run.handed_over_from = unrestored.id
     order by run.id
     limit unrestored."limit")
-  limit unrestored."limit"
+  limit unrestored."limit";
+end
 $$;

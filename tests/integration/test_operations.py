@@ -1,4 +1,4 @@
-"""The recipe of docs/operations.md for keeping finished runs longer, as it is written there."""
+"""What the documentation says of an owner's doings: keeping finished runs longer, restoring a dump."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 from roles import refused
+
+from secateur import connect
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
@@ -81,3 +83,31 @@ async def test_months_are_made_and_dropped(recipe: str, owner: asyncpg.Connectio
     await owner.execute("select secateur_archive.keep_months(12)")
     assert await owner.fetchval(months) == made
     assert await owner.fetchval("select to_regclass('secateur_archive.runs_2020_01')") is None
+
+
+async def test_a_horizon_of_another_server_is_taken_anew(database_url: str) -> None:
+    async with connect(database_url) as queue:
+        await queue.enqueue_many("billing", "sync", [{"n": n} for n in range(5)])
+        committed = await queue.cancel({"app_id": "billing"})
+        await queue.engine.sweep("billing", committed.id, 3)
+        # As a dump of a server that had seen many more transactions leaves it, in the middle of a pass.
+        await queue.database.execute("update secateur.sweeps set horizon = '4000000000', pass_xmin = '3999999999'")
+        steps = [await queue.engine.sweep("billing", committed.id, 100) for _ in range(3)]
+        assert [step.state for step in steps] == ["active", "complete", "complete"]
+        assert (await queue.show(committed.id)).cancelled == 5
+        horizon = await queue.database.fetchval("select horizon::text from secateur.sweeps")
+        assert int(horizon) < 4_000_000_000
+
+
+async def test_a_horizon_of_this_server_is_kept(database_url: str) -> None:
+    async with connect(database_url) as queue, connect(database_url) as other:
+        await queue.enqueue_many("billing", "sync", [{"n": n} for n in range(5)])
+        async with other.database.transaction() as open_transaction:
+            await open_transaction.fetchval("select pg_current_xact_id()")
+            committed = await queue.cancel({"app_id": "billing"})
+            horizon = "select horizon::text from secateur.sweeps"
+            before = await queue.database.fetchval(horizon)
+            steps = [await queue.engine.sweep("billing", committed.id, 100) for _ in range(3)]
+            assert {step.state for step in steps} == {"active"}
+            assert await queue.database.fetchval(horizon) == before
+        assert (await queue.cancellations.wait(committed.id)).state == "complete"

@@ -205,6 +205,16 @@ begin
   perform secateur.cancel_abandoned(sweep_cancellation.app_id, rule.id);
   requeued := secateur.settle_requests(sweep_cancellation.app_id, rule.id);
   place.clean := place.clean and requeued = 0;
+  if place.horizon > pg_snapshot_xmax(pg_current_snapshot()) then
+    -- Another server's number: the tables were restored from a dump, or the app was moved. No transaction survives that, but
+    -- the pass must begin again to be compared with a number of this one.
+    place.horizon := null;
+    place.pass_xmin := null;
+    place.function_id := null;
+    place.status := null;
+    place.run_id := null;
+    place.clean := false;
+  end if;
   if place.horizon is null and rule.started_before <= clock_timestamp() then
     place.horizon := secateur.horizon(sweep_cancellation.app_id, rule.id);
     place.next_at := null;

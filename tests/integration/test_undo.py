@@ -296,9 +296,13 @@ class TestSingleRuns:
             committed = await queue.cancellations.cancel_run(run_id, author="ops", source="python", idempotency_key="k")
             return committed.id
 
-        assert await once(one) == await once(one)
+        committed = await once(one)
+        assert await once(one) == committed
         with pytest.raises(IdempotencyConflict):
             await once(other)
+        await queue.database.execute("update secateur.retention set cancelled = '0'")
+        assert (await queue.engine.prune(10)).runs == 1
+        assert await once(one) == committed
 
 
 class TestSeveralFunctions:

@@ -262,7 +262,7 @@ class NativeEngine:
 
     async def cancel_run(self, cancellation: RunCancellation) -> Cancellation:
         self._refuse_if_read_only()
-        app_id = await self._database.fetchval(_SQL["app_of_run"], cancellation.run_id)
+        app_id = await self._database.fetchval(_SQL["app_of_run"], cancellation.run_id, cancellation.idempotency_key)
         if app_id is None:
             raise NotFound(f"there is no run {cancellation.run_id}")
         committed: UUID = await self._database.fetchval(

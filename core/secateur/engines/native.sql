@@ -190,9 +190,8 @@ select run.*
 -- Ids from the index alone, then only the rows that were drawn.
 select run.event
   from secateur.runs as run
- where run.app_id = $1
-   and run.id in (
-   select drawn.id
+ where (run.app_id, run.id) in (
+   select drawn.app_id, drawn.id
      from secateur.runs as drawn
     where drawn.app_id = $1
       and ($2::text is null or drawn.function_id = $2)
@@ -262,7 +261,10 @@ select committed.id
 select * from secateur.cancel_run($1, $2, $3, $4, $5, $6, $7)
 
 -- name: app_of_run
-select run.app_id from secateur.runs as run where run.id = $1
+-- Also of a run that is pruned, for whoever asks for its cancellation again under the same key.
+select coalesce(
+  (select run.app_id from secateur.runs as run where run.id = $1),
+  (select rule.app_id from secateur.cancellations as rule where rule.run_id = $1 and rule.idempotency_key = $2))
 
 -- name: app_of_cancellation
 select rule.app_id from secateur.cancellations as rule where rule.id = $1

@@ -1,0 +1,281 @@
+-- Finding what a claim may give out: what came back, what has become due, what is next, and what lies behind cancelled runs.
+
+-- Takes back up to 1,000 runs whose lease ended: cancelled if they were asked to stop, failed if that was their last
+-- attempt, queued again otherwise. Skips locked rows. Part of a claim. (now() and not clock_timestamp(): only a stable
+-- function can bound an index scan.)
+create or replace function secateur.recover_expired(app_id text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
+as $$
+declare
+  moment constant timestamptz := clock_timestamp();
+  ids uuid[];
+  tokens uuid[];
+  cancelled uuid[];
+  spent uuid[];
+  back uuid[];
+  slotted boolean;
+begin
+  select array_agg(expired.id), array_agg(expired.claim_token), bool_or(expired.slot is not null) into ids, tokens, slotted
+    from (
+      select run.id, run.claim_token, run.slot
+        from secateur.runs as run
+       where run.app_id = recover_expired.app_id
+         and run.status = 'running'
+         and run.lease_expires_at < now()
+       order by run.lease_expires_at
+       limit 1000
+         for update skip locked
+    ) as expired;
+  if ids is null then
+    return;
+  end if;
+  cancelled := secateur.cancel_requested(recover_expired.app_id, ids, tokens);
+  spent := array(select run.id
+                   from secateur.runs as run join secateur.functions as known using (app_id, function_id)
+                  where run.app_id = recover_expired.app_id and run.id = any (ids)
+                    and run.attempt >= known.max_attempts);
+  back := array(select unnest(ids) except select unnest(spent || cancelled));
+  with failed as (
+    update secateur.runs as run
+       set status = 'failed',
+           finished_at = moment,
+           lease_expires_at = null,
+           error = 'the lease ended: the worker stopped without saying so'
+     where run.app_id = recover_expired.app_id
+       and run.id = any (array(select unnest(spent) except select unnest(cancelled)))
+    returning run.function_id
+  ), requeued as (
+    update secateur.runs as run
+       set status = 'queued', claim_token = null, lease_expires_at = null, worker = null
+     where run.app_id = recover_expired.app_id and run.id = any (back)
+    returning run.function_id
+  )
+  insert into secateur.depth_deltas (app_id, function_id, queued, running, drained)
+  select recover_expired.app_id, ended.function_id, sum(ended.queued), -count(*), sum(1 - ended.queued)
+    from (select failed.function_id, 0 as queued from failed
+          union all
+          select requeued.function_id, 1 from requeued) as ended
+   group by ended.function_id;
+  perform secateur.lower_floors(recover_expired.app_id, back);
+  if slotted then
+    perform secateur.free_slots(recover_expired.app_id, ids);
+  end if;
+end
+$$;
+
+-- Makes up to 1,000 runs per function that have become due claimable. Skips locked rows. Part of a claim.
+create or replace function secateur.promote_due(app_id text, function_ids text[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
+as $$
+declare
+  ids uuid[] := array(
+    select due.id
+      from unnest(promote_due.function_ids) as wanted (function_id),
+           lateral (
+             select waiting.id from secateur.runs as waiting
+              where waiting.app_id = promote_due.app_id
+                and waiting.function_id = wanted.function_id
+                and waiting.status = 'scheduled'
+                and waiting.scheduled_for <= now()
+              order by waiting.scheduled_for
+              limit 1000
+                for update skip locked
+           ) as due);
+begin
+  if cardinality(ids) = 0 then
+    return;
+  end if;
+  with promoted as (
+    update secateur.runs as run
+       set status = 'queued'
+     where run.app_id = promote_due.app_id and run.id = any (ids)
+    returning run.function_id
+  )
+  insert into secateur.depth_deltas (app_id, function_id, queued, scheduled)
+  select promote_due.app_id, promoted.function_id, count(*), -count(*) from promoted group by promoted.function_id;
+  perform secateur.lower_floors(promote_due.app_id, ids);
+end
+$$;
+
+-- Locks the next runs of each function's queue, `shares[i]` at most of function i, and returns their ids, the functions
+-- taking turns. One descent per function and level: a single ORDER BY over several could not follow the index.
+-- `floorless` says of a function that it has more levels than are kept. Part of a claim.
+create or replace function secateur.lock_queued(
+  app_id text, function_ids text[], shares integer[], floorless boolean[]
+)
+  returns uuid[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
+as $$
+begin
+  if true = any (floorless) then
+    return array(
+      select next.id
+        from (
+          select locked.id, row_number() over (partition by wanted.function_id) as turn
+            from unnest(lock_queued.function_ids, shares, floorless) as wanted (function_id, share, floorless),
+                 lateral (
+                   select run.id from secateur.runs as run
+                    where run.app_id = lock_queued.app_id
+                      and run.function_id = wanted.function_id
+                      and run.status = 'queued'
+                    order by run.priority desc, uuid_send(run.id)
+                    limit wanted.share
+                      for update skip locked
+                 ) as locked
+        ) as next
+       order by next.turn, random());
+  end if;
+  return array(
+    select next.id
+      from unnest(lock_queued.function_ids, shares) as wanted (function_id, share),
+           lateral (
+             select locked.id, row_number() over () as turn
+               from (
+                 select found.id
+                   from (select level.priority, level.floor
+                           from secateur.levels as level
+                          where level.app_id = lock_queued.app_id and level.function_id = wanted.function_id
+                          order by level.priority desc) as level,
+                        lateral (
+                          select run.id from secateur.runs as run
+                           where run.app_id = lock_queued.app_id
+                             and run.function_id = wanted.function_id
+                             and run.status = 'queued'
+                             and run.priority = level.priority
+                             and uuid_send(run.id) >= uuid_send(level.floor)
+                           order by uuid_send(run.id)
+                           limit wanted.share
+                             for update skip locked
+                        ) as found
+                  limit wanted.share
+               ) as locked
+           ) as next
+     order by next.turn, random());
+end
+$$;
+
+-- Those of the runs that are still queued, locked, in id order; skips locked rows. Part of a claim.
+create or replace function secateur.lock_still_queued(app_id text, run_ids uuid[])
+  returns uuid[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set jit = off
+as $$
+begin
+  return array(select run.id from secateur.runs as run
+                -- In words that no partial index has as its predicate: see apps.sql.
+                where run.app_id = lock_still_queued.app_id and run.id = any (run_ids) and run.status || '' = 'queued'
+                order by run.id
+                  for update skip locked);
+end
+$$;
+
+-- Looks for runs behind those that active cancellations match: reads on from the level's floor without locking, raises the
+-- floor past what matched, and returns up to `room` others, locked. Of those that matched it cancels `budget` at most; the
+-- sweep does the others. Ends after about 40 ms, with `more`; the next claim goes on where this one ended. Part of a claim.
+create or replace function secateur.look_ahead(
+  app_id text, function_id text, priority integer, active secateur.cancellations[], room integer, budget integer,
+  out run_ids uuid[], out cancelled integer, out more boolean
+)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
+as $$
+declare
+  deadline constant timestamptz := clock_timestamp() + interval '40 ms';
+  -- So many runs are evaluated at a time.
+  most constant integer := 2000;
+  -- An event that contains one of these, of a run that started before, needs no evaluation: it is matched.
+  sure jsonb[];
+  sure_before timestamptz;
+  place uuid;
+  size integer := 500;
+  seen uuid[];
+  others uuid[];
+  hit_runs uuid[];
+  hit_rules uuid[];
+  mine uuid[];
+  locked uuid[];
+  missed uuid;
+  ended boolean;
+  new_floor uuid;
+begin
+  run_ids := '{}';
+  cancelled := 0;
+  more := false;
+  place := (select level.floor from secateur.levels as level
+             where level.app_id = look_ahead.app_id and level.function_id = look_ahead.function_id
+               and level.priority = look_ahead.priority);
+  select array_agg(document), min(rule.started_before) into sure, sure_before
+    from unnest(active) as rule, unnest(rule.requires) as document
+   where rule.requires_suffices and rule.started_after is null and rule.run_id is null
+     and (rule.function_id is null or rule.function_id = look_ahead.function_id);
+  loop
+    select array_agg(next.id),
+           array_agg(next.id) filter (
+             where (next.started_at < sure_before and next.event @> any (sure)) is not true)
+      into seen, others
+      from (select run.id, run.event, run.started_at from secateur.runs as run
+             where run.app_id = look_ahead.app_id
+               and run.function_id = look_ahead.function_id
+               and run.status = 'queued'
+               and run.priority = look_ahead.priority
+               and uuid_send(run.id) >= uuid_send(place)
+             order by uuid_send(run.id)
+             limit size) as next;
+    exit when seen is null;
+    ended := cardinality(seen) < size;
+    place := seen[cardinality(seen)];
+    if cardinality(others) > most then
+      others := others[:most];
+      place := others[most];
+      ended := false;
+    end if;
+    if cardinality(others) > 0 then
+      select coalesce(array_agg(hit.run_id), '{}'), coalesce(array_agg(hit.cancellation_id), '{}')
+        into hit_runs, hit_rules
+        from secateur.reached(look_ahead.app_id, active, others, quickly => true) as hit where hit.cancellation_id is not null;
+      others := array(select unnest(others) except select unnest(hit_runs) order by 1);
+      others := others[:room];
+      -- point: looked ahead
+      locked := secateur.lock_still_queued(look_ahead.app_id, others);
+      run_ids := run_ids || locked;
+      -- Those that somebody else holds may come back.
+      missed := coalesce(missed, (select other.id from unnest(others) as other (id)
+                                   where other.id <> all (locked) order by other.id limit 1));
+      if cardinality(locked) = room then
+        -- What comes after the last of these is for the next claim.
+        place := others[room];
+      end if;
+      room := room - cardinality(locked);
+      if cancelled < budget and cardinality(hit_runs) > 0 then
+        mine := secateur.lock_still_queued(look_ahead.app_id, hit_runs[:budget - cancelled]);
+        select coalesce(array_agg(hit.id), '{}'), coalesce(array_agg(hit.rule), '{}') into hit_runs, hit_rules
+          from unnest(hit_runs, hit_rules) as hit (id, rule) where hit.id = any (mine);
+        cancelled := cancelled + secateur.cancel_backlog(look_ahead.app_id, hit_runs, hit_rules);
+      end if;
+    end if;
+    exit when room = 0 or ended;
+    more := clock_timestamp() >= deadline;
+    exit when more;
+    size := least(size * 4, case when sure is null then most else 20000 end);
+  end loop;
+  new_floor := least(coalesce(missed, place), secateur.floor_lag());
+  update secateur.levels as level
+     set floor = new_floor
+   where level.app_id = look_ahead.app_id and level.function_id = look_ahead.function_id
+     and level.priority = look_ahead.priority
+     and exists (select from secateur.levels as one
+                  where one.app_id = look_ahead.app_id and one.function_id = look_ahead.function_id
+                    and one.priority = look_ahead.priority and one.floor < new_floor
+                    for update skip locked);
+end
+$$;

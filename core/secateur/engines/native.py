@@ -338,24 +338,24 @@ class NativeEngine:
 
     async def check_depth(self, every: timedelta) -> DepthCheck | None:
         self._refuse_if_read_only()
-        checked = [
-            row
-            for app_id in await self._database.fetchval(_SQL["all_apps"])
-            for row in await self._database.fetch(_SQL["check_depth"], app_id, every, timeout=CHECK_SECONDS)
-            if row["checked"]
-        ]
+        found = await self._of_each_app("check_depth", every, seconds=CHECK_SECONDS)
+        checked = [row for row in found if row["checked"]]
         if not checked:
             return None
         return DepthCheck(sum(row["counted"] for row in checked), sum(row["drift"] for row in checked))
 
     async def prune(self, batch: int) -> Pruned:
         self._refuse_if_read_only()
-        pruned = [
+        pruned = await self._of_each_app("prune", batch)
+        return Pruned(sum(row["runs"] for row in pruned), any(row["more"] for row in pruned))
+
+    async def _of_each_app(self, name: str, *arguments: object, seconds: float | None = None) -> list[asyncpg.Record]:
+        """The statement's rows for all apps, asked for one app at a time."""
+        return [
             row
             for app_id in await self._database.fetchval(_SQL["all_apps"])
-            for row in await self._database.fetch(_SQL["prune"], app_id, batch)
+            for row in await self._database.fetch(_SQL[name], app_id, *arguments, timeout=seconds)
         ]
-        return Pruned(sum(row["runs"] for row in pruned), any(row["more"] for row in pruned))
 
     async def retention(self) -> Retention:
         row = await self._database.fetchrow(_SQL["retention"])

@@ -79,6 +79,7 @@ create index cancellations_restoring on secateur.cancellations (serial) where st
 create index cancellations_by_end on secateur.cancellations (app_id, started_before) where state in ('active', 'complete');
 create index cancellations_unpruned on secateur.cancellations (greatest(completed_at, stopped_at, restored_at))
   where state <> 'active' and pruned_at is null;
+
 -- The history, newest first, and a record by its id alone.
 create index cancellations_by_serial on secateur.cancellations (serial);
 create index cancellations_by_id on secateur.cancellations (id);

@@ -139,9 +139,7 @@ begin
   insert into secateur.idle (app_id, idle) values (ensure_function.app_id, true) on conflict do nothing;
   insert into secateur.functions (app_id, function_id)
   values (ensure_function.app_id, ensure_function.function_id) on conflict do nothing;
-  if not exists (select from secateur.apps where apps.app_id = ensure_function.app_id and pg_backend_pid() = here) then
-    perform secateur.require_here(ensure_function.app_id);
-  end if;
+  perform secateur.require_here(ensure_function.app_id);
 end
 $$;
 

@@ -189,7 +189,8 @@ class TestEvents:
             async with asyncio.timeout(20):
                 while not killed:
                     await asyncio.sleep(0.05)
-                    killed = await other.fetch(
+                    # Not by the transaction that holds the lock, which sees for good what it saw at its first look.
+                    killed = await flooded.fetch(
                         "select pg_terminate_backend(pid) from pg_stat_activity"
                         " where datname = current_database() and wait_event_type = 'Lock' and query ~ 'secateur.send'"
                     )

@@ -14,16 +14,19 @@ from typing import Any
 from textual import events
 from textual.pilot import Pilot
 
+from patience import PATIENCE
 from secateur.database import Database
 from secateur_tui.app import ConsoleApp
-from secateur_tui.filter import TYPING_PAUSE
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
 """Set it to write what the screens show now; then read the difference before committing it."""
 
-REST_SECONDS = 60.0
-"""The longest that keys may take to have their effect, on the slowest machine."""
+STORED_SECONDS = 30.0
+"""How long a screen may take to become the stored one."""
+
+STILL_SECONDS = 1.0
+"""How long a screen stays as it is before it is written down as the one to compare with."""
 
 _VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? UTC *"), "YYYY-MM-DD HH:MM:SS UTC "),
@@ -73,11 +76,11 @@ class Console:
         """Until every key has had its effect. A console that fell over takes no keys: leaving it shows why."""
         resting = asyncio.create_task(self._take_all_keys())
         fallen = asyncio.create_task(self.app._exception_event.wait())
-        done, pending = await asyncio.wait((resting, fallen), timeout=REST_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        done, pending = await asyncio.wait((resting, fallen), timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
         assert fallen not in done, "the console fell over"
-        assert resting in done, f"keys had no effect for {REST_SECONDS} s; the screen shows:\n{self.text}"
+        assert resting in done, f"keys had no effect for {PATIENCE} s; the screen shows:\n{self.text}"
         await self.pilot.pause()
 
     async def _take_all_keys(self) -> None:
@@ -86,7 +89,7 @@ class Console:
         await received.wait()
         await self.app.type_ahead.done()
 
-    async def until(self, condition: Callable[[], Any], seconds: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
         """Wait until it holds; shows the screen where it does not come to that."""
         deadline = time.monotonic() + seconds
         while not condition():
@@ -94,7 +97,7 @@ class Console:
             await self.pilot.pause(0.02)
         await self.pilot.pause()
 
-    async def shows(self, *texts: str, seconds: float = 10.0) -> None:
+    async def shows(self, *texts: str, seconds: float = PATIENCE) -> None:
         """Wait until the screen shows all these texts."""
         await self.until(lambda: all(text in self.text for text in texts), seconds)
 
@@ -106,29 +109,42 @@ class Console:
         await self.shows("exact", "✓ match")
         await self.type(expression)
 
-    async def settle_typing(self) -> None:
-        """Wait out the pause after which a filter is counted, and a little more."""
-        await asyncio.sleep(TYPING_PAUSE * 2)
-        await self.pilot.pause()
+    async def refreshed(self) -> None:
+        """Wait until the screen shows figures that were asked for after now."""
+        for _ in range(2):
+            before = self.app.feed.as_of
+            await self.until(lambda before=before: self.app.feed.as_of != before)
 
-    async def settle(self) -> None:
-        """Let the feed pass twice, so that nothing is half drawn."""
-        await asyncio.sleep(self.app.session.refresh_seconds * 2)
-        await self.pilot.pause()
-
-    def check(self, name: str) -> None:
-        """Compare the screen with the stored one of that name and size."""
+    async def shows_stored(self, name: str) -> None:
+        """Wait until the screen is the stored one of that name and size; shows the difference where it never is."""
         width, height = self.app.size
         stored = SNAPSHOTS / f"{name}-{width}x{height}.txt"
+        if UPDATE:
+            SNAPSHOTS.mkdir(exist_ok=True)
+            stored.write_text(await self._still(), encoding="utf-8")
+        expected = stored.read_text(encoding="utf-8")
+        deadline = time.monotonic() + STORED_SECONDS
+        while (shown := self._lasting) != expected:
+            if time.monotonic() > deadline:
+                both = expected.splitlines(), shown.splitlines()
+                lines = difflib.unified_diff(*both, stored.name, "screen", lineterm="")
+                raise AssertionError("the screen differs:\n" + "\n".join(lines))
+            await self.pilot.pause(0.02)
+        assert all(len(line) <= width for line in self.text.splitlines())
+
+    @property
+    def _lasting(self) -> str:
+        """The screen without what differs from run to run."""
         shown = self.text
         for pattern, replacement in _VARYING:
             shown = pattern.sub(replacement, shown)
-        if UPDATE:
-            SNAPSHOTS.mkdir(exist_ok=True)
-            stored.write_text(shown, encoding="utf-8")
-        expected = stored.read_text(encoding="utf-8")
-        difference = "\n".join(
-            difflib.unified_diff(expected.splitlines(), shown.splitlines(), stored.name, "screen", lineterm="")
-        )
-        assert shown == expected, f"the screen differs:\n{difference}"
-        assert all(len(line) <= width for line in self.text.splitlines())
+        return shown
+
+    async def _still(self) -> str:
+        """The screen once it has not changed for a while."""
+        shown, since = self._lasting, time.monotonic()
+        while time.monotonic() - since < STILL_SECONDS:
+            await self.pilot.pause(0.05)
+            if (now := self._lasting) != shown:
+                shown, since = now, time.monotonic()
+        return shown

@@ -36,7 +36,7 @@ async def test_a_role_that_may_only_read_sees_everything(
     try:
         async with start(await watcher(incident_url), size=size, read_only=True) as console:
             await console.shows("READ-ONLY", "flood")
-            console.check("queues-read-only")
+            await console.shows_stored("queues-read-only")
             await console.filter_for("vendor-syncs", CULPRIT)
             await console.shows("exact", "✓ match")
             await console.press("escape", "escape", "H")
@@ -65,7 +65,7 @@ async def test_queues_have_no_pause(start: Start, incident_url: str) -> None:
     async with start(incident_url, read_only=True) as console:
         await console.shows("flood")
         await console.press("p")
-        await console.settle()
+        await console.refreshed()
         assert isinstance(console.app.screen, QueuesScreen)
         assert "p pause" not in console.text
 

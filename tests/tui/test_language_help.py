@@ -15,7 +15,7 @@ async def test_fields_that_are_really_there_are_offered(start: Start, incident_u
         await console.filter_for("vendor-syncs", "event.data.")
         await console.press("ctrl+@")
         await console.shows("vendor_id", "string · 100 %", "amount", "int · 99 %")
-        console.check("filter-completion")
+        await console.shows_stored("filter-completion")
         await console.press("down", "up", "tab")
         editor = console.app.screen.query_one(ExpressionEditor)
         assert editor.text == "event.data.vendor_id"
@@ -62,7 +62,7 @@ async def test_a_field_that_nobody_has_is_warned_about_and_mended(
     async with start(incident_url, size=size) as console:
         await console.filter_for("vendor-syncs", f"{CULPRIT} && event.data.amont > 100")
         await console.shows("none of 2,120 sampled", "`amount`?", "F3", "✓ valid", "exact")
-        console.check("filter-warning")
+        await console.shows_stored("filter-warning")
         await console.press("alt+enter")
         editor = console.app.screen.query_one(ExpressionEditor)
         assert editor.text == f"{CULPRIT} && event.data.amount > 100"
@@ -89,7 +89,7 @@ async def test_one_run_is_explained(start: Start, incident_url: str, size: tuple
         await console.shows("≈ near", "! error")
         await console.press("f2")
         await console.shows("✓ matches", "event.data.amount", "→ ")
-        console.check("explain-match")
+        await console.shows_stored("explain-match")
         await console.press("escape", "tab")
         await console.press("end", "f2")
         await console.shows("cannot be evaluated", "without this it would", "no such field")
@@ -103,10 +103,10 @@ async def test_near_misses_come_first_with_what_keeps_them_out(
     async with start(incident_url, size=size) as console:
         await console.filter_for("vendor-syncs", "event.data.vendor_id == 'globex' && event.data.amount < 5")
         await console.shows("≈ near", "✓ match", "exact")
-        console.check("filter-near-misses")
+        await console.shows_stored("filter-near-misses")
         await console.press("tab", "end", "f2")
         await console.shows("without this it would")
-        console.check("explain-near-miss")
+        await console.shows_stored("explain-near-miss")
 
 
 async def test_without_an_example_there_is_nothing_to_explain(start: Start, incident_url: str) -> None:

@@ -18,7 +18,7 @@ from secateur_tui.history import HistoryScreen
 async def test_the_flood_is_seen_at_a_glance(start: Start, incident_url: str, size: tuple[int, int]) -> None:
     async with start(incident_url, size=size) as console:
         await console.shows("flood: billing / vendor-syncs", "growing ▲")
-        console.check("queues")
+        await console.shows_stored("queues")
 
 
 async def test_the_cursor_starts_on_the_flood(start: Start, incident_url: str) -> None:
@@ -31,7 +31,7 @@ async def test_new_runs_show_within_a_refresh(start: Start, incident_url: str) -
     async with start(incident_url) as console:
         await console.shows("weekly-digest")
         await console.database.execute("select secateur.enqueue('shop', 'ship', '{}')")
-        await console.shows("▾ shop", "ship", seconds=2)
+        await console.shows("▾ shop", "ship")
 
 
 async def test_nothing_is_painted_where_nothing_changed(start: Start, incident_url: str) -> None:
@@ -91,7 +91,7 @@ async def test_find_narrows_the_list_and_esc_brings_it_back(start: Start, incide
 async def test_an_empty_database_says_what_to_do(start: Start, embedded_url: str, size: tuple[int, int]) -> None:
     async with start(embedded_url, size=size) as console:
         await console.shows("no functions yet", "secateur.enqueue")
-        console.check("queues-empty")
+        await console.shows_stored("queues-empty")
 
 
 async def test_a_database_without_the_schema_says_what_to_do(start: Start, empty_database_url: str) -> None:
@@ -110,7 +110,7 @@ async def test_a_lost_database_is_said_and_comes_back(start: Start) -> None:
             assert "ship" in console.text, "the last figures stay"
             assert console.app.screen.query_one(DepthTable).has_class("stale")
             await asyncio.to_thread(postgres.start)
-            await console.shows("● live", seconds=20)
+            await console.shows("● live")
             assert not console.app.screen.query_one(DepthTable).has_class("stale")
 
 
@@ -121,9 +121,9 @@ async def test_a_tiny_window_is_survived(start: Start, incident_url: str, tiny: 
         for keys in ((), ("enter",), ("f9",), ("escape",), ("f4",), ("question_mark",)):
             await console.press(*keys)
             await console.pilot.resize_terminal(*tiny)
-            await console.settle()
+            await console.refreshed()
             await console.pilot.resize_terminal(*NARROW)
-            await console.settle()
+            await console.refreshed()
 
 
 async def test_every_place_has_its_key(start: Start, incident_url: str) -> None:
@@ -164,7 +164,7 @@ async def test_help_and_palette_come_from_the_table(start: Start, incident_url: 
         await console.shows("flood")
         await console.press("question_mark")
         await console.shows("Everywhere", "1 Queues")
-        console.check("help")
+        await console.shows_stored("help")
         await console.press("escape", "colon")
         await console.shows("History  (H)")
         await console.type("sort")

@@ -13,6 +13,7 @@ from standing_incident import ACME, ARRIVING, CULPRIT, seed, stop_running
 from textual.widgets import Button, Input
 
 from conftest import Start
+from patience import until
 from secateur.embedded import EmbeddedPostgres
 from secateur.migrations import install
 from secateur_tui.history import HistoryScreen
@@ -56,7 +57,7 @@ async def test_it_says_what_will_happen(start: Start, incident_url: str, size: t
             "keep going",
             "12.0 more a second",
         )
-        console.check("review")
+        await console.shows_stored("review")
 
 
 async def test_a_commit_leads_to_its_history(start: Start, incident_url: str, size: tuple[int, int]) -> None:
@@ -65,9 +66,8 @@ async def test_a_commit_leads_to_its_history(start: Start, incident_url: str, si
         await console.press("enter")
         await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
         await stop_running(console.database)
-        await console.shows("✓ complete", "INC-4211", "guaranteed since", "expected", seconds=20)
-        await console.settle()
-        console.check("history")
+        await console.shows("✓ complete", "INC-4211", "guaranteed since", "expected")
+        await console.shows_stored("history")
         row = await console.database.fetchrow("select * from secateur.cancellations")
         assert row is not None
         assert (row["source"], row["created_by"], row["reason"]) == ("tui", "nadia", "INC-4211")
@@ -157,7 +157,7 @@ async def test_below_the_threshold_no_word_is_asked_for(start: Start, incident_u
 async def test_without_a_condition_it_warns(start: Start, incident_url: str, size: tuple[int, int]) -> None:
     async with review(start, incident_url, "", size=size) as console:
         await console.shows("NO CONDITION: every run of this function")
-        console.check("review-no-condition")
+        await console.shows_stored("review-no-condition")
 
 
 async def test_nothing_to_cancel_cannot_be_committed(start: Start, incident_url: str) -> None:
@@ -209,7 +209,7 @@ async def test_a_standing_one_also_cancels_what_arrives(start: Start, incident_u
             "12.0 more a second, cancelled too",
             "Cancel these, and what arrives",
         )
-        console.check("review-standing")
+        await console.shows_stored("review-standing")
         await console.press("enter")
         await console.type(MATCHING)
         await console.press("enter")
@@ -224,9 +224,8 @@ async def test_a_standing_one_also_cancels_what_arrives(start: Start, incident_u
         await console.shows("◆ standing until", "◆ standing: also cancels what arrives until", "x stop", "U undo")
         event = '{"data": {"vendor_id": "acme_inc"}}'
         late = await console.database.fetchval("select secateur.enqueue('billing', 'vendor-syncs', $1)", event)
-        state = "select status from secateur.runs where id = $1"
-        while await console.database.fetchval(state, late) != "cancelled":
-            await asyncio.sleep(0.1)
+        state = "select status = 'cancelled' from secateur.runs where id = $1"
+        await until(lambda: console.database.fetchval(state, late), "the cancellation of what arrived late")
         row = await console.database.fetchrow("select standing, state, request from secateur.cancellations")
         assert row is not None
         assert (row["standing"], row["state"]) == (True, "active")
@@ -312,11 +311,11 @@ async def test_after_a_lost_connection_the_same_key_is_asked_again(start: Start)
             await consent(console)
             await asyncio.to_thread(postgres.kill)
             await console.press("enter")
-            await console.shows("unknown whether it was committed", "r ask again", seconds=20)
+            await console.shows("unknown whether it was committed", "r ask again")
             await asyncio.to_thread(postgres.start)
             await console.shows("r ask again")
             await console.press("r")
-            await console.until(lambda: isinstance(console.app.screen, HistoryScreen), seconds=20)
+            await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
             assert await committed(console) == 1
 
 

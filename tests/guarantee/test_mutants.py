@@ -47,6 +47,7 @@ class Mutant:
 
 
 LOCK = "  if not secateur.share_app({0}.app_id) then\n    return{1};\n  end if;\n"
+TOKENS = "((run.id, run.claim_token) in (select * from unnest(run_ids, claim_tokens))) is true\n"
 READ = """  active := array(select rule from secateur.cancellations as rule
                    where rule.app_id = claim_batch.app_id and rule.state = 'active' order by rule.serial);
 """
@@ -91,6 +92,7 @@ MUTANTS = [
                 "run.app_id = complete_runs.app_id and run.id = any (run_ids)\n",
                 "run.id = any (run_ids)\n",
                 "complete_runs",
+                times=2,
             )
         ],
         claim_of_another_app,
@@ -184,14 +186,7 @@ MUTANTS = [
     ),
     Mutant(
         "complete ignores the claim's token",
-        [
-            Mutation(
-                "       and ((run.id, run.claim_token) in (select * from unnest(run_ids, claim_tokens))) is true\n",
-                "",
-                "complete_runs",
-            ),
-            Mutation(" and run.claim_token = mine.claim_token", "", "complete_runs"),
-        ],
+        [Mutation(f"and {TOKENS}", "", "complete_runs", times=2)],
         dead_worker_comes_back,
     ),
     Mutant(
@@ -323,12 +318,12 @@ MUTANTS = [
     ),
     Mutant(
         "heartbeat ignores the claim's token",
-        [Mutation(" and run.claim_token = mine.claim_token", "", "heartbeat")],
+        [Mutation(f"and {TOKENS}", "", "heartbeat")],
         dead_worker_comes_back,
     ),
     Mutant(
         "release ignores the claim's token",
-        [Mutation(" and run.claim_token = mine.claim_token", "", "release")],
+        [Mutation(f"and {TOKENS}", "", "release")],
         dead_worker_comes_back,
     ),
     Mutant(

@@ -7,41 +7,46 @@ create or replace function secateur.grant_runs(
   returns setof secateur.claimed_run
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off set jit = off
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   moment constant timestamptz := clock_timestamp();
-  tokens uuid[];
+  ids uuid[] := run_ids;
+  slots integer[];
 begin
   if cardinality(run_ids) = 0 then
     return;
   end if;
-  tokens := array(select gen_random_uuid() from generate_series(1, cardinality(run_ids)));
+  if run_slots is not null then
+    -- In the order of the ids, so that a run's slot is found by halving.
+    select array_agg(one.id order by one.id), array_agg(one.slot order by one.id) into ids, slots
+      from unnest(run_ids, run_slots) as one (id, slot);
+  end if;
   return query
   with granted as (
     update secateur.runs as run
        set status = 'running',
            attempt = run.attempt + 1,
            worker = grant_runs.worker,
-           claim_token = mine.token,
+           claim_token = gen_random_uuid(),
            claimed_at = moment,
            lease_expires_at = moment + grant_runs.lease,
            error = null,
            step = null,
            step_at = null,
-           slot = mine.slot
-      from unnest(run_ids, tokens, run_slots) as mine (id, token, slot)
-     where run.app_id = grant_runs.app_id and run.id = mine.id
+           slot = slots[width_bucket(run.id, ids)]
+     where run.app_id = grant_runs.app_id and run.id = any (ids)
     returning run.*
   ), counted as (
     insert into secateur.depth_deltas (app_id, function_id, queued, running)
     select grant_runs.app_id, granted.function_id, -count(*), count(*) from granted group by granted.function_id
   )
-  select granted.id, granted.app_id, granted.function_id, granted.event, granted.attempt, known.max_attempts,
+  select granted.id, granted.app_id, granted.function_id, granted.event, granted.attempt,
+         (select known.max_attempts from secateur.functions as known
+           where known.app_id = grant_runs.app_id and known.function_id = granted.function_id),
          granted.claim_token, granted.started_at, granted.scheduled_for, granted.priority, granted.lease_expires_at,
          false, null::interval
     from granted
-    join secateur.functions as known on known.app_id = grant_runs.app_id and known.function_id = granted.function_id
    order by granted.priority desc, granted.id;
 end
 $$;

@@ -7,6 +7,7 @@ create or replace function secateur.begin_step(app_id text, run_id uuid, claim_t
   returns boolean
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   held text;
@@ -49,7 +50,7 @@ create or replace function secateur.finish_steps(
   returns boolean[]
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off set jit = off
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   held uuid[];
@@ -59,16 +60,15 @@ begin
     raise exception using
       errcode = 'SC422', column = 'step', message = 'a step has a name of 1 to 500 characters, and a result that is JSON';
   end if;
-  with mine as (
-    select run.claim_token, run.status
+  held := array(
+    select run.claim_token
       from secateur.runs as run
-      join unnest(run_ids, claim_tokens) as claimed (run_id, claim_token)
-        on run.id = claimed.run_id and run.claim_token = claimed.claim_token
-     where run.app_id = finish_steps.app_id
+     -- In words that the planner makes neither a partial index's nor a join of, here and below: see apps.sql.
+     where run.app_id = finish_steps.app_id and run.id = any (run_ids)
+       and ((run.id, run.claim_token) in (select * from unnest(run_ids, claim_tokens))) is true
+       and run.status || '' = 'running'
      order by run.id
-       for update of run
-  )
-  select coalesce(array_agg(mine.claim_token) filter (where mine.status = 'running'), '{}') into held from mine;
+       for update);
   -- point: runs locked
   insert into secateur.steps as kept (app_id, run_id, step, result)
   select distinct on (done.run_id, done.step) finish_steps.app_id, done.run_id, done.step, done.result
@@ -101,7 +101,7 @@ create or replace function secateur.finished_steps(app_id text, run_id uuid, cla
   language plpgsql
   stable
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off set jit = off
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 begin
   return query
@@ -133,7 +133,6 @@ begin
   with completed as (
     update secateur.runs as run
        set status = 'completed', finished_at = moment, lease_expires_at = null
-     -- In words that no partial index has as its predicate, and that the planner does not make a join of: see apps.sql.
      where run.app_id = complete_runs.app_id and run.id = any (run_ids)
        and ((run.id, run.claim_token) in (select * from unnest(run_ids, claim_tokens))) is true
        and run.status || '' = 'running'
@@ -158,9 +157,10 @@ begin
     -- Those that this very claim completed before.
     tokens := tokens || array(
       select run.claim_token
-        from unnest(run_ids, claim_tokens) as mine (run_id, claim_token)
-        join secateur.runs as run on run.id = mine.run_id and run.claim_token = mine.claim_token
-       where run.app_id = complete_runs.app_id and run.status || '' = 'completed');
+        from secateur.runs as run
+       where run.app_id = complete_runs.app_id and run.id = any (run_ids)
+         and ((run.id, run.claim_token) in (select * from unnest(run_ids, claim_tokens))) is true
+         and run.status || '' = 'completed');
   end if;
   return query
   select mine.claim_token, mine.claim_token = any (tokens) from unnest(claim_tokens) as mine (claim_token);
@@ -185,6 +185,7 @@ create or replace function secateur.fail(app_id text, run_id uuid, claim_token u
   returns text
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   held text;
@@ -195,11 +196,13 @@ declare
   moment timestamptz;
   back_off interval;
 begin
-  select run.status, run.attempt, known.max_attempts, run.function_id, run.slot is not null
-    into held, attempts, allowed, function, slotted
-    from secateur.runs as run join secateur.functions as known using (app_id, function_id)
+  select run.status, run.attempt, run.function_id, run.slot is not null,
+         (select known.max_attempts from secateur.functions as known
+           where known.app_id = fail.app_id and known.function_id = run.function_id)
+    into held, attempts, function, slotted, allowed
+    from secateur.runs as run
    where run.app_id = fail.app_id and run.id = fail.run_id and run.claim_token = fail.claim_token
-     for update of run;
+     for update;
   if held is distinct from 'running' then
     return null;
   end if;
@@ -247,33 +250,30 @@ create or replace function secateur.heartbeat(app_id text, run_ids uuid[], claim
   returns table (run_id uuid, reason text)
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   expires constant timestamptz := clock_timestamp() + heartbeat.lease;
+  held uuid[];
 begin
-  return query
-  with mine as (
-    select * from unnest(run_ids, claim_tokens) as held (run_id, claim_token)
-  ), locked as (
-    select run.id, run.status
-      from secateur.runs as run join mine on run.id = mine.run_id and run.claim_token = mine.claim_token
-     where run.app_id = heartbeat.app_id
-     order by run.id
-       for update of run
-  ), extended as (
+  with extended as (
     update secateur.runs as run
        set lease_expires_at = expires
-      from locked
-     where run.app_id = heartbeat.app_id and run.id = locked.id and locked.status = 'running'
-    returning run.id
+     where run.app_id = heartbeat.app_id and run.id = any (run_ids)
+       and ((run.id, run.claim_token) in (select * from unnest(run_ids, claim_tokens))) is true
+       and run.status || '' = 'running'
+    returning run.claim_token
   )
-  select mine.run_id, case when extended.id is null then 'lost' else 'cancelled' end
-    from mine
-    left join extended on extended.id = mine.run_id
-   where extended.id is null
+  select coalesce(array_agg(extended.claim_token), '{}') into held from extended;
+  return query
+  select mine.run_id, case when mine.held then 'cancelled' else 'lost' end
+    from (select one.run_id, one.claim_token, (one.claim_token in (select unnest(held))) is true as held
+            from unnest(run_ids, claim_tokens) as one (run_id, claim_token)) as mine
+   where not mine.held
       or exists (select from secateur.cancel_requests as open
                   where open.app_id = heartbeat.app_id and open.run_id = mine.run_id
-                    and open.claim_token = mine.claim_token and open.outcome is null);
+                    and open.claim_token = mine.claim_token and coalesce(open.outcome, '') = ''
+                 offset 0);
 end
 $$;
 
@@ -283,6 +283,7 @@ create or replace function secateur.release(app_id text, run_ids uuid[], claim_t
   returns integer
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   ids uuid[];
@@ -291,17 +292,14 @@ declare
   back uuid[];
   slotted boolean;
 begin
-  with held as (
-    select run.id, run.claim_token, run.status, run.slot
-      from secateur.runs as run
-      join unnest(run_ids, claim_tokens) as mine (run_id, claim_token)
-        on run.id = mine.run_id and run.claim_token = mine.claim_token
-     where run.app_id = release.app_id
-     order by run.id
-       for update of run
-  )
   select array_agg(held.id), array_agg(held.claim_token), bool_or(held.slot is not null) into ids, tokens, slotted
-    from held where held.status = 'running';
+    from (select run.id, run.claim_token, run.slot
+            from secateur.runs as run
+           where run.app_id = release.app_id and run.id = any (run_ids)
+             and ((run.id, run.claim_token) in (select * from unnest(run_ids, claim_tokens))) is true
+             and run.status || '' = 'running'
+           order by run.id
+             for update) as held;
   if ids is null then
     return 0;
   end if;

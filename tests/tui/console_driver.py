@@ -58,13 +58,13 @@ class Console:
     async def press(self, *keys: str) -> None:
         """Press keys by name, each when the one before has had its effect."""
         await self.pilot.press(*keys)
-        await self._at_rest()
+        await self.at_rest()
 
     async def type(self, text: str) -> None:
         """Type text, character by character."""
         names = {"\n": "enter", " ": "space"}
         self.burst(*(names.get(character, character) for character in text))
-        await self._at_rest()
+        await self.at_rest()
 
     def burst(self, *keys: str) -> None:
         """Keys that arrive all at once, as over a link that stalled."""
@@ -72,7 +72,7 @@ class Console:
             character = " " if key == "space" else key if len(key) == 1 else None
             self.app.post_message(events.Key(key, character))
 
-    async def _at_rest(self) -> None:
+    async def at_rest(self) -> None:
         """Until every key has had its effect. A console that fell over takes no keys: leaving it shows why."""
         resting = asyncio.create_task(self._take_all_keys())
         fallen = asyncio.create_task(self.app._exception_event.wait())

@@ -107,8 +107,8 @@ async def test_enter_in_a_field_only_moves_on(start: Start, incident_url: str) -
         assert console.app.focused is console.app.screen.query_one("#confirm")
         await console.press("enter")
         await console.shows("to confirm, type vendor-syncs or")
-        await console.type("vendor-syncs")
-        await console.press("enter", "enter", "enter")
+        console.burst(*"vendor-syncs", "enter", "enter", "enter")
+        await console.at_rest()
         assert console.app.focused is console.app.screen.query_one("#commit")
         assert await committed(console) == 0, "keys repeated at once are no decision"
 
@@ -137,8 +137,8 @@ async def test_pressing_twice_commits_once(start: Start, incident_url: str) -> N
 async def test_keys_that_arrive_at_once_go_where_they_were_meant(start: Start, incident_url: str) -> None:
     async with review(start, incident_url) as console:
         console.burst(*"storm", "enter", *"vendor-syncs", "enter", "enter")
-        await console.until(lambda: console.app.focused is console.app.screen.query_one("#commit"))
-        await console.app.type_ahead.done()
+        await console.at_rest()
+        assert console.app.focused is console.app.screen.query_one("#commit")
         reason, confirm = (
             console.app.screen.query_one("#reason", Input),
             console.app.screen.query_one("#confirm", Input),

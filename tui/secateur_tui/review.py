@@ -55,6 +55,20 @@ class Step(Enum):
     """Committed; an open transaction keeps it from being in force."""
 
 
+class CommitButton(Button):
+    """Ignores keys that were pressed before the focus had been on it for a moment, however late they are handled."""
+
+    _focused_at = 0.0
+
+    def on_focus(self) -> None:
+        self._focused_at = time.monotonic()
+
+    def on_key(self, event: events.Key) -> None:
+        if event.key == "enter" and event.time < self._focused_at + SETTLE_SECONDS:
+            event.stop()
+            event.prevent_default()
+
+
 class ReviewScreen(Dialog[None]):
     """Posts `CommitWanted` at most once at a time; the app commits and answers by `refused` or `pending`."""
 
@@ -91,7 +105,6 @@ class ReviewScreen(Dialog[None]):
         self._arrivals: float | None = None
         self._step = Step.COUNTING
         self._confirmed = False
-        self._button_since = 0.0
         self._pending: UUID | None = None
         self._sentence = Static(id="sentence", markup=False)
         self._facts = Static(id="facts", markup=False)
@@ -106,7 +119,7 @@ class ReviewScreen(Dialog[None]):
         )
         self._confirm = Input(id="confirm", compact=True, disabled=True, select_on_focus=False)
         label = "Cancel these, and what arrives" if request.standing else "Cancel these runs"
-        self._button = Button(label, id="commit", compact=True, disabled=True)
+        self._button = CommitButton(label, id="commit", compact=True, disabled=True)
         self._outcome = Static(id="outcome", markup=False)
 
     def compose(self) -> ComposeResult:
@@ -237,8 +250,6 @@ class ReviewScreen(Dialog[None]):
             self._button.focus()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        if event.widget.id == "commit":
-            self._button_since = time.monotonic()
         if self._step is Step.READY and self._count is not None and not self._is_pointless:
             self._say(self._hint(event.widget.id or "", self._count.matched), "quiet")
 
@@ -261,8 +272,7 @@ class ReviewScreen(Dialog[None]):
 
     @on(Button.Pressed, "#commit")
     def _commit_pressed(self) -> None:
-        if time.monotonic() - self._button_since >= SETTLE_SECONDS:
-            self._commit()
+        self._commit()
 
     def _commit(self) -> None:
         if self._step not in (Step.READY, Step.NOT_COMMITTED, Step.UNKNOWN) or not self._confirmed:

@@ -19,7 +19,7 @@ PATIENCE = 60.0
 _PAUSE = 0.02
 
 
-async def until(condition: Callable[[], Awaitable[Answer]], what: str = "the condition") -> Answer:
+async def eventually(condition: Callable[[], Awaitable[Answer]], what: str = "the condition") -> Answer:
     """What the condition gave when it was first true. Raises `AssertionError` that names `what` never came."""
     deadline = time.monotonic() + PATIENCE
     while not (answer := await condition()):
@@ -28,8 +28,8 @@ async def until(condition: Callable[[], Awaitable[Answer]], what: str = "the con
     return answer
 
 
-def wait_until(condition: Callable[[], Answer], what: str = "the condition") -> Answer:
-    """As `until`, where no event loop runs."""
+def wait_for(condition: Callable[[], Answer], what: str = "the condition") -> Answer:
+    """As `eventually`, where no event loop runs."""
     deadline = time.monotonic() + PATIENCE
     while not (answer := condition()):
         assert time.monotonic() < deadline, f"waited {PATIENCE:.0f} s in vain for {what}"

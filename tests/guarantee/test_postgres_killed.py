@@ -13,7 +13,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +24,7 @@ import pytest
 import survivor
 from arena import LEDGER
 
+from patience import PATIENCE, eventually
 from secateur.database import Database
 from secateur.embedded import EmbeddedPostgres
 from secateur.migrations import install
@@ -69,9 +69,9 @@ class Race:
         found = []
         for place in range(len(PROCESSES)):
             with suppress(FileNotFoundError):
-                for line in self._log(place).read_text(encoding="utf-8").splitlines():
-                    entry = json.loads(line)
-                    if entry["kind"] == kind:
+                for line in self._log(place).read_text(encoding="utf-8").splitlines(keepends=True):
+                    # The last line may still be being written.
+                    if line.endswith("\n") and (entry := json.loads(line))["kind"] == kind:
                         found.append(entry)
         return found
 
@@ -82,7 +82,7 @@ class Race:
         ]
         for process in chosen:
             process.send_signal(signal.SIGTERM)
-        assert [process.wait(30) for process in chosen] == [0] * len(chosen)
+        assert [process.wait(PATIENCE) for process in chosen] == [0] * len(chosen)
 
     def kill(self) -> None:
         for process in self._processes:
@@ -109,7 +109,7 @@ def kill_everything(postgres: EmbeddedPostgres) -> None:
     postgres.kill()
 
 
-async def until_going(connection: asyncpg.Connection, seconds: float = 20) -> None:
+async def until_going(connection: asyncpg.Connection) -> None:
     """Until runs are claimed, completed and cancelled again."""
     counts = (
         "select (select count(*) from secateur_test.decisions where kind = 'claim'),"
@@ -117,18 +117,20 @@ async def until_going(connection: asyncpg.Connection, seconds: float = 20) -> No
         " (select count(*) from secateur.runs where status = 'completed' and app_id = 'raw'),"
         " (select count(*) from secateur.runs where status = 'completed' and app_id = 'served')"
     )
-    before, end = await connection.fetchrow(counts), time.monotonic() + seconds
-    while any(new <= old for new, old in zip(await connection.fetchrow(counts), before, strict=True)):
-        assert time.monotonic() < end, "it does not go on"
-        await asyncio.sleep(0.05)
+    before = await connection.fetchrow(counts)
+
+    async def more_of_each() -> bool:
+        return all(new > old for new, old in zip(await connection.fetchrow(counts), before, strict=True))
+
+    await eventually(more_of_each, "more claims, cancellations and completions")
 
 
-async def drain(connection: asyncpg.Connection, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while await connection.fetchval(LEFT):
-        assert time.monotonic() < end, "it does not come to its end"
+async def drain(connection: asyncpg.Connection) -> None:
+    async def is_done() -> bool:
         await connection.execute(HURRY)
-        await asyncio.sleep(0.05)
+        return not await connection.fetchval(LEFT)
+
+    await eventually(is_done, "the end of all runs and cancellations")
 
 
 async def broken(connection: asyncpg.Connection, race: Race) -> list[str]:
@@ -165,14 +167,18 @@ async def broken(connection: asyncpg.Connection, race: Race) -> list[str]:
 
 
 async def broken_commits(connection: asyncpg.Connection, race: Race) -> list[str]:
-    """An acknowledged cancellation is there; one whose answer was lost is there under its key, once, or not at all."""
+    """An acknowledged cancellation is there; one whose answer was lost is there under its key, once, or not at all.
+
+    Commits go on meanwhile: what was acknowledged is read before the database, and what was asked for after it.
+    """
+    acknowledged = race.logged("committed")
     recorded = {
         row["idempotency_key"]: str(row["id"])
         for row in await connection.fetch("select id, idempotency_key from secateur.cancellations")
     }
     asked = {entry["key"] for entry in race.logged("asks")}
     found = [f"nobody asked for the cancellation {id}" for key, id in recorded.items() if key not in asked]
-    for entry in race.logged("committed"):
+    for entry in acknowledged:
         if recorded.get(entry["key"]) != entry["id"]:
             found.append(f"{entry['id']} was acknowledged, but its key has {recorded.get(entry['key'])}")
     return found

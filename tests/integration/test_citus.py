@@ -114,8 +114,8 @@ async def test_the_whole_story_on_the_apps_node(cluster: Cluster, app_id: str) -
 
         waiting = 60 + 120 + 6 + 1 - (await queue.show(stopped.id)).cancelled
         async with working(url, app, concurrency=20):
-            await eventually(lambda: _all(len(ended), waiting), 60)
-            await eventually(lambda: _is_empty(cluster, app_id), 20)
+            await eventually(lambda: _all(len(ended), waiting))
+            await eventually(lambda: _is_empty(cluster, app_id))
         assert (await queue.get(kept[5])).status == RunStatus.COMPLETED
         sent = await queue.send({"name": "order.placed", "data": {}})
         assert [run.app_id for run in sent.runs if run.app_id == app_id]

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 import secateur
+from patience import PATIENCE
 from secateur import Queue
 from secateur.errors import NotFound, ReadOnly
 from secateur.runs import RunStatus
@@ -114,5 +115,5 @@ async def test_waiting_for_a_run(queue: Queue) -> None:
         async with asyncio.timeout(0.1):
             await queue.wait(run["id"])
     await queue.database.fetchval("select secateur.complete('billing', $1, $2)", run["id"], run["claim_token"])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         assert (await queue.wait(run["id"])).status == RunStatus.COMPLETED

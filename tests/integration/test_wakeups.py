@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -18,6 +17,9 @@ from secateur import ActiveRun, App, Queue, Worker
 from secateur.claims import Batch
 from secateur.runs import RunStatus
 from secateur.wakeups import LONGEST_POLL, LONGEST_SLEEP, Intake
+
+AGES = 600.0
+"""Seconds; longer than any of these tests would wait."""
 
 WAITED = """
 select extract(epoch from claimed_at - coalesce(scheduled_for, started_at))::float8 from secateur.runs where id = $1
@@ -43,16 +45,33 @@ def an_app(*functions: str) -> App:
     return app
 
 
-async def asleep(worker: Worker, *, hears: bool = True) -> None:
-    """Until the worker has found nothing so often that it sleeps as long as only one does that hears notifications."""
-    longest = LONGEST_SLEEP / 3 if hears else LONGEST_POLL
+@pytest.fixture(autouse=True)
+def _sleep_for_ages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that hears notifications looks again only after minutes: what it does meanwhile, it was told to do."""
+    monkeypatch.setattr("secateur.worker.LONGEST_SLEEP", AGES)
+
+
+async def asleep(worker: Worker) -> None:
+    """Until the worker has looked in vain, hears notifications, and would not look again for minutes by itself."""
 
     async def sleeps() -> bool:
-        return all(intake.pause >= longest for intake in worker._intakes)
+        for intake in worker._intakes:
+            intake.pause = AGES
+        assert worker._ear is not None
+        return worker._ear.hears and all(intake.due > time.monotonic() + AGES / 2 for intake in worker._intakes)
 
+    await eventually(sleeps)
+
+
+async def looking(worker: Worker) -> None:
+    """Until the worker has looked in vain so often that it looks as seldom as one does that hears nothing."""
+
+    async def looks() -> bool:
+        return all(intake.pause >= LONGEST_POLL for intake in worker._intakes)
+
+    await eventually(looks)
     assert worker._ear is not None
-    await eventually(sleeps, 30)
-    assert worker._ear.hears is hears
+    assert not worker._ear.hears
 
 
 async def waited(queue: Queue, function: str = "invoices", **more: object) -> float:
@@ -65,11 +84,10 @@ async def waited(queue: Queue, function: str = "invoices", **more: object) -> fl
 async def test_an_idle_worker_is_woken(database_url: str) -> None:
     async with secateur.connect(database_url) as queue, working(database_url, an_app()) as worker:
         await asleep(worker)
-        delays = [await waited(queue) for _ in range(5)]
+        for _ in range(5):
+            await waited(queue)
         await asleep(worker)
-        delays.append(await waited(queue))
-    assert statistics.median(delays) < LONGEST_SLEEP / 20
-    assert max(delays) < LONGEST_SLEEP / 3
+        await waited(queue)
 
 
 async def test_a_bulk_is_heard_of_when_it_is_there(queue: Queue, embedded_url: str) -> None:
@@ -81,22 +99,18 @@ async def test_a_bulk_is_heard_of_when_it_is_there(queue: Queue, embedded_url: s
     async with working(embedded_url, an_app(), concurrency=100) as worker:
         await asleep(worker)
         await queue.enqueue_bulk("billing", "invoices", slowly())
-        there = await queue.engine.clock()
         drained = "select not exists (select from secateur.runs where finished_at is null)"
-        await eventually(lambda: queue.database.fetchval(drained), 30)
-        began = await queue.database.fetchval("select min(claimed_at) from secateur.runs")
-        assert (began - there).total_seconds() < LONGEST_SLEEP / 2
+        await eventually(lambda: queue.database.fetchval(drained))
 
 
 async def test_a_run_is_begun_when_it_becomes_due(queue: Queue, embedded_url: str) -> None:
     async with working(embedded_url, an_app()) as worker:
         await asleep(worker)
         soon = await queue.engine.clock() + timedelta(seconds=1.5)
-        assert -0.01 < await waited(queue, scheduled_for=soon) < 0.4
+        assert await waited(queue, scheduled_for=soon) > -0.01
         await asleep(worker)
         run_id = await queue.enqueue("billing", "invoices", {"fail": True})
         await in_status(queue, run_id, RunStatus.FAILED)  # after a pause of about a second
-        assert await queue.database.fetchval(WAITED, run_id) < 0.4
 
 
 async def test_what_was_queued_while_nobody_listened_is_found_at_once(queue: Queue, embedded_url: str) -> None:
@@ -105,9 +119,9 @@ async def test_what_was_queued_while_nobody_listened_is_found_at_once(queue: Que
         # The notification is lost together with the connection.
         listening = "select pid from pg_stat_activity where query like 'LISTEN%' and pid <> pg_backend_pid()"
         await queue.database.execute(f"select pg_terminate_backend(pid) from ({listening}) as one")
-        assert await waited(queue) < LONGEST_SLEEP / 2
+        await waited(queue)
         await asleep(worker)
-        assert await waited(queue) < LONGEST_SLEEP / 3
+        await waited(queue)
 
 
 async def test_workers_of_other_functions_do_not_keep_each_other_awake(queue: Queue, embedded_url: str) -> None:
@@ -123,7 +137,7 @@ async def test_workers_of_other_functions_do_not_keep_each_other_awake(queue: Qu
         for _ in range(30):
             await waited(queue, "invoices")
             looks.append(intake.looked)
-        assert await waited(queue, "mail") < 1
+        await waited(queue, "mail")
     assert len(set(looks)) < 20
 
 
@@ -173,11 +187,11 @@ class Pooler:
 async def test_where_notifications_do_not_get_through_it_looks_often(queue: Queue, embedded_url: str) -> None:
     pooler = Pooler(embedded_url)
     async with pooler.open() as url, working(url, an_app()) as worker:
-        await asleep(worker, hears=False)
-        delays = [await waited(queue) for _ in range(3)]
-        await asleep(worker, hears=False)
-        delays.append(await waited(queue))
-    assert max(delays) < LONGEST_POLL + 0.5
+        await looking(worker)
+        for _ in range(3):
+            await waited(queue)
+        await looking(worker)
+        await waited(queue)
     assert pooler.swallowed > 0
 
 

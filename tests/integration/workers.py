@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import secateur
+from patience import eventually
 from secateur import App, Queue, Worker
 from secateur.runs import Run, RunStatus
 
@@ -33,20 +34,13 @@ async def working(url: str, *apps: App, **options: Any) -> AsyncIterator[Worker]
         await task
 
 
-async def eventually(condition: Callable[[], Awaitable[Any]], seconds: float = 10) -> Any:
-    """What the condition gave when it was first true."""
-    async with asyncio.timeout(seconds):
-        while not (found := await condition()):
-            await asyncio.sleep(0.02)
-    return found
-
-
-async def in_status(queue: Queue, run_id: UUID, status: RunStatus, seconds: float = 10) -> Run:
+async def in_status(queue: Queue, run_id: UUID, status: RunStatus) -> Run:
     async def reached() -> Run | None:
         run = await queue.engine.run(run_id)
         return run if run.status == status else None
 
-    run: Run = await eventually(reached, seconds)
+    run = await eventually(reached, f"the run to be {status.value}")
+    assert run is not None
     return run
 
 

@@ -11,7 +11,7 @@ import pytest
 from standing_incident import ACME, ARRIVING, CULPRIT
 
 from conftest import Start
-from patience import until
+from patience import eventually
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
 from secateur_tui.editor import ExpressionEditor
@@ -89,7 +89,7 @@ async def test_an_older_query_is_cancelled_in_the_database(start: Start, inciden
                             return began
                     return None
 
-                older = await until(only_a_newer_one, "the newer count, and it alone")
+                older = await eventually(only_a_newer_one, "the newer count, and it alone")
         await console.shows("exact")
 
 
@@ -100,10 +100,10 @@ async def test_leaving_cancels_the_count_in_the_database(start: Start, incident_
         async with console.database.transaction() as connection:
             await connection.execute("lock table secateur.runs in access exclusive mode")
             await console.press("space")
-            await until(lambda: console.database.fetchval(WAITING_COUNTS), "the count")
+            await eventually(lambda: console.database.fetchval(WAITING_COUNTS), "the count")
             await console.press("escape")
             await console.shows("Queues")
-            await until(lambda: console.database.fetchval(f"select ({WAITING_COUNTS}) is null"), "the count's end")
+            await eventually(lambda: console.database.fetchval(f"select ({WAITING_COUNTS}) is null"), "the count's end")
 
 
 async def test_an_estimate_with_its_interval_stands_in_until_the_exact_count_is_there(

@@ -13,7 +13,7 @@ from standing_incident import ACME, ARRIVING, CULPRIT, seed, stop_running
 from textual.widgets import Button, Input
 
 from conftest import Start
-from patience import until
+from patience import eventually
 from secateur.embedded import EmbeddedPostgres
 from secateur.migrations import install
 from secateur_tui.history import HistoryScreen
@@ -225,7 +225,7 @@ async def test_a_standing_one_also_cancels_what_arrives(start: Start, incident_u
         event = '{"data": {"vendor_id": "acme_inc"}}'
         late = await console.database.fetchval("select secateur.enqueue('billing', 'vendor-syncs', $1)", event)
         state = "select status = 'cancelled' from secateur.runs where id = $1"
-        await until(lambda: console.database.fetchval(state, late), "the cancellation of what arrived late")
+        await eventually(lambda: console.database.fetchval(state, late), "the cancellation of what arrived late")
         row = await console.database.fetchrow("select standing, state, request from secateur.cancellations")
         assert row is not None
         assert (row["standing"], row["state"]) == (True, "active")

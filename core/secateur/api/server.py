@@ -14,6 +14,9 @@ from secateur.errors import SecateurError
 HOST = "127.0.0.1"
 """Without tokens nobody but this machine is answered."""
 
+BACKLOG = 128
+"""Connections that wait to be accepted."""
+
 GRACE_SECONDS = 10
 """How long requests under way may take once a signal has come."""
 
@@ -24,6 +27,7 @@ def listen(port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((HOST, port))
+        listener.listen(BACKLOG)  # so that whoever is told the address can connect, also before anybody accepts
     except OSError as error:
         listener.close()
         raise SecateurError(f"cannot listen on {HOST}:{port}: {error.strerror}; --port takes another") from error

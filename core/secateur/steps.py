@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from secateur.cel.values import decode_json
+from secateur.cel.values import decode_exact
 from secateur.errors import UsageError
 
 LONGEST_NAME = 500
@@ -70,4 +70,4 @@ def kept_json(result: object, whose: str) -> str:
 
 def read_kept(text: str) -> Any:
     """What `kept_json` wrote; the same whether or not it has been in Postgres meanwhile, which writes 1e2 as 100."""
-    return decode_json(text)
+    return decode_exact(text)

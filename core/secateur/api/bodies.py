@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 
+from secateur.cel.values import decode_exact
 from secateur.errors import Problem, RequestError
 from secateur.requests import LONGEST_REASON, CancellationRequest, Text, decoded, problem_of
 from secateur.sending import require_name
@@ -92,6 +93,10 @@ async def _event(request: Request) -> EventBody:
     except UnicodeDecodeError as error:
         raise RequestError([Problem("body", f"is not UTF-8: {error}")]) from error
     require_name(decoded(text, such_as='{"name": "vendor/sync", "data": {}}'))
+    try:
+        decode_exact(text)
+    except ValueError as error:
+        raise RequestError([Problem("event", str(error))]) from error
     return EventBody(text)
 
 

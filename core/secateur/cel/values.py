@@ -23,6 +23,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
@@ -109,45 +110,81 @@ def nearest_double(value: int) -> float:
         return float("inf") if value > 0 else float("-inf")
 
 
-def decode_json(text: str) -> Value:
-    """Decode JSON with the number rules above, from text as a client sends it or as jsonb prints it.
+LONGEST_INTEGER = 4300
+"""Digits of an integer that Python reads and writes; more take it too long."""
 
-    jsonb keeps a number's digits and not its exponent, so `1e2` is `100` there and an int here. Raises
-    ValueError for what is not JSON.
+
+def decode_json(text: str) -> Value:
+    """Decode JSON for the language, from text as a client sends it or as jsonb prints it.
+
+    Integers are exact, since `from_json` comes later; what no Python number holds is infinite, as the nearest double
+    is. jsonb keeps a number's digits and not its exponent, so `1e2` is `100` there and an int here. Raises ValueError
+    for what is not JSON.
     """
+    return _decode(_FOR_THE_LANGUAGE, text)
+
+
+def decode_exact(text: str) -> Value:
+    """The same for a function, which may keep what it gets: raises ValueError for a number that it cannot be given."""
+    return _decode(_EXACT, text)
+
+
+def decode_shown(text: str) -> Value:
+    """The same for people: a number that no Python number holds is its text, with all its digits."""
+    return _decode(_SHOWN, text)
+
+
+def _decode(decoder: json.JSONDecoder, text: str) -> Value:
     try:
-        decoded: Value = _DECODER.decode(text)
+        decoded: Value = decoder.decode(text)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
     return decoded
 
 
-def _json_int(text: str) -> int | float:
-    return int(text) if len(text) <= 25 else float(text)  # int() refuses more than 4,300 digits
-
-
 _NUMBER = re.compile(r"(-?\d+)(?:\.(\d+))?[eE]([+-]?\d+)")
 
 
-def _json_fraction(text: str) -> int | float:
-    match = _NUMBER.fullmatch(text)
-    if match is None:
-        return float(text) + 0.0
-    whole, fraction, exponent = match[1], match[2] or "", int(match[3][:9])
-    if exponent < len(fraction):
-        return float(text) + 0.0
-    if exponent > 25:
-        return float(text) + 0.0 if whole.strip("-0") or fraction.strip("0") else 0
-    zeros: int = 10 ** (exponent - len(fraction))
-    return int(whole + fraction) * zeros
+def _decoder(beyond: Callable[[str], Value]) -> json.JSONDecoder:
+    """`beyond` is given a number that neither an int of `LONGEST_INTEGER` digits nor a finite float holds.
+
+    Each is made once: that takes as long as decoding a small event.
+    """
+
+    def integer(text: str) -> Value:
+        return int(text) if len(text.lstrip("-")) <= LONGEST_INTEGER else beyond(text)
+
+    def fraction(text: str) -> Value:
+        match = _NUMBER.fullmatch(text)
+        if match is not None:
+            whole, digits, exponent = match[1], match[2] or "", int(match[3][:9])
+            if exponent >= len(digits):
+                if not (whole + digits).strip("-0"):
+                    return 0
+                zeros = exponent - len(digits)
+                if len((whole + digits).lstrip("-0")) + zeros > LONGEST_INTEGER:
+                    return beyond(text)
+                return int((whole + digits).lstrip("0") + "0" * zeros)
+        double = float(text) + 0.0
+        return beyond(text) if math.isinf(double) else double
+
+    return json.JSONDecoder(parse_int=integer, parse_float=fraction, parse_constant=_no_constant)
+
+
+def _infinite(text: str) -> float:
+    return -math.inf if text.startswith("-") else math.inf
+
+
+def _refuse(text: str) -> Value:
+    shown = text if len(text) <= 30 else f"{text[:20]}… ({len(text):,} characters)"
+    raise ValueError(f"the number {shown} is too large for Python")
 
 
 def _no_constant(text: str) -> Value:
     raise ValueError(f"{text} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_int=_json_int, parse_float=_json_fraction, parse_constant=_no_constant)
-"""Made once: that takes as long as decoding a small event."""
+_FOR_THE_LANGUAGE, _EXACT, _SHOWN = _decoder(_infinite), _decoder(_refuse), _decoder(str)
 
 
 def encode_json(value: Value) -> str:

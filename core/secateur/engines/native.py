@@ -13,7 +13,7 @@ from uuid import UUID
 
 from secateur.cel import COMPILER_VERSION
 from secateur.cel.requirements import Requirement
-from secateur.cel.values import decode_json
+from secateur.cel.values import decode_json, decode_shown
 from secateur.database import Database
 from secateur.engines.base import (
     Capabilities,
@@ -457,7 +457,7 @@ def _run(row: asyncpg.Record) -> Run:
         id=str(row["id"]),
         app_id=row["app_id"],
         function_id=row["function_id"],
-        event=decode_json(row["event"]),
+        event=decode_shown(row["event"]),
         status=RunStatus(row["status"]),
         priority=row["priority"],
         attempt=row["attempt"],

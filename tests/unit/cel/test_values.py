@@ -17,7 +17,17 @@ from secateur.cel.times import (
     parse_duration,
     parse_timestamp,
 )
-from secateur.cel.values import BoolKey, Duration, Timestamp, UInt, decode_json, encode_json, from_json
+from secateur.cel.values import (
+    BoolKey,
+    Duration,
+    Timestamp,
+    UInt,
+    decode_exact,
+    decode_json,
+    decode_shown,
+    encode_json,
+    from_json,
+)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +70,32 @@ def test_integers_beyond_64_bits() -> None:
 
 def test_a_zero_of_json_has_no_sign() -> None:
     assert math.copysign(1, from_json(decode_json("-0.0"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("340282366920938463463374607431768211457", 2**128 + 1),
+        ("1" + "0" * 400, 10**400),
+        ("-1e400", -(10**400)),
+        ("1.25e30", 125 * 10**28),
+        ("-" + "9" * 4300, -(10**4300) + 1),
+    ],
+)
+def test_integers_are_exact_as_far_as_python_reads_them(text: str, number: int) -> None:
+    for decode in (decode_json, decode_exact, decode_shown):
+        found = decode(text)
+        assert type(found) is int
+        assert found == number
+
+
+@pytest.mark.parametrize("text", ["9" * 4301, "1e4300", "1e999999999", "-1e999999999", "1" * 400 + ".5"])
+def test_a_number_that_python_cannot_hold_is_refused_for_a_function_and_shown_to_people(text: str) -> None:
+    document = f'{{"n": [{text}]}}'
+    with pytest.raises(ValueError, match="is too large for Python"):
+        decode_exact(document)
+    assert decode_shown(document) == {"n": [text]}
+    assert decode_json(document) == {"n": [-math.inf if text.startswith("-") else math.inf]}
 
 
 @pytest.mark.parametrize("text", ["NaN", "[Infinity]", "{", "[" * 100_000])

@@ -92,7 +92,10 @@ ELSEWHERE = {
     "cancel_by_event": "is commits, one after the other",
     "send_to": "is a commit, then enqueues",
     "share_app": "has one for what becomes of an app that is new: test_an_app_that_appears_is_not_elsewhere",
-    "enqueue_once": "is an enqueue, after its key: tests/integration/test_client.py has its races",
+    "enqueue_once": "is an enqueue, after its key: tests/integration/test_keys.py has its races",
+    "holds_key": "cancels as a claim does: tests/integration/test_keys.py has its races",
+    "reclaim_keys": "comes by where runs have keys: tests/integration/test_keys.py has its races",
+    "reclaim_key": "as reclaim_keys",
     "finish_steps": "keeps a result and decides nothing: whether the run goes on is the next begin_step's to say",
 }
 """Functions with points that no operation here comes by."""

@@ -38,6 +38,7 @@ REPEATABLE = (
     "conditions.sql",
     "cancelling.sql",
     "enqueueing.sql",
+    "keys.sql",
     "bulk.sql",
     "declaring.sql",
     "events.sql",

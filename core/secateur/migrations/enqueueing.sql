@@ -97,59 +97,10 @@ begin
 end
 $$;
 
--- Enqueues one run under a key: a run that was enqueued under it within a day is returned instead of a new one. Raises SC409
--- if that had another event. Part of enqueue. Waits for a transaction that enqueues under the same key.
-create or replace function secateur.enqueue_once(
-  app_id text, function_id text, event jsonb, scheduled_for timestamptz, priority integer, started_at timestamptz, key text
-)
-  returns uuid
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-as $$
-declare
-  hash constant bytea := sha256(convert_to(event::text, 'UTF8'));
-  mine uuid;
-  known secateur.enqueue_keys;
-begin
-  if length(key) not between 1 and 500 then
-    raise exception using errcode = 'SC422', column = 'idempotency_key', message = 'must have 1 to 500 characters';
-  end if;
-  if event is null then
-    raise exception using errcode = 'SC422', column = 'event', message = 'an event must be JSON, not null';
-  end if;
-  insert into secateur.enqueue_keys (app_id, function_id, key, run_id, event_hash)
-  -- Nobody sees the row before it has the run's id.
-  values (enqueue_once.app_id, enqueue_once.function_id, enqueue_once.key, '00000000-0000-0000-0000-000000000000', hash)
-  on conflict do nothing;
-  if not found then
-    -- point: key known
-    select kept.* into known from secateur.enqueue_keys as kept
-     where kept.app_id = enqueue_once.app_id and kept.function_id = enqueue_once.function_id
-       and kept.key = enqueue_once.key;
-    if known.event_hash is distinct from hash then
-      raise exception using errcode = 'SC409', column = 'idempotency_key',
-        message = format('another event was enqueued under the key %s', quote_literal(enqueue_once.key));
-    end if;
-    return known.run_id;
-  end if;
-  -- point: key taken
-  mine := (select secateur.enqueue_many(
-             app_id, function_id, array[event], array[scheduled_for], array[priority], array[started_at]));
-  update secateur.enqueue_keys as kept set run_id = mine
-   where kept.app_id = enqueue_once.app_id and kept.function_id = enqueue_once.function_id and kept.key = enqueue_once.key;
-  delete from secateur.enqueue_keys as old
-   where old.app_id = enqueue_once.app_id
-     and (old.function_id, old.key) in (
-           select past.function_id, past.key from secateur.enqueue_keys as past
-            where past.app_id = enqueue_once.app_id and past.at < now() - interval '1 day'
-            order by past.at limit 10 for update skip locked);
-  return mine;
-end
-$$;
-
 -- Enqueues one run; see enqueue_many. Repeatable with an `idempotency_key`: for a day, the same key for the same function
--- returns the run that is there, and enqueues nothing; its schedule and priority stay as they were given first. Raises
--- SC409 for another event under the same key.
+-- returns the run that waits, runs or has completed under it, and enqueues nothing; its schedule and priority stay as they
+-- were given first. The key of a run that was cancelled or has failed for good is free (see keys.sql). Raises SC409 for
+-- another event under a key that is held.
 create or replace function secateur.enqueue(
   app_id text,
   function_id text,

@@ -8,6 +8,7 @@ create or replace function secateur.delete_runs(app_id text, run_ids uuid[])
   set enable_bitmapscan = off set enable_seqscan = off set jit = off
 as $$
 begin
+  perform secateur.drop_keys(delete_runs.app_id, run_ids);
   delete from secateur.steps as step where step.app_id = delete_runs.app_id and step.run_id = any (run_ids);
   delete from secateur.cancel_requests as request
    where request.app_id = delete_runs.app_id and request.run_id = any (run_ids);

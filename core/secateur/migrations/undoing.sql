@@ -55,9 +55,25 @@ begin
 end
 $$;
 
+-- Whether the restore of an undone cancellation left runs cancelled because another run had taken their key: a repeated undo
+-- tries these again.
+create or replace function secateur.has_keyed(undone secateur.cancellations)
+  returns boolean
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+as $$
+begin
+  return exists (select from secateur.runs as run
+                  where run.app_id = undone.app_id and run.cancellation_id = undone.id and run.key_taken_by is not null
+                    and (run.cancelled_from <> 'running' or undone.requeue_stopped));
+end
+$$;
+
 -- Undoes a cancellation that is active, complete or stopped: from now on it matches nothing, running runs that were only
 -- asked to stop go on, and restore_cancellation puts back what it cancelled. With `requeue_stopped` that also queues the
--- runs again that were stopped while they ran; this can be asked for later as well. Repeatable.
+-- runs again that were stopped while they ran; this can be asked for later as well. Repeatable; if runs were left because
+-- their key was taken, the restore tries again.
 --
 -- O(open requests), whatever was cancelled. Raises SC404, SC409 (too late: its runs may have been pruned), SC423.
 --
@@ -85,7 +101,8 @@ begin
   if not found then
     raise exception using errcode = 'SC404', message = format('there is no cancellation %s', undo_cancellation.id);
   end if;
-  if undone.state = 'undone' and (undone.requeue_stopped or undo_cancellation.requeue_stopped is not true) then
+  if undone.state = 'undone' and (undone.requeue_stopped or undo_cancellation.requeue_stopped is not true)
+     and (undone.restored_at is null or not secateur.has_keyed(undone)) then
     return undone;
   end if;
   until := secateur.undo_until(undone);
@@ -103,7 +120,7 @@ begin
      set state = 'undone',
          undone_at = coalesce(rule.undone_at, moment),
          undone_by = coalesce(rule.undone_by, undo_cancellation.author),
-         requeue_stopped = coalesce(undo_cancellation.requeue_stopped, false),
+         requeue_stopped = rule.requeue_stopped or coalesce(undo_cancellation.requeue_stopped, false),
          restored_at = null
    where rule.app_id = undo_cancellation.app_id and rule.id = undone.id
   returning rule.* into undone;
@@ -111,7 +128,7 @@ begin
   perform secateur.withdraw_requests(undone.app_id, undone.id);
   perform secateur.reset_floors(undone.app_id, undone.function_id);
   insert into secateur.restores as place (app_id, cancellation_id) values (undone.app_id, undone.id)
-  on conflict on constraint restores_pkey do update set run_id = null;
+  on conflict on constraint restores_pkey do update set run_id = null, again_from = null;
   perform secateur.record_audit(
     'undo', undone.app_id, undone.function_id, undone.id, undo_cancellation.author, undo_cancellation.source,
     secateur.tallied(undone.app_id, undone.id) || jsonb_build_object('requeue_stopped', undone.requeue_stopped));
@@ -167,7 +184,7 @@ $$;
 -- Puts back one batch of the runs of an undone cancellation, looking at up to `batch` of them in id order: a run that
 -- another cancellation matches, active or complete, is handed over to the oldest of these; the others that waited when they
 -- were cancelled become exactly what they were. Those that were stopped while they ran stay cancelled, or are queued again
--- if the undo asked for it. One transaction a call; whoever calls next, in whichever process, goes on where the last
+-- if the undo asked for it; and those stay cancelled whose key another run has taken meanwhile. One transaction a call; whoever calls next, in whichever process, goes on where the last
 -- one ended. The step's state is `restoring` until all is done, then `undone`. Raises SC404.
 --
 -- The batch reads the other cancellations in a statement after it has the app's lock shared, and holds that until its
@@ -177,7 +194,8 @@ $$;
 -- claim that could give out what the batch restored begins after it.
 --
 -- Locks: the sweep's advisory lock (7217), tried; the record, so that the undo is not asked for again meanwhile; then the
--- app's, shared; then the records that runs are handed over to, against pruning; then the runs.
+-- app's, shared; then the records that runs are handed over to, against pruning; then the runs. Runs whose key somebody is
+-- taking at this moment are passed over, and come last.
 create or replace function secateur.restore_cancellation(app_id text, id uuid, batch integer default 1000)
   returns secateur.sweep_step
   language plpgsql
@@ -191,6 +209,8 @@ declare
   taken uuid[];
   owners uuid[];
   back uuid[];
+  free uuid[];
+  busy uuid[];
   moment timestamptz;
   step secateur.sweep_step;
 begin
@@ -234,7 +254,7 @@ begin
   perform secateur.share_app(restore_cancellation.app_id);
   -- point: locked
   -- In the words of runs_cancelled: to ask for one cancellation's runs in id order would let the primary key do. Nobody
-  -- else writes cancelled rows but pruning, which spares these.
+  -- else writes cancelled rows but pruning, which spares these, and whoever takes their keys, which reclaim_keys sees to.
   walk := array(
     select next.id
       from (
@@ -279,6 +299,13 @@ begin
        set pruned_at = null
      where owner.app_id = restore_cancellation.app_id and owner.id = any (owners) and owner.pruned_at is not null;
     -- point: handed over
+    select reclaimed.free, reclaimed.busy into free, busy
+      from secateur.reclaim_keys(
+             undone.app_id,
+             array(select run.id from secateur.runs as run
+                    where run.app_id = undone.app_id and run.id = any (array(select unnest(walk) except select unnest(taken)))
+                      and (run.cancelled_from <> 'running' or undone.requeue_stopped))) as reclaimed;
+    -- point: keys reclaimed
     with restored as (
       update secateur.runs as run
          set status = case run.cancelled_from when 'running' then 'queued' else run.cancelled_from end,
@@ -289,8 +316,7 @@ begin
              cancellation_id = null,
              handed_over_from = null
        where run.app_id = restore_cancellation.app_id
-         and run.id = any (array(select unnest(walk) except select unnest(taken)))
-         and (run.cancelled_from <> 'running' or undone.requeue_stopped)
+         and run.id = any (free)
       returning run.id, run.function_id, run.status
     ), tallied as (
       insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, restored)
@@ -308,14 +334,25 @@ begin
     end if;
     -- point: batch restored
     step.restored := cardinality(back);
+    if cardinality(busy) > 0 then
+      place.again_from := coalesce(place.again_from, place.run_id, '00000000-0000-0000-0000-000000000000');
+    end if;
     place.run_id := walk[cardinality(walk)];
     if undone.rate is not null then
       step.wait := (cardinality(back) + cardinality(taken))::double precision / undone.rate;
       place.next_at := clock_timestamp() + step.wait * interval '1 second';
     end if;
   end if;
+  if cardinality(walk) < wanted and place.again_from is not null then
+    place.run_id := place.again_from;
+    place.again_from := null;
+    place.next_at := greatest(place.next_at, clock_timestamp() + interval '100 ms');
+    step.idle := true;
+    step.wait := extract(epoch from place.next_at - clock_timestamp());
+    wanted := 0;
+  end if;
   update secateur.restores
-     set run_id = place.run_id, next_at = place.next_at
+     set run_id = place.run_id, again_from = place.again_from, next_at = place.next_at
    where restores.app_id = restore_cancellation.app_id and restores.cancellation_id = undone.id;
   if cardinality(walk) < wanted then
     moment := clock_timestamp();
@@ -340,7 +377,11 @@ create or replace function secateur.unrestored(app_id text, id uuid, "limit" int
 as $$
 begin
   return query
-  (select run.id, 'it was stopped while it ran: an undo that queues stopped runs again brings it back'
+  (select run.id,
+          case when run.cancelled_from = 'running' and not rule.requeue_stopped
+            then 'it was stopped while it ran: an undo that queues stopped runs again brings it back'
+            else format('its idempotency key %L %s', run.idempotency_key,
+                        coalesce('is taken by run ' || run.key_taken_by, 'is being taken right now')) end
      from secateur.runs as run
      join secateur.cancellations as rule on rule.app_id = run.app_id and rule.id = run.cancellation_id
      left join secateur.restores as place on place.app_id = rule.app_id and place.cancellation_id = rule.id

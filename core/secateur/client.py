@@ -22,6 +22,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeAlias
 from uuid import UUID, uuid4
 
+from secateur.bounds import require_instant, require_instants
 from secateur.bulk import Events, enqueue_bulk
 from secateur.cancellations import Cancellations, Preview, select
 from secateur.database import Database
@@ -79,8 +80,8 @@ class Queue:
         call whose answer was lost is then repeated once by itself.
         """
         self._refuse_if_read_only()
-        _require_aware("scheduled_for", [scheduled_for])
-        _require_aware("started_at", [started_at])
+        require_instant("scheduled_for", scheduled_for)
+        require_instant("started_at", started_at)
         run_id: UUID = await self.database.fetchval(
             _SQL["enqueue"],
             app_id,
@@ -114,8 +115,8 @@ class Queue:
             "priorities": priorities,
             "started_at": started_at,
         }
-        _require_aware("scheduled_for", scheduled_for or ())
-        _require_aware("started_at", started_at or ())
+        require_instants("scheduled_for", scheduled_for or ())
+        require_instants("started_at", started_at or ())
         for name, values in columns.items():
             if values is not None and len(values) != len(events):
                 raise RequestError([Problem(name, f"has {len(values)} values for {len(events)} events")])
@@ -143,7 +144,7 @@ class Queue:
         transactions that were open when they were committed, so the iterable should not dawdle.
         """
         self._refuse_if_read_only()
-        _require_aware("scheduled_for", [scheduled_for])
+        require_instant("scheduled_for", scheduled_for)
         return await enqueue_bulk(
             self.database, app_id, function_id, events, scheduled_for=scheduled_for, priority=priority
         )
@@ -327,11 +328,6 @@ def _request(request: Request) -> CancellationRequest:
     if isinstance(request, CancellationRequest):
         return request
     return CancellationRequest.parse(request if isinstance(request, str) else dict(request))
-
-
-def _require_aware(field: str, moments: Sequence[datetime | None]) -> None:
-    if any(moment is not None and moment.tzinfo is None for moment in moments):
-        raise RequestError([Problem(field, "needs a time zone, as in datetime.now(UTC)")])
 
 
 def _user() -> str:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 import asyncpg
 
 from secateur.addresses import Address, resolve
+from secateur.codecs import set_codecs
 from secateur.errors import SettingsError, Unreachable
 from secateur.sqlstates import translate
 
@@ -31,8 +32,9 @@ LONGEST_PAUSE = 5.0
 """Between two attempts to listen again."""
 
 
-async def _require_read_only(connection: Any) -> None:
+async def _prepare_read_only(connection: Any) -> None:
     """A pooler may drop what a session was to begin with; then nothing would refuse a write."""
+    await set_codecs(connection)
     if await connection.fetchval("show default_transaction_read_only") != "on":
         raise SettingsError(
             "a read-only session is not to be had here: the pooler in between drops default_transaction_read_only; "
@@ -87,7 +89,7 @@ class Database:
             min_size=0,
             max_size=max_size,
             timeout=address.connect_timeout,
-            init=_require_read_only if read_only else None,
+            init=_prepare_read_only if read_only else set_codecs,
             reset=_nothing_to_reset,
             server_settings=settings,
         )

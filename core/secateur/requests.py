@@ -13,6 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from secateur.bounds import problem_of_instant
 from secateur.cel import Filter
 from secateur.cel import compile as compile_filter
 from secateur.errors import Problem, RequestError
@@ -29,9 +30,7 @@ MOST_FUNCTIONS = 100
 def _instant(value: object) -> object:
     """Instants are aware, and no finer than Postgres keeps them; a number or a naive time is refused."""
     if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise PydanticCustomError("naive_time", "needs an offset, as in 2024-01-21T00:00:00Z or +01:00")
-        return value.astimezone(UTC)
+        return _in_utc(value)
     if not isinstance(value, str):
         raise PydanticCustomError("not_a_time", "must be a time such as 2024-01-21T00:00:00Z, as a string")
     found = _RFC3339.fullmatch(value)
@@ -41,10 +40,15 @@ def _instant(value: object) -> object:
         moment = datetime.fromisoformat(value.upper())
     except ValueError as error:
         raise PydanticCustomError("not_a_time", "must be a time such as 2024-01-21T00:00:00Z") from error
-    if moment.tzinfo is None:
-        raise PydanticCustomError("naive_time", "needs an offset, as in 2024-01-21T00:00:00Z or +01:00")
     if len(found["fraction"] or "") > 6:
         raise PydanticCustomError("too_fine", "is finer than a microsecond, which Postgres cannot tell apart")
+    return _in_utc(moment)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    problem = problem_of_instant(moment)
+    if problem is not None:
+        raise PydanticCustomError("odd_time", "{problem}", {"problem": problem})
     return moment.astimezone(UTC)
 
 

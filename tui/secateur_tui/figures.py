@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 from rich.cells import cell_len, set_cell_size
 
+from secateur.instants import OddTime
+
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _FLAT = 0.03
 """A change below this share of the largest value is drawn flat: it is noise, not a trend."""
@@ -61,6 +63,8 @@ def ago(moment: datetime, now: datetime) -> str:
 
 def instant(moment: datetime, digits: int = 6) -> str:
     """The instant in UTC, cut to so many digits of a second; fractions only where there are any."""
+    if isinstance(moment, OddTime):
+        return moment.text
     utc = moment.astimezone(UTC)
     fraction = f".{utc.microsecond:06}"[: 1 + digits].rstrip("0").rstrip(".") if utc.microsecond else ""
     return f"{utc:%Y-%m-%d %H:%M:%S}{fraction} UTC"

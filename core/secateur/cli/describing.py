@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from secateur.cancellations import Preview
 from secateur.cli.output import Column, duration, fields, number, one_line, runs, styled, table, warning
+from secateur.instants import in_zone
 from secateur.requests import CancellationRequest, utc
 from secateur.runs import UNFINISHED, Run, RunStatus, Scope, Source
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def instant(moment: datetime, zone: tzinfo) -> str:
     """In UTC, and in the reader's zone where that is another."""
-    local = moment.astimezone(zone)
+    local = in_zone(moment, zone)
     if not local.utcoffset():
         return utc(moment)
     return f"{utc(moment)} ({local:%Y-%m-%d %H:%M:%S} {local.tzname()})"

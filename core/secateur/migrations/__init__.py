@@ -32,6 +32,7 @@ REPEATABLE = (
     "cel_v1.sql",
     "roles.sql",
     "audit.sql",
+    "bounds.sql",
     "apps.sql",
     "slots.sql",
     "levels.sql",

@@ -93,6 +93,7 @@ declare
     ('x' || encode(substring(uuid_send(gen_random_uuid()), 9), 'hex'))::bit(64)::bigint & ~(1::bigint << 61);
   total bigint;
   given bigint;
+  timely bigint;
   imported boolean;
   priorities integer[];
   entered timestamptz;
@@ -100,10 +101,13 @@ declare
   lowest uuid[];
 begin
   perform secateur.require_bulk();
-  select coalesce(sum(level.total), 0), coalesce(sum(level.given), 0), coalesce(bool_or(level.imported), false),
-         array_agg(level.priority)
-    into total, given, imported, priorities
+  perform secateur.require_instant('scheduled_for', enqueue_bulk.scheduled_for);
+  select coalesce(sum(level.total), 0), coalesce(sum(level.given), 0), coalesce(sum(level.timely), 0),
+         coalesce(bool_or(level.imported), false), array_agg(level.priority)
+    into total, given, timely, imported, priorities
     from (select coalesce(one.priority, enqueue_bulk.priority, 0) as priority, count(*) as total, count(one.event) as given,
+                 count(*) filter (where secateur.is_instant(one.scheduled_for)
+                                    and secateur.is_instant(one.started_at)) as timely,
                  count(one.started_at) > 0 as imported
             from only pg_temp.secateur_bulk as one
            group by 1) as level;
@@ -112,6 +116,10 @@ begin
   end if;
   if given < total then
     raise exception using errcode = 'SC422', column = 'event', message = 'an event must be JSON, not null';
+  end if;
+  if timely < total then
+    perform secateur.require_instants('scheduled_for', array(select one.scheduled_for from only pg_temp.secateur_bulk as one));
+    perform secateur.require_instants('started_at', array(select one.started_at from only pg_temp.secateur_bulk as one));
   end if;
   perform secateur.ensure_function(enqueue_bulk.app_id, enqueue_bulk.function_id);
   perform secateur.ensure_levels(enqueue_bulk.app_id, enqueue_bulk.function_id, priorities || array[0]);

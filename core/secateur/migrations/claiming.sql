@@ -226,6 +226,8 @@ begin
     -- point: nothing found
     perform secateur.fall_idle(claim_batch.app_id);
     next_due := secateur.next_due(claim_batch.app_id, wanted);
+    -- What is due never is nothing to wait for.
+    next_due := case when isfinite(next_due) then next_due end;
     return query
     select (jsonb_populate_record(null::secateur.claimed_run, jsonb_build_object(
               'more', false, 'scheduled_for', next_due, 'due_in', next_due - clock_timestamp()))).*;

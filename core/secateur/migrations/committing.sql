@@ -212,6 +212,8 @@ declare
   end_of_ids xid8;
 begin
   perform secateur.require_read_committed();
+  perform secateur.require_instant('started_after', commit_cancellations.started_after);
+  perform secateur.require_instant('started_before', commit_cancellations.started_before);
   perform secateur.check_condition(commit_cancellations.condition);
   if not exists (select from secateur.apps where apps.app_id = commit_cancellations.app_id) then
     raise exception using errcode = 'SC422', column = 'app_id',

@@ -27,7 +27,8 @@ $$;
 -- Enqueues one run per event and returns their ids in the events' order; creates app and function when they are new.
 -- The other arrays are null, or as long as `events`. `started_at` is for imports, and needs the role secateur_importer: what
 -- is back-dated may be older than a cancellation that is complete. By default it is the database's clock.
--- A run scheduled for later is `scheduled`, any other `queued`. Raises SC422 for an event that cannot be kept.
+-- A run scheduled for later is `scheduled`, any other `queued`. Raises SC422 for an event that cannot be kept,
+-- and for times outside of the years 1 to 9999.
 --
 -- Takes its transaction id *before* its time: whatever started before a commit's time then belongs to a transaction
 -- older than that commit's horizon.
@@ -52,6 +53,8 @@ begin
   if imported then
     perform secateur.require_importer();
   end if;
+  perform secateur.require_instants('scheduled_for', enqueue_many.scheduled_for);
+  perform secateur.require_instants('started_at', enqueue_many.started_at);
   if array_position(events, null) is not null then
     raise exception using errcode = 'SC422', column = 'event', message = 'an event must be JSON, not null';
   end if;

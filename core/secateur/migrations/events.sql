@@ -192,6 +192,7 @@ as $$
 declare
   function text;
 begin
+  perform secateur.require_instant('moment', send_to.moment);
   return query
   select null::uuid, cancelling.function_id, cancelling.cancellation_id
     from secateur.cancel_by_event(send_to.app_id, send_to.event, send_to.idempotency_key, moment) as cancelling;

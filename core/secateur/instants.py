@@ -1,0 +1,119 @@
+"""Times as the database keeps them: exact in the years 1 to 9999, and shown as they are beyond.
+
+Postgres keeps times from 4713 BC to the year 294276, and two infinities; Python, JSON's readers and CEL know the years
+1 to 9999. secateur takes no other times. A row may have one all the same, written by an older program or past the
+queue's functions; then it is read as an `OddTime`, so that it neither hides the other rows nor ends who reads it.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any, Self, SupportsIndex
+
+POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+INFINITY = 2**63 - 1
+"""Microseconds that stand for `infinity` in Postgres' protocol; one less than their negative is `-infinity`."""
+
+EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
+LATEST = datetime.max.replace(tzinfo=UTC) - MICROSECOND
+"""Of the times that are taken. The last microsecond of 9999 is left out: asyncpg and Npgsql write it as `infinity`."""
+
+_FIRST = (EARLIEST - POSTGRES_EPOCH) // MICROSECOND
+_LAST = (datetime.max.replace(tzinfo=UTC) - POSTGRES_EPOCH) // MICROSECOND
+_WRITTEN = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d(?:\.\d{1,6})?)([+-]\d\d(?::?\d\d)?|Z)?", re.ASCII)
+
+
+class OddTime(datetime):
+    """A time outside of the years 1 to 9999. Compares like the first or the last second of them; reads as it is.
+
+    Written in any format it is its `text`: `infinity`, `10000-01-01T00:00:00Z`, `0044-03-15T00:00:00Z BC`. It is the
+    same in every zone, whose offset Python could not add.
+    """
+
+    text: str = "an odd time"
+
+    @classmethod
+    def of(cls, text: str, *, late: bool) -> Self:
+        """`late`: after the year 9999, else before the year 1."""
+        odd = cls(9999, 12, 31, 23, 59, 59, tzinfo=UTC) if late else cls(1, 1, 1, tzinfo=UTC)
+        odd.text = text
+        return odd
+
+    def astimezone(self, tz: tzinfo | None = None) -> Self:
+        return self
+
+    def replace(self, *parts: Any, **named: Any) -> Self:
+        return self
+
+    def isoformat(self, sep: str = "T", timespec: str = "auto") -> str:
+        return self.text
+
+    def strftime(self, format: str) -> str:
+        return self.text
+
+    def __format__(self, format: str) -> str:
+        return self.text
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"OddTime({self.text!r})"
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return _odd_again, (self.text, self.year > 1)
+
+
+def _odd_again(text: str, late: bool) -> OddTime:
+    return OddTime.of(text, late=late)
+
+
+def from_microseconds(since_2000: int) -> datetime:
+    """The time that Postgres sends as this number of microseconds since 2000, in UTC."""
+    if _FIRST <= since_2000 <= _LAST:
+        return POSTGRES_EPOCH + timedelta(microseconds=since_2000)
+    if since_2000 == INFINITY:
+        return OddTime.of("infinity", late=True)
+    if since_2000 == -INFINITY - 1:
+        return OddTime.of("-infinity", late=False)
+    return OddTime.of(_text(since_2000), late=since_2000 > 0)
+
+
+def to_microseconds(moment: datetime) -> int:
+    """As Postgres counts them; an aware time's exact one, also of the last microsecond of 9999."""
+    return (moment - POSTGRES_EPOCH) // MICROSECOND
+
+
+def read_instant(text: str) -> datetime:
+    """A time as `to_jsonb` writes it, in UTC; odd, whatever else the text is."""
+    plain = _WRITTEN.fullmatch(text)
+    if plain is not None:
+        try:
+            return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass  # on the edge of the calendar, in another zone than the session's
+    shown = re.sub(r"\+00(:00)?(?= BC$|$)", "Z", text)
+    return OddTime.of(shown, late=not (text.endswith(" BC") or text.startswith("-")))
+
+
+def in_zone(moment: datetime, zone: tzinfo) -> datetime:
+    """The time in that zone; in UTC where its offset would lead out of the calendar."""
+    try:
+        return moment.astimezone(zone)
+    except OverflowError:
+        return moment.astimezone(UTC)
+
+
+def _text(since_2000: int) -> str:
+    """RFC 3339 with as many digits as the year has, and `BC` behind years before the first.
+
+    The calendar repeats itself every 400 years, so it is Python's of a year with the same place in them.
+    """
+    days, microseconds = divmod(since_2000, 86_400_000_000)
+    cycles, days = divmod(days, 146_097)
+    alike = POSTGRES_EPOCH + timedelta(days=days, microseconds=microseconds)
+    year = alike.year + 400 * cycles
+    written = alike.replace(tzinfo=None).isoformat()[4:]
+    return f"{year:04}{written}Z" if year > 0 else f"{1 - year:04}{written}Z BC"

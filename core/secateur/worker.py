@@ -29,6 +29,7 @@ from secateur.engines.native import NativeEngine
 from secateur.errors import DatabaseError, SecateurError, UsageError
 from secateur.functions import App, RunCancelled
 from secateur.maintenance import Maintenance
+from secateur.migrations import check_installed
 from secateur.wakeups import LONGEST_POLL, LONGEST_SLEEP, Ear, Intake
 
 CANCEL_SECONDS = 2.0
@@ -104,6 +105,7 @@ class Worker:
                 Database.connect(self.url, application_name=application, max_size=connections) as database,
                 Database.connect(self.url, application_name=application, max_size=4) as background,
             ):
+                await check_installed(database)
                 claims = Claims(database, background, self.name, self.lease)
                 for app in self.apps:
                     for function in app.functions.values():

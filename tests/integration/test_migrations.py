@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,14 @@ import secateur.migrations
 from secateur import __version__
 from secateur.database import Database
 from secateur.errors import DatabaseError, NotInstalled, PermissionDenied, ReadOnly
-from secateur.migrations import Migration, check_installed, install, read_migrations
+from secateur.migrations import (
+    Migration,
+    check_installed,
+    inspect_installation,
+    install,
+    read_migrations,
+    released_checksums,
+)
 
 FILES = {
     "0001_schema.sql": "create table secateur.things (n int); insert into secateur.things values (1);",
@@ -46,8 +54,8 @@ def test_the_order(directory: Path) -> None:
 
 
 async def test_installs_once(empty: Database, directory: Path) -> None:
-    assert await install(empty, read_migrations(directory)) == all_names(directory)
-    assert await install(empty, read_migrations(directory)) == []
+    assert (await install(empty, read_migrations(directory))).files == all_names(directory)
+    assert (await install(empty, read_migrations(directory))).is_complete
     assert await empty.fetchval("select count(*) from secateur.things") == 1
     await check_installed(empty, read_migrations(directory))
 
@@ -58,7 +66,7 @@ async def test_a_new_file_is_added(empty: Database, directory: Path) -> None:
     (directory / "0002_more.sql").write_text(FILES["0002_more.sql"])
     with pytest.raises(NotInstalled, match="older: run `secateur install`"):
         await check_installed(empty, read_migrations(directory))
-    assert await install(empty, read_migrations(directory)) == ["0002_more.sql"]
+    assert (await install(empty, read_migrations(directory))).files == ["0002_more.sql"]
 
 
 async def test_changed_functions_are_replaced_together(empty: Database, directory: Path) -> None:
@@ -66,7 +74,7 @@ async def test_changed_functions_are_replaced_together(empty: Database, director
     (directory / "apps.sql").write_text(FILES["apps.sql"].replace("select 1", "select 2"))
     with pytest.raises(NotInstalled):
         await check_installed(empty, read_migrations(directory))
-    assert await install(empty, read_migrations(directory)) == ["cel_v1.sql", "apps.sql"]
+    assert (await install(empty, read_migrations(directory))).files == ["cel_v1.sql", "apps.sql"]
     assert await empty.fetchval("select secateur.f()") == 2
     await check_installed(empty, read_migrations(directory))
 
@@ -74,7 +82,10 @@ async def test_changed_functions_are_replaced_together(empty: Database, director
 async def test_a_changed_migration_is_refused(empty: Database, directory: Path) -> None:
     await install(empty, read_migrations(directory))
     (directory / "0001_schema.sql").write_text("create table secateur.others ();")
-    with pytest.raises(DatabaseError, match=r"0001_schema\.sql is not what was applied"):
+    refusal = (
+        rf"0001_schema\.sql is not what was applied .*: secateur {__version__} applied it in another form.*Go on with"
+    )
+    with pytest.raises(DatabaseError, match=refusal):
         await install(empty, read_migrations(directory))
 
 
@@ -93,7 +104,7 @@ async def test_newer_functions_are_left_alone(
         newer.setattr(secateur.migrations, "__version__", "999.0")
         await install(empty, read_migrations(directory))
     (directory / "apps.sql").write_text(FILES["apps.sql"].replace("select 1", "select 0"))
-    assert await install(empty, read_migrations(directory)) == []
+    assert (await install(empty, read_migrations(directory))).is_complete
     assert await empty.fetchval("select secateur.f()") == 1
 
 
@@ -109,7 +120,7 @@ async def test_all_or_nothing(empty: Database, directory: Path) -> None:
 async def test_many_installers_at_once(empty_database_url: str, empty: Database, directory: Path) -> None:
     async def one() -> list[str]:
         async with Database.connect(empty_database_url) as database:
-            return await install(database, read_migrations(directory))
+            return (await install(database, read_migrations(directory))).files
 
     answers = await asyncio.gather(*(one() for _ in range(8)))
     assert sorted(answers, key=len) == [[]] * 7 + [all_names(directory)]
@@ -127,7 +138,7 @@ async def test_gives_way_to_workers_and_comes_back(empty: Database, directory: P
         assert not installing.done()
         # A second reader is not stuck behind the installer for long.
         await empty.fetchval("select count(*) from secateur.things", timeout=4)
-    assert await installing == ["0002_more.sql"]
+    assert (await installing).files == ["0002_more.sql"]
 
 
 async def test_a_read_only_session_cannot_install(empty_database_url: str, directory: Path) -> None:
@@ -150,8 +161,8 @@ class TestWithoutSuperuser:
 
     async def test_installs(self, installer_url: str, directory: Path) -> None:
         async with Database.connect(installer_url) as database:
-            assert await install(database, read_migrations(directory)) == all_names(directory)
-            assert await install(database, read_migrations(directory)) == []
+            assert (await install(database, read_migrations(directory))).files == all_names(directory)
+            assert (await install(database, read_migrations(directory))).files == []
 
     async def test_anybody_may_ask_whether_it_is_installed(
         self, empty: Database, empty_database_url: str, directory: Path
@@ -180,6 +191,25 @@ def grant_usage() -> Migration:
     return Migration("usage", "grant usage on schema secateur to public")
 
 
+def test_released_migrations_never_change() -> None:
+    """A change would shut every database out that has them: write a new file instead."""
+    now = {one.name: one.checksum for one in read_migrations(files("secateur.migrations")) if one.once}
+    released = released_checksums()
+    assert "0.1.0" in released
+    for version, checksums in released.items():
+        assert checksums.items() <= now.items(), f"released with {version}"
+
+
+async def test_a_form_from_before_the_release_is_named(database: Database) -> None:
+    """By a checkout whose migration was still being written."""
+    await database.execute(
+        "update secateur.migrations set checksum = 'other', program = '0.1.0' where name = '0008_by_app.sql'"
+    )
+    for attempt in (install, check_installed, inspect_installation):
+        with pytest.raises(DatabaseError, match=r"secateur 0\.1\.0 applied it in another form than it was released in"):
+            await attempt(database)
+
+
 def test_the_checksum_covers_arguments() -> None:
     migration = Migration("m", "insert …", (["a"],))
     assert migration.checksum != replace(migration, arguments=(["b"],)).checksum
@@ -187,10 +217,10 @@ def test_the_checksum_covers_arguments() -> None:
 
 class TestBundled:
     async def test_installs_and_is_found(self, empty: Database) -> None:
-        installed = await install(empty)
+        installed = (await install(empty)).files
         assert installed[0] == "0001_schema.sql"
         assert installed[-1] == "vocabulary"
-        assert await install(empty) == []
+        assert (await install(empty)).is_complete
         await check_installed(empty)
 
     async def test_can_be_replaced(self, database: Database) -> None:
@@ -198,14 +228,14 @@ class TestBundled:
         await database.execute("update secateur.migrations set checksum = '' where name = 'apps.sql'")
         with pytest.raises(NotInstalled):
             await check_installed(database)
-        assert set(await install(database)) >= {*secateur.migrations.REPEATABLE, "vocabulary"}
+        assert set((await install(database)).files) >= {*secateur.migrations.REPEATABLE, "vocabulary"}
 
     async def test_an_older_programs_files_may_be_gone(self, database: Database) -> None:
         await database.execute(
             "insert into secateur.migrations (name, checksum, program) values ('functions.sql', '', '0')"
         )
         await check_installed(database)
-        assert await install(database) == []
+        assert (await install(database)).is_complete
 
     def test_every_file_is_known_to_the_runner(self) -> None:
         directory = Path(secateur.migrations.__file__).parent

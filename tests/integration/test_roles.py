@@ -48,7 +48,7 @@ FOR_NOBODY = frozenset(
         *("cancel_backlog", "cancel_requested", "close_requests", "withdraw_requests", "settle_requests"),
         *("evaluate_conditions", "verdicts", "reached", "record_audit", "grant_runs", "put_in_force", "delete_runs"),
         *("lock_app", "limit_function", "ensure_function", "request_running", "refuse_deep_event", "new_run_id"),
-        *("run_id_at", "require_bulk", "require_importer", "share_app", "require_here"),
+        *("run_id_at", "require_bulk", "require_importer", "share_app", "require_here", "mend_rights"),
     }
 )
 
@@ -125,7 +125,7 @@ class TestTheCatalog:
         assert listed["secateur_worker"] >= FOR_WORKERS
         assert not FOR_OPERATORS & listed["secateur_worker"]
         assert not FOR_WORKERS & listed["secateur_operator"]
-        assert listed["secateur_viewer"] == {"unrestored"}
+        assert listed["secateur_viewer"] == {"unrestored", "rights_gaps"}
         assert not FOR_NOBODY & set.union(*listed.values())
 
     async def test_what_may_be_called_runs_with_its_owners_rights_and_a_fixed_path(

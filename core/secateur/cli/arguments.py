@@ -110,7 +110,16 @@ AddCommand = Callable[..., Parser]
 
 
 def _running(command: AddCommand) -> None:
-    command("install", "running:install", "create or upgrade the schema `secateur` in the database")
+    install = command(
+        "install",
+        "installing:install",
+        "create, upgrade or mend the schema `secateur` in the database",
+        "Applies what is missing, and puts right what a restore has lost: roles, owners, grants. Repeatable.",
+    )
+    install.add_argument(
+        "--check", action="store_true", help="only say what is missing; exit code 0 if nothing is, 1 otherwise"
+    )
+    install.add_argument("--json", action="store_true", help="as JSON")
     demo = command("demo", "running:demo", "a believable incident on an embedded Postgres, to try everything on")
     demo.add_argument("--headless", action="store_true", help="no console; stdout begins with the database's URL")
     demo.add_argument("--runs", type=_positive, metavar="N", help="size of the backlog")

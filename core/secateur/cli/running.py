@@ -1,4 +1,4 @@
-"""`install`, `demo`, `worker` and the console: what starts something."""
+"""`demo`, `worker` and the console: what starts something."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ import sys
 from importlib import import_module
 
 from secateur.cli.opening import Place, find_place, open_session, read_settings
-from secateur.cli.output import line
-from secateur.database import Database
 from secateur.errors import UsageError
-from secateur.migrations import install as apply_migrations
 from secateur.settings import Target
 
 
@@ -64,17 +61,6 @@ def demo(arguments: argparse.Namespace) -> int:
     with incident(runs, report) as place:
         target = Target(place.url, settings.read_only or arguments.read_only, "demo")
         return asyncio.run(show_console(Place(settings, target)))
-
-
-async def install(arguments: argparse.Namespace) -> int:
-    place = find_place(arguments, writes=True)
-    async with Database.connect(place.target.url) as database:
-        applied = await apply_migrations(database, author=place.settings.author_name)
-        if applied:
-            line(f"Installed in {database.description}: {', '.join(applied)}.")
-        else:
-            line(f"{database.description} was up to date.")
-    return 0
 
 
 async def worker(arguments: argparse.Namespace) -> int:

@@ -1,17 +1,19 @@
 """Brings a database's schema `secateur` to what this program needs: the files beside this one, in order.
 
 `0001_….sql` and the like are applied once, ever. The others replace functions and are applied again, all of
-them together, when one has changed: the functions of the lock protocol must never be of two minds. Everything
-happens in one transaction, so that an installation either is there or is not.
+them together, when one has changed or a function is missing: the functions of the lock protocol must never be of
+two minds. Rights are compared with the catalog at every install, and put right. Everything happens in one
+transaction, so that an installation either is there or is not.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -62,6 +64,8 @@ RETIRED = frozenset({"functions.sql"})
 OLDEST_POSTGRES = 14
 ATTEMPTS = 10
 
+_DEFINITION = re.compile(r"^create(?: or replace)? (function|view) secateur\.(\w+)", re.MULTILINE)
+
 
 @dataclass(frozen=True, slots=True)
 class Migration:
@@ -85,10 +89,37 @@ class Applied:
     """The version that applied it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Something in the catalog that is not as it should be."""
+
+    what: str
+    """The object, such as `function secateur.claim(text,text[])`."""
+    gap: str
+    """What is wrong with it, such as `EXECUTE is granted to PUBLIC`."""
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.gap}"
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What an install did, or has yet to do."""
+
+    files: list[str]
+    """Names of the migrations, in order."""
+    gaps: list[Gap]
+    """What else was wrong in a schema that was there before."""
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.files and not self.gaps
+
+
 async def install(
     database: Database, migrations: Sequence[Migration] | None = None, *, author: str | None = None
-) -> list[str]:
-    """Apply what is missing and return its names; none if the database was up to date. `author` is for the audit.
+) -> Installation:
+    """Apply and mend what is missing; `author` is for the audit. Nothing is written if nothing is missing.
 
     While workers hold what a migration needs, it gives way after two seconds and tries again. Raises
     `LockUnavailable` if they never let go, `PermissionDenied` with the rights it takes, and `DatabaseError`
@@ -110,14 +141,44 @@ async def install(
     raise AssertionError("unreachable")
 
 
-async def check_installed(database: Database, migrations: Sequence[Migration] | None = None) -> None:
-    """Raises `NotInstalled` if something is missing, `DatabaseError` if the schema is too new for us."""
+async def inspect_installation(database: Database, migrations: Sequence[Migration] | None = None) -> Installation:
+    """What `install` would do; changes nothing. For any of secateur's roles, and whoever installed.
+
+    Raises `NotInstalled` if there is no schema, and `DatabaseError` if it is too new for us. Who has no right in the
+    schema gets `NotInstalled` if its rights are dangerous, else `PermissionDenied`.
+    """
     migrations = _bundled() if migrations is None else migrations
-    if not await database.fetchval(_statements()["exists"], repeatable=True):
-        raise NotInstalled(f"{database.description} has no secateur schema: run `secateur install`")
+    await _require_schema(database)
+    async with database.transaction() as connection:
+        if not await connection.fetchval(_statements()["may_look"]):
+            _refuse_dangers(await connection.fetch(_statements()["dangers"]), database.description)
+        applied = _by_name(await connection.fetch(_statements()["applied"]))
+        gaps = await _gaps(connection, migrations, applied)
+        files = _missing(migrations, applied, database.description, anew=_lacks_definitions(gaps))
+    return Installation([migration.name for migration in files], gaps)
+
+
+async def check_installed(database: Database, migrations: Sequence[Migration] | None = None) -> None:
+    """Raises `NotInstalled` if something is missing or dangerous, `DatabaseError` if the schema is too new for us."""
+    migrations = _bundled() if migrations is None else migrations
+    await _require_schema(database)
+    _refuse_dangers(await database.fetch(_statements()["dangers"], repeatable=True), database.description)
     rows = await database.fetch(_statements()["applied"], repeatable=True)
     if _missing(migrations, _by_name(rows), database.description):
         raise NotInstalled(f"the secateur schema of {database.description} is older: run `secateur install`")
+
+
+async def _require_schema(database: Database) -> None:
+    if not await database.fetchval(_statements()["exists"], repeatable=True):
+        raise NotInstalled(f"{database.description} has no secateur schema: run `secateur install`")
+
+
+def _refuse_dangers(rows: Sequence[Any], database: str) -> None:
+    if rows:
+        raise NotInstalled(
+            f"the owners or rights of the secateur schema of {database} are not safe to work with, as after a restore "
+            f"without its roles: run `secateur install` ({'; '.join(str(Gap(**row)) for row in rows)})"
+        )
 
 
 def read_migrations(directory: Traversable) -> list[Migration]:
@@ -141,7 +202,7 @@ def _statements() -> Statements:
     return Statements.load(__name__, "runner.sql")
 
 
-async def _install_once(database: Database, migrations: Sequence[Migration], author: str | None) -> list[str]:
+async def _install_once(database: Database, migrations: Sequence[Migration], author: str | None) -> Installation:
     statements = _statements()
     async with database.transaction() as connection:
         version = int(await connection.fetchval("show server_version_num")) // 10000
@@ -151,13 +212,39 @@ async def _install_once(database: Database, migrations: Sequence[Migration], aut
         await connection.execute(statements["lock"], INSTALL_LOCKS)
         await _prepare(connection, statements)
         applied = _by_name(await connection.fetch(statements["applied"]))
-        missing = _missing(migrations, applied, database.description)
-        for migration in missing:
+        gaps = await _gaps(connection, migrations, applied)
+        files = _missing(migrations, applied, database.description, anew=_lacks_definitions(gaps))
+        for migration in files:
             await connection.execute(migration.sql, *migration.arguments)
             await connection.execute(statements["record"], migration.name, migration.checksum, __version__)
-        if missing and await connection.fetchval(statements["is_audited"]):
-            await connection.execute(statements["audit"], author, __version__, [one.name for one in missing])
-    return [migration.name for migration in missing]
+        names = [migration.name for migration in files]
+        if gaps:
+            if "rights.sql" not in names:
+                await connection.execute(statements["mend"])
+            left = await _gaps(connection, migrations, applied)
+            if left:
+                raise DatabaseError(f"not all of {database.description} can be mended: {'; '.join(map(str, left))}")
+        if (files or gaps) and await connection.fetchval(statements["is_audited"]):
+            details = {"version": __version__, "applied": names, "mended": [str(gap) for gap in gaps]}
+            await connection.execute(statements["audit"], author, json.dumps(details))
+    return Installation(names, gaps)
+
+
+async def _gaps(connection: Any, migrations: Sequence[Migration], applied: Mapping[str, Applied]) -> list[Gap]:
+    """What is wrong in a schema that was installed before; only the dangers where the database cannot say more."""
+    if not applied:
+        return []
+    statements = _statements()
+    current = [one for one in migrations if one.name in applied and applied[one.name].checksum == one.checksum]
+    defined = [found for one in current if not one.once for found in _DEFINITION.findall(one.sql)]
+    kinds, names = zip(*defined, strict=True) if defined else ((), ())
+    lost = await connection.fetch(statements["lost"], kinds, names)
+    asked = "rights" if await connection.fetchval(statements["tells_rights"]) else "dangers"
+    return list(dict.fromkeys(Gap(**row) for row in (*lost, *await connection.fetch(statements[asked]))))
+
+
+def _lacks_definitions(gaps: Sequence[Gap]) -> bool:
+    return any(gap.gap == "is missing" and not gap.what.startswith("role ") for gap in gaps)
 
 
 async def _prepare(connection: Any, statements: Statements) -> None:
@@ -170,8 +257,11 @@ async def _prepare(connection: Any, statements: Statements) -> None:
     await connection.execute(statements["grant_migrations"])
 
 
-def _missing(migrations: Sequence[Migration], applied: dict[str, Applied], database: str) -> list[Migration]:
-    """What is to be applied. Raises `DatabaseError` if the database's history is not this program's."""
+def _missing(
+    migrations: Sequence[Migration], applied: Mapping[str, Applied], database: str, *, anew: bool = False
+) -> list[Migration]:
+    """What is to be applied; with `anew`, every definition. Raises `DatabaseError` if the database's history is not
+    this program's."""
     known = {migration.name for migration in migrations}
     unknown = sorted(name for name in applied if name not in known | RETIRED)
     if unknown:
@@ -182,12 +272,9 @@ def _missing(migrations: Sequence[Migration], applied: dict[str, Applied], datab
     for migration in migrations:
         before = applied.get(migration.name)
         if migration.once and before and before.checksum != migration.checksum:
-            raise DatabaseError(
-                f"{migration.name} is not what was applied to {database}: "
-                "a migration must never change afterwards; use the program that installed it"
-            )
+            raise DatabaseError(_other_history(migration, before, database))
     newer = [name for name, before in applied.items() if _version(before.program) > _version(__version__)]
-    changed = any(
+    changed = anew or any(
         not migration.once
         and migration.name not in newer
         and (migration.name not in applied or applied[migration.name].checksum != migration.checksum)
@@ -198,6 +285,22 @@ def _missing(migrations: Sequence[Migration], applied: dict[str, Applied], datab
         for migration in migrations
         if (migration.name not in applied if migration.once else changed and migration.name not in newer)
     ]
+
+
+def _other_history(migration: Migration, before: Applied, database: str) -> str:
+    released = released_checksums().get(before.program, {}).get(migration.name)
+    form = "another form than it was released in" if released not in {None, before.checksum} else "another form"
+    return (
+        f"{migration.name} is not what was applied to {database}: secateur {before.program} applied it in {form}, "
+        f"which {__version__} cannot upgrade. Nothing was changed. Go on with the checkout that installed it; or let "
+        "its workers empty the queue, drop the schemas secateur and secateur_cel, and install anew"
+    )
+
+
+def released_checksums() -> dict[str, dict[str, str]]:
+    """By version, the checksums of the numbered files that it was released with."""
+    released: dict[str, dict[str, str]] = json.loads(files(__name__).joinpath("released.json").read_text())
+    return released
 
 
 def _by_name(rows: Sequence[Any]) -> dict[str, Applied]:

@@ -53,5 +53,62 @@ select to_regproc('secateur.record_audit') is not null
 
 -- name: audit
 -- In the transaction that installs.
-select secateur.record_audit('install', '', null, null, $1, null,
-                             jsonb_build_object('version', $2::text, 'applied', $3::text[]))
+select secateur.record_audit('install', '', null, null, $1, null, $2::jsonb)
+
+-- name: lost
+-- What the files define and the schema does not have.
+select format('%s secateur.%I', defined.kind, defined.name) as what, 'is missing' as gap
+  from unnest($1::text[], $2::text[]) as defined (kind, name)
+ where not exists (select from pg_catalog.pg_proc as routine
+                    where routine.pronamespace = to_regnamespace('secateur') and routine.proname = defined.name)
+   and not exists (select from pg_catalog.pg_class as relation
+                    where relation.relnamespace = to_regnamespace('secateur') and relation.relname = defined.name)
+
+-- name: tells_rights
+-- Whether this session may ask the database itself what is wrong with the rights.
+select exists (
+  select from pg_catalog.pg_proc as routine
+   where routine.pronamespace = to_regnamespace('secateur') and routine.proname = 'rights_gaps'
+     and has_schema_privilege(routine.pronamespace, 'usage') and has_function_privilege(routine.oid, 'execute')
+)
+
+-- name: may_look
+select has_schema_privilege(to_regnamespace('secateur'), 'usage')
+
+-- name: rights
+select found.what, found.gap from secateur.rights_gaps() as found order by found.phase, found.gap, found.what
+
+-- name: mend
+select secateur.mend_rights()
+
+-- name: dangers
+-- With what no program should work: stored conditions that run with the rights of somebody else, an audit that is somebody
+-- else's, functions that anybody may call with the rights of their owner. By the catalog, as a role without any right sees it.
+select format('%s secateur.%s', thing.kind, thing.name) as what,
+       format('belongs to %s, not to %s', pg_get_userbyid(thing.owner), thing.wanted) as gap
+  from (select 'function' as kind, routine.proname as name, routine.proowner as owner,
+               case routine.proname when 'record_audit' then 'secateur_audit' else 'secateur_sandbox' end as wanted
+          from pg_catalog.pg_proc as routine
+         where routine.pronamespace = to_regnamespace('secateur')
+           and routine.proname in ('record_audit', 'evaluate_conditions')
+        union all
+        select 'table', relation.relname, relation.relowner, 'secateur_audit'
+          from pg_catalog.pg_class as relation
+         where relation.relnamespace = to_regnamespace('secateur') and relation.relname = 'audit'
+           -- Before the first install is through, and in one of before the audit.
+           and exists (select from pg_catalog.pg_proc as routine
+                        where routine.pronamespace = relation.relnamespace and routine.proname = 'record_audit')) as thing
+ where pg_get_userbyid(thing.owner) <> thing.wanted
+union all
+select format('role %s', power.rolname), 'has superuser'
+  from pg_catalog.pg_roles as power
+ where power.rolname in ('secateur_sandbox', 'secateur_audit') and power.rolsuper
+union all
+select format('function secateur.%s', min(routine.proname))
+         || case when count(*) > 1 then format(' and %s others', count(*) - 1) else '' end,
+       'EXECUTE is granted to PUBLIC'
+  from pg_catalog.pg_proc as routine
+ where routine.pronamespace = to_regnamespace('secateur') and routine.prosecdef
+   and exists (select from aclexplode(coalesce(routine.proacl, acldefault('f', routine.proowner))) as item
+                where item.grantee = 0)
+having count(*) > 0

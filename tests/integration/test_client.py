@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 import secateur
+from patience import PATIENCE, eventually
 from secateur import CancellationRequest, Queue, Sent
 from secateur.errors import IdempotencyConflict, ReadOnly, RequestError, SettingsError, Unreachable
 from secateur.runs import RunStatus
@@ -187,7 +188,8 @@ async def test_a_key_that_was_rolled_back_is_free(queue: Queue, database_url: st
     enqueue = "select secateur.enqueue('billing', 'invoices', $1, idempotency_key => 'a')"
     gone = await connection.fetchval(enqueue, "{}")
     waiting = asyncio.create_task(queue.enqueue("billing", "invoices", {"n": 2}, idempotency_key="a"))
-    await asyncio.sleep(0.2)
+    waits = "select exists (select from pg_locks where not granted and locktype = 'transactionid')"
+    await eventually(lambda: queue.database.fetchval(waits), "the second to wait for the first")
     assert not waiting.done()
     await transaction.rollback()
     assert await waiting != gone
@@ -248,7 +250,7 @@ async def test_a_bulk_keeps_nobody_from_being_woken(queue: Queue, database_url: 
     def events() -> Iterator[object]:
         yield from [{"pad": "x" * 300}] * 5000  # more than one COPY
         half.set()
-        go_on.wait(10)
+        go_on.wait(PATIENCE)
 
     async def bulk() -> int:
         async with secateur.connect(database_url) as other:

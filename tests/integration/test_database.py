@@ -10,6 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from patience import eventually
 from secateur.database import Database
 from secateur.embedded import EmbeddedPostgres
 from secateur.errors import (
@@ -220,6 +221,12 @@ class TestReadOnly:
             await payloads.aclose()
 
 
+async def napping(database: Database) -> int:
+    """The process of the session that sleeps in the database, once there is one."""
+    asleep = "select pid from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
+    return int(await eventually(lambda: database.fetchval(asleep), "a statement that sleeps"))
+
+
 class TestRestart:
     async def test_idle_connections_are_replaced(self, own_server: EmbeddedPostgres) -> None:
         async with Database.connect(own_server.url) as database:
@@ -229,8 +236,9 @@ class TestRestart:
 
     async def test_a_statement_under_way_is_lost_in_words(self, own_server: EmbeddedPostgres) -> None:
         async with Database.connect(own_server.url) as database:
-            task = asyncio.create_task(database.fetchval("select pg_sleep(30)"))
-            await asyncio.sleep(0.3)
+            task = asyncio.create_task(database.fetchval("select pg_sleep(600)"))
+            async with Database.connect(own_server.url) as other:
+                await napping(other)
             await asyncio.to_thread(own_server.kill)
             with pytest.raises(Unreachable):
                 await task
@@ -241,23 +249,20 @@ class TestRestart:
 
     async def test_a_read_is_sent_again(self, own_server: EmbeddedPostgres) -> None:
         async with Database.connect(own_server.url, read_only=True) as database:
-            task = asyncio.create_task(database.fetchval("select pg_backend_pid() from pg_sleep(1)"))
-            await asyncio.sleep(0.3)
+            # It naps until the table is there: the second time it is sent.
+            nap = "select pg_backend_pid() from pg_sleep(case when to_regclass('awake') is null then 600 else 0 end)"
+            task = asyncio.create_task(database.fetchval(nap))
             async with Database.connect(own_server.url) as other:
-                terminated = await other.fetchval(
-                    "select min(pid) from pg_stat_activity where query like '%pg_sleep(1)' "
-                    "and pg_terminate_backend(pid)"
-                )
-            assert await task not in {None, terminated}
+                pid = await napping(other)
+                await other.execute("create table awake ()")
+                await other.fetchval("select pg_terminate_backend($1)", pid)
+            assert await task not in {None, pid}
 
     async def test_a_write_is_not_sent_again(self, own_server: EmbeddedPostgres) -> None:
         async with Database.connect(own_server.url) as database:
-            task = asyncio.create_task(database.fetchval("select 1 from pg_sleep(1)"))
-            await asyncio.sleep(0.3)
+            task = asyncio.create_task(database.fetchval("select 1 from pg_sleep(600)"))
             async with Database.connect(own_server.url) as other:
-                await other.fetch(
-                    "select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(1)'"
-                )
+                await other.fetchval("select pg_terminate_backend($1)", await napping(other))
             with pytest.raises(Unreachable):
                 await task
 

@@ -9,8 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import psutil
 import pytest
 
 import secateur.demo
+from patience import PATIENCE, eventually, wait_for
 from secateur import Queue
 from secateur.demo import DEFAULT_RUNS, Progress, report_on, start_postgres
 from secateur.demo.story import DUTIES, STREAMS
@@ -42,7 +42,7 @@ class Demo:
     directory: Path
 
     def leaves_nothing(self) -> bool:
-        return eventually(lambda: not self.directory.exists() and all(map(is_gone, self.family)))
+        return wait_for(lambda: not self.directory.exists() and all(map(is_gone, self.family)))
 
 
 def is_gone(process: psutil.Process) -> bool:
@@ -57,15 +57,6 @@ def works_as(process: psutil.Process, role: str) -> bool:
         return process.cmdline()[-2:] == role.split()
     except psutil.Error:
         return False
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 @pytest.fixture
@@ -107,16 +98,21 @@ async def test_an_incident_goes_on(demo: Demo, queue: Queue) -> None:
     culprit = {"app_id": "billing", "function_id": "vendor-syncs", "if": "event.data.vendor_id == 'acme_inc'"}
     before = (await queue.preview(culprit)).count.matched
     assert before > 0.3 * RUNS
-    await asyncio.sleep(3)
-    assert (await queue.preview(culprit)).count.matched > before, "the flood is more than the workers drain"
-    everything = await queue.engine.depth()
-    assert all(one.in_per_second > 0 for one in everything if one.function_id != "weekly-digest")
-    assert all(one.out_per_second > 0 for one in everything if one.function_id != "weekly-digest")
+
+    async def grows() -> bool:
+        return (await queue.preview(culprit)).count.matched > before
+
+    async def moves() -> bool:
+        busy = [one for one in await queue.engine.depth() if one.function_id != "weekly-digest"]
+        return all(one.in_per_second > 0 and one.out_per_second > 0 for one in busy)
+
+    await eventually(grows, "more of the flood than the workers drain")
+    await eventually(moves, "every function to take in and to end runs")
     cancellation = await queue.cancel(culprit, wait=True)
     assert cancellation.state == "complete"
     assert cancellation.cancelled >= before
     demo.process.send_signal(signal.SIGTERM)
-    _, progress = await asyncio.to_thread(demo.process.communicate, timeout=10)
+    _, progress = await asyncio.to_thread(demo.process.communicate, timeout=PATIENCE)
     assert demo.process.returncode == 0
     assert f"{RUNS} of {RUNS} runs" in progress
     assert demo.leaves_nothing()
@@ -130,9 +126,9 @@ async def test_a_killed_worker_is_replaced(demo: Demo, queue: Queue) -> None:
         children = psutil.Process(demo.process.pid).children()
         return any(works_as(child, "worker 1") and child.pid != worker.pid for child in children)
 
-    assert await asyncio.to_thread(eventually, replaced)
+    assert await asyncio.to_thread(wait_for, replaced)
     demo.process.send_signal(signal.SIGINT)
-    await asyncio.to_thread(demo.process.communicate, timeout=10)
+    await asyncio.to_thread(demo.process.communicate, timeout=PATIENCE)
     assert demo.process.returncode == 0
     assert demo.leaves_nothing()
 

@@ -22,6 +22,7 @@ import psutil
 import pytest
 
 import secateur.embedded
+from patience import eventually, wait_for
 from secateur.embedded import EmbeddedPostgres, find_binaries, system_binaries
 from secateur.errors import EmbeddedPostgresError
 
@@ -57,17 +58,8 @@ def processes_of(directory: str | Path) -> list[psutil.Process]:
     return found
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 15) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 def nothing_left(directory: str | Path) -> bool:
-    return eventually(lambda: not Path(directory).exists() and not processes_of(directory))
+    return wait_for(lambda: not Path(directory).exists() and not processes_of(directory), "the server's end")
 
 
 @pytest.fixture
@@ -148,7 +140,8 @@ async def test_a_crash_ends_even_busy_backends() -> None:
         connection = await asyncpg.connect(server.url)
         backend = await connection.fetchval("select pg_backend_pid()")
         busy = asyncio.create_task(connection.fetchval("select count(*) from generate_series(1, 1e12)"))
-        await asyncio.sleep(0.3)
+        busy_now = f"select state = 'active' from pg_stat_activity where pid = {backend}"
+        await eventually(lambda: answer(server.url, busy_now), "the backend to be busy")
         await asyncio.to_thread(server.kill)
         assert not psutil.pid_exists(backend)
         with pytest.raises((asyncpg.PostgresConnectionError, OSError)):
@@ -211,7 +204,7 @@ def test_nothing_outlives_owner_and_keeper(owner: StartOwner) -> None:
     keeper = psutil.Process(server["pid"]).parent()
     assert keeper is not None
     keeper.kill()
-    assert eventually(lambda: not processes_of(server["directory"]))
+    assert wait_for(lambda: not processes_of(server["directory"]), "the server's end")
     shutil.rmtree(server["directory"])
 
 

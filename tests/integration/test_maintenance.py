@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 import secateur.maintenance
+from patience import PATIENCE, eventually
 from secateur.database import Database
 from secateur.embedded import EmbeddedPostgres
 from secateur.engines.native import NativeEngine
@@ -38,12 +38,6 @@ async def kept_up(*databases: Database) -> AsyncIterator[list[asyncio.Task[None]
         await asyncio.wait(tasks)
 
 
-async def until(question: Callable[[], Awaitable[Any]]) -> None:
-    async with asyncio.timeout(20):
-        while not await question():
-            await asyncio.sleep(0.05)
-
-
 async def put(database: Database, runs: int) -> None:
     await database.execute(
         "select count(*) from secateur.enqueue_many('billing', 'sync',"
@@ -68,9 +62,7 @@ async def test_several_processes_keep_one_queue(database: Database, database_url
             checked = await database.fetchval("select count(*) from secateur.depth_checks")
             return (await database.fetchval(WAITING), left, checked) == (0, 0, 1)
 
-        await until(is_done)
-        await asyncio.sleep(0.3)
-        assert await is_done()
+        await eventually(is_done)
     row = await database.fetchrow("select * from secateur.check_depth('billing')")
     assert row is not None
     assert tuple(row) == (True, 10, 0)
@@ -82,11 +74,11 @@ async def test_it_outlives_a_server_that_was_away() -> None:
             await install(database)
             async with kept_up(database) as tasks:
                 await put(database, 1)
-                await until(lambda: database.fetchval(f"select ({WAITING}) = 0"))
+                await eventually(lambda: database.fetchval(f"select ({WAITING}) = 0"))
                 server.restart()
-                await asyncio.sleep(0.2)
-                await put(database, 1)
-                await until(lambda: database.fetchval(f"select ({WAITING}) = 0", repeatable=True))
+                async with Database.connect(server.url) as fresh:
+                    await put(fresh, 1)
+                await eventually(lambda: database.fetchval(f"select ({WAITING}) = 0", repeatable=True))
                 assert not tasks[0].done()
 
 
@@ -96,7 +88,7 @@ async def test_a_role_without_the_right_gives_up(
     await database.execute("create role keeps_nothing login; grant usage on schema secateur to keeps_nothing")
     try:
         async with Database.connect(database_url.replace("postgres@", "keeps_nothing@")) as poor:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 await Maintenance(NativeEngine(poor)).keep_up_forever()
         assert "leaves the upkeep to others" in caplog.text
     finally:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import secateur.migrations
+from patience import eventually
 from secateur import __version__
 from secateur.database import Database
 from secateur.errors import DatabaseError, NotInstalled, PermissionDenied, ReadOnly
@@ -134,7 +135,9 @@ async def test_gives_way_to_workers_and_comes_back(empty: Database, directory: P
     async with empty.transaction() as worker:
         await worker.execute("select * from secateur.things")
         installing = asyncio.create_task(install(empty, read_migrations(directory)))
-        await asyncio.sleep(2.2)
+        gave_way = "select coalesce(sum(xact_rollback), 0) from pg_stat_database where datname = current_database()"
+        before = await empty.fetchval(gave_way)
+        await eventually(lambda: empty.fetchval(f"select ({gave_way}) > $1", before), "the installer to give way")
         assert not installing.done()
         # A second reader is not stuck behind the installer for long.
         await empty.fetchval("select count(*) from secateur.things", timeout=4)

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 import secateur
+from patience import eventually
 from secateur.client import Queue
 from secateur.errors import RequestError
 
@@ -71,7 +72,7 @@ async def test_waiting_puts_it_in_force(queue: Queue, blocker: Any) -> None:
     await transaction.start()
     await blocker.fetch(CLAIM, 2)
     waiting = asyncio.create_task(queue.cancel(REQUEST, wait=True))
-    await asyncio.sleep(0.6)
+    await eventually(queue.cancellations.list, "the commit")
     (pending,) = await queue.cancellations.list()
     assert pending.guarantee == "pending"
     assert not waiting.done()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 import pytest
 
 import secateur
+from patience import eventually
 from secateur.client import Queue
 from secateur.errors import RequestError
 from secateur.records import Cancellation
@@ -72,7 +72,8 @@ async def test_it_waits_for_producers_that_began_before_its_end(queue: Queue) ->
     committed = await stand(queue, 0.5)
     async with queue.database.transaction() as producer:
         await producer.execute("""select secateur.enqueue('billing', 'sync', '{"data": {"vendor": "acme"}}')""")
-        await asyncio.sleep(0.6)
+        over = "select clock_timestamp() > started_before from secateur.cancellations"
+        await eventually(lambda: queue.database.fetchval(over), "the end of the window")
         for _ in range(3):
             step = await queue.engine.sweep("billing", committed.id, 100)
         assert (step.state, step.idle) == ("active", True)

@@ -170,7 +170,7 @@ class Cancellations:
 
         Where the guarantee is `in_force`, no matching run is claimed any more; where it is `pending`, an open
         transaction is in the way, `wait` or any sweeper will put it in force, and claims that begin from now on
-        honour it already. `expected` is the exact count that was shown, for the record. Under the same
+        honour it already. `expected` is the count that was shown, for the record; a commit needs none. Under the same
         `idempotency_key` the same request is committed once, however often it is asked for.
         """
         self._refuse_if_read_only()
@@ -441,6 +441,7 @@ def cancellation_json(cancellation: Cancellation) -> dict[str, Any]:
         "restoring": cancellation.restoring,
         "counts": {
             "expected": cancellation.expected,
+            "expected_exact": cancellation.expected_exact,
             "matched": cancellation.matched,
             "cancelled": cancellation.cancelled,
             "requested": cancellation.requested,

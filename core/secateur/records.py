@@ -99,7 +99,9 @@ class CancellationFields(SQLModel):
     created_role: str = Field(sa_type=Text)
     """The database role that committed it."""
     expected: int | None = Field(default=None, sa_type=BigInteger)
-    """The exact count taken at the review."""
+    """How many matches the author was shown before the commit; None where nothing was counted."""
+    expected_exact: bool | None = None
+    """Whether that was the exact count, not an estimate; None where nothing was counted."""
     expected_by_function: dict[str, int] | None = Field(default=None, sa_type=JSONB)
     completed_at: datetime | None = Field(default=None, sa_type=Timestamptz)
     stopped_at: datetime | None = Field(default=None, sa_type=Timestamptz)

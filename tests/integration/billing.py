@@ -19,7 +19,7 @@ CANCELLATION_KEYS = [
     *("undone_at", "undone_by", "undo_until", "restoring", "counts"),
 ]
 COUNT_KEYS = [
-    *("expected", "matched", "cancelled", "requested", "finished_first", "errors"),
+    *("expected", "expected_exact", "matched", "cancelled", "requested", "finished_first", "errors"),
     *("restored", "handed_over", "not_restored", "pruned"),
 ]
 PREVIEW_KEYS = [

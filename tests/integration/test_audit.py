@@ -116,7 +116,7 @@ async def test_it_says_who_from_where_and_how_many(owner: asyncpg.Connection, da
     assert [entry["author"] for entry in entries] == ["ann", "bob", "bob"]
     details = [json.loads(entry["details"]) for entry in entries]
     assert details[0]["request"] == FLOOD
-    assert (details[0]["expected"], details[0]["guarantee"]) == (2, "in_force")
+    assert (details[0]["expected"], details[0]["expected_exact"], details[0]["guarantee"]) == (2, True, "in_force")
     assert (details[1]["cancelled"], details[1]["restored"]) == (2, 0)
     assert (details[2]["cancelled"], details[2]["restored"]) == (2, 2)
 

@@ -170,6 +170,60 @@ def test_the_same_key_commits_once(here: Here, url: str) -> None:
     assert len(asyncio.run(cancellations(url))) == 1
 
 
+@pytest.fixture
+def slow_url(url: str) -> str:
+    """Each run takes a twentieth of a second to evaluate; only one is running."""
+    asyncio.run(_evaluate_slowly(url))
+    return url
+
+
+async def _evaluate_slowly(url: str) -> None:
+    async with Database.connect(url) as database:
+        await database.execute(
+            "create or replace function secateur_cel.lower_v1(given text) returns text language plpgsql"
+            " as $$ begin perform pg_sleep(0.05); return given; end $$"
+        )
+
+
+SLOW = ("--app", "billing", "--if", "event.data.vendor_id.lowerAscii() != 'x'")
+IMPATIENT = {"SECATEUR_QUERY_TIMEOUT_SECONDS": "0.5"}
+
+
+def test_a_commit_waits_for_the_count_no_longer_than_the_setting_says(here: Here, slow_url: str) -> None:
+    done = here("cancel", *SLOW, "--yes", url=slow_url, **IMPATIENT)
+    assert done.code == 0
+    assert "Every matching run of billing / every function in " in done.out
+    assert "Not counted: the database did not answer within 0.5 s." in done.out
+    assert "In force: no matching run is claimed any more." in done.out
+    (cancellation,) = asyncio.run(cancellations(slow_url))
+    assert (cancellation["counts"]["expected"], cancellation["counts"]["expected_exact"]) == (None, None)
+    assert "expected        not counted" in here("show", cancellation["id"], url=slow_url).out
+    again = here("cancel", *SLOW, "--yes", "--json", url=slow_url, **IMPATIENT)
+    assert again.json["state"] == "active"
+    assert "secateur: not counted: the database did not answer within 0.5 s" in again.err
+
+
+def test_without_an_exact_count_the_name_confirms(slow_url: str) -> None:
+    question = "Cancel whatever matches? Type billing to confirm: "
+    asked = run_on_terminal("cancel", *SLOW, url=slow_url, answers=[(question, "y\n")], **IMPATIENT)
+    assert asked.code == 1
+    assert "Nothing was cancelled." in asked.out
+    done = run_on_terminal("cancel", *SLOW, url=slow_url, answers=[(question, "billing\n")], **IMPATIENT)
+    assert done.code == 0, done
+    assert len(asyncio.run(cancellations(slow_url))) == 1
+
+
+def test_a_count_is_not_made_where_nobody_wants_one(here: Here, slow_url: str) -> None:
+    done = here("cancel", *SLOW, "--yes", "--no-count", url=slow_url)
+    assert done.code == 0
+    assert "Not counted: left out by --no-count." in done.out
+    misspelt = here("cancel", "--app", "biling", "--yes", "--no-count", url=slow_url)
+    assert misspelt.code == 2
+    assert "there is no app 'biling'" in misspelt.err
+    both = here("cancel", *SLOW, "--dry-run", "--no-count", url=slow_url)
+    assert both.code == 2
+
+
 def test_a_window_in_the_future_is_refused_by_the_databases_clock(here: Here, url: str) -> None:
     done = here("cancel", "--app", "billing", "--before", "+1h", "--yes", url=url)
     assert done.code == 2

@@ -331,3 +331,58 @@ def _prepared(start: Start, postgres: EmbeddedPostgres) -> AbstractAsyncContextM
             yield console
 
     return prepared()
+
+
+SLOW = "event.data.amount + 1 >= 1"
+SLOWLY = """
+create or replace function secateur_cel.json_int_v1(given jsonb) returns numeric language plpgsql as $$
+begin perform pg_sleep(0.01); return 1; end $$
+"""
+"""Each of two thousand runs takes a hundredth of a second; those that run, which a commit looks at, are eight."""
+
+
+async def test_a_count_that_takes_too_long_takes_only_the_figure(
+    start: Start, incident_url: str, size: tuple[int, int]
+) -> None:
+    async with start(incident_url, size=size, query_timeout_seconds=2) as console:
+        await console.filter_for("vendor-syncs")
+        await console.database.execute(SLOWLY)
+        await console.type(SLOW)
+        await console.press("f9")
+        await console.shows("Cancel every matching run of billing / vendor-syncs in prod.", "did not answer within 2 s")
+        await console.shows_stored("review-not-counted")
+        await console.type("a loop")
+        await console.press("enter")
+        await console.type("2,120")
+        await console.press("enter")
+        await console.shows("to confirm, type vendor-syncs exactly")
+        await console.press(*["backspace"] * 5)
+        await console.type("vendor-syncs")
+        await console.press("enter")
+        await asyncio.sleep(SETTLE_SECONDS)
+        await console.shows("enter cancels whatever matches")
+        await console.press("enter")
+        await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
+        await console.shows("expected –")
+        row = await console.database.fetchrow("select state, expected, expected_exact from secateur.cancellations")
+        assert row is not None
+        assert tuple(row) == ("active", None, None)
+
+
+async def test_nobody_has_to_wait_for_the_count(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.filter_for("vendor-syncs", SLOW)
+        await console.shows("exact")
+        await console.database.execute(SLOWLY)
+        await console.press("f9")
+        await console.shows("Counting the runs of", "F8 go on without the count")
+        await console.press("f8")
+        await console.shows("Cancel about 2,117 runs", "Not counted exactly")
+        assert "F8" not in console.text
+        await consent(console)
+        await console.press("enter")
+        await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
+        await console.shows("expected about 2,117")
+        row = await console.database.fetchrow("select expected, expected_exact from secateur.cancellations")
+        assert row is not None
+        assert tuple(row) == (2_117, False)

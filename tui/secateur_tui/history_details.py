@@ -62,10 +62,10 @@ def _meaning(cancellation: Cancellation) -> list[Content]:
 
 
 def _tallies(cancellation: Cancellation) -> list[Content]:
-    expected = cancellation.expected
+    about = "about" if cancellation.expected_exact is False else ""
     rows: list[list[tuple[str, int | None, str]]] = [
         [
-            ("expected", expected, "plain"),
+            (f"expected {about}".rstrip(), cancellation.expected, "plain"),
             ("matched", cancellation.matched, "plain"),
             ("cancelled", cancellation.cancelled, "count"),
         ],

@@ -94,6 +94,12 @@ ACTIONS = (
     Action("filter.fix", ("f3", "alt+enter"), "fix", "Do what the message under the condition suggests", footer=False),
     Action("filter.next_field", ("tab",), "next", "Go to the next field or list", footer=False),
     Action("filter.previous_field", ("shift+tab",), "previous", "Go to the field before", footer=False),
+    Action(
+        "review.go_on",
+        ("f8",),
+        "go on without the count",
+        "While it counts: do not wait for the exact count; the function's name confirms",
+    ),
     Action("review.copy_json", ("c",), "copy JSON", "Copy the request's body (outside text fields)"),
     Action("review.copy_command", ("l",), "copy command", "Copy the same as a command line (outside text fields)"),
     Action("review.ask_again", ("r",), "ask again", "After a failure: commit again under the same key", True),

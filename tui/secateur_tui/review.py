@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from uuid import UUID, uuid4
 
@@ -14,7 +15,10 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.message import Message
 from textual.widgets import Button, Input, Label, Static
 
+from secateur.cancellations import Preview
+from secateur.counting import Seen, count_within
 from secateur.errors import (
+    DatabaseError,
     LockUnavailable,
     NotInstalled,
     PermissionDenied,
@@ -82,7 +86,7 @@ class ReviewScreen(Dialog[None]):
 
         request: CancellationRequest
         idempotency_key: str
-        expected: Count
+        expected: Count | None
 
     @dataclass
     class Committed(Message):
@@ -100,7 +104,7 @@ class ReviewScreen(Dialog[None]):
         super().__init__(session)
         self._request, self._seen = request, seen
         self._key = str(uuid4())
-        self._count: Count | None = None
+        self._found: Seen | None = None
         self._taken = 0.0
         self._arrivals: float | None = None
         self._step = Step.COUNTING
@@ -149,16 +153,30 @@ class ReviewScreen(Dialog[None]):
 
     @work(exclusive=True, group="review-count")
     async def _take_count(self) -> None:
-        cancellations = self.session.cancellations
         try:
-            preview, arrivals = await asyncio.gather(
-                self.session.ask(cancellations.preview(self._request, on_primary=True)),
-                self.session.ask(cancellations.arrival_rate(self._request)),
+            found, self._arrivals = await asyncio.gather(
+                count_within(
+                    self.session.cancellations, self._request, self.session.query_timeout_seconds, on_primary=True
+                ),
+                self._take_arrivals(),
             )
         except SecateurError as error:
-            self._say(f"! not counted, so nothing can be cancelled: {error}", "error")
+            self._say(f"! nothing can be cancelled: {error}", "error")
             return
-        self._count, self._arrivals, self._taken = preview.count, arrivals, time.monotonic()
+        self._counted(found if found.preview else Seen(self._shown(), found.why))
+
+    def _shown(self) -> Preview | None:
+        """What the filter showed: by now it is an estimate."""
+        return None if self._seen is None else Preview(replace(self._seen, exact=False))
+
+    async def _take_arrivals(self) -> float | None:
+        with suppress(DatabaseError):
+            return await self.session.ask(self.session.cancellations.arrival_rate(self._request))
+        return None
+
+    def _counted(self, found: Seen) -> None:
+        """This is as much as will be known; now somebody may decide."""
+        self._found, self._taken = found, time.monotonic()
         self._draw()
         # Nothing takes keys before the count has been painted: what was typed until then is gone.
         self.call_after_refresh(self._open)
@@ -178,33 +196,38 @@ class ReviewScreen(Dialog[None]):
         self._enable()
 
     @property
+    def _exact(self) -> Count | None:
+        """The exact count; None as long as there is none, or if there was none to be had."""
+        return self._found.count if self._found is not None and self._found.why is None else None
+
+    @property
     def _must_confirm(self) -> bool:
-        """Of a standing one nobody knows how many it will be."""
-        if self._count is None:
-            return False
-        return self._request.standing or self._count.matched > self.session.confirm_above
+        """Of a standing one, or one that was not counted, nobody knows how many it will be."""
+        if self._request.standing or self._exact is None:
+            return True
+        return self._exact.matched > self.session.confirm_above
 
     @property
     def _is_pointless(self) -> bool:
         """Whether there is nothing to cancel, nor will be."""
-        return self._count is None or (self._count.matched == 0 and not self._request.standing)
+        return self._exact is not None and self._exact.matched == 0 and not self._request.standing
 
     @property
     def _word(self) -> str:
         return self._request.function_id or self._request.app_id
 
     def _accepts(self, text: str) -> bool:
-        matched = self._count.matched if self._count else None
         if text.strip() == self._word:
             return True
-        return not self._request.standing and text.strip().replace(",", "") == str(matched)
+        number_typed = text.strip().replace(",", "")
+        return not self._request.standing and self._exact is not None and number_typed == str(self._exact.matched)
 
     @property
     def _accepted(self) -> str:
         """What may be typed, for people."""
-        if self._count is None or self._request.standing:
+        if self._exact is None or self._request.standing:
             return self._word
-        return f"{self._word} or {number(self._count.matched)}"
+        return f"{self._word} or {number(self._exact.matched)}"
 
     def _enable(self) -> None:
         ready = self._step in (Step.READY, Step.NOT_COMMITTED) and self._confirmed
@@ -213,12 +236,12 @@ class ReviewScreen(Dialog[None]):
 
     def _draw(self) -> None:
         facts = review_text.Facts(
-            self._request, self._count, self._seen, self._arrivals, time.monotonic() - self._taken
+            self._request, self._found, self._seen, self._arrivals, time.monotonic() - self._taken
         )
         where = self.session.context or self.session.where
         self._sentence.update(facts.sentence(where))
         self._facts.update(facts.details())
-        if self._count is not None and self._is_pointless:
+        if self._is_pointless:
             self._say("nothing matches: there is nothing to cancel", "warn")
 
     def _say(self, text: str, tone: str) -> None:
@@ -250,10 +273,10 @@ class ReviewScreen(Dialog[None]):
             self._button.focus()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        if self._step is Step.READY and self._count is not None and not self._is_pointless:
-            self._say(self._hint(event.widget.id or "", self._count.matched), "quiet")
+        if self._step is Step.READY and not self._is_pointless:
+            self._say(self._hint(event.widget.id or ""), "quiet")
 
-    def _hint(self, focused: str, matched: int) -> str:
+    def _hint(self, focused: str) -> str:
         """What to press from here."""
         match focused:
             case "reason":
@@ -262,7 +285,8 @@ class ReviewScreen(Dialog[None]):
                 return f"{self._accepted}, then enter goes on"
             case "commit":
                 also = " and what arrives in the window" if self._request.standing else ""
-                return f"enter cancels {runs(matched)}{also}; esc leaves"
+                what = "whatever matches" if self._exact is None else runs(self._exact.matched)
+                return f"enter cancels {what}{also}; esc leaves"
             case _:
                 return "tab goes on"
 
@@ -277,14 +301,14 @@ class ReviewScreen(Dialog[None]):
     def _commit(self) -> None:
         if self._step not in (Step.READY, Step.NOT_COMMITTED, Step.UNKNOWN) or not self._confirmed:
             return
-        if self._count is None or self._is_pointless:
+        if self._is_pointless:
             return
         self._step = Step.COMMITTING
         self._enable()
         for field in self.query(Input):
             field.disabled = True
         self._say("committing…", "count")
-        self.post_message(self.CommitWanted(self._request, self._key, self._count))
+        self.post_message(self.CommitWanted(self._request, self._key, self._found.count if self._found else None))
 
     def refused(self, error: SecateurError) -> None:
         """The commit did not come back with a cancellation; says whether anything can have changed."""
@@ -323,6 +347,11 @@ class ReviewScreen(Dialog[None]):
                 return
             self._say_pending(found)
 
+    def action_go_on(self) -> None:
+        """Decide by what the filter showed, if it showed anything."""
+        self.workers.cancel_group(self, "review-count")
+        self._counted(Seen(self._shown(), "it was not waited for"))
+
     def action_ask_again(self) -> None:
         self._commit()
 
@@ -358,6 +387,8 @@ class ReviewScreen(Dialog[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("copy_json", "copy_command") and self._step is Step.COUNTING:
+            return False
+        if action == "go_on" and (self._step is not Step.COUNTING or self._found is not None):
             return False
         if action == "ask_again" and self._step not in (Step.NOT_COMMITTED, Step.UNKNOWN):
             return False

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from textual.content import Content
 
+from secateur.counting import Seen
 from secateur.records import Cancellation
 from secateur.requests import CancellationRequest
 from secateur.runs import Count, RunStatus, Scope
@@ -51,8 +52,8 @@ class Facts:
     """What a review knows so far."""
 
     request: CancellationRequest
-    count: Count | None
-    """Taken by the review itself; None until it is there."""
+    found: Seen | None
+    """What the review found out itself; None as long as it counts."""
     seen: Count | None
     """What the filter showed when it was left."""
     arrivals: float | None
@@ -69,9 +70,29 @@ class Facts:
             (one_line(where), "danger"),
             (".", "plain"),
         ]
-        if self.count is None:
+        if self.found is None:
             return toned(("Counting the runs of ", "plain"), *place, ("\n\n", "plain"))
-        count = self.count
+        count = self.found.count
+        if count is None:
+            return toned(
+                ("Cancel ", "plain"),
+                ("every matching run", "count"),
+                (" of ", "plain"),
+                *place,
+                *self._standing(),
+                ("\n! Not counted: nobody knows how many these are.", "warn"),
+            )
+        if not count.exact:
+            guess, between = about(count.matched, count.low, count.high)
+            return toned(
+                ("Cancel ", "plain"),
+                (f"about {guess} runs", "count"),
+                (f" ({between})" if between else "", "plain"),
+                (" of ", "plain"),
+                *place,
+                *self._standing(),
+                (f"\n! Not counted exactly: of {number(count.total)}, whatever matches is cancelled.", "warn"),
+            )
         running = count.by_status.get(RunStatus.RUNNING, 0)
         others = count.total - count.matched
         stops = "stops at its next step" if running == 1 else "stop at their next step"
@@ -96,10 +117,12 @@ class Facts:
     def details(self) -> Content:
         """Condition, window, how it was counted, what still arrives and what cannot be evaluated."""
         lines = [Content(""), *self._condition(), _labelled("started", self._window())]
-        if self.count is not None:
-            lines.append(_labelled("counted", self._counted(self.count)))
-            if self.count.errors:
-                told = f"{runs(self.count.errors)} cannot be evaluated and are not cancelled"
+        if self.found is not None:
+            lines.append(_labelled("counted", self._counted(self.found)))
+            if (count := self.found.count) is not None and count.errors:
+                told = (
+                    f"{'' if count.exact else 'about '}{runs(count.errors)} cannot be evaluated and are not cancelled"
+                )
                 lines.append(_labelled("errors", toned((f"! {told}", "warn"))))
         if self.arrivals and self.request.standing:
             told = f"{rate(self.arrivals)} more a second, cancelled too as long as the window lasts"
@@ -125,7 +148,11 @@ class Facts:
         end = f"before {instant(before)}" if before else "before this commit"
         return toned((start + end, "plain"))
 
-    def _counted(self, count: Count) -> Content:
+    def _counted(self, found: Seen) -> Content:
+        count = found.count
+        if found.why is not None or count is None:
+            basis = "not counted" if count is None else "an estimate"
+            return toned((f"! {basis}: {one_line(found.why or '')}", "warn"))
         when = "just now" if self.age < 5 else f"{duration(self.age)} ago"
         text = toned((f"exact, {when}; ", "plain"))
         if self.seen is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
@@ -10,9 +9,10 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TypeVar
 
 from secateur.cancellations import Cancellations
+from secateur.counting import within
 from secateur.database import Database
 from secateur.engines.base import QueueEngine
-from secateur.errors import QueryTimeout, SecateurError
+from secateur.errors import SecateurError
 from secateur.runs import FunctionDepth
 
 Answer = TypeVar("Answer")
@@ -84,9 +84,4 @@ class Session:
 
     async def ask(self, question: Awaitable[Answer], *, seconds: float | None = None) -> Answer:
         """The answer, or `QueryTimeout`; cancelling the task cancels the query in the database."""
-        limit = seconds or self.query_timeout_seconds
-        try:
-            async with asyncio.timeout(limit):
-                return await question
-        except TimeoutError:
-            raise QueryTimeout(f"the database did not answer within {limit:g} s") from None
+        return await within(seconds or self.query_timeout_seconds, question)

@@ -46,7 +46,9 @@ class Failure(Form):
 
 class Counts(Form):
     expected: int | None
-    """The exact count taken at the review; null if none was taken."""
+    """How many matches the author was shown before the commit; null where nothing was counted."""
+    expected_exact: bool | None
+    """Whether that was the exact count, not an estimate; null where nothing was counted."""
     matched: int
     cancelled: int
     """Every run that was its own at some time, also those counted below that are so no longer."""

@@ -153,12 +153,14 @@ def _cancelling(command: AddCommand) -> None:
         "cancel",
         "cancelling:cancel",
         "cancel exactly the matching runs",
-        "Counts the matching runs, asks, and cancels them. Once it returns, none of them is claimed any more;\n"
+        "Counts the matching runs, asks, and cancels them, also where the count fails or takes longer than the\n"
+        "setting query_timeout_seconds. Once it returns, none of them is claimed any more;\n"
         "their rows are rewritten in the background by whichever secateur process is alive (or see --wait).",
     )
     _request(cancel)
     cancel.add_argument("--reason", metavar="TEXT", help="for the record")
     cancel.add_argument("--dry-run", action="store_true", help="only count, as `secateur preview` does")
+    cancel.add_argument("--no-count", action="store_true", help="commit at once, without counting the matching runs")
     cancel.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
     cancel.add_argument("--wait", action="store_true", help="until every matching run is cancelled")
     cancel.add_argument("--json", action="store_true", help="the cancellation as JSON; does not imply --yes")

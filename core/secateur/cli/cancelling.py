@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, NoReturn
 from uuid import uuid4
 
 from secateur.advising import advise_request, warnings_json
-from secateur.cancellations import Preview, cancellation_json
-from secateur.cel import Diagnostic
+from secateur.cancellations import cancellation_json
 from secateur.cli.asking import answer, consents, require_a_terminal
 from secateur.cli.describing import outcome, pending, review, run_in_words
 from secateur.cli.identifying import read_id, read_run_id
@@ -18,8 +19,10 @@ from secateur.cli.opening import Session, find_place, open_session
 from secateur.cli.output import json_line, line, notice, one_line, runs, write
 from secateur.cli.requesting import read_request, warn
 from secateur.cli.waiting import wait_for
-from secateur.errors import SecateurError, Unreachable, UsageError
+from secateur.counting import Seen, count_within, within
+from secateur.errors import DatabaseError, SecateurError, Unreachable, UsageError
 from secateur.requests import CancellationRequest
+from secateur.runs import Count
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
 ASK_AGAIN_AFTER = (0.5, 1.0, 2.0)
 """Seconds between attempts to commit when the connection is lost: under its key it is committed once at most."""
 
+ADVICE_SECONDS = 3.0
+"""How long a commit may be held up by the warnings about its condition."""
+
+_UNCOUNTED = Seen(None, "left out by --no-count")
 _ADD_YES = "add --yes to cancel without being asked"
 
 
@@ -39,44 +46,49 @@ async def preview(arguments: argparse.Namespace) -> int:
 
 
 async def _preview(session: Session, request: CancellationRequest, *, as_json: bool) -> None:
-    counted, warnings = await _count(session, request)
+    # The count comes first: of an app that does not exist nothing could be sampled.
+    counted = await session.cancellations.preview(request)
+    warnings = await advise_request(session.engine, request)
     if as_json:
         json_line({**counted.as_json(), "warnings": warnings_json(warnings)})
     else:
         warn(request, warnings)
-        write(_review(session, request, counted))
+        write(_review(session, request, Seen(counted)))
 
 
-async def _count(
-    session: Session, request: CancellationRequest, *, on_primary: bool = False
-) -> tuple[Preview, Sequence[Diagnostic]]:
-    """The count comes first: of an app that does not exist nothing could be sampled."""
-    counted = await session.cancellations.preview(request, on_primary=on_primary)
-    return counted, await advise_request(session.engine, request)
+async def _look(session: Session, request: CancellationRequest) -> Seen:
+    """What a commit would hit, in bounded time, with warnings about the condition."""
+    seconds = session.place.settings.query_timeout_seconds
+    seen = await count_within(session.cancellations, request, seconds, on_primary=True)
+    with suppress(DatabaseError):
+        warn(request, await within(min(seconds, ADVICE_SECONDS), advise_request(session.engine, request)))
+    return seen
 
 
 async def cancel(arguments: argparse.Namespace) -> int:
+    if arguments.dry_run and arguments.no_count:
+        raise UsageError("--dry-run only counts, and --no-count does not: leave out one of them")
     place = find_place(arguments, writes=not arguments.dry_run)
     resolve = read_request(arguments, place.settings.zone)
     if not arguments.dry_run and not arguments.yes:
         _check_that_somebody_can_answer(arguments)
     async with open_session(place) as session:
-        request = resolve(await session.engine.clock())
+        began = await session.engine.clock()
+        request = resolve(began)
         if arguments.dry_run:
             await _preview(session, request, as_json=arguments.json)
             return 0
-        counted, warnings = await _count(session, request, on_primary=True)
-        warn(request, warnings)
-        if not _agreed(arguments, session, request, counted):
+        seen = _UNCOUNTED if arguments.no_count else await _look(session, request)
+        if not _agreed(arguments, session, request, seen):
             notice("Nothing was cancelled.")
             return 1
         key = arguments.idempotency_key or str(uuid4())
         if not arguments.json:
             # Before it is sent: should this process be killed now, the key is what tells whether it was committed.
             write([f"Committing under the idempotency key {key}."])
-        committed = await _commit(session, request, counted, key)
+        committed = await _commit(session, request, seen.count, key)
         if not arguments.json:
-            write(_committed(committed, counted, waits=arguments.wait))
+            write(_committed(committed, began, waits=arguments.wait))
         for each in committed:
             for said in pending(each):
                 notice(said)
@@ -133,8 +145,8 @@ async def stop(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _review(session: Session, request: CancellationRequest, counted: Preview) -> list[str]:
-    return review(request, counted, session.database.description, session.place.settings.zone)
+def _review(session: Session, request: CancellationRequest, seen: Seen) -> list[str]:
+    return review(request, seen, session.database.description, session.place.settings.zone)
 
 
 def _check_that_somebody_can_answer(arguments: argparse.Namespace) -> None:
@@ -143,26 +155,31 @@ def _check_that_somebody_can_answer(arguments: argparse.Namespace) -> None:
     require_a_terminal(f"{_ADD_YES}, or --dry-run to count")
 
 
-def _agreed(arguments: argparse.Namespace, session: Session, request: CancellationRequest, counted: Preview) -> bool:
-    shown = _review(session, request, counted)
+def _agreed(arguments: argparse.Namespace, session: Session, request: CancellationRequest, seen: Seen) -> bool:
+    shown = _review(session, request, seen)
     if not arguments.json:
         write(shown)
     elif not arguments.yes:
         notice("\n".join(shown))
-    return arguments.yes or _consents(request, counted, session.place.settings.confirm_above)
+    elif seen.why:
+        notice(f"secateur: not counted: {one_line(seen.why)}")
+    return arguments.yes or _consents(request, seen, session.place.settings.confirm_above)
 
 
-def _consents(request: CancellationRequest, counted: Preview, confirm_above: int) -> bool:
-    """Ask on the terminal; beyond `confirm_above` runs a mere `y` could be a slip."""
-    matched = counted.count.matched
-    if matched <= confirm_above:
-        return consents(f"Cancel {runs(matched)}?")
+def _consents(request: CancellationRequest, seen: Seen, confirm_above: int) -> bool:
+    """Ask on the terminal; a mere `y` could be a slip beyond `confirm_above` runs, and where nobody knows how many."""
+    count = seen.count if seen.why is None else None
+    if count is not None and count.matched <= confirm_above:
+        return consents(f"Cancel {runs(count.matched)}?")
     name = request.function_id or request.app_id
-    typed = answer(f"Cancel {runs(matched)}? Type {one_line(name)} to confirm: ")
-    return typed == name or typed.replace(",", "") == str(matched)
+    what = "whatever matches" if count is None else runs(count.matched)
+    typed = answer(f"Cancel {what}? Type {one_line(name)} to confirm: ")
+    return typed == name or (count is not None and typed.replace(",", "") == str(count.matched))
 
 
-async def _commit(session: Session, request: CancellationRequest, counted: Preview, key: str) -> Sequence[Cancellation]:
+async def _commit(
+    session: Session, request: CancellationRequest, expected: Count | None, key: str
+) -> Sequence[Cancellation]:
     """Commit, asking again with the same key when the answer is lost."""
     attempts = len(ASK_AGAIN_AFTER) + 1
     for attempt in range(attempts):
@@ -172,7 +189,7 @@ async def _commit(session: Session, request: CancellationRequest, counted: Previ
                 author=session.place.settings.author_name,
                 source="cli",
                 idempotency_key=key,
-                expected=counted.count,
+                expected=expected,
             )
         except Unreachable as error:
             if attempt == attempts - 1:
@@ -197,9 +214,9 @@ def _how_to_find_out(request: CancellationRequest, key: str) -> str:
     )
 
 
-def _committed(committed: Sequence[Cancellation], counted: Preview, *, waits: bool) -> list[str]:
+def _committed(committed: Sequence[Cancellation], began: datetime, *, waits: bool) -> list[str]:
     """What the commit came to, before its rows are rewritten."""
-    if committed[0].created_at < counted.count.as_of:
+    if committed[0].created_at < began:
         lines = ["It was committed before, under the same idempotency key; nothing was done twice."]
     elif any(each.guarantee == "pending" for each in committed):
         lines = ["Committed, and not in force yet."]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING
 
-from secateur.cancellations import Preview
 from secateur.cli.output import Column, duration, fields, number, one_line, runs, styled, table, warning
+from secateur.counting import Seen
 from secateur.instants import in_zone
 from secateur.requests import CancellationRequest, utc
-from secateur.runs import UNFINISHED, Run, RunStatus, Scope, Source
+from secateur.runs import UNFINISHED, Count, Run, RunStatus, Scope, Source
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
@@ -23,25 +23,34 @@ def instant(moment: datetime, zone: tzinfo) -> str:
     return f"{utc(moment)} ({local:%Y-%m-%d %H:%M:%S} {local.tzname()})"
 
 
-def review(request: CancellationRequest, preview: Preview, where: str, zone: tzinfo) -> list[str]:
+def review(request: CancellationRequest, seen: Seen, where: str, zone: tzinfo) -> list[str]:
     """What a commit would do, in one sentence; then what it is made of."""
-    count = preview.count
-    matched = styled(runs(count.matched), "\x1b[1m")
-    total = number(count.total)
-    lines = [
-        f"{matched} of the {total} unfinished of {scopes_in_words(request)} in {one_line(where)} "
-        f"{'matches' if count.matched == 1 else 'match'}."
-    ]
+    count = seen.count
+    lines = [_sentence(count, f"{scopes_in_words(request)} in {one_line(where)}")]
+    if seen.why is not None:
+        exactly = "" if count is None else " exactly"
+        told = f"Not counted{exactly}: {one_line(seen.why)}. A commit does not need it: it cancels whatever matches."
+        lines.append(warning(told))
     if request.if_ is None:
         lines.append(warning("There is no condition: this is every unfinished run of the scope in the window."))
-    lines += [f"  {each}" for each in fields(_particulars(request, preview, zone))]
-    lines += [f"    {one_line(each.run_id)}  {one_line(each.message)}" for each in preview.error_examples]
-    if request.function_id is None and count.matched:
+    lines += [f"  {each}" for each in fields(_particulars(request, count, zone))]
+    examples = seen.preview.error_examples if seen.preview else ()
+    lines += [f"    {one_line(each.run_id)}  {one_line(each.message)}" for each in examples]
+    if request.function_id is None and count is not None and count.matched:
         hit = {name: matched for name, matched in sorted(count.by_function.items()) if matched}
         rows = [(name, number(matched)) for name, matched in hit.items()]
         columns = [Column("function"), Column("matching", right=True)]
         lines += [f"  {each}" for each in table(columns, rows)]
     return lines
+
+
+def _sentence(count: Count | None, where: str) -> str:
+    if count is None:
+        return f"Every matching run of {where} is meant."
+    about = "" if count.exact else "About "
+    matched = styled(f"{about}{runs(count.matched)}", "\x1b[1m")
+    verb = "matches" if count.matched == 1 else "match"
+    return f"{matched} of the {number(count.total)} unfinished of {where} {verb}."
 
 
 def scopes_in_words(request: CancellationRequest) -> str:
@@ -64,20 +73,27 @@ def run_in_words(run: Run) -> str:
     )
 
 
-def _particulars(request: CancellationRequest, preview: Preview, zone: tzinfo) -> list[tuple[str, str]]:
-    count = preview.count
+def _particulars(request: CancellationRequest, count: Count | None, zone: tzinfo) -> list[tuple[str, str]]:
     after, before = request.started_after, request.started_before
     window = f"after {instant(after, zone)}, " if after else "any time "
     window += f"before {instant(before, zone)}" if before else "before the commit"
-    by_status = ", ".join(f"{number(count.by_status.get(status, 0))} {status}" for status in UNFINISHED)
-    accuracy = "exact" if count.exact else "estimate"
     pairs = [("if", one_line(request.if_))] if request.if_ is not None else []
     if request.standing and before:
         pairs.append(("standing", f"matching runs that arrive until {instant(before, zone)} are cancelled too"))
     if request.rate is not None:
         pairs.append(("rate", f"at most {number(request.rate)} rows a second are rewritten; nothing else waits for it"))
+    pairs.append(("started", window))
+    return pairs if count is None else pairs + _figures(count)
+
+
+def _figures(count: Count) -> list[tuple[str, str]]:
+    by_status = ", ".join(f"{number(count.by_status.get(status, 0))} {status}" for status in UNFINISHED)
+    accuracy = "exact"
+    if not count.exact:
+        between = f" ({number(count.low)} to {number(count.high)})" if count.low is not None and count.high else ""
+        accuracy = f"an estimate{between}"
     whose = ", by the replica" if count.source is Source.REPLICA else ""
-    pairs += [("started", window), ("counted", f"{by_status}; {accuracy} at {utc(count.as_of)}{whose}")]
+    pairs = [("counted", f"{by_status}; {accuracy} at {utc(count.as_of)}{whose}")]
     if count.replica_failed:
         pairs.append(("replica", f"not read, but the primary: {one_line(count.replica_failed)}"))
     if count.by_status.get(RunStatus.RUNNING):
@@ -111,7 +127,7 @@ def cancellation_lines(cancellation: Cancellation, zone: tzinfo) -> list[str]:
     pairs += [
         ("committed", f"{instant(cancellation.created_at, zone)} by {by}"),
         ("reason", one_line(cancellation.reason) if cancellation.reason else "-"),
-        ("expected", "-" if cancellation.expected is None else number(cancellation.expected)),
+        ("expected", expected_in_words(cancellation)),
         ("matched", number(cancellation.matched)),
         ("cancelled", number(cancellation.cancelled)),
         ("requested", f"{asked} running asked to stop, {stopping} still running"),
@@ -153,6 +169,13 @@ def state_in_words(cancellation: Cancellation, zone: tzinfo) -> str:
             return f"undone: every run that could be was back at {instant(cancellation.restored_at, zone)}"
         case state:
             return state
+
+
+def expected_in_words(cancellation: Cancellation) -> str:
+    """What was counted before the commit."""
+    if cancellation.expected is None:
+        return "not counted"
+    return f"{'' if cancellation.expected_exact else 'about '}{number(cancellation.expected)}"
 
 
 def state_word(cancellation: Cancellation) -> str:

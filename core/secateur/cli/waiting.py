@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from secateur.cli.describing import processes
+from secateur.cli.describing import expected_in_words, processes
 from secateur.cli.opening import Session
 from secateur.cli.output import notice, number
 from secateur.errors import SecateurError, Unreachable
@@ -56,7 +56,7 @@ async def _show_progress(session: Session, cancellation_id: UUID) -> None:
     if now.restoring:
         notice(f"  {number(now.restored + now.handed_over)} of {number(now.cancelled)} back")
         return
-    expected = f" of {number(now.expected)}" if now.expected is not None else ""
+    expected = f" of {expected_in_words(now)}" if now.expected is not None else ""
     stopping = f", {number(now.stopping)} still running" if now.stopping else ""
     pending = f"; pending, waiting for {processes(now)}" if now.guarantee == "pending" else ""
     notice(f"  {number(now.cancelled)}{expected} cancelled{stopping}{pending}")

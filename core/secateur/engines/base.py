@@ -97,7 +97,7 @@ class Commit:
     reason: str | None = None
     idempotency_key: str | None = None
     expected: Count | None = None
-    """The exact count that the operator saw; recorded, never used to decide."""
+    """The count that the operator saw, exact or not; recorded, never used to decide. None: nothing was counted."""
     rate: int | None = None
     """Runs a second that the sweep, and later a restore, may rewrite."""
 

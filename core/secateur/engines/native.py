@@ -257,6 +257,7 @@ class NativeEngine:
             commit.rate,
             requirement.stored() if requirement else None,
             requirement is not None and requirement.suffices,
+            expected.exact if expected else None,
         )
         return [await self.cancellation(row["id"]) for row in rows]
 

@@ -255,7 +255,8 @@ select rule.id
 -- O(running runs); see the function's header.
 select committed.id
   from secateur.commit_cancellations(
-         $1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11::jsonb, $12, $13, $14, $15, $16, $17::jsonb, $18, $19::jsonb[], $20) as committed
+         $1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11::jsonb, $12, $13, $14, $15, $16, $17::jsonb, $18, $19::jsonb[], $20, $21)
+       as committed
 
 -- name: cancel_run
 select * from secateur.cancel_run($1, $2, $3, $4, $5, $6, $7)

@@ -157,6 +157,8 @@ $$;
 -- or nothing; `ids` are theirs. Returns their records in the order of the functions.
 --
 -- O(running runs), whatever the backlog: it inserts the record, and a cancel request for each matching running run.
+-- `expected` is how many matches the author was shown, for the record; null where nothing was counted, which keeps nobody
+-- from committing. It is an estimate unless `expected_exact`.
 -- Repeatable under its idempotency key: the same request gives the same records, another one raises SC409. (The first
 -- function's record has the key itself, the others' one made of it.)
 -- Raises SC404, SC422 with the field (app or functions unknown, window, rate), SC400 (condition).
@@ -193,7 +195,8 @@ create or replace function secateur.commit_cancellations(
   expected_by_function jsonb,
   rate integer default null,
   requires jsonb[] default null,
-  requires_suffices boolean default false
+  requires_suffices boolean default false,
+  expected_exact boolean default true
 )
   returns setof secateur.cancellations
   language plpgsql
@@ -283,7 +286,7 @@ begin
       insert into secateur.cancellations (
         id, kind, state, app_id, function_id, "if", started_after, started_before, standing, condition, parameters,
         compiler, request, idempotency_key, reason, source, created_at, created_by, created_role, expected,
-        expected_by_function, in_force_at, rate, requires, requires_suffices)
+        expected_exact, expected_by_function, in_force_at, rate, requires, requires_suffices)
       values (
         commit_cancellations.ids[i], 'bulk', 'active', commit_cancellations.app_id, functions[i],
         commit_cancellations."if", commit_cancellations.started_after,
@@ -292,7 +295,8 @@ begin
         commit_cancellations.parameters || jsonb_build_object('now', secateur.in_utc(moment)),
         commit_cancellations.compiler, commit_cancellations.request, keys[i], commit_cancellations.reason,
         commit_cancellations.source, moment, commit_cancellations.created_by, session_user,
-        expected_here, by_function_here,
+        expected_here, case when expected_here is not null then coalesce(commit_cancellations.expected_exact, false) end,
+        by_function_here,
         case when held then moment end, commit_cancellations.rate, commit_cancellations.requires,
         commit_cancellations.requires is not null and commit_cancellations.requires_suffices)
       on conflict on constraint cancellations_app_id_idempotency_key_key do nothing
@@ -311,7 +315,8 @@ begin
       -- point: running runs asked to stop
       perform secateur.record_audit(
         'commit', committed.app_id, committed.function_id, committed.id, committed.created_by, committed.source,
-        jsonb_build_object('request', committed.request, 'expected', committed.expected, 'guarantee',
+        jsonb_build_object('request', committed.request, 'expected', committed.expected, 'expected_exact',
+                           committed.expected_exact, 'guarantee',
                            case when held then 'in_force' else 'pending' end));
       perform pg_notify('secateur_cancellations', committed.id::text);
       return next committed;
@@ -351,7 +356,8 @@ create or replace function secateur.commit_cancellation(
   expected_by_function jsonb,
   rate integer default null,
   requires jsonb[] default null,
-  requires_suffices boolean default false
+  requires_suffices boolean default false,
+  expected_exact boolean default true
 )
   returns secateur.cancellations
   language sql
@@ -360,7 +366,7 @@ as $$
   select committed.* from secateur.commit_cancellations(
     array[id], app_id, case when function_id is not null then array[function_id] end, "if", started_after, started_before,
     standing, condition, parameters, compiler, request, idempotency_key, reason, source, created_by, expected,
-    expected_by_function, rate, requires, requires_suffices) as committed
+    expected_by_function, rate, requires, requires_suffices, expected_exact) as committed
 $$;
 
 -- Puts a pending cancellation in force if every transaction that had not seen it is over; true when it is in force, or

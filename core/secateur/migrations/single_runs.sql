@@ -45,11 +45,12 @@ begin
   moment := clock_timestamp();
   insert into secateur.cancellations (
     id, kind, state, app_id, function_id, started_before, standing, parameters, compiler, request, idempotency_key, reason,
-    source, created_at, created_by, created_role, expected, expected_by_function, in_force_at, run_id)
+    source, created_at, created_by, created_role, expected, expected_exact, expected_by_function, in_force_at,
+    run_id)
   values (
     cancel_run.id, 'run', 'active', doomed.app_id, doomed.function_id,
     greatest(moment, doomed.started_at + interval '1 microsecond'), false, '{}', 0, request, cancel_run.idempotency_key,
-    cancel_run.reason, cancel_run.source, moment, cancel_run.created_by, session_user, 1,
+    cancel_run.reason, cancel_run.source, moment, cancel_run.created_by, session_user, 1, true,
     jsonb_build_object(doomed.function_id, 1), moment, doomed.id)
   returning * into committed;
   -- The run is there already: there is no transaction to wait for.

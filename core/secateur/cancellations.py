@@ -90,12 +90,19 @@ class Preview:
 class Cancellations:
     """The cancellations of one queue. Raises `secateur.errors`, each in words."""
 
-    def __init__(self, engine: QueueEngine, *, read_only: bool = False, batch: int = SWEEP_BATCH) -> None:
+    def __init__(
+        self,
+        engine: QueueEngine,
+        *,
+        read_only: bool = False,
+        batch: int = SWEEP_BATCH,
+        counts_at_once: int = 1,
+    ) -> None:
         self.engine = engine
         self.read_only = read_only
         self._batch = batch
         self._committed = asyncio.Event()
-        self._counting = asyncio.Lock()
+        self._counting = asyncio.Semaphore(counts_at_once)
 
     async def preview(self, request: CancellationRequest, *, on_primary: bool = False) -> Preview:
         """The exact count with the errors, and why a few of the failing runs fail. Raises like `count`."""
@@ -105,9 +112,9 @@ class Cancellations:
     async def count(self, request: CancellationRequest, *, on_primary: bool = False) -> Count:
         """The exact count, its errors left out; of several functions the sum.
 
-        Not of a replica if `on_primary`, as when something is decided by it. One at a time: whoever comes next waits
-        until the database is done with the last one, or has cancelled it. Raises `RequestError` for an app or
-        function that is not known: a misspelt name is no empty queue.
+        Not of a replica if `on_primary`, as when something is decided by it. So many at once as this was made for:
+        whoever comes next waits until the database is done with one of them, or has cancelled it. Raises
+        `RequestError` for an app or function that is not known: a misspelt name is no empty queue.
         """
         async with self._counting:
             wanted = selections(request)
@@ -117,7 +124,7 @@ class Cancellations:
         return added(counts)
 
     async def with_errors(self, request: CancellationRequest, count: Count, *, on_primary: bool = False) -> Preview:
-        """The preview that a count belongs to: its errors take longer than its matches. One at a time, as `count`."""
+        """The preview that a count belongs to: its errors take longer than its matches. Waits as `count` does."""
         wanted = selections(request)
         async with self._counting:
             errors = sum([await self.engine.count_errors(selection, on_primary=on_primary) for selection in wanted])

@@ -8,11 +8,14 @@ SecateurError                     exit code 1
 │       └── IdempotencyConflict   the key was used before with another body
 ├── NotFound                      no such cancellation, run, app or function
 ├── ReadOnly                      a write was asked of a read-only session
+├── Busy                          this process has as much to do as it takes; ask again
 ├── NotInstalled                  the database has no (or an older) secateur schema
 ├── DatabaseError                 what Postgres or the connection said
 │   ├── Unreachable               no connection; retried by whoever can
 │   ├── PermissionDenied          the role lacks a right
 │   ├── QueryTimeout              the statement's time ran out; nothing was changed
+│   ├── DiskFull                  the server's disk is full; nothing was changed
+│   ├── OutOfResources            the server is short of memory, say; nothing was changed
 │   └── LockUnavailable           somebody's open transaction holds the lock; nothing was changed
 └── EmbeddedPostgresError         the embedded Postgres did not start
 """
@@ -79,6 +82,10 @@ class ReadOnly(SecateurError):
     pass
 
 
+class Busy(SecateurError):
+    pass
+
+
 class NotInstalled(SecateurError):
     pass
 
@@ -96,6 +103,14 @@ class PermissionDenied(DatabaseError):
 
 
 class QueryTimeout(DatabaseError):
+    pass
+
+
+class DiskFull(DatabaseError):
+    pass
+
+
+class OutOfResources(DatabaseError):
     pass
 
 

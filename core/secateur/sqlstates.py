@@ -11,10 +11,12 @@ import asyncpg
 from secateur.errors import (
     Conflict,
     DatabaseError,
+    DiskFull,
     IdempotencyConflict,
     LockUnavailable,
     NotFound,
     NotInstalled,
+    OutOfResources,
     PermissionDenied,
     Problem,
     QueryTimeout,
@@ -118,6 +120,14 @@ def _locked(error: asyncpg.PostgresError, database: str) -> SecateurError:
     return LockUnavailable(f"an open transaction holds a lock; nothing was changed ({_sentence(error)})")
 
 
+def _disk_full(error: asyncpg.PostgresError, database: str) -> SecateurError:
+    return DiskFull(f"the disk of {database} is full; nothing was changed ({_sentence(error)})")
+
+
+def _short(error: asyncpg.PostgresError, database: str) -> SecateurError:
+    return OutOfResources(f"{database} is short of resources; nothing was changed ({_sentence(error)})")
+
+
 def _read_only(error: asyncpg.PostgresError, database: str) -> SecateurError:
     return ReadOnly(f"the session with {database} is read-only; nothing was changed")
 
@@ -158,12 +168,14 @@ BY_STATE: dict[str, Translation] = {
     "42501": _denied,
     "42883": _undefined,
     "42P01": _undefined,
+    "53100": _disk_full,
     "53300": _lost,
     "55P03": _locked,
     "57014": _out_of_time,
     "57P01": _lost,
     "57P02": _lost,
     "57P03": _lost,
+    "57P04": _lost,
     "57P05": _lost,
     # Raised by the functions of the schema secateur.
     "SC404": lambda error, database: NotFound(_sentence(error)),
@@ -175,4 +187,4 @@ BY_STATE: dict[str, Translation] = {
     "SC423": lambda error, database: LockUnavailable(_sentence(error)),
 }
 
-BY_CLASS: dict[str, Translation] = {"08": _lost}
+BY_CLASS: dict[str, Translation] = {"08": _lost, "53": _short}

@@ -25,7 +25,15 @@ from billing import (
 from secateur.database import Database
 from secateur.engines.base import Commit, Selection
 from secateur.engines.native import NativeEngine
-from secateur.errors import DatabaseError, LockUnavailable, QueryTimeout, Unreachable
+from secateur.errors import (
+    Busy,
+    DatabaseError,
+    DiskFull,
+    LockUnavailable,
+    OutOfResources,
+    QueryTimeout,
+    Unreachable,
+)
 from secateur.records import Cancellation
 from secateur.runs import Count
 
@@ -171,7 +179,7 @@ async def test_failures_of_http_have_the_same_form(client: httpx.AsyncClient) ->
     failure_of(await client.get("/docs"), 404)
     wrong = await client.put("/v1/queues")
     assert "does not take PUT" in failure_of(wrong, 405).error
-    assert wrong.headers["allow"] == "GET"
+    assert wrong.headers["allow"] == "GET, HEAD, OPTIONS"
     failure_of(await client.get("/v1/cancellations/17"), 400)
     failure_of(await client.get(f"/v1/cancellations/{uuid4()}"), 404)
     for key in ("", "two words", "x" * 201):
@@ -195,6 +203,8 @@ SENDERS = [
     ({"Origin": "http://127.0.0.1:8484"}, 200),
     ({"Host": "localhost:9999"}, 200),
     ({"Host": "[::1]:8484"}, 200),
+    ({"Sec-Fetch-Site": "same-origin"}, 200),
+    ({"Sec-Fetch-Site": "none"}, 200),
 ]
 
 
@@ -205,6 +215,61 @@ async def test_pages_of_other_sites_are_kept_out(client: httpx.AsyncClient) -> N
         if status == 403:
             failure_of(response, 403)
             failure_of(await client.post("/v1/cancellations", json=FLOOD, headers=headers), 403)
+
+
+async def test_a_page_of_another_site_may_link_but_not_write(client: httpx.AsyncClient) -> None:
+    """It need not send an Origin: the browser says for it where it is."""
+    for site in ("cross-site", "same-site", "anything"):
+        headers = {"Sec-Fetch-Site": site}
+        assert (await client.get("/v1/queues", headers=headers)).status_code == 200
+        failure_of(await client.post("/v1/cancellations", json=FLOOD, headers=headers), 403)
+        failure_of(await client.post("/v1/queues/billing/pause", headers=headers), 403)
+        failure_of(await client.delete(f"/v1/cancellations/{uuid4()}", headers=headers), 403)
+    twice = [("Sec-Fetch-Site", "none"), ("Sec-Fetch-Site", "cross-site")]
+    failure_of(await client.post("/v1/queues/billing/pause", headers=twice), 403)
+    assert data_of(await client.get("/v1/cancellations")) == []
+
+
+SOME_ID = "01a21c1c-e5a9-7030-8000-000000000000"
+ALLOWED = {
+    "/v1/cancellations": "GET, HEAD, OPTIONS, POST",
+    "/v1/cancellations/preview": "OPTIONS, POST",
+    f"/v1/cancellations/{SOME_ID}": "DELETE, GET, HEAD, OPTIONS",
+    f"/v1/cancellations/{SOME_ID}/undo": "OPTIONS, POST",
+    f"/v1/cancellations/{SOME_ID}/unrestored": "GET, HEAD, OPTIONS",
+    f"/v1/runs/{SOME_ID}": "GET, HEAD, OPTIONS",
+    f"/v1/runs/{SOME_ID}/cancel": "OPTIONS, POST",
+    f"/v1/runs/{SOME_ID}/restore": "OPTIONS, POST",
+    "/v1/events": "OPTIONS, POST",
+    "/v1/queues": "GET, HEAD, OPTIONS",
+    "/v1/queues/billing/pause": "OPTIONS, POST",
+    "/v1/queues/billing/resume": "OPTIONS, POST",
+    "/v1/queues/billing/a%2Fb/pause": "OPTIONS, POST",
+    "/v1/queues/billing/invoices/resume": "OPTIONS, POST",
+    "/v1/audit": "GET, HEAD, OPTIONS",
+    "/healthz": "GET, HEAD, OPTIONS",
+    "/openapi.json": "GET, HEAD, OPTIONS",
+}
+
+
+@pytest.mark.parametrize("path", ALLOWED)
+async def test_each_path_says_which_methods_it_takes(path: str, client: httpx.AsyncClient) -> None:
+    allow = ALLOWED[path]
+    asked = await client.options(path)
+    assert (asked.status_code, asked.headers["allow"], asked.content) == (204, allow, b"")
+    for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "BREW"} - set(allow.split(", ")):
+        refused = await client.request(method, path)
+        assert (refused.status_code, refused.headers["allow"]) == (405, allow), method
+        if method != "HEAD":
+            assert f"does not take {method}, but {allow}" in failure_of(refused, 405).error
+
+
+async def test_head_is_get_without_the_body(client: httpx.AsyncClient) -> None:
+    for path, status in {"/healthz": 200, "/v1/queues": 200, "/v1/nothing": 404, "/v1/runs/17": 400}.items():
+        head, get = await client.head(path), await client.get(path)
+        assert (head.status_code, head.content) == (status, b"")
+        if status == 400:
+            assert head.headers["content-length"] == get.headers["content-length"]
 
 
 class Failing(NativeEngine):
@@ -224,7 +289,10 @@ class Failing(NativeEngine):
     [
         (Unreachable("the connection to pg-3/billing was lost"), 503, "1"),
         (LockUnavailable("an open transaction holds a lock"), 503, "1"),
+        (Busy("others are being counted"), 503, "1"),
+        (OutOfResources("pg-3/billing is short of resources"), 503, "1"),
         (QueryTimeout("the statement's time ran out"), 504, None),
+        (DiskFull("the disk of pg-3/billing is full"), 507, None),
         (DatabaseError("Postgres refused: out of paper"), 500, None),
         (ZeroDivisionError("a bug, and nobody's business"), 500, None),
     ],
@@ -289,7 +357,9 @@ async def test_the_documentation_describes_what_is_answered(client: httpx.AsyncC
             named = {each["name"] for each in operation.get("parameters", []) if each["in"] == "path"}
             assert named == set(re.findall(r"\{(.+?)\}", path))
     post = paths["/v1/cancellations"]["post"]
-    assert {"201", "202", "400", "403", "409", "413", "415", "503", "504", "default"} == set(post["responses"])
+    assert {"201", "202", *("400", "403", "409", "413", "415"), *("503", "504", "507"), "default"} == set(
+        post["responses"]
+    )
     body = post["requestBody"]["content"]["application/json"]["schema"]
     assert set(body["properties"]) == {
         *("app_id", "function_id", "function_ids", "if", "started_after", "started_before"),

@@ -12,12 +12,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.routing import Route
 
 from secateur import __version__
 from secateur.api import cancelling, running, watching
 from secateur.api.failures import install_failure_handlers
 from secateur.api.guard import LoopbackGuard
+from secateur.api.limits import DEFAULT, Limits
+from secateur.api.methods import Methods
 from secateur.api.services import Services
+from secateur.api.turns import Turns
+from secateur.api.under_way import UnderWay
 from secateur.cancellations import Cancellations
 from secateur.database import Database
 from secateur.engines.base import QueueEngine
@@ -26,7 +31,14 @@ from secateur.maintenance import Maintenance
 logger = logging.getLogger(__name__)
 
 
-def create_api(database: Database, engine: QueueEngine, cancellations: Cancellations, *, author: str) -> FastAPI:
+def create_api(
+    database: Database,
+    engine: QueueEngine,
+    cancellations: Cancellations,
+    *,
+    author: str,
+    limits: Limits = DEFAULT,
+) -> FastAPI:
     """The application. `author` is who writes where a request names nobody.
 
     The database and the engine over it belong to the caller and stay open as long as the application runs.
@@ -58,10 +70,15 @@ def create_api(database: Database, engine: QueueEngine, cancellations: Cancellat
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    api.state.services = Services(database, engine, cancellations, author)
+    api.state.services = Services(database, engine, cancellations, author, Turns(limits))
+    api.state.stopping = asyncio.Event()
     for paths in (cancelling, running, watching):
         api.include_router(paths.router)
+    routes = [*api.routes, *(route for paths in (cancelling, running, watching) for route in paths.router.routes)]
+    # The last one sees a request first.
+    api.add_middleware(Methods, routes=[route for route in routes if isinstance(route, Route)])
     api.add_middleware(LoopbackGuard)
+    api.add_middleware(UnderWay, limits=limits, stopping=api.state.stopping)
     install_failure_handlers(api)
     return api
 

@@ -15,9 +15,6 @@ from secateur.errors import Problem, RequestError
 from secateur.requests import LONGEST_REASON, CancellationRequest, Text, decoded, problem_of
 from secateur.sending import require_name
 
-LARGEST_BODY = 256 * 1024
-"""Bytes; many times what the longest expression takes."""
-
 
 class OptionalBody(BaseModel):
     """A body that may be left out, where every field has a default."""
@@ -62,16 +59,12 @@ class EventBody:
 
 
 async def _read(request: Request, *, optional: bool = False) -> bytes:
-    """Raises HTTP's own errors for what is too long or is not sent as JSON."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST_BODY:
-            raise HTTPException(413, f"the request is longer than {LARGEST_BODY:,} bytes")
+    """Raises HTTP's own error for what is not sent as JSON."""
+    body = await request.body()
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and (body or not optional):
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send the request as Content-Type: application/json")
-    return bytes(body)
+    return body
 
 
 async def _cancellation(request: Request) -> CancellationRequest:

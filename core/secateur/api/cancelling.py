@@ -88,7 +88,7 @@ def describe(response: Response, committed: Sequence[Cancellation], key: str) ->
 )
 async def preview(services: Injected, body: CancellationSent) -> dict[str, Any]:
     """What a cancellation would hit now, exactly, and what is doubtful about its `if`. Changes nothing."""
-    async with services.counting:
+    async with services.counting.turn():
         # The count comes first: of an app that does not exist nothing could be sampled.
         counted = await services.cancellations.preview(body)
         warnings = await advise_request(services.engine, body)

@@ -14,10 +14,13 @@ from starlette.exceptions import HTTPException
 
 from secateur.api.answers import Detail, Failure
 from secateur.errors import (
+    Busy,
     Conflict,
+    DiskFull,
     LockUnavailable,
     NotFound,
     NotInstalled,
+    OutOfResources,
     PermissionDenied,
     QueryTimeout,
     ReadOnly,
@@ -37,10 +40,13 @@ STATUSES: tuple[tuple[type[SecateurError], HTTPStatus], ...] = (
     (NotFound, HTTPStatus.NOT_FOUND),
     (ReadOnly, HTTPStatus.FORBIDDEN),
     (PermissionDenied, HTTPStatus.FORBIDDEN),
+    (Busy, HTTPStatus.SERVICE_UNAVAILABLE),
     (NotInstalled, HTTPStatus.SERVICE_UNAVAILABLE),
     (LockUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
     (Unreachable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (OutOfResources, HTTPStatus.SERVICE_UNAVAILABLE),
     (QueryTimeout, HTTPStatus.GATEWAY_TIMEOUT),
+    (DiskFull, HTTPStatus.INSUFFICIENT_STORAGE),
 )
 """The first that fits; every other error is the server's own, 500."""
 
@@ -64,7 +70,6 @@ def install_failure_handlers(api: FastAPI) -> None:
     api.add_exception_handler(SecateurError, _refused)
     api.add_exception_handler(HTTPException, _not_routed)
     api.add_exception_handler(RequestValidationError, _not_valid)
-    api.add_exception_handler(Exception, _unexpected)
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
@@ -95,9 +100,6 @@ async def _not_routed(request: Request, error: Exception) -> JSONResponse:
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
             message = f"there is nothing at {request.url.path}"
-        case HTTPStatus.METHOD_NOT_ALLOWED:
-            allowed = (error.headers or {}).get("Allow", "other methods")
-            message = f"{request.url.path} does not take {request.method}, but {allowed}"
         case _:
             message = error.detail
     return failure(error.status_code, message, headers=error.headers)
@@ -115,8 +117,3 @@ async def _not_valid(request: Request, error: Exception) -> JSONResponse:
 
 def _uncapitalised(text: str) -> str:
     return text[:1].lower() + text[1:]
-
-
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return failure(HTTPStatus.INTERNAL_SERVER_ERROR, "something went wrong that should not; the server's log has more")

@@ -1,7 +1,8 @@
 """What keeps other people's web pages away from a server that listens on loopback and asks for no token.
 
 A page that somebody looks at can make their browser send requests here. It cannot hide where it comes from: a
-name of its own that resolves to 127.0.0.1 shows in `Host`, and a request across sites carries its `Origin`.
+name of its own that resolves to 127.0.0.1 shows in `Host`, a request across sites carries its `Origin`, and the
+browser itself says in `Sec-Fetch-Site` who asked.
 """
 
 from __future__ import annotations
@@ -16,21 +17,39 @@ from secateur.api.failures import failure
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 
+READING = frozenset({"GET", "HEAD"})
+"""Methods that change nothing. A page elsewhere may link to them, and cannot read the answer."""
+
+OWN_SITES = frozenset({"same-origin", "none"})
+"""Of `Sec-Fetch-Site`: our own, and a person who typed the address."""
+
 
 class LoopbackGuard:
-    """Answers 403 to every request that does not name this machine, or was sent by a page from elsewhere."""
+    """Answers 403 to every request that does not name this machine, or was sent by a page from elsewhere.
+
+    And 400 to one whose length is said in two ways, which servers on its way may understand differently.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (reason := why_foreign(Headers(scope=scope))):
-            await failure(HTTPStatus.FORBIDDEN, reason)(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        headers = Headers(scope=scope)
+        if "content-length" in headers and "transfer-encoding" in headers:
+            ambiguous = "Content-Length and Transfer-Encoding must not be sent together"
+            refusal = failure(HTTPStatus.BAD_REQUEST, ambiguous, headers={"Connection": "close"})
+        elif reason := why_foreign(headers, scope["method"]):
+            refusal = failure(HTTPStatus.FORBIDDEN, reason)
+        else:
+            await self._app(scope, receive, send)
+            return
+        await refusal(scope, receive, send)
 
 
-def why_foreign(headers: Headers) -> str | None:
+def why_foreign(headers: Headers, method: str) -> str | None:
     """None for a request of this machine's own."""
     hosts, origins = headers.getlist("host"), headers.getlist("origin")
     # Any port: it may be forwarded, as by `ssh -L`.
@@ -38,6 +57,8 @@ def why_foreign(headers: Headers) -> str | None:
         return "this server answers to 127.0.0.1 and localhost only"
     if any(origin not in (f"http://{hosts[0]}", f"https://{hosts[0]}") for origin in origins):
         return "this server does not answer to web pages of other sites"
+    if method not in READING and not OWN_SITES.issuperset(headers.getlist("sec-fetch-site")):
+        return "this server does nothing for web pages of other sites"
     return None
 
 

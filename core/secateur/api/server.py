@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 from types import FrameType
@@ -9,6 +10,8 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from secateur.api.limits import DEFAULT, Limits
+from secateur.api.protocol import protocol_with
 from secateur.errors import SecateurError
 
 HOST = "127.0.0.1"
@@ -17,8 +20,8 @@ HOST = "127.0.0.1"
 BACKLOG = 128
 """Connections that wait to be accepted."""
 
-GRACE_SECONDS = 10
-"""How long requests under way may take once a signal has come."""
+GIVING_UP_SECONDS = 15.0
+"""How long requests may take to end once they are given up: their statements are cancelled in Postgres."""
 
 
 def listen(port: int) -> socket.socket:
@@ -34,18 +37,39 @@ def listen(port: int) -> socket.socket:
     return listener
 
 
-async def run_server(api: FastAPI, listener: socket.socket) -> None:
-    """Answer requests until SIGINT or SIGTERM; those under way are answered first."""
-    server = uvicorn.Server(
-        uvicorn.Config(
-            api,
-            log_level="warning",
-            access_log=False,
-            lifespan="on",
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
+class Server(uvicorn.Server):
+    """uvicorn's, as the API needs it. Ends when `should_exit` is set."""
+
+    def __init__(self, api: FastAPI, limits: Limits = DEFAULT) -> None:
+        super().__init__(
+            uvicorn.Config(
+                api,
+                http=protocol_with(limits),
+                ws="none",
+                proxy_headers=False,
+                log_level="warning",
+                access_log=False,
+                lifespan="on",
+                server_header=False,
+                backlog=BACKLOG,
+                timeout_graceful_shutdown=round(limits.grace + GIVING_UP_SECONDS),
+            )
         )
-    )
+        self._give_up = api.state.stopping.set
+        self._grace = limits.grace
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Waits for the requests that are under way; those that take longer than the grace are answered 503."""
+        giving_up = asyncio.get_running_loop().call_later(self._grace, self._give_up)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            giving_up.cancel()
+
+
+async def run_server(api: FastAPI, listener: socket.socket, limits: Limits = DEFAULT) -> None:
+    """Answer requests until SIGINT or SIGTERM; those under way are answered first."""
+    server = Server(api, limits)
 
     def stop(number: int, frame: FrameType | None) -> None:
         server.should_exit = True

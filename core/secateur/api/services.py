@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Header, Request
 
 from secateur.api.answers import Failure
+from secateur.api.turns import Turns
 from secateur.cancellations import Cancellations
 from secateur.database import Database
 from secateur.engines.base import QueueEngine
@@ -17,9 +17,6 @@ from secateur.requests import utc
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
-
-PREVIEWS_AT_ONCE = 2
-"""Counting is slow and committing must not wait for it: the others of the few connections stay free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +27,7 @@ class Services:
     engine: QueueEngine
     cancellations: Cancellations
     author: str
-    counting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PREVIEWS_AT_ONCE))
+    counting: Turns
 
 
 def _services(request: Request) -> Services:
@@ -86,15 +83,17 @@ _REASONS = {
     "or it is too late.",
     413: "The body is too long.",
     415: "The body is not sent as JSON.",
-    503: "The database or a lock cannot be had now; try again.",
-    504: "The database took too long; nothing was changed.",
+    503: "The database, a lock or a turn cannot be had now, or the server stops; try again after `Retry-After`.",
+    504: "It took too long; nothing was changed, unless the answer says that this is unknown.",
+    507: "The disk of the database is full; nothing was changed.",
 }
 
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The documentation of the failures of a path, with those that every path can have."""
+    possible = sorted({*statuses, 403, 503, 504, 507})
     documented: dict[int | str, dict[str, Any]] = {
-        status: {"model": Failure, "description": _REASONS[status]} for status in sorted({*statuses, 403, 503, 504})
+        status: {"model": Failure, "description": _REASONS[status]} for status in possible
     }
     return {**documented, "default": {"model": Failure, "description": "Any other failure."}}
 

@@ -55,7 +55,9 @@ def find_place(arguments: argparse.Namespace, *, writes: bool = False) -> Place:
 
 
 @asynccontextmanager
-async def open_session(place: Place, *, statement_timeout: float | None = None) -> AsyncIterator[Session]:
+async def open_session(
+    place: Place, *, statement_timeout: float | None = None, counts_at_once: int = 1
+) -> AsyncIterator[Session]:
     """Raises `NotInstalled` before a command fails half-way. `statement_timeout` is in seconds."""
     target = place.target
     async with AsyncExitStack() as stack:
@@ -69,5 +71,7 @@ async def open_session(place: Place, *, statement_timeout: float | None = None) 
                 Database.connect(target.replica, read_only=True, statement_timeout=statement_timeout)
             )
         engine = load_engine(target.engine, database, replica)
-        cancellations = Cancellations(engine, read_only=target.read_only, batch=place.settings.sweep_batch)
+        cancellations = Cancellations(
+            engine, read_only=target.read_only, batch=place.settings.sweep_batch, counts_at_once=counts_at_once
+        )
         yield Session(place, database, engine, cancellations)

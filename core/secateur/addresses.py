@@ -1,8 +1,7 @@
 """Which database is meant: a URL, a service of `pg_service.conf`, or libpq's `PG*` variables.
 
-asyncpg reads most of these itself. What it does not is resolved here, so that whatever `psql` accepts works:
-`PGSERVICE` without a URL, the system-wide service file, and libpq's own parameters, which asyncpg would send
-to the server as unknown settings.
+The driver reads most of these itself, but not as `psql` does: what psql accepts is resolved here into a URL that the
+driver takes completely, and what the driver would silently leave undone is refused.
 """
 
 from __future__ import annotations
@@ -10,22 +9,51 @@ from __future__ import annotations
 import configparser
 import getpass
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from typing import Any
+from urllib.parse import quote, urlencode
 
+from secateur.conninfo import DEFAULT_PORT, check_names, is_ipv6, parse_url
+from secateur.encryption import prepare_encryption
 from secateur.errors import SettingsError
+from secateur.passfile import find_password, passfile_path
+from secateur.redaction import quoted
 
 CLIENT_ONLY = frozenset(
     {
         *("channel_binding", "fallback_application_name", "gssdelegation", "gssencmode", "hostaddr"),
         *("keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "load_balance_hosts"),
-        *("require_auth", "requirepeer", "service", "sslcertmode", "sslcompression", "sslsni"),
+        *("passfile", "require_auth", "requirepeer", "sslcertmode", "sslcompression", "sslsni"),
         *("tcp_user_timeout",),
     }
 )
 """libpq's parameters that mean nothing to asyncpg or the server."""
+
+VARIABLES = {
+    **{name: f"PG{name.upper()}" for name in ("host", "hostaddr", "port", "user", "password")},
+    **{name: f"PG{name.upper()}" for name in ("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "sslcertmode")},
+    **{name: f"PG{name.upper().replace('_', '')}" for name in ("channel_binding", "require_auth", "requirepeer")},
+    "dbname": "PGDATABASE",
+    "connect_timeout": "PGCONNECT_TIMEOUT",
+    "gssencmode": "PGGSSENCMODE",
+    "target_session_attrs": "PGTARGETSESSIONATTRS",
+}
+"""Where libpq looks for a parameter that is not given."""
+
+DEMANDS: dict[str, Callable[[str], bool]] = {
+    "channel_binding": lambda value: value == "require",
+    "gssencmode": lambda value: value == "require",
+    "sslcertmode": lambda value: value == "require",
+    "require_auth": bool,
+    "requirepeer": bool,
+}
+"""What asks for a safety that the driver cannot give."""
+
+TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl")
+SESSION_ATTRIBUTES = ("any", "primary", "standby", "prefer-standby", "read-write", "read-only")
 
 CONNECT_SECONDS = 10.0
 
@@ -34,67 +62,116 @@ CONNECT_SECONDS = 10.0
 class Address:
     """How to reach one database. `description` is for people and holds no password."""
 
-    url: str | None
+    url: str | None = field(repr=False)
     """In the form that asyncpg understands completely; None leaves everything to `PG*`."""
     description: str
     """`host/database`."""
     connect_timeout: float = CONNECT_SECONDS
     """Seconds."""
+    statement_cache_size: int | None = None
+    """Of asyncpg; None for its own default."""
+    find_password: Callable[[], str | None] | None = field(default=None, compare=False)
+    """Looks the password up where neither the URL nor the environment has one."""
+    encryption: ssl.SSLContext | None = field(default=None, compare=False)
+    """Where the driver cannot make it."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What `asyncpg.connect` and `create_pool` take, besides the settings of the session."""
+        given = {
+            "statement_cache_size": self.statement_cache_size,
+            "password": self.find_password,
+            "ssl": self.encryption,
+        }
+        return {
+            "dsn": self.url,
+            "timeout": self.connect_timeout,
+            **{name: value for name, value in given.items() if value is not None},
+        }
 
 
 def resolve(url: str | None, environment: Mapping[str, str] | None = None) -> Address:
-    """The database of `url`, or of the environment without one. Raises `SettingsError`."""
+    """The database of `url`, or of the environment without one. Raises `SettingsError`, without a password."""
     environment = os.environ if environment is None else environment
-    if url is None and not environment.get("PGSERVICE"):
-        return Address(None, _describe({}, environment))
-    parts = urlsplit(url or "postgresql:")
-    if parts.scheme not in {"postgresql", "postgres"}:
-        raise SettingsError("a database URL starts with postgresql://, as in postgresql://user@host/database")
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    given = {**_in_authority(parts.netloc, parts.path), **query}
+    given = parse_url(url) if url is not None else {}
+    if "database" in given:
+        given.setdefault("dbname", given.pop("database"))
     service = given.pop("service", None) or (environment.get("PGSERVICE") if url is None else None)
     if service:
         offered = _service(service, environment)
         if "host" in given:
             offered.pop("port", None)  # it belongs to the service's own host
-        added = {name: value for name, value in offered.items() if name not in given}
-        query.update(added)
-        given.update(added)
-    timeout = _timeout(given.pop("connect_timeout", None) or environment.get("PGCONNECT_TIMEOUT"))
-    if "hostaddr" in query and not given.get("host"):
-        query["host"] = given["host"] = query["hostaddr"]
-    kept = {name: value for name, value in query.items() if name not in {*CLIENT_ONLY, "connect_timeout"}}
-    _check_port(given.get("port"))
-    # An empty path would be taken for a database without a name.
-    path = "" if parts.path == "/" else parts.path
-    resolved = urlunsplit((parts.scheme, parts.netloc, path, "", ""))
-    resolved = resolved if "//" in resolved else "postgresql://"
+        given = {**offered, **given}
+
+    def parameter(name: str) -> str | None:
+        variable = VARIABLES.get(name)
+        return given.get(name) or (environment.get(variable) if variable else None) or None
+
+    host = parameter("host") or parameter("hostaddr") or ""
+    check_names(host, parameter("user") or "", parameter("dbname") or "")
+    _refuse_demands(parameter)
+    _check_places(parameter)
+    encryption = prepare_encryption(parameter)
+    kept = {name: value for name, value in given.items() if name not in CLIENT_ONLY}
+    if ("host" not in kept and not parameter("host")) or ":" in host:
+        kept["host"] = ",".join(f"[{one}]" if one[:1] != "[" and is_ipv6(one) else one for one in host.split(","))
+    timeout = _timeout(parameter("connect_timeout"))
+    cached = _cache_size(kept.pop("statement_cache_size", None))
+    for name in ("connect_timeout", *(TLS if encryption is not None else ())):
+        kept.pop(name, None)
+    kept = {name: value for name, value in kept.items() if value}
     return Address(
-        resolved + (f"?{urlencode(kept, quote_via=quote)}" if kept else ""),
-        _describe(given, environment),
+        None
+        if url is None and not kept
+        else "postgresql://" + (f"?{urlencode(kept, quote_via=quote)}" if kept else ""),
+        _describe(parameter),
         timeout,
+        cached,
+        None if parameter("password") else _password_finder(parameter, given.get("passfile"), environment),
+        encryption,
     )
 
 
-def _in_authority(netloc: str, path: str) -> dict[str, str]:
-    login, _, hosts = netloc.rpartition("@")
-    user, _, password = login.partition(":")
-    places = [("", "", at) if at.endswith("]") else at.rpartition(":") for at in hosts.split(",")]
-    found = {
-        "user": unquote(user),
-        "password": unquote(password),
-        "host": ",".join(unquote(host or port) for host, _, port in places),
-        "port": ",".join(port for host, _, port in places if host),
-        "dbname": unquote(path.removeprefix("/")),
-    }
-    return {name: value for name, value in found.items() if value}
+def _refuse_demands(parameter: Callable[[str], str | None]) -> None:
+    for name, demands in DEMANDS.items():
+        if demands(parameter(name) or ""):
+            raise SettingsError(
+                f"{name} asks for what the driver cannot do: leave it out (also {VARIABLES[name]}); "
+                "sslmode=verify-full proves who the server is"
+            )
+    if parameter("target_session_attrs") not in {None, *SESSION_ATTRIBUTES}:
+        raise SettingsError(f"target_session_attrs is one of {', '.join(SESSION_ATTRIBUTES)}")
 
 
-def _describe(given: Mapping[str, str], environment: Mapping[str, str]) -> str:
-    host = given.get("host") or environment.get("PGHOST") or environment.get("PGHOSTADDR") or "local"
-    user = given.get("user") or environment.get("PGUSER") or getpass.getuser()
-    database = given.get("dbname") or given.get("database") or environment.get("PGDATABASE") or user
+def _check_places(parameter: Callable[[str], str | None]) -> None:
+    hosts, ports = (parameter("host") or "").split(","), (parameter("port") or "").split(",")
+    if len(hosts) > 1 and not all(hosts):
+        raise SettingsError("the list of the database's hosts has an empty one")
+    if len(ports) > 1 and len(ports) != len(hosts):
+        raise SettingsError(
+            f"there are {len(hosts)} hosts of the database and {len(ports)} ports: give one for each, or one"
+        )
+    for port in ports if any(ports) else ():
+        if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+            raise SettingsError("the port of the database is not a number from 1 to 65535 (is it part of a password?)")
+
+
+def _describe(parameter: Callable[[str], str | None]) -> str:
+    host = parameter("host") or parameter("hostaddr") or "local"
+    database = parameter("dbname") or parameter("user") or getpass.getuser()
     return f"{'local' if host.startswith('/') else host}/{database}"
+
+
+def _password_finder(
+    parameter: Callable[[str], str | None], passfile: str | None, environment: Mapping[str, str]
+) -> Callable[[], str | None]:
+    """Looks again for each connection, so that a changed password is found."""
+    hosts, ports = (parameter("host") or "").split(","), (parameter("port") or DEFAULT_PORT).split(",")
+    places = [(host.strip("[]"), ports[at] if len(ports) > 1 else ports[0]) for at, host in enumerate(hosts)]
+    path = passfile_path(passfile, environment)
+    user = parameter("user") or getpass.getuser()
+    database = parameter("dbname") or user
+    return lambda: find_password(path, places, database, user) if path else None
 
 
 def _timeout(text: str | None) -> float:
@@ -102,13 +179,15 @@ def _timeout(text: str | None) -> float:
     try:
         return float(text) if text and float(text) > 0 else CONNECT_SECONDS
     except ValueError:
-        raise SettingsError(f"connect_timeout is a number of seconds, not {text!r}") from None
+        raise SettingsError("connect_timeout is not a number of seconds") from None
 
 
-def _check_port(text: str | None) -> None:
-    for port in text.split(",") if text else ():
-        if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
-            raise SettingsError(f"the database URL's port is a number from 1 to 65535, not {port!r}")
+def _cache_size(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text) <= 1_000_000):
+        raise SettingsError("statement_cache_size is not a number from 0 to 1000000")
+    return int(text)
 
 
 def _service(name: str, environment: Mapping[str, str]) -> dict[str, str]:
@@ -126,7 +205,7 @@ def _service(name: str, environment: Mapping[str, str]) -> dict[str, str]:
         if parser.has_section(name):
             return dict(parser.items(name))
     where = ", ".join(looked_in) or "there is no pg_service.conf"
-    raise SettingsError(f"there is no service {name!r} ({where}): see PGSERVICE and PGSERVICEFILE")
+    raise SettingsError(f"there is no service {quoted(name)} ({where}): see PGSERVICE and PGSERVICEFILE")
 
 
 def _service_files(environment: Mapping[str, str]) -> Iterator[Path]:

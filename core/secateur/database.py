@@ -85,10 +85,9 @@ class Database:
         if statement_timeout is not None:
             settings["statement_timeout"] = _milliseconds(statement_timeout)
         pool = asyncpg.create_pool(
-            address.url,
+            **address.arguments,
             min_size=0,
             max_size=max_size,
-            timeout=address.connect_timeout,
             init=_prepare_read_only if read_only else set_codecs,
             reset=_nothing_to_reset,
             server_settings=settings,
@@ -140,11 +139,7 @@ class Database:
         while True:
             try:
                 with self._in_words():
-                    connection = await asyncpg.connect(
-                        self._address.url,
-                        timeout=self._address.connect_timeout,
-                        server_settings=self._settings,
-                    )
+                    connection = await asyncpg.connect(**self._address.arguments, server_settings=self._settings)
             except Unreachable:
                 await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads the reconnections
                 pause = min(pause * 2, LONGEST_PAUSE)

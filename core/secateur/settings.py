@@ -10,7 +10,7 @@ import getpass
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import tzinfo
 from difflib import get_close_matches
 from pathlib import Path
@@ -27,6 +27,7 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as UnreadableVariable
 
 from secateur.errors import SettingsError, UsageError
+from secateur.redaction import quoted, redact
 from secateur.times import find_zone
 
 PREFIX = "SECATEUR_"
@@ -44,7 +45,7 @@ class Context(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    database: str = Field(min_length=1)
+    database: str = Field(min_length=1, repr=False)
     """The URL; `postgresql://?service=billing` takes a service of pg_service.conf."""
     read_only: bool = False
     """Opens it without any way to write, whatever the flags say."""
@@ -52,7 +53,7 @@ class Context(BaseModel):
     """Shows it in a warning colour."""
     engine: str = "native"
     """The job queue that lives in the database."""
-    replica: str | None = Field(default=None, min_length=1)
+    replica: str | None = Field(default=None, min_length=1, repr=False)
     """The URL of a streaming replica, which is then asked for counts, previews and samples."""
 
 
@@ -60,13 +61,13 @@ class Context(BaseModel):
 class Target:
     """The database to work with, and how."""
 
-    url: str | None
+    url: str | None = field(repr=False)
     """None: what libpq's environment says."""
     read_only: bool
     context: str | None = None
     production: bool = False
     engine: str = "native"
-    replica: str | None = None
+    replica: str | None = field(default=None, repr=False)
 
 
 class Settings(BaseSettings):
@@ -222,20 +223,21 @@ def _explain(error: ErrorDetails, origins: Mapping[str, str]) -> str:
     match error["type"]:
         case "extra_forbidden":
             known = Context.model_fields if parents else Settings.model_fields
-            return f"{origin}there is no setting `{'.'.join(place)}`{_suggestion(name, known)}"
+            return f"{origin}there is no setting `{redact('.'.join(place))}`{_suggestion(name, known)}"
         case "missing":
-            return f"{origin}`{'.'.join(parents)}` needs `{name}`"
+            return f"{origin}`{redact('.'.join(parents))}` needs `{name}`"
         case "value_error":
-            return f"{origin}{error['msg'].removeprefix('Value error, ')}"
+            return f"{origin}{redact(error['msg'].removeprefix('Value error, '))}"
     wish = error["msg"].removeprefix("Input ").rstrip(".")
-    # What a context holds may be a password.
-    got = "" if parents else f", not {error['input']!r}"
-    return f"{origin}`{'.'.join(place)}` {wish[0].lower()}{wish[1:]}{got}"
+    # What a context holds, or a list, may be a password.
+    is_shown = place[:1] != ["contexts"] and isinstance(error["input"], str | int | float)
+    got = f", not {redact(repr(error['input']))}" if is_shown else ""
+    return f"{origin}`{redact('.'.join(place))}` {wish[0].lower()}{wish[1:]}{got}"
 
 
 def _unknown_context(name: str, known: Iterable[str]) -> str:
-    names = ", ".join(sorted(known)) or "none; add [contexts.NAME] to the configuration file"
-    return f"there is no context {name!r}{_suggestion(name, known)}; known are: {names}"
+    names = ", ".join(map(redact, sorted(known))) or "none; add [contexts.NAME] to the configuration file"
+    return f"there is no context {quoted(name)}{_suggestion(name, known)}; known are: {names}"
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:

@@ -65,8 +65,14 @@ def _why_unreachable(error: OSError) -> str:
             return f"there is no such socket; is the server running? ({error})"
         case socket.gaierror():
             return "the host's name is not known"
+        case ssl.SSLCertVerificationError():
+            return f"the server's certificate is not trusted: {error.verify_message.rstrip('.')}"
         case ssl.SSLError():
             return f"no encrypted connection ({error.reason or error})"
+        case ConnectionError() if "rejected SSL upgrade" in str(error):
+            return "the server offers no encryption (TLS), which the connection's sslmode asks for"
+        case ConnectionError() if "during SSL exchange" in str(error):
+            return "the server refused to begin encryption (TLS); its log says why"
         case ConnectionError():
             return "the connection was lost"
     return str(error)

@@ -38,14 +38,22 @@ def test_describes_the_environment() -> None:
     assert (address.url, address.description) == (None, "pg-3/ada")
 
 
-def test_a_plain_url_stays_as_it_is() -> None:
-    url = "postgresql://ada:s%40cret@pg-3:6432/billing?sslmode=require&application_name=x"
-    assert resolve(url, {}).url == url
+def test_the_driver_gets_all_that_a_url_says() -> None:
+    address = resolve("postgresql://ada:s%40cret@pg-3:6432/billing?sslmode=require&application_name=x", {})
+    assert query(address.url) == {
+        "user": "ada",
+        "password": "s@cret",
+        "host": "pg-3",
+        "port": "6432",
+        "dbname": "billing",
+        "sslmode": "require",
+        "application_name": "x",
+    }
 
 
 def test_what_only_libpq_knows_is_not_sent_to_the_server() -> None:
-    address = resolve("postgresql://h/d?connect_timeout=3&channel_binding=require&sslmode=require", {})
-    assert query(address.url) == {"sslmode": "require"}
+    address = resolve("postgresql://h/d?connect_timeout=3&channel_binding=prefer&sslmode=require", {})
+    assert query(address.url) == {"host": "h", "dbname": "d", "sslmode": "require"}
     assert address.connect_timeout == 3
     assert resolve("postgresql://h/d", {}).connect_timeout == CONNECT_SECONDS
     assert resolve("postgresql://h/d?connect_timeout=0", {}).connect_timeout == CONNECT_SECONDS
@@ -59,8 +67,8 @@ def test_what_only_libpq_knows_is_not_sent_to_the_server() -> None:
         ("billing", "starts with postgresql://"),
         ("host=h dbname=d", "starts with postgresql://"),
         ("postgresql+asyncpg://h/d", "starts with postgresql://"),
-        ("postgresql://h:port/d", "port is a number"),
-        ("postgresql://h:70000/d", "port is a number"),
+        ("postgresql://h:port/d", "port of the database is not a number"),
+        ("postgresql://h:70000/d", "port of the database is not a number"),
         ("postgresql://h/d?connect_timeout=soon", "number of seconds"),
     ],
 )
@@ -89,7 +97,13 @@ class TestServices:
     def test_by_the_url_which_says_more(self, environment: dict[str, str]) -> None:
         address = resolve("postgresql://grace@/other?service=billing", environment)
         assert address.description == "pg-3/other"
-        assert query(address.url) == {"host": "pg-3", "port": "6432", "password": "50%;#x"}
+        assert query(address.url) == {
+            "host": "pg-3",
+            "port": "6432",
+            "user": "grace",
+            "password": "50%;#x",
+            "dbname": "other",
+        }
 
     def test_the_services_port_belongs_to_its_host(self, environment: dict[str, str]) -> None:
         assert "port" not in query(resolve("postgresql://elsewhere/?service=billing", environment).url)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from secateur.errors import Problem, RequestError, SecateurError
+from secateur.redaction import redact
 
 _GAP = "  "
 _BOLD, _RED, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[33m", "\x1b[0m"
@@ -63,7 +64,8 @@ def complain(error: SecateurError) -> None:
         if problem.excerpt:
             notice("\n".join(f"  {shown}" for shown in problem.excerpt.split("\n")))
     if not problems:
-        for said in str(error).splitlines():
+        # A password may have been typed where something else belongs.
+        for said in redact(str(error)).splitlines():
             notice(f"secateur: {one_line(said)}")
 
 

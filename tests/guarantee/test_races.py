@@ -27,6 +27,8 @@ import racer
 from arena import LEDGER
 from operations import COMMIT, compile_filter
 
+from patience import PATIENCE
+
 VERDICT = Path(__file__).with_name("race.sql").read_text(encoding="utf-8")
 PROCESSES = ("worker", "worker", "worker", "forgetful", "producer", "dawdler", "sweeper", "sweeper", "pruner")
 OPERATORS = 2
@@ -68,7 +70,7 @@ def racing(url: str, *roles: str) -> Iterator[list[subprocess.Popen[str]]]:
         yield processes
         for process in processes:
             process.send_signal(signal.SIGTERM)
-        assert [process.wait(30) for process in processes] == [0] * len(processes)
+        assert [process.wait(PATIENCE) for process in processes] == [0] * len(processes)
     finally:
         for process in processes:
             process.kill()
@@ -180,7 +182,7 @@ async def test_no_claim_after_any_commit(postgres_servers: Callable[[str], Any],
         seconds = time.monotonic() - began
         for role in ("producer", "dawdler"):
             processes[PROCESSES.index(role)].send_signal(signal.SIGTERM)
-            processes[PROCESSES.index(role)].wait(30)
+            processes[PROCESSES.index(role)].wait(PATIENCE)
         await drain(connection, 60)
     await connection.execute("set enable_nestloop = off")  # it knows nothing of how much there is
     verdict = await connection.fetchrow(VERDICT)

@@ -22,6 +22,7 @@ from billing import (
     PREVIEW_KEYS,
 )
 
+from patience import PATIENCE
 from secateur.database import Database
 from secateur.engines.base import Commit, Selection
 from secateur.engines.native import NativeEngine
@@ -53,7 +54,7 @@ async def test_cancel_preview_and_follow(client: httpx.AsyncClient) -> None:
     assert committed["counts"]["expected"] is None
     assert response.headers["location"] == f"/v1/cancellations/{committed['id']}"
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while (now := data_of(await client.get(response.headers["location"])))["state"] == "active":
             await asyncio.sleep(0.05)
     assert now["state"] == "complete"

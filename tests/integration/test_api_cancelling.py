@@ -12,6 +12,7 @@ import pytest
 from api_client import FLOOD, data_of, failure_of
 from billing import ACME, CANCELLATION_KEYS, CULPRIT, GLOBEX, INCOMPLETE, INVOICES
 
+from patience import PATIENCE
 from secateur.database import Database
 
 CLAIM = "select id, claim_token from secateur.claim('billing', null, $1, 'w', interval '1 hour')"
@@ -21,7 +22,7 @@ BOTH = {"app_id": "billing", "function_ids": ["vendor-syncs", "invoices"]}
 
 async def once(client: httpx.AsyncClient, path: str, **wanted: object) -> Any:
     """The cancellation at `path`, as soon as its fields are what is wanted."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             now = data_of(await client.get(path))
             if all(now[name] == value for name, value in wanted.items()):

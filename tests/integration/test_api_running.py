@@ -11,6 +11,7 @@ import httpx
 from api_client import data_of, failure_of
 from billing import CANCELLATION_KEYS
 
+from patience import PATIENCE
 from secateur.api.answers import RunForm
 from secateur.database import Database
 
@@ -100,7 +101,7 @@ class TestCancelAndRestore:
     ) -> None:
         path = await waiting(flooded)
         data_of(await client.post("/v1/cancellations", json={"app_id": "billing"}), 201)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while data_of(await client.get(path))["status"] != "cancelled":
                 await asyncio.sleep(0.05)
         assert "together with others" in failure_of(await client.post(f"{path}/restore"), 409).error
@@ -189,7 +190,7 @@ class TestEvents:
             await other.execute("lock table secateur.runs in access exclusive mode")
             sending = asyncio.create_task(client.post("/v1/events", json={"name": "x"}))
             killed: list[Any] = []
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while not killed:
                     await asyncio.sleep(0.05)
                     # Not by the transaction that holds the lock, which sees for good what it saw at its first look.

@@ -14,6 +14,7 @@ import pytest
 from roles import LOGINS, refused, url_of
 
 import secateur
+from patience import PATIENCE
 from secateur import Queue
 from secateur.database import Database
 from secateur.errors import Conflict, PermissionDenied, ReadOnly, RequestError, Unreachable
@@ -166,7 +167,7 @@ class TestFromPython:
             entered = 20_000
         except asyncio.CancelledError:
             entered = 0
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             assert await count(queue) == entered
             assert await queue.enqueue_bulk("billing", "sync", [{}]) == 1
         assert await drift(queue) == 0

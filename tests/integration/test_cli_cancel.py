@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +30,7 @@ from billing import (
 from command_line import COMMAND, Here, environment, run, run_on_terminal, write
 from lossy_proxy import losing_one_answer
 
+from patience import PATIENCE, wait_for
 from secateur.database import Database
 from secateur.embedded import EmbeddedPostgres
 
@@ -256,7 +256,7 @@ def test_waiting_for_what_somebody_stops_fails(here: Here, url: str) -> None:
     committed = _committed(url)
     assert process.poll() is None, "the running run keeps it open"
     assert here("stop", committed, url=url).code == 0
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (1, "")
     assert json.loads(out)["state"] == "stopped"
 
@@ -271,21 +271,28 @@ def test_waiting_can_be_interrupted(url: str) -> None:
     )
     committed = _committed(url)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert err == f"secateur: no longer waiting; any other secateur process goes on: secateur show {committed}\n"
 
 
 def _committed(url: str) -> str:
     """The only cancellation's id, once it is there and its backlog is swept."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        time.sleep(0.05)
-        listed = asyncio.run(cancellations(url))
-        if listed and listed[0]["counts"]["cancelled"] == ACME - 1:
-            committed: str = listed[0]["id"]
-            return committed
-    raise AssertionError("nothing was committed")
+
+    def swept() -> str | None:
+        match asyncio.run(cancellations(url)):
+            case [one] if one["counts"]["cancelled"] == ACME - 1:
+                return str(one["id"])
+        return None
+
+    committed = wait_for(swept, "the sweep of the only cancellation")
+    assert committed is not None
+    return committed
+
+
+async def _waits_for_a_lock(url: str) -> bool:
+    async with Database.connect(url) as database:
+        return bool(await database.fetchval("select exists (select from pg_locks where not granted)"))
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y", 0), ("", 1), ("vendor-syncs", 1)])
@@ -339,7 +346,7 @@ def _held(url: str, lock: str) -> Iterator[None]:
 
     holder = threading.Thread(target=lambda: asyncio.run(hold()))
     holder.start()
-    held.wait(10)
+    assert held.wait(PATIENCE)
     try:
         yield
     finally:
@@ -378,9 +385,9 @@ def test_interrupting_the_commit_tells_how_to_find_out(url: str) -> None:
         assert process.stdout is not None
         while "Committing under the idempotency key k-1." not in process.stdout.readline():
             assert process.poll() is None
-        time.sleep(0.3)
+        wait_for(lambda: asyncio.run(_waits_for_a_lock(url)), "the commit to wait for the lock")
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert err.startswith("secateur: interrupted: it is unknown whether the cancellation is in force; ask again")
     assert err.endswith(" --idempotency-key k-1 --yes\n")

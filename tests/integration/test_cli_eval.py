@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from command_line import COMMAND, Here, environment, run, write
 
+from patience import PATIENCE
+
 
 @pytest.mark.parametrize(
     ("expression", "answer"),
@@ -117,7 +119,7 @@ def test_an_answer_is_written_before_the_next_line_is_read() -> None:
         process.stdin.flush()
         assert json.loads(process.stdout.readline())["value"] == number
     process.stdin.close()
-    assert process.wait(10) == 0
+    assert process.wait(PATIENCE) == 0
     process.stdout.close()
 
 

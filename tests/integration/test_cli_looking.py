@@ -14,6 +14,7 @@ from billing import ACME, CANCELLATION_KEYS, CULPRIT, DEPTH_KEYS, GLOBEX, INCOMP
 from command_line import COMMAND, Done, Here, environment, run, write
 
 import secateur
+from patience import PATIENCE
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_watching_writes_a_line_at_a_time_until_interrupted(url: str) -> None:
     looks = [json.loads(process.stdout.readline()) for _ in range(3)]
     assert looks[0][0]["as_of"] < looks[1][0]["as_of"] < looks[2][0]["as_of"]
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (130, "")
 
 
@@ -126,7 +127,7 @@ async def greet(run):
     assert process.stdout is not None
     assert process.stdout.readline() == "hello world\n"
     process.terminate()
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     assert "works on shop" in err
     assert run("worker", "shop:app", "--read-only", url=embedded_url).code == 2
@@ -150,6 +151,6 @@ def test_a_headless_demo_announces_its_database_and_cleans_up(here: Here) -> Non
     assert list(announced) == ["database"]
     assert here("depth", "--json", url=announced["database"]).code == 0
     process.terminate()
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     assert here("depth", url=announced["database"]).code == 1

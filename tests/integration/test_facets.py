@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 import secateur
+from patience import PATIENCE
 from secateur.engines import native
 from secateur.facets import payload_shape
 from secateur.runs import Scope
@@ -60,6 +61,6 @@ async def test_leaving_cancels_the_query(embedded_url: str, monkeypatch: pytest.
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while await queue.database.fetchval(running):
                 await asyncio.sleep(0.01)

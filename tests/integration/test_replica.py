@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from command_line import Here
 
+from patience import PATIENCE
 from secateur.client import Queue
 from secateur.database import Database
 from secateur.embedded import EmbeddedPostgres
@@ -78,7 +79,7 @@ async def replica(pair: Pair, database: Database) -> AsyncIterator[Database]:
 
 async def counted(engine: NativeEngine, total: int) -> Count:
     """The replica's count, once it has followed."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while True:
             count = await engine.count(ALL)
             if count.source == Source.REPLICA and count.total == total:
@@ -90,7 +91,7 @@ async def test_what_reads_many_runs_is_asked_of_it(pair: Pair, database: Databas
     engine = NativeEngine(database, replica)
     queue = Queue(database, engine)
     await queue.enqueue_many("billing", "sync", [{"data": {"n": n}} for n in range(100)])
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not await replica.fetchval("select to_regclass('secateur.runs') is not null"):
             await asyncio.sleep(0.05)
     count = await counted(engine, 100)

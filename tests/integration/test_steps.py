@@ -13,6 +13,7 @@ import pytest
 from workers import error_of, in_status, process, working
 
 import secateur
+from patience import PATIENCE
 from secateur import ActiveRun, App, Queue
 from secateur.errors import RequestError, UsageError
 from secateur.runs import RunStatus
@@ -202,7 +203,7 @@ async def test_undo_lets_a_stopped_run_go_on_after_its_last_step(queue: Queue, d
 
     async with working(database_url, app):
         run_id = await queue.enqueue("billing", "invoices", {"data": {}})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not taken:
                 await asyncio.sleep(0.01)
         cancellation = await queue.cancel({"app_id": "billing"})

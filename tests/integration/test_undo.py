@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 import secateur
+from patience import PATIENCE
 from secateur.client import Queue
 from secateur.errors import Conflict, IdempotencyConflict, LockUnavailable, NotFound, RequestError
 from secateur.records import Cancellation
@@ -192,7 +193,7 @@ async def test_sweepers_restore(queue: Queue) -> None:
     cancelled = await cancel(queue)
     sweeping = asyncio.create_task(queue.cancellations.sweep_forever())
     await queue.undo(cancelled.id)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (await queue.cancellations.get(cancelled.id)).restoring:
             await asyncio.sleep(0.02)
     sweeping.cancel()

@@ -438,6 +438,7 @@ def cancellation_json(cancellation: Cancellation) -> dict[str, Any]:
         "run_id": str(cancellation.run_id) if cancellation.run_id else None,
         "guarantee": cancellation.guarantee,
         "blocked_by": cancellation.blocked_by,
+        "blocked_by_prepared": cancellation.blocked_by_prepared,
         "created_at": utc(cancellation.created_at),
         "created_by": cancellation.created_by,
         "reason": cancellation.reason,

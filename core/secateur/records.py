@@ -35,8 +35,8 @@ class App(SQLModel, table=True):
     __table_args__: ClassVar[dict[str, str]] = {"schema": "secateur"}
 
     app_id: str = Field(primary_key=True, sa_type=Text)
-    lock_key: int = Field(sa_type=BigInteger)
-    """What the second integer of the app's advisory lock is made of."""
+    lock_number: int = Field(sa_type=BigInteger)
+    """What the tables are called by that are the app's locks."""
     created_at: datetime = Field(sa_type=Timestamptz)
     paused_at: datetime | None = Field(default=None, sa_type=Timestamptz)
     """Since when nothing of the app is claimed; None while it is."""
@@ -69,7 +69,7 @@ class CancellationFields(SQLModel):
 
     id: UUID = Field(primary_key=True)
     serial: int = Field(sa_type=BigInteger)
-    """The order of commits within the database, and what the key of the sweep's advisory lock is made of."""
+    """The order of commits within the database."""
     kind: str = Field(sa_type=Text)
     """`bulk`: by expression and window; `run`: a single run."""
     state: str = Field(sa_type=Text)
@@ -132,6 +132,8 @@ class Cancellation(CancellationFields):
 
     blocked_by: list[int] = []
     """While pending: the process ids whose open transactions it waits for, as of now."""
+    blocked_by_prepared: list[str] = []
+    """While pending: the prepared transactions that it waits for, by the names they were prepared under; as of now."""
     undo_until: datetime | None = None
     """Until when it can be undone; None while it is active: as long as it is, and the retention after that."""
     cancelled: int = 0
@@ -154,6 +156,22 @@ class Cancellation(CancellationFields):
     """Of `cancelled`, those that were stopped while they ran."""
     swept: bool = False
     """A pass over the backlog found nothing more: only running runs that were asked to stop are waited for."""
+
+    @property
+    def blockers(self) -> list[str]:
+        """Whom a pending one waits for, each in words; empty once nobody is in the way."""
+        return [
+            *(f"process {pid}" for pid in self.blocked_by),
+            *(f"prepared transaction {gid!r}" for gid in self.blocked_by_prepared),
+        ]
+
+    @property
+    def unblocking(self) -> list[str]:
+        """The SQL that ends each of `blockers`."""
+        return [
+            *(f"select pg_terminate_backend({pid})" for pid in self.blocked_by),
+            *("rollback prepared '" + gid.replace("'", "''") + "'" for gid in self.blocked_by_prepared),
+        ]
 
     @property
     def matched(self) -> int:

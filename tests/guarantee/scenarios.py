@@ -85,43 +85,21 @@ async def stop_during_a_sweep(here: Scene) -> None:
     """Of a sweep's second batch, when there is no request any more that stop and sweep would both have to lock."""
     operator = await here.connect()
     await operator.fetch("select secateur.sweep_cancellation($1, $2, 1)", here.app, here.cancellation)
-    await here.meet("sweep", "sweep_cancellation", "batch evaluated", "stop")
+    await here.meet("sweep", "sweep_batch", "batch evaluated", "stop")
 
 
 async def undo_during_a_sweep(here: Scene) -> None:
     """The same, and then what the sweep cancels must not be missing among what is restored."""
     operator = await here.connect()
     await operator.fetch("select secateur.sweep_cancellation($1, $2, 1)", here.app, here.cancellation)
-    await here.meet("sweep", "sweep_cancellation", "batch evaluated", "undo")
+    await here.meet("sweep", "sweep_batch", "batch evaluated", "undo")
 
 
 async def undo_of_the_older_during_a_sweep(here: Scene) -> None:
     """Of the newer one's second batch, which would make the runs the older one's after that is undone."""
     operator = await here.connect()
     await operator.fetch("select secateur.sweep_cancellation($1, $2, 1)", here.app, here.newer)
-    await here.meet("sweep_newer", "sweep_cancellation", "owners known", "undo")
-
-
-async def older_stops_while_the_newer_sweeps(here: Scene) -> None:
-    """Both must close the requests of the run whose lease has ended, and neither may wait for the other in a circle."""
-    try:
-        await here.meet("sweep_newer", "sweep_cancellation", "batch evaluated", "stop")
-    except asyncpg.DeadlockDetectedError as error:
-        raise GuaranteeBroken("a stop and a sweep wait for each other") from error
-
-
-async def older_completes_while_the_newer_sweeps(here: Scene) -> None:
-    """The newer one's batch holds the older one's record, and may be waiting for requests that the older one closed."""
-    operator = await here.connect()
-    await sweep_until_idle(here, operator)
-    async with here.paused("sweep_newer", "sweep_cancellation", "owners known"):
-        await here.complete(operator)
-        try:
-            async with asyncio.timeout(3):
-                for _ in range(5):
-                    await here.sweep(operator)
-        except TimeoutError as error:
-            raise GuaranteeBroken("a sweep waits for another one's batch") from error
+    await here.meet("sweep_newer", "sweep_batch", "owners known", "undo")
 
 
 async def confirmed_while_a_claim_is_open(here: Scene) -> None:

@@ -24,10 +24,10 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
     "commit": ("commit_cancellations", "request_running"),
     "overlap": ("commit_cancellations",),
     "confirm": ("confirm_cancellation", "put_in_force", "request_running"),
-    "stop": ("stop_cancellation",),
+    "stop": ("stop_cancellation", "lock_record"),
     "stop_older": ("stop_cancellation",),
     "stop_newer": ("stop_cancellation",),
-    "undo": ("undo_cancellation",),
+    "undo": ("undo_cancellation", "lock_record"),
     "undo_older": ("undo_cancellation",),
     "undo_newer": ("undo_cancellation",),
     "undo_again": ("undo_cancellation",),
@@ -36,9 +36,9 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
     "pause": ("pause",),
     "resume": ("resume",),
     "limit": ("limit_function",),
-    "sweep": ("sweep_cancellation",),
-    "sweep_older": ("sweep_cancellation",),
-    "sweep_newer": ("sweep_cancellation",),
+    "sweep": ("sweep_batch",),
+    "sweep_older": ("sweep_batch",),
+    "sweep_newer": ("sweep_batch",),
     "restore": ("restore_cancellation",),
     "prune": ("prune", "prune_cancelled"),
 }
@@ -78,7 +78,7 @@ PASSED_BY: dict[tuple[str, str], set[str]] = {
     ("undone", "prune"): NOTHING_TO_PRUNE,
     # It is only tried to be put in force.
     ("pending", "sweep"): {
-        *("in force", "pass begun", "batch read", "batch evaluated", "owners known", "batch cancelled"),
+        *("in force", "in the gate", "pass begun", "batch read", "batch evaluated", "owners known", "batch cancelled"),
     },
     # It is known by its key.
     ("pending", "commit"): {"before the record", "recorded", "running runs known", "running runs asked to stop"},

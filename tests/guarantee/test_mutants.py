@@ -20,9 +20,7 @@ from scenarios import (
     meeting,
     newer_of_two_sweeps_first,
     old_transaction_commits,
-    older_completes_while_the_newer_sweeps,
     older_of_two_is_stopped,
-    older_stops_while_the_newer_sweeps,
     one_at_a_time,
     prune_after_a_completion_in_a_commit,
     prune_before_the_restore,
@@ -62,16 +60,16 @@ MUTANTS = [
         "sharing an app's lock takes no lock",
         [
             Mutation(
-                "  perform pg_advisory_xact_lock_shared(7216, (apps.lock_key & 2147483647)::integer)\n",
-                "  perform\n",
+                "  if not secateur.take_lock(share_app.app_id, 'app', 'row share') then\n",
+                "  if not exists (select from secateur.apps where apps.app_id = share_app.app_id) then\n",
                 "share_app",
             )
         ],
         meeting("claim", "claim_batch", "cancellations read", "commit"),
     ),
     Mutant(
-        "sharing takes a lock of another key than a commit",
-        [Mutation("(apps.lock_key & 2147483647)::integer", "-(apps.lock_key & 2147483647)::integer", "share_app")],
+        "sharing takes another lock than a commit",
+        [Mutation("'app', 'row share'", "'sweeps', 'row share'", "share_app")],
         meeting("begin_step", "begin_step", "not cancelled", "commit"),
     ),
     Mutant(
@@ -147,18 +145,18 @@ MUTANTS = [
     ),
     Mutant(
         "a sweep looks at its own cancellation only",
-        [Mutation("active.serial < rule.serial", "false", "sweep_cancellation", times=2)],
+        [Mutation("active.serial < rule.serial", "false", "sweep_batch")],
         newer_of_two_sweeps_first,
         "committed",
     ),
     Mutant(
         "complete ignores the horizon",
-        [Mutation(" and place.pass_xmin >= place.horizon", "", "sweep_cancellation")],
+        [Mutation(" and place.pass_xmin >= place.horizon", "", "sweep_batch")],
         enqueue_stays_open,
     ),
     Mutant(
         "complete does not wait for a bulk",
-        [Mutation(" and place.pass_xmin >= place.horizon", "", "sweep_cancellation")],
+        [Mutation(" and place.pass_xmin >= place.horizon", "", "sweep_batch")],
         bulk_stays_open,
     ),
     Mutant(
@@ -210,49 +208,37 @@ MUTANTS = [
             Mutation(" and run.status || '' in ('queued', 'scheduled')", "", "cancel_backlog"),
             Mutation("cancelled_from = run.status", "cancelled_from = 'queued'", "cancel_backlog"),
         ],
-        meeting("sweep", "sweep_cancellation", "batch evaluated", "claim"),
+        meeting("sweep", "sweep_batch", "batch evaluated", "claim"),
         "committed",
     ),
     Mutant(
-        "the sweep does not hold the record",
-        [Mutation("sweep_cancellation.id\n     for share;", "sweep_cancellation.id;", "sweep_cancellation")],
+        "the sweep does not enter the gate",
+        [Mutation("if not secateur.enter_sweeps(sweep_batch.app_id) then", "if false then", "sweep_batch")],
         stop_during_a_sweep,
         "committed",
     ),
     Mutant(
         "stop does not take the lock",
-        [Mutation("  perform secateur.lock_app(stopped.app_id);\n", "", "stop_cancellation")],
+        [Mutation("  perform secateur.lock_app(stopped.app_id, deadline - clock_timestamp());\n", "", "stop_cancellation")],
         meeting("claim", "claim_batch", "cancellations read", "stop"),
         "committed",
     ),
     Mutant(
         "undo does not take the lock",
-        [Mutation("  perform secateur.lock_app(undone.app_id);\n", "", "undo_cancellation")],
+        [Mutation("  perform secateur.lock_app(undone.app_id, deadline - clock_timestamp());\n", "", "undo_cancellation")],
         meeting("claim", "claim_batch", "cancellations read", "undo"),
         "committed",
     ),
     Mutant(
-        "the sweep does not give way to an undo",
-        [Mutation("sweep_cancellation.id\n     for share;", "sweep_cancellation.id;", "sweep_cancellation")],
+        "the sweep shares another lock than an undo takes",
+        [Mutation("'sweeps', 'row share'", "'app', 'row share'", "enter_sweeps")],
         undo_during_a_sweep,
         "committed",
     ),
     Mutant(
-        "the sweep does not hold the older records",
-        [Mutation("                      for share skip locked);\n", ");\n", "sweep_cancellation")],
+        "undo does not enter the gate",
+        [Mutation("  perform secateur.take_lock(lock_record.app_id, 'sweeps', 'exclusive');\n", "", "lock_record")],
         undo_of_the_older_during_a_sweep,
-        "overlapping",
-    ),
-    Mutant(
-        "the sweep waits for the older records",
-        [Mutation("for share skip locked", "for share", "sweep_cancellation")],
-        older_stops_while_the_newer_sweeps,
-        "overlapping",
-    ),
-    Mutant(
-        "the sweep waits for its own record",
-        [Mutation("for no key update skip locked", "for no key update", "sweep_cancellation")],
-        older_completes_while_the_newer_sweeps,
         "overlapping",
     ),
     Mutant(
@@ -410,8 +396,8 @@ MUTANTS = [
     Mutant(
         "a run that goes back to the backlog is forgotten",
         [
-            Mutation("  place.clean := place.clean and requeued = 0;\n", "", "sweep_cancellation"),
-            Mutation("  place.found := place.found + requeued;\n", "", "sweep_cancellation"),
+            Mutation("  place.clean := place.clean and requeued = 0;\n", "", "sweep_batch"),
+            Mutation("  place.found := place.found + requeued;\n", "", "sweep_batch"),
         ],
         retry_slips_past_the_sweep,
     ),

@@ -356,7 +356,7 @@ def _held(url: str, lock: str) -> Iterator[None]:
 
 def test_a_lock_that_is_not_to_be_had_leaves_it_pending(here: Here, url: str) -> None:
     """It is durable, and says whom it waits for and what can be done; a stop has to wait, and gives up."""
-    with _held(url, "select pg_advisory_xact_lock_shared(7216, lock_key::integer) from secateur.apps"):
+    with _held(url, "select secateur.share_app('billing')"):
         done = here("cancel", *FLOOD, "--yes", url=url)
         (committed,) = asyncio.run(cancellations(url))
         (holder,) = committed["blocked_by"]

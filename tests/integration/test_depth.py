@@ -153,7 +153,7 @@ async def test_a_bounded_part_is_moved_at_a_time(database: Database) -> None:
 async def test_one_at_a_time_and_not_again_at_once(database: Database, another: asyncpg.Connection) -> None:
     await put(database, "sync", 1)
     async with another.transaction():
-        await another.execute("select pg_advisory_xact_lock(7218, 1), pg_advisory_xact_lock(7218, 2)")
+        await another.execute("select secateur.is_alone('billing', 'compact'), secateur.is_alone('billing', 'check')")
         assert await compact(database) == 0
         assert await check(database) == (False, None, None)
     assert await compact(database, timedelta(minutes=1)) > 0

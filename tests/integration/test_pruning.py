@@ -196,7 +196,7 @@ async def test_one_process_prunes_at_a_time(database: Database, another: asyncpg
     await put(database, 2)
     await finish(database, 2, 8 * DAY)
     async with another.transaction():
-        await another.execute("select pg_advisory_xact_lock(7218, 3)")
+        await another.execute("select secateur.is_alone('billing', 'prune')")
         assert await prune(database) == (0, False)
     assert await prune(database) == (2, False)
 

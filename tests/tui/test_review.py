@@ -243,8 +243,7 @@ async def test_a_standing_one_may_match_nothing_yet(start: Start, incident_url: 
 
 async def held_lock(connection: Any) -> int:
     """Hold the app's lock as an open claim does, until the transaction ends; the process id."""
-    key = await connection.fetchval("select lock_key from secateur.apps where app_id = 'billing'")
-    await connection.execute("select pg_advisory_xact_lock_shared(7216, $1)", key)
+    assert await connection.fetchval("select secateur.share_app('billing')")
     pid: int = await connection.fetchval("select pg_backend_pid()")
     return pid
 

@@ -35,18 +35,17 @@ def details(cancellation: Cancellation, now: datetime, unrestored: Sequence[Unre
 
 def blocked_by(cancellation: Cancellation) -> str:
     """What a pending guarantee waits for: `process 123's open transaction`, or several."""
-    if not cancellation.blocked_by:
+    if not cancellation.blockers:
         return "an older transaction"
-    *others, last = map(str, cancellation.blocked_by)
-    if not others:
-        return f"process {last}'s open transaction"
-    return f"the open transactions of processes {', '.join(others)} and {last}"
+    if not cancellation.blocked_by_prepared and len(cancellation.blocked_by) == 1:
+        return f"{cancellation.blockers[0]}'s open transaction"
+    *others, last = map(one_line, cancellation.blockers)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def terminating(cancellation: Cancellation) -> str:
     """What puts a pending guarantee in force at once, as SQL; empty where nothing is in the way any more."""
-    pids = "), pg_terminate_backend(".join(map(str, cancellation.blocked_by))
-    return f"select pg_terminate_backend({pids})" if pids else ""
+    return one_line("; ".join(cancellation.unblocking))
 
 
 def _meaning(cancellation: Cancellation) -> list[Content]:

@@ -88,6 +88,8 @@ class CancellationForm(Form):
     """`in_force`: no matching run is claimed any more; `pending`: not yet, an open transaction is in the way."""
     blocked_by: list[int]
     """While pending: the process ids in Postgres whose open transactions it waits for."""
+    blocked_by_prepared: list[str]
+    """While pending: the prepared transactions that it waits for, by their names in `pg_prepared_xacts`."""
     created_at: Instant
     created_by: str
     reason: str | None

@@ -211,15 +211,19 @@ def pending(cancellation: Cancellation) -> list[str]:
             f"  What it does:  select state, xact_start, query from pg_stat_activity where pid = {pid}",  # noqa: S608
             f"  To end it:     select pg_terminate_backend({pid})",
         ]
+    for gid, ending in zip(
+        cancellation.blocked_by_prepared, cancellation.unblocking[len(cancellation.blocked_by) :], strict=True
+    ):
+        lines += [f"  Prepared transaction {gid!r} has no process.", f"  To end it:     {ending}"]
     return lines
 
 
 def processes(cancellation: Cancellation) -> str:
-    """Whom a pending guarantee waits for: `process 123`, `processes 123 and 456`."""
-    if not cancellation.blocked_by:
+    """Whom a pending guarantee waits for: `process 123`, `process 123 and process 456`."""
+    if not cancellation.blockers:
         return "an older transaction"
-    *others, last = map(str, cancellation.blocked_by)
-    return f"processes {', '.join(others)} and {last}" if others else f"process {last}"
+    *others, last = cancellation.blockers
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def outcome(cancellation: Cancellation) -> str:

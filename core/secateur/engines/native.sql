@@ -298,20 +298,22 @@ select open.app_id, open.id, open.state from secateur.open_cancellations() as op
 -- name: cancellations
 -- Newest first. As one document each, so that the record's model reads it in one place. Who holds the lock that a pending one
 -- waits for is looked up as it is now.
+with held as materialized (
+  select waiting.app_id, holder.pid, holder.gid
+    from (select distinct app_id from secateur.cancellations where state = 'active' and in_force_at is null) as waiting,
+         secateur.lock_holders(waiting.app_id) as holder
+)
 select to_jsonb(rule) || to_jsonb(tally) || jsonb_build_object(
-         'blocked_by', case when rule.state = 'active' and rule.in_force_at is null then (
-           select coalesce(jsonb_agg(distinct held.pid), '[]')
-             from secateur.apps
-             join pg_locks as held on held.objid = apps.lock_key & 2147483647
-            where apps.app_id = rule.app_id
-              and held.locktype = 'advisory' and held.classid = 7216 and held.objsubid = 2 and held.granted
-              and held.database = (select oid from pg_database where datname = current_database())
-         ) else '[]' end,
+         'blocked_by', (select coalesce(jsonb_agg(held.pid order by held.pid), '[]')
+                          from held where held.app_id = rule.app_id and held.pid is not null and pending),
+         'blocked_by_prepared', (select coalesce(jsonb_agg(held.gid order by held.gid), '[]')
+                                   from held where held.app_id = rule.app_id and held.gid is not null and pending),
          'swept', coalesce(
            (select place.clean from secateur.sweeps as place
              where place.app_id = rule.app_id and place.cancellation_id = rule.id), false),
          'undo_until', coalesce(rule.stopped_at, rule.completed_at, rule.undone_at) + retention.cancelled)
   from secateur.cancellations as rule
+ cross join lateral (select rule.state = 'active' and rule.in_force_at is null as pending) as guarantee
  cross join secateur.retention
   left join lateral (
     select coalesce(sum(one.cancelled), 0) as cancelled,

@@ -24,11 +24,8 @@ from secateur.database import Database
 from secateur.errors import DatabaseError, LockUnavailable, NotInstalled, PermissionDenied
 from secateur.statements import Statements
 
-INSTALL_LOCKS = 7215
-APP_LOCKS = 7216
-SWEEP_LOCKS = 7217
-UPKEEP_LOCKS = 7218
-"""First integers of our advisory locks; the second is 0, an app's `lock_key`, a cancellation's `serial`, a task."""
+INSTALL_LOCK = 7215
+"""The first integer of the one advisory lock that there is; the second is 0."""
 
 REPEATABLE = (
     "cel_v1.sql",
@@ -209,7 +206,7 @@ async def _install_once(database: Database, migrations: Sequence[Migration], aut
         if version < OLDEST_POSTGRES:
             raise DatabaseError(f"secateur needs Postgres {OLDEST_POSTGRES} or newer; this is {version}")
         await connection.execute(statements["patience"])
-        await connection.execute(statements["lock"], INSTALL_LOCKS)
+        await connection.execute(statements["lock"], INSTALL_LOCK)
         await _prepare(connection, statements)
         applied = _by_name(await connection.fetch(statements["applied"]))
         gaps = await _gaps(connection, migrations, applied)

@@ -1,10 +1,17 @@
 -- The queue, as SQL functions: usable from any language, and the only way to write.
 --
--- The lock protocol. Every app has one advisory lock (7216, apps.lock_key). claim and begin_step take it shared; commit,
--- stop, undo, pause, resume and a change of a function's limit exclusive; each reads what it decides by in a *later
--- statement*, whose snapshot is therefore newer than whatever the lock waited for. This needs READ COMMITTED, so the
--- functions refuse anything stricter. And lock, snapshots and transaction ids must be those of the server that has the app's
--- rows: where tables are spread over several (Citus), share_app and lock_app refuse to be called on another one.
+-- The lock protocol. Every app has one lock. claim and begin_step take it shared; commit, stop, undo, pause, resume and a
+-- change of a function's limit exclusive; each reads what it decides by in a *later statement*, whose snapshot is therefore
+-- newer than whatever the lock waited for. This needs READ COMMITTED, so the functions refuse anything stricter. And lock,
+-- snapshots and transaction ids must be those of the server that has the app's rows: where tables are spread over several
+-- (Citus), share_app and lock_app refuse to be called on another one.
+--
+-- The lock is that of an empty table, secateur_locks.app_N, N being apps.lock_number: ROW SHARE is shared, EXCLUSIVE exclusive.
+-- Nobody but the owner's functions can take it, which is not true of advisory locks; whoever waits for it has their turn, which
+-- is not true of row locks; and taking it writes nothing. (ACCESS SHARE, which a dump holds for hours, is in nobody's way.) A
+-- second table, sweeps_N, is the gate of the app's sweeps: a batch holds it shared, a stop or undo asks for it exclusive first,
+-- so that batches which follow each other cannot keep it waiting. Where a table is missing it is made: see make_locks.
+--
 -- Row locks come after the app's lock: runs in id order or with SKIP LOCKED, then slots in their order or with SKIP
 -- LOCKED. Levels and idle are only ever locked with SKIP LOCKED, so that nobody waits for a hint. A commit locks no run.
 --
@@ -55,19 +62,63 @@ begin
 end
 $$;
 
--- Takes the app's lock shared for the rest of the transaction; false if there is no such app. Raises SC421.
-create or replace function secateur.share_app(app_id text)
+-- Makes the tables that are an app's locks, where they are missing: the app is new, or has come to this server from another.
+-- Repeatable; two that make the same one at once wait for each other.
+create or replace function secateur.make_locks(lock_number bigint)
+  returns void
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set client_min_messages = warning
+as $$
+declare
+  name text;
+begin
+  foreach name in array array[format('app_%s', lock_number), format('sweeps_%s', lock_number)] loop
+    continue when to_regclass('secateur_locks.' || quote_ident(name)) is not null;
+    begin
+      if to_regnamespace('secateur_locks') is null then
+        create schema secateur_locks;
+      end if;
+      -- They stay empty: there is nothing to vacuum, and a vacuum would take a lock.
+      execute format('create table secateur_locks.%I () with (autovacuum_enabled = false)', name);
+      execute format('revoke all on secateur_locks.%I from public', name);
+    exception when duplicate_table or duplicate_object or duplicate_schema or unique_violation then
+      null; -- another transaction was quicker, and has committed
+    end;
+  end loop;
+end
+$$;
+
+-- Takes one of the app's locks in that mode for the rest of the transaction; false if there is no such app here.
+create or replace function secateur.take_lock(app_id text, kind text, mode text)
   returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
   here constant integer := pg_backend_pid();
+  key bigint;
 begin
   -- A row that lies elsewhere is read by another process.
-  perform pg_advisory_xact_lock_shared(7216, (apps.lock_key & 2147483647)::integer)
-     from secateur.apps where apps.app_id = share_app.app_id and pg_backend_pid() = here;
+  select apps.lock_number into key from secateur.apps where apps.app_id = take_lock.app_id and pg_backend_pid() = here;
   if not found then
+    return false;
+  end if;
+  if to_regclass(format('secateur_locks.%s_%s', kind, key)) is null then
+    perform secateur.make_locks(key);
+  end if;
+  execute format('lock table only secateur_locks.%s_%s in %s mode', kind, key, mode);
+  return true;
+end
+$$;
+
+-- Takes the app's lock shared for the rest of the transaction; false if there is no such app. Raises SC421.
+create or replace function secateur.share_app(app_id text)
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not secateur.take_lock(share_app.app_id, 'app', 'row share') then
     -- point: no such app
     perform secateur.require_here(share_app.app_id);
     return false;
@@ -76,45 +127,90 @@ begin
 end
 $$;
 
--- Takes the app's lock exclusive for the rest of the transaction, in slices of 50 ms, so that an open claim never holds
--- up the other claims for longer. Raises SC423 with the blocking processes when `patience` is over, and SC421.
-create or replace function secateur.lock_app(app_id text, patience interval default '5 seconds')
+-- Who holds the app's lock, shared or exclusive: a process, or a prepared transaction (by its gid), which has none.
+create or replace function secateur.lock_holders(app_id text)
+  returns table (pid integer, gid text)
+  language plpgsql
+  stable
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select distinct held.pid, prepared.gid
+    from secateur.apps
+    join pg_class as relation on relation.relname = format('app_%s', apps.lock_number)
+    join pg_namespace as schema on schema.oid = relation.relnamespace and schema.nspname = 'secateur_locks'
+    join pg_locks as held on held.locktype = 'relation' and held.relation = relation.oid
+     and held.database = (select oid from pg_database where datname = current_database())
+    left join pg_prepared_xacts as prepared on held.pid is null and held.virtualtransaction = '-1/' || prepared.transaction
+   where apps.app_id = lock_holders.app_id and held.granted and held.mode <> 'AccessShareLock';
+end
+$$;
+
+-- Gives the waits of the statements that follow what is left until the deadline.
+create or replace function secateur.wait_until(deadline timestamptz)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
 as $$
+begin
+  perform set_config(
+    'lock_timeout', greatest(1, ceil(1000 * extract(epoch from deadline - clock_timestamp())))::bigint || 'ms', true);
+end
+$$;
+
+-- Takes the app's lock exclusive for the rest of the transaction, in slices of 50 ms, so that an open claim never holds
+-- up the other claims for longer. Raises SC423 with the transactions in the way when `patience` is over, and SC421.
+create or replace function secateur.lock_app(app_id text, patience interval default '5 seconds')
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set lock_timeout = '50ms'
+as $$
 declare
-  here constant integer := pg_backend_pid();
-  before constant text := current_setting('lock_timeout');
   deadline constant timestamptz := clock_timestamp() + patience;
 begin
   loop
     begin
-      perform set_config('lock_timeout', '50ms', true);
-      perform pg_advisory_xact_lock(7216, (apps.lock_key & 2147483647)::integer)
-         from secateur.apps where apps.app_id = lock_app.app_id and pg_backend_pid() = here;
-      if not found then
+      if not secateur.take_lock(lock_app.app_id, 'app', 'exclusive') then
         perform secateur.require_here(lock_app.app_id);
       end if;
-      perform set_config('lock_timeout', before, true);
       return;
     exception when lock_not_available then
       if clock_timestamp() >= deadline then
         raise exception using
           errcode = 'SC423',
-          message = format('nothing was changed: an open transaction holds the lock of app %s (process %s)',
-                           lock_app.app_id,
-                           (select string_agg(distinct held.pid::text, ', ') from pg_locks as held
-                             where held.locktype = 'advisory' and held.classid = 7216
-                               and held.objid = (select apps.lock_key & 2147483647 from secateur.apps
-                                                  where apps.app_id = lock_app.app_id)
-                               and held.objsubid = 2 and held.granted
-                               and held.database = (select oid from pg_database where datname = current_database()))),
-          hint = 'a worker must not keep the transaction open in which it claimed; try again, or end that process';
+          message = format(
+            'nothing was changed: an open transaction holds the lock of app %s%s', lock_app.app_id,
+            (select ' (' || string_agg(case when held.pid is not null then format('process %s', held.pid)
+                                            else format('prepared transaction %L', held.gid) end, ', ') || ')'
+               from secateur.lock_holders(lock_app.app_id) as held)),
+          hint = 'a worker must not keep the transaction open in which it claimed, nor prepare it; try again, or end that'
+                 ' process or prepared transaction';
       end if;
       perform pg_sleep(0.005);
     end;
   end loop;
+end
+$$;
+
+-- Whether this transaction is the only one that does the task for the app, which it then is until it ends. Waits for nobody.
+create or replace function secateur.is_alone(app_id text, task text)
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set lock_timeout = '1ms'
+as $$
+begin
+  perform from secateur.upkeep as kept
+    where kept.app_id = is_alone.app_id and kept.task = is_alone.task
+      for update skip locked;
+  if found then
+    return true;
+  end if;
+  -- The app's first: whoever has just inserted the row is at it.
+  insert into secateur.upkeep (app_id, task) values (is_alone.app_id, is_alone.task) on conflict do nothing;
+  return found;
+exception when lock_not_available then
+  return false;
 end
 $$;
 
@@ -136,6 +232,8 @@ begin
     raise exception using errcode = 'SC422', column = 'app_id', message = 'app_id and function_id must not be empty';
   end if;
   insert into secateur.apps (app_id) values (ensure_function.app_id) on conflict do nothing;
+  perform secateur.make_locks(apps.lock_number) from secateur.apps
+    where apps.app_id = ensure_function.app_id and pg_backend_pid() = here;
   insert into secateur.idle (app_id, idle) values (ensure_function.app_id, true) on conflict do nothing;
   insert into secateur.functions (app_id, function_id)
   values (ensure_function.app_id, ensure_function.function_id) on conflict do nothing;

@@ -1,11 +1,11 @@
 -- Keeping the depth: its deltas are moved into totals, and the sums compared with the rows.
 --
--- Both may run in any number of processes: an advisory lock (7218, tried) lets one at a time, and `every` keeps the others
+-- Both may run in any number of processes: for each app one at a time does them (see is_alone), and `every` keeps the others
 -- from doing again what was just done.
 
 -- Moves up to `batch` deltas of the app into the totals, unless that was done less than `every` ago; returns how many it moved.
 -- Readers see a delta either here or there, never twice.
--- Locks: 7218/1, tried; then rows that nobody else writes.
+-- Locks: the app's `compact`, tried; then rows that nobody else writes.
 create or replace function secateur.compact_depth(app_id text, every interval default '0', batch integer default 100000)
   returns integer
   language plpgsql
@@ -18,7 +18,7 @@ declare
   moved_rows integer;
 begin
   perform secateur.require_read_committed();
-  if not pg_try_advisory_xact_lock(7218, 1) then
+  if not secateur.is_alone(compact_depth.app_id, 'compact') then
     return 0;
   end if;
   -- point: alone
@@ -81,7 +81,7 @@ $$;
 -- both. Where they differ, it records by how much, and adds the difference as a delta. Does nothing if another process
 -- is at it, or the last check is younger than `every`: `checked` is false then. Takes seconds per ten million runs. Sees to
 -- it as well that every queued run has its level (see find_levels).
--- Locks: 7218/2, tried.
+-- Locks: the app's `check`, tried.
 create or replace function secateur.check_depth(app_id text, every interval default '0')
   returns table (checked boolean, counted bigint, drift bigint)
   language plpgsql
@@ -98,7 +98,7 @@ declare
 begin
   perform secateur.require_read_committed();
   checked := false;
-  if not pg_try_advisory_xact_lock(7218, 2) then
+  if not secateur.is_alone(check_depth.app_id, 'check') then
     return next;
     return;
   end if;

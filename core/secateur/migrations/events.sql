@@ -177,7 +177,7 @@ begin
                     where known.app_id = apps.app_id
                       and (known.triggers @> array[event ->> 'name']
                            or known.cancel_on @> jsonb_build_array(jsonb_build_object('event', event ->> 'name'))))
-     order by apps.lock_key);
+     order by apps.lock_number);
 end
 $$;
 
@@ -219,7 +219,7 @@ $$;
 -- it fail: the cancellation is then pending for as long, as any that is committed meanwhile.
 --
 -- Locks, where it cancels: as commit_cancellation, the exclusive lock of each app whose runs are concerned, in the order of
--- apps.lock_key, until the transaction ends: so end it soon, and do not send in a transaction that claimed.
+-- apps.lock_number, until the transaction ends: so end it soon, and do not send in a transaction that claimed.
 create or replace function secateur.send(event jsonb, idempotency_key text default null)
   returns table (run_id uuid, app_id text, function_id text, cancellation_id uuid)
   language plpgsql

@@ -107,7 +107,7 @@ $$;
 -- Deletes up to `batch` runs of the app that have been kept as long as the retention says, with their steps and requests: completed and
 -- failed ones, and those of cancellations that can no longer be undone. `more`: there seem to be others, so ask again.
 -- The audit and the cancellations themselves stay. Does nothing while another process prunes. Raises SC422.
--- Locks: 7218/3, tried; records and runs, skipping locked ones.
+-- Locks: the app's `prune`, tried; records and runs, skipping locked ones.
 create or replace function secateur.prune(app_id text, batch integer default 1000)
   returns table (runs integer, more boolean)
   language plpgsql
@@ -123,7 +123,7 @@ begin
   end if;
   runs := 0;
   more := false;
-  if not pg_try_advisory_xact_lock(7218, 3) then
+  if not secateur.is_alone(prune.app_id, 'prune') then
     return next;
     return;
   end if;

@@ -28,9 +28,9 @@ declare
       'pause', 'resume', 'commit_cancellation', 'commit_cancellations', 'stop_cancellation', 'undo_cancellation', 'cancel_run',
       'unrestored', 'set_retention',
       'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'restore_cancellation',
-      'all_apps', 'compact_depth', 'check_depth', 'prune', 'rights_gaps'
+      'all_apps', 'compact_depth', 'check_depth', 'prune', 'rights_gaps', 'lock_holders'
     ],
-    'secateur_viewer', array['unrestored', 'rights_gaps']);
+    'secateur_viewer', array['unrestored', 'rights_gaps', 'lock_holders']);
   ours constant text[] := array['secateur_sandbox', 'secateur_audit',
                                 'secateur_viewer', 'secateur_worker', 'secateur_operator', 'secateur_importer'];
   -- Whoever installed.
@@ -61,7 +61,7 @@ begin
          format('alter %s owner to %I', thing.what, wanted.rolname)
     from (select format('schema %I', space.nspname) as what, space.nspname as name, space.nspowner as owner
             from pg_namespace as space
-           where space.nspname = 'secateur_cel'
+           where space.nspname in ('secateur_cel', 'secateur_locks')
           union all
           select format('function %s', routine.oid::regprocedure), routine.proname, routine.proowner
             from pg_proc as routine
@@ -71,7 +71,8 @@ begin
                         relation.oid::regclass),
                  relation.relname, relation.relowner
             from pg_class as relation
-           where relation.relnamespace = 'secateur'::regnamespace and relation.relkind in ('r', 'p', 'v', 'c')
+           where relation.relnamespace in (to_regnamespace('secateur'), to_regnamespace('secateur_locks'))
+             and relation.relkind in ('r', 'p', 'v', 'c')
          ) as thing
     join pg_roles as wanted
       on case thing.name
@@ -87,7 +88,7 @@ begin
     select format('schema %I', space.nspname) as what, space.nspname as name, 'schema' as kind, space.nspowner as owner,
            space.nspacl as acl, acldefault('n', space.nspowner) as unsaid
       from pg_namespace as space
-     where space.nspname in ('secateur', 'secateur_cel')
+     where space.nspname in ('secateur', 'secateur_cel', 'secateur_locks')
     union all
     select format('function %s', routine.oid::regprocedure), routine.proname,
            case when space.nspname = 'secateur' then 'function' else 'operator' end,
@@ -96,11 +97,15 @@ begin
       join pg_namespace as space on space.oid = routine.pronamespace and space.nspname in ('secateur', 'secateur_cel')
     union all
     select format('%s %s', case when relation.relkind = 'S' then 'sequence' else 'table' end, relation.oid::regclass),
-           relation.relname, case when relation.relkind = 'S' then 'sequence' else 'table' end,
+           relation.relname,
+           -- Whoever may do anything with a lock can hold up the queue.
+           case when relation.relnamespace <> 'secateur'::regnamespace then 'lock'
+                when relation.relkind = 'S' then 'sequence' else 'table' end,
            relation.relowner, relation.relacl,
            acldefault(case when relation.relkind = 'S' then 's' else 'r' end::"char", relation.relowner)
       from pg_class as relation
-     where relation.relnamespace = 'secateur'::regnamespace and relation.relkind in ('r', 'p', 'v', 'S')
+     where relation.relnamespace in (to_regnamespace('secateur'), to_regnamespace('secateur_locks'))
+       and relation.relkind in ('r', 'p', 'v', 'S')
   ), wanted as (
     select thing.what, needed.role, needed.right
       from thing,

@@ -128,6 +128,20 @@ begin
 end
 $$;
 
+-- Takes the gate of the app's sweeps shared for the rest of the transaction; false when a stop or an undo has it, or waits for
+-- it: the batch gives way. Part of a sweep.
+create or replace function secateur.enter_sweeps(app_id text)
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set lock_timeout = '50ms'
+as $$
+begin
+  return secateur.take_lock(enter_sweeps.app_id, 'sweeps', 'row share');
+exception when lock_not_available then
+  return false;
+end
+$$;
+
 -- Rewrites one batch of the backlog that an active cancellation matches, looking at up to `batch` runs. One transaction a
 -- call; whoever calls next, in whichever process, goes on where the last one ended.
 --
@@ -144,21 +158,19 @@ $$;
 --
 -- A matching run belongs to the oldest active cancellation that matches it, whoever sweeps.
 --
--- Locks: its record, shared, so that a stop waits for the batch; the sweep's advisory lock (7217), tried; requests of runs
--- that left their claim; the older records, shared, giving way to whoever holds one; matching rows in id order. Raises SC404.
---
--- Of one that is undone it says `restoring` as long as restore_cancellation has something to do.
-create or replace function secateur.sweep_cancellation(app_id text, id uuid, batch integer default 10000)
+-- Locks: the gate of the app's sweeps, shared, so that a stop or undo waits for the batch, giving way to one that waits; its
+-- place, tried, so that one process sweeps it; requests of runs that left their claim; matching rows in id order. Part of a sweep.
+create or replace function secateur.sweep_batch(app_id text, id uuid, batch integer)
   returns secateur.sweep_step
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp
   -- For as many as there are: it joins lists.
   set plan_cache_mode = force_custom_plan
 as $$
 declare
   rule secateur.cancellations;
   place secateur.sweeps;
-  wanted integer := sweep_cancellation.batch;
+  wanted integer := sweep_batch.batch;
   quota integer;
   walk uuid[] := '{}';
   functions text[];
@@ -173,37 +185,37 @@ declare
   failing uuid[];
   moment timestamptz;
 begin
-  perform secateur.require_read_committed();
-  if not sweep_cancellation.batch >= 1 then
-    raise exception using errcode = 'SC422', column = 'batch', message = 'batch must be positive';
-  end if;
   select active.* into rule
     from secateur.cancellations as active
-   where active.app_id = sweep_cancellation.app_id and active.id = sweep_cancellation.id;
+   where active.app_id = sweep_batch.app_id and active.id = sweep_batch.id;
   if rule.state = 'active' and rule.in_force_at is null then
     return row('active', 0, false, not secateur.confirm_cancellation(rule.app_id, rule.id), 0, null)::secateur.sweep_step;
   end if;
+  if rule.id is null then
+    raise exception using errcode = 'SC404', message = format('there is no cancellation %s', sweep_batch.id);
+  end if;
   -- point: in force
+  if not secateur.enter_sweeps(sweep_batch.app_id) then
+    return row(rule.state, 0, false, true, 0, 0.05)::secateur.sweep_step;
+  end if;
+  -- point: in the gate
   select active.* into rule
     from secateur.cancellations as active
-   where active.app_id = sweep_cancellation.app_id and active.id = sweep_cancellation.id
-     for share;
-  if not found then
-    raise exception using errcode = 'SC404', message = format('there is no cancellation %s', sweep_cancellation.id);
-  end if;
+   where active.app_id = sweep_batch.app_id and active.id = sweep_batch.id;
   step := row(case when rule.state = 'undone' and rule.restored_at is null then 'restoring' else rule.state end,
               0, false, false, 0, null);
   if rule.state <> 'active' then
     return step;
   end if;
-  if not pg_try_advisory_xact_lock(7217, (rule.serial & 2147483647)::integer) then
+  select sweeps.* into place
+    from secateur.sweeps where sweeps.app_id = sweep_batch.app_id and sweeps.cancellation_id = rule.id
+     for no key update skip locked;
+  if not found then
     step.busy := true;
     return step;
   end if;
-  select sweeps.* into place
-    from secateur.sweeps where sweeps.app_id = sweep_cancellation.app_id and sweeps.cancellation_id = rule.id;
-  perform secateur.cancel_abandoned(sweep_cancellation.app_id, rule.id);
-  requeued := secateur.settle_requests(sweep_cancellation.app_id, rule.id);
+  perform secateur.cancel_abandoned(sweep_batch.app_id, rule.id);
+  requeued := secateur.settle_requests(sweep_batch.app_id, rule.id);
   place.clean := place.clean and requeued = 0;
   if place.horizon > pg_snapshot_xmax(pg_current_snapshot()) then
     -- Another server's number: the tables were restored from a dump, or the app was moved. No transaction survives that, but
@@ -216,7 +228,7 @@ begin
     place.clean := false;
   end if;
   if place.horizon is null and rule.started_before <= clock_timestamp() then
-    place.horizon := secateur.horizon(sweep_cancellation.app_id, rule.id);
+    place.horizon := secateur.horizon(sweep_batch.app_id, rule.id);
     place.next_at := null;
   end if;
   paused := coalesce(place.next_at > clock_timestamp(), false);
@@ -243,7 +255,7 @@ begin
       select coalesce(array_agg(run.id), '{}'), array_agg(run.function_id), array_agg(run.status)
         into walk, functions, statuses
         from secateur.runs as run
-       where run.app_id = sweep_cancellation.app_id and run.id = rule.run_id
+       where run.app_id = sweep_batch.app_id and run.id = rule.run_id
          and run.status || '' in ('queued', 'scheduled');
     end if;
   end if;
@@ -254,7 +266,7 @@ begin
            array_agg(hit.run_id) filter (where hit.cancellation_id is null)
       into hit_runs, hit_rules, failing
       -- What cannot be evaluated is counted in the first pass.
-      from secateur.reached(sweep_cancellation.app_id, array[rule], walk, quickly => place.pass > 1) as hit;
+      from secateur.reached(sweep_batch.app_id, array[rule], walk, quickly => place.pass > 1) as hit;
     quota := ceil(rule.rate / 4.0);
     if cardinality(hit_runs) > quota then
       walk := walk[:(select hit.place
@@ -266,29 +278,17 @@ begin
       wanted := cardinality(walk);
     end if;
     -- point: batch evaluated
-    -- Whoever stops or undoes one of these holds its record and may be waiting for requests that this transaction closed:
-    -- then the batch gives way, and is read again by the next call.
+    -- Nobody stops or undoes one of these before the batch is visible: that takes the gate.
     older := array(select active from secateur.cancellations as active
-                    where active.app_id = sweep_cancellation.app_id and active.state = 'active'
+                    where active.app_id = sweep_batch.app_id and active.state = 'active'
                       and active.serial < rule.serial
-                    order by active.serial
-                      for share skip locked);
-    if cardinality(older) < (select count(*) from secateur.cancellations as active
-                              where active.app_id = sweep_cancellation.app_id and active.state = 'active'
-                                and active.serial < rule.serial) then
-      walk := '{}';
-      wanted := 0;
-      -- The next call begins this pass again, if this was its first batch.
-      place.pass := place.pass - (place.function_id is null)::integer;
-      step.idle := true;
-      step.wait := 0.05;
-    end if;
+                    order by active.serial);
   end if;
   -- point: owners known
   if cardinality(walk) > 0 then
     if place.pass = 1 then
       insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, errors)
-      select sweep_cancellation.app_id, rule.id, run.function_id, count(*)
+      select sweep_batch.app_id, rule.id, run.function_id, count(*)
         from unnest(walk, functions[:cardinality(walk)]) as run (id, function_id)
         join unnest(failing) as failed (id) using (id)
        group by run.function_id;
@@ -297,10 +297,10 @@ begin
       select coalesce(array_agg(hit.id), '{}'), coalesce(array_agg(coalesce(owner.cancellation_id, hit.rule_id)), '{}')
         into hit_runs, hit_rules
         from unnest(hit_runs, hit_rules) as hit (id, rule_id)
-        left join secateur.reached(sweep_cancellation.app_id, older, hit_runs, quickly => true) as owner
+        left join secateur.reached(sweep_batch.app_id, older, hit_runs, quickly => true) as owner
           on owner.run_id = hit.id;
     end if;
-    step.cancelled := secateur.cancel_backlog(sweep_cancellation.app_id, hit_runs, hit_rules);
+    step.cancelled := secateur.cancel_backlog(sweep_batch.app_id, hit_runs, hit_rules);
     -- point: batch cancelled
     place.found := place.found + step.cancelled;
     place.function_id := functions[cardinality(walk)];
@@ -312,18 +312,13 @@ begin
     place.clean := place.clean or coalesce(not waiting and place.found = 0 and place.pass_xmin >= place.horizon, false);
     if place.clean
        and not exists (select from secateur.cancel_requests as open
-                        where open.app_id = sweep_cancellation.app_id and open.cancellation_id = rule.id
+                        where open.app_id = sweep_batch.app_id and open.cancellation_id = rule.id
                           and open.outcome is null) then
       moment := clock_timestamp();
-      -- Not while a younger one's batch holds the record, which may be waiting for what this one has written.
       update secateur.cancellations as swept
          set state = 'complete', completed_at = moment
-       where swept.app_id = sweep_cancellation.app_id
-         and swept.id = (select free.id from secateur.cancellations as free
-                          where free.app_id = sweep_cancellation.app_id and free.id = rule.id
-                            for no key update skip locked);
-      step.state := case when found then 'complete' else step.state end;
-      step.idle := not found;
+       where swept.app_id = sweep_batch.app_id and swept.id = rule.id;
+      step.state := 'complete';
     else
       step.idle := place.found = 0;
     end if;
@@ -344,8 +339,28 @@ begin
      set pass = place.pass, pass_xmin = place.pass_xmin, pass_at = place.pass_at, found = place.found, clean = place.clean,
          function_id = place.function_id, status = place.status, run_id = place.run_id, horizon = place.horizon,
          next_at = place.next_at
-   where sweeps.app_id = sweep_cancellation.app_id and sweeps.cancellation_id = rule.id;
+   where sweeps.app_id = sweep_batch.app_id and sweeps.cancellation_id = rule.id;
   return step;
+end
+$$;
+
+-- Sweeps one batch: see sweep_batch. Whoever it would have to wait for longer than a second makes it give way, and look again: for
+-- so long a stop would wait for the batch as well. Raises SC404, SC422.
+--
+-- Of one that is undone it says `restoring` as long as restore_cancellation has something to do.
+create or replace function secateur.sweep_cancellation(app_id text, id uuid, batch integer default 10000)
+  returns secateur.sweep_step
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set lock_timeout = '1s'
+as $$
+begin
+  perform secateur.require_read_committed();
+  if not sweep_cancellation.batch >= 1 then
+    raise exception using errcode = 'SC422', column = 'batch', message = 'batch must be positive';
+  end if;
+  return secateur.sweep_batch(sweep_cancellation.app_id, sweep_cancellation.id, sweep_cancellation.batch);
+exception when lock_not_available then
+  return row('active', 0, false, true, 0, 0.25)::secateur.sweep_step;
 end
 $$;
 

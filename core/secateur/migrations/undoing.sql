@@ -1,31 +1,59 @@
 -- Stopping a cancellation, and undoing it: what was waiting when it was cancelled waits again.
 
+-- Locks a cancellation's record for a stop or an undo, by the deadline, and gives what is in it. The gate comes first: it keeps
+-- the app's sweeps, which share records, from beginning another batch, and waits for those that have begun. Raises SC404, and
+-- SC423 when the deadline has come.
+create or replace function secateur.lock_record(app_id text, id uuid, deadline timestamptz)
+  returns secateur.cancellations
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set lock_timeout = 0
+as $$
+declare
+  record secateur.cancellations;
+begin
+  perform secateur.wait_until(lock_record.deadline);
+  perform secateur.take_lock(lock_record.app_id, 'sweeps', 'exclusive');
+  -- point: gate locked
+  perform secateur.wait_until(lock_record.deadline);
+  select rule.* into record
+    from secateur.cancellations as rule
+   where rule.app_id = lock_record.app_id and rule.id = lock_record.id
+     for no key update;
+  if not found then
+    raise exception using errcode = 'SC404', message = format('there is no cancellation %s', lock_record.id);
+  end if;
+  return record;
+exception when lock_not_available then
+  raise exception using
+    errcode = 'SC423',
+    message = format('nothing was changed: an open transaction holds cancellation %s, or the sweeps of app %s', lock_record.id,
+                     lock_record.app_id),
+    hint = 'try again; pg_stat_activity shows transactions that have been open for long';
+end
+$$;
+
 -- Stops an active cancellation: from now on it matches nothing, and running runs that were only asked to stop go on. What
--- it cancelled stays cancelled. Repeatable. Raises SC404, SC423.
--- Locks: the record, which a sweep's batch holds shared; only then the app's, exclusive, so that claims need not wait for
--- that batch; then the requests in the order of runs.
+-- it cancelled stays cancelled. Repeatable. Raises SC404, SC423 (after 5 s in all).
+-- Locks: the gate of the app's sweeps and the record, which a sweep's batch holds shared; only then the app's, exclusive, so
+-- that claims need not wait for that batch; then the requests in the order of runs.
 create or replace function secateur.stop_cancellation(app_id text, id uuid, author text, source text default null)
   returns secateur.cancellations
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set lock_timeout = 0
 as $$
 declare
+  deadline constant timestamptz := clock_timestamp() + interval '5 seconds';
   stopped secateur.cancellations;
   moment timestamptz;
 begin
   perform secateur.require_read_committed();
-  select rule.* into stopped
-    from secateur.cancellations as rule
-   where rule.app_id = stop_cancellation.app_id and rule.id = stop_cancellation.id
-     for no key update;
-  if not found then
-    raise exception using errcode = 'SC404', message = format('there is no cancellation %s', stop_cancellation.id);
-  end if;
+  stopped := secateur.lock_record(stop_cancellation.app_id, stop_cancellation.id, deadline);
   if stopped.state <> 'active' then
     return stopped;
   end if;
   -- point: before the lock
-  perform secateur.lock_app(stopped.app_id);
+  perform secateur.lock_app(stopped.app_id, deadline - clock_timestamp());
+  perform secateur.wait_until(deadline);
   -- point: locked
   moment := clock_timestamp();
   update secateur.cancellations as rule
@@ -86,21 +114,16 @@ create or replace function secateur.undo_cancellation(
 )
   returns secateur.cancellations
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set lock_timeout = 0
 as $$
 declare
+  deadline constant timestamptz := clock_timestamp() + interval '5 seconds';
   undone secateur.cancellations;
   until timestamptz;
   moment timestamptz;
 begin
   perform secateur.require_read_committed();
-  select rule.* into undone
-    from secateur.cancellations as rule
-   where rule.app_id = undo_cancellation.app_id and rule.id = undo_cancellation.id
-     for no key update;
-  if not found then
-    raise exception using errcode = 'SC404', message = format('there is no cancellation %s', undo_cancellation.id);
-  end if;
+  undone := secateur.lock_record(undo_cancellation.app_id, undo_cancellation.id, deadline);
   if undone.state = 'undone' and (undone.requeue_stopped or undo_cancellation.requeue_stopped is not true)
      and (undone.restored_at is null or not secateur.has_keyed(undone)) then
     return undone;
@@ -113,7 +136,8 @@ begin
       hint = 'how long that is, is a setting of the retention';
   end if;
   -- point: before the lock
-  perform secateur.lock_app(undone.app_id);
+  perform secateur.lock_app(undone.app_id, deadline - clock_timestamp());
+  perform secateur.wait_until(deadline);
   -- point: locked
   moment := clock_timestamp();
   update secateur.cancellations as rule
@@ -193,9 +217,9 @@ $$;
 -- commit, which holds no lock, may not be read; it comes into force, and is swept, only when no such batch is left, and a
 -- claim that could give out what the batch restored begins after it.
 --
--- Locks: the sweep's advisory lock (7217), tried; the record, so that the undo is not asked for again meanwhile; then the
--- app's, shared; then the records that runs are handed over to, against pruning; then the runs. Runs whose key somebody is
--- taking at this moment are passed over, and come last.
+-- Locks: the record, tried, so that one process restores it and the undo is not asked for again meanwhile; then the app's,
+-- shared; then the records that runs are handed over to, against pruning; then the runs. Runs whose key somebody is taking at
+-- this moment are passed over, and come last.
 create or replace function secateur.restore_cancellation(app_id text, id uuid, batch integer default 1000)
   returns secateur.sweep_step
   language plpgsql
@@ -228,19 +252,19 @@ begin
   if undone.state <> 'undone' then
     return step;
   end if;
-  if not pg_try_advisory_xact_lock(7217, (undone.serial & 2147483647)::integer) then
-    step.state := 'restoring';
-    step.busy := true;
-    return step;
-  end if;
-  -- point: alone
+  -- point: undone
   select rule.* into undone
     from secateur.cancellations as rule
    where rule.app_id = restore_cancellation.app_id and rule.id = restore_cancellation.id
-     for no key update;
-  if undone.restored_at is not null then
+     for no key update skip locked;
+  if not found then
+    step.state := 'restoring';
+    step.busy := true;
+    return step;
+  elsif undone.restored_at is not null then
     return step;
   end if;
+  -- point: alone
   step.state := 'restoring';
   select restores.* into place
     from secateur.restores where restores.app_id = restore_cancellation.app_id and restores.cancellation_id = undone.id;

@@ -230,8 +230,8 @@ MUTANTS = [
         "committed",
     ),
     Mutant(
-        "the sweep shares another lock than an undo takes",
-        [Mutation("'sweeps', 'row share'", "'app', 'row share'", "enter_sweeps")],
+        "the sweep does not wait for an undo",
+        [Mutation("if not secateur.enter_sweeps(sweep_batch.app_id) then", "if false then", "sweep_batch")],
         undo_during_a_sweep,
         "committed",
     ),

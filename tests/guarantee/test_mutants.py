@@ -219,13 +219,21 @@ MUTANTS = [
     ),
     Mutant(
         "stop does not take the lock",
-        [Mutation("  perform secateur.lock_app(stopped.app_id, deadline - clock_timestamp());\n", "", "stop_cancellation")],
+        [
+            Mutation(
+                "  perform secateur.lock_app(stopped.app_id, deadline - clock_timestamp());\n", "", "stop_cancellation"
+            )
+        ],
         meeting("claim", "claim_batch", "cancellations read", "stop"),
         "committed",
     ),
     Mutant(
         "undo does not take the lock",
-        [Mutation("  perform secateur.lock_app(undone.app_id, deadline - clock_timestamp());\n", "", "undo_cancellation")],
+        [
+            Mutation(
+                "  perform secateur.lock_app(undone.app_id, deadline - clock_timestamp());\n", "", "undo_cancellation"
+            )
+        ],
         meeting("claim", "claim_batch", "cancellations read", "undo"),
         "committed",
     ),

@@ -15,7 +15,8 @@ ACME, GLOBEX, INCOMPLETE, INVOICES = 30, 20, 2, 10
 
 CANCELLATION_KEYS = [
     *("id", "state", "kind", "app_id", "function_id", "if", "started_after", "started_before", "standing"),
-    *("rate", "run_id", "guarantee", "blocked_by", "blocked_by_prepared", "created_at", "created_by", "reason", "source"),
+    *("rate", "run_id", "guarantee", "blocked_by", "blocked_by_prepared", "created_at", "created_by"),
+    *("reason", "source"),
     *("undone_at", "undone_by", "undo_until", "restoring", "counts"),
 ]
 COUNT_KEYS = [

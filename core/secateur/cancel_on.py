@@ -16,6 +16,7 @@ from typing import Any
 
 from secateur.cel import CANCEL_ON, COMPILER_VERSION, ExpressionError, compile
 from secateur.errors import UsageError
+from secateur.events import OWN_EVENT
 
 MOST = 5
 """Declarations of one function."""
@@ -41,8 +42,8 @@ class CancelOn:
         """What is wrong with it, each in words that begin with the field's name."""
         if not isinstance(self.event, str) or not self.event:
             yield "event: must be the name of an event"
-        elif self.event == "function.cancelled":
-            yield "event: function.cancelled is a trigger only: nobody sends it"
+        elif self.event == OWN_EVENT:
+            yield f"event: {OWN_EVENT} is a trigger only: nobody sends it"
         if self.match is not None:
             if not isinstance(self.match, str) or len(self.match) > LONGEST_PATH or "" in self.match.split("."):
                 yield "match: must be the path of a field of the event, such as data.user_id"

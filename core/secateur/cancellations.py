@@ -221,13 +221,15 @@ class Cancellations:
     async def restore_run(
         self, run_id: UUID, *, author: str, source: str, requeue_stopped: bool = False
     ) -> Cancellation:
-        """Undo the cancellation of a single run, and wait until it is back.
+        """Undo the cancellation of a single run, and wait until it is back. Repeatable.
 
         Raises `Conflict` if it was not cancelled singly: then its whole cancellation can be undone, or nothing.
         """
         self._refuse_if_read_only()
         run = await self.engine.run(run_id)
-        found = UUID(run.cancellation_id) if run.cancellation_id else await self.engine.asked_singly(run_id)
+        found = UUID(run.cancellation_id) if run.cancellation_id else None
+        if found is None:
+            found = await self.engine.cancelled_singly(run.app_id, run_id)
         if found is None:
             raise Conflict(f"run {run_id} is {run.status}: there is nothing to restore")
         cancellation = await self.engine.cancellation(found)

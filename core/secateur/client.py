@@ -180,6 +180,7 @@ class Queue:
         open transactions of the processes `blocked_by` are in the way, and it is in force when they are over.
         Rows are rewritten in the background by any living worker, server or console; with `wait`, by this call,
         before it returns. A commit whose answer was lost is asked for again under the same key, so it is made once.
+        Under a key of an earlier commit, the `guarantee` is `ended` if that was stopped or undone since.
         `author` is by default the user of this process, `expected` the count that somebody saw, for the record.
         """
         parsed = _request(request)

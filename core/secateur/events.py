@@ -6,6 +6,9 @@ import json
 
 from secateur.errors import Problem, RequestError
 
+OWN_EVENT = "function.cancelled"
+"""What the queue itself sends, and nobody else."""
+
 _encode = json.JSONEncoder(allow_nan=False).encode
 """`json.dumps` with this option makes an encoder for each call."""
 

@@ -180,7 +180,12 @@ class Cancellation(CancellationFields):
 
     @property
     def guarantee(self) -> str:
-        """`in_force`, or `pending`: committed, but a transaction that had not seen it is still open."""
+        """What it promises now: `in_force`, or `ended` since it was stopped or undone, or `pending`.
+
+        Pending is committed, but a transaction that had not seen it is still open.
+        """
+        if self.state in ("stopped", "undone"):
+            return "ended"
         return "pending" if self.state == "active" and self.in_force_at is None else "in_force"
 
     @property

@@ -10,6 +10,7 @@ import asyncpg
 
 from secateur.database import Database
 from secateur.errors import DatabaseError, Problem, ReadOnly, RequestError
+from secateur.events import OWN_EVENT
 from secateur.statements import Statements
 
 _SQL = Statements.load("secateur", "sending.sql")
@@ -35,9 +36,11 @@ class Sent:
 
 
 def require_name(event: Mapping[str, object]) -> None:
-    """Raises `RequestError` for an event that says nothing by which functions could be found."""
+    """Raises `RequestError` for an event that says nothing by which functions could be found, or the queue's own."""
     if not isinstance(event.get("name"), str) or not event["name"]:
         raise RequestError([Problem("name", "an event that is sent needs a name, which is a string")])
+    if event["name"] == OWN_EVENT:
+        raise RequestError([Problem("name", f"{OWN_EVENT} is sent by the queue alone, when it cancels a run")])
 
 
 async def send_event(database: Database, event: str, *, idempotency_key: str | None = None) -> Sent:

@@ -133,6 +133,26 @@ class TestUndo:
         cancelled = "select count(*) from secateur.runs where status = 'cancelled'"
         assert await flooded.fetchval(cancelled) == 0
 
+    async def test_the_key_of_one_that_has_ended_says_so(self, client: httpx.AsyncClient, flooded: Database) -> None:
+        """201 would say that it is in force."""
+        await flooded.fetch(CLAIM, 1)  # keeps it active
+        for verb, state in (("stop", "stopped"), ("undo", "undone")):
+            key = {"Idempotency-Key": verb}
+            body = {"app_id": "billing", "reason": verb}
+            made = data_of(await client.post(PATH, json=body, headers=key), 201)
+            path = f"{PATH}/{made['id']}"
+            data_of(await (client.delete(path) if verb == "stop" else client.post(f"{path}/undo")))
+            again = await client.post(PATH, json=body, headers=key)
+            now = data_of(again, 200)
+            assert (now["id"], now["state"], now["guarantee"]) == (made["id"], state, "ended")
+            assert again.headers["idempotency-key"] == verb
+        several = {"Idempotency-Key": "several"}
+        made, _ = data_of(await client.post(PATH, json=BOTH, headers=several), 201)
+        data_of(await client.post(f"{PATH}/{made['id']}/undo"))
+        one, other = data_of(await client.post(PATH, json=BOTH, headers=several), 200)
+        assert one["guarantee"] == "ended"
+        assert other["guarantee"] == "in_force"
+
     async def test_what_was_stopped_while_it_ran(self, client: httpx.AsyncClient, flooded: Database) -> None:
         held = await flooded.fetch(CLAIM, 3)
         path, made = await committed(client, {"app_id": "billing"})

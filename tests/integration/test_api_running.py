@@ -7,9 +7,11 @@ import json
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import httpx
-from api_client import data_of, failure_of
+from api_client import data_of, failure_of, running_api
 from billing import CANCELLATION_KEYS
+from roles import LOGINS, url_of
 
 from patience import PATIENCE
 from secateur.api.answers import RunForm
@@ -83,7 +85,18 @@ class TestCancelAndRestore:
         assert (restored["id"], restored["state"], restored["undone_by"]) == (made["id"], "undone", "leo")
         assert restored["counts"]["restored"] == 1
         assert data_of(await client.get(path)) == before
-        assert "nothing to restore" in failure_of(await client.post(f"{path}/restore"), 409).error
+        again = data_of(await client.post(f"{path}/restore", headers={"X-Author": "mia"}))
+        assert (again["id"], again["undone_by"], again["counts"]) == (made["id"], "leo", restored["counts"])
+        assert data_of(await client.get(path)) == before
+        asked = await client.post(f"{path}/cancel", json={"reason": "a typo"}, headers=author)
+        assert (data_of(asked, 200)["state"], asked.json()["data"]["guarantee"]) == ("undone", "ended")
+
+    async def test_the_last_of_several_is_restored_again(self, client: httpx.AsyncClient, flooded: Database) -> None:
+        path = await waiting(flooded)
+        for _ in range(2):
+            made = data_of(await client.post(f"{path}/cancel"), 201)
+            assert data_of(await client.post(f"{path}/restore"))["id"] == made["id"]
+        assert data_of(await client.post(f"{path}/restore"))["id"] == made["id"]
 
     async def test_one_that_runs(self, client: httpx.AsyncClient, flooded: Database) -> None:
         (held,) = await flooded.fetch(CLAIM, 1)
@@ -108,6 +121,7 @@ class TestCancelAndRestore:
 
     async def test_refused(self, client: httpx.AsyncClient, flooded: Database) -> None:
         path, nowhere = await waiting(flooded), f"/v1/runs/{uuid4()}"
+        assert "nothing to restore" in failure_of(await client.post(f"{path}/restore"), 409).error
         for verb in ("cancel", "restore"):
             failure_of(await client.post(f"{nowhere}/{verb}"), 404)
             failure_of(await client.post(f"/v1/runs/17/{verb}"), 400)
@@ -167,6 +181,7 @@ class TestEvents:
             (b"{}", "name"),
             (b'{"name": ""}', "name"),
             (b'{"name": 5}', "name"),
+            (b'{"name": "function.cancelled"}', "name"),
             (b'{"name": "x", "data": NaN}', "event"),
             (b'{"name": "x", "data": "\\u0000"}', "event"),
             (b'{"name": "x", "data": "\\ud800"}', "event"),
@@ -181,6 +196,16 @@ class TestEvents:
         long = {"name": "x", "data": "x" * 300_000}
         failure_of(await client.post("/v1/events", json=long), 413)
         assert await flooded.fetchval("select count(*) from secateur.runs") == runs
+
+    async def test_the_server_needs_the_role_of_a_worker_too(
+        self, owner: asyncpg.Connection, database_url: str
+    ) -> None:
+        url = url_of("secateur_operator", database_url)
+        async with Database.connect(url) as database, running_api(database) as client:
+            failure = failure_of(await client.post("/v1/events", json={"name": "x"}), 403)
+            assert "grant this server's role secateur_worker too" in failure.error
+            await owner.execute(f"grant secateur_worker to {LOGINS['secateur_operator']}")
+            data_of(await client.post("/v1/events", json={"name": "x"}), 201)
 
     async def test_a_lost_answer_says_that_it_may_have_been_sent(
         self, client: httpx.AsyncClient, flooded: Database

@@ -417,6 +417,19 @@ async def test_cancelled_runs_are_announced_to_every_function_that_asks(queue: Q
     }
 
 
+async def test_nobody_but_the_queue_announces(queue: Queue, database_url: str) -> None:
+    await listen(queue, "audit", "log", "function.cancelled")
+    forged = {"name": "function.cancelled", "data": {"run_id": "made up"}}
+    with pytest.raises(RequestError, match="is sent by the queue alone") as refused:
+        await queue.send(forged)
+    assert [problem.field for problem in refused.value.problems] == ["name"]
+    for call in ("send($1)", "send_to('audit', $1)"):
+        with pytest.raises(RequestError, match="is sent by the queue alone") as refused:
+            await queue.database.fetch(f"select * from secateur.{call}", json.dumps(forged))
+        assert [problem.field for problem in refused.value.problems] == ["name"]
+    assert await announced(queue) == []
+
+
 # From Python.
 
 

@@ -170,6 +170,16 @@ def test_the_same_key_commits_once(here: Here, url: str) -> None:
     assert len(asyncio.run(cancellations(url))) == 1
 
 
+def test_the_key_of_one_that_was_undone_does_not_say_that_it_is_in_force(here: Here, url: str) -> None:
+    first = here("cancel", *FLOOD, "--yes", "--json", "--idempotency-key", "k-1", url=url)
+    assert here("undo", first.json["id"], "--yes", url=url).code == 0
+    again = here("cancel", *FLOOD, "--yes", "--json", "--idempotency-key", "k-1", url=url)
+    assert (again.code, again.json["id"], again.json["guarantee"]) == (1, first.json["id"], "ended")
+    told = here("cancel", *FLOOD, "--yes", "--idempotency-key", "k-1", url=url)
+    assert told.code == 1
+    assert "was stopped or undone since: it matches\nnothing any more" in told.out
+
+
 @pytest.fixture
 def slow_url(url: str) -> str:
     """Each run takes a twentieth of a second to evaluate; only one is running."""

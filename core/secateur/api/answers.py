@@ -85,7 +85,8 @@ class CancellationForm(Form):
     run_id: Identifier | None
     """Of kind `run`: which one."""
     guarantee: str
-    """`in_force`: no matching run is claimed any more; `pending`: not yet, an open transaction is in the way."""
+    """Now. `in_force`: no matching run is claimed any more; `pending`: not yet, an open transaction is in the way;
+    `ended`: not any more, it was stopped or undone."""
     blocked_by: list[int]
     """While pending: the process ids in Postgres whose open transactions it waits for."""
     blocked_by_prepared: list[str]

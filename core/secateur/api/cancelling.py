@@ -13,7 +13,7 @@ from secateur.advising import advise_request, warnings_json
 from secateur.api.answers import Answer, CancellationForm, PreviewForm, UnrestoredForm
 from secateur.api.bodies import CANCELLATION, UNDO, CancellationSent, UndoSent
 from secateur.api.failures import Unknown
-from secateur.api.services import Author, Injected, Key, answer, failures, latest, pending
+from secateur.api.services import Author, Injected, Key, answer, failures, latest, repeated
 from secateur.cancellations import cancellation_json
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ router = APIRouter()
     "/v1/cancellations",
     status_code=HTTPStatus.CREATED,
     response_model=Committed,
-    responses=pending(Committed) | failures(400, 409, 413, 415),
+    responses=repeated(Committed) | failures(400, 409, 413, 415),
     openapi_extra=CANCELLATION,
     summary="Cancel the matching runs",
 )
@@ -47,8 +47,10 @@ async def cancel(
     processes `blocked_by` have ended. A request with `function_ids` makes one cancellation for each function, all or
     nothing, and is answered by a list of them, sorted by function; with 202 if one of them is pending.
 
-    Under the same `Idempotency-Key` the same request is committed once. The answer names the key, also if the
-    server made it. `X-Author` is recorded as who cancelled; without it, the server's own user.
+    Under the same `Idempotency-Key` the same request is committed once an app. Asked again, the answer is what has
+    become of it: with 200 it has been stopped or undone since, its guarantee is `ended`, and to cancel again takes a
+    new key. The answer names the key, also if the server made it. `X-Author` is recorded as who cancelled, without
+    proof; without it, the server's own user.
     """
     now = await services.engine.clock()
     key = name_key(request, idempotency_key)
@@ -75,7 +77,10 @@ def name_key(request: Request, given: str | None) -> str:
 def describe(response: Response, committed: Sequence[Cancellation], key: str) -> None:
     """The key, and whether the guarantee is given, in the head of the answer."""
     response.headers["Idempotency-Key"] = key
-    if any(each.guarantee == "pending" for each in committed):
+    guarantees = {each.guarantee for each in committed}
+    if "ended" in guarantees:
+        response.status_code = HTTPStatus.OK
+    elif "pending" in guarantees:
         response.status_code = HTTPStatus.ACCEPTED
 
 

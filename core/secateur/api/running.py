@@ -15,8 +15,9 @@ from secateur.api.answers import Answer, CancellationForm, RunForm, SentForm
 from secateur.api.bodies import EVENT, RUN_CANCELLATION, UNDO, EventSent, RunCancellationSent, UndoSent
 from secateur.api.cancelling import describe, name_key
 from secateur.api.failures import Unknown
-from secateur.api.services import Author, Injected, Key, answer, failures, latest, pending
+from secateur.api.services import Author, Injected, Key, answer, failures, latest, repeated
 from secateur.cancellations import cancellation_json
+from secateur.errors import PermissionDenied
 from secateur.requests import utc
 from secateur.runs import Run
 from secateur.sending import Effect, send_event
@@ -64,7 +65,7 @@ def _instant(moment: datetime | None) -> str | None:
     "/v1/runs/{run_id}/cancel",
     status_code=HTTPStatus.CREATED,
     response_model=Answer[CancellationForm],
-    responses=pending(Answer[CancellationForm]) | failures(400, 404, 409, 413, 415),
+    responses=repeated(Answer[CancellationForm]) | failures(400, 404, 409, 413, 415),
     openapi_extra=RUN_CANCELLATION,
     summary="Cancel one run",
 )
@@ -99,9 +100,9 @@ async def cancel(
     summary="Take back the cancellation of one run",
 )
 async def restore(services: Injected, run_id: UUID, body: UndoSent, author: Author) -> dict[str, Any]:
-    """Answers with the cancellation when it is undone: `counts.restored` is 1 if the run waits again.
+    """Answers with the cancellation when it is undone: `counts.restored` is 1 if the run was put back. Can be repeated.
 
-    Refused with 409 for a run that is not cancelled, or was together with others.
+    Refused with 409 for a run that was not cancelled, or was together with others.
     """
     now = await services.engine.clock()
     undone = await services.cancellations.restore_run(
@@ -122,11 +123,15 @@ async def send(request: Request, services: Injected, body: EventSent) -> dict[st
     """Starts a run of every function, of any app, that the event's name triggers, and cancels the runs of functions
     that declare it in `cancel_on`, all in one transaction. Answers with what came of it, which may be nothing.
 
-    Not repeatable: runs are started each time. An event that has an `id` cancels once, for a day.
+    Not repeatable: runs are started each time. An event that has an `id` cancels once, for a day. The server's role
+    needs `secateur_worker` for it, beside `secateur_operator`; otherwise it is refused with 403.
     """
     now = await services.engine.clock()
     request.state.unknown = Unknown("it is unknown whether the event was sent: sent again, it may start its runs twice")
-    sent = await send_event(services.database, body.text)
+    try:
+        sent = await send_event(services.database, body.text)
+    except PermissionDenied as error:
+        raise PermissionDenied(f"{error}; to send events, grant this server's role secateur_worker too") from error
     return answer({"runs": _effects(sent.runs), "cancellations": _effects(sent.cancellations)}, now)
 
 

@@ -98,6 +98,9 @@ def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {**documented, "default": {"model": Failure, "description": "Any other failure."}}
 
 
-def pending(form: Any) -> dict[int | str, dict[str, Any]]:
-    """The documentation of the answer to a commit whose guarantee is not given yet."""
-    return {202: {"model": form, "description": "Committed, and pending: `blocked_by` says what it waits for."}}
+def repeated(form: Any) -> dict[int | str, dict[str, Any]]:
+    """The documentation of the answers to a commit that gives no guarantee: not yet, or not any more."""
+    return {
+        200: {"model": form, "description": "Committed before under this key, and stopped or undone since: `ended`."},
+        202: {"model": form, "description": "Committed, and pending: `blocked_by` says what it waits for."},
+    }

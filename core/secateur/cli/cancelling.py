@@ -216,7 +216,12 @@ def _how_to_find_out(request: CancellationRequest, key: str) -> str:
 
 def _committed(committed: Sequence[Cancellation], began: datetime, *, waits: bool) -> list[str]:
     """What the commit came to, before its rows are rewritten."""
-    if committed[0].created_at < began:
+    if any(each.guarantee == "ended" for each in committed):
+        lines = [
+            "It was committed before, under the same idempotency key, and was stopped or undone since: it matches",
+            "nothing any more. To cancel again, leave the key out or use a new one.",
+        ]
+    elif committed[0].created_at < began:
         lines = ["It was committed before, under the same idempotency key; nothing was done twice."]
     elif any(each.guarantee == "pending" for each in committed):
         lines = ["Committed, and not in force yet."]
@@ -244,5 +249,7 @@ def _of_function(cancellation: Cancellation, committed: Sequence[Cancellation]) 
 
 
 def _exit_code(committed: Sequence[Cancellation], *, waited: bool) -> int:
-    """Waiting fails if somebody stopped or undid the cancellation before it was complete."""
+    """Fails if somebody has stopped or undone the cancellation; waiting also if it is not complete."""
+    if any(each.guarantee == "ended" for each in committed):
+        return 1
     return 1 if waited and any(each.state != "complete" for each in committed) else 0

@@ -190,9 +190,9 @@ def state_word(cancellation: Cancellation) -> str:
 
 
 def guarantee_in_words(cancellation: Cancellation, zone: tzinfo) -> str:
-    if cancellation.state in ("stopped", "undone"):
+    if cancellation.guarantee == "ended":
         return "none any more: it matches nothing"
-    if cancellation.in_force_at is None:
+    if cancellation.guarantee == "pending" or cancellation.in_force_at is None:
         return f"pending: waiting for {processes(cancellation)}"
     return f"in force since {instant(cancellation.in_force_at, zone)}: no matching run is claimed"
 

@@ -206,8 +206,8 @@ class QueueEngine(Protocol):
         """Raises `NotFound`."""
         ...
 
-    async def asked_singly(self, run_id: UUID) -> UUID | None:
-        """The cancellation of just this run that has asked it to stop, which it has not done yet."""
+    async def cancelled_singly(self, app_id: str, run_id: UUID) -> UUID | None:
+        """The cancellation of just this run that has asked it to stop, and waits for that; or the last undone one."""
         ...
 
     async def commit(self, commit: Commit) -> Cancellation:

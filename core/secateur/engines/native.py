@@ -217,8 +217,8 @@ class NativeEngine:
             raise NotFound(f"there is no run {run_id}")
         return _run(row)
 
-    async def asked_singly(self, run_id: UUID) -> UUID | None:
-        found: UUID | None = await self._database.fetchval(_SQL["asked_singly"], run_id)
+    async def cancelled_singly(self, app_id: str, run_id: UUID) -> UUID | None:
+        found: UUID | None = await self._database.fetchval(_SQL["cancelled_singly"], app_id, run_id)
         return found
 
     async def commit(self, commit: Commit) -> Cancellation:

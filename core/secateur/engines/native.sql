@@ -242,13 +242,18 @@ select count(*)
 -- name: run
 select run.* from secateur.runs as run where run.id = $1
 
--- name: asked_singly
--- The cancellation of this run alone that has asked it to stop, and still waits for that.
+-- name: cancelled_singly
+-- The cancellation of this run alone: the oldest that has asked it to stop and still waits for that; else the last one that
+-- was undone.
 select rule.id
-  from secateur.cancel_requests as open
-  join secateur.cancellations as rule on rule.app_id = open.app_id and rule.id = open.cancellation_id
- where open.run_id = $1 and open.outcome is null and rule.run_id = open.run_id and rule.state = 'active'
- order by rule.serial
+  from secateur.cancellations as rule
+ where rule.app_id = $1 and rule.run_id = $2
+   and (rule.state = 'undone'
+        or rule.state = 'active' and exists (
+             select from secateur.cancel_requests as open
+              where open.app_id = rule.app_id and open.run_id = rule.run_id and open.cancellation_id = rule.id
+                and open.outcome is null))
+ order by rule.state, case rule.state when 'active' then rule.serial else -rule.serial end
  limit 1
 
 -- name: commit

@@ -181,6 +181,21 @@ begin
 end
 $$;
 
+-- Refuses an event that only the queue itself sends. Raises SC422. Part of send.
+create or replace function secateur.require_foreign_event(event jsonb)
+  returns void
+  language plpgsql
+  immutable
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if event ->> 'name' = 'function.cancelled' then
+    raise exception using errcode = 'SC422', column = 'name',
+      message = 'function.cancelled is sent by the queue alone, when it cancels a run';
+  end if;
+end
+$$;
+
 -- Sends an event to one app; see send. `moment` is when the event was sent, by default now.
 create or replace function secateur.send_to(
   app_id text, event jsonb, idempotency_key text default null, moment timestamptz default clock_timestamp()
@@ -193,6 +208,7 @@ declare
   function text;
 begin
   perform secateur.require_instant('moment', send_to.moment);
+  perform secateur.require_foreign_event(send_to.event);
   return query
   select null::uuid, cancelling.function_id, cancelling.cancellation_id
     from secateur.cancel_by_event(send_to.app_id, send_to.event, send_to.idempotency_key, moment) as cancelling;
@@ -229,6 +245,8 @@ declare
   moment constant timestamptz := clock_timestamp();
   app text;
 begin
+  -- Also where no app is concerned.
+  perform secateur.require_foreign_event(send.event);
   foreach app in array secateur.apps_of_event(send.event) loop
     return query
     select sent.run_id, app, sent.function_id, sent.cancellation_id

@@ -76,8 +76,9 @@ class Queue:
         Times are aware.
 
         With an `idempotency_key` it can be asked for again: for a day, the same key for the same function returns the
-        run that there is, whatever its schedule and priority, and raises `IdempotencyConflict` for another event. A
-        call whose answer was lost is then repeated once by itself.
+        run that waits, runs or has completed under it, whatever its schedule and priority, and raises
+        `IdempotencyConflict` for another event. The key of a run that was cancelled or has failed for good is free.
+        A call whose answer was lost is repeated once by itself.
         """
         self._refuse_if_read_only()
         require_instant("scheduled_for", scheduled_for)

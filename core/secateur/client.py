@@ -30,6 +30,7 @@ from secateur.engines.base import QueueEngine, Retention, Unrestored
 from secateur.engines.native import NativeEngine
 from secateur.errors import Problem, ReadOnly, RequestError, Unreachable
 from secateur.events import as_json
+from secateur.listing import read_scope, read_status
 from secateur.requests import CancellationRequest
 from secateur.runs import UNFINISHED, FunctionDepth, Run, Scope
 from secateur.sending import Sent, require_name, send_event
@@ -296,6 +297,19 @@ class Queue:
         return await self.engine.set_retention(
             finished=finished, cancelled=cancelled, standing=standing, author=author or _user(), source="python"
         )
+
+    async def runs(
+        self,
+        app_id: str,
+        function_id: str | None = None,
+        *,
+        status: str = "failed",
+        limit: int = 50,
+        before: UUID | None = None,
+    ) -> list[Run]:
+        """Runs that are `failed`, `queued`, `scheduled` or `running`, newest first; `before` is the last id of the page
+        before. Raises `NotFound` for an app or function that is not known, `RequestError` for another status."""
+        return await self.engine.runs(read_scope(app_id, function_id), read_status(status), limit, before)
 
     async def get(self, run_id: UUID) -> Run:
         """The run as it stands. Raises `NotFound`."""

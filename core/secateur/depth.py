@@ -29,6 +29,8 @@ def depth_json(depths: Iterable[FunctionDepth]) -> list[dict[str, Any]]:
             "queued": depth.queued,
             "scheduled": depth.scheduled,
             "running": depth.running,
+            "lost": depth.lost,
+            "failed": depth.failed,
             "cancelling": depth.cancelling,
             "oldest_started_at": utc(depth.oldest_started_at) if depth.oldest_started_at else None,
             "in_per_second": depth.in_per_second,

@@ -22,6 +22,9 @@ class RunStatus(StrEnum):
 UNFINISHED = (RunStatus.QUEUED, RunStatus.SCHEDULED, RunStatus.RUNNING)
 """The statuses that a cancellation can reach."""
 
+LISTED = (*UNFINISHED, RunStatus.FAILED)
+"""The statuses that have an index of their own, so that their runs can be listed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -62,6 +65,17 @@ class Run:
     lease_expires_at: datetime | None = None
     finished_at: datetime | None = None
     cancellation_id: str | None = None
+    error: str | None = None
+    """What the last attempt failed with; None once the next one has begun."""
+    claimed_at: datetime | None = None
+    """When the last attempt began."""
+    step: str | None = None
+    """The step that was granted last, and when."""
+    step_at: datetime | None = None
+    idempotency_key: str | None = None
+    """Under which it was enqueued."""
+    lost: bool = False
+    """It is `running`, and its lease is over: no living worker has it. The next claim of its app takes it back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +87,12 @@ class FunctionDepth:
     queued: int
     scheduled: int
     running: int
+    """Also those that are `lost`."""
     cancelling: int
     """Estimate: runs that a committed cancellation has matched and that still stand in the queue."""
     oldest_started_at: datetime | None
-    """The oldest queued run's start; None if none is queued."""
+    """Since when the oldest run that can be claimed now could be: its start, or the time that it was scheduled for if
+    that was later; None if there is none."""
     in_per_second: float
     """Runs that entered, averaged over the last ten seconds."""
     out_per_second: float
@@ -92,6 +108,10 @@ class FunctionDepth:
     """The app is paused as a whole; `paused` is then true of each of its functions."""
     function_paused: bool = False
     """The function is paused by itself, whatever is true of its app."""
+    failed: int = 0
+    """Runs that have failed for good and are still kept."""
+    lost: int = 0
+    """Of `running`, those whose lease is over: no living worker has them."""
 
 
 class Source(StrEnum):

@@ -28,7 +28,8 @@ PREVIEW_KEYS = [
     *("source", "replica_failed", "warnings"),
 ]
 DEPTH_KEYS = [
-    *("app_id", "function_id", "queued", "scheduled", "running", "cancelling", "oldest_started_at"),
+    *("app_id", "function_id", "queued", "scheduled", "running", "lost", "failed", "cancelling"),
+    *("oldest_started_at",),
     *("in_per_second", "out_per_second", "paused", "checked_at", "drift", "as_of"),
 ]
 

@@ -51,10 +51,10 @@ def test_depth(here: Here, url: str) -> None:
     assert (syncs["queued"], syncs["running"]) == (ACME - 1 + GLOBEX + INCOMPLETE, 1)
     headings, *rows = here("depth", url=url).out.splitlines()
     assert headings.split() == [
-        *("app", "function", "queued", "scheduled", "running", "cancelling"),
+        *("app", "function", "queued", "scheduled", "running", "lost", "failed", "cancelling"),
         *("oldest", "in/s", "out/s", "drains", "in"),
     ]
-    assert rows[1].split()[:6] == ["billing", "vendor-syncs", "51", "0", "1", "0"]
+    assert rows[1].split()[:8] == ["billing", "vendor-syncs", "51", "0", "1", "0", "0", "0"]
     assert len({len(row) for row in rows}) == 1, "the columns are aligned"
 
 

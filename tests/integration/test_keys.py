@@ -276,6 +276,7 @@ async def test_an_undo_passes_over_a_run_whose_key_is_being_taken(queue: Queue, 
 async def test_races_of_senders_cancellations_and_undos(queue: Queue, database_url: str) -> None:
     """Whoever comes when: of a key one run waits at most, no call fails, and every tally is the rows'."""
     keys = [f"k{n}" for n in range(8)]
+    await send(queue, keys[0])
 
     async def sender() -> None:
         async with secateur.connect(database_url) as other:

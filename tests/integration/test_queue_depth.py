@@ -14,7 +14,7 @@ FUNCTIONS = ("invoices", "vendor-syncs", "mail")
 
 TALLIED = """
 select function_id, sum(queued)::int as queued, sum(scheduled)::int as scheduled, sum(running)::int as running,
-       sum(entered)::int as entered, sum(drained)::int as drained
+       sum(failed)::int as failed, sum(entered)::int as entered, sum(drained)::int as drained
   from secateur.depth_deltas group by function_id order by function_id
 """
 
@@ -22,6 +22,7 @@ COUNTED = """
 select function_id, count(*) filter (where status = 'queued')::int as queued,
        count(*) filter (where status = 'scheduled')::int as scheduled,
        count(*) filter (where status = 'running')::int as running,
+       count(*) filter (where status = 'failed')::int as failed,
        count(*)::int as entered, count(*) filter (where status in ('completed', 'failed'))::int as drained
   from secateur.runs group by function_id order by function_id
 """

@@ -27,6 +27,8 @@ NEW = {"steps", "cancel_requests", "cancellation_deltas", "sweeps", "restores"}
 ADDED: dict[str, dict[str, Any]] = {
     "cancellations": {"expected_exact": None},
     "restores": {"again_from": None},
+    "depth_totals": {"failed": 0},
+    "depth_deltas": {"failed": 0},
     "runs": {"idempotency_key": None, "key_taken_by": None},
 }
 """Columns that came later, and what is in them."""
@@ -122,6 +124,10 @@ async def test_nothing_is_lost(old: Upgrade) -> None:
         if name == "runs":
             keys = {row["run_id"]: row["key"] for row in before["enqueue_keys"]}
             expected = [row | {"idempotency_key": keys.get(row["id"])} for row in expected]
+        if name == "depth_deltas":
+            counted = [row for row in found if row["failed"]]
+            assert sorted((row["app_id"], row["failed"]) for row in counted) == [(app, 1) for app in APPS]
+            found = [row for row in found if not row["failed"]]
         if name == "cancellation_deltas":
             expected = [{column: value for column, value in row.items() if column != "id"} for row in expected]
         if name == "seen_events":

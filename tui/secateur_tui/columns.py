@@ -35,6 +35,8 @@ class Column:
     """`EXTRA`, or where space runs out the lowest rank is given up first; 0 always stays."""
     blank_if: str | None = None
     """The text of a cell without news; if all cells have it, the column is given up before titles shrink."""
+    only_news: bool = False
+    """If all cells are without news, the column is left out, however much space there is."""
 
 
 ALWAYS = 1000
@@ -75,6 +77,7 @@ def lay_out(columns: Sequence[Column], rows: Sequence[Row], width: int, widest: 
     `widest` remembers the widest text of each column between calls, so that columns do not jump while
     the figures change.
     """
+    columns = [column for column in columns if not (column.only_news and _is_blank(column, rows))]
     seen = widest if widest is not None else {}
     for column in columns:
         lengths = [cell_len(row[column.key].text) for row in rows if column.key in row]
@@ -83,6 +86,7 @@ def lay_out(columns: Sequence[Column], rows: Sequence[Row], width: int, widest: 
     newsworthy = [column for column in essential if not _is_blank(column, rows)]
     attempts = [
         _Attempt(columns, 2, short=False),
+        _Attempt([column for column in columns if not _is_blank(column, rows)], 2, short=False),
         _Attempt(essential, 2, short=False),
         _Attempt(newsworthy, 2, short=False),
         _Attempt(newsworthy, 2, short=True),

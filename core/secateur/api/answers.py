@@ -152,9 +152,14 @@ class DepthForm(Form):
     queued: int
     scheduled: int
     running: int
+    lost: int
+    """Of `running`, those whose lease is over: no living worker has them."""
+    failed: int
+    """Runs that have failed for good and are still kept."""
     cancelling: int
     """Estimate."""
     oldest_started_at: Instant | None
+    """Since when the oldest run that can be claimed now could be: its start, or its schedule where that was later."""
     in_per_second: float
     out_per_second: float
     paused: bool
@@ -178,9 +183,19 @@ class RunForm(Form):
     """When it entered the queue."""
     scheduled_for: Instant | None
     worker: str | None
+    claimed_at: Instant | None
+    """When the last attempt began."""
     lease_expires_at: Instant | None
+    lost: bool
+    """It is `running`, and its lease is over: no living worker has it."""
+    step: str | None
+    """The step that was granted last, and when."""
+    step_at: Instant | None
     finished_at: Instant | None
+    error: str | None
+    """What the last attempt failed with; null once the next one has begun."""
     cancellation_id: Identifier | None
+    idempotency_key: str | None
     event: Any
 
 

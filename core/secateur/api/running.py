@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from secateur.api.answers import Answer, CancellationForm, RunForm, SentForm
@@ -18,11 +17,34 @@ from secateur.api.failures import Unknown
 from secateur.api.services import Author, Injected, Key, answer, failures, latest, repeated
 from secateur.cancellations import cancellation_json
 from secateur.errors import PermissionDenied
-from secateur.requests import utc
-from secateur.runs import Run
+from secateur.listing import read_scope, read_status, run_json
+from secateur.requests import LONGEST_ID
+from secateur.runs import LISTED, RunStatus
 from secateur.sending import Effect, send_event
 
 router = APIRouter()
+
+
+@router.get(
+    "/v1/runs",
+    response_model=Answer[list[RunForm]],
+    responses=failures(400, 404),
+    summary="List runs",
+)
+async def listed(
+    services: Injected,
+    app_id: Annotated[str, Query(min_length=1, max_length=LONGEST_ID)],
+    function_id: Annotated[str | None, Query(min_length=1, max_length=LONGEST_ID)] = None,
+    status: Annotated[
+        str, Query(description=f"One of {', '.join(LISTED)}.", json_schema_extra={"enum": [str(one) for one in LISTED]})
+    ] = RunStatus.FAILED,
+    limit: Annotated[int, Query(ge=1, le=1000, description="How many.")] = 50,
+    before: Annotated[UUID | None, Query(description="The last id of the page before.")] = None,
+) -> JSONResponse:
+    """Of one status, by default `failed`; newest first, as they entered the queue."""
+    scope = read_scope(app_id, function_id)
+    runs = await services.engine.runs(scope, read_status(status), limit, before)
+    return JSONResponse(answer([run_json(run) for run in runs], await services.engine.clock()))
 
 
 @router.get(
@@ -36,29 +58,6 @@ async def show(services: Injected, run_id: UUID) -> JSONResponse:
     run = await services.engine.run(run_id)
     # Not by way of the form, which does not write events that are nested deeply.
     return JSONResponse(answer(run_json(run), await services.engine.clock()))
-
-
-def run_json(run: Run) -> dict[str, Any]:
-    """A run as the API writes it, to the letter."""
-    return {
-        "id": run.id,
-        "app_id": run.app_id,
-        "function_id": run.function_id,
-        "status": str(run.status),
-        "priority": run.priority,
-        "attempt": run.attempt,
-        "started_at": utc(run.started_at),
-        "scheduled_for": _instant(run.scheduled_for),
-        "worker": run.worker,
-        "lease_expires_at": _instant(run.lease_expires_at),
-        "finished_at": _instant(run.finished_at),
-        "cancellation_id": run.cancellation_id,
-        "event": run.event,
-    }
-
-
-def _instant(moment: datetime | None) -> str | None:
-    return None if moment is None else utc(moment)
 
 
 @router.post(

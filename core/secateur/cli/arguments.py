@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from secateur import __version__
 from secateur.errors import UsageError
+from secateur.runs import LISTED
 from secateur.times import UNITS
 
 TEXT_FLAGS = frozenset({"--app", "--function", "--if", "--after", "--before", "--reason", "--idempotency-key"})
@@ -140,8 +141,19 @@ def _looking(command: AddCommand) -> None:
     history = command("history", "looking:history", "the cancellations so far, newest first")
     history.add_argument("--json", action="store_true", help="as JSON")
     history.add_argument("--limit", type=_positive, default=50, metavar="N", help="at most (default: 50)")
-    show = command("show", "looking:show", "one cancellation and how far it has come")
-    show.add_argument("id", metavar="ID", help="the cancellation's id")
+    runs = command(
+        "runs", "looking:runs", "the runs of one status, newest first", "Lists runs of one status, newest first."
+    )
+    runs.add_argument("--app", metavar="APP", required=True, help="the app's id")
+    runs.add_argument("--function", metavar="FUNCTION", help="the function's id (default: every function of the app)")
+    runs.add_argument(
+        "--status", choices=[str(one) for one in LISTED], default="failed", help="which (default: failed)"
+    )
+    runs.add_argument("--limit", type=_positive, default=50, metavar="N", help="at most (default: 50)")
+    runs.add_argument("--before", metavar="RUN", help="go on after this run, the last one of the page before")
+    runs.add_argument("--json", action="store_true", help="as JSON, with the events")
+    show = command("show", "looking:show", "one cancellation and how far it has come, or one run")
+    show.add_argument("id", metavar="ID", help="the id of the cancellation or run")
     show.add_argument("--json", action="store_true", help="as JSON")
 
 

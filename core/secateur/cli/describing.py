@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING
 
-from secateur.cli.output import Column, duration, fields, number, one_line, runs, styled, table, warning
+from secateur.cli.output import Column, duration, fields, json_text, number, one_line, runs, styled, table, warning
 from secateur.counting import Seen
 from secateur.instants import in_zone
 from secateur.requests import CancellationRequest, utc
@@ -71,6 +71,40 @@ def run_in_words(run: Run) -> str:
         f"run {one_line(run.id)} of {one_line(run.app_id)} / {one_line(run.function_id)}: {run.status}, "
         f"in the queue since {utc(run.started_at)}, {run.attempt} attempts so far"
     )
+
+
+def run_lines(run: Run, zone: tzinfo) -> list[str]:
+    """Everything that is kept of a run; its event last."""
+    status = str(run.status)
+    if run.lost:
+        status += ": its lease is over, so no living worker has it; the next claim takes it back"
+    pairs = [
+        ("id", one_line(run.id)),
+        ("status", status),
+        ("run of", one_line(str(Scope(run.app_id, run.function_id)))),
+        ("started", instant(run.started_at, zone)),
+        ("priority", number(run.priority)),
+        ("attempts", number(run.attempt)),
+    ]
+    if run.idempotency_key is not None:
+        pairs.append(("key", one_line(run.idempotency_key)))
+    moments = (
+        ("scheduled for", run.scheduled_for),
+        ("last claimed", run.claimed_at),
+        ("lease until", run.lease_expires_at),
+        ("ended", run.finished_at),
+    )
+    pairs += [(label, instant(moment, zone)) for label, moment in moments if moment is not None]
+    if run.worker is not None:
+        pairs.append(("worker", one_line(run.worker)))
+    if run.step is not None and run.step_at is not None:
+        pairs.append(("last step", f"{one_line(run.step)}, begun {instant(run.step_at, zone)}"))
+    if run.cancellation_id is not None:
+        pairs.append(("cancellation", run.cancellation_id))
+    if run.error is not None:
+        pairs.append(("error", one_line(run.error)))
+    pairs.append(("event", one_line(json_text(run.event))))
+    return fields(pairs)
 
 
 def _particulars(request: CancellationRequest, count: Count | None, zone: tzinfo) -> list[tuple[str, str]]:

@@ -8,10 +8,11 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from secateur.cancellations import cancellation_json
-from secateur.cli.describing import cancellation_lines, state_word
-from secateur.cli.identifying import read_id
+from secateur.cli.describing import cancellation_lines, run_lines, state_word
+from secateur.cli.identifying import read_any_id, read_run_id
 from secateur.cli.opening import Session, find_place, open_session
 from secateur.cli.output import (
     Column,
@@ -27,12 +28,16 @@ from secateur.cli.output import (
     terminal_width,
 )
 from secateur.depth import depth_json, drains_in
-from secateur.errors import QueryTimeout, Unreachable
+from secateur.errors import NotFound, QueryTimeout, Unreachable
+from secateur.listing import read_scope, read_status, run_json
 from secateur.requests import utc
-from secateur.runs import FunctionDepth, Scope
+from secateur.runs import FunctionDepth, Run, Scope
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
+
+LONGEST_ERROR = 200
+"""Characters of an error that a line of the runs shows."""
 
 LONGEST_CONDITION = 60
 """Characters of an expression that a line of the history shows."""
@@ -79,6 +84,8 @@ def _write_depth(depths: Sequence[FunctionDepth], *, as_json: bool) -> None:
             Column("queued", right=True),
             Column("scheduled", right=True, rank=10),
             Column("running", right=True),
+            Column("lost", right=True, rank=15),
+            Column("failed", right=True, rank=25),
             Column("cancelling", right=True, rank=20),
             Column("oldest", right=True),
             Column("in/s", right=True, rank=30),
@@ -95,7 +102,7 @@ def _depth_row(depth: FunctionDepth) -> tuple[str, ...]:
     drains = "-" if backlog == 0 else "never" if drained is None else duration(drained)
     if depth.paused:
         drains = "paused"
-    counts = (depth.queued, depth.scheduled, depth.running, depth.cancelling)
+    counts = (depth.queued, depth.scheduled, depth.running, depth.lost, depth.failed, depth.cancelling)
     return (
         depth.app_id,
         depth.function_id,
@@ -155,12 +162,60 @@ def _history_row(cancellation: Cancellation) -> tuple[str, ...]:
 
 async def show(arguments: argparse.Namespace) -> int:
     place = find_place(arguments)
-    cancellation_id = read_id(arguments.id)
+    either = read_any_id(arguments.id)
     async with open_session(place) as session:
-        cancellation = await session.cancellations.get(cancellation_id)
+        try:
+            cancellation = await session.cancellations.get(either)
+        except NotFound:
+            return await _show_run(session, either, as_json=arguments.json)
     if arguments.json:
         json_line(cancellation_json(cancellation))
     else:
         for each in cancellation_lines(cancellation, place.settings.zone):
             line(each)
     return 0
+
+
+async def _show_run(session: Session, run_id: UUID, *, as_json: bool) -> int:
+    try:
+        run = await session.engine.run(run_id)
+    except NotFound:
+        raise NotFound(f"there is no cancellation and no run {run_id}") from None
+    if as_json:
+        json_line(run_json(run))
+    else:
+        for each in run_lines(run, session.place.settings.zone):
+            line(each)
+    return 0
+
+
+async def runs(arguments: argparse.Namespace) -> int:
+    place = find_place(arguments)
+    scope = read_scope(arguments.app, arguments.function)
+    before = read_run_id(arguments.before) if arguments.before is not None else None
+    async with open_session(place) as session:
+        found = await session.engine.runs(scope, read_status(arguments.status), arguments.limit, before)
+        now = await session.engine.clock()
+    if arguments.json:
+        json_line([run_json(run) for run in found])
+    elif not found:
+        line(f"No run of {one_line(str(scope))} is {arguments.status}.")
+    else:
+        columns = (
+            Column("run"),
+            Column("function", shrinks_to=12),
+            Column("attempt", right=True, rank=10),
+            Column("ended" if arguments.status == "failed" else "started", right=True),
+            Column("error" if arguments.status == "failed" else "last error", shrinks_to=12),
+        )
+        for each in table(columns, [_run_row(run, now) for run in found], terminal_width()):
+            line(each)
+        if len(found) == arguments.limit:
+            notice(f"There may be more: add --before {found[-1].id}")
+    return 0
+
+
+def _run_row(run: Run, now: datetime) -> tuple[str, ...]:
+    age = duration((now - (run.finished_at or run.started_at)).total_seconds())
+    told = "its lease is over: no living worker has it" if run.lost else run.error or "-"
+    return (run.id, run.function_id, str(run.attempt), f"{age} ago", shorten(told, LONGEST_ERROR))

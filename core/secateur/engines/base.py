@@ -13,7 +13,7 @@ from uuid import UUID
 from secateur.cel import Filter
 from secateur.database import Database
 from secateur.errors import UsageError
-from secateur.runs import Count, FunctionDepth, Run, Scope, Window
+from secateur.runs import Count, FunctionDepth, Run, RunStatus, Scope, Window
 
 if TYPE_CHECKING:
     from secateur.records import AuditEntry, Cancellation
@@ -204,6 +204,13 @@ class QueueEngine(Protocol):
 
     async def run(self, run_id: UUID) -> Run:
         """Raises `NotFound`."""
+        ...
+
+    async def runs(self, scope: Scope, status: RunStatus, limit: int, before: UUID | None = None) -> list[Run]:
+        """Runs of one status of `LISTED`, newest first; `before` is the id of the last of the page before.
+
+        Raises `NotFound` for an app or function that is not known.
+        """
         ...
 
     async def cancelled_singly(self, app_id: str, run_id: UUID) -> UUID | None:

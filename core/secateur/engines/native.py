@@ -217,6 +217,20 @@ class NativeEngine:
             raise NotFound(f"there is no run {run_id}")
         return _run(row)
 
+    async def runs(self, scope: Scope, status: RunStatus, limit: int, before: UUID | None = None) -> list[Run]:
+        if not await self._database.fetchval(_SQL["is_known"], scope.app_id, scope.function_id):
+            raise NotFound(f"there is no {scope}" if scope.function_id else f"there is no app {scope.app_id!r}")
+        failed = status is RunStatus.FAILED
+        rows = await self._database.fetch(
+            _SQL["runs_failed" if failed else "runs_unfinished"],
+            scope.app_id,
+            scope.function_id,
+            before,
+            limit,
+            *(() if failed else (status.value,)),
+        )
+        return [_run(row) for row in rows]
+
     async def cancelled_singly(self, app_id: str, run_id: UUID) -> UUID | None:
         found: UUID | None = await self._database.fetchval(_SQL["cancelled_singly"], app_id, run_id)
         return found
@@ -468,6 +482,12 @@ def _run(row: asyncpg.Record) -> Run:
         lease_expires_at=row["lease_expires_at"],
         finished_at=row["finished_at"],
         cancellation_id=str(row["cancellation_id"]) if row["cancellation_id"] else None,
+        error=row["error"],
+        claimed_at=row["claimed_at"],
+        step=row["step"],
+        step_at=row["step_at"],
+        idempotency_key=row["idempotency_key"],
+        lost=bool(row["lost"]),
     )
 
 

@@ -19,10 +19,12 @@ select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit
 -- The sums of totals and of the deltas that nobody has moved yet: as quick whatever the backlog, and exact as of this
 -- snapshot unless the drift says otherwise. Rates are of the last ten seconds; of the second in which they began, as much
 -- as still counts. The oldest run is the totals' as long as somebody moves the deltas; else it is one descent of
--- runs_unfinished (see compact_depth). `cancelling` is an estimate from the tallies, so that it costs nothing per run.
+-- each index (see compact_depth); runs that are due and that nobody has promoted yet can be claimed as well. `lost` are running
+-- ones whose lease is over, until a claim takes them back. `cancelling` is an estimate from the tallies, so that it costs nothing per run.
 with pending as (
   select delta.app_id, delta.function_id,
          sum(delta.queued) as queued, sum(delta.scheduled) as scheduled, sum(delta.running) as running,
+         sum(delta.failed) as failed,
          sum(delta.entered) filter (where delta.at > now() - interval '10 s') as entered,
          sum(delta.drained) filter (where delta.at > now() - interval '10 s') as drained,
          min(delta.at) > now() - interval '5 s' as fresh
@@ -57,21 +59,32 @@ with pending as (
       on tallied.app_id = rule.app_id and tallied.id = rule.id and tallied.function_id = known.function_id
    where rule.state = 'active'
    group by known.app_id, known.function_id
+), lost as (
+  select one.app_id, over.function_id, over.runs
+    from secateur.apps as one
+   cross join lateral (
+     select run.function_id, count(*) as runs
+       from secateur.runs as run
+      where run.app_id = one.app_id and run.status = 'running' and run.lease_expires_at < now()
+      group by run.function_id
+   ) as over
 )
 select known.app_id,
        known.function_id,
        depth.queued,
        depth.scheduled,
        depth.running,
+       least(coalesce(lost.runs, 0), depth.running) as lost,
+       depth.failed,
        least(coalesce(cancelling.runs, 0), depth.queued + depth.scheduled + depth.running)::bigint as cancelling,
-       case when depth.queued > 0 then coalesce(depth.oldest_started_at, head.started_at) end as oldest_started_at,
+       least(case when depth.queued > 0 then coalesce(depth.oldest_started_at, head.since) end, due.since) as oldest_started_at,
        ((coalesce(recent.entered, 0) + coalesce(pending.entered, 0)) / 10)::float8 as in_per_second,
        ((coalesce(recent.drained, 0) + coalesce(pending.drained, 0)) / 10)::float8 as out_per_second,
        known.paused_at is not null or app.paused_at is not null as paused,
        app.paused_at is not null as app_paused,
        known.paused_at is not null as function_paused,
        checked.checked_at,
-       coalesce(abs(drift.queued) + abs(drift.scheduled) + abs(drift.running), 0) as drift,
+       coalesce(abs(drift.queued) + abs(drift.scheduled) + abs(drift.running) + abs(drift.failed), 0) as drift,
        now() as as_of
   from secateur.functions as known
   join secateur.apps as app using (app_id)
@@ -79,6 +92,7 @@ select known.app_id,
   left join pending using (app_id, function_id)
   left join recent using (app_id, function_id)
   left join cancelling using (app_id, function_id)
+  left join lost using (app_id, function_id)
   left join lateral (
     select past.id, past.checked_at from secateur.depth_checks as past
      where past.app_id = known.app_id order by past.id desc limit 1
@@ -89,20 +103,40 @@ select known.app_id,
    select greatest(0, coalesce(total.queued, 0) + coalesce(pending.queued, 0))::bigint as queued,
           greatest(0, coalesce(total.scheduled, 0) + coalesce(pending.scheduled, 0))::bigint as scheduled,
           greatest(0, coalesce(total.running, 0) + coalesce(pending.running, 0))::bigint as running,
+          greatest(0, coalesce(total.failed, 0) + coalesce(pending.failed, 0))::bigint as failed,
           case when pending.fresh is not false then total.oldest_started_at end as oldest_started_at
  ) as depth
   left join lateral (
-   select run.status, run.started_at
+   select least(
+     (select first.started_at
+        from (select run.started_at, run.scheduled_for
+                from secateur.runs as run
+               where run.app_id = known.app_id
+                 and run.function_id = known.function_id
+                 and run.status in ('queued', 'scheduled', 'running')
+                 and (run.status, run.id) >= ('queued', '00000000-0000-0000-0000-000000000000')
+                 and (run.status, run.id) <= ('queued', 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+               order by run.status, run.id
+               limit 1000) as first
+       where first.scheduled_for is null
+       limit 1),
+     (select run.scheduled_for
+        from secateur.runs as run
+       where run.app_id = known.app_id and run.function_id = known.function_id
+         and run.status = 'queued' and run.scheduled_for is not null
+       order by run.scheduled_for
+       limit 1)) as since
+    where depth.queued > 0 and depth.oldest_started_at is null
+ ) as head on true
+  left join lateral (
+   select run.scheduled_for as since
      from secateur.runs as run
-    where depth.queued > 0
-      and depth.oldest_started_at is null
-      and run.app_id = known.app_id
-      and run.function_id = known.function_id
-      and run.status in ('queued', 'scheduled', 'running')
-      and (run.status, run.id) >= ('queued', '00000000-0000-0000-0000-000000000000')
-    order by run.status, run.id
+    where depth.scheduled > 0
+      and run.app_id = known.app_id and run.function_id = known.function_id
+      and run.status = 'scheduled' and run.scheduled_for <= now()
+    order by run.scheduled_for
     limit 1
- ) as head on head.status = 'queued'
+ ) as due on true
  order by known.app_id, known.function_id
 
 -- name: count
@@ -175,7 +209,7 @@ select judged.page,
 
 -- name: examples
 -- Ordered as runs_unfinished is within a function, so that a common verdict is found at once.
-select run.*
+select run.*, run.status = 'running' and run.lease_expires_at < now() as lost
   from secateur.runs as run
  where run.app_id = $1
    and ($2::text is null or run.function_id = $2)
@@ -240,7 +274,52 @@ select count(*)
    and {condition}
 
 -- name: run
-select run.* from secateur.runs as run where run.id = $1
+select run.*, run.status = 'running' and run.lease_expires_at < now() as lost from secateur.runs as run where run.id = $1
+
+-- name: runs_failed
+-- Newest first, from before $3 on: of each function the first $4, in the order of its index (bounded by rows, so that the primary
+-- key, past all that has another status, has no part in it); then the first of all these.
+select listed.*, listed.status = 'running' and listed.lease_expires_at < now() as lost
+  from secateur.functions as known
+ cross join lateral (
+   select run.*
+     from secateur.runs as run
+    where run.app_id = known.app_id
+      and run.status = 'failed'
+      and (run.function_id, run.id) >= (known.function_id, '00000000-0000-0000-0000-000000000000')
+      and (run.function_id, run.id) < (known.function_id, coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+    order by run.function_id desc, run.id desc
+    limit $4
+ ) as listed
+ where known.app_id = $1
+   and ($2::text is null or known.function_id = $2)
+ order by listed.id desc
+ limit $4
+
+-- name: runs_unfinished
+-- Newest first, from before $3 on: of each function the first $4, in the order of its index (bounded by rows, so that the primary
+-- key, past all that has another status, has no part in it); then the first of all these.
+select listed.*, listed.status = 'running' and listed.lease_expires_at < now() as lost
+  from secateur.functions as known
+ cross join lateral (
+   select run.*
+     from secateur.runs as run
+    where run.app_id = known.app_id
+      and run.status in ('queued', 'scheduled', 'running')
+      and (run.function_id, run.status, run.id) >= (known.function_id, $5, '00000000-0000-0000-0000-000000000000')
+      and (run.function_id, run.status, run.id)
+          < (known.function_id, $5, coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+    order by run.function_id desc, run.status desc, run.id desc
+    limit $4
+ ) as listed
+ where known.app_id = $1
+   and ($2::text is null or known.function_id = $2)
+ order by listed.id desc
+ limit $4
+
+-- name: is_known
+select exists (select from secateur.functions as known
+                where known.app_id = $1 and ($2::text is null or known.function_id = $2))
 
 -- name: cancelled_singly
 -- The cancellation of this run alone: the oldest that has asked it to stop and still waits for that; else the last one that

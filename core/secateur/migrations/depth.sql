@@ -42,30 +42,44 @@ begin
        set entered = known.entered + excluded.entered, drained = known.drained + excluded.drained
   ), totalled as (
     insert into secateur.depth_totals as known
-      (app_id, function_id, queued, scheduled, running, oldest_started_at, moved_at)
-    select compact_depth.app_id, part.function_id, part.queued, part.scheduled, part.running, oldest.started_at, moment
+      (app_id, function_id, queued, scheduled, running, failed, oldest_started_at, moved_at)
+    select compact_depth.app_id, part.function_id, part.queued, part.scheduled, part.running, part.failed, oldest.since, moment
       from (
         select moved.function_id,
-               sum(moved.queued) as queued, sum(moved.scheduled) as scheduled, sum(moved.running) as running
+               sum(moved.queued) as queued, sum(moved.scheduled) as scheduled, sum(moved.running) as running,
+               sum(moved.failed) as failed
           from moved
          group by moved.function_id
       ) as part
-      left join lateral (
-        -- One descent to the first entry from `queued` on. Not `status = 'queued' order by id`, for which the primary key
-        -- would do as well, past everything that has finished.
-        select run.status, run.started_at
-          from secateur.runs as run
-         where run.app_id = compact_depth.app_id
-           and run.function_id = part.function_id
-           and run.status in ('queued', 'scheduled', 'running')
-           and (run.status, run.id) >= ('queued', '00000000-0000-0000-0000-000000000000')
-         order by run.status, run.id
-         limit 1
-      ) as oldest on oldest.status = 'queued'
+     cross join lateral (
+        -- Since when the oldest queued run can be claimed: the start of the first that never waited for its time (of a
+        -- thousand, in the words of runs_unfinished: for `status = 'queued' order by id` the primary key would do as well,
+        -- past everything that has finished), or the earliest time that one has waited for.
+        select least(
+          (select first.started_at
+             from (select run.started_at, run.scheduled_for
+                     from secateur.runs as run
+                    where run.app_id = compact_depth.app_id
+                      and run.function_id = part.function_id
+                      and run.status in ('queued', 'scheduled', 'running')
+                      and (run.status, run.id) >= ('queued', '00000000-0000-0000-0000-000000000000')
+                      and (run.status, run.id) <= ('queued', 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+                    order by run.status, run.id
+                    limit 1000) as first
+            where first.scheduled_for is null
+            limit 1),
+          (select run.scheduled_for
+             from secateur.runs as run
+            where run.app_id = compact_depth.app_id and run.function_id = part.function_id
+              and run.status = 'queued' and run.scheduled_for is not null
+            order by run.scheduled_for
+            limit 1)) as since
+      ) as oldest
     on conflict on constraint depth_totals_pkey do update
        set queued = known.queued + excluded.queued,
            scheduled = known.scheduled + excluded.scheduled,
            running = known.running + excluded.running,
+           failed = known.failed + excluded.failed,
            oldest_started_at = excluded.oldest_started_at,
            moved_at = excluded.moved_at
   )
@@ -77,7 +91,7 @@ begin
 end
 $$;
 
--- Counts the app's rows and sums its totals and deltas, both in one snapshot: whoever writes at the same time is in neither or in
+-- Counts the app's unfinished and failed rows (`counted` are the former) and sums its totals and deltas, both in one snapshot: whoever writes at the same time is in neither or in
 -- both. Where they differ, it records by how much, and adds the difference as a delta. Does nothing if another process
 -- is at it, or the last check is younger than `every`: `checked` is false then. Takes seconds per ten million runs. Sees to
 -- it as well that every queued run has its level (see find_levels).
@@ -94,6 +108,7 @@ declare
   queued bigint[];
   scheduled bigint[];
   running bigint[];
+  failed bigint[];
   this_check bigint;
 begin
   perform secateur.require_read_committed();
@@ -113,18 +128,30 @@ begin
     select run.function_id,
            count(*) filter (where run.status = 'queued') as queued,
            count(*) filter (where run.status = 'scheduled') as scheduled,
-           count(*) filter (where run.status = 'running') as running
+           count(*) filter (where run.status = 'running') as running,
+           0::bigint as failed
       from secateur.runs as run
      where run.app_id = check_depth.app_id and run.status in ('queued', 'scheduled', 'running')
      group by run.function_id
+     union all
+    select run.function_id, 0, 0, 0, count(*)
+      from secateur.runs as run
+     where run.app_id = check_depth.app_id and run.status = 'failed'
+     group by run.function_id
+  ), found as (
+    select one.function_id,
+           sum(one.queued) as queued, sum(one.scheduled) as scheduled, sum(one.running) as running, sum(one.failed) as failed
+      from rows_counted as one
+     group by one.function_id
   ), summed as (
     select part.function_id,
-           sum(part.queued) as queued, sum(part.scheduled) as scheduled, sum(part.running) as running
+           sum(part.queued) as queued, sum(part.scheduled) as scheduled, sum(part.running) as running,
+           sum(part.failed) as failed
       from (
-        select total.function_id, total.queued, total.scheduled, total.running
+        select total.function_id, total.queued, total.scheduled, total.running, total.failed
           from secateur.depth_totals as total where total.app_id = check_depth.app_id
          union all
-        select delta.function_id, delta.queued, delta.scheduled, delta.running
+        select delta.function_id, delta.queued, delta.scheduled, delta.running, delta.failed
           from secateur.depth_deltas as delta where delta.app_id = check_depth.app_id
       ) as part
      group by part.function_id
@@ -133,24 +160,26 @@ begin
            coalesce(found.queued + found.scheduled + found.running, 0) as counted,
            coalesce(found.queued, 0) - coalesce(summed.queued, 0) as queued,
            coalesce(found.scheduled, 0) - coalesce(summed.scheduled, 0) as scheduled,
-           coalesce(found.running, 0) - coalesce(summed.running, 0) as running
-      from rows_counted as found full join summed using (function_id)
+           coalesce(found.running, 0) - coalesce(summed.running, 0) as running,
+           coalesce(found.failed, 0) - coalesce(summed.failed, 0) as failed
+      from found full join summed using (function_id)
   )
   select coalesce(sum(one.counted), 0),
-         coalesce(sum(abs(one.queued) + abs(one.scheduled) + abs(one.running)), 0),
-         array_agg(one.function_id), array_agg(one.queued), array_agg(one.scheduled), array_agg(one.running)
-    into counted, drift, functions, queued, scheduled, running
+         coalesce(sum(abs(one.queued) + abs(one.scheduled) + abs(one.running) + abs(one.failed)), 0),
+         array_agg(one.function_id), array_agg(one.queued), array_agg(one.scheduled), array_agg(one.running),
+         array_agg(one.failed)
+    into counted, drift, functions, queued, scheduled, running, failed
     from compared as one;
   insert into secateur.depth_checks (app_id, counted, drift) values (check_depth.app_id, counted, drift)
   returning depth_checks.id into this_check;
   with rebased as (
-    insert into secateur.depth_deltas (app_id, function_id, queued, scheduled, running)
+    insert into secateur.depth_deltas (app_id, function_id, queued, scheduled, running, failed)
     select check_depth.app_id, off.*
-      from unnest(functions, queued, scheduled, running) as off (function_id, queued, scheduled, running)
-     where off.queued <> 0 or off.scheduled <> 0 or off.running <> 0
-    returning depth_deltas.function_id, depth_deltas.queued, depth_deltas.scheduled, depth_deltas.running
+      from unnest(functions, queued, scheduled, running, failed) as off (function_id, queued, scheduled, running, failed)
+     where off.queued <> 0 or off.scheduled <> 0 or off.running <> 0 or off.failed <> 0
+    returning depth_deltas.function_id, depth_deltas.queued, depth_deltas.scheduled, depth_deltas.running, depth_deltas.failed
   )
-  insert into secateur.depth_drifts (check_id, app_id, function_id, queued, scheduled, running)
+  insert into secateur.depth_drifts (check_id, app_id, function_id, queued, scheduled, running, failed)
   select this_check, check_depth.app_id, rebased.* from rebased;
   -- point: rebased
   perform secateur.find_levels(check_depth.app_id);

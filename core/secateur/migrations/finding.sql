@@ -53,8 +53,8 @@ begin
      where run.app_id = recover_expired.app_id and run.id = any (back)
     returning run.function_id
   )
-  insert into secateur.depth_deltas (app_id, function_id, queued, running, drained)
-  select recover_expired.app_id, ended.function_id, sum(ended.queued), -count(*), sum(1 - ended.queued)
+  insert into secateur.depth_deltas (app_id, function_id, queued, running, failed, drained)
+  select recover_expired.app_id, ended.function_id, sum(ended.queued), -count(*), sum(1 - ended.queued), sum(1 - ended.queued)
     from (select failed.function_id, 0 as queued from failed
           union all
           select requeued.function_id, 1 from requeued) as ended

@@ -212,7 +212,8 @@ begin
     update secateur.runs as run
        set status = 'failed', finished_at = moment, lease_expires_at = null, error = fail.error
      where run.app_id = fail.app_id and run.id = fail.run_id;
-    insert into secateur.depth_deltas (app_id, function_id, running, drained) values (fail.app_id, function, -1, 1);
+    insert into secateur.depth_deltas (app_id, function_id, running, failed, drained)
+    values (fail.app_id, function, -1, 1, 1);
     perform secateur.close_requests(fail.app_id, array[fail.run_id], array[fail.claim_token], 'finished_first');
     if slotted then
       perform secateur.free_slots(fail.app_id, array[fail.run_id]);

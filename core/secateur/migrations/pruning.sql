@@ -12,7 +12,12 @@ begin
   delete from secateur.steps as step where step.app_id = delete_runs.app_id and step.run_id = any (run_ids);
   delete from secateur.cancel_requests as request
    where request.app_id = delete_runs.app_id and request.run_id = any (run_ids);
-  delete from secateur.runs as run where run.app_id = delete_runs.app_id and run.id = any (run_ids);
+  with deleted as (
+    delete from secateur.runs as run where run.app_id = delete_runs.app_id and run.id = any (run_ids)
+    returning run.function_id, run.status
+  )
+  insert into secateur.depth_deltas (app_id, function_id, failed)
+  select delete_runs.app_id, deleted.function_id, -count(*) from deleted where deleted.status = 'failed' group by deleted.function_id;
 end
 $$;
 

@@ -106,8 +106,8 @@ def check_names(host: str, user: str, database: str) -> None:
             )
     if ":" in user or "=" in user:
         raise SettingsError("the user's name has a : or =; in a URL, the colon between user and password is no %3A")
-    if "://" in database or re.search(":.*@", database) or "=" in database:
-        raise SettingsError("the database's name looks like a whole URL: give that by --database or DATABASE_URL")
+    if re.search("[@:=]", database):
+        raise SettingsError("the database's name has an @, : or =; a whole URL is given by --database or DATABASE_URL")
 
 
 def is_ipv6(host: str) -> bool:

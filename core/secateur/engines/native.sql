@@ -49,7 +49,9 @@ with pending as (
 ), cancelling as (
   select known.app_id, known.function_id,
          sum(greatest(0, coalesce(
-           (rule.expected_by_function ->> known.function_id)::bigint
+           -- Whatever else is there is no number of runs.
+           case when jsonb_typeof(rule.expected_by_function -> known.function_id) = 'number'
+                then least(1e15, trunc((rule.expected_by_function -> known.function_id)::numeric))::bigint end
              - coalesce(tallied.cancelled, 0) - coalesce(tallied.finished_first, 0),
            tallied.stopping, 0))) as runs
     from secateur.cancellations as rule

@@ -193,7 +193,8 @@ begin
 end
 $$;
 
--- Whether this transaction is the only one that does the task for the app, which it then is until it ends. Waits for nobody.
+-- Whether this transaction is the only one that does the task for the app, which it then is until it ends. Waits for
+-- nobody. Of no app nobody is.
 create or replace function secateur.is_alone(app_id text, task text)
   returns boolean
   language plpgsql
@@ -207,7 +208,9 @@ begin
     return true;
   end if;
   -- The app's first: whoever has just inserted the row is at it.
-  insert into secateur.upkeep (app_id, task) values (is_alone.app_id, is_alone.task) on conflict do nothing;
+  insert into secateur.upkeep (app_id, task)
+  select apps.app_id, is_alone.task from secateur.apps where apps.app_id = is_alone.app_id
+  on conflict do nothing;
   return found;
 exception when lock_not_available then
   return false;
@@ -228,9 +231,8 @@ begin
                 and pg_backend_pid() = here) then
     return;
   end if;
-  if coalesce(ensure_function.app_id, '') = '' or coalesce(ensure_function.function_id, '') = '' then
-    raise exception using errcode = 'SC422', column = 'app_id', message = 'app_id and function_id must not be empty';
-  end if;
+  perform secateur.require_name('app_id', ensure_function.app_id);
+  perform secateur.require_name('function_id', ensure_function.function_id);
   insert into secateur.apps (app_id) values (ensure_function.app_id) on conflict do nothing;
   perform secateur.make_locks(apps.lock_number) from secateur.apps
     where apps.app_id = ensure_function.app_id and pg_backend_pid() = here;
@@ -285,6 +287,7 @@ declare
   moment timestamptz;
 begin
   perform secateur.require_read_committed();
+  perform secateur.require_author(pause.author, pause.source);
   perform secateur.require_known(pause.app_id, pause.function_id);
   -- point: before the lock
   perform secateur.lock_app(pause.app_id);
@@ -314,6 +317,7 @@ create or replace function secateur.resume(app_id text, function_id text, author
 as $$
 begin
   perform secateur.require_read_committed();
+  perform secateur.require_author(resume.author, resume.source);
   perform secateur.require_known(resume.app_id, resume.function_id);
   -- point: before the lock
   perform secateur.lock_app(resume.app_id);
@@ -344,10 +348,16 @@ create or replace function secateur.register_function(
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  declared constant text[] := coalesce(register_function.triggers, '{}');
 begin
-  if register_function.concurrency < 1 then
-    raise exception using errcode = 'SC422', column = 'concurrency', message = 'must be at least 1';
+  if register_function.concurrency is not null then
+    -- Each is a row, written under the app's lock.
+    perform secateur.require_number('concurrency', register_function.concurrency, 1, 10000);
   end if;
+  perform secateur.require_number('max_attempts', register_function.max_attempts, 1, 10000);
+  perform secateur.require_number('number of triggers', cardinality(declared), 0, 100);
+  perform secateur.require_name('triggers', trigger.name) from unnest(declared) as trigger (name);
   perform secateur.ensure_function(register_function.app_id, register_function.function_id);
   if exists (select from secateur.functions as known
               where known.app_id = register_function.app_id
@@ -357,10 +367,10 @@ begin
     perform secateur.limit_function(register_function.app_id, register_function.function_id, register_function.concurrency);
   end if;
   update secateur.functions as known
-     set triggers = register_function.triggers, max_attempts = register_function.max_attempts
+     set triggers = declared, max_attempts = register_function.max_attempts
    where known.app_id = register_function.app_id
      and known.function_id = register_function.function_id
      and (known.triggers, known.max_attempts)
-         is distinct from (register_function.triggers, register_function.max_attempts);
+         is distinct from (declared, register_function.max_attempts);
 end
 $$;

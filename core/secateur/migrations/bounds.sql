@@ -42,3 +42,170 @@ begin
   end if;
 end
 $$;
+
+-- Whether a text is drawn as it is read: it has no control characters, line separators or changes of direction, by which one
+-- name could be taken for another, or a terminal be steered.
+create or replace function secateur.is_plain(value text)
+  returns boolean
+  language sql
+  immutable
+return value !~ E'[\u0001-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]';
+
+-- Raises unless it is a name: of an app, a function, an event, a worker, an author. One may be as long as `most`.
+create or replace function secateur.require_name(field text, value text, most integer default 200)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if coalesce(value, '') = '' then
+    raise exception using errcode = 'SC422', column = field, message = 'must not be empty';
+  elsif length(value) > most then
+    raise exception using errcode = 'SC422', column = field, message = format('is longer than %s characters', most);
+  elsif not secateur.is_plain(value) then
+    raise exception using errcode = 'SC422', column = field,
+      message = 'must not contain control characters, line breaks or changes of the writing direction';
+  end if;
+end
+$$;
+
+-- Raises unless it can be an idempotency key. Null is none.
+create or replace function secateur.require_key(key text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if length(key) not between 1 and 500 then
+    raise exception using errcode = 'SC422', column = 'idempotency_key', message = 'must have 1 to 500 characters';
+  elsif key is not null then
+    perform secateur.require_name('idempotency_key', key, 500);
+  end if;
+end
+$$;
+
+-- Raises for a text that is too long. Null is one that is not given.
+create or replace function secateur.require_text(field text, value text, most integer)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if length(value) > most then
+    raise exception using errcode = 'SC422', column = field, message = format('is longer than %s characters', most);
+  end if;
+end
+$$;
+
+-- Raises unless a number is given and is from `lowest` to `highest`.
+create or replace function secateur.require_number(field text, value bigint, lowest bigint, highest bigint)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if (value between lowest and highest) is not true then
+    raise exception using errcode = 'SC422', column = field,
+      message = format('must be a whole number from %s to %s', lowest, highest);
+  end if;
+end
+$$;
+
+-- Raises unless a length of time is given, is not below `lowest` and not above `highest`.
+create or replace function secateur.require_interval(field text, value interval, lowest interval, highest interval)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set intervalstyle = 'postgres'
+as $$
+begin
+  if value is null then
+    raise exception using errcode = 'SC422', column = field, message = 'must not be null';
+  elsif value > highest then
+    raise exception using errcode = 'SC422', column = field, message = format('can be %s at most', highest);
+  elsif value < lowest then
+    raise exception using errcode = 'SC422', column = field,
+      message = case when lowest = '0' then 'must not be negative' else format('must be at least %s', lowest) end;
+  end if;
+end
+$$;
+
+-- Raises unless this is an object of at most so many bytes.
+create or replace function secateur.require_object(field text, value jsonb, most integer)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if coalesce(jsonb_typeof(value) <> 'object', true) then
+    raise exception using errcode = 'SC422', column = field, message = 'must be a JSON object';
+  elsif pg_column_size(value) > most then
+    raise exception using errcode = 'SC422', column = field, message = format('is larger than %s bytes', most);
+  end if;
+end
+$$;
+
+-- Raises unless the lists that belong together are equally long, as the first of them is. A null one is left out.
+create or replace function secateur.require_same_length(field text, expected integer, lengths integer[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if expected <> any (lengths) then
+    raise exception using errcode = 'SC422', column = field,
+      message = format('has %s values for %s', (select given from unnest(lengths) as given where given <> expected limit 1),
+                       expected);
+  end if;
+end
+$$;
+
+-- Raises unless these can be kept in a record: who did something, and by which of our programs. Null is not known.
+create or replace function secateur.require_author(author text, source text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if author is not null then
+    perform secateur.require_name('author', author);
+  end if;
+  if source not in ('tui', 'cli', 'api', 'python', 'event') then
+    raise exception using errcode = 'SC422', column = 'source', message = 'must be tui, cli, api or python';
+  end if;
+end
+$$;
+
+-- Raises unless a record of a cancellation can say this: why, by whom, and by which program.
+create or replace function secateur.require_record(reason text, author text, source text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform secateur.require_text('reason', reason, 2000);
+  perform secateur.require_name('author', author);
+  perform secateur.require_author(author, coalesce(source, ''));
+end
+$$;
+
+-- Raises unless this can be sent: an object that has a name, by which functions are found.
+create or replace function secateur.require_event(event jsonb)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if coalesce(jsonb_typeof(event) <> 'object', true) then
+    raise exception using errcode = 'SC422', column = 'event', message = 'an event that is sent must be a JSON object';
+  elsif coalesce(jsonb_typeof(event -> 'name') <> 'string' or event ->> 'name' = '', true) then
+    raise exception using errcode = 'SC422', column = 'name',
+      message = 'an event that is sent needs a name, which is a string';
+  elsif jsonb_typeof(event -> 'id') not in ('string', 'number', 'null') then
+    raise exception using errcode = 'SC422', column = 'id', message = 'must be a string or a number';
+  elsif (case when jsonb_typeof(event -> 'ts') = 'number' then (event -> 'ts')::numeric % 1 <> 0
+              else jsonb_typeof(event -> 'ts') <> 'null' end) then
+    raise exception using errcode = 'SC422', column = 'ts', message = 'must be a whole number of milliseconds since 1970';
+  end if;
+  perform secateur.require_name('name', event ->> 'name');
+end
+$$;

@@ -112,8 +112,10 @@ declare
   next_due timestamptz;
 begin
   perform secateur.require_read_committed();
-  if not (claim_batch.max_runs >= 1 and claim_batch.lease > interval '0') then
-    raise exception using errcode = 'SC422', column = 'max_runs', message = 'max_runs and lease must be positive';
+  perform secateur.require_number('max_runs', claim_batch.max_runs, 1, 10000);
+  perform secateur.require_interval('lease', claim_batch.lease, '1 millisecond', '1 day');
+  if claim_batch.worker is not null then
+    perform secateur.require_name('worker', claim_batch.worker);
   end if;
   -- point: before the lock
   if not secateur.share_app(claim_batch.app_id) then
@@ -175,9 +177,9 @@ begin
     granted := array(select next.id from unnest(locked) with ordinality as next (id, turn)
                       where not exists (select from unnest(hit_runs) as hit (id) where hit.id = next.id)
                       order by next.turn limit open);
-    if cardinality(slot_functions) > 0 then
-      held := secateur.hold_slots(claim_batch.app_id, granted, slot_functions, slot_numbers);
-    end if;
+    -- Not those of the batch before.
+    held := case when cardinality(slot_functions) > 0
+                 then secateur.hold_slots(claim_batch.app_id, granted, slot_functions, slot_numbers) end;
     return query
     select * from secateur.grant_runs(claim_batch.app_id, granted, claim_batch.worker, claim_batch.lease, held);
     -- point: granted
@@ -209,9 +211,8 @@ begin
       ahead := secateur.look_ahead(claim_batch.app_id, level.function_id, level.priority, active, room, budget);
       budget := budget - ahead.cancelled;
       open := open - cardinality(ahead.run_ids);
-      if cardinality(slot_functions) > 0 then
-        held := secateur.hold_slots(claim_batch.app_id, ahead.run_ids, slot_functions, slot_numbers);
-      end if;
+      held := case when cardinality(slot_functions) > 0
+                   then secateur.hold_slots(claim_batch.app_id, ahead.run_ids, slot_functions, slot_numbers) end;
       return query
       select * from secateur.grant_runs(claim_batch.app_id, ahead.run_ids, claim_batch.worker, claim_batch.lease, held);
       -- point: granted what was ahead

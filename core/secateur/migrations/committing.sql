@@ -108,6 +108,86 @@ begin
 end
 $$;
 
+-- Raises unless these can be the ids of new cancellations: SC409 if there is one of that id.
+create or replace function secateur.require_free_ids(app_id text, ids uuid[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+as $$
+declare
+  taken uuid;
+begin
+  if exists (select from unnest(ids) as given (id) where given.id is null) then
+    raise exception using errcode = 'SC422', column = 'id', message = 'must not be null';
+  end if;
+  select given.id into taken
+    from unnest(ids) as given (id)
+   group by given.id
+  having count(*) > 1
+      or exists (select from secateur.cancellations as rule
+                  where rule.app_id = require_free_ids.app_id and rule.id = given.id)
+   limit 1;
+  if taken is not null then
+    raise exception using errcode = 'SC409', message = format('there is a cancellation with the id %s already', taken),
+      hint = 'each takes a new one';
+  end if;
+end
+$$;
+
+-- Raises unless a commit's numbers, texts and documents can be kept. What an event declares may be longer.
+create or replace function secateur.require_commit(
+  ids uuid[], function_ids text[], "if" text, condition text, parameters jsonb, compiler integer, request jsonb,
+  idempotency_key text, source text, expected bigint, expected_by_function jsonb, rate integer, requires jsonb[]
+)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  named constant integer := coalesce(cardinality(function_ids), 1);
+begin
+  if function_ids is not null then
+    perform secateur.require_number('number of function_ids', cardinality(function_ids), 1, 100);
+    if exists (select from unnest(function_ids) as given (id) where given.id is null) then
+      raise exception using errcode = 'SC422', column = 'function_ids', message = 'must not contain null';
+    elsif (select count(distinct given) from unnest(function_ids) as given) < cardinality(function_ids) then
+      raise exception using errcode = 'SC422', column = 'function_ids', message = 'must not name a function twice';
+    end if;
+  end if;
+  if coalesce(cardinality(ids) <> named, true) then
+    raise exception using errcode = 'SC422', column = 'ids', message = format('has %s values for %s',
+      coalesce(cardinality(ids), 0), named);
+  elsif ("if" is null) <> (condition is null) then
+    raise exception using errcode = 'SC422', column = 'if', message = 'comes together with the condition that it was compiled to';
+  end if;
+  perform secateur.require_text('if', "if", case when source = 'event' then 40000 else 20000 end);
+  perform secateur.require_object('parameters', parameters, case when source = 'event' then 67108864 else 1000000 end);
+  if exists (select from jsonb_each(parameters) as given where jsonb_typeof(given.value) not in ('string', 'null')) then
+    raise exception using errcode = 'SC422', column = 'parameters', message = 'must be texts';
+  end if;
+  perform secateur.require_number('compiler', compiler, 1, 1);
+  perform secateur.require_object('request', request, case when source = 'event' then 2000000 else 1000000 end);
+  if source is distinct from 'event' then
+    perform secateur.require_key(idempotency_key);
+  end if;
+  if expected is not null then
+    perform secateur.require_number('expected', expected, 0, 9007199254740991);
+  end if;
+  if expected_by_function is not null then
+    perform secateur.require_object('expected_by_function', expected_by_function, 1000000);
+    perform secateur.require_number('expected_by_function',
+              case when given.value::text ~ '^[0-9]{1,16}$' then given.value::text::bigint end, 0, 9007199254740991)
+       from jsonb_each(expected_by_function) as given;
+  end if;
+  if rate is not null then
+    perform secateur.require_number('rate', rate, 1, 2147483647);
+  end if;
+  if pg_column_size(requires) > 1000000 then
+    raise exception using errcode = 'SC422', column = 'requires', message = 'is larger than 1000000 bytes';
+  end if;
+end
+$$;
+
 -- lock_app, answering false instead of raising.
 create or replace function secateur.try_lock_app(app_id text, patience interval)
   returns boolean
@@ -215,8 +295,15 @@ declare
   end_of_ids xid8;
 begin
   perform secateur.require_read_committed();
+  commit_cancellations.standing := coalesce(commit_cancellations.standing, false);
   perform secateur.require_instant('started_after', commit_cancellations.started_after);
   perform secateur.require_instant('started_before', commit_cancellations.started_before);
+  perform secateur.require_record(commit_cancellations.reason, commit_cancellations.created_by, commit_cancellations.source);
+  perform secateur.require_commit(
+    commit_cancellations.ids, commit_cancellations.function_ids, commit_cancellations."if", commit_cancellations.condition,
+    commit_cancellations.parameters, commit_cancellations.compiler, commit_cancellations.request,
+    commit_cancellations.idempotency_key, commit_cancellations.source, commit_cancellations.expected,
+    commit_cancellations.expected_by_function, commit_cancellations.rate, commit_cancellations.requires);
   perform secateur.check_condition(commit_cancellations.condition);
   if not exists (select from secateur.apps where apps.app_id = commit_cancellations.app_id) then
     raise exception using errcode = 'SC422', column = 'app_id',
@@ -235,9 +322,6 @@ begin
       column = case when cardinality(functions) = 1 then 'function_id' else 'function_ids' end,
       hint = (select 'known are: ' || coalesce(string_agg(known.function_id, ', ' order by known.function_id), 'none yet')
                 from secateur.functions as known where known.app_id = commit_cancellations.app_id);
-  end if;
-  if commit_cancellations.rate < 1 then
-    raise exception using errcode = 'SC422', column = 'rate', message = 'must be at least one run a second';
   end if;
   keys := array(select case named.place when 1 then commit_cancellations.idempotency_key
                        else commit_cancellations.idempotency_key || ' ' || named.function_id end
@@ -273,6 +357,7 @@ begin
       raise exception using errcode = 'SC422', column = 'started_after',
         message = 'must be before started_before, and in the past';
     end if;
+    perform secateur.require_free_ids(commit_cancellations.app_id, commit_cancellations.ids);
     -- point: before the record
     expected_here := commit_cancellations.expected;
     by_function_here := commit_cancellations.expected_by_function;
@@ -298,7 +383,7 @@ begin
         expected_here, case when expected_here is not null then coalesce(commit_cancellations.expected_exact, false) end,
         by_function_here,
         case when held then moment end, commit_cancellations.rate, commit_cancellations.requires,
-        commit_cancellations.requires is not null and commit_cancellations.requires_suffices)
+        commit_cancellations.requires is not null and coalesce(commit_cancellations.requires_suffices, false))
       on conflict on constraint cancellations_app_id_idempotency_key_key do nothing
       returning * into committed;
       -- Another commit, which did not hold the app's lock, took the key at the same time.

@@ -53,6 +53,8 @@ begin
   given := declared ->> 'event';
   if coalesce(jsonb_typeof(declared -> 'event') <> 'string' or given = '', true) then
     return next ', event: must be the name of an event';
+  elsif length(given) > 200 or not secateur.is_plain(given) then
+    return next ', event: has more than 200 characters, or control characters';
   elsif given = 'function.cancelled' then
     return next ', event: function.cancelled is a trigger only: nobody sends it';
   end if;
@@ -84,6 +86,12 @@ begin
               or (declared ->> 'compiler') !~ '^[0-9]{1,6}$', true) then
     return next ', if: is stored with what the compiler made of it: condition, parameters and compiler; '
                 'to compare one field, declare match instead';
+  elsif (declared ->> 'compiler')::integer <> 1 then
+    return next ', compiler: this database knows version 1 of the compiler only';
+  elsif length(declared ->> 'if') > 20000 then
+    return next ', if: is longer than 20000 characters';
+  elsif pg_column_size(declared -> 'parameters') > 1000000 then
+    return next ', parameters: are larger than 1000000 bytes';
   elsif exists (select from jsonb_each(declared -> 'parameters') as parameter
                  where parameter.key !~ '^[0-9]{1,6}$' or jsonb_typeof(parameter.value) not in ('string', 'null')) then
     return next ', parameters: must be texts by number';
@@ -115,7 +123,7 @@ begin
     raise exception using errcode = 'SC422', column = 'cancel_on', message = 'must be a list of declarations';
   end if;
   select array_agg(format('declaration %s%s', given.place, problem)) into problems
-    from jsonb_array_elements(declarations) with ordinality as given (value, place),
+    from (select * from jsonb_array_elements(declarations) with ordinality limit 20) as given (value, place),
          secateur.problems_of_declaration(given.value) as problem;
   if jsonb_array_length(declarations) > 5 then
     problems := format('has %s declarations; five are the most', jsonb_array_length(declarations)) || problems;

@@ -18,6 +18,8 @@ declare
   moved_rows integer;
 begin
   perform secateur.require_read_committed();
+  perform secateur.require_interval('every', compact_depth.every, '0', '1 year');
+  perform secateur.require_number('batch', compact_depth.batch, 1, 1000000);
   if not secateur.is_alone(compact_depth.app_id, 'compact') then
     return 0;
   end if;
@@ -112,6 +114,7 @@ declare
   this_check bigint;
 begin
   perform secateur.require_read_committed();
+  perform secateur.require_interval('every', check_depth.every, '0', '1 year');
   checked := false;
   if not secateur.is_alone(check_depth.app_id, 'check') then
     return next;

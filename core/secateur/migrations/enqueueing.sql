@@ -53,13 +53,20 @@ begin
   if imported then
     perform secateur.require_importer();
   end if;
+  if events is null then
+    raise exception using errcode = 'SC422', column = 'events', message = 'must be a list of events, not null';
+  end if;
+  perform secateur.require_same_length('scheduled_for', cardinality(events), array[cardinality(enqueue_many.scheduled_for)]);
+  perform secateur.require_same_length('priorities', cardinality(events), array[cardinality(enqueue_many.priorities)]);
+  perform secateur.require_same_length('started_at', cardinality(events), array[cardinality(enqueue_many.started_at)]);
   perform secateur.require_instants('scheduled_for', enqueue_many.scheduled_for);
   perform secateur.require_instants('started_at', enqueue_many.started_at);
-  if array_position(events, null) is not null then
+  if exists (select from unnest(events) as given (event) where given.event is null) then
     raise exception using errcode = 'SC422', column = 'event', message = 'an event must be JSON, not null';
   end if;
   perform secateur.ensure_function(enqueue_many.app_id, enqueue_many.function_id);
-  perform secateur.ensure_levels(enqueue_many.app_id, enqueue_many.function_id, coalesce(priorities, array[0]) || array[0]);
+  perform secateur.ensure_levels(enqueue_many.app_id, enqueue_many.function_id, 
+                                 array(select distinct coalesce(given, 0) from unnest(priorities) as given) || 0);
   perform pg_current_xact_id();
   -- point: id taken
   entered := clock_timestamp();

@@ -47,7 +47,10 @@ begin
       rule.requires := array[value];
     end if;
   end if;
-  rule.request := jsonb_build_object('app_id', rule.app_id, 'function_id', rule.function_id, 'if', rule."if", 'event', event);
+  rule.request := jsonb_build_object(
+    'app_id', rule.app_id, 'function_id', rule.function_id, 'if', rule."if",
+    -- A large one is known by its name: the record is read with each page of the history.
+    'event', case when pg_column_size(event) <= 1000000 then event else event - array['data', 'user'] end);
   return rule;
 end
 $$;
@@ -132,9 +135,12 @@ begin
   end if;
   for one in
     select known.function_id, declared.value as declared,
-           format('event:%s:%s:%s:%s', seen, known.app_id, known.function_id, declared.place) as key
+           case when length(place.key) <= 900 then place.key
+                else 'event:' || encode(sha256(convert_to(place.key, 'UTF8')), 'hex') end as key
       from secateur.functions as known,
-           lateral jsonb_array_elements(known.cancel_on) with ordinality as declared (value, place)
+           lateral jsonb_array_elements(known.cancel_on) with ordinality as declared (value, place),
+           lateral (values (format('event:%s:%s:%s:%s', seen, known.app_id, known.function_id, declared.place)))
+             as place (key)
      where known.app_id = cancel_by_event.app_id
        and known.cancel_on @> named and declared.value -> 'event' = event -> 'name'
      order by known.function_id, declared.place
@@ -207,6 +213,8 @@ as $$
 declare
   function text;
 begin
+  perform secateur.require_event(send_to.event);
+  perform secateur.require_key(send_to.idempotency_key);
   perform secateur.require_instant('moment', send_to.moment);
   perform secateur.require_foreign_event(send_to.event);
   return query
@@ -245,6 +253,8 @@ declare
   moment constant timestamptz := clock_timestamp();
   app text;
 begin
+  perform secateur.require_event(send.event);
+  perform secateur.require_key(send.idempotency_key);
   -- Also where no app is concerned.
   perform secateur.require_foreign_event(send.event);
   foreach app in array secateur.apps_of_event(send.event) loop

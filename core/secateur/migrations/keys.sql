@@ -72,9 +72,8 @@ declare
   lapsed boolean;
   mine uuid;
 begin
-  if length(key) not between 1 and 500 then
-    raise exception using errcode = 'SC422', column = 'idempotency_key', message = 'must have 1 to 500 characters';
-  end if;
+  perform secateur.ensure_function(enqueue_once.app_id, enqueue_once.function_id);
+  perform secateur.require_key(key);
   if event is null then
     raise exception using errcode = 'SC422', column = 'event', message = 'an event must be JSON, not null';
   end if;

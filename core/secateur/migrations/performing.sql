@@ -14,6 +14,9 @@ declare
   moment timestamptz;
 begin
   perform secateur.require_read_committed();
+  if coalesce(length(begin_step.step) not between 1 and 500, true) then
+    raise exception using errcode = 'SC422', column = 'step', message = 'must have 1 to 500 characters';
+  end if;
   -- point: before the lock
   if not secateur.share_app(begin_step.app_id) then
     return false;
@@ -55,10 +58,15 @@ as $$
 declare
   held uuid[];
 begin
+  perform secateur.require_same_length('run_ids', cardinality(run_ids), array[
+    cardinality(claim_tokens), cardinality(finish_steps.steps), cardinality(results)]);
   if exists (select from unnest(run_ids, steps, results) as done (run_id, step, result)
               where coalesce(length(done.step) not between 1 and 500, true) or done.result is null) then
     raise exception using
       errcode = 'SC422', column = 'step', message = 'a step has a name of 1 to 500 characters, and a result that is JSON';
+  end if;
+  if exists (select from unnest(results) as result where pg_column_size(result) > 67108864) then
+    raise exception using errcode = 'SC422', column = 'result', message = 'is larger than 64 MB';
   end if;
   held := array(
     select run.claim_token
@@ -130,6 +138,7 @@ declare
   tokens uuid[];
   slotted boolean;
 begin
+  perform secateur.require_same_length('run_ids', cardinality(run_ids), array[cardinality(claim_tokens)]);
   with completed as (
     update secateur.runs as run
        set status = 'completed', finished_at = moment, lease_expires_at = null
@@ -196,6 +205,8 @@ declare
   moment timestamptz;
   back_off interval;
 begin
+  -- Whatever an error says, its run must be able to fail.
+  fail.error := left(fail.error, 10000);
   select run.status, run.attempt, run.function_id, run.slot is not null,
          (select known.max_attempts from secateur.functions as known
            where known.app_id = fail.app_id and known.function_id = run.function_id)
@@ -254,9 +265,12 @@ create or replace function secateur.heartbeat(app_id text, run_ids uuid[], claim
   set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
-  expires constant timestamptz := clock_timestamp() + heartbeat.lease;
+  expires timestamptz;
   held uuid[];
 begin
+  perform secateur.require_same_length('run_ids', cardinality(run_ids), array[cardinality(claim_tokens)]);
+  perform secateur.require_interval('lease', heartbeat.lease, '1 millisecond', '1 day');
+  expires := clock_timestamp() + heartbeat.lease;
   with extended as (
     update secateur.runs as run
        set lease_expires_at = expires
@@ -293,6 +307,7 @@ declare
   back uuid[];
   slotted boolean;
 begin
+  perform secateur.require_same_length('run_ids', cardinality(run_ids), array[cardinality(claim_tokens)]);
   select array_agg(held.id), array_agg(held.claim_token), bool_or(held.slot is not null) into ids, tokens, slotted
     from (select run.id, run.claim_token, run.slot
             from secateur.runs as run

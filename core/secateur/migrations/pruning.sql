@@ -123,9 +123,7 @@ declare
   ids uuid[];
 begin
   perform secateur.require_read_committed();
-  if not prune.batch >= 1 then
-    raise exception using errcode = 'SC422', column = 'batch', message = 'batch must be positive';
-  end if;
+  perform secateur.require_number('batch', prune.batch, 1, 100000);
   runs := 0;
   more := false;
   if not secateur.is_alone(prune.app_id, 'prune') then
@@ -161,22 +159,12 @@ as $$
 declare
   before secateur.retention;
   after secateur.retention;
-  -- Beyond, times would leave what Postgres can count.
-  most constant interval := '100 years';
 begin
-  if set_retention.finished > most or set_retention.cancelled > most or set_retention.standing > most then
-    raise exception using
-      errcode = 'SC422',
-      column = case when set_retention.finished > most then 'finished'
-                    when set_retention.cancelled > most then 'cancelled' else 'standing' end,
-      message = 'can be 100 years at most';
-  elsif set_retention.finished < '0' or set_retention.cancelled < '0' or set_retention.standing < '0' then
-    raise exception using
-      errcode = 'SC422',
-      column = case when set_retention.finished < '0' then 'finished'
-                    when set_retention.cancelled < '0' then 'cancelled' else 'standing' end,
-      message = 'nothing can be kept for less than no time';
-  end if;
+  perform secateur.require_author(set_retention.author, set_retention.source);
+  perform secateur.require_interval(given.name, given.value, '0', '100 years')
+     from (values ('finished', set_retention.finished), ('cancelled', set_retention.cancelled),
+                  ('standing', set_retention.standing)) as given (name, value)
+    where given.value is not null;
   select retention.* into before from secateur.retention for update;
   update secateur.retention as kept
      set finished = coalesce(set_retention.finished, kept.finished),

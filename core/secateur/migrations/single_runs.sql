@@ -23,6 +23,8 @@ declare
   committed secateur.cancellations;
 begin
   perform secateur.require_read_committed();
+  perform secateur.require_key(cancel_run.idempotency_key);
+  perform secateur.require_record(cancel_run.reason, cancel_run.created_by, cancel_run.source);
   -- point: before the lock
   if not secateur.share_app(cancel_run.app_id) then
     raise exception using errcode = 'SC404', message = format('there is no run %s', cancel_run.run_id);
@@ -42,6 +44,7 @@ begin
       message = format('run %s has ended: it is %s since %s%s', doomed.id, doomed.status,
                        secateur.in_utc(doomed.finished_at), ', by cancellation ' || doomed.cancellation_id);
   end if;
+  perform secateur.require_free_ids(cancel_run.app_id, array[cancel_run.id]);
   moment := clock_timestamp();
   insert into secateur.cancellations (
     id, kind, state, app_id, function_id, started_before, standing, parameters, compiler, request, idempotency_key, reason,

@@ -355,9 +355,7 @@ create or replace function secateur.sweep_cancellation(app_id text, id uuid, bat
 as $$
 begin
   perform secateur.require_read_committed();
-  if not sweep_cancellation.batch >= 1 then
-    raise exception using errcode = 'SC422', column = 'batch', message = 'batch must be positive';
-  end if;
+  perform secateur.require_number('batch', sweep_cancellation.batch, 1, 100000);
   return secateur.sweep_batch(sweep_cancellation.app_id, sweep_cancellation.id, sweep_cancellation.batch);
 exception when lock_not_available then
   return row('active', 0, false, true, 0, 0.25)::secateur.sweep_step;

@@ -47,6 +47,7 @@ declare
   moment timestamptz;
 begin
   perform secateur.require_read_committed();
+  perform secateur.require_author(stop_cancellation.author, stop_cancellation.source);
   stopped := secateur.lock_record(stop_cancellation.app_id, stop_cancellation.id, deadline);
   if stopped.state <> 'active' then
     return stopped;
@@ -123,6 +124,7 @@ declare
   moment timestamptz;
 begin
   perform secateur.require_read_committed();
+  perform secateur.require_author(undo_cancellation.author, undo_cancellation.source);
   undone := secateur.lock_record(undo_cancellation.app_id, undo_cancellation.id, deadline);
   if undone.state = 'undone' and (undone.requeue_stopped or undo_cancellation.requeue_stopped is not true)
      and (undone.restored_at is null or not secateur.has_keyed(undone)) then
@@ -239,9 +241,7 @@ declare
   step secateur.sweep_step;
 begin
   perform secateur.require_read_committed();
-  if not restore_cancellation.batch >= 1 then
-    raise exception using errcode = 'SC422', column = 'batch', message = 'batch must be positive';
-  end if;
+  perform secateur.require_number('batch', restore_cancellation.batch, 1, 100000);
   select rule.* into undone
     from secateur.cancellations as rule
    where rule.app_id = restore_cancellation.app_id and rule.id = restore_cancellation.id;
@@ -400,6 +400,8 @@ create or replace function secateur.unrestored(app_id text, id uuid, "limit" int
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 begin
+  -- For the number of all, whatever it is.
+  perform secateur.require_number('limit', unrestored."limit", 0, 2147483647);
   return query
   (select run.id,
           case when run.cancelled_from = 'running' and not rule.requeue_stopped

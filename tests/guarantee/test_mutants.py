@@ -269,7 +269,7 @@ MUTANTS = [
     ),
     Mutant(
         "restore knows only one kind of owner",
-        [Mutation("other.state in ('active', 'complete')", "other.state = 'active'", "other_owners")],
+        [Mutation("one.state in ('active', 'complete')", "one.state = 'active'", "other_owners")],
         restored_what_another_means,
         "undone late",
     ),
@@ -346,8 +346,9 @@ MUTANTS = [
         [
             Mutation(
                 "       and not exists (select from secateur.cancel_requests as open\n"
-                "                        where open.app_id = lock_finished.app_id and open.run_id = run.id"
-                " and open.outcome is null)\n",
+                "                        where open.app_id = lock_finished.app_id and open.run_id = run.id\n"
+                "                          and coalesce(open.outcome, '') = ''\n"
+                "                       offset 0)\n",
                 "",
                 "lock_finished",
             )
@@ -356,7 +357,7 @@ MUTANTS = [
     ),
     Mutant(
         "the sweep waits for a run that is pruned",
-        [Mutation("left join secateur.runs as run", "join secateur.runs as run", "settle_requests")],
+        [Mutation("left join lateral", "join lateral", "settle_requests")],
         pruned_within_a_commit,
     ),
     Mutant(

@@ -15,11 +15,17 @@
 -- Row locks come after the app's lock: runs in id order or with SKIP LOCKED, then slots in their order or with SKIP
 -- LOCKED. Levels and idle are only ever locked with SKIP LOCKED, so that nobody waits for a hint. A commit locks no run.
 --
--- Statements that have a run's id ask for nothing that a partial index has as its predicate, but look at the status
--- afterwards: such an index is empty when statistics are taken on a quiet queue, so that reading all of it looks cheaper
--- than the primary key; and then the flood comes. So may all the runs of an app, of which statistics do not know yet: functions
--- that go by a key are planned for any app and for a few ids, whatever they are called with. So a join of ids with runs goes
--- through the ids; that an id is also one of all of them must not be said, or the list is gone through for each run.
+-- A statement that has ids looks the rows up by their key, whatever the planner knows of the table. It may have planned when
+-- the table was empty, and until something analyzes the table, that plan stays, while the flood comes. Hence:
+-- * `id = any (ids)` finds the rows, never a join with unnest(ids), which can begin at the table's side. If only some pairs
+--   are meant, that is said besides: `((id, token) in (select * from unnest(ids, tokens))) is true` is a hashed list, of which
+--   the planner does not make a join. What goes with each id is taken from a sorted array by width_bucket.
+-- * What belongs to a row is looked up by a sub-select of one value, or by a lateral or an `exists` that ends in `offset 0`:
+--   the planner neither pulls these up into a join nor hashes the whole table for them.
+-- * Nothing is asked for that a partial index has as its predicate (`status || '' = 'running'`): such an index is empty
+--   while the queue is quiet, so that reading all of it looks cheaper than the key.
+-- * They forbid whatever reads more: `enable_seqscan = off`, `enable_bitmapscan = off`, and a plan for any app and a few ids.
+-- tests/integration/test_rows_read.py calls each of them and counts the rows.
 -- Those that walk an index in its order forbid the planner to sort.
 -- What it was forbidden and had to take all the same looks so expensive, before Postgres 18, that it would be compiled, for
 -- 100 ms: so these have `jit = off` too.

@@ -61,6 +61,7 @@ create or replace function secateur.close_requests(app_id text, run_ids uuid[], 
   returns table (run_id uuid, cancellation_id uuid)
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -79,11 +80,11 @@ begin
     into asked_runs, asked_tokens, asked_by
     from (select request.run_id, request.claim_token, request.cancellation_id
             from secateur.cancel_requests as request
-            join secateur.cancellations as rule on rule.app_id = request.app_id and rule.id = request.cancellation_id
            where request.app_id = close_requests.app_id and request.run_id = any (run_ids)
              and ((request.run_id, request.claim_token) in (select * from unnest(run_ids, claim_tokens))) is true
              and coalesce(request.outcome, '') = ''
-           order by request.run_id, rule.serial
+           order by request.run_id, (select rule.serial from secateur.cancellations as rule
+                                      where rule.app_id = request.app_id and rule.id = request.cancellation_id)
              for update of request) as open;
   if asked_runs is null then
     return;
@@ -93,19 +94,23 @@ begin
                  and not exists (select from secateur.cancel_requests as other
                                   where other.app_id = close_requests.app_id
                                     and other.run_id = open.run_id and other.claim_token = open.claim_token
-                                    and other.outcome in ('cancelled', 'finished_first'))
+                                    and other.outcome in ('cancelled', 'finished_first')
+                                 offset 0)
                 then close_requests.outcome else 'withdrawn' end
       from unnest(asked_runs, asked_tokens) with ordinality as open (run_id, claim_token, place)
      order by open.place);
   return query
   with closed as (
     update secateur.cancel_requests as request
-       set outcome = turn.outcome
-      from unnest(asked_runs, asked_tokens, asked_by, outcomes) as turn (run_id, claim_token, cancellation_id, outcome)
-     where request.app_id = close_requests.app_id
-       and request.run_id = turn.run_id
-       and request.claim_token = turn.claim_token
-       and request.cancellation_id = turn.cancellation_id
+       set outcome = case when (request.run_id, request.claim_token, request.cancellation_id) in (
+                               select turn.run_id, turn.claim_token, turn.cancellation_id
+                                 from unnest(asked_runs, asked_tokens, asked_by, outcomes)
+                                      as turn (run_id, claim_token, cancellation_id, outcome)
+                                where turn.outcome <> 'withdrawn')
+                          then close_requests.outcome else 'withdrawn' end
+     where request.app_id = close_requests.app_id and request.run_id = any (asked_runs)
+       and ((request.run_id, request.claim_token, request.cancellation_id)
+            in (select * from unnest(asked_runs, asked_tokens, asked_by))) is true
     returning request.run_id, request.cancellation_id, request.function_id, request.outcome
   ), tallied as (
     insert into secateur.cancellation_deltas (
@@ -127,24 +132,26 @@ create or replace function secateur.cancel_requested(app_id text, run_ids uuid[]
   returns uuid[]
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   moment constant timestamptz := clock_timestamp();
   stopped uuid[];
   owners uuid[];
 begin
-  select coalesce(array_agg(closed.run_id), '{}'), array_agg(closed.cancellation_id) into stopped, owners
+  select coalesce(array_agg(closed.run_id order by closed.run_id), '{}'),
+         array_agg(closed.cancellation_id order by closed.run_id)
+    into stopped, owners
     from secateur.close_requests(cancel_requested.app_id, run_ids, claim_tokens, 'cancelled') as closed;
   if cardinality(stopped) > 0 then
     with cancelled as (
       update secateur.runs as run
          set status = 'cancelled',
              cancelled_from = 'running',
-             cancellation_id = closed.cancellation_id,
+             cancellation_id = owners[width_bucket(run.id, stopped)],
              finished_at = moment,
              lease_expires_at = null
-        from unnest(stopped, owners) as closed (run_id, cancellation_id)
-       where run.app_id = cancel_requested.app_id and run.id = closed.run_id
+       where run.app_id = cancel_requested.app_id and run.id = any (stopped)
       returning run.function_id
     )
     insert into secateur.depth_deltas (app_id, function_id, running)
@@ -162,24 +169,25 @@ create or replace function secateur.withdraw_requests(app_id text, cancellation_
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
-begin
-  with open as (
-    select request.run_id, request.claim_token
+declare
+  open uuid[] := array(
+    select request.run_id
       from secateur.cancel_requests as request
      where request.app_id = withdraw_requests.app_id
        and request.cancellation_id = withdraw_requests.cancellation_id
        and request.outcome is null
      order by request.run_id
-       for update
-  ), withdrawn as (
+       for update);
+begin
+  with withdrawn as (
     update secateur.cancel_requests as request
        set outcome = 'withdrawn'
-      from open
      where request.app_id = withdraw_requests.app_id
-       and request.run_id = open.run_id
-       and request.claim_token = open.claim_token
+       and request.run_id = any (open)
        and request.cancellation_id = withdraw_requests.cancellation_id
+       and request.outcome is null
     returning request.function_id
   )
   insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, withdrawn)

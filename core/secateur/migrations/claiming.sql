@@ -129,10 +129,14 @@ begin
          array_agg((select count(*) from secateur.levels as one
                      where one.app_id = claim_batch.app_id and one.function_id = known.function_id) > 32)
     into wanted, limited, floorless
-    from secateur.functions as known
-   where known.app_id = claim_batch.app_id
-     and known.paused_at is null
-     and (claim_batch.function_ids is null or known.function_id = any (claim_batch.function_ids))
+    from (select one.function_id, one.concurrency, one.paused_at
+            from secateur.functions as one where claim_batch.function_ids is null and one.app_id = claim_batch.app_id
+          union all
+          select one.function_id, one.concurrency, one.paused_at
+            from (select distinct named.id from unnest(claim_batch.function_ids) as named (id)) as named,
+                 lateral (select * from secateur.functions as known
+                           where known.app_id = claim_batch.app_id and known.function_id = named.id offset 0) as one) as known
+   where known.paused_at is null
      and not exists (select from secateur.apps where apps.app_id = claim_batch.app_id and apps.paused_at is not null);
   -- point: flags read
   perform secateur.recover_expired(claim_batch.app_id);

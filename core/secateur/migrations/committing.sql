@@ -16,6 +16,7 @@ create or replace function secateur.tallied(app_id text, cancellation_id uuid)
   language plpgsql
   stable
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 begin
   return (
@@ -39,6 +40,7 @@ create or replace function secateur.horizon(app_id text, cancellation_id uuid)
   returns xid8
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 begin
   begin
@@ -59,18 +61,23 @@ create or replace function secateur.request_running(rule secateur.cancellations)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   app constant text := rule.app_id;
   running uuid[];
 begin
-  running := array(
-    select run.id from secateur.runs as run
-     where run.app_id = app
-       and run.status = 'running'
-       -- It has one. The index of all that is unfinished has none, and would otherwise do without a look at the table.
-       and run.lease_expires_at is not null
-       and (rule.function_id is null or run.function_id = rule.function_id));
+  if rule.run_id is not null then
+    running := array[rule.run_id];
+  else
+    running := array(
+      select run.id from secateur.runs as run
+       where run.app_id = app
+         and run.status = 'running'
+         -- It has one. The index of all that is unfinished has none, and would otherwise do without a look at the table.
+         and run.lease_expires_at is not null
+         and (rule.function_id is null or run.function_id = rule.function_id));
+  end if;
   running := array(select hit.run_id from secateur.reached(app, array[rule], running, quickly => true) as hit
                     where hit.cancellation_id is not null);
   -- point: running runs known
@@ -92,6 +99,7 @@ create or replace function secateur.committed_under(app_id text, idempotency_key
   returns secateur.cancellations
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   committed secateur.cancellations;
@@ -209,6 +217,7 @@ create or replace function secateur.put_in_force(app_id text, cancellation_id uu
   returns secateur.cancellations
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   moment constant timestamptz := clock_timestamp();
@@ -280,7 +289,8 @@ create or replace function secateur.commit_cancellations(
 )
   returns setof secateur.cancellations
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   functions constant text[] := coalesce(function_ids, array[null::text]);
@@ -316,7 +326,8 @@ begin
     into unknown
     from unnest(commit_cancellations.function_ids) with ordinality as named (function_id, place)
    where not exists (select from secateur.functions as known
-                      where known.app_id = commit_cancellations.app_id and known.function_id = named.function_id);
+                      where known.app_id = commit_cancellations.app_id and known.function_id = named.function_id
+                     offset 0);
   if unknown is not null then
     raise exception using errcode = 'SC422', message = unknown,
       column = case when cardinality(functions) = 1 then 'function_id' else 'function_ids' end,
@@ -461,6 +472,7 @@ create or replace function secateur.confirm_cancellation(app_id text, id uuid)
   returns boolean
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   rule secateur.cancellations;

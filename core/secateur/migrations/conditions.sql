@@ -165,7 +165,7 @@ create or replace function secateur.reached(
   stable
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   -- By the primary key: ten thousand ids look to the planner like a reason to read a table of a million rows.
-  set enable_seqscan = off set jit = off
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   most constant integer := 60;

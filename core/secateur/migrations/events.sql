@@ -103,16 +103,20 @@ create or replace function secateur.cancel_by_event(app_id text, event jsonb, ke
   returns table (cancellation_id uuid, function_id text)
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  -- An index that knows what an event concerns can only be read for a bitmap.
+  set enable_seqscan = off set enable_bitmapscan = on set jit = off
 as $$
 declare
   named constant jsonb := jsonb_build_array(jsonb_build_object('event', event ->> 'name'));
   seen text;
   again boolean := false;
+  old record;
   one record;
   rule secateur.cancellations;
 begin
-  if not exists (select from secateur.functions as known
-                  where known.app_id = cancel_by_event.app_id and known.cancel_on @> named) then
+  if not exists (select from (select known.app_id from secateur.functions as known
+                               where known.cancel_on @> named offset 0) as concerned
+                  where concerned.app_id = cancel_by_event.app_id) then
     return;
   end if;
   perform secateur.require_read_committed();
@@ -127,22 +131,25 @@ begin
     -- point: before the id
     insert into secateur.seen_events (app_id, id) values (cancel_by_event.app_id, seen) on conflict do nothing;
     again := not found;
-    delete from secateur.seen_events as old
-     where old.app_id = cancel_by_event.app_id
-       and old.id = any (array(select past.id from secateur.seen_events as past
-                                where past.app_id = cancel_by_event.app_id and past.at < now() - interval '1 day'
-                                order by past.at limit 10 for update skip locked));
+    for old in
+      select past.id, past.at from secateur.seen_events as past
+       where past.app_id = cancel_by_event.app_id and past.at < now() - interval '1 day'
+       order by past.at limit 10 for update skip locked
+    loop
+      -- By the key or by the time: either finds the one row.
+      delete from secateur.seen_events as seen
+       where seen.app_id = cancel_by_event.app_id and seen.id = old.id and seen.at = old.at;
+    end loop;
   end if;
   for one in
     select known.function_id, declared.value as declared,
            case when length(place.key) <= 900 then place.key
                 else 'event:' || encode(sha256(convert_to(place.key, 'UTF8')), 'hex') end as key
-      from secateur.functions as known,
+      from (select concerned.* from secateur.functions as concerned where concerned.cancel_on @> named offset 0) as known,
            lateral jsonb_array_elements(known.cancel_on) with ordinality as declared (value, place),
            lateral (values (format('event:%s:%s:%s:%s', seen, known.app_id, known.function_id, declared.place)))
              as place (key)
-     where known.app_id = cancel_by_event.app_id
-       and known.cancel_on @> named and declared.value -> 'event' = event -> 'name'
+     where known.app_id = cancel_by_event.app_id and declared.value -> 'event' = event -> 'name'
      order by known.function_id, declared.place
   loop
     if seen is not null then
@@ -173,16 +180,18 @@ create or replace function secateur.apps_of_event(event jsonb)
   returns text[]
   language plpgsql
   stable
-  security definer set search_path = pg_catalog, pg_temp
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = on set jit = off
 as $$
 begin
   return array(
     select apps.app_id
-      from secateur.apps
-     where exists (select from secateur.functions as known
-                    where known.app_id = apps.app_id
-                      and (known.triggers @> array[event ->> 'name']
-                           or known.cancel_on @> jsonb_build_array(jsonb_build_object('event', event ->> 'name'))))
+      from (select known.app_id from secateur.functions as known where known.triggers @> array[event ->> 'name']
+            union
+            select known.app_id from secateur.functions as known
+             where known.cancel_on @> jsonb_build_array(jsonb_build_object('event', event ->> 'name'))) as concerned,
+           lateral (select one.app_id, one.lock_number from secateur.apps as one
+                     where one.app_id = concerned.app_id offset 0) as apps
      order by apps.lock_number);
 end
 $$;
@@ -208,7 +217,8 @@ create or replace function secateur.send_to(
 )
   returns table (run_id uuid, function_id text, cancellation_id uuid)
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = on set jit = off
 as $$
 declare
   function text;
@@ -222,8 +232,10 @@ begin
     from secateur.cancel_by_event(send_to.app_id, send_to.event, send_to.idempotency_key, moment) as cancelling;
   -- point: cancelled
   for function in
-    select triggered.function_id from secateur.functions as triggered
-     where triggered.app_id = send_to.app_id and triggered.triggers @> array[send_to.event ->> 'name']
+    select triggered.function_id
+      from (select known.app_id, known.function_id from secateur.functions as known
+             where known.triggers @> array[send_to.event ->> 'name'] offset 0) as triggered
+     where triggered.app_id = send_to.app_id
      order by triggered.function_id
   loop
     return query
@@ -273,7 +285,8 @@ create or replace function secateur.announce_cancelled(app_id text, run_ids uuid
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off set jit = off
+  -- An index that knows what an event concerns can only be read for a bitmap.
+  set enable_seqscan = off set enable_bitmapscan = on set jit = off
 as $$
 declare
   here constant integer := pg_backend_pid();
@@ -299,14 +312,15 @@ begin
                'run_id', run.id,
                'app_id', run.app_id,
                'function_id', run.function_id,
-               'cause', case rule.kind when 'bulk' then 'cancellation' else rule.kind end,
-               'cancellation_id', rule.id,
+               'cause', (select case rule.kind when 'bulk' then 'cancellation' else rule.kind end
+                           from secateur.cancellations as rule
+                          where rule.app_id = announce_cancelled.app_id and rule.id = run.cancellation_id),
+               'cancellation_id', run.cancellation_id,
                -- Two levels further down: what just passed as an event must not be refused here.
                'event', case when not (pg_column_size(run.event) > 3000 and run.event @? '$.**{498}') then run.event end))
            order by run.id)
     into announced
     from secateur.runs as run
-    join secateur.cancellations as rule on rule.app_id = run.app_id and rule.id = run.cancellation_id
    where run.app_id = announce_cancelled.app_id
      and run.id = any (announce_cancelled.run_ids)
      and run.event ->> 'name' is distinct from 'function.cancelled';

@@ -34,9 +34,11 @@ begin
   end if;
   cancelled := secateur.cancel_requested(recover_expired.app_id, ids, tokens);
   spent := array(select run.id
-                   from secateur.runs as run join secateur.functions as known using (app_id, function_id)
+                   from secateur.runs as run
                   where run.app_id = recover_expired.app_id and run.id = any (ids)
-                    and run.attempt >= known.max_attempts);
+                    and run.attempt >= (select known.max_attempts from secateur.functions as known
+                                         where known.app_id = recover_expired.app_id
+                                           and known.function_id = run.function_id));
   back := array(select unnest(ids) except select unnest(spent || cancelled));
   with failed as (
     update secateur.runs as run
@@ -167,7 +169,7 @@ create or replace function secateur.lock_still_queued(app_id text, run_ids uuid[
   returns uuid[]
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off set jit = off
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 begin
   return array(select run.id from secateur.runs as run

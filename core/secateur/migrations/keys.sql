@@ -17,6 +17,7 @@ create or replace function secateur.holds_key(app_id text, run_id uuid)
   returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   found_as text;
@@ -62,7 +63,8 @@ create or replace function secateur.enqueue_once(
 )
   returns uuid
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   hash constant bytea := sha256(convert_to(event::text, 'UTF8'));
@@ -71,6 +73,7 @@ declare
   found_as text;
   lapsed boolean;
   mine uuid;
+  old record;
 begin
   perform secateur.ensure_function(enqueue_once.app_id, enqueue_once.function_id);
   perform secateur.require_key(key);
@@ -123,12 +126,16 @@ begin
     update secateur.runs as run set key_taken_by = mine
      where run.app_id = enqueue_once.app_id and run.id = known.run_id;
   end if;
-  delete from secateur.enqueue_keys as old
-   where old.app_id = enqueue_once.app_id
-     and (old.function_id, old.key) in (
-           select past.function_id, past.key from secateur.enqueue_keys as past
-            where past.app_id = enqueue_once.app_id and past.at < now() - interval '1 day'
-            order by past.at limit 10 for update skip locked);
+  for old in
+    select past.function_id, past.key, past.at from secateur.enqueue_keys as past
+     where past.app_id = enqueue_once.app_id and past.at < now() - interval '1 day'
+     order by past.at limit 10 for update skip locked
+  loop
+    -- By the key or by the time: either finds the one row.
+    delete from secateur.enqueue_keys as kept
+     where kept.app_id = enqueue_once.app_id and kept.function_id = old.function_id and kept.key = old.key
+       and kept.at = old.at;
+  end loop;
   return mine;
 end
 $$;
@@ -140,6 +147,7 @@ create or replace function secateur.reclaim_key(app_id text, run_id uuid, back u
   returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   mine secateur.runs;
@@ -164,7 +172,9 @@ begin
      where run.app_id = reclaim_key.app_id and run.id = mine.key_taken_by
     union all
     select next.id, next.key_taken_by
-      from line join secateur.runs as next on next.app_id = reclaim_key.app_id and next.id = line.key_taken_by
+      from line,
+           lateral (select run.id, run.key_taken_by from secateur.runs as run
+                     where run.app_id = reclaim_key.app_id and run.id = line.key_taken_by offset 0) as next
   )
   select line.id into heir from line where line.key_taken_by is null;
   if heir is null or heir = any (back) or not exists (
@@ -198,7 +208,7 @@ $$;
 create or replace function secateur.reclaim_keys(app_id text, run_ids uuid[], out free uuid[], out busy uuid[])
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off set jit = off
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   keyed uuid[];
@@ -238,19 +248,26 @@ create or replace function secateur.drop_keys(app_id text, run_ids uuid[])
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off set jit = off
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
+declare
+  old record;
 begin
-  delete from secateur.enqueue_keys as old
-   where old.app_id = drop_keys.app_id
-     and (old.function_id, old.key) in (
-           select kept.function_id, kept.key
-             from secateur.runs as run
-             join secateur.enqueue_keys as kept
-               on kept.app_id = run.app_id and kept.function_id = run.function_id and kept.key = run.idempotency_key
-                  and kept.run_id = run.id
-            where run.app_id = drop_keys.app_id and run.id = any (run_ids)
-              and run.status || '' in ('failed', 'cancelled')
-              for update of kept skip locked);
+  for old in
+    select kept.function_id, kept.key, kept.at
+      from secateur.runs as run,
+           lateral (select one.function_id, one.key, one.at from secateur.enqueue_keys as one
+                     where one.app_id = drop_keys.app_id and one.function_id = run.function_id
+                       and one.key = run.idempotency_key and one.run_id = run.id
+                    offset 0
+                       for update skip locked) as kept
+     where run.app_id = drop_keys.app_id and run.id = any (run_ids) and run.idempotency_key is not null
+       and run.status || '' in ('failed', 'cancelled')
+  loop
+    -- By the key or by the time: either finds the one row.
+    delete from secateur.enqueue_keys as kept
+     where kept.app_id = drop_keys.app_id and kept.function_id = old.function_id and kept.key = old.key
+       and kept.at = old.at;
+  end loop;
 end
 $$;

@@ -31,6 +31,7 @@ create or replace function secateur.ensure_levels(app_id text, function_id text,
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   missing integer[];
@@ -97,26 +98,25 @@ create or replace function secateur.lower_floors(app_id text, run_ids uuid[])
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off set jit = off
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
+declare
+  back record;
 begin
-  with back as (
-    select distinct on (run.function_id, run.priority) run.function_id, run.priority, run.id
+  for back in
+    select run.function_id, run.priority, (array_agg(run.id order by run.id))[1] as lowest
       from secateur.runs as run
      where run.app_id = lower_floors.app_id and run.id = any (run_ids)
-     order by run.function_id, run.priority, run.id
-  ), above as (
-    select level.function_id, level.priority, back.id
-      from back
-      join secateur.levels as level
-        on level.function_id = back.function_id and level.priority = back.priority
-     where level.app_id = lower_floors.app_id and level.floor > back.id
-       for update of level skip locked
-  )
-  update secateur.levels as level
-     set floor = above.id
-    from above
-   where level.app_id = lower_floors.app_id and level.function_id = above.function_id and level.priority = above.priority;
+     group by run.function_id, run.priority
+  loop
+    update secateur.levels as level
+       set floor = back.lowest
+     where level.app_id = lower_floors.app_id and level.function_id = back.function_id and level.priority = back.priority
+       and exists (select from secateur.levels as above
+                    where above.app_id = lower_floors.app_id and above.function_id = back.function_id
+                      and above.priority = back.priority and above.floor > back.lowest
+                      for update skip locked);
+  end loop;
 end
 $$;
 
@@ -128,10 +128,15 @@ create or replace function secateur.reset_floors(app_id text, function_id text)
   set search_path = pg_catalog, pg_temp
 as $$
 begin
-  update secateur.levels as level
-     set floor = '00000000-0000-0000-0000-000000000000'
-   where level.app_id = reset_floors.app_id
-     and (reset_floors.function_id is null or level.function_id = reset_floors.function_id);
+  if reset_floors.function_id is null then
+    update secateur.levels as level
+       set floor = '00000000-0000-0000-0000-000000000000'
+     where level.app_id = reset_floors.app_id;
+  else
+    update secateur.levels as level
+       set floor = '00000000-0000-0000-0000-000000000000'
+     where level.app_id = reset_floors.app_id and level.function_id = reset_floors.function_id;
+  end if;
   perform secateur.wake(reset_floors.app_id);
 end
 $$;
@@ -146,16 +151,21 @@ create or replace function secateur.raise_floors(app_id text, function_ids text[
 as $$
 declare
   newest constant uuid := secateur.floor_lag();
+  raised record;
 begin
-  with raised as (
+  for raised in
     select level.function_id, level.priority,
            least(coalesce(lowest.id, newest), newest) as floor
-      from (select one.function_id, one.priority, one.floor
-              from secateur.levels as one
-             where one.app_id = raise_floors.app_id
-               and one.function_id = any (raise_floors.function_ids)
-               and one.floor < newest
-               for update skip locked) as level
+      from unnest(raise_floors.function_ids) as wanted (function_id)
+     cross join lateral (
+        select one.function_id, one.priority, one.floor
+          from secateur.levels as one
+         where one.app_id = raise_floors.app_id
+           and one.function_id = wanted.function_id
+           and one.floor < newest
+        offset 0
+           for update skip locked
+      ) as level
       left join lateral (
         -- Also those that another claim holds right now: it may yet give them back.
         select run.id from secateur.runs as run
@@ -167,14 +177,14 @@ begin
          order by uuid_send(run.id)
          limit 1
       ) as lowest on true
-  )
-  update secateur.levels as level
-     set floor = raised.floor
-    from raised
-   where level.app_id = raise_floors.app_id
-     and level.function_id = raised.function_id
-     and level.priority = raised.priority
-     and level.floor < raised.floor;
+  loop
+    update secateur.levels as level
+       set floor = raised.floor
+     where level.app_id = raise_floors.app_id
+       and level.function_id = raised.function_id
+       and level.priority = raised.priority
+       and level.floor < raised.floor;
+  end loop;
 end
 $$;
 
@@ -195,14 +205,16 @@ declare
   left_over uuid;
   next_walk timestamptz;
 begin
-  select one.* into level
-    from secateur.levels as one
-   where one.app_id = walk_below.app_id
-     and one.function_id = any (walk_below.function_ids)
-     and one.walk_at <= begun
-     and one.floor > '00000000-0000-0000-0000-000000000000'
-   limit 1
-     for update skip locked;
+  select due.* into level
+    from unnest(walk_below.function_ids) as wanted (function_id),
+         lateral (select one.* from secateur.levels as one
+                   where one.app_id = walk_below.app_id
+                     and one.function_id = wanted.function_id
+                     and one.walk_at <= begun
+                     and one.floor > '00000000-0000-0000-0000-000000000000'
+                   limit 1
+                     for update skip locked) as due
+   limit 1;
   if not found then
     return;
   end if;
@@ -236,6 +248,7 @@ create or replace function secateur.wake(app_id text)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 begin
   if (select state.idle from secateur.idle as state where state.app_id = wake.app_id) is not true then
@@ -257,6 +270,7 @@ create or replace function secateur.fall_idle(app_id text)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 begin
   update secateur.idle as state

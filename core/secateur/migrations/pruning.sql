@@ -5,7 +5,7 @@ create or replace function secateur.delete_runs(app_id text, run_ids uuid[])
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_bitmapscan = off set enable_seqscan = off set jit = off
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 begin
   perform secateur.drop_keys(delete_runs.app_id, run_ids);
@@ -39,7 +39,9 @@ begin
        and run.status in ('completed', 'failed')
        and run.finished_at < lock_finished.ended_before
        and not exists (select from secateur.cancel_requests as open
-                        where open.app_id = lock_finished.app_id and open.run_id = run.id and open.outcome is null)
+                        where open.app_id = lock_finished.app_id and open.run_id = run.id
+                          and coalesce(open.outcome, '') = ''
+                       offset 0)
      order by run.finished_at
      limit lock_finished.batch
        for update of run skip locked);

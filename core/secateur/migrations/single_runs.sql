@@ -12,6 +12,7 @@ create or replace function secateur.cancel_run(
   returns secateur.cancellations
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   request constant jsonb := jsonb_strip_nulls(jsonb_build_object('run_id', cancel_run.run_id, 'reason', cancel_run.reason));

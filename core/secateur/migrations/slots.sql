@@ -93,7 +93,7 @@ create or replace function secateur.lock_slots(
 )
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off set jit = off
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 begin
   select coalesce(array_agg(free.function_id), '{}'), coalesce(array_agg(free.slot), '{}')
@@ -121,14 +121,16 @@ create or replace function secateur.still_free(
 )
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 begin
   select coalesce(array_agg(slot.function_id), '{}'), coalesce(array_agg(slot.slot), '{}')
     into functions, slots
-    from unnest(mine_functions, mine_slots) as mine (function_id, slot)
-    join secateur.slots as slot
-      on slot.app_id = still_free.app_id and slot.function_id = mine.function_id and slot.slot = mine.slot
-   where slot.run_id is null;
+    from unnest(mine_functions, mine_slots) as mine (function_id, slot),
+         lateral (select one.function_id, one.slot from secateur.slots as one
+                   where one.app_id = still_free.app_id and one.function_id = mine.function_id and one.slot = mine.slot
+                     and one.run_id is null
+                  offset 0) as slot;
 end
 $$;
 
@@ -138,31 +140,39 @@ create or replace function secateur.hold_slots(app_id text, run_ids uuid[], func
   returns integer[]
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off set jit = off
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
+  functions_of_runs text[];
   held integer[];
+  taken record;
 begin
   -- The n-th run of a function has its n-th slot: paired by grouping, for a join would go through the slots for each run.
-  held := array(
-    select paired.slot
-      from (select max(one.place) as place, max(one.slot) as slot
-              from (select run.function_id, row_number() over (partition by run.function_id order by wanting.place) as nth,
-                           wanting.place, null::integer as slot
-                      from unnest(run_ids) with ordinality as wanting (id, place)
-                      join secateur.runs as run on run.app_id = hold_slots.app_id and run.id = wanting.id
-                    union all
-                    select open.function_id, row_number() over (partition by open.function_id order by open.slot),
-                           null, open.slot
-                      from unnest(functions, slots) as open (function_id, slot)) as one
-             group by one.function_id, one.nth) as paired
-     where paired.place is not null
-     order by paired.place);
-  update secateur.slots as slot
-     set run_id = run.id
-    from unnest(run_ids, held) as taken (id, slot)
-    join secateur.runs as run on run.app_id = hold_slots.app_id and run.id = taken.id
-   where slot.app_id = hold_slots.app_id and slot.function_id = run.function_id and slot.slot = taken.slot;
+  select array_agg(paired.function_id order by paired.place), coalesce(array_agg(paired.slot order by paired.place), '{}')
+    into functions_of_runs, held
+    from (select one.function_id, max(one.place) as place, max(one.slot) as slot
+            from (select run.function_id, row_number() over (partition by run.function_id order by wanting.place) as nth,
+                         wanting.place, null::integer as slot
+                    from unnest(run_ids) with ordinality as wanting (id, place),
+                         lateral (select one.function_id from secateur.runs as one
+                                   where one.app_id = hold_slots.app_id and one.id = wanting.id
+                                  offset 0) as run
+                  union all
+                  select open.function_id, row_number() over (partition by open.function_id order by open.slot),
+                         null, open.slot
+                    from unnest(functions, slots) as open (function_id, slot)) as one
+           group by one.function_id, one.nth) as paired
+   where paired.place is not null;
+  for taken in
+    select mine.function_id, array_agg(mine.id order by mine.slot) as ids, array_agg(mine.slot order by mine.slot) as slots
+      from unnest(run_ids, functions_of_runs, held) as mine (id, function_id, slot)
+     where mine.slot is not null
+     group by mine.function_id
+  loop
+    update secateur.slots as slot
+       set run_id = taken.ids[width_bucket(slot.slot, taken.slots)]
+     where slot.app_id = hold_slots.app_id and slot.function_id = taken.function_id and slot.slot = any (taken.slots);
+  end loop;
   return held;
 end
 $$;
@@ -173,33 +183,36 @@ create or replace function secateur.free_slots(app_id text, run_ids uuid[])
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off set jit = off
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
-  freed integer;
+  held record;
+  mine integer[];
+  freed integer := 0;
 begin
-  with held as (
-    select slot.function_id, slot.slot, slot.surplus
+  for held in
+    select run.function_id, array_agg(run.id) as ids, array_agg(run.slot) as slots
       from secateur.runs as run
-      join secateur.slots as slot
-        on slot.app_id = free_slots.app_id and slot.function_id = run.function_id and slot.slot = run.slot
-       and slot.run_id = run.id
      where run.app_id = free_slots.app_id and run.id = any (run_ids) and run.slot is not null
-     order by slot.function_id, slot.slot
-       for update of slot
-  ), gone as (
+     group by run.function_id
+     order by run.function_id
+  loop
+    mine := array(
+      select slot.slot
+        from secateur.slots as slot
+       where slot.app_id = free_slots.app_id and slot.function_id = held.function_id and slot.slot = any (held.slots)
+         and ((slot.slot, slot.run_id) in (select * from unnest(held.slots, held.ids))) is true
+       order by slot.slot
+         for update);
     delete from secateur.slots as slot
-     using held
-     where held.surplus
-       and slot.app_id = free_slots.app_id and slot.function_id = held.function_id and slot.slot = held.slot
-  ), emptied as (
+     where slot.app_id = free_slots.app_id and slot.function_id = held.function_id and slot.slot = any (mine)
+       and slot.surplus;
     update secateur.slots as slot
        set run_id = null
-      from held
-     where not held.surplus
-       and slot.app_id = free_slots.app_id and slot.function_id = held.function_id and slot.slot = held.slot
-  )
-  select count(*) into freed from held;
+     where slot.app_id = free_slots.app_id and slot.function_id = held.function_id and slot.slot = any (mine)
+       and not slot.surplus;
+    freed := freed + cardinality(mine);
+  end loop;
   if freed > 0 then
     perform secateur.wake(free_slots.app_id);
   end if;

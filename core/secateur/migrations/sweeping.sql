@@ -6,6 +6,7 @@ create or replace function secateur.settle_requests(app_id text, cancellation_id
   returns bigint
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   ids uuid[];
@@ -14,35 +15,37 @@ declare
 begin
   select array_agg(run.id order by run.id), array_agg(run.claim_token order by run.id)
     into ids, tokens
-    from secateur.cancel_requests as open
-    join secateur.runs as run
-      on run.app_id = open.app_id and run.id = open.run_id and run.claim_token = open.claim_token
+    from secateur.cancel_requests as open,
+         lateral (select one.id, one.claim_token from secateur.runs as one
+                   where one.app_id = settle_requests.app_id and one.id = open.run_id
+                     -- In words that no partial index has as its predicate, here and below: see apps.sql.
+                     and one.claim_token = open.claim_token and one.status || '' in ('completed', 'failed')
+                  offset 0) as run
    where open.app_id = settle_requests.app_id
      and open.cancellation_id = settle_requests.cancellation_id
-     and open.outcome is null
-     -- In words that no partial index has as its predicate, here and below: see apps.sql.
-     and run.status || '' in ('completed', 'failed');
+     and open.outcome is null;
   if cardinality(ids) > 0 then
     perform secateur.close_requests(settle_requests.app_id, ids, tokens, 'finished_first');
   end if;
-  with left_claim as (
-    select open.run_id, open.claim_token
+  ids := array(
+    select open.run_id
       from secateur.cancel_requests as open
-      left join secateur.runs as run on run.app_id = open.app_id and run.id = open.run_id
+      left join lateral (select one.claim_token, one.status from secateur.runs as one
+                          where one.app_id = settle_requests.app_id and one.id = open.run_id
+                         offset 0) as run on true
      where open.app_id = settle_requests.app_id
        and open.cancellation_id = settle_requests.cancellation_id
        and open.outcome is null
        and (run.claim_token is distinct from open.claim_token or run.status in ('queued', 'scheduled', 'cancelled'))
      order by open.run_id
-       for update of open
-  ), withdrawn as (
+       for update of open);
+  with withdrawn as (
     update secateur.cancel_requests as open
        set outcome = 'withdrawn'
-      from left_claim
      where open.app_id = settle_requests.app_id
-       and open.run_id = left_claim.run_id
-       and open.claim_token = left_claim.claim_token
+       and open.run_id = any (ids)
        and open.cancellation_id = settle_requests.cancellation_id
+       and open.outcome is null
     returning open.function_id
   ), tallied as (
     insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, withdrawn)
@@ -102,6 +105,7 @@ create or replace function secateur.cancel_abandoned(app_id text, cancellation_i
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   ids uuid[];
@@ -111,16 +115,18 @@ begin
     into ids, tokens
     from (
       select run.id, run.claim_token
-        from secateur.cancel_requests as open
-        join secateur.runs as run
-          on run.app_id = open.app_id and run.id = open.run_id and run.claim_token = open.claim_token
-       where open.app_id = cancel_abandoned.app_id
-         and open.cancellation_id = cancel_abandoned.cancellation_id
-         and open.outcome is null
-         and run.status || '' = 'running'
-         and run.lease_expires_at < now()
-       order by run.id
-         for update of run skip locked
+        from (select request.run_id, request.claim_token
+                from secateur.cancel_requests as request
+               where request.app_id = cancel_abandoned.app_id
+                 and request.cancellation_id = cancel_abandoned.cancellation_id
+                 and request.outcome is null
+               order by request.run_id) as open,
+             lateral (select one.id, one.claim_token from secateur.runs as one
+                       where one.app_id = cancel_abandoned.app_id and one.id = open.run_id
+                         and one.claim_token = open.claim_token
+                         and one.status || '' = 'running' and one.lease_expires_at < now()
+                       offset 0
+                         for update skip locked) as run
     ) as abandoned;
   if cardinality(ids) > 0 then
     perform secateur.cancel_requested(cancel_abandoned.app_id, ids, tokens);

@@ -40,6 +40,7 @@ create or replace function secateur.stop_cancellation(app_id text, id uuid, auth
   returns secateur.cancellations
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set lock_timeout = 0
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   deadline constant timestamptz := clock_timestamp() + interval '5 seconds';
@@ -116,6 +117,7 @@ create or replace function secateur.undo_cancellation(
   returns secateur.cancellations
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set lock_timeout = 0
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   deadline constant timestamptz := clock_timestamp() + interval '5 seconds';
@@ -170,13 +172,14 @@ create or replace function secateur.other_owners(app_id text, run_ids uuid[])
   returns table (run_id uuid, cancellation_id uuid)
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off set jit = off
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
 as $$
 declare
   functions text[];
   earliest timestamptz;
   latest timestamptz;
-  seen bigint := -1;
+  -- Of the cancellations that may concern them, oldest commit first.
+  candidates uuid[];
   others secateur.cancellations[];
   left_over uuid[] := run_ids;
   taken uuid[];
@@ -185,24 +188,27 @@ begin
   select array_agg(distinct run.function_id), min(run.started_at), max(run.started_at)
     into functions, earliest, latest
     from secateur.runs as run where run.app_id = other_owners.app_id and run.id = any (run_ids);
-  loop
-    others := array(
-      select other from secateur.cancellations as other
-       where other.app_id = other_owners.app_id
-         and other.state in ('active', 'complete')
-         and other.started_before > earliest
-         and (other.started_after is null or other.started_after < latest)
-         and (other.function_id is null or other.function_id = any (functions))
-         and (other.run_id is null or other.run_id = any (run_ids))
-         and other.serial > seen
-       order by other.serial
-       limit 50);
-    exit when cardinality(others) = 0 or cardinality(left_over) = 0;
+  select array_agg(other.id order by other.serial) into candidates
+    from (select one.id, one.serial from secateur.cancellations as one
+           where one.app_id = other_owners.app_id
+             and one.state in ('active', 'complete')
+             and one.started_before > earliest
+             and (one.started_after is null or one.started_after < latest)
+             and (one.function_id is null or one.function_id = any (functions))
+             and (one.run_id is null or one.run_id = any (run_ids))
+           -- The order of the index, which sees to it that it is this one.
+           order by one.app_id, one.started_before
+          offset 0) as other;
+  while cardinality(candidates) > 0 and cardinality(left_over) > 0 loop
+    others := array(select owner.rule
+                      from unnest(candidates[:50]) as candidate (id),
+                           lateral (select one as rule from secateur.cancellations as one
+                                     where one.app_id = other_owners.app_id and one.id = candidate.id offset 0) as owner);
+    candidates := candidates[51:];
     select coalesce(array_agg(hit.run_id), '{}'), coalesce(array_agg(hit.cancellation_id), '{}') into taken, owners
       from secateur.reached(other_owners.app_id, others, left_over) as hit where hit.cancellation_id is not null;
     return query select * from unnest(taken, owners);
     left_over := array(select unnest(left_over) except select unnest(taken));
-    seen := others[cardinality(others)].serial;
   end loop;
 end
 $$;
@@ -226,6 +232,7 @@ create or replace function secateur.restore_cancellation(app_id text, id uuid, b
   returns secateur.sweep_step
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   undone secateur.cancellations;
@@ -234,6 +241,7 @@ declare
   walk uuid[];
   taken uuid[];
   owners uuid[];
+  owner_id uuid;
   back uuid[];
   free uuid[];
   busy uuid[];
@@ -296,20 +304,22 @@ begin
      order by next.id);
   -- point: batch read
   if cardinality(walk) > 0 then
-    select coalesce(array_agg(other.run_id), '{}'), coalesce(array_agg(other.cancellation_id), '{}') into taken, owners
+    select coalesce(array_agg(other.run_id order by other.run_id), '{}'),
+           coalesce(array_agg(other.cancellation_id order by other.run_id), '{}')
+      into taken, owners
       from secateur.other_owners(restore_cancellation.app_id, walk) as other;
     -- point: owners known
     -- A prune holds the record while it looks whether anything is left of it: that look must not miss what comes now.
-    perform from secateur.cancellations as owner
-      where owner.app_id = restore_cancellation.app_id and owner.id = any (owners)
-      order by owner.id
-        for key share;
+    perform from (select distinct one.id from unnest(owners) as one (id) order by one.id) as mine,
+                 lateral (select from secateur.cancellations as owner
+                           where owner.app_id = restore_cancellation.app_id and owner.id = mine.id
+                          offset 0
+                             for key share) as held;
     -- point: owners locked
     with moved as (
       update secateur.runs as run
-         set cancellation_id = owner.cancellation_id, handed_over_from = undone.id
-        from unnest(taken, owners) as owner (run_id, cancellation_id)
-       where run.app_id = restore_cancellation.app_id and run.id = owner.run_id
+         set cancellation_id = owners[width_bucket(run.id, taken)], handed_over_from = undone.id
+       where run.app_id = restore_cancellation.app_id and run.id = any (taken)
       returning run.function_id, run.cancellation_id
     ), given as (
       insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, handed_over)
@@ -319,9 +329,11 @@ begin
     select undone.app_id, moved.cancellation_id, moved.function_id, count(*)
       from moved group by moved.cancellation_id, moved.function_id;
     -- What was pruned has something to prune again.
-    update secateur.cancellations as owner
-       set pruned_at = null
-     where owner.app_id = restore_cancellation.app_id and owner.id = any (owners) and owner.pruned_at is not null;
+    for owner_id in select distinct one.id from unnest(owners) as one (id) order by one.id loop
+      update secateur.cancellations as owner
+         set pruned_at = null
+       where owner.app_id = restore_cancellation.app_id and owner.id = owner_id and owner.pruned_at is not null;
+    end loop;
     -- point: handed over
     select reclaimed.free, reclaimed.busy into free, busy
       from secateur.reclaim_keys(
@@ -398,6 +410,7 @@ create or replace function secateur.unrestored(app_id text, id uuid, "limit" int
   language plpgsql
   stable
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 begin
   -- For the number of all, whatever it is.

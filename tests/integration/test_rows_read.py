@@ -112,6 +112,21 @@ async def enqueuing(desk: Desk) -> None:
 
 
 @call
+async def enqueuing_under_the_key_of_what_was_cancelled(desk: Desk) -> None:
+    enqueue = "select secateur.enqueue($1, 'calm', '{\"data\": {\"vendor_id\": \"acme\"}}', idempotency_key => 'k')"
+    await desk.connection.fetchval(enqueue, APP)
+    first = await desk.commit()
+    async with desk.measured("enqueue under a key whose run is cancelled meanwhile"):
+        await desk.connection.fetchval(enqueue, APP)
+    second = await desk.commit()
+    await desk.sweep(second)
+    for id in (second, first):
+        await desk.connection.fetch("select secateur.undo_cancellation($1, $2, 'tester')", APP, id)
+        async with desk.measured("restore of a run whose key was taken"):
+            await desk.connection.fetch("select secateur.restore_cancellation($1, $2)", APP, id)
+
+
+@call
 async def enqueuing_a_bulk(desk: Desk) -> None:
     await desk.connection.execute("select secateur.begin_bulk()")
     await desk.connection.execute(

@@ -92,6 +92,7 @@ create or replace function secateur.has_keyed(undone secateur.cancellations)
   language plpgsql
   stable
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 begin
   return exists (select from secateur.runs as run
@@ -232,7 +233,7 @@ create or replace function secateur.restore_cancellation(app_id text, id uuid, b
   returns secateur.sweep_step
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
 as $$
 declare
   undone secateur.cancellations;

@@ -121,6 +121,7 @@ create or replace function secateur.require_free_ids(app_id text, ids uuid[])
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   taken uuid;
@@ -133,7 +134,8 @@ begin
    group by given.id
   having count(*) > 1
       or exists (select from secateur.cancellations as rule
-                  where rule.app_id = require_free_ids.app_id and rule.id = given.id)
+                  where rule.app_id = require_free_ids.app_id and rule.id = given.id
+                 offset 0)
    limit 1;
   if taken is not null then
     raise exception using errcode = 'SC409', message = format('there is a cancellation with the id %s already', taken),

@@ -55,6 +55,9 @@ class Run:
     """Of a scheduled run: its time has come."""
     attempt: int = 0
     token: UUID | None = None
+    last_token: UUID | None = None
+    """The one of the claim that it came back from when the lease ended, until it is claimed again."""
+    interruptions: int = 0
     lapsed: bool = False
     """Its lease has ended."""
     owner: Cancellation | None = None
@@ -178,6 +181,7 @@ class Model:
         for id, token in claimed.items():
             run = self.runs[id]
             run.status, run.token, run.lapsed, run.due = "running", token, False, False
+            run.last_token = None
             run.attempt += 1
 
     def begin_step(self, run: Run, token: UUID) -> bool:
@@ -186,8 +190,12 @@ class Model:
         return not self._stopped(run)
 
     def complete(self, run: Run, token: UUID) -> bool:
-        """Repeatable."""
-        if run.token == token and run.status == "completed":
+        """Repeatable; and also when the lease had ended, as long as nobody has begun it again."""
+        if (run.last_token or run.token) == token and run.status == "completed":
+            return True
+        if run.last_token == token and run.status in ("queued", "failed"):
+            self._leave(run, "completed")
+            run.aged = False
             return True
         if not self._holds(run, token):
             return False
@@ -212,6 +220,14 @@ class Model:
             self._leave(run, "queued")
             run.attempt -= 1
         return 1
+
+    def interrupt(self, run: Run, token: UUID) -> str | None:
+        if self._holds(run, token) and run.interruptions >= 10:
+            return self.fail(run, token)
+        if not self.release(run, token):
+            return None
+        run.interruptions += 1
+        return run.status
 
     def _leave(self, run: Run, status: str) -> None:
         """It does not run any more; only one that ended keeps its token."""
@@ -315,6 +331,7 @@ class Model:
             self._cancel(run, "queued" if promoted else run.status)
         elif run.status == "running" and run.lapsed and became != "running":
             if not self._stopped(run):
+                run.last_token = run.token
                 self._leave(run, "failed" if self._spent(run) else "queued")
             if run.status == "queued" and became == "cancelled":
                 self._follow(run, row)
@@ -416,6 +433,6 @@ class Model:
         demand(gone == self.prunable(), f"pruned {gone}, not {self.prunable()}")
         for id in gone:
             run = self.runs.pop(id)
-            run.token = None  # whoever asks for it again is not known any more
+            run.token = run.last_token = None  # whoever asks for it again is not known any more
             if run.owner is not None:
                 run.owner.tallies["pruned"] += 1

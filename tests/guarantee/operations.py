@@ -62,6 +62,8 @@ class Cast:
     """A time before which some of the runs were enqueued, and after which the others."""
     held: dict[str, asyncpg.Record] = field(default_factory=dict)
     """The running run of each vendor whose lease goes on."""
+    lapsed: dict[str, asyncpg.Record] = field(default_factory=dict)
+    """The running run of each vendor whose lease has ended."""
     waiting: UUID | None = None
     """A queued run of `acme`."""
 
@@ -108,11 +110,22 @@ class Cast:
     async def complete(self, connection: asyncpg.Connection) -> bool:
         return await self._of_held(connection, "complete($1, $2, $3)")
 
+    async def complete_late(self, connection: asyncpg.Connection) -> bool:
+        """Its lease has ended and it is in the queue again, where nobody has begun it."""
+        run = self.lapsed["acme"]
+        await connection.execute("select secateur.recover_expired($1)", self.app)
+        return await connection.fetchval(
+            "select secateur.complete($1, $2, $3)", self.app, run["id"], run["claim_token"]
+        )
+
     async def fail(self, connection: asyncpg.Connection) -> str:
         return await self._of_held(connection, "fail($1, $2, $3, 'no luck')")
 
     async def release(self, connection: asyncpg.Connection) -> int:
         return await self._of_held(connection, "release($1, array[$2::uuid], array[$3::uuid])")
+
+    async def interrupt(self, connection: asyncpg.Connection) -> str:
+        return await self._of_held(connection, "interrupt($1, $2, $3, 'the worker stops')")
 
     async def _of_held(self, connection: asyncpg.Connection, call: str) -> object:
         run = self.held["acme"]

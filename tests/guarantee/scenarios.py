@@ -246,6 +246,19 @@ async def dead_worker_comes_back(here: Scene) -> None:
     await has_no_say(here, connection, here.app)
 
 
+async def dead_worker_comes_back_to_a_cancelled_run(here: Scene) -> None:
+    """Its lease ended, it was queued again, and there it was cancelled: that it ended does not bring it back."""
+    connection = await here.connect()
+    run = here.held["globex"]
+    await connection.execute(
+        "update secateur.runs set lease_expires_at = now() - interval '1 s' where id = $1", run["id"]
+    )
+    await connection.execute("select secateur.recover_expired($1)", here.app)
+    id = await commit(connection, here.app, "globex")
+    await here.step("sweep", connection, id)
+    await has_no_say(here, connection, here.app)
+
+
 async def claim_of_another_app(here: Scene) -> None:
     """It is named under an app whose lock keeps no commit away from it."""
     connection = await here.connect()
@@ -258,6 +271,8 @@ async def has_no_say(here: Scene, connection: asyncpg.Connection, app: str) -> N
     run = here.held["globex"]
     calls = {
         "complete($1, $2, $3)": False,
+        "finish_step($1, $2, $3, 'late', '1')": False,
+        "interrupt($1, $2, $3, 'late')": None,
         "begin_step($1, $2, $3, 'late')": False,
         "fail($1, $2, $3, 'late')": None,
         "release($1, array[$2::uuid], array[$3::uuid])": 0,

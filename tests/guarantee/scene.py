@@ -55,6 +55,7 @@ class Scene(Cast):
                     "update secateur.runs set lease_expires_at = now() - interval '1 s' where app_id = $1 and id = $2",
                     *(self.app, run["id"]),
                 )
+                self.lapsed[vendor] = run
             else:
                 self.held[vendor] = run
         vendors = ("acme", "globex", "initech")

@@ -19,6 +19,8 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
     "complete": ("complete_runs",),
     "fail": ("fail",),
     "release": ("release",),
+    "interrupt": ("interrupt",),
+    "complete_late": ("complete_runs",),
     "enqueue_many": ("enqueue_many",),
     "enqueue_bulk": ("enqueue_bulk",),
     "commit": ("commit_cancellations", "request_running"),
@@ -131,16 +133,19 @@ EVERYWHERE = {
 
 ALSO = {
     "before": [
-        *pairs(["commit"], ["commit", "overlap", "complete", "fail", "release", "pause", "prune"]),
+        *pairs(
+            ["commit"],
+            ["commit", "overlap", "complete", "complete_late", "fail", "release", "interrupt", "pause", "prune"],
+        ),
         *pairs(["commit", "claim"], ["cancel_waiting", "cancel_running"]),
         *pairs(["cancel_waiting"], ["cancel_waiting", "stop_older", "sweep_older"]),
-        *pairs(["cancel_running"], ["begin_step", "complete", "fail", "release", "cancel_running"]),
-        *pairs(["claim"], ["pause", "resume", "limit"]),
+        *pairs(["cancel_running"], ["begin_step", "complete", "fail", "release", "interrupt", "cancel_running"]),
+        *pairs(["claim"], ["pause", "resume", "limit", "complete_late"]),
         *pairs(["limit"], ["complete", "begin_step"]),
     ],
     "committed": [
         *every_two(CORE),
-        *pairs(["sweep", "stop", "undo", "overlap"], ["complete", "fail", "release"]),
+        *pairs(["sweep", "stop", "undo", "overlap"], ["complete", "complete_late", "fail", "release", "interrupt"]),
         *pairs(["claim_few"], ["stop", "undo", "overlap", "sweep"]),
         *pairs(["claim_nothing"], ["overlap", "stop", "sweep", "enqueue_many"]),
         *pairs(["enqueue_bulk"], ["claim", "overlap", "sweep", "enqueue_bulk"]),

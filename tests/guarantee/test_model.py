@@ -102,6 +102,7 @@ OPERATIONS: dict[str, tuple[int, dict[str, st.SearchStrategy[Any]]]] = {
     "complete": (3, {"pick": picks}),
     "fail": (3, {"pick": picks}),
     "release": (1, {"pick": picks}),
+    "interrupt": (1, {"pick": picks}),
     "commit": (
         3,
         {
@@ -259,6 +260,9 @@ class History(RuleBasedStateMachine):
 
     def release(self, pick: int) -> None:
         self._say(pick, self.model.release, "select secateur.release($1, array[$2::uuid], array[$3::uuid])")
+
+    def interrupt(self, pick: int) -> None:
+        self._say(pick, self.model.interrupt, "select secateur.interrupt($1, $2, $3, 'the worker stops')")
 
     # Cancellations come and go.
 

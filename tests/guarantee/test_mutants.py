@@ -14,6 +14,7 @@ from scenarios import (
     claims_find_all,
     confirmed_while_a_claim_is_open,
     dead_worker_comes_back,
+    dead_worker_comes_back_to_a_cancelled_run,
     enqueue_stays_open,
     enqueue_takes_its_time,
     handed_over_while_pruned,
@@ -46,6 +47,7 @@ class Mutant:
 
 LOCK = "  if not secateur.share_app({0}.app_id) then\n    return{1};\n  end if;\n"
 TOKENS = "((run.id, run.claim_token) in (select * from unnest(run_ids, claim_tokens))) is true\n"
+LATE_TOKENS = TOKENS.replace("run.claim_token", "coalesce(run.last_token, run.claim_token)", 1)
 READ = """  active := array(select rule from secateur.cancellations as rule
                    where rule.app_id = claim_batch.app_id and rule.state = 'active' order by rule.serial);
 """
@@ -184,7 +186,30 @@ MUTANTS = [
     ),
     Mutant(
         "complete ignores the claim's token",
-        [Mutation(f"and {TOKENS}", "", "complete_runs", times=2)],
+        [Mutation(f"and {LATE_TOKENS}", "", "complete_runs", times=2)],
+        dead_worker_comes_back,
+    ),
+    Mutant(
+        "complete takes a run from whoever has begun it again",
+        [Mutation("           last_token = null,\n", "", "grant_runs")],
+        dead_worker_comes_back,
+    ),
+    Mutant(
+        "complete brings back what was cancelled",
+        [Mutation("in ('queued', 'failed'))", "in ('queued', 'failed', 'cancelled'))", "complete_runs")],
+        dead_worker_comes_back_to_a_cancelled_run,
+    ),
+    Mutant(
+        "a step that finishes late is kept for a run that was cancelled",
+        [Mutation("in ('queued', 'failed'))", "in ('queued', 'failed', 'cancelled'))", "finish_steps")],
+        dead_worker_comes_back_to_a_cancelled_run,
+    ),
+    Mutant(
+        "interrupt ignores the claim's token",
+        [
+            Mutation(" and run.claim_token = interrupt.claim_token", "", "interrupt"),
+            Mutation(f"and {TOKENS}", "", "release"),
+        ],
         dead_worker_comes_back,
     ),
     Mutant(

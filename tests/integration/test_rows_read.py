@@ -193,7 +193,7 @@ async def claiming_nothing(desk: Desk) -> None:
 
 @call
 async def working(desk: Desk) -> None:
-    ids, tokens = await desk.running(8)
+    ids, tokens = await desk.running(9)
     one = (APP, ids[0], tokens[0])
     calls: dict[str, tuple[str, tuple[object, ...]]] = {
         "begin_step": ("begin_step($1, $2, $3, 'one')", one),
@@ -204,6 +204,7 @@ async def working(desk: Desk) -> None:
         "complete, repeated": ("complete_runs($1, $2::uuid[], $3::uuid[])", (APP, ids[:2], tokens[:2])),
         "fail": ("fail($1, $2, $3, 'no luck')", (APP, ids[2], tokens[2])),
         "release": ("release($1, $2::uuid[], $3::uuid[])", (APP, ids[3:6], tokens[3:6])),
+        "interrupt": ("interrupt($1, $2, $3, 'the worker stops')", (APP, ids[7], tokens[7])),
     }
     for name, (sql, arguments) in calls.items():
         async with desk.measured(name):
@@ -211,6 +212,15 @@ async def working(desk: Desk) -> None:
     await desk.connection.execute("update secateur.runs set attempt = 9 where id = $1", ids[6])
     async with desk.measured("fail for good"):
         await desk.connection.fetch("select secateur.fail($1, $2, $3, 'no luck')", APP, ids[6], tokens[6])
+    await desk.expire()
+    await desk.connection.execute("select secateur.recover_expired($1)", APP)
+    late = (APP, ids[8:], tokens[8:])
+    async with desk.measured("finish_steps, late"):
+        await desk.connection.fetch(
+            "select secateur.finish_steps($1, $2::uuid[], $3::uuid[], '{one}', array['1'::jsonb])", *late
+        )
+    async with desk.measured("complete, late"):
+        await desk.connection.fetch("select secateur.complete_runs($1, $2::uuid[], $3::uuid[])", *late)
     ids, tokens = await desk.running(3, "narrow")
     async with desk.measured("complete of a limited function"):
         await desk.connection.fetch("select secateur.complete_runs($1, $2::uuid[], $3::uuid[])", APP, ids, tokens)

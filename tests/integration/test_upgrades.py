@@ -29,7 +29,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "restores": {"again_from": None},
     "depth_totals": {"failed": 0},
     "depth_deltas": {"failed": 0},
-    "runs": {"idempotency_key": None, "key_taken_by": None},
+    "runs": {"idempotency_key": None, "key_taken_by": None, "last_token": None, "interruptions": 0},
 }
 """Columns that came later, and what is in them."""
 FORGOTTEN = {"depth_checks", "depth_drifts", "migrations", "condition_vocabulary"}

@@ -29,6 +29,7 @@ begin
            attempt = run.attempt + 1,
            worker = grant_runs.worker,
            claim_token = gen_random_uuid(),
+           last_token = null,
            claimed_at = moment,
            lease_expires_at = moment + grant_runs.lease,
            error = null,
@@ -45,7 +46,8 @@ begin
          (select known.max_attempts from secateur.functions as known
            where known.app_id = grant_runs.app_id and known.function_id = granted.function_id),
          granted.claim_token, granted.started_at, granted.scheduled_for, granted.priority, granted.lease_expires_at,
-         false, null::interval
+         false, null::interval,
+         exists (select from secateur.steps as kept where kept.app_id = grant_runs.app_id and kept.run_id = granted.id)
     from granted
    order by granted.priority desc, granted.id;
 end

@@ -1,7 +1,8 @@
 -- Finding what a claim may give out: what came back, what has become due, what is next, and what lies behind cancelled runs.
 
 -- Takes back up to 1,000 runs whose lease ended: cancelled if they were asked to stop, failed if that was their last
--- attempt, queued again otherwise. Skips locked rows. Part of a claim. (now() and not clock_timestamp(): only a stable
+-- attempt, queued again otherwise. Until somebody begins it again, whoever held it may still say that it ended: see
+-- complete_runs. Skips locked rows. Part of a claim. (now() and not clock_timestamp(): only a stable
 -- function can bound an index scan.)
 create or replace function secateur.recover_expired(app_id text)
   returns void
@@ -45,13 +46,14 @@ begin
        set status = 'failed',
            finished_at = moment,
            lease_expires_at = null,
+           last_token = run.claim_token,
            error = 'the lease ended: the worker stopped without saying so'
      where run.app_id = recover_expired.app_id
        and run.id = any (array(select unnest(spent) except select unnest(cancelled)))
     returning run.function_id
   ), requeued as (
     update secateur.runs as run
-       set status = 'queued', claim_token = null, lease_expires_at = null, worker = null
+       set status = 'queued', claim_token = null, last_token = run.claim_token, lease_expires_at = null, worker = null
      where run.app_id = recover_expired.app_id and run.id = any (back)
     returning run.function_id
   )

@@ -45,7 +45,8 @@ $$;
 
 -- Keeps what steps returned, so that a later attempt at the run need not take them again: finished_steps gives it. Says of
 -- each, in the order of the call: true, kept; false, the claim is no longer yours, and nothing was kept. Also for a run that
--- was asked to stop: the step is done. Repeatable; a step that finishes again in a later attempt is kept as it was last.
+-- was asked to stop: the step is done; and after the lease ended, until somebody begins the run again. Repeatable; a step that
+-- finishes again in a later attempt is kept as it was last.
 -- Raises SC422. Locks the runs' rows in id order.
 create or replace function secateur.finish_steps(
   app_id text, run_ids uuid[], claim_tokens uuid[], steps text[], results jsonb[]
@@ -69,12 +70,12 @@ begin
     raise exception using errcode = 'SC422', column = 'result', message = 'is larger than 64 MB';
   end if;
   held := array(
-    select run.claim_token
+    select coalesce(run.last_token, run.claim_token)
       from secateur.runs as run
      -- In words that the planner makes neither a partial index's nor a join of, here and below: see apps.sql.
      where run.app_id = finish_steps.app_id and run.id = any (run_ids)
-       and ((run.id, run.claim_token) in (select * from unnest(run_ids, claim_tokens))) is true
-       and run.status || '' = 'running'
+       and ((run.id, coalesce(run.last_token, run.claim_token)) in (select * from unnest(run_ids, claim_tokens))) is true
+       and (run.status || '' = 'running' or run.last_token is not null and run.status || '' in ('queued', 'failed'))
      order by run.id
        for update);
   -- point: runs locked
@@ -102,8 +103,8 @@ begin
 end
 $$;
 
--- The steps that earlier attempts at a run finished, and what they returned: a worker asks once, when it has claimed the
--- run and `attempt` is above 1, and takes none of these steps again. Nothing when the claim is no longer yours.
+-- The steps that earlier attempts at a run finished, and what they returned: a worker asks once, when it has claimed a run
+-- that `resumes`, and takes none of these steps again. Nothing when the claim is no longer yours.
 create or replace function secateur.finished_steps(app_id text, run_id uuid, claim_token uuid)
   returns table (step text, result jsonb)
   language plpgsql
@@ -124,7 +125,9 @@ end
 $$;
 
 -- Ends runs well. A row for each claim: `done` also when repeated with the same token; not when the claim is no longer
--- yours. A run that was asked to stop and got here first counts as finished first.
+-- yours. A run that was asked to stop and got here first counts as finished first. A run whose lease ended is still its last
+-- holder's to end, as long as nobody has begun it again: it becomes completed from queued, or from failed if that had been
+-- its last attempt. One that was cancelled meanwhile stays cancelled.
 -- Locks the rows in id order, as cancel_backlog does.
 create or replace function secateur.complete_runs(app_id text, run_ids uuid[], claim_tokens uuid[])
   returns table (claim_token uuid, done boolean)
@@ -141,14 +144,21 @@ begin
   perform secateur.require_same_length('run_ids', cardinality(run_ids), array[cardinality(claim_tokens)]);
   with completed as (
     update secateur.runs as run
-       set status = 'completed', finished_at = moment, lease_expires_at = null
+       set status = 'completed', finished_at = moment, lease_expires_at = null, error = null
      where run.app_id = complete_runs.app_id and run.id = any (run_ids)
-       and ((run.id, run.claim_token) in (select * from unnest(run_ids, claim_tokens))) is true
-       and run.status || '' = 'running'
-    returning run.id, run.claim_token, run.function_id, run.slot
+       and ((run.id, coalesce(run.last_token, run.claim_token)) in (select * from unnest(run_ids, claim_tokens))) is true
+       and (run.status || '' = 'running' or run.last_token is not null and run.status || '' in ('queued', 'failed'))
+    -- A last token tells that the lease had ended; the run was queued if it has no other, and had failed if it has both.
+    returning run.id, coalesce(run.last_token, run.claim_token) as claim_token, run.function_id, run.slot,
+              run.last_token is null as was_running, run.claim_token is null as was_queued
   ), counted as (
-    insert into secateur.depth_deltas (app_id, function_id, running, drained)
-    select complete_runs.app_id, completed.function_id, -count(*), count(*)
+    insert into secateur.depth_deltas (app_id, function_id, queued, running, failed, drained)
+    select complete_runs.app_id, completed.function_id,
+           - count(*) filter (where completed.was_queued),
+           - count(*) filter (where completed.was_running),
+           - count(*) filter (where not (completed.was_running or completed.was_queued)),
+           -- One that had failed was counted as drained then.
+           count(*) filter (where completed.was_running or completed.was_queued)
       from completed group by completed.function_id
   )
   select coalesce(array_agg(completed.id), '{}'), coalesce(array_agg(completed.claim_token), '{}'),
@@ -165,10 +175,10 @@ begin
   if cardinality(ids) < cardinality(run_ids) then
     -- Those that this very claim completed before.
     tokens := tokens || array(
-      select run.claim_token
+      select coalesce(run.last_token, run.claim_token)
         from secateur.runs as run
        where run.app_id = complete_runs.app_id and run.id = any (run_ids)
-         and ((run.id, run.claim_token) in (select * from unnest(run_ids, claim_tokens))) is true
+         and ((run.id, coalesce(run.last_token, run.claim_token)) in (select * from unnest(run_ids, claim_tokens))) is true
          and run.status || '' = 'completed');
   end if;
   return query
@@ -188,9 +198,11 @@ end
 $$;
 
 -- Ends an attempt badly. Returns the run's status after it: `scheduled` (retried after a back-off of 1 s, 2 s, 4 s … at
--- most an hour, a quarter more or less), `failed` (no attempts left), `cancelled` (it was asked to stop); null when the
--- claim is no longer yours.
-create or replace function secateur.fail(app_id text, run_id uuid, claim_token uuid, error text)
+-- most an hour, a quarter more or less; or after `retry_after`, a year at most), `failed` (no attempts left, or `discard`: do
+-- not try again), `cancelled` (it was asked to stop); null when the claim is no longer yours. Raises SC422.
+create or replace function secateur.fail(
+  app_id text, run_id uuid, claim_token uuid, error text, retry_after interval default null, discard boolean default false
+)
   returns text
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
@@ -219,7 +231,7 @@ begin
   end if;
   -- point: run locked
   moment := clock_timestamp();
-  if attempts >= allowed then
+  if attempts >= allowed or fail.discard then
     update secateur.runs as run
        set status = 'failed', finished_at = moment, lease_expires_at = null, error = fail.error
      where run.app_id = fail.app_id and run.id = fail.run_id;
@@ -236,7 +248,8 @@ begin
     return 'cancelled';
   end if;
   -- point: not cancelled
-  back_off := least(3600, 2 ^ least(attempts - 1, 12)) * (0.75 + random() / 2) * interval '1 second';
+  back_off := coalesce(
+    fail.retry_after, least(3600, 2 ^ least(attempts - 1, 12)) * (0.75 + random() / 2) * interval '1 second');
   update secateur.runs as run
      set status = 'scheduled',
          scheduled_for = moment + back_off,
@@ -337,5 +350,40 @@ begin
     perform secateur.wake(release.app_id);
   end if;
   return cardinality(ids);
+end
+$$;
+
+-- Gives a run back that has begun and has not ended, as a worker does that must stop and cannot wait for it: as by release,
+-- its finished steps are kept and the attempt does not count. But ten times at most, so that a run that never ends in time
+-- does not go round for ever: from then on each counts as a failed attempt, as by fail. Returns the run's status after it:
+-- `queued`, `cancelled` (it was asked to stop), `scheduled` or `failed` (interrupted too often); null when the claim is no
+-- longer yours.
+create or replace function secateur.interrupt(app_id text, run_id uuid, claim_token uuid, error text)
+  returns text
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+as $$
+declare
+  before integer;
+begin
+  select run.interruptions into before
+    from secateur.runs as run
+   where run.app_id = interrupt.app_id and run.id = interrupt.run_id and run.claim_token = interrupt.claim_token
+     and run.status || '' = 'running'
+     for update;
+  if before is null then
+    return null;
+  end if;
+  -- point: run locked
+  if before >= 10 then
+    return secateur.fail(
+      interrupt.app_id, run_id, claim_token, format('%s; it was interrupted %s times before', interrupt.error, before));
+  end if;
+  update secateur.runs as run
+     set interruptions = before + 1, error = interrupt.error
+   where run.app_id = interrupt.app_id and run.id = interrupt.run_id;
+  perform secateur.release(interrupt.app_id, array[run_id], array[claim_token]);
+  return (select run.status from secateur.runs as run
+           where run.app_id = interrupt.app_id and run.id = interrupt.run_id);
 end
 $$;

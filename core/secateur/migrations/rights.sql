@@ -20,7 +20,7 @@ declare
       'register_function', 'declare_cancel_on', 'enqueue', 'enqueue_many', 'begin_bulk', 'enqueue_bulk', 'send', 'send_to',
       'apps_of_event',
       'claim', 'claim_batch', 'begin_step', 'finish_step', 'finish_steps', 'finished_steps', 'complete', 'complete_runs',
-      'fail', 'heartbeat', 'release',
+      'fail', 'heartbeat', 'release', 'interrupt',
       'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'restore_cancellation',
       'all_apps', 'compact_depth', 'check_depth', 'prune', 'rights_gaps'
     ],

@@ -9,8 +9,8 @@ from datetime import timedelta
 from protocol import EVENT, Tally, enqueue, work
 
 from secateur import App, Worker, connect
+from secateur.active_runs import ActiveRun
 from secateur.database import Database
-from secateur.functions import ActiveRun
 from secateur.migrations import install as install_schema
 
 LEASE = timedelta(seconds=6)

@@ -9,12 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from secateur.active_runs import ActiveRun, Discard, RetryAfter, RunCancelled, SyncRun
     from secateur.cancel_on import CancelOn
     from secateur.cancellations import Preview
     from secateur.client import Queue, connect
     from secateur.engines.base import Retention
     from secateur.errors import SecateurError
-    from secateur.functions import ActiveRun, App, RunCancelled
+    from secateur.functions import App
     from secateur.records import AuditEntry, Cancellation
     from secateur.requests import CancellationRequest
     from secateur.runs import FunctionDepth, Run, RunStatus
@@ -30,36 +31,42 @@ __all__ = [
     "CancelOn",
     "Cancellation",
     "CancellationRequest",
+    "Discard",
     "FunctionDepth",
     "Preview",
     "Queue",
     "Retention",
+    "RetryAfter",
     "Run",
     "RunCancelled",
     "RunStatus",
     "SecateurError",
     "Sent",
+    "SyncRun",
     "Worker",
     "__version__",
     "connect",
 ]
 
 _HOMES = {
-    "ActiveRun": "secateur.functions",
+    "ActiveRun": "secateur.active_runs",
     "App": "secateur.functions",
     "AuditEntry": "secateur.records",
     "CancelOn": "secateur.cancel_on",
     "Cancellation": "secateur.records",
     "CancellationRequest": "secateur.requests",
+    "Discard": "secateur.active_runs",
     "FunctionDepth": "secateur.runs",
     "Preview": "secateur.cancellations",
     "Queue": "secateur.client",
     "Retention": "secateur.engines.base",
+    "RetryAfter": "secateur.active_runs",
     "Run": "secateur.runs",
-    "RunCancelled": "secateur.functions",
+    "RunCancelled": "secateur.active_runs",
     "RunStatus": "secateur.runs",
     "SecateurError": "secateur.errors",
     "Sent": "secateur.sending",
+    "SyncRun": "secateur.active_runs",
     "Worker": "secateur.worker",
     "connect": "secateur.client",
 }

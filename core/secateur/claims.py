@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import random
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -19,10 +20,11 @@ from uuid import UUID
 
 import asyncpg
 
-from secateur.cel.values import decode_json
+from secateur.active_runs import ActiveRun, SyncRun
+from secateur.cel.values import decode_exact
 from secateur.database import Database
 from secateur.errors import DatabaseError, PermissionDenied, Unreachable
-from secateur.functions import ActiveRun, Function
+from secateur.functions import Function
 from secateur.statements import Statements
 from secateur.steps import Steps
 from secateur.together import Together
@@ -48,9 +50,15 @@ _SQL = Statements.load("secateur", "worker.sql")
 class Claim:
     """A run that this worker holds, under the token that proves it."""
 
-    run: ActiveRun
+    run: ActiveRun | SyncRun
     token: UUID
     function: Function
+    asked_at: float
+    """When it was asked for, on the monotonic clock: the lease began later."""
+    resumes: bool = False
+    """Steps of an earlier attempt are kept."""
+    unreadable: str | None = None
+    """Why the run cannot be given to its function."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +96,10 @@ class KeptSteps(Steps):
 
 
 class Claims:
-    """The claims of the worker called `worker`, each for `lease` at a time.
+    """The claims of the worker called `worker`, each for `lease` at a time."""
 
-    `background` is for the heartbeat: a pool of its own, so that no step that waits for a lock can delay it.
-    """
-
-    def __init__(self, database: Database, background: Database, worker: str, lease: timedelta) -> None:
+    def __init__(self, database: Database, worker: str, lease: timedelta) -> None:
         self._database = database
-        self._background = background
         self._worker = worker
         self._lease = lease
         # Runs and steps of an app that end at about the same time share a call.
@@ -130,33 +134,51 @@ class Claims:
         Not repeated by itself; raises `DatabaseError` if Postgres is away. Runs whose claim got lost on the
         way here come back when their lease ends.
         """
+        asked_at = time.monotonic()
         rows = await self._database.fetch(_SQL["claim"], app_id, list(functions), limit, self._worker, self._lease)
-        claims = []
         more, due_in = False, None
-        for row in rows:
-            if row["id"] is None:
-                more, due_in = row["more"], row["due_in"]
-                continue
-            run = ActiveRun(
-                id=row["id"],
-                app_id=row["app_id"],
-                function_id=row["function_id"],
-                event=decode_json(row["event"]),
-                attempt=row["attempt"],
-                max_attempts=row["max_attempts"],
-                started_at=row["started_at"],
-                steps=KeptSteps(self, row["app_id"], row["id"], row["claim_token"]),
-            )
-            claims.append(Claim(run, row["claim_token"], functions[row["function_id"]]))
-        return Batch(claims, more, None if due_in is None else due_in.total_seconds())
+        if rows and rows[-1]["id"] is None:
+            last = rows.pop()
+            more, due_in = last["more"], last["due_in"]
+        return Batch([self._claim(row, functions[row["function_id"]], asked_at) for row in rows], more, due_in)
 
-    async def recall(self, claim: Claim) -> None:
-        """Let the run know its steps that finished in earlier attempts; a first attempt has none."""
-        if claim.run.attempt > 1:
+    def _claim(self, row: asyncpg.Record, function: Function, asked_at: float) -> Claim:
+        """What is wrong with one run is no other's business."""
+        event, unreadable = None, None
+        try:
+            event = decode_exact(row["event"])
+        except ValueError as error:
+            unreadable = f"its event cannot be read: {error}"
+        run = (ActiveRun if function.is_async else SyncRun)(
+            id=row["id"],
+            app_id=function.app_id,
+            function_id=function.id,
+            event=event,
+            attempt=row["attempt"],
+            max_attempts=row["max_attempts"],
+            started_at=row["started_at"],
+            steps=KeptSteps(self, function.app_id, row["id"], row["claim_token"]),
+        )
+        return Claim(run, row["claim_token"], function, asked_at, row["resumes"], unreadable)
+
+    async def recall(self, claim: Claim) -> bool:
+        """Let the run know its steps that finished in earlier attempts.
+
+        False: it may not begin, since it was cancelled or is not this worker's any more.
+        """
+        late = time.monotonic() - claim.asked_at > self._lease.total_seconds() / 2
+        if not claim.resumes and not late:
+            return True
+        if claim.resumes:
             rows = await self._insist(
                 lambda: self._database.fetch(_SQL["finished_steps"], claim.run.app_id, claim.run.id, claim.token)
             )
             claim.run.steps.finished = {row["step"]: row["result"] for row in rows}
+        # Asking may have taken so long that somebody else has the run by now.
+        stopped = await self._insist(lambda: extend_leases(self._database, [claim], self._lease))
+        if stopped:
+            await self.release([claim])
+        return not stopped
 
     async def begin_step(self, app_id: str, run_id: UUID, token: UUID, step: str) -> bool:
         """False: the run must stop; if it was cancelled, that is recorded now."""
@@ -192,31 +214,23 @@ class Claims:
         done = {row[0]: row[1] for row in rows}
         return [done[token] for token in tokens]
 
-    async def fail(self, claim: Claim, error: str) -> str | None:
-        """The run's status now: `scheduled`, `failed` or `cancelled`; None: not this worker's any more."""
-        text = _storable(error)
-        status: str | None = await self._insist(
-            lambda: self._database.fetchval(_SQL["fail"], claim.run.app_id, claim.run.id, claim.token, text)
-        )
+    async def fail(
+        self, claim: Claim, error: str, *, retry_after: timedelta | None = None, discard: bool = False
+    ) -> str | None:
+        """The run's status now: `scheduled`, `failed` or `cancelled`; None: not this worker's any more.
+
+        `discard`: it is not tried again; `retry_after`: not before.
+        """
+        arguments = (claim.run.app_id, claim.run.id, claim.token, _storable(error), retry_after, discard)
+        status: str | None = await self._insist(lambda: self._database.fetchval(_SQL["fail"], *arguments))
         return status
 
-    async def heartbeat(self, claims: Sequence[Claim]) -> dict[UUID, str]:
-        """Extend the leases, one claim a run. Returns the runs that must stop: `cancelled` or `lost`."""
-        answers = await asyncio.gather(*(self._heartbeat(app_id, held) for app_id, held in _by_app(claims)))
-        return {run_id: reason for stopped in answers for run_id, reason in stopped.items()}
-
-    async def _heartbeat(self, app_id: str, claims: Sequence[Claim]) -> dict[UUID, str]:
-        rows = await self._insist(
-            lambda: self._background.fetch(
-                _SQL["heartbeat"],
-                app_id,
-                _ids(claims),
-                [claim.token for claim in claims],
-                self._lease,
-                timeout=self._lease.total_seconds() / 3,
-            )
-        )
-        return {row["run_id"]: row["reason"] for row in rows}
+    async def interrupt(self, claim: Claim, why: str) -> str | None:
+        """Give back a run that has begun. Its status now: `queued`, `cancelled`, or as of `fail` if it was interrupted
+        too often; None: not this worker's any more."""
+        arguments = (claim.run.app_id, claim.run.id, claim.token, _storable(why))
+        status: str | None = await self._insist(lambda: self._database.fetchval(_SQL["interrupt"], *arguments))
+        return status
 
     async def release(self, claims: Sequence[Claim]) -> None:
         """Give back runs that were not begun; their attempt does not count."""
@@ -227,17 +241,34 @@ class Claims:
         await self._insist(lambda: self._database.fetchval(_SQL["release"], app_id, _ids(claims), tokens))
 
     async def _insist(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
-        pause = SHORTEST_PAUSE
-        while True:
-            try:
-                return await call()
-            except DatabaseError as error:
-                if not may_pass(error):
-                    raise
-                level = logging.DEBUG if isinstance(error, Unreachable) else logging.WARNING
-                logger.log(level, "%s goes on trying: %s", self._worker, error)
-            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads the attempts
-            pause = min(pause * 2, LONGEST_PAUSE)
+        return await insist(self._worker, call)
+
+
+async def extend_leases(database: Database, claims: Sequence[Claim], lease: timedelta) -> dict[UUID, str]:
+    """A heartbeat: extend the leases, one claim a run. Returns the runs that must stop: `cancelled` or `lost`."""
+    stopped: dict[UUID, str] = {}
+    for app_id, held in _by_app(claims):
+        tokens = [claim.token for claim in held]
+        rows = await database.fetch(
+            _SQL["heartbeat"], app_id, _ids(held), tokens, lease, timeout=max(lease.total_seconds() / 3, 1)
+        )
+        stopped.update((row["run_id"], row["reason"]) for row in rows)
+    return stopped
+
+
+async def insist(worker: str, call: Callable[[], Awaitable[Answer]]) -> Answer:
+    """What the call gives, once Postgres hears it. Raises what no repetition helps against."""
+    pause = SHORTEST_PAUSE
+    while True:
+        try:
+            return await call()
+        except DatabaseError as error:
+            if not may_pass(error):
+                raise
+            level = logging.DEBUG if isinstance(error, Unreachable) else logging.WARNING
+            logger.log(level, "%s goes on trying: %s", worker, error)
+        await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads the attempts
+        pause = min(pause * 2, LONGEST_PAUSE)
 
 
 def may_pass(error: DatabaseError) -> bool:

@@ -18,6 +18,7 @@ from secateur.addresses import Address, resolve
 from secateur.codecs import set_codecs
 from secateur.errors import SettingsError, Unreachable
 from secateur.sqlstates import translate
+from secateur.turnstile import Turnstile
 
 Result = TypeVar("Result")
 Connection: TypeAlias = asyncpg.Connection
@@ -57,6 +58,8 @@ class Database:
         self._pool = pool
         self._address = address
         self._settings = settings
+        self._turnstile = Turnstile(pool.get_max_size())
+        self._closing: asyncio.Future[None] | None = None
         self.read_only = read_only
         self.description = address.description
         """`host/database`, without a password."""
@@ -97,6 +100,11 @@ class Database:
             yield cls(pool, address, settings, read_only)
         finally:
             await _close(pool)
+
+    @property
+    def refusals(self) -> int:
+        """How often the server has refused a connection, since there were too many."""
+        return self._turnstile.refusals
 
     async def fetch(
         self, sql: str, *args: object, timeout: float | None = None, repeatable: bool = False
@@ -183,12 +191,66 @@ class Database:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
-        connection = await self._pool.acquire()
+        connection = await self._acquire()
         try:
             yield connection
         finally:
-            with suppress(TimeoutError):  # the pool has dropped the connection
-                await self._pool.release(connection, timeout=RELEASE_SECONDS)
+            try:
+                with suppress(TimeoutError):  # the pool has dropped the connection
+                    await self._pool.release(connection, timeout=RELEASE_SECONDS)
+            finally:
+                self._turnstile.leave()
+
+    async def _acquire(self) -> Any:
+        """An open connection, or a new one; where the server takes no more, the next one that somebody gives back."""
+        while True:
+            await self._turnstile.enter()
+            try:
+                if (connection := await self._acquire_once()) is not None:
+                    self._turnstile.fits(self._pool.get_size())
+                    return connection
+            except BaseException:
+                self._turnstile.leave()
+                raise
+            self._turnstile.leave()
+
+    async def _acquire_once(self) -> Any:
+        """None if the server takes no more connections, and others of the pool are in use."""
+        try:
+            return await self._pool.acquire()
+        except asyncpg.TooManyConnectionsError:
+            if self._pool.get_size() == 0 and self._turnstile.inside == 1:
+                raise
+        self._turnstile.refused(self._pool.get_size())
+        return await self._acquire_open() if self._pool.get_idle_size() else None
+
+    async def _acquire_open(self) -> Any:
+        """The pool gives out what was used last, though its connection may have broken since and others be open: so ask
+        for all that are not in use, and give back what is too many."""
+        number = self._pool.get_max_size() - self._turnstile.inside + 1
+        asked = [asyncio.ensure_future(self._pool.acquire()) for _ in range(number)]
+        given: list[Any] = []
+        try:
+            await asyncio.wait(asked)
+        finally:
+            for one in asked:
+                one.cancel()
+                if one.done() and not one.cancelled() and one.exception() is None:
+                    given.append(one.result())
+            for connection in given[1:]:
+                await self._pool.release(connection)
+        return given[0] if given else None
+
+    def give_way(self) -> None:
+        """Close a connection, since the server takes no more and another part of this process has none."""
+        if self._pool.get_size() > 1:
+            self._turnstile.refused(self._pool.get_size() - 1)
+            self._closing = asyncio.ensure_future(self._close_one())
+
+    async def _close_one(self) -> None:
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            async with self._connection() as connection:
+                await connection.close()
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:

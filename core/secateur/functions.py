@@ -1,4 +1,4 @@
-"""Apps and their functions, declared as decorated coroutines; what a worker runs.
+"""Apps and their functions, declared as decorated functions; what a worker runs.
 
     app = App("billing")
 
@@ -17,104 +17,26 @@ A step that has finished is not taken again: should `store` fail, or the worker 
 what `fetch` returned from the queue, and goes on with `store`. At most 20 of these runs run at once, on however
 many workers. A run stops before its next step when an event `vendor/removed` arrives with the same
 `data.vendor_id`, and is not begun at all if it still waits; see `secateur.cancel_on`.
-
-Nothing here touches a database, so that functions can be tested by calling them with an `ActiveRun`.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, ParamSpec, TypeAlias, TypeVar, cast, overload
-from uuid import UUID
+from typing import TypeAlias, TypeVar, cast
 
+from secateur.active_runs import ActiveRun, SyncRun
 from secateur.cancel_on import CancelOn, checked
 from secateur.errors import UsageError
-from secateur.steps import StepNames, Steps, kept_json, read_kept
 
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
+LONGEST_TIMEOUT = timedelta(days=366)
 
-
-class RunCancelled(BaseException):
-    """The run must stop: raised by `step` instead of beginning the next one.
-
-    Not an `Exception`, so that a function's own `except Exception` cannot mistake it for a failure. Clean up
-    in `finally`; whoever catches it and goes on meets it again at the next step.
-    """
-
-
-@dataclass(slots=True)
-class ActiveRun:
-    """One attempt at a run, as its function sees it."""
-
-    id: UUID
-    app_id: str
-    function_id: str
-    event: Any
-    """The triggering event as decoded JSON."""
-    attempt: int = 1
-    """From 1."""
-    max_attempts: int = 1
-    started_at: datetime | None = None
-    """When the run entered the queue, by the database's clock."""
-    steps: Steps = field(default_factory=Steps, repr=False)
-    """What the queue knows of its steps."""
-    must_stop: bool = False
-    """The worker has heard that the run was cancelled, or is not its own any more: long steps may look here and
-    end early. The next step decides."""
-    _names: StepNames = field(default_factory=StepNames, repr=False)
-
-    @overload
-    async def step(
-        self,
-        name: str,
-        work: Callable[Parameters, Awaitable[Result]],
-        *args: Parameters.args,
-        **kwargs: Parameters.kwargs,
-    ) -> Result: ...
-
-    @overload
-    async def step(
-        self,
-        name: str,
-        work: Callable[Parameters, Result],
-        *args: Parameters.args,
-        **kwargs: Parameters.kwargs,
-    ) -> Result: ...
-
-    async def step(self, name: str, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """What `work` returns, from this attempt or, if the step has finished in an earlier one, from that.
-
-        The step begins when the database grants it, so that no step begins after a matching cancellation was
-        committed: then it raises `RunCancelled`. It has finished when its result is kept there, so `work` may be
-        called again only if the worker was lost before that. The result is kept as JSON and is the same in each
-        attempt: a tuple comes back as a list. Raises `UsageError` if it cannot be written as JSON.
-
-        Steps are known by their names, and of those with the same name by their order: the second step `fetch`
-        of a run is `fetch #2`. So a function should name its steps in the same order each time.
-
-        A plain callable runs on the event loop and should be quick; give slow ones to `asyncio.to_thread`.
-        """
-        name = self._names.distinct(name)
-        if (kept := self.steps.finished.get(name)) is not None:
-            return read_kept(kept)
-        if not await self.steps.begin(name):
-            raise RunCancelled(f"{self} must stop before its step {name!r}")
-        returned = work(*args, **kwargs)
-        result = kept_json(await returned if inspect.isawaitable(returned) else returned, f"step {name!r} of {self}")
-        if not await self.steps.finish(name, result):
-            raise RunCancelled(f"{self} was taken from this worker while its step {name!r} ran")
-        return read_kept(result)
-
-    def __str__(self) -> str:
-        return f"{self.app_id} / {self.function_id} {self.id}"
-
-
-Work: TypeAlias = Callable[[ActiveRun], Awaitable[object]]
+AsyncWork: TypeAlias = Callable[[ActiveRun], Awaitable[object]]
+PlainWork: TypeAlias = Callable[[SyncRun], object]
+Work: TypeAlias = AsyncWork | PlainWork
 DeclaredWork = TypeVar("DeclaredWork", bound=Work)
 
 
@@ -132,6 +54,15 @@ class Function:
     """How many runs of it run at a time, over all workers; None: as many as the workers take."""
     cancel_on: tuple[CancelOn, ...] = ()
     """Events that cancel its runs."""
+    timeout: timedelta | None = None
+    """How long an attempt may take; None: as long as it likes."""
+    interruptible: bool = True
+    """Whether a cancelled run of it is interrupted if it takes too long to come to its next step."""
+
+    @property
+    def is_async(self) -> bool:
+        """Whether it runs on the event loop; otherwise it runs in a thread."""
+        return _is(self.work, inspect.iscoroutinefunction)
 
 
 class App:
@@ -156,13 +87,22 @@ class App:
         retries: int = 3,
         concurrency: int | None = None,
         cancel_on: Sequence[CancelOn] = (),
+        timeout: timedelta | None = None,
+        interruptible: bool = True,
     ) -> Callable[[DeclaredWork], DeclaredWork]:
-        """Declare the decorated coroutine function as this app's function `id`.
+        """Declare the decorated function as this app's function `id`.
 
-        A run that raises is tried again after a growing pause, `retries` times at most. `concurrency` is how many
-        of its runs may run at once, over all workers: the database keeps it to the run. (How many runs of whatever
-        function one worker takes is the worker's own `concurrency`.) `cancel_on` are up to five declarations of
-        events that cancel its runs.
+        One declared with `async def` runs on the worker's event loop and gets an `ActiveRun`. It must not block: it
+        would hold up the worker's other runs. A plain function may: it runs in a thread and gets a `SyncRun`.
+
+        A run that raises is tried again after a growing pause, `retries` times at most; see also `Discard` and
+        `RetryAfter`. `concurrency` is how many of its runs may run at once, over all workers: the database keeps it to
+        the run. (How many runs of whatever function one worker takes is the worker's own `concurrency`.) `cancel_on`
+        are up to five declarations of events that cancel its runs.
+
+        An attempt that takes longer than `timeout` is interrupted and has failed. A cancelled run that comes to no
+        step within the worker's `grace` is interrupted too, unless `interruptible` is false. Interrupting cancels the
+        task, as asyncio does it. A thread cannot be interrupted: a plain function stops at its next step.
 
         What is declared holds from the start of a worker that has it, for all workers, until another one starts
         with another declaration. The function itself is left as it is. Raises `UsageError` for a declaration that
@@ -170,7 +110,7 @@ class App:
         """
 
         def declare(work: DeclaredWork) -> DeclaredWork:
-            self._check(id, work, triggers, retries, concurrency)
+            self._check(id, work, triggers, retries, concurrency, timeout)
             self._functions[id] = Function(
                 app_id=self.id,
                 id=id,
@@ -179,12 +119,22 @@ class App:
                 max_attempts=retries + 1,
                 concurrency=concurrency,
                 cancel_on=checked(f"{self.id} / {id}", cancel_on),
+                timeout=timeout,
+                interruptible=interruptible,
             )
             return work
 
         return declare
 
-    def _check(self, id: str, work: Work, triggers: Sequence[str], retries: int, concurrency: int | None) -> None:
+    def _check(
+        self,
+        id: str,
+        work: Work,
+        triggers: Sequence[str],
+        retries: int,
+        concurrency: int | None,
+        timeout: timedelta | None,
+    ) -> None:
         name = f"{self.id} / {id}"
         if not id:
             raise UsageError(f"a function of {self.id} has no id")
@@ -196,9 +146,15 @@ class App:
             raise UsageError(f"{name}: retries cannot be negative")
         if concurrency is not None and concurrency < 1:
             raise UsageError(f"{name}: concurrency must be at least 1")
-        callable_ = cast("Callable[..., object]", work)
-        if not inspect.iscoroutinefunction(callable_) and not inspect.iscoroutinefunction(
-            getattr(callable_, "__call__", None)  # noqa: B004 - an object whose __call__ is a coroutine will do
-        ):
-            label = getattr(callable_, "__qualname__", repr(callable_))
-            raise UsageError(f"{name}: {label} is not a coroutine function; declare it with `async def`")
+        if timeout is not None and not (isinstance(timeout, timedelta) and timedelta(0) < timeout <= LONGEST_TIMEOUT):
+            raise UsageError(f"{name}: timeout is a timedelta of more than nothing and at most a year, not {timeout!r}")
+        label = getattr(work, "__qualname__", repr(work))
+        if not callable(work):
+            raise UsageError(f"{name}: {label} is not a function")
+        if _is(work, inspect.isgeneratorfunction) or _is(work, inspect.isasyncgenfunction):
+            raise UsageError(f"{name}: {label} is a generator, which would never run; leave out its `yield`")
+
+
+def _is(work: Work, kind: Callable[[Callable[..., object]], bool]) -> bool:
+    """Also of an object that is called like a function."""
+    return any(kind(cast("Callable[..., object]", one)) for one in (work, getattr(work, "__call__", None)))  # noqa: B004

@@ -93,6 +93,16 @@ class Settings(BaseSettings):
     """How many runs the sweep of a cancellation rewrites in one transaction."""
     theme: str | None = Field(default=None, min_length=1)
     """The console's colours; without one, what suits the terminal."""
+    connections: int = Field(default=5, ge=3, le=1000)
+    """How many connections a command, the console or `secateur serve` opens at most."""
+    worker_concurrency: int = Field(default=10, ge=1, le=10_000)
+    """How many runs `secateur worker` works on at a time."""
+    worker_lease_seconds: float = Field(default=30.0, ge=1, le=86_400)
+    """How long a run is held without a heartbeat: if its worker dies, it is tried again after so long."""
+    worker_grace_seconds: float = Field(default=20.0, ge=0, le=86_400)
+    """How long a run that has to stop, since it was cancelled or its worker stops, may take to end by itself."""
+    worker_connections: int | None = Field(default=None, ge=2, le=1000)
+    """How many connections a worker opens at most; without a number, as many as its concurrency can use."""
     contexts: dict[str, Context] = {}
     """Databases by name, for `--context`."""
 

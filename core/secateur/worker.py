@@ -7,36 +7,48 @@ away, it waits and goes on.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import os
 import random
-import signal
 import socket
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from datetime import timedelta
 from math import ceil
+from typing import NoReturn, TypeVar
 from uuid import UUID
 
+from secateur.attempts import CLEANUP_SECONDS, Attempt, Interruption
 from secateur.cancellations import Cancellations
 from secateur.claims import Batch, Claim, Claims, may_pass
+from secateur.containment import contained
 from secateur.database import Database
 from secateur.engines.native import NativeEngine
 from secateur.errors import DatabaseError, SecateurError, UsageError
-from secateur.functions import App, RunCancelled
+from secateur.functions import App
+from secateur.heartbeats import Heartbeats
 from secateur.maintenance import Maintenance
 from secateur.migrations import check_installed
+from secateur.reachable import until_reachable
+from secateur.signals import stopped_by_signals
 from secateur.wakeups import LONGEST_POLL, LONGEST_SLEEP, Ear, Intake
 
-CANCEL_SECONDS = 2.0
-"""How long functions that were interrupted may take to clean up."""
+SLOW_SECONDS = 5.0
+"""After this it is said what the start waits for."""
 
 LAST_WORDS_SECONDS = 5.0
 """How long to try to tell Postgres about interrupted runs."""
+
+MOST_CONCURRENCY = 10_000
+MOST_CONNECTIONS = 1_000
+LONGEST_LEASE = timedelta(days=1)
+LONGEST_GRACE = timedelta(days=1)
+LONGEST_NAME = 200
+
+Bound = TypeVar("Bound", int, timedelta)
 
 logger = logging.getLogger("secateur.worker")
 
@@ -48,9 +60,13 @@ class Worker:
     function too: its limit is kept by the database, over all of them. An idle worker is woken by the transaction
     that queues a run; where notifications do not get through, as through a transaction pooler, it looks often.
 
-    A run is held for `lease` and kept alive by heartbeats. At a graceful stop running runs have `grace` to
-    end; then they are interrupted and count as failed attempts. `url` None means libpq's environment.
-    Raises `UsageError` for what could not work.
+    A run is held for `lease` and kept alive by heartbeats. A run that has to stop has `grace` to end by itself, be it
+    that it was cancelled, or that the worker stops gracefully; then it is interrupted. What a stopping worker
+    interrupts is queued again, with its finished steps and without using up an attempt, ten times at most.
+
+    `connections` is how many connections to Postgres it opens at most, 2 or more: one is for heartbeats and, from 3 on,
+    one for notifications; all else shares the others. `url` None means libpq's environment. Raises `UsageError` for
+    what could not work.
     """
 
     def __init__(
@@ -62,29 +78,64 @@ class Worker:
         lease: timedelta = timedelta(seconds=30),
         grace: timedelta = timedelta(seconds=20),
         name: str | None = None,
+        connections: int | None = None,
     ) -> None:
-        if concurrency < 1:
-            raise UsageError("a worker's concurrency must be at least 1")
-        if lease <= timedelta(0):
-            raise UsageError("a worker's lease must be longer than nothing")
         self.url = url
         self.apps = _checked(apps)
-        self.concurrency = concurrency
-        self.lease = lease
-        self.grace = grace
-        self.name = name or f"{socket.gethostname()}:{os.getpid()}"
+        self.configure(concurrency=concurrency, lease=lease, grace=grace, connections=connections)
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        if name is not None:
+            self.configure(name=name)
         self.started = asyncio.Event()
         """Set once functions are registered and runs are being claimed."""
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
         self._slot_or_stop = asyncio.Event()
-        self._beat = asyncio.Event()
         self._cut_off = False
-        self._held: dict[UUID, tuple[Claim, asyncio.Task[None]]] = {}
+        self._held: dict[UUID, Attempt] = {}
         self._busy = 0
         """How many of the held runs have not ended yet; of the others the queue has yet to be told."""
+        self.database: Database | None = None
+        """Its connections, while it runs."""
         self._intakes = [Intake(app.id, dict(app.functions)) for app in self.apps]
         self._ear: Ear | None = None
+        self._heartbeats: Heartbeats | None = None
+        self._threads: ThreadPoolExecutor
+
+    def configure(
+        self,
+        *,
+        url: str | None = None,
+        concurrency: int | None = None,
+        lease: timedelta | None = None,
+        grace: timedelta | None = None,
+        name: str | None = None,
+        connections: int | None = None,
+    ) -> None:
+        """Change what is given, before it runs. Raises `UsageError`."""
+        if url is not None:
+            self.url = url
+        if concurrency is not None:
+            self.concurrency = _within("concurrency", concurrency, 1, MOST_CONCURRENCY)
+        if lease is not None:
+            self.lease = _within("lease", lease, timedelta(microseconds=1), LONGEST_LEASE)
+        if grace is not None:
+            self.grace = _within("grace", grace, timedelta(0), LONGEST_GRACE)
+        if name is not None:
+            if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+                raise UsageError(
+                    f"a worker's name must have 1 to {LONGEST_NAME} printable characters, not {name!r:.80}"
+                )
+            self.name = name
+        if connections is not None:
+            self._connections: int | None = _within("connections", connections, 2, MOST_CONNECTIONS)
+        elif not hasattr(self, "_connections"):
+            self._connections = None
+
+    @property
+    def connections(self) -> int:
+        """How many connections it opens at most."""
+        return self._connections or min(self.concurrency, 10) + 4
 
     def stop(self) -> None:
         """Stop gracefully; a second time, without waiting for running runs."""
@@ -93,39 +144,68 @@ class Worker:
         self._stopping.set()
         self._slot_or_stop.set()
 
-    async def run(self) -> None:
-        """Work until SIGTERM, SIGINT or `stop()`, once in the worker's life.
+    async def run(self, *, to_the_end: bool = False) -> None:
+        """Work until SIGTERM, SIGINT or `stop()`, once in the worker's life. Waits for Postgres, also at the start.
 
-        Raises `SecateurError` if Postgres cannot be reached at the start, or refuses later.
+        `to_the_end`: the process ends with the worker. Signals are ignored afterwards, and functions that cannot be
+        interrupted end with it: the process exits in here.
+
+        Raises `SecateurError` if Postgres refuses: the login, say, or a right.
         """
         application = f"secateur worker {self.name}"[:63]
-        connections = min(self.concurrency + 2, 10)
+        spare = 2 if self.connections > 2 else 1
         try:
-            async with (
-                Database.connect(self.url, application_name=application, max_size=connections) as database,
-                Database.connect(self.url, application_name=application, max_size=4) as background,
-            ):
-                await check_installed(database)
-                claims = Claims(database, background, self.name, self.lease)
-                for app in self.apps:
-                    for function in app.functions.values():
-                        await claims.register(function)
-                with self._stopped_by_signals(), closing(claims):
-                    await self._work(claims, background)
+            with stopped_by_signals(self.stop, to_the_end=to_the_end), contained():
+                async with Database.connect(
+                    self.url, application_name=application, max_size=self.connections - spare
+                ) as database:
+                    self.database = database
+                    claims = Claims(database, self.name, self.lease)
+                    if await self._prepare(claims, database):
+                        with closing(claims):
+                            await self._work(claims, database, to_the_end=to_the_end)
         except BaseExceptionGroup as group:
             known = group.subgroup(SecateurError)
             if known is None:
                 raise
             raise _first(known) from group
 
-    async def _work(self, claims: Claims, background: Database) -> None:
-        self._ear = Ear(background, on_runs=self._wake, on_cancellations=self._beat.set)
+    async def _prepare(self, claims: Claims, database: Database) -> bool:
+        """Register the functions. False: it was stopped before."""
+
+        async def register() -> None:
+            await until_reachable(database, logger.warning)
+            await check_installed(database)
+            for app in self.apps:
+                for function in app.functions.values():
+                    await claims.register(function)
+
+        registering = asyncio.create_task(register())
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait([registering, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not registering.done():
+            registering.cancel()
+            await asyncio.wait([registering])
+            return False
+        await registering
+        return True
+
+    async def _work(self, claims: Claims, database: Database, *, to_the_end: bool) -> None:
+        self._threads = ThreadPoolExecutor(self.concurrency, "secateur run")
+        self._heartbeats = Heartbeats(
+            self.url, self.name, self.lease, on_stopped=self._told_to_stop, on_refused=database.give_way
+        )
+        self._ear = Ear(database, on_runs=self._wake, on_cancellations=self._heartbeats.beat)
         async with asyncio.TaskGroup() as group:
-            helpers = [
-                group.create_task(self._keep_alive(claims)),
-                group.create_task(self._ear.listen()),
-                group.create_task(self._sweep(background)),
-                group.create_task(Maintenance(NativeEngine(background)).keep_up_forever()),
+            helpers = [group.create_task(self._heartbeats.run())]
+            if self.connections > 2:
+                helpers.append(group.create_task(self._ear.listen()))
+            # Before anything else takes connections.
+            await self._first_beat(self._heartbeats)
+            helpers += [
+                group.create_task(self._sweep(database)),
+                group.create_task(Maintenance(NativeEngine(database)).keep_up_forever()),
             ]
             logger.info("%s works on %s", self.name, ", ".join(app.id for app in self.apps))
             self.started.set()
@@ -136,10 +216,22 @@ class Worker:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(None if pause == float("inf") else pause):
                             await self._slot_or_stop.wait()
-            await self._wind_down(claims)
+            await self._wind_down(claims, to_the_end=to_the_end)
             for helper in helpers:
                 helper.cancel()
+            self._threads.shutdown(wait=False)
         logger.info("%s has stopped", self.name)
+
+    async def _first_beat(self, heartbeats: Heartbeats) -> None:
+        """Nothing is claimed before it can be kept."""
+        ready = asyncio.create_task(heartbeats.ready.wait())
+        stopping = asyncio.create_task(self._stopping.wait())
+        waiting = {ready, stopping}
+        if not (await asyncio.wait(waiting, timeout=SLOW_SECONDS, return_when=asyncio.FIRST_COMPLETED))[0]:
+            logger.warning("%s waits for its second connection, for heartbeats; it needs two at least", self.name)
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
 
     async def _claim_round(self, claims: Claims, group: asyncio.TaskGroup) -> float:
         """Fill the free slots, shared by the queues that are due. Returns how long there is nothing to do.
@@ -196,121 +288,89 @@ class Worker:
                 await claims.release(released)
 
     def _begin(self, claims: Claims, claim: Claim, group: asyncio.TaskGroup) -> None:
+        attempt = Attempt(claims, claim, self.name, self._threads, self._freed)
         self._busy += 1
-        self._held[claim.token] = (claim, group.create_task(self._hold(claims, claim)))
+        self._held[claim.token] = attempt
+        if self._heartbeats is not None:
+            self._heartbeats.hold(claim)
+        attempt.task = group.create_task(self._hold(attempt))
 
-    async def _hold(self, claims: Claims, claim: Claim) -> None:
+    async def _hold(self, attempt: Attempt) -> None:
+        claim = attempt.claim
         try:
-            await self._perform(claims, claim)
+            await attempt.perform()
         finally:
             del self._held[claim.token]
+            if self._heartbeats is not None:
+                self._heartbeats.let_go(claim)
             self._slot_or_stop.set()
             if claim.function.concurrency is not None:
                 self._wake(claim.run.app_id)  # what it was in the way of may begin
 
-    async def _perform(self, claims: Claims, claim: Claim) -> None:
-        """One attempt. Whatever the function raises is its run's failure, never the worker's."""
-        try:
-            await claims.recall(claim)
-            error = await _attempt(claim)
-        finally:
-            self._busy -= 1
-            self._slot_or_stop.set()
-        if error is None:
-            if not await claims.complete(claim):
-                logger.info("%s ended, but was cancelled or is no longer held by %s", claim.run, self.name)
-            return
-        text = _describe(error)
-        match await claims.fail(claim, text):
-            case "scheduled":
-                logger.warning("%s failed and will be tried again: %s", claim.run, text, exc_info=error)
-            case "failed":
-                logger.error("%s failed for good: %s", claim.run, text, exc_info=error)
-            case _:
-                logger.info("%s stopped: it was cancelled, or is no longer held by %s", claim.run, self.name)
+    def _freed(self) -> None:
+        self._busy -= 1
+        self._slot_or_stop.set()
 
-    async def _keep_alive(self, claims: Claims) -> None:
-        """Heartbeats, and at once when something was cancelled."""
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self.lease.total_seconds() / 3):
-                    await self._beat.wait()
-            self._beat.clear()
-            held = [claim for claim, _ in self._held.values()]
-            if held:
-                # A run whose lease ended can have come back to this very worker: the later claim counts.
-                newest = {claim.run.id: claim for claim in held}
-                stopped = await claims.heartbeat(list(newest.values()))
-                for claim in held:
-                    claim.run.must_stop = claim.run.id in stopped or claim is not newest[claim.run.id]
+    def _told_to_stop(self, reasons: Mapping[UUID, str]) -> None:
+        """What a heartbeat said, by token; see `Heartbeats`."""
+        for token, attempt in self._held.items():
+            attempt.must_stop(reasons.get(token), self.grace)
 
-    async def _sweep(self, background: Database) -> None:
+    async def _sweep(self, database: Database) -> None:
         """Rewrite what cancellations match, as any living process does; claims never depend on it."""
-        await Cancellations(NativeEngine(background)).sweep_forever()
+        await Cancellations(NativeEngine(database)).sweep_forever()
 
-    async def _wind_down(self, claims: Claims) -> None:
+    async def _wind_down(self, claims: Claims, *, to_the_end: bool) -> None:
         if self._held:
             logger.info("%s stops; %d running runs have %s to end", self.name, len(self._held), self.grace)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self.grace.total_seconds()):
-                    await self._until_idle_or_hurried()
-        interrupted = dict(self._held)
-        for _, task in interrupted.values():
-            task.cancel()
-        if interrupted:
-            await asyncio.wait([task for _, task in interrupted.values()], timeout=CANCEL_SECONDS)
-            # One that was cancelled before it began could not see itself off.
-            self._held = {token: held for token, held in self._held.items() if not held[1].done()}
+            await self._until(lambda: not self._held or self._hurrying.is_set(), self.grace.total_seconds())
+        for attempt in self._held.values():
+            attempt.interrupt(Interruption.STOP)
+        await self._until(lambda: not any(self._stubborn()), CLEANUP_SECONDS)
+        stubborn = self._stubborn()
+        await self._until(lambda: len(self._held) == len(stubborn), LAST_WORDS_SECONDS)
+        for attempt in self._held.values():
+            if attempt not in stubborn:
+                attempt.leave()
+        if not stubborn:
+            return
+        named = ", ".join(map(str, stubborn))
+        if to_the_end:
+            logger.error("these did not let themselves be interrupted, and end with the process: %s", named)
             with suppress(TimeoutError):
                 async with asyncio.timeout(LAST_WORDS_SECONDS):
-                    for claim, _ in interrupted.values():
-                        await claims.fail(claim, "interrupted: the worker stopped before the run ended")
-            logger.warning("%s interrupted %d runs", self.name, len(interrupted))
-        if self._held:
-            stubborn = ", ".join(str(claim.run) for claim, _ in self._held.values())
-            logger.error("these do not let themselves be interrupted, so kill the process: %s", stubborn)
+                    for attempt in stubborn:
+                        await claims.interrupt(attempt.claim, Interruption.STOP.value)
+            _exit_at_once()
+        logger.error("these do not let themselves be interrupted, so kill the process: %s", named)
+        await self._until(lambda: not self._held)
 
-    async def _until_idle_or_hurried(self) -> None:
-        while self._held and not self._hurrying.is_set():
-            self._slot_or_stop.clear()
-            await self._slot_or_stop.wait()
+    def _stubborn(self) -> list[Attempt]:
+        """Those whose function has not ended, though it may have been interrupted."""
+        return [attempt for attempt in self._held.values() if attempt.busy]
 
-    @contextmanager
-    def _stopped_by_signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        loop = asyncio.get_running_loop()
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        for number in numbers:
-            loop.add_signal_handler(number, self.stop)
-        try:
-            yield
-        finally:
-            for number in numbers:
-                loop.remove_signal_handler(number)
+    async def _until(self, reached: Callable[[], bool], seconds: float | None = None) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not reached():
+                    self._slot_or_stop.clear()
+                    await self._slot_or_stop.wait()
 
 
-async def _attempt(claim: Claim) -> BaseException | None:
-    """What the function raised, even if it tried to end the process or met a cancelled task of its own."""
-    try:
-        await claim.function.work(claim.run)
-    except (Exception, RunCancelled, BaseExceptionGroup, SystemExit) as error:
-        return error
-    except asyncio.CancelledError as error:
-        current = asyncio.current_task()
-        if current is None or current.cancelling():
-            raise
-        return error
-    return None
+def _exit_at_once() -> NoReturn:
+    """Threads cannot be ended, and the interpreter would wait for them."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(0)
 
 
-def _describe(error: BaseException) -> str:
-    try:
-        message = str(error)
-    except Exception:
-        message = "(its message cannot be shown)"
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+def _within(what: str, value: Bound, least: Bound, most: Bound) -> Bound:
+    """Raises `UsageError` if it is not."""
+    if type(value) is not type(least) or not least <= value <= most:
+        raise UsageError(f"a worker's {what} must be from {least} to {most}, not {value!r}")
+    return value
 
 
 def _first(group: BaseExceptionGroup[SecateurError]) -> SecateurError:
@@ -328,40 +388,3 @@ def _checked(apps: Sequence[App]) -> tuple[App, ...]:
         if not app.functions:
             raise UsageError(f"the app {app.id} has no functions: declare them with @app.function(id=…)")
     return tuple(apps)
-
-
-def load_apps(spec: str) -> list[App]:
-    """The apps that `MODULE:OBJECT` names: an `App`, a `Worker` (then its apps) or a list of apps.
-
-    The module is looked for in the working directory too. Raises `UsageError` in words; what the module
-    itself raises comes through.
-    """
-    module_name, colon, path = spec.partition(":")
-    if not (module_name and colon and path):
-        raise UsageError(f"{spec!r} is not of the form MODULE:OBJECT, as in shop.jobs:billing")
-    found: object = _import(module_name)
-    for name in path.split("."):
-        try:
-            found = getattr(found, name)
-        except AttributeError:
-            raise UsageError(f"{module_name} has no {path}") from None
-    if isinstance(found, Worker):
-        return list(found.apps)
-    listed = list(found) if isinstance(found, list | tuple) else [found]
-    apps = [app for app in listed if isinstance(app, App)]
-    if len(apps) < len(listed) or not apps:
-        raise UsageError(f"{spec} is not an App, a Worker or a list of apps, but {found!r}")
-    return list(_checked(apps))
-
-
-def _import(name: str) -> object:
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise UsageError(f"there is no module {error.name} (looked also in {os.getcwd()})") from None
-        raise
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"{name!r} is not a module's name: {error}") from None

@@ -7,7 +7,11 @@ select secateur.register_function($1, $2, $3, $4, $5), secateur.declare_cancel_o
 -- name: claim
 -- With the last row that says "ask again", so that a queue full of cancelled runs is not taken for an empty one, or when
 -- the next run becomes due.
-select * from secateur.claim_batch($1, $2, $3, $4, $5)
+-- Only what a worker needs: a time that Python cannot hold would make all of the answer unreadable.
+select id, function_id, event, attempt, max_attempts, claim_token, more, resumes,
+       case when started_at between '0001-01-02' and '9999-12-30' then started_at end as started_at,
+       extract(epoch from due_in)::float8 as due_in
+  from secateur.claim_batch($1, $2, $3, $4, $5)
 
 -- name: begin_step
 select secateur.begin_step($1, $2, $3, $4)
@@ -25,7 +29,10 @@ select * from secateur.finished_steps($1, $2, $3)
 select * from secateur.complete_runs($1, $2, $3)
 
 -- name: fail
-select secateur.fail($1, $2, $3, $4)
+select secateur.fail($1, $2, $3, $4, $5, $6)
+
+-- name: interrupt
+select secateur.interrupt($1, $2, $3, $4)
 
 -- name: heartbeat
 select * from secateur.heartbeat($1, $2, $3, $4)

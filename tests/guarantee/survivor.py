@@ -18,11 +18,11 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
+from secateur import ActiveRun, App
 from secateur.cancellations import Cancellations
 from secateur.database import Database
 from secateur.engines.native import NativeEngine
 from secateur.errors import LockUnavailable, Unreachable
-from secateur.functions import ActiveRun, App
 from secateur.requests import CancellationRequest
 from secateur.worker import Worker
 

@@ -7,14 +7,17 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from command_line import COMMAND, environment
+
 import secateur
-from patience import eventually
+from patience import PATIENCE, eventually
 from secateur import App, Queue, Worker
 from secateur.runs import Run, RunStatus
 
@@ -47,6 +50,52 @@ async def in_status(queue: Queue, run_id: UUID, status: RunStatus) -> Run:
 async def error_of(queue: Queue, run_id: UUID) -> str:
     text: str = await queue.database.fetchval("select error from secateur.runs where id = $1", run_id)
     return text
+
+
+class CommandedWorker:
+    """`secateur worker` as a process; `lines` is what it has logged so far."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        self.lines.extend(iter(self.process.stderr.readline, ""))
+
+    async def said(self, text: str) -> None:
+        async def logged() -> bool:
+            return any(text in line for line in self.lines)
+
+        await eventually(logged, f"the worker to say {text!r}")
+
+    async def exit_code(self) -> int:
+        code = await asyncio.to_thread(self.process.wait, timeout=PATIENCE)
+        self._reader.join()
+        return code
+
+
+@contextmanager
+def commanded(directory: Path, code: str, *arguments: str, **variables: str) -> Iterator[CommandedWorker]:
+    """`secateur worker jobs_of_the_command:…` as a process, killed at the end at the latest."""
+    (directory / "jobs_of_the_command.py").write_text(textwrap.dedent(code))
+    process = subprocess.Popen(
+        [*COMMAND, "worker", *arguments],
+        cwd=directory,
+        env=environment(PYTHONPATH=str(CORE), **variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    worker = CommandedWorker(process)
+    try:
+        yield worker
+    finally:
+        process.kill()
+        process.wait()
+        worker._reader.join()
 
 
 @contextmanager

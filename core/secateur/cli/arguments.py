@@ -124,10 +124,22 @@ def _running(command: AddCommand) -> None:
     demo = command("demo", "running:demo", "a believable incident on an embedded Postgres, to try everything on")
     demo.add_argument("--headless", action="store_true", help="no console; stdout begins with the database's URL")
     demo.add_argument("--runs", type=_positive, metavar="N", help="size of the backlog")
-    worker = command("worker", "running:worker", "run the functions of an app")
+    worker = command(
+        "worker",
+        "running:worker",
+        "run the functions of an app",
+        "Runs the functions of the apps until SIGTERM or SIGINT, then lets their runs end; a second signal interrupts\n"
+        "them. A Worker brings its own database and settings. Those of apps come from the configuration. Flags come\n"
+        "before both.",
+    )
     worker.add_argument(
         "target", metavar="MODULE:OBJECT", help="a secateur.App or Worker, or a list of apps, to import"
     )
+    worker.add_argument("--concurrency", type=_positive, metavar="N", help="how many runs to work on at a time")
+    worker.add_argument("--lease", type=_span, metavar="SPAN", help="hold a run so long without a heartbeat, as in 30s")
+    worker.add_argument("--grace", type=_span, metavar="SPAN", help="let a run that has to stop end by itself so long")
+    worker.add_argument("--name", metavar="NAME", help="what runs and connections are marked with (default: HOST:PID)")
+    worker.add_argument("--connections", type=_positive, metavar="N", help="open so many at most (2 or more)")
     serve = command("serve", "serving:serve", "serve the HTTP API on 127.0.0.1")
     serve.add_argument(
         "--port", type=_port, default=DEFAULT_PORT, metavar="N", help=f"0 takes a free one (default: {DEFAULT_PORT})"

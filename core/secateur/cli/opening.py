@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from secateur.cancellations import Cancellations
+from secateur.cli.output import notice
 from secateur.database import Database
 from secateur.engines.base import QueueEngine, load_engine
 from secateur.errors import ReadOnly
 from secateur.migrations import check_installed
+from secateur.reachable import until_reachable
 from secateur.settings import Settings, Target, load_settings
 
 
@@ -44,10 +46,14 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
     return load_settings(Path(arguments.config) if arguments.config else None)
 
 
-def find_place(arguments: argparse.Namespace, *, writes: bool = False) -> Place:
-    """Raises `SettingsError`; and `ReadOnly` for a command that writes where that is refused."""
+def find_place(arguments: argparse.Namespace, *, writes: bool = False, database: str | None = None) -> Place:
+    """What the flags name, else `database`, else what the environment and the configuration name.
+
+    Raises `SettingsError`; and `ReadOnly` for a command that writes where that is refused."""
     settings = read_settings(arguments)
-    target = settings.target(database=arguments.database, context=arguments.context, read_only=arguments.read_only)
+    target = settings.target(
+        database=arguments.database or database, context=arguments.context, read_only=arguments.read_only
+    )
     place = Place(settings, target)
     if writes:
         place.refuse_writes()
@@ -56,19 +62,22 @@ def find_place(arguments: argparse.Namespace, *, writes: bool = False) -> Place:
 
 @asynccontextmanager
 async def open_session(
-    place: Place, *, statement_timeout: float | None = None, counts_at_once: int = 1
+    place: Place, *, statement_timeout: float | None = None, counts_at_once: int = 1, wait: bool = False
 ) -> AsyncIterator[Session]:
-    """Raises `NotInstalled` before a command fails half-way. `statement_timeout` is in seconds."""
-    target = place.target
+    """Raises `NotInstalled` before a command fails half-way. `statement_timeout` is in seconds. `wait` for a database
+    that cannot be reached yet, instead of failing."""
+    target, most = place.target, place.settings.connections
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(
-            Database.connect(target.url, read_only=target.read_only, statement_timeout=statement_timeout)
+            Database.connect(target.url, read_only=target.read_only, max_size=most, statement_timeout=statement_timeout)
         )
+        if wait:
+            await until_reachable(database, notice)
         await check_installed(database)
         replica = None
         if target.replica is not None:
             replica = await stack.enter_async_context(
-                Database.connect(target.replica, read_only=True, statement_timeout=statement_timeout)
+                Database.connect(target.replica, read_only=True, max_size=most, statement_timeout=statement_timeout)
             )
         engine = load_engine(target.engine, database, replica)
         cancellations = Cancellations(

@@ -6,11 +6,16 @@ import argparse
 import asyncio
 import logging
 import sys
+from datetime import timedelta
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from secateur.cli.opening import Place, find_place, open_session, read_settings
 from secateur.errors import UsageError
 from secateur.settings import Target
+
+if TYPE_CHECKING:
+    from secateur.worker import Worker
 
 
 async def console(arguments: argparse.Namespace) -> int:
@@ -64,9 +69,38 @@ def demo(arguments: argparse.Namespace) -> int:
 
 
 async def worker(arguments: argparse.Namespace) -> int:
-    from secateur.worker import Worker, load_apps
-
-    place = find_place(arguments, writes=True)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-    await Worker(place.target.url, apps=load_apps(arguments.target)).run()
+    await _worker(arguments).run(to_the_end=True)
     return 0
+
+
+def _worker(arguments: argparse.Namespace) -> Worker:
+    """The one that `MODULE:OBJECT` names, with its own settings, or one for the apps that it names, with those of the
+    configuration. Flags come before either."""
+    from secateur.loading import load_worker
+    from secateur.worker import Worker
+
+    found = load_worker(arguments.target)
+    own = found.url if isinstance(found, Worker) and not arguments.context else None
+    place = find_place(arguments, writes=True, database=own)
+    if isinstance(found, Worker):
+        worker = found
+        worker.configure(url=place.target.url)
+    else:
+        settings = place.settings
+        worker = Worker(
+            place.target.url,
+            apps=found,
+            concurrency=settings.worker_concurrency,
+            lease=timedelta(seconds=settings.worker_lease_seconds),
+            grace=timedelta(seconds=settings.worker_grace_seconds),
+            connections=settings.worker_connections,
+        )
+    worker.configure(
+        concurrency=arguments.concurrency,
+        lease=arguments.lease,
+        grace=arguments.grace,
+        name=arguments.name,
+        connections=arguments.connections,
+    )
+    return worker

@@ -18,7 +18,7 @@ async def serve(arguments: argparse.Namespace) -> int:
     seconds = place.settings.query_timeout_seconds
     limits = Limits(count=seconds, request=seconds + 30)
     with listen(arguments.port) as listener:
-        async with open_session(place, statement_timeout=seconds, counts_at_once=limits.counts) as session:
+        async with open_session(place, statement_timeout=seconds, counts_at_once=limits.counts, wait=True) as session:
             line(f"http://{_address(listener)}  {session.database.description}")
             flush()
             author = place.settings.author_name

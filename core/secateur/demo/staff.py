@@ -16,9 +16,10 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 import secateur.client
+from secateur.active_runs import ActiveRun
 from secateur.demo.story import DUTIES, STREAMS, WORKERS, Duty, Stream
 from secateur.errors import DatabaseError
-from secateur.functions import ActiveRun, App
+from secateur.functions import App
 from secateur.worker import Worker
 
 TICK = 0.25

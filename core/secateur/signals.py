@@ -1,0 +1,36 @@
+"""Signals that stop a process gracefully, from its beginning to its very end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+NUMBERS = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextmanager
+def stopped_by_signals(stop: Callable[[], None], *, to_the_end: bool = False) -> Iterator[None]:
+    """While it lasts, SIGTERM and SIGINT call `stop` on the running event loop, in the main thread.
+
+    Not by the loop's own handlers: these go with the loop, and a second signal that comes while the process leaves
+    would kill it. `to_the_end`: the process ends with this, and from then on ignores both.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(stop)
+
+    before = {number: signal.signal(number, handle) for number in NUMBERS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if to_the_end else handler or signal.SIG_DFL)

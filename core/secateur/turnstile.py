@@ -1,0 +1,66 @@
+"""How many connections of a pool are in use at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+
+GROW_SECONDS = 10.0
+"""How long after a refusal to try whether the server takes one connection more."""
+
+
+class Turnstile:
+    """Lets in as many as there may be connections: `ceiling`, or fewer once the server has refused more.
+
+    Whoever finds no room waits for somebody to leave, in the order of coming, instead of knocking at the server's
+    door again.
+    """
+
+    def __init__(self, ceiling: int) -> None:
+        self.ceiling = ceiling
+        self.room = ceiling
+        self.inside = 0
+        self.refusals = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._grow_at = float("inf")
+
+    async def enter(self) -> None:
+        if time.monotonic() >= self._grow_at:
+            self.room = min(self.room + 1, self.ceiling)
+            self._grow_at = time.monotonic() + GROW_SECONDS if self.room < self.ceiling else float("inf")
+            self._let_in()
+        if self.inside < self.room and not self._waiting:
+            self.inside += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled() or not turn.done():
+                self._waiting.remove(turn)
+            else:
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        self.inside -= 1
+        self._let_in()
+
+    def fits(self, open_now: int) -> None:
+        """The server has taken so many."""
+        if open_now > self.room:
+            self.room = open_now
+            self._let_in()
+
+    def refused(self, open_now: int) -> None:
+        """The server takes no more connections than these."""
+        self.refusals += 1
+        self.room = max(1, min(open_now, self.room))
+        self._grow_at = time.monotonic() + GROW_SECONDS
+
+    def _let_in(self) -> None:
+        while self._waiting and self.inside < self.room:
+            self.inside += 1
+            self._waiting.popleft().set_result(None)

@@ -173,7 +173,8 @@ class Cancellations:
         idempotency_key: str | None = None,
         expected: Count | None = None,
     ) -> Sequence[Cancellation]:
-        """Cancel what the request matches, by one cancellation, or one for each of its `function_ids`, all or nothing.
+        """Cancel what the request matches, by one cancellation, or one for each of its `function_ids`, all or nothing;
+        or, if it is a `RetryRequest`, queue it again: then there is no guarantee, and the sweep does all the work.
 
         Where the guarantee is `in_force`, no matching run is claimed any more; where it is `pending`, an open
         transaction is in the way, `wait` or any sweeper will put it in force, and claims that begin from now on
@@ -381,13 +382,13 @@ class Cancellations:
 
 def select(request: CancellationRequest) -> Selection:
     """What a request for one function or a whole app means. Raises `secateur.cel.ExpressionError` for its `if`."""
-    return Selection(request.scope, request.window, request.compile())
+    return Selection(request.scope, request.window, request.compile(), statuses=request.statuses)
 
 
 def selections(request: CancellationRequest) -> list[Selection]:
     """What the request means, one for each cancellation that it makes. Raises like `select`."""
     compiled = request.compile()
-    return [Selection(scope, request.window, compiled) for scope in request.scopes]
+    return [Selection(scope, request.window, compiled, statuses=request.statuses) for scope in request.scopes]
 
 
 def added(counts: Sequence[Count]) -> Count:
@@ -436,6 +437,7 @@ def cancellation_json(cancellation: Cancellation) -> dict[str, Any]:
         "started_after": utc(cancellation.started_after) if cancellation.started_after else None,
         "started_before": utc(cancellation.started_before),
         "standing": cancellation.standing,
+        "with_cancelled": cancellation.with_cancelled,
         "rate": cancellation.rate,
         "run_id": str(cancellation.run_id) if cancellation.run_id else None,
         "guarantee": cancellation.guarantee,
@@ -461,5 +463,7 @@ def cancellation_json(cancellation: Cancellation) -> dict[str, Any]:
             "handed_over": cancellation.handed_over,
             "not_restored": cancellation.not_restored,
             "pruned": cancellation.pruned,
+            "retried": cancellation.retried,
+            "left_alone": cancellation.left_alone,
         },
     }

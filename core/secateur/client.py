@@ -31,7 +31,7 @@ from secateur.engines.native import NativeEngine
 from secateur.errors import Problem, ReadOnly, RequestError, Unreachable
 from secateur.events import as_json
 from secateur.listing import read_scope, read_status
-from secateur.requests import CancellationRequest
+from secateur.requests import CancellationRequest, RetryRequest
 from secateur.runs import UNFINISHED, FunctionDepth, Run, Scope
 from secateur.sending import Sent, require_name, send_event
 from secateur.statements import Statements
@@ -206,11 +206,51 @@ class Queue:
         parsed = _request(request)
         if reason is not None:
             parsed = CancellationRequest.parse(parsed.body() | {"reason": reason})
+        return await self._commit(parsed, idempotency_key, author, expected, wait=wait)
+
+    async def retry(
+        self,
+        request: Request,
+        *,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+        author: str | None = None,
+        expected: Count | None = None,
+        wait: bool = False,
+    ) -> Cancellation:
+        """Queue the failed runs that the request means again, and with `"with_cancelled": true` cancelled ones too.
+
+        Scope, window and `if` are a cancellation's; its record, of kind `retry`, is stopped and undone like any.
+        Its runs are queued in the background, or with `wait` before this returns, each with a fresh count of attempts
+        and its finished steps kept. Left alone are runs whose idempotency key is taken, or that an active cancellation
+        matches: `unrestored` lists them. Undone, runs that nobody has claimed become exactly what they were.
+        """
+        parsed = _retry_request(request)
+        if reason is not None:
+            parsed = RetryRequest.parse(parsed.body() | {"reason": reason})
+        select(parsed)  # refuses several functions before anything is committed
+        (committed,) = await self._commit(parsed, idempotency_key, author, expected, wait=wait)
+        return committed
+
+    async def preview_retry(self, request: Request) -> Preview:
+        """How many ended runs a retry would mean right now, exactly; changes nothing."""
+        return await self.cancellations.preview(_retry_request(request))
+
+    async def _commit(
+        self,
+        request: CancellationRequest,
+        idempotency_key: str | None,
+        author: str | None,
+        expected: Count | None,
+        *,
+        wait: bool,
+    ) -> list[Cancellation]:
+        """Under one key, asking again when the answer is lost."""
         key = idempotency_key or str(uuid4())
         for attempt in range(1, COMMIT_ATTEMPTS + 1):
             try:
                 committed = await self.cancellations.commit_all(
-                    parsed, author=author or _user(), source="python", idempotency_key=key, expected=expected
+                    request, author=author or _user(), source="python", idempotency_key=key, expected=expected
                 )
             except Unreachable:
                 if attempt == COMMIT_ATTEMPTS:
@@ -340,7 +380,15 @@ async def connect(
         yield Queue(database, NativeEngine(database))
 
 
+def _retry_request(request: Request) -> RetryRequest:
+    if isinstance(request, CancellationRequest):
+        request = request.body()
+    return RetryRequest.parse(dict(request) if isinstance(request, Mapping) else request)
+
+
 def _request(request: Request) -> CancellationRequest:
+    if isinstance(request, RetryRequest):
+        raise RequestError([Problem("request", "asks for a retry, and this is about a cancellation")])
     if isinstance(request, CancellationRequest):
         return request
     return CancellationRequest.parse(request if isinstance(request, str) else dict(request))

@@ -71,9 +71,9 @@ class CancellationFields(SQLModel):
     serial: int = Field(sa_type=BigInteger)
     """The order of commits within the database."""
     kind: str = Field(sa_type=Text)
-    """`bulk`: by expression and window; `run`: a single run."""
+    """`bulk`: by expression and window; `run`: a single run; `event`: declared in `cancel_on`; `retry`: a retry."""
     state: str = Field(sa_type=Text)
-    """`active`, `complete`, `stopped` or `undone`."""
+    """`active` (of a retry: `retrying`), `complete`, `stopped` or `undone`."""
     app_id: str = Field(primary_key=True, sa_type=Text)
     function_id: str | None = Field(default=None, sa_type=Text)
     if_: str | None = Field(default=None, sa_type=Text, sa_column_kwargs={"name": "if"})
@@ -114,6 +114,8 @@ class CancellationFields(SQLModel):
     """Of kind `run`: which one."""
     undone_at: datetime | None = Field(default=None, sa_type=Timestamptz)
     undone_by: str | None = Field(default=None, sa_type=Text)
+    with_cancelled: bool = False
+    """Of a retry: cancelled runs are meant as well as failed ones."""
     requeue_stopped: bool = False
     """Whether the undo also queues the runs again that were stopped while they ran."""
     restored_at: datetime | None = Field(default=None, sa_type=Timestamptz)
@@ -147,13 +149,17 @@ class Cancellation(CancellationFields):
     errors: int = 0
     """Runs of scope and window that the sweep could not evaluate `if` on; none of them was cancelled."""
     restored: int = 0
-    """Of `cancelled`, those that an undo put back into the queue."""
+    """Of `cancelled`, those that an undo put back into the queue; of `retried`, those that it took back."""
     handed_over: int = 0
     """Of `cancelled`, those that another cancellation has since an undo, because it matches them too."""
     pruned: int = 0
     """Of `cancelled`, those that were deleted when their time was over."""
     stopped: int = 0
     """Of `cancelled`, those that were stopped while they ran."""
+    retried: int = 0
+    """Of a retry: runs that it queued again. Of a cancellation: those of `cancelled` that retries have queued again."""
+    left_alone: int = 0
+    """Of a retry: runs that match, and that it left: their key is taken, or an active cancellation matches them too."""
     swept: bool = False
     """A pass over the backlog found nothing more: only running runs that were asked to stop are waited for."""
 
@@ -175,15 +181,23 @@ class Cancellation(CancellationFields):
 
     @property
     def matched(self) -> int:
-        """Runs reached so far; once complete, `cancelled + finished_first`."""
+        """Runs reached so far; once complete, `cancelled + finished_first`, or of a retry `retried + left_alone`."""
+        if self.is_retry:
+            return self.retried + self.left_alone
         return self.cancelled + self.finished_first + self.stopping
 
     @property
+    def is_retry(self) -> bool:
+        return self.kind == "retry"
+
+    @property
     def guarantee(self) -> str:
-        """What it promises now: `in_force`, or `ended` since it was stopped or undone, or `pending`.
+        """What it promises now: `in_force`, or `ended` since it was stopped or undone, or `pending`; a retry `none`.
 
         Pending is committed, but a transaction that had not seen it is still open.
         """
+        if self.is_retry:
+            return "none"
         if self.state in ("stopped", "undone"):
             return "ended"
         return "pending" if self.state == "active" and self.in_force_at is None else "in_force"
@@ -196,14 +210,19 @@ class Cancellation(CancellationFields):
     @property
     def waiting(self) -> int:
         """Of `cancelled`, those that waited when they were cancelled and that an undo can still put back."""
-        return max(0, self.cancelled - self.stopped - self.restored - self.handed_over - self.pruned)
+        if self.is_retry:
+            return max(0, self.retried - self.restored)
+        gone = self.restored + self.handed_over + self.pruned + self.retried
+        return max(0, self.cancelled - self.stopped - gone)
 
     @property
     def not_restored(self) -> int:
         """Once an undo is through: of `cancelled`, those that it left cancelled."""
         if self.restored_at is None:
             return 0
-        return self.cancelled - self.restored - self.handed_over - self.pruned
+        if self.is_retry:
+            return self.retried - self.restored
+        return self.cancelled - self.restored - self.handed_over - self.pruned - self.retried
 
 
 class AuditEntry(SQLModel):

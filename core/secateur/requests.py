@@ -8,7 +8,7 @@ import shlex
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -17,7 +17,7 @@ from secateur.bounds import problem_of_instant
 from secateur.cel import Filter
 from secateur.cel import compile as compile_filter
 from secateur.errors import Problem, RequestError
-from secateur.runs import Scope, Window
+from secateur.runs import UNFINISHED, RunStatus, Scope, Window
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.(?P<fraction>\d+))?)?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
 
@@ -86,6 +86,9 @@ class CancellationRequest(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True, frozen=True)
+    noun: ClassVar[str] = "a cancellation"
+    verb: ClassVar[str] = "cancel"
+    """The command that asks for it."""
 
     app_id: Text = Field(min_length=1, max_length=LONGEST_ID)
     function_id: Text | None = Field(default=None, min_length=1, max_length=LONGEST_ID)
@@ -134,7 +137,7 @@ class CancellationRequest(BaseModel):
         try:
             request = cls.model_validate(body)
         except ValidationError as error:
-            problems += [problem_of(detail, cls, "a cancellation") for detail in error.errors()]
+            problems += [problem_of(detail, cls, cls.noun) for detail in error.errors()]
         source = body.get("if")
         if isinstance(source, str):
             try:
@@ -158,6 +161,11 @@ class CancellationRequest(BaseModel):
         if len(self.scopes) > 1:
             raise RequestError([Problem("function_ids", "names several functions where there can be one only")])
         return self.scopes[0]
+
+    @property
+    def statuses(self) -> tuple[RunStatus, ...]:
+        """Runs of which statuses are meant."""
+        return UNFINISHED
 
     @property
     def window(self) -> Window:
@@ -195,11 +203,41 @@ class CancellationRequest(BaseModel):
             for flag, moment in (("--after", self.started_after), ("--before", self.started_before))
         ]
         flags += [("--rate", None if self.rate is None else str(self.rate)), ("--reason", self.reason)]
-        words = ["secateur", "cancel"]
+        words = ["secateur", self.verb]
         words += [word for flag, value in flags if value is not None for word in (flag, value)]
         if self.standing:
             words.append("--standing")
         return shlex.join(words)
+
+
+class RetryRequest(CancellationRequest):
+    """Which failed runs to queue again, and why: scope, window and `if` are a cancellation's.
+
+    `with_cancelled` means cancelled runs as well. What failed after the commit is not meant.
+    """
+
+    noun: ClassVar[str] = "a retry"
+    verb: ClassVar[str] = "retry"
+
+    with_cancelled: bool = Field(default=False, strict=True)
+
+    @model_validator(mode="after")
+    def _does_not_stand(self) -> Self:
+        if self.standing:
+            raise PydanticCustomError(
+                "standing", "is for cancellations: a retry means runs that have failed before it", {"field": "standing"}
+            )
+        return self
+
+    @property
+    def statuses(self) -> tuple[RunStatus, ...]:
+        return (RunStatus.FAILED, RunStatus.CANCELLED) if self.with_cancelled else (RunStatus.FAILED,)
+
+    def body(self) -> dict[str, Any]:
+        return super().body() | ({"with_cancelled": True} if self.with_cancelled else {})
+
+    def command_line(self) -> str:
+        return super().command_line() + (" --cancelled" if self.with_cancelled else "")
 
 
 @lru_cache(maxsize=64)

@@ -15,6 +15,7 @@ ACME, GLOBEX, INCOMPLETE, INVOICES = 30, 20, 2, 10
 
 CANCELLATION_KEYS = [
     *("id", "state", "kind", "app_id", "function_id", "if", "started_after", "started_before", "standing"),
+    "with_cancelled",
     *("rate", "run_id", "guarantee", "blocked_by", "blocked_by_prepared", "created_at", "created_by"),
     *("reason", "source"),
     *("undone_at", "undone_by", "undo_until", "restoring", "counts"),
@@ -22,6 +23,7 @@ CANCELLATION_KEYS = [
 COUNT_KEYS = [
     *("expected", "expected_exact", "matched", "cancelled", "requested", "finished_first", "errors"),
     *("restored", "handed_over", "not_restored", "pruned"),
+    *("retried", "left_alone"),
 ]
 PREVIEW_KEYS = [
     *("matched", "low", "high", "total", "exact", "by_status", "errors", "error_examples", "as_of"),

@@ -66,12 +66,16 @@ class Counts(Form):
     """Of `cancelled`, those that an undo left cancelled; known once it is through, 0 until then."""
     pruned: int
     """Of `cancelled`, those that were deleted when their time was over."""
+    retried: int
+    """Of a retry: runs that it queued again. Of a cancellation: those of `cancelled` that retries have queued again."""
+    left_alone: int
+    """Of a retry: runs that match, and that it left: their key is taken, or an active cancellation matches them too."""
 
 
 class CancellationForm(Form):
     id: Identifier
     state: str
-    """`active`, `complete`, `stopped` or `undone`."""
+    """`active` (of a retry: `retrying`), `complete`, `stopped` or `undone`."""
     kind: str
     """`bulk`: by expression and window; `run`: a single run; `event`: declared by its function, in `cancel_on`."""
     app_id: str
@@ -80,13 +84,15 @@ class CancellationForm(Form):
     started_after: Instant | None
     started_before: Instant
     standing: bool
+    with_cancelled: bool
+    """Of a retry: cancelled runs are meant as well as failed ones."""
     rate: int | None
     """Runs a second that its sweep and its restore may rewrite; null is as fast as it goes."""
     run_id: Identifier | None
     """Of kind `run`: which one."""
     guarantee: str
     """Now. `in_force`: no matching run is claimed any more; `pending`: not yet, an open transaction is in the way;
-    `ended`: not any more, it was stopped or undone."""
+    `ended`: not any more, it was stopped or undone; `none`: it is a retry."""
     blocked_by: list[int]
     """While pending: the process ids in Postgres whose open transactions it waits for."""
     blocked_by_prepared: list[str]

@@ -13,7 +13,7 @@ from uuid import UUID
 from secateur.cel import Filter
 from secateur.database import Database
 from secateur.errors import UsageError
-from secateur.runs import Count, FunctionDepth, Run, RunStatus, Scope, Window
+from secateur.runs import UNFINISHED, Count, FunctionDepth, Run, RunStatus, Scope, Window
 
 if TYPE_CHECKING:
     from secateur.records import AuditEntry, Cancellation
@@ -30,6 +30,8 @@ class Capabilities:
     """A running run can be asked to stop."""
     gates_claims: bool
     """A commit guarantees that no matching run is claimed afterwards."""
+    can_retry: bool = False
+    """Failed and cancelled runs can be queued again by `commit_all` of a selection of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Selection:
     """None selects every run of scope and window."""
     now: datetime | None = None
     """The value of `now` in the expression; None takes the database's clock."""
+    statuses: tuple[RunStatus, ...] = UNFINISHED
+    """`UNFINISHED`, or ended ones: what a retry means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +126,13 @@ class Unrestored:
     reason: str
 
 
-WORKING = frozenset({"active", "restoring"})
+WORKING = frozenset({"active", "retrying", "restoring"})
 """States in which there may be something left to do for a sweeper."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenCancellation:
-    """One that a sweeper has to look after: `active`, or `restoring` after an undo."""
+    """One that a sweeper has to look after: `active`, `retrying`, or `restoring` after an undo."""
 
     app_id: str
     id: UUID
@@ -146,7 +150,7 @@ class SweepStep:
     idle: bool = False
     """Nothing to do right now, but not complete: a transaction or a running run is still open."""
     restored: int = 0
-    """Runs that a batch of a restore put back."""
+    """Runs that a batch of a restore put back, or one of a retry queued again."""
     wait: float | None = None
     """Seconds until there is something to do again, where that is known."""
 
@@ -226,7 +230,10 @@ class QueueEngine(Protocol):
         ...
 
     async def commit_all(self, commits: Sequence[Commit]) -> list[Cancellation]:
-        """Commit several that differ in ids and functions only, under one key, all or nothing; raises like `commit`."""
+        """Commit several that differ in ids and functions only, under one key, all or nothing; raises like `commit`.
+
+        A selection of ended runs is committed as a retry, which is in force nowhere: it queues them again by its sweep.
+        """
         ...
 
     async def cancel_run(self, cancellation: RunCancellation) -> Cancellation:

@@ -72,6 +72,12 @@ REPLICA_REST_SECONDS = 15.0
 
 _VERDICTS = {Verdict.MATCH: True, Verdict.NO_MATCH: False, Verdict.ERROR: None}
 
+_AMONG = {
+    UNFINISHED: "run.status in ('queued', 'scheduled', 'running')",
+    (RunStatus.FAILED,): "run.status = 'failed'",
+    (RunStatus.FAILED, RunStatus.CANCELLED): "(run.status = 'failed' or run.status = 'cancelled')",
+}
+
 _SQL = Statements.load("secateur.engines", "native.sql")
 
 Answer = TypeVar("Answer")
@@ -97,7 +103,7 @@ class NativeEngine:
 
     name: ClassVar[str] = "native"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        has_event=True, can_cancel=True, can_stop_running=True, gates_claims=True
+        has_event=True, can_cancel=True, can_stop_running=True, gates_claims=True, can_retry=True
     )
 
     def __init__(self, database: Database, replica: Database | None = None) -> None:
@@ -116,11 +122,11 @@ class NativeEngine:
         scope = _scope(selection)
 
         async def ask(place: Place) -> Count:
-            totals = await place.connection.fetch(_SQL["total"], *scope[:2])
+            totals = await place.connection.fetch(_among(_SQL["total"], selection), *scope[:2])
             sql, parameters = _conditioned("count", selection, place.as_of, scope, only_matches=True)
             rows = await place.connection.fetch(sql, *parameters)
             total = sum(row["total"] for row in totals)
-            return _count(rows, place, exact=True, total=total, errors=None if selection.filter else 0)
+            return _count(rows, place, selection, exact=True, total=total, errors=None if selection.filter else 0)
 
         return await self._read(ask, on_primary=on_primary)
 
@@ -133,6 +139,8 @@ class NativeEngine:
         return 0 if selection.filter is None else await self._read(ask, on_primary=on_primary)
 
     async def estimate(self, selection: Selection) -> Count | None:
+        if selection.statuses is not UNFINISHED:
+            return None
         scope = _scope(selection)
 
         async def ask(place: Place) -> Count | None:
@@ -152,7 +160,7 @@ class NativeEngine:
                 pages[row["page"]] = runs + row["total"], matched + row["matched"]
             guess = estimate(pages.values(), total, percent / 100)
             errors = sum(row["errors"] for row in rows)
-            count = _count(rows, place, exact=False, total=total, errors=errors, scale=total / sampled)
+            count = _count(rows, place, selection, exact=False, total=total, errors=errors, scale=total / sampled)
             return replace(count, matched=guess.matched, low=guess.low, high=guess.high)
 
         return await self._read(ask)
@@ -187,6 +195,9 @@ class NativeEngine:
         return await self._read(ask)
 
     async def arrival_rate(self, selection: Selection) -> float:
+        if selection.statuses is not UNFINISHED:
+            return 0.0
+
         async def ask(place: Place) -> float:
             sql, parameters = _conditioned("arrivals", selection, place.as_of, _scope(selection), only_matches=True)
             arrived: int = await place.connection.fetchval(sql, *parameters)
@@ -249,15 +260,16 @@ class NativeEngine:
         if selection.filter is not None:
             condition, parameters = selection.filter.condition.stored()
             requirement = selection.filter.requirement
+        retries = selection.statuses is not UNFINISHED
         rows = await self._database.fetch(
-            _SQL["commit"],
+            _SQL["commit_retry" if retries else "commit"],
             [each.id for each in commits],
             selection.scope.app_id,
             None if functions == [None] else functions,
             selection.filter.source if selection.filter else None,
             selection.window.started_after,
             selection.window.started_before,
-            commit.standing,
+            RunStatus.CANCELLED in selection.statuses if retries else commit.standing,
             condition,
             json.dumps(parameters),
             COMPILER_VERSION,
@@ -437,17 +449,30 @@ def _conditioned(
 
     `only_matches` where nothing but true matters, so that the cheaper form does.
     """
+    sql = _among(_SQL[name], selection)
     if selection.filter is None:
-        return _SQL[name].replace("{condition}", "true"), parameters
+        return sql.replace("{condition}", "true"), parameters
     form = selection.filter.matching if only_matches else selection.filter.condition
     condition, more = form.bind(len(parameters) + 1, selection.now or as_of)
-    return _SQL[name].replace("{condition}", f"({condition})"), [*parameters, *more]
+    return sql.replace("{condition}", f"({condition})"), [*parameters, *more]
+
+
+def _among(sql: str, selection: Selection) -> str:
+    """The statement with the statuses that are meant in their place, in the words of the index that has these."""
+    return sql.replace("{among}", _AMONG[selection.statuses])
 
 
 def _count(
-    rows: Sequence[Any], place: Place, *, exact: bool, total: int, errors: int | None, scale: float = 1
+    rows: Sequence[Any],
+    place: Place,
+    selection: Selection,
+    *,
+    exact: bool,
+    total: int,
+    errors: int | None,
+    scale: float = 1,
 ) -> Count:
-    by_status = dict.fromkeys(UNFINISHED, 0)
+    by_status = dict.fromkeys(selection.statuses, 0)
     by_function: dict[str, int] = {}
     for row in rows:
         by_status[RunStatus(row["status"])] += row["matched"]

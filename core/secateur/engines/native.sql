@@ -148,7 +148,7 @@ select run.function_id, run.status, count(*) as matched
   from secateur.runs as run
  where run.app_id = $1
    and ($2::text is null or run.function_id = $2)
-   and run.status in ('queued', 'scheduled', 'running')
+   and {among}
    and ($3::timestamptz is null or run.started_at > $3)
    and ($4::timestamptz is null or run.started_at < $4)
    and {condition}
@@ -160,7 +160,7 @@ select count(*)
   from secateur.runs as run
  where run.app_id = $1
    and ($2::text is null or run.function_id = $2)
-   and run.status in ('queued', 'scheduled', 'running')
+   and {among}
    and ($3::timestamptz is null or run.started_at > $3)
    and ($4::timestamptz is null or run.started_at < $4)
    and {condition} is null
@@ -171,7 +171,7 @@ select run.status, count(*) as total
   from secateur.runs as run
  where run.app_id = $1
    and ($2::text is null or run.function_id = $2)
-   and run.status in ('queued', 'scheduled', 'running')
+   and {among}
  group by run.status
 
 -- name: size
@@ -215,7 +215,7 @@ select run.*, run.status = 'running' and run.lease_expires_at < now() as lost
   from secateur.runs as run
  where run.app_id = $1
    and ($2::text is null or run.function_id = $2)
-   and run.status in ('queued', 'scheduled', 'running')
+   and {among}
    and ($3::timestamptz is null or run.started_at > $3)
    and ($4::timestamptz is null or run.started_at < $4)
    and ({condition}) is not distinct from $5::boolean
@@ -344,6 +344,13 @@ select committed.id
          $1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11::jsonb, $12, $13, $14, $15, $16, $17::jsonb, $18, $19::jsonb[], $20, $21)
        as committed
 
+-- name: commit_retry
+-- O(1); see the function's header.
+select committed.id
+  from secateur.commit_retries(
+         $1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11::jsonb, $12, $13, $14, $15, $16, $17::jsonb, $18, $19::jsonb[], $20,
+         $21) as committed
+
 -- name: cancel_run
 select * from secateur.cancel_run($1, $2, $3, $4, $5, $6, $7)
 
@@ -410,7 +417,9 @@ select to_jsonb(rule) || to_jsonb(tally) || jsonb_build_object(
            coalesce(sum(one.restored), 0) as restored,
            coalesce(sum(one.handed_over), 0) as handed_over,
            coalesce(sum(one.pruned), 0) as pruned,
-           coalesce(sum(one.stopped), 0) as stopped
+           coalesce(sum(one.stopped), 0) as stopped,
+           coalesce(sum(one.retried), 0) as retried,
+           coalesce(sum(one.left_alone), 0) as left_alone
       from secateur.cancellation_tallies as one
      where one.app_id = rule.app_id and one.cancellation_id = rule.id
   ) as tally on true

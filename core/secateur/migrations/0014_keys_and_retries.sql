@@ -26,3 +26,32 @@ create index runs_failed on secateur.runs (app_id, function_id, id) include (sta
 -- Queued runs that once waited for their time: since when they can be claimed, which their start does not tell.
 create index runs_promoted on secateur.runs (app_id, function_id, scheduled_for)
   where status = 'queued' and scheduled_for is not null;
+
+-- Retries: the same record as a cancellation's, of another kind. Its state is `retrying`, and never `active`, while runs are
+-- still being queued: nothing that looks for cancellations in force can take it for one.
+alter table secateur.cancellations
+  drop constraint cancellations_kind_check,
+  drop constraint cancellations_state_check,
+  add constraint cancellations_kind_check check (kind in ('bulk', 'event', 'run', 'retry')),
+  add constraint cancellations_state_check check (state in ('active', 'retrying', 'complete', 'stopped', 'undone')),
+  -- Of kind `retry`: cancelled runs are meant as well as failed ones.
+  add column with_cancelled boolean not null default false,
+  add constraint cancellations_retries check (kind = 'retry' or (not with_cancelled and state <> 'retrying'));
+
+create index cancellations_retrying on secateur.cancellations (serial) where state = 'retrying';
+
+alter table secateur.cancellation_deltas
+  -- Of a retry: runs that it queued again. Of a cancellation: those of its `cancelled` that retries took over.
+  add column retried bigint not null default 0,
+  -- Of a retry: runs that match and that it left as they were.
+  add column left_alone bigint not null default 0;
+
+alter table secateur.runs
+  -- The retry that queued this run last.
+  add column retry_id uuid,
+  -- What the retry replaced, so that it can be undone; null as soon as the run is claimed.
+  add column retried_from jsonb;
+
+create index runs_retried on secateur.runs (retry_id, id) where retry_id is not null;
+-- Cancelled runs, for a retry that is to queue these again too.
+create index runs_cancelled_of on secateur.runs (app_id, function_id, id) include (started_at) where status = 'cancelled';

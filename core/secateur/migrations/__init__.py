@@ -47,6 +47,7 @@ REPEATABLE = (
     "performing.sql",
     "committing.sql",
     "single_runs.sql",
+    "retrying.sql",
     "sweeping.sql",
     "undoing.sql",
     "depth.sql",

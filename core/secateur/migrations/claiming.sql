@@ -33,6 +33,7 @@ begin
            claimed_at = moment,
            lease_expires_at = moment + grant_runs.lease,
            error = null,
+           retried_from = null,
            step = null,
            step_at = null,
            slot = slots[width_bucket(run.id, ids)]

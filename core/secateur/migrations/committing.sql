@@ -27,6 +27,7 @@ begin
              'restored', coalesce(sum(delta.restored), 0),
              'handed_over', coalesce(sum(delta.handed_over), 0),
              'pruned', coalesce(sum(delta.pruned), 0))
+           || case when sum(delta.retried) <> 0 then jsonb_build_object('retried', sum(delta.retried)) else '{}' end
       from secateur.cancellation_deltas as delta
      where delta.app_id = tallied.app_id and delta.cancellation_id = tallied.cancellation_id);
 end
@@ -244,6 +245,37 @@ begin
 end
 $$;
 
+-- Raises SC422, with what is known, unless there are such an app and such functions of it (null: all of them).
+create or replace function secateur.require_functions(app_id text, function_ids text[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  unknown text;
+begin
+  if not exists (select from secateur.apps where apps.app_id = require_functions.app_id) then
+    raise exception using errcode = 'SC422', column = 'app_id',
+      message = format('there is no app %s', quote_literal(require_functions.app_id)),
+      hint = (select 'known are: ' || coalesce(string_agg(known.app_id, ', ' order by known.app_id), 'none yet')
+                from (select apps.app_id from secateur.apps order by 1 limit 20) as known);
+  end if;
+  select string_agg(format('app %s has no function %s', quote_literal(require_functions.app_id),
+                           quote_literal(named.function_id)), E'\n' order by named.place)
+    into unknown
+    from unnest(require_functions.function_ids) with ordinality as named (function_id, place)
+   where not exists (select from secateur.functions as known
+                      where known.app_id = require_functions.app_id and known.function_id = named.function_id
+                     offset 0);
+  if unknown is not null then
+    raise exception using errcode = 'SC422', message = unknown,
+      column = case when cardinality(function_ids) = 1 then 'function_id' else 'function_ids' end,
+      hint = (select 'known are: ' || coalesce(string_agg(known.function_id, ', ' order by known.function_id), 'none yet')
+                from secateur.functions as known where known.app_id = require_functions.app_id);
+  end if;
+end
+$$;
+
 -- Commits a cancellation of one app's functions (`function_ids` null: of all of them together), one for each function, all
 -- or nothing; `ids` are theirs. Returns their records in the order of the functions.
 --
@@ -297,7 +329,6 @@ as $$
 declare
   functions constant text[] := coalesce(function_ids, array[null::text]);
   keys text[];
-  unknown text;
   held boolean;
   moment timestamptz;
   ahead interval;
@@ -317,25 +348,7 @@ begin
     commit_cancellations.idempotency_key, commit_cancellations.source, commit_cancellations.expected,
     commit_cancellations.expected_by_function, commit_cancellations.rate, commit_cancellations.requires);
   perform secateur.check_condition(commit_cancellations.condition);
-  if not exists (select from secateur.apps where apps.app_id = commit_cancellations.app_id) then
-    raise exception using errcode = 'SC422', column = 'app_id',
-      message = format('there is no app %s', quote_literal(commit_cancellations.app_id)),
-      hint = (select 'known are: ' || coalesce(string_agg(known.app_id, ', ' order by known.app_id), 'none yet')
-                from (select apps.app_id from secateur.apps order by 1 limit 20) as known);
-  end if;
-  select string_agg(format('app %s has no function %s', quote_literal(commit_cancellations.app_id),
-                           quote_literal(named.function_id)), E'\n' order by named.place)
-    into unknown
-    from unnest(commit_cancellations.function_ids) with ordinality as named (function_id, place)
-   where not exists (select from secateur.functions as known
-                      where known.app_id = commit_cancellations.app_id and known.function_id = named.function_id
-                     offset 0);
-  if unknown is not null then
-    raise exception using errcode = 'SC422', message = unknown,
-      column = case when cardinality(functions) = 1 then 'function_id' else 'function_ids' end,
-      hint = (select 'known are: ' || coalesce(string_agg(known.function_id, ', ' order by known.function_id), 'none yet')
-                from secateur.functions as known where known.app_id = commit_cancellations.app_id);
-  end if;
+  perform secateur.require_functions(commit_cancellations.app_id, commit_cancellations.function_ids);
   keys := array(select case named.place when 1 then commit_cancellations.idempotency_key
                        else commit_cancellations.idempotency_key || ' ' || named.function_id end
                   from unnest(functions) with ordinality as named (function_id, place) order by named.place);

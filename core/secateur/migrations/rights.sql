@@ -25,7 +25,7 @@ declare
       'all_apps', 'compact_depth', 'check_depth', 'prune', 'rights_gaps'
     ],
     'secateur_operator', array[
-      'pause', 'resume', 'commit_cancellation', 'commit_cancellations', 'stop_cancellation', 'undo_cancellation', 'cancel_run',
+      'pause', 'resume', 'commit_cancellation', 'commit_cancellations', 'commit_retries', 'stop_cancellation', 'undo_cancellation', 'cancel_run',
       'unrestored', 'set_retention',
       'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'restore_cancellation',
       'all_apps', 'compact_depth', 'check_depth', 'prune', 'rights_gaps', 'lock_holders'

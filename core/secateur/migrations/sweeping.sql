@@ -58,7 +58,7 @@ begin
 end
 $$;
 
--- The next `batch` backlog runs of a cancellation's scope behind a sweep's place, in the order of its pass.
+-- The next `batch` backlog runs, or for a retry ended runs, of a cancellation's scope behind a sweep's place, in the order of its pass.
 create or replace function secateur.backlog_after(rule secateur.cancellations, place secateur.sweeps, batch integer)
   returns table (function_id text, status text, run_id uuid)
   language plpgsql
@@ -74,12 +74,16 @@ declare
 begin
   for part in
     select known.function_id, walked.status
-      from secateur.functions as known, (values ('scheduled', 1), ('queued', 2)) as walked (status, turn)
+      from secateur.functions as known,
+           (values ('scheduled', 1, false), ('queued', 2, false), ('cancelled', 1, true), ('failed', 2, true))
+             as walked (status, turn, ended)
      where known.app_id = rule.app_id
+       and walked.ended = (rule.kind = 'retry')
+       and (walked.status <> 'cancelled' or rule.with_cancelled)
        and (rule.function_id is null or known.function_id = rule.function_id)
        and (place.function_id is null or known.function_id > place.function_id
             or (known.function_id = place.function_id
-                and (walked.status = place.status or place.status = 'scheduled')))
+                and (walked.status = place.status or place.status in ('scheduled', 'cancelled'))))
      order by known.function_id, walked.turn
   loop
     return query
@@ -210,7 +214,9 @@ begin
    where active.app_id = sweep_batch.app_id and active.id = sweep_batch.id;
   step := row(case when rule.state = 'undone' and rule.restored_at is null then 'restoring' else rule.state end,
               0, false, false, 0, null);
-  if rule.state <> 'active' then
+  if rule.state = 'retrying' then
+    return secateur.retry_batch(rule, wanted);
+  elsif rule.state <> 'active' then
     return step;
   end if;
   select sweeps.* into place
@@ -381,11 +387,13 @@ create or replace view secateur.cancellation_tallies as
          sum(restored)::bigint as restored,
          sum(handed_over)::bigint as handed_over,
          sum(pruned)::bigint as pruned,
-         sum(stopped)::bigint as stopped
+         sum(stopped)::bigint as stopped,
+         sum(retried)::bigint as retried,
+         sum(left_alone)::bigint as left_alone
     from secateur.cancellation_deltas
    group by app_id, cancellation_id, function_id;
 
--- What a sweeper has to do: active cancellations to sweep, undone ones to restore (`restoring`), oldest commit first. By
+-- What a sweeper has to do: active cancellations to sweep, retries (`retrying`), undone ones to restore (`restoring`), oldest commit first. By
 -- indexes of those alone, so that a long history costs nothing.
 create or replace function secateur.open_cancellations()
   returns table (app_id text, id uuid, state text)
@@ -397,6 +405,9 @@ as $$
     from (
       select rule.app_id, rule.id, rule.state, rule.serial
         from secateur.cancellations as rule where rule.state = 'active'
+      union all
+      select rule.app_id, rule.id, rule.state, rule.serial
+        from secateur.cancellations as rule where rule.state = 'retrying'
       union all
       select rule.app_id, rule.id, 'restoring', rule.serial
         from secateur.cancellations as rule where rule.state = 'undone' and rule.restored_at is null

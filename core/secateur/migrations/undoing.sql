@@ -50,7 +50,7 @@ begin
   perform secateur.require_read_committed();
   perform secateur.require_author(stop_cancellation.author, stop_cancellation.source);
   stopped := secateur.lock_record(stop_cancellation.app_id, stop_cancellation.id, deadline);
-  if stopped.state <> 'active' then
+  if stopped.state not in ('active', 'retrying') then
     return stopped;
   end if;
   -- point: before the lock
@@ -193,6 +193,7 @@ begin
     from (select one.id, one.serial from secateur.cancellations as one
            where one.app_id = other_owners.app_id
              and one.state in ('active', 'complete')
+             and one.kind <> 'retry'
              and one.started_before > earliest
              and (one.started_after is null or one.started_after < latest)
              and (one.function_id is null or one.function_id = any (functions))
@@ -211,6 +212,26 @@ begin
     return query select * from unnest(taken, owners);
     left_over := array(select unnest(left_over) except select unnest(taken));
   end loop;
+end
+$$;
+
+-- The next runs of an undone retry behind a place that may still become what they were: nobody has claimed them. In id order.
+-- Part of a restore.
+create or replace function secateur.retried_after(rule secateur.cancellations, place uuid, batch integer)
+  returns uuid[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
+  set enable_sort = off set enable_seqscan = off set jit = off
+as $$
+begin
+  return array(
+    select run.id from secateur.runs as run
+     where run.app_id = rule.app_id
+       and run.retry_id is not null
+       and (run.retry_id, run.id) > (rule.id, coalesce(place, '00000000-0000-0000-0000-000000000000'))
+       and (run.retry_id, run.id) <= (rule.id, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+     order by run.retry_id, run.id
+     limit batch);
 end
 $$;
 
@@ -288,7 +309,7 @@ begin
   -- point: locked
   -- In the words of runs_cancelled: to ask for one cancellation's runs in id order would let the primary key do. Nobody
   -- else writes cancelled rows but pruning, which spares these, and whoever takes their keys, which reclaim_keys sees to.
-  walk := array(
+  walk := case when undone.kind = 'retry' then secateur.retried_after(undone, place.run_id, wanted) else array(
     select next.id
       from (
         select run.id, run.cancellation_id from secateur.runs as run
@@ -302,9 +323,11 @@ begin
          limit wanted
       ) as next
      where next.cancellation_id = undone.id
-     order by next.id);
+     order by next.id) end;
   -- point: batch read
-  if cardinality(walk) > 0 then
+  if cardinality(walk) > 0 and undone.kind = 'retry' then
+    select returned.back, returned.busy into back, busy from secateur.unretry(undone, walk) as returned;
+  elsif cardinality(walk) > 0 then
     select coalesce(array_agg(other.run_id order by other.run_id), '{}'),
            coalesce(array_agg(other.cancellation_id order by other.run_id), '{}')
       into taken, owners
@@ -321,6 +344,8 @@ begin
       update secateur.runs as run
          set cancellation_id = owners[width_bucket(run.id, taken)], handed_over_from = undone.id
        where run.app_id = restore_cancellation.app_id and run.id = any (taken)
+         -- A retry may have been quicker.
+         and run.cancellation_id = undone.id
       returning run.function_id, run.cancellation_id
     ), given as (
       insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, handed_over)
@@ -354,6 +379,7 @@ begin
              handed_over_from = null
        where run.app_id = restore_cancellation.app_id
          and run.id = any (free)
+         and run.cancellation_id = undone.id
       returning run.id, run.function_id, run.status
     ), tallied as (
       insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, restored)
@@ -370,6 +396,8 @@ begin
       perform secateur.wake(undone.app_id);
     end if;
     -- point: batch restored
+  end if;
+  if cardinality(walk) > 0 then
     step.restored := cardinality(back);
     if cardinality(busy) > 0 then
       place.again_from := coalesce(place.again_from, place.run_id, '00000000-0000-0000-0000-000000000000');
@@ -405,7 +433,8 @@ end
 $$;
 
 -- Up to `limit` runs of an undone cancellation that its restore did not put back, and why; those that were handed over
--- to another cancellation are among them.
+-- to another cancellation are among them. Of a retry: those that it left alone, and once it is undone, those that it could
+-- not take back.
 create or replace function secateur.unrestored(app_id text, id uuid, "limit" integer)
   returns table (run_id uuid, reason text)
   language plpgsql
@@ -413,9 +442,28 @@ create or replace function secateur.unrestored(app_id text, id uuid, "limit" int
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
+declare
+  rule secateur.cancellations;
 begin
   -- For the number of all, whatever it is.
   perform secateur.require_number('limit', unrestored."limit", 0, 2147483647);
+  select known.* into rule from secateur.cancellations as known
+   where known.app_id = unrestored.app_id and known.id = unrestored.id;
+  if rule.kind = 'retry' and rule.state <> 'undone' then
+    return query select one.run_id, one.reason from secateur.left_alone(rule, unrestored."limit") as one;
+    return;
+  elsif rule.kind = 'retry' then
+    return query
+    select run.id,
+           case when run.cancellation_id is not null then format('cancellation %s has cancelled it since', run.cancellation_id)
+                when run.retried_from is null then 'it has begun since'
+                else 'the undo has not reached it yet' end
+      from secateur.runs as run
+     where run.app_id = unrestored.app_id and run.retry_id = unrestored.id
+     order by run.id
+     limit unrestored."limit";
+    return;
+  end if;
   return query
   (select run.id,
           case when run.cancelled_from = 'running' and not rule.requeue_stopped
@@ -423,8 +471,7 @@ begin
             else format('its idempotency key %L %s', run.idempotency_key,
                         coalesce('is taken by run ' || run.key_taken_by, 'is being taken right now')) end
      from secateur.runs as run
-     join secateur.cancellations as rule on rule.app_id = run.app_id and rule.id = run.cancellation_id
-     left join secateur.restores as place on place.app_id = rule.app_id and place.cancellation_id = rule.id
+     left join secateur.restores as place on place.app_id = run.app_id and place.cancellation_id = run.cancellation_id
     where run.app_id = unrestored.app_id
       and run.cancellation_id = unrestored.id
       and rule.state = 'undone'

@@ -1,0 +1,394 @@
+-- Retries: failed runs, and cancelled ones if that was asked for, are queued again. A retry has a record like a cancellation's, of
+-- kind `retry`: reviewed, committed under a key, audited, swept with a rate, stopped and undone in the same way. But it promises
+-- nothing about claims: it says how far it is.
+--
+-- A retried run starts over with a fresh count of attempts, and its finished steps kept. It keeps what was replaced in
+-- `retried_from` until it is claimed: so long, an undo makes it what it was.
+--
+-- A retry leaves runs alone that must not wait again: those whose idempotency key another run has taken, and those that an
+-- active cancellation matches, which would only cancel them again.
+
+-- Commits a retry of one app's functions; parameters, keys and records are as for commit_cancellations, and so is what it
+-- raises. The runs that it means are those that had failed, or had been cancelled if `with_cancelled`, before this moment.
+-- O(1), and takes no lock.
+create or replace function secateur.commit_retries(
+  ids uuid[],
+  app_id text,
+  function_ids text[],
+  "if" text,
+  started_after timestamptz,
+  started_before timestamptz,
+  with_cancelled boolean,
+  condition text,
+  parameters jsonb,
+  compiler integer,
+  request jsonb,
+  idempotency_key text,
+  reason text,
+  source text,
+  created_by text,
+  expected bigint,
+  expected_by_function jsonb,
+  rate integer default null,
+  requires jsonb[] default null,
+  requires_suffices boolean default false,
+  expected_exact boolean default true
+)
+  returns setof secateur.cancellations
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  functions constant text[] := coalesce(function_ids, array[null::text]);
+  keys constant text[] := array(
+    select case named.place when 1 then commit_retries.idempotency_key
+           else commit_retries.idempotency_key || ' ' || named.function_id end
+      from unnest(functions) with ordinality as named (function_id, place) order by named.place);
+  moment timestamptz;
+  committed secateur.cancellations;
+  expected_here bigint;
+begin
+  perform secateur.require_read_committed();
+  perform secateur.require_instant('started_after', commit_retries.started_after);
+  perform secateur.require_instant('started_before', commit_retries.started_before);
+  perform secateur.require_record(commit_retries.reason, commit_retries.created_by, commit_retries.source);
+  perform secateur.require_commit(
+    commit_retries.ids, commit_retries.function_ids, commit_retries."if", commit_retries.condition, commit_retries.parameters,
+    commit_retries.compiler, commit_retries.request, commit_retries.idempotency_key, commit_retries.source,
+    commit_retries.expected, commit_retries.expected_by_function, commit_retries.rate, commit_retries.requires);
+  perform secateur.check_condition(commit_retries.condition);
+  perform secateur.require_functions(commit_retries.app_id, commit_retries.function_ids);
+  moment := clock_timestamp();
+  if commit_retries.started_before > moment then
+    raise exception using errcode = 'SC422', column = 'started_before',
+      message = format('%s lies in the future: it is %s now by the database''s clock',
+                       secateur.in_utc(commit_retries.started_before), secateur.in_utc(moment)),
+      hint = 'leave it out to mean the moment of the commit';
+  elsif commit_retries.started_after >= coalesce(commit_retries.started_before, moment) then
+    raise exception using errcode = 'SC422', column = 'started_after',
+      message = 'must be before started_before, and in the past';
+  end if;
+  for i in 1 .. cardinality(functions) loop
+    expected_here := case when cardinality(functions) = 1 then commit_retries.expected
+                          else coalesce((commit_retries.expected_by_function ->> functions[i])::bigint,
+                                        case when commit_retries.expected is not null then 0 end) end;
+    insert into secateur.cancellations (
+      id, kind, state, app_id, function_id, "if", started_after, started_before, standing, with_cancelled, condition, parameters,
+      compiler, request, idempotency_key, reason, source, created_at, created_by, created_role, expected, expected_exact,
+      expected_by_function, in_force_at, rate, requires, requires_suffices)
+    values (
+      commit_retries.ids[i], 'retry', 'retrying', commit_retries.app_id, functions[i], commit_retries."if",
+      commit_retries.started_after, coalesce(commit_retries.started_before, moment), false,
+      coalesce(commit_retries.with_cancelled, false), commit_retries.condition,
+      commit_retries.parameters || jsonb_build_object('now', secateur.in_utc(moment)), commit_retries.compiler,
+      commit_retries.request, keys[i], commit_retries.reason, commit_retries.source, moment, commit_retries.created_by,
+      session_user, expected_here,
+      case when expected_here is not null then coalesce(commit_retries.expected_exact, false) end,
+      case when expected_here is not null then commit_retries.expected_by_function end, moment, commit_retries.rate,
+      commit_retries.requires, commit_retries.requires is not null and commit_retries.requires_suffices)
+    on conflict on constraint cancellations_app_id_idempotency_key_key do nothing
+    returning * into committed;
+    if committed.id is null then
+      committed := secateur.committed_under(commit_retries.app_id, keys[i], commit_retries.request);
+    else
+      insert into secateur.sweeps (app_id, cancellation_id) values (committed.app_id, committed.id);
+      -- point: recorded
+      perform secateur.record_audit(
+        'commit', committed.app_id, committed.function_id, committed.id, committed.created_by, committed.source,
+        jsonb_build_object('kind', 'retry', 'request', committed.request, 'expected', committed.expected,
+                           'expected_exact', committed.expected_exact));
+      perform pg_notify('secateur_cancellations', committed.id::text);
+    end if;
+    return next committed;
+  end loop;
+end
+$$;
+
+-- Those of the runs that a retry means: failed, or cancelled if it was asked for those, before it was committed; in id order.
+-- Part of a retry.
+create or replace function secateur.retryable(rule secateur.cancellations, run_ids uuid[])
+  returns uuid[]
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set jit = off
+as $$
+begin
+  return array(
+    select run.id from secateur.runs as run
+     where run.app_id = rule.app_id and run.id = any (run_ids)
+       and (run.status || '' = 'failed' or (rule.with_cancelled and run.status || '' = 'cancelled'))
+       and run.finished_at < rule.created_at
+     order by run.id);
+end
+$$;
+
+-- Queues runs of a retry again; the caller holds the app's lock, shared, and their keys. Returns those that were queued. The
+-- tallies (also of the cancellations that had some of them) and the depth follow. Locks the runs in id order. Part of a retry.
+create or replace function secateur.requeue_ended(rule secateur.cancellations, run_ids uuid[])
+  returns uuid[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+declare
+  moment constant timestamptz := clock_timestamp();
+  back uuid[];
+begin
+  with retried as (
+    update secateur.runs as run
+       set status = 'queued',
+           attempt = 0,
+           scheduled_for = moment,
+           claim_token = null,
+           worker = null,
+           finished_at = null,
+           cancellation_id = null,
+           cancelled_from = null,
+           handed_over_from = null,
+           retry_id = rule.id,
+           retried_from = jsonb_build_object(
+             'status', run.status, 'attempt', run.attempt, 'scheduled_for', run.scheduled_for,
+             'claim_token', run.claim_token, 'worker', run.worker, 'finished_at', run.finished_at,
+             'cancellation_id', run.cancellation_id, 'cancelled_from', run.cancelled_from,
+             'handed_over_from', run.handed_over_from, 'retry_id', run.retry_id)
+     where run.app_id = rule.app_id and run.id = any (run_ids)
+       and run.status || '' in ('failed', 'cancelled')
+    returning run.id, run.function_id, run.retried_from ->> 'status' as status,
+              (run.retried_from ->> 'cancellation_id')::uuid as cancellation_id
+  ), tallied as (
+    insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, retried)
+    select rule.app_id, owner.id, retried.function_id, count(*)
+      from retried cross join lateral (values (rule.id), (retried.cancellation_id)) as owner (id)
+     where owner.id is not null
+     group by owner.id, retried.function_id
+  ), measured as (
+    insert into secateur.depth_deltas (app_id, function_id, queued, failed)
+    select rule.app_id, retried.function_id, count(*), - count(*) filter (where retried.status = 'failed')
+      from retried group by retried.function_id
+  )
+  select coalesce(array_agg(retried.id), '{}') into back from retried;
+  perform secateur.lower_floors(rule.app_id, back);
+  if cardinality(back) > 0 then
+    perform secateur.wake(rule.app_id);
+  end if;
+  return back;
+end
+$$;
+
+-- One batch of a retry, looking at up to `batch` ended runs of its scope behind its place, function by function, in id order. With
+-- a rate, a batch queues a quarter of a second of it, and the next one waits. Ends where somebody is taking a run's key at
+-- this moment; the next call goes on from there. Part of sweep_batch.
+--
+-- The active cancellations are read under the app's lock, shared, which the batch holds until its rows are visible: a commit
+-- comes either before, and is read, or its sweep comes after and finds them.
+--
+-- Locks: the gate of the app's sweeps, which the caller has; its place, tried; the app's, shared; then runs and keys,
+-- skipping locked ones, and runs in id order.
+create or replace function secateur.retry_batch(rule secateur.cancellations, batch integer)
+  returns secateur.sweep_step
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
+as $$
+declare
+  app constant text := rule.app_id;
+  place secateur.sweeps;
+  wanted constant integer := least(retry_batch.batch, ceil(rule.rate / 4.0));
+  step secateur.sweep_step := row('retrying', 0, false, false, 0, null);
+  walk uuid[];
+  functions text[];
+  statuses text[];
+  matching uuid[];
+  failing uuid[];
+  barred uuid[];
+  free uuid[];
+  busy uuid[];
+  back uuid[] := '{}';
+  seen integer;
+  moment timestamptz;
+begin
+  select sweeps.* into place
+    from secateur.sweeps where sweeps.app_id = app and sweeps.cancellation_id = rule.id
+     for no key update skip locked;
+  if not found then
+    step.busy := true;
+    return step;
+  end if;
+  if place.next_at > clock_timestamp() then
+    step.idle := true;
+    step.wait := extract(epoch from place.next_at - clock_timestamp());
+    return step;
+  end if;
+  -- point: before the lock
+  perform secateur.share_app(app);
+  -- point: locked
+  select coalesce(array_agg(next.run_id), '{}'), array_agg(next.function_id), array_agg(next.status)
+    into walk, functions, statuses
+    from secateur.backlog_after(rule, place, wanted) as next;
+  seen := cardinality(walk);
+  if seen > 0 then
+    select coalesce(array_agg(hit.run_id) filter (where hit.cancellation_id is not null), '{}'),
+           coalesce(array_agg(hit.run_id) filter (where hit.cancellation_id is null), '{}')
+      into matching, failing
+      from secateur.reached(app, array[rule], secateur.retryable(rule, walk)) as hit;
+    barred := array(
+      select hit.run_id
+        from secateur.reached(app, array(select active from secateur.cancellations as active
+                                          where active.app_id = app and active.state = 'active' order by active.serial),
+                              matching, quickly => true) as hit
+       where hit.cancellation_id is not null);
+    -- point: cancellations read
+    select reclaimed.free, reclaimed.busy into free, busy
+      from secateur.reclaim_keys(app, array(select unnest(matching) except select unnest(barred))) as reclaimed;
+    -- point: keys reclaimed
+    back := secateur.requeue_ended(rule, free);
+    -- point: batch queued
+    seen := coalesce((select min(one.place) - 1 from unnest(walk) with ordinality as one (id, place)
+                       where one.id = any (busy)), seen);
+    insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, errors, left_alone)
+    select app, rule.id, one.function_id, count(*) filter (where one.id = any (failing)),
+           count(*) filter (where one.id = any (matching) and one.id <> all (back))
+      from unnest(walk[:seen], functions[:seen]) as one (id, function_id)
+     where one.id = any (failing) or (one.id = any (matching) and one.id <> all (back))
+     group by one.function_id;
+    if seen > 0 then
+      place.function_id := functions[seen];
+      place.status := statuses[seen];
+      place.run_id := walk[seen];
+    end if;
+    step.restored := cardinality(back);
+    if seen < cardinality(walk) then
+      step.wait := 0.1;
+    elsif rule.rate is not null then
+      step.wait := cardinality(back)::double precision / rule.rate;
+    end if;
+    step.idle := coalesce(step.wait > 0, false);
+    place.next_at := clock_timestamp() + step.wait * interval '1 second';
+  end if;
+  update secateur.sweeps
+     set function_id = place.function_id, status = place.status, run_id = place.run_id, next_at = place.next_at,
+         pass = greatest(place.pass, 1)
+   where sweeps.app_id = app and sweeps.cancellation_id = rule.id;
+  if cardinality(walk) < wanted and seen = cardinality(walk) then
+    moment := clock_timestamp();
+    update secateur.cancellations as swept
+       set state = 'complete', completed_at = moment
+     where swept.app_id = app and swept.id = rule.id and swept.state = 'retrying';
+    step.state := 'complete';
+    step.idle := false;
+  end if;
+  return step;
+end
+$$;
+
+-- Makes runs of an undone retry what they were before it, unless they were claimed meanwhile, or cancelled; `busy` are those
+-- that a claim holds right now: ask again. A run that a cancellation had is that one's again, whose tallies follow; if that was
+-- undone meanwhile, its restore goes on with it. Part of a restore. Locks the runs with SKIP LOCKED.
+create or replace function secateur.unretry(rule secateur.cancellations, run_ids uuid[], out back uuid[], out busy uuid[])
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+declare
+  locked uuid[];
+  images jsonb;
+  owners uuid[];
+begin
+  locked := array(
+    select run.id from secateur.runs as run
+     where run.app_id = rule.app_id and run.id = any (run_ids)
+       and run.retry_id = rule.id and run.retried_from is not null and run.status || '' = 'queued'
+     order by run.id
+       for update skip locked);
+  -- point: runs locked
+  busy := array(
+    select run.id from secateur.runs as run
+     where run.app_id = rule.app_id and run.id = any (run_ids) and run.id <> all (locked)
+       and run.retry_id = rule.id and run.retried_from is not null and run.status || '' = 'queued');
+  images := (select jsonb_agg(run.retried_from || jsonb_build_object('id', run.id))
+               from secateur.runs as run where run.app_id = rule.app_id and run.id = any (locked));
+  with undone as (
+    update secateur.runs as run
+       set status = was.status,
+           attempt = was.attempt,
+           scheduled_for = was.scheduled_for,
+           claim_token = was.claim_token,
+           worker = was.worker,
+           finished_at = was.finished_at,
+           cancellation_id = was.cancellation_id,
+           cancelled_from = was.cancelled_from,
+           handed_over_from = was.handed_over_from,
+           retry_id = was.retry_id,
+           retried_from = null
+      from jsonb_populate_recordset(null::secateur.runs, images) as was
+     where run.app_id = rule.app_id and run.id = was.id
+    returning run.id, run.function_id, run.status, run.cancellation_id
+  ), tallied as (
+    insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, restored)
+    select rule.app_id, rule.id, undone.function_id, count(*) from undone group by undone.function_id
+  ), measured as (
+    insert into secateur.depth_deltas (app_id, function_id, queued, failed)
+    select rule.app_id, undone.function_id, -count(*), count(*) filter (where undone.status = 'failed')
+      from undone group by undone.function_id
+  ), returned as (
+    insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, retried)
+    select rule.app_id, undone.cancellation_id, undone.function_id, -count(*)
+      from undone where undone.cancellation_id is not null group by undone.cancellation_id, undone.function_id
+  )
+  select coalesce(array_agg(undone.id), '{}'), array_agg(distinct undone.cancellation_id) filter (
+           where undone.cancellation_id is not null)
+    into back, owners
+    from undone;
+  if owners is not null then
+    update secateur.cancellations as owner
+       set pruned_at = null, restored_at = case when owner.state <> 'undone' then owner.restored_at end
+     where owner.app_id = rule.app_id and owner.id = any (owners);
+    update secateur.restores as place set run_id = null
+     where place.app_id = rule.app_id and place.cancellation_id = any (owners);
+  end if;
+end
+$$;
+
+-- Up to `limit` runs that a retry means and left as they were, and why. Looks at 20,000 runs of its scope at most.
+create or replace function secateur.left_alone(rule secateur.cancellations, "limit" integer)
+  returns table (run_id uuid, reason text)
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
+as $$
+declare
+  place secateur.sweeps;
+  batch record;
+  found_here integer;
+  wanted integer := left_alone."limit";
+begin
+  for turn in 1 .. 20 loop
+    select coalesce(array_agg(next.run_id), '{}') as ids, (array_agg(next.function_id))[count(*)] as function_id,
+           (array_agg(next.status))[count(*)] as status, (array_agg(next.run_id))[count(*)] as run_id
+      into batch
+      from secateur.backlog_after(rule, place, 1000) as next;
+    exit when cardinality(batch.ids) = 0 or wanted <= 0;
+    return query
+    select run.id,
+           case when run.key_taken_by is not null
+             then format('its idempotency key %L is taken by run %s', run.idempotency_key, run.key_taken_by)
+             else coalesce('cancellation ' || barring.cancellation_id || ' is active and would cancel it again',
+                           'the retry has not reached it yet, or left it when it could not wait again') end
+      from secateur.reached(rule.app_id, array[rule], secateur.retryable(rule, batch.ids), quickly => true) as hit
+      join secateur.runs as run on run.app_id = rule.app_id and run.id = hit.run_id
+      left join secateur.reached(rule.app_id, array(select active from secateur.cancellations as active
+                                                     where active.app_id = rule.app_id and active.state = 'active'
+                                                     order by active.serial),
+                                 batch.ids, quickly => true) as barring
+        on barring.run_id = run.id and barring.cancellation_id is not null
+     where hit.cancellation_id is not null
+     order by run.id
+     limit wanted;
+    get diagnostics found_here = row_count;
+    wanted := wanted - found_here;
+    place.function_id := batch.function_id;
+    place.status := batch.status;
+    place.run_id := batch.run_id;
+  end loop;
+end
+$$;

@@ -98,6 +98,9 @@ ELSEWHERE = {
     "holds_key": "cancels as a claim does: tests/integration/test_keys.py has its races",
     "reclaim_keys": "comes by where runs have keys: tests/integration/test_keys.py has its races",
     "reclaim_key": "as reclaim_keys",
+    "commit_retries": "promises nothing of claims: tests/integration/test_retries.py has its races",
+    "retry_batch": "as commit_retries",
+    "unretry": "as commit_retries",
     "finish_steps": "keeps a result and decides nothing: whether the run goes on is the next begin_step's to say",
 }
 """Functions with points that no operation here comes by."""

@@ -24,7 +24,7 @@ from secateur.engines.base import QueueEngine, Verdict
 from secateur.engines.native import NativeEngine
 from secateur.errors import PermissionDenied, ReadOnly
 from secateur.requests import CancellationRequest
-from secateur.runs import Scope
+from secateur.runs import RunStatus, Scope
 from secateur.worker import Worker
 
 OWNERS = ("secateur_sandbox", "secateur_audit")
@@ -32,7 +32,14 @@ OWNERS = ("secateur_sandbox", "secateur_audit")
 RIGHTS = ("select", "insert", "update", "delete", "truncate", "references", "trigger")
 FOR_OPERATORS = frozenset(
     {
-        *("commit_cancellation", "commit_cancellations", "cancel_run", "stop_cancellation", "undo_cancellation"),
+        *(
+            "commit_cancellation",
+            "commit_cancellations",
+            "commit_retries",
+            "cancel_run",
+            "stop_cancellation",
+            "undo_cancellation",
+        ),
         *("pause", "resume", "set_retention"),
     }
 )
@@ -55,7 +62,8 @@ FOR_NOBODY = frozenset(
 READS = frozenset(
     {
         *("clock", "depth", "count", "count_errors", "estimate", "examples", "sample_events", "arrival_rate", "run"),
-        *("asked_singly", "unrestored", "audit", "retention", "cancellations", "cancellation"),
+        "runs",
+        *("cancelled_singly", "unrestored", "audit", "retention", "cancellations", "cancellation"),
     }
 )
 """What an engine offers that changes nothing: a viewer may all of it."""
@@ -313,7 +321,8 @@ class TestTheViewer:
                 "sample_events": await engine.sample_events(Scope("billing", None), 5),
                 "arrival_rate": await engine.arrival_rate(selection),
                 "run": await engine.run(run_id),
-                "asked_singly": await engine.asked_singly(run_id),
+                "runs": await engine.runs(Scope("billing"), RunStatus.QUEUED, 5),
+                "cancelled_singly": await engine.cancelled_singly("billing", run_id),
                 "unrestored": await engine.unrestored(cancellation_id, 5),
                 "audit": [entry.action for entry in await engine.audit(10)],
                 "retention": (await engine.retention()).finished,

@@ -25,11 +25,15 @@ APPS = ("billing", "crm")
 NEW = {"steps", "cancel_requests", "cancellation_deltas", "sweeps", "restores"}
 """What belonged to a run or a cancellation alone, and has an app as well now."""
 ADDED: dict[str, dict[str, Any]] = {
-    "cancellations": {"expected_exact": None},
+    "cancellations": {"expected_exact": None, "with_cancelled": False},
+    "cancellation_deltas": {"retried": 0, "left_alone": 0},
     "restores": {"again_from": None},
     "depth_totals": {"failed": 0},
     "depth_deltas": {"failed": 0},
-    "runs": {"idempotency_key": None, "key_taken_by": None, "last_token": None, "interruptions": 0},
+    "runs": {
+        **{"idempotency_key": None, "key_taken_by": None, "last_token": None, "interruptions": 0},
+        **{"retry_id": None, "retried_from": None},
+    },
 }
 """Columns that came later, and what is in them."""
 FORGOTTEN = {"depth_checks", "depth_drifts", "migrations", "condition_vocabulary"}

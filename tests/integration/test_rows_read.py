@@ -324,6 +324,32 @@ async def undoing(desk: Desk) -> None:
 
 
 @call
+async def retrying(desk: Desk) -> None:
+    await desk.enqueue(3)
+    ids, tokens = await desk.running(3)
+    await desk.connection.execute("update secateur.functions set max_attempts = 1 where function_id = 'calm'")
+    for run in zip(ids, tokens, strict=True):
+        await desk.connection.fetchval("select secateur.fail($1, $2, $3, 'no')", APP, *run)
+    id = uuid4()
+    async with desk.measured("commit_retries"):
+        await desk.connection.fetch(
+            "select secateur.commit_retries($1, $2, $3, null, null, null, false, null, '{}', 1, '{}', null, null,"
+            " 'python', 'tester', null, null)",
+            *([id], APP, ["calm"]),
+        )
+    async with desk.measured("sweep of a retry"):
+        await desk.sweep(id)
+    async with desk.measured("what a retry left alone"):
+        await desk.connection.fetch("select secateur.unrestored($1, $2, 10)", APP, id)
+    async with desk.measured("undo of a retry"):
+        await desk.connection.fetch("select secateur.undo_cancellation($1, $2, 'tester')", APP, id)
+    async with desk.measured("restore of a retry"):
+        await desk.connection.fetch("select secateur.restore_cancellation($1, $2, 2)", APP, id)
+    async with desk.measured("what an undone retry left"):
+        await desk.connection.fetch("select secateur.unrestored($1, $2, 10)", APP, id)
+
+
+@call
 async def pruning(desk: Desk) -> None:
     ids, tokens = await desk.running(3)
     await desk.connection.fetch("select secateur.complete_runs($1, $2::uuid[], $3::uuid[])", APP, ids, tokens)
@@ -384,7 +410,7 @@ async def statements_with_ids(connection: asyncpg.Connection) -> set[str]:
             continue
         statements = Statements(file.read_text(encoding="utf-8"), file.name)
         for name, sql in statements.items():
-            prepared = await connection.prepare(sql.replace("{condition}", "true"))
+            prepared = await connection.prepare(sql.replace("{condition}", "true").replace("{among}", "true"))
             ids = {"uuid", "uuid[]"} & {parameter.name for parameter in prepared.get_parameters()}
             if ids and re.search(r"\b(?:from|join)\s+secateur\.\w+\b(?!\s*\()", sql):
                 found.add(name)

@@ -291,7 +291,6 @@ create or replace function secateur.unretry(rule secateur.cancellations, run_ids
 as $$
 declare
   locked uuid[];
-  images jsonb;
   owners uuid[];
 begin
   locked := array(
@@ -305,23 +304,20 @@ begin
     select run.id from secateur.runs as run
      where run.app_id = rule.app_id and run.id = any (run_ids) and run.id <> all (locked)
        and run.retry_id = rule.id and run.retried_from is not null and run.status || '' = 'queued');
-  images := (select jsonb_agg(run.retried_from || jsonb_build_object('id', run.id))
-               from secateur.runs as run where run.app_id = rule.app_id and run.id = any (locked));
   with undone as (
     update secateur.runs as run
-       set status = was.status,
-           attempt = was.attempt,
-           scheduled_for = was.scheduled_for,
-           claim_token = was.claim_token,
-           worker = was.worker,
-           finished_at = was.finished_at,
-           cancellation_id = was.cancellation_id,
-           cancelled_from = was.cancelled_from,
-           handed_over_from = was.handed_over_from,
-           retry_id = was.retry_id,
+       set status = run.retried_from ->> 'status',
+           attempt = (run.retried_from ->> 'attempt')::integer,
+           scheduled_for = (run.retried_from ->> 'scheduled_for')::timestamptz,
+           claim_token = (run.retried_from ->> 'claim_token')::uuid,
+           worker = run.retried_from ->> 'worker',
+           finished_at = (run.retried_from ->> 'finished_at')::timestamptz,
+           cancellation_id = (run.retried_from ->> 'cancellation_id')::uuid,
+           cancelled_from = run.retried_from ->> 'cancelled_from',
+           handed_over_from = (run.retried_from ->> 'handed_over_from')::uuid,
+           retry_id = (run.retried_from ->> 'retry_id')::uuid,
            retried_from = null
-      from jsonb_populate_recordset(null::secateur.runs, images) as was
-     where run.app_id = rule.app_id and run.id = was.id
+     where run.app_id = rule.app_id and run.id = any (locked)
     returning run.id, run.function_id, run.status, run.cancellation_id
   ), tallied as (
     insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, restored)
@@ -359,6 +355,7 @@ as $$
 declare
   place secateur.sweeps;
   batch record;
+  hits uuid[];
   found_here integer;
   wanted integer := left_alone."limit";
 begin
@@ -368,20 +365,23 @@ begin
       into batch
       from secateur.backlog_after(rule, place, 1000) as next;
     exit when cardinality(batch.ids) = 0 or wanted <= 0;
+    hits := array(
+      select hit.run_id
+        from secateur.reached(rule.app_id, array[rule], secateur.retryable(rule, batch.ids), quickly => true) as hit
+       where hit.cancellation_id is not null);
     return query
     select run.id,
            case when run.key_taken_by is not null
              then format('its idempotency key %L is taken by run %s', run.idempotency_key, run.key_taken_by)
              else coalesce('cancellation ' || barring.cancellation_id || ' is active and would cancel it again',
                            'the retry has not reached it yet, or left it when it could not wait again') end
-      from secateur.reached(rule.app_id, array[rule], secateur.retryable(rule, batch.ids), quickly => true) as hit
-      join secateur.runs as run on run.app_id = rule.app_id and run.id = hit.run_id
+      from secateur.runs as run
       left join secateur.reached(rule.app_id, array(select active from secateur.cancellations as active
                                                      where active.app_id = rule.app_id and active.state = 'active'
                                                      order by active.serial),
-                                 batch.ids, quickly => true) as barring
+                                 hits, quickly => true) as barring
         on barring.run_id = run.id and barring.cancellation_id is not null
-     where hit.cancellation_id is not null
+     where run.app_id = rule.app_id and run.id = any (hits)
      order by run.id
      limit wanted;
     get diagnostics found_here = row_count;

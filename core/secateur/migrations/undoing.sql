@@ -404,7 +404,7 @@ begin
     end if;
     place.run_id := walk[cardinality(walk)];
     if undone.rate is not null then
-      step.wait := (cardinality(back) + cardinality(taken))::double precision / undone.rate;
+      step.wait := (cardinality(back) + coalesce(cardinality(taken), 0))::double precision / undone.rate;
       place.next_at := clock_timestamp() + step.wait * interval '1 second';
     end if;
   end if;

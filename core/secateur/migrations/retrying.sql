@@ -139,6 +139,7 @@ begin
     update secateur.runs as run
        set status = 'queued',
            attempt = 0,
+           interruptions = 0,
            scheduled_for = moment,
            claim_token = null,
            worker = null,
@@ -148,7 +149,7 @@ begin
            handed_over_from = null,
            retry_id = rule.id,
            retried_from = jsonb_build_object(
-             'status', run.status, 'attempt', run.attempt, 'scheduled_for', run.scheduled_for,
+             'status', run.status, 'attempt', run.attempt, 'interruptions', run.interruptions, 'scheduled_for', run.scheduled_for,
              'claim_token', run.claim_token, 'worker', run.worker, 'finished_at', run.finished_at,
              'cancellation_id', run.cancellation_id, 'cancelled_from', run.cancelled_from,
              'handed_over_from', run.handed_over_from, 'retry_id', run.retry_id)
@@ -308,6 +309,7 @@ begin
     update secateur.runs as run
        set status = run.retried_from ->> 'status',
            attempt = (run.retried_from ->> 'attempt')::integer,
+           interruptions = (run.retried_from ->> 'interruptions')::integer,
            scheduled_for = (run.retried_from ->> 'scheduled_for')::timestamptz,
            claim_token = (run.retried_from ->> 'claim_token')::uuid,
            worker = run.retried_from ->> 'worker',

@@ -31,8 +31,12 @@ ADDED: dict[str, dict[str, Any]] = {
     "depth_totals": {"failed": 0},
     "depth_deltas": {"failed": 0},
     "runs": {
-        **{"idempotency_key": None, "key_taken_by": None, "last_token": None, "interruptions": 0},
-        **{"retry_id": None, "retried_from": None},
+        "idempotency_key": None,
+        "key_taken_by": None,
+        "last_token": None,
+        "interruptions": 0,
+        "retry_id": None,
+        "retried_from": None,
     },
 }
 """Columns that came later, and what is in them."""

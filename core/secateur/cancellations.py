@@ -24,9 +24,20 @@ from secateur.engines.base import (
     Unrestored,
     Verdict,
 )
-from secateur.errors import Conflict, DatabaseError, NotInstalled, PermissionDenied, Problem, ReadOnly, RequestError
+from secateur.errors import (
+    Conflict,
+    DatabaseError,
+    NotInstalled,
+    PermissionDenied,
+    Problem,
+    ReadOnly,
+    RequestError,
+    Unreachable,
+)
 from secateur.requests import CancellationRequest, utc
 from secateur.runs import Count, Run, Scope
+from secateur.troubles import Trouble, Troubles
+from secateur.verifying import verify
 
 if TYPE_CHECKING:
     from secateur.records import AuditEntry, Cancellation
@@ -44,6 +55,9 @@ SWEEP_PAUSE = 1.0
 
 SHORTEST_WAIT = 0.05
 """Seconds before a waiting caller looks again, doubling up to `SWEEP_PAUSE`."""
+
+NEGLECTED_SECONDS = 60.0
+"""Whoever sweeps looks every second; after so long there seems to be nobody."""
 
 ERRORS_EXPLAINED = 100
 """Failing runs that a preview looks at for the reasons."""
@@ -103,6 +117,8 @@ class Cancellations:
         self._batch = batch
         self._committed = asyncio.Event()
         self._counting = asyncio.Semaphore(counts_at_once)
+        self._rounds = Troubles(logger)
+        self._sweeps = Troubles(logger)
 
     async def preview(self, request: CancellationRequest, *, on_primary: bool = False) -> Preview:
         """The exact count with the errors, and why a few of the failing runs fail. Raises like `count`."""
@@ -289,10 +305,20 @@ class Cancellations:
                 pause = min(2 * pause, SWEEP_PAUSE)
         return await self.get(cancellation_id)
 
+    @property
+    def troubles(self) -> tuple[Trouble, ...]:
+        """What fails in `sweep_forever` of this process."""
+        return (*self._rounds, *self._sweeps)
+
+    def trouble_of(self, cancellation_id: UUID) -> Trouble | None:
+        """What keeps this process from sweeping that cancellation."""
+        return next((each for each in self._sweeps if each.what == sweep_of(cancellation_id)), None)
+
     async def sweep_forever(self) -> None:
         """Sweep every open cancellation, until cancelled. Any number of processes may do this at once.
 
-        Survives a database that goes away; returns when the role has no right to sweep.
+        Survives a database that goes away; returns when the role has no right to sweep. What keeps failing is logged
+        as a warning once, kept with the record, and in `troubles`.
         """
         if self.read_only:
             return
@@ -300,11 +326,12 @@ class Cancellations:
             pause = SWEEP_PAUSE
             try:
                 pause = await self._sweep_open()
+                self._rounds.went_well("sweeping")
             except PermissionDenied as error:
                 logger.warning("this process does not sweep: %s", error)
                 return
             except (DatabaseError, NotInstalled) as error:
-                logger.info("sweeping pauses: %s", error)
+                self._rounds.failed("sweeping", error)
             self._committed.clear()
             # Not `wait_for`, which loses a cancellation that arrives together with what it waits for (before 3.12).
             with suppress(TimeoutError):
@@ -318,8 +345,9 @@ class Cancellations:
         """
         pause = SWEEP_PAUSE
         working = await self.engine.open_cancellations()
+        self._sweeps.keep_only({sweep_of(open.id) for open in working})
         while working:
-            steps = [(open, await self._step(open)) for open in working]
+            steps = [(open, await self._try_step(open)) for open in working]
             pause = min([pause, *(step.wait for _, step in steps if step.idle and step.wait is not None)])
             working = [
                 replace(open, state=step.state)
@@ -327,6 +355,22 @@ class Cancellations:
                 if step.state in WORKING and not step.busy and not step.idle
             ]
         return pause
+
+    async def _try_step(self, open: OpenCancellation) -> SweepStep:
+        """One that fails does not keep the others waiting; it is left alone until the next round."""
+        what = sweep_of(open.id)
+        try:
+            step = await self._step(open)
+        except (PermissionDenied, Unreachable):
+            raise
+        except DatabaseError as error:
+            self._sweeps.failed(what, error)
+            with suppress(DatabaseError):  # with a full disk, this fails too
+                await self.engine.note_sweep_failure(open.app_id, open.id, str(error))
+            return SweepStep(open.state, busy=True)
+        if not step.busy:
+            self._sweeps.went_well(what)
+        return step
 
     async def _step(self, open: OpenCancellation) -> SweepStep:
         if open.state == "restoring":
@@ -378,6 +422,25 @@ class Cancellations:
     def _refuse_if_read_only(self) -> None:
         if self.read_only:
             raise ReadOnly("this context is read-only: start without --read-only, or use another context, to cancel")
+
+
+def sweep_of(cancellation_id: UUID) -> str:
+    """What people call it that brings the cancellation's rows to what it says."""
+    return f"the sweep of cancellation {cancellation_id}"
+
+
+def sweep_in_words(cancellation: Cancellation) -> str | None:
+    """What is wrong with its sweep or its restore; None where that goes on or is through."""
+    if cancellation.unswept_for is None:
+        return None
+    what = "restore" if cancellation.restoring else "sweep"
+    if cancellation.failures > 1 and cancellation.failing_since is not None:
+        since = utc(cancellation.failing_since.replace(microsecond=0))
+        return f"its {what} has failed {cancellation.failures:,} times since {since}: {cancellation.last_error}"
+    if cancellation.unswept_for > NEGLECTED_SECONDS:
+        minutes = cancellation.unswept_for / 60
+        return f"no {what} for {minutes:,.0f} min: keep a console, server or worker running"
+    return None
 
 
 def select(request: CancellationRequest) -> Selection:
@@ -445,12 +508,21 @@ def cancellation_json(cancellation: Cancellation) -> dict[str, Any]:
         "blocked_by_prepared": cancellation.blocked_by_prepared,
         "created_at": utc(cancellation.created_at),
         "created_by": cancellation.created_by,
+        "created_role": cancellation.created_role,
+        "compiled": str(verify(cancellation).compiled),
         "reason": cancellation.reason,
         "source": cancellation.source,
         "undone_at": utc(cancellation.undone_at) if cancellation.undone_at else None,
         "undone_by": cancellation.undone_by,
         "undo_until": utc(cancellation.undo_until) if cancellation.undo_until else None,
         "restoring": cancellation.restoring,
+        "sweep": {
+            "unswept_for": cancellation.unswept_for,
+            "failures": cancellation.failures,
+            "failing_since": utc(cancellation.failing_since) if cancellation.failing_since else None,
+            "last_error": cancellation.last_error,
+            "last_error_at": utc(cancellation.last_error_at) if cancellation.last_error_at else None,
+        },
         "counts": {
             "expected": cancellation.expected,
             "expected_exact": cancellation.expected_exact,

@@ -15,6 +15,7 @@ from datetime import timedelta
 
 from secateur.engines.base import QueueEngine
 from secateur.errors import DatabaseError, NotInstalled, PermissionDenied
+from secateur.troubles import Troubles
 
 logger = logging.getLogger(__name__)
 
@@ -42,15 +43,17 @@ class Maintenance:
     def __init__(self, engine: QueueEngine, *, read_only: bool = False) -> None:
         self._engine = engine
         self._read_only = read_only
+        self.troubles = Troubles(logger)
+        """What fails in `keep_up_forever`."""
 
     async def keep_up_forever(self) -> None:
         """Until cancelled. Survives a database that goes away; gives up a task that the role has no right to."""
         if self._read_only:
             return
         async with asyncio.TaskGroup() as group:
-            group.create_task(_repeat(self.compact))
-            group.create_task(_repeat(self.prune, first=PRUNE_SECONDS / 2))
-            group.create_task(_repeat(self.check, first=CHECK_SECONDS))
+            group.create_task(self._repeat("summing up the depth", self.compact))
+            group.create_task(self._repeat("pruning", self.prune, first=PRUNE_SECONDS / 2))
+            group.create_task(self._repeat("checking the depth", self.check, first=CHECK_SECONDS))
 
     async def compact(self) -> float:
         """Sum up what the depth is read from. Returns in how many seconds to do so again."""
@@ -72,17 +75,17 @@ class Maintenance:
             logger.warning("the depth was off by %d runs of %d, and was put right", found.drift, found.counted)
         return CHECK_SECONDS
 
-
-async def _repeat(task: Callable[[], Awaitable[float]], *, first: float = 0.0) -> None:
-    """Every task waits a little more or less than it is told, so that processes do not march in step."""
-    pause = first
-    while True:
-        await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311
-        try:
-            pause = await task()
-        except PermissionDenied as error:
-            logger.warning("this process leaves the upkeep to others: %s", error)
-            return
-        except (DatabaseError, NotInstalled) as error:
-            logger.info("the upkeep pauses: %s", error)
-            pause = PRUNE_SECONDS
+    async def _repeat(self, what: str, task: Callable[[], Awaitable[float]], *, first: float = 0.0) -> None:
+        """Every task waits a little more or less than it is told, so that processes do not march in step."""
+        pause = first
+        while True:
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311
+            try:
+                pause = await task()
+                self.troubles.went_well(what)
+            except PermissionDenied as error:
+                logger.warning("this process leaves the upkeep to others: %s", error)
+                return
+            except (DatabaseError, NotInstalled) as error:
+                self.troubles.failed(what, error)
+                pause = PRUNE_SECONDS

@@ -87,17 +87,17 @@ class CancellationFields(SQLModel):
     compiler: int = Field(sa_type=Integer)
     """Version of the compiler that wrote `condition`."""
     request: dict[str, Any] = Field(sa_type=JSONB)
-    """The request as given, to tell a repeated commit from another one under the same key."""
+    """The request as said, to tell a repeated commit from another one under the same key."""
     idempotency_key: str | None = Field(default=None, sa_type=Text)
     reason: str | None = Field(default=None, sa_type=Text)
     source: str = Field(sa_type=Text)
-    """`tui`, `cli`, `api` or `python`."""
+    """`tui`, `cli`, `api` or `python`, as said by the client."""
     created_at: datetime = Field(sa_type=Timestamptz)
     """When it was committed: claims that began later honour it."""
     created_by: str = Field(sa_type=Text)
-    """The author, as given by the client."""
+    """The author, as said by the client; nobody proves it."""
     created_role: str = Field(sa_type=Text)
-    """The database role that committed it."""
+    """The database role that committed it, which is proven."""
     expected: int | None = Field(default=None, sa_type=BigInteger)
     """How many matches the author was shown before the commit; None where nothing was counted."""
     expected_exact: bool | None = None
@@ -160,6 +160,20 @@ class Cancellation(CancellationFields):
     """Of a retry: runs that it queued again. Of a cancellation: those of `cancelled` that retries have queued again."""
     left_alone: int = 0
     """Of a retry: runs that match, and that it left: their key is taken, or an active cancellation matches them too."""
+    requires: list[Any] | None = None
+    """What the event of every matching run contains one of, where that is known."""
+    requires_suffices: bool = False
+    """Whether a run whose event does is matched without `condition`."""
+    stepped_at: datetime | None = None
+    """When a batch of its sweep or its restore was last through; None before the first."""
+    unswept_for: float | None = None
+    """Seconds since then, or since the commit; None where there is nothing left to do."""
+    failures: int = 0
+    """Batches that failed since the last one that was through."""
+    failing_since: datetime | None = None
+    last_error: str | None = None
+    """Why the last one did, in the words of the process that tried; None since one was through."""
+    last_error_at: datetime | None = None
     swept: bool = False
     """A pass over the backlog found nothing more: only running runs that were asked to stop are waited for."""
 

@@ -17,8 +17,8 @@ CANCELLATION_KEYS = [
     *("id", "state", "kind", "app_id", "function_id", "if", "started_after", "started_before", "standing"),
     "with_cancelled",
     *("rate", "run_id", "guarantee", "blocked_by", "blocked_by_prepared", "created_at", "created_by"),
-    *("reason", "source"),
-    *("undone_at", "undone_by", "undo_until", "restoring", "counts"),
+    *("created_role", "compiled", "reason", "source"),
+    *("undone_at", "undone_by", "undo_until", "restoring", "sweep", "counts"),
 ]
 COUNT_KEYS = [
     *("expected", "expected_exact", "matched", "cancelled", "requested", "finished_first", "errors"),

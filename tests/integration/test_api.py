@@ -120,7 +120,7 @@ async def test_pages(client: httpx.AsyncClient) -> None:
 async def test_queues_and_health(client: httpx.AsyncClient) -> None:
     depth = data_of(await client.get("/v1/queues"))
     assert [list(each) for each in depth] == [DEPTH_KEYS] * 2
-    assert data_of(await client.get("/healthz")) == {"status": "ok"}
+    assert data_of(await client.get("/healthz")) == {"status": "ok", "problems": []}
 
 
 @pytest.mark.parametrize("path", ["/v1/cancellations", "/v1/cancellations/preview"])

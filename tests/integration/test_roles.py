@@ -63,7 +63,7 @@ READS = frozenset(
     {
         *("clock", "depth", "count", "count_errors", "estimate", "examples", "sample_events", "arrival_rate", "run"),
         "runs",
-        *("cancelled_singly", "unrestored", "audit", "retention", "cancellations", "cancellation"),
+        *("cancelled_singly", "unrestored", "audit", "retention", "cancellations", "cancellation", "sweep_problems"),
     }
 )
 """What an engine offers that changes nothing: a viewer may all of it."""
@@ -323,6 +323,7 @@ class TestTheViewer:
                 "run": await engine.run(run_id),
                 "runs": await engine.runs(Scope("billing"), RunStatus.QUEUED, 5),
                 "cancelled_singly": await engine.cancelled_singly("billing", run_id),
+                "sweep_problems": await engine.sweep_problems(),
                 "unrestored": await engine.unrestored(cancellation_id, 5),
                 "audit": [entry.action for entry in await engine.audit(10)],
                 "retention": (await engine.retention()).finished,
@@ -359,7 +360,7 @@ class TestTheViewer:
 
 CHANGES = (
     *("commit", "commit_all", "cancel_run", "stop", "undo", "pause", "resume", "sweep", "restore"),
-    *("compact_depth", "check_depth", "prune", "set_retention"),
+    *("note_sweep_failure", "compact_depth", "check_depth", "prune", "set_retention"),
 )
 
 
@@ -379,6 +380,7 @@ async def attempt(engine: NativeEngine, name: str, cancellation_id: UUID, run_id
         "resume": lambda: engine.resume(scope, **author),
         "sweep": lambda: engine.sweep("billing", cancellation_id, 10),
         "restore": lambda: engine.restore("billing", cancellation_id, 10),
+        "note_sweep_failure": lambda: engine.note_sweep_failure("billing", cancellation_id, "the disk is full"),
         "compact_depth": lambda: engine.compact_depth(timedelta(0), 10),
         "check_depth": lambda: engine.check_depth(timedelta(0)),
         "prune": lambda: engine.prune(10),

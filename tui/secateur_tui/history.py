@@ -162,7 +162,8 @@ class HistoryScreen(Place):
         if cancellation is not None:
             detail.border_title = Content(f"{history_rows.scope_text(cancellation)}  {cancellation.id}")
             left = self._left_by(cancellation)
-            detail.update(history_details.details(cancellation, self._feed.now(), left))
+            trouble = self.session.cancellations.trouble_of(cancellation.id)
+            detail.update(history_details.details(cancellation, self._feed.now(), left, trouble))
         self.refresh_bindings()
 
     def _left_by(self, cancellation: Cancellation) -> Sequence[Unrestored]:

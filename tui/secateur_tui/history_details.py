@@ -7,8 +7,11 @@ from datetime import datetime
 
 from textual.content import Content
 
+from secateur.cancellations import sweep_in_words
 from secateur.engines.base import Unrestored
 from secateur.records import Cancellation
+from secateur.troubles import Trouble
+from secateur.verifying import verify
 from secateur_tui.figures import instant, number, one_line
 from secateur_tui.history_rows import restored_of
 from secateur_tui.themes import toned
@@ -17,16 +20,23 @@ REASONS = 3
 """Runs that an undo did not bring back that are shown with the reason."""
 
 
-def details(cancellation: Cancellation, now: datetime, unrestored: Sequence[Unrestored] = ()) -> Content:
-    """The lines of the details; `unrestored` are a few runs that an undo did not bring back."""
+def details(
+    cancellation: Cancellation,
+    now: datetime,
+    unrestored: Sequence[Unrestored] = (),
+    trouble: Trouble | None = None,
+) -> Content:
+    """The lines of the details; `unrestored` are a few runs that an undo did not bring back, `trouble` what keeps this
+    process from sweeping it."""
     lines = [*_meaning(cancellation), *_tallies(cancellation), *_standing(cancellation, now)]
+    lines += _sweep(cancellation, trouble)
     lines += _not_back(unrestored[:REASONS])
     lines += _undo(cancellation, now)
     lines.append(
         toned(
-            ("by ", "quiet"),
+            (f"by role {one_line(cancellation.created_role)}, said to be ", "quiet"),
             (one_line(cancellation.created_by), "plain"),
-            (f" as {one_line(cancellation.created_role)}, from {cancellation.source}", "quiet"),
+            (f", from {one_line(cancellation.source)}", "quiet"),
             (f": {one_line(cancellation.reason)}" if cancellation.reason else ", no reason given", "plain"),
         )
     )
@@ -57,7 +67,10 @@ def _meaning(cancellation: Cancellation) -> list[Content]:
         condition = (one_line(" ".join(cancellation.if_.split())), "plain")
     after = f"after {instant(cancellation.started_after)}, " if cancellation.started_after else ""
     window = f"{after}before {instant(cancellation.started_before)}"
-    return [toned(("if      ", "quiet"), condition), toned(("started ", "quiet"), (window, "plain"))]
+    lines = [toned(("if      ", "quiet"), condition), toned(("started ", "quiet"), (window, "plain"))]
+    if (otherwise := verify(cancellation).in_words()) is not None:
+        lines.append(toned((f"! {otherwise}", "error")))
+    return lines
 
 
 def _tallies(cancellation: Cancellation) -> list[Content]:
@@ -125,6 +138,14 @@ def _standing(cancellation: Cancellation, now: datetime) -> list[Content]:
             return [toned((f"↺ restoring {number(back)} of {number(wanted)}", "sweep"), (f"; undone{who}", "plain"))]
         case other:
             return [toned((f"{other}; committed {since}", "quiet"))]
+
+
+def _sweep(cancellation: Cancellation, trouble: Trouble | None) -> list[Content]:
+    """What is wrong with its sweep or restore, as its record says; or as this process knows, with a full disk say."""
+    words = sweep_in_words(cancellation)
+    if words is None and trouble is not None:
+        words = f"its sweep has failed {trouble.failures:,} times from here: {trouble.error}"
+    return [] if words is None else [toned((f"! {one_line(words)}", "error"))]
 
 
 def _pending(cancellation: Cancellation) -> list[Content]:

@@ -7,7 +7,6 @@ exception. While it runs, it sweeps and keeps the queue up like every other proc
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,6 +15,7 @@ from starlette.routing import Route
 
 from secateur import __version__
 from secateur.api import cancelling, running, watching
+from secateur.api.background import Background
 from secateur.api.failures import install_failure_handlers
 from secateur.api.guard import LoopbackGuard
 from secateur.api.limits import DEFAULT, Limits
@@ -26,9 +26,6 @@ from secateur.api.under_way import UnderWay
 from secateur.cancellations import Cancellations
 from secateur.database import Database
 from secateur.engines.base import QueueEngine
-from secateur.maintenance import Maintenance
-
-logger = logging.getLogger(__name__)
 
 
 def create_api(
@@ -44,21 +41,12 @@ def create_api(
     The database and the engine over it belong to the caller and stay open as long as the application runs.
     """
 
+    background = Background(engine, cancellations)
+
     @asynccontextmanager
     async def lifespan(api: FastAPI) -> AsyncIterator[None]:
-        maintenance = Maintenance(engine, read_only=cancellations.read_only)
-        background = {
-            asyncio.create_task(cancellations.sweep_forever(), name="sweeper"),
-            asyncio.create_task(maintenance.keep_up_forever(), name="upkeep"),
-        }
-        for task in background:
-            task.add_done_callback(_report)
-        try:
+        async with background.run():
             yield
-        finally:
-            for task in background:
-                task.cancel()
-            await asyncio.wait(background)
 
     # No documentation pages: they would run scripts from elsewhere, which could then call this API as their own.
     api = FastAPI(
@@ -70,7 +58,7 @@ def create_api(
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    api.state.services = Services(database, engine, cancellations, author, Turns(limits))
+    api.state.services = Services(database, engine, cancellations, author, Turns(limits), background)
     api.state.stopping = asyncio.Event()
     for paths in (cancelling, running, watching):
         api.include_router(paths.router)
@@ -81,8 +69,3 @@ def create_api(
     api.add_middleware(UnderWay, limits=limits, stopping=api.state.stopping)
     install_failure_handlers(api)
     return api
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        logger.error("this server goes on without its %s", task.get_name(), exc_info=error)

@@ -72,6 +72,19 @@ class Counts(Form):
     """Of a retry: runs that match, and that it left: their key is taken, or an active cancellation matches them too."""
 
 
+class SweepForm(Form):
+    """How its sweep fares, or its restore."""
+
+    unswept_for: float | None
+    """Seconds since a batch was last through; null where there is nothing left to do."""
+    failures: int
+    """Batches that failed since then."""
+    failing_since: Instant | None
+    last_error: str | None
+    """Why the last one did, in the words of the process that tried."""
+    last_error_at: Instant | None
+
+
 class CancellationForm(Form):
     id: Identifier
     state: str
@@ -99,14 +112,22 @@ class CancellationForm(Form):
     """While pending: the prepared transactions that it waits for, by their names in `pg_prepared_xacts`."""
     created_at: Instant
     created_by: str
+    """The author, as said by the client; nobody proves it."""
+    created_role: str
+    """The database role that was logged in, which is proven: of what came through this server, the server's own."""
+    compiled: str
+    """`verified`: what is executed is what `if` and the request say; `unverified`: it is not, so somebody committed it
+    by other means than secateur; `other_version`: another version of the compiler wrote it, this one cannot tell."""
     reason: str | None
     source: str
+    """As said by the client."""
     undone_at: Instant | None
     undone_by: str | None
     undo_until: Instant | None
     """Until when it can be undone; null while it is active: as long as it is, and for a set time after that."""
     restoring: bool
     """It is undone, and runs are still coming back."""
+    sweep: SweepForm
     counts: Counts
 
 
@@ -239,5 +260,16 @@ class AuditForm(Form):
     """What was asked for, and counts; what there is depends on the action."""
 
 
+class HealthProblem(Form):
+    """Something that does not go well in the background."""
+
+    what: str
+    error: str
+    since: Instant | None
+
+
 class Health(Form):
     status: str
+    """`ok` or `degraded`."""
+    problems: list[HealthProblem]
+    """Empty if `ok`."""

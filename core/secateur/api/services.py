@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import Depends, Header, Request
 
 from secateur.api.answers import Failure
+from secateur.api.background import Background
 from secateur.api.turns import Turns
 from secateur.cancellations import Cancellations
 from secateur.database import Database
@@ -28,6 +29,7 @@ class Services:
     cancellations: Cancellations
     author: str
     counting: Turns
+    background: Background
 
 
 def _services(request: Request) -> Services:

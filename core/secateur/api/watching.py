@@ -136,6 +136,10 @@ async def audit(
     return answer([audit_json(each) for each in page], await services.engine.clock())
 
 
-@router.get("/healthz", response_model=Answer[Health], responses=failures(), summary="Say whether the database answers")
+@router.get("/healthz", response_model=Answer[Health], responses=failures(), summary="Say how the queue fares")
 async def health(services: Injected) -> dict[str, Any]:
-    return answer({"status": "ok"}, await services.engine.clock())
+    """`ok`; or `degraded`: the database answers, but something in the background fails again and again, such as the
+    sweep of a cancellation. With 503 the database does not answer."""
+    now = await services.engine.clock()
+    problems = await services.background.problems()
+    return answer({"status": "degraded" if problems else "ok", "problems": problems}, now)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING
 
+from secateur.cancellations import sweep_in_words
 from secateur.cli.output import Column, duration, fields, json_text, number, one_line, runs, styled, table, warning
 from secateur.counting import Seen
 from secateur.instants import in_zone
 from secateur.requests import CancellationRequest, utc
 from secateur.runs import UNFINISHED, Count, Run, RunStatus, Scope, Source
+from secateur.verifying import Compiled, verify
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
@@ -57,6 +59,19 @@ def scopes_in_words(request: CancellationRequest) -> str:
     """`billing / vendor-syncs`, `billing / every function`, `billing / invoices, vendor-syncs`."""
     names = [str(request.scopes[0]), *(scope.function_id or "" for scope in request.scopes[1:])]
     return one_line(", ".join(names))
+
+
+def condition_in_words(cancellation: Cancellation) -> str:
+    """Its `if`, marked where that is not what is executed."""
+    condition = cancellation.if_ if cancellation.if_ is not None else "(every run)"
+    if cancellation.run_id is not None:
+        condition = f"(run {cancellation.run_id})"
+    match verify(cancellation).compiled:
+        case Compiled.UNVERIFIED:
+            return f"(not by secateur's compiler) {condition}"
+        case Compiled.OTHER_VERSION:
+            return f"(by another compiler) {condition}"
+    return condition
 
 
 def scope_in_words(cancellation: Cancellation) -> str:
@@ -142,16 +157,21 @@ def cancellation_lines(cancellation: Cancellation, zone: tzinfo) -> list[str]:
     after = cancellation.started_after
     window = f"after {instant(after, zone)}, " if after else "any time "
     asked, stopping = number(cancellation.requested), number(cancellation.stopping)
-    by = f"{one_line(cancellation.created_by)}, {cancellation.source}"
+    by = f"role {one_line(cancellation.created_role)}"
+    said = f"{one_line(cancellation.created_by)}, from {one_line(cancellation.source)} (said, not proven)"
+    verification = verify(cancellation).in_words()
     pairs = [
         ("id", str(cancellation.id)),
         ("state", state_in_words(cancellation, zone)),
         ("guarantee", guarantee_in_words(cancellation, zone)),
+        *([("sweep", warning(one_line(wrong)))] if (wrong := sweep_in_words(cancellation)) else []),
         ("runs of", scope_in_words(cancellation)),
     ]
     if cancellation.kind == "bulk":
         condition = one_line(cancellation.if_) if cancellation.if_ is not None else "(no condition: every run)"
         pairs += [("started", f"{window}before {instant(cancellation.started_before, zone)}"), ("if", condition)]
+    if verification is not None:
+        pairs.append(("compiled", warning(verification)))
     if cancellation.standing:
         arrive, be = ("arrives", "is") if cancellation.state == "active" else ("arrived", "was")
         until = instant(cancellation.started_before, zone)
@@ -160,6 +180,7 @@ def cancellation_lines(cancellation: Cancellation, zone: tzinfo) -> list[str]:
         pairs.append(("rate", f"at most {number(cancellation.rate)} rows a second"))
     pairs += [
         ("committed", f"{instant(cancellation.created_at, zone)} by {by}"),
+        ("author", said),
         ("reason", one_line(cancellation.reason) if cancellation.reason else "-"),
         ("expected", expected_in_words(cancellation)),
         ("matched", number(cancellation.matched)),
@@ -214,6 +235,8 @@ def expected_in_words(cancellation: Cancellation) -> str:
 
 def state_word(cancellation: Cancellation) -> str:
     """The state in one word, and what an `active` or `undone` one is about."""
+    if cancellation.unswept_for is not None and cancellation.failures > 1:
+        return "failing"
     if cancellation.guarantee == "pending":
         return "pending"
     if cancellation.restoring:

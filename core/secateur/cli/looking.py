@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from secateur.cancellations import cancellation_json
-from secateur.cli.describing import cancellation_lines, run_lines, state_word
+from secateur.cli.describing import cancellation_lines, condition_in_words, run_lines, state_word
 from secateur.cli.identifying import read_any_id, read_run_id
 from secateur.cli.opening import Session, find_place, open_session
 from secateur.cli.output import (
@@ -146,9 +146,6 @@ def _history_lines(cancellations: Sequence[Cancellation], width: int | None) -> 
 
 
 def _history_row(cancellation: Cancellation) -> tuple[str, ...]:
-    condition = cancellation.if_ if cancellation.if_ is not None else "(every run)"
-    if cancellation.run_id is not None:
-        condition = f"(run {cancellation.run_id})"
     return (
         str(cancellation.id),
         state_word(cancellation),
@@ -156,7 +153,7 @@ def _history_row(cancellation: Cancellation) -> tuple[str, ...]:
         number(cancellation.cancelled),
         cancellation.created_by,
         str(Scope(cancellation.app_id, cancellation.function_id)),
-        condition,
+        condition_in_words(cancellation),
     )
 
 

@@ -140,6 +140,15 @@ class OpenCancellation:
 
 
 @dataclass(frozen=True, slots=True)
+class SweepProblem:
+    """An open cancellation whose sweep or restore fails, or that nobody has swept for a while."""
+
+    id: UUID
+    error: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class SweepStep:
     """What one batch of a sweep or a restore did. `busy` says that another process is at this cancellation."""
 
@@ -273,6 +282,14 @@ class QueueEngine(Protocol):
 
     async def restore(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
         """Put back up to `batch` runs of an undone cancellation, in one transaction; resumes as `sweep` does."""
+        ...
+
+    async def note_sweep_failure(self, app_id: str, cancellation_id: UUID, error: str) -> None:
+        """Keep with the record that a batch of its sweep or its restore failed; forgotten when one is through."""
+        ...
+
+    async def sweep_problems(self) -> list[SweepProblem]:
+        """Oldest commit first; twenty at most."""
         ...
 
     async def unrestored(self, cancellation_id: UUID, limit: int) -> list[Unrestored]:

@@ -24,6 +24,7 @@ from secateur.engines.base import (
     Retention,
     RunCancellation,
     Selection,
+    SweepProblem,
     SweepStep,
     Unrestored,
     Verdict,
@@ -64,7 +65,7 @@ RATE_SECONDS = 10.0
 
 _MOMENTS = (
     *("started_after", "started_before", "created_at", "in_force_at", "completed_at", "stopped_at"),
-    *("undone_at", "restored_at", "undo_until"),
+    *("undone_at", "restored_at", "undo_until", "stepped_at", "failing_since", "last_error_at"),
 )
 
 REPLICA_REST_SECONDS = 15.0
@@ -343,6 +344,13 @@ class NativeEngine:
         row = await self._database.fetchrow(_SQL[name], app_id, cancellation_id, batch)
         assert row is not None  # noqa: S101 - the function always returns a row
         return SweepStep(**row)
+
+    async def note_sweep_failure(self, app_id: str, cancellation_id: UUID, error: str) -> None:
+        self._refuse_if_read_only()
+        await self._database.fetchval(_SQL["note_sweep_failure"], app_id, cancellation_id, error)
+
+    async def sweep_problems(self) -> list[SweepProblem]:
+        return [SweepProblem(**row) for row in await self._database.fetch(_SQL["sweep_problems"])]
 
     async def unrestored(self, cancellation_id: UUID, limit: int) -> list[Unrestored]:
         app_id = await self._app_of(cancellation_id)

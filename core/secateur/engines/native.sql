@@ -384,6 +384,21 @@ select * from secateur.restore_cancellation($1, $2, $3)
 -- name: unrestored
 select * from secateur.unrestored($1, $2, $3)
 
+-- name: sweep_problems
+-- By the indexes of open cancellations, so that a long history costs nothing.
+select rule.id,
+       coalesce(place.last_error, 'nobody has swept it: keep a console, server or worker running') as error,
+       coalesce(place.failing_since, place.stepped_at, rule.undone_at, rule.created_at) as since
+  from secateur.cancellations as rule
+  join secateur.sweeps as place on place.app_id = rule.app_id and place.cancellation_id = rule.id
+ where (rule.state = 'active' or rule.state = 'retrying' or rule.state = 'undone' and rule.restored_at is null)
+   and (place.failures >= 2 or coalesce(place.stepped_at, rule.undone_at, rule.created_at) < now() - interval '1 minute')
+ order by rule.serial
+ limit 20
+
+-- name: note_sweep_failure
+select secateur.note_sweep_failure($1, $2, $3)
+
 -- name: open_cancellations
 -- A function, so that a role that may only work can sweep.
 select open.app_id, open.id, open.state from secateur.open_cancellations() as open
@@ -401,13 +416,19 @@ select to_jsonb(rule) || to_jsonb(tally) || jsonb_build_object(
                           from held where held.app_id = rule.app_id and held.pid is not null and pending),
          'blocked_by_prepared', (select coalesce(jsonb_agg(held.gid order by held.gid), '[]')
                                    from held where held.app_id = rule.app_id and held.gid is not null and pending),
-         'swept', coalesce(
-           (select place.clean from secateur.sweeps as place
-             where place.app_id = rule.app_id and place.cancellation_id = rule.id), false),
+         'swept', coalesce(place.clean, false),
+         'stepped_at', place.stepped_at,
+         'unswept_for', case when rule.state in ('active', 'retrying') or rule.state = 'undone' and rule.restored_at is null
+           then greatest(0, extract(epoch from now() - coalesce(place.stepped_at, rule.undone_at, rule.created_at))) end,
+         'failures', coalesce(place.failures, 0),
+         'failing_since', place.failing_since,
+         'last_error', place.last_error,
+         'last_error_at', place.last_error_at,
          'undo_until', coalesce(rule.stopped_at, rule.completed_at, rule.undone_at) + retention.cancelled)
   from secateur.cancellations as rule
  cross join lateral (select rule.state = 'active' and rule.in_force_at is null as pending) as guarantee
  cross join secateur.retention
+  left join secateur.sweeps as place on place.app_id = rule.app_id and place.cancellation_id = rule.id
   left join lateral (
     select coalesce(sum(one.cancelled), 0) as cancelled,
            coalesce(sum(one.requested), 0) as requested,

@@ -10,6 +10,20 @@ as $$
   select to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 $$;
 
+-- What a cancellation executes, for the audit: its request is only said.
+create or replace function secateur.executed(rule secateur.cancellations)
+  returns jsonb
+  language plpgsql
+  immutable
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return jsonb_build_object(
+    'condition', rule.condition, 'parameters', rule.parameters, 'compiler', rule.compiler,
+    'requires', to_jsonb(rule.requires), 'requires_suffices', rule.requires_suffices);
+end
+$$;
+
 -- What a cancellation did so far, for the audit.
 create or replace function secateur.tallied(app_id text, cancellation_id uuid)
   returns jsonb
@@ -428,7 +442,8 @@ begin
         'commit', committed.app_id, committed.function_id, committed.id, committed.created_by, committed.source,
         jsonb_build_object('request', committed.request, 'expected', committed.expected, 'expected_exact',
                            committed.expected_exact, 'guarantee',
-                           case when held then 'in_force' else 'pending' end));
+                           case when held then 'in_force' else 'pending' end,
+                           'executed', secateur.executed(committed)));
       perform pg_notify('secateur_cancellations', committed.id::text);
       return next committed;
     end loop;

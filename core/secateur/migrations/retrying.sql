@@ -96,7 +96,7 @@ begin
       perform secateur.record_audit(
         'commit', committed.app_id, committed.function_id, committed.id, committed.created_by, committed.source,
         jsonb_build_object('kind', 'retry', 'request', committed.request, 'expected', committed.expected,
-                           'expected_exact', committed.expected_exact));
+                           'expected_exact', committed.expected_exact, 'executed', secateur.executed(committed)));
       perform pg_notify('secateur_cancellations', committed.id::text);
     end if;
     return next committed;

@@ -356,6 +356,46 @@ begin
 end
 $$;
 
+-- Notes in the cancellation's place that a batch of its sweep or its restore was through, every five seconds at most; and at
+-- once when one before had failed. Gives way to whoever holds the place. Part of a sweep.
+create or replace function secateur.note_step(app_id text, cancellation_id uuid)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+as $$
+begin
+  perform from secateur.sweeps as place
+    where place.app_id = note_step.app_id and place.cancellation_id = note_step.cancellation_id
+      and (place.failures > 0 or place.stepped_at is null or place.stepped_at < clock_timestamp() - interval '5 seconds')
+      for update skip locked;
+  if found then
+    update secateur.sweeps as place
+       set stepped_at = clock_timestamp(), failures = 0, failing_since = null, last_error = null, last_error_at = null
+     where place.app_id = note_step.app_id and place.cancellation_id = note_step.cancellation_id;
+  end if;
+end
+$$;
+
+-- Notes in the cancellation's place that a batch of its sweep or its restore failed, and why, as whoever tried says it. Forgotten
+-- when one is through. Gives way to whoever holds the place.
+create or replace function secateur.note_sweep_failure(app_id text, cancellation_id uuid, error text)
+  returns void
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+as $$
+begin
+  perform from secateur.sweeps as place
+    where place.app_id = note_sweep_failure.app_id and place.cancellation_id = note_sweep_failure.cancellation_id
+      for update skip locked;
+  if found then
+    update secateur.sweeps as place
+       set failures = least(place.failures, 2147483646) + 1, last_error = left(error, 2000), last_error_at = clock_timestamp(),
+           failing_since = coalesce(place.failing_since, clock_timestamp())
+     where place.app_id = note_sweep_failure.app_id and place.cancellation_id = note_sweep_failure.cancellation_id;
+  end if;
+end
+$$;
+
 -- Sweeps one batch: see sweep_batch. Whoever it would have to wait for longer than a second makes it give way, and look again: for
 -- so long a stop would wait for the batch as well. Raises SC404, SC422.
 --
@@ -365,10 +405,16 @@ create or replace function secateur.sweep_cancellation(app_id text, id uuid, bat
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp set lock_timeout = '1s'
 as $$
+declare
+  step secateur.sweep_step;
 begin
   perform secateur.require_read_committed();
   perform secateur.require_number('batch', sweep_cancellation.batch, 1, 100000);
-  return secateur.sweep_batch(sweep_cancellation.app_id, sweep_cancellation.id, sweep_cancellation.batch);
+  step := secateur.sweep_batch(sweep_cancellation.app_id, sweep_cancellation.id, sweep_cancellation.batch);
+  if not step.busy then
+    perform secateur.note_step(sweep_cancellation.app_id, sweep_cancellation.id);
+  end if;
+  return step;
 exception when lock_not_available then
   return row('active', 0, false, true, 0, 0.25)::secateur.sweep_step;
 end

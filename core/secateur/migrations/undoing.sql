@@ -428,6 +428,7 @@ begin
     perform secateur.record_audit('restore', undone.app_id, undone.function_id, undone.id, undone.undone_by, null,
                                   secateur.tallied(undone.app_id, undone.id));
   end if;
+  perform secateur.note_step(undone.app_id, undone.id);
   return step;
 end
 $$;

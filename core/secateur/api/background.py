@@ -1,0 +1,63 @@
+"""What the server does beside answering: it sweeps and keeps the queue up, and knows how that fares."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from secateur.cancellations import Cancellations, sweep_of
+from secateur.engines.base import QueueEngine
+from secateur.errors import PermissionDenied
+from secateur.maintenance import Maintenance
+from secateur.requests import utc
+
+logger = logging.getLogger(__name__)
+
+
+class Background:
+    """Runs as long as the application."""
+
+    def __init__(self, engine: QueueEngine, cancellations: Cancellations) -> None:
+        self._engine = engine
+        self._cancellations = cancellations
+        self._maintenance = Maintenance(engine, read_only=cancellations.read_only)
+        self._broken: dict[str, str] = {}
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        tasks = {
+            asyncio.create_task(self._cancellations.sweep_forever(), name="sweeping"),
+            asyncio.create_task(self._maintenance.keep_up_forever(), name="upkeep"),
+        }
+        for task in tasks:
+            task.add_done_callback(self._ended)
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    async def problems(self) -> list[dict[str, Any]]:
+        """What does not go well, here or in any process that keeps it with the record: `what`, `error`, `since`."""
+        problems = {each["what"]: each for each in self._own()}
+        with suppress(PermissionDenied):  # a role that may not read the records
+            for each in await self._engine.sweep_problems():
+                problems.setdefault(
+                    sweep_of(each.id), {"what": sweep_of(each.id), "error": each.error, "since": utc(each.since)}
+                )
+        return list(problems.values())
+
+    def _own(self) -> Iterator[dict[str, Any]]:
+        for what, error in self._broken.items():
+            yield {"what": what, "error": error, "since": None}
+        for each in (*self._cancellations.troubles, *self._maintenance.troubles):
+            yield {"what": each.what, "error": each.error, "since": utc(each.since.replace(microsecond=0))}
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            logger.error("this server goes on without its %s", task.get_name(), exc_info=error)
+            self._broken[task.get_name()] = "it ended by a bug; the server's log has more"

@@ -1,0 +1,53 @@
+"""What fails again and again in the background of a process: said when it begins and when it is over, not each time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+SAID_AFTER = 2
+"""Failures in a row: a single one happens, as when Postgres restarts, and is tried again a moment later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that fails. `since` is by this machine's clock: the database may be what is away."""
+
+    what: str
+    error: str
+    since: datetime
+    failures: int
+
+
+class Troubles:
+    """Those of one process. Each is logged as a warning twice: when it is certain, and when it is over."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._failing: dict[str, Trouble] = {}
+
+    def __iter__(self) -> Iterator[Trouble]:
+        return (trouble for trouble in list(self._failing.values()) if trouble.failures >= SAID_AFTER)
+
+    def failed(self, what: str, error: object) -> None:
+        before = self._failing.get(what)
+        since, failures = (before.since, before.failures + 1) if before else (datetime.now(UTC), 1)
+        self._failing[what] = Trouble(what, str(error), since, failures)
+        level = logging.WARNING if failures == SAID_AFTER else logging.INFO
+        self._logger.log(level, "%s fails, and is tried again: %s", what, error)
+
+    def went_well(self, what: str) -> None:
+        self._end(what, "works again")
+
+    def keep_only(self, whats: Collection[str]) -> None:
+        """The others are not tried any more."""
+        for what in self._failing.keys() - set(whats):
+            self._end(what, "has nothing left to do")
+
+    def _end(self, what: str, how: str) -> None:
+        trouble = self._failing.pop(what, None)
+        if trouble is not None and trouble.failures >= SAID_AFTER:
+            since = trouble.since.isoformat(timespec="seconds")
+            self._logger.warning("%s %s, after %d failures since %s", what, how, trouble.failures, since)

@@ -1,21 +1,80 @@
 """What may come in, the same at every entrance: Python, the command line, HTTP and the screens.
 
-For callers in other languages the functions of bounds.sql say the same.
+For callers in other languages the functions of bounds.sql say the same. What is wrong with a value is said in words
+that go on after the field's name, as in `priority: must be a whole number from -5 to 5`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from secateur.errors import Problem, RequestError
 from secateur.instants import EARLIEST, LATEST
 
+LONGEST_NAME = 200
+"""Characters of the name of an app, a function, an event, a worker or an author."""
+LONGEST_KEY = 500
+LONGEST_REASON = 2000
+INT_MIN, INT_MAX = -(2**31), 2**31 - 1
+"""What Postgres keeps as an `integer`: priorities, limits."""
+MOST_AT_ONCE = 10_000
+"""Runs of a function at once, where there is a limit: each is a row. Also a function's attempts."""
+MOST_TRIGGERS = 100
+LONGEST_LEASE = timedelta(days=1)
+LONGEST_PAGE = 1_000_000
+"""Entries of a list that are asked for at once."""
 
-def problem_of_instant(moment: datetime) -> str | None:
-    """What is wrong with a time, in words that go on after the field's name; None if nothing is."""
+_UNPLAIN = re.compile("[\x01-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def problem_of_text(value: object, most: int) -> str | None:
+    """What is wrong with a text that is free otherwise, such as a reason."""
+    if not isinstance(value, str):
+        return "must be a string"
+    if len(value) > most:
+        return f"is longer than {most} characters"
+    if "\0" in value:
+        return "contains U+0000, which Postgres cannot store"
+    return "is not valid Unicode text" if _SURROGATE.search(value) else None
+
+
+def problem_of_named(value: object) -> str | None:
+    """What is wrong with a name by which something is asked for; whether there is such a thing is another question."""
+    return "must not be empty" if value == "" else problem_of_text(value, LONGEST_NAME)
+
+
+def problem_of_name(value: object, most: int = LONGEST_NAME) -> str | None:
+    """What is wrong with a name that something gets. Control characters and the like would let one name pass for
+    another, or steer the terminal that shows it."""
+    problem = "must not be empty" if value == "" else problem_of_text(value, most)
+    if problem is None and isinstance(value, str) and _UNPLAIN.search(value):
+        return "must not contain control characters, line breaks or changes of the writing direction"
+    return problem
+
+
+def problem_of_key(value: object) -> str | None:
+    """What is wrong with an idempotency key."""
+    if value == "" or (isinstance(value, str) and len(value) > LONGEST_KEY):
+        return f"must have 1 to {LONGEST_KEY} characters"
+    return problem_of_name(value, LONGEST_KEY)
+
+
+def problem_of_number(value: object, lowest: int, highest: int) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
+        return f"must be a whole number from {lowest} to {highest}"
+    return None
+
+
+def problem_of_instant(moment: object) -> str | None:
+    """What is wrong with a time."""
+    if not isinstance(moment, datetime):
+        return "must be an aware datetime, as in datetime.now(UTC)"
     if moment.utcoffset() is None:
-        return "needs an offset, as in 2024-01-21T00:00:00Z or +01:00"
+        return "needs a time zone, as in datetime.now(UTC)"
     try:
         within = EARLIEST <= moment.astimezone(UTC) <= LATEST
     except OverflowError:
@@ -27,24 +86,37 @@ def problem_of_instant(moment: datetime) -> str | None:
     return f"must be a time in the years 1 to 9999 in UTC, not {moment.isoformat()}"
 
 
-def require_instants(field: str, moments: Sequence[datetime | None]) -> None:
-    """Raises `RequestError` with those that are none; None is one that is not given."""
-    found = ((number, _problem_of_argument(moment)) for number, moment in enumerate(moments, 1) if moment is not None)
-    problems = [Problem(field, f"number {number:,} {problem}") for number, problem in found if problem is not None]
+def optional(problem: str | None, value: object) -> str | None:
+    """The problem, unless the value is not given."""
+    return None if value is None else problem
+
+
+def require(found: Mapping[str, str | None]) -> None:
+    """Raises `RequestError` with all problems, by field; None is none."""
+    problems = [Problem(field, problem) for field, problem in found.items() if problem is not None]
     if problems:
-        raise RequestError(problems[:20])
+        raise RequestError(problems)
 
 
-def require_instant(field: str, moment: datetime | None) -> None:
-    """Raises `RequestError` for one that is none; None is one that is not given."""
-    problem = None if moment is None else _problem_of_argument(moment)
-    if problem is not None:
-        raise RequestError([Problem(field, problem)])
+def require_each(field: str, problems: Iterable[str | None]) -> None:
+    """Raises `RequestError` with the first problems of a list's values, which are counted from 1."""
+    found = [
+        Problem(field, f"number {number:,} {problem}")
+        for number, problem in enumerate(problems, 1)
+        if problem is not None
+    ]
+    if found:
+        raise RequestError(found[:20])
 
 
-def _problem_of_argument(moment: object) -> str | None:
-    if not isinstance(moment, datetime):
-        return "must be an aware datetime, as in datetime.now(UTC)"
-    if moment.utcoffset() is None:
-        return "needs a time zone, as in datetime.now(UTC)"
-    return problem_of_instant(moment)
+def require_instants(field: str, moments: Sequence[datetime | None]) -> None:
+    """Raises `RequestError`; None is one that is not given."""
+    require_each(field, (optional(problem_of_instant(moment), moment) for moment in moments))
+
+
+def require_id(field: str, value: object) -> UUID:
+    """Raises `RequestError` for what is no id."""
+    try:
+        return value if isinstance(value, UUID) else UUID(value)  # type: ignore[arg-type]
+    except (ValueError, TypeError, AttributeError):
+        raise RequestError([Problem(field, "must be a UUID")]) from None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from secateur.bounds import problem_of_name
 from secateur.cel import CANCEL_ON, COMPILER_VERSION, ExpressionError, compile
 from secateur.errors import UsageError
 from secateur.events import OWN_EVENT
@@ -42,6 +43,8 @@ class CancelOn:
         """What is wrong with it, each in words that begin with the field's name."""
         if not isinstance(self.event, str) or not self.event:
             yield "event: must be the name of an event"
+        elif problem := problem_of_name(self.event):
+            yield f"event: {problem}"
         elif self.event == OWN_EVENT:
             yield f"event: {OWN_EVENT} is a trigger only: nobody sends it"
         if self.match is not None:

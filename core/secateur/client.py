@@ -16,13 +16,26 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeAlias
 from uuid import UUID, uuid4
 
-from secateur.bounds import require_instant, require_instants
+from secateur import bounds
+from secateur.bounds import (
+    INT_MAX,
+    INT_MIN,
+    LONGEST_PAGE,
+    LONGEST_REASON,
+    optional,
+    problem_of_instant,
+    problem_of_key,
+    problem_of_name,
+    problem_of_number,
+    problem_of_text,
+    require_id,
+)
 from secateur.bulk import Events, enqueue_bulk
 from secateur.cancellations import Cancellations, Preview, select
 from secateur.database import Database
@@ -32,8 +45,9 @@ from secateur.errors import Problem, ReadOnly, RequestError, Unreachable
 from secateur.events import as_json
 from secateur.listing import read_scope, read_status
 from secateur.requests import CancellationRequest, RetryRequest
-from secateur.runs import UNFINISHED, FunctionDepth, Run, Scope
-from secateur.sending import Sent, require_name, send_event
+from secateur.runs import UNFINISHED, FunctionDepth, Run
+from secateur.sending import Sent, require_event, send_event
+from secateur.sqlstates import keeping_events
 from secateur.statements import Statements
 
 if TYPE_CHECKING:
@@ -82,19 +96,28 @@ class Queue:
         A call whose answer was lost is repeated once by itself.
         """
         self._refuse_if_read_only()
-        require_instant("scheduled_for", scheduled_for)
-        require_instant("started_at", started_at)
-        run_id: UUID = await self.database.fetchval(
-            _SQL["enqueue"],
-            app_id,
-            function_id,
-            as_json(event),
-            scheduled_for,
-            priority,
-            started_at,
-            idempotency_key,
-            repeatable=idempotency_key is not None,
+        bounds.require(
+            _scope_problems(app_id, function_id)
+            | {
+                "scheduled_for": optional(problem_of_instant(scheduled_for), scheduled_for),
+                "priority": _problem_of_priority(priority),
+                "started_at": optional(problem_of_instant(started_at), started_at),
+                "idempotency_key": optional(problem_of_key(idempotency_key), idempotency_key),
+            }
         )
+        text = as_json(event)
+        with keeping_events():
+            run_id: UUID = await self.database.fetchval(
+                _SQL["enqueue"],
+                app_id,
+                function_id,
+                text,
+                scheduled_for,
+                priority,
+                started_at,
+                idempotency_key,
+                repeatable=idempotency_key is not None,
+            )
         return run_id
 
     async def enqueue_many(
@@ -112,19 +135,27 @@ class Queue:
         The other sequences are as long as `events`.
         """
         self._refuse_if_read_only()
+        if isinstance(events, str | bytes) or not isinstance(events, Sequence):
+            raise RequestError([Problem("events", "must be a list of events")])
         columns: dict[str, Sequence[object] | None] = {
             "scheduled_for": scheduled_for,
             "priorities": priorities,
             "started_at": started_at,
         }
-        require_instants("scheduled_for", scheduled_for or ())
-        require_instants("started_at", started_at or ())
+        bounds.require(_scope_problems(app_id, function_id))
         for name, values in columns.items():
-            if values is not None and len(values) != len(events):
+            if values is None:
+                continue
+            if isinstance(values, str | bytes) or not isinstance(values, Sequence):
+                raise RequestError([Problem(name, "must be a list, or None")])
+            if len(values) != len(events):
                 raise RequestError([Problem(name, f"has {len(values)} values for {len(events)} events")])
-        rows = await self.database.fetch(
-            _SQL["enqueue_many"], app_id, function_id, [as_json(event) for event in events], *columns.values()
-        )
+        bounds.require_instants("scheduled_for", scheduled_for or ())
+        bounds.require_each("priorities", map(_problem_of_priority, priorities or ()))
+        bounds.require_instants("started_at", started_at or ())
+        texts = [as_json(event) for event in events]
+        with keeping_events():
+            rows = await self.database.fetch(_SQL["enqueue_many"], app_id, function_id, texts, *columns.values())
         return [row[0] for row in rows]
 
     async def enqueue_bulk(
@@ -146,7 +177,14 @@ class Queue:
         transactions that were open when they were committed, so the iterable should not dawdle.
         """
         self._refuse_if_read_only()
-        require_instant("scheduled_for", scheduled_for)
+        bounds.require(
+            _scope_problems(app_id, function_id)
+            | {
+                "scheduled_for": optional(problem_of_instant(scheduled_for), scheduled_for),
+                "priority": _problem_of_priority(priority),
+                "events": None if isinstance(events, Iterable | AsyncIterable) else "must be an iterable of events",
+            }
+        )
         return await enqueue_bulk(
             self.database, app_id, function_id, events, scheduled_for=scheduled_for, priority=priority
         )
@@ -159,7 +197,7 @@ class Queue:
         one, an event with an `id` cancels once, and starts runs each time.
         """
         self._refuse_if_read_only()
-        require_name(event)
+        require_event(event)
         return await send_event(self.database, as_json(event), idempotency_key=idempotency_key)
 
     async def preview(self, request: Request) -> Preview:
@@ -246,11 +284,13 @@ class Queue:
         wait: bool,
     ) -> list[Cancellation]:
         """Under one key, asking again when the answer is lost."""
-        key = idempotency_key or str(uuid4())
+        author = _author(author)
+        bounds.require({"idempotency_key": optional(problem_of_key(idempotency_key), idempotency_key)})
+        key = str(uuid4()) if idempotency_key is None else idempotency_key
         for attempt in range(1, COMMIT_ATTEMPTS + 1):
             try:
                 committed = await self.cancellations.commit_all(
-                    request, author=author or _user(), source="python", idempotency_key=key, expected=expected
+                    request, author=author, source="python", idempotency_key=key, expected=expected
                 )
             except Unreachable:
                 if attempt == COMMIT_ATTEMPTS:
@@ -261,19 +301,22 @@ class Queue:
 
     async def cancel_run(self, run_id: UUID, *, reason: str | None = None, author: str | None = None) -> Cancellation:
         """Cancel one run: at once if it waits; if it runs, it is asked to stop. Raises `Conflict` when it has ended."""
-        return await self.cancellations.cancel_run(run_id, author=author or _user(), source="python", reason=reason)
+        bounds.require({"reason": optional(problem_of_text(reason, LONGEST_REASON), reason)})
+        return await self.cancellations.cancel_run(
+            require_id("run_id", run_id), author=_author(author), source="python", reason=reason
+        )
 
     async def restore_run(
         self, run_id: UUID, *, author: str | None = None, requeue_stopped: bool = False
     ) -> Cancellation:
         """Take back `cancel_run`; `requeue_stopped` also if the run was stopped while it ran."""
         return await self.cancellations.restore_run(
-            run_id, author=author or _user(), source="python", requeue_stopped=requeue_stopped
+            require_id("run_id", run_id), author=_author(author), source="python", requeue_stopped=requeue_stopped
         )
 
     async def stop(self, cancellation_id: UUID, *, author: str | None = None) -> Cancellation:
         """Let a cancellation match nothing more; what it cancelled stays cancelled. Repeatable."""
-        return await self.cancellations.stop(cancellation_id, author=author or _user())
+        return await self.cancellations.stop(_id(cancellation_id), author=_author(author))
 
     async def undo(
         self, cancellation_id: UUID, *, author: str | None = None, requeue_stopped: bool = False, wait: bool = False
@@ -284,7 +327,7 @@ class Queue:
         Raises `NotFound`, `Conflict` after `undo_until`, and `LockUnavailable`.
         """
         undone = await self.cancellations.undo(
-            cancellation_id, author=author or _user(), requeue_stopped=requeue_stopped
+            _id(cancellation_id), author=_author(author), requeue_stopped=requeue_stopped
         )
         return await self.cancellations.wait(undone.id) if wait else undone
 
@@ -294,12 +337,12 @@ class Queue:
         Pausing again changes nothing. Raises `NotFound` if there is no such app or function, `LockUnavailable`
         if an open claim holds the app's lock for seconds, and `ReadOnly`.
         """
-        await self.engine.pause(Scope(app_id, function_id), author or _user(), "python")
+        await self.engine.pause(read_scope(app_id, function_id), _author(author), "python")
 
     async def resume(self, app_id: str, function_id: str | None = None, *, author: str | None = None) -> None:
         """Take back a pause: that of the function, or (None) that of the app as a whole, which leaves functions paused
         that were paused by themselves. Raises as `pause` does."""
-        await self.engine.resume(Scope(app_id, function_id), author or _user(), "python")
+        await self.engine.resume(read_scope(app_id, function_id), _author(author), "python")
 
     async def depth(self) -> list[FunctionDepth]:
         """What waits and what runs of every known function, sorted by app and function; how fast it comes and goes."""
@@ -307,18 +350,26 @@ class Queue:
 
     async def history(self, limit: int = 50, before: UUID | None = None) -> Sequence[Cancellation]:
         """Cancellations, newest first; `before` is the last of the page before."""
-        return await self.cancellations.list(limit, before)
+        bounds.require({"limit": problem_of_number(limit, 1, LONGEST_PAGE)})
+        return await self.cancellations.list(limit, before if before is None else require_id("before", before))
 
     async def show(self, cancellation_id: UUID) -> Cancellation:
         """One cancellation with its progress. Raises `NotFound`."""
-        return await self.cancellations.get(cancellation_id)
+        return await self.cancellations.get(_id(cancellation_id))
 
     async def unrestored(self, cancellation_id: UUID, limit: int = 100) -> Sequence[Unrestored]:
         """Runs that an undo did not bring back, with the reasons."""
-        return await self.cancellations.unrestored(cancellation_id, limit)
+        bounds.require({"limit": problem_of_number(limit, 1, INT_MAX)})
+        return await self.cancellations.unrestored(_id(cancellation_id), limit)
 
     async def audit(self, limit: int = 50, before: int | None = None) -> Sequence[AuditEntry]:
         """Who did what and when, newest first; `before` is the id of the last entry of the page before."""
+        bounds.require(
+            {
+                "limit": problem_of_number(limit, 1, LONGEST_PAGE),
+                "before": optional(problem_of_number(before, 1, 2**63 - 1), before),
+            }
+        )
         return await self.cancellations.audit(limit, before)
 
     async def retention(self) -> Retention:
@@ -334,8 +385,15 @@ class Queue:
         author: str | None = None,
     ) -> Retention:
         """Change what is given, and return what holds then. Raises `RequestError` and `ReadOnly`."""
+        lengths = {"finished": finished, "cancelled": cancelled, "standing": standing}
+        bounds.require(
+            {
+                name: None if length is None or isinstance(length, timedelta) else "must be a timedelta"
+                for name, length in lengths.items()
+            }
+        )
         return await self.engine.set_retention(
-            finished=finished, cancelled=cancelled, standing=standing, author=author or _user(), source="python"
+            finished=finished, cancelled=cancelled, standing=standing, author=_author(author), source="python"
         )
 
     async def runs(
@@ -349,17 +407,20 @@ class Queue:
     ) -> list[Run]:
         """Runs that are `failed`, `queued`, `scheduled` or `running`, newest first; `before` is the last id of the page
         before. Raises `NotFound` for an app or function that is not known, `RequestError` for another status."""
-        return await self.engine.runs(read_scope(app_id, function_id), read_status(status), limit, before)
+        bounds.require({"limit": problem_of_number(limit, 1, LONGEST_PAGE)})
+        page = before if before is None else require_id("before", before)
+        return await self.engine.runs(read_scope(app_id, function_id), read_status(status), limit, page)
 
     async def get(self, run_id: UUID) -> Run:
         """The run as it stands. Raises `NotFound`."""
-        return await self.engine.run(run_id)
+        return await self.engine.run(require_id("run_id", run_id))
 
     async def wait(self, run_id: UUID) -> Run:
         """The run, once it has completed, failed for good or been cancelled; looks again every half second at least.
 
         Bound it with `asyncio.timeout`. Raises `NotFound` if there is no such run (any more).
         """
+        run_id = require_id("run_id", run_id)
         pause = SHORTEST_LOOK
         while (run := await self.engine.run(run_id)).status in UNFINISHED:
             await asyncio.sleep(pause)
@@ -391,7 +452,28 @@ def _request(request: Request) -> CancellationRequest:
         raise RequestError([Problem("request", "asks for a retry, and this is about a cancellation")])
     if isinstance(request, CancellationRequest):
         return request
-    return CancellationRequest.parse(request if isinstance(request, str) else dict(request))
+    return CancellationRequest.parse(dict(request) if isinstance(request, Mapping) else request)
+
+
+def _scope_problems(app_id: object, function_id: object) -> dict[str, str | None]:
+    """Of the function that a run is enqueued for, which may be new."""
+    return {"app_id": problem_of_name(app_id), "function_id": problem_of_name(function_id)}
+
+
+def _problem_of_priority(priority: object) -> str | None:
+    return problem_of_number(priority, INT_MIN, INT_MAX)
+
+
+def _id(cancellation_id: object) -> UUID:
+    return require_id("cancellation_id", cancellation_id)
+
+
+def _author(given: str | None) -> str:
+    """Who writes: as given, or the user of this process. Raises `RequestError`."""
+    if given is None:
+        return _user()
+    bounds.require({"author": problem_of_name(given)})
+    return given
 
 
 def _user() -> str:

@@ -29,6 +29,7 @@ from types import MappingProxyType
 from typing import TypeAlias, TypeVar, cast
 
 from secateur.active_runs import ActiveRun, SyncRun
+from secateur.bounds import MOST_AT_ONCE, MOST_TRIGGERS, optional, problem_of_name, problem_of_number
 from secateur.cancel_on import CancelOn, checked
 from secateur.errors import UsageError
 
@@ -71,6 +72,8 @@ class App:
     def __init__(self, app_id: str) -> None:
         if not app_id:
             raise UsageError("an app needs an id, as in App('billing')")
+        if problem := problem_of_name(app_id):
+            raise UsageError(f"the app's id {problem}")
         self.id = app_id
         self._functions: dict[str, Function] = {}
 
@@ -138,14 +141,25 @@ class App:
         name = f"{self.id} / {id}"
         if not id:
             raise UsageError(f"a function of {self.id} has no id")
+        if problem := problem_of_name(id):
+            raise UsageError(f"the id of a function of {self.id} {problem}")
         if id in self._functions:
             raise UsageError(f"{name} is declared twice")
         if isinstance(triggers, str):
             raise UsageError(f"{name}: triggers is a list of event names, as in triggers=[{triggers!r}]")
-        if retries < 0:
+        if len(triggers) > MOST_TRIGGERS:
+            raise UsageError(f"{name}: triggers has {len(triggers)} names; {MOST_TRIGGERS} are the most")
+        for trigger in triggers:
+            if problem := problem_of_name(trigger):
+                raise UsageError(f"{name}: triggers: a name of an event {problem}")
+        if isinstance(retries, int) and retries < 0:
             raise UsageError(f"{name}: retries cannot be negative")
-        if concurrency is not None and concurrency < 1:
+        if problem := problem_of_number(retries, 0, MOST_AT_ONCE - 1):
+            raise UsageError(f"{name}: retries {problem}")
+        if isinstance(concurrency, int) and concurrency < 1:
             raise UsageError(f"{name}: concurrency must be at least 1")
+        if problem := optional(problem_of_number(concurrency, 1, MOST_AT_ONCE), concurrency):
+            raise UsageError(f"{name}: concurrency {problem}; leave it out for no limit")
         if timeout is not None and not (isinstance(timeout, timedelta) and timedelta(0) < timeout <= LONGEST_TIMEOUT):
             raise UsageError(f"{name}: timeout is a timedelta of more than nothing and at most a year, not {timeout!r}")
         label = getattr(work, "__qualname__", repr(work))

@@ -5,20 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from secateur import bounds
+from secateur.bounds import optional, problem_of_named
 from secateur.errors import Problem, RequestError
 from secateur.requests import utc
 from secateur.runs import LISTED, Run, RunStatus, Scope
 
 
 def read_scope(app_id: str, function_id: str | None) -> Scope:
-    """Raises `RequestError` for names that Postgres cannot hold."""
-    problems = [
-        Problem(field, "contains U+0000, which Postgres cannot store")
-        for field, name in (("app_id", app_id), ("function_id", function_id))
-        if name is not None and "\0" in name
-    ]
-    if problems:
-        raise RequestError(problems)
+    """What is asked for by its names. Raises `RequestError` for what cannot be one."""
+    bounds.require(
+        {"app_id": problem_of_named(app_id), "function_id": optional(problem_of_named(function_id), function_id)}
+    )
     return Scope(app_id, function_id)
 
 

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from secateur.bounds import problem_of_instant
+from secateur.bounds import LONGEST_NAME, LONGEST_REASON, problem_of_instant, problem_of_named, problem_of_text
 from secateur.cel import Filter
 from secateur.cel import compile as compile_filter
+from secateur.documents import read_json
 from secateur.errors import Problem, RequestError
 from secateur.runs import UNFINISHED, RunStatus, Scope, Window
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.(?P<fraction>\d+))?)?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
 
-LONGEST_ID = 200
-LONGEST_REASON = 2000
 MOST_FUNCTIONS = 100
 """How many functions one request may name."""
 
@@ -46,33 +54,64 @@ def _instant(value: object) -> object:
 
 
 def _in_utc(moment: datetime) -> datetime:
-    problem = problem_of_instant(moment)
-    if problem is not None:
-        raise PydanticCustomError("odd_time", "{problem}", {"problem": problem})
+    if moment.utcoffset() is None:
+        raise PydanticCustomError("naive_time", "needs an offset, as in 2024-01-21T00:00:00Z or +01:00")
+    _refuse(problem_of_instant(moment))
     return moment.astimezone(UTC)
 
 
 Instant = Annotated[datetime, BeforeValidator(_instant)]
 
 
-def _storable(text: str) -> str:
-    if "\0" in text:
-        raise PydanticCustomError("not_storable", "contains U+0000, which Postgres cannot store")
-    return text
+def _refuse(problem: str | None) -> None:
+    if problem is not None:
+        raise PydanticCustomError("out_of_bounds", "{problem}", {"problem": problem})
 
 
-Text = Annotated[str, AfterValidator(_storable)]
+def _name(value: object) -> object:
+    _refuse(problem_of_named(value))
+    return value
+
+
+def _reason(value: object) -> object:
+    _refuse(problem_of_text(value, LONGEST_REASON))
+    return value
+
+
+_STORABLE = "^[^\\u0000]*$"
+Name = Annotated[
+    str,
+    BeforeValidator(_name),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": LONGEST_NAME, "pattern": _STORABLE}),
+]
+Reason = Annotated[
+    str,
+    BeforeValidator(_reason),
+    WithJsonSchema({"type": "string", "maxLength": LONGEST_REASON, "pattern": _STORABLE}),
+]
 
 
 def _distinct(names: list[str]) -> list[str]:
     return sorted(set(names))
 
 
-FunctionIds = Annotated[
-    list[Annotated[Text, Field(min_length=1, max_length=LONGEST_ID)]],
-    Field(min_length=1, max_length=MOST_FUNCTIONS),
-    AfterValidator(_distinct),
-]
+FunctionIds = Annotated[list[Name], Field(min_length=1, max_length=MOST_FUNCTIONS), AfterValidator(_distinct)]
+
+
+def without_nulls(schema: dict[str, Any]) -> None:
+    """What may be left out, must not be null: the schema of a body says so too."""
+    for field in schema["properties"].values():
+        kinds = [kind for kind in field.get("anyOf", ()) if kind != {"type": "null"}]
+        if len(kinds) == 1:
+            del field["anyOf"]
+            field |= kinds[0]
+        if "default" in field and field["default"] is None:
+            del field["default"]
+
+
+def _schema(schema: dict[str, Any]) -> None:
+    without_nulls(schema)
+    schema["not"] = {"required": ["function_id", "function_ids"]}
 
 
 class CancellationRequest(BaseModel):
@@ -85,20 +124,20 @@ class CancellationRequest(BaseModel):
     delays nothing else.
     """
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, frozen=True, json_schema_extra=_schema)
     noun: ClassVar[str] = "a cancellation"
     verb: ClassVar[str] = "cancel"
     """The command that asks for it."""
 
-    app_id: Text = Field(min_length=1, max_length=LONGEST_ID)
-    function_id: Text | None = Field(default=None, min_length=1, max_length=LONGEST_ID)
+    app_id: Name
+    function_id: Name | None = None
     function_ids: FunctionIds | None = None
     if_: str | None = Field(default=None, alias="if")
     started_after: Instant | None = None
     started_before: Instant | None = None
     standing: bool = Field(default=False, strict=True)
     rate: int | None = Field(default=None, strict=True, ge=1, le=2**31 - 1)
-    reason: Text | None = Field(default=None, max_length=LONGEST_REASON)
+    reason: Reason | None = None
 
     @model_validator(mode="after")
     def _window_is_not_empty(self) -> Self:
@@ -132,10 +171,12 @@ class CancellationRequest(BaseModel):
         Raises `RequestError` with every problem at once, each under the field's name as in the API.
         """
         body = decoded(body, such_as='{"app_id": "billing"}')
-        problems: list[Problem] = []
+        problems = null_problems(body, cls)
+        if "if_" in body:  # the attribute's name, which the model takes too
+            problems.append(_unknown("if_", cls, cls.noun))
         request: Self | None = None
         try:
-            request = cls.model_validate(body)
+            request = cls.model_validate(given(body, problems))
         except ValidationError as error:
             problems += [problem_of(detail, cls, cls.noun) for detail in error.errors()]
         source = body.get("if")
@@ -255,30 +296,48 @@ def decoded(body: object, *, such_as: str) -> dict[str, Any]:
     """The object that a body is, from JSON text or from decoded JSON. Raises `RequestError`."""
     if isinstance(body, str | bytes | bytearray):
         try:
-            body = json.loads(body)
-        except (ValueError, RecursionError) as error:
+            body = read_json(body)
+        except ValueError as error:
             raise RequestError([Problem("body", f"is not JSON: {error}")]) from error
     if not isinstance(body, dict):
         raise RequestError([Problem("body", f"must be a JSON object such as {such_as}")])
     return body
 
 
+def null_problems(body: Mapping[str, Any], model: type[BaseModel]) -> list[Problem]:
+    """For each field that may be left out and is null: it could be meant as "none" or as "all"."""
+    names = [info.alias or name for name, info in model.model_fields.items() if not info.is_required()]
+    return [
+        Problem(name, f"must not be null; leave it out{_MEANS.get(name, '')}")
+        for name in names
+        if name in body and body[name] is None
+    ]
+
+
+_MEANS = {
+    "if": " to mean every run of scope and window",
+    "function_id": " to mean every function of the app",
+    "function_ids": " to mean every function of the app",
+    "started_after": " to mean any time before",
+    "started_before": " to mean the moment of the commit",
+}
+
+
+def given(body: Mapping[str, Any], problems: Sequence[Problem]) -> dict[str, Any]:
+    """The body without the fields that are known to be wrong."""
+    wrong = {problem.field for problem in problems}
+    return {name: value for name, value in body.items() if name not in wrong}
+
+
 def problem_of(detail: ErrorDetails, model: type[BaseModel], noun: str) -> Problem:
     """Pydantic's finding about a `model`, which describes `noun`, in words of ours where its own need a programmer."""
     context = detail.get("ctx", {})
     field = str(detail["loc"][0]) if detail["loc"] else str(context.get("field", "body"))
-    field = "if" if field == "if_" else field
     match detail["type"]:
         case "missing":
             return Problem(field, "is required")
         case "extra_forbidden":
-            names = [info.alias or name for name, info in model.model_fields.items()]
-            near = get_close_matches(field, names, n=1)
-            return Problem(
-                field,
-                f"is not a field of {noun}; these are: {', '.join(names)}",
-                suggestion=f"did you mean `{near[0]}`?" if near else None,
-            )
+            return _unknown(field, model, noun)
         case "string_type":
             return Problem(field, "must be a string")
         case "string_unicode":
@@ -295,9 +354,15 @@ def problem_of(detail: ErrorDetails, model: type[BaseModel], noun: str) -> Probl
             return Problem(field, "must name at least one function")
         case "too_long":
             return Problem(field, f"names more than {MOST_FUNCTIONS} functions")
-        case "string_too_short":
-            return Problem(field, "must not be empty")
-        case "string_too_long":
-            return Problem(field, f"is longer than {context['max_length']} characters")
         case _:
             return Problem(field, detail["msg"])
+
+
+def _unknown(field: str, model: type[BaseModel], noun: str) -> Problem:
+    names = [info.alias or name for name, info in model.model_fields.items()]
+    near = get_close_matches(field, names, n=1)
+    return Problem(
+        field,
+        f"is not a field of {noun}; these are: {', '.join(names)}",
+        suggestion=f"did you mean `{near[0]}`?" if near else None,
+    )

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 
+from secateur import bounds
+from secateur.bounds import optional, problem_of_key, problem_of_name
 from secateur.database import Database
-from secateur.errors import DatabaseError, Problem, ReadOnly, RequestError
+from secateur.errors import Problem, ReadOnly, RequestError
 from secateur.events import OWN_EVENT
+from secateur.sqlstates import keeping_events
 from secateur.statements import Statements
 
 _SQL = Statements.load("secateur", "sending.sql")
@@ -35,12 +39,29 @@ class Sent:
     """One for each declaration of `cancel_on` that it fits and that concerns a run."""
 
 
-def require_name(event: Mapping[str, object]) -> None:
-    """Raises `RequestError` for an event that says nothing by which functions could be found, or the queue's own."""
-    if not isinstance(event.get("name"), str) or not event["name"]:
+def require_event(event: object) -> None:
+    """Raises `RequestError` for an event that says nothing by which functions could be found, or the queue's own, and
+    for what `event.id` and `event.ts` cannot be."""
+    if not isinstance(event, Mapping):
+        raise RequestError([Problem("event", "an event that is sent must be a JSON object")])
+    name, ts = event.get("name"), event.get("ts")
+    if not isinstance(name, str) or not name:
         raise RequestError([Problem("name", "an event that is sent needs a name, which is a string")])
-    if event["name"] == OWN_EVENT:
+    if name == OWN_EVENT:
         raise RequestError([Problem("name", f"{OWN_EVENT} is sent by the queue alone, when it cancels a run")])
+    id_fits = event.get("id") is None or _is(event["id"], str, int, float)
+    ts_fits = ts is None or _is(ts, int) or (_is(ts, float) and ts.is_integer())
+    bounds.require(
+        {
+            "name": problem_of_name(name),
+            "id": None if id_fits else "must be a string or a number",
+            "ts": None if ts_fits else "must be a whole number of milliseconds since 1970",
+        }
+    )
+
+
+def _is(value: Any, *kinds: type) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 async def send_event(database: Database, event: str, *, idempotency_key: str | None = None) -> Sent:
@@ -51,12 +72,9 @@ async def send_event(database: Database, event: str, *, idempotency_key: str | N
     """
     if database.read_only:
         raise ReadOnly("this session is read-only: no event can be sent")
-    try:
+    bounds.require({"idempotency_key": optional(problem_of_key(idempotency_key), idempotency_key)})
+    with keeping_events():
         rows = await database.fetch(_SQL["send"], event, idempotency_key, repeatable=idempotency_key is not None)
-    except DatabaseError as error:
-        if isinstance(error.__cause__, asyncpg.DataError | asyncpg.ProgramLimitExceededError):
-            raise RequestError([Problem("event", f"cannot be kept: {error}")]) from error
-        raise
     return Sent(
         runs=tuple(_effect(row, "run_id") for row in rows if row["run_id"] is not None),
         cancellations=tuple(_effect(row, "cancellation_id") for row in rows if row["cancellation_id"] is not None),

@@ -26,6 +26,7 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as UnreadableVariable
 
+from secateur.bounds import optional, problem_of_name
 from secateur.errors import SettingsError, UsageError
 from secateur.redaction import quoted, redact
 from secateur.times import find_zone
@@ -79,7 +80,7 @@ class Settings(BaseSettings):
     """The context to use if neither a flag nor the environment names a database."""
     read_only: bool = False
     """Never write, in any context."""
-    author: str | None = Field(default=None, min_length=1)
+    author: str | None = None
     """Who commits cancellations, as the audit shows it; without one, the operating system's user."""
     timezone: str = "local"
     """In which times are read and shown beside UTC: `local`, `UTC` or a name like `Europe/Berlin`."""
@@ -105,6 +106,14 @@ class Settings(BaseSettings):
     """How many connections a worker opens at most; without a number, as many as its concurrency can use."""
     contexts: dict[str, Context] = {}
     """Databases by name, for `--context`."""
+
+    @field_validator("author")
+    @classmethod
+    def _author_is_a_name(cls, author: str | None) -> str | None:
+        problem = optional(problem_of_name(author), author)
+        if problem is not None:
+            raise ValueError(f"`author` {problem}")
+        return author
 
     @field_validator("timezone")
     @classmethod

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import asyncpg
 
@@ -35,7 +36,10 @@ def translate(error: BaseException, database: str) -> SecateurError | None:
     """
     match error:
         case asyncpg.DataError() if error.severity is None:
-            return None  # an argument of the wrong type; it never reached the server
+            # An argument that never reached the server: no Unicode, too large a number; or of the wrong type, a bug.
+            if isinstance(error.__cause__, UnicodeEncodeError | OverflowError):
+                return RequestError([Problem("request", f"has a value that Postgres cannot take: {error}"[:500])])
+            return None
         case asyncpg.PostgresError():
             return _from_server(error, database)
         case asyncpg.ClientConfigurationError():
@@ -194,3 +198,14 @@ BY_STATE: dict[str, Translation] = {
 }
 
 BY_CLASS: dict[str, Translation] = {"08": _lost, "53": _short}
+
+
+@contextmanager
+def keeping_events() -> Iterator[None]:
+    """What Postgres says of an event that it cannot keep as JSON, such as one with U+0000 in it, is `RequestError`."""
+    try:
+        yield
+    except DatabaseError as error:
+        if isinstance(error.__cause__, asyncpg.DataError | asyncpg.ProgramLimitExceededError):
+            raise RequestError([Problem("event", f"cannot be kept: {error}")]) from error
+        raise

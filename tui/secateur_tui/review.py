@@ -15,6 +15,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.message import Message
 from textual.widgets import Button, Input, Label, Static
 
+from secateur.bounds import LONGEST_REASON
 from secateur.cancellations import Preview
 from secateur.counting import Seen, count_within
 from secateur.errors import (
@@ -27,7 +28,7 @@ from secateur.errors import (
     UsageError,
 )
 from secateur.records import Cancellation
-from secateur.requests import LONGEST_REASON, CancellationRequest
+from secateur.requests import CancellationRequest
 from secateur.runs import Count
 from secateur_tui import review_text
 from secateur_tui.chrome import KeyBar

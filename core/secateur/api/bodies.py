@@ -12,24 +12,37 @@ from starlette.exceptions import HTTPException
 
 from secateur.cel.values import decode_exact
 from secateur.errors import Problem, RequestError
-from secateur.requests import LONGEST_REASON, CancellationRequest, Text, decoded, problem_of
-from secateur.sending import require_name
+from secateur.requests import (
+    CancellationRequest,
+    Reason,
+    decoded,
+    given,
+    null_problems,
+    problem_of,
+    without_nulls,
+)
+from secateur.sending import require_event
 
 
 class OptionalBody(BaseModel):
     """A body that may be left out, where every field has a default."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=without_nulls)
     noun: ClassVar[str]
     example: ClassVar[str]
 
     @classmethod
     def parse(cls, body: bytes) -> Self:
         """Raises `RequestError` with every problem at once."""
+        document = decoded(body, such_as=cls.example) if body else {}
+        problems = null_problems(document, cls)
         try:
-            return cls.model_validate(decoded(body, such_as=cls.example) if body else {})
+            parsed = cls.model_validate(given(document, problems))
         except ValidationError as error:
-            raise RequestError([problem_of(detail, cls, cls.noun) for detail in error.errors()]) from error
+            problems += [problem_of(detail, cls, cls.noun) for detail in error.errors()]
+        if problems:
+            raise RequestError(problems)
+        return parsed
 
 
 class UndoBody(OptionalBody):
@@ -48,7 +61,7 @@ class RunCancellationBody(OptionalBody):
     noun: ClassVar[str] = "the cancellation of a run"
     example: ClassVar[str] = '{"reason": "a typo"}'
 
-    reason: Text | None = Field(default=None, max_length=LONGEST_REASON)
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +98,7 @@ async def _event(request: Request) -> EventBody:
         text = body.decode()
     except UnicodeDecodeError as error:
         raise RequestError([Problem("body", f"is not UTF-8: {error}")]) from error
-    require_name(decoded(text, such_as='{"name": "vendor/sync", "data": {}}'))
+    require_event(decoded(text, such_as='{"name": "vendor/sync", "data": {}}'))
     try:
         decode_exact(text)
     except ValueError as error:

@@ -15,10 +15,10 @@ from secateur.api.bodies import EVENT, RUN_CANCELLATION, UNDO, EventSent, RunCan
 from secateur.api.cancelling import describe, name_key
 from secateur.api.failures import Unknown
 from secateur.api.services import Author, Injected, Key, answer, failures, latest, repeated
+from secateur.bounds import LONGEST_NAME
 from secateur.cancellations import cancellation_json
 from secateur.errors import PermissionDenied
 from secateur.listing import read_scope, read_status, run_json
-from secateur.requests import LONGEST_ID
 from secateur.runs import LISTED, RunStatus
 from secateur.sending import Effect, send_event
 
@@ -33,8 +33,8 @@ router = APIRouter()
 )
 async def listed(
     services: Injected,
-    app_id: Annotated[str, Query(min_length=1, max_length=LONGEST_ID)],
-    function_id: Annotated[str | None, Query(min_length=1, max_length=LONGEST_ID)] = None,
+    app_id: Annotated[str, Query(min_length=1, max_length=LONGEST_NAME)],
+    function_id: Annotated[str | None, Query(min_length=1, max_length=LONGEST_NAME)] = None,
     status: Annotated[
         str, Query(description=f"One of {', '.join(LISTED)}.", json_schema_extra={"enum": [str(one) for one in LISTED]})
     ] = RunStatus.FAILED,

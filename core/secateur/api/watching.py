@@ -12,7 +12,8 @@ from secateur.api.answers import Answer, AuditForm, DepthForm, Health
 from secateur.api.services import Author, Injected, Services, answer, failures
 from secateur.auditing import audit_json
 from secateur.depth import depth_json
-from secateur.errors import NotFound, Problem, RequestError
+from secateur.errors import NotFound
+from secateur.listing import read_scope
 from secateur.runs import FunctionDepth, Scope
 
 router = APIRouter()
@@ -24,14 +25,7 @@ def _scope(request: Request) -> Scope:
     names = [unquote(name.decode("ascii", "replace")) for name in raw.split(b"?")[0].split(b"/")[3:-1]]
     if len(names) > 2:
         raise NotFound("name an app, or an app and a function; write a / that is part of a name as %2F")
-    problems = [
-        Problem(field, "contains U+0000, which Postgres cannot store")
-        for field, name in zip(("app_id", "function_id"), names, strict=False)
-        if "\0" in name
-    ]
-    if problems:
-        raise RequestError(problems)
-    return Scope(*names)
+    return read_scope(names[0], names[1] if len(names) > 1 else None)
 
 
 def _app_scope(request: Request, app_id: Annotated[str, Path(min_length=1)]) -> Scope:

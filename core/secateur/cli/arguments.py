@@ -22,6 +22,9 @@ TEXT_FLAGS = frozenset({"--app", "--function", "--if", "--after", "--before", "-
 
 DEFAULT_PORT = 8484
 
+LARGEST = 1_000_000_000
+"""Of the numbers that flags take."""
+
 TIMES = "a time: 2024-01-21T00:00:00Z, -2h, yesterday, 'yesterday 14:00', now; local times in your zone"
 
 
@@ -307,8 +310,10 @@ def _span(text: str) -> timedelta:
 
 
 def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
+    if not (text.isascii() and text.isdecimal() and int(text[:20]) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r:.100} is not a number of 1 or more")
+    if len(text) > 20 or int(text) > LARGEST:
+        raise argparse.ArgumentTypeError(f"{text:.100} is more than {LARGEST:,}")
     return int(text)
 
 

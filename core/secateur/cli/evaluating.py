@@ -18,6 +18,7 @@ from secateur.cel.formatter import format_source
 from secateur.cel.values import decode_json
 from secateur.cli.output import complain, flush, json_line, json_text, line, notice
 from secateur.cli.requesting import read_input
+from secateur.documents import read_json
 from secateur.errors import Problem, RequestError, SecateurError, UsageError
 
 
@@ -138,7 +139,7 @@ async def _answer_lines(executions: Mapping[str, Execute]) -> int:
 
 def _read_line(raw: bytes) -> tuple[str, dict[str, object]]:
     try:
-        given = decode_json(raw.decode("utf-8"))
+        given = _decoded(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"the line is not JSON: {error}") from error
     if not isinstance(given, dict) or not isinstance(given.get("expr"), str):
@@ -151,9 +152,15 @@ def _read_line(raw: bytes) -> tuple[str, dict[str, object]]:
 
 def _read_event(name: str) -> Any:
     try:
-        return decode_json(read_input(name).decode("utf-8-sig"))
+        return _decoded(read_input(name).decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"--event: {'stdin' if name == '-' else name} is not JSON: {error}") from error
+
+
+def _decoded(text: str) -> Any:
+    """With the language's numbers. Raises `ValueError`, also for a key that is there twice."""
+    read_json(text)
+    return decode_json(text)
 
 
 async def _outcomes(

@@ -9,6 +9,7 @@ from secateur.cli.asking import consents, require_a_terminal
 from secateur.cli.opening import Session, find_place, open_session
 from secateur.cli.output import json_line, notice, one_line, runs, write
 from secateur.depth import depth_json
+from secateur.listing import read_scope
 from secateur.runs import FunctionDepth, Scope
 
 
@@ -22,7 +23,7 @@ async def resume(arguments: argparse.Namespace) -> int:
 
 async def _change(arguments: argparse.Namespace, *, resume: bool) -> int:
     place = find_place(arguments, writes=True)
-    scope = Scope(arguments.app, arguments.function)
+    scope = read_scope(arguments.app, arguments.function)
     verb = "resume" if resume else "pause"
     if not arguments.yes:
         require_a_terminal(f"add --yes to {verb} without being asked")

@@ -219,6 +219,9 @@ declare
 begin
   -- Whatever an error says, its run must be able to fail.
   fail.error := left(fail.error, 10000);
+  if fail.retry_after is not null then
+    perform secateur.require_interval('retry_after', fail.retry_after, '0', '366 days');
+  end if;
   select run.status, run.attempt, run.function_id, run.slot is not null,
          (select known.max_attempts from secateur.functions as known
            where known.app_id = fail.app_id and known.function_id = run.function_id)

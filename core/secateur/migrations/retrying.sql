@@ -68,6 +68,9 @@ begin
     raise exception using errcode = 'SC422', column = 'started_after',
       message = 'must be before started_before, and in the past';
   end if;
+  if (secateur.committed_under(commit_retries.app_id, keys[1], commit_retries.request)).id is null then
+    perform secateur.require_free_ids(commit_retries.app_id, commit_retries.ids);
+  end if;
   for i in 1 .. cardinality(functions) loop
     expected_here := case when cardinality(functions) = 1 then commit_retries.expected
                           else coalesce((commit_retries.expected_by_function ->> functions[i])::bigint,
@@ -85,7 +88,7 @@ begin
       session_user, expected_here,
       case when expected_here is not null then coalesce(commit_retries.expected_exact, false) end,
       case when expected_here is not null then commit_retries.expected_by_function end, moment, commit_retries.rate,
-      commit_retries.requires, commit_retries.requires is not null and commit_retries.requires_suffices)
+      commit_retries.requires, commit_retries.requires is not null and coalesce(commit_retries.requires_suffices, false))
     on conflict on constraint cancellations_app_id_idempotency_key_key do nothing
     returning * into committed;
     if committed.id is null then

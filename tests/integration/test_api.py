@@ -359,7 +359,7 @@ async def test_the_documentation_describes_what_is_answered(client: httpx.AsyncC
             named = {each["name"] for each in operation.get("parameters", []) if each["in"] == "path"}
             assert named == set(re.findall(r"\{(.+?)\}", path))
     post = paths["/v1/cancellations"]["post"]
-    assert {"201", "202", *("400", "403", "409", "413", "415"), *("503", "504", "507"), "default"} == set(
+    assert {"200", "201", "202", *("400", "403", "409", "413", "415"), *("503", "504", "507"), "default"} == set(
         post["responses"]
     )
     body = post["requestBody"]["content"]["application/json"]["schema"]

@@ -115,6 +115,7 @@ async def test_sums_are_the_rows_while_everybody_writes(database: Database, engi
             await compact(database)
             assert (await check(database))[2] == 0
 
+    await put(database, "f0", 1)  # before, there is no app to check
     keeping = asyncio.create_task(keep())
     await asyncio.gather(*(work() for _ in range(3)))
     keeping.cancel()
@@ -236,6 +237,6 @@ async def test_an_existing_queue_is_counted_when_installed(empty_database_url: s
             select gen_random_uuid(), 'billing', 'sync', '{}', status, now(), gen_random_uuid(), now() + interval '1 h'
               from unnest(array['queued', 'queued', 'queued', 'running', 'running']) as status
         """)
-        assert "0002_depth.sql" in await install(database)
+        assert "0002_depth.sql" in (await install(database)).files
         assert await counted(database) == [("billing", "sync", 3, 0, 2)]
         assert (await depth_of(NativeEngine(database))).queued == 3

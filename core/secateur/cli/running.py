@@ -80,9 +80,11 @@ def _worker(arguments: argparse.Namespace) -> Worker:
     from secateur.loading import load_worker
     from secateur.worker import Worker
 
+    # What is refused is refused before the module is loaded, which may do anything.
+    place = find_place(arguments, writes=True)
     found = load_worker(arguments.target)
-    own = found.url if isinstance(found, Worker) and not arguments.context else None
-    place = find_place(arguments, writes=True, database=own)
+    if isinstance(found, Worker) and not arguments.context:
+        place = find_place(arguments, writes=True, database=found.url)
     if isinstance(found, Worker):
         worker = found
         worker.configure(url=place.target.url)

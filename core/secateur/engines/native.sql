@@ -409,7 +409,7 @@ select open.app_id, open.id, open.state from secateur.open_cancellations() as op
 with held as materialized (
   select waiting.app_id, holder.pid, holder.gid
     from (select distinct app_id from secateur.cancellations where state = 'active' and in_force_at is null) as waiting,
-         secateur.lock_holders(waiting.app_id) as holder
+         lateral (select one.pid, one.gid from secateur.lock_holders as one where one.app_id = waiting.app_id) as holder
 )
 select to_jsonb(rule) || to_jsonb(tally) || jsonb_build_object(
          'blocked_by', (select coalesce(jsonb_agg(held.pid order by held.pid), '[]')

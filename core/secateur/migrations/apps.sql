@@ -133,25 +133,18 @@ begin
 end
 $$;
 
--- Who holds the app's lock, shared or exclusive: a process, or a prepared transaction (by its gid), which has none.
-create or replace function secateur.lock_holders(app_id text)
-  returns table (pid integer, gid text)
-  language plpgsql
-  stable
-  security definer set search_path = pg_catalog, pg_temp
-as $$
-begin
-  return query
-  select distinct held.pid, prepared.gid
+-- Who holds an app's lock, shared or exclusive: a process, or a prepared transaction (by its gid), which has none. A view, so that
+-- whoever may read the tables may read this as well.
+create or replace view secateur.lock_holders as
+  select distinct apps.app_id, held.pid, prepared.gid
     from secateur.apps
-    join pg_class as relation on relation.relname = format('app_%s', apps.lock_number)
-    join pg_namespace as schema on schema.oid = relation.relnamespace and schema.nspname = 'secateur_locks'
-    join pg_locks as held on held.locktype = 'relation' and held.relation = relation.oid
-     and held.database = (select oid from pg_database where datname = current_database())
-    left join pg_prepared_xacts as prepared on held.pid is null and held.virtualtransaction = '-1/' || prepared.transaction
-   where apps.app_id = lock_holders.app_id and held.granted and held.mode <> 'AccessShareLock';
-end
-$$;
+    join pg_catalog.pg_class as relation on relation.relname = format('app_%s', apps.lock_number)
+    join pg_catalog.pg_namespace as schema on schema.oid = relation.relnamespace and schema.nspname = 'secateur_locks'
+    join pg_catalog.pg_locks as held on held.locktype = 'relation' and held.relation = relation.oid
+     and held.database = (select oid from pg_catalog.pg_database where datname = current_database())
+    left join pg_catalog.pg_prepared_xacts as prepared
+      on held.pid is null and held.virtualtransaction = '-1/' || prepared.transaction
+   where held.granted and held.mode <> 'AccessShareLock';
 
 -- Gives the waits of the statements that follow what is left until the deadline.
 create or replace function secateur.wait_until(deadline timestamptz)
@@ -189,7 +182,7 @@ begin
             'nothing was changed: an open transaction holds the lock of app %s%s', lock_app.app_id,
             (select ' (' || string_agg(case when held.pid is not null then format('process %s', held.pid)
                                             else format('prepared transaction %L', held.gid) end, ', ') || ')'
-               from secateur.lock_holders(lock_app.app_id) as held)),
+               from secateur.lock_holders as held where held.app_id = lock_app.app_id)),
           hint = 'a worker must not keep the transaction open in which it claimed, nor prepare it; try again, or end that'
                  ' process or prepared transaction';
       end if;

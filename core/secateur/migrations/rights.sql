@@ -28,9 +28,9 @@ declare
       'pause', 'resume', 'commit_cancellation', 'commit_cancellations', 'commit_retries', 'stop_cancellation', 'undo_cancellation', 'cancel_run',
       'unrestored', 'set_retention',
       'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'restore_cancellation', 'note_sweep_failure',
-      'all_apps', 'compact_depth', 'check_depth', 'prune', 'rights_gaps', 'lock_holders'
+      'all_apps', 'compact_depth', 'check_depth', 'prune', 'rights_gaps'
     ],
-    'secateur_viewer', array['unrestored', 'rights_gaps', 'lock_holders']);
+    'secateur_viewer', array['unrestored', 'rights_gaps']);
   ours constant text[] := array['secateur_sandbox', 'secateur_audit',
                                 'secateur_viewer', 'secateur_worker', 'secateur_operator', 'secateur_importer'];
   -- Whoever installed.

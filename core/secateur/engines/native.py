@@ -30,7 +30,7 @@ from secateur.engines.base import (
     Verdict,
 )
 from secateur.engines.sampling import estimate
-from secateur.errors import DatabaseError, NotFound, NotInstalled, QueryTimeout, ReadOnly
+from secateur.errors import DatabaseError, NotFound, NotInstalled, QueryTimeout, ReadOnly, Unreachable
 from secateur.runs import UNFINISHED, Count, FunctionDepth, Run, RunStatus, Scope, Source
 from secateur.statements import Statements
 
@@ -286,7 +286,7 @@ class NativeEngine:
             requirement is not None and requirement.suffices,
             expected.exact if expected else None,
         )
-        return [await self.cancellation(row["id"]) for row in rows]
+        return [await self._written(row["id"]) for row in rows]
 
     async def cancel_run(self, cancellation: RunCancellation) -> Cancellation:
         self._refuse_if_read_only()
@@ -303,13 +303,13 @@ class NativeEngine:
             cancellation.source,
             cancellation.author,
         )
-        return await self.cancellation(committed)
+        return await self._written(committed)
 
     async def stop(self, cancellation_id: UUID, author: str, source: str) -> Cancellation:
         self._refuse_if_read_only()
         app_id = await self._app_of(cancellation_id)
         await self._database.fetchval(_SQL["stop"], app_id, cancellation_id, author, source)
-        return await self.cancellation(cancellation_id)
+        return await self._written(cancellation_id)
 
     async def undo(
         self, cancellation_id: UUID, author: str, source: str, *, requeue_stopped: bool = False
@@ -317,7 +317,7 @@ class NativeEngine:
         self._refuse_if_read_only()
         app_id = await self._app_of(cancellation_id)
         await self._database.fetchval(_SQL["undo"], app_id, cancellation_id, author, source, requeue_stopped)
-        return await self.cancellation(cancellation_id)
+        return await self._written(cancellation_id)
 
     async def pause(self, scope: Scope, author: str, source: str) -> None:
         self._refuse_if_read_only()
@@ -326,6 +326,14 @@ class NativeEngine:
     async def resume(self, scope: Scope, author: str, source: str) -> None:
         self._refuse_if_read_only()
         await self._database.execute(_SQL["resume"], scope.app_id, scope.function_id, author, source)
+
+    async def _written(self, cancellation_id: UUID) -> Cancellation:
+        """Reads back what was just written. Should that fail, the error must not deny what was done."""
+        try:
+            return await self.cancellation(cancellation_id)
+        except DatabaseError as error:
+            done = f"what was asked for is done, but cancellation {cancellation_id} could not be read afterwards"
+            raise Unreachable(done) from error
 
     async def _app_of(self, cancellation_id: UUID) -> str:
         app_id: str | None = await self._database.fetchval(_SQL["app_of_cancellation"], cancellation_id)

@@ -13,12 +13,12 @@ import random
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import timedelta
 from math import ceil
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
 from secateur.attempts import CLEANUP_SECONDS, Attempt, Interruption
@@ -180,16 +180,20 @@ class Worker:
                 for function in app.functions.values():
                     await claims.register(function)
 
-        registering = asyncio.create_task(register())
-        stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait([registering, stopping], return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if not registering.done():
-            registering.cancel()
-            await asyncio.wait([registering])
-            return False
-        await registering
-        return True
+        return await self._unless_stopped(register())
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Wait for it, or until the worker is to stop. Whether it was done."""
+        task, stopping = asyncio.create_task(work), asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                await task
+            return task.done()
+        finally:
+            task.cancel()
+            stopping.cancel()
+            await asyncio.wait([task, stopping])
 
     async def _work(self, claims: Claims, database: Database, *, to_the_end: bool) -> None:
         self._threads = ThreadPoolExecutor(self.concurrency, "secateur run")
@@ -201,8 +205,8 @@ class Worker:
             helpers = [group.create_task(self._heartbeats.run())]
             if self.connections > 2:
                 helpers.append(group.create_task(self._ear.listen()))
-            # Before anything else takes connections.
-            await self._first_beat(self._heartbeats)
+            # Nothing is claimed before it can be kept, and nothing else takes connections before.
+            await self._unless_stopped(self._first_beat(self._heartbeats))
             helpers += [
                 group.create_task(self._sweep(database)),
                 group.create_task(Maintenance(NativeEngine(database)).keep_up_forever()),
@@ -223,15 +227,12 @@ class Worker:
         logger.info("%s has stopped", self.name)
 
     async def _first_beat(self, heartbeats: Heartbeats) -> None:
-        """Nothing is claimed before it can be kept."""
-        ready = asyncio.create_task(heartbeats.ready.wait())
-        stopping = asyncio.create_task(self._stopping.wait())
-        waiting = {ready, stopping}
-        if not (await asyncio.wait(waiting, timeout=SLOW_SECONDS, return_when=asyncio.FIRST_COMPLETED))[0]:
+        try:
+            async with asyncio.timeout(SLOW_SECONDS):
+                await heartbeats.ready.wait()
+        except TimeoutError:
             logger.warning("%s waits for its second connection, for heartbeats; it needs two at least", self.name)
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for task in waiting:
-            task.cancel()
+            await heartbeats.ready.wait()
 
     async def _claim_round(self, claims: Claims, group: asyncio.TaskGroup) -> float:
         """Fill the free slots, shared by the queues that are due. Returns how long there is nothing to do.

@@ -138,7 +138,12 @@ async def broken(connection: asyncpg.Connection, race: Race) -> list[str]:
     found = [row[0] for app in APPS for row in await connection.fetch("select secateur_test.broken($1)", app)]
     found += [row[0] for row in await connection.fetch("select secateur_test.wrong_depth()")]
     sizes = dict(await connection.fetch("select event #>> '{data,batch}', count(*) from secateur.runs group by 1"))
-    ids = {row["id"]: row for row in await connection.fetch("select id, status, claim_token from secateur.runs")}
+    ids = {
+        row["id"]: row
+        for row in await connection.fetch(
+            "select id, status, coalesce(last_token, claim_token) as claim_token from secateur.runs"
+        )
+    }
     known = {str(id) for id in ids}
     for entry in race.logged("enqueued"):
         lost = [id for id in entry["ids"] if id not in known]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import textwrap
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from command_line import COMMAND, environment
 from command_line import run as command
 from workers import commanded, eventually, in_status
 
@@ -149,6 +151,11 @@ class TestSettings:
             self.made("worker", "--read-only")
 
 
+BREAK_HEARTBEATS = """
+select pg_terminate_backend(pid) from pg_stat_activity where usename = $1 and query ~ 'secateur.heartbeat'
+"""
+
+
 async def test_runs_a_worker_with_its_own_settings(embedded_url: str, tmp_path: Path) -> None:
     async with secateur.connect(embedded_url) as queue:
         first, second = await queue.enqueue_many("billing", "invoices", [{"seconds": 600}, {"seconds": 0}])
@@ -173,6 +180,44 @@ async def test_waits_for_postgres_at_the_start(tmp_path: Path) -> None:
             await worker.said("answers")
             async with secateur.connect(server.url) as queue:
                 await in_status(queue, run_id, RunStatus.COMPLETED)
+
+
+async def test_serving_waits_for_postgres_too(tmp_path: Path) -> None:
+    with EmbeddedPostgres() as server:
+        async with secateur.connect(server.url) as queue:
+            await install(queue.database)
+        await asyncio.to_thread(server.kill)
+        process = await asyncio.create_subprocess_exec(
+            *(*COMMAND, "serve", "--port", "0", "--database", server.url),
+            env=environment(),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            assert b"waiting for it" in await process.stderr.readline()
+            await asyncio.to_thread(server.start)
+            assert b"answers" in await process.stderr.readline()
+            assert (await process.stdout.readline()).startswith(b"http://127.0.0.1:")
+        finally:
+            process.kill()
+            await process.wait()
+
+
+async def test_leaves_though_postgres_is_away(tmp_path: Path) -> None:
+    with EmbeddedPostgres() as server:
+        async with secateur.connect(server.url) as queue:
+            await install(queue.database)
+            run_id = await queue.enqueue("billing", "invoices", {"seconds": 600})
+            with commanded(tmp_path, JOBS, "jobs_of_the_command:billing", "--database", server.url) as worker:
+                await in_status(queue, run_id, RunStatus.RUNNING)
+                await asyncio.to_thread(server.kill)
+                worker.process.send_signal(signal.SIGTERM)
+                await worker.said("stops;")
+                worker.process.send_signal(signal.SIGTERM)
+                assert await worker.exit_code() == 0
+            await asyncio.to_thread(server.start)
 
 
 async def test_does_not_wait_for_what_will_not_come(empty_database_url: str, embedded_url: str, tmp_path: Path) -> None:
@@ -224,6 +269,52 @@ class TestFewConnections:
                 assert worker.database.refusals <= 20, "it learns instead of knocking again and again"
                 number = await queue.database.fetchval("select count(*) from pg_stat_activity where usename = $1", role)
                 assert number <= 5
+            finally:
+                worker.stop()
+                await working
+                await queue.database.execute(f"drop role {role}")
+
+    async def test_heartbeats_get_theirs_back(self, embedded_url: str) -> None:
+        """Their connection breaks, and before they have a new one the others have taken its place."""
+        async with secateur.connect(embedded_url) as queue:
+            role = f"few_{uuid4().hex}"
+            await queue.database.execute(f"create role {role} login connection limit 4 in role secateur_worker")
+            app = secateur.App("billing")
+
+            @app.function(id="invoices")
+            async def invoices(run: secateur.ActiveRun) -> None:
+                for number in range(10_000):
+                    await run.step(f"step {number}", asyncio.sleep, 0.005)
+
+            ids = await queue.enqueue_many("billing", "invoices", [{}] * 8)
+            worker = Worker(
+                embedded_url.replace("//postgres@", f"//{role}@"),
+                apps=[app],
+                concurrency=8,
+                lease=timedelta(seconds=3),
+                grace=timedelta(0),
+            )
+            working = asyncio.create_task(worker.run())
+
+            async def leases() -> datetime:
+                at: datetime = await queue.database.fetchval("select min(lease_expires_at) from secateur.runs")
+                return at
+
+            try:
+                for id in ids:
+                    await in_status(queue, id, RunStatus.RUNNING)
+                assert worker.database is not None
+                for _ in range(3):
+                    # All but the heartbeats take what there is.
+                    await queue.database.execute(BREAK_HEARTBEATS, role)
+                    before = await leases()
+
+                    async def extended(before: datetime = before) -> bool:
+                        return await leases() > before
+
+                    await eventually(extended, "a heartbeat")
+                attempts = await queue.database.fetch("select distinct attempt from secateur.runs")
+                assert [row[0] for row in attempts] == [1]
             finally:
                 worker.stop()
                 await working

@@ -75,7 +75,8 @@ $$;
 
 -- Claims up to `max_runs` runs for `worker` until `lease` from now (heartbeat extends it), by priority and age within each
 -- function, the functions sharing the batch; null stands for all of the app. Nothing is claimed of what is paused, and of
--- a function with a limit only as much as it has free slots.
+-- a function with a limit only as much as it has free slots. A run that `resumes` has steps of an earlier attempt:
+-- finished_steps gives them.
 --
 -- No run that a committed cancellation matches is returned: the active ones are read under the app's shared lock, in a
 -- statement of their own. Matching runs are cancelled on the way, some 200 a call at most, and others passed over. A last

@@ -523,6 +523,7 @@ def cancellation_json(cancellation: Cancellation) -> dict[str, Any]:
             "last_error": cancellation.last_error,
             "last_error_at": utc(cancellation.last_error_at) if cancellation.last_error_at else None,
         },
+        "odd": cancellation.odd,
         "counts": {
             "expected": cancellation.expected,
             "expected_exact": cancellation.expected_exact,

@@ -136,6 +136,8 @@ class Cancellation(CancellationFields):
     """While pending: the process ids whose open transactions it waits for, as of now."""
     blocked_by_prepared: list[str] = []
     """While pending: the prepared transactions that it waits for, by the names they were prepared under; as of now."""
+    odd: list[str] = []
+    """Fields that hold what secateur does not write, and are shown as far as they can be: see `engines.reading`."""
     undo_until: datetime | None = None
     """Until when it can be undone; None while it is active: as long as it is, and the retention after that."""
     cancelled: int = 0

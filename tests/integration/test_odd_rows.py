@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
+from importlib.resources import files
 from uuid import UUID
 
 import asyncpg
 import pytest
+from api_client import running_api
+from command_line import Here
 from workers import eventually, working
 
 import secateur
 from secateur import ActiveRun, App, Queue
 from secateur.errors import DatabaseError, RequestError
 from secateur.instants import EARLIEST, LATEST, OddTime
+from secateur.migrations import install, read_migrations
 
 ODD_TIMES = (
     "infinity",
@@ -157,3 +162,94 @@ async def test_python_refuses_them_too(queue: Queue, moment: datetime) -> None:
             await queue.preview({"app_id": "a", name: moment})
         with pytest.raises(RequestError, match=f"{name}: must be a time in the years 1 to 9999"):
             await queue.cancel({"app_id": "a", name: moment.isoformat()})
+
+
+@pytest.fixture
+async def odd_rule(queue: Queue) -> UUID:
+    """A cancellation as an older program took it by SQL, between two that are not odd."""
+    await queue.enqueue("billing", "plain", {})
+    await queue.cancel({"app_id": "billing", "if": "event.data.n == 1"}, author="ada")
+    odd = await queue.cancel({"app_id": "billing", "if": "event.data.n == 2"}, author="ada")
+    await queue.cancel({"app_id": "billing", "if": "event.data.n == 3"}, author="ada")
+    for constraint in ("cancellations_times", "cancellations_bounds", "cancellations_forms"):
+        await queue.database.execute(f"alter table secateur.cancellations drop constraint {constraint}")
+    await queue.database.execute(
+        """
+        update secateur.cancellations
+           set request = '[1]', started_after = '-infinity', started_before = '4000-01-01 BC',
+               "if" = repeat('z', 5000000),
+               reason = repeat('x', 20000000), created_by = repeat('y', 1000000), expected = -5, expected_exact = true,
+               compiler = 999, expected_by_function = '{"plain": "x"}', parameters = '[]'
+         where id = $1
+        """,
+        odd.id,
+    )
+    return odd.id
+
+
+async def test_an_odd_cancellation_is_shown_as_odd_and_hides_no_other(queue: Queue, odd_rule: UUID) -> None:
+    history = await queue.history()
+    assert [bool(each.odd) for each in history] == [False, True, False]
+    odd = await queue.show(odd_rule)
+    assert {"request", "started_after", "started_before", "reason", "created_by", "if_", "parameters"} <= set(odd.odd)
+    assert (str(odd.started_after), str(odd.started_before)) == ("-infinity", "4000-01-01T00:00:00Z BC")
+    assert len(odd.reason or "") == 2000
+    assert len(odd.created_by) == 200
+    assert [depth.function_id for depth in await queue.depth()] == ["plain"]
+    assert len(await queue.audit()) >= 3
+
+
+async def test_an_odd_cancellation_can_be_stopped_and_undone(queue: Queue, odd_rule: UUID) -> None:
+    assert (await queue.stop(odd_rule)).state == "stopped"
+    assert (await queue.undo(odd_rule)).state == "undone"
+
+
+async def test_an_odd_cancellation_over_http_and_in_the_command_line(
+    queue: Queue, odd_rule: UUID, here: Here, database_url: str
+) -> None:
+    async with running_api(queue.database) as client:
+        answer = await client.get("/v1/cancellations")
+        assert answer.status_code == 200
+        assert [bool(each["odd"]) for each in answer.json()["data"]] == [False, True, False]
+        assert (await client.get(f"/v1/cancellations/{odd_rule}")).json()["data"]["started_after"] == "-infinity"
+    for command in (["history"], ["history", "--json"], ["show", str(odd_rule)], ["show", str(odd_rule), "--json"]):
+        done = await asyncio.to_thread(here, *command, url=database_url)
+        assert done.code == 0, done.err
+        assert len(done.out) < 100_000
+    shown = await asyncio.to_thread(here, "show", str(odd_rule), url=database_url)
+    assert "odd" in shown.out
+    assert (await asyncio.to_thread(here, "undo", str(odd_rule), "--yes", url=database_url)).code == 0
+
+
+async def test_an_odd_run_over_http_and_in_the_command_line(
+    queue: Queue, odd: dict[str, UUID], here: Here, database_url: str
+) -> None:
+    async with running_api(queue.database) as client:
+        for run_id, shown in zip(odd.values(), SHOWN, strict=True):
+            answer = await client.get(f"/v1/runs/{run_id}")
+            assert answer.status_code == 200
+            assert answer.json()["data"]["scheduled_for"] == shown
+        request = {"app_id": "billing", "if": "event.data.missing == run.started_at"}
+        answer = await client.post("/v1/cancellations/preview", json=request)
+        assert (answer.status_code, answer.json()["data"]["errors"]) == (200, 5), answer.text
+    done = await asyncio.to_thread(here, "cancel-run", str(odd["infinity"]), "--yes", url=database_url)
+    assert "Traceback" not in done.err
+
+
+async def test_an_upgrade_brings_odd_rows_into_the_calendar_and_says_so(empty_database_url: str) -> None:
+    async with secateur.connect(empty_database_url) as queue:
+        known = read_migrations(files("secateur.migrations"))
+        older = [one for one in known if not one.name.startswith("0011")]
+        await install(queue.database, older)
+        for moment in ODD_TIMES:
+            await queue.database.execute(
+                "insert into secateur.runs (app_id, function_id, event, started_at, scheduled_for, status) "
+                "select 'billing', 'odd', '{}', now(), $1::text::timestamptz, 'scheduled'",
+                moment,
+            )
+        await install(queue.database)
+        found = await queue.database.fetch("select scheduled_for from secateur.runs order by scheduled_for")
+        assert [row[0] for row in found] == [EARLIEST] * 2 + [LATEST] * 3
+        (entry,) = [each for each in await queue.audit() if "repaired" in each.details]
+        assert entry.details["count"] == 5
+        assert {each["scheduled_for"] for each in entry.details["before"]} >= {"infinity", "-infinity"}

@@ -128,6 +128,9 @@ class CancellationForm(Form):
     restoring: bool
     """It is undone, and runs are still coming back."""
     sweep: SweepForm
+    odd: list[str]
+    """Fields that hold what secateur does not write: past its functions, or by an older program. They are shown as far
+    as they can be."""
     counts: Counts
 
 

@@ -167,6 +167,9 @@ def cancellation_lines(cancellation: Cancellation, zone: tzinfo) -> list[str]:
         *([("sweep", warning(one_line(wrong)))] if (wrong := sweep_in_words(cancellation)) else []),
         ("runs of", scope_in_words(cancellation)),
     ]
+    if cancellation.odd:
+        names = ", ".join(name.rstrip("_") for name in cancellation.odd)
+        pairs.append(("odd", warning(f"{names}: not as secateur writes it; shown as far as it can be")))
     if cancellation.kind == "bulk":
         condition = one_line(cancellation.if_) if cancellation.if_ is not None else "(no condition: every run)"
         pairs += [("started", f"{window}before {instant(cancellation.started_before, zone)}"), ("if", condition)]

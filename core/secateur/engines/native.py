@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from uuid import UUID
 
@@ -29,6 +29,7 @@ from secateur.engines.base import (
     Unrestored,
     Verdict,
 )
+from secateur.engines.reading import read_record
 from secateur.engines.sampling import estimate
 from secateur.errors import DatabaseError, NotFound, NotInstalled, QueryTimeout, ReadOnly, Unreachable
 from secateur.runs import UNFINISHED, Count, FunctionDepth, Run, RunStatus, Scope, Source
@@ -372,7 +373,7 @@ class NativeEngine:
         from secateur.records import AuditEntry
 
         rows = await self._database.fetch(_SQL["audit"], limit, before)
-        return [AuditEntry.model_validate_json(row[0]) for row in rows]
+        return [read_record(AuditEntry, json.loads(row[0]), ["at"])[0] for row in rows]
 
     async def compact_depth(self, every: timedelta, batch: int) -> int:
         self._refuse_if_read_only()
@@ -537,8 +538,6 @@ def _cancellation(document: str) -> Cancellation:
 
     fields = json.loads(document)
     fields["if_"] = fields.pop("if")
-    cancellation = Cancellation.model_validate(fields)
-    for name in _MOMENTS:
-        if (moment := getattr(cancellation, name)) is not None:
-            setattr(cancellation, name, moment.astimezone(UTC))
+    cancellation, odd = read_record(Cancellation, fields, _MOMENTS)
+    cancellation.odd = odd
     return cancellation

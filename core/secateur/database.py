@@ -33,9 +33,33 @@ LONGEST_PAUSE = 5.0
 """Between two attempts to listen again."""
 
 
+PINNED = {
+    "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+    "bytea_output": "hex",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "timezone": "UTC",
+    "array_nulls": "on",
+    "transform_null_equals": "off",
+    "gin_fuzzy_search_limit": "0",
+}
+"""What a session computes depends on these, so that a preview says what a claim will do: see migrations/pins.sql."""
+
+
+async def _prepare(connection: Any) -> None:
+    """In a statement and not at the session's start: a pooler may drop that, and lend what another session had set."""
+    await connection.fetch(
+        "select set_config(one.name, one.value, false) from unnest($1::text[], $2::text[]) as one (name, value)",
+        list(PINNED),
+        list(PINNED.values()),
+    )
+    await set_codecs(connection)
+
+
 async def _prepare_read_only(connection: Any) -> None:
     """A pooler may drop what a session was to begin with; then nothing would refuse a write."""
-    await set_codecs(connection)
+    await _prepare(connection)
     if await connection.fetchval("show default_transaction_read_only") != "on":
         raise SettingsError(
             "a read-only session is not to be had here: the pooler in between drops default_transaction_read_only; "
@@ -81,7 +105,7 @@ class Database:
         first used. `statement_timeout` (seconds) holds where no `timeout` is given.
         """
         address = resolve(url)
-        settings = {"application_name": application_name, "timezone": "UTC"}
+        settings = {"application_name": application_name}
         settings["default_transaction_isolation"] = "read committed"
         if read_only:
             settings["default_transaction_read_only"] = "on"
@@ -91,7 +115,7 @@ class Database:
             **address.arguments,
             min_size=0,
             max_size=max_size,
-            init=_prepare_read_only if read_only else set_codecs,
+            init=_prepare_read_only if read_only else _prepare,
             reset=_nothing_to_reset,
             server_settings=settings,
         )

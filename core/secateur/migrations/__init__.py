@@ -52,6 +52,7 @@ REPEATABLE = (
     "undoing.sql",
     "depth.sql",
     "pruning.sql",
+    "pins.sql",
     "rights.sql",
 )
 """In the order in which they need each other; rights come last."""

@@ -772,7 +772,7 @@ declare
 begin
   if given !~ (
     '^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])[Tt](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]'
-    '(?:\.(?:[0-9]{1,6}|[0-9]{6}0{1,3}))?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])$'
+    '(?:[.](?:[0-9]{1,6}|[0-9]{6}0{1,3}))?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])$'
   ) or left(given, 4) = '0000' then
     return null;
   end if;
@@ -883,10 +883,10 @@ begin
     return null;
   end if;
   content := given ->> 1;
-  if content !~ '^[+-]?(?:0|(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:h|ms|m|s|us|µs|μs|ns))+)$' then
+  if content !~ '^[+-]?(?:0|(?:(?:[0-9]+[.]?[0-9]*|[.][0-9]+)(?:h|ms|m|s|us|µs|μs|ns))+)$' then
     return null;
   end if;
-  for part in select regexp_matches(content, '([0-9]+\.?[0-9]*|\.[0-9]+)(h|ms|m|s|us|µs|μs|ns)', 'g') loop
+  for part in select regexp_matches(content, '([0-9]+[.]?[0-9]*|[.][0-9]+)(h|ms|m|s|us|µs|μs|ns)', 'g') loop
     total := total + rtrim(part[1], '.')::numeric * case part[2]
       when 'h' then 3600000000000
       when 'm' then 60000000000
@@ -979,7 +979,7 @@ begin
   elsif lower(content) ~ '^[+-]?nan$' then
     return '["double", "NaN"]';
   end if;
-  parts := regexp_match(content, '^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE]([+-]?[0-9]{1,9}))?$');
+  parts := regexp_match(content, '^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)(?:[eE]([+-]?[0-9]{1,9}))?$');
   if parts is null then
     return null;
   end if;
@@ -998,7 +998,7 @@ create or replace function secateur_cel.format_double_v1 (given float8)
   returns text language plpgsql immutable strict parallel safe
 as $$
 declare
-  parts text[] := regexp_match(given::text, '^(-?)([0-9]+)(?:\.([0-9]+))?(?:e([+-][0-9]+))?$');
+  parts text[] := regexp_match(given::text, '^(-?)([0-9]+)(?:[.]([0-9]+))?(?:e([+-][0-9]+))?$');
   digits text;
   exponent integer;
 begin
@@ -1226,8 +1226,8 @@ as $$ select translate(given, 'abcdefghijklmnopqrstuvwxyz', 'ABCDEFGHIJKLMNOPQRS
 create or replace function secateur_cel.trim_v1 (given text)
   returns text language sql immutable parallel safe
 as $$
-select btrim(given, U&'\0009\000A\000B\000C\000D\0020\0085\00A0\1680\2000\2001\2002\2003\2004\2005\2006\2007\2008'
-                    '\2009\200A\2028\2029\202F\205F\3000')
+select btrim(given, E'\u0009\u000A\u000B\u000C\u000D\u0020\u0085\u00A0\u1680\u2000\u2001\u2002'
+                    '\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200A\u2028\u2029\u202F\u205F\u3000')
 $$;
 
 create or replace function secateur_cel.char_at_v1 (given text, place numeric)

@@ -29,8 +29,9 @@ begin
         condition,
         -- free: brackets, placeholders, numbers; to be looked up: words (with their schema), type-name literals, operators;
         -- then whatever is left. Space and newline are the only white space: Postgres reads others as part of a name.
-        '([(\[])|([)\]])|(,|\$(?:[0-9]+|now|async)\M|[0-9]+\M)'
-        '|([a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)?|''[a-zA-Z0-9_]*''|[-+*/%<>=!@?|&#~^]+|::)|([^ \n])',
+        -- Without a backslash, which means something else where standard_conforming_strings is off.
+        '([[(])|([])])|(,|[$](?:[0-9]+|now|async)(?![a-zA-Z0-9_])|[0-9]+(?![a-zA-Z0-9_]))'
+        '|([a-z_][a-z0-9_]*(?:[.][a-z_][a-z0-9_]*)?|''[a-zA-Z0-9_]*''|[-+*/%<>=!@?|&#~^]+|::)|([^ ' || chr(10) || '])',
         'g') as parts
   loop
     token := coalesce(part[1], part[2], part[3], part[4], part[5]);
@@ -98,8 +99,13 @@ declare
   verdicts text := '';
 begin
   for i in 1 .. cardinality(conditions) loop
-    verdicts := verdicts || format('%s(%s, (%s))', case when i > 1 then ', ' end, i,
-      regexp_replace(conditions[i], '\$(\w+)', format('($1 -> %s ->> ''\1'')', i - 1), 'g'));
+    verdicts := verdicts || format('%s(%s, (%s))', case when i > 1 then ', ' end, i, (
+      select string_agg(
+               case when part.nth = 1 then part.text
+                    else format('($1 -> %s ->> %L)%s', i - 1, part.name, substr(part.text, length(part.name) + 1)) end,
+               '' order by part.nth)
+        from (select one.text, one.nth, substring(one.text from '^[a-z0-9]*') as name
+                from unnest(string_to_array(conditions[i], '$')) with ordinality as one (text, nth)) as part));
   end loop;
   return query execute
     'select run.place, said.nth, said.verdict

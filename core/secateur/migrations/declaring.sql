@@ -63,7 +63,7 @@ begin
     if jsonb_typeof(declared -> 'match') <> 'string' or length(given) > 1000
        or '' = any (string_to_array(given, '.') || case when given = '' then array[''] end) then
       return next ', match: must be the path of a field of the event, such as data.user_id';
-    elsif given ~ '^(event|async)\.' then
+    elsif given ~ '^(event|async)[.]' then
       return next format(', match: is the path within both events, without %s', substring(given from '^[a-z]+'));
     end if;
   end if;

@@ -22,7 +22,7 @@ create or replace function secateur.floor_lag(lag interval default '250 ms')
   set search_path = pg_catalog, pg_temp
 as $$
   select encode(substring(int8send((extract(epoch from clock_timestamp() - lag) * 1000)::bigint) from 3)
-                || '\x70000000000000000000', 'hex')::uuid
+                || decode('70000000000000000000', 'hex'), 'hex')::uuid
 $$;
 
 -- Makes sure that the queue has these levels. Beyond 32 of them a function is walked without floors, and no more are kept.

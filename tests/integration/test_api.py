@@ -355,6 +355,8 @@ async def test_the_documentation_describes_what_is_answered(client: httpx.AsyncC
         "/v1/cancellations/{cancellation_id}": ["delete", "get"],
         "/v1/cancellations/{cancellation_id}/undo": ["post"],
         "/v1/cancellations/{cancellation_id}/unrestored": ["get"],
+        "/v1/retries": ["post"],
+        "/v1/retries/preview": ["post"],
         "/v1/runs": ["get"],
         "/v1/runs/{run_id}": ["get"],
         "/v1/runs/{run_id}/cancel": ["post"],

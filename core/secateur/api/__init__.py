@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from starlette.routing import Route
 
 from secateur import __version__
-from secateur.api import cancelling, running, watching
+from secateur.api import cancelling, retrying, running, watching
 from secateur.api.background import Background
 from secateur.api.failures import install_failure_handlers
 from secateur.api.guard import LoopbackGuard
@@ -60,9 +60,12 @@ def create_api(
     )
     api.state.services = Services(database, engine, cancellations, author, Turns(limits), background)
     api.state.stopping = asyncio.Event()
-    for paths in (cancelling, running, watching):
+    for paths in (cancelling, retrying, running, watching):
         api.include_router(paths.router)
-    routes = [*api.routes, *(route for paths in (cancelling, running, watching) for route in paths.router.routes)]
+    routes = [
+        *api.routes,
+        *(route for paths in (cancelling, retrying, running, watching) for route in paths.router.routes),
+    ]
     # The last one sees a request first.
     api.add_middleware(Methods, routes=[route for route in routes if isinstance(route, Route)])
     api.add_middleware(LoopbackGuard)

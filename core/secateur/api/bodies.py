@@ -15,6 +15,7 @@ from secateur.errors import Problem, RequestError
 from secateur.requests import (
     CancellationRequest,
     Reason,
+    RetryRequest,
     decoded,
     given,
     null_problems,
@@ -84,6 +85,10 @@ async def _cancellation(request: Request) -> CancellationRequest:
     return CancellationRequest.parse(await _read(request))
 
 
+async def _retry(request: Request) -> RetryRequest:
+    return RetryRequest.parse(await _read(request))
+
+
 async def _undo(request: Request) -> UndoBody:
     return UndoBody.parse(await _read(request, optional=True))
 
@@ -107,6 +112,7 @@ async def _event(request: Request) -> EventBody:
 
 
 CancellationSent = Annotated[CancellationRequest, Depends(_cancellation)]
+RetrySent = Annotated[RetryRequest, Depends(_retry)]
 UndoSent = Annotated[UndoBody, Depends(_undo)]
 RunCancellationSent = Annotated[RunCancellationBody, Depends(_run_cancellation)]
 EventSent = Annotated[EventBody, Depends(_event)]
@@ -127,6 +133,11 @@ CANCELLATION = _documented(
         "app_id": "billing",
         "function_id": "vendor-syncs",
     },
+    required=True,
+)
+RETRY = _documented(
+    RetryRequest.model_json_schema(),
+    {"app_id": "billing", "function_id": "vendor-syncs", "if": "event.data.vendor_id == 'acme_inc'"},
     required=True,
 )
 UNDO = _documented(UndoBody.model_json_schema(), {"requeue_stopped": True}, required=False)

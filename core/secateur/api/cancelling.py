@@ -14,8 +14,9 @@ from secateur.advising import advise_request, warnings_json
 from secateur.api.answers import Answer, CancellationForm, PreviewForm, UnrestoredForm
 from secateur.api.bodies import CANCELLATION, UNDO, CancellationSent, UndoSent
 from secateur.api.failures import Unknown
-from secateur.api.services import Author, Injected, Key, answer, failures, latest, repeated
+from secateur.api.services import Author, Injected, Key, Services, answer, failures, latest, repeated
 from secateur.cancellations import cancellation_json
+from secateur.requests import CancellationRequest
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
@@ -53,6 +54,18 @@ async def cancel(
     new key. The answer names the key, also if the server made it. `X-Author` is recorded as who cancelled, without
     proof; without it, the server's own user.
     """
+    return await committed_answer(request, response, services, body, author, idempotency_key)
+
+
+async def committed_answer(
+    request: Request,
+    response: Response,
+    services: Services,
+    body: CancellationRequest,
+    author: str,
+    idempotency_key: str | None,
+) -> dict[str, Any]:
+    """Commit what the body asks for, and answer with the record or records."""
     now = await services.engine.clock()
     key = name_key(request, idempotency_key)
     committed = await services.cancellations.commit_all(body, author=author, source="api", idempotency_key=key)
@@ -78,10 +91,9 @@ def name_key(request: Request, given: str | None) -> str:
 def describe(response: Response, committed: Sequence[Cancellation], key: str) -> None:
     """The key, and whether the guarantee is given, in the head of the answer."""
     response.headers["Idempotency-Key"] = key
-    guarantees = {each.guarantee for each in committed}
-    if "ended" in guarantees:
+    if any(each.state in ("stopped", "undone") for each in committed):
         response.status_code = HTTPStatus.OK
-    elif "pending" in guarantees:
+    elif any(each.guarantee == "pending" for each in committed):
         response.status_code = HTTPStatus.ACCEPTED
 
 
@@ -94,6 +106,11 @@ def describe(response: Response, committed: Sequence[Cancellation], key: str) ->
 )
 async def preview(services: Injected, body: CancellationSent) -> dict[str, Any]:
     """What a cancellation would hit now, exactly, and what is doubtful about its `if`. Changes nothing."""
+    return await counted_answer(services, body)
+
+
+async def counted_answer(services: Services, body: CancellationRequest) -> dict[str, Any]:
+    """The exact count of what the body means, with warnings about its `if`."""
     async with services.counting.turn():
         # The count comes first: of an app that does not exist nothing could be sampled.
         counted = await services.cancellations.preview(body)

@@ -194,13 +194,31 @@ def _cancelling(command: AddCommand) -> None:
     cancel.add_argument(
         "--idempotency-key", type=_key, metavar="KEY", help="the same request under the same key is committed once"
     )
-    stop = command("stop", "cancelling:stop", "stop a cancellation; what it cancelled stays cancelled")
+    retry = command(
+        "retry",
+        "cancelling:retry",
+        "queue failed runs again, exactly those that match",
+        "Counts the failed runs that match, asks, and queues them again, with a fresh count of attempts and their\n"
+        "finished steps kept; in the background, by whichever secateur process is alive (or see --wait).",
+    )
+    _request(retry, standing=False)
+    retry.add_argument("--cancelled", action="store_true", help="also runs that were cancelled")
+    retry.add_argument("--reason", metavar="TEXT", help="for the record")
+    retry.add_argument("--dry-run", action="store_true", help="only count")
+    retry.add_argument("--no-count", action="store_true", help="commit at once, without counting the matching runs")
+    retry.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
+    retry.add_argument("--wait", action="store_true", help="until every matching run waits again")
+    retry.add_argument("--json", action="store_true", help="the retry as JSON; does not imply --yes")
+    retry.add_argument(
+        "--idempotency-key", type=_key, metavar="KEY", help="the same request under the same key is committed once"
+    )
+    stop = command("stop", "cancelling:stop", "stop a cancellation or a retry; what it did stays done")
     stop.add_argument("id", metavar="ID", help="the cancellation's id")
     stop.add_argument("--json", action="store_true", help="as JSON")
     undo = command(
         "undo",
         "undoing:undo",
-        "undo a cancellation: what waited when it was cancelled waits again",
+        "undo a cancellation, so that what waited waits again; or a retry, so that what has not begun is failed again",
         "Says what will come back, asks, and undoes. Runs that waited when they were cancelled become exactly what\n"
         "they were; runs that were stopped while they ran stay cancelled, unless --requeue-stopped. Repeatable.",
     )
@@ -260,7 +278,7 @@ def _governing(command: AddCommand) -> None:
     retention.add_argument("--json", action="store_true", help="as JSON")
 
 
-def _request(parser: Parser) -> None:
+def _request(parser: Parser, *, standing: bool = True) -> None:
     what = parser.add_argument_group("which runs")
     what.add_argument("--app", metavar="APP", help="the app's id")
     what.add_argument(
@@ -272,9 +290,10 @@ def _request(parser: Parser) -> None:
     what.add_argument("--if", dest="if_", metavar="EXPR", help="only runs for which this is true: event.data.x == 1")
     what.add_argument("--after", metavar="TIME", help=f"only runs that started after {TIMES}")
     what.add_argument("--before", metavar="TIME", help="only runs that started before it (default: the commit)")
-    what.add_argument(
-        "--standing", action="store_true", help="also what arrives until --before, which then lies in the future"
-    )
+    if standing:
+        what.add_argument(
+            "--standing", action="store_true", help="also what arrives until --before, which then lies in the future"
+        )
     what.add_argument("--rate", type=_positive, metavar="N", help="rewrite at most so many rows a second")
     what.add_argument("--request", metavar="FILE", help="all of this as the API's JSON body; - reads stdin")
 

@@ -1,4 +1,4 @@
-"""`preview`, `cancel`, `cancel-run` and `stop`."""
+"""`preview`, `cancel`, `retry`, `cancel-run` and `stop`."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ ASK_AGAIN_AFTER = (0.5, 1.0, 2.0)
 ADVICE_SECONDS = 3.0
 """How long a commit may be held up by the warnings about its condition."""
 
+_DONE = {"cancel": "cancelled", "retry": "retried"}
+_UNKNOWN = {"cancel": "cancellation is in force", "retry": "retry is committed"}
 _UNCOUNTED = Seen(None, "left out by --no-count")
-_ADD_YES = "add --yes to cancel without being asked"
+_ADD_YES = "add --yes to do it without being asked"
 
 
 async def preview(arguments: argparse.Namespace) -> int:
@@ -66,6 +68,14 @@ async def _look(session: Session, request: CancellationRequest) -> Seen:
 
 
 async def cancel(arguments: argparse.Namespace) -> int:
+    return await _ask_and_commit(arguments)
+
+
+async def retry(arguments: argparse.Namespace) -> int:
+    return await _ask_and_commit(arguments)
+
+
+async def _ask_and_commit(arguments: argparse.Namespace) -> int:
     if arguments.dry_run and arguments.no_count:
         raise UsageError("--dry-run only counts, and --no-count does not: leave out one of them")
     place = find_place(arguments, writes=not arguments.dry_run)
@@ -80,7 +90,7 @@ async def cancel(arguments: argparse.Namespace) -> int:
             return 0
         seen = _UNCOUNTED if arguments.no_count else await _look(session, request)
         if not _agreed(arguments, session, request, seen):
-            notice("Nothing was cancelled.")
+            notice(f"Nothing was {_DONE[request.verb]}.")
             return 1
         key = arguments.idempotency_key or str(uuid4())
         if not arguments.json:
@@ -170,10 +180,10 @@ def _consents(request: CancellationRequest, seen: Seen, confirm_above: int) -> b
     """Ask on the terminal; a mere `y` could be a slip beyond `confirm_above` runs, and where nobody knows how many."""
     count = seen.count if seen.why is None else None
     if count is not None and count.matched <= confirm_above:
-        return consents(f"Cancel {runs(count.matched)}?")
+        return consents(f"{request.verb.capitalize()} {runs(count.matched)}?")
     name = request.function_id or request.app_id
     what = "whatever matches" if count is None else runs(count.matched)
-    typed = answer(f"Cancel {what}? Type {one_line(name)} to confirm: ")
+    typed = answer(f"{request.verb.capitalize()} {what}? Type {one_line(name)} to confirm: ")
     return typed == name or (count is not None and typed.replace(",", "") == str(count.matched))
 
 
@@ -209,26 +219,28 @@ def _outcome_is_unknown(request: CancellationRequest, key: str, error: SecateurE
 def _how_to_find_out(request: CancellationRequest, key: str) -> str:
     again = f"{request.command_line()} --idempotency-key {key} --yes"
     return (
-        "it is unknown whether the cancellation is in force; ask again under the same key, "
+        f"it is unknown whether the {_UNKNOWN[request.verb]}; ask again under the same key, "
         f"which commits it once at most: {again}"
     )
 
 
 def _committed(committed: Sequence[Cancellation], began: datetime, *, waits: bool) -> list[str]:
     """What the commit came to, before its rows are rewritten."""
-    if any(each.guarantee == "ended" for each in committed):
+    if any(each.state in ("stopped", "undone") for each in committed):
         lines = [
             "It was committed before, under the same idempotency key, and was stopped or undone since: it matches",
-            "nothing any more. To cancel again, leave the key out or use a new one.",
+            "nothing any more. To do it again, leave the key out or use a new one.",
         ]
     elif committed[0].created_at < began:
         lines = ["It was committed before, under the same idempotency key; nothing was done twice."]
     elif any(each.guarantee == "pending" for each in committed):
         lines = ["Committed, and not in force yet."]
+    elif committed[0].is_retry:
+        lines = ["Committed: the matching runs are being queued again."]
     else:
         lines = ["In force: no matching run is claimed any more."]
     lines += [f"  {each.id}, {each.state}{_of_function(each, committed)}" for each in committed]
-    if not waits and any(each.state == "active" for each in committed):
+    if not waits and any(each.state in ("active", "retrying") for each in committed):
         lines.append("  The rows are rewritten by whichever secateur console, worker or server is running.")
         if len(committed) == 1:
             each = committed[0]
@@ -250,6 +262,6 @@ def _of_function(cancellation: Cancellation, committed: Sequence[Cancellation]) 
 
 def _exit_code(committed: Sequence[Cancellation], *, waited: bool) -> int:
     """Fails if somebody has stopped or undone the cancellation; waiting also if it is not complete."""
-    if any(each.guarantee == "ended" for each in committed):
+    if any(each.state in ("stopped", "undone") for each in committed):
         return 1
     return 1 if waited and any(each.state != "complete" for each in committed) else 0

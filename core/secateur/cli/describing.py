@@ -28,13 +28,14 @@ def instant(moment: datetime, zone: tzinfo) -> str:
 def review(request: CancellationRequest, seen: Seen, where: str, zone: tzinfo) -> list[str]:
     """What a commit would do, in one sentence; then what it is made of."""
     count = seen.count
-    lines = [_sentence(count, f"{scopes_in_words(request)} in {one_line(where)}")]
+    lines = [_sentence(count, f"{scopes_in_words(request)} in {one_line(where)}", meant(request))]
     if seen.why is not None:
         exactly = "" if count is None else " exactly"
-        told = f"Not counted{exactly}: {one_line(seen.why)}. A commit does not need it: it cancels whatever matches."
+        verb = {"retry": "retrie"}.get(request.verb, request.verb)
+        told = f"Not counted{exactly}: {one_line(seen.why)}. A commit does not need it: it {verb}s whatever matches."
         lines.append(warning(told))
     if request.if_ is None:
-        lines.append(warning("There is no condition: this is every unfinished run of the scope in the window."))
+        lines.append(warning(f"There is no condition: this is every {meant(request)} run of the scope in the window."))
     lines += [f"  {each}" for each in fields(_particulars(request, count, zone))]
     examples = seen.preview.error_examples if seen.preview else ()
     lines += [f"    {one_line(each.run_id)}  {one_line(each.message)}" for each in examples]
@@ -46,13 +47,18 @@ def review(request: CancellationRequest, seen: Seen, where: str, zone: tzinfo) -
     return lines
 
 
-def _sentence(count: Count | None, where: str) -> str:
+def meant(request: CancellationRequest) -> str:
+    """Of which runs it is: `unfinished`, `failed`, `failed or cancelled`."""
+    return "unfinished" if request.statuses is UNFINISHED else " or ".join(request.statuses)
+
+
+def _sentence(count: Count | None, where: str, kind: str) -> str:
     if count is None:
         return f"Every matching run of {where} is meant."
     about = "" if count.exact else "About "
     matched = styled(f"{about}{runs(count.matched)}", "\x1b[1m")
     verb = "matches" if count.matched == 1 else "match"
-    return f"{matched} of the {number(count.total)} unfinished of {where} {verb}."
+    return f"{matched} of the {number(count.total)} {kind} of {where} {verb}."
 
 
 def scopes_in_words(request: CancellationRequest) -> str:
@@ -136,7 +142,7 @@ def _particulars(request: CancellationRequest, count: Count | None, zone: tzinfo
 
 
 def _figures(count: Count) -> list[tuple[str, str]]:
-    by_status = ", ".join(f"{number(count.by_status.get(status, 0))} {status}" for status in UNFINISHED)
+    by_status = ", ".join(f"{number(matched)} {status}" for status, matched in count.by_status.items())
     accuracy = "exact"
     if not count.exact:
         between = f" ({number(count.low)} to {number(count.high)})" if count.low is not None and count.high else ""
@@ -152,8 +158,44 @@ def _figures(count: Count) -> list[tuple[str, str]]:
     return pairs
 
 
+def retry_lines(retry: Cancellation, zone: tzinfo) -> list[str]:
+    """Everything that is kept of a retry."""
+    after = retry.started_after
+    window = f"after {instant(after, zone)}, " if after else "any time "
+    pairs = [
+        ("id", str(retry.id)),
+        ("state", state_in_words(retry, zone)),
+        ("retry of", scope_in_words(retry)),
+        ("which", "failed and cancelled runs" if retry.with_cancelled else "failed runs"),
+        ("started", f"{window}before {instant(retry.started_before, zone)}"),
+        ("if", one_line(retry.if_) if retry.if_ is not None else "(no condition: every run)"),
+    ]
+    if retry.rate is not None:
+        pairs.append(("rate", f"at most {number(retry.rate)} rows a second"))
+    pairs += [
+        ("committed", f"{instant(retry.created_at, zone)} by {one_line(retry.created_by)}, {retry.source}"),
+        ("reason", one_line(retry.reason) if retry.reason else "-"),
+        ("expected", expected_in_words(retry)),
+        ("matched", number(retry.matched)),
+        ("queued again", number(retry.retried)),
+        ("left alone", f"{number(retry.left_alone)}: their key is taken, or an active cancellation matches them"),
+        ("errors", f"{number(retry.errors)} could not be evaluated and were left alone"),
+    ]
+    if retry.undone_at is not None:
+        pairs += [
+            ("undone", f"{instant(retry.undone_at, zone)} by {one_line(retry.undone_by or 'somebody')}"),
+            ("taken back", number(retry.restored)),
+            ("not", f"{number(retry.not_restored)} that had begun, or that a cancellation has"),
+        ]
+    if retry.undo_until is not None:
+        pairs.append(("undo until", instant(retry.undo_until, zone)))
+    return fields(pairs)
+
+
 def cancellation_lines(cancellation: Cancellation, zone: tzinfo) -> list[str]:
-    """Everything that is kept of a cancellation."""
+    """Everything that is kept of a cancellation, or of a retry."""
+    if cancellation.is_retry:
+        return retry_lines(cancellation, zone)
     after = cancellation.started_after
     window = f"after {instant(after, zone)}, " if after else "any time "
     asked, stopping = number(cancellation.requested), number(cancellation.stopping)
@@ -200,6 +242,8 @@ def cancellation_lines(cancellation: Cancellation, zone: tzinfo) -> list[str]:
             ("handed over", f"{number(cancellation.handed_over)} that another cancellation matches too"),
             ("not restored", number(cancellation.not_restored)),
         ]
+    if cancellation.retried:
+        pairs.append(("retried", f"{number(cancellation.retried)} were queued again by a retry"))
     if cancellation.pruned:
         pairs.append(("pruned", f"{number(cancellation.pruned)} are not kept any longer"))
     if cancellation.undo_until is not None:
@@ -209,6 +253,8 @@ def cancellation_lines(cancellation: Cancellation, zone: tzinfo) -> list[str]:
 
 def state_in_words(cancellation: Cancellation, zone: tzinfo) -> str:
     match cancellation.state:
+        case "retrying":
+            return "retrying: its runs are being queued again"
         case "active" if cancellation.standing:
             return "active: no matching run is claimed, and those that arrive are cancelled"
         case "active" if cancellation.swept and cancellation.stopping:
@@ -221,6 +267,8 @@ def state_in_words(cancellation: Cancellation, zone: tzinfo) -> str:
         case "stopped" if cancellation.stopped_at:
             by = one_line(cancellation.stopped_by or "somebody")
             return f"stopped at {instant(cancellation.stopped_at, zone)} by {by}"
+        case "undone" if cancellation.restoring and cancellation.is_retry:
+            return "undone: runs that have not begun are being taken back"
         case "undone" if cancellation.restoring:
             return "undone: its runs are coming back"
         case "undone" if cancellation.restored_at:
@@ -246,7 +294,7 @@ def state_word(cancellation: Cancellation) -> str:
         return "restoring"
     if cancellation.state == "active":
         return "standing" if cancellation.standing else "stopping" if cancellation.swept else "active"
-    return cancellation.state
+    return "retried" if cancellation.is_retry and cancellation.state == "complete" else cancellation.state
 
 
 def guarantee_in_words(cancellation: Cancellation, zone: tzinfo) -> str:
@@ -287,7 +335,14 @@ def processes(cancellation: Cancellation) -> str:
 
 
 def outcome(cancellation: Cancellation) -> str:
-    """How a cancellation that is active no more came out, in one line."""
+    """How a cancellation that is active no more, or a retry, came out, in one line."""
+    if cancellation.is_retry:
+        text = f"{runs(cancellation.retried)} of {scope_in_words(cancellation)} queued again"
+        if cancellation.left_alone:
+            text += f"; {number(cancellation.left_alone)} left alone (`secateur show {cancellation.id}`)"
+        if cancellation.errors:
+            text += f"; {runs(cancellation.errors)} could not be evaluated: left alone"
+        return f"{text}."
     text = f"{runs(cancellation.cancelled)} of {scope_in_words(cancellation)} cancelled"
     if cancellation.finished_first:
         text += f"; {number(cancellation.finished_first)} finished first"

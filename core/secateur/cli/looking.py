@@ -34,7 +34,11 @@ from secateur.requests import utc
 from secateur.runs import FunctionDepth, Run, Scope
 
 if TYPE_CHECKING:
+    from secateur.engines.base import Unrestored
     from secateur.records import Cancellation
+
+MOST_LEFT = 20
+"""Runs that a retry left, or could not take back, that `show` lists; the API has them all."""
 
 LONGEST_ERROR = 200
 """Characters of an error that a line of the runs shows."""
@@ -150,7 +154,7 @@ def _history_row(cancellation: Cancellation) -> tuple[str, ...]:
         str(cancellation.id),
         state_word(cancellation),
         utc(cancellation.created_at.replace(microsecond=0)),
-        number(cancellation.cancelled),
+        f"{number(cancellation.retried)} retried" if cancellation.is_retry else number(cancellation.cancelled),
         cancellation.created_by,
         str(Scope(cancellation.app_id, cancellation.function_id)),
         condition_in_words(cancellation),
@@ -165,11 +169,16 @@ async def show(arguments: argparse.Namespace) -> int:
             cancellation = await session.cancellations.get(either)
         except NotFound:
             return await _show_run(session, either, as_json=arguments.json)
+        left: Sequence[Unrestored] = ()
+        if cancellation.is_retry and (cancellation.left_alone or cancellation.not_restored) and not arguments.json:
+            left = await session.cancellations.unrestored(either, MOST_LEFT)
     if arguments.json:
         json_line(cancellation_json(cancellation))
     else:
         for each in cancellation_lines(cancellation, place.settings.zone):
             line(each)
+        for one in left:
+            line(f"  {one.run_id}  {one_line(one.reason)}")
     return 0
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from secateur.cel import Diagnostic
 from secateur.cli.output import notice, one_line, warning
 from secateur.errors import Problem, RequestError, UsageError
-from secateur.requests import CancellationRequest, utc
+from secateur.requests import CancellationRequest, RetryRequest, utc
 from secateur.times import resolve_time
 
 AT_COMMIT = "now"
@@ -30,8 +30,7 @@ def read_request(arguments: argparse.Namespace, zone: tzinfo) -> Resolve:
     problems at once, or `UsageError`.
     """
     given = {name for name in (*_FLAGS, "function", *_TIMES) if getattr(arguments, name) is not None}
-    if arguments.standing:
-        given.add("standing")
+    given |= {name for name in ("standing", "cancelled") if getattr(arguments, name, False)}
     if arguments.request is not None:
         if given:
             flags = ", ".join(f"--{name.rstrip('_')}" for name in sorted(given))
@@ -70,21 +69,26 @@ def warn(request: CancellationRequest, warnings: Iterable[Diagnostic]) -> None:
             notice(f"  {one_line(found.suggestion)}")
 
 
+def _model(arguments: argparse.Namespace) -> type[CancellationRequest]:
+    return RetryRequest if arguments.command == "cancelling:retry" else CancellationRequest
+
+
 def _from_body(arguments: argparse.Namespace) -> CancellationRequest:
-    request = CancellationRequest.parse(read_input(arguments.request))
+    request = _model(arguments).parse(read_input(arguments.request))
     reason = getattr(arguments, "reason", None)
     if reason is None:
         return request
     if request.reason is not None:
         raise UsageError("the request has a reason of its own: leave out --reason")
-    return CancellationRequest.parse({**request.body(), "reason": reason})
+    return _model(arguments).parse({**request.body(), "reason": reason})
 
 
 def _from_flags(arguments: argparse.Namespace, now: datetime, zone: tzinfo) -> CancellationRequest:
     body: dict[str, object] = {field: getattr(arguments, name) for name, field in _FLAGS.items()}
     functions: list[str] = arguments.function or []
     body |= {"function_id": functions[0]} if len(functions) == 1 else {"function_ids": functions or None}
-    body |= {"standing": arguments.standing or None, "reason": getattr(arguments, "reason", None)}
+    body |= {"standing": getattr(arguments, "standing", None) or None, "reason": getattr(arguments, "reason", None)}
+    body |= {"with_cancelled": getattr(arguments, "cancelled", None) or None}
     problems: list[Problem] = []
     for name, field in _TIMES.items():
         text = getattr(arguments, name)
@@ -95,7 +99,7 @@ def _from_flags(arguments: argparse.Namespace, now: datetime, zone: tzinfo) -> C
         except UsageError as error:
             problems.append(Problem(field, str(error)))
     try:
-        request = CancellationRequest.parse({field: value for field, value in body.items() if value is not None})
+        request = _model(arguments).parse({field: value for field, value in body.items() if value is not None})
     except RequestError as error:
         problems += error.problems
     if problems:

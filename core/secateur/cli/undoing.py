@@ -79,7 +79,7 @@ async def restore_run(arguments: argparse.Namespace) -> int:
 
 
 async def _left(session: Session, undone: Cancellation) -> Sequence[Unrestored]:
-    return await session.cancellations.unrestored(undone.id, undone.cancelled + 1)
+    return await session.cancellations.unrestored(undone.id, undone.cancelled + undone.retried + 1)
 
 
 def _unrestored_json(left: Sequence[Unrestored]) -> list[dict[str, str]]:
@@ -89,9 +89,16 @@ def _unrestored_json(left: Sequence[Unrestored]) -> list[dict[str, str]]:
 def _prospect(cancellation: Cancellation, zone: tzinfo, *, requeue: bool) -> list[str]:
     """What an undo will do, before it is asked for."""
     by = f"by {one_line(cancellation.created_by)}, {instant(cancellation.created_at, zone)}"
-    lines = [f"Undo the cancellation of {scope_in_words(cancellation)}, committed {by}:"]
+    what = "retry" if cancellation.is_retry else "cancellation"
+    lines = [f"Undo the {what} of {scope_in_words(cancellation)}, committed {by}:"]
     if cancellation.if_ is not None:
         lines.append(f"  if {one_line(cancellation.if_)}")
+    if cancellation.is_retry:
+        told = f"those of {runs(cancellation.waiting)} that nobody has begun"
+        pairs = [("as before again", told)]
+        if cancellation.undo_until is not None:
+            pairs.append(("possible until", instant(cancellation.undo_until, zone)))
+        return [*lines, *(f"  {each}" for each in fields(pairs))]
     if cancellation.state == "active":
         lines.append("  It matches nothing any more, at once.")
     pairs = [("back as before", f"{runs(cancellation.waiting)} that waited")]
@@ -113,6 +120,8 @@ def _undone(undone: Cancellation, *, waits: bool) -> list[str]:
     if not undone.restoring:
         return ["Undone already: every run is back that could be."]
     lines = ["Undone: it matches nothing any more, and its runs are coming back."]
+    if undone.is_retry:
+        lines = ["Undone: it queues nothing more, and runs that have not begun become what they were."]
     if not waits:
         lines += [
             "  Whichever secateur console, worker or server is running puts them back.",
@@ -123,7 +132,8 @@ def _undone(undone: Cancellation, *, waits: bool) -> list[str]:
 
 
 def _report(undone: Cancellation, left: Sequence[Unrestored]) -> list[str]:
-    lines = [f"{runs(undone.restored)} restored, {number(len(left))} not."]
+    done = "as before again" if undone.is_retry else "restored"
+    lines = [f"{runs(undone.restored)} {done}, {number(len(left))} not."]
     lines += [f"  {each.run_id}  {one_line(each.reason)}" for each in left[:MOST_LISTED]]
     if len(left) > MOST_LISTED:
         lines.append(f"  … and {number(len(left) - MOST_LISTED)} more; --json has them all")

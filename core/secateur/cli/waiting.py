@@ -53,6 +53,10 @@ async def _show_progress(session: Session, cancellation_id: UUID) -> None:
         now = await session.cancellations.get(cancellation_id)
     except SecateurError:
         return
+    if now.is_retry:
+        done = f"{number(now.restored)} taken back" if now.restoring else f"{number(now.retried)} queued again"
+        notice(f"  {done}")
+        return
     if now.restoring:
         notice(f"  {number(now.restored + now.handed_over)} of {number(now.cancelled)} back")
         return

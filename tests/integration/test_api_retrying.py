@@ -9,9 +9,8 @@ from billing import ACME, CANCELLATION_KEYS, CULPRIT, PREVIEW_KEYS
 from secateur.database import Database
 
 FAIL = """
-select secateur.fail(run.app_id, run.id, run.claim_token, 'KeyError: vendor_id')
-  from secateur.claim('billing', array['vendor-syncs'], $1, 'w', interval '1 hour') as claimed
-  join secateur.runs as run on run.id = claimed.id
+select secateur.fail('billing', held.id, held.claim_token, 'KeyError: vendor_id')
+  from secateur.claim('billing', array['vendor-syncs'], $1, 'w', interval '1 hour') as held
 """
 BODY = {"app_id": "billing", "function_id": "vendor-syncs", "if": CULPRIT}
 

@@ -12,9 +12,8 @@ from secateur.database import Database
 
 FLOOD = ("--app", "billing", "--function", "vendor-syncs", "--if", CULPRIT)
 FAIL = """
-select secateur.fail(run.app_id, run.id, run.claim_token, 'KeyError: vendor_id')
-  from secateur.claim('billing', array['vendor-syncs'], $1, 'w', interval '1 hour') as claimed
-  join secateur.runs as run on run.id = claimed.id
+select secateur.fail('billing', held.id, held.claim_token, 'KeyError: vendor_id')
+  from secateur.claim('billing', array['vendor-syncs'], $1, 'w', interval '1 hour') as held
 """
 
 

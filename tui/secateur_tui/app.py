@@ -127,6 +127,9 @@ class ConsoleApp(App[None]):
     def _open_filter(self, message: QueuesScreen.FilterWanted) -> None:
         scope = message.scope
         key = (scope.app_id, scope.function_id)
+        if message.retry:
+            self._show_filter(Draft(*key, retry=True))
+            return
         self._show_filter(self.session.drafts.pop(key, Draft(*key)))
 
     @on(HistoryScreen.FilterWanted)
@@ -136,11 +139,12 @@ class ConsoleApp(App[None]):
         before = str(past.request.get("started_before") or "")
         after = past.started_after.isoformat() if past.started_after else ""
         self._back_to_queues()
-        self._show_filter(Draft(past.app_id, past.function_id, past.if_ or "", after, before))
+        self._show_filter(Draft(past.app_id, past.function_id, past.if_ or "", after, before, retry=past.is_retry))
 
     def _show_filter(self, draft: Draft) -> None:
         """The newest draft is the last of them."""
-        self.session.drafts[draft.app_id, draft.function_id] = draft
+        if not draft.retry:
+            self.session.drafts[draft.app_id, draft.function_id] = draft
         self.push_screen(FilterScreen(self.session, draft, self.feed))
 
     @on(FilterScreen.BackWanted)

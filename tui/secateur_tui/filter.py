@@ -25,7 +25,7 @@ from secateur.cel.shapes import Shape
 from secateur.engines.base import Verdict as RunVerdict
 from secateur.errors import RequestError, SecateurError
 from secateur.facets import payload_shape
-from secateur.requests import CancellationRequest
+from secateur.requests import CancellationRequest, RetryRequest
 from secateur.runs import Count, Scope
 from secateur_tui.completing import CompletionList
 from secateur_tui.editor import ExpressionEditor, Verdict
@@ -123,7 +123,8 @@ class FilterScreen(Place):
 
     def on_mount(self) -> None:
         scope = Scope(self.draft.app_id, self.draft.function_id)
-        self._window.border_title = Content(one_line(str(scope)))
+        what = "Retry failed runs: " if self.draft.retry else ""
+        self._window.border_title = Content(f"{what}{one_line(str(scope))}")
         self.query_one("#if").border_title = "if"
         self.query_one("#runs").border_title = "Examples"
         self._editor.focus()
@@ -226,7 +227,7 @@ class FilterScreen(Place):
         if fields.standing:
             body["standing"] = True
         try:
-            return CancellationRequest.parse(body)
+            return (RetryRequest if self.draft.retry else CancellationRequest).parse(body)
         except RequestError as error:
             self._complain(error)
             return None

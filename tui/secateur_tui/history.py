@@ -218,7 +218,7 @@ class HistoryScreen(Place):
     @work(exclusive=True, group="stop")
     async def action_stop(self) -> None:
         cancellation = self.chosen
-        if cancellation is None or cancellation.state != "active":
+        if cancellation is None or cancellation.state not in ("active", "retrying"):
             return
         question = toned(
             ("Stop this cancellation of ", "plain"),
@@ -262,7 +262,7 @@ class HistoryScreen(Place):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         chosen = self.chosen
-        if action == "stop" and (chosen is None or chosen.state != "active"):
+        if action == "stop" and (chosen is None or chosen.state not in ("active", "retrying")):
             return False
         if action == "undo" and (chosen is None or not undo_label(chosen, self._feed.now())):
             return False

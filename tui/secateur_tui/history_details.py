@@ -74,10 +74,46 @@ def _meaning(cancellation: Cancellation) -> list[Content]:
 
 
 def _tallies(cancellation: Cancellation) -> list[Content]:
-    about = "about" if cancellation.expected_exact is False else ""
-    rows: list[list[tuple[str, int | None, str]]] = [
+    rows = _of_retry(cancellation) if cancellation.is_retry else _of_cancellation(cancellation)
+    return [
+        toned(
+            *(
+                part
+                for name, value, tone in row
+                for part in ((f"{name} ", "quiet"), (f"{'–' if value is None else number(value)}   ", tone))
+            )
+        )
+        for row in rows
+    ]
+
+
+Tallies = list[list[tuple[str, int | None, str]]]
+"""Line by line: a label, its figure and its tone."""
+
+
+def _expected(cancellation: Cancellation) -> tuple[str, int | None, str]:
+    about = " about" if cancellation.expected_exact is False else ""
+    return f"expected{about}", cancellation.expected, "plain"
+
+
+def _of_retry(retry: Cancellation) -> Tallies:
+    rows: Tallies = [
+        [_expected(retry), ("matched", retry.matched, "plain"), ("queued again", retry.retried, "count")],
         [
-            (f"expected {about}".rstrip(), cancellation.expected, "plain"),
+            ("left alone", retry.left_alone, "warn" if retry.left_alone else "plain"),
+            ("errors", retry.errors, "warn" if retry.errors else "plain"),
+        ],
+    ]
+    if retry.state == "undone":
+        left = retry.not_restored
+        rows.append([("taken back", retry.restored, "count"), ("begun since", left, "warn" if left else "plain")])
+    return rows
+
+
+def _of_cancellation(cancellation: Cancellation) -> Tallies:
+    rows: Tallies = [
+        [
+            _expected(cancellation),
             ("matched", cancellation.matched, "plain"),
             ("cancelled", cancellation.cancelled, "count"),
         ],
@@ -87,6 +123,8 @@ def _tallies(cancellation: Cancellation) -> list[Content]:
             ("errors", cancellation.errors, "warn" if cancellation.errors else "plain"),
         ],
     ]
+    if cancellation.retried:
+        rows[1].append(("retried", cancellation.retried, "plain"))
     if cancellation.pruned:
         rows[1].append(("pruned", cancellation.pruned, "warn"))
     if cancellation.state == "undone":
@@ -98,16 +136,7 @@ def _tallies(cancellation: Cancellation) -> list[Content]:
                 ("not restored", left, "warn" if left else "plain"),
             ]
         )
-    return [
-        toned(
-            *(
-                part
-                for name, value, tone in row
-                for part in ((f"{name} ", "quiet"), (f"{'–' if value is None else number(value)}   ", tone))
-            )
-        )
-        for row in rows
-    ]
+    return rows
 
 
 def _standing(cancellation: Cancellation, now: datetime) -> list[Content]:

@@ -24,6 +24,8 @@ _BAR = 6
 def scope_text(cancellation: Cancellation) -> str:
     """Whose runs it is of; of a single run its function, and that it is one only."""
     scope = one_line(str(Scope(cancellation.app_id, cancellation.function_id)))
+    if cancellation.is_retry:
+        return f"retry of {scope}"
     return f"one run of {scope}" if cancellation.kind == "run" else scope
 
 
@@ -33,14 +35,14 @@ def row(cancellation: Cancellation, now: datetime) -> Row:
         "who": Cell(one_line(cancellation.created_by)),
         "where": Cell(scope_text(cancellation), "strong" if is_under_way(cancellation) else "plain"),
         "state": state(cancellation, now),
-        "cancelled": Cell(number(cancellation.cancelled)),
+        "cancelled": Cell(number(cancellation.retried if cancellation.is_retry else cancellation.cancelled)),
         "reason": Cell(one_line(cancellation.reason or ""), "quiet"),
     }
 
 
 def is_under_way(cancellation: Cancellation) -> bool:
     """Whether there is something left to do for it."""
-    return cancellation.state == "active" or cancellation.restoring
+    return cancellation.state in ("active", "retrying") or cancellation.restoring
 
 
 def state(cancellation: Cancellation, now: datetime) -> Cell:
@@ -48,6 +50,10 @@ def state(cancellation: Cancellation, now: datetime) -> Cell:
     if cancellation.guarantee == "pending":
         return Cell("◌ pending", "warn")
     match cancellation.state:
+        case "retrying":
+            return Cell("queueing again", "sweep")
+        case "complete" if cancellation.is_retry:
+            return Cell("✓ retried", "good")
         case "active" if cancellation.standing and cancellation.started_before > now:
             return Cell(f"◆ standing until {_short(cancellation.started_before, now)}", "warn")
         case "active" if cancellation.swept and cancellation.stopping:
@@ -75,6 +81,8 @@ def share_done(cancellation: Cancellation) -> float | None:
 
 def restored_of(cancellation: Cancellation) -> tuple[int, int]:
     """How many runs an undo has dealt with, and of how many."""
+    if cancellation.is_retry:
+        return cancellation.restored, cancellation.retried
     left_out = 0 if cancellation.requeue_stopped else cancellation.stopped
     wanted = max(0, cancellation.cancelled - cancellation.pruned - left_out)
     return min(wanted, cancellation.restored + cancellation.handed_over), wanted

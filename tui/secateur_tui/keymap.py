@@ -61,6 +61,7 @@ ACTIONS = (
         "Pause the function or app of the row, or resume it",
         True,
     ),
+    Action("queues.retry", ("r",), "retry", "Build a filter for failed runs of the row, to queue them again"),
     Action("queues.find", ("/",), "find", "Show only the functions whose name contains a text"),
     Action("queues.sort", ("s",), "sort", "Sort by name, queued, oldest or growth"),
     Action("queues.fold", ("space",), "fold", "Fold or unfold the app of the row"),

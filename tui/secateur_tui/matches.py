@@ -11,7 +11,7 @@ from enum import Enum, auto
 from textual.content import Content
 from textual.widgets import Static
 
-from secateur.runs import UNFINISHED, Count, Source
+from secateur.runs import Count, Source
 from secateur_tui.figures import about, duration, number, one_line
 from secateur_tui.themes import toned
 
@@ -144,8 +144,7 @@ class Matches(Static):
     def _statuses(self, count: Count) -> Content:
         sign = "" if count.exact else "≈"
         parts: list[tuple[str, str]] = []
-        for status in UNFINISHED:
-            amount = count.by_status.get(status, 0)
+        for status, amount in count.by_status.items():
             parts += [
                 (f"{status.value} ", "quiet"),
                 (f"{sign}{about(amount, count.low, count.high)[0]}   ", "plain" if amount else "quiet"),

@@ -46,6 +46,8 @@ class QueuesScreen(Place):
         """Somebody wants to filter the runs of this scope."""
 
         scope: Scope
+        retry: bool = False
+        """Failed runs, to queue them again."""
 
     @dataclass
     class DepthChanged(Message):
@@ -121,6 +123,21 @@ class QueuesScreen(Place):
         if (scope := self.query_one(DepthTable).scope) is not None:
             self.post_message(self.FilterWanted(scope))
 
+    def action_retry(self) -> None:
+        if (scope := self.query_one(DepthTable).scope) is not None:
+            self.post_message(self.FilterWanted(scope, retry=True))
+
+    @property
+    def _has_failed(self) -> bool:
+        """Whether there is anything to retry in the row's scope."""
+        if not self.session.engine.capabilities.can_retry or (scope := self.query_one(DepthTable).scope) is None:
+            return False
+        return any(
+            each.failed
+            for each in self._feed.depths
+            if each.app_id == scope.app_id and scope.function_id in (None, each.function_id)
+        )
+
     @property
     def _offer(self) -> Offer | None:
         """What pausing means on this row; None without one."""
@@ -178,6 +195,8 @@ class QueuesScreen(Place):
             return self.query_one("#find").display
         if action in ("open_filter", "pause", "find", "sort", "fold") and not self._feed.depths:
             return False
+        if action == "retry":
+            return self._has_failed
         return super().check_action(action, parameters)
 
     def describe(self, action: Action) -> str:

@@ -123,7 +123,7 @@ class ReviewScreen(Dialog[None]):
             placeholder="optional, kept in the history",
         )
         self._confirm = Input(id="confirm", compact=True, disabled=True, select_on_focus=False)
-        label = "Cancel these, and what arrives" if request.standing else "Cancel these runs"
+        label = "Cancel these, and what arrives" if request.standing else f"{request.verb.capitalize()} these runs"
         self._button = CommitButton(label, id="commit", compact=True, disabled=True)
         self._outcome = Static(id="outcome", markup=False)
 
@@ -243,7 +243,7 @@ class ReviewScreen(Dialog[None]):
         self._sentence.update(facts.sentence(where))
         self._facts.update(facts.details())
         if self._is_pointless:
-            self._say("nothing matches: there is nothing to cancel", "warn")
+            self._say(f"nothing matches: there is nothing to {self._request.verb}", "warn")
 
     def _say(self, text: str, tone: str) -> None:
         self._outcome.update(toned((one_line(text), tone)))

@@ -75,7 +75,7 @@ class Facts:
         count = self.found.count
         if count is None:
             return toned(
-                ("Cancel ", "plain"),
+                (f"{self.request.verb.capitalize()} ", "plain"),
                 ("every matching run", "count"),
                 (" of ", "plain"),
                 *place,
@@ -85,26 +85,35 @@ class Facts:
         if not count.exact:
             guess, between = about(count.matched, count.low, count.high)
             return toned(
-                ("Cancel ", "plain"),
+                (f"{self.request.verb.capitalize()} ", "plain"),
                 (f"about {guess} runs", "count"),
                 (f" ({between})" if between else "", "plain"),
                 (" of ", "plain"),
                 *place,
                 *self._standing(),
-                (f"\n! Not counted exactly: of {number(count.total)}, whatever matches is cancelled.", "warn"),
+                (f"\n! Not counted exactly: of {number(count.total)}, whatever matches is {self._done}.", "warn"),
             )
         running = count.by_status.get(RunStatus.RUNNING, 0)
         others = count.total - count.matched
         stops = "stops at its next step" if running == 1 else "stop at their next step"
         return toned(
-            ("Cancel ", "plain"),
+            (f"{self.request.verb.capitalize()} ", "plain"),
             (runs(count.matched), "count"),
             (" of ", "plain"),
             *place,
             *self._standing(),
-            (f"\n{number(count.matched - running)} never start, {number(running)} running {stops}.", "quiet"),
+            (self._becomes(count.matched, running, stops), "quiet"),
             _spared(others, "this queue" if self.request.function_id else "this app"),
         )
+
+    @property
+    def _done(self) -> str:
+        return "retried" if self.request.verb == "retry" else "cancelled"
+
+    def _becomes(self, matched: int, running: int, stops: str) -> str:
+        if self.request.verb == "retry":
+            return "\nEach waits again, with fresh attempts and its finished steps kept, unless its key is taken."
+        return f"\n{number(matched - running)} never start, {number(running)} running {stops}."
 
     def _standing(self) -> list[tuple[str, str]]:
         """That more is cancelled than what is there now, and until when."""

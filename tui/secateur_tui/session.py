@@ -51,6 +51,8 @@ class Draft:
     if_: str = ""
     started_after: str = ""
     started_before: str = ""
+    retry: bool = False
+    """It is for failed runs, to queue them again."""
     standing: bool = False
     """Whether it was asked for that what arrives until a `started_before` in the future is cancelled too."""
 

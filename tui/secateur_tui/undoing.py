@@ -22,7 +22,22 @@ def undo_label(cancellation: Cancellation, now: datetime) -> str:
 
 def undo_question(cancellation: Cancellation) -> Question:
     """What will come back, from the cancellation's figures."""
+    if cancellation.is_retry:
+        return _unretry(cancellation)
     return _requeue(cancellation) if cancellation.state == "undone" else _undo(cancellation)
+
+
+def _unretry(retry: Cancellation) -> Question:
+    lines = [
+        ("Undo the ", "plain"),
+        (scope_text(retry), "strong"),
+        (f" by {one_line(retry.created_by)}?\n\nOf ", "plain"),
+        (runs(retry.waiting), "count"),
+        (" that it queued again, those that have not begun become exactly what they were.", "plain"),
+    ]
+    if retry.undo_until is not None:
+        lines.append((f"\n\nUndo is possible until {instant(retry.undo_until, digits=0)}.", "quiet"))
+    return Question("Undo", toned(*lines), "undo", "")
 
 
 def _undo(cancellation: Cancellation) -> Question:

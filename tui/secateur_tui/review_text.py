@@ -130,7 +130,7 @@ class Facts:
             lines.append(_labelled("counted", self._counted(self.found)))
             if (count := self.found.count) is not None and count.errors:
                 told = (
-                    f"{'' if count.exact else 'about '}{runs(count.errors)} cannot be evaluated and are not cancelled"
+                    f"{'' if count.exact else 'about '}{runs(count.errors)} cannot be evaluated and are not {self._done}"
                 )
                 lines.append(_labelled("errors", toned((f"! {told}", "warn"))))
         if self.arrivals and self.request.standing:

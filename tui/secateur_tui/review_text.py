@@ -129,9 +129,8 @@ class Facts:
         if self.found is not None:
             lines.append(_labelled("counted", self._counted(self.found)))
             if (count := self.found.count) is not None and count.errors:
-                told = (
-                    f"{'' if count.exact else 'about '}{runs(count.errors)} cannot be evaluated and are not {self._done}"
-                )
+                many = f"{'' if count.exact else 'about '}{runs(count.errors)}"
+                told = f"{many} cannot be evaluated and are not {self._done}"
                 lines.append(_labelled("errors", toned((f"! {told}", "warn"))))
         if self.arrivals and self.request.standing:
             told = f"{rate(self.arrivals)} more a second, cancelled too as long as the window lasts"

@@ -171,7 +171,7 @@ async def test_a_request_that_takes_too_long_is_given_up(asked: Database, embedd
 
 
 async def test_a_server_that_stops_answers_what_is_under_way(
-    asked: Database, embedded_url: str, caplog: pytest.LogCaptureFixture
+    asked: Database, embedded_url: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     limits = replace(DEFAULT, grace=0.2)
     async with locked(embedded_url) as watcher, httpx.AsyncClient() as client:
@@ -191,6 +191,7 @@ async def test_a_server_that_stops_answers_what_is_under_way(
         assert (await sending.answers())[0][0] == 503
         await until_working(watcher, 0)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert capfd.readouterr().err == "", "uvicorn writes there by itself"
 
 
 async def preview(client: httpx.AsyncClient, server: Serving) -> httpx.Response:

@@ -375,7 +375,11 @@ class Cancellations:
     async def _step(self, open: OpenCancellation) -> SweepStep:
         if open.state == "restoring":
             return await self.engine.restore(open.app_id, open.id, min(self._batch, RESTORE_BATCH))
-        return await self.engine.sweep(open.app_id, open.id, self._batch)
+        step = await self.engine.sweep(open.app_id, open.id, self._batch)
+        if step.undecided and await self.engine.decide(open.app_id, open.id):
+            # There is something to cancel now, or nothing left to wait for.
+            step = replace(step, idle=False)
+        return step
 
     async def _examples(self, wanted: Sequence[Selection], verdict: Verdict, limit: int) -> Sequence[Run]:
         found: list[Run] = []

@@ -483,6 +483,6 @@ async def test_an_owner_without_the_right_is_told(empty_database_url: str) -> No
                 await admin.execute(f"grant temporary on database {name} to an_owner")
                 assert await queue.enqueue_bulk("billing", "sync", [{}] * 3) == 3
         finally:
-            await admin.execute("drop schema if exists secateur, secateur_cel cascade")
+            await admin.execute("drop schema if exists secateur, secateur_cel, secateur_locks cascade")
             await admin.execute("drop owned by an_owner cascade")
             await admin.execute("drop role an_owner")

@@ -266,6 +266,6 @@ class TestBundled:
             entries = await empty.fetch("select action, role, details ->> 'version' as version from secateur.audit")
             assert [tuple(entry) for entry in entries] == [("install", "an_owner", __version__)] * 2
         finally:
-            await empty.execute("drop schema if exists secateur, secateur_cel cascade")
+            await empty.execute("drop schema if exists secateur, secateur_cel, secateur_locks cascade")
             await empty.execute("drop owned by an_owner cascade")
             await empty.execute("drop role an_owner")

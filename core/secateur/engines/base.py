@@ -162,6 +162,8 @@ class SweepStep:
     """Runs that a batch of a restore put back, or one of a retry queued again."""
     wait: float | None = None
     """Seconds until there is something to do again, where that is known."""
+    undecided: int = 0
+    """Runs, a thousand at most, that the condition took too long on, and that `decide` can look at now."""
 
 
 class QueueEngine(Protocol):
@@ -278,6 +280,13 @@ class QueueEngine(Protocol):
 
     async def sweep(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
         """Rewrite up to `batch` matching rows, in one transaction; resumes wherever the last one ended."""
+        ...
+
+    async def decide(self, app_id: str, cancellation_id: UUID) -> int:
+        """Evaluate the condition on some runs that it took too long on in a claim or sweep; returns how many it decided.
+
+        Takes seconds, and holds up nobody.
+        """
         ...
 
     async def restore(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:

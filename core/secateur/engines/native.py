@@ -345,6 +345,11 @@ class NativeEngine:
     async def sweep(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
         return await self._step("sweep", app_id, cancellation_id, batch)
 
+    async def decide(self, app_id: str, cancellation_id: UUID) -> int:
+        self._refuse_if_read_only()
+        decided = await self._database.fetchval(_SQL["decide"], app_id, cancellation_id)
+        return int(decided)
+
     async def restore(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
         return await self._step("restore", app_id, cancellation_id, batch)
 

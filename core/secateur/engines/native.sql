@@ -378,6 +378,9 @@ select * from secateur.undo_cancellation($1, $2, $3, $4, $5)
 -- name: sweep
 select * from secateur.sweep_cancellation($1, $2, $3)
 
+-- name: decide
+select secateur.decide_slowly($1, $2)
+
 -- name: restore
 select * from secateur.restore_cancellation($1, $2, $3)
 

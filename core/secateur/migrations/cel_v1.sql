@@ -8,6 +8,38 @@
 create schema if not exists secateur_cel;
 grant usage on schema secateur_cel to public;
 
+-- The one that raises: whoever evaluates conditions sets `secateur.deadline`, in seconds since 1970, and expects SC408.
+create or replace function secateur_cel.out_of_time_v1 ()
+  returns boolean language plpgsql volatile parallel safe
+as $$
+begin
+  raise exception using errcode = 'SC408', message = 'the condition takes too long to be evaluated';
+end
+$$;
+
+-- True, or SC408 once the deadline has passed, if one is set. Asked for each element of a loop, so it is short enough to be
+-- written out where it stands; `given` is there so that it is asked each time.
+create or replace function secateur_cel.in_time_v1 (given jsonb)
+  returns boolean language sql volatile parallel safe
+as $$
+select case
+         when date_part('epoch', clock_timestamp()) > nullif(current_setting('secateur.deadline', true), '')::float8
+         then secateur_cel.out_of_time_v1()
+         else true
+       end
+$$;
+
+-- The same for a text, where it is long enough for what is done with it to take its time.
+create or replace function secateur_cel.text_in_time_v1 (given text)
+  returns void language plpgsql volatile parallel safe
+as $$
+begin
+  if octet_length(given) > 10000 then
+    perform secateur_cel.in_time_v1(null);
+  end if;
+end
+$$;
+
 -- The nearest double; infinite beyond the largest, zero below half of the smallest. (A cast raises for both.)
 create or replace function secateur_cel.double_v1 (given numeric)
   returns float8 language plpgsql immutable strict parallel safe
@@ -474,6 +506,25 @@ begin
   element := secateur_cel.open_v1(element);
   if given ->> 0 = 'json' and jsonb_typeof(given -> 1) = 'object' and element ->> 0 = 'string' then
     return given -> 1 ? (element ->> 1);
+  elsif given ->> 0 = 'json' and jsonb_typeof(given -> 1) = 'array' then
+    -- Without a box for each item, which would be made again for each element that is looked for.
+    case element ->> 0
+      when 'string', 'bool', 'null' then
+        return given -> 1 @> (element -> 1);
+      when 'int', 'uint', 'double' then
+        if element ->> 0 <> 'double' and given -> 1 @> (element -> 1) then
+          return true;
+        end if;
+        -- Worth the same, though not written alike.
+        for item in select value from jsonb_array_elements(given -> 1) where jsonb_typeof(value) = 'number' loop
+          if secateur_cel.equal_v1(element, jsonb_build_array('json', item)) then
+            return true;
+          end if;
+        end loop;
+        return false;
+      else
+        null;
+    end case;
   end if;
   given := secateur_cel.open_v1(given);
   if given ->> 0 = 'map' and element ->> 0 in ('string', 'bool', 'int', 'uint', 'double') then
@@ -635,6 +686,7 @@ begin
       return secateur_cel.box_double_v1(
         secateur_cel.double_add_v1((one ->> 1)::float8, (other ->> 1)::float8));
     when 'string string', 'bytes bytes' then
+      perform secateur_cel.text_in_time_v1(one ->> 1);
       -- a million characters, or bytes of two digits each
       return case
         when length(one ->> 1) + length(other ->> 1) <= case one ->> 0 when 'string' then 1000000 else 2000000 end
@@ -1144,10 +1196,11 @@ select item
            when 'object' then secateur_cel.keys_v1(given)
            else '[]'
          end) as item
+ where secateur_cel.in_time_v1(item)
 $$;
 
--- The same of a box, in boxes; keys by type, then by length and value. A single NULL of what is neither list nor map.
-create or replace function secateur_cel.items_v1 (given jsonb)
+-- What a box has in it, in boxes; keys by type, then by length and value. A single NULL of what is neither list nor map.
+create or replace function secateur_cel.box_items_v1 (given jsonb)
   returns setof jsonb language plpgsql immutable parallel safe
 as $$
 begin
@@ -1172,6 +1225,13 @@ begin
 end
 $$;
 
+-- The same of a box, in boxes. Written out, too.
+create or replace function secateur_cel.items_v1 (given jsonb)
+  returns setof jsonb language sql immutable parallel safe
+as $$
+select item from secateur_cel.box_items_v1(given) as item where secateur_cel.in_time_v1(item)
+$$;
+
 -- exists_one: an error if one of the elements is.
 create or replace function secateur_cel.one_v1 (verdicts boolean[])
   returns boolean language plpgsql immutable strict parallel safe
@@ -1194,6 +1254,10 @@ declare
 begin
   if array_position(items, null) is not null then
     return null;
+  end if;
+  perform secateur_cel.in_time_v1(null);
+  if pg_column_size(items) > 30000000 and current_setting('secateur.deadline', true) <> '' then
+    perform secateur_cel.out_of_time_v1();
   end if;
   kept := array_remove(items, 'false');
   if cardinality(kept) > 10000 then
@@ -1296,6 +1360,7 @@ declare
   times integer;
   pieces text[];
 begin
+  perform secateur_cel.text_in_time_v1(given);
   times := case old
     when '' then length(given) + 1
     else (length(given) - length(replace(given, old, ''))) / length(old)
@@ -1326,6 +1391,7 @@ as $$
 declare
   pieces text[];
 begin
+  perform secateur_cel.text_in_time_v1(given);
   if most = 0 then
     return '["list", []]';
   end if;
@@ -1362,6 +1428,7 @@ begin
   total := length(separator)::bigint * greatest(0, jsonb_array_length(given -> 1) - 1);
   for item in select value from jsonb_array_elements(given -> 1) loop
     item := secateur_cel.open_v1(item);
+    perform secateur_cel.text_in_time_v1(item ->> 1);
     total := total + length(item ->> 1);
     if item ->> 0 <> 'string' or total > 1000000 then
       return null;

@@ -79,7 +79,8 @@ $$;
 -- finished_steps gives them.
 --
 -- No run that a committed cancellation matches is returned: the active ones are read under the app's shared lock, in a
--- statement of their own. Matching runs are cancelled on the way, some 200 a call at most, and others passed over. A last
+-- statement of their own. Matching runs are cancelled on the way, some 200 a call at most, and others passed over, as are those
+-- on which a condition takes too long: these are left to the background (see decide_slowly). A last
 -- row without an id has `more` if the end of the queue was not reached, which tells "ask again" from "empty"; and if
 -- nothing was found, in `scheduled_for` and `due_in`, when the next run becomes due.
 --
@@ -107,6 +108,9 @@ declare
   locked uuid[];
   hit_runs uuid[] := '{}';
   hit_rules uuid[];
+  -- Those that a cancellation may match: there was no time to find out.
+  slow_runs uuid[] := '{}';
+  slow_rules uuid[];
   granted uuid[];
   held integer[];
   room integer;
@@ -174,16 +178,20 @@ begin
     exit when cardinality(locked) = 0;
     -- point: batch locked
     if cardinality(active) > 0 then
-      select coalesce(array_agg(hit.run_id), '{}'), coalesce(array_agg(hit.cancellation_id), '{}')
-        into hit_runs, hit_rules
-        from secateur.reached(claim_batch.app_id, active, locked, quickly => true) as hit where hit.cancellation_id is not null;
+      select coalesce(array_agg(hit.run_id) filter (where hit.cancellation_id is not null), '{}'),
+             coalesce(array_agg(hit.cancellation_id) filter (where hit.cancellation_id is not null), '{}'),
+             coalesce(array_agg(hit.run_id) filter (where hit.undecided_by is not null), '{}'),
+             coalesce(array_agg(hit.undecided_by) filter (where hit.undecided_by is not null), '{}')
+        into hit_runs, hit_rules, slow_runs, slow_rules
+        from secateur.reached(claim_batch.app_id, active, locked, quickly => true, budget => '100 ms') as hit;
       -- point: batch checked
+      perform secateur.keep_undecided(claim_batch.app_id, slow_runs, slow_rules);
       perform secateur.cancel_backlog(claim_batch.app_id, hit_runs[1:budget], hit_rules[1:budget]);
       budget := greatest(0, budget - cardinality(hit_runs));
       -- point: matches cancelled
     end if;
     granted := array(select next.id from unnest(locked) with ordinality as next (id, turn)
-                      where not exists (select from unnest(hit_runs) as hit (id) where hit.id = next.id)
+                      where not exists (select from unnest(hit_runs || slow_runs) as hit (id) where hit.id = next.id)
                       order by next.turn limit open);
     -- Not those of the batch before.
     held := case when cardinality(slot_functions) > 0
@@ -192,7 +200,7 @@ begin
     select * from secateur.grant_runs(claim_batch.app_id, granted, claim_batch.worker, claim_batch.lease, held);
     -- point: granted
     open := open - cardinality(granted);
-    exit when open = 0 or cardinality(hit_runs) > 0 or share >= open + cardinality(granted);
+    exit when open = 0 or cardinality(hit_runs || slow_runs) > 0 or share >= open + cardinality(granted);
     -- Some functions had too little for their share: look further into the others.
     share := open;
     if cardinality(slot_functions) > 0 then
@@ -200,13 +208,13 @@ begin
         from secateur.still_free(claim_batch.app_id, slot_functions, slot_numbers) as free;
     end if;
   end loop;
-  if cardinality(hit_runs) > 0 and open > 0 then
+  if cardinality(hit_runs || slow_runs) > 0 and open > 0 then
     more := true;
     for level in
       select distinct run.function_id, run.priority, one.limited
         from unnest(wanted, limited, floorless) as one (id, limited, floorless)
         join secateur.runs as run on run.function_id = one.id
-       where run.app_id = claim_batch.app_id and run.id = any (hit_runs) and not one.floorless
+       where run.app_id = claim_batch.app_id and run.id = any (hit_runs || slow_runs) and not one.floorless
        order by run.function_id, run.priority desc
     loop
       room := open;

@@ -81,6 +81,7 @@ as $$
 declare
   app constant text := rule.app_id;
   running uuid[];
+  slow uuid[];
 begin
   if rule.run_id is not null then
     running := array[rule.run_id];
@@ -93,8 +94,15 @@ begin
          and run.lease_expires_at is not null
          and (rule.function_id is null or run.function_id = rule.function_id));
   end if;
-  running := array(select hit.run_id from secateur.reached(app, array[rule], running, quickly => true) as hit
-                    where hit.cancellation_id is not null);
+  select coalesce(array_agg(hit.run_id) filter (where hit.cancellation_id is not null), '{}'),
+         coalesce(array_agg(hit.run_id) filter (where hit.undecided_by is not null), '{}')
+    into running, slow
+    from secateur.reached(app, array[rule], running, quickly => true, budget => '250 ms') as hit;
+  -- None of these begins another step: see begin_step. Nobody else writes of a cancellation that is being committed.
+  insert into secateur.slow_verdicts (app_id, cancellation_id, run_id, function_id)
+  select app, rule.id, run.id, run.function_id
+    from secateur.runs as run where run.app_id = app and run.id = any (slow)
+  on conflict do nothing;
   -- point: running runs known
   with requested as (
     insert into secateur.cancel_requests (app_id, run_id, claim_token, cancellation_id, function_id)

@@ -111,64 +111,114 @@ begin
     'select run.place, said.nth, said.verdict
        from (select $2 as app_id, one.*
                from unnest($3, $4, $5, $6, $7)
-                    with ordinality as one (function_id, id, event, started_at, priority, place)) as run,
+                    with ordinality as one (function_id, id, event, started_at, priority, place)
+              where secateur_cel.in_time_v1(one.event)) as run,
             lateral (values ' || verdicts || ') as said (nth, verdict)
       where said.verdict is distinct from false'
     using parameters, evaluate_conditions.app_id, function_ids, ids, events, evaluate_conditions.started_at, priorities;
 end
 $$;
 
--- evaluate_conditions, made total: should a condition raise all the same, the runs are evaluated singly, and a pair
--- that raises has the verdict null, like any other that cannot be evaluated.
+-- Whether an event is so large that to look for a pattern in it can take seconds. What is small as it lies on the disk is.
+create or replace function secateur.is_large(event jsonb)
+  returns boolean
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return pg_column_size(event) > 2000 and octet_length(event::text) > 250000;
+end
+$$;
+
+-- evaluate_conditions, made total and bounded in time: what one condition says of some runs. A row for every run (by its place in
+-- `ids`) whose verdict is true, or null (it cannot be evaluated), or that is `undecided`: within the budget there was no time for
+-- it. No budget is no bound.
+--
+-- All are evaluated together in half of the budget; should that raise or take too long, singly, each in a fifth of it, as long as
+-- it lasts. A pattern is looked for in one go, which nothing can interrupt: on a short budget not in large events.
 create or replace function secateur.verdicts(
-  conditions text[],
+  condition text,
   parameters jsonb,
   app_id text,
   function_ids text[],
   ids uuid[],
   events jsonb[],
   started_at timestamptz[],
-  priorities integer[]
+  priorities integer[],
+  budget interval default null
 )
-  returns table (place bigint, nth integer, verdict boolean)
+  returns table (place integer, verdict boolean, undecided boolean)
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp set secateur.deadline = ''
 as $$
+declare
+  conditions constant text[] := array[verdicts.condition];
+  givens constant jsonb := jsonb_build_array(verdicts.parameters);
+  deadline constant timestamptz := clock_timestamp() + verdicts.budget;
 begin
-  return query select * from secateur.evaluate_conditions(
-    conditions, parameters, verdicts.app_id, function_ids, ids, events, verdicts.started_at, priorities);
+  if verdicts.budget < interval '1 second' and strpos(verdicts.condition, ' ~ ') > 0
+     and exists (select from unnest(events) as one (event) where secateur.is_large(one.event)) then
+    raise exception using errcode = 'SC408';
+  end if;
+  perform secateur.set_deadline(deadline - verdicts.budget / 2);
+  return query
+  select said.place::integer, said.verdict, false
+    from secateur.evaluate_conditions(
+           conditions, givens, verdicts.app_id, function_ids, ids, events, verdicts.started_at, priorities) as said;
 exception when others then
   for p in 1 .. cardinality(ids) loop
-    for c in 1 .. cardinality(conditions) loop
+    place := p;
+    verdict := null;
+    undecided := coalesce(clock_timestamp() >= deadline, false)
+      or verdicts.budget < interval '1 second' and strpos(verdicts.condition, ' ~ ') > 0 and secateur.is_large(events[p]);
+    if not undecided then
       begin
+        perform secateur.set_deadline(least(deadline, clock_timestamp() + verdicts.budget / 5));
         return query
-        select p::bigint, c, said.verdict from secateur.evaluate_conditions(
-          array[conditions[c]], jsonb_build_array(parameters -> (c - 1)), verdicts.app_id, array[function_ids[p]],
+        select p, said.verdict, false from secateur.evaluate_conditions(
+          conditions, givens, verdicts.app_id, array[function_ids[p]],
           array[ids[p]], array[events[p]], array[verdicts.started_at[p]], array[priorities[p]]) as said;
-      exception when others then
-        place := p;
-        nth := c;
-        verdict := null;
-        return next;
+        continue;
+      exception
+        when sqlstate 'SC408' then
+          undecided := true;
+        when others then
+          null;
       end;
-    end loop;
+    end if;
+    return next;
   end loop;
 end
 $$;
 
--- Which of the app's runs its cancellations reach: for each reached run the oldest of them; for a run that none reaches but that
--- some could not be evaluated on, a row without a cancellation. `rules` come oldest first. Scope and window are decided
+-- Until when conditions may be evaluated in this transaction: then they raise SC408. Null: as long as it takes.
+create or replace function secateur.set_deadline(deadline timestamptz)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform set_config('secateur.deadline', coalesce(date_part('epoch', deadline)::text, ''), true);
+end
+$$;
+
+-- Which of the app's runs its cancellations reach: for each reached run the oldest of them; for a run that none reaches, but that
+-- may be reached by some as far as the budget let them be evaluated, a row that names the oldest of these in `undecided_by`; for a
+-- run that some could not be evaluated on, a row without a cancellation. `rules` come oldest first. Scope and window are decided
 -- here, not by the stored condition; status is the caller's business, and what is read here of a run never changes.
 --
 -- A run that contains what suffices for a condition is reached without evaluating it. `quickly` leaves those rows out that
 -- only tell of errors. Then a condition is evaluated only on runs that fulfil what it requires, if that is known: a claim
 -- that nothing matches mostly evaluates none.
+--
+-- A condition is evaluated on runs of its scope alone, and each has a part of the budget, however long the others take: so no
+-- function's runs are held up by another's cancellation. A verdict that took long before is not asked for again.
 create or replace function secateur.reached(
-  app_id text, rules secateur.cancellations[], run_ids uuid[], quickly boolean default false
+  app_id text, rules secateur.cancellations[], run_ids uuid[], quickly boolean default false, budget interval default null
 )
-  returns table (run_id uuid, cancellation_id uuid)
+  returns table (run_id uuid, cancellation_id uuid, undecided_by uuid)
   language plpgsql
-  stable
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   -- By the primary key: ten thousand ids look to the planner like a reason to read a table of a million rows.
   set enable_seqscan = off set enable_bitmapscan = off set jit = off
@@ -183,23 +233,32 @@ declare
   -- Runs that conditions have yet to be asked about; of `asking`, bit n - 1 is for the n-th of `rules`.
   ids uuid[];
   asking bigint[];
-  asked integer[];
   function_ids text[];
   events jsonb[];
   started_at timestamptz[];
   priorities integer[];
+  -- What the conditions said, or had said before: null is undecided or, with `failed`, an error.
+  said_ids uuid[] := '{}';
+  said_nth integer[] := '{}';
+  said_verdicts boolean[] := '{}';
+  said_undecided boolean[] := '{}';
+  known boolean;
+  places integer[];
+  answer record;
+  deadline constant timestamptz := clock_timestamp() + reached.budget;
 begin
   if cardinality(rules) = 0 or cardinality(run_ids) = 0 then
     return;
   end if;
   if cardinality(rules) > most then
     return query
-    select distinct on (part.run_id) part.run_id, part.cancellation_id
-      from (select 1 as turn, first.* from secateur.reached(reached.app_id, rules[:most], run_ids, quickly) as first
+    select distinct on (part.run_id) part.run_id, part.cancellation_id, part.undecided_by
+      from (select 1 as turn, first.*
+              from secateur.reached(reached.app_id, rules[:most], run_ids, quickly, budget / 2) as first
             union all
             select 2, other.*
-              from secateur.reached(reached.app_id, rules[most + 1:], run_ids, quickly) as other) as part
-     order by part.run_id, part.cancellation_id is null, part.turn;
+              from secateur.reached(reached.app_id, rules[most + 1:], run_ids, quickly, budget / 2) as other) as part
+     order by part.run_id, part.cancellation_id is null, part.undecided_by is null, part.turn;
     return;
   end if;
   if quickly then
@@ -242,31 +301,169 @@ begin
    where tested.sure is not null or tested.asking <> 0;
   if ids is null then
     return query
-    select mine.id, rules[mine.nth].id from unnest(sure_ids, sure_nth) as mine (id, nth);
+    select mine.id, rules[mine.nth].id, null::uuid from unnest(sure_ids, sure_nth) as mine (id, nth);
     return;
   end if;
-  if cardinality(rules) = 1 then
-    return query
-    select mine.id, rules[1].id from unnest(sure_ids) as mine (id)
-    union all
-    select ids[one.place], case when one.verdict then rules[1].id end
-      from secateur.verdicts(array[rules[1].condition], jsonb_build_array(rules[1].parameters), reached.app_id,
-                             function_ids, ids, events, started_at, priorities) as one;
-    return;
-  end if;
-  asked := array(select nth from generate_series(1, cardinality(rules)) as nth
-                  where (select bit_or(one) from unnest(asking) as one) & (1::bigint << nth - 1) <> 0);
+  known := exists (select from secateur.slow_verdicts as slow
+                    where slow.app_id = reached.app_id and slow.run_id = any (ids));
+  for nth in 1 .. cardinality(rules) loop
+    places := array(select asked.place::integer from unnest(asking) with ordinality as asked (mask, place)
+                     where asked.mask & (1::bigint << nth - 1) <> 0);
+    continue when cardinality(places) = 0;
+    if known then
+      for answer in
+        select asked.place, slow.run_id, slow.verdict
+          from unnest(places) as asked (place)
+          join secateur.slow_verdicts as slow
+            on slow.app_id = reached.app_id and slow.run_id = ids[asked.place] and slow.cancellation_id = rules[nth].id
+         where slow.verdict is not null or budget is not null
+      loop
+        places := array_remove(places, answer.place);
+        said_ids := said_ids || answer.run_id;
+        said_nth := said_nth || nth;
+        said_verdicts := said_verdicts || answer.verdict;
+        said_undecided := said_undecided || (answer.verdict is null);
+      end loop;
+      continue when cardinality(places) = 0;
+    end if;
+    for answer in
+      select ids[places[said.place]] as id, said.verdict, said.undecided
+        from secateur.verdicts(
+               rules[nth].condition, rules[nth].parameters, reached.app_id,
+               array(select function_ids[place] from unnest(places) as place),
+               array(select ids[place] from unnest(places) as place),
+               array(select events[place] from unnest(places) as place),
+               array(select started_at[place] from unnest(places) as place),
+               array(select priorities[place] from unnest(places) as place),
+               -- What is left of it, but for each a little.
+               greatest(budget / 20, least(deadline - clock_timestamp(), budget / 2))) as said
+    loop
+      said_ids := said_ids || answer.id;
+      said_nth := said_nth || nth;
+      said_verdicts := said_verdicts || answer.verdict;
+      said_undecided := said_undecided || answer.undecided;
+    end loop;
+  end loop;
   return query
-  select distinct on (said.id) said.id, case when said.verdict then rules[said.nth].id end
-    from (select mine.id, mine.nth, true as verdict from unnest(sure_ids, sure_nth) as mine (id, nth)
+  select distinct on (said.id) said.id, case when said.verdict then rules[said.nth].id end,
+         case when said.undecided then rules[said.nth].id end
+    from (select mine.id, mine.nth, true as verdict, false as undecided from unnest(sure_ids, sure_nth) as mine (id, nth)
           union all
-          select ids[one.place], asked[one.nth], one.verdict
-            from secateur.verdicts(
-                   array(select rules[nth].condition from unnest(asked) with ordinality as those (nth, turn) order by turn),
-                   (select jsonb_agg(rules[nth].parameters order by turn)
-                      from unnest(asked) with ordinality as those (nth, turn)),
-                   reached.app_id, function_ids, ids, events, started_at, priorities) as one
-           where asking[one.place] & (1::bigint << asked[one.nth] - 1) <> 0) as said
-   order by said.id, said.verdict nulls last, said.nth;
+          select other.id, other.nth, other.verdict, other.undecided
+            from unnest(said_ids, said_nth, said_verdicts, said_undecided) as other (id, nth, verdict, undecided)
+           where other.verdict is distinct from false) as said
+   order by said.id, said.verdict nulls last, said.undecided desc, said.nth;
+end
+$$;
+
+-- Remembers that these runs are undecided: nobody tries them again but the background, where each has more time. Only of runs
+-- that wait, or run, and that nobody else holds; returns which these are, and holds them.
+create or replace function secateur.keep_undecided(app_id text, run_ids uuid[], cancellation_ids uuid[])
+  returns uuid[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+declare
+  held uuid[];
+begin
+  if cardinality(run_ids) = 0 then
+    return '{}';
+  end if;
+  held := array(select run.id from secateur.runs as run
+                 where run.app_id = keep_undecided.app_id and run.id = any (run_ids)
+                   and run.status || '' in ('queued', 'scheduled', 'running')
+                 order by run.id
+                   for update skip locked);
+  insert into secateur.slow_verdicts (app_id, cancellation_id, run_id, function_id)
+  select keep_undecided.app_id, slow.cancellation_id, run.id, run.function_id
+    from secateur.runs as run,
+         lateral (select pair.cancellation_id from unnest(run_ids, cancellation_ids) as pair (run_id, cancellation_id)
+                   where pair.run_id = run.id) as slow
+   where run.app_id = keep_undecided.app_id and run.id = any (held)
+  on conflict do nothing;
+  return held;
+end
+$$;
+
+-- Decides some of the runs that an active cancellation is undecided about, by evaluating its condition with more time: two seconds
+-- at first, five for what took longer, which is tried again ever more seldom. What matches is cancelled by the sweep; what does
+-- not can be claimed again. Returns how many it decided. Anybody may call this, as often as they like: sweepers do. Holds no lock
+-- that a claim, commit or stop waits for. Raises SC404.
+create or replace function secateur.decide_slowly(app_id text, id uuid, batch integer default 200)
+  returns integer
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  rule secateur.cancellations;
+  waiting uuid[];
+  again boolean;
+  ids uuid[];
+  function_ids text[];
+  events jsonb[];
+  started_at timestamptz[];
+  priorities integer[];
+  matching uuid[];
+  undecided uuid[];
+  released uuid[];
+begin
+  perform secateur.require_read_committed();
+  select active.* into rule from secateur.cancellations as active
+   where active.app_id = decide_slowly.app_id and active.id = decide_slowly.id;
+  if not found then
+    raise exception using errcode = 'SC404', message = format('there is no cancellation %s', decide_slowly.id);
+  end if;
+  -- point: known
+  if rule.state <> 'active' then
+    delete from secateur.slow_verdicts as slow
+     where slow.app_id = rule.app_id and slow.cancellation_id = rule.id and slow.verdict is null;
+    return 0;
+  end if;
+  select array_agg(next.run_id), bool_or(next.attempts > 0) into waiting, again
+    from (select slow.run_id, slow.attempts from secateur.slow_verdicts as slow
+           where slow.app_id = rule.app_id and slow.cancellation_id = rule.id and slow.verdict is null
+             and slow.next_at <= clock_timestamp()
+           order by slow.next_at
+           limit decide_slowly.batch
+             for update skip locked) as next;
+  if waiting is null then
+    return 0;
+  end if;
+  if again then
+    -- What took long before must not use up the time of the others.
+    waiting := waiting[:1];
+  end if;
+  -- point: pairs locked
+  -- What has left the queue meanwhile needs no verdict.
+  delete from secateur.slow_verdicts as slow
+   where slow.app_id = rule.app_id and slow.cancellation_id = rule.id and slow.run_id = any (waiting)
+     and not exists (select from secateur.runs as run
+                      where run.app_id = rule.app_id and run.id = slow.run_id
+                        and run.status || '' in ('queued', 'scheduled', 'running'));
+  select array_agg(run.id), array_agg(run.function_id), array_agg(run.event), array_agg(run.started_at), array_agg(run.priority)
+    into ids, function_ids, events, started_at, priorities
+    from secateur.runs as run where run.app_id = rule.app_id and run.id = any (waiting);
+  if ids is null then
+    return 0;
+  end if;
+  select coalesce(array_agg(ids[said.place]) filter (where said.verdict), '{}'),
+         coalesce(array_agg(ids[said.place]) filter (where said.undecided), '{}')
+    into matching, undecided
+    from secateur.verdicts(rule.condition, rule.parameters, rule.app_id, function_ids, ids, events, started_at, priorities,
+                           case when again then interval '10 seconds' else interval '2 seconds' end) as said;
+  -- point: evaluated
+  update secateur.slow_verdicts as slow
+     set verdict = case when slow.run_id <> all (undecided) then slow.run_id = any (matching) end,
+         attempts = slow.attempts + (slow.run_id = any (undecided))::integer,
+         next_at = clock_timestamp() + least(60, slow.attempts * slow.attempts) * interval '1 second'
+   where slow.app_id = rule.app_id and slow.cancellation_id = rule.id and slow.run_id = any (ids);
+  released := array(select unnest(ids) except select unnest(matching || undecided));
+  -- point: decided
+  if cardinality(released) > 0 then
+    perform secateur.lower_floors(rule.app_id, released);
+    perform secateur.wake(rule.app_id);
+  end if;
+  return cardinality(ids) - cardinality(undecided);
 end
 $$;

@@ -93,7 +93,8 @@ begin
                   and (rule.started_after is null or run.started_at > rule.started_after)
                 limit 1001);
   return cardinality(ids) > 1000
-    or exists (select from secateur.reached(rule.app_id, array[rule], ids) as hit where hit.cancellation_id is not null);
+    or exists (select from secateur.reached(rule.app_id, array[rule], ids, quickly => true, budget => '250 ms') as hit
+                where hit.cancellation_id is not null or hit.undecided_by is not null);
 end
 $$;
 

@@ -206,6 +206,8 @@ declare
   others uuid[];
   hit_runs uuid[];
   hit_rules uuid[];
+  slow_runs uuid[];
+  slow_rules uuid[];
   mine uuid[];
   locked uuid[];
   missed uuid;
@@ -244,14 +246,23 @@ begin
       ended := false;
     end if;
     if cardinality(others) > 0 then
-      select coalesce(array_agg(hit.run_id), '{}'), coalesce(array_agg(hit.cancellation_id), '{}')
-        into hit_runs, hit_rules
-        from secateur.reached(look_ahead.app_id, active, others, quickly => true) as hit where hit.cancellation_id is not null;
-      others := array(select unnest(others) except select unnest(hit_runs) order by 1);
+      select coalesce(array_agg(hit.run_id) filter (where hit.cancellation_id is not null), '{}'),
+             coalesce(array_agg(hit.cancellation_id) filter (where hit.cancellation_id is not null), '{}'),
+             coalesce(array_agg(hit.run_id) filter (where hit.undecided_by is not null), '{}'),
+             coalesce(array_agg(hit.undecided_by) filter (where hit.undecided_by is not null), '{}')
+        into hit_runs, hit_rules, slow_runs, slow_rules
+        from secateur.reached(look_ahead.app_id, active, others, quickly => true, budget => '40 ms') as hit;
+      others := array(select unnest(others) except select unnest(hit_runs || slow_runs) order by 1);
       others := others[:room];
       -- point: looked ahead
       locked := secateur.lock_still_queued(look_ahead.app_id, others);
       run_ids := run_ids || locked;
+      if cardinality(slow_runs) > 0 then
+        -- Of those that cannot be kept in mind the floor must not be raised past any.
+        mine := secateur.keep_undecided(look_ahead.app_id, slow_runs, slow_rules);
+        missed := coalesce(missed, (select slow.id from unnest(slow_runs) as slow (id)
+                                     where slow.id <> all (mine) order by slow.id limit 1));
+      end if;
       -- Those that somebody else holds may come back.
       missed := coalesce(missed, (select other.id from unnest(others) as other (id)
                                    where other.id <> all (locked) order by other.id limit 1));

@@ -34,7 +34,8 @@ begin
   end if;
   active := array(select rule from secateur.cancellations as rule
                    where rule.app_id = holds_key.app_id and rule.state = 'active' order by rule.serial);
-  if not exists (select from secateur.reached(holds_key.app_id, active, array[holds_key.run_id], quickly => true) as hit
+  if not exists (select from secateur.reached(holds_key.app_id, active, array[holds_key.run_id], quickly => true,
+                                               budget => '250 ms') as hit
                   where hit.cancellation_id is not null) then
     return true;
   end if;
@@ -44,7 +45,8 @@ begin
   active := array(select rule from secateur.cancellations as rule
                    where rule.app_id = holds_key.app_id and rule.state = 'active' order by rule.serial);
   select hit.cancellation_id into owner
-    from secateur.reached(holds_key.app_id, active, array[holds_key.run_id], quickly => true) as hit
+    from secateur.reached(holds_key.app_id, active, array[holds_key.run_id], quickly => true,
+                                               budget => '250 ms') as hit
    where hit.cancellation_id is not null;
   if owner is not null then
     perform secateur.cancel_backlog(holds_key.app_id, array[holds_key.run_id], array[owner]);

@@ -229,8 +229,10 @@ begin
      order by uuid_send(run.id)
      limit most);
   left_over := (select next.id from unnest(found_below) with ordinality as next (id, place)
-                 where not exists (select from secateur.reached(walk_below.app_id, walk_below.active, found_below, quickly => true) as hit
-                                    where hit.run_id = next.id and hit.cancellation_id is not null)
+                 where not exists (select from secateur.reached(walk_below.app_id, walk_below.active, found_below,
+                                                                quickly => true, budget => '20 ms') as hit
+                                    where hit.run_id = next.id
+                                      and (hit.cancellation_id is not null or hit.undecided_by is not null))
                  order by next.place limit 1);
   next_walk := clock_timestamp() + greatest(interval '1 s', 20 * (clock_timestamp() - begun));
   update secateur.levels as one

@@ -1,7 +1,24 @@
 -- What a worker says of the runs that it holds: each call names their app, and the claim's token.
 
+-- Whether an active cancellation may match the run: that takes too long to be evaluated, or was decided and not carried out yet.
+create or replace function secateur.is_undecided(app_id text, run_id uuid)
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+begin
+  return exists (select from secateur.slow_verdicts as slow
+                  where slow.app_id = is_undecided.app_id and slow.run_id = is_undecided.run_id
+                    and slow.verdict is not false
+                    and (select rule.state from secateur.cancellations as rule
+                          where rule.app_id = slow.app_id and rule.id = slow.cancellation_id) = 'active');
+end
+$$;
+
 -- Asks whether the next step of a run may begin; it has begun when this returned true. False: stop, the run is
--- cancelled (this call records it) or the claim is no longer yours.
+-- cancelled (this call records it) or the claim is no longer yours, as it is when an active cancellation may match the run and
+-- takes too long to be evaluated: then this call gives the run back.
 -- Locks: the app's, shared, so that no commit comes between the question and the answer; then the run's row.
 create or replace function secateur.begin_step(app_id text, run_id uuid, claim_token uuid, step text)
   returns boolean
@@ -32,6 +49,10 @@ begin
   -- point: run locked
   if cardinality(secateur.cancel_requested(
        begin_step.app_id, array[begin_step.run_id], array[begin_step.claim_token])) > 0 then
+    return false;
+  end if;
+  if secateur.is_undecided(begin_step.app_id, begin_step.run_id) then
+    perform secateur.release(begin_step.app_id, array[begin_step.run_id], array[begin_step.claim_token]);
     return false;
   end if;
   -- point: not cancelled

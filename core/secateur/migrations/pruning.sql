@@ -12,6 +12,7 @@ begin
   delete from secateur.steps as step where step.app_id = delete_runs.app_id and step.run_id = any (run_ids);
   delete from secateur.cancel_requests as request
    where request.app_id = delete_runs.app_id and request.run_id = any (run_ids);
+  delete from secateur.slow_verdicts as slow where slow.app_id = delete_runs.app_id and slow.run_id = any (run_ids);
   with deleted as (
     delete from secateur.runs as run where run.app_id = delete_runs.app_id and run.id = any (run_ids)
     returning run.function_id, run.status

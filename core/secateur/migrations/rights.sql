@@ -21,13 +21,15 @@ declare
       'apps_of_event',
       'claim', 'claim_batch', 'begin_step', 'finish_step', 'finish_steps', 'finished_steps', 'complete', 'complete_runs',
       'fail', 'heartbeat', 'release', 'interrupt',
-      'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'restore_cancellation', 'note_sweep_failure',
+      'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'decide_slowly',
+      'restore_cancellation', 'note_sweep_failure',
       'all_apps', 'compact_depth', 'check_depth', 'prune', 'rights_gaps'
     ],
     'secateur_operator', array[
       'pause', 'resume', 'commit_cancellation', 'commit_cancellations', 'commit_retries', 'stop_cancellation', 'undo_cancellation', 'cancel_run',
       'unrestored', 'set_retention',
-      'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'restore_cancellation', 'note_sweep_failure',
+      'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'decide_slowly',
+      'restore_cancellation', 'note_sweep_failure',
       'all_apps', 'compact_depth', 'check_depth', 'prune', 'rights_gaps'
     ],
     'secateur_viewer', array['unrestored', 'rights_gaps']);

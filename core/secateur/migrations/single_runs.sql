@@ -66,7 +66,8 @@ begin
     older := array(select rule from secateur.cancellations as rule
                     where rule.app_id = cancel_run.app_id and rule.state = 'active' and rule.serial < committed.serial
                     order by rule.serial);
-    select hit.cancellation_id into owner from secateur.reached(cancel_run.app_id, older, array[doomed.id]) as hit;
+    select hit.cancellation_id into owner
+      from secateur.reached(cancel_run.app_id, older, array[doomed.id], quickly => true, budget => '250 ms') as hit;
     -- point: owner known
     perform secateur.cancel_backlog(cancel_run.app_id, array[doomed.id], array[coalesce(owner, committed.id)]);
     done_at := clock_timestamp();

@@ -152,6 +152,73 @@ exception when lock_not_available then
 end
 $$;
 
+-- The parts in which a batch is evaluated, small ones first: it is not known what a condition takes.
+create or replace function secateur.chunks(total integer)
+  returns table (first integer, size integer)
+  language plpgsql
+  immutable
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  first := 1;
+  size := 500;
+  while first <= total loop
+    return next;
+    first := first + size;
+    size := least(4 * size, 5000);
+  end loop;
+end
+$$;
+
+-- The active cancellations that come before this one.
+create or replace function secateur.older_active(rule secateur.cancellations)
+  returns secateur.cancellations[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+as $$
+begin
+  return array(select active from secateur.cancellations as active
+                where active.app_id = rule.app_id and active.state = 'active' and active.serial < rule.serial
+                order by active.serial);
+end
+$$;
+
+-- Cancels waiting runs that were found to match after their claim or sweep had no time to find out, and forgets those that have
+-- ended. Returns how many it cancelled. Part of a sweep, behind the gate.
+create or replace function secateur.cancel_decided(rule secateur.cancellations)
+  returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+declare
+  app constant text := rule.app_id;
+  matching uuid[];
+  owners uuid[];
+  cancelled integer;
+begin
+  matching := array(select slow.run_id from secateur.slow_verdicts as slow
+                     where slow.app_id = app and slow.cancellation_id = rule.id and slow.verdict
+                     order by slow.run_id
+                     limit 1000);
+  if cardinality(matching) = 0 then
+    return 0;
+  end if;
+  select array_agg(hit.id order by hit.id), array_agg(coalesce(owner.cancellation_id, rule.id) order by hit.id)
+    into matching, owners
+    from unnest(matching) as hit (id)
+    left join secateur.reached(app, secateur.older_active(rule), matching, quickly => true, budget => '250 ms') as owner
+      on owner.run_id = hit.id;
+  cancelled := secateur.cancel_backlog(app, matching, owners);
+  delete from secateur.slow_verdicts as slow
+   where slow.app_id = app and slow.cancellation_id = rule.id and slow.run_id = any (matching)
+     and not exists (select from secateur.runs as run
+                      where run.app_id = app and run.id = slow.run_id
+                        and run.status || '' in ('queued', 'scheduled', 'running'));
+  return cancelled;
+end
+$$;
+
 -- Rewrites one batch of the backlog that an active cancellation matches, looking at up to `batch` runs. One transaction a
 -- call; whoever calls next, in whichever process, goes on where the last one ended.
 --
@@ -166,7 +233,8 @@ $$;
 -- pause between two passes is ten times as long as the last one (5 s at least). With a rate, a batch ends with the run
 -- that uses up a quarter of a second of it, and the next one waits. (Claims know no rate: the guarantee comes first.)
 --
--- A matching run belongs to the oldest active cancellation that matches it, whoever sweeps.
+-- A matching run belongs to the oldest active cancellation that matches it, whoever sweeps. Runs on which the condition takes too
+-- long are left to decide_slowly, and what it finds to match is cancelled here; it is not complete before.
 --
 -- Locks: the gate of the app's sweeps, shared, so that a stop or undo waits for the batch, giving way to one that waits; its
 -- place, tried, so that one process sweeps it; requests of runs that left their claim; matching rows in id order. Part of a sweep.
@@ -190,30 +258,34 @@ declare
   waiting boolean := false;
   step secateur.sweep_step;
   older secateur.cancellations[];
-  hit_runs uuid[];
+  hit_runs uuid[] := '{}';
   hit_rules uuid[];
-  failing uuid[];
+  failing uuid[] := '{}';
+  slow uuid[] := '{}';
+  begun constant timestamptz := clock_timestamp();
+  chunk uuid[];
+  seen integer := 0;
   moment timestamptz;
 begin
   select active.* into rule
     from secateur.cancellations as active
    where active.app_id = sweep_batch.app_id and active.id = sweep_batch.id;
   if rule.state = 'active' and rule.in_force_at is null then
-    return row('active', 0, false, not secateur.confirm_cancellation(rule.app_id, rule.id), 0, null)::secateur.sweep_step;
+    return row('active', 0, false, not secateur.confirm_cancellation(rule.app_id, rule.id), 0, null, 0)::secateur.sweep_step;
   end if;
   if rule.id is null then
     raise exception using errcode = 'SC404', message = format('there is no cancellation %s', sweep_batch.id);
   end if;
   -- point: in force
   if not secateur.enter_sweeps(sweep_batch.app_id) then
-    return row(rule.state, 0, false, true, 0, 0.05)::secateur.sweep_step;
+    return row(rule.state, 0, false, true, 0, 0.05, 0)::secateur.sweep_step;
   end if;
   -- point: in the gate
   select active.* into rule
     from secateur.cancellations as active
    where active.app_id = sweep_batch.app_id and active.id = sweep_batch.id;
   step := row(case when rule.state = 'undone' and rule.restored_at is null then 'restoring' else rule.state end,
-              0, false, false, 0, null);
+              0, false, false, 0, null, 0);
   if rule.state = 'retrying' then
     return secateur.retry_batch(rule, wanted);
   elsif rule.state <> 'active' then
@@ -273,12 +345,25 @@ begin
   end if;
   -- point: batch read
   if cardinality(walk) > 0 then
-    select coalesce(array_agg(hit.run_id) filter (where hit.cancellation_id is not null), '{}'),
-           coalesce(array_agg(hit.cancellation_id) filter (where hit.cancellation_id is not null), '{}'),
-           array_agg(hit.run_id) filter (where hit.cancellation_id is null)
-      into hit_runs, hit_rules, failing
-      -- What cannot be evaluated is counted in the first pass.
-      from secateur.reached(sweep_batch.app_id, array[rule], walk, quickly => place.pass > 1) as hit;
+    -- For half a second, so that a stop need not wait for long: what is left is for the next call.
+    for chunk in select walk[first:first + size - 1] from secateur.chunks(cardinality(walk)) as part (first, size) loop
+      exit when seen > 0 and clock_timestamp() > begun + interval '0.5 seconds';
+      select hit_runs || coalesce(array_agg(hit.run_id) filter (where hit.cancellation_id is not null), '{}'),
+             -- What cannot be evaluated is counted in the first pass.
+             failing || coalesce(array_agg(hit.run_id) filter (
+               where hit.cancellation_id is null and hit.undecided_by is null), '{}'),
+             slow || coalesce(array_agg(hit.run_id) filter (where hit.undecided_by is not null), '{}')
+        into hit_runs, failing, slow
+        from secateur.reached(sweep_batch.app_id, array[rule], chunk, quickly => place.pass > 1, budget => '500 ms') as hit;
+      seen := seen + cardinality(chunk);
+    end loop;
+    if seen < cardinality(walk) then
+      walk := walk[:seen];
+      wanted := seen;
+    end if;
+    -- Who is undecided and cannot be kept in mind has to be met again.
+    place.found := place.found + cardinality(slow)
+      - cardinality(secateur.keep_undecided(sweep_batch.app_id, slow, array_fill(rule.id, array[cardinality(slow)])));
     quota := ceil(rule.rate / 4.0);
     if cardinality(hit_runs) > quota then
       walk := walk[:(select hit.place
@@ -286,15 +371,12 @@ begin
                       where hit.id = any (hit_runs)
                       order by hit.place offset quota - 1 limit 1)];
       hit_runs := array(select unnest(hit_runs) intersect select unnest(walk));
-      hit_rules := hit_rules[:quota];
       wanted := cardinality(walk);
     end if;
+    hit_rules := array_fill(rule.id, array[cardinality(hit_runs)]);
     -- point: batch evaluated
     -- Nobody stops or undoes one of these before the batch is visible: that takes the gate.
-    older := array(select active from secateur.cancellations as active
-                    where active.app_id = sweep_batch.app_id and active.state = 'active'
-                      and active.serial < rule.serial
-                    order by active.serial);
+    older := secateur.older_active(rule);
   end if;
   -- point: owners known
   if cardinality(walk) > 0 then
@@ -309,7 +391,7 @@ begin
       select coalesce(array_agg(hit.id), '{}'), coalesce(array_agg(coalesce(owner.cancellation_id, hit.rule_id)), '{}')
         into hit_runs, hit_rules
         from unnest(hit_runs, hit_rules) as hit (id, rule_id)
-        left join secateur.reached(sweep_batch.app_id, older, hit_runs, quickly => true) as owner
+        left join secateur.reached(sweep_batch.app_id, older, hit_runs, quickly => true, budget => '250 ms') as owner
           on owner.run_id = hit.id;
     end if;
     step.cancelled := secateur.cancel_backlog(sweep_batch.app_id, hit_runs, hit_rules);
@@ -320,12 +402,17 @@ begin
     place.run_id := walk[cardinality(walk)];
     place.next_at := clock_timestamp() + step.cancelled * interval '1 second' / rule.rate;
   end if;
+  step.cancelled := step.cancelled + secateur.cancel_decided(rule);
+  -- point: decided ones cancelled
   if place.clean or (cardinality(walk) < wanted and not paused) then
     place.clean := place.clean or coalesce(not waiting and place.found = 0 and place.pass_xmin >= place.horizon, false);
     if place.clean
        and not exists (select from secateur.cancel_requests as open
                         where open.app_id = sweep_batch.app_id and open.cancellation_id = rule.id
-                          and open.outcome is null) then
+                          and open.outcome is null)
+       and not exists (select from secateur.slow_verdicts as slow
+                        where slow.app_id = sweep_batch.app_id and slow.cancellation_id = rule.id
+                          and slow.verdict is not false) then
       moment := clock_timestamp();
       update secateur.cancellations as swept
          set state = 'complete', completed_at = moment
@@ -347,6 +434,10 @@ begin
     step.idle := true;
     step.wait := extract(epoch from place.next_at - clock_timestamp());
   end if;
+  step.undecided := (select count(*) from (select from secateur.slow_verdicts as due
+                                            where due.app_id = sweep_batch.app_id and due.cancellation_id = rule.id
+                                              and due.verdict is null and due.next_at <= clock_timestamp()
+                                            limit 1000) as due);
   update secateur.sweeps
      set pass = place.pass, pass_xmin = place.pass_xmin, pass_at = place.pass_at, found = place.found, clean = place.clean,
          function_id = place.function_id, status = place.status, run_id = place.run_id, horizon = place.horizon,
@@ -416,7 +507,7 @@ begin
   end if;
   return step;
 exception when lock_not_available then
-  return row('active', 0, false, true, 0, 0.25)::secateur.sweep_step;
+  return row('active', 0, false, true, 0, 0.25, 0)::secateur.sweep_step;
 end
 $$;
 

@@ -169,8 +169,8 @@ $$;
 -- Of the app's runs: those that another of its cancellations matches as well, active or complete, each
 -- with the oldest of them. Looks at those whose scope and window meet the runs only, a few dozen at a time, so that a
 -- long history costs little. Part of a restore, under the app's shared lock.
-create or replace function secateur.other_owners(app_id text, run_ids uuid[])
-  returns table (run_id uuid, cancellation_id uuid)
+create or replace function secateur.other_owners(app_id text, run_ids uuid[], budget interval)
+  returns table (run_id uuid, cancellation_id uuid, undecided_by uuid)
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
@@ -185,6 +185,8 @@ declare
   left_over uuid[] := run_ids;
   taken uuid[];
   owners uuid[];
+  slow uuid[] := '{}';
+  slow_owners uuid[] := '{}';
 begin
   select array_agg(distinct run.function_id), min(run.started_at), max(run.started_at)
     into functions, earliest, latest
@@ -207,11 +209,20 @@ begin
                            lateral (select one as rule from secateur.cancellations as one
                                      where one.app_id = other_owners.app_id and one.id = candidate.id offset 0) as owner);
     candidates := candidates[51:];
-    select coalesce(array_agg(hit.run_id), '{}'), coalesce(array_agg(hit.cancellation_id), '{}') into taken, owners
-      from secateur.reached(other_owners.app_id, others, left_over) as hit where hit.cancellation_id is not null;
-    return query select * from unnest(taken, owners);
+    select coalesce(array_agg(hit.run_id) filter (where hit.cancellation_id is not null), '{}'),
+           coalesce(array_agg(hit.cancellation_id) filter (where hit.cancellation_id is not null), '{}'),
+           slow || coalesce(array_agg(hit.run_id) filter (where hit.undecided_by is not null), '{}'),
+           slow_owners || coalesce(array_agg(hit.undecided_by) filter (where hit.undecided_by is not null), '{}')
+      into taken, owners, slow, slow_owners
+      from secateur.reached(other_owners.app_id, others, left_over, quickly => true, budget => other_owners.budget) as hit;
+    return query select mine.id, mine.rule, null::uuid from unnest(taken, owners) as mine (id, rule);
     left_over := array(select unnest(left_over) except select unnest(taken));
   end loop;
+  return query
+  select distinct on (one.id) one.id, null::uuid, one.rule
+    from unnest(slow, slow_owners) with ordinality as one (id, rule, turn)
+   where one.id in (select unnest(left_over))
+   order by one.id, one.turn;
 end
 $$;
 
@@ -264,6 +275,7 @@ declare
   taken uuid[];
   owners uuid[];
   owner_id uuid;
+  unsure integer;
   back uuid[];
   free uuid[];
   busy uuid[];
@@ -278,7 +290,7 @@ begin
   if not found then
     raise exception using errcode = 'SC404', message = format('there is no cancellation %s', restore_cancellation.id);
   end if;
-  step := row(undone.state, 0, false, false, 0, null);
+  step := row(undone.state, 0, false, false, 0, null, 0);
   if undone.state <> 'undone' then
     return step;
   end if;
@@ -328,10 +340,28 @@ begin
   if cardinality(walk) > 0 and undone.kind = 'retry' then
     select returned.back, returned.busy into back, busy from secateur.unretry(undone, walk) as returned;
   elsif cardinality(walk) > 0 then
-    select coalesce(array_agg(other.run_id order by other.run_id), '{}'),
-           coalesce(array_agg(other.cancellation_id order by other.run_id), '{}')
-      into taken, owners
-      from secateur.other_owners(restore_cancellation.app_id, walk) as other;
+    select coalesce(array_agg(other.run_id order by other.run_id) filter (where other.cancellation_id is not null), '{}'),
+           coalesce(array_agg(other.cancellation_id order by other.run_id) filter (where other.cancellation_id is not null), '{}'),
+           min(array_position(walk, other.run_id)) filter (where other.undecided_by is not null)
+      into taken, owners, unsure
+      from secateur.other_owners(restore_cancellation.app_id, walk, '250 ms') as other;
+    if unsure is not null then
+      -- Up to the first on which another's condition takes too long; that one by itself, and it goes to the other if that does not
+      -- help: it may be restored only if nothing else matches it.
+      walk := walk[:greatest(1, unsure - 1)];
+      wanted := cardinality(walk);
+      if unsure = 1 then
+        select coalesce(array_agg(other.run_id), '{}'),
+               coalesce(array_agg(coalesce(other.cancellation_id, other.undecided_by)), '{}')
+          into taken, owners
+          from secateur.other_owners(restore_cancellation.app_id, walk, '1 second') as other;
+      else
+        select coalesce(array_agg(other.run_id order by other.run_id), '{}'),
+               coalesce(array_agg(other.cancellation_id order by other.run_id), '{}')
+          into taken, owners
+          from unnest(taken, owners) as other (run_id, cancellation_id) where other.run_id in (select unnest(walk));
+      end if;
+    end if;
     -- point: owners known
     -- A prune holds the record while it looks whether anything is left of it: that look must not miss what comes now.
     perform from (select distinct one.id from unnest(owners) as one (id) order by one.id) as mine,

@@ -536,6 +536,7 @@ def cancellation_json(cancellation: Cancellation) -> dict[str, Any]:
             "requested": cancellation.requested,
             "finished_first": cancellation.finished_first,
             "errors": cancellation.errors,
+            "undecided": cancellation.undecided,
             "restored": cancellation.restored,
             "handed_over": cancellation.handed_over,
             "not_restored": cancellation.not_restored,

@@ -150,6 +150,10 @@ class Cancellation(CancellationFields):
     """Of those, the ones still running."""
     errors: int = 0
     """Runs of scope and window that the sweep could not evaluate `if` on; none of them was cancelled."""
+    undecided: int = 0
+    """Runs that `if` takes too long on: neither claimed nor cancelled until it is known whether they match."""
+    stuck: int = 0
+    """Of those, the ones on which it took more than five seconds: tried again ever more seldom."""
     restored: int = 0
     """Of `cancelled`, those that an undo put back into the queue; of `retried`, those that it took back."""
     handed_over: int = 0

@@ -301,3 +301,34 @@ async def runs_at_the_bounds(here: Scene) -> None:
             start + timedelta(microseconds=microseconds),
         )
     await commit(connection, here.app, "umbrella", after=start, before=start + timedelta(microseconds=10))
+
+
+KEEP_UNDECIDED = """
+insert into secateur.slow_verdicts (app_id, cancellation_id, run_id, function_id) values ($1, $2, $3, 'sync')
+"""
+
+
+async def a_waiting_run_is_undecided(here: Scene) -> None:
+    """As if the condition had taken too long on it: no claim and no sweep may act as if that were an answer."""
+    operator = await here.connect()
+    await operator.execute(KEEP_UNDECIDED, here.app, here.cancellation, here.waiting)
+    await here.claim(operator)
+    await here.verify()
+    for _ in range(5):
+        await here.sweep(operator)
+    await here.claim(operator)
+    await here.verify()
+    if await operator.fetchval("select secateur.decide_slowly($1, $2)", here.app, here.cancellation) != 1:
+        raise GuaranteeBroken("what was undecided is not decided with more time")
+
+
+async def a_running_run_is_undecided(here: Scene) -> None:
+    """The commit had no time to find out whether to ask it to stop: it must not go on as if it had not matched."""
+    operator = await here.connect()
+    await operator.execute(KEEP_UNDECIDED, here.app, here.cancellation, here.held["acme"]["id"])
+    await here.commit(operator)
+    if await here.begin_step(operator):
+        raise GuaranteeBroken("a step began of a run that may match")
+    await here.claim(operator)
+    await here.verify()
+    await operator.fetchval("select secateur.decide_slowly($1, $2)", here.app, here.cancellation)

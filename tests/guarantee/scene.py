@@ -147,6 +147,8 @@ class Scene(Cast):
 
     async def _go_on(self, connection: asyncpg.Connection, id: UUID) -> str:
         step = await self.step("sweep", connection, id, 8)
+        if step["undecided"]:
+            await connection.fetchval("select secateur.decide_slowly($1, $2)", self.app, id)
         return (await self.step("restore", connection, id, 8) if step["state"] == "restoring" else step)["state"]
 
     async def _work(self, connection: asyncpg.Connection) -> None:

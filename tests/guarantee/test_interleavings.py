@@ -101,6 +101,7 @@ ELSEWHERE = {
     "commit_retries": "promises nothing of claims: tests/integration/test_retries.py has its races",
     "retry_batch": "as commit_retries",
     "unretry": "as commit_retries",
+    "decide_slowly": "writes down what is true whoever finds it out: what a claim makes of it is in test_mutants.py",
     "finish_steps": "keeps a result and decides nothing: whether the run goes on is the next begin_step's to say",
 }
 """Functions with points that no operation here comes by."""

@@ -8,6 +8,8 @@ import pytest
 from arena import Mutation
 from scenarios import (
     Scenario,
+    a_running_run_is_undecided,
+    a_waiting_run_is_undecided,
     bulk_stays_open,
     claim_in_an_old_snapshot,
     claim_of_another_app,
@@ -426,6 +428,44 @@ MUTANTS = [
         "two claims take the same slot",
         [Mutation("                      for update skip locked) as locked\n", ") as locked\n", "lock_slots")],
         one_at_a_time,
+    ),
+    Mutant(
+        "an undecided run is claimed",
+        [
+            Mutation(
+                "unnest(hit_runs || slow_runs) as hit (id) where", "unnest(hit_runs) as hit (id) where", "claim_batch"
+            )
+        ],
+        a_waiting_run_is_undecided,
+        "committed",
+    ),
+    Mutant(
+        "an undecided run counts as one that does not match",
+        [
+            Mutation(
+                "         where slow.verdict is not null or budget is not null\n",
+                "         where slow.verdict is not null or budget is not null or true\n",
+                "reached",
+            ),
+            Mutation("|| (answer.verdict is null);", "|| false;", "reached"),
+        ],
+        a_waiting_run_is_undecided,
+        "committed",
+    ),
+    Mutant(
+        "a cancellation is complete with runs undecided",
+        [Mutation("and slow.verdict is not false) then", "and false) then", "sweep_batch")],
+        a_waiting_run_is_undecided,
+        "committed",
+    ),
+    Mutant(
+        "an undecided run begins its next step",
+        [
+            Mutation(
+                "  if secateur.is_undecided(begin_step.app_id, begin_step.run_id) then", "  if false then", "begin_step"
+            )
+        ],
+        a_running_run_is_undecided,
     ),
     Mutant(
         "a run that goes back to the backlog is forgotten",

@@ -22,7 +22,7 @@ CANCELLATION_KEYS = [
 ]
 COUNT_KEYS = [
     *("expected", "expected_exact", "matched", "cancelled", "requested", "finished_first", "errors"),
-    *("restored", "handed_over", "not_restored", "pruned"),
+    *("undecided", "restored", "handed_over", "not_restored", "pruned"),
     *("retried", "left_alone"),
 ]
 PREVIEW_KEYS = [

@@ -123,6 +123,8 @@ def _of_cancellation(cancellation: Cancellation) -> Tallies:
             ("errors", cancellation.errors, "warn" if cancellation.errors else "plain"),
         ],
     ]
+    if cancellation.undecided:
+        rows[1].append(("undecided", cancellation.undecided, "warn"))
     if cancellation.retried:
         rows[1].append(("retried", cancellation.retried, "plain"))
     if cancellation.pruned:
@@ -139,6 +141,11 @@ def _of_cancellation(cancellation: Cancellation) -> Tallies:
     return rows
 
 
+def _held_back(cancellation: Cancellation) -> str:
+    held = f"◌ {number(cancellation.undecided)} held back: the condition takes too long on them"
+    return f"{held}; stop this and write a simpler one" if cancellation.stuck else held
+
+
 def _standing(cancellation: Cancellation, now: datetime) -> list[Content]:
     """What holds now."""
     since = instant(cancellation.in_force_at or cancellation.created_at, digits=3)
@@ -153,6 +160,8 @@ def _standing(cancellation: Cancellation, now: datetime) -> list[Content]:
             if cancellation.stopping:
                 told = f"◌ {number(cancellation.stopping)} asked to stop, still at their step"
                 lines.append(toned((told, "sweep")))
+            if cancellation.undecided:
+                lines.append(toned((_held_back(cancellation), "warn")))
             return lines
         case "complete":
             return [toned((f"✓ guaranteed since {since}; nothing matching is left", "good"))]

@@ -58,6 +58,8 @@ class Counts(Form):
     """Of those, the ones that ended before they could be stopped."""
     errors: int
     """Runs on which the sweep could not evaluate `if`; none of them was cancelled."""
+    undecided: int
+    """Runs on which `if` takes too long: none is claimed or cancelled until it is known whether it matches."""
     restored: int
     """Of `cancelled`, those that an undo put back into the queue."""
     handed_over: int

@@ -234,6 +234,8 @@ def cancellation_lines(cancellation: Cancellation, zone: tzinfo) -> list[str]:
         ("finished first", number(cancellation.finished_first)),
         ("errors", f"{number(cancellation.errors)} could not be evaluated and were left alone"),
     ]
+    if cancellation.undecided:
+        pairs.append(("undecided", undecided_in_words(cancellation)))
     if cancellation.undone_at is not None:
         by = one_line(cancellation.undone_by or "somebody")
         pairs += [
@@ -251,6 +253,13 @@ def cancellation_lines(cancellation: Cancellation, zone: tzinfo) -> list[str]:
     return [*fields(pairs), *pending(cancellation)]
 
 
+def undecided_in_words(cancellation: Cancellation) -> str:
+    text = f"{number(cancellation.undecided)} held back: `if` takes too long on them"
+    if cancellation.stuck:
+        text += f", on {number(cancellation.stuck)} longer than can be waited for; stop it and write a simpler one"
+    return text
+
+
 def state_in_words(cancellation: Cancellation, zone: tzinfo) -> str:
     match cancellation.state:
         case "retrying":
@@ -259,6 +268,8 @@ def state_in_words(cancellation: Cancellation, zone: tzinfo) -> str:
             return "active: no matching run is claimed, and those that arrive are cancelled"
         case "active" if cancellation.swept and cancellation.stopping:
             return f"active: {runs(cancellation.stopping)} asked to stop, and still at their step"
+        case "active" if cancellation.swept and cancellation.undecided:
+            return f"active: {runs(cancellation.undecided)} held back until it is known whether they match"
         case "active":
             return "active: their rows are being rewritten"
         case "complete" if cancellation.completed_at:

@@ -283,7 +283,7 @@ class QueueEngine(Protocol):
         ...
 
     async def decide(self, app_id: str, cancellation_id: UUID) -> int:
-        """Evaluate the condition on some runs that it took too long on in a claim or sweep; returns how many it decided.
+        """Evaluate the condition on runs that it took too long on in a claim or sweep; returns how many it decided.
 
         Takes seconds, and holds up nobody.
         """

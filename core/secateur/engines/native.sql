@@ -427,11 +427,19 @@ select to_jsonb(rule) || to_jsonb(tally) || jsonb_build_object(
          'failing_since', place.failing_since,
          'last_error', place.last_error,
          'last_error_at', place.last_error_at,
+         'undecided', slow.undecided,
+         'stuck', slow.stuck,
          'undo_until', coalesce(rule.stopped_at, rule.completed_at, rule.undone_at) + retention.cancelled)
   from secateur.cancellations as rule
  cross join lateral (select rule.state = 'active' and rule.in_force_at is null as pending) as guarantee
  cross join secateur.retention
   left join secateur.sweeps as place on place.app_id = rule.app_id and place.cancellation_id = rule.id
+  left join lateral (
+    select count(*) as undecided, count(*) filter (where pair.attempts > 1) as stuck
+      from secateur.slow_verdicts as pair
+     where pair.app_id = rule.app_id and pair.cancellation_id = rule.id and pair.verdict is null
+       and rule.state = 'active'
+  ) as slow on true
   left join lateral (
     select coalesce(sum(one.cancelled), 0) as cancelled,
            coalesce(sum(one.requested), 0) as requested,

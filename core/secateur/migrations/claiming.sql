@@ -183,7 +183,7 @@ begin
              coalesce(array_agg(hit.run_id) filter (where hit.undecided_by is not null), '{}'),
              coalesce(array_agg(hit.undecided_by) filter (where hit.undecided_by is not null), '{}')
         into hit_runs, hit_rules, slow_runs, slow_rules
-        from secateur.reached(claim_batch.app_id, active, locked, quickly => true, budget => '100 ms') as hit;
+        from secateur.reached(claim_batch.app_id, active, locked, quickly => true, budget => '250 ms') as hit;
       -- point: batch checked
       perform secateur.keep_undecided(claim_batch.app_id, slow_runs, slow_rules);
       perform secateur.cancel_backlog(claim_batch.app_id, hit_runs[1:budget], hit_rules[1:budget]);

@@ -135,8 +135,8 @@ $$;
 -- `ids`) whose verdict is true, or null (it cannot be evaluated), or that is `undecided`: within the budget there was no time for
 -- it. No budget is no bound.
 --
--- All are evaluated together in half of the budget; should that raise or take too long, singly, each in a fifth of it, as long as
--- it lasts. A pattern is looked for in one go, which nothing can interrupt: on a short budget not in large events.
+-- All are evaluated together in half of the budget; should that raise or take too long, singly in the other half, each in a tenth
+-- of the whole. A pattern is looked for in one go, which nothing can interrupt: on a short budget not in large events.
 create or replace function secateur.verdicts(
   condition text,
   parameters jsonb,
@@ -155,18 +155,19 @@ as $$
 declare
   conditions constant text[] := array[verdicts.condition];
   givens constant jsonb := jsonb_build_array(verdicts.parameters);
-  deadline constant timestamptz := clock_timestamp() + verdicts.budget;
+  deadline timestamptz := clock_timestamp() + verdicts.budget / 2;
 begin
   if verdicts.budget < interval '1 second' and strpos(verdicts.condition, ' ~ ') > 0
      and exists (select from unnest(events) as one (event) where secateur.is_large(one.event)) then
     raise exception using errcode = 'SC408';
   end if;
-  perform secateur.set_deadline(deadline - verdicts.budget / 2);
+  perform secateur.set_deadline(deadline);
   return query
   select said.place::integer, said.verdict, false
     from secateur.evaluate_conditions(
            conditions, givens, verdicts.app_id, function_ids, ids, events, verdicts.started_at, priorities) as said;
 exception when others then
+  deadline := clock_timestamp() + verdicts.budget / 2;
   for p in 1 .. cardinality(ids) loop
     place := p;
     verdict := null;
@@ -174,7 +175,7 @@ exception when others then
       or verdicts.budget < interval '1 second' and strpos(verdicts.condition, ' ~ ') > 0 and secateur.is_large(events[p]);
     if not undecided then
       begin
-        perform secateur.set_deadline(least(deadline, clock_timestamp() + verdicts.budget / 5));
+        perform secateur.set_deadline(least(deadline, clock_timestamp() + verdicts.budget / 10));
         return query
         select p, said.verdict, false from secateur.evaluate_conditions(
           conditions, givens, verdicts.app_id, array[function_ids[p]],
@@ -386,8 +387,8 @@ begin
 end
 $$;
 
--- Decides some of the runs that an active cancellation is undecided about, by evaluating its condition with more time: two seconds
--- at first, five for what took longer, which is tried again ever more seldom. What matches is cancelled by the sweep; what does
+-- Decides some of the runs that an active cancellation is undecided about, by evaluating its condition with more time: all of them in
+-- two seconds at first, each by itself in five if that was too little, and then again, ever more seldom. What matches is cancelled by the sweep; what does
 -- not can be claimed again. Returns how many it decided. Anybody may call this, as often as they like: sweepers do. Holds no lock
 -- that a claim, commit or stop waits for. Raises SC404.
 create or replace function secateur.decide_slowly(app_id text, id uuid, batch integer default 200)

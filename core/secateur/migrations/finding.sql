@@ -251,7 +251,7 @@ begin
              coalesce(array_agg(hit.run_id) filter (where hit.undecided_by is not null), '{}'),
              coalesce(array_agg(hit.undecided_by) filter (where hit.undecided_by is not null), '{}')
         into hit_runs, hit_rules, slow_runs, slow_rules
-        from secateur.reached(look_ahead.app_id, active, others, quickly => true, budget => '40 ms') as hit;
+        from secateur.reached(look_ahead.app_id, active, others, quickly => true, budget => '250 ms') as hit;
       others := array(select unnest(others) except select unnest(hit_runs || slow_runs) order by 1);
       others := others[:room];
       -- point: looked ahead

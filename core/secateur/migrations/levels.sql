@@ -230,7 +230,7 @@ begin
      limit most);
   left_over := (select next.id from unnest(found_below) with ordinality as next (id, place)
                  where not exists (select from secateur.reached(walk_below.app_id, walk_below.active, found_below,
-                                                                quickly => true, budget => '20 ms') as hit
+                                                                quickly => true, budget => '100 ms') as hit
                                     where hit.run_id = next.id
                                       and (hit.cancellation_id is not null or hit.undecided_by is not null))
                  order by next.place limit 1);

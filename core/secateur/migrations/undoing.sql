@@ -344,7 +344,7 @@ begin
            coalesce(array_agg(other.cancellation_id order by other.run_id) filter (where other.cancellation_id is not null), '{}'),
            min(array_position(walk, other.run_id)) filter (where other.undecided_by is not null)
       into taken, owners, unsure
-      from secateur.other_owners(restore_cancellation.app_id, walk, '250 ms') as other;
+      from secateur.other_owners(restore_cancellation.app_id, walk, '500 ms') as other;
     if unsure is not null then
       -- Up to the first on which another's condition takes too long; that one by itself, and it goes to the other if that does not
       -- help: it may be restored only if nothing else matches it.

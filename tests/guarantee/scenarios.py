@@ -313,6 +313,7 @@ async def a_waiting_run_is_undecided(here: Scene) -> None:
     operator = await here.connect()
     await operator.execute(KEEP_UNDECIDED, here.app, here.cancellation, here.waiting)
     await here.claim(operator)
+    await here.begin_step(operator)
     await here.verify()
     for _ in range(5):
         await here.sweep(operator)

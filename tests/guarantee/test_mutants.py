@@ -137,10 +137,10 @@ MUTANTS = [
         "a newer cancellation does not ask those that were asked before",
         [
             Mutation(
-                "where hit.cancellation_id is not null);",
-                "where hit.cancellation_id is not null and not exists"
+                "run.id = any (running) and run.status || '' = 'running'",
+                "run.id = any (running) and run.status || '' = 'running' and not exists"
                 " (select from secateur.cancel_requests as asked"
-                "   where asked.app_id = app and asked.run_id = hit.run_id));",
+                "   where asked.app_id = app and asked.run_id = run.id)",
                 "request_running",
             )
         ],
@@ -149,7 +149,7 @@ MUTANTS = [
     ),
     Mutant(
         "a sweep looks at its own cancellation only",
-        [Mutation("active.serial < rule.serial", "false", "sweep_batch")],
+        [Mutation("active.serial < rule.serial", "false", "older_active")],
         newer_of_two_sweeps_first,
         "committed",
     ),
@@ -286,8 +286,8 @@ MUTANTS = [
         "restore ignores other owners",
         [
             Mutation(
-                "secateur.other_owners(restore_cancellation.app_id, walk) as other;",
-                "secateur.other_owners(restore_cancellation.app_id, walk) as other where false;",
+                "secateur.other_owners(restore_cancellation.app_id, walk, '500 ms') as other;",
+                "secateur.other_owners(restore_cancellation.app_id, walk, '500 ms') as other where false;",
                 "restore_cancellation",
             )
         ],

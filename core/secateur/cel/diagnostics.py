@@ -298,6 +298,16 @@ def article(given: Type) -> str:
 
 
 TOO_LARGE = "the expression is too large for the database"
+LOOP_OVER_LESS = "shorten what is made of literals here; lists of the event may be gone through two deep"
+
+
+def takes_too_long(seconds: float) -> str:
+    return f"this would take about {seconds:,.0f} s for each run, while the runs behind it wait; 2 s is the limit"
+
+
+def makes_too_much(characters: float) -> str:
+    return f"this would make {characters:,.0f} characters for each run; 10,000,000 is the limit"
+
 
 # What can be wrong with a pattern.
 

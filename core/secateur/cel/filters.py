@@ -11,6 +11,7 @@ from secateur.cel import diagnostics as say
 from secateur.cel.ast import Node
 from secateur.cel.checker import check_filter
 from secateur.cel.comprehensions import Program
+from secateur.cel.costs import check_costs
 from secateur.cel.declarations import CANCELLATION, Declarations
 from secateur.cel.diagnostics import Diagnostic, EvaluationError, Reporter
 from secateur.cel.evaluator import evaluator
@@ -88,6 +89,7 @@ def compile_filter(source: str, declarations: Declarations = CANCELLATION) -> Fi
     assert parsed is not None, "the parser reports what it cannot read"  # noqa: S101
     expression = check_filter(parsed, declarations, reporter)
     reporter.raise_errors()
+    check_costs(expression, reporter)
     condition = generate(expression, reporter)
     reporter.raise_errors()
     matching = generate_matching(expression, reporter)

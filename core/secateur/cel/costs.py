@@ -1,11 +1,12 @@
 """What an expression takes in Postgres, before it is ever run: so that no filter can be written that stands in the way.
 
-A filter is evaluated on every run that is claimed, and nothing can interrupt some of what it does. The payload is bounded by
-whoever sends it, and counts with what an honest one has; what an expression makes of its own literals is bounded only here.
+A filter is evaluated on every run that is claimed, and nothing can interrupt some of what it does. The payload is
+bounded by whoever sends it, and counts with what an honest one has; what an expression makes of its own literals is
+bounded only here.
 
-Costs are in microseconds for one run, sizes in elements of a list and characters of everything in it. Both are upper bounds
-for literals and what is made of them, and guesses for a payload: within a factor of about five of what was measured on
-Postgres 15. What costs more all the same is dealt with when it happens: see `verdicts` in conditions.sql.
+Costs are in microseconds for one run, sizes in elements of a list and characters of everything in it. Both are upper
+bounds for literals and what is made of them, and guesses for a payload: within a factor of about five of what was
+measured on Postgres 15. What costs more all the same is dealt with when it happens: see `verdicts` in conditions.sql.
 """
 
 from __future__ import annotations

@@ -74,6 +74,8 @@ create or replace function secateur.make_locks(lock_number bigint)
   returns void
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp set client_min_messages = warning
+  -- They are this server's own: Citus must not make them on others.
+  set citus.enable_ddl_propagation = off
 as $$
 declare
   name text;

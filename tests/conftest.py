@@ -28,6 +28,7 @@ SERVER_SETTINGS = {
     "synchronous_commit": "off",
     "full_page_writes": "off",
     "max_connections": "200",
+    "max_prepared_transactions": "10",
     "max_wal_size": "4GB",
     "track_commit_timestamp": "on",
 }

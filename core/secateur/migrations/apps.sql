@@ -74,12 +74,15 @@ create or replace function secateur.make_locks(lock_number bigint)
   returns void
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp set client_min_messages = warning
-  -- They are this server's own: Citus must not make them on others.
-  set citus.enable_ddl_propagation = off
 as $$
 declare
+  -- They are this server's own: Citus, where it is, must not make them on others.
+  propagated constant text := current_setting('citus.enable_ddl_propagation', true);
   name text;
 begin
+  if propagated is not null then
+    perform set_config('citus.enable_ddl_propagation', 'off', true);
+  end if;
   foreach name in array array[format('app_%s', lock_number), format('sweeps_%s', lock_number)] loop
     continue when to_regclass('secateur_locks.' || quote_ident(name)) is not null;
     begin
@@ -93,6 +96,9 @@ begin
       null; -- another transaction was quicker, and has committed
     end;
   end loop;
+  if propagated is not null then
+    perform set_config('citus.enable_ddl_propagation', propagated, true);
+  end if;
 end
 $$;
 
@@ -144,8 +150,10 @@ create or replace view secateur.lock_holders as
     join pg_catalog.pg_namespace as schema on schema.oid = relation.relnamespace and schema.nspname = 'secateur_locks'
     join pg_catalog.pg_locks as held on held.locktype = 'relation' and held.relation = relation.oid
      and held.database = (select oid from pg_catalog.pg_database where datname = current_database())
-    left join pg_catalog.pg_prepared_xacts as prepared
-      on held.pid is null and held.virtualtransaction = '-1/' || prepared.transaction
+    -- A transaction that was prepared is known by the lock of its own id.
+    left join pg_catalog.pg_locks as own on held.pid is null and own.pid is null and own.locktype = 'transactionid'
+     and own.virtualtransaction = held.virtualtransaction
+    left join pg_catalog.pg_prepared_xacts as prepared on prepared.transaction = own.transactionid
    where held.granted and held.mode <> 'AccessShareLock';
 
 -- Gives the waits of the statements that follow what is left until the deadline.

@@ -150,46 +150,51 @@ create or replace function secateur.verdicts(
 )
   returns table (place integer, verdict boolean, undecided boolean)
   language plpgsql
-  set search_path = pg_catalog, pg_temp set secateur.deadline = ''
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   conditions constant text[] := array[verdicts.condition];
   givens constant jsonb := jsonb_build_array(verdicts.parameters);
+  -- Not by a SET of the function, which takes a superuser to write.
+  before constant text := current_setting('secateur.deadline', true);
   deadline timestamptz := clock_timestamp() + verdicts.budget / 2;
 begin
-  if verdicts.budget < interval '1 second' and strpos(verdicts.condition, ' ~ ') > 0
-     and exists (select from unnest(events) as one (event) where secateur.is_large(one.event)) then
-    raise exception using errcode = 'SC408';
-  end if;
-  perform secateur.set_deadline(deadline);
-  return query
-  select said.place::integer, said.verdict, false
-    from secateur.evaluate_conditions(
-           conditions, givens, verdicts.app_id, function_ids, ids, events, verdicts.started_at, priorities) as said;
-exception when others then
-  deadline := clock_timestamp() + verdicts.budget / 2;
-  for p in 1 .. cardinality(ids) loop
-    place := p;
-    verdict := null;
-    undecided := coalesce(clock_timestamp() >= deadline, false)
-      or verdicts.budget < interval '1 second' and strpos(verdicts.condition, ' ~ ') > 0 and secateur.is_large(events[p]);
-    if not undecided then
-      begin
-        perform secateur.set_deadline(least(deadline, clock_timestamp() + verdicts.budget / 10));
-        return query
-        select p, said.verdict, false from secateur.evaluate_conditions(
-          conditions, givens, verdicts.app_id, array[function_ids[p]],
-          array[ids[p]], array[events[p]], array[verdicts.started_at[p]], array[priorities[p]]) as said;
-        continue;
-      exception
-        when sqlstate 'SC408' then
-          undecided := true;
-        when others then
-          null;
-      end;
+  begin
+    if verdicts.budget < interval '1 second' and strpos(verdicts.condition, ' ~ ') > 0
+       and exists (select from unnest(events) as one (event) where secateur.is_large(one.event)) then
+      raise exception using errcode = 'SC408';
     end if;
-    return next;
-  end loop;
+    perform secateur.set_deadline(deadline);
+    return query
+    select said.place::integer, said.verdict, false
+      from secateur.evaluate_conditions(
+             conditions, givens, verdicts.app_id, function_ids, ids, events, verdicts.started_at, priorities) as said;
+  exception when others then
+    deadline := clock_timestamp() + verdicts.budget / 2;
+    for p in 1 .. cardinality(ids) loop
+      place := p;
+      verdict := null;
+      undecided := coalesce(clock_timestamp() >= deadline, false)
+        or verdicts.budget < interval '1 second' and strpos(verdicts.condition, ' ~ ') > 0 and secateur.is_large(events[p]);
+      if undecided is not true then
+        begin
+          perform secateur.set_deadline(least(deadline, clock_timestamp() + verdicts.budget / 10));
+          return query
+          select p, said.verdict, false from secateur.evaluate_conditions(
+            conditions, givens, verdicts.app_id, array[function_ids[p]],
+            array[ids[p]], array[events[p]], array[verdicts.started_at[p]], array[priorities[p]]) as said;
+          continue;
+        exception
+          when sqlstate 'SC408' then
+            undecided := true;
+          when others then
+            undecided := false;
+        end;
+      end if;
+      return next;
+    end loop;
+  end;
+  perform set_config('secateur.deadline', coalesce(before, ''), true);
 end
 $$;
 
@@ -238,14 +243,20 @@ declare
   events jsonb[];
   started_at timestamptz[];
   priorities integer[];
-  -- What the conditions said, or had said before: null is undecided or, with `failed`, an error.
+  -- What the conditions said, or had said before; an error is null, and so is what is undecided.
   said_ids uuid[] := '{}';
   said_nth integer[] := '{}';
   said_verdicts boolean[] := '{}';
   said_undecided boolean[] := '{}';
   known boolean;
-  places integer[];
-  answer record;
+  known_ids uuid[];
+  known_verdicts boolean[];
+  -- What the n-th of them is asked about.
+  asked_ids uuid[];
+  asked_functions text[];
+  asked_events jsonb[];
+  asked_times timestamptz[];
+  asked_priorities integer[];
   deadline constant timestamptz := clock_timestamp() + reached.budget;
 begin
   if cardinality(rules) = 0 or cardinality(run_ids) = 0 then
@@ -308,42 +319,35 @@ begin
   known := exists (select from secateur.slow_verdicts as slow
                     where slow.app_id = reached.app_id and slow.run_id = any (ids));
   for nth in 1 .. cardinality(rules) loop
-    places := array(select asked.place::integer from unnest(asking) with ordinality as asked (mask, place)
-                     where asked.mask & (1::bigint << nth - 1) <> 0);
-    continue when cardinality(places) = 0;
+    known_ids := '{}';
     if known then
-      for answer in
-        select asked.place, slow.run_id, slow.verdict
-          from unnest(places) as asked (place)
-          join secateur.slow_verdicts as slow
-            on slow.app_id = reached.app_id and slow.run_id = ids[asked.place] and slow.cancellation_id = rules[nth].id
-         where slow.verdict is not null or budget is not null
-      loop
-        places := array_remove(places, answer.place);
-        said_ids := said_ids || answer.run_id;
-        said_nth := said_nth || nth;
-        said_verdicts := said_verdicts || answer.verdict;
-        said_undecided := said_undecided || (answer.verdict is null);
-      end loop;
-      continue when cardinality(places) = 0;
+      select coalesce(array_agg(slow.run_id), '{}'), coalesce(array_agg(slow.verdict), '{}') into known_ids, known_verdicts
+        from unnest(ids, asking) as asked (id, mask)
+        join secateur.slow_verdicts as slow
+          on slow.app_id = reached.app_id and slow.run_id = asked.id and slow.cancellation_id = rules[nth].id
+       where asked.mask & (1::bigint << nth - 1) <> 0 and (slow.verdict is not null or budget is not null);
+      said_ids := said_ids || known_ids;
+      said_nth := said_nth || array_fill(nth, array[cardinality(known_ids)]);
+      said_verdicts := said_verdicts || known_verdicts;
+      said_undecided := said_undecided || array(select one.verdict is null from unnest(known_verdicts) as one (verdict));
     end if;
-    for answer in
-      select ids[places[said.place]] as id, said.verdict, said.undecided
-        from secateur.verdicts(
-               rules[nth].condition, rules[nth].parameters, reached.app_id,
-               array(select function_ids[place] from unnest(places) as place),
-               array(select ids[place] from unnest(places) as place),
-               array(select events[place] from unnest(places) as place),
-               array(select started_at[place] from unnest(places) as place),
-               array(select priorities[place] from unnest(places) as place),
-               -- What is left of it, but for each a little.
-               greatest(budget / 20, least(deadline - clock_timestamp(), budget / 2))) as said
-    loop
-      said_ids := said_ids || answer.id;
-      said_nth := said_nth || nth;
-      said_verdicts := said_verdicts || answer.verdict;
-      said_undecided := said_undecided || answer.undecided;
-    end loop;
+    select array_agg(asked.id), array_agg(asked.function_id), array_agg(asked.event), array_agg(asked.started_at),
+           array_agg(asked.priority)
+      into asked_ids, asked_functions, asked_events, asked_times, asked_priorities
+      from unnest(asking, ids, function_ids, events, started_at, priorities)
+           as asked (mask, id, function_id, event, started_at, priority)
+     where asked.mask & (1::bigint << nth - 1) <> 0 and (asked.id in (select unnest(known_ids))) is not true;
+    continue when asked_ids is null;
+    select said_ids || coalesce(array_agg(asked_ids[said.place]), '{}'),
+           said_nth || array_fill(nth, array[count(*)::integer]),
+           said_verdicts || coalesce(array_agg(said.verdict), '{}'),
+           said_undecided || coalesce(array_agg(said.undecided), '{}')
+      into said_ids, said_nth, said_verdicts, said_undecided
+      from secateur.verdicts(
+             rules[nth].condition, rules[nth].parameters, reached.app_id, asked_functions, asked_ids, asked_events,
+             asked_times, asked_priorities,
+             -- What is left of it, but for each a little.
+             greatest(budget / 20, least(deadline - clock_timestamp(), budget / 2))) as said;
   end loop;
   return query
   select distinct on (said.id) said.id, case when said.verdict then rules[said.nth].id end,

@@ -202,6 +202,7 @@ declare
   most constant integer := 500;
   level secateur.levels;
   found_below uuid[];
+  passed uuid[];
   left_over uuid;
   next_walk timestamptz;
 begin
@@ -228,11 +229,11 @@ begin
        and uuid_send(run.id) < uuid_send(level.floor)
      order by uuid_send(run.id)
      limit most);
+  passed := array(select hit.run_id
+                    from secateur.reached(walk_below.app_id, walk_below.active, found_below, quickly => true, budget => '100 ms') as hit
+                   where hit.cancellation_id is not null or hit.undecided_by is not null);
   left_over := (select next.id from unnest(found_below) with ordinality as next (id, place)
-                 where not exists (select from secateur.reached(walk_below.app_id, walk_below.active, found_below,
-                                                                quickly => true, budget => '100 ms') as hit
-                                    where hit.run_id = next.id
-                                      and (hit.cancellation_id is not null or hit.undecided_by is not null))
+                 where (next.id in (select unnest(passed))) is not true
                  order by next.place limit 1);
   next_walk := clock_timestamp() + greatest(interval '1 s', 20 * (clock_timestamp() - begun));
   update secateur.levels as one

@@ -1,0 +1,165 @@
+"""What a login without any right on secateur can do to a queue: nothing that holds it up. And who is named that can."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+from workers import working
+
+import secateur
+from patience import eventually
+from secateur import ActiveRun, App
+from secateur.client import Queue
+from secateur.errors import LockUnavailable
+
+REQUEST = {"app_id": "billing", "if": "event.data.vendor == 'acme'"}
+CLAIM = "select id from secateur.claim('billing', null, $1, 'w', interval '1 hour')"
+
+
+@pytest.fixture
+async def queue(database_url: str) -> AsyncIterator[Queue]:
+    async with secateur.connect(database_url) as queue:
+        await queue.enqueue_many("billing", "sync", [{"data": {"vendor": "acme"}}] * 4 + [{"data": {}}] * 2)
+        yield queue
+
+
+@pytest.fixture
+async def stranger(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Somebody who may log in, and nothing else."""
+    admin = await asyncpg.connect(database_url)
+    name = await admin.fetchval("select 'stranger_' || current_database()")
+    await admin.execute(f"create role {name} login")
+    connection = await asyncpg.connect(database_url.replace("postgres@", f"{name}@"))
+    try:
+        yield connection
+    finally:
+        connection.terminate()
+        while await admin.fetchval("select exists (select from pg_stat_activity where usename = $1)", name):
+            await asyncio.sleep(0.01)
+        await admin.execute(f"drop role {name}")
+        await admin.close()
+
+
+async def test_advisory_locks_hold_up_nothing(queue: Queue, stranger: asyncpg.Connection) -> None:
+    for number in range(7216, 7219):
+        await stranger.execute(f"select pg_advisory_lock({number}, key) from generate_series(0, 50) as key")
+    committed = await queue.cancel(REQUEST, wait=True)
+    assert (committed.guarantee, committed.state, committed.cancelled) == ("in_force", "complete", 4)
+    assert len(await queue.database.fetch(CLAIM, 9)) == 2
+    await queue.pause("billing")
+    await queue.resume("billing")
+    assert (await queue.undo(committed.id, wait=True)).restored == 4
+    assert await queue.database.fetchval("select checked from secateur.check_depth('billing')")
+
+
+async def test_an_apps_locks_are_out_of_reach(queue: Queue, stranger: asyncpg.Connection) -> None:
+    tables = await queue.database.fetch("select tablename from pg_tables where schemaname = 'secateur_locks'")
+    assert len(tables) == 2
+    for table in tables:
+        for mode in ("access share", "row share", "access exclusive"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await stranger.execute(f"begin; lock table secateur_locks.{table['tablename']} in {mode} mode")
+            await stranger.execute("rollback")
+    for call in ("share_app('billing')", "take_lock('billing', 'app', 'exclusive')", "make_locks(1)"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await stranger.execute(f"select secateur.{call}")
+
+
+async def test_a_dump_is_in_nobodys_way(queue: Queue, database_url: str) -> None:
+    """It holds every table in ACCESS SHARE mode, for as long as it takes."""
+    dump = await asyncpg.connect(database_url)
+    async with dump.transaction():
+        for (table,) in await dump.fetch("select tablename from pg_tables where schemaname = 'secateur_locks'"):
+            await dump.execute(f"lock table secateur_locks.{table} in access share mode")
+        committed = await queue.cancel(REQUEST)
+        assert committed.guarantee == "in_force"
+        await queue.stop(committed.id)
+    await dump.close()
+
+
+async def test_what_is_notified_is_a_hint(database_url: str, queue: Queue, stranger: asyncpg.Connection) -> None:
+    """Whatever somebody else writes on our channels."""
+    done: list[ActiveRun] = []
+    app = App("billing")
+
+    @app.function(id="sync")
+    async def sync(run: ActiveRun) -> None:
+        done.append(run)
+
+    async with working(database_url, app):
+        for channel in ("secateur_runs", "secateur_cancellations"):
+            for payload in ("", "nobody", "billing", "{}", "'; drop", "\x1b[2J", "ä" * 3000, "null"):
+                await stranger.execute("select pg_notify($1, $2)", channel, payload)
+        await queue.enqueue("billing", "sync", {"data": {}})
+
+        async def all_done() -> bool:
+            return len(done) == 7
+
+        await eventually(all_done, "all runs to be done")
+
+
+async def test_a_prepared_transaction_is_named(queue: Queue, database_url: str) -> None:
+    """It has no process; its locks outlive the session, and the server."""
+    gid = "it's a claim"
+    session = await asyncpg.connect(database_url)
+    await session.execute("begin")
+    assert len(await session.fetch(CLAIM, 1)) == 1
+    await session.execute("prepare transaction 'it''s a claim'")
+    await session.close()
+    try:
+        committed = await queue.cancel(REQUEST)
+        assert (committed.guarantee, committed.blocked_by, committed.blocked_by_prepared) == ("pending", [], [gid])
+        assert committed.unblocking == ["rollback prepared 'it''s a claim'"]
+        with pytest.raises(LockUnavailable, match="prepared transaction 'it''s a claim'"):
+            await queue.stop(committed.id)
+    finally:
+        await queue.database.execute("rollback prepared 'it''s a claim'")
+    shown = await queue.cancellations.wait(committed.id)
+    assert (shown.state, shown.blocked_by_prepared) == ("complete", [])
+
+
+async def test_a_lock_that_is_not_there_is_made(queue: Queue, database_url: str) -> None:
+    """An app came here from another server, or from a dump of one schema alone."""
+    await queue.database.execute("drop schema secateur_locks cascade")
+
+    async def claim() -> list[Any]:
+        connection = await asyncpg.connect(database_url)
+        try:
+            return await connection.fetch(CLAIM, 1)
+        finally:
+            await connection.close()
+
+    claimed = await asyncio.gather(*(claim() for _ in range(5)))
+    assert [len(runs) for runs in claimed] == [1] * 5
+    committed = await queue.cancel(REQUEST)
+    assert committed.guarantee == "in_force"
+    made = "select count(*) from pg_tables where schemaname = 'secateur_locks'"
+    assert await queue.database.fetchval(made) == 2
+
+
+async def test_a_stop_waits_for_the_sweeps_in_turn_and_not_for_ever(queue: Queue, database_url: str) -> None:
+    """Somebody sweeps in a transaction that stays open: the stop gives up after five seconds, and says why."""
+    committed = await queue.cancel(REQUEST)
+    sweeping = await asyncpg.connect(database_url)
+    transaction = sweeping.transaction()
+    await transaction.start()
+    await sweeping.fetch("select * from secateur.sweep_cancellation('billing', $1, 1)", committed.id)
+    with pytest.raises(LockUnavailable, match="nothing was changed: an open transaction holds"):
+        await queue.stop(committed.id)
+    # A sweep gives way to a stop that waits.
+    stopping = asyncio.create_task(queue.stop(committed.id))
+    waiting = "select count(*) from pg_locks where not granted and mode = 'ExclusiveLock' and locktype = 'relation'"
+
+    async def waits() -> bool:
+        return bool(await queue.database.fetchval(waiting))
+
+    await eventually(waits, "the stop to wait")
+    step = await queue.engine.sweep("billing", committed.id, 1)
+    assert (step.idle, step.cancelled) == (True, 0)
+    await transaction.rollback()
+    assert (await stopping).state == "stopped"
+    await sweeping.close()

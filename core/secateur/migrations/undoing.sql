@@ -168,7 +168,8 @@ $$;
 
 -- Of the app's runs: those that another of its cancellations matches as well, active or complete, each
 -- with the oldest of them. Looks at those whose scope and window meet the runs only, a few dozen at a time, so that a
--- long history costs little. Part of a restore, under the app's shared lock.
+-- long history costs little. A run that none matches, as far as the budget let them be evaluated, comes with the oldest that may,
+-- in `undecided_by`. Part of a restore, under the app's shared lock.
 create or replace function secateur.other_owners(app_id text, run_ids uuid[], budget interval)
   returns table (run_id uuid, cancellation_id uuid, undecided_by uuid)
   language plpgsql

@@ -293,6 +293,23 @@ async def sweeping(desk: Desk) -> None:
 
 
 @call
+async def deciding(desk: Desk) -> None:
+    """Of runs that wait, and of some that run."""
+    running, _ = await desk.running(2)
+    waiting = await desk.enqueue(3)
+    id = await desk.commit()
+    await desk.connection.execute(
+        "insert into secateur.slow_verdicts (app_id, cancellation_id, run_id, function_id)"
+        " select $1, $2, slow, 'calm' from unnest($3::uuid[]) as slow",
+        *(APP, id, [*waiting, *running]),
+    )
+    async with desk.measured("decide_slowly"):
+        await desk.connection.fetch("select secateur.decide_slowly($1, $2)", APP, id)
+    async with desk.measured("sweep of what was decided"):
+        await desk.sweep(id)
+
+
+@call
 async def stopping(desk: Desk) -> None:
     await desk.running(3)
     async with desk.measured("commit_cancellation"):

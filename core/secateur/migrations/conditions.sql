@@ -398,7 +398,8 @@ $$;
 create or replace function secateur.decide_slowly(app_id text, id uuid, batch integer default 200)
   returns integer
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   rule secateur.cancellations;

@@ -209,6 +209,43 @@ begin
 end
 $$;
 
+-- evaluate_conditions for some cancellations that are all asked about the same runs, in half of the budget. Raises whatever the
+-- conditions do: then each is asked by itself.
+create or replace function secateur.verdicts_of_all(
+  rules secateur.cancellations[],
+  app_id text,
+  function_ids text[],
+  ids uuid[],
+  events jsonb[],
+  started_at timestamptz[],
+  priorities integer[],
+  budget interval
+)
+  returns table (place bigint, nth integer, verdict boolean)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  before constant text := current_setting('secateur.deadline', true);
+  conditions text[];
+  givens jsonb;
+begin
+  select array_agg(rule.condition order by rule.ordinality), jsonb_agg(rule.parameters order by rule.ordinality)
+    into conditions, givens
+    from unnest(rules) with ordinality as rule;
+  if verdicts_of_all.budget < interval '1 second' and strpos(conditions::text, ' ~ ') > 0
+     and exists (select from unnest(events) as one (event) where secateur.is_large(one.event)) then
+    raise exception using errcode = 'SC408';
+  end if;
+  perform secateur.set_deadline(clock_timestamp() + verdicts_of_all.budget / 2);
+  return query
+  select said.* from secateur.evaluate_conditions(
+    conditions, givens, verdicts_of_all.app_id, function_ids, ids, events, verdicts_of_all.started_at, priorities) as said;
+  perform set_config('secateur.deadline', coalesce(before, ''), true);
+end
+$$;
+
 -- Which of the app's runs its cancellations reach: for each reached run the oldest of them; for a run that none reaches, but that
 -- may be reached by some as far as the budget let them be evaluated, a row that names the oldest of these in `undecided_by`; for a
 -- run that some could not be evaluated on, a row without a cancellation. `rules` come oldest first. Scope and window are decided
@@ -248,6 +285,7 @@ declare
   said_nth integer[] := '{}';
   said_verdicts boolean[] := '{}';
   said_undecided boolean[] := '{}';
+  asked integer[];
   known boolean;
   known_ids uuid[];
   known_verdicts boolean[];
@@ -318,6 +356,21 @@ begin
   end if;
   known := exists (select from secateur.slow_verdicts as slow
                     where slow.app_id = reached.app_id and slow.run_id = any (ids));
+  asked := array(select nth from generate_series(1, cardinality(rules)) as nth where asking[1] & (1::bigint << nth - 1) <> 0);
+  if not known and cardinality(asked) > 1 and asking = array_fill(asking[1], array[cardinality(asking)]) then
+    -- All of them about the same runs: together, unless that raises or takes too long.
+    begin
+      select coalesce(array_agg(ids[said.place]), '{}'), coalesce(array_agg(asked[said.nth]), '{}'),
+             coalesce(array_agg(said.verdict), '{}'), array_fill(false, array[count(*)::integer])
+        into said_ids, said_nth, said_verdicts, said_undecided
+        from secateur.verdicts_of_all(
+               array(select rules[one.nth] from unnest(asked) with ordinality as one (nth, turn) order by one.turn),
+               reached.app_id, function_ids, ids, events, started_at, priorities, budget) as said;
+      asking := array_fill(0::bigint, array[cardinality(asking)]);
+    exception when others then
+      null;
+    end;
+  end if;
   for nth in 1 .. cardinality(rules) loop
     known_ids := '{}';
     if known then

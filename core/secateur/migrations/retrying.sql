@@ -198,7 +198,7 @@ declare
   app constant text := rule.app_id;
   place secateur.sweeps;
   wanted constant integer := least(retry_batch.batch, ceil(rule.rate / 4.0));
-  step secateur.sweep_step := row('retrying', 0, false, false, 0, null);
+  step secateur.sweep_step := row('retrying', 0, false, false, 0, null, 0);
   walk uuid[];
   functions text[];
   statuses text[];
@@ -234,13 +234,14 @@ begin
     select coalesce(array_agg(hit.run_id) filter (where hit.cancellation_id is not null), '{}'),
            coalesce(array_agg(hit.run_id) filter (where hit.cancellation_id is null), '{}')
       into matching, failing
-      from secateur.reached(app, array[rule], secateur.retryable(rule, walk)) as hit;
+      -- What there is no time for is left alone, as what cannot be evaluated is.
+      from secateur.reached(app, array[rule], secateur.retryable(rule, walk), budget => '3 seconds') as hit;
     barred := array(
       select hit.run_id
         from secateur.reached(app, array(select active from secateur.cancellations as active
                                           where active.app_id = app and active.state = 'active' order by active.serial),
-                              matching, quickly => true) as hit
-       where hit.cancellation_id is not null);
+                              matching, quickly => true, budget => '500 ms') as hit
+       where hit.cancellation_id is not null or hit.undecided_by is not null);
     -- point: cancellations read
     select reclaimed.free, reclaimed.busy into free, busy
       from secateur.reclaim_keys(app, array(select unnest(matching) except select unnest(barred))) as reclaimed;

@@ -307,6 +307,15 @@ async def deciding(desk: Desk) -> None:
         await desk.connection.fetch("select secateur.decide_slowly($1, $2)", APP, id)
     async with desk.measured("sweep of what was decided"):
         await desk.sweep(id)
+    async with desk.measured("note_sweep_failure"):
+        await desk.connection.fetch("select secateur.note_sweep_failure($1, $2, 'no luck')", APP, id)
+    async with desk.measured("verdicts_of_all"):
+        await desk.connection.fetch(
+            "select secateur.verdicts_of_all(array(select rule from secateur.cancellations as rule"
+            " where rule.app_id = $1 and rule.id = $2), $1, array['calm'], array[$3::uuid], array['{}'::jsonb],"
+            " array[now()], array[0], null)",
+            *(APP, id, waiting[0]),
+        )
 
 
 @call

@@ -28,6 +28,10 @@ ADDED: dict[str, dict[str, Any]] = {
     "cancellations": {"expected_exact": None, "with_cancelled": False},
     "cancellation_deltas": {"retried": 0, "left_alone": 0},
     "restores": {"again_from": None},
+    "sweeps": {
+        **dict.fromkeys(("stepped_at", "failing_since", "last_error", "last_error_at")),
+        "failures": 0,
+    },
     "depth_totals": {"failed": 0},
     "depth_deltas": {"failed": 0},
     "runs": {

@@ -167,12 +167,12 @@ class TestBlocking:
         self, queue: Queue, embedded_url: str, tmp_path: Path
     ) -> None:
         """Two workers, and a function that holds up the event loop of its worker for several leases."""
-        flags = ("jobs_of_the_command:billing", "--database", embedded_url, "--lease", "2s")
+        flags = ("jobs_of_the_command:billing", "--database", embedded_url, "--lease", "4s")
         with commanded(tmp_path, JOBS, *flags) as first:
             await first.said("works on")
             ids = [
                 await queue.enqueue("billing", "beside", {"seconds": 0.5}),
-                await queue.enqueue("billing", "blocking", {"seconds": 7}),
+                await queue.enqueue("billing", "blocking", {"seconds": 9}),
             ]
             for id in ids:
                 await in_status(queue, id, RunStatus.RUNNING)

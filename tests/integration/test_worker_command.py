@@ -291,7 +291,7 @@ class TestFewConnections:
                 embedded_url.replace("//postgres@", f"//{role}@"),
                 apps=[app],
                 concurrency=8,
-                lease=timedelta(seconds=3),
+                lease=timedelta(seconds=6),
                 grace=timedelta(0),
             )
             working = asyncio.create_task(worker.run())
@@ -304,7 +304,7 @@ class TestFewConnections:
                 for id in ids:
                     await in_status(queue, id, RunStatus.RUNNING)
                 assert worker.database is not None
-                for _ in range(3):
+                for _ in range(2):
                     # All but the heartbeats take what there is.
                     await queue.database.execute(BREAK_HEARTBEATS, role)
                     before = await leases()

@@ -111,7 +111,7 @@ class TestCancelledRuns:
         async def invoices(run: ActiveRun) -> None:
             await go_on.wait()
 
-        async with working(embedded_url, app, lease=timedelta(seconds=1)) as worker:
+        async with working(embedded_url, app) as worker:
             run_id = await queue.enqueue("billing", "invoices", {"data": {}})
             await in_status(queue, run_id, RunStatus.RUNNING)
             cancellation = await queue.cancel({"app_id": "billing"})

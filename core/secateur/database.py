@@ -14,9 +14,9 @@ from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 
-from secateur.addresses import Address, resolve
-from secateur.codecs import set_codecs
-from secateur.errors import SettingsError, Unreachable
+from secateur.addresses import resolve
+from secateur.errors import Unreachable
+from secateur.sessions import Sessions
 from secateur.sqlstates import translate
 from secateur.turnstile import Turnstile
 
@@ -33,40 +33,6 @@ LONGEST_PAUSE = 5.0
 """Between two attempts to listen again."""
 
 
-PINNED = {
-    "extra_float_digits": "1",
-    "standard_conforming_strings": "on",
-    "bytea_output": "hex",
-    "datestyle": "ISO, MDY",
-    "intervalstyle": "postgres",
-    "timezone": "UTC",
-    "array_nulls": "on",
-    "transform_null_equals": "off",
-    "gin_fuzzy_search_limit": "0",
-}
-"""What a session computes depends on these, so that a preview says what a claim will do: see migrations/pins.sql."""
-
-
-async def _prepare(connection: Any) -> None:
-    """In a statement and not at the session's start: a pooler may drop that, and lend what another session had set."""
-    await connection.fetch(
-        "select set_config(one.name, one.value, false) from unnest($1::text[], $2::text[]) as one (name, value)",
-        list(PINNED),
-        list(PINNED.values()),
-    )
-    await set_codecs(connection)
-
-
-async def _prepare_read_only(connection: Any) -> None:
-    """A pooler may drop what a session was to begin with; then nothing would refuse a write."""
-    await _prepare(connection)
-    if await connection.fetchval("show default_transaction_read_only") != "on":
-        raise SettingsError(
-            "a read-only session is not to be had here: the pooler in between drops default_transaction_read_only; "
-            "connect to Postgres directly"
-        )
-
-
 async def _nothing_to_reset(connection: object) -> None:
     """In place of the pool's own reset: saves a round trip at every release."""
 
@@ -78,14 +44,13 @@ class Database:
     Cancelling the task that waits for a statement cancels the statement in the server.
     """
 
-    def __init__(self, pool: asyncpg.Pool, address: Address, settings: dict[str, str], read_only: bool) -> None:
+    def __init__(self, pool: asyncpg.Pool, sessions: Sessions, description: str, read_only: bool) -> None:
         self._pool = pool
-        self._address = address
-        self._settings = settings
+        self._sessions = sessions
         self._turnstile = Turnstile(pool.get_max_size())
         self._closing: asyncio.Future[None] | None = None
         self.read_only = read_only
-        self.description = address.description
+        self.description = description
         """`host/database`, without a password."""
 
     @classmethod
@@ -111,17 +76,16 @@ class Database:
             settings["default_transaction_read_only"] = "on"
         if statement_timeout is not None:
             settings["statement_timeout"] = _milliseconds(statement_timeout)
+        sessions = Sessions(address, settings)
         pool = asyncpg.create_pool(
-            **address.arguments,
+            connect=sessions.open,
             min_size=0,
             max_size=max_size,
-            init=_prepare_read_only if read_only else _prepare,
             reset=_nothing_to_reset,
-            server_settings=settings,
         )
         await pool
         try:
-            yield cls(pool, address, settings, read_only)
+            yield cls(pool, sessions, address.description, read_only)
         finally:
             await _close(pool)
 
@@ -171,7 +135,7 @@ class Database:
         while True:
             try:
                 with self._in_words():
-                    connection = await asyncpg.connect(**self._address.arguments, server_settings=self._settings)
+                    connection = await self._sessions.open()
             except Unreachable:
                 await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads the reconnections
                 pause = min(pause * 2, LONGEST_PAUSE)

@@ -28,6 +28,11 @@ from secateur.errors import (
     Unreachable,
 )
 
+TRANSACTION_MODE = (
+    "a pooler in transaction or statement mode stands before {database}: its sessions change between two statements, "
+    "and secateur needs its own. Connect to Postgres directly, or to a pool in session mode (pool_mode = session)"
+)
+
 
 def translate(error: BaseException, database: str) -> SecateurError | None:
     """The error to raise instead; None for what is a bug and should look like one.
@@ -94,6 +99,10 @@ def _sentence(error: asyncpg.PostgresError) -> str:
     """What the server wrote, on one line."""
     parts = [getattr(error, "message", None) or str(error), error.detail, error.hint]
     return "; ".join(" ".join(part.split()).rstrip(".") for part in parts if part)
+
+
+def _changing_sessions(error: asyncpg.PostgresError, database: str) -> SecateurError:
+    return SettingsError(f"{TRANSACTION_MODE.format(database=database)} ({_sentence(error)})")
 
 
 def _lost(error: asyncpg.PostgresError, database: str) -> SecateurError:
@@ -170,6 +179,9 @@ BY_STATE: dict[str, Translation] = {
     "25006": _read_only,
     "25P03": _lost,
     "25P04": _out_of_time,
+    # Statements that were prepared in another session, or by somebody else in this one.
+    "26000": _changing_sessions,
+    "42P05": _changing_sessions,
     "28000": _login,
     "28P01": _login,
     "3D000": _no_database,

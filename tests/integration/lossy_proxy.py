@@ -38,7 +38,7 @@ class Proxy:
         parts = urlsplit(url)
         query = parse_qs(parts.query)
         self.socket = str(Path(query["host"][0]) / f".s.PGSQL.{query['port'][0]}")
-        self._database, self._user = parts.path.lstrip("/"), parts.username
+        self.database, self.user = parts.path.lstrip("/"), parts.username
         self.ready = threading.Event()
         self.url = ""
 
@@ -49,7 +49,7 @@ class Proxy:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        self.url = f"postgresql://{self._user}@127.0.0.1:{port}/{self._database}?sslmode=disable"
+        self.url = f"postgresql://{self.user}@127.0.0.1:{port}/{self.database}?sslmode=disable"
         self.ready.set()
         await self._stopping.wait()
         server.close()

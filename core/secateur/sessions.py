@@ -139,6 +139,6 @@ async def _require_read_only(connection: asyncpg.Connection) -> None:
     """Something in between may drop what a session was to begin with; then nothing would refuse a write."""
     if await connection.fetchval("show default_transaction_read_only") != "on":
         raise SettingsError(
-            "a read-only session is not to be had here: what stands in between drops default_transaction_read_only; "
+            "a read-only session is not to be had here: the pooler in between drops default_transaction_read_only; "
             "connect to Postgres directly"
         )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -28,6 +28,7 @@ from secateur.cel import compile as compile_filter
 from secateur.documents import read_json
 from secateur.errors import Problem, RequestError
 from secateur.runs import UNFINISHED, RunStatus, Scope, Window
+from secateur.shell import command_line, quoted
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.(?P<fraction>\d+))?)?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
 
@@ -232,8 +233,14 @@ class CancellationRequest(BaseModel):
             if value is not None
         }
 
-    def command_line(self) -> str:
-        """The same request as a shell command."""
+    def command_line(self, *, key: str | None = None, yes: bool = False) -> str:
+        """The same request as a shell command; under an idempotency key and with consent, if asked for."""
+        more = [("--idempotency-key", key)]
+        switches = ["--yes"] if yes else []
+        if self.function_ids is not None and len(self.function_ids) == 1:
+            # A single --function is a `function_id`: another request, by its key.
+            body = quoted(json.dumps(self.body(), ensure_ascii=False))
+            return f"printf %s {body} | {command_line(self.verb, flags=[('--request', '-'), *more], switches=switches)}"
         flags = [
             ("--app", self.app_id),
             *(("--function", scope.function_id) for scope in self.scopes),
@@ -243,12 +250,10 @@ class CancellationRequest(BaseModel):
             (flag, utc(moment) if moment else None)
             for flag, moment in (("--after", self.started_after), ("--before", self.started_before))
         ]
-        flags += [("--rate", None if self.rate is None else str(self.rate)), ("--reason", self.reason)]
-        words = ["secateur", self.verb]
-        words += [word for flag, value in flags if value is not None for word in (flag, value)]
+        flags += [("--rate", None if self.rate is None else str(self.rate)), ("--reason", self.reason), *more]
         if self.standing:
-            words.append("--standing")
-        return shlex.join(words)
+            switches.insert(0, "--standing")
+        return command_line(self.verb, flags=flags, switches=switches)
 
 
 class RetryRequest(CancellationRequest):
@@ -277,8 +282,10 @@ class RetryRequest(CancellationRequest):
     def body(self) -> dict[str, Any]:
         return super().body() | ({"with_cancelled": True} if self.with_cancelled else {})
 
-    def command_line(self) -> str:
-        return super().command_line() + (" --cancelled" if self.with_cancelled else "")
+    def command_line(self, *, key: str | None = None, yes: bool = False) -> str:
+        line = super().command_line(key=key, yes=yes)
+        in_the_body = self.function_ids is not None and len(self.function_ids) == 1
+        return f"{line} --cancelled" if self.with_cancelled and not in_the_body else line
 
 
 @lru_cache(maxsize=64)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC
 from typing import Any
 
 import pytest
 from console_driver import Console
+from pseudo_terminal import Terminal
 from standing_incident import seed
 
 from secateur.cancellations import Cancellations
@@ -76,3 +77,11 @@ def start() -> Start:
                 yield console
 
     return console
+
+
+@pytest.fixture
+def terminals() -> Iterator[list[Terminal]]:
+    opened: list[Terminal] = []
+    yield opened
+    for terminal in opened:
+        terminal.close()

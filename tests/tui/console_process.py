@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 
 from secateur.cancellations import Cancellations
@@ -23,7 +24,8 @@ async def main(url: str) -> int:
                 cancellations=Cancellations(engine),
                 author="nadia",
                 refresh_seconds=0.2,
-            )
+            ),
+            theme=os.environ.get("SECATEUR_THEME"),
         )
 
 

@@ -3,99 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import pty
-import select
 import signal
-import struct
 import subprocess
-import sys
-import termios
-import threading
 import time
-from collections.abc import Iterator
-from fcntl import ioctl
-from pathlib import Path
 
 import asyncpg
 import pytest
+from pseudo_terminal import PROGRAM, Terminal
 from standing_incident import ACME, ARRIVING, CULPRIT
 
 from patience import PATIENCE
 from secateur_tui.review import SETTLE_SECONDS
-
-PROGRAM = [sys.executable, str(Path(__file__).with_name("console_process.py"))]
-
-
-class Terminal:
-    """A pseudo-terminal with a console in it; what it paints is kept as bytes."""
-
-    def __init__(self, url: str, term: str = "xterm-256color") -> None:
-        self._ours, theirs = pty.openpty()
-        ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        self.process = subprocess.Popen(
-            [*PROGRAM, url],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env={**os.environ, "TERM": term},
-            close_fds=True,
-        )
-        os.close(theirs)
-        self._painted = b""
-        self._changed = threading.Condition()
-        self._is_open = True
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        """Keeps reading, so that the console never waits for us."""
-        while self._is_open:
-            if not select.select([self._ours], [], [], 0.05)[0]:
-                continue
-            try:
-                painted = os.read(self._ours, 65536)
-            except OSError:  # the other end is closed
-                return
-            with self._changed:
-                self._painted += painted
-                self._changed.notify_all()
-
-    def read_until(self, text: str) -> None:
-        """Wait until the text has been painted since the last call."""
-        with self._changed:
-            painted = self._changed.wait_for(lambda: text.encode() in self._painted, PATIENCE)
-            assert painted, f"{text!r} was not painted; at the end there was {self._painted[-2000:]!r}"
-            self._painted = b""
-
-    def has_painted(self, text: str) -> bool:
-        """Whether the text has been painted since the last `read_until`."""
-        return text.encode() in self._painted
-
-    def send(self, keys: bytes) -> None:
-        os.write(self._ours, keys)
-
-    def vanish(self) -> None:
-        """As when the link drops: whatever is read or written from now on fails. No signal is sent."""
-        self._is_open = False
-        self._reader.join()
-        os.close(self._ours)
-        self._ours = -1
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        if self._ours >= 0:
-            self.vanish()
-
-
-@pytest.fixture
-def terminals() -> Iterator[list[Terminal]]:
-    opened: list[Terminal] = []
-    yield opened
-    for terminal in opened:
-        terminal.close()
 
 
 def test_without_a_terminal_it_says_what_to_do_instead(embedded_url: str) -> None:
@@ -191,3 +109,60 @@ def _reach_the_commit(terminal: Terminal) -> None:
     terminal.read_until("then enter goes on")
     terminal.send(b"vendor-syncs\r")
     terminal.read_until("enter cancels")
+
+
+def test_a_terminal_that_moves_its_cursor_otherwise_is_refused(embedded_url: str, terminals: list[Terminal]) -> None:
+    terminals.append(Terminal(embedded_url, term="vt52"))
+    terminals[0].read_until("TERM is 'vt52'")
+    assert terminals[0].process.wait(PATIENCE) == 2
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONIOENCODING": "latin-1"},
+        {"PYTHONIOENCODING": "cp437:replace"},
+        {"PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"},
+    ],
+    ids=str,
+)
+def test_an_output_that_is_not_in_utf_8_is_refused(
+    embedded_url: str, terminals: list[Terminal], variables: dict[str, str | None]
+) -> None:
+    terminals.append(Terminal(embedded_url, **variables))
+    terminals[0].read_until("the console draws in UTF-8, and the output's encoding is")
+    assert terminals[0].process.wait(PATIENCE) == 2
+    assert b"\\u" not in terminals[0].everything
+    assert b"\x1b[" not in terminals[0].everything
+
+
+def test_the_locale_c_alone_is_utf_8(incident_url: str, terminals: list[Terminal]) -> None:
+    terminals.append(Terminal(incident_url, LC_ALL="C", PYTHONUTF8=None, PYTHONIOENCODING=None))
+    terminals[0].read_until("│")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>/dev/null"])
+def test_closed_streams_are_refused(embedded_url: str, closed: str) -> None:
+    done = subprocess.run(
+        ["script", "-qec", f"{PROGRAM[0]} {PROGRAM[1]} '{embedded_url}' {closed}", "/dev/null"],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 2, done
+    assert "Traceback" not in done.stdout
+
+
+async def test_no_byte_that_is_typed_ends_it(incident_url: str, terminals: list[Terminal]) -> None:
+    """A letter in Latin-1, and whatever else a terminal may send."""
+    terminal = Terminal(incident_url)
+    terminals.append(terminal)
+    await asyncio.to_thread(terminal.read_until, "flood")
+    terminal.send(b"\r")
+    await asyncio.to_thread(terminal.read_until, "Matches")
+    terminal.send(b"'\xe9\xff\xc3")
+    terminal.send(b"\x1b[200~\xe9t\xe9 \x80\x1b[201~")
+    terminal.send(b"\x11")
+    assert await asyncio.to_thread(terminal.process.wait, PATIENCE) == 0, terminal.everything[-2000:]

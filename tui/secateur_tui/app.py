@@ -6,6 +6,7 @@ await run_console(Session(database=database, engine=engine, cancellations=cancel
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from uuid import UUID
 
 from textual import events, on, work
 from textual.app import App, SystemCommand
+from textual.command import CommandPalette
 from textual.reactive import Reactive, reactive
 from textual.screen import Screen
 
@@ -29,8 +31,8 @@ from secateur_tui.place import Place
 from secateur_tui.queues import QueuesScreen
 from secateur_tui.review import ReviewScreen
 from secateur_tui.session import Draft, Feed, Session
-from secateur_tui.terminal import check_terminal, outlive_the_terminal
-from secateur_tui.themes import THEMES, theme_for
+from secateur_tui.terminal import accept_every_byte, check_terminal, outlive_the_terminal
+from secateur_tui.themes import THEMES, HighlightsReversed, ThemeChoice, is_colourless, themes_for
 from secateur_tui.typeahead import TypeAhead
 
 HANGUP_PATIENCE_SECONDS = 5.0
@@ -47,6 +49,7 @@ async def run_console(session: Session, *, theme: str | None = None, mouse: bool
     if theme is not None and theme not in names:
         raise UsageError(f"there is no theme {theme!r}; there are: {', '.join(names)}")
     app = ConsoleApp(session, theme=theme)
+    accept_every_byte()
     outlive_the_terminal()
     await app.run_async(mouse=mouse)
     return app.return_code or 0
@@ -63,13 +66,19 @@ class ConsoleApp(App[None]):
     feed: Reactive[Feed] = reactive(Feed(), always_update=True)
 
     def __init__(self, session: Session, *, theme: str | None = None) -> None:
-        super().__init__()
+        colourless = is_colourless(os.environ)
+        super().__init__(ansi_color=colourless or None)
         self.session = session
         self.type_ahead = TypeAhead(self, super().on_event)
         self._commit_under_way: asyncio.Task[None] | None = None
         for each in THEMES:
             self.register_theme(each)
-        self.theme = theme or theme_for(self.console.color_system)
+        self._fitting = themes_for(self.console.color_system, colourless=colourless)
+        """The names of the themes that this terminal can show, the best first."""
+        self.theme = theme if theme in self._fitting else self._fitting[0]
+        if colourless:
+            # Before Textual takes the colours out, which would leave nothing of a highlight.
+            self._filters.insert(0, HighlightsReversed())
 
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
@@ -277,4 +286,9 @@ class ConsoleApp(App[None]):
                 description = screen.describe(action) if isinstance(screen, Place) else action.description
                 title = f"{description[:1].upper()}{description[1:]}  ({display(action.keys[0])})"
                 yield SystemCommand(title, action.help, command)
-        yield SystemCommand("Theme", "Choose another theme", self.action_change_theme)
+        if len(self._fitting) > 1:
+            yield SystemCommand("Theme", "Choose another theme", self.action_change_theme)
+
+    def search_themes(self) -> None:
+        """Ours only: those that Textual brings along lack the colours that our screens use."""
+        self.push_screen(CommandPalette(providers=[ThemeChoice], placeholder="Search for themes…"))

@@ -100,7 +100,8 @@ class LineTable(ScrollView, can_focus=True):
             return self._strip(Content(" " * _GUTTER) + self._rows[index].line, base, width)
         mark = Content.styled("▌ ", TONES["key"] if self.has_focus else TONES["quiet"])
         if self.has_focus:
-            base += Style.parse("on $row-cursor")
+            # Whatever stands out from the terminal's own background does so reversed, too.
+            base += Style.parse("reverse" if self.app.native_ansi_color else "on $row-cursor")
         return self._strip(mark + self._rows[index].line, base, width)
 
     def _strip(self, content: Content, base: Style, width: int) -> Strip:

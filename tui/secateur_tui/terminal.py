@@ -2,22 +2,64 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import signal
 import sys
 import threading
+from functools import partial
+from typing import TextIO
 
 from secateur.errors import UsageError
+
+_INSTEAD = "secateur depth, preview, cancel and history do the same without one"
+_STREAMS = ("standard input", "standard output", "standard error")
 
 
 def check_terminal() -> None:
     """Raises `UsageError`, with what to do instead, where no console can be shown."""
-    instead = "secateur depth, preview, cancel and history do the same without one"
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError(f"the console needs a terminal, and standard input or output is none; {instead}")
-    if os.environ.get("TERM", "") in ("", "dumb", "unknown"):
-        term = os.environ.get("TERM", "")
-        raise UsageError(f"the console needs a terminal that can move the cursor, and TERM is {term!r}; {instead}")
+    streams = dict(zip(_STREAMS, (sys.__stdin__, sys.__stdout__, sys.__stderr__), strict=True))
+    missing = [name for name, stream in streams.items() if not _is_terminal(stream)]
+    if missing:
+        raise UsageError(f"the console needs a terminal, and {' and '.join(missing)} is none; {_INSTEAD}")
+    term = os.environ.get("TERM", "")
+    if not _moves_the_cursor(term):
+        raise UsageError(f"the console needs a terminal that can move the cursor, and TERM is {term!r}; {_INSTEAD}")
+    # Textual draws on standard error.
+    encoding = sys.__stderr__.encoding if sys.__stderr__ else ""
+    if codecs.lookup(encoding).name != "utf-8":
+        raise UsageError(
+            f"the console draws in UTF-8, and the output's encoding is {encoding!r}: set LC_ALL=C.UTF-8 (or another "
+            f"locale in UTF-8), and unset PYTHONIOENCODING and PYTHONUTF8; {_INSTEAD}"
+        )
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """A stream that was closed before we began is None."""
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def _moves_the_cursor(term: str) -> bool:
+    """Whether that kind of terminal understands the usual sequences; one that nobody knows is believed to."""
+    if term in ("", "dumb", "unknown"):
+        return False
+    try:
+        import curses
+
+        curses.setupterm(term, sys.__stdin__.fileno() if sys.__stdin__ else 0)
+        move = curses.tigetstr("cup")
+    except (ImportError, curses.error):
+        return True
+    return move is not None and move.startswith(b"\x1b[")
+
+
+def accept_every_byte() -> None:
+    """Let no byte that is typed or pasted end the console: Textual would fall over the first that is not UTF-8, such as
+    a letter of a terminal in Latin-1."""
+    from textual.drivers import linux_driver
+
+    tolerant = partial(codecs.getincrementaldecoder("utf-8"), errors="replace")
+    linux_driver.getincrementaldecoder = lambda _: tolerant  # type: ignore[attr-defined]
 
 
 def outlive_the_terminal() -> None:

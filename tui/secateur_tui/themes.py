@@ -6,8 +6,15 @@ a word as well, so that the console reads the same in 16 colours and in none.
 
 from __future__ import annotations
 
+from collections.abc import Callable, MutableMapping
+from functools import lru_cache
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.color import Color
 from textual.content import Content
-from textual.theme import Theme
+from textual.filter import LineFilter
+from textual.theme import Theme, ThemeProvider
 
 TONES = {
     "plain": "$foreground",
@@ -111,15 +118,16 @@ SIXTEEN = Theme(
         "ansi-background": "ansi_black",
         "ansi-foreground": "ansi_white",
         "border-blurred": "ansi_bright_black",
-        "input-cursor-background": "ansi_white",
-        "input-cursor-foreground": "ansi_black",
         "input-selection-background": "ansi_blue",
         "input-selection-foreground": "ansi_white",
+        "scrollbar-background": "ansi_default",
+        "scrollbar-background-hover": "ansi_default",
+        "scrollbar-background-active": "ansi_default",
         "screen-selection-background": "ansi_blue",
         "screen-selection-foreground": "ansi_white",
         "text-quiet": "ansi_white",
         "line": "ansi_bright_black",
-        "row-cursor": "ansi_bright_black",
+        "row-cursor": "ansi_default",
         "syntax-number": "ansi_yellow",
         "bar": "ansi_default",
     },
@@ -128,9 +136,46 @@ SIXTEEN = Theme(
 THEMES = (DARK, LIGHT, SIXTEEN)
 
 
-def theme_for(color_system: str | None) -> str:
-    """The theme for what the terminal can show; of 16 colours the terminal's own palette is readable."""
-    return DARK.name if color_system in ("truecolor", "256") else SIXTEEN.name
+def is_colourless(environment: MutableMapping[str, str]) -> bool:
+    """Whether nothing may be in colour. An empty NO_COLOR says nothing (no-color.org), and Textual must not see it."""
+    if environment.get("NO_COLOR") == "":
+        del environment["NO_COLOR"]
+    return "NO_COLOR" in environment
+
+
+def themes_for(color_system: str | None, *, colourless: bool) -> tuple[str, ...]:
+    """The names of the themes that the terminal can show, the best first.
+
+    Of 16 colours only the terminal's own palette is readable; without any it does not matter which they would be.
+    """
+    if colourless or color_system not in ("truecolor", "256"):
+        return (SIXTEEN.name,)
+    return (DARK.name, LIGHT.name, SIXTEEN.name)
+
+
+class ThemeChoice(ThemeProvider):
+    """Offers the themes that the terminal can show."""
+
+    @property
+    def commands(self) -> list[tuple[str, Callable[[], None]]]:
+        fitting = themes_for(self.app.console.color_system, colourless=self.app.no_color)
+        return [(name, choose) for name, choose in super().commands if name in fitting]
+
+
+class HighlightsReversed(LineFilter):
+    """Says by reverse video what a background said, such as the cursor's row or a focused button, where colours go."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        return [
+            Segment(text, style if style is None else _reversed_where_highlighted(style), control)
+            for text, style, control in segments
+        ]
+
+
+@lru_cache(1024)
+def _reversed_where_highlighted(style: Style) -> Style:
+    is_plain = style.bgcolor is None or style.bgcolor.is_default
+    return style + Style(reverse=bool(style.reverse) or not is_plain)
 
 
 def toned(*parts: tuple[str, str]) -> Content:

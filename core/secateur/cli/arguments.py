@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from secateur import __version__
 from secateur.errors import UsageError
@@ -37,6 +37,12 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             **options,  # type: ignore[arg-type]
         )
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """In `--flag=--` the value is two dashes; before Python 3.13 argparse loses them."""
+        if action.option_strings and action.nargs is None and arg_strings == ["--"]:
+            return self._get_value(action, "--")
+        return super()._get_values(action, arg_strings)
 
     def error(self, message: str) -> NoReturn:
         unknown = re.match(r"argument \S+: invalid choice: '(.*?)' \(choose from (.*)\)$", message)

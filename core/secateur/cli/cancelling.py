@@ -217,7 +217,7 @@ def _outcome_is_unknown(request: CancellationRequest, key: str, error: SecateurE
 
 
 def _how_to_find_out(request: CancellationRequest, key: str) -> str:
-    again = f"{request.command_line()} --idempotency-key {key} --yes"
+    again = request.command_line(key=key, yes=True)
     return (
         f"it is unknown whether the {_UNKNOWN[request.verb]}; ask again under the same key, "
         f"which commits it once at most: {again}"

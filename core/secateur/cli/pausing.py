@@ -11,6 +11,7 @@ from secateur.cli.output import json_line, notice, one_line, runs, write
 from secateur.depth import depth_json
 from secateur.listing import read_scope
 from secateur.runs import FunctionDepth, Scope
+from secateur.shell import command_line
 
 
 async def pause(arguments: argparse.Namespace) -> int:
@@ -65,10 +66,9 @@ def _prospect(scope: Scope, depths: Sequence[FunctionDepth], *, resume: bool) ->
 
 def _paused(scope: Scope, depths: Sequence[FunctionDepth]) -> list[str]:
     running = sum(each.running for each in depths)
-    what = f"{scope.app_id} {scope.function_id}" if scope.function_id else scope.app_id
     return [
         f"Paused: nothing of {one_line(str(scope))} is claimed. Running, and going on: {runs(running)}.",
-        f"  Take it back: secateur resume {one_line(what)}",
+        f"  Take it back: {command_line('resume', *(name for name in (scope.app_id, scope.function_id) if name))}",
     ]
 
 
@@ -79,4 +79,5 @@ def _resumed(scope: Scope, depths: Sequence[FunctionDepth]) -> list[str]:
         return [f"Resumed: {one_line(str(scope))} is claimed again."]
     if scope.function_id is None:
         return [f"Resumed: but {', '.join(paused)} had been paused singly, and still are."]
-    return [f"Not claimed yet: the whole of {one_line(scope.app_id)} is paused too: secateur resume {scope.app_id}"]
+    whole = command_line("resume", scope.app_id)
+    return [f"Not claimed yet: the whole of {one_line(scope.app_id)} is paused too: {whole}"]

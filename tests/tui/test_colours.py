@@ -1,0 +1,156 @@
+"""What the console paints in every kind of terminal: text that can be read, or a start that is refused in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import pytest
+from pseudo_terminal import Terminal
+from rich.color import Color
+
+from patience import PATIENCE
+
+DARK, LIGHT, SIXTEEN = "secateur-dark", "secateur-light", "secateur-16"
+FEW = ("linux", "xterm", "screen", "vt100")
+"""Terminals of 16 colours or none."""
+MANY = ("xterm-256color", "tmux-256color")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a character is painted; a colour is what the SGR sequence says of it, None the terminal's own."""
+
+    colour: str | None = None
+    behind: str | None = None
+    reverse: bool = False
+
+
+_TOKEN = re.compile(
+    r"\x1b\[(?P<sgr>[\d;:]*)m|\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]|(?P<text>.)",
+    re.DOTALL,
+)
+
+
+def painted(stream: bytes) -> Iterator[tuple[str, Look]]:
+    """Every visible character, in the order in which they were painted."""
+    look = Look()
+    for token in _TOKEN.finditer(stream.decode(errors="replace")):
+        if token["sgr"] is not None:
+            look = _after(look, token["sgr"])
+        elif (text := token["text"]) and text.isprintable() and not text.isspace():
+            yield text, look
+
+
+def _after(look: Look, parameters: str) -> Look:
+    codes = parameters.replace(":", ";").split(";")
+    while codes:
+        code = int(codes.pop(0) or 0)
+        if code == 0:
+            look = Look()
+        elif code in (7, 27):
+            look = replace(look, reverse=code == 7)
+        elif code in (38, 48):
+            length = 2 if codes[0] == "5" else 4
+            colour, codes = ";".join(codes[:length]), codes[length:]
+            look = replace(look, colour=colour) if code == 38 else replace(look, behind=colour)
+        elif 30 <= code <= 37 or 90 <= code <= 97:
+            look = replace(look, colour=f"5;{code - 30 if code < 40 else code - 82}")
+        elif 40 <= code <= 47 or 100 <= code <= 107:
+            look = replace(look, behind=f"5;{code - 40 if code < 50 else code - 92}")
+        elif code == 39:
+            look = replace(look, colour=None)
+        elif code == 49:
+            look = replace(look, behind=None)
+    return look
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colours, from 1 to 21, as the WCAG defines it."""
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    kind, *numbers = colour.split(";")
+    triplet = Color.from_ansi(int(numbers[0])).get_truecolor() if kind == "5" else tuple(map(int, numbers))
+    red, green, blue = (
+        part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4
+        for part in (each / 255 for each in triplet)
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def walk(terminal: Terminal) -> None:
+    """Through the places that paint in colours of their own."""
+    terminal.read_until("flood")
+    terminal.send(b"\r")
+    terminal.read_until("Matches")
+    terminal.send(b"event.data.vendor_id == 'acme_inc'")
+    terminal.read_until("exact")
+    terminal.send(b"\x1b[20~")
+    terminal.read_until("enter goes on")
+    terminal.send(b"\x1b")
+    terminal.read_until("Examples")
+    terminal.send(b" &&")
+    terminal.read_until("✗")
+    terminal.send(b"\x1b")
+    terminal.read_until("flood")
+    terminal.send(b"p")
+    terminal.read_until("Pause")
+    terminal.send(b"n?")
+    terminal.read_until("Everywhere")
+    terminal.send(b"qq")
+    assert terminal.process.wait(PATIENCE) == 0
+
+
+def check_readable(stream: bytes) -> None:
+    texts: dict[Look, str] = {}
+    for text, look in painted(stream):
+        texts[look] = texts.get(look, "") + text
+    assert sum(map(len, texts.values())) > 1000
+    for look, text in texts.items():
+        told = f"{text[-80:]!r} is painted in {look}"
+        if look.colour is not None and look.behind is not None:
+            # What lies behind a dialog is dimmed.
+            least = 1.15 if any(map(str.isalnum, text)) else 1.05
+            assert contrast(look.colour, look.behind) >= least, told
+        # The terminal's own background may be black.
+        assert look.colour not in ("5;0", "5;16") or look.behind is not None, told
+
+
+@pytest.mark.parametrize("theme", [None, DARK, LIGHT, SIXTEEN])
+@pytest.mark.parametrize("term", [*FEW, *MANY, "xterm-256color truecolor"])
+def test_all_that_is_painted_can_be_read(
+    incident_url: str, terminals: list[Terminal], term: str, theme: str | None
+) -> None:
+    if theme in (DARK, LIGHT) and term not in ("linux", *MANY[:1], "xterm-256color truecolor"):
+        pytest.skip("the same as another kind of terminal")
+    term, _, colours = term.partition(" ")
+    variables = {"NO_COLOR": None, "COLORTERM": colours or None, "SECATEUR_THEME": theme}
+    terminals.append(Terminal(incident_url, term, **variables))
+    walk(terminals[0])
+    stream = terminals[0].everything
+    check_readable(stream)
+    assert b"\\u" not in stream
+    if term in FEW:
+        assert b"[38;" not in stream
+    assert (b"38;2;" in stream) == (bool(colours) and theme != SIXTEEN)
+
+
+@pytest.mark.parametrize("theme", [None, DARK, LIGHT])
+@pytest.mark.parametrize("term", ["linux", "vt100", "xterm-256color"])
+def test_no_color_leaves_the_terminals_own_colours(
+    incident_url: str, terminals: list[Terminal], term: str, theme: str | None
+) -> None:
+    terminals.append(Terminal(incident_url, term, NO_COLOR="1", SECATEUR_THEME=theme))
+    walk(terminals[0])
+    looks = {look for _, look in painted(terminals[0].everything)}
+    assert looks == {Look(), Look(reverse=True)}, "only the reverse video says what is chosen"
+
+
+def test_an_empty_no_color_says_nothing(incident_url: str, terminals: list[Terminal]) -> None:
+    terminals.append(Terminal(incident_url, NO_COLOR="", COLORTERM="truecolor"))
+    terminals[0].read_until("flood")
+    assert b"38;2;" in terminals[0].everything

@@ -14,6 +14,7 @@ import secateur
 from patience import eventually
 from secateur.client import Queue
 from secateur.database import Database
+from secateur.errors import Conflict
 
 THOUSAND = "'xxxxxxxxxx'.replace('x', 'yyyyyyyyyy').replace('y', '" + "az" * 10 + "').split('z')"
 MILLION = "'xxxxxxxxxx'" + "".join(f".replace('{old}', '{new * 10}')" for old, new in ("xy", "yz", "zw", "wv", "vu"))
@@ -169,3 +170,18 @@ async def test_an_element_is_looked_for_in_a_list_as_it_stands(queue: Queue) -> 
         '["timestamp", 1]': False,
     }.items():
         assert await queue.database.fetchval(sql, element, listed) is expected, element
+
+
+async def test_an_app_has_so_many_active_cancellations_at_most(queue: Queue) -> None:
+    await put(queue, "sync", {"v": 1}, 2)
+    made = "select secateur.commit_cancellation(gen_random_uuid(), 'billing', 'sync', null, null, $1, true, null, '{}',"
+    made += " 1, '{}', null, null, 'python', 'tester', null, null) from generate_series(1, $2)"
+    until = await queue.database.fetchval("select now() + interval '1 hour'")
+    await queue.database.execute(made, until, 199)
+    last = await queue.cancel({"app_id": "billing", "if": "event.data.v == 2"})
+    run_id = await queue.enqueue("billing", "sync", {"data": {}})
+    with pytest.raises(Conflict, match="more than 200 active cancellations"):
+        await queue.cancel({"app_id": "billing", "if": "event.data.v == 3"})
+    assert (await queue.cancel_run(run_id)).state == "complete"
+    await queue.stop(last.id)
+    assert (await queue.cancel({"app_id": "billing", "if": "event.data.v == 3"})).guarantee == "in_force"

@@ -406,6 +406,16 @@ begin
         message = 'must be before started_before, and in the past';
     end if;
     perform secateur.require_free_ids(commit_cancellations.app_id, commit_cancellations.ids);
+    -- Each of them costs every claim of the app something. What an event or a single run asks for is not refused for that.
+    if commit_cancellations.source <> 'event' and cardinality(functions) + (
+         select count(*) from secateur.cancellations as rule
+          where rule.app_id = commit_cancellations.app_id and rule.state = 'active' and rule.kind = 'bulk'
+            and rule.source <> 'event') > 200 then
+      raise exception using errcode = 'SC409', column = 'app_id',
+        message = format('app %s would have more than 200 active cancellations, and each slows down every claim',
+                         quote_literal(commit_cancellations.app_id)),
+        hint = 'wait until some are complete, stop some, or say with one `if` what several say';
+    end if;
     -- point: before the record
     expected_here := commit_cancellations.expected;
     by_function_here := commit_cancellations.expected_by_function;

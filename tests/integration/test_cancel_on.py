@@ -14,7 +14,7 @@ from workers import in_status, working
 
 import secateur
 from secateur import ActiveRun, App, CancelOn, Queue
-from secateur.cel import CANCEL_ON, compile
+from secateur.cel import CANCEL_ON, COMPILER_VERSION, compile
 from secateur.errors import RequestError, UsageError
 from secateur.runs import RunStatus
 
@@ -32,7 +32,14 @@ async def queue(database_url: str) -> AsyncIterator[Queue]:
 def compiled(event: str, source: str, **more: object) -> dict[str, object]:
     """A declaration with `if`, as a worker makes it."""
     condition, parameters = compile(source, CANCEL_ON).condition.stored()
-    return {"event": event, "if": source, "condition": condition, "parameters": parameters, "compiler": 1, **more}
+    return {
+        "event": event,
+        "if": source,
+        "condition": condition,
+        "parameters": parameters,
+        "compiler": COMPILER_VERSION,
+        **more,
+    }
 
 
 async def declare(queue: Queue, function_id: str, *declarations: dict[str, object], app_id: str = "billing") -> None:
@@ -107,7 +114,7 @@ async def test_a_declaration_is_what_the_compiler_makes_of_the_expression(queue:
         "if": "event.data.user_id == async.data.user_id",
         "condition": made.sql,
         "parameters": made.stored()[1],
-        "compiler": 1,
+        "compiler": COMPILER_VERSION,
         "timeout": "PT1H30M",
     }
     await declare(queue, "sync", compiled("user/deleted", "async.ts > 5 // five", match="data.in"))

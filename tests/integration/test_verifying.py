@@ -14,7 +14,7 @@ from command_line import run
 
 import secateur
 from secateur import Queue
-from secateur.cel import CANCEL_ON, compile
+from secateur.cel import CANCEL_ON, COMPILER_VERSION, compile
 from secateur.records import Cancellation
 from secateur.verifying import Compiled, verify
 
@@ -111,7 +111,7 @@ async def by_event(queue: Queue, declared: dict[str, str], **instead: object) ->
     document: dict[str, object] = {"event": "user/deleted", **declared}
     if "if" in declared:
         condition, parameters = compile(declared["if"], CANCEL_ON).condition.stored()
-        document |= {"condition": condition, "parameters": parameters, "compiler": 1}
+        document |= {"condition": condition, "parameters": parameters, "compiler": COMPILER_VERSION}
     await queue.database.execute(
         "select secateur.declare_cancel_on('mail', 'welcome', $1)", json.dumps([document | instead])
     )
@@ -131,7 +131,7 @@ async def commit(queue: Queue, **instead: Any) -> Cancellation:
         "standing": False,
         "condition": condition,
         "parameters": json.dumps(parameters),
-        "compiler": 1,
+        "compiler": COMPILER_VERSION,
         "request": json.dumps({"app_id": "billing", "if": IF}),
         "requires": compiled.requirement.stored(),
         "requires_suffices": compiled.requirement.suffices,
@@ -184,7 +184,7 @@ async def test_the_audit_keeps_what_was_executed(queue: Queue) -> None:
     committed = await commit(queue, condition="true", parameters="{}")
     entry = next(each for each in await queue.cancellations.audit() if each.cancellation_id == committed.id)
     executed = entry.details["executed"]
-    assert (executed["condition"], executed["compiler"]) == ("true", 1)
+    assert (executed["condition"], executed["compiler"]) == ("true", COMPILER_VERSION)
     assert executed["requires"] == [{"data": {"v": "acme"}}]
 
 

@@ -98,11 +98,11 @@ class Calls:
     def _part(self, node: Call, operands: tuple[Sql, ...]) -> Sql:
         """`getHours` and so on; the time zone goes along as a table."""
         moment, *places = operands
-        table = ""
+        table = "[]"
         if places:
             table = self._zone(node, places[0].value)
         name, place = self._forms.text_parameter(node.function[3:]), self._forms.text_parameter(table)
-        return Sql(_called("part_v1", self._forms.box(moment), name, place), Form.NUMBER)
+        return Sql(_called("part_v2", self._forms.box(moment), name, f"{place}::jsonb"), Form.NUMBER)
 
     def _zone(self, node: Call, name: Value) -> str:
         span = node.operands[1].span
@@ -112,7 +112,7 @@ class Calls:
             self._reporter.error(span, say.ZONE_NOT_LITERAL)
         except EvaluationError as error:
             self._reporter.error(span, str(error))
-        return ""
+        return "[]"
 
     def _size(self, sized: Sql) -> Sql:
         if sized.form is Form.TEXT:

@@ -80,5 +80,6 @@ VOCABULARY: frozenset[str] = frozenset(
         *_OPERATORS,
         *_FUNCTIONS,
         *(f"secateur_cel.{helper}_v1" for helper in _HELPERS),
+        "secateur_cel.part_v2",
     )
 )

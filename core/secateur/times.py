@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -76,18 +78,49 @@ def find_zone(name: str) -> tzinfo:
 
 
 def _local_zone() -> tzinfo:
-    """As the C library finds it: a zone that knows its summer times, not today's offset."""
-    name = os.environ.get("TZ", "").removeprefix(":")
-    if name:
+    """As the C library finds it: a zone that knows its summer times, not today's offset. Raises `UsageError`."""
+    given = os.environ.get("TZ")
+    if given is None:
         try:
-            return ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            return UTC  # what the C library makes of it, too
-    try:
-        with Path("/etc/localtime").open("rb") as file:
-            return ZoneInfo.from_file(file, key="local")
-    except (OSError, ValueError):
+            with Path("/etc/localtime").open("rb") as file:
+                return ZoneInfo.from_file(file, key="local")
+        except (OSError, ValueError):
+            return UTC
+    name = given.removeprefix(":")
+    if not name:
         return UTC
+    try:
+        if name.startswith("/"):
+            with Path(name).open("rb") as file:
+                return ZoneInfo.from_file(file, key=name)
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        pass
+    try:
+        return _posix_zone(name)
+    except ValueError:
+        raise UsageError(
+            f"TZ={given!r} is not understood: it is a name like Europe/Berlin, a file, or a rule like CET-1CEST"
+        ) from None
+
+
+_OFFSET = r"[-+]?\d{1,3}(?::\d{2}){0,2}"
+_NAME = r"(?:[A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)"
+_POSIX = re.compile(rf"(?a){_NAME}{_OFFSET}(?P<summer>{_NAME}(?:{_OFFSET})?(?P<rule>,.+)?)?")
+
+
+def _posix_zone(rule: str) -> tzinfo:
+    """The zone of a POSIX rule such as `EST5EDT,M3.2.0,M11.1.0`. Raises `ValueError`.
+
+    By way of a zone's file that has nothing but the rule, which is the last line of every such file.
+    """
+    match = _POSIX.fullmatch(rule)
+    if match is None:
+        raise ValueError(rule)
+    if match["summer"] and not match["rule"]:
+        rule += ",M3.2.0,M11.1.0"  # the C library's, where nothing is said
+    head = b"TZif2" + bytes(15) + struct.pack(">6l", 0, 0, 0, 0, 1, 4) + struct.pack(">lbb", 0, 0, 0) + b"UTC\0"
+    return ZoneInfo.from_file(BytesIO(head + head + f"\n{rule}\n".encode()), key=rule)
 
 
 def _duration(match: re.Match[str]) -> timedelta:

@@ -138,8 +138,33 @@ class TestZones:
     def test_local_follows_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TZ", ":Europe/Berlin")
         assert find_zone("local") == BERLIN
-        monkeypatch.setenv("TZ", "nonsense")
+        monkeypatch.setenv("TZ", "")
         assert find_zone("local") is UTC
+        for nonsense in ("nonsense", "CET-1CEST,nonsense", "/nowhere", "CE-1"):
+            monkeypatch.setenv("TZ", nonsense)
+            with pytest.raises(UsageError, match=r"TZ=.* is not understood"):
+                find_zone("local")
+
+    @pytest.mark.parametrize(
+        ("name", "winter", "summer"),
+        [
+            ("CET-1CEST", 1, 2),
+            ("EST5EDT,M3.2.0,M11.1.0", -5, -4),
+            ("<+0530>-5:30", 5.5, 5.5),
+            ("JST-9", 9, 9),
+            ("/usr/share/zoneinfo/Europe/Berlin", 1, 2),
+        ],
+    )
+    def test_local_follows_a_posix_rule(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, winter: float, summer: float
+    ) -> None:
+        """As `TZ=… date -d` says."""
+        if name.startswith("/") and not Path(name).exists():
+            pytest.skip("no time zones in files")
+        monkeypatch.setenv("TZ", name)
+        zone = find_zone("local")
+        assert resolve_time("2024-01-10 12:00", NOW, zone) == utc(2024, 1, 10, 12) - timedelta(hours=winter)
+        assert resolve_time("2024-07-01 12:00", NOW, zone) == utc(2024, 7, 1, 12) - timedelta(hours=summer)
 
     def test_local_without_an_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("TZ", raising=False)

@@ -467,6 +467,7 @@ declare
   undecided uuid[];
   released uuid[];
 begin
+  perform secateur.require_number('batch', decide_slowly.batch, 1, 100000);
   perform secateur.require_read_committed();
   select active.* into rule from secateur.cancellations as active
    where active.app_id = decide_slowly.app_id and active.id = decide_slowly.id;

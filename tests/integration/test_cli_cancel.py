@@ -435,3 +435,31 @@ def test_a_lost_answer_is_told_with_the_way_to_find_out(own_server: EmbeddedPost
     assert "secateur cancel --app billing --function vendor-syncs --if" in done.out
     assert "--after 20" in done.out, "the instant, not the relative time"
     assert "--idempotency-key " in done.out
+
+
+@pytest.mark.parametrize("sink", [">/dev/full", ">&-", "| head -0"])
+def test_what_stdout_does_not_take_is_named_on_stderr(url: str, sink: str) -> None:
+    command = f"{' '.join(COMMAND)} cancel --app billing --yes --json --no-count"
+    told = subprocess.run(
+        ["bash", "-c", f"{command} {sink}; exit ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        text=True,
+        env=environment(url),
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    (committed,) = asyncio.run(cancellations(url))
+    assert told.returncode == 74, told
+    assert f"done, but not told: cancellation {committed['id']} is committed" in told.stderr
+    assert "Traceback" not in told.stderr
+    for command in ("depth", "history --json", "audit", "retention"):
+        looked = subprocess.run(
+            ["bash", "-c", f"{' '.join(COMMAND)} {command} {sink}; exit ${{PIPESTATUS[0]}}"],
+            capture_output=True,
+            text=True,
+            env=environment(url),
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        assert looked.returncode in (1, 141), (command, looked)
+        assert "Traceback" not in looked.stderr, looked.stderr

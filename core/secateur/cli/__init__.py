@@ -1,6 +1,7 @@
 """The command `secateur`: the composition root of everything without a screen.
 
-Exit codes: 0 done; 1 it failed; 2 the request or the usage is wrong, or the session is read-only; 130 interrupted.
+Exit codes: 0 done; 1 it failed; 2 the request or the usage is wrong, or the session is read-only; 74 it is
+done, and stdout did not take the answer; 130 interrupted.
 Each command is imported when it is asked for.
 """
 
@@ -12,10 +13,12 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from secateur.cli.arguments import parse
-from secateur.cli.output import complain, prepare_streams
+from secateur.cli.output import complain, done, notice, prepare_streams
 from secateur.errors import ReadOnly, SecateurError
 
 INTERRUPTED = 130
+NOT_TOLD = 74
+"""EX_IOERR of sysexits.h: it is done, and standard output did not take what it would have said."""
 PIPE_CLOSED = 141
 """What a shell reports for a program that SIGINT or SIGPIPE ended."""
 
@@ -23,6 +26,7 @@ PIPE_CLOSED = 141
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors are written to stderr in words."""
     prepare_streams()
+    done.clear()
     try:
         code = _run(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
@@ -32,10 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, ReadOnly) else error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has left; the interpreter must not fail again over what is still buffered.
+    except OSError as error:
+        # The interpreter must not fail again over what is still buffered.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PIPE_CLOSED
+        if isinstance(error, BrokenPipeError) and not done:
+            return PIPE_CLOSED
+        notice(f"secateur: standard output cannot be written: {error.strerror or error}")
+        for told in done:
+            notice(f"secateur: done, but not told: {told}")
+        return NOT_TOLD if done else 1
     return code
 
 

@@ -16,7 +16,7 @@ from secateur.cli.asking import answer, consents, require_a_terminal
 from secateur.cli.describing import outcome, pending, review, run_in_words
 from secateur.cli.identifying import read_id, read_run_id
 from secateur.cli.opening import Session, find_place, open_session
-from secateur.cli.output import json_line, line, notice, one_line, runs, write
+from secateur.cli.output import done, json_line, line, notice, one_line, runs, write
 from secateur.cli.requesting import read_request, warn
 from secateur.cli.waiting import wait_for
 from secateur.counting import Seen, count_within, within
@@ -97,6 +97,7 @@ async def _ask_and_commit(arguments: argparse.Namespace) -> int:
             # Before it is sent: should this process be killed now, the key is what tells whether it was committed.
             write([f"Committing under the idempotency key {key}."])
         committed = await _commit(session, request, seen.count, key)
+        done.extend(f"cancellation {each.id} is committed: secateur show {each.id}" for each in committed)
         if not arguments.json:
             write(_committed(committed, began, waits=arguments.wait))
         for each in committed:
@@ -132,6 +133,7 @@ async def cancel_run(arguments: argparse.Namespace) -> int:
             reason=arguments.reason,
             idempotency_key=str(uuid4()),
         )
+    done.append(f"cancellation {cancelled.id} is committed: secateur show {cancelled.id}")
     if arguments.json:
         json_line(cancellation_json(cancelled))
     else:

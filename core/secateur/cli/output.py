@@ -17,8 +17,19 @@ _GAP = "  "
 _BOLD, _RED, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[33m", "\x1b[0m"
 
 
+done: list[str] = []
+"""What this command has changed, in words: named on stderr where stdout does not take what it would have said."""
+
+
 def prepare_streams() -> None:
-    """No text whatever may end in a UnicodeEncodeError: what the terminal cannot show is written as an escape."""
+    """No text whatever may end in a UnicodeEncodeError: what the terminal cannot show is written as an escape.
+
+    A stream that was closed is one on which every write fails, as on a full disk.
+    """
+    if sys.stdout is None:
+        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -6,12 +6,13 @@ import argparse
 import asyncio
 import logging
 import sys
+from contextlib import suppress
 from datetime import timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from secateur.cli.opening import Place, find_place, open_session, read_settings
-from secateur.errors import UsageError
+from secateur.errors import SettingsError, UsageError
 from secateur.settings import Target
 
 if TYPE_CHECKING:
@@ -81,10 +82,11 @@ def _worker(arguments: argparse.Namespace) -> Worker:
     from secateur.worker import Worker
 
     # What is refused is refused before the module is loaded, which may do anything.
-    place = find_place(arguments, writes=True)
+    with suppress(SettingsError):  # a Worker may bring the database that nothing else names
+        find_place(arguments, writes=True)
     found = load_worker(arguments.target)
-    if isinstance(found, Worker) and not arguments.context:
-        place = find_place(arguments, writes=True, database=found.url)
+    own = found.url if isinstance(found, Worker) and not arguments.context else None
+    place = find_place(arguments, writes=True, database=own)
     if isinstance(found, Worker):
         worker = found
         worker.configure(url=place.target.url)

@@ -287,7 +287,8 @@ class ReviewScreen(Dialog[None]):
             case "commit":
                 also = " and what arrives in the window" if self._request.standing else ""
                 what = "whatever matches" if self._exact is None else runs(self._exact.matched)
-                return f"enter cancels {what}{also}; esc leaves"
+                does = "retries" if self._request.verb == "retry" else "cancels"
+                return f"enter {does} {what}{also}; esc leaves"
             case _:
                 return "tab goes on"
 

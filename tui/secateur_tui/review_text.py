@@ -103,7 +103,9 @@ class Facts:
             *place,
             *self._standing(),
             (self._becomes(count.matched, running, stops), "quiet"),
-            _spared(others, "this queue" if self.request.function_id else "this app"),
+            ("", "plain")
+            if self.request.verb == "retry"
+            else _spared(others, "this queue" if self.request.function_id else "this app"),
         )
 
     @property

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 import secateur
+from patience import eventually
 from secateur.client import Queue
 from secateur.errors import NotFound, RequestError
 from secateur.runs import FunctionDepth
@@ -17,6 +18,7 @@ from secateur.statements import Statements
 
 CLAIM = "select id, claim_token from secateur.claim('billing', $1, $2, 'w', $3)"
 HOUR = timedelta(hours=1)
+LEASES_OVER = "select bool_and(lease_expires_at < clock_timestamp()) from secateur.runs where status = 'running'"
 SCANNED = """
 select coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)
   from pg_stat_xact_user_tables where relid = 'secateur.runs'::regclass
@@ -77,6 +79,7 @@ async def test_failed_runs_are_counted(queue: Queue) -> None:
     assert (await settled(queue)).failed == 3
     await queue.enqueue("billing", "sync", {})
     await claim(queue, 1, lease=timedelta(milliseconds=1))
+    await eventually(lambda: queue.database.fetchval(LEASES_OVER), "the end of the lease")
     assert await claim(queue, 1) == [], "its only attempt is over"
     assert (await settled(queue)).failed == 4
     await queue.set_retention(finished=timedelta(0))
@@ -154,6 +157,7 @@ async def test_a_list_reads_what_it_shows(queue: Queue, status: str) -> None:
 async def test_runs_without_a_living_worker_are_told_apart(queue: Queue) -> None:
     await queue.enqueue_many("billing", "sync", [{}] * 8)
     await claim(queue, 6, lease=timedelta(milliseconds=1))
+    await eventually(lambda: queue.database.fetchval(LEASES_OVER), "the end of the leases")
     (held, *_) = await claim_without_recovery(queue)
     found = await settled(queue)
     assert (found.running, found.lost) == (8, 6)

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from secateur.conninfo import DEFAULT_PORT, check_names, is_ipv6, parse_url
+from secateur.encodings import check_encodings
 from secateur.encryption import prepare_encryption
 from secateur.errors import SettingsError
 from secateur.passfile import find_password, passfile_path
@@ -93,6 +94,7 @@ class Address:
 def resolve(url: str | None, environment: Mapping[str, str] | None = None) -> Address:
     """The database of `url`, or of the environment without one. Raises `SettingsError`, without a password."""
     environment = os.environ if environment is None else environment
+    check_encodings(environment, [name for name in environment if name.startswith("PG")])
     given = parse_url(url) if url is not None else {}
     if "database" in given:
         given.setdefault("dbname", given.pop("database"))

@@ -304,6 +304,8 @@ def decoded(body: object, *, such_as: str) -> dict[str, Any]:
     if isinstance(body, str | bytes | bytearray):
         try:
             body = read_json(body)
+        except UnicodeDecodeError as error:
+            raise RequestError([Problem("body", f"is not UTF-8: {error}")]) from error
         except ValueError as error:
             raise RequestError([Problem("body", f"is not JSON: {error}")]) from error
     if not isinstance(body, dict):

@@ -27,11 +27,14 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as UnreadableVariable
 
 from secateur.bounds import optional, problem_of_name
+from secateur.encodings import check_encodings
 from secateur.errors import SettingsError, UsageError
 from secateur.redaction import quoted, redact
 from secateur.times import find_zone
 
 PREFIX = "SECATEUR_"
+_READ = ("DATABASE_URL", "TZ", "LOGNAME", "USER", "LNAME", "USERNAME")
+"""Variables with other names that are read; the last four by `getpass.getuser`."""
 LIBPQ = ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER")
 """Any of these says that somebody meant a database; the file of a password alone does not."""
 
@@ -195,6 +198,8 @@ def load_settings(config: Path | None = None, **flags: object) -> Settings:
 
     `config` is the file that a flag names; it must exist. Raises `SettingsError` with all that is wrong.
     """
+    prefixed = [name for name in os.environ if name.startswith(PREFIX)]
+    check_encodings(os.environ, [*prefixed, *_READ])
     path = config or _default_path()
     in_file = _read(path, must_exist=config is not None or bool(os.environ.get("SECATEUR_CONFIG")))
     in_flags = {name: value for name, value in flags.items() if value is not None}
@@ -230,7 +235,9 @@ def _read(path: Path, *, must_exist: bool) -> dict[str, Any]:
         return {}
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path} is not UTF-8: {error}") from error
+    except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from error
 
 

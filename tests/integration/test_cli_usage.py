@@ -51,13 +51,13 @@ def test_every_command_has_help(here: Here, command: str) -> None:
         (["--context", "prod", "depth", "--database", NOWHERE], "leave one of them out"),
         (["depth", "--config", "/nonexistent.toml"], "there is no configuration file /nonexistent.toml"),
         (["depth", "--database", "mysql://x"], "a database URL starts with postgresql://"),
-        (["show", "5", "--database", NOWHERE], "'5' is not a cancellation's id"),
+        (["show", "5", "--database", NOWHERE], "'5' is not an id"),
         (["stop", "5", "--database", NOWHERE], "'5' is not a cancellation's id"),
         (["show"], "the following arguments are required: ID"),
         (["undo", "5", "--yes", "--database", NOWHERE], "'5' is not a cancellation's id"),
         (["undo", str(UUID(int=1)), "--database", NOWHERE], "there is no terminal to ask on: add --yes to undo"),
         (["cancel-run", "5", "--database", NOWHERE], "'5' is not a run's id"),
-        (["cancel-run", str(UUID(int=1)), "--database", NOWHERE], "add --yes to cancel without being asked"),
+        (["cancel-run", str(UUID(int=1)), "--database", NOWHERE], "add --yes to do it without being asked"),
         (["restore-run", "5", "--database", NOWHERE], "'5' is not a run's id"),
         (["pause"], "the following arguments are required: APP"),
         (["pause", "billing", "--database", NOWHERE], "add --yes to pause without being asked"),
@@ -198,16 +198,48 @@ def test_keys_are_plain(here: Here, key: str) -> None:
     assert "a key is 1 to 200 printable ASCII characters" in done.err
 
 
-def test_text_that_is_not_unicode_is_refused_in_words() -> None:
-    done = subprocess.run(
-        [*COMMAND, "preview", "--app", b"\xff", "--if", b"event.data.x == '\xff'"],
-        capture_output=True,
-        env=environment(NOWHERE),
-        check=False,
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ([b"cancel", b"--app", b"any", b"--yes", b"--reason", b"\xe9t\xe9"], b"argument --reason"),
+        ([b"preview", b"--app", b"any", b"--if", b"event.data.x == '\xff'"], b"argument --if"),
+        ([b"preview", b"--app=any", b"--function=\xe9"], b"argument --function"),
+        ([b"pause", b"any", b"\xe9", b"--yes"], b"argument FUNCTION"),
+        ([b"d\xe9pth"], b"argument COMMAND"),
+    ],
+)
+def test_arguments_that_are_not_utf8_are_refused_in_words(arguments: list[bytes], named: bytes) -> None:
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, env=environment(NOWHERE), check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"secateur: " + named + b": is not UTF-8: character ")
+    assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "PGPASSWORD", "PGUSER", "SECATEUR_AUTHOR", "TZ", "USER"])
+def test_variables_that_are_not_utf8_are_refused_in_words(here: Here, name: str) -> None:
+    done = here("depth", **{"PGHOST": "127.0.0.1", name: "p\udce9ss"})
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        f"secateur: the environment variable {name} is not UTF-8: write its value in UTF-8, or unset it\n"
     )
-    assert done.returncode == 2
-    assert b"Traceback" not in done.stderr
-    assert b"app_id: is not valid Unicode text" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["preview", "--request"], "body: is not UTF-8"),
+        (["eval", "1", "--event"], "is not UTF-8"),
+        (["depth", "--config"], "is not UTF-8"),
+    ],
+)
+def test_files_that_are_not_utf8_are_refused_in_words(
+    here: Here, arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "latin"
+    file.write_bytes(b'name = "\xe9"')
+    done = here(*arguments, str(file), url=NOWHERE)
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err
 
 
 def test_whoever_reads_may_leave() -> None:

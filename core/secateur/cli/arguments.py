@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from secateur import __version__
+from secateur.encodings import problem_of_encoding
 from secateur.errors import UsageError
 from secateur.runs import LISTED
 from secateur.times import UNITS
@@ -39,7 +40,14 @@ class Parser(argparse.ArgumentParser):
         )
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
-        """In `--flag=--` the value is two dashes; before Python 3.13 argparse loses them."""
+        """Every value passes here, with the name of its flag or place, also the name of a command.
+
+        In `--flag=--` the value is two dashes; before Python 3.13 argparse loses them.
+        """
+        # What follows a command's name is the business of that command's parser.
+        for text in arg_strings[:1] if action.nargs == argparse.PARSER else arg_strings:
+            if problem := problem_of_encoding(text):
+                raise argparse.ArgumentError(action, problem)
         if action.option_strings and action.nargs is None and arg_strings == ["--"]:
             return self._get_value(action, "--")
         return super()._get_values(action, arg_strings)

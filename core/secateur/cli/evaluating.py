@@ -140,6 +140,8 @@ async def _answer_lines(executions: Mapping[str, Execute]) -> int:
 def _read_line(raw: bytes) -> tuple[str, dict[str, object]]:
     try:
         given = _decoded(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the line is not UTF-8: {error}") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"the line is not JSON: {error}") from error
     if not isinstance(given, dict) or not isinstance(given.get("expr"), str):
@@ -151,10 +153,13 @@ def _read_line(raw: bytes) -> tuple[str, dict[str, object]]:
 
 
 def _read_event(name: str) -> Any:
+    where = "stdin" if name == "-" else name
     try:
         return _decoded(read_input(name).decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--event: {where} is not UTF-8: {error}") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"--event: {'stdin' if name == '-' else name} is not JSON: {error}") from error
+        raise UsageError(f"--event: {where} is not JSON: {error}") from error
 
 
 def _decoded(text: str) -> Any:

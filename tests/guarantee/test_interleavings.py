@@ -81,6 +81,7 @@ PASSED_BY: dict[tuple[str, str], set[str]] = {
     # It is only tried to be put in force.
     ("pending", "sweep"): {
         *("in force", "in the gate", "pass begun", "batch read", "batch evaluated", "owners known", "batch cancelled"),
+        "decided ones cancelled",
     },
     # It is known by its key.
     ("pending", "commit"): {"before the record", "recorded", "running runs known", "running runs asked to stop"},

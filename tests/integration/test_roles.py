@@ -359,7 +359,7 @@ class TestTheViewer:
 
 
 CHANGES = (
-    *("commit", "commit_all", "cancel_run", "stop", "undo", "pause", "resume", "sweep", "restore"),
+    *("commit", "commit_all", "cancel_run", "stop", "undo", "pause", "resume", "sweep", "decide", "restore"),
     *("note_sweep_failure", "compact_depth", "check_depth", "prune", "set_retention"),
 )
 
@@ -379,6 +379,7 @@ async def attempt(engine: NativeEngine, name: str, cancellation_id: UUID, run_id
         "pause": lambda: engine.pause(scope, **author),
         "resume": lambda: engine.resume(scope, **author),
         "sweep": lambda: engine.sweep("billing", cancellation_id, 10),
+        "decide": lambda: engine.decide("billing", cancellation_id),
         "restore": lambda: engine.restore("billing", cancellation_id, 10),
         "note_sweep_failure": lambda: engine.note_sweep_failure("billing", cancellation_id, "the disk is full"),
         "compact_depth": lambda: engine.compact_depth(timedelta(0), 10),

@@ -125,6 +125,14 @@ async def test_sums_are_the_rows_while_everybody_writes(database: Database, engi
     assert shown == await counted(database)
 
 
+async def test_all_apps_are_checked_at_once(database: Database) -> None:
+    for app in ("billing", "crm"):
+        await database.execute("select secateur.enqueue($1, 'sync', '{}')", app)
+    await database.execute("update secateur.depth_deltas set queued = 3 where app_id = 'crm'")
+    rows = await database.fetch("select * from secateur.check_depth()")
+    assert [tuple(row) for row in rows] == [(True, 1, 0), (True, 1, 2)]
+
+
 async def test_a_rate_fades_out_second_by_second(database: Database, engine: NativeEngine) -> None:
     await put(database, "sync", 1)
     await database.execute("delete from secateur.depth_deltas")

@@ -93,12 +93,12 @@ begin
 end
 $$;
 
--- Counts the app's unfinished and failed rows (`counted` are the former) and sums its totals and deltas, both in one snapshot: whoever writes at the same time is in neither or in
--- both. Where they differ, it records by how much, and adds the difference as a delta. Does nothing if another process
--- is at it, or the last check is younger than `every`: `checked` is false then. Takes seconds per ten million runs. Sees to
--- it as well that every queued run has its level (see find_levels).
+-- Compares the app's totals and deltas with its rows, both in one snapshot: `counted` are the unfinished rows, `drift` by how
+-- much the sums were wrong, of failed rows too. A difference is recorded, and added as a delta. Without an app it checks each,
+-- and returns a row for each. `checked` is false if another process checks now, or the last check is younger than `every`.
+-- Takes seconds per ten million runs. Makes sure that every queued run has its level (see find_levels).
 -- Locks: the app's `check`, tried.
-create or replace function secateur.check_depth(app_id text, every interval default '0')
+create or replace function secateur.check_depth(app_id text default null, every interval default '0')
   returns table (checked boolean, counted bigint, drift bigint)
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
@@ -115,6 +115,11 @@ declare
 begin
   perform secateur.require_read_committed();
   perform secateur.require_interval('every', check_depth.every, '0', '1 year');
+  if check_depth.app_id is null then
+    return query
+    select one.* from unnest(secateur.all_apps()) as known (app_id), secateur.check_depth(known.app_id, check_depth.every) as one;
+    return;
+  end if;
   checked := false;
   if not secateur.is_alone(check_depth.app_id, 'check') then
     return next;

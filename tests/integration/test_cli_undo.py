@@ -139,8 +139,11 @@ class TestSingleRuns:
         back = here("restore-run", run, url=url)
         assert (back.code, back.out, back.err) == (0, "Restored: it waits again.\n", "")
         assert status_of(url, run) == "queued"
-        nothing = here("restore-run", run, url=url)
-        assert (nothing.code, nothing.err) == (2, f"secateur: run {run} is queued: there is nothing to restore\n")
+        again = here("restore-run", run, url=url)
+        assert (again.code, again.out, again.err) == (0, "Restored: it waits again.\n", "")
+        other = a_run(url, "running")
+        nothing = here("restore-run", other, url=url)
+        assert (nothing.code, nothing.err) == (2, f"secateur: run {other} is running: there is nothing to restore\n")
 
     def test_one_that_runs(self, here: Here, url: str) -> None:
         run = a_run(url, "running")

@@ -139,6 +139,35 @@ def test_both_executions_agree_on_an_event(here: Here, embedded_url: str) -> Non
     assert failed.json["error"] == "no such field `event.data.x`"
 
 
+EVENT = """{"data": {
+    "sku": "A", "qty": 1, "a": {"zz": 1, "b": {"long": [], "x": {}}, "": null},
+    "list": [{"b": 1, "aa": [{"d": 1, "c": 2}]}],
+    "numbers": [1.0, 1, 1e0, 1.00, 100e-2, 1e2, 12e-1, 0.1000000000000000055, -0.0, -0, 1e-400, 1e400, -1e400,
+        5e-324, 9223372036854775808, 18446744073709551616, 123456789012345678901234567890, 1e22, 1.5e300,
+        9007199254740993.0],
+    "keys": {"1": 1, "10": 2, "9": 3, "A": 4, "a": 5,
+        "\\u00e9": 6, "\\ud83d\\ude00": 7, "\\uffff": 8, "a b": 9, "true": 10}
+}}"""
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        *("event", "event.data", "event.data.a", "event.data.list", "event.data.numbers", "event.data.keys"),
+        *("{'b': 1, 'aa': 1.0, 'a': event.data}", "[event.data, [event.data.keys]]", "{'x': event.data.numbers}"),
+        *("{1: 'a', 2u: 'b', true: 'c', '1': 'd'}", "{'b': {'d': 1, 'c': 2u}, 'a': [b'x', null]}"),
+        *("event.data.keys.map(k, k)", "event.data.list.filter(x, true)", "event.data.numbers.map(n, n)"),
+        *("[0.0 / 0.0, 1.0 / 0.0, -1.0 / 0.0, -0.0]", "{'nan': [0.0 / 0.0]}", "event.data.numbers + [1, 1.0, 1u]"),
+        *("[timestamp('2024-01-21T00:00:00.5Z'), duration('1h')]", "[type(1), type({}), type([1]), int]"),
+    ],
+)
+def test_the_order_of_keys_and_the_digits_of_numbers_are_no_difference(
+    here: Here, embedded_url: str, expression: str
+) -> None:
+    done = here("eval", expression, "--event", "-", "--in", "both", "--json", url=embedded_url, stdin=EVENT)
+    assert (done.code, done.err) == (0, "")
+
+
 def test_output_in_another_encoding_is_still_json() -> None:
     lines = "\n".join(json.dumps({"expr": expression}) for expression in ("'é😀'", "'a'"))
     done = run("eval", "--jsonl", stdin=lines, PYTHONIOENCODING="ascii", PYTHONUTF8="0", LC_ALL="C")

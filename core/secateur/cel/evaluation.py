@@ -22,7 +22,7 @@ from secateur.cel.evaluator import evaluator
 from secateur.cel.filters import flatten
 from secateur.cel.generator import Condition, generate_value, given
 from secateur.cel.parser import parse
-from secateur.cel.values import BoolKey, Duration, Timestamp, Value, type_of
+from secateur.cel.values import BoolKey, Duration, Timestamp, Value, from_json, type_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,41 @@ def decode(box: str | None) -> Value:
     if box is None:
         raise EvaluationError("the database could not evaluate the expression")
     return unbox(box)
+
+
+def same(left: Value, right: Value) -> bool:
+    """Whether no expression could tell the values apart: alike in type and content at every level.
+
+    Unlike `==` of the language, NaN is the same as itself, and `1` is not the same as `1.0`, since `1 / 2` is not
+    `1.0 / 2.0`. The order of a map's keys means nothing. Numbers of plain JSON are what `from_json` makes of them.
+    """
+    pairs = [(left, right)]
+    while pairs:  # no recursion: an event may be nested more deeply than Python's stack
+        one, other = map(from_json, pairs.pop())
+        if type_of(one) != type_of(other):
+            return False
+        match one:
+            case list():
+                if len(one) != len(other):
+                    return False
+                pairs += zip(one, other, strict=True)
+            case dict():
+                mine, theirs = _by_type(one), _by_type(other)
+                if mine.keys() != theirs.keys():
+                    return False
+                pairs += ((value, theirs[key]) for key, value in mine.items())
+            case float():
+                if repr(one) != repr(other):
+                    return False
+            case _:
+                if one != other:
+                    return False
+    return True
+
+
+def _by_type(entries: dict[Value, Value]) -> dict[tuple[type, Value], Value]:
+    """Under keys of which `1` and `1u` are two."""
+    return {(type(key), key): value for key, value in entries.items()}
 
 
 def as_json(value: Value) -> Any:

@@ -13,9 +13,9 @@ from typing import Any
 
 from secateur.cel import EvaluationError, ExpressionError
 from secateur.cel.diagnostics import Reporter
-from secateur.cel.evaluation import Evaluation, as_json, decode, prepare, type_name
+from secateur.cel.evaluation import Evaluation, as_json, decode, prepare, same, type_name
 from secateur.cel.formatter import format_source
-from secateur.cel.values import decode_json
+from secateur.cel.values import Value, decode_json
 from secateur.cli.output import complain, flush, json_line, json_text, line, notice
 from secateur.cli.requesting import read_input
 from secateur.documents import read_json
@@ -24,25 +24,24 @@ from secateur.errors import Problem, RequestError, SecateurError, UsageError
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A value with its type, or why there is none."""
+    """A value of the language, or why there is none."""
 
-    value: Any = None
-    type: str | None = None
+    value: Value = None
     error: SecateurError | None = None
     line: int | None = None
     column: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         if self.error is None:
-            return {"value": self.value, "type": self.type}
+            return {"value": as_json(self.value), "type": type_name(self.value)}
         message = self.error.problems[0].message if isinstance(self.error, RequestError) else str(self.error)
         return {"error": message, "line": self.line, "column": self.column}
 
     def agrees_with(self, other: Outcome) -> bool:
-        """Two errors agree: each execution has words of its own."""
+        """Values agree that nothing in the language tells apart, and two errors: each execution has its own words."""
         if self.error or other.error:
             return bool(self.error and other.error)
-        return (json_text(self.value), self.type) == (json_text(other.value), other.type)
+        return same(self.value, other.value)
 
 
 Execute = Callable[[Evaluation], Awaitable[Any]]
@@ -112,7 +111,7 @@ async def _answer_one(arguments: argparse.Namespace, executions: Mapping[str, Ex
     if arguments.json:
         json_line(outcome.as_json())
     elif outcome.error is None:
-        line(json_text(outcome.value))
+        line(json_text(as_json(outcome.value)))
     if outcome.error is None:
         return 0
     complain(_with_excerpt(outcome, arguments.expression))
@@ -183,7 +182,7 @@ async def _outcome(execute: Execute, evaluation: Evaluation) -> Outcome:
         value = await execute(evaluation)
     except (EvaluationError, ExpressionError) as error:
         return _failed(error, evaluation.source)
-    return Outcome(as_json(value), type_name(value))
+    return Outcome(value)
 
 
 def _failed(error: EvaluationError | ExpressionError, source: str) -> Outcome:

@@ -1,0 +1,52 @@
+"""Every module has its layer, the architecture shows the layers, and the links of the documents lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def layers() -> list[str]:
+    """Those that import-linter checks, as pyproject.toml has them, from the top."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (found,) = [one["layers"] for one in project["tool"]["importlinter"]["contracts"] if one["type"] == "layers"]
+    return list(found)
+
+
+def headings(page: Path) -> set[str]:
+    """Of one page, as the anchors that GitHub makes of them."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+def test_every_module_is_in_a_layer() -> None:
+    modules = {path.stem for path in (ROOT / "core/secateur").glob("*.py")} - {"__init__"}
+    packages = {path.parent.name for path in (ROOT / "core/secateur").glob("*/__init__.py")}
+    named = {name.removeprefix("secateur.") for layer in layers() for name in layer.split(" | ")}
+    assert modules | packages | {"secateur_tui"} == named
+
+
+def test_the_architecture_shows_the_layers_that_are_checked() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```\n(secateur_tui\n.*?)```", page, re.DOTALL)
+    assert shown.splitlines() == [layer.replace("secateur.", "") for layer in layers()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    broken = []
+    for link in links:
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and anchor not in headings(target)):
+            broken.append(link)
+    assert not broken

@@ -101,7 +101,7 @@ def require(found: Mapping[str, str | None]) -> None:
 def require_each(field: str, problems: Iterable[str | None]) -> None:
     """Raises `RequestError` with the first problems of a list's values, which are counted from 1."""
     found = [
-        Problem(field, f"number {number:,} {problem}")
+        Problem(field, f"item {number:,} {problem}")
         for number, problem in enumerate(problems, 1)
         if problem is not None
     ]

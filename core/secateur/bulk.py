@@ -108,7 +108,7 @@ async def _copy(database: Database, connection: Connection, chunk: _Chunk) -> No
         )
     except (asyncpg.DataError, asyncpg.ProgramLimitExceededError) as error:
         line = _LINE.search(error.context or "")
-        which = f"number {chunk.before + int(line[1]):,} " if line else ""
+        which = f"item {chunk.before + int(line[1]):,} " if line else ""
         why = translate(error, database.description)
         raise RequestError([Problem("event", f"{which}cannot be kept: {why}")]) from error
 
@@ -122,7 +122,7 @@ async def _chunks(events: Events) -> AsyncGenerator[_Chunk, None]:
             text = as_json(event).encode("ascii")
         except RequestError as error:
             [problem] = error.problems
-            raise RequestError([Problem(problem.field, f"number {taken:,} {problem.message}")]) from error
+            raise RequestError([Problem(problem.field, f"item {taken:,} {problem.message}")]) from error
         rows += _row_head(1, len(text) + 1, 1), text
         if taken % BREATH == 0:
             await asyncio.sleep(0)

@@ -46,16 +46,16 @@ class CancelOn:
         elif problem := problem_of_name(self.event):
             yield f"event: {problem}"
         elif self.event == OWN_EVENT:
-            yield f"event: {OWN_EVENT} is a trigger only: nobody sends it"
+            yield f"event: {OWN_EVENT} can only trigger functions; it cannot cancel runs"
         if self.match is not None:
             if not isinstance(self.match, str) or len(self.match) > LONGEST_PATH or "" in self.match.split("."):
                 yield "match: must be the path of a field of the event, such as data.user_id"
             elif found := re.match(r"(event|async)\.", self.match):
-                yield f"match: is the path within both events, without {found[1]}"
+                yield f"match: must be a path inside the event, without the prefix {found[1]}"
         if self.timeout is not None and (
             not isinstance(self.timeout, timedelta) or not timedelta(0) < self.timeout <= LONGEST_TIMEOUT
         ):
-            yield "timeout: must be a timedelta of more than nothing and of 100 years at most"
+            yield "timeout: must be a timedelta above zero and at most 100 years"
         if self.if_ is not None:
             if not isinstance(self.if_, str):
                 yield 'if: must be an expression, such as "async.data.hard == true"'
@@ -94,7 +94,7 @@ def checked(name: str, declarations: Sequence[CancelOn]) -> tuple[CancelOn, ...]
         for problem in one.problems()
     ]
     if len(declarations) > MOST:
-        problems.insert(0, f"{name}: cancel_on has {len(declarations)} declarations; five are the most")
+        problems.insert(0, f"{name}: cancel_on must have at most {MOST} declarations, not {len(declarations)}")
     if problems:
         raise UsageError("\n".join(problems))
     return tuple(declarations)

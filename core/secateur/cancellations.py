@@ -411,10 +411,10 @@ class Cancellations:
         functions = sorted({depth.function_id for depth in known if depth.app_id == app_id})
         if not functions:
             apps = ", ".join(sorted({depth.app_id for depth in known}))
-            hint = f"known are: {apps}" if apps else None
+            hint = f"known apps: {apps}" if apps else None
             raise RequestError([Problem("app_id", f"there is no app {app_id!r}", suggestion=hint)])
         field = "function_id" if len(scopes) == 1 else "function_ids"
-        hint = f"known are: {', '.join(functions)}"
+        hint = f"known functions: {', '.join(functions)}"
         unknown = [
             Problem(field, f"app {app_id!r} has no function {scope.function_id!r}", suggestion=hint)
             for scope in scopes

@@ -149,7 +149,7 @@ class Queue:
             if isinstance(values, str | bytes) or not isinstance(values, Sequence):
                 raise RequestError([Problem(name, "must be a list, or None")])
             if len(values) != len(events):
-                raise RequestError([Problem(name, f"has {len(values)} values for {len(events)} events")])
+                raise RequestError([Problem(name, f"must have {len(events)} values, not {len(values)}")])
         bounds.require_instants("scheduled_for", scheduled_for or ())
         bounds.require_each("priorities", map(_problem_of_priority, priorities or ()))
         bounds.require_instants("started_at", started_at or ())

@@ -161,7 +161,7 @@ class App:
         if problem := optional(problem_of_number(concurrency, 1, MOST_AT_ONCE), concurrency):
             raise UsageError(f"{name}: concurrency {problem}; leave it out for no limit")
         if timeout is not None and not (isinstance(timeout, timedelta) and timedelta(0) < timeout <= LONGEST_TIMEOUT):
-            raise UsageError(f"{name}: timeout is a timedelta of more than nothing and at most a year, not {timeout!r}")
+            raise UsageError(f"{name}: timeout must be a timedelta above zero and at most a year, not {timeout!r}")
         label = getattr(work, "__qualname__", repr(work))
         if not callable(work):
             raise UsageError(f"{name}: {label} is not a function")

@@ -160,7 +160,7 @@ class CancellationRequest(BaseModel):
         if self.standing and self.started_before is None:
             raise PydanticCustomError(
                 "endless",
-                "is required of a standing cancellation: it says until when runs that arrive are cancelled too",
+                "is required for a standing cancellation, which cancels new runs until then",
                 {"field": "started_before"},
             )
         return self

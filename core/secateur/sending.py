@@ -43,12 +43,12 @@ def require_event(event: object) -> None:
     """Raises `RequestError` for an event that says nothing by which functions could be found, or the queue's own, and
     for what `event.id` and `event.ts` cannot be."""
     if not isinstance(event, Mapping):
-        raise RequestError([Problem("event", "an event that is sent must be a JSON object")])
+        raise RequestError([Problem("event", "must be a JSON object")])
     name, ts = event.get("name"), event.get("ts")
     if not isinstance(name, str) or not name:
-        raise RequestError([Problem("name", "an event that is sent needs a name, which is a string")])
+        raise RequestError([Problem("name", "is required, and must be a string that is not empty")])
     if name == OWN_EVENT:
-        raise RequestError([Problem("name", f"{OWN_EVENT} is sent by the queue alone, when it cancels a run")])
+        raise RequestError([Problem("name", f"{OWN_EVENT} is reserved; the queue sends it when it cancels a run")])
     id_fits = event.get("id") is None or _is(event["id"], str, int, float)
     ts_fits = ts is None or _is(ts, int) or (_is(ts, float) and ts.is_integer())
     bounds.require(

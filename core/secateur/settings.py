@@ -263,7 +263,7 @@ def _explain(error: ErrorDetails, origins: Mapping[str, str]) -> str:
 
 def _unknown_context(name: str, known: Iterable[str]) -> str:
     names = ", ".join(map(redact, sorted(known))) or "none; add [contexts.NAME] to the configuration file"
-    return f"there is no context {quoted(name)}{_suggestion(name, known)}; known are: {names}"
+    return f"there is no context {quoted(name)}{_suggestion(name, known)}; known contexts: {names}"
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -152,10 +153,21 @@ def _read_only(error: asyncpg.PostgresError, database: str) -> SecateurError:
 
 
 def _request(error: asyncpg.PostgresError, database: str) -> SecateurError:
-    """Our functions name the field in the exception's COLUMN, and a suggestion in its HINT; a problem is a line."""
+    """A problem from each line of a message, as our functions write it: `priority: must be …`, `events[2]: must be …`.
+
+    COLUMN has the field without an index, HINT a suggestion.
+    """
     message = getattr(error, "message", None) or str(error)
     field = error.column_name or "request"
-    return RequestError([Problem(field, line, suggestion=error.hint) for line in message.splitlines()])
+    prefix = re.compile(rf"(?:\w+\.)?{re.escape(field)}(?:\[(?P<index>\d+)\])?: ")
+    problems = []
+    for line in message.splitlines():
+        found = prefix.match(line)
+        text = line[found.end() :] if found else line
+        if found and found["index"]:
+            text = f"item {int(found['index']):,} {text}"
+        problems.append(Problem(field, text, suggestion=error.hint))
+    return RequestError(problems)
 
 
 def _conflict(error: asyncpg.PostgresError, database: str) -> SecateurError:

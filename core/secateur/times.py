@@ -74,7 +74,7 @@ def find_zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise UsageError(f"there is no time zone {name!r}; known are local, UTC and names like Europe/Berlin") from None
+        raise UsageError(f"there is no time zone {name!r}; use local, UTC or a name like Europe/Berlin") from None
 
 
 def _local_zone() -> tzinfo:

@@ -83,7 +83,7 @@ async def test_idempotency(client: httpx.AsyncClient) -> None:
     assert data_of(first, 201)["id"] == data_of(again, 201)["id"]
     assert again.headers["idempotency-key"] == "k-1"
     other = await client.post("/v1/cancellations", json={"app_id": "billing"}, headers=key)
-    assert "was used before" in failure_of(other, 409).error
+    assert "was already used for another request" in failure_of(other, 409).error
     without = [await client.post("/v1/cancellations", json=FLOOD) for _ in range(2)]
     assert len({response.headers["idempotency-key"] for response in without}) == 2
     assert len(data_of(await client.get("/v1/cancellations"))) == 3

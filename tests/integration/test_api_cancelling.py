@@ -53,7 +53,7 @@ class TestSeveralFunctions:
         again = data_of(await client.post(PATH, json=BOTH, headers=key), 201)
         assert [each["id"] for each in again] == [each["id"] for each in made]
         other = await client.post(PATH, json={**BOTH, "function_ids": ["invoices"]}, headers=key)
-        assert "was used before" in failure_of(other, 409).error
+        assert "was already used for another request" in failure_of(other, 409).error
         for each, matched in zip(made, (INVOICES, ACME - 1 + GLOBEX + INCOMPLETE), strict=True):
             done = await once(client, f"{PATH}/{each['id']}", state="complete")
             assert done["counts"]["cancelled"] == matched
@@ -174,7 +174,10 @@ class TestUndo:
     async def test_too_late(self, client: httpx.AsyncClient, flooded: Database) -> None:
         path, _ = await committed(client, FLOOD, state="complete")
         await flooded.execute("update secateur.retention set cancelled = '0'")
-        assert "could be undone until" in failure_of(await client.post(f"{path}/undo"), 409).error
+        assert (
+            "can no longer be undone: its cancelled runs were kept until"
+            in failure_of(await client.post(f"{path}/undo"), 409).error
+        )
         assert data_of(await client.get(path))["state"] == "complete"
 
     async def test_there_is_none(self, client: httpx.AsyncClient) -> None:

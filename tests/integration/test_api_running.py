@@ -77,9 +77,9 @@ class TestCancelAndRestore:
 
         again = await client.post(f"{path}/cancel", json={"reason": "a typo"}, headers=author)
         assert data_of(again, 201)["id"] == made["id"]
-        assert "has ended" in failure_of(await client.post(f"{path}/cancel"), 409).error
+        assert "has already ended" in failure_of(await client.post(f"{path}/cancel"), 409).error
         other = f"/v1/runs/{await flooded.fetchval('select max(id::text) from secateur.runs')}/cancel"
-        assert "was used before" in failure_of(await client.post(other, headers=author), 409).error
+        assert "was already used for another request" in failure_of(await client.post(other, headers=author), 409).error
 
         restored = data_of(await client.post(f"{path}/restore", headers={"X-Author": "leo"}))
         assert (restored["id"], restored["state"], restored["undone_by"]) == (made["id"], "undone", "leo")

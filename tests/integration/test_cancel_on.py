@@ -138,22 +138,22 @@ async def test_all_that_is_wrong_is_said_at_once(queue: Queue) -> None:
         await declare(queue, "sync", *bad)
     assert {problem.field for problem in raised.value.problems} == {"cancel_on"}
     assert [problem.message for problem in raised.value.problems] == [
-        "has 6 declarations; five are the most",
-        "declaration 1, when: there is no such field; known are event, if, match and timeout",
+        "must have at most 5 declarations, not 6",
+        "declaration 1, when: is not a field of a declaration; the fields are event, if, match and timeout",
         "declaration 1, event: must be the name of an event",
         "declaration 1, match: must be the path of a field of the event, such as data.user_id",
         "declaration 2, event: must be the name of an event",
-        "declaration 2, match: is the path within both events, without event",
-        "declaration 2, timeout: must be a time of more than nothing and of 100 years at most, such as 1 hour or PT1H",
-        "declaration 3, timeout: must be a time of more than nothing and of 100 years at most, such as 1 hour or PT1H",
-        "declaration 3, if: is stored with what the compiler made of it: condition, parameters and compiler; "
-        "to compare one field, declare match instead",
-        "declaration 4, event: function.cancelled is a trigger only: nobody sends it",
+        "declaration 2, match: must be a path inside the event, without the prefix event",
+        "declaration 2, timeout: must be a duration above zero and at most 100 years, such as 1 hour or PT1H",
+        "declaration 3, timeout: must be a duration above zero and at most 100 years, such as 1 hour or PT1H",
+        "declaration 3, if: must be given together with its compiled condition, parameters and compiler; "
+        "to compare one field, use match instead",
+        "declaration 4, event: function.cancelled can only trigger functions; it cannot cancel runs",
         "declaration 4, match: must be the path of a field of the event, such as data.user_id",
-        "declaration 4, timeout: must be a time of more than nothing and of 100 years at most, such as 1 hour or PT1H",
-        'declaration 5: must be an object with at least "event"',
+        "declaration 4, timeout: must be a duration above zero and at most 100 years, such as 1 hour or PT1H",
+        'declaration 5: must be a JSON object with at least the field "event"',
         "declaration 6, match: must be the path of a field of the event, such as data.user_id",
-        "declaration 6, timeout: must be a time of more than nothing and of 100 years at most, such as 1 hour or PT1H",
+        "declaration 6, timeout: must be a duration above zero and at most 100 years, such as 1 hour or PT1H",
     ]
     assert await queue.database.fetchval("select count(*) from secateur.functions") == 0
 
@@ -427,11 +427,11 @@ async def test_cancelled_runs_are_announced_to_every_function_that_asks(queue: Q
 async def test_nobody_but_the_queue_announces(queue: Queue, database_url: str) -> None:
     await listen(queue, "audit", "log", "function.cancelled")
     forged = {"name": "function.cancelled", "data": {"run_id": "made up"}}
-    with pytest.raises(RequestError, match="is sent by the queue alone") as refused:
+    with pytest.raises(RequestError, match="is reserved; the queue sends it") as refused:
         await queue.send(forged)
     assert [problem.field for problem in refused.value.problems] == ["name"]
     for call in ("send($1)", "send_to('audit', $1)"):
-        with pytest.raises(RequestError, match="is sent by the queue alone") as refused:
+        with pytest.raises(RequestError, match="is reserved; the queue sends it") as refused:
             await queue.database.fetch(f"select * from secateur.{call}", json.dumps(forged))
         assert [problem.field for problem in refused.value.problems] == ["name"]
     assert await announced(queue) == []
@@ -491,12 +491,12 @@ def test_all_that_is_wrong_is_said_when_it_is_declared() -> None:
             CancelOn("x", if_="true"),
         )
     assert str(raised.value).splitlines() == [
-        "billing / sync: cancel_on has 6 declarations; five are the most",
+        "billing / sync: cancel_on must have at most 5 declarations, not 6",
         "billing / sync: cancel_on 1, event: must be the name of an event",
         "billing / sync: cancel_on 1, match: must be the path of a field of the event, such as data.user_id",
-        "billing / sync: cancel_on 2, event: function.cancelled is a trigger only: nobody sends it",
-        "billing / sync: cancel_on 2, match: is the path within both events, without event",
-        "billing / sync: cancel_on 2, timeout: must be a timedelta of more than nothing and of 100 years at most",
+        "billing / sync: cancel_on 2, event: function.cancelled can only trigger functions; it cannot cancel runs",
+        "billing / sync: cancel_on 2, match: must be a path inside the event, without the prefix event",
+        "billing / sync: cancel_on 2, timeout: must be a timedelta above zero and at most 100 years",
         "billing / sync: cancel_on 3, if:",
         "1:17: error: `=` compares nothing",
         "  async.data.hard = true",
@@ -507,7 +507,7 @@ def test_all_that_is_wrong_is_said_when_it_is_declared() -> None:
         "now could be false when the run is claimed",
         "  event.data.x == run.status",
         "                  ^^^^^^^^^^",
-        "billing / sync: cancel_on 5, timeout: must be a timedelta of more than nothing and of 100 years at most",
+        "billing / sync: cancel_on 5, timeout: must be a timedelta above zero and at most 100 years",
     ]
     with pytest.raises(UsageError, match="cancel_on is a list"):
         App("billing").function(id="sync", cancel_on=CancelOn("x"))(_nothing)  # type: ignore[arg-type]

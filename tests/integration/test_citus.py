@@ -157,7 +157,7 @@ async def test_a_call_by_another_node_goes_to_the_apps_node_or_is_refused(cluste
                 "select count(*) from secateur.enqueue_many('far', 'charge', array[jsonb '{}'])",
                 "select secateur.pause('far', null, 'me', 'cli') from (values (1)) as one",
             ):
-                with pytest.raises(DatabaseError, match="app 'far' is kept by another server"):
+                with pytest.raises(DatabaseError, match="the rows of app 'far' are on another server"):
                     await queue.database.execute(f"begin; {call}; commit")
                 await queue.database.execute("rollback")
     async with connect(cluster.node_of("far").url) as queue:

@@ -146,7 +146,7 @@ class TestRetention:
         assert here("retention", "--read-only", url=url).code == 0
         for name in ("finished", "cancelled", "standing"):
             told = one_line(here("retention", f"--{name}", "999999w", url=url), 2)
-            assert told == f"secateur: {name}: can be 100 years at most\n"
+            assert told == f"secateur: {name}: must be at most 100 years\n"
         here("retention", "--finished", "36525d", url=url)
         asyncio.run(prune(url))
 

@@ -118,7 +118,7 @@ class TestUndo:
         here("retention", "--cancelled", "0s", "--yes", url=url)
         late = here("undo", cancelled, "--yes", url=url)
         assert late.code == 2
-        assert f"cancellation {cancelled} could be undone until " in late.err
+        assert f"cancellation {cancelled} can no longer be undone: its cancelled runs were kept until " in late.err
         assert late.err.count("\n") == 1
 
 
@@ -131,7 +131,7 @@ class TestSingleRuns:
         assert status_of(url, run) == "cancelled"
         twice = here("cancel-run", run, "--yes", url=url)
         assert (twice.code, twice.out) == (2, "")
-        assert f"run {run} has ended: it is cancelled since " in twice.err
+        assert f"run {run} has already ended: cancelled at " in twice.err
         listed = here("history", "--json", url=url).json
         assert [(each["kind"], each["run_id"], each["reason"]) for each in listed] == [("run", run, "a typo")]
         assert f"(run {run})" in here("history", url=url).out
@@ -201,9 +201,9 @@ class TestStanding:
     @pytest.mark.parametrize(
         ("flags", "message"),
         [
-            ((), "started_before: is required of a standing cancellation"),
-            (("--before", "-1h"), "started_before: does not lie in the future"),
-            (("--before", "+100d"), "started_before: is too far ahead: a standing cancellation may last until "),
+            ((), "started_before: is required for a standing cancellation"),
+            (("--before", "-1h"), "started_before: must be in the future for a standing cancellation"),
+            (("--before", "+100d"), "started_before: is too far ahead; here a standing cancellation may last until "),
         ],
     )
     def test_refused(self, flags: tuple[str, ...], message: str, here: Here, url: str) -> None:
@@ -258,5 +258,5 @@ class TestSeveralFunctions:
     def test_all_or_nothing(self, here: Here, url: str) -> None:
         done = here("cancel", *self.WHICH, "--function", "nope", "--yes", url=url)
         assert (done.code, done.out) == (2, "")
-        assert "function_ids: app 'billing' has no function 'nope'; known are: invoices, vendor-syncs" in done.err
+        assert "function_ids: app 'billing' has no function 'nope'; known functions: invoices, vendor-syncs" in done.err
         assert here("history", "--json", url=url).json == []

@@ -117,7 +117,7 @@ async def test_are_refused_where_they_come_in(queue: Queue, moment: str) -> None
                 "values ('{}', now()), ('{}', $1::text::timestamptz)",
                 moment,
             )
-            with pytest.raises(asyncpg.PostgresError, match="number 2 must be a time in the years 1 to 9999"):
+            with pytest.raises(asyncpg.PostgresError, match=r"\[2\]: must be a time in the years 1 to 9999"):
                 await connection.execute("select secateur.enqueue_bulk('a', 'f')")
     with pytest.raises(RequestError, match="in the years 1 to 9999"):
         async with database.transaction() as connection:
@@ -153,7 +153,7 @@ async def test_python_refuses_them_too(queue: Queue, moment: datetime) -> None:
     for name in ("scheduled_for", "started_at"):
         with pytest.raises(RequestError, match=f"{name}: must be a time in the years 1 to 9999"):
             await queue.enqueue("a", "f", {}, **{name: moment})
-        with pytest.raises(RequestError, match=f"{name}: number 2 must be a time in the years 1 to 9999"):
+        with pytest.raises(RequestError, match=f"{name}: item 2 must be a time in the years 1 to 9999"):
             await queue.enqueue_many("a", "f", [{}, {}], **{name: [None, moment]})
     with pytest.raises(RequestError, match="scheduled_for: must be a time in the years 1 to 9999"):
         await queue.enqueue_bulk("a", "f", [{}], scheduled_for=moment)

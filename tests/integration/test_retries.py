@@ -274,7 +274,7 @@ async def test_what_is_refused(queue: Queue, database_url: str) -> None:
     for body, message in (
         ({"app_id": "biling"}, "there is no app 'biling'"),
         ({**BILLING, "function_id": "snyc"}, "no function 'snyc'"),
-        ({**BILLING, "started_before": "9999-01-01T00:00:00Z"}, "lies in the future"),
+        ({**BILLING, "started_before": "9999-01-01T00:00:00Z"}, "is in the future"),
         ({**BILLING, "if": "run.status == 'failed'"}, "status"),
         ({**BILLING, "canceled": True}, "is not a field of a retry"),
         ({**BILLING, "standing": True, "started_before": "9999-01-01T00:00:00Z"}, "standing: is for cancellations"),

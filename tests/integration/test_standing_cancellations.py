@@ -93,9 +93,9 @@ async def test_stopped_it_stands_no_longer(queue: Queue) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"started_before": None}, "is required of a standing cancellation"),
-        ({"started_before": "2020-01-01T00:00:00Z"}, "does not lie in the future"),
-        ({"started_before": "2999-01-01T00:00:00Z"}, "is too far ahead: a standing cancellation may last until"),
+        ({"started_before": None}, "is required for a standing cancellation"),
+        ({"started_before": "2020-01-01T00:00:00Z"}, "must be in the future for a standing cancellation"),
+        ({"started_before": "2999-01-01T00:00:00Z"}, "is too far ahead; here a standing cancellation may last until"),
         ({"standing": False, "started_before": "2999-01-01T00:00:00Z"}, "or ask for a standing cancellation|future"),
     ],
 )

@@ -81,7 +81,9 @@ async def test_what_is_no_step_is_refused_in_words(queue: Queue) -> None:
     await queue.enqueue("billing", "invoices", {})
     run = await claim(queue)
     for step, result in (("", "1"), ("x" * 501, "1"), ("fetch", None)):
-        with pytest.raises(RequestError, match="a step has a name of 1 to 500 characters, and a result that is JSON"):
+        with pytest.raises(
+            RequestError, match="each must have a name of 1 to 500 characters and a result that is JSON"
+        ):
             await finish(queue, run, step, result)  # type: ignore[arg-type]
     assert await finish(queue, run, "\N{EVERGREEN TREE}" * 500, "null")
 

@@ -148,7 +148,7 @@ async def test_a_stop_waits_for_the_sweeps_in_turn_and_not_for_ever(queue: Queue
     transaction = sweeping.transaction()
     await transaction.start()
     await sweeping.fetch("select * from secateur.sweep_cancellation('billing', $1, 1)", committed.id)
-    with pytest.raises(LockUnavailable, match="nothing was changed: an open transaction holds"):
+    with pytest.raises(LockUnavailable, match=r"an open transaction .*nothing was changed"):
         await queue.stop(committed.id)
     # A sweep gives way to a stop that waits.
     stopping = asyncio.create_task(queue.stop(committed.id))

@@ -67,8 +67,8 @@ class TestDeclarations:
             ({"id": "known"}, "declared twice"),
             ({"id": "x", "retries": -1}, "retries"),
             ({"id": "x", "concurrency": 0}, "concurrency"),
-            ({"id": "x", "timeout": timedelta(0)}, "timeout is a timedelta of more than nothing"),
-            ({"id": "x", "timeout": 30}, "timeout is a timedelta .*, not 30"),
+            ({"id": "x", "timeout": timedelta(0)}, "timeout must be a timedelta above zero"),
+            ({"id": "x", "timeout": 30}, "timeout must be a timedelta .*, not 30"),
             ({"id": "x", "triggers": "vendor/sync"}, r"as in triggers=\['vendor/sync'\]"),
         ],
     )

@@ -141,7 +141,7 @@ class TestTarget:
 
     def test_an_unknown_context(self, write_config: WriteConfig) -> None:
         settings = load_settings(write_config(TWO_CONTEXTS))
-        with pytest.raises(SettingsError, match=r"did you mean `staging`\?; known are: production, staging"):
+        with pytest.raises(SettingsError, match=r"did you mean `staging`\?; known contexts: production, staging"):
             settings.target(context="stagin")
 
 
@@ -153,7 +153,7 @@ class TestMistakes:
             ("refresh_seconds = 0", r"`refresh_seconds` should be greater than or equal to 0\.1, not 0"),
             ("refresh_seconds = 'often'", r"`refresh_seconds` should be a valid number.*, not 'often'"),
             ("timezone = 'Mars/Olympus'", "no time zone 'Mars/Olympus'"),
-            ("default_context = 'x'", r"no context 'x'; known are: none; add \[contexts\.NAME\]"),
+            ("default_context = 'x'", r"no context 'x'; known contexts: none; add \[contexts\.NAME\]"),
             ("[contexts.p]\ndatabase = 'u'\nproductoin = true", r"`contexts\.p\.productoin`; did you mean"),
             ("[contexts.p]\nread_only = true", r"`contexts\.p` needs `database`"),
             ("refresh_seconds = \nconfirm_above = 1", r"not valid TOML: .*line 1"),

@@ -357,6 +357,6 @@ def load_engine(name: str, database: Database, replica: Database | None = None) 
     """The engine registered under `name` in the entry point group `secateur.engines`."""
     found = {entry.name: entry for entry in entry_points(group="secateur.engines")}
     if name not in found:
-        raise UsageError(f"there is no engine {name!r}; known are: {', '.join(sorted(found))}")
+        raise UsageError(f"there is no engine {name!r}; known engines: {', '.join(sorted(found))}")
     engine: QueueEngine = found[name].load()(database, replica)
     return engine

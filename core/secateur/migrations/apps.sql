@@ -42,9 +42,9 @@ begin
   if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
     raise exception using
       errcode = 'SC412',
-      message = format('secateur decides by what is committed now, so it cannot run in a %s transaction',
+      message = format('secateur cannot work in a %s transaction, which does not see what others commit',
                        upper(current_setting('transaction_isolation'))),
-      hint = 'use READ COMMITTED, the default of Postgres';
+      hint = 'use READ COMMITTED, the default isolation level of Postgres';
   end if;
 end
 $$;
@@ -62,8 +62,8 @@ begin
   if exists (select from secateur.apps where apps.app_id = require_here.app_id and pg_backend_pid() <> here) then
     raise exception using
       errcode = 'SC421',
-      message = format('app %s is kept by another server than the one that was asked', quote_literal(require_here.app_id)),
-      hint = 'connect to the node that has the app''s shard, or call the function as `select secateur.…` by itself';
+      message = format('the rows of app %s are on another server', quote_literal(require_here.app_id)),
+      hint = 'connect to the node that has the app''s shard, or call the function in a statement of its own: select secateur.…';
   end if;
 end
 $$;
@@ -189,12 +189,11 @@ begin
         raise exception using
           errcode = 'SC423',
           message = format(
-            'nothing was changed: an open transaction holds the lock of app %s%s', lock_app.app_id,
+            'an open transaction%2$s has locked app %1$L; nothing was changed', lock_app.app_id,
             (select ' (' || string_agg(case when held.pid is not null then format('process %s', held.pid)
                                             else format('prepared transaction %L', held.gid) end, ', ') || ')'
                from secateur.lock_holders as held where held.app_id = lock_app.app_id)),
-          hint = 'a worker must not keep the transaction open in which it claimed, nor prepare it; try again, or end that'
-                 ' process or prepared transaction';
+          hint = 'try again, or end that process or prepared transaction; a worker must commit at once after it claims';
       end if;
       perform pg_sleep(0.005);
     end;
@@ -365,7 +364,7 @@ begin
     perform secateur.require_number('concurrency', register_function.concurrency, 1, 10000);
   end if;
   perform secateur.require_number('max_attempts', register_function.max_attempts, 1, 10000);
-  perform secateur.require_number('number of triggers', cardinality(declared), 0, 100);
+  perform secateur.require_count('triggers', cardinality(declared), 0, 100);
   perform secateur.require_name('triggers', trigger.name) from unnest(declared) as trigger (name);
   perform secateur.ensure_function(register_function.app_id, register_function.function_id);
   if exists (select from secateur.functions as known

@@ -1,4 +1,5 @@
--- What may come in. Each of these raises SC422 with the field that is wrong; the functions that take the field say which.
+-- The limits of parameters. Each function here raises SC422. The message begins with the name of the parameter, as in
+-- `priority: must be …`, since psql shows no more than that; COLUMN is the bare name, for programs.
 
 -- Whether a time is finite and in the years 1 to 9999, which is what Python, JSON's readers and CEL know; true of null. The
 -- last microsecond of 9999 is left out: clients write it as `infinity`. (Without a path of its own, so that it is spelled
@@ -19,7 +20,7 @@ as $$
 begin
   if not secateur.is_instant(moment) then
     raise exception using errcode = 'SC422', column = field,
-      message = format('must be a time in the years 1 to 9999, not %s', moment);
+      message = format('%s: must be a time in the years 1 to 9999, not %s', field, moment);
   end if;
 end
 $$;
@@ -38,7 +39,7 @@ begin
    where not secateur.is_instant(given.moment) limit 1;
   if found then
     raise exception using errcode = 'SC422', column = field,
-      message = format('number %s must be a time in the years 1 to 9999, not %s', odd.place, odd.moment);
+      message = format('%s[%s]: must be a time in the years 1 to 9999, not %s', field, odd.place, odd.moment);
   end if;
 end
 $$;
@@ -59,12 +60,13 @@ create or replace function secateur.require_name(field text, value text, most in
 as $$
 begin
   if coalesce(value, '') = '' then
-    raise exception using errcode = 'SC422', column = field, message = 'must not be empty';
+    raise exception using errcode = 'SC422', column = field, message = format('%s: must not be empty', field);
   elsif length(value) > most then
-    raise exception using errcode = 'SC422', column = field, message = format('is longer than %s characters', most);
+    raise exception using errcode = 'SC422', column = field,
+      message = format('%s: is longer than %s characters', field, most);
   elsif not secateur.is_plain(value) then
     raise exception using errcode = 'SC422', column = field,
-      message = 'must not contain control characters, line breaks or changes of the writing direction';
+      message = format('%s: must not contain control characters, line breaks or changes of the writing direction', field);
   end if;
 end
 $$;
@@ -77,7 +79,8 @@ create or replace function secateur.require_key(key text)
 as $$
 begin
   if length(key) not between 1 and 500 then
-    raise exception using errcode = 'SC422', column = 'idempotency_key', message = 'must have 1 to 500 characters';
+    raise exception using errcode = 'SC422', column = 'idempotency_key',
+      message = 'idempotency_key: must have 1 to 500 characters';
   elsif key is not null then
     perform secateur.require_name('idempotency_key', key, 500);
   end if;
@@ -92,7 +95,8 @@ create or replace function secateur.require_text(field text, value text, most in
 as $$
 begin
   if length(value) > most then
-    raise exception using errcode = 'SC422', column = field, message = format('is longer than %s characters', most);
+    raise exception using errcode = 'SC422', column = field,
+      message = format('%s: is longer than %s characters', field, most);
   end if;
 end
 $$;
@@ -106,7 +110,21 @@ as $$
 begin
   if (value between lowest and highest) is not true then
     raise exception using errcode = 'SC422', column = field,
-      message = format('must be a whole number from %s to %s', lowest, highest);
+      message = format('%s: must be a whole number from %s to %s', field, lowest, highest);
+  end if;
+end
+$$;
+
+-- Raises unless a list has from `fewest` to `most` values. Null is one that is not given.
+create or replace function secateur.require_count(field text, given integer, fewest integer, most integer)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if given not between fewest and most then
+    raise exception using errcode = 'SC422', column = field,
+      message = format('%s: must have %s to %s values, not %s', field, fewest, most, given);
   end if;
 end
 $$;
@@ -119,12 +137,13 @@ create or replace function secateur.require_interval(field text, value interval,
 as $$
 begin
   if value is null then
-    raise exception using errcode = 'SC422', column = field, message = 'must not be null';
+    raise exception using errcode = 'SC422', column = field, message = format('%s: must not be null', field);
   elsif value > highest then
-    raise exception using errcode = 'SC422', column = field, message = format('can be %s at most', highest);
+    raise exception using errcode = 'SC422', column = field, message = format('%s: must be at most %s', field, highest);
   elsif value < lowest then
     raise exception using errcode = 'SC422', column = field,
-      message = case when lowest = '0' then 'must not be negative' else format('must be at least %s', lowest) end;
+      message = format('%s: ', field)
+                || case when lowest = '0' then 'must not be negative' else format('must be at least %s', lowest) end;
   end if;
 end
 $$;
@@ -137,9 +156,10 @@ create or replace function secateur.require_object(field text, value jsonb, most
 as $$
 begin
   if coalesce(jsonb_typeof(value) <> 'object', true) then
-    raise exception using errcode = 'SC422', column = field, message = 'must be a JSON object';
+    raise exception using errcode = 'SC422', column = field, message = format('%s: must be a JSON object', field);
   elsif pg_column_size(value) > most then
-    raise exception using errcode = 'SC422', column = field, message = format('is larger than %s bytes', most);
+    raise exception using errcode = 'SC422', column = field,
+      message = format('%s: is larger than %s bytes', field, most);
   end if;
 end
 $$;
@@ -153,8 +173,8 @@ as $$
 begin
   if expected <> any (lengths) then
     raise exception using errcode = 'SC422', column = field,
-      message = format('has %s values for %s', (select given from unnest(lengths) as given where given <> expected limit 1),
-                       expected);
+      message = format('%s: must have %s values, not %s', field, expected,
+                       (select given from unnest(lengths) as given where given <> expected limit 1));
   end if;
 end
 $$;
@@ -170,7 +190,7 @@ begin
     perform secateur.require_name('author', author);
   end if;
   if source not in ('tui', 'cli', 'api', 'python', 'event') then
-    raise exception using errcode = 'SC422', column = 'source', message = 'must be tui, cli, api or python';
+    raise exception using errcode = 'SC422', column = 'source', message = 'source: must be tui, cli, api or python';
   end if;
 end
 $$;
@@ -196,15 +216,16 @@ create or replace function secateur.require_event(event jsonb)
 as $$
 begin
   if coalesce(jsonb_typeof(event) <> 'object', true) then
-    raise exception using errcode = 'SC422', column = 'event', message = 'an event that is sent must be a JSON object';
+    raise exception using errcode = 'SC422', column = 'event', message = 'event: must be a JSON object';
   elsif coalesce(jsonb_typeof(event -> 'name') <> 'string' or event ->> 'name' = '', true) then
     raise exception using errcode = 'SC422', column = 'name',
-      message = 'an event that is sent needs a name, which is a string';
+      message = 'event.name: is required, and must be a string that is not empty';
   elsif jsonb_typeof(event -> 'id') not in ('string', 'number', 'null') then
-    raise exception using errcode = 'SC422', column = 'id', message = 'must be a string or a number';
+    raise exception using errcode = 'SC422', column = 'id', message = 'event.id: must be a string or a number';
   elsif (case when jsonb_typeof(event -> 'ts') = 'number' then (event -> 'ts')::numeric % 1 <> 0
               else jsonb_typeof(event -> 'ts') <> 'null' end) then
-    raise exception using errcode = 'SC422', column = 'ts', message = 'must be a whole number of milliseconds since 1970';
+    raise exception using errcode = 'SC422', column = 'ts',
+      message = 'event.ts: must be a whole number of milliseconds since 1970';
   end if;
   perform secateur.require_name('name', event ->> 'name');
 end

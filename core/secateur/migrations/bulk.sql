@@ -25,7 +25,7 @@ declare
   named constant oid := to_regclass('pg_temp.secateur_bulk');
 begin
   if named is null then
-    raise exception using errcode = 'SC409', message = 'no bulk has begun in this transaction',
+    raise exception using errcode = 'SC409', message = 'this transaction has not begun a bulk',
       hint = 'call secateur.begin_bulk first, in the same transaction';
   end if;
   if not exists (select from pg_class as relation
@@ -34,8 +34,8 @@ begin
                     and relation.relkind = 'r'
                     and relation.relpersistence = 't') then
     raise exception using errcode = '42501',
-      message = 'pg_temp.secateur_bulk is not the table that secateur.begin_bulk makes, so it is not read',
-      hint = 'drop what has that name in this session, and begin again';
+      message = 'pg_temp.secateur_bulk was not made by secateur.begin_bulk, so it is not read',
+      hint = 'drop it, then call secateur.begin_bulk again';
   end if;
 end
 $$;
@@ -52,7 +52,7 @@ as $$
 begin
   if not has_database_privilege(current_user, current_database(), 'temporary') then
     raise exception using errcode = '42501',
-      message = format('%I, who owns the schema secateur, may not make temporary tables in %I',
+      message = format('role %I, the owner of schema secateur, may not create temporary tables in database %I',
                        current_user, current_database()),
       hint = format('grant temporary on database %I to %I', current_database(), current_user);
   end if;
@@ -115,7 +115,7 @@ begin
     perform secateur.require_importer();
   end if;
   if given < total then
-    raise exception using errcode = 'SC422', column = 'event', message = 'an event must be JSON, not null';
+    raise exception using errcode = 'SC422', column = 'event', message = 'event: must be JSON, not null';
   end if;
   if timely < total then
     perform secateur.require_instants('scheduled_for', array(select one.scheduled_for from only pg_temp.secateur_bulk as one));

@@ -132,8 +132,8 @@ begin
    where rule.app_id = committed_under.app_id and rule.idempotency_key = committed_under.idempotency_key;
   if found and committed.request <> committed_under.request then
     raise exception using errcode = 'SC409', column = 'idempotency_key',
-      message = format('the idempotency key %L was used before, for another request', committed_under.idempotency_key),
-      hint = format('that was cancellation %s; use a new key', committed.id);
+      message = format('idempotency key %L was already used for another request', committed_under.idempotency_key),
+      hint = format('cancellation %s was committed under it; use a new key', committed.id);
   end if;
   return committed;
 end
@@ -150,7 +150,7 @@ declare
   taken uuid;
 begin
   if exists (select from unnest(ids) as given (id) where given.id is null) then
-    raise exception using errcode = 'SC422', column = 'id', message = 'must not be null';
+    raise exception using errcode = 'SC422', column = 'id', message = 'id: must not be null';
   end if;
   select given.id into taken
     from unnest(ids) as given (id)
@@ -161,8 +161,8 @@ begin
                  offset 0)
    limit 1;
   if taken is not null then
-    raise exception using errcode = 'SC409', message = format('there is a cancellation with the id %s already', taken),
-      hint = 'each takes a new one';
+    raise exception using errcode = 'SC409', message = format('a cancellation with the id %s already exists', taken),
+      hint = 'generate a new id';
   end if;
 end
 $$;
@@ -180,23 +180,24 @@ declare
   named constant integer := coalesce(cardinality(function_ids), 1);
 begin
   if function_ids is not null then
-    perform secateur.require_number('number of function_ids', cardinality(function_ids), 1, 100);
+    perform secateur.require_count('function_ids', cardinality(function_ids), 1, 100);
     if exists (select from unnest(function_ids) as given (id) where given.id is null) then
-      raise exception using errcode = 'SC422', column = 'function_ids', message = 'must not contain null';
+      raise exception using errcode = 'SC422', column = 'function_ids', message = 'function_ids: must not contain null';
     elsif (select count(distinct given) from unnest(function_ids) as given) < cardinality(function_ids) then
-      raise exception using errcode = 'SC422', column = 'function_ids', message = 'must not name a function twice';
+      raise exception using errcode = 'SC422', column = 'function_ids', message = 'function_ids: must not name a function twice';
     end if;
   end if;
   if coalesce(cardinality(ids) <> named, true) then
-    raise exception using errcode = 'SC422', column = 'ids', message = format('has %s values for %s',
-      coalesce(cardinality(ids), 0), named);
+    raise exception using errcode = 'SC422', column = 'ids', message = format('ids: must have %s values, not %s',
+      named, coalesce(cardinality(ids), 0));
   elsif ("if" is null) <> (condition is null) then
-    raise exception using errcode = 'SC422', column = 'if', message = 'comes together with the condition that it was compiled to';
+    raise exception using errcode = 'SC422', column = 'if',
+      message = 'if: must be given together with its compiled condition';
   end if;
   perform secateur.require_text('if', "if", case when source = 'event' then 40000 else 20000 end);
   perform secateur.require_object('parameters', parameters, case when source = 'event' then 67108864 else 1000000 end);
   if exists (select from jsonb_each(parameters) as given where jsonb_typeof(given.value) not in ('string', 'null')) then
-    raise exception using errcode = 'SC422', column = 'parameters', message = 'must be texts';
+    raise exception using errcode = 'SC422', column = 'parameters', message = 'parameters: each must be a string or null';
   end if;
   perform secateur.require_number('compiler', compiler, 1, 2);
   perform secateur.require_object('request', request, case when source = 'event' then 2000000 else 1000000 end);
@@ -216,7 +217,7 @@ begin
     perform secateur.require_number('rate', rate, 1, 2147483647);
   end if;
   if pg_column_size(requires) > 1000000 then
-    raise exception using errcode = 'SC422', column = 'requires', message = 'is larger than 1000000 bytes';
+    raise exception using errcode = 'SC422', column = 'requires', message = 'requires: is larger than 1000000 bytes';
   end if;
 end
 $$;
@@ -274,15 +275,16 @@ create or replace function secateur.require_functions(app_id text, function_ids 
   set search_path = pg_catalog, pg_temp
 as $$
 declare
+  field constant text := case when cardinality(function_ids) = 1 then 'function_id' else 'function_ids' end;
   unknown text;
 begin
   if not exists (select from secateur.apps where apps.app_id = require_functions.app_id) then
     raise exception using errcode = 'SC422', column = 'app_id',
-      message = format('there is no app %s', quote_literal(require_functions.app_id)),
-      hint = (select 'known are: ' || coalesce(string_agg(known.app_id, ', ' order by known.app_id), 'none yet')
+      message = format('app_id: there is no app %s', quote_literal(require_functions.app_id)),
+      hint = (select 'known apps: ' || coalesce(string_agg(known.app_id, ', ' order by known.app_id), 'none yet')
                 from (select apps.app_id from secateur.apps order by 1 limit 20) as known);
   end if;
-  select string_agg(format('app %s has no function %s', quote_literal(require_functions.app_id),
+  select string_agg(format('%s: app %s has no function %s', field, quote_literal(require_functions.app_id),
                            quote_literal(named.function_id)), E'\n' order by named.place)
     into unknown
     from unnest(require_functions.function_ids) with ordinality as named (function_id, place)
@@ -290,9 +292,8 @@ begin
                       where known.app_id = require_functions.app_id and known.function_id = named.function_id
                      offset 0);
   if unknown is not null then
-    raise exception using errcode = 'SC422', message = unknown,
-      column = case when cardinality(function_ids) = 1 then 'function_id' else 'function_ids' end,
-      hint = (select 'known are: ' || coalesce(string_agg(known.function_id, ', ' order by known.function_id), 'none yet')
+    raise exception using errcode = 'SC422', column = field, message = unknown,
+      hint = (select 'known functions: ' || coalesce(string_agg(known.function_id, ', ' order by known.function_id), 'none yet')
                 from secateur.functions as known where known.app_id = require_functions.app_id);
   end if;
 end
@@ -382,28 +383,28 @@ begin
     moment := clock_timestamp();
     if commit_cancellations.standing and commit_cancellations.started_before is null then
       raise exception using errcode = 'SC422', column = 'started_before',
-        message = 'is required of a standing cancellation: it says until when runs that arrive are cancelled too';
+        message = 'started_before: is required for a standing cancellation, which cancels new runs until then';
     elsif commit_cancellations.standing and commit_cancellations.started_before <= moment then
       raise exception using errcode = 'SC422', column = 'started_before',
-        message = format('does not lie in the future, as it must for a standing cancellation: it is %s now by the '
-                         'database''s clock', secateur.in_utc(moment)),
-        hint = 'leave `standing` out to cancel only what has arrived';
+        message = format('started_before: must be in the future for a standing cancellation; the database''s clock says %s',
+                         secateur.in_utc(moment)),
+        hint = 'leave `standing` out to cancel only runs that have already arrived';
     elsif commit_cancellations.started_before > moment and not commit_cancellations.standing then
       raise exception using errcode = 'SC422', column = 'started_before',
-        message = format('%s lies in the future: it is %s now by the database''s clock',
+        message = format('started_before: %s is in the future; the database''s clock says %s',
                          secateur.in_utc(commit_cancellations.started_before), secateur.in_utc(moment)),
-        hint = 'leave it out to mean the moment of the commit, or ask for a standing cancellation';
+        hint = 'leave it out to mean the time of the commit, or set `standing`';
     end if;
     select retention.standing into ahead from secateur.retention;
     if commit_cancellations.standing and commit_cancellations.started_before > moment + ahead then
       raise exception using errcode = 'SC422', column = 'started_before',
-        message = format('is too far ahead: a standing cancellation may last until %s here',
+        message = format('started_before: is too far ahead; here a standing cancellation may last until %s',
                          secateur.in_utc(moment + ahead)),
-        hint = 'the limit is a setting of the retention';
+        hint = 'the limit is `standing` of secateur.set_retention';
     end if;
     if commit_cancellations.started_after >= coalesce(commit_cancellations.started_before, moment) then
       raise exception using errcode = 'SC422', column = 'started_after',
-        message = 'must be before started_before, and in the past';
+        message = 'started_after: must be before started_before, and in the past';
     end if;
     perform secateur.require_free_ids(commit_cancellations.app_id, commit_cancellations.ids);
     -- Each of them costs every claim of the app something. What an event or a single run asks for is not refused for that.
@@ -412,9 +413,9 @@ begin
           where rule.app_id = commit_cancellations.app_id and rule.state = 'active' and rule.kind = 'bulk'
             and rule.source <> 'event') > 200 then
       raise exception using errcode = 'SC409', column = 'app_id',
-        message = format('app %s would have more than 200 active cancellations, and each slows down every claim',
+        message = format('app %s would have more than 200 active cancellations; each one slows down every claim',
                          quote_literal(commit_cancellations.app_id)),
-        hint = 'wait until some are complete, stop some, or say with one `if` what several say';
+        hint = 'wait until some complete, stop some, or combine several into one with a wider `if`';
     end if;
     -- point: before the record
     expected_here := commit_cancellations.expected;

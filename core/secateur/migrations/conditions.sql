@@ -21,7 +21,7 @@ declare
   vocabulary jsonb := (select jsonb_object_agg(known.token, true) from secateur.condition_vocabulary as known);
 begin
   if length(condition) > 1000000 then
-    raise exception using errcode = 'SC400', message = 'the condition is too long';
+    raise exception using errcode = 'SC400', message = 'the stored condition is longer than 1000000 characters';
   end if;
   for part in
     select parts

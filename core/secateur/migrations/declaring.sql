@@ -43,20 +43,20 @@ declare
   given text;
 begin
   if jsonb_typeof(declared) <> 'object' then
-    return next ': must be an object with at least "event"';
+    return next ': must be a JSON object with at least the field "event"';
     return;
   end if;
   for given in select jsonb_object_keys(declared)
                except values ('event'), ('if'), ('match'), ('timeout'), ('condition'), ('parameters'), ('compiler') loop
-    return next format(', %s: there is no such field; known are event, if, match and timeout', given);
+    return next format(', %s: is not a field of a declaration; the fields are event, if, match and timeout', given);
   end loop;
   given := declared ->> 'event';
   if coalesce(jsonb_typeof(declared -> 'event') <> 'string' or given = '', true) then
     return next ', event: must be the name of an event';
   elsif length(given) > 200 or not secateur.is_plain(given) then
-    return next ', event: has more than 200 characters, or control characters';
+    return next ', event: must have at most 200 characters, and no control characters';
   elsif given = 'function.cancelled' then
-    return next ', event: function.cancelled is a trigger only: nobody sends it';
+    return next ', event: function.cancelled can only trigger functions; it cannot cancel runs';
   end if;
   if jsonb_typeof(declared -> 'match') <> 'null' then
     given := declared ->> 'match';
@@ -64,7 +64,7 @@ begin
        or '' = any (string_to_array(given, '.') || case when given = '' then array[''] end) then
       return next ', match: must be the path of a field of the event, such as data.user_id';
     elsif given ~ '^(event|async)[.]' then
-      return next format(', match: is the path within both events, without %s', substring(given from '^[a-z]+'));
+      return next format(', match: must be a path inside the event, without the prefix %s', substring(given from '^[a-z]+'));
     end if;
   end if;
   if jsonb_typeof(declared -> 'timeout') <> 'null' then
@@ -74,7 +74,7 @@ begin
         raise exception using errcode = 'SC422';
       end if;
     exception when sqlstate 'SC422' or data_exception then
-      return next ', timeout: must be a time of more than nothing and of 100 years at most, such as 1 hour or PT1H';
+      return next ', timeout: must be a duration above zero and at most 100 years, such as 1 hour or PT1H';
     end;
   end if;
   if coalesce(nullif(declared -> 'if', 'null'), nullif(declared -> 'condition', 'null'),
@@ -84,17 +84,17 @@ begin
   if coalesce(jsonb_typeof(declared -> 'if') <> 'string' or jsonb_typeof(declared -> 'condition') <> 'string'
               or jsonb_typeof(declared -> 'parameters') <> 'object' or jsonb_typeof(declared -> 'compiler') <> 'number'
               or (declared ->> 'compiler') !~ '^[0-9]{1,6}$', true) then
-    return next ', if: is stored with what the compiler made of it: condition, parameters and compiler; '
-                'to compare one field, declare match instead';
+    return next ', if: must be given together with its compiled condition, parameters and compiler; '
+                'to compare one field, use match instead';
   elsif (declared ->> 'compiler')::integer not in (1, 2) then
-    return next ', compiler: this database knows versions 1 and 2 of the compiler only';
+    return next ', compiler: must be 1 or 2, the versions that this database knows';
   elsif length(declared ->> 'if') > 20000 then
     return next ', if: is longer than 20000 characters';
   elsif pg_column_size(declared -> 'parameters') > 1000000 then
     return next ', parameters: are larger than 1000000 bytes';
   elsif exists (select from jsonb_each(declared -> 'parameters') as parameter
                  where parameter.key !~ '^[0-9]{1,6}$' or jsonb_typeof(parameter.value) not in ('string', 'null')) then
-    return next ', parameters: must be texts by number';
+    return next ', parameters: each must be a string or null, under a number';
   end if;
 end
 $$;
@@ -120,13 +120,13 @@ declare
 begin
   declarations := coalesce(nullif(declarations, 'null'), '[]');
   if jsonb_typeof(declarations) <> 'array' then
-    raise exception using errcode = 'SC422', column = 'cancel_on', message = 'must be a list of declarations';
+    raise exception using errcode = 'SC422', column = 'cancel_on', message = 'cancel_on: must be a list of declarations';
   end if;
-  select array_agg(format('declaration %s%s', given.place, problem)) into problems
+  select array_agg(format('cancel_on: declaration %s%s', given.place, problem)) into problems
     from (select * from jsonb_array_elements(declarations) with ordinality limit 20) as given (value, place),
          secateur.problems_of_declaration(given.value) as problem;
   if jsonb_array_length(declarations) > 5 then
-    problems := format('has %s declarations; five are the most', jsonb_array_length(declarations)) || problems;
+    problems := format('cancel_on: must have at most 5 declarations, not %s', jsonb_array_length(declarations)) || problems;
   end if;
   if problems is not null then
     raise exception using errcode = 'SC422', column = 'cancel_on', message = array_to_string(problems, E'\n');

@@ -18,7 +18,7 @@ create or replace function secateur.require_importer()
 as $$
 begin
   if not (pg_has_role(session_user, 'secateur_importer', 'member') or pg_has_role(session_user, current_user, 'member')) then
-    raise exception using errcode = '42501', message = 'only imports may say when a run started',
+    raise exception using errcode = '42501', message = 'started_at: only an importer may set it',
       hint = format('grant secateur_importer to %I', session_user);
   end if;
 end
@@ -54,7 +54,7 @@ begin
     perform secateur.require_importer();
   end if;
   if events is null then
-    raise exception using errcode = 'SC422', column = 'events', message = 'must be a list of events, not null';
+    raise exception using errcode = 'SC422', column = 'events', message = 'events: must be a list of events, not null';
   end if;
   perform secateur.require_same_length('scheduled_for', cardinality(events), array[cardinality(enqueue_many.scheduled_for)]);
   perform secateur.require_same_length('priorities', cardinality(events), array[cardinality(enqueue_many.priorities)]);
@@ -62,7 +62,8 @@ begin
   perform secateur.require_instants('scheduled_for', enqueue_many.scheduled_for);
   perform secateur.require_instants('started_at', enqueue_many.started_at);
   if exists (select from unnest(events) as given (event) where given.event is null) then
-    raise exception using errcode = 'SC422', column = 'event', message = 'an event must be JSON, not null';
+    raise exception using errcode = 'SC422', column = 'event',
+      message = format('event[%s]: must be JSON, not null', array_position(events, null));
   end if;
   perform secateur.ensure_function(enqueue_many.app_id, enqueue_many.function_id);
   perform secateur.ensure_levels(enqueue_many.app_id, enqueue_many.function_id, 

@@ -122,7 +122,8 @@ begin
   end if;
   perform secateur.require_read_committed();
   if pg_column_size(event) > 4000 and event @? '$.**{500}' then
-    raise exception using errcode = 'SC422', column = 'event', message = 'an event may be nested 500 levels deep at most';
+    raise exception using errcode = 'SC422', column = 'event',
+      message = 'event: must not be nested more than 500 levels deep';
   end if;
   seen := coalesce(event ->> 'id', encode(sha256(convert_to('key:' || cancel_by_event.key, 'UTF8')), 'hex'));
   if length(seen) > 200 then
@@ -207,7 +208,7 @@ as $$
 begin
   if event ->> 'name' = 'function.cancelled' then
     raise exception using errcode = 'SC422', column = 'name',
-      message = 'function.cancelled is sent by the queue alone, when it cancels a run';
+      message = 'event.name: function.cancelled is reserved; the queue sends it when it cancels a run';
   end if;
 end
 $$;

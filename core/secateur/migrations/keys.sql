@@ -80,7 +80,7 @@ begin
   perform secateur.ensure_function(enqueue_once.app_id, enqueue_once.function_id);
   perform secateur.require_key(key);
   if event is null then
-    raise exception using errcode = 'SC422', column = 'event', message = 'an event must be JSON, not null';
+    raise exception using errcode = 'SC422', column = 'event', message = 'event: must be JSON, not null';
   end if;
   loop
     insert into secateur.enqueue_keys (app_id, function_id, key, run_id, event_hash)
@@ -101,7 +101,7 @@ begin
     if not lapsed and secateur.holds_key(enqueue_once.app_id, known.run_id) then
       if known.event_hash <> hash then
         raise exception using errcode = 'SC409', column = 'idempotency_key',
-          message = format('another event was enqueued under the key %s', quote_literal(enqueue_once.key));
+          message = format('idempotency key %s was already used for another event', quote_literal(enqueue_once.key));
       end if;
       return known.run_id;
     end if;

@@ -32,7 +32,7 @@ declare
 begin
   perform secateur.require_read_committed();
   if coalesce(length(begin_step.step) not between 1 and 500, true) then
-    raise exception using errcode = 'SC422', column = 'step', message = 'must have 1 to 500 characters';
+    raise exception using errcode = 'SC422', column = 'step', message = 'step: must have 1 to 500 characters';
   end if;
   -- point: before the lock
   if not secateur.share_app(begin_step.app_id) then
@@ -85,10 +85,11 @@ begin
   if exists (select from unnest(run_ids, steps, results) as done (run_id, step, result)
               where coalesce(length(done.step) not between 1 and 500, true) or done.result is null) then
     raise exception using
-      errcode = 'SC422', column = 'step', message = 'a step has a name of 1 to 500 characters, and a result that is JSON';
+      errcode = 'SC422', column = 'step',
+      message = 'step: each must have a name of 1 to 500 characters and a result that is JSON';
   end if;
   if exists (select from unnest(results) as result where pg_column_size(result) > 67108864) then
-    raise exception using errcode = 'SC422', column = 'result', message = 'is larger than 64 MB';
+    raise exception using errcode = 'SC422', column = 'result', message = 'result: is larger than 64 MB';
   end if;
   held := array(
     select coalesce(run.last_token, run.claim_token)

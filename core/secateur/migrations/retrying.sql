@@ -61,12 +61,12 @@ begin
   moment := clock_timestamp();
   if commit_retries.started_before > moment then
     raise exception using errcode = 'SC422', column = 'started_before',
-      message = format('%s lies in the future: it is %s now by the database''s clock',
+      message = format('started_before: %s is in the future; the database''s clock says %s',
                        secateur.in_utc(commit_retries.started_before), secateur.in_utc(moment)),
-      hint = 'leave it out to mean the moment of the commit';
+      hint = 'leave it out to mean the time of the commit';
   elsif commit_retries.started_after >= coalesce(commit_retries.started_before, moment) then
     raise exception using errcode = 'SC422', column = 'started_after',
-      message = 'must be before started_before, and in the past';
+      message = 'started_after: must be before started_before, and in the past';
   end if;
   if (secateur.committed_under(commit_retries.app_id, keys[1], commit_retries.request)).id is null then
     perform secateur.require_free_ids(commit_retries.app_id, commit_retries.ids);

@@ -220,7 +220,7 @@ begin
     end if;
     for one in select found.* from secateur.rights_gaps() as found where found.phase = step loop
       if one.remedy is null then
-        raise exception 'rights.sql grants what is not there: %', one.what;
+        raise exception 'rights.sql names %, which does not exist', one.what;
       end if;
       begin
         execute one.remedy;

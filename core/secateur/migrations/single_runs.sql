@@ -42,7 +42,7 @@ begin
     raise exception using errcode = 'SC404', message = format('there is no run %s', cancel_run.run_id);
   elsif doomed.finished_at is not null then
     raise exception using errcode = 'SC409',
-      message = format('run %s has ended: it is %s since %s%s', doomed.id, doomed.status,
+      message = format('run %s has already ended: %s at %s%s', doomed.id, doomed.status,
                        secateur.in_utc(doomed.finished_at), ', by cancellation ' || doomed.cancellation_id);
   end if;
   perform secateur.require_free_ids(cancel_run.app_id, array[cancel_run.id]);

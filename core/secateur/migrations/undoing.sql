@@ -26,9 +26,9 @@ begin
 exception when lock_not_available then
   raise exception using
     errcode = 'SC423',
-    message = format('nothing was changed: an open transaction holds cancellation %s, or the sweeps of app %s', lock_record.id,
-                     lock_record.app_id),
-    hint = 'try again; pg_stat_activity shows transactions that have been open for long';
+    message = format('an open transaction has locked cancellation %s or the sweeps of app %s; nothing was changed',
+                     lock_record.id, quote_literal(lock_record.app_id)),
+    hint = 'try again; pg_stat_activity shows long-open transactions';
 end
 $$;
 
@@ -136,9 +136,9 @@ begin
   until := secateur.undo_until(undone);
   if until < clock_timestamp() then
     raise exception using errcode = 'SC409',
-      message = format('cancellation %s could be undone until %s: what it cancelled is not kept any longer', undone.id,
+      message = format('cancellation %s can no longer be undone: its cancelled runs were kept until %s only', undone.id,
                        secateur.in_utc(until)),
-      hint = 'how long that is, is a setting of the retention';
+      hint = 'the limit is `cancelled` of secateur.set_retention';
   end if;
   -- point: before the lock
   perform secateur.lock_app(undone.app_id, deadline - clock_timestamp());

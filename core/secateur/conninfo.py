@@ -12,6 +12,7 @@ from ipaddress import IPv6Address
 from urllib.parse import unquote_to_bytes
 
 from secateur.errors import SettingsError
+from secateur.redaction import URL_SHAPE
 
 _START = re.compile(r"(?i)postgres(?:ql)?://")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
@@ -26,7 +27,7 @@ def parse_url(url: str) -> dict[str, str]:
     url = url.strip()
     start = _START.match(url)
     if start is None:
-        raise SettingsError("a database URL starts with postgresql://, as in postgresql://user@host/database")
+        raise SettingsError(URL_SHAPE)
     rest, _, query = _split_query(url[start.end() :])
     authority, _, database = rest.partition("/")
     login, is_login, places = authority.rpartition("@")

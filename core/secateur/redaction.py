@@ -10,8 +10,16 @@ _PARAMETER = re.compile(r"(?is)(\w*pass(?:word|phrase|wd)\w*)[\"']?\s*[=:]\s*\S.
 _LOGIN = re.compile(r"[^\s'\"`]*:[^\s'\"`]*@[^\s'\"`]*")
 
 
+URL_SHAPE = "a database URL starts with postgresql://, as in postgresql://user@host/database"
+"""The only text with a URL in it that stays as it is."""
+
+
 def redact(text: str) -> str:
     """The text without URLs, logins such as `ada:secret@host`, and values of parameters named like a password."""
+    return URL_SHAPE.join(map(_redacted, text.split(URL_SHAPE)))
+
+
+def _redacted(text: str) -> str:
     return _LOGIN.sub("…", _PARAMETER.sub(r"\1=…", _URL.sub(r"\1…", text)))
 
 

@@ -30,8 +30,8 @@ def parse_url(url: str) -> dict[str, str]:
         raise SettingsError(URL_SHAPE)
     rest, _, query = _split_query(url[start.end() :])
     authority, _, database = rest.partition("/")
-    login, is_login, places = authority.rpartition("@")
-    if "@" in login or "@" in database or ("@" in query and not is_login):
+    login, _, places = authority.rpartition("@")
+    if "@" in login or "@" in database or "@" in query:
         raise SettingsError(f"the database URL has an @ where none can be: {WRITE_ENCODED}")
     user, _, password = login.partition(":")
     found = {

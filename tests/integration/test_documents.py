@@ -1,0 +1,351 @@
+"""Whatever README.md and docs/*.md tell a reader to type does what it should, on a real queue of `billing`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shlex
+import subprocess
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from billing import CULPRIT, end_running, seed
+from command_line import COMMAND, Here, environment
+from documents import ROOT, SQL, Asked, Code, asked, codes, command_lines
+
+import secateur
+from secateur.cli.arguments import parse
+from secateur.settings import load_settings
+
+NOT_RUN = {
+    "python3 -m venv .venv": "makes a virtual environment; the tests run in one",
+    ".venv/bin/pip install .": "installs the checkout; the tests run in it",
+    "psql -f docs/citus.sql postgresql://…coordinator…": "needs Citus: test_citus.py runs the script",
+    "select nodename, nodeport from pg_dist_placement join pg_dist_node using (groupid) where shardid ="
+    " get_shard_id_for_distribution_column('secateur.apps', 'billing'::text)": "needs Citus: test_citus.py",
+}
+"""What is not run, and why. Each must occur."""
+
+ENDLESS = {"running:console", "running:demo", "running:worker", "serving:serve"}
+"""Commands that go on until they are stopped: here they are only parsed; others tests start each of them."""
+
+LEFT_OUT = {
+    "cancel": ("--app", "billing"),
+    "cancel-run": ("RUN",),
+    "eval": (CULPRIT, "--event", "event.json"),
+    "pause": ("billing",),
+    "preview": ("--app", "billing"),
+    "restore-run": ("CANCELLED_RUN",),
+    "resume": ("billing",),
+    "retry": ("--app", "billing"),
+    "runs": ("--app", "billing"),
+    "show": ("ID",),
+    "stop": ("ID",),
+    "undo": ("ID",),
+}
+"""What a sentence leaves out that is about a command."""
+
+FLOOD = {"app_id": "billing", "function_id": "vendor-syncs", "if": CULPRIT}
+BODIES: dict[str, object] = {
+    "/v1/cancellations": FLOOD,
+    "/v1/cancellations/preview": FLOOD,
+    "/v1/retries": FLOOD,
+    "/v1/retries/preview": FLOOD,
+    "/v1/events": {"name": "vendor/sync", "data": {"vendor_id": "acme_inc"}},
+}
+
+pytestmark = pytest.mark.timeout(60)
+
+CODES = list(codes())
+BLOCKS = [code for code in CODES if code.language]
+SENTENCES = [code for code in CODES if code.language is None]
+
+
+def placed(found: list[tuple[str, Any]]) -> list[Any]:
+    """As parameters whose test is named by the place of what is tried."""
+    return [pytest.param(what, id=place) for place, what in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The queue that the documents speak of, and `secateur serve` before it."""
+
+    url: str
+    server: str
+    api: dict[str, Any]
+    directory: Path
+
+    def do(self, work: Callable[[asyncpg.Connection], Awaitable[Any]]) -> Any:
+        async def connected() -> Any:
+            connection = await asyncpg.connect(self.url)
+            try:
+                return await work(connection)
+            finally:
+                await connection.close()
+
+        return asyncio.run(connected())
+
+    def value(self, sql: str, *arguments: object) -> Any:
+        return self.do(lambda connection: connection.fetchval(sql, *arguments))
+
+    def run(self) -> str:
+        """The id of a new run that waits, of an app that no document cancels."""
+        return str(self.value("select secateur.enqueue('mail', 'letters', '{\"data\": {}}')"))
+
+    def cancelled_run(self) -> str:
+        run = self.run()
+        self.post(f"/v1/runs/{run}/cancel")
+        return run
+
+    def cancellation(self) -> str:
+        """The id of a new cancellation, of that app."""
+        self.run()
+        return str(self.post("/v1/cancellations", {"app_id": "mail", "if": "event.data.no == 1"})["id"])
+
+    def post(self, path: str, body: object = None) -> Any:
+        answer = httpx.post(self.server + path, json=body, headers={"X-Author": "nadia"}, timeout=60)
+        assert answer.is_success, answer.text
+        return answer.json()["data"]
+
+    def filled(self, text: str) -> str:
+        """A command line with values in place of what the reader has to fill in."""
+        for pattern, value in (
+            (r"postgresql://(?!\?)[^\s'\"]+", lambda: self.url),
+            (r"\[(\w+)\]", lambda: r"\1"),
+            (r"\bCANCELLED_RUN\b", self.cancelled_run),
+            (r"\bRUN\b", self.run),
+            (r"\bID\b", self.cancellation),
+            (r"\bAPP\b", lambda: "billing"),
+            (r"\bFUNCTION\b", lambda: "vendor-syncs"),
+            (r"\bTIME\b", lambda: "+2h"),
+            (r"\bN\b", lambda: "5000"),
+            (r"\bEXPR\b", lambda: shlex.quote(CULPRIT)),
+        ):
+            if re.search(pattern, text):
+                text = re.sub(pattern, value(), text)
+        return text
+
+
+@pytest.fixture(scope="module")
+def queue(postgres_servers: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queue]:
+    directory = tmp_path_factory.mktemp("documents")
+    for name, block in (("event.json", '"name"'), ("body.json", '"app_id"')):
+        (text,) = {code.text for code in BLOCKS if code.language == "json" and block in code.text}
+        (directory / name).write_text(text, encoding="utf-8")
+    server = postgres_servers("embedded")
+    name = server.create_database(installed=True)
+    url = server.postgres.database_url(name)
+    asyncio.run(seed(url))
+    asyncio.run(end_running(url))  # `--wait` would wait for it
+    process = subprocess.Popen(
+        [*COMMAND, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True, env=environment(url)
+    )
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[0]
+        yield Queue(url, address, httpx.get(f"{address}/openapi.json").raise_for_status().json(), directory)
+    finally:
+        process.terminate()
+        process.communicate()
+        server.drop_database(name)
+
+
+# The shell
+
+SHELL = [
+    (place, line)
+    for code in BLOCKS
+    if code.language in {"sh", "console"}
+    for place, line in command_lines(code)
+    if line not in NOT_RUN
+]
+COMMANDS = [(code.place, code.text) for code in SENTENCES if re.match(r"secateur [a-z-]", code.text)]
+
+
+@pytest.mark.parametrize("line", placed(SHELL))
+def test_a_line_for_the_shell(line: str, queue: Queue, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = shlex.split(queue.filled(line), comments=True)
+    match Path(words[0]).name:
+        case "make":
+            subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, check=True, capture_output=True)
+        case "secateur":
+            _command(words[1:], queue, here, monkeypatch)
+        case program:
+            pytest.fail(f"{program}: neither tried here nor listed in NOT_RUN")
+
+
+@pytest.mark.parametrize("line", placed(COMMANDS))
+def test_a_command_in_a_sentence(line: str, queue: Queue, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = shlex.split(queue.filled(line))[1:]
+    if words[0] in LEFT_OUT and all(word.startswith("-") for word in words[1:]):
+        words += shlex.split(queue.filled(shlex.join(LEFT_OUT[words[0]])))
+    if words[0] == "worker" and len(words) == 1:
+        words.append("jobs:billing")
+    _command(words, queue, here, monkeypatch)
+
+
+def _command(words: list[str], queue: Queue, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs it as if it were confirmed, where it asks and ends by itself."""
+    if "--help" not in words:
+        parsed = parse(words)
+        if parsed.command in ENDLESS or getattr(parsed, "watch", False):
+            return
+        if getattr(parsed, "yes", True) is False:
+            words = [*words, "--yes"]
+    monkeypatch.chdir(queue.directory)
+    done = here(*words, url=queue.url)
+    assert done.code == 0, done.err
+    assert "Traceback" not in done.err
+
+
+FLAGS = [(code.place, code.text) for code in SENTENCES if re.match(r"--[a-z]", code.text)]
+
+
+@pytest.mark.parametrize("text", placed(FLAGS))
+def test_a_flag_in_a_sentence(text: str, here: Here) -> None:
+    """It is one of some command's."""
+    flag = re.split(r"[ =]", text)[0]
+    listed = here("--help").out
+    known = re.findall(r"^    ([a-z][a-z-]*)  ", listed, re.MULTILINE)
+    assert {"cancel", "undo", "worker"} <= set(known)
+    helps = (here(name, "--help").out for name in known)
+    assert any(re.search(rf"(?<![\w-]){re.escape(flag)}(?![\w-])", each) for each in (listed, *helps))
+
+
+# SQL
+
+STATEMENTS = [(code.place, code.text) for code in BLOCKS if code.language == "sql"]
+STATEMENTS += [(code.place, code.text) for code in SENTENCES if SQL.fullmatch(code.text) and code.text not in NOT_RUN]
+
+
+@pytest.mark.parametrize("sql", placed(STATEMENTS))
+def test_sql(sql: str, queue: Queue) -> None:
+    queue.do(lambda connection: _execute(connection, sql, queue))
+
+
+async def _execute(connection: asyncpg.Connection, sql: str, queue: Queue) -> None:
+    """Leaves nothing behind."""
+    if re.match(r"(rollback|commit) prepared", sql):
+        await connection.execute("begin; select pg_current_xact_id(); prepare transaction 'name'")
+        await connection.execute(sql)
+        return
+    victim = await asyncpg.connect(queue.url)
+    sql = sql.replace("12345", str(victim.get_server_pid()))
+    ours = await connection.fetchval("select quote_ident(current_database())")
+    sql = re.sub(r"\bon database billing\b", f"on database {ours}", sql)
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        await connection.execute("create role installer")
+        await connection.execute(sql)
+    finally:
+        await transaction.rollback()
+        victim.terminate()
+
+
+NAMES = [(code.place, found[1]) for code in SENTENCES if (found := re.match(r"secateur\.([A-Za-z_]+)", code.text))]
+
+
+@pytest.mark.parametrize("name", placed(NAMES))
+def test_a_name_of_ours(name: str, queue: Queue) -> None:
+    in_sql = queue.value(
+        "select exists (select from pg_proc where proname = $1 and pronamespace = 'secateur'::regnamespace)"
+        " or to_regclass('secateur.' || $1) is not null",
+        name,
+    )
+    assert in_sql or hasattr(secateur, name)
+
+
+# HTTP
+
+PATHS = [(each.place, each) for each in asked(CODES)]
+
+
+@pytest.mark.parametrize("wanted", placed(PATHS))
+def test_a_path(wanted: Asked, queue: Queue) -> None:
+    asked_for, _, query = wanted.path.partition("?")
+    paths = asked_for.split("|")
+    parameters = dict(each.split("=") for each in query.split("&") if each)
+    known = {re.sub(r"\{\w+\}", "{}", path): methods for path, methods in queue.api["paths"].items()}
+    known["/openapi.json"] = {"get": {}}
+    method = {"HEAD": "get"}.get(wanted.method, wanted.method.lower())
+    there = [path for path in paths if method in known.get(re.sub(r"\{\w+\}", "{}", path), {})]
+    assert there, f"{wanted.method} {' or '.join(paths)} is not in the OpenAPI document"
+    declared = known[re.sub(r"\{\w+\}", "{}", there[0])][method].get("parameters", ())
+    assert set(parameters) <= {each["name"] for each in declared if each["in"] == "query"}
+    path = there[0].replace("{app}", "billing").replace("{function}", "vendor-syncs")
+    if "{id}" in path:
+        given = queue.cancellation if "/runs/" not in path else queue.cancelled_run if "restore" in path else queue.run
+        path = path.replace("{id}", given())
+    answer = httpx.request(
+        wanted.method,
+        queue.server + path,
+        params={name: value.replace("…", "billing") for name, value in parameters.items()},
+        json=BODIES.get(path),
+        headers={"X-Author": "nadia"},
+        timeout=60,
+    )
+    assert answer.is_success, answer.text
+
+
+# JSON, TOML and Python
+
+JSON = [(code.place, code.text) for code in BLOCKS if code.language == "json"]
+TOML = [(code.place, code.text) for code in BLOCKS if code.language == "toml"]
+PYTHON = [(code.place, code) for code in BLOCKS if code.language == "python"]
+
+
+@pytest.mark.parametrize("text", placed(JSON))
+def test_json(text: str, queue: Queue) -> None:
+    """An event is enqueued, and a request counted."""
+    path = "/v1/cancellations/preview" if "app_id" in json.loads(text) else "/v1/events"
+    answer = httpx.post(
+        queue.server + path,
+        content=text,
+        headers={"Content-Type": "application/json", "X-Author": "nadia"},
+        timeout=60,
+    )
+    assert answer.is_success, answer.text
+
+
+@pytest.mark.parametrize("text", placed(TOML))
+def test_toml(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(text, encoding="utf-8")
+    settings = load_settings(file)
+    for name in settings.contexts:
+        settings.target(context=name, environment={})
+
+
+@pytest.mark.parametrize("code", placed(PYTHON))
+def test_python(code: Code, queue: Queue) -> None:
+    """Runs it, with what it takes for granted, and its `main` if it has one."""
+
+    def job(*_: object) -> bool:
+        return True
+
+    text = re.sub(r"postgresql://[^\"']*", lambda _: queue.url, code.text)
+    names: dict[str, Any] = {"fetch": job, "store": job, "print_invoice": job, "vendors": ["acme_inc", "globex"]}
+    exec(compile("\n" * (code.line - 1) + text, str(ROOT / code.file), "exec"), names)
+    if "main" in names:
+        asyncio.run(names["main"]())
+
+
+# All of it
+
+
+def test_no_block_is_of_a_language_that_nothing_here_tries() -> None:
+    tried = {"sh", "console", "sql", "json", "toml", "python", "cel"}
+    assert [code.place for code in BLOCKS if code.language not in tried] == []
+
+
+def test_whatever_is_not_run_occurs() -> None:
+    found = {code.text for code in SENTENCES}
+    found |= {line for code in BLOCKS if code.language in {"sh", "console"} for _, line in command_lines(code)}
+    assert set(NOT_RUN) <= found

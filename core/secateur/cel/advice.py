@@ -80,11 +80,13 @@ class _Adviser:
         place, name = node.index.span if isinstance(node, Index) else node.field_span, str(path[-1])
         siblings = [str(each.path[-1]) for each in self._shape.children(path[:-1]) if each.path[-1] is not EACH]
         if near := nearest(name, siblings):
-            if isinstance(node, Index):
+            if self._source[place.end - 1] in "'\"":  # in brackets
                 return place, text_literal(near)
             access = field_access(near)
-            if access == f".{near}" or isinstance(node, Has):
+            if access == f".{near}":
                 return place, near
+            if isinstance(node, Has):
+                return Span(node.operand.span.end, place.end), f"[{text_literal(near)}]"
             return node.span, f"{self._text(node.operand)}[{text_literal(near)}]"
         elsewhere = [other for other in self._shape.fields if other and other[-1] == name and EACH not in other]
         if not elsewhere or isinstance(node, Has):

@@ -195,10 +195,12 @@ class Builder(Transformer[Any, Any]):
             reason = say.BACKQUOTES if name[0] == "`" else say.reserved_function(name)
             return _built(Invalid(_span(name), reason), *arguments)
         if name == "has":
-            if len(nodes) != 1 or not isinstance(nodes[0], Select):
-                return _built(Invalid(span, say.NAME_A_FIELD), *arguments)
-            field = nodes[0]
-            return _built(Has(field.operand, field.field, span, field.field_span), *arguments)
+            match nodes:
+                case (Select(operand=operand, field=field, field_span=place),):
+                    return _built(Has(operand, field, span, place), *arguments)
+                case (Index(operand=operand, index=Literal(value=str(field), span=place)),):
+                    return _built(Has(operand, field, span, place), *arguments)
+            return _built(Invalid(span, say.NAME_A_FIELD), *arguments)
         return _built(Call(str(name), None, nodes, span, _span(name)), *arguments)
 
     def paren_expr(self, children: list[Any]) -> Built:

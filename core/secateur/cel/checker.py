@@ -191,6 +191,8 @@ class Checker:
         return not declared and self._declarations.is_namespace(name)
 
     def _has(self, node: Has) -> Node:
+        if "\0" in node.field:
+            self._mismatch(node.field_span, say.NUL_CHARACTER)
         if isinstance(node.operand, Name) and self._is_namespace(node.operand):
             name = f"{node.operand.name.removeprefix('.')}.{node.field}"
             if variable := self._declarations.variables.get(name):

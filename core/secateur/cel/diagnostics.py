@@ -126,7 +126,10 @@ SINGLE_EQUALS = "`=` compares nothing"
 CLOSE_STRING = "add the closing quote"
 BACKQUOTE_NOT_CLOSED = "this backquote names no field: letters, digits and `_ . - /` up to another backquote"
 BACKQUOTES = "backquotes name a field, after a dot"
-NAME_A_FIELD = "`has` takes one field selection, such as `has(event.data.amount)`"
+NAME_A_FIELD = "`has` takes one field, such as `has(event.data.amount)` or `has(event.data['unit price'])`"
+NO_OPTIONALS = "there are no optional values here; `has(a.b) ? a.b : c` does what `a.?b.orValue(c)` does"
+ELEMENTS = "the elements of a list"
+KEYS_AND_VALUES = "the keys and values of a map"
 LITERALS = {
     "out_of_range_int": "this number does not fit into 64 bits",
     "out_of_range_uint": "this number does not fit into 64 unsigned bits",
@@ -166,6 +169,15 @@ def no_such_character(text: str) -> str:
 
 def write_instead(text: str) -> str:
     return f"write `{text}`"
+
+
+def write_the_whole(text: str, means: str | None = None) -> str:
+    """For a suggestion that replaces the whole source, not only the marked place."""
+    return f"write the whole as `{text}`{f' if you mean {means}' if means else ''}"
+
+
+def one_variable(macro: str) -> str:
+    return f"`{macro}` takes one name here: for an element of a list, or for a key of a map"
 
 
 def reserved_word(word: str) -> str:

@@ -12,7 +12,8 @@ from secateur.cel.diagnostics import Diagnostic, Reporter
 from secateur.cel.scanner import scan
 
 _TEXT = re.compile(
-    r"did you mean `(.+)`\?|write `(.+?)`(?: if you mean .*)?|write ('.+') if you mean the text",
+    r"write the whole as `(?P<whole>.+)`(?: if you mean .*)?"
+    r"|did you mean `(.+)`\?|write `(.+?)`(?: if you mean .*)?|write ('.+') if you mean the text",
     re.DOTALL,
 )
 """How suggestions name what to write."""
@@ -23,7 +24,9 @@ def fix(source: str, diagnostic: Diagnostic, declarations: Declarations = CANCEL
     match = _TEXT.fullmatch(diagnostic.suggestion or "")
     if match is None:
         return None
-    text = next(group for group in match.groups() if group)
+    text: str = next(group for group in match.groups() if group)
+    if match["whole"]:
+        return text if _helps(source, text, diagnostic, declarations) else None
     for place in _places(source, diagnostic):
         fixed: str = source[: place.start] + text + source[place.end :]
         if fixed != source and _helps(source, fixed, diagnostic, declarations):

@@ -167,6 +167,7 @@ class Generator:
             case Select(field=field):
                 return self._select(self.sql(node.operand), field)
             case Has():
+                self._check_text(node.field, node.field_span)
                 return self._has(self.sql(node.operand), forms.text_parameter(node.field))
             case Index():
                 return self._index(node)

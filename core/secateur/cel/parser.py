@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from secateur.cel import diagnostics as say
 from secateur.cel.ast import Node, Span
 from secateur.cel.diagnostics import Reporter
+from secateur.cel.rewrites import foreign
 from secateur.cel.scanner import Token, scan
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ def parse(source: str, reporter: Reporter) -> Node | None:
         return None
     if not tokens:
         reporter.error(Span(0, 0), say.EMPTY)
+        return None
+    if found := foreign(source, tokens):
+        reporter.error(*found)
         return None
     return _run(source, tokens, reporter)
 

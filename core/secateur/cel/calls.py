@@ -64,7 +64,7 @@ class Calls:
                 return boolean(f"({text}) ~ {self._forms.text_parameter(translate(pattern))}")
             self._reporter.error(span, say.PATTERN_NOT_LITERAL)
         except PatternError as error:
-            self._reporter.error(span, str(error))
+            self._reporter.error(span, str(error), error.hint)
         return ERROR
 
     def _on_text(self, function: str, operands: tuple[Sql, ...]) -> Sql:

@@ -322,7 +322,9 @@ class Checker:
                 parse_timestamp(value)
             elif node.function == "duration" and isinstance(value, str):
                 parse_duration(value)
-        except (PatternError, EvaluationError) as error:
+        except PatternError as error:
+            self._mismatch(last.span, str(error), error.hint)
+        except EvaluationError as error:
             self._mismatch(last.span, str(error))
 
     def _comprehension(self, node: Comprehension) -> Node:

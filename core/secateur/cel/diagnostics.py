@@ -350,6 +350,14 @@ def pattern_escape(text: str) -> str:
     return f"`{text}` is not supported in a pattern"
 
 
+def pattern_class(text: str) -> str:
+    return f"`{text}` is not supported in a pattern: which characters it has depends on the version of Unicode"
+
+
+def list_characters(characters: str) -> str:
+    return f"list the characters that are meant, such as `[{characters}]`"
+
+
 # What can go wrong at run time.
 
 NOT_TRUE_OR_FALSE = "the result is not true or false"

@@ -34,8 +34,36 @@ _COUNT = re.compile(r"\{(\d{1,4})(,(\d{0,4}))?\}")
 _GROUP = re.compile(r"\(\?(?:P?<\w+>|([imsU]*)(?:-([imsU]+))?([:)]))")
 
 
+_UNICODE_CLASS = re.compile(r"\\([pP])(?:\{(\^?)(\w+)\}|(\w))")
+_MEANT = {
+    "L": "A-Za-zÀ-ÖØ-öø-ɏ",
+    "Lu": "A-ZÀ-ÖØ-Þ",
+    "Ll": "a-zß-öø-ÿ",
+    **dict.fromkeys(("N", "Nd"), "0-9"),
+    **dict.fromkeys(("Z", "Zs"), r"\s\x{A0}"),
+    "P": "[:punct:]",
+    "S": "$+<=>^`|~",
+    "Greek": "Ͱ-Ͽ",
+    "Cyrillic": "Ѐ-ӿ",
+    "Hebrew": "\u0590-\u05ff",
+    "Arabic": "\u0600-\u06ff",
+    "Latin": "A-Za-zÀ-ÖØ-öø-ɏ",
+    "Han": "一-鿿",
+    "Hiragana": "ぁ-ゟ",
+    "Katakana": "゠-ヿ",
+    "Hangul": "가-힣",
+    "Thai": "ก-๛",
+}
+"""What people mostly want of a class of Unicode, in brackets. The whole of `L` has 660 ranges, and others with each
+version of Unicode, so that RE2's next release would match other runs than a stored condition does."""
+
+
 class PatternError(ValueError):
-    """The pattern cannot be used; the message says why."""
+    """The pattern cannot be used; the message says why, and `hint`, if there is one, what to write."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 @lru_cache(maxsize=256)
@@ -65,7 +93,7 @@ def matcher(pattern: str) -> Callable[[str], bool]:
     try:
         translate(pattern)
     except PatternError as error:
-        raise EvaluationError(str(error)) from None
+        raise EvaluationError(f"{error}; {error.hint}" if error.hint else str(error)) from None
     options = re2.Options()
     options.log_errors = False
     compiled = re2.compile(pattern, options)
@@ -210,6 +238,10 @@ class _Translator:
         match = _ESCAPE.match(self._pattern, self._position)
         if match is None:
             raise PatternError(say.pattern_escape("\\"))
+        if found := _UNICODE_CLASS.match(self._pattern, self._position):
+            negated = (found[1] == "P") != (found[2] == "^")
+            meant = _MEANT.get(found[3] or found[4], _MEANT["L"])
+            raise PatternError(say.pattern_class(found[0]), say.list_characters(f"{'^' if negated else ''}{meant}"))
         self._position = match.end()
         if match[1] or match[2]:
             return int(match[1] or match[2], 16)

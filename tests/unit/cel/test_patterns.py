@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from blocks import blocks
 
-from secateur.cel import EvaluationError
+from secateur.cel import EvaluationError, ExpressionError, compile
 from secateur.cel.patterns import PatternError, matcher, translate
 
 
@@ -24,8 +24,36 @@ def test_matches_in_linear_time() -> None:
 
 
 def test_a_refused_pattern_is_an_error() -> None:
-    with pytest.raises(EvaluationError, match=r"`\\p` is not supported"):
+    with pytest.raises(EvaluationError, match=r"`\\pL` is not supported"):
         matcher(r"\pL")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "such_as", "yes", "no"),
+    [
+        (r"^\p{L}+$", "[A-Za-zÀ-ÖØ-öø-ɏ]", "Straße", "1"),
+        (r"^\pL+$", "[A-Za-zÀ-ÖØ-öø-ɏ]", "Żółw", "×"),
+        (r"[\d\p{Lu}]", "[A-ZÀ-ÖØ-Þ]", "É", "é"),
+        (r"\p{Ll}", "[a-zß-öø-ÿ]", "é", "É"),
+        (r"\p{Nd}", "[0-9]", "7", "x"),
+        (r"\P{L}", "[^A-Za-zÀ-ÖØ-öø-ɏ]", "1", "ü"),
+        (r"\p{^N}", "[^0-9]", "x", "1"),
+        (r"\P{^N}", "[0-9]", "1", "x"),
+        (r"\p{Zs}", r"[\s\x{A0}]", "\u00a0", "x"),
+        (r"\p{P}", "[[:punct:]]", "!", "x"),
+        (r"\pS", "[$+<=>^`|~]", "=", "x"),
+        (r"\p{Cyrillic}", "[Ѐ-ӿ]", "Ж", "Z"),
+        (r"\p{Mn}", "[A-Za-zÀ-ÖØ-öø-ɏ]", "a", "1"),
+    ],
+)
+def test_a_class_of_unicode_is_refused_with_what_to_write(pattern: str, such_as: str, yes: str, no: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        compile(f"event.data.x.matches(r'{pattern}')")
+    (diagnostic,) = caught.value.diagnostics
+    assert "is not supported in a pattern: which characters it has" in diagnostic.message
+    assert diagnostic.suggestion == f"list the characters that are meant, such as `{such_as}`"
+    matches = matcher(such_as)
+    assert (matches(yes), matches(no)) == (True, False)
 
 
 def test_bounds_the_written_out_size() -> None:

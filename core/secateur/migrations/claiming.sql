@@ -74,7 +74,8 @@ end
 $$;
 
 -- Claims up to `max_runs` runs for `worker` until `lease` from now (heartbeat extends it), by priority and age within each
--- function, the functions sharing the batch; null stands for all of the app. Nothing is claimed of what is paused, and of
+-- function, the functions sharing the batch; null stands for all of the app. Where many functions have something, the batch
+-- is taken from some of them, chosen at random. Nothing is claimed of what is paused, and of
 -- a function with a limit only as much as it has free slots. A run that `resumes` has steps of an earlier attempt:
 -- finished_steps gives them.
 --
@@ -93,9 +94,13 @@ create or replace function secateur.claim_batch(
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
+  -- So many functions at most are looked into: enough for a batch, also if some of what they have is passed over.
+  most constant integer := claim_batch.max_runs + 20;
+  candidates text[];
   wanted text[];
-  floorless boolean[];
   limited boolean[];
+  floorless boolean[];
+  cut boolean := false;
   active secateur.cancellations[];
   open integer := claim_batch.max_runs;
   share integer;
@@ -105,6 +110,7 @@ declare
   slot_numbers integer[] := '{}';
   begun timestamptz;
   slow boolean := false;
+  slow_to_find boolean := false;
   locked uuid[];
   hit_runs uuid[] := '{}';
   hit_rules uuid[];
@@ -133,42 +139,64 @@ begin
   active := array(select rule from secateur.cancellations as rule
                    where rule.app_id = claim_batch.app_id and rule.state = 'active' order by rule.serial);
   -- point: cancellations read
-  select array_agg(known.function_id), array_agg(known.concurrency is not null),
-         array_agg((select count(*) from secateur.levels as one
-                     where one.app_id = claim_batch.app_id and one.function_id = known.function_id) > 32)
-    into wanted, limited, floorless
-    from (select one.function_id, one.concurrency, one.paused_at
-            from secateur.functions as one where claim_batch.function_ids is null and one.app_id = claim_batch.app_id
-          union all
-          select one.function_id, one.concurrency, one.paused_at
-            from (select distinct named.id from unnest(claim_batch.function_ids) as named (id)) as named,
-                 lateral (select * from secateur.functions as known
-                           where known.app_id = claim_batch.app_id and known.function_id = named.id offset 0) as one) as known
-   where known.paused_at is null
-     and not exists (select from secateur.apps where apps.app_id = claim_batch.app_id and apps.paused_at is not null);
+  select array_agg(known.function_id), array_agg(known.concurrency is not null) into candidates, limited
+    from (select one.function_id, one.concurrency
+            from (select found.function_id, found.concurrency, found.paused_at
+                    from secateur.functions as found
+                   where claim_batch.function_ids is null and found.app_id = claim_batch.app_id
+                  union all
+                  select found.function_id, found.concurrency, found.paused_at
+                    from (select distinct named.id from unnest(claim_batch.function_ids) as named (id)) as named,
+                         lateral (select * from secateur.functions as one
+                                   where one.app_id = claim_batch.app_id and one.function_id = named.id offset 0) as found) as one
+           where one.paused_at is null
+             and not exists (select from secateur.apps where apps.app_id = claim_batch.app_id and apps.paused_at is not null)
+           order by random()) as known;
   -- point: flags read
   perform secateur.recover_expired(claim_batch.app_id);
-  if wanted is null then
+  if candidates is null then
     perform secateur.fall_idle(claim_batch.app_id);
     return;
   end if;
+  wanted := candidates;
+  if cardinality(candidates) > most then
+    perform secateur.walk_below(claim_batch.app_id, candidates[:most], active);
+    begun := clock_timestamp();
+    select found.functions, found.are_limited into wanted, limited
+      from secateur.find_functions(claim_batch.app_id, candidates, limited, most) as found;
+    cut := cardinality(wanted) = most;
+    -- Dead entries above the floors of functions that have nothing: their floors are raised, too.
+    slow_to_find := clock_timestamp() - begun > interval '10 ms' + cardinality(candidates) * interval '20 us';
+    if cardinality(wanted) = 0 then
+      -- For the next claim to find: one that has nothing to give has the time to look below all floors.
+      perform secateur.walk_below(claim_batch.app_id, candidates, active);
+    end if;
+  else
+    perform secateur.walk_below(claim_batch.app_id, candidates, active);
+  end if;
   perform secateur.promote_due(claim_batch.app_id, wanted);
-  perform secateur.walk_below(claim_batch.app_id, wanted, active);
+  floorless := array(select (select count(*) from secateur.levels as one
+                              where one.app_id = claim_batch.app_id and one.function_id = looked_into.id) > 32
+                       from unnest(wanted) with ordinality as looked_into (id, place) order by looked_into.place);
   if true = any (limited) then
     select free.functions, free.slots into slot_functions, slot_numbers
       from secateur.lock_slots(claim_batch.app_id,
              array(select one.id from unnest(wanted, limited) as one (id, limited) where one.limited),
              claim_batch.max_runs) as free;
   end if;
-  share := ceil(open::numeric / cardinality(wanted));
+  share := ceil(open::numeric / greatest(1, cardinality(wanted)));
   loop
     -- point: before a batch
     if true = any (limited) then
-      shares := array(select case when one.limited
-                                  then least(share, (select count(*) from unnest(slot_functions) as free (id)
-                                                      where free.id = one.id))
+      -- Paired by grouping: a join would go through the slots for each function.
+      shares := array(select case when bool_or(one.limited) then least(share, count(*) filter (where one.place is null))
                                   else share end
-                        from unnest(wanted, limited) with ordinality as one (id, limited, place) order by one.place);
+                        from (select wants.id, wants.limited, wants.place
+                                from unnest(wanted, limited) with ordinality as wants (id, limited, place)
+                              union all
+                              select free.id, null, null from unnest(slot_functions) as free (id)) as one
+                       group by one.id
+                       order by max(one.place));
     else
       shares := array_fill(share, array[cardinality(wanted)]);
     end if;
@@ -234,15 +262,15 @@ begin
       -- point: granted what was ahead
     end loop;
   end if;
-  if random() < greatest((claim_batch.max_runs - open) / 1000.0, case when slow then 0.2 else 0 end) then
-    perform secateur.raise_floors(claim_batch.app_id, wanted);
+  if random() < greatest((claim_batch.max_runs - open) / 1000.0, case when slow or slow_to_find then 0.2 else 0 end) then
+    perform secateur.raise_floors(claim_batch.app_id, case when slow_to_find then candidates else wanted end);
   end if;
-  if more and open > 0 then
+  if (more or cut) and open > 0 then
     return query select (jsonb_populate_record(null::secateur.claimed_run, '{"more": true}')).*;
   elsif open = claim_batch.max_runs then
     -- point: nothing found
     perform secateur.fall_idle(claim_batch.app_id);
-    next_due := secateur.next_due(claim_batch.app_id, wanted);
+    next_due := secateur.next_due(claim_batch.app_id, candidates);
     -- What is due never is nothing to wait for.
     next_due := case when isfinite(next_due) then next_due end;
     return query

@@ -107,6 +107,54 @@ begin
 end
 $$;
 
+-- The first `most` of these functions that have something to claim: a run that is queued or due by now, and a free slot if the
+-- function has a limit. Part of a claim; locks nothing.
+create or replace function secateur.find_functions(
+  app_id text, function_ids text[], limited boolean[], most integer, out functions text[], out are_limited boolean[]
+)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
+as $$
+begin
+  select coalesce(array_agg(found.id), '{}'), coalesce(array_agg(found.limited), '{}')
+    into functions, are_limited
+    from (
+      select wanted.id, wanted.limited
+        from unnest(find_functions.function_ids, find_functions.limited) as wanted (id, limited)
+       where (exists (select from secateur.levels as level,
+                             lateral (select from secateur.runs as run
+                                       where run.app_id = find_functions.app_id
+                                         and run.function_id = wanted.id
+                                         and run.status = 'queued'
+                                         and run.priority = level.priority
+                                         and uuid_send(run.id) >= uuid_send(level.floor)
+                                       limit 1) as queued
+                       where level.app_id = find_functions.app_id and level.function_id = wanted.id
+                      offset 0)
+              or exists (select from secateur.runs as run
+                          where run.app_id = find_functions.app_id
+                            and run.function_id = wanted.id
+                            and run.status = 'scheduled'
+                            and run.scheduled_for <= now()
+                         offset 0)
+              -- More levels than are kept.
+              or (select count(*) from secateur.levels as level
+                   where level.app_id = find_functions.app_id and level.function_id = wanted.id) > 32
+                 and exists (select from secateur.runs as run
+                              where run.app_id = find_functions.app_id
+                                and run.function_id = wanted.id
+                                and run.status = 'queued'
+                             offset 0))
+         and (not wanted.limited
+              or exists (select from secateur.slots as slot
+                          where slot.app_id = find_functions.app_id and slot.function_id = wanted.id
+                            and slot.run_id is null and not slot.surplus
+                         offset 0))
+       limit find_functions.most) as found;
+end
+$$;
+
 -- Locks the next runs of each function's queue, `shares[i]` at most of function i, and returns their ids, the functions
 -- taking turns. One descent per function and level: a single ORDER BY over several could not follow the index.
 -- `floorless` says of a function that it has more levels than are kept. Part of a claim.

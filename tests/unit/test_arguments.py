@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Iterator
 
 import pytest
@@ -37,3 +38,16 @@ def test_none_takes_bytes_that_are_not_utf8(before: list[str], name: str) -> Non
     with pytest.raises(UsageError) as caught:
         arguments.parse([*before, "r\udce9sum\udce9"])
     assert str(caught.value).startswith(f"argument {name}: is not UTF-8: character 2 is the byte 0xe9")
+
+
+@pytest.mark.parametrize(("before", "parser"), commands())
+def test_help_fits_on_a_narrow_screen_and_ends_with_an_example(
+    before: list[str], parser: argparse.ArgumentParser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = parser.format_help().splitlines()
+    assert [line for line in lines if len(line) > 80] == []
+    if before:
+        program, *written = shlex.split(lines[-1].removeprefix("example: "))
+        assert (program, written[0]) == ("secateur", before[0])
+        arguments.parse(written)

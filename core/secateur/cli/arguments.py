@@ -23,6 +23,30 @@ TEXT_FLAGS = frozenset({"--app", "--function", "--if", "--after", "--before", "-
 
 DEFAULT_PORT = 8484
 
+EXAMPLES = {
+    "install": "secateur install --database postgresql://admin@db.internal/jobs",
+    "demo": "secateur demo --runs 50000",
+    "worker": "secateur worker billing.jobs:app --concurrency 20",
+    "serve": "secateur serve --port 8484",
+    "depth": "secateur depth --watch",
+    "history": "secateur history --limit 10",
+    "runs": "secateur runs --app billing --status failed --limit 20",
+    "show": "secateur show 0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b",
+    "preview": "secateur preview --app billing --if 'event.data.amount > 100'",
+    "cancel": "secateur cancel --app billing --function sync --after -2h",
+    "retry": "secateur retry --app billing --after yesterday",
+    "stop": "secateur stop 0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b",
+    "undo": "secateur undo 0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b",
+    "cancel-run": "secateur cancel-run 0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b",
+    "restore-run": "secateur restore-run 0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b",
+    "pause": "secateur pause billing sync --yes",
+    "resume": "secateur resume billing sync --yes",
+    "audit": "secateur audit --app billing --limit 20",
+    "retention": "secateur retention --finished 30d",
+    "eval": "secateur eval 'event.data.qty > 2' --event event.json",
+}
+"""By command, at the end of its help."""
+
 LARGEST = 1_000_000_000
 """Of the numbers that flags take."""
 
@@ -35,7 +59,6 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: object) -> None:
         super().__init__(
             allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
             **options,  # type: ignore[arg-type]
         )
 
@@ -111,7 +134,11 @@ def _parser() -> Parser:
 
     def command(name: str, function: str, help: str, description: str = "") -> Parser:
         added = commands.add_parser(
-            name, help=help, description=description or f"{help[0].upper()}{help[1:]}.", parents=[everywhere]
+            name,
+            help=help,
+            description=description or f"{help[0].upper()}{help[1:]}.",
+            epilog=f"example: {EXAMPLES[name]}" if name in EXAMPLES else None,
+            parents=[everywhere],
         )
         added.set_defaults(command=function)
         return added

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import re
 import shlex
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,7 +167,13 @@ SHELL = [
     for place, line in command_lines(code)
     if line not in NOT_RUN
 ]
+SHELL += [(code.place, code.text) for code in SENTENCES if code.text.startswith("make ")]
 COMMANDS = [(code.place, code.text) for code in SENTENCES if re.match(r"secateur [a-z-]", code.text)]
+COMMANDS += [
+    (code.place, f"secateur {code.text}")
+    for code in SENTENCES
+    if re.match(r"(?!secateur )[a-z][a-z-]* --[a-z]", code.text)
+]
 
 
 @pytest.mark.parametrize("line", placed(SHELL))
@@ -207,15 +215,25 @@ def _command(words: list[str], queue: Queue, here: Here, monkeypatch: pytest.Mon
 FLAGS = [(code.place, code.text) for code in SENTENCES if re.match(r"--[a-z]", code.text)]
 
 
-@pytest.mark.parametrize("text", placed(FLAGS))
-def test_a_flag_in_a_sentence(text: str, here: Here) -> None:
-    """It is one of some command's."""
-    flag = re.split(r"[ =]", text)[0]
-    listed = here("--help").out
+@pytest.fixture(scope="module")
+def flags() -> set[str]:
+    """Those of every command."""
+
+    def help_of(*words: str) -> str:
+        with redirect_stdout(io.StringIO()) as shown, pytest.raises(SystemExit):
+            parse([*words, "--help"])
+        return shown.getvalue()
+
+    listed = help_of()
     known = re.findall(r"^    ([a-z][a-z-]*)  ", listed, re.MULTILINE)
     assert {"cancel", "undo", "worker"} <= set(known)
-    helps = (here(name, "--help").out for name in known)
-    assert any(re.search(rf"(?<![\w-]){re.escape(flag)}(?![\w-])", each) for each in (listed, *helps))
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", "\n".join([listed, *map(help_of, known)])))
+
+
+@pytest.mark.parametrize("text", placed(FLAGS))
+def test_a_flag_in_a_sentence(text: str, flags: set[str]) -> None:
+    """It is one of some command's."""
+    assert re.split(r"[ =]", text)[0] in flags
 
 
 # SQL
@@ -260,6 +278,14 @@ def test_a_name_of_ours(name: str, queue: Queue) -> None:
         name,
     )
     assert in_sql or hasattr(secateur, name)
+
+
+METHODS = [(code.place, found[1]) for code in SENTENCES if (found := re.match(r"queue\.(\w+)", code.text))]
+
+
+@pytest.mark.parametrize("name", placed(METHODS))
+def test_a_method_of_the_queue(name: str) -> None:
+    assert hasattr(secateur.Queue, name)
 
 
 # HTTP
@@ -338,6 +364,13 @@ def test_python(code: Code, queue: Queue) -> None:
 
 
 # All of it
+
+
+def test_each_place_is_where_the_code_is() -> None:
+    lines = {file: (ROOT / file).read_text(encoding="utf-8").splitlines() for file in {code.file for code in CODES}}
+    for code in CODES:
+        if words := code.text.split():
+            assert words[0] in lines[code.file][code.line - 1], code
 
 
 def test_no_block_is_of_a_language_that_nothing_here_tries() -> None:

@@ -344,8 +344,20 @@ class Queue:
         that were paused by themselves. Raises as `pause` does."""
         await self.engine.resume(read_scope(app_id, function_id), _author(author), "python")
 
+    async def forget(self, app_id: str, function_id: str | None = None, *, author: str | None = None) -> list[str]:
+        """Leave a function that is no more, or (None) the whole app, out of the depth; its history stays.
+
+        Events start no runs of it any more. It comes back by itself when something is enqueued into it, or a worker
+        has it. Returns the functions that were not forgotten before, sorted. Raises `Conflict`, with what is in
+        the way, while runs, cancellations, retries or undos of it are unfinished; else as `pause` does.
+        """
+        return await self.engine.forget(read_scope(app_id, function_id), _author(author), "python")
+
     async def depth(self) -> list[FunctionDepth]:
-        """What waits and what runs of every known function, sorted by app and function; how fast it comes and goes."""
+        """What waits and what runs of every function, sorted by app and function; how fast it comes and goes.
+
+        Of those that are forgotten, only the ones with unfinished runs.
+        """
         return await self.engine.depth()
 
     async def history(self, limit: int = 50, before: UUID | None = None) -> Sequence[Cancellation]:

@@ -251,7 +251,7 @@ class AuditEntry(SQLModel):
     id: int
     at: datetime
     action: str
-    """`install`, `commit`, `stop`, `undo`, `restore`, `pause`, `resume` or `retention`."""
+    """`install`, `commit`, `stop`, `undo`, `restore`, `pause`, `resume`, `forget` or `retention`."""
     app_id: str | None = None
     function_id: str | None = None
     cancellation_id: UUID | None = None

@@ -88,6 +88,8 @@ ROUTES = [
     ("POST", f"/v1/runs/{SOME_ID}/restore", None),
     ("POST", "/v1/events", {"name": "vendor/sync"}),
     ("GET", "/v1/queues", None),
+    ("DELETE", "/v1/queues/billing", None),
+    ("DELETE", "/v1/queues/billing/invoices", None),
     ("POST", "/v1/queues/billing/pause", None),
     ("POST", "/v1/queues/billing/invoices/resume", None),
     ("GET", "/v1/audit", None),

@@ -88,6 +88,41 @@ async def test_there_is_no_such_queue(client: httpx.AsyncClient, path: str, stat
     assert await paused(client) == []
 
 
+async def queues(client: httpx.AsyncClient) -> list[str]:
+    return [f"{each['app_id']}/{each['function_id']}" for each in data_of(await client.get("/v1/queues"))]
+
+
+async def test_a_function_and_an_app_are_forgotten(client: httpx.AsyncClient, flooded: Database) -> None:
+    for app_id, function_id in (("billing", "old"), ("a/b", "c/d ü"), ("a/b", "pause")):
+        await flooded.execute("select secateur.register_function($1, $2, '{}', 4)", app_id, function_id)
+    gone = await client.delete("/v1/queues/billing/old", headers={"X-Author": "mia"})
+    assert data_of(gone) == [{"app_id": "billing", "function_id": "old"}]
+    assert data_of(await client.delete("/v1/queues/billing/old")) == []
+    gone = await client.delete("/v1/queues/a%2Fb/c%2Fd%20%C3%BC")
+    assert data_of(gone) == [{"app_id": "a/b", "function_id": "c/d ü"}]
+    assert await queues(client) == ["a/b/pause", "billing/invoices", "billing/vendor-syncs"]
+    assert data_of(await client.delete("/v1/queues/a%2Fb")) == [{"app_id": "a/b", "function_id": "pause"}]
+    assert await queues(client) == ["billing/invoices", "billing/vendor-syncs"]
+    await flooded.execute("select secateur.enqueue('a/b', 'pause', '{}')")
+    assert (await queues(client))[0] == "a/b/pause"
+    entries = [each for each in data_of(await client.get("/v1/audit")) if each["action"] == "forget"]
+    assert [(each["function_id"], each["author"], each["source"]) for each in entries] == [
+        (None, "server", "api"),
+        ("c/d ü", "server", "api"),
+        ("old", "mia", "api"),
+    ]
+
+
+async def test_what_waits_is_not_forgotten(client: httpx.AsyncClient, flooded: Database) -> None:
+    for path in ("billing", "billing/invoices"):
+        failure = failure_of(await client.delete(f"/v1/queues/{path}"), 409)
+        assert f"cannot be forgotten yet: invoices has {INVOICES} queued runs" in failure.error
+        assert "cancel them" in failure.error
+    for path, status in (("nobody", 404), ("billing/nothing", 404), ("billing/in/voices", 404), ("billing/%00", 400)):
+        failure_of(await client.delete(f"/v1/queues/{path}"), status)
+    assert await queues(client) == ["billing/invoices", "billing/vendor-syncs"]
+
+
 async def test_the_audit_in_pages(client: httpx.AsyncClient) -> None:
     made = data_of(await client.post("/v1/cancellations", json={"app_id": "billing", "reason": "INC-1"}), 201)
     for path in ("billing/invoices/pause", "billing/pause", "billing/resume"):

@@ -48,6 +48,7 @@ async def test_each_action_has_an_entry_in_its_own_transaction(
     operator = logins["secateur_operator"]
     await owner.execute("select secateur.enqueue('billing', 'sync', '{}')")
     await owner.execute("select secateur.enqueue('billing', 'mail', '{}')")
+    await owner.execute("select secateur.register_function('billing', 'gone', '{}', 4)")
     run_id = await owner.fetchval("select id from secateur.runs where function_id = 'mail'")
     id, single = uuid4(), uuid4()
     commit = (
@@ -57,6 +58,7 @@ async def test_each_action_has_an_entry_in_its_own_transaction(
     steps: list[tuple[str, str, tuple[object, ...]]] = [
         ("pause", "select secateur.pause('billing', 'sync', 'ann', 'cli')", ()),
         ("resume", "select secateur.resume('billing', 'sync', 'ann', 'cli')", ()),
+        ("forget", "select secateur.forget('billing', 'gone', 'ann', 'cli')", ()),
         ("retention", "select secateur.set_retention('1 day', null, null, 'ann', 'cli')", ()),
         ("commit", commit, (id,)),
         ("stop", "select secateur.stop_cancellation('billing', $1, 'ann', 'cli')", (id,)),

@@ -92,6 +92,7 @@ BASE_OF: dict[str, dict[str, str]] = {
     "cancel_run": {"id": f"'{uuid4()}'::uuid", "run_id": f"'{WAITING}'::uuid", "source": "'cli'"},
     "commit_cancellation": {"id": f"'{uuid4()}'::uuid"},
     "enqueue_many": {"scheduled_for": "array[now()]", "started_at": "array[now()]"},
+    "forget": {"app_id": "'retired'", "function_id": "'sync'"},
     "set_retention": {"standing": "interval '1 day'"},
 }
 
@@ -160,6 +161,7 @@ def extremes(type: str) -> list[str]:
 async def owner(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(database_url)
     await connection.execute("select secateur.register_function('billing', 'invoices', array['vendor/sync'], 3)")
+    await connection.execute("select secateur.register_function('retired', 'sync', '{}', 3)")
     await connection.execute(
         "select secateur.declare_cancel_on('billing', 'invoices', $1)",
         json.dumps([{"event": "vendor/sync", "match": "data.n"}]),

@@ -1,4 +1,4 @@
-"""`pause`, `resume`, `audit` and `retention` on a real queue, and the history on terminals of any width."""
+"""`pause`, `resume`, `forget`, `audit` and `retention` on a real queue, and the history on terminals of any width."""
 
 from __future__ import annotations
 
@@ -76,6 +76,61 @@ class TestPausing:
         assert done.code == code, done
         assert "whatever arrives waits too" in done.out
         assert self.paused(here, url) == ([] if code else ["vendor-syncs"])
+
+
+async def _register(url: str, *functions: tuple[str, str]) -> None:
+    async with Database.connect(url) as database:
+        for app_id, function_id in functions:
+            await database.execute("select secateur.register_function($1, $2, '{}', 4)", app_id, function_id)
+
+
+class TestForgetting:
+    @pytest.fixture(autouse=True)
+    def others(self, url: str) -> None:
+        asyncio.run(_register(url, ("billing", "old"), ("gone", "a"), ("gone", "b")))
+
+    def known(self, here: Here, url: str) -> list[str]:
+        return [each["function_id"] for each in here("depth", "--json", url=url).json]
+
+    def test_a_function(self, here: Here, url: str) -> None:
+        done = here("forget", "billing", "old", "--yes", url=url)
+        assert (done.code, done.out, done.err) == (0, "Forgotten: billing / old.\n", "")
+        assert self.known(here, url) == ["invoices", "vendor-syncs", "a", "b"]
+        assert " old " not in here("depth", url=url).out
+        again = here("forget", "billing", "old", "--yes", url=url)
+        assert (again.code, again.out) == (0, "Nothing to forget: billing / old was forgotten before.\n")
+        assert here("forget", "billing", "old", "--yes", "--json", url=url).json == []
+        (entry, *_) = here("audit", "--json", url=url).json
+        assert (entry["action"], entry["function_id"], entry["author"]) == ("forget", "old", "nadia")
+        assert "forget   billing / old" in here("audit", url=url).out
+
+    def test_an_app(self, here: Here, url: str) -> None:
+        done = here("forget", "gone", "--yes", url=url)
+        assert (done.code, done.out) == (0, "Forgotten: gone / every function: a, b.\n")
+        assert self.known(here, url) == ["invoices", "old", "vendor-syncs"]
+
+    def test_as_json(self, here: Here, url: str) -> None:
+        assert here("forget", "gone", "--yes", "--json", url=url).json == [
+            {"app_id": "gone", "function_id": "a"},
+            {"app_id": "gone", "function_id": "b"},
+        ]
+
+    def test_what_waits_or_is_not_there(self, here: Here, url: str) -> None:
+        told = one_line(here("forget", "billing", "vendor-syncs", "--yes", url=url), 2)
+        assert "billing / vendor-syncs cannot be forgotten yet: vendor-syncs has 51 queued runs" in told
+        assert "vendor-syncs has 1 running run" in told
+        assert "cancel them" in told
+        assert "there is no app 'biling'" in one_line(here("forget", "biling", "--yes", url=url), 1)
+        assert "has no function 'nope'" in one_line(here("forget", "billing", "nope", "--yes", url=url), 1)
+        assert "read-only" in one_line(here("forget", "gone", "--yes", "--read-only", url=url), 2)
+
+    @pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1)])
+    def test_a_terminal_is_asked(self, answer: str, code: int, here: Here, url: str) -> None:
+        answers = [("Forget billing / old? [y/N] ", f"{answer}\n")]
+        done = run_on_terminal("forget", "billing", "old", url=url, answers=answers)
+        assert done.code == code, done
+        assert "Its history stays." in done.out
+        assert ("old" in self.known(here, url)) == bool(code)
 
 
 class TestTheAudit:

@@ -29,7 +29,7 @@ def test_reading_the_depth_waits_for_neither_the_console_nor_the_models() -> Non
     "command",
     [
         *("install", "demo", "worker", "serve", "depth", "history", "show", "preview", "cancel", "stop", "undo"),
-        *("cancel-run", "restore-run", "pause", "resume", "audit", "retention", "eval"),
+        *("cancel-run", "restore-run", "pause", "resume", "forget", "audit", "retention", "eval"),
     ],
 )
 def test_every_command_has_help(here: Here, command: str) -> None:
@@ -61,6 +61,7 @@ def test_every_command_has_help(here: Here, command: str) -> None:
         (["restore-run", "5", "--database", NOWHERE], "'5' is not a run's id"),
         (["pause"], "the following arguments are required: APP"),
         (["pause", "billing", "--database", NOWHERE], "add --yes to pause without being asked"),
+        (["forget", "billing", "--database", NOWHERE], "add --yes to forget without being asked"),
         (["resume", "billing", "--database", NOWHERE], "add --yes to resume without being asked"),
         (["retention", "--finished", "3x"], "'3x' is not a span such as 12h or 30d"),
         (["retention", "--cancelled", "-1d"], "--cancelled"),

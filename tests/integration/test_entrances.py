@@ -114,6 +114,7 @@ def calls(queue: Queue) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "restore_run": (queue.restore_run, {"run_id": run, "author": None}),
         "stop": (queue.stop, {"cancellation_id": cancellation, "author": None}),
         "undo": (queue.undo, {"cancellation_id": cancellation, "author": None}),
+        "forget": (queue.forget, {"app_id": "billing", "function_id": None, "author": None}),
         "pause": (queue.pause, {"app_id": "billing", "function_id": None, "author": None}),
         "resume": (queue.resume, {"app_id": "billing", "function_id": None, "author": None}),
         "history": (queue.history, {"limit": 1, "before": None}),

@@ -40,7 +40,7 @@ FOR_OPERATORS = frozenset(
             "stop_cancellation",
             "undo_cancellation",
         ),
-        *("pause", "resume", "set_retention"),
+        *("pause", "resume", "forget", "set_retention"),
     }
 )
 FOR_WORKERS = frozenset(
@@ -359,8 +359,8 @@ class TestTheViewer:
 
 
 CHANGES = (
-    *("commit", "commit_all", "cancel_run", "stop", "undo", "pause", "resume", "sweep", "decide", "restore"),
-    *("note_sweep_failure", "compact_depth", "check_depth", "prune", "set_retention"),
+    *("commit", "commit_all", "cancel_run", "stop", "undo", "pause", "resume", "forget", "sweep", "decide"),
+    *("restore", "note_sweep_failure", "compact_depth", "check_depth", "prune", "set_retention"),
 )
 
 
@@ -378,6 +378,7 @@ async def attempt(engine: NativeEngine, name: str, cancellation_id: UUID, run_id
         "undo": lambda: engine.undo(cancellation_id, **author),
         "pause": lambda: engine.pause(scope, **author),
         "resume": lambda: engine.resume(scope, **author),
+        "forget": lambda: engine.forget(scope, **author),
         "sweep": lambda: engine.sweep("billing", cancellation_id, 10),
         "decide": lambda: engine.decide("billing", cancellation_id),
         "restore": lambda: engine.restore("billing", cancellation_id, 10),
@@ -456,7 +457,7 @@ class TestTheWorker:
     async def test_does_not_act_as_an_operator(self, owner: asyncpg.Connection, database_url: str) -> None:
         cancellation_id = await committed_by_the_owner(database_url)
         run_id = await owner.fetchval("select id from secateur.runs order by id limit 1")
-        operators = ("commit", "commit_all", "cancel_run", "stop", "undo", "pause", "resume", "set_retention")
+        operators = ("commit", "commit_all", "cancel_run", "stop", "undo", "pause", "resume", "forget", "set_retention")
         async with engine_of("secateur_worker", database_url) as engine:
             for name in operators:
                 with pytest.raises(PermissionDenied):

@@ -34,6 +34,16 @@ async def test_new_runs_show_within_a_refresh(start: Start, incident_url: str) -
         await console.shows("▾ shop", "ship")
 
 
+async def test_what_is_forgotten_leaves_and_comes_back(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.database.execute("select secateur.register_function('retired', 'old-sync', '{}', 4)")
+        await console.shows("retired", "old-sync")
+        await console.database.execute("select secateur.forget('retired', null, 'nadia', 'cli')")
+        await console.until(lambda: "retired" not in console.text and "old-sync" not in console.text)
+        await console.database.execute("select secateur.enqueue('retired', 'old-sync', '{}')")
+        await console.shows("retired", "old-sync")
+
+
 async def test_nothing_is_painted_where_nothing_changed(start: Start, incident_url: str) -> None:
     async with start(incident_url, refresh_seconds=3600) as console:
         await console.shows("flood")

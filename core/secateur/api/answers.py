@@ -202,6 +202,11 @@ class DepthForm(Form):
     as_of: Instant
 
 
+class ForgottenForm(Form):
+    app_id: str
+    function_id: str
+
+
 class RunForm(Form):
     id: Identifier
     app_id: str

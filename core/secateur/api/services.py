@@ -82,7 +82,7 @@ _REASONS = {
     403: "The server or its role may only read, or the request came from a page of another site.",
     404: "There is no such cancellation, run, app or function.",
     409: "It does not fit what is there: the idempotency key was used for another request, the run has ended, "
-    "or it is too late.",
+    "it is too late, or what is to be forgotten is not finished.",
     413: "The body is too long.",
     415: "The body is not sent as JSON.",
     503: "The database, a lock or a turn cannot be had now, or the server stops; try again after `Retry-After`.",

@@ -1,4 +1,4 @@
-"""The paths of whoever watches over the queue: its depth, pausing it, its audit, its health."""
+"""The paths of whoever watches over the queue: its depth, pausing and forgetting it, its audit, its health."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from secateur.api.answers import Answer, AuditForm, DepthForm, Health
+from secateur.api.answers import Answer, AuditForm, DepthForm, ForgottenForm, Health
 from secateur.api.services import Author, Injected, Services, answer, failures
 from secateur.auditing import audit_json
 from secateur.depth import depth_json
@@ -22,7 +22,9 @@ router = APIRouter()
 def _scope(request: Request) -> Scope:
     """The names as the path has them, which the router does not tell: there `a%2Fb` is one of them and `a/b` is two."""
     raw: bytes = request.scope["raw_path"]
-    names = [unquote(name.decode("ascii", "replace")) for name in raw.split(b"?")[0].split(b"/")[3:-1]]
+    # What is done with them comes last, unless the method says it.
+    last = None if request.method == "DELETE" else -1
+    names = [unquote(name.decode("ascii", "replace")) for name in raw.split(b"?")[0].split(b"/")[3:last]]
     if len(names) > 2:
         raise NotFound("name an app, or an app and a function; write a / that is part of a name as %2F")
     return read_scope(names[0], names[1] if len(names) > 1 else None)
@@ -100,6 +102,39 @@ async def resume_function(services: Injected, scope: OfFunction, author: Author)
     return await _resume(services, scope, author)
 
 
+@router.delete(
+    "/v1/queues/{app_id}",
+    response_model=Answer[list[ForgottenForm]],
+    responses=failures(400, 404, 409),
+    summary="Forget an app",
+)
+async def forget_app(services: Injected, scope: OfApp, author: Author) -> dict[str, Any]:
+    """Leaves an app that is no more, with all its functions, out of the queues, and starts no runs of it for events.
+    Its history stays, and it comes back by itself when something is enqueued into it, or a worker has it.
+
+    Answers with the functions that were not forgotten before. Can be repeated. 409, with what is in the way, while
+    runs, cancellations, retries or undos of it are unfinished.
+    """
+    return await _forget(services, scope, author)
+
+
+@router.delete(
+    "/v1/queues/{app_id}/{function_id:path}",
+    response_model=Answer[list[ForgottenForm]],
+    responses=failures(400, 404, 409),
+    summary="Forget a function",
+)
+async def forget_function(services: Injected, scope: OfFunction, author: Author) -> dict[str, Any]:
+    """Leaves a function that is no more out of the queues; as for an app."""
+    return await _forget(services, scope, author)
+
+
+async def _forget(services: Services, scope: Scope, author: str) -> dict[str, Any]:
+    forgotten = await services.engine.forget(scope, author, "api")
+    data = [{"app_id": scope.app_id, "function_id": each} for each in forgotten]
+    return answer(data, await services.engine.clock())
+
+
 async def _pause(services: Services, scope: Scope, author: str) -> dict[str, Any]:
     await services.engine.pause(scope, author, "api")
     return await _depth(services, await _depth_of(services, scope))
@@ -125,7 +160,7 @@ async def audit(
     limit: Annotated[int, Query(ge=1, le=1000, description="How many.")] = 50,
     before: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="The last id of the page before.")] = None,
 ) -> dict[str, Any]:
-    """Newest first: every commit, stop, undo, pause, resume, install and change of the retention."""
+    """Newest first: every commit, stop, undo, pause, resume, forget, install and change of the retention."""
     page = await services.cancellations.audit(limit, before)
     return answer([audit_json(each) for each in page], await services.engine.clock())
 

@@ -295,13 +295,22 @@ def _governing(command: AddCommand) -> None:
         "Nothing of it is claimed until `secateur resume`; what runs goes on, and what arrives waits.",
     )
     resume = command("resume", "pausing:resume", "take back a pause")
-    for parser in (pause, resume):
+    forget = command(
+        "forget",
+        "forgetting:forget",
+        "leave a function or app that is no more out of depth and console",
+        "Events start no runs of it any more; its history stays. Refused while runs, cancellations, retries or undos\n"
+        "of it are unfinished. It comes back when something is enqueued into it, or a worker has it. Repeatable.",
+    )
+    for parser in (pause, resume, forget):
         parser.add_argument("app", metavar="APP", help="the app's id")
         parser.add_argument(
             "function", metavar="FUNCTION", nargs="?", help="the function's id (default: the app as a whole)"
         )
         parser.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
+    for parser in (pause, resume):
         parser.add_argument("--json", action="store_true", help="the depth of what was meant, as JSON")
+    forget.add_argument("--json", action="store_true", help="the functions that were forgotten, as JSON")
     audit = command("audit", "auditing:audit", "who changed what, newest first")
     audit.add_argument("--app", metavar="APP", help="only what concerns this app")
     audit.add_argument("--limit", type=_positive, default=50, metavar="N", help="at most (default: 50)")

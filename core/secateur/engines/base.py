@@ -181,7 +181,7 @@ class QueueEngine(Protocol):
         ...
 
     async def depth(self) -> list[FunctionDepth]:
-        """Every known function, sorted by app and function, also those with an empty queue."""
+        """Every function, sorted by app and function, also those with an empty queue, unless these are forgotten."""
         ...
 
     async def count(self, selection: Selection, *, on_primary: bool = False) -> Count:
@@ -276,6 +276,15 @@ class QueueEngine(Protocol):
 
     async def resume(self, scope: Scope, author: str, source: str) -> None:
         """Take back the pause of exactly this scope; harmless where there is none. Raises as `pause` does."""
+        ...
+
+    async def forget(self, scope: Scope, author: str, source: str) -> list[str]:
+        """Leave functions that are no more out of the depth, and start no runs of them for events; their history stays.
+
+        Returns those that were not forgotten before, sorted. They come back by themselves when they get runs, or a
+        worker. Raises `Conflict` with what is in the way while runs or cancellations of the scope are unfinished,
+        `NotFound`, `LockUnavailable` and `ReadOnly`.
+        """
         ...
 
     async def sweep(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:

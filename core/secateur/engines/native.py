@@ -328,6 +328,10 @@ class NativeEngine:
         self._refuse_if_read_only()
         await self._database.execute(_SQL["resume"], scope.app_id, scope.function_id, author, source)
 
+    async def forget(self, scope: Scope, author: str, source: str) -> list[str]:
+        self._refuse_if_read_only()
+        return list(await self._database.fetchval(_SQL["forget"], scope.app_id, scope.function_id, author, source))
+
     async def _written(self, cancellation_id: UUID) -> Cancellation:
         """Reads back what was just written. Should that fail, the error must not deny what was done."""
         try:

@@ -139,6 +139,9 @@ select known.app_id,
     order by run.scheduled_for
     limit 1
  ) as due on true
+  left join secateur.forgotten_functions as gone on gone.app_id = known.app_id and gone.function_id = known.function_id
+ -- What is forgotten is seen only while there is something to see.
+ where gone.function_id is null or depth.queued + depth.scheduled + depth.running > 0
  order by known.app_id, known.function_id
 
 -- name: count
@@ -371,6 +374,9 @@ select secateur.pause($1, $2, $3, $4)
 
 -- name: resume
 select secateur.resume($1, $2, $3, $4)
+
+-- name: forget
+select secateur.forget($1, $2, $3, $4)
 
 -- name: undo
 select * from secateur.undo_cancellation($1, $2, $3, $4, $5)

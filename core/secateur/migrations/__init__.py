@@ -50,6 +50,7 @@ REPEATABLE = (
     "retrying.sql",
     "sweeping.sql",
     "undoing.sql",
+    "forgetting.sql",
     "depth.sql",
     "pruning.sql",
     "pins.sql",

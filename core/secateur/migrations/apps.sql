@@ -1,7 +1,7 @@
 -- The queue, as SQL functions: usable from any language, and the only way to write.
 --
--- The lock protocol. Every app has one lock. claim and begin_step take it shared; commit, stop, undo, pause, resume and a
--- change of a function's limit exclusive; each reads what it decides by in a *later statement*, whose snapshot is therefore
+-- The lock protocol. Every app has one lock. claim and begin_step take it shared; commit, stop, undo, pause, resume, forget and
+-- a change of a function's limit exclusive; each reads what it decides by in a *later statement*, whose snapshot is therefore
 -- newer than whatever the lock waited for. This needs READ COMMITTED, so the functions refuse anything stricter. And lock,
 -- snapshots and transaction ids must be those of the server that has the app's rows: where tables are spread over several
 -- (Citus), share_app and lock_app refuse to be called on another one.
@@ -225,7 +225,7 @@ exception when lock_not_available then
 end
 $$;
 
--- Makes sure that app and function exist. Repeatable; writes nothing when they do. Raises SC422, SC421.
+-- Makes sure that app and function exist, and are not forgotten. Repeatable; writes nothing when that is so. Raises SC422, SC421.
 create or replace function secateur.ensure_function(app_id text, function_id text)
   returns void
   language plpgsql
@@ -233,10 +233,18 @@ create or replace function secateur.ensure_function(app_id text, function_id tex
 as $$
 declare
   here constant integer := pg_backend_pid();
+  forgotten boolean;
 begin
-  if exists (select from secateur.functions as known
-              where known.app_id = ensure_function.app_id and known.function_id = ensure_function.function_id
-                and pg_backend_pid() = here) then
+  select exists (select from secateur.forgotten_functions as gone
+                  where gone.app_id = ensure_function.app_id and gone.function_id = ensure_function.function_id)
+    into forgotten
+    from secateur.functions as known
+   where known.app_id = ensure_function.app_id and known.function_id = ensure_function.function_id
+     and pg_backend_pid() = here;
+  if found then
+    if forgotten then
+      perform secateur.recall_functions(ensure_function.app_id, array[ensure_function.function_id]);
+    end if;
     return;
   end if;
   perform secateur.require_name('app_id', ensure_function.app_id);

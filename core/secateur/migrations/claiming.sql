@@ -153,6 +153,11 @@ begin
              and not exists (select from secateur.apps where apps.app_id = claim_batch.app_id and apps.paused_at is not null)
            order by random()) as known;
   -- point: flags read
+  if exists (select from secateur.forgotten_functions as gone
+              where gone.app_id = claim_batch.app_id and gone.function_id = any (claim_batch.function_ids)) then
+    -- Somebody works for it.
+    perform secateur.recall_functions(claim_batch.app_id, claim_batch.function_ids);
+  end if;
   perform secateur.recover_expired(claim_batch.app_id);
   if candidates is null then
     perform secateur.fall_idle(claim_batch.app_id);

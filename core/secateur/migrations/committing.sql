@@ -294,7 +294,10 @@ begin
   if unknown is not null then
     raise exception using errcode = 'SC422', column = field, message = unknown,
       hint = (select 'known functions: ' || coalesce(string_agg(known.function_id, ', ' order by known.function_id), 'none yet')
-                from secateur.functions as known where known.app_id = require_functions.app_id);
+                from secateur.functions as known
+               where known.app_id = require_functions.app_id
+                 and not exists (select from secateur.forgotten_functions as gone
+                                  where gone.app_id = known.app_id and gone.function_id = known.function_id offset 0));
   end if;
 end
 $$;

@@ -189,6 +189,8 @@ begin
   return array(
     select apps.app_id
       from (select known.app_id from secateur.functions as known where known.triggers @> array[event ->> 'name']
+               and not exists (select from secateur.forgotten_functions as gone
+                                where gone.app_id = known.app_id and gone.function_id = known.function_id offset 0)
             union
             select known.app_id from secateur.functions as known
              where known.cancel_on @> jsonb_build_array(jsonb_build_object('event', event ->> 'name'))) as concerned,
@@ -238,6 +240,8 @@ begin
       from (select known.app_id, known.function_id from secateur.functions as known
              where known.triggers @> array[send_to.event ->> 'name'] offset 0) as triggered
      where triggered.app_id = send_to.app_id
+       and not exists (select from secateur.forgotten_functions as gone
+                        where gone.app_id = triggered.app_id and gone.function_id = triggered.function_id offset 0)
      order by triggered.function_id
   loop
     return query
@@ -248,7 +252,7 @@ end
 $$;
 
 -- Sends an event: cancels the runs that functions declare in cancel_on, then starts a run of every function, of any app, that
--- the event's name triggers; all in one transaction. Returns a row for every run, and one with its id for every
+-- the event's name triggers and that is not forgotten; all in one transaction. Returns a row for every run, and one with its id for every
 -- cancellation. The runs that it starts are not reached by its own cancellations, which end at the moment of the call.
 --
 -- Repeatable for a day: as far as it cancels, if the event has an `id`; and altogether with an `idempotency_key`, which
@@ -301,7 +305,10 @@ begin
     return;
   end if;
   select array_agg(triggered.app_id), array_agg(triggered.function_id) into told_apps, told_functions
-    from secateur.functions as triggered where triggered.triggers @> array['function.cancelled'];
+    from secateur.functions as triggered
+   where triggered.triggers @> array['function.cancelled']
+     and not exists (select from secateur.forgotten_functions as gone
+                      where gone.app_id = triggered.app_id and gone.function_id = triggered.function_id offset 0);
   if told_apps is null then
     return;
   end if;

@@ -26,7 +26,7 @@ declare
       'all_apps', 'compact_depth', 'check_depth', 'prune', 'rights_gaps'
     ],
     'secateur_operator', array[
-      'pause', 'resume', 'commit_cancellation', 'commit_cancellations', 'commit_retries', 'stop_cancellation', 'undo_cancellation', 'cancel_run',
+      'pause', 'resume', 'forget', 'commit_cancellation', 'commit_cancellations', 'commit_retries', 'stop_cancellation', 'undo_cancellation', 'cancel_run',
       'unrestored', 'set_retention',
       'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'decide_slowly',
       'restore_cancellation', 'note_sweep_failure',

@@ -138,24 +138,24 @@ def _refuse_demands(parameter: Callable[[str], str | None]) -> None:
     for name, demands in DEMANDS.items():
         if demands(parameter(name) or ""):
             raise SettingsError(
-                f"{name} asks for what the driver cannot do: leave it out (also {VARIABLES[name]}); "
-                "sslmode=verify-full proves who the server is"
+                f"{name} is not supported by the driver: leave it out (and unset {VARIABLES[name]}); "
+                "use sslmode=verify-full to authenticate the server"
             )
     if parameter("target_session_attrs") not in {None, *SESSION_ATTRIBUTES}:
-        raise SettingsError(f"target_session_attrs is one of {', '.join(SESSION_ATTRIBUTES)}")
+        raise SettingsError(f"target_session_attrs must be one of {', '.join(SESSION_ATTRIBUTES)}")
 
 
 def _check_places(parameter: Callable[[str], str | None]) -> None:
     hosts, ports = (parameter("host") or "").split(","), (parameter("port") or "").split(",")
     if len(hosts) > 1 and not all(hosts):
-        raise SettingsError("the list of the database's hosts has an empty one")
+        raise SettingsError("the list of database hosts has an empty entry")
     if len(ports) > 1 and len(ports) != len(hosts):
         raise SettingsError(
-            f"there are {len(hosts)} hosts of the database and {len(ports)} ports: give one for each, or one"
+            f"the database has {len(hosts)} hosts but {len(ports)} ports: give one port for each host, or one for all"
         )
     for port in ports if any(ports) else ():
         if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
-            raise SettingsError("the port of the database is not a number from 1 to 65535 (is it part of a password?)")
+            raise SettingsError("the database port must be a number from 1 to 65535 (is it part of a password?)")
 
 
 def _describe(parameter: Callable[[str], str | None]) -> str:
@@ -181,14 +181,14 @@ def _timeout(text: str | None) -> float:
     try:
         return float(text) if text and float(text) > 0 else CONNECT_SECONDS
     except ValueError:
-        raise SettingsError("connect_timeout is not a number of seconds") from None
+        raise SettingsError("connect_timeout must be a number of seconds") from None
 
 
 def _cache_size(text: str | None) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdecimal() and int(text) <= 1_000_000):
-        raise SettingsError("statement_cache_size is not a number from 0 to 1000000")
+        raise SettingsError("statement_cache_size must be a number from 0 to 1000000")
     return int(text)
 
 

@@ -32,7 +32,7 @@ def parse_url(url: str) -> dict[str, str]:
     authority, _, database = rest.partition("/")
     login, _, places = authority.rpartition("@")
     if "@" in login or "@" in database or "@" in query:
-        raise SettingsError(f"the database URL has an @ where none can be: {WRITE_ENCODED}")
+        raise SettingsError(f"the database URL has a misplaced @: {WRITE_ENCODED}")
     user, _, password = login.partition(":")
     found = {
         "user": _decoded(user),
@@ -58,7 +58,7 @@ def _places(text: str) -> dict[str, str]:
         if place.startswith("["):
             host, closed, after = place.partition("]")
             if not closed or after[:1] not in {"", ":"}:
-                raise SettingsError("the database URL has a [ that is not an IPv6 address in brackets, as in [::1]")
+                raise SettingsError("the database URL has a [ that does not begin an IPv6 address, as in [::1]")
             host, port = f"{host}]", after[1:]
         else:
             host, _, port = place.partition(":")
@@ -73,7 +73,7 @@ def _parameters(query: str) -> dict[str, str]:
         name, equals, value = part.partition("=")
         if not equals or not name or "=" in value:
             raise SettingsError(
-                "what follows the ? in the database URL is not name=value&name=value "
+                "the database URL must have name=value&name=value after the ? "
                 f"(an = or & in a value is %3D or %26; {WRITE_ENCODED})"
             )
         found[_decoded(name)] = _decoded(value)
@@ -85,13 +85,13 @@ def _parameters(query: str) -> dict[str, str]:
 
 def _decoded(text: str) -> str:
     if _BROKEN_ESCAPE.search(text):
-        raise SettingsError(f"the database URL has a % that two hexadecimal digits do not follow: {WRITE_ENCODED}")
+        raise SettingsError(f"the database URL has a % that is not followed by two hexadecimal digits: {WRITE_ENCODED}")
     try:
         decoded = unquote_to_bytes(text).decode()
     except UnicodeDecodeError:
         raise SettingsError("the database URL's %-escapes are not UTF-8") from None
     if "\0" in decoded:
-        raise SettingsError("the database URL has a zero byte, %00, which no name or password can have")
+        raise SettingsError("the database URL has a zero byte (%00), which is not allowed")
     return decoded
 
 
@@ -102,13 +102,15 @@ def check_names(host: str, user: str, database: str) -> None:
     """
     for one in host.split(","):
         if not one.startswith("/") and (re.search(r"[@/=\s]", one) or (":" in one and not is_ipv6(one))):
-            raise SettingsError(
-                f"the host of the database is not a name, an address or a socket's directory ({WRITE_ENCODED})"
-            )
+            raise SettingsError(f"the database host must be a name, an address or a socket directory ({WRITE_ENCODED})")
     if ":" in user or "=" in user:
-        raise SettingsError("the user's name has a : or =; in a URL, the colon between user and password is no %3A")
+        raise SettingsError(
+            "the user name must not contain : or =; in a URL, do not write the colon before the password as %3A"
+        )
     if re.search("[@:=]", database):
-        raise SettingsError("the database's name has an @, : or =; a whole URL is given by --database or DATABASE_URL")
+        raise SettingsError(
+            "the database name must not contain @, : or =; give a whole URL by --database or DATABASE_URL"
+        )
 
 
 def is_ipv6(host: str) -> bool:

@@ -23,7 +23,7 @@ def prepare_encryption(parameter: Parameter) -> ssl.SSLContext | None:
     """
     mode = parameter("sslmode")
     if mode and mode not in MODES:
-        raise SettingsError(f"sslmode is one of {', '.join(MODES)}")
+        raise SettingsError(f"sslmode must be one of {', '.join(MODES)}")
     root = parameter("sslrootcert")
     if root == SYSTEM:
         return _trusting_the_system(mode, parameter)
@@ -48,7 +48,7 @@ def prepare_encryption(parameter: Parameter) -> ssl.SSLContext | None:
 def _trusting_the_system(mode: str | None, parameter: Parameter) -> ssl.SSLContext:
     if mode not in {None, "", "verify-full"}:
         raise SettingsError(
-            f"sslrootcert={SYSTEM} goes with sslmode=verify-full only: such an authority gives anybody a certificate"
+            f"sslrootcert={SYSTEM} needs sslmode=verify-full: a public authority gives a certificate to anybody"
         )
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -73,7 +73,7 @@ class App:
         if not app_id:
             raise UsageError("an app needs an id, as in App('billing')")
         if problem := problem_of_name(app_id):
-            raise UsageError(f"the app's id {problem}")
+            raise UsageError(f"the app id {problem}")
         self.id = app_id
         self._functions: dict[str, Function] = {}
 
@@ -140,20 +140,20 @@ class App:
     ) -> None:
         name = f"{self.id} / {id}"
         if not id:
-            raise UsageError(f"a function of {self.id} has no id")
+            raise UsageError(f"a function of app {self.id} has no id")
         if problem := problem_of_name(id):
-            raise UsageError(f"the id of a function of {self.id} {problem}")
+            raise UsageError(f"a function id of app {self.id} {problem}")
         if id in self._functions:
             raise UsageError(f"{name} is declared twice")
         if isinstance(triggers, str):
-            raise UsageError(f"{name}: triggers is a list of event names, as in triggers=[{triggers!r}]")
+            raise UsageError(f"{name}: triggers must be a list of event names, as in triggers=[{triggers!r}]")
         if len(triggers) > MOST_TRIGGERS:
-            raise UsageError(f"{name}: triggers has {len(triggers)} names; {MOST_TRIGGERS} are the most")
+            raise UsageError(f"{name}: triggers must have at most {MOST_TRIGGERS} names, not {len(triggers)}")
         for trigger in triggers:
             if problem := problem_of_name(trigger):
-                raise UsageError(f"{name}: triggers: a name of an event {problem}")
+                raise UsageError(f"{name}: triggers: an event name {problem}")
         if isinstance(retries, int) and retries < 0:
-            raise UsageError(f"{name}: retries cannot be negative")
+            raise UsageError(f"{name}: retries must not be negative")
         if problem := problem_of_number(retries, 0, MOST_AT_ONCE - 1):
             raise UsageError(f"{name}: retries {problem}")
         if isinstance(concurrency, int) and concurrency < 1:
@@ -166,7 +166,7 @@ class App:
         if not callable(work):
             raise UsageError(f"{name}: {label} is not a function")
         if _is(work, inspect.isgeneratorfunction) or _is(work, inspect.isasyncgenfunction):
-            raise UsageError(f"{name}: {label} is a generator, which would never run; leave out its `yield`")
+            raise UsageError(f"{name}: {label} is a generator, which would never run; remove its `yield`")
 
 
 def _is(work: Work, kind: Callable[[Callable[..., object]], bool]) -> bool:

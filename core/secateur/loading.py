@@ -19,7 +19,7 @@ def load_worker(spec: str) -> Worker | list[App]:
     """
     module_name, colon, path = spec.partition(":")
     if not (module_name and colon and path):
-        raise UsageError(f"{spec!r} is not of the form MODULE:OBJECT, as in shop.jobs:billing")
+        raise UsageError(f"{spec!r} must have the form MODULE:OBJECT, as in shop.jobs:billing")
     found: object = _import(module_name)
     for name in path.split("."):
         try:
@@ -31,7 +31,7 @@ def load_worker(spec: str) -> Worker | list[App]:
     listed = list(found) if isinstance(found, list | tuple) else [found]
     apps = [app for app in listed if isinstance(app, App)]
     if len(apps) < len(listed) or not apps:
-        raise UsageError(f"{spec} is not an App, a Worker or a list of apps, but {found!r}")
+        raise UsageError(f"{spec} must be an App, a Worker or a list of apps, not {found!r}")
     return apps
 
 
@@ -42,7 +42,7 @@ def _import(name: str) -> object:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise UsageError(f"there is no module {error.name} (looked also in {os.getcwd()})") from None
+            raise UsageError(f"there is no module {error.name} (also searched {os.getcwd()})") from None
         raise
     except (ValueError, TypeError) as error:
-        raise UsageError(f"{name!r} is not a module's name: {error}") from None
+        raise UsageError(f"{name!r} is not a module name: {error}") from None

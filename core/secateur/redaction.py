@@ -10,7 +10,7 @@ _PARAMETER = re.compile(r"(?is)(\w*pass(?:word|phrase|wd)\w*)[\"']?\s*[=:]\s*\S.
 _LOGIN = re.compile(r"[^\s'\"`]*:[^\s'\"`]*@[^\s'\"`]*")
 
 
-URL_SHAPE = "a database URL starts with postgresql://, as in postgresql://user@host/database"
+URL_SHAPE = "a database URL must start with postgresql://, as in postgresql://user@host/database"
 """The only text with a URL in it that stays as it is."""
 
 

@@ -39,7 +39,7 @@ LIBPQ = ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER")
 """Any of these says that somebody meant a database; the file of a password alone does not."""
 
 NO_DATABASE = (
-    "which database? Give --database URL or --context NAME, set DATABASE_URL or PGHOST, PGDATABASE, …, "
+    "no database is named: give --database URL or --context NAME, set DATABASE_URL or PGHOST, PGDATABASE, …, "
     "or name one in the configuration file; `secateur demo` brings its own"
 )
 
@@ -170,11 +170,11 @@ class Settings(BaseSettings):
         environment = os.environ if environment is None else environment
         read_only = read_only or self.read_only
         if database and context:
-            raise SettingsError("--database and --context exclude each other: give one of them")
+            raise SettingsError("--database and --context cannot be given together: leave one out")
         if not database and not context:
             database, context = environment.get("SECATEUR_DATABASE"), environment.get("SECATEUR_CONTEXT")
             if database and context:
-                raise SettingsError("SECATEUR_DATABASE and SECATEUR_CONTEXT exclude each other: unset one")
+                raise SettingsError("SECATEUR_DATABASE and SECATEUR_CONTEXT cannot both be set: unset one")
         if not database and not context:
             database = environment.get("DATABASE_URL")
         if not database:

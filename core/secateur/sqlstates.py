@@ -30,8 +30,9 @@ from secateur.errors import (
 )
 
 TRANSACTION_MODE = (
-    "a pooler in transaction or statement mode stands before {database}: its sessions change between two statements, "
-    "and secateur needs its own. Connect to Postgres directly, or to a pool in session mode (pool_mode = session)"
+    "{database} is behind a pooler in transaction or statement mode, which changes the session between two "
+    "statements; secateur needs a session of its own. Connect to Postgres directly, or to a pool in session mode "
+    "(pool_mode = session)"
 )
 
 
@@ -44,16 +45,16 @@ def translate(error: BaseException, database: str) -> SecateurError | None:
         case asyncpg.DataError() if error.severity is None:
             # An argument that never reached the server: no Unicode, too large a number; or of the wrong type, a bug.
             if isinstance(error.__cause__, UnicodeEncodeError | OverflowError):
-                return RequestError([Problem("request", f"has a value that Postgres cannot take: {error}"[:500])])
+                return RequestError([Problem("request", f"has a value that Postgres cannot store: {error}"[:500])])
             return None
         case asyncpg.PostgresError():
             return _from_server(error, database)
         case asyncpg.ClientConfigurationError():
-            return SettingsError(f"the database's address is not understood: {error}")
+            return SettingsError(f"the database's address is not valid: {error}")
         case asyncpg.InterfaceError() if "closed" in str(error):
             return Unreachable(f"the connection to {database} was lost")
         case asyncpg.TargetServerAttributeNotMatched():
-            return Unreachable(f"no server of {database} is of the wanted kind: {error}")
+            return Unreachable(f"no server of {database} matches target_session_attrs: {error}")
         case asyncpg.OutdatedSchemaCacheError():
             return None
         case asyncpg.InternalClientError():
@@ -70,19 +71,19 @@ def _why_unreachable(error: OSError) -> str:
         case TimeoutError():
             return "no answer in time"
         case ConnectionRefusedError():
-            return "nothing listens there (connection refused); is the server running?"
+            return "connection refused; is the server running?"
         case FileNotFoundError():
-            return f"there is no such socket; is the server running? ({error})"
+            return f"the socket does not exist; is the server running? ({error})"
         case socket.gaierror():
-            return "the host's name is not known"
+            return "the host name is not known"
         case ssl.SSLCertVerificationError():
             return f"the server's certificate is not trusted: {error.verify_message.rstrip('.')}"
         case ssl.SSLError():
-            return f"no encrypted connection ({error.reason or error})"
+            return f"TLS failed ({error.reason or error})"
         case ConnectionError() if "rejected SSL upgrade" in str(error):
-            return "the server offers no encryption (TLS), which the connection's sslmode asks for"
+            return "the server does not offer TLS, which sslmode requires"
         case ConnectionError() if "during SSL exchange" in str(error):
-            return "the server refused to begin encryption (TLS); its log says why"
+            return "the server refused TLS; its log says why"
         case ConnectionError():
             return "the connection was lost"
     return str(error)
@@ -115,7 +116,7 @@ def _login(error: asyncpg.PostgresError, database: str) -> SecateurError:
 
 
 def _no_database(error: asyncpg.PostgresError, database: str) -> SecateurError:
-    return DatabaseError(f"there is no such database: {_sentence(error)}")
+    return DatabaseError(f"the database does not exist: {_sentence(error)}")
 
 
 def _undefined(error: asyncpg.PostgresError, database: str) -> SecateurError:
@@ -133,7 +134,7 @@ def _denied(error: asyncpg.PostgresError, database: str) -> SecateurError:
 def _out_of_time(error: asyncpg.PostgresError, database: str) -> SecateurError:
     if "user request" in str(error):
         return DatabaseError("somebody cancelled the statement in Postgres; nothing was changed")
-    return QueryTimeout(f"the statement's time ran out; nothing was changed ({_sentence(error)})")
+    return QueryTimeout(f"the statement timed out; nothing was changed ({_sentence(error)})")
 
 
 def _locked(error: asyncpg.PostgresError, database: str) -> SecateurError:
@@ -177,7 +178,7 @@ def _conflict(error: asyncpg.PostgresError, database: str) -> SecateurError:
 
 def _condition(error: asyncpg.PostgresError, database: str) -> SecateurError:
     return DatabaseError(
-        f"{database} does not take this condition; is its secateur older than this program? ({_sentence(error)})"
+        f"{database} refused this condition; is its secateur schema older than this program? ({_sentence(error)})"
     )
 
 

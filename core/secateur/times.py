@@ -59,10 +59,10 @@ def resolve_time(text: str, now: datetime, zone: tzinfo) -> datetime:
                 return moment.replace(tzinfo=UTC) - _offset(match["offset"])
             return _local(moment, zone, text)
     except (ValueError, OverflowError) as error:
-        raise UsageError(f"{text.strip()!r} is no time: {error}") from None
+        raise UsageError(f"{text.strip()!r} is not a time: {error}") from None
     if re.fullmatch(r"\d+(?:\.\d+)?[smhdw]", words):
-        raise UsageError(f"{text.strip()!r} needs a sign: -{words} is that long ago")
-    raise UsageError(f"{text.strip()!r} is not understood as a time; write it like one of: {FORMS}")
+        raise UsageError(f"{text.strip()!r} needs a sign: write -{words} for that long ago")
+    raise UsageError(f"{text.strip()!r} is not a time; use one of these forms: {FORMS}")
 
 
 def find_zone(name: str) -> tzinfo:
@@ -99,9 +99,7 @@ def _local_zone() -> tzinfo:
     try:
         return _posix_zone(name)
     except ValueError:
-        raise UsageError(
-            f"TZ={given!r} is not understood: it is a name like Europe/Berlin, a file, or a rule like CET-1CEST"
-        ) from None
+        raise UsageError(f"TZ={given!r} must be a name like Europe/Berlin, a file, or a rule like CET-1CEST") from None
 
 
 _OFFSET = r"[-+]?\d{1,3}(?::\d{2}){0,2}"
@@ -146,7 +144,7 @@ def _offset(text: str) -> timedelta:
         return timedelta()
     hours, minutes = int(text[1:3]), int(text[-2:]) if len(text) > 3 else 0
     if hours > 23 or minutes > 59:
-        raise ValueError("an offset from UTC is at most 23:59")
+        raise ValueError("an offset from UTC must be at most 23:59")
     size = timedelta(hours=hours, minutes=minutes)
     return size if text[0] == "+" else -size
 
@@ -158,12 +156,12 @@ def _local(moment: datetime, zone: tzinfo, text: str) -> datetime:
         return early
     if early.astimezone(zone).replace(tzinfo=None) != moment:
         raise UsageError(
-            f"{text.strip()!r} did not exist: the clocks of {zone} were put forward over it; "
-            f"give the offset, such as {_with_offset(late)} or {_with_offset(early)}"
+            f"{text.strip()!r} does not exist: the clocks of {zone} skipped it; "
+            f"give an offset: {_with_offset(late)} or {_with_offset(early)}"
         )
     raise UsageError(
-        f"{text.strip()!r} happened twice when the clocks of {zone} were put back; "
-        f"say which with the offset: {_with_offset(first)} or {_with_offset(second)}"
+        f"{text.strip()!r} occurs twice: the clocks of {zone} were set back; "
+        f"give an offset: {_with_offset(first)} or {_with_offset(second)}"
     )
 
 

@@ -300,7 +300,7 @@ class TestNoConnection:
 
     async def test_unknown_database(self, own_server: EmbeddedPostgres) -> None:
         async with Database.connect(own_server.database_url("nowhere")) as database:
-            with pytest.raises(DatabaseError, match="no such database"):
+            with pytest.raises(DatabaseError, match="the database does not exist"):
                 await database.fetchval("select 1")
 
     async def test_wrong_password(self) -> None:
@@ -328,7 +328,7 @@ class TestNoConnection:
         with pytest.raises(SettingsError, match="postgresql://"):
             async with Database.connect("mysql://x/y"):
                 pass
-        with pytest.raises(SettingsError, match="sslmode is one of"):
+        with pytest.raises(SettingsError, match="sslmode must be one of"):
             async with Database.connect("postgresql://x/y?sslmode=sometimes"):
                 pass
 

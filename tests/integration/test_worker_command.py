@@ -65,14 +65,14 @@ class TestLoading:
     @pytest.mark.parametrize(
         ("spec", "why"),
         [
-            ("jobs_to_load", "not of the form MODULE:OBJECT"),
-            (":billing", "not of the form MODULE:OBJECT"),
+            ("jobs_to_load", "must have the form MODULE:OBJECT"),
+            (":billing", "must have the form MODULE:OBJECT"),
             ("jobs_to_load:crm", "jobs_to_load has no crm"),
             ("jobs_to_load:nonsense", "not an App, a Worker or a list of apps, but 7"),
             ("no_such_jobs:app", "there is no module no_such_jobs"),
             ("no_such_jobs.deep:app", "there is no module no_such_jobs"),
             ("/tmp/jobs.py:app", "there is no module"),
-            ("..jobs:app", "not a module's name"),
+            ("..jobs:app", "not a module name"),
         ],
     )
     def test_says_what_is_wrong(self, spec: str, why: str) -> None:
@@ -136,10 +136,10 @@ class TestSettings:
 
     def test_wrong_flags(self) -> None:
         for flags, why in (
-            (("--concurrency", "0"), "is not a number of 1 or more"),
+            (("--concurrency", "0"), "must be a whole number of 1 or more"),
             (("--concurrency", "1000000"), "a worker's concurrency must be from 1 to 10000"),
             (("--connections", "1"), "a worker's connections must be from 2"),
-            (("--lease", "soon"), "is not a span such as"),
+            (("--lease", "soon"), "must be a span such as"),
             (("--lease", "0s"), "a worker's lease must be"),
             (("--name", ""), "a worker's name"),
         ):
@@ -224,7 +224,7 @@ async def test_does_not_wait_for_what_will_not_come(empty_database_url: str, emb
     missing = embedded_url.replace("/test_", "/no_such_test_")
     stranger = embedded_url.replace("//postgres@", "//nobody_of_that_name@")
     for url, why in (
-        (missing, "there is no such database"),
+        (missing, "the database does not exist"),
         (stranger, "refused the login"),
         (empty_database_url, "run `secateur install`"),
     ):

@@ -63,12 +63,12 @@ def test_what_only_libpq_knows_is_not_sent_to_the_server() -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("mysql://h/d", "starts with postgresql://"),
-        ("billing", "starts with postgresql://"),
-        ("host=h dbname=d", "starts with postgresql://"),
-        ("postgresql+asyncpg://h/d", "starts with postgresql://"),
-        ("postgresql://h:port/d", "port of the database is not a number"),
-        ("postgresql://h:70000/d", "port of the database is not a number"),
+        ("mysql://h/d", "must start with postgresql://"),
+        ("billing", "must start with postgresql://"),
+        ("host=h dbname=d", "must start with postgresql://"),
+        ("postgresql+asyncpg://h/d", "must start with postgresql://"),
+        ("postgresql://h:port/d", "database port must be a number"),
+        ("postgresql://h:70000/d", "database port must be a number"),
         ("postgresql://h/d?connect_timeout=soon", "number of seconds"),
     ],
 )

@@ -105,7 +105,7 @@ def test_steps_of_a_plain_function_without_a_queue() -> None:
     run = SyncRun(id=UUID(int=1), app_id="billing", function_id="invoices", event={})
     assert run.step("add", lambda a, b: (a, b), 1, b=2) == [1, 2]  # type: ignore[comparison-overlap]
     assert run.step("add", str, 3) == "3"
-    with pytest.raises(UsageError, match=r"step 'wait' of billing .* is asynchronous"):
+    with pytest.raises(UsageError, match=r"step 'wait' of billing .* is async"):
         run.step("wait", asyncio.sleep, 1)
 
 

@@ -130,13 +130,13 @@ class TestTarget:
         assert Settings().target(environment={name: "x"}).url is None
 
     def test_no_database_at_all(self) -> None:
-        with pytest.raises(SettingsError, match=r"which database\?.*--database.*secateur demo"):
+        with pytest.raises(SettingsError, match=r"no database is named.*--database.*secateur demo"):
             Settings().target(environment={"PGPASSWORD": "x"})
 
     def test_two_databases(self) -> None:
-        with pytest.raises(SettingsError, match="exclude each other"):
+        with pytest.raises(SettingsError, match="cannot"):
             Settings().target(database="postgresql://x", context="y")
-        with pytest.raises(SettingsError, match="exclude each other"):
+        with pytest.raises(SettingsError, match="cannot"):
             Settings().target(environment={"SECATEUR_DATABASE": "a", "SECATEUR_CONTEXT": "b"})
 
     def test_an_unknown_context(self, write_config: WriteConfig) -> None:

@@ -80,7 +80,7 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             known = re.findall(r"[\w-]+", unknown[2])
             near = get_close_matches(unknown[1], known, n=1)
-            hint = f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(known)}"
+            hint = f"did you mean `{near[0]}`?" if near else f"choose from {', '.join(known)}"
             message = f"there is no `{unknown[1]}`; {hint}"
         raise UsageError(f"{message} (see `{self.prog} --help`)")
 
@@ -93,7 +93,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
             setattr(parsed, flag, None)
     parsed.read_only = hasattr(parsed, "read_only")
     if parsed.database and parsed.context:
-        raise UsageError("--database and --context both say which database is meant: leave one of them out")
+        raise UsageError("--database and --context cannot be given together: leave one out")
     return parsed
 
 
@@ -117,15 +117,15 @@ def _joined(arguments: Sequence[str]) -> list[str]:
 def _parser() -> Parser:
     # Without a default of its own, a flag after the command never overwrites one that was given before it.
     everywhere = Parser(add_help=False, argument_default=argparse.SUPPRESS)
-    where = everywhere.add_argument_group("which database, and how")
+    where = everywhere.add_argument_group("database")
     where.add_argument("--database", metavar="URL", help="postgresql://… (default: DATABASE_URL, PG*, PGSERVICE)")
-    where.add_argument("--context", metavar="NAME", help="a database that the configuration names")
+    where.add_argument("--context", metavar="NAME", help="a database from the configuration file")
     where.add_argument("--config", metavar="FILE", help="the configuration file to read")
     where.add_argument("--read-only", action="store_true", help="refuse every write, here and in the database")
     parser = Parser(
         prog="secateur",
         description="Prune the backlog of job queues kept in Postgres. Without a command: the console.",
-        epilog="exit codes: 0 done; 1 it failed; 2 the request or usage is wrong, or the session is read-only",
+        epilog="exit codes: 0 done; 1 failed; 2 wrong request or usage, or a read-only session",
         parents=[everywhere],
     )
     parser.add_argument("--version", action="version", version=f"secateur {__version__}")
@@ -158,100 +158,106 @@ def _running(command: AddCommand) -> None:
     install = command(
         "install",
         "installing:install",
-        "create, upgrade or mend the schema `secateur` in the database",
-        "Applies what is missing, and puts right what a restore has lost: roles, owners, grants. Repeatable.",
+        "create, upgrade or repair the schema `secateur` in the database",
+        "Applies missing migrations, and repairs what a restore lost: roles, owners, grants. Repeatable.",
     )
     install.add_argument(
-        "--check", action="store_true", help="only say what is missing; exit code 0 if nothing is, 1 otherwise"
+        "--check", action="store_true", help="only report what is missing; exit code 0 if nothing is, else 1"
     )
     install.add_argument("--json", action="store_true", help="as JSON")
-    demo = command("demo", "running:demo", "a believable incident on an embedded Postgres, to try everything on")
-    demo.add_argument("--headless", action="store_true", help="no console; stdout begins with the database's URL")
+    demo = command("demo", "running:demo", "simulate an incident on an embedded Postgres, to try secateur on")
+    demo.add_argument("--headless", action="store_true", help="no console; print the database's URL first")
     demo.add_argument("--runs", type=_positive, metavar="N", help="size of the backlog")
     worker = command(
         "worker",
         "running:worker",
         "run the functions of an app",
-        "Runs the functions of the apps until SIGTERM or SIGINT, then lets their runs end; a second signal interrupts\n"
-        "them. A Worker brings its own database and settings. Those of apps come from the configuration. Flags come\n"
-        "before both.",
+        "Runs the functions of the apps until SIGTERM or SIGINT, then waits for running runs; a second signal\n"
+        "interrupts them. A Worker brings its own database and settings; for apps these come from the\n"
+        "configuration. Flags override both.",
     )
     worker.add_argument(
         "target", metavar="MODULE:OBJECT", help="a secateur.App or Worker, or a list of apps, to import"
     )
     worker.add_argument("--concurrency", type=_positive, metavar="N", help="how many runs to work on at a time")
-    worker.add_argument("--lease", type=_span, metavar="SPAN", help="hold a run so long without a heartbeat, as in 30s")
-    worker.add_argument("--grace", type=_span, metavar="SPAN", help="let a run that has to stop end by itself so long")
-    worker.add_argument("--name", metavar="NAME", help="what runs and connections are marked with (default: HOST:PID)")
-    worker.add_argument("--connections", type=_positive, metavar="N", help="open so many at most (2 or more)")
+    worker.add_argument(
+        "--lease", type=_span, metavar="SPAN", help="how long to hold a run without a heartbeat, as in 30s"
+    )
+    worker.add_argument("--grace", type=_span, metavar="SPAN", help="how long a run that must stop may take to end")
+    worker.add_argument("--name", metavar="NAME", help="name shown for its runs and connections (default: HOST:PID)")
+    worker.add_argument("--connections", type=_positive, metavar="N", help="most connections to open (2 or more)")
     serve = command("serve", "serving:serve", "serve the HTTP API on 127.0.0.1")
     serve.add_argument(
-        "--port", type=_port, default=DEFAULT_PORT, metavar="N", help=f"0 takes a free one (default: {DEFAULT_PORT})"
+        "--port",
+        type=_port,
+        default=DEFAULT_PORT,
+        metavar="N",
+        help=f"port; 0 picks a free one (default: {DEFAULT_PORT})",
     )
 
 
 def _looking(command: AddCommand) -> None:
-    depth = command("depth", "looking:depth", "what waits and runs, per app and function")
+    depth = command("depth", "looking:depth", "show waiting and running runs per app and function")
     depth.add_argument("--json", action="store_true", help="as JSON")
-    depth.add_argument("--watch", action="store_true", help="again and again, until interrupted")
-    history = command("history", "looking:history", "the cancellations so far, newest first")
+    depth.add_argument("--watch", action="store_true", help="refresh until interrupted")
+    history = command("history", "looking:history", "list cancellations, newest first")
     history.add_argument("--json", action="store_true", help="as JSON")
-    history.add_argument("--limit", type=_positive, default=50, metavar="N", help="at most (default: 50)")
+    history.add_argument("--limit", type=_positive, default=50, metavar="N", help="most entries (default: 50)")
     runs = command(
-        "runs", "looking:runs", "the runs of one status, newest first", "Lists runs of one status, newest first."
+        "runs", "looking:runs", "list runs of one status, newest first", "Lists runs of one status, newest first."
     )
     runs.add_argument("--app", metavar="APP", required=True, help="the app's id")
     runs.add_argument("--function", metavar="FUNCTION", help="the function's id (default: every function of the app)")
     runs.add_argument(
-        "--status", choices=[str(one) for one in LISTED], default="failed", help="which (default: failed)"
+        "--status", choices=[str(one) for one in LISTED], default="failed", help="status (default: failed)"
     )
-    runs.add_argument("--limit", type=_positive, default=50, metavar="N", help="at most (default: 50)")
-    runs.add_argument("--before", metavar="RUN", help="go on after this run, the last one of the page before")
+    runs.add_argument("--limit", type=_positive, default=50, metavar="N", help="most entries (default: 50)")
+    runs.add_argument("--before", metavar="RUN", help="continue after this run, the last of the previous page")
     runs.add_argument("--json", action="store_true", help="as JSON, with the events")
-    show = command("show", "looking:show", "one cancellation and how far it has come, or one run")
+    show = command("show", "looking:show", "show a cancellation and its progress, or a run")
     show.add_argument("id", metavar="ID", help="the id of the cancellation or run")
     show.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _cancelling(command: AddCommand) -> None:
-    preview = command("preview", "cancelling:preview", "count what a cancellation would hit; changes nothing")
+    preview = command("preview", "cancelling:preview", "count what a cancellation would cancel; changes nothing")
     _request(preview)
     preview.add_argument("--json", action="store_true", help="as JSON")
     cancel = command(
         "cancel",
         "cancelling:cancel",
         "cancel exactly the matching runs",
-        "Counts the matching runs, asks, and cancels them, also where the count fails or takes longer than the\n"
-        "setting query_timeout_seconds. Once it returns, none of them is claimed any more;\n"
-        "their rows are rewritten in the background by whichever secateur process is alive (or see --wait).",
+        "Counts the matching runs, asks, and cancels them, even if the count fails or takes longer than the\n"
+        "setting query_timeout_seconds. Once it returns, no worker can claim any of them;\n"
+        "any running secateur process rewrites their rows in the background (or see --wait).",
     )
     _request(cancel)
-    cancel.add_argument("--reason", metavar="TEXT", help="for the record")
+    cancel.add_argument("--reason", metavar="TEXT", help="reason to record in the history")
     cancel.add_argument("--dry-run", action="store_true", help="only count, as `secateur preview` does")
     cancel.add_argument("--no-count", action="store_true", help="commit at once, without counting the matching runs")
     cancel.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
-    cancel.add_argument("--wait", action="store_true", help="until every matching run is cancelled")
+    cancel.add_argument("--wait", action="store_true", help="wait until every matching run is cancelled")
     cancel.add_argument("--json", action="store_true", help="the cancellation as JSON; does not imply --yes")
     cancel.add_argument(
-        "--idempotency-key", type=_key, metavar="KEY", help="the same request under the same key is committed once"
+        "--idempotency-key", type=_key, metavar="KEY", help="commit the same request at most once under this key"
     )
     retry = command(
         "retry",
         "cancelling:retry",
         "queue failed runs again, exactly those that match",
-        "Counts the failed runs that match, asks, and queues them again, with a fresh count of attempts and their\n"
-        "finished steps kept; in the background, by whichever secateur process is alive (or see --wait).",
+        "Counts the matching failed runs, asks, and queues them again. They start with fresh attempts and keep their\n"
+        "finished steps. Any running secateur process does it in the background (or see --wait).",
     )
     _request(retry, standing=False)
-    retry.add_argument("--cancelled", action="store_true", help="also runs that were cancelled")
-    retry.add_argument("--reason", metavar="TEXT", help="for the record")
+    retry.add_argument("--cancelled", action="store_true", help="include cancelled runs")
+    retry.add_argument("--reason", metavar="TEXT", help="reason to record in the history")
     retry.add_argument("--dry-run", action="store_true", help="only count")
     retry.add_argument("--no-count", action="store_true", help="commit at once, without counting the matching runs")
     retry.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
-    retry.add_argument("--wait", action="store_true", help="until every matching run waits again")
+    retry.add_argument("--wait", action="store_true", help="wait until every matching run is queued again")
     retry.add_argument("--json", action="store_true", help="the retry as JSON; does not imply --yes")
     retry.add_argument(
-        "--idempotency-key", type=_key, metavar="KEY", help="the same request under the same key is committed once"
+        "--idempotency-key", type=_key, metavar="KEY", help="commit the same request at most once under this key"
     )
     stop = command("stop", "cancelling:stop", "stop a cancellation or a retry; what it did stays done")
     stop.add_argument("id", metavar="ID", help="the cancellation's id")
@@ -259,21 +265,23 @@ def _cancelling(command: AddCommand) -> None:
     undo = command(
         "undo",
         "undoing:undo",
-        "undo a cancellation, so that what waited waits again; or a retry, so that what has not begun is failed again",
-        "Says what will come back, asks, and undoes. Runs that waited when they were cancelled become exactly what\n"
-        "they were; runs that were stopped while they ran stay cancelled, unless --requeue-stopped. Repeatable.",
+        "undo a cancellation: waiting runs wait again; or a retry: runs not yet begun are failed again",
+        "Shows what will come back, asks, and undoes. Runs that were waiting become exactly what they were. Runs that\n"
+        "were stopped while running stay cancelled, unless --requeue-stopped is given. Repeatable.",
     )
     undo.add_argument("id", metavar="ID", help="the cancellation's id")
     _requeue_stopped(undo)
     undo.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
-    undo.add_argument("--wait", action="store_true", help="until every run is back, with those that could not be")
+    undo.add_argument(
+        "--wait", action="store_true", help="wait until every run is back, and list those that could not be restored"
+    )
     undo.add_argument("--json", action="store_true", help="the cancellation as JSON; does not imply --yes")
     cancel_run = command("cancel-run", "cancelling:cancel_run", "cancel a single run")
     cancel_run.add_argument("run", metavar="RUN", help="the run's id")
-    cancel_run.add_argument("--reason", metavar="TEXT", help="for the record")
+    cancel_run.add_argument("--reason", metavar="TEXT", help="reason to record in the history")
     cancel_run.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
     cancel_run.add_argument("--json", action="store_true", help="the cancellation as JSON; does not imply --yes")
-    restore_run = command("restore-run", "undoing:restore_run", "take back the cancelling of a single run")
+    restore_run = command("restore-run", "undoing:restore_run", "restore a single cancelled run")
     restore_run.add_argument("run", metavar="RUN", help="the run's id")
     _requeue_stopped(restore_run)
     restore_run.add_argument("--json", action="store_true", help="its cancellation as JSON")
@@ -283,7 +291,7 @@ def _requeue_stopped(parser: Parser) -> None:
     parser.add_argument(
         "--requeue-stopped",
         action="store_true",
-        help="also queue again what was stopped while it ran",
+        help="also queue again the runs that were stopped while running",
     )
 
 
@@ -291,15 +299,15 @@ def _governing(command: AddCommand) -> None:
     pause = command(
         "pause",
         "pausing:pause",
-        "claim nothing more of a function, or of a whole app",
-        "Nothing of it is claimed until `secateur resume`; what runs goes on, and what arrives waits.",
+        "stop claiming runs of a function or of a whole app",
+        "No run is claimed until `secateur resume`. Running runs go on; new runs wait.",
     )
-    resume = command("resume", "pausing:resume", "take back a pause")
+    resume = command("resume", "pausing:resume", "claim runs again after a pause")
     forget = command(
         "forget",
         "forgetting:forget",
-        "leave a function or app that is no more out of depth and console",
-        "Events start no runs of it any more; its history stays. Refused while runs, cancellations, retries or undos\n"
+        "hide a function or app that no longer exists from depth and console",
+        "Events no longer start its runs; its history stays. Refused while runs, cancellations, retries or undos\n"
         "of it are unfinished. It comes back when something is enqueued into it, or a worker has it. Repeatable.",
     )
     for parser in (pause, resume, forget):
@@ -309,22 +317,24 @@ def _governing(command: AddCommand) -> None:
         )
         parser.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
     for parser in (pause, resume):
-        parser.add_argument("--json", action="store_true", help="the depth of what was meant, as JSON")
+        parser.add_argument("--json", action="store_true", help="print the depth of the app or function as JSON")
     forget.add_argument("--json", action="store_true", help="the functions that were forgotten, as JSON")
-    audit = command("audit", "auditing:audit", "who changed what, newest first")
-    audit.add_argument("--app", metavar="APP", help="only what concerns this app")
-    audit.add_argument("--limit", type=_positive, default=50, metavar="N", help="at most (default: 50)")
+    audit = command("audit", "auditing:audit", "show who changed what, newest first")
+    audit.add_argument("--app", metavar="APP", help="only entries of this app")
+    audit.add_argument("--limit", type=_positive, default=50, metavar="N", help="most entries (default: 50)")
     audit.add_argument("--json", action="store_true", help="as JSON")
     retention = command(
         "retention",
         "auditing:retention",
-        "how long things are kept; with a flag, change it",
+        "show how long runs and cancellations are kept; flags change it",
         "A span is a number with s, m, h, d or w, such as 12h or 30d.",
     )
-    retention.add_argument("--finished", type=_span, metavar="SPAN", help="keep completed and failed runs so long")
-    retention.add_argument("--cancelled", type=_span, metavar="SPAN", help="keep cancellations undoable so long")
-    retention.add_argument("--standing", type=_span, metavar="SPAN", help="how far ahead a standing one may end")
-    retention.add_argument("--yes", action="store_true", help="do not ask before keeping things for less long")
+    retention.add_argument("--finished", type=_span, metavar="SPAN", help="how long to keep completed and failed runs")
+    retention.add_argument("--cancelled", type=_span, metavar="SPAN", help="how long cancellations can be undone")
+    retention.add_argument(
+        "--standing", type=_span, metavar="SPAN", help="how far ahead a standing cancellation may end"
+    )
+    retention.add_argument("--yes", action="store_true", help="do not ask before shortening a time")
     retention.add_argument("--json", action="store_true", help="as JSON")
 
 
@@ -335,17 +345,17 @@ def _request(parser: Parser, *, standing: bool = True) -> None:
         "--function",
         action="append",
         metavar="FUNCTION",
-        help="the function's id (default: every function of the app); repeated, each gets a cancellation of its own",
+        help="the function's id (default: every function of the app); repeat it to make one cancellation for each",
     )
-    what.add_argument("--if", dest="if_", metavar="EXPR", help="only runs for which this is true: event.data.x == 1")
+    what.add_argument("--if", dest="if_", metavar="EXPR", help="only runs that match, such as: event.data.x == 1")
     what.add_argument("--after", metavar="TIME", help=f"only runs that started after {TIMES}")
-    what.add_argument("--before", metavar="TIME", help="only runs that started before it (default: the commit)")
+    what.add_argument("--before", metavar="TIME", help="only runs that started before TIME (default: the commit)")
     if standing:
         what.add_argument(
-            "--standing", action="store_true", help="also what arrives until --before, which then lies in the future"
+            "--standing", action="store_true", help="also cancel runs that arrive until --before, a time in the future"
         )
-    what.add_argument("--rate", type=_positive, metavar="N", help="rewrite at most so many rows a second")
-    what.add_argument("--request", metavar="FILE", help="all of this as the API's JSON body; - reads stdin")
+    what.add_argument("--rate", type=_positive, metavar="N", help="rewrite at most N rows a second")
+    what.add_argument("--request", metavar="FILE", help="read all of this from the API's JSON body; - reads stdin")
 
 
 def _evaluating(command: AddCommand) -> None:
@@ -367,26 +377,26 @@ def _evaluating(command: AddCommand) -> None:
 
 def _key(text: str) -> str:
     if not re.fullmatch(r"[!-~]{1,200}", text):
-        raise argparse.ArgumentTypeError("a key is 1 to 200 printable ASCII characters without spaces")
+        raise argparse.ArgumentTypeError("must be 1 to 200 printable ASCII characters without spaces")
     return text
 
 
 def _span(text: str) -> timedelta:
     found = re.fullmatch(r"(?a)(\d{1,6})([smhdw])", text)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a span such as 12h or 30d")
+        raise argparse.ArgumentTypeError(f"{text!r} must be a span such as 12h or 30d")
     return int(found[1]) * UNITS[found[2]]
 
 
 def _positive(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text[:20]) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r:.100} is not a number of 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r:.100} must be a whole number of 1 or more")
     if len(text) > 20 or int(text) > LARGEST:
-        raise argparse.ArgumentTypeError(f"{text:.100} is more than {LARGEST:,}")
+        raise argparse.ArgumentTypeError(f"{text:.100} must be at most {LARGEST:,}")
     return int(text)
 
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) < 65536):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} must be a port from 0 to 65535")
     return int(text)

@@ -52,7 +52,7 @@ async def evaluate(arguments: argparse.Namespace) -> int:
         if arguments.expression is not None or arguments.event is not None or arguments.format:
             raise UsageError("--jsonl reads expressions and variables from stdin: leave out EXPR, --event and --format")
     elif arguments.expression is None:
-        raise UsageError("which expression? Give EXPR, or --jsonl to read expressions from stdin")
+        raise UsageError("no expression: give EXPR, or --jsonl to read expressions from stdin")
     if arguments.format:
         return _format(arguments)
     async with _executions(arguments) as executions:
@@ -212,7 +212,7 @@ def _together(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
 def _write_differing(outcomes: Mapping[str, Outcome], as_json: bool) -> None:
     if as_json:
         json_line(_together(outcomes))
-    notice("secateur: the two executions differ, which is a flaw of secateur: please report it")
+    notice("secateur: the two executions differ, which is a bug in secateur: please report it")
     for name, outcome in outcomes.items():
         notice(f"  {name}: {json_text(outcome.as_json())}")
 

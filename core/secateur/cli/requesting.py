@@ -34,11 +34,13 @@ def read_request(arguments: argparse.Namespace, zone: tzinfo) -> Resolve:
     if arguments.request is not None:
         if given:
             flags = ", ".join(f"--{name.rstrip('_')}" for name in sorted(given))
-            raise UsageError(f"--request already says which runs are meant: leave out {flags}")
+            raise UsageError(f"--request already selects the runs: leave out {flags}")
         request = _from_body(arguments)
         return lambda now: request
     if arguments.app is None:
-        raise UsageError("which runs? --app APP, with --function, --if, --after, --before; or --request FILE")
+        raise UsageError(
+            "no runs are selected: give --app APP (and --function, --if, --after, --before), or --request FILE"
+        )
 
     def resolve(now: datetime) -> CancellationRequest:
         return _from_flags(arguments, now, zone)
@@ -79,7 +81,7 @@ def _from_body(arguments: argparse.Namespace) -> CancellationRequest:
     if reason is None:
         return request
     if request.reason is not None:
-        raise UsageError("the request has a reason of its own: leave out --reason")
+        raise UsageError("the request already has a reason: leave out --reason")
     return _model(arguments).parse({**request.body(), "reason": reason})
 
 

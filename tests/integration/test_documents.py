@@ -41,6 +41,7 @@ LEFT_OUT = {
     "cancel": ("--app", "billing"),
     "cancel-run": ("RUN",),
     "eval": (CULPRIT, "--event", "event.json"),
+    "forget": ("retired",),
     "pause": ("billing",),
     "preview": ("--app", "billing"),
     "restore-run": ("CANCELLED_RUN",),
@@ -120,6 +121,8 @@ class Queue:
         for pattern, value in (
             (r"postgresql://(?!\?)[^\s'\"]+", lambda: self.url),
             (r"\[(\w+)\]", lambda: r"\1"),
+            # What has runs is not forgotten.
+            (r"\bforget APP\b", lambda: "forget retired"),
             (r"\bCANCELLED_RUN\b", self.cancelled_run),
             (r"\bRUN\b", self.run),
             (r"\bID\b", self.cancellation),
@@ -134,6 +137,14 @@ class Queue:
         return text
 
 
+async def _retire(url: str) -> None:
+    """Functions that are no more, and wait to be forgotten."""
+    connection = await asyncpg.connect(url)
+    for app, function in (("retired", "vendor-syncs"), ("billing", "old-syncs")):
+        await connection.execute("select secateur.register_function($1, $2, '{}', 4)", app, function)
+    await connection.close()
+
+
 @pytest.fixture(scope="module")
 def queue(postgres_servers: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queue]:
     directory = tmp_path_factory.mktemp("documents")
@@ -144,6 +155,7 @@ def queue(postgres_servers: Callable[[str], Any], tmp_path_factory: pytest.TempP
     name = server.create_database(installed=True)
     url = server.postgres.database_url(name)
     asyncio.run(seed(url))
+    asyncio.run(_retire(url))
     asyncio.run(end_running(url))  # `--wait` would wait for it
     process = subprocess.Popen(
         [*COMMAND, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True, env=environment(url)
@@ -305,7 +317,11 @@ def test_a_path(wanted: Asked, queue: Queue) -> None:
     assert there, f"{wanted.method} {' or '.join(paths)} is not in the OpenAPI document"
     declared = known[re.sub(r"\{\w+\}", "{}", there[0])][method].get("parameters", ())
     assert set(parameters) <= {each["name"] for each in declared if each["in"] == "query"}
-    path = there[0].replace("{app}", "billing").replace("{function}", "vendor-syncs")
+    path = (
+        there[0]
+        .replace("{app}", "retired" if wanted.method == "DELETE" else "billing")
+        .replace("{function}", "vendor-syncs")
+    )
     if "{id}" in path:
         given = queue.cancellation if "/runs/" not in path else queue.cancelled_run if "restore" in path else queue.run
         path = path.replace("{id}", given())

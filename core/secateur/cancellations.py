@@ -27,6 +27,7 @@ from secateur.engines.base import (
 from secateur.errors import (
     Conflict,
     DatabaseError,
+    NotFound,
     NotInstalled,
     PermissionDenied,
     Problem,
@@ -35,7 +36,7 @@ from secateur.errors import (
     Unreachable,
 )
 from secateur.requests import CancellationRequest, utc
-from secateur.runs import Count, Run, Scope
+from secateur.runs import Count, Run, RunStatus, Scope
 from secateur.troubles import Trouble, Troubles
 from secateur.verifying import verify
 
@@ -409,7 +410,7 @@ class Cancellations:
         app_id = scopes[0].app_id
         known = await self.engine.depth()
         functions = sorted({depth.function_id for depth in known if depth.app_id == app_id})
-        if not functions:
+        if not functions and not await self._exists(Scope(app_id)):
             apps = ", ".join(sorted({depth.app_id for depth in known}))
             hint = f"known apps: {apps}" if apps else None
             raise RequestError([Problem("app_id", f"there is no app {app_id!r}", suggestion=hint)])
@@ -418,10 +419,18 @@ class Cancellations:
         unknown = [
             Problem(field, f"app {app_id!r} has no function {scope.function_id!r}", suggestion=hint)
             for scope in scopes
-            if scope.function_id is not None and scope.function_id not in functions
+            if scope.function_id is not None and scope.function_id not in functions and not await self._exists(scope)
         ]
         if unknown:
             raise RequestError(unknown)
+
+    async def _exists(self, scope: Scope) -> bool:
+        """Also if it is forgotten, and so has no depth."""
+        try:
+            await self.engine.runs(scope, RunStatus.QUEUED, 1)
+        except NotFound:
+            return False
+        return True
 
     def _refuse_if_read_only(self) -> None:
         if self.read_only:

@@ -93,6 +93,14 @@ async def test_an_app_is_forgotten_with_all_its_functions(queue: Queue) -> None:
     assert await seen(queue) == ["billing/new", "billing/old", "gone/a"], "only that one"
 
 
+async def test_it_is_empty_and_not_unknown(queue: Queue) -> None:
+    await queue.forget("gone")
+    await queue.forget("billing", "old")
+    gone = {"app_id": "gone"}
+    for request in (gone, {**gone, "function_id": "a"}, {"app_id": "billing", "function_id": "old"}):
+        assert (await queue.preview(request)).count.matched == 0
+
+
 async def test_events_start_no_runs_of_it(queue: Queue) -> None:
     await queue.forget("billing", "old")
     await queue.forget("gone")

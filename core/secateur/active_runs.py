@@ -45,7 +45,7 @@ class RetryAfter(Exception):
             raise UsageError(f"RetryAfter: {delay!r} is not a number of seconds or a timedelta") from error
         if not timedelta(0) <= self.delay <= LONGEST_RETRY_DELAY:
             raise UsageError(f"RetryAfter: the delay must be from 0 to {LONGEST_RETRY_DELAY.days} days, not {delay!r}")
-        super().__init__(message or f"to be tried again after {self.delay}")
+        super().__init__(message or f"retry after {self.delay}")
 
 
 def without_a_loop(work: Coroutine[Any, Any, Result]) -> Result:
@@ -56,7 +56,7 @@ def without_a_loop(work: Coroutine[Any, Any, Result]) -> Result:
         result: Result = end.value
         return result
     work.close()
-    raise UsageError("these steps need an event loop")
+    raise UsageError("async steps need an event loop")
 
 
 @dataclass(slots=True)
@@ -173,7 +173,7 @@ class SyncRun(_Run):
         returned = work(*args, **kwargs)
         if inspect.isawaitable(returned):
             _close(returned)
-            raise UsageError(f"{self._whose(name)} is asynchronous: declare the function with `async def`")
+            raise UsageError(f"{self._whose(name)} is async: declare the function with `async def`")
         result = kept_json(returned, self._whose(name))
         if not self.wait_for(self.steps.finish(name, result)):
             raise self._lost(name)

@@ -32,7 +32,7 @@ class Interruption(Enum):
 
     STOP = "interrupted: the worker stopped before the run ended"
     TIMEOUT = "it ran longer than its timeout"
-    CANCELLED = "interrupted: it was cancelled and came to no next step"
+    CANCELLED = "interrupted: it was cancelled and did not reach its next step"
     LOST = "interrupted: its lease ended, and it is no longer this worker's"
 
 
@@ -92,14 +92,14 @@ class Attempt:
 
     def _complain(self) -> None:
         if self.busy:
-            kind = "does not let itself be interrupted" if self.claim.function.is_async else "runs in a thread"
-            logger.warning("%s should stop, but %s: %s", self, kind, self.claim.run.stopped_because)
+            kind = "cannot be interrupted" if self.claim.function.is_async else "runs in a thread"
+            logger.warning("%s should stop, but it %s: %s", self, kind, self.claim.run.stopped_because)
 
     async def perform(self) -> None:
         """Raises `SecateurError` if the queue cannot be told."""
         try:
             if not await self._claims.recall(self.claim):
-                logger.info("%s was not begun: it was cancelled, or is no longer held by %s", self, self._worker)
+                logger.info("%s was not begun: it was cancelled, or %s no longer holds it", self, self._worker)
                 return
             if self.interruption is not None:
                 await self._claims.release([self.claim])
@@ -187,12 +187,12 @@ class Attempt:
     async def _tell(self, error: BaseException | None) -> None:
         if error is None and not self._spoiled:
             if not await self._claims.complete(self.claim):
-                logger.info("%s ended, but was cancelled or is no longer held by %s", self, self._worker)
+                logger.info("%s ended, but it was cancelled, or %s no longer holds it", self, self._worker)
             return
         discard, retry_after = _verdict(error)
         if self.interruption in {Interruption.STOP, Interruption.CANCELLED} and not discard:
             status = await self._claims.interrupt(self.claim, self.interruption.value)
-            logger.warning("%s was interrupted, and is %s now", self, status or "no longer held")
+            logger.warning("%s was interrupted, and is now %s", self, status or "no longer held")
             return
         if self.interruption is Interruption.TIMEOUT:
             text = f"TimeoutError: {self._why(self.interruption)}"
@@ -200,11 +200,11 @@ class Attempt:
             text = describe(error) if error is not None else ""
         match await self._claims.fail(self.claim, text, retry_after=retry_after, discard=discard):
             case "scheduled":
-                _log(logging.WARNING, f"{self} failed and will be tried again: {text}", error)
+                _log(logging.WARNING, f"{self} failed and will be retried: {text}", error)
             case "failed":
                 _log(logging.ERROR, f"{self} failed for good: {text}", error)
             case _:
-                logger.info("%s stopped: it was cancelled, or is no longer held by %s", self, self._worker)
+                logger.info("%s stopped: it was cancelled, or %s no longer holds it", self, self._worker)
 
     @property
     def _spoiled(self) -> bool:

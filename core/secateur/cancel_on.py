@@ -87,7 +87,7 @@ class CancelOn:
 def checked(name: str, declarations: Sequence[CancelOn]) -> tuple[CancelOn, ...]:
     """The declarations of the function called `name`. Raises `UsageError` with everything that is wrong with them."""
     if isinstance(declarations, CancelOn) or not all(isinstance(one, CancelOn) for one in declarations):
-        raise UsageError(f'{name}: cancel_on is a list, as in cancel_on=[CancelOn(event="user/deleted")]')
+        raise UsageError(f'{name}: cancel_on must be a list, as in cancel_on=[CancelOn(event="user/deleted")]')
     problems = [
         f"{name}: cancel_on {place}, {problem}"
         for place, one in enumerate(declarations, 1)

@@ -249,12 +249,12 @@ class Cancellations:
         if found is None:
             found = await self.engine.cancelled_singly(run.app_id, run_id)
         if found is None:
-            raise Conflict(f"run {run_id} is {run.status}: there is nothing to restore")
+            raise Conflict(f"run {run_id} is {run.status}, not cancelled: there is nothing to restore")
         cancellation = await self.engine.cancellation(found)
         if cancellation.kind != "run":
             raise Conflict(
-                f"run {run_id} was cancelled together with others, by {cancellation.id}: "
-                "undo that, and all of them come back"
+                f"run {run_id} was cancelled with other runs by cancellation {cancellation.id}: "
+                "undo that cancellation to bring all of them back"
             )
         await self.engine.undo(cancellation.id, author, source, requeue_stopped=requeue_stopped)
         return await self.wait(cancellation.id)
@@ -329,7 +329,7 @@ class Cancellations:
                 pause = await self._sweep_open()
                 self._rounds.went_well("sweeping")
             except PermissionDenied as error:
-                logger.warning("this process does not sweep: %s", error)
+                logger.warning("this process cannot sweep: %s", error)
                 return
             except (DatabaseError, NotInstalled) as error:
                 self._rounds.failed("sweeping", error)
@@ -434,7 +434,7 @@ class Cancellations:
 
     def _refuse_if_read_only(self) -> None:
         if self.read_only:
-            raise ReadOnly("this context is read-only: start without --read-only, or use another context, to cancel")
+            raise ReadOnly("this context is read-only; to cancel, start without --read-only or use another context")
 
 
 def sweep_of(cancellation_id: UUID) -> str:
@@ -452,7 +452,7 @@ def sweep_in_words(cancellation: Cancellation) -> str | None:
         return f"its {what} has failed {cancellation.failures:,} times since {since}: {cancellation.last_error}"
     if cancellation.unswept_for > NEGLECTED_SECONDS:
         minutes = cancellation.unswept_for / 60
-        return f"no {what} for {minutes:,.0f} min: keep a console, server or worker running"
+        return f"no {what} for {minutes:,.0f} min: start a console, server or worker"
     return None
 
 

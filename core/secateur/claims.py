@@ -266,7 +266,7 @@ async def insist(worker: str, call: Callable[[], Awaitable[Answer]]) -> Answer:
             if not may_pass(error):
                 raise
             level = logging.DEBUG if isinstance(error, Unreachable) else logging.WARNING
-            logger.log(level, "%s goes on trying: %s", worker, error)
+            logger.log(level, "%s keeps trying: %s", worker, error)
         await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads the attempts
         pause = min(pause * 2, LONGEST_PAUSE)
 

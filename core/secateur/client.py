@@ -441,7 +441,7 @@ class Queue:
 
     def _refuse_if_read_only(self) -> None:
         if self.database.read_only:
-            raise ReadOnly("this queue is connected read-only: no run can be put into it")
+            raise ReadOnly("this connection is read-only: it cannot enqueue runs")
 
 
 @asynccontextmanager
@@ -461,7 +461,7 @@ def _retry_request(request: Request) -> RetryRequest:
 
 def _request(request: Request) -> CancellationRequest:
     if isinstance(request, RetryRequest):
-        raise RequestError([Problem("request", "asks for a retry, and this is about a cancellation")])
+        raise RequestError([Problem("request", "must be a cancellation, not a retry")])
     if isinstance(request, CancellationRequest):
         return request
     return CancellationRequest.parse(dict(request) if isinstance(request, Mapping) else request)

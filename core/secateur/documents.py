@@ -19,5 +19,5 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {json.dumps(twice[:200])} is there twice in one object")
+        raise ValueError(f"the key {json.dumps(twice[:200])} occurs twice in one object")
     return found

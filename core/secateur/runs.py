@@ -75,7 +75,7 @@ class Run:
     idempotency_key: str | None = None
     """Under which it was enqueued."""
     lost: bool = False
-    """It is `running`, and its lease is over: no living worker has it. The next claim of its app takes it back."""
+    """It is `running`, and its lease has expired: no live worker has it. The next claim of its app takes it back."""
 
 
 @dataclass(frozen=True, slots=True)

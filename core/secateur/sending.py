@@ -71,7 +71,7 @@ async def send_event(database: Database, event: str, *, idempotency_key: str | N
     key, and `ReadOnly`.
     """
     if database.read_only:
-        raise ReadOnly("this session is read-only: no event can be sent")
+        raise ReadOnly("this session is read-only: it cannot send events")
     bounds.require({"idempotency_key": optional(problem_of_key(idempotency_key), idempotency_key)})
     with keeping_events():
         rows = await database.fetch(_SQL["send"], event, idempotency_key, repeatable=idempotency_key is not None)

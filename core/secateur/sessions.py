@@ -63,7 +63,7 @@ class Sessions:
                     await self._prepare(connection)
             except TimeoutError:
                 # A pooler lets anybody in, and has the first statement wait until a session is free.
-                raise asyncpg.TooManyConnectionsError("no session became free in time, as of a pooler") from None
+                raise asyncpg.TooManyConnectionsError("no session became free in time") from None
         except BaseException:
             connection.terminate()
             raise
@@ -83,8 +83,8 @@ class Sessions:
         encoding = connection.get_settings().server_encoding
         if encoding != "UTF8":
             raise DatabaseError(
-                f"{self._address.description} is encoded in {encoding}, and secateur needs UTF8, as events do: "
-                "make another database, with `create database … encoding 'UTF8' template template0`"
+                f"{self._address.description} is encoded in {encoding}, but secateur needs UTF8: "
+                "create another database, with `create database … encoding 'UTF8' template template0`"
             )
         await set_codecs(connection)
         pinned = PINNED
@@ -139,6 +139,6 @@ async def _require_read_only(connection: asyncpg.Connection) -> None:
     """Something in between may drop what a session was to begin with; then nothing would refuse a write."""
     if await connection.fetchval("show default_transaction_read_only") != "on":
         raise SettingsError(
-            "a read-only session is not to be had here: the pooler in between drops default_transaction_read_only; "
+            "a read-only session is not possible here: the pooler drops default_transaction_read_only; "
             "connect to Postgres directly"
         )

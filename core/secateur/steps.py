@@ -45,7 +45,7 @@ class StepNames:
     def distinct(self, name: str) -> str:
         """The name, or where it was used before, the name with a number. Raises `UsageError`."""
         if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or _UNSTORABLE.search(name):
-            raise UsageError(f"a step's name is a text of 1 to {LONGEST_NAME} characters, not {name!r:.100}")
+            raise UsageError(f"a step's name must be a string of 1 to {LONGEST_NAME} characters, not {name!r:.100}")
         again = name
         while again in self._used:
             self._used[name] += 1
@@ -62,7 +62,7 @@ def kept_json(result: object, whose: str) -> str:
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"the result of {whose} cannot be kept as JSON: {error}") from error
     if _NUL.search(text):
-        raise UsageError(f"the result of {whose} cannot be kept as JSON: it has a character NUL in it")
+        raise UsageError(f"the result of {whose} cannot be kept as JSON: it contains U+0000")
     if len(text) > LARGEST_RESULT:
         raise UsageError(f"the result of {whose} is too large to be kept: {len(text):,} characters of JSON")
     return text

@@ -36,7 +36,7 @@ class Troubles:
         since, failures = (before.since, before.failures + 1) if before else (datetime.now(UTC), 1)
         self._failing[what] = Trouble(what, str(error), since, failures)
         level = logging.WARNING if failures == SAID_AFTER else logging.INFO
-        self._logger.log(level, "%s fails, and is tried again: %s", what, error)
+        self._logger.log(level, "%s failed, and will be retried: %s", what, error)
 
     def went_well(self, what: str) -> None:
         self._end(what, "works again")

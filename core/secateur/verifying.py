@@ -57,9 +57,9 @@ class Verification:
         """For people; None where all is well."""
         match self.compiled:
             case Compiled.UNVERIFIED:
-                return f"not by secateur's compiler: what is executed is not what it says ({', '.join(self.differing)})"
+                return f"not compiled by secateur: it does not execute what it says ({', '.join(self.differing)})"
             case Compiled.OTHER_VERSION:
-                return "by another version of secateur's compiler: this one cannot tell what is executed"
+                return "compiled by another version of secateur: this one cannot tell what it executes"
         return None
 
 

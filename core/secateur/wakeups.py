@@ -117,7 +117,7 @@ class Ear:
                 async for channel, payload in notifications:
                     self._hear(channel, payload)
         except PermissionDenied as error:
-            logger.warning("this worker cannot listen, and looks often instead: %s", error)
+            logger.warning("this worker cannot use LISTEN, and polls instead: %s", error)
         finally:
             self.hears = False
             probing.cancel()

@@ -231,7 +231,7 @@ class Worker:
             async with asyncio.timeout(SLOW_SECONDS):
                 await heartbeats.ready.wait()
         except TimeoutError:
-            logger.warning("%s waits for its second connection, for heartbeats; it needs two at least", self.name)
+            logger.warning("%s is waiting for its second connection, for heartbeats; it needs at least two", self.name)
             await heartbeats.ready.wait()
 
     async def _claim_round(self, claims: Claims, group: asyncio.TaskGroup) -> float:
@@ -265,12 +265,12 @@ class Worker:
             if not may_pass(error):
                 raise
             if not self._cut_off:
-                logger.warning("%s cannot claim runs, and goes on trying: %s", self.name, error)
+                logger.warning("%s cannot claim runs, and keeps trying: %s", self.name, error)
             self._cut_off = True
             intake.failed()
             return Batch([])
         if self._cut_off:
-            logger.warning("%s claims runs again", self.name)
+            logger.warning("%s can claim runs again", self.name)
         self._cut_off = False
         hears = self._ear is not None and self._ear.hears
         intake.brought(batch, wanted=wanted, longest=LONGEST_SLEEP if hears else LONGEST_POLL)
@@ -323,7 +323,7 @@ class Worker:
 
     async def _wind_down(self, claims: Claims, *, to_the_end: bool) -> None:
         if self._held:
-            logger.info("%s stops; %d running runs have %s to end", self.name, len(self._held), self.grace)
+            logger.info("%s is stopping; %d running runs have %s to end", self.name, len(self._held), self.grace)
             await self._until(lambda: not self._held or self._hurrying.is_set(), self.grace.total_seconds())
         for attempt in self._held.values():
             attempt.interrupt(Interruption.STOP)
@@ -337,13 +337,13 @@ class Worker:
             return
         named = ", ".join(map(str, stubborn))
         if to_the_end:
-            logger.error("these did not let themselves be interrupted, and end with the process: %s", named)
+            logger.error("these runs could not be interrupted, and end with the process: %s", named)
             with suppress(TimeoutError):
                 async with asyncio.timeout(LAST_WORDS_SECONDS):
                     for attempt in stubborn:
                         await claims.interrupt(attempt.claim, Interruption.STOP.value)
             _exit_at_once()
-        logger.error("these do not let themselves be interrupted, so kill the process: %s", named)
+        logger.error("these runs cannot be interrupted; kill the process: %s", named)
         await self._until(lambda: not self._held)
 
     def _stubborn(self) -> list[Attempt]:
@@ -385,7 +385,7 @@ def _checked(apps: Sequence[App]) -> tuple[App, ...]:
         raise UsageError("a worker needs at least one app")
     for app in apps:
         if ids.count(app.id) > 1:
-            raise UsageError(f"the app {app.id} is given twice: declare its functions on one App object")
+            raise UsageError(f"app {app.id} is given twice: declare its functions on one App object")
         if not app.functions:
-            raise UsageError(f"the app {app.id} has no functions: declare them with @app.function(id=…)")
+            raise UsageError(f"app {app.id} has no functions: declare them with @app.function(id=…)")
     return tuple(apps)

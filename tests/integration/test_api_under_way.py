@@ -140,7 +140,7 @@ async def test_a_preview_neither_waits_nor_counts_for_ever(asked: Database, embe
             counting = asyncio.create_task(preview(client, server))
             await until_working(watcher, 1)
             impatient = await preview(client, server)
-            assert "other previews are being counted" in failure_of(impatient, 503).error
+            assert "other previews are still being counted" in failure_of(impatient, 503).error
             assert "took longer than 1.5 s" in failure_of(await counting, 504).error
             await until_working(watcher, 0)
         data_of(await preview(client, server))

@@ -509,5 +509,5 @@ def test_all_that_is_wrong_is_said_when_it_is_declared() -> None:
         "                  ^^^^^^^^^^",
         "billing / sync: cancel_on 5, timeout: must be a timedelta above zero and at most 100 years",
     ]
-    with pytest.raises(UsageError, match="cancel_on is a list"):
+    with pytest.raises(UsageError, match="cancel_on must be a list"):
         App("billing").function(id="sync", cancel_on=CancelOn("x"))(_nothing)  # type: ignore[arg-type]

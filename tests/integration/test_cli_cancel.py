@@ -93,7 +93,7 @@ def test_previews_are_counted_by_the_replica_and_commits_by_the_primary(here: He
     assert "by the replica" not in here("cancel", *FLOOD, "--yes", "--config", follows, "--context", "prod").out
     failed = here("preview", *FLOOD, "--config", contexts(gone), "--context", "prod")
     assert failed.code == 0
-    assert "replica  not read, but the primary: cannot reach 127.0.0.1/nothing" in failed.out
+    assert "replica  not used; the primary was counted instead: cannot reach 127.0.0.1/nothing" in failed.out
 
 
 def test_cancel_and_wait(here: Here, url: str) -> None:
@@ -123,8 +123,8 @@ def test_cancel_and_wait(here: Here, url: str) -> None:
 def test_without_waiting_it_is_in_force_and_says_how_to_follow(here: Here, url: str) -> None:
     done = here("cancel", *FLOOD, "--yes", url=url)
     assert done.code == 0
-    assert "In force: no matching run is claimed any more." in done.out
-    assert "whichever secateur console, worker or server is running" in done.out
+    assert "In force: no matching run can be claimed." in done.out
+    assert "Any running secateur console, worker or server" in done.out
     listed = asyncio.run(cancellations(url))
     assert [each["state"] for each in listed] == ["active"]
     assert f"secateur show {listed[0]['id']}" in done.out
@@ -169,7 +169,7 @@ def test_the_same_key_commits_once(here: Here, url: str) -> None:
     assert other.code == 2
     assert "idempotency key 'k-1' was already used for another request" in other.err
     told = here("cancel", *FLOOD, "--yes", "--idempotency-key", "k-1", url=url)
-    assert "It was committed before, under the same idempotency key" in told.out
+    assert "It was already committed under this idempotency key" in told.out
     assert len(asyncio.run(cancellations(url))) == 1
 
 
@@ -180,7 +180,7 @@ def test_the_key_of_one_that_was_undone_does_not_say_that_it_is_in_force(here: H
     assert (again.code, again.json["id"], again.json["guarantee"]) == (1, first.json["id"], "ended")
     told = here("cancel", *FLOOD, "--yes", "--idempotency-key", "k-1", url=url)
     assert told.code == 1
-    assert "was stopped or undone since: it matches\nnothing any more" in told.out
+    assert "has been stopped or undone since: it no longer\nmatches anything" in told.out
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ def test_a_commit_waits_for_the_count_no_longer_than_the_setting_says(here: Here
     assert done.code == 0
     assert "Every matching run of billing / every function in " in done.out
     assert "Not counted: the database did not answer within 0.5 s." in done.out
-    assert "In force: no matching run is claimed any more." in done.out
+    assert "In force: no matching run can be claimed." in done.out
     (cancellation,) = asyncio.run(cancellations(slow_url))
     assert (cancellation["counts"]["expected"], cancellation["counts"]["expected_exact"]) == (None, None)
     assert "expected        not counted" in here("show", cancellation["id"], url=slow_url).out
@@ -229,7 +229,7 @@ def test_without_an_exact_count_the_name_confirms(slow_url: str) -> None:
 def test_a_count_is_not_made_where_nobody_wants_one(here: Here, slow_url: str) -> None:
     done = here("cancel", *SLOW, "--yes", "--no-count", url=slow_url)
     assert done.code == 0
-    assert "Not counted: left out by --no-count." in done.out
+    assert "Not counted: --no-count was given." in done.out
     misspelt = here("cancel", "--app", "biling", "--yes", "--no-count", url=slow_url)
     assert misspelt.code == 2
     assert "there is no app 'biling'" in misspelt.err
@@ -286,7 +286,7 @@ def test_waiting_can_be_interrupted(url: str) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
-    assert err == f"secateur: no longer waiting; any other secateur process goes on: secateur show {committed}\n"
+    assert err == f"secateur: stopped waiting; other secateur processes continue the work: secateur show {committed}\n"
 
 
 def _committed(url: str) -> str:
@@ -341,7 +341,7 @@ def test_json_implies_no_consent_on_a_terminal_either(url: str) -> None:
 
 def test_without_a_condition_there_is_a_warning(url: str) -> None:
     done = run_on_terminal("cancel", "--app", "billing", url=url, answers=[("[y/N] ", "n\n")])
-    assert "There is no condition" in done.out
+    assert "No condition" in done.out
     assert "vendor-syncs" in done.out
     assert "invoices" in done.out
 
@@ -376,7 +376,7 @@ def test_a_lock_that_is_not_to_be_had_leaves_it_pending(here: Here, url: str) ->
         shown = here("show", committed["id"], url=url)
         stopped = here("stop", committed["id"], url=url)
     assert done.code == 0
-    assert "Committed, and not in force yet." in done.out
+    assert "Committed, but not yet in force." in done.out
     assert done.err.startswith(f"Pending: an open transaction of process {holder} is in the way.")
     assert f"select pg_terminate_backend({holder})" in done.err
     assert f"pending: waiting for process {holder}" in shown.out
@@ -410,7 +410,7 @@ def test_a_commit_whose_answer_is_lost_is_made_once(url: str) -> None:
     with losing_one_answer(url) as lossy:
         done = run("cancel", *FLOOD, "--yes", "--json", url=lossy)
     assert done.code == 0
-    assert "asking again, with the same idempotency key" in done.err
+    assert "trying again with the same idempotency key" in done.err
     (committed,) = asyncio.run(cancellations(url))
     assert committed["id"] == done.json["id"]
 
@@ -433,8 +433,8 @@ def test_a_lost_answer_is_told_with_the_way_to_find_out(own_server: EmbeddedPost
 
     done = run_on_terminal("cancel", *FLOOD, "--after", "-3h", url=own_server.url, answers=[("[y/N] ", Kill())])
     assert done.code == 1
-    assert "asking again, with the same idempotency key" in done.out
-    assert "it is unknown whether the cancellation is in force; ask again under the same key" in done.out
+    assert "trying again with the same idempotency key" in done.out
+    assert "it is unknown whether the cancellation is in force; repeat it with the same key" in done.out
     assert "secateur cancel --app billing --function vendor-syncs --if" in done.out
     assert "--after 20" in done.out, "the instant, not the relative time"
     assert "--idempotency-key " in done.out

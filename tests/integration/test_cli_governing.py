@@ -37,8 +37,8 @@ class TestPausing:
         done = here("pause", "billing", "vendor-syncs", "--yes", url=url)
         assert (done.code, done.err) == (0, "")
         assert done.out.splitlines() == [
-            "Paused: nothing of billing / vendor-syncs is claimed. Running, and going on: 1 run.",
-            "  Take it back: secateur resume billing vendor-syncs",
+            "Paused: no run of billing / vendor-syncs is claimed. Running runs go on: 1 run.",
+            "  To resume: secateur resume billing vendor-syncs",
         ]
         assert self.paused(here, url) == ["vendor-syncs"]
         assert "paused" in here("depth", url=url).out
@@ -56,10 +56,10 @@ class TestPausing:
         ]
         here("pause", "billing", "invoices", "--yes", url=url)
         not_yet = here("resume", "billing", "invoices", "--yes", url=url)
-        assert "Not claimed yet: the whole of billing is paused too: secateur resume billing" in not_yet.out
+        assert "Still not claimed: all of billing is paused too: secateur resume billing" in not_yet.out
         here("pause", "billing", "invoices", "--yes", url=url)
         rest = here("resume", "billing", "--yes", url=url)
-        assert "Resumed: but invoices had been paused singly, and still are." in rest.out
+        assert "Resumed, but these were paused by themselves and still are: invoices." in rest.out
         assert self.paused(here, url) == ["invoices"]
 
     @pytest.mark.parametrize("command", ["pause", "resume"])
@@ -74,7 +74,7 @@ class TestPausing:
         question = "Pause billing / vendor-syncs? [y/N] "
         done = run_on_terminal("pause", "billing", "vendor-syncs", url=url, answers=[(question, f"{answer}\n")])
         assert done.code == code, done
-        assert "whatever arrives waits too" in done.out
+        assert "new runs wait too" in done.out
         assert self.paused(here, url) == ([] if code else ["vendor-syncs"])
 
 
@@ -154,7 +154,7 @@ class TestTheAudit:
     def test_of_one_app(self, here: Here, url: str) -> None:
         here("pause", "billing", "--yes", url=url)
         assert [each["action"] for each in here("audit", "--app", "billing", "--json", url=url).json] == ["pause"]
-        assert here("audit", "--app", "crm", url=url).out == "Nothing is recorded of app crm.\n"
+        assert here("audit", "--app", "crm", url=url).out == "There is no audit entry for app crm.\n"
 
     def test_an_install_has_its_author(self, here: Here, empty_database_url: str) -> None:
         here("install", url=empty_database_url)
@@ -185,12 +185,12 @@ class TestRetention:
 
     def test_shorter_takes_consent_and_longer_does_not(self, here: Here, url: str) -> None:
         told = one_line(here("retention", "--cancelled", "1d", url=url), 2)
-        assert "there is no terminal to ask on: add --yes to keep things for less long" in told
+        assert "cannot ask without a terminal: add --yes to shorten it" in told
         assert here("retention", "--cancelled", "60d", "--standing", "1d", url=url).code == 0
         command = ("retention", "--cancelled", "1d", "--finished", "8d")
         no = run_on_terminal(*command, url=url, answers=[("Change it? [y/N] ", "n\n")])
         assert (no.code, "Nothing was changed." in no.out) == (1, True)
-        assert "cancelled: 1d instead of 60d. Cancellations that ended longer ago cannot be undone" in no.out
+        assert "cancelled: 1d instead of 60d. Cancellations that ended longer ago can no longer be undone" in no.out
         assert "finished: " not in no.out
         yes = run_on_terminal(*command, url=url, answers=[("Change it? [y/N] ", "y\n")])
         assert yes.code == 0

@@ -38,9 +38,9 @@ def test_install_says_what_it_did(here: Here, empty_database_url: str) -> None:
     assert (first.code, second.code) == (0, 0)
     assert "0001_schema.sql" in first.out
     assert "was up to date" in second.out
-    assert "No app has registered" in here("depth", url=empty_database_url).out
+    assert "There are no functions yet" in here("depth", url=empty_database_url).out
     assert here("depth", "--json", url=empty_database_url).json == []
-    assert here("history", url=empty_database_url).out == "Nothing was ever cancelled here.\n"
+    assert here("history", url=empty_database_url).out == "There are no cancellations yet.\n"
 
 
 def test_depth(here: Here, url: str) -> None:

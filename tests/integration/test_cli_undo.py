@@ -60,13 +60,13 @@ class TestUndo:
         assert f"  if {CULPRIT}" in lines
         assert f"  back as before  {ACME - 1} runs that waited" in lines
         assert lines[-2:] == [
-            "Undone: it matches nothing any more, and its runs are coming back.",
+            "Undone: it no longer matches anything, and its runs are coming back.",
             f"{ACME - 1} runs restored, 0 not.",
         ]
         assert asyncio.run(unfinished(url)) == before + ACME - 1
-        assert "undone: every run that could be was back at " in here("show", cancelled, url=url).out
-        assert "Undone already" in here("undo", cancelled, "--yes", url=url).out
-        assert here("stop", cancelled, url=url).out.startswith("It was undone already: there was nothing left to stop.")
+        assert "undone: every run that could be restored was back at " in here("show", cancelled, url=url).out
+        assert "Already undone" in here("undo", cancelled, "--yes", url=url).out
+        assert here("stop", cancelled, url=url).out.startswith("It was already undone; nothing was left to stop.")
 
     def test_as_json(self, here: Here, url: str, cancelled: str) -> None:
         first = here("undo", cancelled, "--yes", "--json", url=url)
@@ -88,7 +88,7 @@ class TestUndo:
         cancellation_id = here("cancel", *FLOOD, "--yes", "--json", url=url).json["id"]
         refuse_the_step(url, running)
         told = here("undo", cancellation_id, "--yes", "--wait", url=url)
-        assert "  still cancelled  1 run, stopped while running; --requeue-stopped queues these again" in told.out
+        assert "  still cancelled  1 run, stopped while running; use --requeue-stopped to queue these again" in told.out
         assert "0 runs restored, 1 not." in told.out, "nobody had swept"
         assert f"  {running}  it was stopped while it ran" in told.out
         assert status_of(url, running) == "cancelled"
@@ -127,7 +127,7 @@ class TestSingleRuns:
         run = a_run(url, "queued")
         done = here("cancel-run", run, "--yes", "--reason", "a typo", url=url)
         assert (done.code, done.err) == (0, "")
-        assert done.out == f"Cancelled: it does not start any more.\n  Take it back: secateur restore-run {run}\n"
+        assert done.out == f"Cancelled: it will not start.\n  Take it back: secateur restore-run {run}\n"
         assert status_of(url, run) == "cancelled"
         twice = here("cancel-run", run, "--yes", url=url)
         assert (twice.code, twice.out) == (2, "")
@@ -148,9 +148,9 @@ class TestSingleRuns:
     def test_one_that_runs(self, here: Here, url: str) -> None:
         run = a_run(url, "running")
         done = here("cancel-run", run, "--yes", url=url)
-        assert done.out.startswith("Asked to stop: it ends at its next step.")
+        assert done.out.startswith("Asked to stop: it stops at its next step.")
         goes_on = here("restore-run", run, url=url)
-        assert (goes_on.code, goes_on.out) == (0, "It had not stopped yet, and goes on.\n")
+        assert (goes_on.code, goes_on.out) == (0, "It had not stopped yet and goes on.\n")
         here("cancel-run", run, "--yes", "--json", url=url)
         refuse_the_step(url, run)
         stopped = here("restore-run", run, url=url)
@@ -164,7 +164,7 @@ class TestSingleRuns:
         run = a_run(url, "cancelled")
         done = here("restore-run", run, url=url)
         assert done.code == 2
-        assert f"was cancelled together with others, by {cancelled}: undo that" in done.err
+        assert f"was cancelled with other runs by cancellation {cancelled}: undo that" in done.err
 
     @pytest.mark.parametrize(("answer", "code"), [("y", 0), ("", 1)])
     def test_a_terminal_is_asked(self, answer: str, code: int, url: str) -> None:
@@ -188,14 +188,14 @@ class TestStanding:
         (one,) = here("history", "--json", url=url).json
         assert (one["standing"], one["state"]) == (True, "active")
         assert "  standing  " in here("history", url=url).out
-        assert "those that arrive are cancelled" in here("show", one["id"], url=url).out
+        assert "new ones are cancelled" in here("show", one["id"], url=url).out
         assert here("stop", one["id"], url=url).out.startswith("Stopped. ")
 
     def test_waiting_for_its_end(self, here: Here, url: str) -> None:
         asyncio.run(end_running(url))
         done = here("cancel", *FLOOD, "--standing", "--before", "+3s", "--yes", "--wait", url=url)
         assert done.code == 0
-        assert "It stands until its window ends, and this waits for that." in done.out
+        assert "It stands until its window ends; this command waits for that." in done.out
         assert f"{ACME - 1} runs of billing / vendor-syncs cancelled" in done.out
 
     @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ class TestSeveralFunctions:
         assert "billing / invoices, vendor-syncs" in done.out
         listed = here("history", "--json", url=url).json
         assert [f"{each['id']}, active, {each['function_id']}" in done.out for each in listed] == [True, True]
-        assert "stop or undo each of them, by its id" in done.out
+        assert "Use secateur show, stop or undo with each id" in done.out
 
     def test_all_or_nothing(self, here: Here, url: str) -> None:
         done = here("cancel", *self.WHICH, "--function", "nope", "--yes", url=url)

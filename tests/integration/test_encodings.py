@@ -37,7 +37,7 @@ def test_every_program_refuses_it(elsewhere: tuple[str, str]) -> None:
     for command in (("install",), ("install", "--check"), ("depth",), ("serve", "--port", "0")):
         done = run(*command, url=url)
         assert done.code == 1
-        assert done.err.startswith(f"secateur: local/{NAME} is encoded in {encoding}, and secateur needs UTF8"), command
+        assert done.err.startswith(f"secateur: local/{NAME} is encoded in {encoding}, but secateur needs UTF8"), command
         assert "create database … encoding 'UTF8' template template0" in done.err
 
 

@@ -219,7 +219,7 @@ async def test_null_is_not_everything(queue: Queue, client: httpx.AsyncClient, h
 async def test_a_key_that_is_there_twice(
     queue: Queue, client: httpx.AsyncClient, here: Here, embedded_url: str, body: str, key: str
 ) -> None:
-    said = f'body: is not JSON: the key "{key}" is there twice in one object'
+    said = f'body: is not JSON: the key "{key}" occurs twice in one object'
     with pytest.raises(RequestError, match=said):
         await queue.preview(body)
     answer = await client.post("/v1/cancellations/preview", content=body, headers={"content-type": "application/json"})
@@ -286,7 +286,7 @@ async def test_reasons_authors_and_names_of_fields(queue: Queue, client: httpx.A
         ({"reason": "x" * 2001}, {"reason": "is longer than 2000 characters"}),
         ({"app_id": LONG}, {"app_id": "is longer than 200 characters"}),
         ({"function_ids": [LONG]}, {"function_ids": "is longer than 200 characters"}),
-        ({"function_ids": ["f"] * 101}, {"function_ids": "names more than 100 functions"}),
+        ({"function_ids": ["f"] * 101}, {"function_ids": "must name at most 100 functions"}),
     ):
         with pytest.raises(RequestError) as refused:
             await queue.preview({"app_id": "billing"} | body)

@@ -90,7 +90,7 @@ async def test_a_role_without_the_right_gives_up(
         async with Database.connect(database_url.replace("postgres@", "keeps_nothing@")) as poor:
             async with asyncio.timeout(PATIENCE):
                 await Maintenance(NativeEngine(poor)).keep_up_forever()
-        assert "leaves the upkeep to others" in caplog.text
+        assert "leaves it to others" in caplog.text
     finally:
         await database.execute("drop owned by keeps_nothing; drop role keeps_nothing")
 

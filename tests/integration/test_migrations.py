@@ -65,7 +65,7 @@ async def test_a_new_file_is_added(empty: Database, directory: Path) -> None:
     (directory / "0002_more.sql").unlink()
     await install(empty, read_migrations(directory))
     (directory / "0002_more.sql").write_text(FILES["0002_more.sql"])
-    with pytest.raises(NotInstalled, match="older: run `secateur install`"):
+    with pytest.raises(NotInstalled, match="older than this program: run `secateur install`"):
         await check_installed(empty, read_migrations(directory))
     assert (await install(empty, read_migrations(directory))).files == ["0002_more.sql"]
 
@@ -83,9 +83,7 @@ async def test_changed_functions_are_replaced_together(empty: Database, director
 async def test_a_changed_migration_is_refused(empty: Database, directory: Path) -> None:
     await install(empty, read_migrations(directory))
     (directory / "0001_schema.sql").write_text("create table secateur.others ();")
-    refusal = (
-        rf"0001_schema\.sql is not what was applied .*: secateur {__version__} applied it in another form.*Go on with"
-    )
+    refusal = rf"was installed by secateur {__version__} with another form of 0001_schema\.sql.*Keep using"
     with pytest.raises(DatabaseError, match=refusal):
         await install(empty, read_migrations(directory))
 
@@ -209,7 +207,7 @@ async def test_a_form_from_before_the_release_is_named(database: Database) -> No
         "update secateur.migrations set checksum = 'other', program = '0.1.0' where name = '0008_by_app.sql'"
     )
     for attempt in (install, check_installed, inspect_installation):
-        with pytest.raises(DatabaseError, match=r"secateur 0\.1\.0 applied it in another form than it was released in"):
+        with pytest.raises(DatabaseError, match=r"installed by secateur 0\.1\.0 with an unreleased form of 0008"):
             await attempt(database)
 
 

@@ -83,7 +83,7 @@ def test_a_viewer_sees_everything_and_writes_nothing(here: Here, viewer_url: str
     ):
         code, told = cli(*write)
         assert code == 2, told
-        assert told == "secateur: this session is read-only, by --read-only or by the settings: nothing was changed\n"
+        assert told == "secateur: this session is read-only, because of --read-only or a setting: nothing was changed\n"
 
 
 def test_a_viewer_who_asks_to_write_is_refused_by_the_database(here: Here, viewer_url: str) -> None:
@@ -109,7 +109,7 @@ async def test_a_session_that_cannot_be_read_only_is_not_opened(embedded_url: st
         async with Database.connect(url) as database:
             assert await database.fetchval("show default_transaction_read_only") == "off"
         async with Database.connect(url, read_only=True) as database:
-            with pytest.raises(SettingsError, match="the pooler in between drops"):
+            with pytest.raises(SettingsError, match="the pooler drops"):
                 await database.fetchval("select 1")
 
 

@@ -281,7 +281,7 @@ async def test_what_is_refused(queue: Queue, database_url: str) -> None:
     ):
         with pytest.raises(RequestError, match=message):
             await queue.retry(body)
-    with pytest.raises(RequestError, match="asks for a retry"):
+    with pytest.raises(RequestError, match="must be a cancellation, not a retry"):
         await queue.cancel(RetryRequest.parse(BILLING))
     with pytest.raises(RequestError, match="is not a field of a cancellation"):
         CancellationRequest.parse({**BILLING, "with_cancelled": True})

@@ -196,9 +196,9 @@ async def test_people_are_told(queue: Queue, embedded_url: str) -> None:
         for each in (honest, lying, foreign)
     }
     assert "compiler" not in shown[honest.id]
-    assert "not by secateur's compiler: what is executed is not what it says (condition)" in shown[lying.id]
-    assert "by another version of secateur's compiler" in shown[foreign.id]
-    assert "ada, from tui (said, not proven)" in shown[lying.id]
+    assert "not compiled by secateur: it does not execute what it says (condition)" in shown[lying.id]
+    assert "compiled by another version of secateur" in shown[foreign.id]
+    assert "ada, from tui (claimed, not verified)" in shown[lying.id]
     assert "by role postgres" in shown[lying.id]
     told = {each["id"]: each for each in (await asyncio.to_thread(run, "history", "--json", url=embedded_url)).json}
     assert told[str(honest.id)]["compiled"] == "verified"
@@ -206,4 +206,4 @@ async def test_people_are_told(queue: Queue, embedded_url: str) -> None:
     assert told[str(foreign.id)]["compiled"] == "other_version"
     assert told[str(lying.id)]["created_role"] == "postgres"
     history = (await asyncio.to_thread(run, "history", url=embedded_url)).out
-    assert history.count("(not by secateur's compiler)") == 1
+    assert history.count("(not compiled by secateur)") == 1

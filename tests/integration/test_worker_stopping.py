@@ -289,7 +289,7 @@ class TestDeploys:
         caplog.set_level(logging.ERROR, "secateur.worker")
 
         async def complained() -> bool:
-            return "do not let themselves be interrupted, so kill the process" in caplog.text
+            return "cannot be interrupted; kill the process" in caplog.text
 
         async def release() -> None:
             try:

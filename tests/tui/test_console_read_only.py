@@ -57,7 +57,7 @@ async def test_no_key_palette_entry_or_help_of_it_can_write(start: Start, incide
         commands = [command.title for command in console.app.get_system_commands(console.app.screen)]
         assert not any("review" in title.lower() for title in commands)
         await console.press("f1")
-        await console.shows("read-only: nothing here can write")
+        await console.shows("read-only: it cannot change anything")
         assert "F9" not in console.text
 
 

@@ -102,7 +102,7 @@ async def test_a_restore_is_followed_live(start: Start, incident_url: str, size:
         console.app.workers.cancel_group(console.app, "sweep")
         cancellation = await swept_in_part(incident_url, 100)
         await history(console)
-        await console.shows("sweeping", "as long as it is active")
+        await console.shows("sweeping", "while it is active")
         cancelled: int = await console.database.fetchval(
             "select count(*) from secateur.runs where status = 'cancelled'"
         )

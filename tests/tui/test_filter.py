@@ -182,10 +182,10 @@ async def test_a_window_that_ends_in_the_future_has_to_be_asked_for(
         assert "F9" not in console.text.splitlines()[-1]
         await console.press("f9")
         assert isinstance(console.app.screen, FilterScreen)
-        await console.shows("Its window ends in the future")
+        await console.shows("The window ends in the future")
         await console.press("f6")
         await console.shows("◆ STANDING: also cancels what arrives until then", "F6 not standing", "F9 review")
-        await console.until(lambda: "Its window ends" not in console.text)
+        await console.until(lambda: "The window ends" not in console.text)
         await console.shows("exact")
         await console.shows_stored("filter-standing")
         await console.press("f6")

@@ -131,7 +131,7 @@ def test_an_output_that_is_not_in_utf_8_is_refused(
     embedded_url: str, terminals: list[Terminal], variables: dict[str, str | None]
 ) -> None:
     terminals.append(Terminal(embedded_url, **variables))
-    terminals[0].read_until("the console draws in UTF-8, and the output's encoding is")
+    terminals[0].read_until("the console needs UTF-8, but the output's encoding is")
     assert terminals[0].process.wait(PATIENCE) == 2
     assert b"\\u" not in terminals[0].everything
     assert b"\x1b[" not in terminals[0].everything

@@ -47,7 +47,7 @@ async def run_console(session: Session, *, theme: str | None = None, mouse: bool
     check_terminal()
     names = [each.name for each in THEMES]
     if theme is not None and theme not in names:
-        raise UsageError(f"there is no theme {theme!r}; there are: {', '.join(names)}")
+        raise UsageError(f"there is no theme {theme!r}; choose from {', '.join(names)}")
     app = ConsoleApp(session, theme=theme)
     accept_every_byte()
     outlive_the_terminal()

@@ -331,14 +331,14 @@ class FilterScreen(Place):
 
     def action_fix(self) -> None:
         if self._fixed is None:
-            self.notify("There is nothing suggested that could be done.", markup=False)
+            self.notify("There is no suggestion to apply.", markup=False)
         else:
             self._editor.rewrite(self._fixed)
 
     def action_explain(self) -> None:
         run = self._examples.chosen
         if self._filter is None or run is None:
-            self.notify("There is no example to explain: it takes a valid condition.", markup=False)
+            self.notify("There is no example to explain; the condition must be valid.", markup=False)
         else:
             self.app.push_screen(ExplainScreen(self.session, self._filter, run, self._feed.now()))
 
@@ -350,9 +350,9 @@ class FilterScreen(Place):
 
     def action_review(self) -> None:
         if self._request is None:
-            self.notify("The filter is not valid yet: there is nothing to review.", severity="warning", markup=False)
+            self.notify("The filter is not valid yet, so there is nothing to review.", severity="warning", markup=False)
         elif self._must_be_standing:
-            told = f"Its window ends in the future: {_STANDING_KEY} makes it standing, or leave started before empty."
+            told = f"The window ends in the future: press {_STANDING_KEY} to make it standing, or clear started before."
             self.notify(told, severity="warning", markup=False)
         else:
             self.post_message(self.ReviewWanted(self._request, self._seen))

@@ -53,7 +53,7 @@ class HelpScreen(Dialog[None]):
             )
         ]
         if read_only:
-            lines.append(toned(("This console is read-only: nothing here can write.", "good")))
+            lines.append(toned(("This console is read-only: it cannot change anything.", "good")))
         for place, title in PLACES.items():
             lines += [Content(""), toned((title, "title"))]
             for action in actions_of(place, read_only=read_only):
@@ -62,5 +62,5 @@ class HelpScreen(Dialog[None]):
         lines += [Content(""), toned(("The condition", "title"))]
         lines.append(toned(("  A boolean in the Common Expression Language; the run's event is `event`.", "plain")))
         lines += [toned((f"  {example}", "field")) for example in _LANGUAGE.split("\n")]
-        lines.append(toned(("  A field that a run does not have is an error, and an error never matches.", "plain")))
+        lines.append(toned(("  A missing field is an error, and an error never matches.", "plain")))
         return Content("\n").join(lines)

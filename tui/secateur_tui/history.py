@@ -228,7 +228,7 @@ class HistoryScreen(Place):
                 "plain",
             ),
             (" start again.", "warn"),
-            (" Nor does it cancel what arrives any more." if cancellation.standing else "", "plain"),
+            (" It also no longer cancels new runs." if cancellation.standing else "", "plain"),
         )
         asked = QuestionScreen(self.session, Question("Stop", question, "stop"))
         if await self.app.push_screen_wait(asked) is not Answer.YES:

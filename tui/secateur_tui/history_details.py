@@ -217,7 +217,7 @@ def _undo(cancellation: Cancellation, now: datetime) -> list[Content]:
     if cancellation.state == "undone":
         return []
     if until is None:
-        return [toned(("can be undone as long as it is active, and a while after", "quiet"))]
+        return [toned(("can be undone while it is active, and for some time after", "quiet"))]
     if until < now:
         return [toned((f"could be undone until {instant(until, digits=0)}", "quiet"))]
     return [toned((f"can be undone until {instant(until, digits=0)}", "quiet"))]

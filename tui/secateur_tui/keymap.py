@@ -77,7 +77,7 @@ ACTIONS = (
         "filter.standing",
         ("f6",),
         "make standing",
-        "Where started before lies in the future: also cancel what arrives until then",
+        "If started before is in the future: also cancel runs that arrive until then",
     ),
     Action("filter.cancel_run", ("x",), "cancel this run", "In the examples: cancel the chosen run alone", True),
     Action(

@@ -104,7 +104,7 @@ class Matches(Static):
         count = tally.count
         match tally.stage:
             case Stage.INVALID:
-                return toned(("–  ", "strong"), ("counts return when the filter is valid", "quiet"))
+                return toned(("–  ", "strong"), ("counts return once the filter is valid", "quiet"))
             case Stage.FAILED:
                 return toned(("–  ", "strong"), ("not counted", "warn"))
             case _ if count is None:

@@ -162,7 +162,7 @@ class ReviewScreen(Dialog[None]):
                 self._take_arrivals(),
             )
         except SecateurError as error:
-            self._say(f"! nothing can be cancelled: {error}", "error")
+            self._say(f"! cannot cancel: {error}", "error")
             return
         self._counted(found if found.preview else Seen(self._shown(), found.why))
 
@@ -243,7 +243,7 @@ class ReviewScreen(Dialog[None]):
         self._sentence.update(facts.sentence(where))
         self._facts.update(facts.details())
         if self._is_pointless:
-            self._say(f"nothing matches: there is nothing to {self._request.verb}", "warn")
+            self._say(f"nothing matches, so there is nothing to {self._request.verb}", "warn")
 
     def _say(self, text: str, tone: str) -> None:
         self._outcome.update(toned((one_line(text), tone)))
@@ -319,7 +319,7 @@ class ReviewScreen(Dialog[None]):
             self._say(f"! not committed; r tries again: {error}", "error")
         else:
             self._step = Step.UNKNOWN
-            self._say(f"! unknown whether it was committed; r asks again with the same key: {error}", "error")
+            self._say(f"! unknown whether it was committed; r tries again with the same key: {error}", "error")
         self._enable()
         self.query_one("#sheet").focus()
 
@@ -342,7 +342,7 @@ class ReviewScreen(Dialog[None]):
             try:
                 found = await self.session.ask(self.session.cancellations.get(cancellation_id))
             except SecateurError as error:
-                self._say(f"! committed, and not known to be in force: {error}", "error")
+                self._say(f"! committed, but not known to be in force: {error}", "error")
                 continue
             if found.guarantee != "pending":
                 self.post_message(self.Committed(cancellation_id))
@@ -359,7 +359,7 @@ class ReviewScreen(Dialog[None]):
 
     def action_leave(self) -> None:
         if self._step is Step.COMMITTING:
-            self._say("the commit is under way; its outcome will stand here", "warn")
+            self._say("the commit is under way; its outcome will appear here", "warn")
             return
         if self._pending is not None:
             self.workers.cancel_group(self, "review-follow")

@@ -21,15 +21,15 @@ def check_terminal() -> None:
     streams = dict(zip(_STREAMS, (sys.__stdin__, sys.__stdout__, sys.__stderr__), strict=True))
     missing = [name for name, stream in streams.items() if not _is_terminal(stream)]
     if missing:
-        raise UsageError(f"the console needs a terminal, and {' and '.join(missing)} is none; {_INSTEAD}")
+        raise UsageError(f"the console needs a terminal, but {' and '.join(missing)} is not one; {_INSTEAD}")
     term = os.environ.get("TERM", "")
     if not _moves_the_cursor(term):
-        raise UsageError(f"the console needs a terminal that can move the cursor, and TERM is {term!r}; {_INSTEAD}")
+        raise UsageError(f"the console needs a terminal that can move the cursor, but TERM is {term!r}; {_INSTEAD}")
     # Textual draws on standard error.
     encoding = sys.__stderr__.encoding if sys.__stderr__ else ""
     if codecs.lookup(encoding).name != "utf-8":
         raise UsageError(
-            f"the console draws in UTF-8, and the output's encoding is {encoding!r}: set LC_ALL=C.UTF-8 (or another "
+            f"the console needs UTF-8, but the output's encoding is {encoding!r}: set LC_ALL=C.UTF-8 (or another "
             f"locale in UTF-8), and unset PYTHONIOENCODING and PYTHONUTF8; {_INSTEAD}"
         )
 

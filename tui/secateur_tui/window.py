@@ -156,7 +156,7 @@ class WindowFields(Vertical):
             if after is not None and after >= before:
                 self._wrong["started_before"] = _ORDER
             elif self._limit is not None and before > self._now() + self._limit:
-                self._wrong["started_before"] = f"may lie at most {duration(self._limit.total_seconds())} ahead"
+                self._wrong["started_before"] = f"may be at most {duration(self._limit.total_seconds())} ahead"
         for each in self._texts:
             self._say(each)
 

@@ -224,7 +224,7 @@ class RunForm(Form):
     """When the last attempt began."""
     lease_expires_at: Instant | None
     lost: bool
-    """It is `running`, and its lease is over: no living worker has it."""
+    """It is `running`, and its lease has expired: no live worker has it."""
     step: str | None
     """The step that was granted last, and when."""
     step_at: Instant | None

@@ -59,5 +59,9 @@ class Background:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()):
-            logger.error("this server goes on without its %s", task.get_name(), exc_info=error)
-            self._broken[task.get_name()] = "it ended by a bug; the server's log has more"
+            logger.error(
+                "the %s task of this server has ended by a bug; the server goes on without it",
+                task.get_name(),
+                exc_info=error,
+            )
+            self._broken[task.get_name()] = "it crashed; the server's log says why"

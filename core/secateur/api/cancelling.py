@@ -81,8 +81,8 @@ def name_key(request: Request, given: str | None) -> str:
     """The key to commit under; from here on, a failure names it if the connection is lost."""
     key = given or str(uuid4())
     request.state.unknown = Unknown(
-        "it is unknown whether the cancellation is in force: ask again with the Idempotency-Key of this answer, "
-        "under which it is committed once at most",
+        "it is unknown whether the cancellation is in force: repeat it with the Idempotency-Key of this answer, "
+        "under which it is committed at most once",
         {"Idempotency-Key": key},
     )
     return key

@@ -99,7 +99,7 @@ async def _not_routed(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
-            message = f"there is nothing at {request.url.path}"
+            message = f"there is no resource at {request.url.path}"
         case _:
             message = error.detail
     return failure(error.status_code, message, headers=error.headers)

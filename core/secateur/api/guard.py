@@ -54,11 +54,11 @@ def why_foreign(headers: Headers, method: str) -> str | None:
     hosts, origins = headers.getlist("host"), headers.getlist("origin")
     # Any port: it may be forwarded, as by `ssh -L`.
     if len(hosts) != 1 or _name(hosts[0]) not in LOOPBACK_NAMES:
-        return "this server answers to 127.0.0.1 and localhost only"
+        return "this server answers only to 127.0.0.1 and localhost"
     if any(origin not in (f"http://{hosts[0]}", f"https://{hosts[0]}") for origin in origins):
         return "this server does not answer to web pages of other sites"
     if method not in READING and not OWN_SITES.issuperset(headers.getlist("sec-fetch-site")):
-        return "this server does nothing for web pages of other sites"
+        return "this server changes nothing for web pages of other sites"
     return None
 
 

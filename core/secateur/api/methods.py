@@ -27,7 +27,7 @@ class Methods:
         if method == "OPTIONS":
             await Response(status_code=HTTPStatus.NO_CONTENT, headers=allow)(scope, receive, send)
         elif method not in allowed:
-            message = f"{scope['path']} does not take {method}, but {allow['Allow']}"
+            message = f"{scope['path']} does not allow {method}; it allows {allow['Allow']}"
             await failure(HTTPStatus.METHOD_NOT_ALLOWED, message, headers=allow)(scope, receive, send)
         elif method == "HEAD":
             # A copy: the server leaves the body out by its own scope's method.

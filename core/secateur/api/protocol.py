@@ -57,7 +57,7 @@ class TimedProtocol(H11Protocol):
         self._drop_later()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(failure(HTTPStatus.BAD_REQUEST, "this is not HTTP/1.1, or a head that is too long"))
+        self._refuse(failure(HTTPStatus.BAD_REQUEST, "the request is not HTTP/1.1, or its head is too long"))
 
     def _await(self, state: object) -> None:
         """Begins the time for the client to send what h11 waits for; nothing for most states."""
@@ -99,6 +99,6 @@ class TimedProtocol(H11Protocol):
 
 
 async def _busy(scope: Scope, receive: Receive, send: Send) -> None:
-    message = "the server has as many connections as it takes"
+    message = "the server has too many connections; try again"
     headers = {"Retry-After": RETRY_AFTER_SECONDS, "Connection": "close"}
     await failure(HTTPStatus.SERVICE_UNAVAILABLE, message, headers=headers)(scope, receive, send)

@@ -33,7 +33,9 @@ def listen(port: int) -> socket.socket:
         listener.listen(BACKLOG)  # so that whoever is told the address can connect, also before anybody accepts
     except OSError as error:
         listener.close()
-        raise SecateurError(f"cannot listen on {HOST}:{port}: {error.strerror}; --port takes another") from error
+        raise SecateurError(
+            f"cannot listen on {HOST}:{port}: {error.strerror}; choose another port with --port"
+        ) from error
     return listener
 
 

@@ -79,13 +79,13 @@ def latest(before: datetime, *written: Cancellation) -> datetime:
 
 _REASONS = {
     400: "The request is wrong; `details` has every problem.",
-    403: "The server or its role may only read, or the request came from a page of another site.",
+    403: "The server or its role is read-only, or the request came from a page of another site.",
     404: "There is no such cancellation, run, app or function.",
-    409: "It does not fit what is there: the idempotency key was used for another request, the run has ended, "
+    409: "It conflicts with the current state: the idempotency key was used for another request, the run has ended, "
     "it is too late, or what is to be forgotten is not finished.",
     413: "The body is too long.",
     415: "The body is not sent as JSON.",
-    503: "The database, a lock or a turn cannot be had now, or the server stops; try again after `Retry-After`.",
+    503: "The database, a lock or a turn is not available, or the server is stopping; try again after `Retry-After`.",
     504: "It took too long; nothing was changed, unless the answer says that this is unknown.",
     507: "The disk of the database is full; nothing was changed.",
 }

@@ -32,12 +32,12 @@ class Turns:
 
     async def _take(self) -> None:
         if self._free.locked() and self._waiting >= self._limits.counts_waiting:
-            raise Busy(f"{self._waiting} previews wait for their turn already: ask again in a moment")
+            raise Busy(f"{self._waiting} previews are already waiting: try again in a moment")
         self._waiting += 1
         try:
             async with asyncio.timeout(self._limits.count_wait):
                 await self._free.acquire()
         except TimeoutError:
-            raise Busy("other previews are being counted, and take long: ask again in a moment") from None
+            raise Busy("other previews are still being counted: try again in a moment") from None
         finally:
             self._waiting -= 1

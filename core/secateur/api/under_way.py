@@ -115,10 +115,10 @@ def _answer(end: End | None, scope: Scope) -> JSONResponse:
             status, message = HTTPStatus.SERVICE_UNAVAILABLE, "the server is stopping"
             headers = {"Retry-After": RETRY_AFTER_SECONDS, "Connection": "close"}
         case End.OUT_OF_TIME:
-            status, message = HTTPStatus.GATEWAY_TIMEOUT, "the request took too long, and was given up"
+            status, message = HTTPStatus.GATEWAY_TIMEOUT, "the request took too long and was given up"
         case _:
             status = HTTPStatus.INTERNAL_SERVER_ERROR
-            message = "something went wrong that should not; the server's log has more"
+            message = "internal error; the server's log says more"
     unknown: Unknown | None = scope["state"].get("unknown")
     if unknown is not None:
         message += f"; {unknown.words}"

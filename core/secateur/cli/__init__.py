@@ -41,9 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError) and not done:
             return PIPE_CLOSED
-        notice(f"secateur: standard output cannot be written: {error.strerror or error}")
+        notice(f"secateur: cannot write to standard output: {error.strerror or error}")
         for told in done:
-            notice(f"secateur: done, but not told: {told}")
+            notice(f"secateur: done, but the output was lost: {told}")
         return NOT_TOLD if done else 1
     return code
 

@@ -32,7 +32,11 @@ async def audit(arguments: argparse.Namespace) -> int:
     if arguments.json:
         json_line([audit_json(each) for each in found])
     elif not found:
-        line(f"Nothing is recorded of app {one_line(arguments.app)}." if arguments.app else "Nothing is recorded.")
+        line(
+            f"There is no audit entry for app {one_line(arguments.app)}."
+            if arguments.app
+            else "There is no audit entry."
+        )
     else:
         columns = (
             Column("at"),
@@ -101,12 +105,12 @@ def _agreed(now: Retention, wanted: dict[str, timedelta | None]) -> bool:
     """Whether somebody consents to keeping things for less long; to keep them longer takes no consent."""
     lost = {
         "finished": "Runs that ended longer ago are deleted for good.",
-        "cancelled": "Cancellations that ended longer ago cannot be undone any more, and their runs are deleted.",
+        "cancelled": "Cancellations that ended longer ago can no longer be undone, and their runs are deleted.",
     }
     shorter = [name for name in lost if (length := wanted[name]) is not None and length < getattr(now, name)]
     if not shorter:
         return True
-    require_a_terminal("add --yes to keep things for less long without being asked")
+    require_a_terminal("add --yes to shorten it without being asked")
     for name in shorter:
         notice(f"{name}: {span(wanted[name] or timedelta())} instead of {span(getattr(now, name))}. {lost[name]}")
     return consents("Change it?")
@@ -114,9 +118,9 @@ def _agreed(now: Retention, wanted: dict[str, timedelta | None]) -> bool:
 
 def _in_words(kept: Retention) -> list[tuple[str, str]]:
     return [
-        ("finished", f"{span(kept.finished)}: completed and failed runs are kept so long"),
-        ("cancelled", f"{span(kept.cancelled)}: so long after its end a cancellation can be undone"),
-        ("standing", f"{span(kept.standing)}: so far ahead a standing cancellation may end"),
+        ("finished", f"{span(kept.finished)}: how long completed and failed runs are kept"),
+        ("cancelled", f"{span(kept.cancelled)}: how long after its end a cancellation can be undone"),
+        ("standing", f"{span(kept.standing)}: how far ahead a standing cancellation may end"),
     ]
 
 

@@ -35,7 +35,7 @@ ADVICE_SECONDS = 3.0
 
 _DONE = {"cancel": "cancelled", "retry": "retried"}
 _UNKNOWN = {"cancel": "cancellation is in force", "retry": "retry is committed"}
-_UNCOUNTED = Seen(None, "left out by --no-count")
+_UNCOUNTED = Seen(None, "--no-count was given")
 _ADD_YES = "add --yes to do it without being asked"
 
 
@@ -77,7 +77,7 @@ async def retry(arguments: argparse.Namespace) -> int:
 
 async def _ask_and_commit(arguments: argparse.Namespace) -> int:
     if arguments.dry_run and arguments.no_count:
-        raise UsageError("--dry-run only counts, and --no-count does not: leave out one of them")
+        raise UsageError("--dry-run and --no-count cannot be given together: leave one out")
     place = find_place(arguments, writes=not arguments.dry_run)
     resolve = read_request(arguments, place.settings.zone)
     if not arguments.dry_run and not arguments.yes:
@@ -138,7 +138,7 @@ async def cancel_run(arguments: argparse.Namespace) -> int:
         json_line(cancellation_json(cancelled))
     else:
         stops = cancelled.stopping > 0
-        line("Asked to stop: it ends at its next step." if stops else "Cancelled: it does not start any more.")
+        line("Asked to stop: it stops at its next step." if stops else "Cancelled: it will not start.")
         line(f"  Take it back: secateur restore-run {run_id}")
     return 0
 
@@ -153,7 +153,7 @@ async def stop(arguments: argparse.Namespace) -> int:
     elif stopped.state == "stopped":
         line(f"Stopped. {outcome(stopped)}")
     else:
-        line(f"It was {stopped.state} already: there was nothing left to stop. {outcome(stopped)}")
+        line(f"It was already {stopped.state}; nothing was left to stop. {outcome(stopped)}")
     return 0
 
 
@@ -163,7 +163,7 @@ def _review(session: Session, request: CancellationRequest, seen: Seen) -> list[
 
 def _check_that_somebody_can_answer(arguments: argparse.Namespace) -> None:
     if arguments.request == "-":
-        raise UsageError(f"--request - uses stdin up, so that nobody could answer: {_ADD_YES}")
+        raise UsageError(f"--request - reads stdin, so you cannot be asked: {_ADD_YES}")
     require_a_terminal(f"{_ADD_YES}, or --dry-run to count")
 
 
@@ -206,7 +206,7 @@ async def _commit(
         except Unreachable as error:
             if attempt == attempts - 1:
                 _outcome_is_unknown(request, key, error)
-            notice(f"secateur: {one_line(str(error))}; asking again, with the same idempotency key")
+            notice(f"secateur: {one_line(str(error))}; trying again with the same idempotency key")
             await asyncio.sleep(ASK_AGAIN_AFTER[attempt])
         except asyncio.CancelledError:
             notice(f"secateur: interrupted: {_how_to_find_out(request, key)}")
@@ -221,8 +221,8 @@ def _outcome_is_unknown(request: CancellationRequest, key: str, error: SecateurE
 def _how_to_find_out(request: CancellationRequest, key: str) -> str:
     again = request.command_line(key=key, yes=True)
     return (
-        f"it is unknown whether the {_UNKNOWN[request.verb]}; ask again under the same key, "
-        f"which commits it once at most: {again}"
+        f"it is unknown whether the {_UNKNOWN[request.verb]}; repeat it with the same key, "
+        f"which commits it at most once: {again}"
     )
 
 
@@ -230,20 +230,20 @@ def _committed(committed: Sequence[Cancellation], began: datetime, *, waits: boo
     """What the commit came to, before its rows are rewritten."""
     if any(each.state in ("stopped", "undone") for each in committed):
         lines = [
-            "It was committed before, under the same idempotency key, and was stopped or undone since: it matches",
-            "nothing any more. To do it again, leave the key out or use a new one.",
+            "It was already committed under this idempotency key, and has been stopped or undone since: it no longer",
+            "matches anything. To do it again, leave the key out or use a new one.",
         ]
     elif committed[0].created_at < began:
-        lines = ["It was committed before, under the same idempotency key; nothing was done twice."]
+        lines = ["It was already committed under this idempotency key; nothing was done twice."]
     elif any(each.guarantee == "pending" for each in committed):
-        lines = ["Committed, and not in force yet."]
+        lines = ["Committed, but not yet in force."]
     elif committed[0].is_retry:
         lines = ["Committed: the matching runs are being queued again."]
     else:
-        lines = ["In force: no matching run is claimed any more."]
+        lines = ["In force: no matching run can be claimed."]
     lines += [f"  {each.id}, {each.state}{_of_function(each, committed)}" for each in committed]
     if not waits and any(each.state in ("active", "retrying") for each in committed):
-        lines.append("  The rows are rewritten by whichever secateur console, worker or server is running.")
+        lines.append("  Any running secateur console, worker or server rewrites the rows.")
         if len(committed) == 1:
             each = committed[0]
             lines += [
@@ -252,9 +252,9 @@ def _committed(committed: Sequence[Cancellation], began: datetime, *, waits: boo
                 f"  Take it back:  secateur undo {each.id}",
             ]
         else:
-            lines.append("  Follow them with secateur show, stop or undo each of them, by its id.")
+            lines.append("  Use secateur show, stop or undo with each id.")
     elif waits and any(each.standing and each.state == "active" for each in committed):
-        lines.append("  It stands until its window ends, and this waits for that.")
+        lines.append("  It stands until its window ends; this command waits for that.")
     return lines
 
 

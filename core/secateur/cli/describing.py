@@ -32,10 +32,10 @@ def review(request: CancellationRequest, seen: Seen, where: str, zone: tzinfo) -
     if seen.why is not None:
         exactly = "" if count is None else " exactly"
         verb = {"retry": "retrie"}.get(request.verb, request.verb)
-        told = f"Not counted{exactly}: {one_line(seen.why)}. A commit does not need it: it {verb}s whatever matches."
+        told = f"Not counted{exactly}: {one_line(seen.why)}. The commit does not need it: it {verb}s whatever matches."
         lines.append(warning(told))
     if request.if_ is None:
-        lines.append(warning(f"There is no condition: this is every {meant(request)} run of the scope in the window."))
+        lines.append(warning(f"No condition: this matches every {meant(request)} run of the scope in the window."))
     lines += [f"  {each}" for each in fields(_particulars(request, count, zone))]
     examples = seen.preview.error_examples if seen.preview else ()
     lines += [f"    {one_line(each.run_id)}  {one_line(each.message)}" for each in examples]
@@ -74,7 +74,7 @@ def condition_in_words(cancellation: Cancellation) -> str:
         condition = f"(run {cancellation.run_id})"
     match verify(cancellation).compiled:
         case Compiled.UNVERIFIED:
-            return f"(not by secateur's compiler) {condition}"
+            return f"(not compiled by secateur) {condition}"
         case Compiled.OTHER_VERSION:
             return f"(by another compiler) {condition}"
     return condition
@@ -98,7 +98,7 @@ def run_lines(run: Run, zone: tzinfo) -> list[str]:
     """Everything that is kept of a run; its event last."""
     status = str(run.status)
     if run.lost:
-        status += ": its lease is over, so no living worker has it; the next claim takes it back"
+        status += ": its lease has expired, so no live worker has it; the next claim takes it back"
     pairs = [
         ("id", one_line(run.id)),
         ("status", status),
@@ -136,7 +136,7 @@ def _particulars(request: CancellationRequest, count: Count | None, zone: tzinfo
     if request.standing and before:
         pairs.append(("standing", f"matching runs that arrive until {instant(before, zone)} are cancelled too"))
     if request.rate is not None:
-        pairs.append(("rate", f"at most {number(request.rate)} rows a second are rewritten; nothing else waits for it"))
+        pairs.append(("rate", f"at most {number(request.rate)} rows a second are rewritten; this delays nothing else"))
     pairs.append(("started", window))
     return pairs if count is None else pairs + _figures(count)
 
@@ -150,9 +150,9 @@ def _figures(count: Count) -> list[tuple[str, str]]:
     whose = ", by the replica" if count.source is Source.REPLICA else ""
     pairs = [("counted", f"{by_status}; {accuracy} at {utc(count.as_of)}{whose}")]
     if count.replica_failed:
-        pairs.append(("replica", f"not read, but the primary: {one_line(count.replica_failed)}"))
+        pairs.append(("replica", f"not used; the primary was counted instead: {one_line(count.replica_failed)}"))
     if count.by_status.get(RunStatus.RUNNING):
-        pairs.append(("running", "these stop at their next step, unless they end before it"))
+        pairs.append(("running", "these stop at their next step, unless they end first"))
     if count.errors:
         pairs.append(("errors", f"{runs(count.errors)} could not be evaluated; they do not match"))
     return pairs
@@ -178,7 +178,7 @@ def retry_lines(retry: Cancellation, zone: tzinfo) -> list[str]:
         ("expected", expected_in_words(retry)),
         ("matched", number(retry.matched)),
         ("queued again", number(retry.retried)),
-        ("left alone", f"{number(retry.left_alone)}: their key is taken, or an active cancellation matches them"),
+        ("left alone", f"{number(retry.left_alone)}: their key is in use, or an active cancellation matches them"),
         ("errors", f"{number(retry.errors)} could not be evaluated and were left alone"),
     ]
     if retry.undone_at is not None:
@@ -200,7 +200,7 @@ def cancellation_lines(cancellation: Cancellation, zone: tzinfo) -> list[str]:
     window = f"after {instant(after, zone)}, " if after else "any time "
     asked, stopping = number(cancellation.requested), number(cancellation.stopping)
     by = f"role {one_line(cancellation.created_role)}"
-    said = f"{one_line(cancellation.created_by)}, from {one_line(cancellation.source)} (said, not proven)"
+    said = f"{one_line(cancellation.created_by)}, from {one_line(cancellation.source)} (claimed, not verified)"
     verification = verify(cancellation).in_words()
     pairs = [
         ("id", str(cancellation.id)),
@@ -211,7 +211,7 @@ def cancellation_lines(cancellation: Cancellation, zone: tzinfo) -> list[str]:
     ]
     if cancellation.odd:
         names = ", ".join(name.rstrip("_") for name in cancellation.odd)
-        pairs.append(("odd", warning(f"{names}: not as secateur writes it; shown as far as it can be")))
+        pairs.append(("odd", warning(f"{names}: not as secateur writes it; shown as far as possible")))
     if cancellation.kind == "bulk":
         condition = one_line(cancellation.if_) if cancellation.if_ is not None else "(no condition: every run)"
         pairs += [("started", f"{window}before {instant(cancellation.started_before, zone)}"), ("if", condition)]
@@ -247,16 +247,16 @@ def cancellation_lines(cancellation: Cancellation, zone: tzinfo) -> list[str]:
     if cancellation.retried:
         pairs.append(("retried", f"{number(cancellation.retried)} were queued again by a retry"))
     if cancellation.pruned:
-        pairs.append(("pruned", f"{number(cancellation.pruned)} are not kept any longer"))
+        pairs.append(("pruned", f"{number(cancellation.pruned)} have been deleted since"))
     if cancellation.undo_until is not None:
         pairs.append(("undo until", instant(cancellation.undo_until, zone)))
     return [*fields(pairs), *pending(cancellation)]
 
 
 def undecided_in_words(cancellation: Cancellation) -> str:
-    text = f"{number(cancellation.undecided)} held back: `if` takes too long on them"
+    text = f"{number(cancellation.undecided)} held back: `if` takes too long on these"
     if cancellation.stuck:
-        text += f", on {number(cancellation.stuck)} longer than can be waited for; stop it and write a simpler one"
+        text += f", on {number(cancellation.stuck)} far too long; stop it and write a simpler one"
     return text
 
 
@@ -265,11 +265,11 @@ def state_in_words(cancellation: Cancellation, zone: tzinfo) -> str:
         case "retrying":
             return "retrying: its runs are being queued again"
         case "active" if cancellation.standing:
-            return "active: no matching run is claimed, and those that arrive are cancelled"
+            return "active: no matching run is claimed, and new ones are cancelled"
         case "active" if cancellation.swept and cancellation.stopping:
-            return f"active: {runs(cancellation.stopping)} asked to stop, and still at their step"
+            return f"active: {runs(cancellation.stopping)} asked to stop, still in their step"
         case "active" if cancellation.swept and cancellation.undecided:
-            return f"active: {runs(cancellation.undecided)} held back until it is known whether they match"
+            return f"active: {runs(cancellation.undecided)} held back until they are decided"
         case "active":
             return "active: their rows are being rewritten"
         case "complete" if cancellation.completed_at:
@@ -283,7 +283,7 @@ def state_in_words(cancellation: Cancellation, zone: tzinfo) -> str:
         case "undone" if cancellation.restoring:
             return "undone: its runs are coming back"
         case "undone" if cancellation.restored_at:
-            return f"undone: every run that could be was back at {instant(cancellation.restored_at, zone)}"
+            return f"undone: every run that could be restored was back at {instant(cancellation.restored_at, zone)}"
         case state:
             return state
 
@@ -310,7 +310,7 @@ def state_word(cancellation: Cancellation) -> str:
 
 def guarantee_in_words(cancellation: Cancellation, zone: tzinfo) -> str:
     if cancellation.guarantee == "ended":
-        return "none any more: it matches nothing"
+        return "none: it no longer matches anything"
     if cancellation.guarantee == "pending" or cancellation.in_force_at is None:
         return f"pending: waiting for {processes(cancellation)}"
     return f"in force since {instant(cancellation.in_force_at, zone)}: no matching run is claimed"
@@ -321,9 +321,9 @@ def pending(cancellation: Cancellation) -> list[str]:
     if cancellation.guarantee != "pending":
         return []
     lines = [
-        f"Pending: an open transaction of {processes(cancellation)} is in the way. What it has claimed",
-        "may still start; claims from now on honour the cancellation. It cannot be lost, and",
-        "is in force once that transaction has ended.",
+        f"Pending: an open transaction of {processes(cancellation)} is in the way. Runs that it has",
+        "claimed may still start; claims from now on obey the cancellation. It cannot be lost, and",
+        "will be in force when that transaction ends.",
     ]
     for pid in cancellation.blocked_by:
         lines += [
@@ -352,11 +352,11 @@ def outcome(cancellation: Cancellation) -> str:
         if cancellation.left_alone:
             text += f"; {number(cancellation.left_alone)} left alone (`secateur show {cancellation.id}`)"
         if cancellation.errors:
-            text += f"; {runs(cancellation.errors)} could not be evaluated: left alone"
+            text += f"; {runs(cancellation.errors)} could not be evaluated and were left alone"
         return f"{text}."
     text = f"{runs(cancellation.cancelled)} of {scope_in_words(cancellation)} cancelled"
     if cancellation.finished_first:
         text += f"; {number(cancellation.finished_first)} finished first"
     if cancellation.errors:
-        text += f"; {runs(cancellation.errors)} could not be evaluated: left alone"
+        text += f"; {runs(cancellation.errors)} could not be evaluated and were left alone"
     return f"{text}."

@@ -28,7 +28,7 @@ async def install(arguments: argparse.Namespace) -> int:
     if arguments.json:
         json_line(document)
     else:
-        write(lines or [f"{where} {'is' if arguments.check else 'was'} up to date."])
+        write(lines or [f"{where} {'is' if arguments.check else 'was already'} up to date."])
     return 1 if arguments.check and not found.is_complete else 0
 
 

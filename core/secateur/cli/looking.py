@@ -80,7 +80,7 @@ def _write_depth(depths: Sequence[FunctionDepth], *, as_json: bool) -> None:
     if as_json:
         json_line(depth_json(depths))
     elif not depths:
-        line("No app has registered a function yet: run a worker, or enqueue something.")
+        line("There are no functions yet: start a worker, or enqueue a run.")
     else:
         columns = (
             Column("app", shrinks_to=8),
@@ -129,7 +129,7 @@ async def history(arguments: argparse.Namespace) -> int:
     if arguments.json:
         json_line([cancellation_json(each) for each in cancellations])
     elif not cancellations:
-        line("Nothing was ever cancelled here.")
+        line("There are no cancellations yet.")
     else:
         for row in _history_lines(cancellations, terminal_width()):
             line(row)
@@ -223,5 +223,5 @@ async def runs(arguments: argparse.Namespace) -> int:
 
 def _run_row(run: Run, now: datetime) -> tuple[str, ...]:
     age = duration((now - (run.finished_at or run.started_at)).total_seconds())
-    told = "its lease is over: no living worker has it" if run.lost else run.error or "-"
+    told = "its lease has expired: no live worker has it" if run.lost else run.error or "-"
     return (run.id, run.function_id, str(run.attempt), f"{age} ago", shorten(told, LONGEST_ERROR))

@@ -29,7 +29,7 @@ class Place:
         """Raises `ReadOnly` where nothing may be written."""
         if self.target.read_only:
             where = f"the context {self.target.context!r}" if self.target.context else "this session"
-            raise ReadOnly(f"{where} is read-only, by --read-only or by the settings: nothing was changed")
+            raise ReadOnly(f"{where} is read-only, because of --read-only or a setting: nothing was changed")
 
 
 @dataclass(frozen=True, slots=True)

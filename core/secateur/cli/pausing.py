@@ -59,16 +59,16 @@ def _prospect(scope: Scope, depths: Sequence[FunctionDepth], *, resume: bool) ->
     if resume:
         return [f"Resume {name}: it is claimed again. Waiting: {runs(queued)}."]
     return [
-        f"Pause {name}: nothing of it is claimed until somebody resumes it.",
-        f"  Waiting: {runs(queued)}, and whatever arrives waits too. Running, and going on: {runs(running)}.",
+        f"Pause {name}: none of its runs is claimed until somebody resumes it.",
+        f"  Waiting: {runs(queued)}, and new runs wait too. Running runs go on: {runs(running)}.",
     ]
 
 
 def _paused(scope: Scope, depths: Sequence[FunctionDepth]) -> list[str]:
     running = sum(each.running for each in depths)
     return [
-        f"Paused: nothing of {one_line(str(scope))} is claimed. Running, and going on: {runs(running)}.",
-        f"  Take it back: {command_line('resume', *(name for name in (scope.app_id, scope.function_id) if name))}",
+        f"Paused: no run of {one_line(str(scope))} is claimed. Running runs go on: {runs(running)}.",
+        f"  To resume: {command_line('resume', *(name for name in (scope.app_id, scope.function_id) if name))}",
     ]
 
 
@@ -78,6 +78,6 @@ def _resumed(scope: Scope, depths: Sequence[FunctionDepth]) -> list[str]:
     if not paused:
         return [f"Resumed: {one_line(str(scope))} is claimed again."]
     if scope.function_id is None:
-        return [f"Resumed: but {', '.join(paused)} had been paused singly, and still are."]
+        return [f"Resumed, but these were paused by themselves and still are: {', '.join(paused)}."]
     whole = command_line("resume", scope.app_id)
-    return [f"Not claimed yet: the whole of {one_line(scope.app_id)} is paused too: {whole}"]
+    return [f"Still not claimed: all of {one_line(scope.app_id)} is paused too: {whole}"]

@@ -74,7 +74,7 @@ async def restore_run(arguments: argparse.Namespace) -> int:
     elif left:
         notice(f"secateur: run {run_id} is not back: {one_line(left[0].reason)}")
     else:
-        line("Restored: it waits again." if undone.restored else "It had not stopped yet, and goes on.")
+        line("Restored: it waits again." if undone.restored else "It had not stopped yet and goes on.")
     return 1 if left else 0
 
 
@@ -94,18 +94,18 @@ def _prospect(cancellation: Cancellation, zone: tzinfo, *, requeue: bool) -> lis
     if cancellation.if_ is not None:
         lines.append(f"  if {one_line(cancellation.if_)}")
     if cancellation.is_retry:
-        told = f"those of {runs(cancellation.waiting)} that nobody has begun"
-        pairs = [("as before again", told)]
+        told = f"those of {runs(cancellation.waiting)} that have not begun"
+        pairs = [("back as before", told)]
         if cancellation.undo_until is not None:
             pairs.append(("possible until", instant(cancellation.undo_until, zone)))
         return [*lines, *(f"  {each}" for each in fields(pairs))]
     if cancellation.state == "active":
-        lines.append("  It matches nothing any more, at once.")
+        lines.append("  From then on it matches nothing.")
     pairs = [("back as before", f"{runs(cancellation.waiting)} that waited")]
     if cancellation.stopped and requeue:
         pairs.append(("queued again", f"{runs(cancellation.stopped)}, stopped while running"))
     elif cancellation.stopped:
-        told = "stopped while running; --requeue-stopped queues these again"
+        told = "stopped while running; use --requeue-stopped to queue these again"
         pairs.append(("still cancelled", f"{runs(cancellation.stopped)}, {told}"))
     if cancellation.stopping:
         pairs.append(("goes on", f"{runs(cancellation.stopping)}, asked to stop and still running"))
@@ -118,13 +118,13 @@ def _prospect(cancellation: Cancellation, zone: tzinfo, *, requeue: bool) -> lis
 
 def _undone(undone: Cancellation, *, waits: bool) -> list[str]:
     if not undone.restoring:
-        return ["Undone already: every run is back that could be."]
-    lines = ["Undone: it matches nothing any more, and its runs are coming back."]
+        return ["Already undone: every run that could be restored is back."]
+    lines = ["Undone: it no longer matches anything, and its runs are coming back."]
     if undone.is_retry:
-        lines = ["Undone: it queues nothing more, and runs that have not begun become what they were."]
+        lines = ["Undone: it queues no more runs, and runs that have not begun become what they were."]
     if not waits:
         lines += [
-            "  Whichever secateur console, worker or server is running puts them back.",
+            "  Any running secateur console, worker or server puts them back.",
             f"  Follow it:    secateur show {undone.id}",
             f"  Wait for it:  secateur undo {undone.id} --yes --wait",
         ]

@@ -26,7 +26,9 @@ async def wait_for(session: Session, cancellation: Cancellation) -> Cancellation
         while not (await asyncio.wait({work}, timeout=1))[0]:
             await _show_progress(session, cancellation.id)
     except asyncio.CancelledError:
-        notice(f"secateur: no longer waiting; any other secateur process goes on: secateur show {cancellation.id}")
+        notice(
+            f"secateur: stopped waiting; other secateur processes continue the work: secateur show {cancellation.id}"
+        )
         raise
     finally:
         work.cancel()
@@ -40,7 +42,7 @@ async def _work(session: Session, cancellation_id: UUID) -> Cancellation:
         except Unreachable as error:
             if attempt == ATTEMPTS:
                 raise Unreachable(
-                    f"{error}; what was committed stands, and `secateur show {cancellation_id}` follows it"
+                    f"{error}; the commit stands; follow it with `secateur show {cancellation_id}`"
                 ) from error
             await asyncio.sleep(1)
     raise AssertionError("unreachable")

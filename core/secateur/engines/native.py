@@ -212,14 +212,14 @@ class NativeEngine:
         failed: str | None = None
         if self._replica is not None and not on_primary:
             if time.monotonic() < self._replica_tried + REPLICA_REST_SECONDS:
-                failed = "it could not be read a moment ago"
+                failed = "it could not be read recently"
             else:
                 try:
                     return await _ask(self._replica, "replayed", Source.REPLICA, None, ask)
                 except QueryTimeout:
                     raise
                 except (DatabaseError, NotInstalled) as error:
-                    logger.warning("the replica is not read, but the primary: %s", error)
+                    logger.warning("the replica cannot be read; reading the primary instead: %s", error)
                     self._replica_tried = time.monotonic()
                     failed = str(error)
         return await _ask(self._database, "clock", Source.PRIMARY, failed, ask)
@@ -337,7 +337,7 @@ class NativeEngine:
         try:
             return await self.cancellation(cancellation_id)
         except DatabaseError as error:
-            done = f"what was asked for is done, but cancellation {cancellation_id} could not be read afterwards"
+            done = f"the change was made, but cancellation {cancellation_id} could not be read afterwards"
             raise Unreachable(done) from error
 
     async def _app_of(self, cancellation_id: UUID) -> str:
@@ -441,7 +441,7 @@ class NativeEngine:
 
     def _refuse_if_read_only(self) -> None:
         if self._database.read_only:
-            raise ReadOnly("this session is read-only: nothing can be cancelled, stopped or swept")
+            raise ReadOnly("this session is read-only: it cannot cancel, stop or sweep")
 
 
 async def _ask(

@@ -136,7 +136,7 @@ async def install(
         except PermissionDenied as error:
             raise PermissionDenied(
                 f"installing into {database.description} needs a role that may create schemas and roles "
-                f"there, and that owns the schema secateur if there is one ({error})"
+                f"and, on an upgrade, owns the schema secateur ({error})"
             ) from error
     raise AssertionError("unreachable")
 
@@ -165,7 +165,9 @@ async def check_installed(database: Database, migrations: Sequence[Migration] | 
     _refuse_dangers(await database.fetch(_statements()["dangers"], repeatable=True), database.description)
     rows = await database.fetch(_statements()["applied"], repeatable=True)
     if _missing(migrations, _by_name(rows), database.description):
-        raise NotInstalled(f"the secateur schema of {database.description} is older: run `secateur install`")
+        raise NotInstalled(
+            f"the secateur schema of {database.description} is older than this program: run `secateur install`"
+        )
 
 
 async def _require_schema(database: Database) -> None:
@@ -176,7 +178,7 @@ async def _require_schema(database: Database) -> None:
 def _refuse_dangers(rows: Sequence[Any], database: str) -> None:
     if rows:
         raise NotInstalled(
-            f"the owners or rights of the secateur schema of {database} are not safe to work with, as after a restore "
+            f"the secateur schema of {database} has unsafe owners or rights, as after a restore "
             f"without its roles: run `secateur install` ({'; '.join(str(Gap(**row)) for row in rows)})"
         )
 
@@ -223,7 +225,7 @@ async def _install_once(database: Database, migrations: Sequence[Migration], aut
                 await connection.execute(statements["mend"])
             left = await _gaps(connection, migrations, applied)
             if left:
-                raise DatabaseError(f"not all of {database.description} can be mended: {'; '.join(map(str, left))}")
+                raise DatabaseError(f"some of {database.description} cannot be mended: {'; '.join(map(str, left))}")
         if (files or gaps) and await connection.fetchval(statements["is_audited"]):
             details = {"version": __version__, "applied": names, "mended": [str(gap) for gap in gaps]}
             await connection.execute(statements["audit"], author, json.dumps(details))
@@ -289,11 +291,11 @@ def _missing(
 
 def _other_history(migration: Migration, before: Applied, database: str) -> str:
     released = released_checksums().get(before.program, {}).get(migration.name)
-    form = "another form than it was released in" if released not in {None, before.checksum} else "another form"
+    form = "an unreleased form" if released not in {None, before.checksum} else "another form"
     return (
-        f"{migration.name} is not what was applied to {database}: secateur {before.program} applied it in {form}, "
-        f"which {__version__} cannot upgrade. Nothing was changed. Go on with the checkout that installed it; or let "
-        "its workers empty the queue, drop the schemas secateur and secateur_cel, and install anew"
+        f"{database} was installed by secateur {before.program} with {form} of {migration.name}, "
+        f"which {__version__} cannot upgrade. Nothing was changed. Keep using the checkout that installed it; or let "
+        "its workers empty the queue, drop the schemas secateur and secateur_cel, and install again"
     )
 
 

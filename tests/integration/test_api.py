@@ -179,7 +179,7 @@ async def test_failures_of_http_have_the_same_form(client: httpx.AsyncClient) ->
     failure_of(await client.get("/v1/cancellations/"), 404)
     failure_of(await client.get("/docs"), 404)
     wrong = await client.put("/v1/queues")
-    assert "does not take PUT" in failure_of(wrong, 405).error
+    assert "does not allow PUT" in failure_of(wrong, 405).error
     assert wrong.headers["allow"] == "GET, HEAD, OPTIONS"
     failure_of(await client.get("/v1/cancellations/17"), 400)
     failure_of(await client.get(f"/v1/cancellations/{uuid4()}"), 404)
@@ -266,7 +266,7 @@ async def test_each_path_says_which_methods_it_takes(path: str, client: httpx.As
         refused = await client.request(method, path)
         assert (refused.status_code, refused.headers["allow"]) == (405, allow), method
         if method != "HEAD":
-            assert f"does not take {method}, but {allow}" in failure_of(refused, 405).error
+            assert f"does not allow {method}; it allows {allow}" in failure_of(refused, 405).error
 
 
 async def test_head_is_get_without_the_body(client: httpx.AsyncClient) -> None:

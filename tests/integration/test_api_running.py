@@ -117,7 +117,7 @@ class TestCancelAndRestore:
         async with asyncio.timeout(PATIENCE):
             while data_of(await client.get(path))["status"] != "cancelled":
                 await asyncio.sleep(0.05)
-        assert "together with others" in failure_of(await client.post(f"{path}/restore"), 409).error
+        assert "with other runs" in failure_of(await client.post(f"{path}/restore"), 409).error
 
     async def test_refused(self, client: httpx.AsyncClient, flooded: Database) -> None:
         path, nowhere = await waiting(flooded), f"/v1/runs/{uuid4()}"

@@ -124,7 +124,7 @@ async def test_previews_wait_in_a_queue_that_has_an_end(asked: Database, embedde
             first_of_two = [asyncio.create_task(preview(client, server)) for _ in range(2)]
             (refused,), (waiting,) = await asyncio.wait(first_of_two, return_when=asyncio.FIRST_COMPLETED)
             failure = failure_of(refused.result(), 503)
-            assert "wait for their turn" in failure.error
+            assert "are already waiting" in failure.error
             assert refused.result().headers["retry-after"] == "1"
             assert await watcher.fetchval(WORKING) == 2
             healthy = await client.get(f"{server.address}/healthz")

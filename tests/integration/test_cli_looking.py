@@ -37,7 +37,7 @@ def test_install_says_what_it_did(here: Here, empty_database_url: str) -> None:
     first, second = here("install", url=empty_database_url), here("install", url=empty_database_url)
     assert (first.code, second.code) == (0, 0)
     assert "0001_schema.sql" in first.out
-    assert "was up to date" in second.out
+    assert "was already up to date" in second.out
     assert "There are no functions yet" in here("depth", url=empty_database_url).out
     assert here("depth", "--json", url=empty_database_url).json == []
     assert here("history", url=empty_database_url).out == "There are no cancellations yet.\n"

@@ -233,10 +233,10 @@ async def test_a_key_of_an_event_that_is_there_twice(client: httpx.AsyncClient, 
     event = '{"name": "vendor/sync", "data": {"n": 1, "n": 2}}'
     answer = await client.post("/v1/events", content=event, headers={"content-type": "application/json"})
     assert answer.status_code == 400
-    assert 'the key "n" is there twice' in answer.json()["error"]
+    assert 'the key "n" occurs twice' in answer.json()["error"]
     done = await asyncio.to_thread(here, "eval", "event.data.n == 1", "--event", "-", stdin=event)
     assert done.code == 2
-    assert 'the key "n" is there twice' in done.err
+    assert 'the key "n" occurs twice' in done.err
 
 
 @pytest.mark.parametrize(

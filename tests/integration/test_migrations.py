@@ -83,7 +83,7 @@ async def test_changed_functions_are_replaced_together(empty: Database, director
 async def test_a_changed_migration_is_refused(empty: Database, directory: Path) -> None:
     await install(empty, read_migrations(directory))
     (directory / "0001_schema.sql").write_text("create table secateur.others ();")
-    refusal = rf"was installed by secateur {__version__} with another form of 0001_schema\.sql.*Keep using"
+    refusal = rf"was installed by secateur {__version__} with an unreleased form of 0001_schema\.sql.*Keep using"
     with pytest.raises(DatabaseError, match=refusal):
         await install(empty, read_migrations(directory))
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import asyncpg
 import pytest
@@ -24,22 +25,19 @@ REASON = "is behind a pooler in transaction or statement mode"
 
 
 @pytest.fixture(params=["stand-in", "PgBouncer"])
-def pooled(request: pytest.FixtureRequest, embedded_url: str, tmp_path: Path) -> Pool:
+def pooled(request: pytest.FixtureRequest, embedded_url: str) -> Iterator[Pool]:
     """Takes the mode, and how many connections to the server there may be."""
     if request.param == "PgBouncer" and PGBOUNCER is None:
         pytest.skip("PgBouncer is not installed")
-    # Where another user can read it.
-    directory = tmp_path / "pgbouncer"
-    directory.mkdir()
-    for above in (tmp_path, *tmp_path.parents[:2]):
-        above.chmod(0o755)
+    # Where another user can read it, as tests' own directories may not be.
+    with TemporaryDirectory(prefix="pgbouncer-") as directory:
 
-    def open_pool(mode: Mode, size: int, *lines: str) -> AbstractContextManager[str]:
-        if request.param == "stand-in":
-            return pooling(embedded_url, mode, size)
-        return pgbouncer(embedded_url, directory, mode, size, *lines)
+        def open_pool(mode: Mode, size: int, *lines: str) -> AbstractContextManager[str]:
+            if request.param == "stand-in":
+                return pooling(embedded_url, mode, size)
+            return pgbouncer(embedded_url, Path(directory), mode, size, *lines)
 
-    return open_pool
+        yield open_pool
 
 
 @pytest.mark.parametrize("mode", ["transaction", "statement"])

@@ -275,7 +275,7 @@ class TestSingleRuns:
         single = await queue.cancel_run(one)
         assert (single.state, single.cancelled) == ("complete", 0)
         assert (await queue.cancellations.get(bulk.id)).cancelled == 1
-        with pytest.raises(Conflict, match="together with others"):
+        with pytest.raises(Conflict, match="with other runs"):
             await queue.restore_run(one)
         undone = await queue.undo(bulk.id, wait=True)
         assert (undone.restored, undone.handed_over) == (0, 1)

@@ -32,7 +32,7 @@ class Turns:
 
     async def _take(self) -> None:
         if self._free.locked() and self._waiting >= self._limits.counts_waiting:
-            raise Busy(f"{self._waiting} previews are already waiting: try again in a moment")
+            raise Busy("too many previews are already waiting: try again in a moment")
         self._waiting += 1
         try:
             async with asyncio.timeout(self._limits.count_wait):

@@ -95,7 +95,7 @@ create or replace function secateur.claim_batch(
 as $$
 declare
   -- So many functions at most are looked into: enough for a batch, also if some of what they have is passed over.
-  most constant integer := claim_batch.max_runs + 20;
+  most constant integer := least(claim_batch.max_runs, 10000) + 20;
   candidates text[];
   wanted text[];
   limited boolean[];

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 
-_URL = re.compile(r"(?is)(postgres\w*[+\w]*:|\w+://(?=.*@)).*")
-"""To the text's end: a password may contain anything, also what looks like the end of a URL."""
+_URL = re.compile(r"(?is)((?<![\w/])postgres\w*[+\w]*:|postgres\w*[+\w]*:(?!\s)|\w+://(?=.*@)).*")
+"""To the text's end: a password may contain anything, also what looks like the end of a URL.
+
+`pg-3/postgres: the reason` is no URL.
+"""
 _PARAMETER = re.compile(r"(?is)(\w*pass(?:word|phrase|wd)\w*)[\"']?\s*[=:]\s*\S.*")
 _LOGIN = re.compile(r"[^\s'\"`]*:[^\s'\"`]*@[^\s'\"`]*")
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from api_client import FLOOD, Client, Serving, data_of, failure_of, request, serving
 
-from patience import eventually
+from patience import PATIENCE, eventually
 from secateur.api.limits import DEFAULT
 from secateur.database import Database
 from secateur.engines.base import DepthCheck, OpenCancellation, Pruned
@@ -57,6 +57,10 @@ async def until_working(watcher: asyncpg.Connection, statements: int) -> None:
         return bool(await watcher.fetchval(WORKING) == statements)
 
     await eventually(as_many, f"{statements} statements of the server")
+
+
+def patient() -> httpx.AsyncClient:
+    return httpx.AsyncClient(timeout=PATIENCE)
 
 
 class Undisturbed(NativeEngine):
@@ -117,7 +121,10 @@ async def test_a_client_that_leaves_cancels_its_statement(
 
 async def test_previews_wait_in_a_queue_that_has_an_end(asked: Database, embedded_url: str) -> None:
     limits = replace(DEFAULT, counts=2, counts_waiting=1)
-    async with serving(asked, limits, engine=Undisturbed(asked)) as server, httpx.AsyncClient() as client:
+    async with (
+        serving(asked, limits, engine=Undisturbed(asked)) as server,
+        patient() as client,
+    ):
         async with locked(embedded_url) as watcher:
             counting = [asyncio.create_task(preview(client, server)) for _ in range(2)]
             await until_working(watcher, 2)
@@ -135,7 +142,10 @@ async def test_previews_wait_in_a_queue_that_has_an_end(asked: Database, embedde
 
 async def test_a_preview_neither_waits_nor_counts_for_ever(asked: Database, embedded_url: str) -> None:
     limits = replace(DEFAULT, counts=1, count_wait=0.3, count=1.5)
-    async with serving(asked, limits, engine=Undisturbed(asked)) as server, httpx.AsyncClient() as client:
+    async with (
+        serving(asked, limits, engine=Undisturbed(asked)) as server,
+        patient() as client,
+    ):
         async with locked(embedded_url) as watcher:
             counting = asyncio.create_task(preview(client, server))
             await until_working(watcher, 1)
@@ -148,7 +158,10 @@ async def test_a_preview_neither_waits_nor_counts_for_ever(asked: Database, embe
 
 async def test_a_preview_that_was_left_gives_its_turn_back(asked: Database, embedded_url: str) -> None:
     limits = replace(DEFAULT, counts=1)
-    async with serving(asked, limits, engine=Undisturbed(asked)) as server, httpx.AsyncClient() as client:
+    async with (
+        serving(asked, limits, engine=Undisturbed(asked)) as server,
+        patient() as client,
+    ):
         async with locked(embedded_url) as watcher:
             for _ in range(4):
                 leaving = await Client.connect(server)
@@ -162,7 +175,7 @@ async def test_a_preview_that_was_left_gives_its_turn_back(asked: Database, embe
 async def test_a_request_that_takes_too_long_is_given_up(asked: Database, embedded_url: str) -> None:
     limits = replace(DEFAULT, request=0.5)
     async with locked(embedded_url) as watcher, serving(asked, limits, engine=Undisturbed(asked)) as server:
-        async with httpx.AsyncClient() as client:
+        async with patient() as client:
             listing = await client.get(f"{server.address}/v1/queues")
             assert "took too long" in failure_of(listing, 504).error
             headers = {"Idempotency-Key": "k-1"}
@@ -176,7 +189,7 @@ async def test_a_server_that_stops_answers_what_is_under_way(
     asked: Database, embedded_url: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     limits = replace(DEFAULT, grace=0.2)
-    async with locked(embedded_url) as watcher, httpx.AsyncClient() as client:
+    async with locked(embedded_url) as watcher, patient() as client:
         async with serving(asked, limits, engine=Undisturbed(asked)) as server:
             counting = asyncio.create_task(preview(client, server))
             committing = asyncio.create_task(client.post(f"{server.address}/v1/cancellations", json=FLOOD))

@@ -402,7 +402,7 @@ def test_interrupting_the_commit_tells_how_to_find_out(url: str) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
-    assert err.startswith("secateur: interrupted: it is unknown whether the cancellation is in force; ask again")
+    assert err.startswith("secateur: interrupted: it is unknown whether the cancellation is in force; repeat it")
     assert err.endswith(" --idempotency-key k-1 --yes\n")
 
 
@@ -453,7 +453,7 @@ def test_what_stdout_does_not_take_is_named_on_stderr(url: str, sink: str) -> No
     )
     (committed,) = asyncio.run(cancellations(url))
     assert told.returncode == 74, told
-    assert f"done, but not told: cancellation {committed['id']} is committed" in told.stderr
+    assert f"done, but the output was lost: cancellation {committed['id']} is committed" in told.stderr
     assert "Traceback" not in told.stderr
     for command in ("depth", "history --json", "audit", "retention"):
         looked = subprocess.run(

@@ -143,7 +143,10 @@ class TestSingleRuns:
         assert (again.code, again.out, again.err) == (0, "Restored: it waits again.\n", "")
         other = a_run(url, "running")
         nothing = here("restore-run", other, url=url)
-        assert (nothing.code, nothing.err) == (2, f"secateur: run {other} is running: there is nothing to restore\n")
+        assert (nothing.code, nothing.err) == (
+            2,
+            f"secateur: run {other} is running, not cancelled: there is nothing to restore\n",
+        )
 
     def test_one_that_runs(self, here: Here, url: str) -> None:
         run = a_run(url, "running")

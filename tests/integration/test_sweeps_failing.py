@@ -113,7 +113,7 @@ async def test_a_sweep_that_fails_says_so_and_holds_up_no_other(
         await eventually(healthy, "a server that is well again")
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert [text.partition(", ")[0] for text in said] == [
-        f"{sweep_of(made.id)} {how}" for how in ("fails", "works again")
+        f"{sweep_of(made.id)} {how}" for how in ("failed", "works again")
     ]
 
 
@@ -186,7 +186,7 @@ async def test_upkeep_that_fails_is_said_once_and_when_it_is_over(
             await task
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert [text.partition(", ")[0] for text in said] == [
-        "summing up the depth fails",
+        "summing up the depth failed",
         "summing up the depth works again",
     ]
 

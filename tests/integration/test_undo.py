@@ -322,7 +322,7 @@ class TestSeveralFunctions:
         for others in (["sync"], ["mail"], ["mail", "other"], ["mail", "other", "sync"]):
             with pytest.raises(IdempotencyConflict):
                 await queue.cancel_all(request | {"function_ids": others}, idempotency_key="k")
-        with pytest.raises(RequestError, match="names several functions"):
+        with pytest.raises(RequestError, match="must name only one function here"):
             await queue.cancel(request)
         assert await statuses(queue) == {"cancelled": 4, "queued": 2}
 

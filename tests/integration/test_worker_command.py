@@ -68,7 +68,7 @@ class TestLoading:
             ("jobs_to_load", "must have the form MODULE:OBJECT"),
             (":billing", "must have the form MODULE:OBJECT"),
             ("jobs_to_load:crm", "jobs_to_load has no crm"),
-            ("jobs_to_load:nonsense", "not an App, a Worker or a list of apps, but 7"),
+            ("jobs_to_load:nonsense", "must be an App, a Worker or a list of apps, not 7"),
             ("no_such_jobs:app", "there is no module no_such_jobs"),
             ("no_such_jobs.deep:app", "there is no module no_such_jobs"),
             ("/tmp/jobs.py:app", "there is no module"),
@@ -214,7 +214,7 @@ async def test_leaves_though_postgres_is_away(tmp_path: Path) -> None:
                 await in_status(queue, run_id, RunStatus.RUNNING)
                 await asyncio.to_thread(server.kill)
                 worker.process.send_signal(signal.SIGTERM)
-                await worker.said("stops;")
+                await worker.said("is stopping;")
                 worker.process.send_signal(signal.SIGTERM)
                 assert await worker.exit_code() == 0
             await asyncio.to_thread(server.start)

@@ -125,7 +125,7 @@ async def test_a_pause_that_finds_the_lock_held_is_said(start: Start, incident_u
         async with console.database.transaction() as connection:
             await connection.fetch("select secateur.lock_app('billing')")
             await answer(console, "y", "Pause billing / vendor-syncs?")
-            await console.shows("nothing was changed")
+            await console.shows("an open transaction")
         assert not await paused_by(console, "functions")
 
 

@@ -159,7 +159,7 @@ async def test_too_late_is_too_late(start: Start, incident_url: str) -> None:
         await console.shows("U undo")
         console.app.workers.cancel_group(console.app, "upkeep")
         await console.database.execute("update secateur.retention set cancelled = '0'")
-        await console.shows("can no longer be undone")
+        await console.shows("could be undone until")
         await console.until(lambda: "U undo" not in console.text)
         await console.press("U")
         assert isinstance(console.app.screen, HistoryScreen)
@@ -184,5 +184,5 @@ async def test_an_undo_that_finds_the_lock_held_is_said(start: Start, incident_u
             await console.press("U")
             await console.shows("y undo")
             await console.press("y")
-            await console.shows("nothing was changed")
+            await console.shows("an open transaction")
         assert "✓ complete" in console.text

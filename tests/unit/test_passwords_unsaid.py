@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from secateur.addresses import resolve
 from secateur.cli import main
 from secateur.errors import SettingsError
+from secateur.redaction import redact
 from secateur.settings import load_settings
 
 SECRET = "hunter2"
@@ -183,3 +184,8 @@ def test_an_address_shows_it_to_the_driver_only() -> None:
     address = resolve(URL, {})
     assert address.arguments["dsn"].count(SECRET) == 1
     assert not is_said(repr(address))
+
+
+def test_a_database_named_postgres_is_no_url() -> None:
+    for said in ("cannot reach pg-3/postgres: the server is away", "cannot reach pg-3/my_postgres: the server is away"):
+        assert redact(said) == said

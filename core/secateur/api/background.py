@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from secateur.cancellations import Cancellations, sweep_of
@@ -15,6 +15,9 @@ from secateur.maintenance import Maintenance
 from secateur.requests import utc
 
 logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 2.0
+"""How long the state of health may wait for what is kept with the records: a monitor waits for no lock."""
 
 
 class Background:
@@ -44,11 +47,16 @@ class Background:
     async def problems(self) -> list[dict[str, Any]]:
         """What does not go well, here or in any process that keeps it with the record: `what`, `error`, `since`."""
         problems = {each["what"]: each for each in self._own()}
-        with suppress(PermissionDenied):  # a role that may not read the records
-            for each in await self._engine.sweep_problems():
-                problems.setdefault(
-                    sweep_of(each.id), {"what": sweep_of(each.id), "error": each.error, "since": utc(each.since)}
-                )
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                for each in await self._engine.sweep_problems():
+                    what = sweep_of(each.id)
+                    problems.setdefault(what, {"what": what, "error": each.error, "since": utc(each.since)})
+        except PermissionDenied:
+            pass  # a role that may not read the records
+        except TimeoutError:
+            error = f"the records of cancellations could not be read within {LOOK_SECONDS:.0f} s"
+            problems["records"] = {"what": "records", "error": error, "since": None}
         return list(problems.values())
 
     def _own(self) -> Iterator[dict[str, Any]]:

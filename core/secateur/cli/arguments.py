@@ -24,6 +24,7 @@ TEXT_FLAGS = frozenset({"--app", "--function", "--if", "--after", "--before", "-
 DEFAULT_PORT = 8484
 
 EXAMPLES = {
+    "forget": "secateur forget billing old-syncs",
     "install": "secateur install --database postgresql://admin@db.internal/jobs",
     "demo": "secateur demo --runs 50000",
     "worker": "secateur worker billing.jobs:app --concurrency 20",

@@ -209,7 +209,7 @@ async def test_a_standing_wish_ends_with_the_future(start: Start, incident_url: 
         assert "◆ STANDING" not in console.text
         await console.press("backspace", "backspace", "backspace")
         await console.type("+30d")
-        await console.shows("✗ may lie at most 7d 0h ahead")
+        await console.shows("✗ may be at most 7d 0h ahead")
         assert "F6" not in console.text
         await console.press("backspace", "backspace", "backspace", "backspace")
         await console.type("+3s")

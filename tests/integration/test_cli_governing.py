@@ -174,8 +174,8 @@ class TestRetention:
     def test_shows_and_changes(self, here: Here, url: str) -> None:
         assert here("retention", url=url).out.splitlines() == [
             "finished   7d: how long completed and failed runs are kept",
-            "cancelled  30d: so long after its end a cancellation can be undone",
-            "standing   7d: so far ahead a standing cancellation may end",
+            "cancelled  30d: how long after its end a cancellation can be undone",
+            "standing   7d: how far ahead a standing cancellation may end",
         ]
         changed = here("retention", "--finished", "36h", "--cancelled", "2w", "--yes", "--json", url=url)
         assert changed.json == {"finished": 36 * 3600, "cancelled": 14 * 86400, "standing": 7 * 86400}

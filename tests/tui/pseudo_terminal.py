@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 import threading
+from collections.abc import Callable
 from fcntl import ioctl
 from pathlib import Path
 
@@ -66,6 +67,11 @@ class Terminal:
             painted = self._changed.wait_for(lambda: text.encode() in self._painted, PATIENCE)
             assert painted, f"{text!r} was not painted; at the end there was {self._painted[-2000:]!r}"
             self._painted = b""
+
+    def until(self, condition: Callable[[bytes], bool]) -> None:
+        """Wait until it is true of all that was ever painted."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: condition(self.everything), PATIENCE), self.everything[-2000:]
 
     def has_painted(self, text: str) -> bool:
         """Whether the text has been painted since the last `read_until`."""

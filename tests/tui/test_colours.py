@@ -16,6 +16,8 @@ DARK, LIGHT, SIXTEEN = "secateur-dark", "secateur-light", "secateur-16"
 FEW = ("linux", "xterm", "screen", "vt100")
 """Terminals of 16 colours or none."""
 MANY = ("xterm-256color", "tmux-256color")
+LETTERS, FRAMES = 2.5, 1.5
+"""The least contrast of what is read, and of lines, bars and signs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,22 @@ def _luminance(colour: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
+def caret_on_first(word: str, stream: bytes) -> bool:
+    """Whether the word was painted once with a caret on its first letter: unlike the next letter, and seen as such."""
+    cells = list(painted(stream))
+    for place in range(len(cells) - len(word) + 1):
+        if "".join(text for text, _ in cells[place : place + len(word)]) != word:
+            continue
+        (_, first), (_, second) = cells[place : place + 2]
+        if first.reverse != second.reverse and first.behind == second.behind:
+            return True
+        if None not in (first.colour, first.behind) and first.behind != second.behind:
+            assert contrast(first.colour, first.behind) >= LETTERS, f"the caret hides what it is on: {first}"
+            assert second.behind is None or contrast(first.behind, second.behind) >= FRAMES, f"{first} in {second}"
+            return True
+    return False
+
+
 def walk(terminal: Terminal) -> None:
     """Through the places that paint in colours of their own."""
     terminal.read_until("flood")
@@ -113,8 +131,8 @@ def check_readable(stream: bytes) -> None:
     for look, text in texts.items():
         told = f"{text[-80:]!r} is painted in {look}"
         if look.colour is not None and look.behind is not None:
-            # What lies behind a dialog is dimmed.
-            least = 1.15 if any(map(str.isalnum, text)) else 1.05
+            # Also what is dimmed: stale figures, and what lies behind a dialog.
+            least = LETTERS if any(map(str.isalnum, text)) else FRAMES
             assert contrast(look.colour, look.behind) >= least, told
         # The terminal's own background may be black.
         assert look.colour not in ("5;0", "5;16") or look.behind is not None, told
@@ -136,8 +154,7 @@ def test_all_that_is_painted_can_be_read(
     assert b"\\u" not in stream
     if term in FEW:
         assert b"[38;" not in stream
-    if not colours or theme != SIXTEEN:  # which a terminal of more colours dims in colours of its own
-        assert (b"38;2;" in stream) == bool(colours)
+    assert (b"8;2;" in stream) == (bool(colours) and theme != SIXTEEN)
 
 
 @pytest.mark.parametrize("theme", [None, DARK, LIGHT])
@@ -149,6 +166,20 @@ def test_no_color_leaves_the_terminals_own_colours(
     walk(terminals[0])
     looks = {look for _, look in painted(terminals[0].everything)}
     assert looks == {Look(), Look(reverse=True)}, "only the reverse video says what is chosen"
+
+
+@pytest.mark.parametrize("colourless", [None, "1"], ids=["colours", "NO_COLOR"])
+@pytest.mark.parametrize("theme", [DARK, LIGHT, SIXTEEN])
+@pytest.mark.parametrize("term", ["linux", "xterm-256color"])
+def test_the_caret_is_seen(
+    incident_url: str, terminals: list[Terminal], term: str, theme: str, colourless: str | None
+) -> None:
+    terminals.append(Terminal(incident_url, term, NO_COLOR=colourless, COLORTERM=None, SECATEUR_THEME=theme))
+    terminals[0].read_until("flood")
+    terminals[0].send(b"\r")
+    terminals[0].read_until("Matches")
+    terminals[0].send(b"tru\x1b[D\x1b[D\x1b[D")
+    terminals[0].until(lambda stream: caret_on_first("tru", stream))
 
 
 def test_an_empty_no_color_says_nothing(incident_url: str, terminals: list[Terminal]) -> None:

@@ -66,7 +66,7 @@ DARK = Theme(
         "input-selection-background": "#7aa2f7 35%",
         "text-quiet": "#8089b3",
         "line": "#3b4261",
-        "row-cursor": "#2a3050",
+        "row-cursor": "#2a2f50",
         "syntax-number": "#ff9e64",
         "bar": "#16161e",
     },
@@ -88,7 +88,7 @@ LIGHT = Theme(
     variables={
         "block-cursor-text-style": "none",
         "input-selection-background": "#1d4ed8 25%",
-        "text-quiet": "#5b6472",
+        "text-quiet": "#535c69",
         "line": "#b6bdc9",
         "row-cursor": "#dbe4ff",
         "syntax-number": "#9a3412",

@@ -8,6 +8,7 @@ commands, and a name typed into the next field would end up in this one.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 from textual import events
@@ -25,32 +26,65 @@ Typed = events.Key | events.Paste
 
 
 class TypeAhead:
-    """Holds keys back until what the key before them set off has come to rest."""
+    """Holds keys back until what the key before them set off has come to rest.
+
+    Characters that wait for the same text field go to it as one paste: a field that gets ten thousand characters one
+    by one would look through its whole text as often.
+    """
 
     def __init__(self, app: App[None], handle: Callable[[Typed], Awaitable[None]]) -> None:
         self._app, self._handle = app, handle
-        self._waiting: asyncio.Queue[Typed] = asyncio.Queue()
+        self._waiting: deque[Typed] = deque()
+        self._arrived = asyncio.Event()
+        self._resting = asyncio.Event()
+        self._resting.set()
 
     def put(self, event: Typed) -> None:
-        self._waiting.put_nowait(event)
+        self._waiting.append(event)
+        self._resting.clear()
+        self._arrived.set()
+
+    def forget(self) -> None:
+        """Drop every key that waits: nobody wants its effect any more."""
+        self._waiting.clear()
 
     async def done(self) -> None:
         """Wait until every key has had its effect."""
-        await self._waiting.join()
+        await self._resting.wait()
 
     async def run(self) -> None:
         while True:
-            event = await self._waiting.get()
-            await self._handle(event)
-            if not self._is_text(event):
+            if not self._waiting:
+                self._resting.set()
+                self._arrived.clear()
+                await self._arrived.wait()
+                continue
+            event = self._waiting.popleft()
+            if (field := self._field_for(event)) is None:
+                await self._handle(event)
                 await self._settle()
-            self._waiting.task_done()
+            else:
+                await self._handle(self._with_more_text(event))
+                await self._let_pass(field)
 
-    def _is_text(self, event: Typed) -> bool:
-        """Text goes to the field's own queue, where its order is safe."""
-        return isinstance(self._app.focused, Input | TextArea) and (
-            isinstance(event, events.Paste) or event.is_printable
-        )
+    def _field_for(self, event: Typed) -> Input | TextArea | None:
+        """The text field that takes the event as text; None where it may do anything else."""
+        field = self._app.focused
+        is_text = isinstance(event, events.Paste) or event.is_printable
+        return field if is_text and isinstance(field, Input | TextArea) else None
+
+    def _with_more_text(self, event: Typed) -> Typed:
+        """The event, or a paste of its character and all those that wait behind it."""
+        characters: list[str] = []
+        first = event
+        while isinstance(event, events.Key) and event.is_printable and event.character is not None:
+            characters.append(event.character)
+            if not self._waiting:
+                break
+            event = self._waiting[0]
+            if isinstance(event, events.Key) and event.is_printable:
+                self._waiting.popleft()
+        return events.Paste("".join(characters)) if len(characters) > 1 else first
 
     async def _settle(self) -> None:
         """A key travels from its widget over the screen to the app; whatever it changes starts the journey anew."""

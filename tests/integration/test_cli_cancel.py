@@ -286,7 +286,10 @@ def test_waiting_can_be_interrupted(url: str) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
-    assert err == f"secateur: stopped waiting; other secateur processes continue the work: secateur show {committed}\n"
+    assert err.splitlines() == [
+        "secateur: stopped waiting; other secateur processes continue the work",
+        f"secateur: done before that: cancellation {committed} is committed: secateur show {committed}",
+    ]
 
 
 def _committed(url: str) -> str:
@@ -440,11 +443,10 @@ def test_a_lost_answer_is_told_with_the_way_to_find_out(own_server: EmbeddedPost
     assert "--idempotency-key " in done.out
 
 
-@pytest.mark.parametrize("sink", [">/dev/full", ">&-", "| head -0"])
-def test_what_stdout_does_not_take_is_named_on_stderr(url: str, sink: str) -> None:
+def test_a_reader_that_left_hides_nothing(url: str) -> None:
     command = f"{' '.join(COMMAND)} cancel --app billing --yes --json --no-count"
     told = subprocess.run(
-        ["bash", "-c", f"{command} {sink}; exit ${{PIPESTATUS[0]}}"],
+        ["bash", "-c", f"{command} | head -0; exit ${{PIPESTATUS[0]}}"],
         capture_output=True,
         text=True,
         env=environment(url),
@@ -455,14 +457,3 @@ def test_what_stdout_does_not_take_is_named_on_stderr(url: str, sink: str) -> No
     assert told.returncode == 74, told
     assert f"done, but the output was lost: cancellation {committed['id']} is committed" in told.stderr
     assert "Traceback" not in told.stderr
-    for command in ("depth", "history --json", "audit", "retention"):
-        looked = subprocess.run(
-            ["bash", "-c", f"{' '.join(COMMAND)} {command} {sink}; exit ${{PIPESTATUS[0]}}"],
-            capture_output=True,
-            text=True,
-            env=environment(url),
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-        assert looked.returncode in (1, 141), (command, looked)
-        assert "Traceback" not in looked.stderr, looked.stderr

@@ -80,7 +80,7 @@ class TestUndo:
     def test_without_waiting_it_says_how_to_follow(self, here: Here, url: str, cancelled: str) -> None:
         done = here("undo", cancelled, "--yes", url=url)
         assert f"secateur show {cancelled}" in done.out
-        assert f"secateur undo {cancelled} --yes --wait" in done.out
+        assert f"secateur undo --yes --wait {cancelled}" in done.out
         assert max(map(len, done.out.splitlines())) <= 100
 
     def test_what_was_stopped_while_it_ran(self, here: Here, url: str) -> None:

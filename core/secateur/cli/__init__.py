@@ -24,7 +24,10 @@ PIPE_CLOSED = 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; errors are written to stderr in words."""
+    """Run one command and return its exit code; errors are written to stderr in words.
+
+    Whatever ends the command after it has changed something, stderr names what was changed.
+    """
     prepare_streams()
     done.clear()
     try:
@@ -32,9 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except SecateurError as error:
         complain(error)
+        _tell("done before that")
         # Asking a read-only session to write is a mistake of usage, though the database may be the one to say so.
         return 2 if isinstance(error, ReadOnly) else error.exit_code
     except KeyboardInterrupt:
+        _tell("done before that")
         return INTERRUPTED
     except OSError as error:
         # The interpreter must not fail again over what is still buffered.
@@ -42,14 +47,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, BrokenPipeError) and not done:
             return PIPE_CLOSED
         notice(f"secateur: cannot write to standard output: {error.strerror or error}")
-        for told in done:
-            notice(f"secateur: done, but the output was lost: {told}")
+        _tell("done, but the output was lost")
         return NOT_TOLD if done else 1
     return code
 
 
+def _tell(how: str) -> None:
+    for changed in done:
+        notice(f"secateur: {how}: {changed}")
+
+
 def _run(arguments: Sequence[str]) -> int:
-    parsed = parse(arguments)
+    try:
+        parsed = parse(arguments)
+    except SystemExit as left:  # --help and --version
+        return int(left.code or 0)
     module, _, function = parsed.command.partition(":")
     outcome = getattr(import_module(f"secateur.cli.{module}"), function)(parsed)
     if isinstance(outcome, int):

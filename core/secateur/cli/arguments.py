@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from secateur import __version__
 from secateur.encodings import problem_of_encoding
 from secateur.errors import UsageError
 from secateur.runs import LISTED
 from secateur.times import UNITS
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 TEXT_FLAGS = frozenset({"--app", "--function", "--if", "--after", "--before", "--reason", "--idempotency-key"})
 """Flags whose value may begin with a dash, as `-2h` does; argparse alone would take it for a flag."""
@@ -76,6 +80,10 @@ class Parser(argparse.ArgumentParser):
             return self._get_value(action, "--")
         return super()._get_values(action, arg_strings)
 
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """Help and version; argparse alone would pass over what cannot be written."""
+        (file or sys.stdout).write(message)
+
     def error(self, message: str) -> NoReturn:
         unknown = re.match(r"argument \S+: invalid choice: '(.*?)' \(choose from (.*)\)$", message)
         if unknown:
@@ -126,7 +134,8 @@ def _parser() -> Parser:
     parser = Parser(
         prog="secateur",
         description="Prune the backlog of job queues kept in Postgres. Without a command: the console.",
-        epilog="exit codes: 0 done; 1 failed; 2 wrong request or usage, or a read-only session",
+        epilog="exit codes: 0 done; 1 failed; 2 wrong request or usage, or a read-only session; 74 done, but\n"
+        "standard output did not take the answer",
         parents=[everywhere],
     )
     parser.add_argument("--version", action="version", version=f"secateur {__version__}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from secateur.auditing import audit_json
 from secateur.cli.asking import consents, require_a_terminal
 from secateur.cli.opening import Session, find_place, open_session
-from secateur.cli.output import Column, fields, json_line, line, notice, one_line, shorten, table, terminal_width
+from secateur.cli.output import Column, done, fields, json_line, line, notice, one_line, shorten, table, terminal_width
 from secateur.requests import utc
 from secateur.runs import Scope
 
@@ -91,6 +91,7 @@ async def retention(arguments: argparse.Namespace) -> int:
             return 1
         if changes:
             kept = await session.engine.set_retention(**wanted, author=place.settings.author_name, source="cli")
+            done.append("retention is " + ", ".join(f"{name} {span(getattr(kept, name))}" for name in wanted))
         else:
             kept = await session.engine.retention()
     if arguments.json:

@@ -13,7 +13,7 @@ from uuid import uuid4
 from secateur.advising import advise_request, warnings_json
 from secateur.cancellations import cancellation_json
 from secateur.cli.asking import answer, consents, require_a_terminal
-from secateur.cli.describing import outcome, pending, review, run_in_words
+from secateur.cli.describing import follow, outcome, pending, review, run_in_words
 from secateur.cli.identifying import read_id, read_run_id
 from secateur.cli.opening import Session, find_place, open_session
 from secateur.cli.output import done, json_line, line, notice, one_line, runs, write
@@ -23,6 +23,7 @@ from secateur.counting import Seen, count_within, within
 from secateur.errors import DatabaseError, SecateurError, Unreachable, UsageError
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
+from secateur.shell import command_line
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
@@ -34,6 +35,7 @@ ADVICE_SECONDS = 3.0
 """How long a commit may be held up by the warnings about its condition."""
 
 _DONE = {"cancel": "cancelled", "retry": "retried"}
+_NOUN = {"cancel": "cancellation", "retry": "retry"}
 _UNKNOWN = {"cancel": "cancellation is in force", "retry": "retry is committed"}
 _UNCOUNTED = Seen(None, "--no-count was given")
 _ADD_YES = "add --yes to do it without being asked"
@@ -97,7 +99,7 @@ async def _ask_and_commit(arguments: argparse.Namespace) -> int:
             # Before it is sent: should this process be killed now, the key is what tells whether it was committed.
             write([f"Committing under the idempotency key {key}."])
         committed = await _commit(session, request, seen.count, key)
-        done.extend(f"cancellation {each.id} is committed: secateur show {each.id}" for each in committed)
+        done.extend(f"{_NOUN[request.verb]} {each.id} is committed{follow(each.id)}" for each in committed)
         if not arguments.json:
             write(_committed(committed, began, waits=arguments.wait))
         for each in committed:
@@ -133,13 +135,13 @@ async def cancel_run(arguments: argparse.Namespace) -> int:
             reason=arguments.reason,
             idempotency_key=str(uuid4()),
         )
-    done.append(f"cancellation {cancelled.id} is committed: secateur show {cancelled.id}")
+    done.append(f"cancellation {cancelled.id} of run {run_id} is committed{follow(cancelled.id)}")
     if arguments.json:
         json_line(cancellation_json(cancelled))
     else:
         stops = cancelled.stopping > 0
         line("Asked to stop: it stops at its next step." if stops else "Cancelled: it will not start.")
-        line(f"  Take it back: secateur restore-run {run_id}")
+        line(f"  Take it back: {command_line('restore-run', str(run_id))}")
     return 0
 
 
@@ -148,6 +150,7 @@ async def stop(arguments: argparse.Namespace) -> int:
     cancellation_id = read_id(arguments.id)
     async with open_session(place) as session:
         stopped = await session.cancellations.stop(cancellation_id, author=place.settings.author_name, source="cli")
+    done.append(f"{stopped.id} is {stopped.state}{follow(stopped.id)}")
     if arguments.json:
         json_line(cancellation_json(stopped))
     elif stopped.state == "stopped":
@@ -247,12 +250,12 @@ def _committed(committed: Sequence[Cancellation], began: datetime, *, waits: boo
         if len(committed) == 1:
             each = committed[0]
             lines += [
-                f"  Follow it:     secateur show {each.id}",
-                f"  Stop it:       secateur stop {each.id}",
-                f"  Take it back:  secateur undo {each.id}",
+                f"  Follow it:     {command_line('show', str(each.id))}",
+                f"  Stop it:       {command_line('stop', str(each.id))}",
+                f"  Take it back:  {command_line('undo', str(each.id))}",
             ]
         else:
-            lines.append("  Use secateur show, stop or undo with each id.")
+            lines.append(f"  Use {command_line('show')}, stop or undo with each id.")
     elif waits and any(each.standing and each.state == "active" for each in committed):
         lines.append("  It stands until its window ends; this command waits for that.")
     return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from secateur.cancellations import sweep_in_words
 from secateur.cli.output import Column, duration, fields, json_text, number, one_line, runs, styled, table, warning
@@ -11,6 +12,7 @@ from secateur.counting import Seen
 from secateur.instants import in_zone
 from secateur.requests import CancellationRequest, utc
 from secateur.runs import UNFINISHED, Count, Run, RunStatus, Scope, Source
+from secateur.shell import command_line
 from secateur.verifying import Compiled, verify
 
 if TYPE_CHECKING:
@@ -345,12 +347,17 @@ def processes(cancellation: Cancellation) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
+def follow(cancellation_id: UUID) -> str:
+    """What follows a sentence about a cancellation or a retry: the command that shows it."""
+    return f": {command_line('show', str(cancellation_id))}"
+
+
 def outcome(cancellation: Cancellation) -> str:
     """How a cancellation that is active no more, or a retry, came out, in one line."""
     if cancellation.is_retry:
         text = f"{runs(cancellation.retried)} of {scope_in_words(cancellation)} queued again"
         if cancellation.left_alone:
-            text += f"; {number(cancellation.left_alone)} left alone (`secateur show {cancellation.id}`)"
+            text += f"; {number(cancellation.left_alone)} left alone (`{command_line('show', str(cancellation.id))}`)"
         if cancellation.errors:
             text += f"; {runs(cancellation.errors)} could not be evaluated and were left alone"
         return f"{text}."

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from secateur.cli.asking import consents, require_a_terminal
 from secateur.cli.opening import find_place, open_session
-from secateur.cli.output import json_line, notice, one_line, write
+from secateur.cli.output import done, json_line, notice, one_line, write
 from secateur.listing import read_scope
 from secateur.runs import Scope
 
@@ -28,14 +28,15 @@ async def forget(arguments: argparse.Namespace) -> int:
                 notice("Nothing was changed.")
                 return 1
         forgotten = await session.engine.forget(scope, place.settings.author_name, "cli")
+    done.append(f"{name} is forgotten")
     if arguments.json:
         json_line([{"app_id": scope.app_id, "function_id": each} for each in forgotten])
     else:
-        write(_done(scope, forgotten))
+        write(_forgotten(scope, forgotten))
     return 0
 
 
-def _done(scope: Scope, forgotten: Sequence[str]) -> list[str]:
+def _forgotten(scope: Scope, forgotten: Sequence[str]) -> list[str]:
     name = one_line(str(scope))
     if not forgotten:
         return [f"Nothing to forget: {name} was forgotten before."]

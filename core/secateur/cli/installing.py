@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 
 from secateur.cli.opening import find_place
-from secateur.cli.output import json_line, one_line, write
+from secateur.cli.output import done, json_line, one_line, write
 from secateur.database import Database
 from secateur.migrations import Installation, inspect_installation
 from secateur.migrations import install as apply_migrations
@@ -23,6 +23,8 @@ async def install(arguments: argparse.Namespace) -> int:
             document = _as_json(found, where, "to_apply", "to_mend")
         else:
             found = await apply_migrations(database, author=place.settings.author_name)
+            if found.files or found.gaps:
+                done.append(f"the schema of {where} is installed and up to date")
             lines = [*_lines(found, f"Installed in {where}", f"Mended in {where}")]
             document = _as_json(found, where, "applied", "mended")
     if arguments.json:

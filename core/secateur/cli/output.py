@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -18,14 +19,17 @@ _BOLD, _RED, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[33m", "\x1b[0m"
 
 
 done: list[str] = []
-"""What this command has changed, in words: named on stderr where stdout does not take what it would have said."""
+"""What this command has changed, in words: named on stderr where it ends before its answer is on stdout."""
 
 
 def prepare_streams() -> None:
     """No text whatever may end in a UnicodeEncodeError: what the terminal cannot show is written as an escape.
 
-    A stream that was closed is one on which every write fails, as on a full disk.
+    Nothing can be read from a standard input that was closed. Every write to a standard output that was closed
+    fails, as on a full disk.
     """
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
     if sys.stdout is None:
         sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8")  # noqa: SIM115
     if sys.stderr is None:
@@ -62,9 +66,10 @@ def json_text(value: Any) -> str:
 
 
 def notice(text: str) -> None:
-    """To people, beside what is written for programs."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    """To people, beside what is written for programs. Where stderr takes nothing, there is nobody to tell."""
+    with suppress(OSError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 def complain(error: SecateurError) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from secateur.cli.asking import consents, require_a_terminal
 from secateur.cli.opening import Session, find_place, open_session
-from secateur.cli.output import json_line, notice, one_line, runs, write
+from secateur.cli.output import done, json_line, notice, one_line, runs, write
 from secateur.depth import depth_json
 from secateur.listing import read_scope
 from secateur.runs import FunctionDepth, Scope
@@ -39,6 +39,7 @@ async def _change(arguments: argparse.Namespace, *, resume: bool) -> int:
             await session.engine.resume(scope, place.settings.author_name, "cli")
         else:
             await session.engine.pause(scope, place.settings.author_name, "cli")
+        done.append(f"{one_line(str(scope))} is {verb}d")
         after = await _depth_of(session, scope)
     if arguments.json:
         json_line(depth_json(after))

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from secateur.cancellations import cancellation_json
 from secateur.cli.asking import consents, require_a_terminal
-from secateur.cli.describing import instant, scope_in_words
+from secateur.cli.describing import follow, instant, scope_in_words
 from secateur.cli.identifying import read_id, read_run_id
 from secateur.cli.opening import Session, find_place, open_session
-from secateur.cli.output import fields, json_line, line, notice, number, one_line, runs, write
+from secateur.cli.output import done, fields, json_line, line, notice, number, one_line, runs, write
 from secateur.cli.waiting import wait_for
+from secateur.shell import command_line
 
 if TYPE_CHECKING:
     from secateur.engines.base import Unrestored
@@ -44,6 +45,7 @@ async def undo(arguments: argparse.Namespace) -> int:
             source="cli",
             requeue_stopped=arguments.requeue_stopped,
         )
+        done.append(f"{undone.id} is undone{follow(undone.id)}")
         if not arguments.json:
             write(_undone(undone, waits=arguments.wait))
         left: Sequence[Unrestored] = ()
@@ -68,6 +70,7 @@ async def restore_run(arguments: argparse.Namespace) -> int:
             source="cli",
             requeue_stopped=arguments.requeue_stopped,
         )
+        done.append(f"the cancellation of run {run_id} is undone{follow(undone.id)}")
         left = await _left(session, undone)
     if arguments.json:
         json_line({**cancellation_json(undone), "unrestored": _unrestored_json(left)})
@@ -125,15 +128,15 @@ def _undone(undone: Cancellation, *, waits: bool) -> list[str]:
     if not waits:
         lines += [
             "  Any running secateur console, worker or server puts them back.",
-            f"  Follow it:    secateur show {undone.id}",
-            f"  Wait for it:  secateur undo {undone.id} --yes --wait",
+            f"  Follow it:    {command_line('show', str(undone.id))}",
+            f"  Wait for it:  {command_line('undo', str(undone.id), switches=['--yes', '--wait'])}",
         ]
     return lines
 
 
 def _report(undone: Cancellation, left: Sequence[Unrestored]) -> list[str]:
-    done = "as before again" if undone.is_retry else "restored"
-    lines = [f"{runs(undone.restored)} {done}, {number(len(left))} not."]
+    how = "as before again" if undone.is_retry else "restored"
+    lines = [f"{runs(undone.restored)} {how}, {number(len(left))} not."]
     lines += [f"  {each.run_id}  {one_line(each.reason)}" for each in left[:MOST_LISTED]]
     if len(left) > MOST_LISTED:
         lines.append(f"  … and {number(len(left) - MOST_LISTED)} more; --json has them all")

@@ -26,9 +26,7 @@ async def wait_for(session: Session, cancellation: Cancellation) -> Cancellation
         while not (await asyncio.wait({work}, timeout=1))[0]:
             await _show_progress(session, cancellation.id)
     except asyncio.CancelledError:
-        notice(
-            f"secateur: stopped waiting; other secateur processes continue the work: secateur show {cancellation.id}"
-        )
+        notice("secateur: stopped waiting; other secateur processes continue the work")
         raise
     finally:
         work.cancel()
@@ -39,11 +37,9 @@ async def _work(session: Session, cancellation_id: UUID) -> Cancellation:
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return await session.cancellations.wait(cancellation_id)
-        except Unreachable as error:
+        except Unreachable:
             if attempt == ATTEMPTS:
-                raise Unreachable(
-                    f"{error}; the commit stands; follow it with `secateur show {cancellation_id}`"
-                ) from error
+                raise
             await asyncio.sleep(1)
     raise AssertionError("unreachable")
 

@@ -1,0 +1,173 @@
+"""What a command has changed is named on stderr where stdout does not take the answer, and has its own exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from billing import CULPRIT, seed
+from command_line import COMMAND, Done, Here, environment
+
+from secateur.cli.arguments import EXAMPLES
+from secateur.database import Database
+
+FLOOD = ("--app", "billing", "--function", "vendor-syncs", "--if", CULPRIT)
+NOT_TOLD = 74
+SINKS = [">/dev/full", ">&-"]
+
+Prepare = Callable[[Here, str], list[str]]
+
+
+def committed(here: Here, url: str) -> str:
+    return str(here("cancel", *FLOOD, "--yes", "--json", url=url).json["id"])
+
+
+def any_run(here: Here, url: str) -> str:
+    return str(here("runs", "--app", "billing", "--status", "queued", "--json", url=url).json[0]["id"])
+
+
+def cancelled_run(here: Here, url: str) -> str:
+    run = any_run(here, url)
+    assert here("cancel-run", run, "--yes", url=url).code == 0
+    return run
+
+
+def paused(here: Here, url: str) -> list[str]:
+    assert here("pause", "billing", "--yes", url=url).code == 0
+    return ["billing"]
+
+
+def an_old_function(here: Here, url: str) -> list[str]:
+    asyncio.run(_execute(url, "select secateur.register_function('old', 'f', '{}', 3, null)"))
+    return ["old", "f"]
+
+
+def lose_a_function(here: Here, url: str) -> list[str]:
+    asyncio.run(_execute(url, "drop function secateur.forget(text, text, text, text)"))
+    return []
+
+
+CHANGING: dict[str, Prepare] = {
+    "install": lose_a_function,
+    "cancel": lambda here, url: [*FLOOD, "--yes", "--no-count"],
+    "retry": lambda here, url: ["--app", "billing", "--yes", "--no-count"],
+    "stop": lambda here, url: [committed(here, url)],
+    "undo": lambda here, url: [committed(here, url), "--yes"],
+    "cancel-run": lambda here, url: [any_run(here, url), "--yes"],
+    "restore-run": lambda here, url: [cancelled_run(here, url)],
+    "pause": lambda here, url: ["billing", "vendor-syncs", "--yes"],
+    "resume": lambda here, url: [*paused(here, url), "--yes"],
+    "forget": lambda here, url: [*an_old_function(here, url), "--yes"],
+    "retention": lambda here, url: ["--finished", "40d"],
+}
+LOOKING: dict[str, Prepare] = {
+    "depth": lambda here, url: [],
+    "history": lambda here, url: [],
+    "runs": lambda here, url: ["--app", "billing", "--status", "queued", "--limit", "500"],
+    "show": lambda here, url: [any_run(here, url)],
+    "preview": lambda here, url: [*FLOOD],
+    "audit": lambda here, url: [],
+    "eval": lambda here, url: ["1 + 1"],
+}
+STARTING = {"demo", "worker", "serve"}
+"""Their answer is what they go on to do."""
+
+
+@pytest.fixture
+def url(embedded_url: str) -> str:
+    asyncio.run(seed(embedded_url))
+    return embedded_url
+
+
+async def _execute(url: str, sql: str) -> None:
+    async with Database.connect(url) as database:
+        await database.execute(sql)
+
+
+def audited(url: str) -> int:
+    async def count() -> int:
+        async with Database.connect(url) as database:
+            found: int = await database.fetchval("select count(*) from secateur.audit")
+            return found
+
+    return asyncio.run(count())
+
+
+def into(sink: str, *arguments: str, url: str) -> Done:
+    script = f'"$@" {sink}'
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", *COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment(url),
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    assert "Exception ignored" not in done.stderr, done.stderr
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def test_every_command_is_tried() -> None:
+    assert {*CHANGING, *LOOKING, *STARTING} == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("command", CHANGING)
+def test_a_change_is_named_where_its_answer_is_lost(command: str, here: Here, url: str) -> None:
+    arguments = CHANGING[command](here, url)
+    before = audited(url)
+    done = into(">/dev/full", command, *arguments, "--json", url=url)
+    assert done.code == NOT_TOLD, done
+    assert "secateur: cannot write to standard output: " in done.err
+    assert "secateur: done, but the output was lost: " in done.err
+    assert audited(url) > before
+
+
+@pytest.mark.parametrize("command", CHANGING)
+def test_people_are_told_whether_anything_was_changed(command: str, here: Here, url: str) -> None:
+    arguments = CHANGING[command](here, url)
+    before = audited(url)
+    done = into(">&-", command, *arguments, url=url)
+    assert "secateur: cannot write to standard output: " in done.err
+    assert ("done, but the output was lost" in done.err, done.code) in {(True, NOT_TOLD), (False, 1)}
+    assert (audited(url) > before) is (done.code == NOT_TOLD)
+
+
+@pytest.mark.parametrize("command", LOOKING)
+def test_what_only_looks_fails(command: str, here: Here, url: str) -> None:
+    arguments = LOOKING[command](here, url)
+    for sink in SINKS:
+        done = into(sink, command, *arguments, url=url)
+        assert done.code == 1, done
+        assert done.err.startswith("secateur: cannot write to standard output: ")
+
+
+def test_help_that_is_lost_is_a_failure() -> None:
+    for arguments in ([], ["depth"], ["cancel"]):
+        for flag in ("--help", "--version") if not arguments else ("--help",):
+            for sink in SINKS:
+                assert into(sink, *arguments, flag, url="").code == 1
+
+
+@pytest.mark.parametrize("command", ["pause", "undo"])
+def test_without_a_standard_input_nobody_is_asked(command: str, here: Here, url: str) -> None:
+    arguments = [each for each in CHANGING[command](here, url) if each != "--yes"]
+    done = into("<&-", command, *arguments, url=url)
+    assert (done.code, done.out) == (2, "")
+    assert "there is no terminal to ask on" in done.err
+
+
+@pytest.mark.parametrize("streams", ["2>/dev/full", "2>&-", ">&- 2>&-", ">/dev/full 2>/dev/full"])
+def test_without_anywhere_to_say_it_the_exit_code_remains(streams: str, url: str) -> None:
+    done = into(streams, "pause", "billing", "--yes", "--json", url=url)
+    assert done.code == (0 if streams.startswith("2") else NOT_TOLD), done
+
+
+def test_what_was_done_is_named_where_the_rest_fails(here: Here, url: str) -> None:
+    """The depth, which is the answer of `pause`, cannot be read."""
+    asyncio.run(_execute(url, "alter table secateur.depth_seconds rename to elsewhere"))
+    done = here("pause", "billing", "--yes", url=url)
+    assert done.code == 1
+    assert done.err.splitlines()[-1] == "secateur: done before that: billing / every function is paused"

@@ -6,79 +6,19 @@ and, where one is installed, on the system's. Those that take `embedded_url` run
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import count
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator
 
-import asyncpg
 import pytest
 
 from secateur.database import Database
 from secateur.embedded import EmbeddedPostgres, find_binaries, system_binaries
-from secateur.migrations import install
+from servers import SETTINGS, Server, use_memory
 
 BINARIES = {"embedded": find_binaries()}
 if (_system := system_binaries()) not in {None, BINARIES["embedded"]}:
     BINARIES["system"] = _system
 
-SERVER_SETTINGS = {
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-    "max_connections": "200",
-    "max_prepared_transactions": "10",
-    "max_wal_size": "4GB",
-    "track_commit_timestamp": "on",
-}
-"""Fast and forgetful: tests of faults start servers of their own."""
-
-TEMPLATE = "secateur_template"
-_numbers = count(1)
-
-
-class Server:
-    """A running server and the databases that tests borrow from it."""
-
-    def __init__(self, postgres: EmbeddedPostgres) -> None:
-        self.postgres = postgres
-        self._has_template = False
-
-    def create_database(self, *, installed: bool) -> str:
-        """The name of a new database, with the schema `secateur` or empty."""
-        if installed and not self._has_template:
-            self._run(f"create database {TEMPLATE}")
-            _apart(_install(self.postgres.database_url(TEMPLATE)))
-            self._has_template = True
-        name = f"test_{next(_numbers)}"
-        self._run(f"create database {name}" + (f" template {TEMPLATE}" if installed else ""))
-        return name
-
-    def drop_database(self, name: str) -> None:
-        self._run(f"drop database if exists {name} with (force)")
-
-    def _run(self, sql: str) -> None:
-        _apart(_execute(self.postgres.url, sql))
-
-
-def _apart(work: Coroutine[Any, Any, None]) -> None:
-    """Runs a coroutine in a thread, out of the way of the test's own event loop."""
-    with ThreadPoolExecutor(1) as executor:
-        executor.submit(asyncio.run, work).result()
-
-
-async def _execute(url: str, sql: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(sql)
-    finally:
-        await connection.close()
-
-
-async def _install(url: str) -> None:
-    async with Database.connect(url) as database:
-        await install(database)
+use_memory()
 
 
 @pytest.fixture(scope="session")
@@ -88,13 +28,12 @@ def postgres_servers() -> Iterator[Callable[[str], Server]]:
 
     def get(name: str) -> Server:
         if name not in running:
-            postgres = EmbeddedPostgres(binaries=BINARIES[name], settings=SERVER_SETTINGS)
-            running[name] = Server(postgres.start())
+            running[name] = Server(EmbeddedPostgres(binaries=BINARIES[name], settings=SETTINGS).start())
         return running[name]
 
     yield get
     for server in running.values():
-        server.postgres.stop()
+        server.stop()
 
 
 @pytest.fixture(scope="session", params=sorted(BINARIES))

@@ -1,0 +1,111 @@
+"""Postgres servers that many tests share, and the databases that tests borrow from them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import asyncpg
+
+from secateur.database import Database
+from secateur.embedded import EmbeddedPostgres
+from secateur.migrations import install
+
+SETTINGS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "200",
+    "max_prepared_transactions": "10",
+    "max_wal_size": "256MB",
+    "track_commit_timestamp": "on",
+}
+"""Fast and forgetful: tests of faults start servers of their own."""
+
+Prepare: TypeAlias = Callable[[str], Coroutine[Any, Any, None]]
+"""Fills the database of that url."""
+
+_MEMORY = Path("/dev/shm")
+_ROOM = 3 * 2**30
+"""Bytes that the servers of two test processes may take, with much to spare."""
+
+_numbers = count(1)
+
+
+def use_memory() -> None:
+    """Put temporary files where no disk is, on a machine with memory enough; the variable TMPDIR is obeyed.
+
+    Every test has a database of its own, which is some three hundred files: on a disk, making them can take longer
+    than the tests do.
+    """
+    if "TMPDIR" in os.environ or not os.access(_MEMORY, os.W_OK):
+        return
+    may_run_programs = not os.statvfs(_MEMORY).f_flag & os.ST_NOEXEC
+    if may_run_programs and shutil.disk_usage(_MEMORY).free >= _ROOM:
+        os.environ["TMPDIR"] = str(_MEMORY)
+        tempfile.tempdir = None  # what was worked out before holds no more
+
+
+async def _with_schema(url: str) -> None:
+    async with Database.connect(url) as database:
+        await install(database)
+
+
+class Server:
+    """A running server. All of its databases are made and dropped over one connection, in a thread of its own."""
+
+    def __init__(self, postgres: EmbeddedPostgres) -> None:
+        self.postgres = postgres
+        self._templates: dict[Prepare, str] = {}
+        self._thread = ThreadPoolExecutor(1)
+        self._runner = asyncio.Runner()
+        self._connection: asyncpg.Connection | None = None
+
+    def create_database(self, *, installed: bool) -> str:
+        """The name of a new database, with the schema `secateur` or empty."""
+        return self.create_prepared(_with_schema) if installed else self._create("template1")
+
+    def create_prepared(self, prepare: Prepare) -> str:
+        """The name of a new database, a copy of one that `prepare` filled when it was first asked for."""
+        if prepare not in self._templates:
+            name = self._create("template1" if prepare is _with_schema else self.create_prepared(_with_schema))
+            self._apart(prepare(self.postgres.database_url(name)))
+            self._templates[prepare] = name
+        return self._create(self._templates[prepare])
+
+    def drop_database(self, name: str) -> None:
+        self._apart(self._drop(name))
+
+    def stop(self) -> None:
+        self._thread.submit(self._runner.close).result()
+        self._thread.shutdown()
+        self.postgres.stop()
+
+    def _create(self, template: str) -> str:
+        name = f"test_{next(_numbers)}"
+        self._apart(self._copy(template, name))
+        return name
+
+    def _apart(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine out of the way of the test's own event loop."""
+        self._thread.submit(self._runner.run, work).result()
+
+    async def _copy(self, template: str, name: str) -> None:
+        connection = await self._connected()
+        quickly = " strategy file_copy" if connection.get_server_version().major >= 15 else ""
+        await connection.execute(f"create database {name} template {template}{quickly}")
+
+    async def _drop(self, name: str) -> None:
+        await (await self._connected()).execute(f"drop database if exists {name} with (force)")
+
+    async def _connected(self) -> asyncpg.Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(self.postgres.url)
+        return self._connection

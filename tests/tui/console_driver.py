@@ -17,6 +17,7 @@ from textual.pilot import Pilot
 from patience import PATIENCE
 from secateur.database import Database
 from secateur_tui.app import ConsoleApp
+from secateur_tui.review import CommitButton
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
@@ -108,6 +109,15 @@ class Console:
         await self.press("enter", "down", "enter")
         await self.shows("exact", "✓ match")
         await self.type(expression)
+
+    async def settled(self) -> None:
+        """Wait until the commit button has the focus and takes a press for a decision."""
+        await self.until(lambda: isinstance(self.app.focused, CommitButton))
+        await self.until(lambda: self._commit_button.settles_at <= time.monotonic())
+
+    @property
+    def _commit_button(self) -> CommitButton:
+        return self.app.screen.query_one(CommitButton)
 
     async def refreshed(self) -> None:
         """Wait until the screen shows figures that were asked for after now."""

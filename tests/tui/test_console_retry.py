@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from console_driver import Console
 
 from conftest import Start
 from secateur_tui.filter import FilterScreen
 from secateur_tui.history import HistoryScreen
-from secateur_tui.review import SETTLE_SECONDS, ReviewScreen
+from secateur_tui.review import ReviewScreen
 
 FAILED = 5
 FAIL = """
@@ -45,7 +43,7 @@ async def test_failed_runs_are_queued_again(start: Start, incident_url: str, siz
         await console.shows(f"Retry {FAILED} runs of billing / invoices", "Each waits again", "Retry these runs")
         assert await failed(console) == FAILED
         await console.press("enter")
-        await asyncio.sleep(SETTLE_SECONDS)
+        await console.settled()
         await console.press("enter")
         await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
         await console.shows("retry of billing / invoices", "✓ retried", f"queued again {FAILED}")

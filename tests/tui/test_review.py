@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from console_driver import Console
@@ -17,7 +18,7 @@ from patience import eventually
 from secateur.embedded import EmbeddedPostgres
 from secateur.migrations import install
 from secateur_tui.history import HistoryScreen
-from secateur_tui.review import FOLLOW_SECONDS, SETTLE_SECONDS, ReviewScreen
+from secateur_tui.review import ReviewScreen
 
 MATCHING = f"{ACME + ARRIVING:,}"
 
@@ -46,7 +47,7 @@ async def consent(console: Console, word: str = "vendor-syncs", reason: str = "I
     await console.press("enter")
     await console.type(word)
     await console.press("enter")
-    await asyncio.sleep(SETTLE_SECONDS)
+    await console.settled()
 
 
 async def test_it_says_what_will_happen(start: Start, incident_url: str, size: tuple[int, int]) -> None:
@@ -217,7 +218,7 @@ async def test_a_standing_one_also_cancels_what_arrives(start: Start, incident_u
         await console.press(*["backspace"] * len(MATCHING))
         await console.type("vendor-syncs")
         await console.press("enter")
-        await asyncio.sleep(SETTLE_SECONDS)
+        await console.settled()
         await console.shows("and what arrives in the window")
         await console.press("enter")
         await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
@@ -249,9 +250,11 @@ async def held_lock(connection: Any) -> int:
 
 
 async def test_a_pending_commit_says_whom_it_waits_for_and_is_followed(
-    start: Start, incident_url: str, size: tuple[int, int]
+    start: Start, incident_url: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with review(start, incident_url, size=size) as console:
+        looks = Mock(side_effect=console.app.session.cancellations.get)
+        monkeypatch.setattr(console.app.session.cancellations, "get", looks)
         await consent(console)
         async with console.database.transaction() as connection:
             pid = await held_lock(connection)
@@ -264,7 +267,8 @@ async def test_a_pending_commit_says_whom_it_waits_for_and_is_followed(
                 "esc leave, History goes on following it",
             )
             assert await committed(console) == 1
-            await asyncio.sleep(FOLLOW_SECONDS * 3)
+            seen = looks.call_count
+            await console.until(lambda: looks.call_count > seen + 1)
             assert isinstance(console.app.screen, ReviewScreen)
         await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
         await console.shows("guaranteed since")
@@ -358,7 +362,7 @@ async def test_a_count_that_takes_too_long_takes_only_the_figure(
         await console.press(*["backspace"] * 5)
         await console.type("vendor-syncs")
         await console.press("enter")
-        await asyncio.sleep(SETTLE_SECONDS)
+        await console.settled()
         await console.shows("enter cancels whatever matches")
         await console.press("enter")
         await console.until(lambda: isinstance(console.app.screen, HistoryScreen))

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
-import time
 
 import asyncpg
 import pytest
 from pseudo_terminal import PROGRAM, Terminal
 from standing_incident import ACME, ARRIVING, CULPRIT
 
-from patience import PATIENCE
-from secateur_tui.review import SETTLE_SECONDS
+from patience import PATIENCE, wait_for
 
 
 def test_without_a_terminal_it_says_what_to_do_instead(embedded_url: str) -> None:
@@ -91,10 +89,13 @@ async def _goes_on(terminal: Terminal) -> None:
 
 
 def _commit(terminal: Terminal) -> None:
-    """A press that comes sooner after the button got the focus is ignored."""
-    time.sleep(SETTLE_SECONDS)
-    terminal.send(b"\r")
-    terminal.read_until("committing")
+    """A press that comes too soon after the button got the focus is ignored, and so is one after the decision."""
+
+    def pressed() -> bool:
+        terminal.send(b"\r")
+        return terminal.has_painted("committing")
+
+    wait_for(pressed, "the commit")
 
 
 def _reach_the_commit(terminal: Terminal) -> None:

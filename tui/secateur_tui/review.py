@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -63,13 +64,14 @@ class Step(Enum):
 class CommitButton(Button):
     """Ignores keys that were pressed before the focus had been on it for a moment, however late they are handled."""
 
-    _focused_at = 0.0
+    settles_at = math.inf
+    """When a press begins to count, by the monotonic clock."""
 
     def on_focus(self) -> None:
-        self._focused_at = time.monotonic()
+        self.settles_at = time.monotonic() + SETTLE_SECONDS
 
     def on_key(self, event: events.Key) -> None:
-        if event.key == "enter" and event.time < self._focused_at + SETTLE_SECONDS:
+        if event.key == "enter" and event.time < self.settles_at:
             event.stop()
             event.prevent_default()
 

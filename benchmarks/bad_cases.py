@@ -14,7 +14,7 @@ import asyncpg
 
 from benchmarks.bed import Bed, Ground, claim, complete, quantile, say, seed, timed
 from benchmarks.report import because, goal
-from secateur.database import Database
+from secateur.postgres.database import Database
 from secateur.records import Cancellation
 from secateur.requests import CancellationRequest
 

@@ -12,11 +12,11 @@ from uuid import UUID
 
 import psutil
 
-from secateur.cancellations import Cancellations
-from secateur.database import Database
-from secateur.embedded import EmbeddedPostgres
-from secateur.engines.native import NativeEngine
-from secateur.migrations import install
+from secateur.engines.native.engine import NativeEngine
+from secateur.ledger.cancellations import Cancellations
+from secateur.postgres.database import Database
+from secateur.postgres.embedded import EmbeddedPostgres
+from secateur.schema import install
 
 APP = "bench"
 VENDORS = 1000

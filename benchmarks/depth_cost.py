@@ -13,13 +13,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from importlib.resources import files
 
 from benchmarks.bed import APP, Bed, Ground, claim, complete, say, seed, timed
 from benchmarks.report import because, goal
 from benchmarks.runners.protocol import EVENT
-from secateur.maintenance import COMPACT_BATCH, COMPACT_SECONDS
-from secateur.migrations import REPEATABLE
+from secateur.engines.upkeep import COMPACT_BATCH, COMPACT_SECONDS
+from secateur.schema import REPEATABLE, definition
 
 TITLE = "What keeping the depth costs"
 
@@ -73,7 +72,7 @@ async def measure(ground: Ground) -> list[str]:
 
 def functions_without_depth() -> str:
     """The writers, without what they write of the depth. Raises `RuntimeError` where that is written otherwise."""
-    sql = "\n".join(files("secateur.migrations").joinpath(name).read_text(encoding="utf-8") for name in REPEATABLE)
+    sql = "\n".join(definition(name) for name in REPEATABLE)
     texts = {found[1]: found[0] for found in _FUNCTION.finditer(sql)}
     changed = []
     for name in WRITERS:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from benchmarks.bed import APP, Bed, Ground, quantile, say, timed
 from benchmarks.load import loaded
 from benchmarks.report import because, goal
-from secateur.maintenance import Maintenance
+from secateur.engines.upkeep import Maintenance
 
 TITLE = "Depth refresh"
 

@@ -17,7 +17,7 @@ from benchmarks.bed import Ground, say
 from benchmarks.peers import SECATEUR, System, Workers
 from benchmarks.report import because, goal
 from benchmarks.runners.protocol import BATCH
-from secateur.database import Database
+from secateur.postgres.database import Database
 
 TITLE = "Drain throughput"
 

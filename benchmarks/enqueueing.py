@@ -12,7 +12,7 @@ from benchmarks import peers
 from benchmarks.bed import Ground, say
 from benchmarks.peers import SECATEUR, System
 from benchmarks.runners.protocol import BATCH
-from secateur.client import Queue
+from secateur.engines.native.client import Queue
 
 TITLE = "Enqueueing"
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from benchmarks.bed import Bed, Ground, claim, complete, say, seed
 from benchmarks.load import Load, loaded
 from benchmarks.report import because, goal
-from secateur.maintenance import Maintenance
+from secateur.engines.upkeep import Maintenance
 
 TITLE = "Sustained load"
 

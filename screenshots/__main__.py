@@ -19,15 +19,15 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from screenshots.incident import seed
-from secateur.cancellations import Cancellations
-from secateur.database import Database
-from secateur.embedded import EmbeddedPostgres
-from secateur.engines.native import NativeEngine
-from secateur.migrations import install
+from secateur.engines.native.engine import NativeEngine
+from secateur.ledger.cancellations import Cancellations
+from secateur.postgres.database import Database
+from secateur.postgres.embedded import EmbeddedPostgres
+from secateur.schema import install
 from secateur_tui.app import ConsoleApp
-from secateur_tui.editor import ExpressionEditor
-from secateur_tui.history import HistoryScreen
-from secateur_tui.review import SETTLE_SECONDS
+from secateur_tui.filter.editor import ExpressionEditor
+from secateur_tui.history.screen import HistoryScreen
+from secateur_tui.review.screen import SETTLE_SECONDS
 from secateur_tui.session import Session
 from secateur_tui.themes import DARK
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secateur.database import Database
+from secateur.postgres.database import Database
 
 _ENQUEUE = """
 select count(*)

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
-from secateur.database import Database
-from secateur.embedded import EmbeddedPostgres, find_binaries, system_binaries
+from secateur.postgres.database import Database
+from secateur.postgres.embedded import EmbeddedPostgres, find_binaries, system_binaries
 from servers import SETTINGS, Server, use_memory
 
 BINARIES = {"embedded": find_binaries()}

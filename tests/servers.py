@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from secateur.database import Database
-from secateur.embedded import EmbeddedPostgres
-from secateur.migrations import install
+from secateur.postgres.database import Database
+from secateur.postgres.embedded import EmbeddedPostgres
+from secateur.schema import install
 
 SETTINGS = {
     "fsync": "off",

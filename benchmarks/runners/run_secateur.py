@@ -9,9 +9,9 @@ from datetime import timedelta
 from protocol import EVENT, Tally, enqueue, work
 
 from secateur import App, Worker, connect
-from secateur.active_runs import ActiveRun
-from secateur.database import Database
-from secateur.migrations import install as install_schema
+from secateur.engines.native.active_runs import ActiveRun
+from secateur.postgres.database import Database
+from secateur.schema import install as install_schema
 
 LEASE = timedelta(seconds=6)
 """Short, so that a benchmark of a few seconds has heartbeats in it."""

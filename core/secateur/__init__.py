@@ -9,18 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from secateur.active_runs import ActiveRun, Discard, RetryAfter, RunCancelled, SyncRun
-    from secateur.cancel_on import CancelOn
-    from secateur.cancellations import Preview
-    from secateur.client import Queue, connect
     from secateur.engines.base import Retention
+    from secateur.engines.native.active_runs import ActiveRun, Discard, RetryAfter, RunCancelled, SyncRun
+    from secateur.engines.native.cancel_on import CancelOn
+    from secateur.engines.native.client import Queue, connect
+    from secateur.engines.native.functions import App
+    from secateur.engines.native.sending import Sent
+    from secateur.engines.native.worker import Worker
     from secateur.errors import SecateurError
-    from secateur.functions import App
+    from secateur.ledger.cancellations import Preview
     from secateur.records import AuditEntry, Cancellation
     from secateur.requests import CancellationRequest
     from secateur.runs import FunctionDepth, Run, RunStatus
-    from secateur.sending import Sent
-    from secateur.worker import Worker
 
 __version__ = "0.1.0"
 
@@ -49,26 +49,26 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ActiveRun": "secateur.active_runs",
-    "App": "secateur.functions",
+    "ActiveRun": "secateur.engines.native.active_runs",
+    "App": "secateur.engines.native.functions",
     "AuditEntry": "secateur.records",
-    "CancelOn": "secateur.cancel_on",
+    "CancelOn": "secateur.engines.native.cancel_on",
     "Cancellation": "secateur.records",
     "CancellationRequest": "secateur.requests",
-    "Discard": "secateur.active_runs",
+    "Discard": "secateur.engines.native.active_runs",
     "FunctionDepth": "secateur.runs",
-    "Preview": "secateur.cancellations",
-    "Queue": "secateur.client",
+    "Preview": "secateur.ledger.cancellations",
+    "Queue": "secateur.engines.native.client",
     "Retention": "secateur.engines.base",
-    "RetryAfter": "secateur.active_runs",
+    "RetryAfter": "secateur.engines.native.active_runs",
     "Run": "secateur.runs",
-    "RunCancelled": "secateur.active_runs",
+    "RunCancelled": "secateur.engines.native.active_runs",
     "RunStatus": "secateur.runs",
     "SecateurError": "secateur.errors",
-    "Sent": "secateur.sending",
-    "SyncRun": "secateur.active_runs",
-    "Worker": "secateur.worker",
-    "connect": "secateur.client",
+    "Sent": "secateur.engines.native.sending",
+    "SyncRun": "secateur.engines.native.active_runs",
+    "Worker": "secateur.engines.native.worker",
+    "connect": "secateur.engines.native.client",
 }
 
 

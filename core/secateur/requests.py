@@ -28,7 +28,7 @@ from secateur.cel import compile as compile_filter
 from secateur.documents import read_json
 from secateur.errors import Problem, RequestError
 from secateur.runs import UNFINISHED, RunStatus, Scope, Window
-from secateur.shell import command_line, quoted
+from secateur.words.shell import command_line, quoted
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.(?P<fraction>\d+))?)?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
 

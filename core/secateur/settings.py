@@ -29,8 +29,8 @@ from pydantic_settings import SettingsError as UnreadableVariable
 from secateur.bounds import optional, problem_of_name
 from secateur.encodings import check_encodings
 from secateur.errors import SettingsError, UsageError
-from secateur.redaction import quoted, redact
 from secateur.times import find_zone
+from secateur.words.redaction import quoted, redact
 
 PREFIX = "SECATEUR_"
 _READ = ("DATABASE_URL", "TZ", "LOGNAME", "USER", "LNAME", "USERNAME")

@@ -16,7 +16,7 @@ from typing import Any
 
 from secateur.cel import types
 from secateur.cel.evaluation import Evaluation, prepare
-from secateur.cel.operations import map_key
+from secateur.cel.python.operations import map_key
 from secateur.cel.types import Type
 from secateur.cel.values import UInt, Value
 

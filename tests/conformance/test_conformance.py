@@ -15,7 +15,7 @@ from cases import SUITE, VARIABLE, Case, suite
 
 from secateur.cel import EvaluationError, ExpressionError
 from secateur.cel.evaluation import decode
-from secateur.cel.operations import equal
+from secateur.cel.python.operations import equal
 from secateur.cel.values import Value, type_of
 
 CASES = suite()

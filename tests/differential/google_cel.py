@@ -11,7 +11,7 @@ from typing import Any
 
 from secateur.cel import EvaluationError
 from secateur.cel.evaluation import prepare
-from secateur.cel.evaluator import evaluator
+from secateur.cel.python.evaluator import evaluator
 from secateur.cel.values import BoolKey, Duration, Timestamp, UInt, decode_json, from_json
 
 OTHERWISE = re.compile("0x1|87600000h|substring")

@@ -12,9 +12,9 @@ import asyncpg
 from secateur.cel import CANCEL_ON, Condition, EvaluationError, ExpressionError, compile
 from secateur.cel.diagnostics import Reporter
 from secateur.cel.evaluation import decode, prepare
-from secateur.cel.evaluator import evaluator
-from secateur.cel.generator import COLUMNS, generate_value
-from secateur.cel.operations import equal
+from secateur.cel.python.evaluator import evaluator
+from secateur.cel.python.operations import equal
+from secateur.cel.sql.generator import COLUMNS, generate_value
 from secateur.cel.values import decode_json, from_json, type_of
 
 NOW = datetime(2024, 1, 21, 12, tzinfo=UTC)

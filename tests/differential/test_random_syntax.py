@@ -11,9 +11,9 @@ from google_cel import GoogleCel
 from strategies import KINDS, expression
 
 from secateur.cel import diagnostics as say
-from secateur.cel.ast import Invalid
 from secateur.cel.diagnostics import Reporter
-from secateur.cel.parser import parse
+from secateur.cel.syntax.ast import Invalid
+from secateur.cel.syntax.parser import parse
 
 TOKENS = (
     *("a", "b", "event", ".", "(", ")", "[", "]", "{", "}", ",", ":", "?", "1", "1u", "1.", ".5", "1e3", "0x1F", "0x"),

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from secateur.database import Database
+from secateur.postgres.database import Database
 
 
 class QueueUnderTest(Protocol):

@@ -11,9 +11,9 @@ import pytest
 from queues_under_test import QUEUES, QueueUnderTest
 
 from secateur.cel import compile as compile_filter
-from secateur.database import Database
 from secateur.engines.base import Commit, QueueEngine, Selection, Verdict, load_engine
 from secateur.errors import IdempotencyConflict, NotFound, ReadOnly, RequestError
+from secateur.postgres.database import Database
 from secateur.runs import RunStatus, Scope, Window
 
 ACME = "event.data.vendor == 'acme'"

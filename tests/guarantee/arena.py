@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import asyncpg
 
-from secateur.migrations import REPEATABLE
+from secateur.schema import REPEATABLE, definition
 
 LEDGER = Path(__file__).with_name("ledger.sql").read_text(encoding="utf-8")
 
@@ -31,10 +30,7 @@ class Mutation:
 
 def protocol() -> str:
     """The functions of the lock protocol: every file that an upgrade replaces, but the expression language's."""
-    migrations = files("secateur.migrations")
-    return "\n".join(
-        migrations.joinpath(name).read_text(encoding="utf-8") for name in REPEATABLE if name != "cel_v1.sql"
-    )
+    return "\n".join(definition(name) for name in REPEATABLE if name != "cel_v1.sql")
 
 
 def functions(sql: str) -> dict[str, str]:

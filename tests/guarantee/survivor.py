@@ -19,12 +19,12 @@ from uuid import UUID, uuid4
 import asyncpg
 
 from secateur import ActiveRun, App
-from secateur.cancellations import Cancellations
-from secateur.database import Database
-from secateur.engines.native import NativeEngine
+from secateur.engines.native.engine import NativeEngine
+from secateur.engines.native.worker import Worker
 from secateur.errors import LockUnavailable, Unreachable
+from secateur.ledger.cancellations import Cancellations
+from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
-from secateur.worker import Worker
 
 RAW, SERVED = "raw", "served"
 """Two apps: bare statements work on the one, secateur's own worker on the other."""

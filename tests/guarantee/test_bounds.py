@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from secateur.cancellations import Cancellations
-from secateur.database import Database
-from secateur.engines.native import NativeEngine
+from secateur.engines.native.engine import NativeEngine
+from secateur.ledger.cancellations import Cancellations
+from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
 
 AFTER = datetime(2024, 1, 21, 10, 0, 0, 123456, tzinfo=UTC)

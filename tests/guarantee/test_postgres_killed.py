@@ -25,9 +25,9 @@ import survivor
 from arena import LEDGER
 
 from patience import PATIENCE, eventually
-from secateur.database import Database
-from secateur.embedded import EmbeddedPostgres
-from secateur.migrations import install
+from secateur.postgres.database import Database
+from secateur.postgres.embedded import EmbeddedPostgres
+from secateur.schema import install
 
 KILLS = int(os.environ.get("SECATEUR_KILLS", "4"))
 SEED = os.environ.get("SECATEUR_SEED") or str(random.randrange(10**6))

@@ -18,9 +18,9 @@ from secateur.api import create_api
 from secateur.api.answers import Failure
 from secateur.api.limits import DEFAULT, Limits
 from secateur.api.server import Server, listen
-from secateur.cancellations import Cancellations
-from secateur.database import Database
-from secateur.engines.native import NativeEngine
+from secateur.engines.native.engine import NativeEngine
+from secateur.ledger.cancellations import Cancellations
+from secateur.postgres.database import Database
 
 FLOOD = {"app_id": "billing", "function_id": "vendor-syncs", "if": CULPRIT}
 

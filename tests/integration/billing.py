@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import secateur
-from secateur.cancellations import cancellation_json
-from secateur.database import Database
+from secateur.ledger.cancellations import cancellation_json
+from secateur.postgres.database import Database
 
 CULPRIT = "event.data.vendor_id == 'acme_inc'"
 ACME, GLOBEX, INCOMPLETE, INVOICES = 30, 20, 2, 10

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from secateur.embedded import EmbeddedPostgres
+from secateur.postgres.embedded import EmbeddedPostgres
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "citus.sql"
 SETTINGS = {"fsync": "off", "shared_preload_libraries": "citus", "citus.shard_count": "8", "max_connections": "100"}

@@ -17,7 +17,7 @@ from command_line import Done, Here, environment
 from roles import LOGINS, NOBODY, ROLES, url_of
 
 from secateur.cli import main
-from secateur.database import Database
+from secateur.postgres.database import Database
 
 
 @pytest.fixture

@@ -23,9 +23,8 @@ from billing import (
 )
 
 from patience import PATIENCE
-from secateur.database import Database
 from secateur.engines.base import Commit, Selection
-from secateur.engines.native import NativeEngine
+from secateur.engines.native.engine import NativeEngine
 from secateur.errors import (
     Busy,
     DatabaseError,
@@ -35,6 +34,7 @@ from secateur.errors import (
     QueryTimeout,
     Unreachable,
 )
+from secateur.postgres.database import Database
 from secateur.records import Cancellation
 from secateur.runs import Count
 

@@ -13,7 +13,7 @@ from api_client import FLOOD, data_of, failure_of
 from billing import ACME, CANCELLATION_KEYS, CULPRIT, GLOBEX, INCOMPLETE, INVOICES
 
 from patience import PATIENCE
-from secateur.database import Database
+from secateur.postgres.database import Database
 
 CLAIM = "select id, claim_token from secateur.claim('billing', null, $1, 'w', interval '1 hour')"
 PATH = "/v1/cancellations"

@@ -13,7 +13,7 @@ from api_client import FLOOD, Client, Serving, failure_of, request, serving
 from patience import PATIENCE
 from secateur.api.answers import Failure
 from secateur.api.limits import DEFAULT
-from secateur.database import Database
+from secateur.postgres.database import Database
 
 HEALTH = request("GET", "/healthz")
 

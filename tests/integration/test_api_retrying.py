@@ -9,7 +9,7 @@ from api_client import data_of, failure_of
 from billing import ACME, CANCELLATION_KEYS, CULPRIT, PREVIEW_KEYS
 
 from patience import eventually
-from secateur.database import Database
+from secateur.postgres.database import Database
 
 FAIL = """
 select secateur.fail('billing', held.id, held.claim_token, 'KeyError: vendor_id')

@@ -15,7 +15,7 @@ from roles import LOGINS, url_of
 
 from patience import PATIENCE
 from secateur.api.answers import RunForm
-from secateur.database import Database
+from secateur.postgres.database import Database
 
 CLAIM = "select id, claim_token from secateur.claim('billing', null, $1, 'w', interval '1 hour')"
 JSON = {"Content-Type": "application/json"}

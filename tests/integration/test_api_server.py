@@ -16,7 +16,7 @@ from billing import ACME, CULPRIT, end_running, seed
 from command_line import COMMAND, environment, run
 
 from patience import PATIENCE, wait_for
-from secateur.database import Database
+from secateur.postgres.database import Database
 
 FLOOD = {"app_id": "billing", "function_id": "vendor-syncs", "if": CULPRIT}
 

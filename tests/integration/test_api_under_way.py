@@ -16,9 +16,9 @@ from api_client import FLOOD, Client, Serving, data_of, failure_of, request, ser
 
 from patience import PATIENCE, eventually
 from secateur.api.limits import DEFAULT
-from secateur.database import Database
 from secateur.engines.base import DepthCheck, OpenCancellation, Pruned
-from secateur.engines.native import NativeEngine
+from secateur.engines.native.engine import NativeEngine
+from secateur.postgres.database import Database
 
 SOME_ID = "01a21c1c-e5a9-7030-8000-000000000000"
 PREVIEW = "/v1/cancellations/preview"

@@ -10,7 +10,7 @@ from api_client import data_of, failure_of
 from billing import DEPTH_KEYS, INVOICES
 
 from secateur.api.answers import AuditForm
-from secateur.database import Database
+from secateur.postgres.database import Database
 
 CLAIM = "select id from secateur.claim($1, null, 100, 'w', interval '1 hour')"
 

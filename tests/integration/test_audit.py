@@ -13,9 +13,9 @@ import pytest
 from roles import FLOOD, LOGINS, events, refused, url_of
 
 import secateur
-from secateur.database import Database
-from secateur.embedded import EmbeddedPostgres
-from secateur.migrations import install
+from secateur.postgres.database import Database
+from secateur.postgres.embedded import EmbeddedPostgres
+from secateur.schema import install
 
 SERVER_SETTINGS = {"fsync": "off", "synchronous_commit": "off"}
 

@@ -16,9 +16,9 @@ from roles import LOGINS, refused, url_of
 import secateur
 from patience import PATIENCE
 from secateur import Queue
-from secateur.database import Database
 from secateur.errors import Conflict, PermissionDenied, ReadOnly, RequestError, Unreachable
-from secateur.migrations import install
+from secateur.postgres.database import Database
+from secateur.schema import install
 
 HOUR = timedelta(hours=1)
 BEGIN = "select secateur.begin_bulk()"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from secateur.database import Database
+from secateur.postgres.database import Database
 
 OF_NO_APP = {"retention", "condition_vocabulary", "migrations"}
 """What is the same for all apps."""

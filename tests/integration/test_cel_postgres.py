@@ -16,9 +16,9 @@ import pytest
 from secateur.cel import EvaluationError, compile
 from secateur.cel.diagnostics import Reporter
 from secateur.cel.evaluation import decode, prepare
-from secateur.cel.evaluator import evaluator
-from secateur.cel.generator import COLUMNS, generate_value
-from secateur.cel.operations import equal
+from secateur.cel.python.evaluator import evaluator
+from secateur.cel.python.operations import equal
+from secateur.cel.sql.generator import COLUMNS, generate_value
 from secateur.cel.values import decode_json, from_json, type_of
 from secateur.runs import Run, RunStatus
 

@@ -13,10 +13,10 @@ from citus_cluster import Cluster, citus_binaries, running_cluster
 from workers import eventually, working
 
 from secateur import ActiveRun, App, Queue, connect
-from secateur.database import Database
 from secateur.errors import DatabaseError
-from secateur.migrations import install
+from secateur.postgres.database import Database
 from secateur.runs import RunStatus
+from secateur.schema import install
 
 BINARIES = citus_binaries()
 APPS = [f"app-{n}" for n in range(8)]

@@ -31,8 +31,8 @@ from command_line import COMMAND, Here, environment, run, run_on_terminal, write
 from lossy_proxy import losing_one_answer
 
 from patience import PATIENCE, wait_for
-from secateur.database import Database
-from secateur.embedded import EmbeddedPostgres
+from secateur.postgres.database import Database
+from secateur.postgres.embedded import EmbeddedPostgres
 
 EVERYTHING = ACME + GLOBEX + INCOMPLETE + INVOICES
 FLOOD = ("--app", "billing", "--function", "vendor-syncs", "--if", CULPRIT)

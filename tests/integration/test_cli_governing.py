@@ -8,8 +8,8 @@ import pytest
 from billing import CULPRIT, seed
 from command_line import Done, Here, run_on_terminal
 
-from secateur.database import Database
-from secateur.engines.native import NativeEngine
+from secateur.engines.native.engine import NativeEngine
+from secateur.postgres.database import Database
 
 FLOOD = ("--app", "billing", "--function", "vendor-syncs", "--if", CULPRIT)
 

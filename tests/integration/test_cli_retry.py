@@ -8,7 +8,7 @@ import pytest
 from billing import ACME, CULPRIT, end_running, seed
 from command_line import Here
 
-from secateur.database import Database
+from secateur.postgres.database import Database
 
 FLOOD = ("--app", "billing", "--function", "vendor-syncs", "--if", CULPRIT)
 STANDING = '{"app_id": "billing", "standing": true, "started_before": "9999-01-01T00:00:00Z"}'

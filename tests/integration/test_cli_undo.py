@@ -10,7 +10,7 @@ import pytest
 from billing import ACME, CANCELLATION_KEYS, CULPRIT, GLOBEX, INCOMPLETE, INVOICES, end_running, seed, unfinished
 from command_line import Here, run_on_terminal
 
-from secateur.database import Database
+from secateur.postgres.database import Database
 
 FLOOD = ("--app", "billing", "--function", "vendor-syncs", "--if", CULPRIT)
 NO_SUCH = str(UUID(int=1))

@@ -11,7 +11,7 @@ from billing import CULPRIT, seed
 from command_line import COMMAND, Done, Here, environment
 
 from secateur.cli.arguments import EXAMPLES
-from secateur.database import Database
+from secateur.postgres.database import Database
 
 FLOOD = ("--app", "billing", "--function", "vendor-syncs", "--if", CULPRIT)
 NOT_TOLD = 74

@@ -11,8 +11,6 @@ import asyncpg
 import pytest
 
 from patience import eventually
-from secateur.database import Database
-from secateur.embedded import EmbeddedPostgres
 from secateur.errors import (
     Conflict,
     DatabaseError,
@@ -28,6 +26,8 @@ from secateur.errors import (
     SettingsError,
     Unreachable,
 )
+from secateur.postgres.database import Database
+from secateur.postgres.embedded import EmbeddedPostgres
 
 
 @pytest.fixture

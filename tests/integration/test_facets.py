@@ -8,8 +8,8 @@ import pytest
 
 import secateur
 from patience import PATIENCE
-from secateur.engines import native
-from secateur.facets import payload_shape
+from secateur.engines.native import engine as native
+from secateur.looking.facets import payload_shape
 from secateur.runs import Scope
 
 

@@ -11,10 +11,10 @@ import pytest
 
 import secateur
 from patience import eventually
-from secateur.client import Queue
+from secateur.engines.native.client import Queue
 from secateur.errors import NotFound, RequestError
+from secateur.postgres.statements import Statements
 from secateur.runs import FunctionDepth
-from secateur.statements import Statements
 
 CLAIM = "select id, claim_token from secateur.claim('billing', $1, $2, 'w', $3)"
 HOUR = timedelta(hours=1)
@@ -146,7 +146,7 @@ async def test_a_list_reads_what_it_shows(queue: Queue, status: str) -> None:
         await queue.enqueue_many("billing", "other", [{}] * 2000)
     async with queue.database.transaction() as connection:
         before = await connection.fetchval(SCANNED)
-        sql = Statements.load("secateur.engines", "native.sql")[
+        sql = Statements.load("secateur.engines.native", "engine.sql")[
             "runs_failed" if status == "failed" else "runs_unfinished"
         ]
         await connection.fetch(sql, "billing", None, None, 10, *([status] if status != "failed" else []))

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 import secateur
-from secateur.client import Queue
+from secateur.engines.native.client import Queue
 from secateur.errors import IdempotencyConflict
 
 EVENT = {"data": {"n": 1}}

@@ -16,7 +16,7 @@ from workers import commanded, error_of, eventually, in_status, working
 
 import secateur
 from secateur import ActiveRun, App, Queue, SyncRun
-from secateur.claims import Claims
+from secateur.engines.native.claims import Claims
 from secateur.runs import RunStatus
 
 END_LEASES = "update secateur.runs set lease_expires_at = clock_timestamp() - interval '1 s' where status = 'running'"

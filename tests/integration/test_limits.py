@@ -89,7 +89,7 @@ async def test_short_runs_of_a_limited_function_follow_each_other_at_once(
     queue: Queue, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each end makes the worker look again: by itself it would do so after minutes."""
-    monkeypatch.setattr("secateur.wakeups.SHORTEST_POLL", 600.0)
+    monkeypatch.setattr("secateur.engines.native.wakeups.SHORTEST_POLL", 600.0)
     app = App("billing")
 
     @app.function(id="vendor-syncs", concurrency=1)

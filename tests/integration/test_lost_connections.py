@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from secateur.database import Database
 from secateur.errors import Unreachable
+from secateur.postgres.database import Database
 
 
 class Link:

@@ -9,14 +9,14 @@ from datetime import timedelta
 
 import pytest
 
-import secateur.maintenance
+import secateur.engines.upkeep
 from patience import PATIENCE, eventually
-from secateur.database import Database
-from secateur.embedded import EmbeddedPostgres
-from secateur.engines.native import NativeEngine
+from secateur.engines.native.engine import NativeEngine
+from secateur.engines.upkeep import Maintenance
 from secateur.errors import ReadOnly
-from secateur.maintenance import Maintenance
-from secateur.migrations import install
+from secateur.postgres.database import Database
+from secateur.postgres.embedded import EmbeddedPostgres
+from secateur.schema import install
 
 WAITING = "select count(*) from secateur.depth_deltas"
 
@@ -24,7 +24,7 @@ WAITING = "select count(*) from secateur.depth_deltas"
 @pytest.fixture(autouse=True)
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("COMPACT_SECONDS", "PRUNE_SECONDS", "CHECK_SECONDS"):
-        monkeypatch.setattr(secateur.maintenance, name, 0.05)
+        monkeypatch.setattr(secateur.engines.upkeep, name, 0.05)
 
 
 @asynccontextmanager

@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
-import secateur.migrations
+import secateur.schema
 from patience import eventually
 from secateur import __version__
-from secateur.database import Database
 from secateur.errors import DatabaseError, NotInstalled, PermissionDenied, ReadOnly
-from secateur.migrations import (
+from secateur.postgres.database import Database
+from secateur.schema import (
+    REPEATABLE,
     Migration,
+    bundled,
     check_installed,
     inspect_installation,
     install,
-    read_migrations,
     released_checksums,
 )
 
@@ -44,6 +44,13 @@ def directory(tmp_path: Path) -> Path:
 async def empty(empty_database_url: str) -> AsyncIterator[Database]:
     async with Database.connect(empty_database_url) as database:
         yield database
+
+
+def read_migrations(directory: Path) -> list[Migration]:
+    """The directory's numbered files, then its definitions."""
+    numbered = sorted(path for path in directory.glob("*.sql") if path.name[:4].isdigit())
+    defined = [directory / name for name in REPEATABLE if (directory / name).exists()]
+    return [Migration(path.name, path.read_text(), once=path in numbered) for path in (*numbered, *defined)]
 
 
 def all_names(directory: Path) -> list[str]:
@@ -100,7 +107,7 @@ async def test_newer_functions_are_left_alone(
     empty: Database, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as newer:
-        newer.setattr(secateur.migrations, "__version__", "999.0")
+        newer.setattr(secateur.schema, "__version__", "999.0")
         await install(empty, read_migrations(directory))
     (directory / "apps.sql").write_text(FILES["apps.sql"].replace("select 1", "select 0"))
     assert (await install(empty, read_migrations(directory))).is_complete
@@ -194,7 +201,7 @@ def grant_usage() -> Migration:
 
 def test_released_migrations_never_change() -> None:
     """A change would shut every database out that has them: write a new file instead."""
-    now = {one.name: one.checksum for one in read_migrations(files("secateur.migrations")) if one.once}
+    now = {one.name: one.checksum for one in bundled() if one.once}
     released = released_checksums()
     assert "0.1.0" in released
     for version, checksums in released.items():
@@ -229,7 +236,7 @@ class TestBundled:
         await database.execute("update secateur.migrations set checksum = '' where name = 'apps.sql'")
         with pytest.raises(NotInstalled):
             await check_installed(database)
-        assert set((await install(database)).files) >= {*secateur.migrations.REPEATABLE, "vocabulary"}
+        assert set((await install(database)).files) >= {*REPEATABLE, "vocabulary"}
 
     async def test_an_older_programs_files_may_be_gone(self, database: Database) -> None:
         await database.execute(
@@ -239,7 +246,7 @@ class TestBundled:
         assert (await install(database)).is_complete
 
     def test_every_file_is_known_to_the_runner(self) -> None:
-        directory = Path(secateur.migrations.__file__).parent
+        directory = Path(secateur.schema.__file__).parent
         assert {path.name for path in directory.glob("*.sql")} - {"runner.sql"} == set(all_names(directory))
 
     async def test_is_installed_without_a_superuser(self, empty: Database, empty_database_url: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
-from importlib.resources import files
 from uuid import UUID
 
 import asyncpg
@@ -18,7 +17,7 @@ import secateur
 from secateur import ActiveRun, App, Queue
 from secateur.errors import DatabaseError, RequestError
 from secateur.instants import EARLIEST, LATEST, OddTime
-from secateur.migrations import install, read_migrations
+from secateur.schema import bundled, install
 
 ODD_TIMES = (
     "infinity",
@@ -238,7 +237,7 @@ async def test_an_odd_run_over_http_and_in_the_command_line(
 
 async def test_an_upgrade_brings_odd_rows_into_the_calendar_and_says_so(empty_database_url: str) -> None:
     async with secateur.connect(empty_database_url) as queue:
-        known = read_migrations(files("secateur.migrations"))
+        known = bundled()
         older = [one for one in known if not one.name.startswith("0011")]
         await install(queue.database, older)
         for moment in ODD_TIMES:

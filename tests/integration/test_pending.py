@@ -12,7 +12,7 @@ import pytest
 
 import secateur
 from patience import eventually
-from secateur.client import Queue
+from secateur.engines.native.client import Queue
 from secateur.errors import RequestError
 
 CLAIM = "select id, claim_token from secateur.claim('billing', null, $1, 'w', interval '1 hour')"

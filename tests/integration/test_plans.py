@@ -18,11 +18,11 @@ import pytest
 from explaining import explained
 
 from secateur.cel import compile as compile_filter
-from secateur.database import Database
-from secateur.engines.native import NativeEngine
-from secateur.statements import Statements
+from secateur.engines.native.engine import NativeEngine
+from secateur.postgres.database import Database
+from secateur.postgres.statements import Statements
 
-STATEMENTS = Statements.load("secateur.engines", "native.sql")
+STATEMENTS = Statements.load("secateur.engines.native", "engine.sql")
 
 ENQUEUE = """
 select count(*) from secateur.enqueue_many(

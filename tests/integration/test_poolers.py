@@ -16,8 +16,8 @@ from poolers import PGBOUNCER, Mode, pgbouncer, pooling
 
 import secateur
 from secateur import ActiveRun, App
-from secateur.database import Database
 from secateur.errors import ReadOnly, SettingsError
+from secateur.postgres.database import Database
 
 Pool = Callable[..., AbstractContextManager[str]]
 

@@ -10,10 +10,10 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from secateur.cancellations import Cancellations
-from secateur.database import Database
-from secateur.engines.native import NativeEngine
+from secateur.engines.native.engine import NativeEngine
 from secateur.errors import RequestError
+from secateur.ledger.cancellations import Cancellations
+from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
 from secateur.runs import RunStatus
 

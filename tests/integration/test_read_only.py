@@ -14,10 +14,10 @@ from forgetful_pooler import forgetting_settings
 
 import secateur
 from secateur.api import create_api
-from secateur.cancellations import Cancellations
-from secateur.database import Database
-from secateur.engines.native import NativeEngine
+from secateur.engines.native.engine import NativeEngine
 from secateur.errors import PermissionDenied, ReadOnly, SettingsError
+from secateur.ledger.cancellations import Cancellations
+from secateur.postgres.database import Database
 
 VIEWER = "secateur_test_viewer"
 FLOOD = ("--app", "billing", "--function", "vendor-syncs", "--if", CULPRIT)

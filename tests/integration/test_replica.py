@@ -16,14 +16,14 @@ import pytest
 from command_line import Here
 
 from patience import PATIENCE
-from secateur.client import Queue
-from secateur.database import Database
-from secateur.embedded import EmbeddedPostgres
 from secateur.engines.base import Selection, Verdict
-from secateur.engines.native import NativeEngine
+from secateur.engines.native.client import Queue
+from secateur.engines.native.engine import NativeEngine
 from secateur.errors import ReadOnly
-from secateur.migrations import install
+from secateur.postgres.database import Database
+from secateur.postgres.embedded import EmbeddedPostgres
 from secateur.runs import Count, Scope, Source, Window
+from secateur.schema import install
 
 ALL = Selection(Scope("billing"), Window())
 

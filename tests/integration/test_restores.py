@@ -13,10 +13,10 @@ from command_line import Here
 from roles import FLOOD, events
 
 import secateur
-from secateur.database import Database
-from secateur.embedded import EmbeddedPostgres
 from secateur.errors import NotInstalled, PermissionDenied
-from secateur.migrations import Gap, check_installed, inspect_installation, install
+from secateur.postgres.database import Database
+from secateur.postgres.embedded import EmbeddedPostgres
+from secateur.schema import Gap, check_installed, inspect_installation, install
 
 RIGHTS = """
     select what, owner, array(select one::text from unnest(coalesce(acl, unsaid)) as one order by 1) as rights

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 import secateur
-from secateur.client import Queue
+from secateur.engines.native.client import Queue
 from secateur.errors import IdempotencyConflict, ReadOnly, RequestError
 from secateur.records import Cancellation
 from secateur.requests import CancellationRequest, RetryRequest

@@ -10,7 +10,6 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from importlib.resources import files
 from uuid import UUID
 
 import asyncpg
@@ -18,14 +17,15 @@ import pytest
 from roles import FLOOD, LOGINS, NOBODY, ROLES, events, refused, url_of
 
 import secateur
-from secateur.cancellations import Cancellations, selections
-from secateur.database import Database
 from secateur.engines.base import QueueEngine, Verdict
-from secateur.engines.native import NativeEngine
+from secateur.engines.native.engine import NativeEngine
+from secateur.engines.native.worker import Worker
 from secateur.errors import PermissionDenied, ReadOnly
+from secateur.ledger.cancellations import Cancellations, selections
+from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
 from secateur.runs import RunStatus, Scope
-from secateur.worker import Worker
+from secateur.schema import definition
 
 OWNERS = ("secateur_sandbox", "secateur_audit")
 
@@ -72,7 +72,7 @@ SWEEPERS_READ = frozenset({"open_cancellations"})
 
 def granted_by_the_file() -> dict[str, set[str]]:
     """The functions' names that rights.sql lists, by role."""
-    text = files("secateur.migrations").joinpath("rights.sql").read_text()
+    text = definition("rights.sql")
     lists = dict(re.findall(r"'(secateur_\w+)', array\[(.*?)\]", text, re.DOTALL))
     assert set(lists) == set(ROLES)
     return {role: set(re.findall(r"'(\w+)'", names)) for role, names in lists.items()}

@@ -20,9 +20,9 @@ import pytest
 from flood import APP, QUIET, SIZE, flood, functions_called, rows_read
 
 from secateur.cel import compile as compile_filter
-from secateur.statements import Statements
+from secateur.postgres.statements import Statements
 
-NATIVE = Statements.load("secateur.engines", "native.sql")
+NATIVE = Statements.load("secateur.engines.native", "engine.sql")
 
 MOST = SIZE // 10
 """Rows that a call may read which concerns at most ten runs; most of them read some dozens."""
@@ -432,7 +432,7 @@ async def statements_with_ids(connection: asyncpg.Connection) -> set[str]:
     """Those that have an id among their parameters and read a table themselves; the others call a function."""
     found = set()
     for file in sorted(files("secateur").rglob("*.sql")):
-        if file.parent.name == "migrations":
+        if file.parent.name in {"schema", "sql"}:
             continue
         statements = Statements(file.read_text(encoding="utf-8"), file.name)
         for name, sql in statements.items():

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 
-from secateur.database import Database
+from secateur.postgres.database import Database
 from secateur.records import App, CancellationTable, Function
 
 COLUMNS = """

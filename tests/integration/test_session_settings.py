@@ -22,9 +22,9 @@ import pytest
 import secateur
 from secateur.cel import EvaluationError
 from secateur.cel import compile as compile_filter
-from secateur.database import Database
-from secateur.migrations import install
-from secateur.sessions import PINNED
+from secateur.postgres.database import Database
+from secateur.postgres.sessions import PINNED
+from secateur.schema import install
 
 CONDITIONS = (
     "event.data.vendor == 'acme_inc'",

@@ -12,9 +12,9 @@ import pytest
 
 import secateur
 from patience import eventually
-from secateur.client import Queue
-from secateur.database import Database
+from secateur.engines.native.client import Queue
 from secateur.errors import Conflict
+from secateur.postgres.database import Database
 
 THOUSAND = "'xxxxxxxxxx'.replace('x', 'yyyyyyyyyy').replace('y', '" + "az" * 10 + "').split('z')"
 MILLION = "'xxxxxxxxxx'" + "".join(f".replace('{old}', '{new * 10}')" for old, new in ("xy", "yz", "zw", "wv", "vu"))

@@ -9,7 +9,7 @@ import pytest
 
 import secateur
 from patience import eventually
-from secateur.client import Queue
+from secateur.engines.native.client import Queue
 from secateur.errors import RequestError
 from secateur.records import Cancellation
 

@@ -15,9 +15,9 @@ from workers import error_of, in_status, process, working
 import secateur
 from patience import PATIENCE
 from secateur import ActiveRun, App, Queue
+from secateur.engines.native.steps import LARGEST_RESULT, StepNames, kept_json, read_kept
 from secateur.errors import RequestError, UsageError
 from secateur.runs import RunStatus
-from secateur.steps import LARGEST_RESULT, StepNames, kept_json, read_kept
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from workers import working
 import secateur
 from patience import eventually
 from secateur import ActiveRun, App
-from secateur.client import Queue
+from secateur.engines.native.client import Queue
 from secateur.errors import LockUnavailable
 
 REQUEST = {"app_id": "billing", "if": "event.data.vendor == 'acme'"}

@@ -14,9 +14,9 @@ from command_line import run
 import secateur
 from patience import eventually
 from secateur import Queue
-from secateur.cancellations import sweep_in_words, sweep_of
-from secateur.engines.native import NativeEngine
-from secateur.maintenance import Maintenance
+from secateur.engines.native.engine import NativeEngine
+from secateur.engines.upkeep import Maintenance
+from secateur.ledger.cancellations import sweep_in_words, sweep_of
 from secateur.records import Cancellation
 from secateur.troubles import Troubles
 
@@ -165,7 +165,7 @@ async def test_one_that_nobody_sweeps_says_for_how_long(queue: Queue, embedded_u
 async def test_upkeep_that_fails_is_said_once_and_when_it_is_over(
     queue: Queue, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("secateur.maintenance.PRUNE_SECONDS", 0.05)
+    monkeypatch.setattr("secateur.engines.upkeep.PRUNE_SECONDS", 0.05)
     maintenance = Maintenance(queue.engine)
     await queue.database.execute("alter function secateur.compact_depth rename to compact_no_more")
     task = asyncio.create_task(maintenance.keep_up_forever())

@@ -12,7 +12,7 @@ import pytest
 
 import secateur
 from patience import PATIENCE
-from secateur.client import Queue
+from secateur.engines.native.client import Queue
 from secateur.errors import Conflict, IdempotencyConflict, LockUnavailable, NotFound, RequestError
 from secateur.records import Cancellation
 

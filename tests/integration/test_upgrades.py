@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,10 +13,10 @@ import pytest
 
 import secateur
 from secateur import Queue
-from secateur.database import Database
-from secateur.engines.native import NativeEngine
+from secateur.engines.native.engine import NativeEngine
 from secateur.errors import IdempotencyConflict
-from secateur.migrations import Migration, check_installed, install, read_migrations
+from secateur.postgres.database import Database
+from secateur.schema import Migration, bundled, check_installed, install
 
 BEFORE = Path(__file__).with_name("before_by_app.sql")
 APPS = ("billing", "crm")
@@ -91,7 +90,7 @@ async def old(request: pytest.FixtureRequest, empty_database_url: str) -> AsyncI
                 await superuser.execute(f"grant secateur_sandbox, secateur_audit to an_older_owner with {option}")
         try:
             async with Database.connect(url) as installer:
-                known = read_migrations(files("secateur.migrations"))
+                known = bundled()
                 older = [one for one in known if (one.once and one.name < "0008") or one.name == "roles.sql"]
                 await install(installer, [*older, Migration("functions.sql", BEFORE.read_text())])
                 yield Upgrade(superuser, url, installer, await rows(superuser))

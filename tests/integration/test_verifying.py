@@ -15,8 +15,8 @@ from command_line import run
 import secateur
 from secateur import Queue
 from secateur.cel import CANCEL_ON, COMPILER_VERSION, compile
+from secateur.ledger.verifying import Compiled, verify
 from secateur.records import Cancellation
-from secateur.verifying import Compiled, verify
 
 IF = "event.data.v == 'acme'"
 NOW = datetime.now(UTC)

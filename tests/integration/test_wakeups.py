@@ -14,9 +14,9 @@ from workers import eventually, in_status, working
 
 import secateur
 from secateur import ActiveRun, App, Queue, Worker
-from secateur.claims import Batch
+from secateur.engines.native.claims import Batch
+from secateur.engines.native.wakeups import LONGEST_POLL, LONGEST_SLEEP, Intake
 from secateur.runs import RunStatus
-from secateur.wakeups import LONGEST_POLL, LONGEST_SLEEP, Intake
 
 AGES = 600.0
 """Seconds; longer than any of these tests would wait."""
@@ -48,7 +48,7 @@ def an_app(*functions: str) -> App:
 @pytest.fixture(autouse=True)
 def _sleep_for_ages(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that hears notifications looks again only after minutes: what it does meanwhile, it was told to do."""
-    monkeypatch.setattr("secateur.worker.LONGEST_SLEEP", AGES)
+    monkeypatch.setattr("secateur.engines.native.worker.LONGEST_SLEEP", AGES)
 
 
 async def asleep(worker: Worker) -> None:

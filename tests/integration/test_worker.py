@@ -17,10 +17,10 @@ from workers import error_of, eventually, in_status, process, working
 
 import secateur
 from secateur import ActiveRun, App, CancelOn, Queue, RunCancelled
-from secateur.embedded import EmbeddedPostgres
 from secateur.errors import PermissionDenied
-from secateur.migrations import install
+from secateur.postgres.embedded import EmbeddedPostgres
 from secateur.runs import RunStatus
+from secateur.schema import install
 
 StartWorker: TypeAlias = Callable[..., subprocess.Popen[str]]
 

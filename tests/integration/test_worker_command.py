@@ -20,12 +20,12 @@ from workers import commanded, eventually, in_status
 import secateur
 from secateur import Worker
 from secateur.cli.arguments import parse
-from secateur.cli.running import _worker
-from secateur.embedded import EmbeddedPostgres
+from secateur.cli.commands.start import _worker
+from secateur.cli.loading import load_worker
 from secateur.errors import ReadOnly, UsageError
-from secateur.loading import load_worker
-from secateur.migrations import install
+from secateur.postgres.embedded import EmbeddedPostgres
 from secateur.runs import RunStatus
+from secateur.schema import install
 
 JOBS = """
 import asyncio, os

@@ -12,9 +12,9 @@ from console_driver import Console
 from pseudo_terminal import Terminal
 from standing_incident import seed
 
-from secateur.cancellations import Cancellations
-from secateur.database import Database
-from secateur.engines.native import NativeEngine
+from secateur.engines.native.engine import NativeEngine
+from secateur.ledger.cancellations import Cancellations
+from secateur.postgres.database import Database
 from secateur_tui.app import ConsoleApp
 from secateur_tui.session import Session
 

@@ -15,9 +15,9 @@ from textual import events
 from textual.pilot import Pilot
 
 from patience import PATIENCE
-from secateur.database import Database
+from secateur.postgres.database import Database
 from secateur_tui.app import ConsoleApp
-from secateur_tui.review import CommitButton
+from secateur_tui.review.screen import CommitButton
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))

@@ -6,10 +6,10 @@ import asyncio
 import os
 import sys
 
-from secateur.cancellations import Cancellations
-from secateur.database import Database
-from secateur.engines.native import NativeEngine
+from secateur.engines.native.engine import NativeEngine
 from secateur.errors import SecateurError
+from secateur.ledger.cancellations import Cancellations
+from secateur.postgres.database import Database
 from secateur_tui.app import run_console
 from secateur_tui.session import Session
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from secateur.database import Database
+from secateur.postgres.database import Database
 
 CULPRIT = "event.data.vendor_id == 'acme_inc'"
 FLOODED = 2_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
-from secateur_tui.columns import EXTRA, Cell, Column, lay_out
-from secateur_tui.depth_rows import COLUMNS
+from secateur_tui.frame.columns import EXTRA, Cell, Column, lay_out
+from secateur_tui.queues.depth_rows import COLUMNS
 
 NUMBERS = {column.key: Cell("1,234,567") for column in COLUMNS if column.key != "name"}
 ROWS = [{"name": Cell("    vendor-syncs-of-a-long-name"), **NUMBERS}, {"name": Cell("▾ 課金"), **NUMBERS}]

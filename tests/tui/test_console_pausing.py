@@ -8,8 +8,8 @@ from console_driver import Console
 
 from conftest import Start
 from secateur.runs import Scope
-from secateur_tui.depth_table import DepthTable
-from secateur_tui.queues import QueuesScreen
+from secateur_tui.queues.depth_table import DepthTable
+from secateur_tui.queues.screen import QueuesScreen
 
 FLOOD = Scope("billing", "vendor-syncs")
 

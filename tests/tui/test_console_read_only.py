@@ -5,11 +5,11 @@ from __future__ import annotations
 from standing_incident import CULPRIT
 
 from conftest import Start
-from secateur.database import Database
-from secateur_tui.filter import FilterScreen
-from secateur_tui.history import HistoryScreen
+from secateur.postgres.database import Database
+from secateur_tui.filter.screen import FilterScreen
+from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.keymap import ACTIONS
-from secateur_tui.queues import QueuesScreen
+from secateur_tui.queues.screen import QueuesScreen
 
 DANGEROUS = {action.id for action in ACTIONS if action.dangerous}
 

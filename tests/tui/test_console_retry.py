@@ -5,9 +5,9 @@ from __future__ import annotations
 from console_driver import Console
 
 from conftest import Start
-from secateur_tui.filter import FilterScreen
-from secateur_tui.history import HistoryScreen
-from secateur_tui.review import ReviewScreen
+from secateur_tui.filter.screen import FilterScreen
+from secateur_tui.history.screen import HistoryScreen
+from secateur_tui.review.screen import ReviewScreen
 
 FAILED = 5
 FAIL = """

@@ -10,8 +10,8 @@ from standing_incident import ACME, stop_running
 from test_history import cancel, history
 
 from conftest import Start
-from secateur.database import Database
-from secateur_tui.history import HistoryScreen
+from secateur.postgres.database import Database
+from secateur_tui.history.screen import HistoryScreen
 
 RUNNING = 2
 """Of the matching runs, how many run."""

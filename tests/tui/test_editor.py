@@ -10,7 +10,7 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
 from secateur.cel import ExpressionError, compile
-from secateur_tui.editor import ExpressionEditor, Verdict
+from secateur_tui.filter.editor import ExpressionEditor, Verdict
 from secateur_tui.themes import THEMES, toned
 
 

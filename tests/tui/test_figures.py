@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.cells import cell_len
 
-from secateur_tui import figures
+from secateur_tui.frame import figures
 
 
 @pytest.mark.parametrize(

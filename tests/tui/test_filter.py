@@ -14,10 +14,10 @@ from conftest import Start
 from patience import eventually
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
-from secateur_tui.editor import ExpressionEditor
-from secateur_tui.examples import Examples
-from secateur_tui.filter import FilterScreen
-from secateur_tui.matches import Matches, Stage
+from secateur_tui.filter.editor import ExpressionEditor
+from secateur_tui.filter.examples import Examples
+from secateur_tui.filter.matches import Matches, Stage
+from secateur_tui.filter.screen import FilterScreen
 
 MATCHING = f"{ACME + ARRIVING:,}"
 WAITING_COUNTS = """

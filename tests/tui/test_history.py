@@ -9,12 +9,12 @@ from console_driver import Console
 from standing_incident import CULPRIT, stop_running
 
 from conftest import Start
-from secateur.cancellations import Cancellations
-from secateur.database import Database
-from secateur.engines.native import NativeEngine
+from secateur.engines.native.engine import NativeEngine
+from secateur.ledger.cancellations import Cancellations
+from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
-from secateur_tui.filter import FilterScreen
-from secateur_tui.history import HistoryScreen
+from secateur_tui.filter.screen import FilterScreen
+from secateur_tui.history.screen import HistoryScreen
 
 
 async def cancel(url: str, expression: str = CULPRIT, reason: str = "acme retry storm") -> UUID:

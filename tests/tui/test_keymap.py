@@ -8,16 +8,16 @@ import pytest
 
 from secateur_tui import keymap
 from secateur_tui.app import ConsoleApp
-from secateur_tui.editor import ExpressionEditor
-from secateur_tui.explaining import ExplainScreen
-from secateur_tui.filter import FilterScreen
-from secateur_tui.help import HelpScreen
-from secateur_tui.history import HistoryScreen
+from secateur_tui.filter.editor import ExpressionEditor
+from secateur_tui.filter.explaining import ExplainScreen
+from secateur_tui.filter.screen import FilterScreen
+from secateur_tui.frame.help import HelpScreen
+from secateur_tui.frame.line_table import LineTable
+from secateur_tui.frame.question import QuestionScreen
+from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.keymap import ACTIONS, PLACES, Action
-from secateur_tui.line_table import LineTable
-from secateur_tui.question import QuestionScreen
-from secateur_tui.queues import QueuesScreen
-from secateur_tui.review import ReviewScreen
+from secateur_tui.queues.screen import QueuesScreen
+from secateur_tui.review.screen import ReviewScreen
 
 OWNERS = {
     "console": ConsoleApp,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from standing_incident import CULPRIT
 
 from conftest import Start
-from secateur_tui.completing import CompletionList
-from secateur_tui.editor import ExpressionEditor
-from secateur_tui.filter import FilterScreen
+from secateur_tui.filter.completing import CompletionList
+from secateur_tui.filter.editor import ExpressionEditor
+from secateur_tui.filter.screen import FilterScreen
 
 
 async def test_fields_that_are_really_there_are_offered(start: Start, incident_url: str, size: tuple[int, int]) -> None:

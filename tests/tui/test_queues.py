@@ -8,11 +8,11 @@ import pytest
 from textual.geometry import Region
 
 from conftest import NARROW, Start
-from secateur.embedded import EmbeddedPostgres
-from secateur.migrations import install
+from secateur.postgres.embedded import EmbeddedPostgres
 from secateur.runs import Scope
-from secateur_tui.depth_table import DepthTable
-from secateur_tui.history import HistoryScreen
+from secateur.schema import install
+from secateur_tui.history.screen import HistoryScreen
+from secateur_tui.queues.depth_table import DepthTable
 
 
 async def test_the_flood_is_seen_at_a_glance(start: Start, incident_url: str, size: tuple[int, int]) -> None:

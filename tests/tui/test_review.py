@@ -15,10 +15,10 @@ from textual.widgets import Button, Input
 
 from conftest import Start
 from patience import eventually
-from secateur.embedded import EmbeddedPostgres
-from secateur.migrations import install
-from secateur_tui.history import HistoryScreen
-from secateur_tui.review import ReviewScreen
+from secateur.postgres.embedded import EmbeddedPostgres
+from secateur.schema import install
+from secateur_tui.history.screen import HistoryScreen
+from secateur_tui.review.screen import ReviewScreen
 
 MATCHING = f"{ACME + ARRIVING:,}"
 
@@ -325,7 +325,7 @@ async def test_after_a_lost_connection_the_same_key_is_asked_again(start: Start)
 def _prepared(start: Start, postgres: EmbeddedPostgres) -> AbstractAsyncContextManager[Console]:
     @asynccontextmanager
     async def prepared() -> AsyncIterator[Console]:
-        from secateur.database import Database
+        from secateur.postgres.database import Database
 
         async with Database.connect(postgres.url) as database:
             await install(database)

@@ -5,8 +5,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from secateur.addresses import CONNECT_SECONDS, resolve
 from secateur.errors import SettingsError
+from secateur.postgres.addresses import CONNECT_SECONDS, resolve
 
 
 def query(url: str | None) -> dict[str, str]:

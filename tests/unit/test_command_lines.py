@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from secateur.cel.writing import text_literal
+from secateur.cel.syntax.writing import text_literal
 from secateur.cli.arguments import parse
 from secateur.cli.requesting import read_request
 from secateur.requests import CancellationRequest
-from secateur.shell import command_line
+from secateur.words.shell import command_line
 
 NOW = datetime(2024, 2, 1, tzinfo=UTC)
 

@@ -12,9 +12,9 @@ from uuid import UUID
 import pytest
 
 from secateur import ActiveRun, App, Discard, RetryAfter, RunCancelled, SyncRun, Worker
+from secateur.engines.native.functions import Function
+from secateur.engines.native.steps import Steps
 from secateur.errors import UsageError
-from secateur.functions import Function
-from secateur.steps import Steps
 
 
 async def _nothing(run: ActiveRun) -> None:

@@ -20,7 +20,7 @@ from secateur.instants import (
     to_microseconds,
 )
 from secateur.requests import utc
-from secateur_tui import figures
+from secateur_tui.frame import figures
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from secateur.addresses import resolve
-from secateur.passfile import find_password
+from secateur.postgres.addresses import resolve
+from secateur.postgres.passfile import find_password
 
 HERE = [("pg-3", "5432")]
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from secateur.addresses import resolve
 from secateur.cli import main
 from secateur.errors import SettingsError
-from secateur.redaction import redact
+from secateur.postgres.addresses import resolve
 from secateur.settings import load_settings
+from secateur.words.redaction import redact
 
 SECRET = "hunter2"
 """A part of each password: long enough to be nothing else."""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from secateur.statements import Statements
+from secateur.postgres.statements import Statements
 
 TEXT = """-- What the file is about.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from secateur.together import Together
+from secateur.engines.native.together import Together
 
 
 class Doubling:

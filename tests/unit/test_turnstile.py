@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from secateur import turnstile
-from secateur.turnstile import Turnstile
+from secateur.postgres import turnstile
+from secateur.postgres.turnstile import Turnstile
 
 
 async def settled() -> None:

@@ -21,19 +21,19 @@ from textual.reactive import Reactive, reactive
 from textual.screen import Screen
 
 from secateur.cel import compile
+from secateur.engines.upkeep import Maintenance
 from secateur.errors import SecateurError, UsageError
-from secateur.maintenance import Maintenance
-from secateur_tui.filter import FilterScreen
-from secateur_tui.help import HelpScreen
-from secateur_tui.history import HistoryScreen
+from secateur_tui.filter.screen import FilterScreen
+from secateur_tui.frame.help import HelpScreen
+from secateur_tui.frame.place import Place
+from secateur_tui.frame.typeahead import TypeAhead
+from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.keymap import actions_of, allowed, bindings_of, display
-from secateur_tui.place import Place
-from secateur_tui.queues import QueuesScreen
-from secateur_tui.review import ReviewScreen
+from secateur_tui.queues.screen import QueuesScreen
+from secateur_tui.review.screen import ReviewScreen
 from secateur_tui.session import Draft, Feed, Session
 from secateur_tui.terminal import accept_every_byte, check_terminal, outlive_the_terminal
 from secateur_tui.themes import THEMES, HighlightsReversed, ThemeChoice, is_colourless, themes_for
-from secateur_tui.typeahead import TypeAhead
 
 HANGUP_PATIENCE_SECONDS = 5.0
 """How long a hang-up waits for a commit that is under way."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TypeVar
 
-from secateur.cancellations import Cancellations
-from secateur.counting import within
-from secateur.database import Database
 from secateur.engines.base import QueueEngine
 from secateur.errors import SecateurError
+from secateur.ledger.cancellations import Cancellations
+from secateur.looking.counting import within
+from secateur.postgres.database import Database
 from secateur.runs import FunctionDepth
 
 Answer = TypeVar("Answer")

@@ -14,18 +14,18 @@ from fastapi import FastAPI
 from starlette.routing import Route
 
 from secateur import __version__
-from secateur.api import cancelling, retrying, running, watching
 from secateur.api.background import Background
 from secateur.api.failures import install_failure_handlers
 from secateur.api.guard import LoopbackGuard
 from secateur.api.limits import DEFAULT, Limits
 from secateur.api.methods import Methods
+from secateur.api.routes import cancelling, retrying, running, watching
 from secateur.api.services import Services
 from secateur.api.turns import Turns
 from secateur.api.under_way import UnderWay
-from secateur.cancellations import Cancellations
-from secateur.database import Database
 from secateur.engines.base import QueueEngine
+from secateur.ledger.cancellations import Cancellations
+from secateur.postgres.database import Database
 
 
 def create_api(

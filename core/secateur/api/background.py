@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from secateur.cancellations import Cancellations, sweep_of
 from secateur.engines.base import QueueEngine
+from secateur.engines.upkeep import Maintenance
 from secateur.errors import PermissionDenied
-from secateur.maintenance import Maintenance
+from secateur.ledger.cancellations import Cancellations, sweep_of
 from secateur.requests import utc
 
 logger = logging.getLogger(__name__)

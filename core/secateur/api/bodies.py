@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 
 from secateur.cel.values import decode_exact
+from secateur.engines.native.sending import require_event
 from secateur.errors import Problem, RequestError
 from secateur.requests import (
     CancellationRequest,
@@ -22,7 +23,6 @@ from secateur.requests import (
     problem_of,
     without_nulls,
 )
-from secateur.sending import require_event
 
 
 class OptionalBody(BaseModel):

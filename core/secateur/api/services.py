@@ -11,9 +11,9 @@ from fastapi import Depends, Header, Request
 from secateur.api.answers import Failure
 from secateur.api.background import Background
 from secateur.api.turns import Turns
-from secateur.cancellations import Cancellations
-from secateur.database import Database
 from secateur.engines.base import QueueEngine
+from secateur.ledger.cancellations import Cancellations
+from secateur.postgres.database import Database
 from secateur.requests import utc
 
 if TYPE_CHECKING:

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from secateur.cel.ast import Span
 from secateur.cel.declarations import CANCEL_ON, CANCELLATION, SEARCH, Declarations
 from secateur.cel.diagnostics import Diagnostic, EvaluationError, ExpressionError
-from secateur.cel.scanner import highlight
-from secateur.cel.vocabulary import VOCABULARY
+from secateur.cel.sql.vocabulary import VOCABULARY
+from secateur.cel.syntax.ast import Span
+from secateur.cel.syntax.scanner import highlight
 
 if TYPE_CHECKING:
     from secateur.cel.filters import Filter
-    from secateur.cel.generator import Condition
+    from secateur.cel.sql.generator import Condition
 
 __all__ = [
     "CANCELLATION",
@@ -53,7 +53,7 @@ def __getattr__(name: str) -> object:
 
         return filters.Filter
     if name == "Condition":
-        from secateur.cel import generator
+        from secateur.cel.sql import generator
 
         return generator.Condition
     raise AttributeError(name)

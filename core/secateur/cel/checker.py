@@ -7,7 +7,22 @@ from typing import assert_never
 
 from secateur.cel import diagnostics as say
 from secateur.cel import types
-from secateur.cel.ast import (
+from secateur.cel.declarations import (
+    ARITHMETIC,
+    FUNCTIONS,
+    MACROS,
+    MEANT,
+    ORDERED,
+    ZONED,
+    Declarations,
+    Overload,
+    macro_usages,
+    usages,
+)
+from secateur.cel.diagnostics import EvaluationError, Reporter
+from secateur.cel.hints import as_duration, as_timestamp
+from secateur.cel.patterns import PatternError, translate
+from secateur.cel.syntax.ast import (
     Binary,
     Call,
     Comprehension,
@@ -26,22 +41,7 @@ from secateur.cel.ast import (
     Span,
     Unary,
 )
-from secateur.cel.declarations import (
-    ARITHMETIC,
-    FUNCTIONS,
-    MACROS,
-    MEANT,
-    ORDERED,
-    ZONED,
-    Declarations,
-    Overload,
-    macro_usages,
-    usages,
-)
-from secateur.cel.diagnostics import EvaluationError, Reporter
-from secateur.cel.hints import as_duration, as_timestamp
-from secateur.cel.patterns import PatternError, translate
-from secateur.cel.times import parse_duration, parse_timestamp
+from secateur.cel.timestamps import parse_duration, parse_timestamp
 from secateur.cel.types import BOOL, DYN, INT, NULL, NUMBERS, STRING, UINT, Type, accepts
 from secateur.cel.values import INT_MAX, type_of
 from secateur.cel.zones import zone

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
 
-from secateur.cel.ast import Span
+from secateur.cel.syntax.ast import Span
 from secateur.cel.types import Type
 from secateur.errors import Problem, RequestError, SecateurError
 

@@ -12,16 +12,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from secateur.cel import times, types
-from secateur.cel.ast import Node
-from secateur.cel.boxes import unbox
+from secateur.cel import timestamps as times
+from secateur.cel import types
 from secateur.cel.checker import Checker
 from secateur.cel.declarations import SEARCH, Declarations, Variable
 from secateur.cel.diagnostics import EvaluationError, Reporter
-from secateur.cel.evaluator import evaluator
 from secateur.cel.filters import flatten
-from secateur.cel.generator import Condition, generate_value, given
-from secateur.cel.parser import parse
+from secateur.cel.python.evaluator import evaluator
+from secateur.cel.sql.boxes import unbox
+from secateur.cel.sql.generator import Condition, generate_value, given
+from secateur.cel.syntax.ast import Node
+from secateur.cel.syntax.parser import parse
 from secateur.cel.values import BoolKey, Duration, Timestamp, Value, from_json, type_of
 
 

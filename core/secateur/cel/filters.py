@@ -8,18 +8,18 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from secateur.cel import diagnostics as say
-from secateur.cel.ast import Node
 from secateur.cel.checker import check_filter
-from secateur.cel.comprehensions import Program
-from secateur.cel.costs import check_costs
 from secateur.cel.declarations import CANCELLATION, Declarations
 from secateur.cel.diagnostics import Diagnostic, EvaluationError, Reporter
-from secateur.cel.evaluator import evaluator
-from secateur.cel.generator import Condition, generate
-from secateur.cel.matching import generate_matching
-from secateur.cel.parser import parse
-from secateur.cel.requirements import Requirement, requirement_of
-from secateur.cel.times import from_datetime
+from secateur.cel.python.comprehensions import Program
+from secateur.cel.python.evaluator import evaluator
+from secateur.cel.sql.costs import check_costs
+from secateur.cel.sql.generator import Condition, generate
+from secateur.cel.sql.matching import generate_matching
+from secateur.cel.sql.requirements import Requirement, requirement_of
+from secateur.cel.syntax.ast import Node
+from secateur.cel.syntax.parser import parse
+from secateur.cel.timestamps import from_datetime
 from secateur.cel.values import Value
 
 if TYPE_CHECKING:

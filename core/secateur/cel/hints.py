@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from secateur.cel import diagnostics as say
-from secateur.cel.ast import Binary, Literal
 from secateur.cel.diagnostics import EvaluationError
-from secateur.cel.times import parse_timestamp
+from secateur.cel.syntax.ast import Binary, Literal
+from secateur.cel.timestamps import parse_timestamp
 from secateur.cel.types import INT, STRING, TIMESTAMP
 
 

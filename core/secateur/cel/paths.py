@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from secateur.cel.ast import Comprehension, Has, HasVariable, Index, Invalid, Literal, Name, Node, Select, Span
-from secateur.cel.shapes import EACH, Path
+from secateur.cel.syntax.ast import Comprehension, Has, HasVariable, Index, Invalid, Literal, Name, Node, Select, Span
 from secateur.cel.types import Type
+
+EACH: Final = None
+
+Path: TypeAlias = tuple[str | None, ...]
+"""Keys below `event`; `EACH` stands for any element of a list."""
 
 Bindings: TypeAlias = Mapping[str, Path]
 """Variables that stand for a part of the event: `event` itself, and those of macros."""

@@ -19,7 +19,7 @@ from zoneinfo import TZPATH, ZoneInfo
 
 from secateur.cel import diagnostics as say
 from secateur.cel.diagnostics import EvaluationError
-from secateur.cel.times import SECOND
+from secateur.cel.timestamps import SECOND
 from secateur.cel.values import Timestamp
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -63,7 +63,7 @@ def _run(arguments: Sequence[str]) -> int:
     except SystemExit as left:  # --help and --version
         return int(left.code or 0)
     module, _, function = parsed.command.partition(":")
-    outcome = getattr(import_module(f"secateur.cli.{module}"), function)(parsed)
+    outcome = getattr(import_module(f"secateur.cli.commands.{module}"), function)(parsed)
     if isinstance(outcome, int):
         return outcome
     import asyncio

@@ -139,7 +139,7 @@ def _parser() -> Parser:
         parents=[everywhere],
     )
     parser.add_argument("--version", action="version", version=f"secateur {__version__}")
-    parser.set_defaults(command="running:console")
+    parser.set_defaults(command="start:console")
     commands = parser.add_subparsers(metavar="COMMAND", title="commands", parser_class=Parser)
 
     def command(name: str, function: str, help: str, description: str = "") -> Parser:
@@ -167,7 +167,7 @@ AddCommand = Callable[..., Parser]
 def _running(command: AddCommand) -> None:
     install = command(
         "install",
-        "installing:install",
+        "install:install",
         "create, upgrade or repair the schema `secateur` in the database",
         "Applies missing migrations, and repairs what a restore lost: roles, owners, grants. Repeatable.",
     )
@@ -175,12 +175,12 @@ def _running(command: AddCommand) -> None:
         "--check", action="store_true", help="only report what is missing; exit code 0 if nothing is, else 1"
     )
     install.add_argument("--json", action="store_true", help="as JSON")
-    demo = command("demo", "running:demo", "simulate an incident on an embedded Postgres, to try secateur on")
+    demo = command("demo", "start:demo", "simulate an incident on an embedded Postgres, to try secateur on")
     demo.add_argument("--headless", action="store_true", help="no console; print the database's URL first")
     demo.add_argument("--runs", type=_positive, metavar="N", help="size of the backlog")
     worker = command(
         "worker",
-        "running:worker",
+        "start:worker",
         "run the functions of an app",
         "Runs the functions of the apps until SIGTERM or SIGINT, then waits for running runs; a second signal\n"
         "interrupts them. A Worker brings its own database and settings; for apps these come from the\n"
@@ -196,7 +196,7 @@ def _running(command: AddCommand) -> None:
     worker.add_argument("--grace", type=_span, metavar="SPAN", help="how long a run that must stop may take to end")
     worker.add_argument("--name", metavar="NAME", help="name shown for its runs and connections (default: HOST:PID)")
     worker.add_argument("--connections", type=_positive, metavar="N", help="most connections to open (2 or more)")
-    serve = command("serve", "serving:serve", "serve the HTTP API on 127.0.0.1")
+    serve = command("serve", "serve:serve", "serve the HTTP API on 127.0.0.1")
     serve.add_argument(
         "--port",
         type=_port,
@@ -207,14 +207,14 @@ def _running(command: AddCommand) -> None:
 
 
 def _looking(command: AddCommand) -> None:
-    depth = command("depth", "looking:depth", "show waiting and running runs per app and function")
+    depth = command("depth", "look:depth", "show waiting and running runs per app and function")
     depth.add_argument("--json", action="store_true", help="as JSON")
     depth.add_argument("--watch", action="store_true", help="refresh until interrupted")
-    history = command("history", "looking:history", "list cancellations, newest first")
+    history = command("history", "look:history", "list cancellations, newest first")
     history.add_argument("--json", action="store_true", help="as JSON")
     history.add_argument("--limit", type=_positive, default=50, metavar="N", help="most entries (default: 50)")
     runs = command(
-        "runs", "looking:runs", "list runs of one status, newest first", "Lists runs of one status, newest first."
+        "runs", "look:runs", "list runs of one status, newest first", "Lists runs of one status, newest first."
     )
     runs.add_argument("--app", metavar="APP", required=True, help="the app's id")
     runs.add_argument("--function", metavar="FUNCTION", help="the function's id (default: every function of the app)")
@@ -224,18 +224,18 @@ def _looking(command: AddCommand) -> None:
     runs.add_argument("--limit", type=_positive, default=50, metavar="N", help="most entries (default: 50)")
     runs.add_argument("--before", metavar="RUN", help="continue after this run, the last of the previous page")
     runs.add_argument("--json", action="store_true", help="as JSON, with the events")
-    show = command("show", "looking:show", "show a cancellation and its progress, or a run")
+    show = command("show", "look:show", "show a cancellation and its progress, or a run")
     show.add_argument("id", metavar="ID", help="the id of the cancellation or run")
     show.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _cancelling(command: AddCommand) -> None:
-    preview = command("preview", "cancelling:preview", "count what a cancellation would cancel; changes nothing")
+    preview = command("preview", "cancel:preview", "count what a cancellation would cancel; changes nothing")
     _request(preview)
     preview.add_argument("--json", action="store_true", help="as JSON")
     cancel = command(
         "cancel",
-        "cancelling:cancel",
+        "cancel:cancel",
         "cancel exactly the matching runs",
         "Counts the matching runs, asks, and cancels them, even if the count fails or takes longer than the\n"
         "setting query_timeout_seconds. Once it returns, no worker can claim any of them;\n"
@@ -253,7 +253,7 @@ def _cancelling(command: AddCommand) -> None:
     )
     retry = command(
         "retry",
-        "cancelling:retry",
+        "cancel:retry",
         "queue failed runs again, exactly those that match",
         "Counts the matching failed runs, asks, and queues them again. They start with fresh attempts and keep their\n"
         "finished steps. Any running secateur process does it in the background (or see --wait).",
@@ -269,12 +269,12 @@ def _cancelling(command: AddCommand) -> None:
     retry.add_argument(
         "--idempotency-key", type=_key, metavar="KEY", help="commit the same request at most once under this key"
     )
-    stop = command("stop", "cancelling:stop", "stop a cancellation or a retry; what it did stays done")
+    stop = command("stop", "cancel:stop", "stop a cancellation or a retry; what it did stays done")
     stop.add_argument("id", metavar="ID", help="the cancellation's id")
     stop.add_argument("--json", action="store_true", help="as JSON")
     undo = command(
         "undo",
-        "undoing:undo",
+        "undo:undo",
         "undo a cancellation: waiting runs wait again; or a retry: runs not yet begun are failed again",
         "Shows what will come back, asks, and undoes. Runs that were waiting become exactly what they were. Runs that\n"
         "were stopped while running stay cancelled, unless --requeue-stopped is given. Repeatable.",
@@ -286,12 +286,12 @@ def _cancelling(command: AddCommand) -> None:
         "--wait", action="store_true", help="wait until every run is back, and list those that could not be restored"
     )
     undo.add_argument("--json", action="store_true", help="the cancellation as JSON; does not imply --yes")
-    cancel_run = command("cancel-run", "cancelling:cancel_run", "cancel a single run")
+    cancel_run = command("cancel-run", "cancel:cancel_run", "cancel a single run")
     cancel_run.add_argument("run", metavar="RUN", help="the run's id")
     cancel_run.add_argument("--reason", metavar="TEXT", help="reason to record in the history")
     cancel_run.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
     cancel_run.add_argument("--json", action="store_true", help="the cancellation as JSON; does not imply --yes")
-    restore_run = command("restore-run", "undoing:restore_run", "restore a single cancelled run")
+    restore_run = command("restore-run", "undo:restore_run", "restore a single cancelled run")
     restore_run.add_argument("run", metavar="RUN", help="the run's id")
     _requeue_stopped(restore_run)
     restore_run.add_argument("--json", action="store_true", help="its cancellation as JSON")
@@ -308,14 +308,14 @@ def _requeue_stopped(parser: Parser) -> None:
 def _governing(command: AddCommand) -> None:
     pause = command(
         "pause",
-        "pausing:pause",
+        "pause:pause",
         "stop claiming runs of a function or of a whole app",
         "No run is claimed until `secateur resume`. Running runs go on; new runs wait.",
     )
-    resume = command("resume", "pausing:resume", "claim runs again after a pause")
+    resume = command("resume", "pause:resume", "claim runs again after a pause")
     forget = command(
         "forget",
-        "forgetting:forget",
+        "forget:forget",
         "hide a function or app that no longer exists from depth and console",
         "Events no longer start its runs; its history stays. Refused while runs, cancellations, retries or undos\n"
         "of it are unfinished. It comes back when something is enqueued into it, or a worker has it. Repeatable.",
@@ -329,13 +329,13 @@ def _governing(command: AddCommand) -> None:
     for parser in (pause, resume):
         parser.add_argument("--json", action="store_true", help="print the depth of the app or function as JSON")
     forget.add_argument("--json", action="store_true", help="the functions that were forgotten, as JSON")
-    audit = command("audit", "auditing:audit", "show who changed what, newest first")
+    audit = command("audit", "audit:audit", "show who changed what, newest first")
     audit.add_argument("--app", metavar="APP", help="only entries of this app")
     audit.add_argument("--limit", type=_positive, default=50, metavar="N", help="most entries (default: 50)")
     audit.add_argument("--json", action="store_true", help="as JSON")
     retention = command(
         "retention",
-        "auditing:retention",
+        "audit:retention",
         "show how long runs and cancellations are kept; flags change it",
         "A span is a number with s, m, h, d or w, such as 12h or 30d.",
     )
@@ -371,7 +371,7 @@ def _request(parser: Parser, *, standing: bool = True) -> None:
 def _evaluating(command: AddCommand) -> None:
     evaluate = command(
         "eval",
-        "evaluating:evaluate",
+        "evaluate:evaluate",
         "evaluate an expression, as a cancellation would",
         'Evaluates EXPR with `event` from --event; with --jsonl, each line {"expr": …, "vars": {…}} of stdin.',
     )

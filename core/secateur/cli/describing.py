@@ -6,14 +6,14 @@ from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from secateur.cancellations import sweep_in_words
 from secateur.cli.output import Column, duration, fields, json_text, number, one_line, runs, styled, table, warning
-from secateur.counting import Seen
 from secateur.instants import in_zone
+from secateur.ledger.cancellations import sweep_in_words
+from secateur.ledger.verifying import Compiled, verify
+from secateur.looking.counting import Seen
 from secateur.requests import CancellationRequest, utc
 from secateur.runs import UNFINISHED, Count, Run, RunStatus, Scope, Source
-from secateur.shell import command_line
-from secateur.verifying import Compiled, verify
+from secateur.words.shell import command_line
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation

@@ -8,13 +8,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from secateur.cancellations import Cancellations
 from secateur.cli.output import notice
-from secateur.database import Database
 from secateur.engines.base import QueueEngine, load_engine
 from secateur.errors import ReadOnly
-from secateur.migrations import check_installed
-from secateur.reachable import until_reachable
+from secateur.ledger.cancellations import Cancellations
+from secateur.postgres.database import Database
+from secateur.postgres.reachable import until_reachable
+from secateur.schema import check_installed
 from secateur.settings import Settings, Target, load_settings
 
 

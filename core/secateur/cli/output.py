@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from secateur.errors import Problem, RequestError, SecateurError
-from secateur.redaction import redact
+from secateur.words.redaction import redact
 
 _GAP = "  "
 _BOLD, _RED, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[33m", "\x1b[0m"

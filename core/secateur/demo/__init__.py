@@ -20,8 +20,8 @@ from typing import NoReturn, TextIO
 
 from secateur.demo.processes import Staff
 from secateur.demo.seeding import Progress, Report, seed
-from secateur.embedded import EmbeddedPostgres, find_binaries, system_binaries
 from secateur.errors import EmbeddedPostgresError
+from secateur.postgres.embedded import EmbeddedPostgres, find_binaries, system_binaries
 
 __all__ = ["DEFAULT_RUNS", "Incident", "Progress", "Report", "incident", "report_on", "run_headless", "start_postgres"]
 

@@ -12,10 +12,10 @@ from math import sqrt
 from random import Random
 from typing import TypeAlias
 
-import secateur.client
-from secateur.client import Queue
+import secateur.engines.native.client
 from secateur.demo.story import BACKLOG_REACHES_BACK, FLOOD_REACHES_BACK, STREAMS, Stream
-from secateur.migrations import install
+from secateur.engines.native.client import Queue
+from secateur.schema import install
 
 BATCH = 5000
 """Runs a call."""
@@ -48,7 +48,7 @@ class Batch:
 
 async def seed(url: str, runs: int, report: Report) -> None:
     """Install the schema and put `runs` runs into the queue, back-dated over the last hours."""
-    async with secateur.client.connect(url, application_name="secateur demo") as queue:
+    async with secateur.engines.native.client.connect(url, application_name="secateur demo") as queue:
         report(Progress("installing the schema"))
         await install(queue.database)
         batches = iter(list(_batches(runs, await queue.engine.clock())))

@@ -15,12 +15,12 @@ import threading
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-import secateur.client
-from secateur.active_runs import ActiveRun
+import secateur
 from secateur.demo.story import DUTIES, STREAMS, WORKERS, Duty, Stream
+from secateur.engines.native.active_runs import ActiveRun
+from secateur.engines.native.functions import App
+from secateur.engines.native.worker import Worker
 from secateur.errors import DatabaseError
-from secateur.functions import App
-from secateur.worker import Worker
 
 TICK = 0.25
 """Seconds between two looks of the producer at what is due."""
@@ -80,7 +80,7 @@ def _declare(app: App, duty: Duty) -> None:
 async def _produce(url: str, number: int) -> None:
     random = Random(number)  # noqa: S311
     owed = [stream.per_second for stream in STREAMS]
-    async with secateur.client.connect(url, application_name="secateur demo producer") as queue:
+    async with secateur.connect(url, application_name="secateur demo producer") as queue:
         _say_ready()
         while True:
             for place, stream in enumerate(STREAMS):

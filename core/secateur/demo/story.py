@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any, TypeAlias
 
-from secateur.demo import events
+from secateur.demo import payloads as events
 
 MakeEvent: TypeAlias = Callable[[Random, datetime], dict[str, Any]]
 """An event that happened at that moment."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from uuid import UUID
 
 from secateur.cel import Filter
-from secateur.database import Database
 from secateur.errors import UsageError
+from secateur.postgres.database import Database
 from secateur.runs import UNFINISHED, Count, FunctionDepth, Run, RunStatus, Scope, Window
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from secateur.cel.shapes import summarise
+from secateur.cel.authoring.shapes import summarise
 
 VENDORS = ("acme_inc", "acme_inc", "acme_inc", "globex", "initech")
 REGIONS = ("eu", "us", "eu")

@@ -8,9 +8,9 @@ from blocks import blocks
 from random_expressions import expression
 
 from secateur.cel import ExpressionError, compile
-from secateur.cel.advice import advise
-from secateur.cel.fixes import fix
-from secateur.cel.shapes import summarise
+from secateur.cel.authoring.advice import advise
+from secateur.cel.authoring.fixes import fix
+from secateur.cel.authoring.shapes import summarise
 
 
 def advised(source: str) -> str:

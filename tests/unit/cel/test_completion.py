@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secateur.cel import CANCELLATION, SEARCH, ExpressionError, compile
-from secateur.cel.completion import Completion, complete
-from secateur.cel.shapes import summarise
+from secateur.cel.authoring.completion import Completion, complete
+from secateur.cel.authoring.shapes import summarise
 
 CURSOR = "▮"
 SHOWN = 6

@@ -9,10 +9,10 @@ from blocks import blocks
 from random_expressions import expression
 
 from secateur.cel import SEARCH, EvaluationError, ExpressionError, compile
-from secateur.cel.evaluator import evaluator
-from secateur.cel.explain import Part, explain, obstacles
+from secateur.cel.authoring.explain import Part, explain, obstacles
+from secateur.cel.python.evaluator import evaluator
+from secateur.cel.syntax.writing import value_text
 from secateur.cel.values import Duration, UInt, decode_json
-from secateur.cel.writing import value_text
 from secateur.runs import Run, RunStatus
 
 NOW = datetime(2024, 1, 21, 12, tzinfo=UTC)

@@ -13,8 +13,8 @@ from random_expressions import expression
 
 from secateur.cel import ExpressionError, Span
 from secateur.cel.diagnostics import Reporter
-from secateur.cel.formatter import format_source
-from secateur.cel.parser import parse
+from secateur.cel.syntax.formatter import format_source
+from secateur.cel.syntax.parser import parse
 
 
 def meaning(source: str) -> Any:

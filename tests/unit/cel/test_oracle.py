@@ -12,8 +12,8 @@ from blocks import CORPUS
 
 from secateur.cel import EvaluationError
 from secateur.cel.evaluation import prepare
-from secateur.cel.evaluator import evaluator
-from secateur.cel.times import from_datetime
+from secateur.cel.python.evaluator import evaluator
+from secateur.cel.timestamps import from_datetime
 from secateur.cel.types import Type
 from secateur.cel.values import BoolKey, Duration, Timestamp, UInt, decode_json, from_json
 

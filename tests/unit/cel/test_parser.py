@@ -8,7 +8,8 @@ import time
 import pytest
 from blocks import blocks
 
-from secateur.cel.ast import (
+from secateur.cel.diagnostics import Reporter
+from secateur.cel.syntax.ast import (
     Binary,
     Call,
     Comprehension,
@@ -25,8 +26,7 @@ from secateur.cel.ast import (
     Select,
     Unary,
 )
-from secateur.cel.diagnostics import Reporter
-from secateur.cel.parser import parse
+from secateur.cel.syntax.parser import parse
 from secateur.cel.values import UInt
 
 
@@ -134,7 +134,7 @@ def test_the_package_loads_no_parser() -> None:
     script = """
 import sys
 import secateur.cel
-heavy = {"lark", "celpy", "re2", "secateur.cel.parser"}
+heavy = {"lark", "celpy", "re2", "secateur.cel.syntax.parser"}
 assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()
 secateur.cel.compile("event.data.x == 1")
 assert "celpy" not in sys.modules and sys.getrecursionlimit() == 1000

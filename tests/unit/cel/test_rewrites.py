@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from secateur.cel import ExpressionError, compile
-from secateur.cel.fixes import fix
+from secateur.cel.authoring.fixes import fix
 
 FULL = {
     "data": {

@@ -6,8 +6,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secateur.cel import shapes
-from secateur.cel.shapes import EACH, summarise
+from secateur.cel.authoring import shapes
+from secateur.cel.authoring.shapes import summarise
+from secateur.cel.paths import EACH
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),

@@ -9,14 +9,9 @@ from random import Random
 import pytest
 
 from secateur.cel import EvaluationError
-from secateur.cel.boxes import boxed_text, storable, unbox
-from secateur.cel.doubles import rounding_to
-from secateur.cel.times import (
-    format_duration,
-    format_timestamp,
-    parse_duration,
-    parse_timestamp,
-)
+from secateur.cel.sql.boxes import boxed_text, storable, unbox
+from secateur.cel.sql.doubles import rounding_to
+from secateur.cel.timestamps import format_duration, format_timestamp, parse_duration, parse_timestamp
 from secateur.cel.values import (
     BoolKey,
     Duration,

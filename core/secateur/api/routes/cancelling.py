@@ -1,0 +1,199 @@
+"""The paths of cancellations: preview, commit, follow, stop, undo."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID, uuid4
+
+from fastapi import APIRouter, Query, Request, Response
+
+from secateur.api.answers import Answer, CancellationForm, PreviewForm, UnrestoredForm
+from secateur.api.bodies import CANCELLATION, UNDO, CancellationSent, UndoSent
+from secateur.api.failures import Unknown
+from secateur.api.services import Author, Injected, Key, Services, answer, failures, latest, repeated
+from secateur.ledger.cancellations import cancellation_json
+from secateur.looking.advising import advise_request, warnings_json
+from secateur.requests import CancellationRequest
+
+if TYPE_CHECKING:
+    from secateur.records import Cancellation
+
+Committed = Answer[CancellationForm] | Answer[list[CancellationForm]]
+"""The list answers a request with `function_ids`, also if that names one only."""
+
+router = APIRouter()
+
+
+@router.post(
+    "/v1/cancellations",
+    status_code=HTTPStatus.CREATED,
+    response_model=Committed,
+    responses=repeated(Committed) | failures(400, 409, 413, 415),
+    openapi_extra=CANCELLATION,
+    summary="Cancel the matching runs",
+)
+async def cancel(
+    request: Request,
+    response: Response,
+    services: Injected,
+    body: CancellationSent,
+    author: Author,
+    idempotency_key: Key = None,
+) -> dict[str, Any]:
+    """With 201 it is in force: no matching run is claimed any more; the rows are rewritten in the background.
+
+    With 202 its guarantee is `pending`: it is committed, and will be in force when the open transactions of the
+    processes `blocked_by` have ended. A request with `function_ids` makes one cancellation for each function, all or
+    nothing, and is answered by a list of them, sorted by function; with 202 if one of them is pending.
+
+    Under the same `Idempotency-Key` the same request is committed once an app. Asked again, the answer is what has
+    become of it: with 200 it has been stopped or undone since, its guarantee is `ended`, and to cancel again takes a
+    new key. The answer names the key, also if the server made it. `X-Author` is recorded as who cancelled, without
+    proof; without it, the server's own user.
+    """
+    return await committed_answer(request, response, services, body, author, idempotency_key)
+
+
+async def committed_answer(
+    request: Request,
+    response: Response,
+    services: Services,
+    body: CancellationRequest,
+    author: str,
+    idempotency_key: str | None,
+) -> dict[str, Any]:
+    """Commit what the body asks for, and answer with the record or records."""
+    now = await services.engine.clock()
+    key = name_key(request, idempotency_key)
+    committed = await services.cancellations.commit_all(body, author=author, source="api", idempotency_key=key)
+    describe(response, committed, key)
+    documents = [cancellation_json(each) for each in committed]
+    if body.function_ids is not None:
+        return answer(documents, latest(now, *committed))
+    response.headers["Location"] = f"/v1/cancellations/{committed[0].id}"
+    return answer(documents[0], latest(now, *committed))
+
+
+def name_key(request: Request, given: str | None) -> str:
+    """The key to commit under; from here on, a failure names it if the connection is lost."""
+    key = given or str(uuid4())
+    request.state.unknown = Unknown(
+        "it is unknown whether the cancellation is in force: repeat it with the Idempotency-Key of this answer, "
+        "under which it is committed at most once",
+        {"Idempotency-Key": key},
+    )
+    return key
+
+
+def describe(response: Response, committed: Sequence[Cancellation], key: str) -> None:
+    """The key, and whether the guarantee is given, in the head of the answer."""
+    response.headers["Idempotency-Key"] = key
+    if any(each.state in ("stopped", "undone") for each in committed):
+        response.status_code = HTTPStatus.OK
+    elif any(each.guarantee == "pending" for each in committed):
+        response.status_code = HTTPStatus.ACCEPTED
+
+
+@router.post(
+    "/v1/cancellations/preview",
+    response_model=Answer[PreviewForm],
+    responses=failures(400, 413, 415),
+    openapi_extra=CANCELLATION,
+    summary="Count the matching runs",
+)
+async def preview(services: Injected, body: CancellationSent) -> dict[str, Any]:
+    """What a cancellation would hit now, exactly, and what is doubtful about its `if`. Changes nothing."""
+    return await counted_answer(services, body)
+
+
+async def counted_answer(services: Services, body: CancellationRequest) -> dict[str, Any]:
+    """The exact count of what the body means, with warnings about its `if`."""
+    async with services.counting.turn():
+        # The count comes first: of an app that does not exist nothing could be sampled.
+        counted = await services.cancellations.preview(body)
+        warnings = await advise_request(services.engine, body)
+    return answer({**counted.as_json(), "warnings": warnings_json(warnings)}, counted.count.as_of)
+
+
+@router.get(
+    "/v1/cancellations",
+    response_model=Answer[list[CancellationForm]],
+    responses=failures(400, 404),
+    summary="List cancellations",
+)
+async def history(
+    services: Injected,
+    limit: Annotated[int, Query(ge=1, le=1000, description="How many.")] = 50,
+    before: Annotated[UUID | None, Query(description="The last id of the page before.")] = None,
+) -> dict[str, Any]:
+    """Newest first."""
+    if before is not None:
+        await services.cancellations.get(before)
+    documents = []
+    for each in await services.cancellations.list(limit, before):
+        documents.append(cancellation_json(each))
+        await asyncio.sleep(0)  # it compiles the `if` of each again, and others want to be answered meanwhile
+    return answer(documents, await services.engine.clock())
+
+
+@router.get(
+    "/v1/cancellations/{cancellation_id}",
+    response_model=Answer[CancellationForm],
+    responses=failures(400, 404),
+    summary="Show a cancellation and its progress",
+)
+async def show(services: Injected, cancellation_id: UUID) -> dict[str, Any]:
+    """Its tallies grow as its rows are rewritten."""
+    cancellation = await services.cancellations.get(cancellation_id)
+    return answer(cancellation_json(cancellation), await services.engine.clock())
+
+
+@router.delete(
+    "/v1/cancellations/{cancellation_id}",
+    response_model=Answer[CancellationForm],
+    responses=failures(400, 404),
+    summary="Stop a cancellation",
+)
+async def stop(services: Injected, cancellation_id: UUID, author: Author) -> dict[str, Any]:
+    """It matches nothing from now on; what it cancelled stays cancelled. Can be repeated."""
+    now = await services.engine.clock()
+    stopped = await services.cancellations.stop(cancellation_id, author=author, source="api")
+    return answer(cancellation_json(stopped), latest(now, stopped))
+
+
+@router.post(
+    "/v1/cancellations/{cancellation_id}/undo",
+    response_model=Answer[CancellationForm],
+    responses=failures(400, 404, 409, 413, 415),
+    openapi_extra=UNDO,
+    summary="Undo a cancellation",
+)
+async def undo(services: Injected, cancellation_id: UUID, body: UndoSent, author: Author) -> dict[str, Any]:
+    """It matches nothing from now on, and what waited when it was cancelled is put back in the background, as long as
+    `restoring` is true. Can be repeated, also to ask for `requeue_stopped` later, until `undo_until`."""
+    now = await services.engine.clock()
+    undone = await services.cancellations.undo(
+        cancellation_id, author=author, source="api", requeue_stopped=body.requeue_stopped
+    )
+    return answer(cancellation_json(undone), latest(now, undone))
+
+
+@router.get(
+    "/v1/cancellations/{cancellation_id}/unrestored",
+    response_model=Answer[list[UnrestoredForm]],
+    responses=failures(400, 404),
+    summary="List the runs that an undo did not put back",
+)
+async def unrestored(
+    services: Injected,
+    cancellation_id: UUID,
+    limit: Annotated[int, Query(ge=1, le=10_000, description="How many.")] = 100,
+) -> dict[str, Any]:
+    """With the reasons; empty unless the cancellation is undone. The cancellation's counts `not_restored` and
+    `handed_over` say how many there are in all."""
+    await services.cancellations.get(cancellation_id)
+    left = await services.cancellations.unrestored(cancellation_id, limit)
+    return answer([{"run_id": str(each.run_id), "reason": each.reason} for each in left], await services.engine.clock())

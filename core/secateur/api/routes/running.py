@@ -1,0 +1,138 @@
+"""The paths of single runs, and of the events that start them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from secateur.api.answers import Answer, CancellationForm, RunForm, SentForm
+from secateur.api.bodies import EVENT, RUN_CANCELLATION, UNDO, EventSent, RunCancellationSent, UndoSent
+from secateur.api.failures import Unknown
+from secateur.api.routes.cancelling import describe, name_key
+from secateur.api.services import Author, Injected, Key, answer, failures, latest, repeated
+from secateur.bounds import LONGEST_NAME
+from secateur.engines.native.sending import Effect, send_event
+from secateur.errors import PermissionDenied
+from secateur.ledger.cancellations import cancellation_json
+from secateur.looking.listing import read_scope, read_status, run_json
+from secateur.runs import LISTED, RunStatus
+
+router = APIRouter()
+
+
+@router.get(
+    "/v1/runs",
+    response_model=Answer[list[RunForm]],
+    responses=failures(400, 404),
+    summary="List runs",
+)
+async def listed(
+    services: Injected,
+    app_id: Annotated[str, Query(min_length=1, max_length=LONGEST_NAME)],
+    function_id: Annotated[str | None, Query(min_length=1, max_length=LONGEST_NAME)] = None,
+    status: Annotated[
+        str, Query(description=f"One of {', '.join(LISTED)}.", json_schema_extra={"enum": [str(one) for one in LISTED]})
+    ] = RunStatus.FAILED,
+    limit: Annotated[int, Query(ge=1, le=1000, description="How many.")] = 50,
+    before: Annotated[UUID | None, Query(description="The last id of the page before.")] = None,
+) -> JSONResponse:
+    """Of one status, by default `failed`; newest first, as they entered the queue."""
+    scope = read_scope(app_id, function_id)
+    runs = await services.engine.runs(scope, read_status(status), limit, before)
+    return JSONResponse(answer([run_json(run) for run in runs], await services.engine.clock()))
+
+
+@router.get(
+    "/v1/runs/{run_id}",
+    response_model=Answer[RunForm],
+    responses=failures(400, 404),
+    summary="Show a run",
+)
+async def show(services: Injected, run_id: UUID) -> JSONResponse:
+    """As it stands, with its event. Its numbers have all their digits; one that Python cannot hold is a text."""
+    run = await services.engine.run(run_id)
+    # Not by way of the form, which does not write events that are nested deeply.
+    return JSONResponse(answer(run_json(run), await services.engine.clock()))
+
+
+@router.post(
+    "/v1/runs/{run_id}/cancel",
+    status_code=HTTPStatus.CREATED,
+    response_model=Answer[CancellationForm],
+    responses=repeated(Answer[CancellationForm]) | failures(400, 404, 409, 413, 415),
+    openapi_extra=RUN_CANCELLATION,
+    summary="Cancel one run",
+)
+async def cancel(
+    request: Request,
+    response: Response,
+    services: Injected,
+    run_id: UUID,
+    body: RunCancellationSent,
+    author: Author,
+    idempotency_key: Key = None,
+) -> dict[str, Any]:
+    """At once if it waits; if it runs, it is asked to stop. Refused with 409 when it has ended.
+
+    Answers with a cancellation of kind `run`; `Idempotency-Key` and `X-Author` as for many runs.
+    """
+    now = await services.engine.clock()
+    key = name_key(request, idempotency_key)
+    committed = await services.cancellations.cancel_run(
+        run_id, author=author, source="api", reason=body.reason, idempotency_key=key
+    )
+    describe(response, [committed], key)
+    response.headers["Location"] = f"/v1/cancellations/{committed.id}"
+    return answer(cancellation_json(committed), latest(now, committed))
+
+
+@router.post(
+    "/v1/runs/{run_id}/restore",
+    response_model=Answer[CancellationForm],
+    responses=failures(400, 404, 409, 413, 415),
+    openapi_extra=UNDO,
+    summary="Take back the cancellation of one run",
+)
+async def restore(services: Injected, run_id: UUID, body: UndoSent, author: Author) -> dict[str, Any]:
+    """Answers with the cancellation when it is undone: `counts.restored` is 1 if the run was put back. Can be repeated.
+
+    Refused with 409 for a run that was not cancelled, or was together with others.
+    """
+    now = await services.engine.clock()
+    undone = await services.cancellations.restore_run(
+        run_id, author=author, source="api", requeue_stopped=body.requeue_stopped
+    )
+    return answer(cancellation_json(undone), latest(now, undone))
+
+
+@router.post(
+    "/v1/events",
+    status_code=HTTPStatus.CREATED,
+    response_model=Answer[SentForm],
+    responses=failures(400, 413, 415),
+    openapi_extra=EVENT,
+    summary="Send an event",
+)
+async def send(request: Request, services: Injected, body: EventSent) -> dict[str, Any]:
+    """Starts a run of every function, of any app, that the event's name triggers, and cancels the runs of functions
+    that declare it in `cancel_on`, all in one transaction. Answers with what came of it, which may be nothing.
+
+    Not repeatable: runs are started each time. An event that has an `id` cancels once, for a day. The server's role
+    needs `secateur_worker` for it, beside `secateur_operator`; otherwise it is refused with 403.
+    """
+    now = await services.engine.clock()
+    request.state.unknown = Unknown("it is unknown whether the event was sent: sent again, it may start its runs twice")
+    try:
+        sent = await send_event(services.database, body.text)
+    except PermissionDenied as error:
+        raise PermissionDenied(f"{error}; to send events, grant this server's role secateur_worker too") from error
+    return answer({"runs": _effects(sent.runs), "cancellations": _effects(sent.cancellations)}, now)
+
+
+def _effects(effects: Iterable[Effect]) -> list[dict[str, str]]:
+    return [{"id": str(each.id), "app_id": each.app_id, "function_id": each.function_id} for each in effects]

@@ -1,0 +1,174 @@
+"""The paths of whoever watches over the queue: its depth, pausing and forgetting it, its audit, its health."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+from urllib.parse import unquote
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+
+from secateur.api.answers import Answer, AuditForm, DepthForm, ForgottenForm, Health
+from secateur.api.services import Author, Injected, Services, answer, failures
+from secateur.errors import NotFound
+from secateur.ledger.auditing import audit_json
+from secateur.looking.depth import depth_json
+from secateur.looking.listing import read_scope
+from secateur.runs import FunctionDepth, Scope
+
+router = APIRouter()
+
+
+def _scope(request: Request) -> Scope:
+    """The names as the path has them, which the router does not tell: there `a%2Fb` is one of them and `a/b` is two."""
+    raw: bytes = request.scope["raw_path"]
+    # What is done with them comes last, unless the method says it.
+    last = None if request.method == "DELETE" else -1
+    names = [unquote(name.decode("ascii", "replace")) for name in raw.split(b"?")[0].split(b"/")[3:last]]
+    if len(names) > 2:
+        raise NotFound("name an app, or an app and a function; write a / that is part of a name as %2F")
+    return read_scope(names[0], names[1] if len(names) > 1 else None)
+
+
+def _app_scope(request: Request, app_id: Annotated[str, Path(min_length=1)]) -> Scope:
+    return _scope(request)
+
+
+def _function_scope(
+    request: Request, app_id: Annotated[str, Path(min_length=1)], function_id: Annotated[str, Path(min_length=1)]
+) -> Scope:
+    return _scope(request)
+
+
+OfApp = Annotated[Scope, Depends(_app_scope)]
+OfFunction = Annotated[Scope, Depends(_function_scope)]
+
+
+@router.get(
+    "/v1/queues", response_model=Answer[list[DepthForm]], responses=failures(), summary="Show the queues' depth"
+)
+async def queues(services: Injected) -> dict[str, Any]:
+    """Per app and function."""
+    return await _depth(services, await services.engine.depth())
+
+
+@router.post(
+    "/v1/queues/{app_id}/pause",
+    response_model=Answer[list[DepthForm]],
+    responses=failures(400, 404),
+    summary="Pause an app",
+)
+async def pause_app(services: Injected, scope: OfApp, author: Author) -> dict[str, Any]:
+    """Nothing of it is claimed until it is resumed; running runs go on. Answers with the depth of its functions.
+
+    Can be repeated.
+    """
+    return await _pause(services, scope, author)
+
+
+@router.post(
+    "/v1/queues/{app_id}/resume",
+    response_model=Answer[list[DepthForm]],
+    responses=failures(400, 404),
+    summary="Resume an app",
+)
+async def resume_app(services: Injected, scope: OfApp, author: Author) -> dict[str, Any]:
+    """Takes back the pause of the app as a whole; functions that were paused by themselves stay `paused`.
+
+    Can be repeated.
+    """
+    return await _resume(services, scope, author)
+
+
+@router.post(
+    "/v1/queues/{app_id}/{function_id:path}/pause",
+    response_model=Answer[list[DepthForm]],
+    responses=failures(400, 404),
+    summary="Pause a function",
+)
+async def pause_function(services: Injected, scope: OfFunction, author: Author) -> dict[str, Any]:
+    """Nothing of it is claimed until it is resumed; running runs go on. Can be repeated."""
+    return await _pause(services, scope, author)
+
+
+@router.post(
+    "/v1/queues/{app_id}/{function_id:path}/resume",
+    response_model=Answer[list[DepthForm]],
+    responses=failures(400, 404),
+    summary="Resume a function",
+)
+async def resume_function(services: Injected, scope: OfFunction, author: Author) -> dict[str, Any]:
+    """Takes back its own pause; it stays `paused` while the app as a whole is. Can be repeated."""
+    return await _resume(services, scope, author)
+
+
+@router.delete(
+    "/v1/queues/{app_id}",
+    response_model=Answer[list[ForgottenForm]],
+    responses=failures(400, 404, 409),
+    summary="Forget an app",
+)
+async def forget_app(services: Injected, scope: OfApp, author: Author) -> dict[str, Any]:
+    """Leaves an app that is no more, with all its functions, out of the queues, and starts no runs of it for events.
+    Its history stays, and it comes back by itself when something is enqueued into it, or a worker has it.
+
+    Answers with the functions that were not forgotten before. Can be repeated. 409, with what is in the way, while
+    runs, cancellations, retries or undos of it are unfinished.
+    """
+    return await _forget(services, scope, author)
+
+
+@router.delete(
+    "/v1/queues/{app_id}/{function_id:path}",
+    response_model=Answer[list[ForgottenForm]],
+    responses=failures(400, 404, 409),
+    summary="Forget a function",
+)
+async def forget_function(services: Injected, scope: OfFunction, author: Author) -> dict[str, Any]:
+    """Leaves a function that is no more out of the queues; as for an app."""
+    return await _forget(services, scope, author)
+
+
+async def _forget(services: Services, scope: Scope, author: str) -> dict[str, Any]:
+    forgotten = await services.engine.forget(scope, author, "api")
+    data = [{"app_id": scope.app_id, "function_id": each} for each in forgotten]
+    return answer(data, await services.engine.clock())
+
+
+async def _pause(services: Services, scope: Scope, author: str) -> dict[str, Any]:
+    await services.engine.pause(scope, author, "api")
+    return await _depth(services, await _depth_of(services, scope))
+
+
+async def _resume(services: Services, scope: Scope, author: str) -> dict[str, Any]:
+    await services.engine.resume(scope, author, "api")
+    return await _depth(services, await _depth_of(services, scope))
+
+
+async def _depth_of(services: Services, scope: Scope) -> Sequence[FunctionDepth]:
+    depths = await services.engine.depth()
+    return [each for each in depths if each.app_id == scope.app_id and scope.function_id in (None, each.function_id)]
+
+
+async def _depth(services: Services, depths: Sequence[FunctionDepth]) -> dict[str, Any]:
+    return answer(depth_json(depths), depths[0].as_of if depths else await services.engine.clock())
+
+
+@router.get("/v1/audit", response_model=Answer[list[AuditForm]], responses=failures(400), summary="Show who did what")
+async def audit(
+    services: Injected,
+    limit: Annotated[int, Query(ge=1, le=1000, description="How many.")] = 50,
+    before: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="The last id of the page before.")] = None,
+) -> dict[str, Any]:
+    """Newest first: every commit, stop, undo, pause, resume, forget, install and change of the retention."""
+    page = await services.cancellations.audit(limit, before)
+    return answer([audit_json(each) for each in page], await services.engine.clock())
+
+
+@router.get("/healthz", response_model=Answer[Health], responses=failures(), summary="Say how the queue fares")
+async def health(services: Injected) -> dict[str, Any]:
+    """`ok`; or `degraded`: the database answers, but something in the background fails again and again, such as the
+    sweep of a cancellation. With 503 the database does not answer."""
+    now = await services.engine.clock()
+    problems = await services.background.problems()
+    return answer({"status": "degraded" if problems else "ok", "problems": problems}, now)

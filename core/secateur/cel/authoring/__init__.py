@@ -1,0 +1,1 @@
+"""For whoever writes an expression: completion, warnings, fixes, explanations."""

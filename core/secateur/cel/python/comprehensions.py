@@ -1,0 +1,107 @@
+"""The macros over lists and maps, in Python.
+
+`exists` and `all` are `||` and `&&` over the elements: a decisive element decides whatever fails beside it. The
+others fail with the first element that fails. A map is gone through by its keys, in an order of its own that is the
+same in both executions, since JSON's is lost in the database: by type, then by length, then by value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
+
+from secateur.cel import diagnostics as say
+from secateur.cel.diagnostics import EvaluationError
+from secateur.cel.python.operations import check_items
+from secateur.cel.syntax.ast import Comprehension
+from secateur.cel.values import BoolKey, Value, from_json, type_of
+
+Variables: TypeAlias = Mapping[str, Value]
+Program: TypeAlias = Callable[[Variables], Value]
+
+
+def comprehension(
+    node: Comprehension, operand: Program, predicate: Program | None, transform: Program | None
+) -> Program:
+    match node.macro:
+        case "exists" | "all":
+            assert predicate is not None, "the parser gives it one"  # noqa: S101
+            return _decide(node, operand, predicate, decisive=node.macro == "exists")
+        case "exists_one":
+            return _exists_one(node, _chosen(node, operand, predicate))
+        case "filter":
+            return _collect(_chosen(node, operand, predicate), None, node.variable)
+        case "map":
+            return _collect(_chosen(node, operand, predicate), transform, node.variable)
+
+
+def _decide(node: Comprehension, operand: Program, predicate: Program, *, decisive: bool) -> Program:
+    def decide(variables: Variables) -> bool:
+        failure: EvaluationError | None = None
+        for scope in _scopes(node, operand(variables), variables):
+            try:
+                if _truth(node, predicate(scope)) is decisive:
+                    return decisive
+            except EvaluationError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        return not decisive
+
+    return decide
+
+
+def _exists_one(node: Comprehension, chosen: Callable[[Variables], Iterator[Variables]]) -> Program:
+    return lambda variables: sum(1 for _ in chosen(variables)) == 1
+
+
+def _collect(chosen: Callable[[Variables], Iterator[Variables]], transform: Program | None, variable: str) -> Program:
+    def collect(variables: Variables) -> list[Value]:
+        built = [transform(scope) if transform else scope[variable] for scope in chosen(variables)]
+        check_items(len(built))
+        return built
+
+    return collect
+
+
+def _chosen(
+    node: Comprehension, operand: Program, predicate: Program | None
+) -> Callable[[Variables], Iterator[Variables]]:
+    """The scopes of the elements for which the predicate is true."""
+
+    def chosen(variables: Variables) -> Iterator[Variables]:
+        for scope in _scopes(node, operand(variables), variables):
+            if predicate is None or _truth(node, predicate(scope)):
+                yield scope
+
+    return chosen
+
+
+def _scopes(node: Comprehension, container: Value, variables: Variables) -> Iterator[Variables]:
+    """The variables for one element after the other: always the same mapping, changed."""
+    if isinstance(container, dict):
+        elements = [key.value if isinstance(key, BoolKey) else key for key in sorted(container, key=_order)]
+    elif isinstance(container, list):
+        elements = container
+    else:
+        raise EvaluationError(say.not_iterable(node.macro, type_of(container)), node.operand.span)
+    scope = dict(variables)
+    for element in elements:
+        scope[node.variable] = from_json(element)
+        yield scope
+
+
+def _order(key: Value) -> tuple[int, int, Value]:
+    if isinstance(key, BoolKey):
+        return 0, 0, key.value
+    if isinstance(key, str):
+        content = key.encode("utf-8", "surrogatepass")
+        return 2, len(content), content
+    return 1, 0, key
+
+
+def _truth(node: Comprehension, value: Value) -> bool:
+    if type(value) is not bool:
+        span = node.predicate.span if node.predicate else node.span
+        raise EvaluationError(say.not_boolean(node.macro, type_of(value)), span)
+    return value

@@ -1,0 +1,173 @@
+"""What an expression takes in Postgres, before it is ever run: so that no filter can be written that stands in the way.
+
+A filter is evaluated on every run that is claimed, and nothing can interrupt some of what it does. The payload is
+bounded by whoever sends it, and counts with what an honest one has; what an expression makes of its own literals is
+bounded only here.
+
+Costs are in microseconds for one run, sizes in elements of a list and characters of everything in it. Both are upper
+bounds for literals and what is made of them, and guesses for a payload: within a factor of about five of what was
+measured on Postgres 15. What costs more all the same is dealt with when it happens: see `verdicts` in conditions.sql.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from secateur.cel import diagnostics as say
+from secateur.cel.diagnostics import Reporter
+from secateur.cel.paths import children
+from secateur.cel.syntax.ast import (
+    Binary,
+    Call,
+    Comprehension,
+    Conditional,
+    ListLiteral,
+    Literal,
+    Logical,
+    MapLiteral,
+    Name,
+    Node,
+)
+
+MOST_MICROSECONDS: Final = 2_000_000
+MOST_CHARACTERS: Final = 10_000_000
+"""In all that one part of an expression makes."""
+
+_LONGEST_TEXT: Final = 1_000_000
+_LONGEST_LIST: Final = 10_000
+_PAYLOAD_ELEMENTS: Final = 50
+_PAYLOAD_CHARACTERS: Final = 50
+"""Of one text."""
+
+_STEP: Final = 0.5
+"""An operator or a field."""
+_BOXED: Final = 5.0
+"""Arithmetic, and most functions: a call of PL/pgSQL."""
+_CHARACTER: Final = 0.002
+"""Looked at, or copied, once."""
+_MATCHED: Final = 0.01
+"""A character that a pattern is looked for in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Bounds of a value: a text has no elements."""
+
+    characters: float
+    elements: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    cost: float
+    size: Size
+
+
+_SCALAR = Size(8)
+_UNKNOWN = Size(_PAYLOAD_CHARACTERS, _PAYLOAD_ELEMENTS)
+"""A payload's, which may be a text or a list."""
+
+
+def check_costs(root: Node, reporter: Reporter) -> None:
+    """Report what takes too long, or makes too much, with the figure."""
+    _Estimator(reporter).estimate(root, {})
+
+
+class _Estimator:
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._refused = False
+
+    def estimate(self, node: Node, elements: Mapping[str, Size]) -> Estimate:
+        """Raises nothing; the innermost part that is too much is reported, once."""
+        estimate = self._of(node, elements)
+        if not self._refused and estimate.size.characters > MOST_CHARACTERS:
+            self._refused = True
+            self._reporter.error(node.span, say.makes_too_much(estimate.size.characters), say.LOOP_OVER_LESS)
+        elif not self._refused and estimate.cost > MOST_MICROSECONDS:
+            self._refused = True
+            self._reporter.error(node.span, say.takes_too_long(estimate.cost / 1e6), say.LOOP_OVER_LESS)
+        return estimate
+
+    def _of(self, node: Node, elements: Mapping[str, Size]) -> Estimate:
+        match node:
+            case Literal(value=value):
+                return Estimate(0, Size(len(value)) if isinstance(value, (str, bytes)) else _SCALAR)
+            case Name(name=name):
+                return Estimate(0, elements.get(name, _UNKNOWN))
+            case Comprehension():
+                return self._loop(node, elements)
+            case Call():
+                return self._call(node, [self.estimate(operand, elements) for operand in node.operands])
+        parts = [self.estimate(child, elements) for child in children(node)]
+        cost = _STEP + sum(part.cost for part in parts)
+        match node:
+            case Binary(operator="+"):
+                return self._sum(cost, parts)
+            case Binary(operator="==" | "!=" | "<" | "<=" | ">" | ">="):
+                return Estimate(cost + _CHARACTER * min(part.size.characters for part in parts), _SCALAR)
+            case Binary(operator="in"):
+                looked_through = parts[1].size.elements or parts[1].size.characters
+                return Estimate(cost + _BOXED + _STEP / 5 * looked_through, _SCALAR)
+            case Binary():
+                return Estimate(cost + _BOXED, _SCALAR)
+            case Logical():
+                return Estimate(cost, _SCALAR)
+            case Conditional():
+                return Estimate(cost, _largest(parts[1:]))
+            case ListLiteral() | MapLiteral():
+                characters = sum(part.size.characters for part in parts)
+                return Estimate(cost + _STEP * len(parts), Size(characters, len(parts)))
+            case _:
+                # A field or an element of something is not more than that.
+                return Estimate(cost, parts[0].size if parts else _UNKNOWN)
+
+    def _sum(self, cost: float, parts: list[Estimate]) -> Estimate:
+        size = Size(
+            min(sum(part.size.characters for part in parts), _LONGEST_TEXT),
+            min(sum(part.size.elements for part in parts), _LONGEST_LIST),
+        )
+        return Estimate(cost + _BOXED + _CHARACTER * size.characters, size)
+
+    def _loop(self, node: Comprehension, elements: Mapping[str, Size]) -> Estimate:
+        over = self.estimate(node.operand, elements)
+        count = over.size.elements or _PAYLOAD_ELEMENTS
+        element = Size(over.size.characters / max(1, over.size.elements), _PAYLOAD_ELEMENTS)
+        inside = {**elements, node.variable: element}
+        said = self.estimate(node.predicate, inside) if node.predicate else Estimate(0, _SCALAR)
+        made = self.estimate(node.transform, inside) if node.transform else Estimate(0, element)
+        cost = over.cost + count * (_STEP + said.cost + made.cost)
+        if node.macro not in ("map", "filter"):
+            return Estimate(cost, _SCALAR)
+        size = Size(count * made.size.characters, count)
+        return Estimate(cost + _CHARACTER * size.characters, size)
+
+    def _call(self, node: Call, parts: list[Estimate]) -> Estimate:
+        cost = sum(part.cost for part in parts)
+        given = parts[0].size if parts else _SCALAR
+        read = _CHARACTER * given.characters
+        match node.function:
+            case "matches":
+                return Estimate(cost + _STEP + _MATCHED * given.characters, _SCALAR)
+            case "startsWith" | "endsWith" | "contains" | "size":
+                return Estimate(cost + _STEP + read, _SCALAR)
+            case "replace" if len(parts) > 2:
+                old, new = parts[1].size.characters, parts[2].size.characters
+                times = given.characters / max(1, old)
+                longest = min(_LONGEST_TEXT, given.characters + times * max(0, new - old) + (new if old == 0 else 0))
+                return Estimate(cost + _BOXED + _CHARACTER * longest, Size(longest))
+            case "split" if len(parts) > 1:
+                count = min(_LONGEST_LIST, given.characters / max(1, parts[1].size.characters) + 1)
+                return Estimate(cost + _BOXED + _STEP * count + read, Size(given.characters, count))
+            case "join":
+                separators = parts[1].size.characters if len(parts) > 1 else 0
+                longest = min(_LONGEST_TEXT, given.characters + separators * given.elements)
+                return Estimate(cost + _BOXED + _STEP * given.elements + _CHARACTER * longest, Size(longest))
+            case _:
+                return Estimate(cost + _BOXED + read, Size(given.characters, given.elements))
+
+
+def _largest(parts: list[Estimate]) -> Size:
+    return Size(max(part.size.characters for part in parts), max(part.size.elements for part in parts))

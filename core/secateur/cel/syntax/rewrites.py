@@ -1,0 +1,234 @@
+"""What other dialects of CEL can say and this one cannot: optional values, and macros with two variables.
+
+`a.?b.orValue(x)` is `has(a.b) ? a.b : x` here. It works on tokens, since the grammar knows none of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from secateur.cel import diagnostics as say
+from secateur.cel.syntax.ast import Span
+from secateur.cel.syntax.scanner import Token
+
+_OPENING = {"(": ")", "[": "]", "{": "}"}
+_UNWRAPPING = ("orValue", "hasValue", "value", "or", "optMap", "optFlatMap")
+_MAKING = ("of", "none", "ofNonZeroValue")
+_TWO_VARIABLES = {
+    **{name: name for name in ("all", "exists", "exists_one")},
+    "existsOne": "exists_one",
+    "transformList": "map",
+    "transformMap": None,
+    "transformMapEntry": None,
+}
+"""By the macro's name elsewhere, what it is called here; None for what there is not."""
+
+
+class _NotSayable(Exception):
+    """There is nothing to write instead."""
+
+
+def foreign(source: str, tokens: Sequence[Token]) -> tuple[Span, str, str | None] | None:
+    """The first thing in another dialect: its place, what is wrong, and what to write for the whole source.
+
+    The brackets of `tokens` match.
+    """
+    rewriter = _Rewriter(source, tokens)
+    for at, token in enumerate(tokens):
+        message = rewriter.message(at)
+        if message is None:
+            continue
+        try:
+            text = rewriter.between(0, len(tokens))
+            plain = _plain(text)
+        except _NotSayable:
+            return Span(token.start, token.end), message, None
+        return Span(token.start, token.end), message, say.write_the_whole(plain, rewriter.means)
+    return None
+
+
+def _plain(text: str) -> str:
+    """On one line, without brackets around all of it. What cannot be read has something else wrong with it, too."""
+    from secateur.cel.diagnostics import ExpressionError
+    from secateur.cel.syntax.formatter import format_source
+
+    try:
+        return format_source(text, width=1_000_000)
+    except ExpressionError:
+        raise _NotSayable from None
+
+
+class _Rewriter:
+    def __init__(self, source: str, tokens: Sequence[Token]) -> None:
+        self._source, self._tokens = source, tokens
+        self._closing: dict[int, int] = {}
+        self._renamed: dict[str, str] = {}
+        self.means: str | None = None
+        """Which of two readings the text has."""
+        opened: list[int] = []
+        for at, token in enumerate(tokens):
+            if token.kind == "operator" and token.text in _OPENING:
+                opened.append(at)
+            elif token.kind == "operator" and token.text in _OPENING.values():
+                self._closing[opened.pop()] = at
+
+    def message(self, at: int) -> str | None:
+        """What is wrong with the token, if it is of another dialect."""
+        before, token = self._text(at - 1), self._tokens[at]
+        if token.kind == "operator":
+            return say.NO_OPTIONALS if token.text == "?" and before in (".", "[", "{", ",") else None
+        if token.kind != "name":
+            return None
+        called = self._text(at + 1) == "("
+        if before == "." and called and token.text in ("orValue", "hasValue", "optMap", "optFlatMap"):
+            return say.NO_OPTIONALS
+        if before != "." and token.text == "optional" and self._makes_optional(at):
+            return say.NO_OPTIONALS
+        if before == "." and called and self._two_variables(at) is not None:
+            return say.one_variable(token.text)
+        return None
+
+    def _text(self, at: int) -> str:
+        """Of an operator or a name; strings may contain anything."""
+        if not 0 <= at < len(self._tokens) or self._tokens[at].kind not in ("operator", "name"):
+            return ""
+        return self._tokens[at].text
+
+    def _makes_optional(self, at: int) -> bool:
+        return self._text(at + 1) == "." and self._text(at + 2) in _MAKING and self._text(at + 3) == "("
+
+    def _two_variables(self, at: int) -> list[tuple[int, int]] | None:
+        """The arguments of the macro with that name, if it has two variables."""
+        if self._tokens[at].text not in _TWO_VARIABLES:
+            return None
+        arguments = self._arguments(at + 1)
+        if len(arguments) < 3 or any(
+            end - start != 1 or self._tokens[start].kind != "name" for start, end in arguments[:2]
+        ):
+            return None
+        return arguments
+
+    def _arguments(self, opening: int) -> list[tuple[int, int]]:
+        """Where each argument in the brackets begins and ends."""
+        ends, at = [opening], opening + 1
+        while at < self._closing[opening]:
+            if self._text(at) == ",":
+                ends.append(at)
+            at = self._closing.get(at, at) + 1
+        ends.append(self._closing[opening])
+        return [(start + 1, end) for start, end in pairwise(ends) if end > start + 1]
+
+    def between(self, start: int, end: int) -> str:
+        """The text of these tokens in our dialect. Raises `_NotSayable`."""
+        parts: list[str] = []
+        at = start
+        while at < end:
+            token = self._tokens[at]
+            if at > start:
+                parts.append(self._source[self._tokens[at - 1].end : token.start])
+            if token.kind != "operator" or token.text in _OPENING:
+                text, at = self._operand(at)
+            elif token.text == "?" and self._text(at - 1) in ("[", "{", ","):
+                raise _NotSayable
+            else:
+                text, at = token.text, at + 1
+            parts.append(text)
+        return "".join(parts)
+
+    def _inside(self, opening: int) -> str:
+        return self.between(opening + 1, self._closing[opening])
+
+    def _operand(self, at: int) -> tuple[str, int]:
+        """A value with all that is selected from it and called on it, and the place after it."""
+        token = self._tokens[at]
+        if token.text == "optional" and self._text(at - 1) != "." and self._makes_optional(at):
+            return self._made(at + 3)
+        if at in self._closing:
+            path, at = f"{token.text}{self._inside(at)}{_OPENING[token.text]}", self._closing[at] + 1
+        elif token.kind == "name" and self._text(at + 1) == "(":
+            path, at = f"{token.text}({self._inside(at + 1)})", self._closing[at + 1] + 1
+        else:
+            path, at = self._renamed.get(token.text, token.text) if token.kind == "name" else token.text, at + 1
+        return self._selected(path, at)
+
+    def _selected(self, path: str, at: int) -> tuple[str, int]:
+        tests: list[str] = []
+        last = ""
+        while (sign := self._text(at)) in (".", "["):
+            optional = self._text(at + 1) == "?"
+            if sign == "[":
+                key = self.between(at + 1 + optional, self._closing[at])
+                last, path = self._has_key(path, at + 1 + optional, key), f"{path}[{key}]"
+                at = self._closing[at] + 1
+            else:
+                name = at + 1 + optional
+                if name >= len(self._tokens):
+                    raise _NotSayable
+                called = self._text(name + 1) == "("
+                if called and not optional:
+                    path, at = self._call(path, name, tests or ([last] if last else []), waiting=bool(tests))
+                    tests, last = [], ""
+                    continue
+                field = self._tokens[name]
+                path += f"['{field.text}']" if field.kind == "keyword" else f".{field.text}"
+                last, at = f"has({path})", name + 1
+            if optional or tests:
+                tests.append(last)
+        return (f"({' && '.join(tests)} ? {path} : null)" if tests else path), at
+
+    def _has_key(self, path: str, at: int, key: str) -> str:
+        """Whether there is such a key, or such a place in a list."""
+        kind = self._tokens[at].kind
+        if kind in ("string", "raw") and key == self._tokens[at].text:
+            return f"has({path}[{key}])"
+        return f"size({path}) > {key}" if key.isdecimal() else f"({key}) in {path}"
+
+    def _call(self, path: str, name: int, tests: list[str], *, waiting: bool) -> tuple[str, int]:
+        function, opening = self._tokens[name].text, name + 1
+        after = self._closing[opening] + 1
+        if (variables := self._two_variables(name)) is not None:
+            if waiting:
+                raise _NotSayable
+            return self._one_variable(path, _TWO_VARIABLES[function], variables), after
+        if function == "orValue" and tests:
+            return f"({' && '.join(tests)} ? {path} : {self._inside(opening)})", after
+        if function == "hasValue" and tests:
+            return f"({' && '.join(tests)})", after
+        if function == "value" and waiting:
+            return path, after
+        if waiting or function in ("orValue", "hasValue", "optMap", "optFlatMap"):
+            raise _NotSayable
+        return f"{path}.{function}({self._inside(opening)})", after
+
+    def _made(self, opening: int) -> tuple[str, int]:
+        """`optional.of(x)`, and what it is asked for at once."""
+        there = self._text(opening - 1) != "none"
+        value, at = f"({self._inside(opening)})" if there else "null", self._closing[opening] + 1
+        if self._text(at) == "." and self._text(at + 1) in _UNWRAPPING and self._text(at + 2) == "(":
+            function, inner = self._text(at + 1), at + 2
+            at = self._closing[inner] + 1
+            if function == "hasValue":
+                value = "true" if there else "false"
+            elif function == "orValue":
+                value = value if there else f"({self._inside(inner)})"
+            elif function != "value":
+                raise _NotSayable
+        return self._selected(value, at)
+
+    def _one_variable(self, path: str, macro: str | None, arguments: list[tuple[int, int]]) -> str:
+        """Over the elements, if the place is not asked for; else over the keys of a map."""
+        if macro is None:
+            raise _NotSayable
+        (first, _), (second, _), *rest = arguments
+        key, value = self._tokens[first].text, self._tokens[second].text
+        asked = any(
+            self._text(at) == key and self._text(at - 1) != "." for start, end in rest for at in range(start, end)
+        )
+        self.means = self.means or (say.KEYS_AND_VALUES if asked else say.ELEMENTS)
+        outer = self._renamed
+        names = {name: text for name, text in outer.items() if name not in (key, value)}
+        self._renamed = {**names, value: f"{path}[{key}]"} if asked else names
+        bodies = ", ".join(self.between(*each) for each in rest)
+        self._renamed = outer
+        return f"{path}.{macro}({key if asked else value}, {bodies})"

@@ -1,0 +1,272 @@
+"""`preview`, `cancel`, `retry`, `cancel-run` and `stop`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import TYPE_CHECKING, NoReturn
+from uuid import uuid4
+
+from secateur.cli.asking import answer, consents, require_a_terminal
+from secateur.cli.describing import follow, outcome, pending, review, run_in_words
+from secateur.cli.identifying import read_id, read_run_id
+from secateur.cli.opening import Session, find_place, open_session
+from secateur.cli.output import done, json_line, line, notice, one_line, runs, write
+from secateur.cli.requesting import read_request, warn
+from secateur.cli.waiting import wait_for
+from secateur.errors import DatabaseError, SecateurError, Unreachable, UsageError
+from secateur.ledger.cancellations import cancellation_json
+from secateur.looking.advising import advise_request, warnings_json
+from secateur.looking.counting import Seen, count_within, within
+from secateur.requests import CancellationRequest
+from secateur.runs import Count
+from secateur.words.shell import command_line
+
+if TYPE_CHECKING:
+    from secateur.records import Cancellation
+
+ASK_AGAIN_AFTER = (0.5, 1.0, 2.0)
+"""Seconds between attempts to commit when the connection is lost: under its key it is committed once at most."""
+
+ADVICE_SECONDS = 3.0
+"""How long a commit may be held up by the warnings about its condition."""
+
+_DONE = {"cancel": "cancelled", "retry": "retried"}
+_NOUN = {"cancel": "cancellation", "retry": "retry"}
+_UNKNOWN = {"cancel": "cancellation is in force", "retry": "retry is committed"}
+_UNCOUNTED = Seen(None, "--no-count was given")
+_ADD_YES = "add --yes to do it without being asked"
+
+
+async def preview(arguments: argparse.Namespace) -> int:
+    place = find_place(arguments)
+    resolve = read_request(arguments, place.settings.zone)
+    async with open_session(place) as session:
+        await _preview(session, resolve(await session.engine.clock()), as_json=arguments.json)
+    return 0
+
+
+async def _preview(session: Session, request: CancellationRequest, *, as_json: bool) -> None:
+    # The count comes first: of an app that does not exist nothing could be sampled.
+    counted = await session.cancellations.preview(request)
+    warnings = await advise_request(session.engine, request)
+    if as_json:
+        json_line({**counted.as_json(), "warnings": warnings_json(warnings)})
+    else:
+        warn(request, warnings)
+        write(_review(session, request, Seen(counted)))
+
+
+async def _look(session: Session, request: CancellationRequest) -> Seen:
+    """What a commit would hit, in bounded time, with warnings about the condition."""
+    seconds = session.place.settings.query_timeout_seconds
+    seen = await count_within(session.cancellations, request, seconds, on_primary=True)
+    with suppress(DatabaseError):
+        warn(request, await within(min(seconds, ADVICE_SECONDS), advise_request(session.engine, request)))
+    return seen
+
+
+async def cancel(arguments: argparse.Namespace) -> int:
+    return await _ask_and_commit(arguments)
+
+
+async def retry(arguments: argparse.Namespace) -> int:
+    return await _ask_and_commit(arguments)
+
+
+async def _ask_and_commit(arguments: argparse.Namespace) -> int:
+    if arguments.dry_run and arguments.no_count:
+        raise UsageError("--dry-run and --no-count cannot be given together: leave one out")
+    place = find_place(arguments, writes=not arguments.dry_run)
+    resolve = read_request(arguments, place.settings.zone)
+    if not arguments.dry_run and not arguments.yes:
+        _check_that_somebody_can_answer(arguments)
+    async with open_session(place) as session:
+        began = await session.engine.clock()
+        request = resolve(began)
+        if arguments.dry_run:
+            await _preview(session, request, as_json=arguments.json)
+            return 0
+        seen = _UNCOUNTED if arguments.no_count else await _look(session, request)
+        if not _agreed(arguments, session, request, seen):
+            notice(f"Nothing was {_DONE[request.verb]}.")
+            return 1
+        key = arguments.idempotency_key or str(uuid4())
+        if not arguments.json:
+            # Before it is sent: should this process be killed now, the key is what tells whether it was committed.
+            write([f"Committing under the idempotency key {key}."])
+        committed = await _commit(session, request, seen.count, key)
+        done.extend(f"{_NOUN[request.verb]} {each.id} is committed{follow(each.id)}" for each in committed)
+        if not arguments.json:
+            write(_committed(committed, began, waits=arguments.wait))
+        for each in committed:
+            for said in pending(each):
+                notice(said)
+        if arguments.wait:
+            committed = [await wait_for(session, each) for each in committed]
+    if arguments.json:
+        documents = [cancellation_json(each) for each in committed]
+        json_line(documents if request.function_ids is not None else documents[0])
+    elif arguments.wait:
+        write(outcome(each) for each in committed)
+    return _exit_code(committed, waited=arguments.wait)
+
+
+async def cancel_run(arguments: argparse.Namespace) -> int:
+    place = find_place(arguments, writes=True)
+    run_id = read_run_id(arguments.run)
+    if not arguments.yes:
+        require_a_terminal(_ADD_YES)
+    async with open_session(place) as session:
+        run = await session.engine.run(run_id)
+        if not arguments.yes:
+            notice(run_in_words(run))
+            if not consents("Cancel this run?"):
+                notice("Nothing was cancelled.")
+                return 1
+        # Two attempts to cancel the same run are two cancellations; under one key they are one.
+        cancelled = await session.cancellations.cancel_run(
+            run_id,
+            author=place.settings.author_name,
+            source="cli",
+            reason=arguments.reason,
+            idempotency_key=str(uuid4()),
+        )
+    done.append(f"cancellation {cancelled.id} of run {run_id} is committed{follow(cancelled.id)}")
+    if arguments.json:
+        json_line(cancellation_json(cancelled))
+    else:
+        stops = cancelled.stopping > 0
+        line("Asked to stop: it stops at its next step." if stops else "Cancelled: it will not start.")
+        line(f"  Take it back: {command_line('restore-run', str(run_id))}")
+    return 0
+
+
+async def stop(arguments: argparse.Namespace) -> int:
+    place = find_place(arguments, writes=True)
+    cancellation_id = read_id(arguments.id)
+    async with open_session(place) as session:
+        stopped = await session.cancellations.stop(cancellation_id, author=place.settings.author_name, source="cli")
+    done.append(f"{stopped.id} is {stopped.state}{follow(stopped.id)}")
+    if arguments.json:
+        json_line(cancellation_json(stopped))
+    elif stopped.state == "stopped":
+        line(f"Stopped. {outcome(stopped)}")
+    else:
+        line(f"It was already {stopped.state}; nothing was left to stop. {outcome(stopped)}")
+    return 0
+
+
+def _review(session: Session, request: CancellationRequest, seen: Seen) -> list[str]:
+    return review(request, seen, session.database.description, session.place.settings.zone)
+
+
+def _check_that_somebody_can_answer(arguments: argparse.Namespace) -> None:
+    if arguments.request == "-":
+        raise UsageError(f"--request - reads stdin, so you cannot be asked: {_ADD_YES}")
+    require_a_terminal(f"{_ADD_YES}, or --dry-run to count")
+
+
+def _agreed(arguments: argparse.Namespace, session: Session, request: CancellationRequest, seen: Seen) -> bool:
+    shown = _review(session, request, seen)
+    if not arguments.json:
+        write(shown)
+    elif not arguments.yes:
+        notice("\n".join(shown))
+    elif seen.why:
+        notice(f"secateur: not counted: {one_line(seen.why)}")
+    return arguments.yes or _consents(request, seen, session.place.settings.confirm_above)
+
+
+def _consents(request: CancellationRequest, seen: Seen, confirm_above: int) -> bool:
+    """Ask on the terminal; a mere `y` could be a slip beyond `confirm_above` runs, and where nobody knows how many."""
+    count = seen.count if seen.why is None else None
+    if count is not None and count.matched <= confirm_above:
+        return consents(f"{request.verb.capitalize()} {runs(count.matched)}?")
+    name = request.function_id or request.app_id
+    what = "whatever matches" if count is None else runs(count.matched)
+    typed = answer(f"{request.verb.capitalize()} {what}? Type {one_line(name)} to confirm: ")
+    return typed == name or (count is not None and typed.replace(",", "") == str(count.matched))
+
+
+async def _commit(
+    session: Session, request: CancellationRequest, expected: Count | None, key: str
+) -> Sequence[Cancellation]:
+    """Commit, asking again with the same key when the answer is lost."""
+    attempts = len(ASK_AGAIN_AFTER) + 1
+    for attempt in range(attempts):
+        try:
+            return await session.cancellations.commit_all(
+                request,
+                author=session.place.settings.author_name,
+                source="cli",
+                idempotency_key=key,
+                expected=expected,
+            )
+        except Unreachable as error:
+            if attempt == attempts - 1:
+                _outcome_is_unknown(request, key, error)
+            notice(f"secateur: {one_line(str(error))}; trying again with the same idempotency key")
+            await asyncio.sleep(ASK_AGAIN_AFTER[attempt])
+        except asyncio.CancelledError:
+            notice(f"secateur: interrupted: {_how_to_find_out(request, key)}")
+            raise
+    raise AssertionError("unreachable")
+
+
+def _outcome_is_unknown(request: CancellationRequest, key: str, error: SecateurError) -> NoReturn:
+    raise SecateurError(f"{error}: {_how_to_find_out(request, key)}") from error
+
+
+def _how_to_find_out(request: CancellationRequest, key: str) -> str:
+    again = request.command_line(key=key, yes=True)
+    return (
+        f"it is unknown whether the {_UNKNOWN[request.verb]}; repeat it with the same key, "
+        f"which commits it at most once: {again}"
+    )
+
+
+def _committed(committed: Sequence[Cancellation], began: datetime, *, waits: bool) -> list[str]:
+    """What the commit came to, before its rows are rewritten."""
+    if any(each.state in ("stopped", "undone") for each in committed):
+        lines = [
+            "It was already committed under this idempotency key, and has been stopped or undone since: it no longer",
+            "matches anything. To do it again, leave the key out or use a new one.",
+        ]
+    elif committed[0].created_at < began:
+        lines = ["It was already committed under this idempotency key; nothing was done twice."]
+    elif any(each.guarantee == "pending" for each in committed):
+        lines = ["Committed, but not yet in force."]
+    elif committed[0].is_retry:
+        lines = ["Committed: the matching runs are being queued again."]
+    else:
+        lines = ["In force: no matching run can be claimed."]
+    lines += [f"  {each.id}, {each.state}{_of_function(each, committed)}" for each in committed]
+    if not waits and any(each.state in ("active", "retrying") for each in committed):
+        lines.append("  Any running secateur console, worker or server rewrites the rows.")
+        if len(committed) == 1:
+            each = committed[0]
+            lines += [
+                f"  Follow it:     {command_line('show', str(each.id))}",
+                f"  Stop it:       {command_line('stop', str(each.id))}",
+                f"  Take it back:  {command_line('undo', str(each.id))}",
+            ]
+        else:
+            lines.append(f"  Use {command_line('show')}, stop or undo with each id.")
+    elif waits and any(each.standing and each.state == "active" for each in committed):
+        lines.append("  It stands until its window ends; this command waits for that.")
+    return lines
+
+
+def _of_function(cancellation: Cancellation, committed: Sequence[Cancellation]) -> str:
+    return f", {one_line(cancellation.function_id or '')}" if len(committed) > 1 else ""
+
+
+def _exit_code(committed: Sequence[Cancellation], *, waited: bool) -> int:
+    """Fails if somebody has stopped or undone the cancellation; waiting also if it is not complete."""
+    if any(each.state in ("stopped", "undone") for each in committed):
+        return 1
+    return 1 if waited and any(each.state != "complete" for each in committed) else 0

@@ -1,0 +1,227 @@
+"""`depth`, `history` and `show`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from secateur.cli.describing import cancellation_lines, condition_in_words, run_lines, state_word
+from secateur.cli.identifying import read_any_id, read_run_id
+from secateur.cli.opening import Session, find_place, open_session
+from secateur.cli.output import (
+    Column,
+    duration,
+    flush,
+    json_line,
+    line,
+    notice,
+    number,
+    one_line,
+    shorten,
+    table,
+    terminal_width,
+)
+from secateur.errors import NotFound, QueryTimeout, Unreachable
+from secateur.ledger.cancellations import cancellation_json
+from secateur.looking.depth import depth_json, drains_in
+from secateur.looking.listing import read_scope, read_status, run_json
+from secateur.requests import utc
+from secateur.runs import FunctionDepth, Run, Scope
+
+if TYPE_CHECKING:
+    from secateur.engines.base import Unrestored
+    from secateur.records import Cancellation
+
+MOST_LEFT = 20
+"""Runs that a retry left, or could not take back, that `show` lists; the API has them all."""
+
+LONGEST_ERROR = 200
+"""Characters of an error that a line of the runs shows."""
+
+LONGEST_CONDITION = 60
+"""Characters of an expression that a line of the history shows."""
+
+_HOME_AND_CLEAR = "\x1b[H\x1b[J"
+
+
+async def depth(arguments: argparse.Namespace) -> int:
+    place = find_place(arguments)
+    async with open_session(place) as session:
+        if arguments.watch:
+            await _watch(session, as_json=arguments.json)
+        else:
+            _write_depth(await session.engine.depth(), as_json=arguments.json)
+    return 0
+
+
+async def _watch(session: Session, *, as_json: bool) -> None:
+    """Until interrupted. A database that goes away is waited for."""
+    clear = _HOME_AND_CLEAR if sys.stdout.isatty() and not as_json else ""
+    while True:
+        try:
+            depths = await session.engine.depth()
+        except (Unreachable, QueryTimeout) as error:
+            notice(f"secateur: {one_line(str(error))}; trying again")
+        else:
+            sys.stdout.write(clear)
+            _write_depth(depths, as_json=as_json)
+            if not clear and not as_json:
+                line()
+            flush()
+        await asyncio.sleep(session.place.settings.refresh_seconds)
+
+
+def _write_depth(depths: Sequence[FunctionDepth], *, as_json: bool) -> None:
+    if as_json:
+        json_line(depth_json(depths))
+    elif not depths:
+        line("There are no functions yet: start a worker, or enqueue a run.")
+    else:
+        columns = (
+            Column("app", shrinks_to=8),
+            Column("function", shrinks_to=12),
+            Column("queued", right=True),
+            Column("scheduled", right=True, rank=10),
+            Column("running", right=True),
+            Column("lost", right=True, rank=15),
+            Column("failed", right=True, rank=25),
+            Column("cancelling", right=True, rank=20),
+            Column("oldest", right=True),
+            Column("in/s", right=True, rank=30),
+            Column("out/s", right=True, rank=30),
+            Column("drains in", right=True),
+        )
+        for each in table(columns, [_depth_row(each) for each in depths], terminal_width()):
+            line(each)
+
+
+def _depth_row(depth: FunctionDepth) -> tuple[str, ...]:
+    backlog = depth.queued + depth.scheduled
+    drained = drains_in(backlog, depth.in_per_second, depth.out_per_second)
+    drains = "-" if backlog == 0 else "never" if drained is None else duration(drained)
+    if depth.paused:
+        drains = "paused"
+    counts = (depth.queued, depth.scheduled, depth.running, depth.lost, depth.failed, depth.cancelling)
+    return (
+        depth.app_id,
+        depth.function_id,
+        *map(number, counts),
+        _age(depth.oldest_started_at, depth.as_of),
+        f"{depth.in_per_second:,.1f}",
+        f"{depth.out_per_second:,.1f}",
+        drains,
+    )
+
+
+def _age(moment: datetime | None, now: datetime) -> str:
+    return "-" if moment is None else duration((now - moment).total_seconds())
+
+
+async def history(arguments: argparse.Namespace) -> int:
+    place = find_place(arguments)
+    async with open_session(place) as session:
+        cancellations = await session.cancellations.list(arguments.limit)
+    if arguments.json:
+        json_line([cancellation_json(each) for each in cancellations])
+    elif not cancellations:
+        line("There are no cancellations yet.")
+    else:
+        for row in _history_lines(cancellations, terminal_width()):
+            line(row)
+    return 0
+
+
+def _history_lines(cancellations: Sequence[Cancellation], width: int | None) -> list[str]:
+    """One line each where there is room for it; otherwise two, so that nothing is left out."""
+    titles = ("id", "state", "committed", "cancelled", "by", "runs of", "if")
+    columns = [Column(title, right=title == "cancelled") for title in titles]
+    rows = [_history_row(each) for each in cancellations]
+    whole = table(columns, [(*row[:-1], shorten(row[-1], LONGEST_CONDITION)) for row in rows])
+    if width is None or max(map(len, whole[1:])) <= width:
+        return whole
+    headings, *firsts = table(columns[:4], [row[:4] for row in rows], width)
+    seconds = [shorten(f"  {scope}, by {author}: {condition}", width) for *_, author, scope, condition in rows]
+    return [headings, *(each for pair in zip(firsts, seconds, strict=True) for each in pair)]
+
+
+def _history_row(cancellation: Cancellation) -> tuple[str, ...]:
+    return (
+        str(cancellation.id),
+        state_word(cancellation),
+        utc(cancellation.created_at.replace(microsecond=0)),
+        f"{number(cancellation.retried)} retried" if cancellation.is_retry else number(cancellation.cancelled),
+        cancellation.created_by,
+        str(Scope(cancellation.app_id, cancellation.function_id)),
+        condition_in_words(cancellation),
+    )
+
+
+async def show(arguments: argparse.Namespace) -> int:
+    place = find_place(arguments)
+    either = read_any_id(arguments.id)
+    async with open_session(place) as session:
+        try:
+            cancellation = await session.cancellations.get(either)
+        except NotFound:
+            return await _show_run(session, either, as_json=arguments.json)
+        left: Sequence[Unrestored] = ()
+        if cancellation.is_retry and (cancellation.left_alone or cancellation.not_restored) and not arguments.json:
+            left = await session.cancellations.unrestored(either, MOST_LEFT)
+    if arguments.json:
+        json_line(cancellation_json(cancellation))
+    else:
+        for each in cancellation_lines(cancellation, place.settings.zone):
+            line(each)
+        for one in left:
+            line(f"  {one.run_id}  {one_line(one.reason)}")
+    return 0
+
+
+async def _show_run(session: Session, run_id: UUID, *, as_json: bool) -> int:
+    try:
+        run = await session.engine.run(run_id)
+    except NotFound:
+        raise NotFound(f"there is no cancellation and no run {run_id}") from None
+    if as_json:
+        json_line(run_json(run))
+    else:
+        for each in run_lines(run, session.place.settings.zone):
+            line(each)
+    return 0
+
+
+async def runs(arguments: argparse.Namespace) -> int:
+    place = find_place(arguments)
+    scope = read_scope(arguments.app, arguments.function)
+    before = read_run_id(arguments.before) if arguments.before is not None else None
+    async with open_session(place) as session:
+        found = await session.engine.runs(scope, read_status(arguments.status), arguments.limit, before)
+        now = await session.engine.clock()
+    if arguments.json:
+        json_line([run_json(run) for run in found])
+    elif not found:
+        line(f"No run of {one_line(str(scope))} is {arguments.status}.")
+    else:
+        columns = (
+            Column("run"),
+            Column("function", shrinks_to=12),
+            Column("attempt", right=True, rank=10),
+            Column("ended" if arguments.status == "failed" else "started", right=True),
+            Column("error" if arguments.status == "failed" else "last error", shrinks_to=12),
+        )
+        for each in table(columns, [_run_row(run, now) for run in found], terminal_width()):
+            line(each)
+        if len(found) == arguments.limit:
+            notice(f"There may be more: add --before {found[-1].id}")
+    return 0
+
+
+def _run_row(run: Run, now: datetime) -> tuple[str, ...]:
+    age = duration((now - (run.finished_at or run.started_at)).total_seconds())
+    told = "its lease has expired: no live worker has it" if run.lost else run.error or "-"
+    return (run.id, run.function_id, str(run.attempt), f"{age} ago", shorten(told, LONGEST_ERROR))

@@ -1,0 +1,84 @@
+"""`pause` and `resume`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from secateur.cli.asking import consents, require_a_terminal
+from secateur.cli.opening import Session, find_place, open_session
+from secateur.cli.output import done, json_line, notice, one_line, runs, write
+from secateur.looking.depth import depth_json
+from secateur.looking.listing import read_scope
+from secateur.runs import FunctionDepth, Scope
+from secateur.words.shell import command_line
+
+
+async def pause(arguments: argparse.Namespace) -> int:
+    return await _change(arguments, resume=False)
+
+
+async def resume(arguments: argparse.Namespace) -> int:
+    return await _change(arguments, resume=True)
+
+
+async def _change(arguments: argparse.Namespace, *, resume: bool) -> int:
+    place = find_place(arguments, writes=True)
+    scope = read_scope(arguments.app, arguments.function)
+    verb = "resume" if resume else "pause"
+    if not arguments.yes:
+        require_a_terminal(f"add --yes to {verb} without being asked")
+    async with open_session(place) as session:
+        if not arguments.yes:
+            before = await _depth_of(session, scope)
+            notice("\n".join(_prospect(scope, before, resume=resume)))
+            if not consents(f"{verb.capitalize()} {one_line(str(scope))}?"):
+                notice("Nothing was changed.")
+                return 1
+        if resume:
+            await session.engine.resume(scope, place.settings.author_name, "cli")
+        else:
+            await session.engine.pause(scope, place.settings.author_name, "cli")
+        done.append(f"{one_line(str(scope))} is {verb}d")
+        after = await _depth_of(session, scope)
+    if arguments.json:
+        json_line(depth_json(after))
+    else:
+        write(_resumed(scope, after) if resume else _paused(scope, after))
+    return 0
+
+
+async def _depth_of(session: Session, scope: Scope) -> list[FunctionDepth]:
+    depths = await session.engine.depth()
+    return [each for each in depths if each.app_id == scope.app_id and scope.function_id in (None, each.function_id)]
+
+
+def _prospect(scope: Scope, depths: Sequence[FunctionDepth], *, resume: bool) -> list[str]:
+    queued = sum(each.queued for each in depths)
+    running = sum(each.running for each in depths)
+    name = one_line(str(scope))
+    if resume:
+        return [f"Resume {name}: it is claimed again. Waiting: {runs(queued)}."]
+    return [
+        f"Pause {name}: none of its runs is claimed until somebody resumes it.",
+        f"  Waiting: {runs(queued)}, and new runs wait too. Running runs go on: {runs(running)}.",
+    ]
+
+
+def _paused(scope: Scope, depths: Sequence[FunctionDepth]) -> list[str]:
+    running = sum(each.running for each in depths)
+    return [
+        f"Paused: no run of {one_line(str(scope))} is claimed. Running runs go on: {runs(running)}.",
+        f"  To resume: {command_line('resume', *(name for name in (scope.app_id, scope.function_id) if name))}",
+    ]
+
+
+def _resumed(scope: Scope, depths: Sequence[FunctionDepth]) -> list[str]:
+    """What of it is paused still was paused otherwise: the whole app, or a function by itself."""
+    paused = [one_line(each.function_id) for each in depths if each.paused]
+    if not paused:
+        return [f"Resumed: {one_line(str(scope))} is claimed again."]
+    if scope.function_id is None:
+        return [f"Resumed, but these were paused by themselves and still are: {', '.join(paused)}."]
+    whole = command_line("resume", scope.app_id)
+    return [f"Still not claimed: all of {one_line(scope.app_id)} is paused too: {whole}"]

@@ -1,0 +1,1 @@
+"""secateur's own queue: the engine, the client and the worker."""

@@ -1,0 +1,248 @@
+"""One attempt at a run: calls its function, interrupts it if it must, and tells the queue how it ended.
+
+Whatever the function raises is its run's failure, and never the worker's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Executor
+from contextlib import suppress
+from contextvars import copy_context
+from datetime import timedelta
+from enum import Enum
+from typing import Any, cast
+
+from secateur.engines.native.active_runs import ActiveRun, Discard, RetryAfter, RunCancelled, SyncRun
+from secateur.engines.native.claims import Claim, Claims
+from secateur.engines.native.containment import NAMES, PRESENT_RUN, Escaped
+from secateur.engines.native.functions import AsyncWork, PlainWork
+
+CLEANUP_SECONDS = 2.0
+"""How long a function that was interrupted may take to clean up before it is called stubborn."""
+
+logger = logging.getLogger("secateur.worker")
+
+
+class Interruption(Enum):
+    """Why an attempt has to end before its function does."""
+
+    STOP = "interrupted: the worker stopped before the run ended"
+    TIMEOUT = "it ran longer than its timeout"
+    CANCELLED = "interrupted: it was cancelled and did not reach its next step"
+    LOST = "interrupted: its lease ended, and it is no longer this worker's"
+
+
+class Attempt:
+    """An attempt at the run that the claim holds, by the worker of that name.
+
+    `on_freed` is called when the function has ended: its slot is free, though the queue has yet to be told.
+    """
+
+    def __init__(
+        self, claims: Claims, claim: Claim, worker: str, executor: Executor, on_freed: Callable[[], None]
+    ) -> None:
+        self.claim = claim
+        self.interruption: Interruption | None = None
+        self.task: asyncio.Task[None] | None = None
+        """The one that performs it."""
+        self.busy = True
+        """The function has not ended, or not even begun."""
+        self._claims = claims
+        self._worker = worker
+        self._executor = executor
+        self._on_freed = on_freed
+        self._working: asyncio.Task[Any] | None = None
+        """The task to interrupt: while a coroutine function runs."""
+        self._left = False
+        self._grace: asyncio.TimerHandle | None = None
+
+    def __str__(self) -> str:
+        return str(self.claim.run)
+
+    def must_stop(self, reason: str | None, grace: timedelta) -> None:
+        """What a heartbeat said: `cancelled` or `lost`; None takes it back. Interrupts after the grace."""
+        if reason is None:
+            if self._grace is not None:
+                self._grace.cancel()
+                self._grace = None
+        elif self._grace is None and self.claim.function.interruptible:
+            why = Interruption.CANCELLED if reason == "cancelled" else Interruption.LOST
+            self._grace = asyncio.get_running_loop().call_later(grace.total_seconds(), self.interrupt, why)
+
+    def interrupt(self, why: Interruption) -> None:
+        """End it early: at once if it is a coroutine, at its next step if it runs in a thread."""
+        if not self.busy or self.interruption is not None:
+            return
+        self.interruption = why
+        self.claim.run.stopped_because = self._why(why)
+        self.claim.run.must_stop = True
+        if self._working is not None:
+            self._working.cancel()
+        asyncio.get_running_loop().call_later(CLEANUP_SECONDS, self._complain)
+
+    def leave(self) -> None:
+        """The worker ends: nothing more is waited for but a function in a thread, which cannot be left."""
+        self._left = True
+        if self.task is not None and not (self.busy and not self.claim.function.is_async):
+            self.task.cancel()
+
+    def _complain(self) -> None:
+        if self.busy:
+            kind = "cannot be interrupted" if self.claim.function.is_async else "runs in a thread"
+            logger.warning("%s should stop, but it %s: %s", self, kind, self.claim.run.stopped_because)
+
+    async def perform(self) -> None:
+        """Raises `SecateurError` if the queue cannot be told."""
+        try:
+            if not await self._claims.recall(self.claim):
+                logger.info("%s was not begun: it was cancelled, or %s no longer holds it", self, self._worker)
+                return
+            if self.interruption is not None:
+                await self._claims.release([self.claim])
+                return
+            error = await self._work()
+        finally:
+            self.busy = False
+            if self._grace is not None:
+                self._grace.cancel()
+            self._on_freed()
+        await self._tell(error)
+
+    async def _work(self) -> BaseException | None:
+        """What the function raised."""
+        if self.claim.unreadable is not None:
+            return Discard(self.claim.unreadable)
+        timeout, timer = self.claim.function.timeout, None
+        if timeout is not None:
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(timeout.total_seconds(), self.interrupt, Interruption.TIMEOUT)
+        try:
+            work = self._await if self.claim.function.is_async else self._run_in_thread
+            return await work()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    async def _await(self) -> BaseException | None:
+        present = PRESENT_RUN.set(str(self))
+        task = self._working = cast("asyncio.Task[Any]", asyncio.current_task())
+        NAMES[task] = str(self)
+        failure: BaseException | None = None
+        try:
+            await cast("AsyncWork", self.claim.function.work)(cast("ActiveRun", self.claim.run))
+        except BaseException as error:
+            if self._left or asyncio.current_task() is not task:
+                raise  # nobody waits for it any more
+            failure = error
+        finally:
+            self._working = None
+            NAMES.pop(task, None)
+            PRESENT_RUN.reset(present)
+        # Whoever has cancelled the task, we or the function itself, meant the function.
+        with suppress(asyncio.CancelledError):
+            while task.cancelling():
+                task.uncancel()
+                await asyncio.sleep(0)
+        return failure
+
+    async def _run_in_thread(self) -> BaseException | None:
+        loop = asyncio.get_running_loop()
+        run = cast("SyncRun", self.claim.run)
+
+        def wait_for(work: Coroutine[Any, Any, Any]) -> Any:
+            try:
+                return asyncio.run_coroutine_threadsafe(work, loop).result()
+            except RuntimeError as error:
+                if not loop.is_closed():
+                    raise
+                work.close()
+                raise RunCancelled(f"{run} must stop: its worker has left") from error
+
+        run.wait_for = wait_for
+        context = copy_context()
+        context.run(PRESENT_RUN.set, str(self))
+        # What it raises is returned: a future does not take every exception.
+        return await loop.run_in_executor(self._executor, context.run, self._call)
+
+    def _call(self) -> BaseException | None:
+        try:
+            returned = cast("PlainWork", self.claim.function.work)(cast("SyncRun", self.claim.run))
+            if inspect.isawaitable(returned) or inspect.isgenerator(returned):
+                if not inspect.isawaitable(returned) or inspect.iscoroutine(returned):
+                    returned.close()
+                label = getattr(self.claim.function.work, "__qualname__", "the function")
+                raise TypeError(f"{label} returned {type(returned).__name__}: declare it with `async def`")
+        except BaseException as error:
+            return error
+        return None
+
+    def _why(self, interruption: Interruption) -> str:
+        text: str = interruption.value
+        return f"{text} of {self.claim.function.timeout}" if interruption is Interruption.TIMEOUT else text
+
+    async def _tell(self, error: BaseException | None) -> None:
+        if error is None and not self._spoiled:
+            if not await self._claims.complete(self.claim):
+                logger.info("%s ended, but it was cancelled, or %s no longer holds it", self, self._worker)
+            return
+        discard, retry_after = _verdict(error)
+        if self.interruption in {Interruption.STOP, Interruption.CANCELLED} and not discard:
+            status = await self._claims.interrupt(self.claim, self.interruption.value)
+            logger.warning("%s was interrupted, and is now %s", self, status or "no longer held")
+            return
+        if self.interruption is Interruption.TIMEOUT:
+            text = f"TimeoutError: {self._why(self.interruption)}"
+        else:
+            text = describe(error) if error is not None else ""
+        match await self._claims.fail(self.claim, text, retry_after=retry_after, discard=discard):
+            case "scheduled":
+                _log(logging.WARNING, f"{self} failed and will be retried: {text}", error)
+            case "failed":
+                _log(logging.ERROR, f"{self} failed for good: {text}", error)
+            case _:
+                logger.info("%s stopped: it was cancelled, or %s no longer holds it", self, self._worker)
+
+    @property
+    def _spoiled(self) -> bool:
+        """A coroutine was interrupted because of what it was, so that its end says nothing. (One that the worker's stop
+        interrupted may have ended well all the same, and so may a thread, which was not interrupted.)"""
+        return self.claim.function.is_async and self.interruption in {Interruption.TIMEOUT, Interruption.CANCELLED}
+
+
+def _verdict(error: BaseException | None) -> tuple[bool, timedelta | None]:
+    """Whether the run is to be discarded, and after what time to be tried again, also by what is in a group."""
+    raised = [] if error is None else list(_leaves(error))
+    delays = [one.delay for one in raised if isinstance(one, RetryAfter)]
+    return any(isinstance(one, Discard) for one in raised), max(delays, default=None)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _leaves(one)
+    else:
+        yield error
+
+
+def describe(error: BaseException) -> str:
+    """In a line for the record, whatever the error does when it is asked."""
+    if isinstance(error, Escaped) and error.__cause__ is not None:
+        error = error.__cause__
+    try:
+        message = str(error)
+    except BaseException:
+        message = "(its message cannot be shown)"
+    name = type(error).__name__
+    return f"{name}: {message}" if message else name
+
+
+def _log(level: int, text: str, error: BaseException | None) -> None:
+    """With the traceback, if it can be shown."""
+    try:
+        logger.log(level, "%s", text, exc_info=error)
+    except BaseException:
+        logger.log(level, "%s", text)

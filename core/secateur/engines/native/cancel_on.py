@@ -1,0 +1,100 @@
+"""What a function declares about events that cancel its runs; checked and compiled where it is declared.
+
+    CancelOn(event="user/deleted", match="data.user_id", timeout=timedelta(hours=1))
+
+An event `user/deleted` cancels the function's runs whose own event has the same `data.user_id`, and that entered
+the queue at most an hour before it. Without `match` and `if_` it cancels all of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from secateur.bounds import problem_of_name
+from secateur.cel import CANCEL_ON, COMPILER_VERSION, ExpressionError, compile
+from secateur.engines.native.events import OWN_EVENT
+from secateur.errors import UsageError
+
+MOST = 5
+"""Declarations of one function."""
+
+LONGEST_PATH = 1000
+LONGEST_TIMEOUT = timedelta(days=36_500)
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOn:
+    """An event that cancels runs which entered the queue before it, where both `match` and `if_` hold."""
+
+    event: str
+    """The event's name."""
+    match: str | None = None
+    """The path of a field that is the same in both events: `data.user_id`."""
+    if_: str | None = None
+    """An expression over `event`, the run's, and `async`, the one that has arrived: `async.data.hard == true`."""
+    timeout: timedelta | None = None
+    """Only runs that entered the queue at most so long before the event; None is any time."""
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with it, each in words that begin with the field's name."""
+        if not isinstance(self.event, str) or not self.event:
+            yield "event: must be the name of an event"
+        elif problem := problem_of_name(self.event):
+            yield f"event: {problem}"
+        elif self.event == OWN_EVENT:
+            yield f"event: {OWN_EVENT} can only trigger functions; it cannot cancel runs"
+        if self.match is not None:
+            if not isinstance(self.match, str) or len(self.match) > LONGEST_PATH or "" in self.match.split("."):
+                yield "match: must be the path of a field of the event, such as data.user_id"
+            elif found := re.match(r"(event|async)\.", self.match):
+                yield f"match: must be a path inside the event, without the prefix {found[1]}"
+        if self.timeout is not None and (
+            not isinstance(self.timeout, timedelta) or not timedelta(0) < self.timeout <= LONGEST_TIMEOUT
+        ):
+            yield "timeout: must be a timedelta above zero and at most 100 years"
+        if self.if_ is not None:
+            if not isinstance(self.if_, str):
+                yield 'if: must be an expression, such as "async.data.hard == true"'
+                return
+            try:
+                compile(self.if_, CANCEL_ON)
+            except ExpressionError as error:
+                yield f"if:\n{error.render()}"
+
+    def stored(self) -> dict[str, Any]:
+        """As `secateur.declare_cancel_on` takes it, with what the compiler makes of `if_`."""
+        declared: dict[str, Any] = {"event": self.event}
+        if self.match is not None:
+            declared["match"] = self.match
+        if self.timeout is not None:
+            # In seconds: a day of an interval is not always 24 hours.
+            declared["timeout"] = f"{self.timeout // timedelta(microseconds=1)} microseconds"
+        if self.if_ is not None:
+            condition, parameters = compile(self.if_, CANCEL_ON).condition.stored()
+            declared |= {
+                "if": self.if_,
+                "condition": condition,
+                "parameters": parameters,
+                "compiler": COMPILER_VERSION,
+            }
+        return declared
+
+
+def checked(name: str, declarations: Sequence[CancelOn]) -> tuple[CancelOn, ...]:
+    """The declarations of the function called `name`. Raises `UsageError` with everything that is wrong with them."""
+    if isinstance(declarations, CancelOn) or not all(isinstance(one, CancelOn) for one in declarations):
+        raise UsageError(f'{name}: cancel_on must be a list, as in cancel_on=[CancelOn(event="user/deleted")]')
+    problems = [
+        f"{name}: cancel_on {place}, {problem}"
+        for place, one in enumerate(declarations, 1)
+        for problem in one.problems()
+    ]
+    if len(declarations) > MOST:
+        problems.insert(0, f"{name}: cancel_on must have at most {MOST} declarations, not {len(declarations)}")
+    if problems:
+        raise UsageError("\n".join(problems))
+    return tuple(declarations)

@@ -1,0 +1,292 @@
+"""A worker's side of the queue's SQL functions: claim runs, keep them alive, say how they ended.
+
+What must be said is said again until Postgres hears it: every call names a claim's token, so that repeating
+one does no harm, and one that comes too late is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+from uuid import UUID
+
+import asyncpg
+
+from secateur.cel.values import decode_exact
+from secateur.engines.native.active_runs import ActiveRun, SyncRun
+from secateur.engines.native.functions import Function
+from secateur.engines.native.steps import Steps
+from secateur.engines.native.together import Together
+from secateur.errors import DatabaseError, PermissionDenied, Unreachable
+from secateur.postgres.database import Database
+from secateur.postgres.statements import Statements
+
+Answer = TypeVar("Answer")
+
+SHORTEST_PAUSE = 0.1
+LONGEST_PAUSE = 3.0
+"""Seconds between two attempts to reach Postgres."""
+
+MOST_RESULTS = 1_000_000
+"""Characters of steps' results that are sent together."""
+
+LONGEST_TEXT = 10_000
+"""Characters of an error's text that are kept."""
+
+logger = logging.getLogger("secateur.worker")
+
+_SQL = Statements.load("secateur.engines.native", "worker.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A run that this worker holds, under the token that proves it."""
+
+    run: ActiveRun | SyncRun
+    token: UUID
+    function: Function
+    asked_at: float
+    """When it was asked for, on the monotonic clock: the lease began later."""
+    resumes: bool = False
+    """Steps of an earlier attempt are kept."""
+    unreadable: str | None = None
+    """Why the run cannot be given to its function."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one claim brought. `more`: cancelled runs were in the way, so ask again at once."""
+
+    claims: list[Claim]
+    more: bool = False
+    due_in: float | None = None
+    """If it brought nothing: seconds until the next scheduled run becomes due; None if none is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A step that has ended, with its result's JSON."""
+
+    app_id: str
+    run_id: UUID
+    token: UUID
+    step: str
+    result: str
+
+
+class KeptSteps(Steps):
+    """The steps of one claimed run, as the queue has them."""
+
+    def __init__(self, claims: Claims, app_id: str, run_id: UUID, token: UUID) -> None:
+        self._claims, self._app_id, self._run_id, self._token = claims, app_id, run_id, token
+
+    async def begin(self, name: str) -> bool:
+        return await self._claims.begin_step(self._app_id, self._run_id, self._token, name)
+
+    async def finish(self, name: str, result: str) -> bool:
+        return await self._claims.finish_step(Finished(self._app_id, self._run_id, self._token, name, result))
+
+
+class Claims:
+    """The claims of the worker called `worker`, each for `lease` at a time."""
+
+    def __init__(self, database: Database, worker: str, lease: timedelta) -> None:
+        self._database = database
+        self._worker = worker
+        self._lease = lease
+        # Runs and steps of an app that end at about the same time share a call.
+        self._completed = defaultdict[str, Together[Claim, bool]](lambda: Together(self._complete))
+        self._finished = defaultdict[str, Together[Finished, bool]](
+            lambda: Together(self._finish, most=MOST_RESULTS, size=lambda done: 1_000 + len(done.result))
+        )
+
+    def close(self) -> None:
+        """Tell nothing more."""
+        for runs in self._completed.values():
+            runs.close()
+        for steps in self._finished.values():
+            steps.close()
+
+    async def register(self, function: Function) -> None:
+        """What was declared before and is declared no more goes. Raises `LockUnavailable` if its limit changes while
+        somebody's open transaction has claimed runs of the app."""
+        await self._database.execute(
+            _SQL["register"],
+            function.app_id,
+            function.id,
+            list(function.triggers),
+            function.max_attempts,
+            function.concurrency,
+            json.dumps([one.stored() for one in function.cancel_on]),
+        )
+
+    async def claim(self, app_id: str, functions: dict[str, Function], limit: int) -> Batch:
+        """Up to `limit` runs of these functions.
+
+        Not repeated by itself; raises `DatabaseError` if Postgres is away. Runs whose claim got lost on the
+        way here come back when their lease ends.
+        """
+        asked_at = time.monotonic()
+        rows = await self._database.fetch(_SQL["claim"], app_id, list(functions), limit, self._worker, self._lease)
+        more, due_in = False, None
+        if rows and rows[-1]["id"] is None:
+            last = rows.pop()
+            more, due_in = last["more"], last["due_in"]
+        return Batch([self._claim(row, functions[row["function_id"]], asked_at) for row in rows], more, due_in)
+
+    def _claim(self, row: asyncpg.Record, function: Function, asked_at: float) -> Claim:
+        """What is wrong with one run is no other's business."""
+        event, unreadable = None, None
+        try:
+            event = decode_exact(row["event"])
+        except ValueError as error:
+            unreadable = f"its event cannot be read: {error}"
+        run = (ActiveRun if function.is_async else SyncRun)(
+            id=row["id"],
+            app_id=function.app_id,
+            function_id=function.id,
+            event=event,
+            attempt=row["attempt"],
+            max_attempts=row["max_attempts"],
+            started_at=row["started_at"],
+            steps=KeptSteps(self, function.app_id, row["id"], row["claim_token"]),
+        )
+        return Claim(run, row["claim_token"], function, asked_at, row["resumes"], unreadable)
+
+    async def recall(self, claim: Claim) -> bool:
+        """Let the run know its steps that finished in earlier attempts.
+
+        False: it may not begin, since it was cancelled or is not this worker's any more.
+        """
+        late = time.monotonic() - claim.asked_at > self._lease.total_seconds() / 2
+        if not claim.resumes and not late:
+            return True
+        if claim.resumes:
+            rows = await self._insist(
+                lambda: self._database.fetch(_SQL["finished_steps"], claim.run.app_id, claim.run.id, claim.token)
+            )
+            claim.run.steps.finished = {row["step"]: row["result"] for row in rows}
+        # Asking may have taken so long that somebody else has the run by now.
+        stopped = await self._insist(lambda: extend_leases(self._database, [claim], self._lease))
+        if stopped:
+            await self.release([claim])
+        return not stopped
+
+    async def begin_step(self, app_id: str, run_id: UUID, token: UUID, step: str) -> bool:
+        """False: the run must stop; if it was cancelled, that is recorded now."""
+        granted: bool = await self._insist(
+            lambda: self._database.fetchval(_SQL["begin_step"], app_id, run_id, token, step)
+        )
+        return granted
+
+    async def finish_step(self, finished: Finished) -> bool:
+        """Keep the result. False: the claim was not this worker's any more."""
+        return await self._finished[finished.app_id](finished)
+
+    async def _finish(self, batch: Sequence[Finished]) -> Sequence[bool]:
+        columns = (
+            batch[0].app_id,
+            [done.run_id for done in batch],
+            [done.token for done in batch],
+            [done.step for done in batch],
+            [done.result for done in batch],
+        )
+        kept: Sequence[bool] = await self._insist(lambda: self._database.fetchval(_SQL["finish_steps"], *columns))
+        return kept
+
+    async def complete(self, claim: Claim) -> bool:
+        """False: the claim was not this worker's any more."""
+        return await self._completed[claim.run.app_id](claim)
+
+    async def _complete(self, batch: Sequence[Claim]) -> Sequence[bool]:
+        tokens = [claim.token for claim in batch]
+        rows = await self._insist(
+            lambda: self._database.fetch(_SQL["complete"], batch[0].run.app_id, _ids(batch), tokens)
+        )
+        done = {row[0]: row[1] for row in rows}
+        return [done[token] for token in tokens]
+
+    async def fail(
+        self, claim: Claim, error: str, *, retry_after: timedelta | None = None, discard: bool = False
+    ) -> str | None:
+        """The run's status now: `scheduled`, `failed` or `cancelled`; None: not this worker's any more.
+
+        `discard`: it is not tried again; `retry_after`: not before.
+        """
+        arguments = (claim.run.app_id, claim.run.id, claim.token, _storable(error), retry_after, discard)
+        status: str | None = await self._insist(lambda: self._database.fetchval(_SQL["fail"], *arguments))
+        return status
+
+    async def interrupt(self, claim: Claim, why: str) -> str | None:
+        """Give back a run that has begun. Its status now: `queued`, `cancelled`, or as of `fail` if it was interrupted
+        too often; None: not this worker's any more."""
+        arguments = (claim.run.app_id, claim.run.id, claim.token, _storable(why))
+        status: str | None = await self._insist(lambda: self._database.fetchval(_SQL["interrupt"], *arguments))
+        return status
+
+    async def release(self, claims: Sequence[Claim]) -> None:
+        """Give back runs that were not begun; their attempt does not count."""
+        await asyncio.gather(*(self._release(app_id, held) for app_id, held in _by_app(claims)))
+
+    async def _release(self, app_id: str, claims: Sequence[Claim]) -> None:
+        tokens = [claim.token for claim in claims]
+        await self._insist(lambda: self._database.fetchval(_SQL["release"], app_id, _ids(claims), tokens))
+
+    async def _insist(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
+        return await insist(self._worker, call)
+
+
+async def extend_leases(database: Database, claims: Sequence[Claim], lease: timedelta) -> dict[UUID, str]:
+    """A heartbeat: extend the leases, one claim a run. Returns the runs that must stop: `cancelled` or `lost`."""
+    stopped: dict[UUID, str] = {}
+    for app_id, held in _by_app(claims):
+        tokens = [claim.token for claim in held]
+        rows = await database.fetch(
+            _SQL["heartbeat"], app_id, _ids(held), tokens, lease, timeout=max(lease.total_seconds() / 3, 1)
+        )
+        stopped.update((row["run_id"], row["reason"]) for row in rows)
+    return stopped
+
+
+async def insist(worker: str, call: Callable[[], Awaitable[Answer]]) -> Answer:
+    """What the call gives, once Postgres hears it. Raises what no repetition helps against."""
+    pause = SHORTEST_PAUSE
+    while True:
+        try:
+            return await call()
+        except DatabaseError as error:
+            if not may_pass(error):
+                raise
+            level = logging.DEBUG if isinstance(error, Unreachable) else logging.WARNING
+            logger.log(level, "%s keeps trying: %s", worker, error)
+        await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads the attempts
+        pause = min(pause * 2, LONGEST_PAUSE)
+
+
+def may_pass(error: DatabaseError) -> bool:
+    """Whether the same call may work later. A worker that gave up on a full disk would have to be restarted."""
+    refused = isinstance(error.__cause__, asyncpg.DataError | asyncpg.ProgramLimitExceededError)
+    return not isinstance(error, PermissionDenied) and not refused
+
+
+def _ids(claims: Sequence[Claim]) -> list[UUID]:
+    return [claim.run.id for claim in claims]
+
+
+def _by_app(claims: Sequence[Claim]) -> list[tuple[str, list[Claim]]]:
+    apps = dict.fromkeys(claim.run.app_id for claim in claims)
+    return [(app_id, [claim for claim in claims if claim.run.app_id == app_id]) for app_id in apps]
+
+
+def _storable(text: str) -> str:
+    """What Postgres can keep: no NUL, no half of a surrogate pair, and an end."""
+    readable = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+    return readable if len(readable) <= LONGEST_TEXT else f"{readable[: LONGEST_TEXT - 1]}…"

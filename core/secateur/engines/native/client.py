@@ -1,0 +1,495 @@
+"""The queue from Python: put runs in, look at them, preview and cancel them.
+
+async with secateur.connect("postgresql://…") as queue:
+    await queue.send({"name": "vendor/sync", "data": {"vendor_id": "globex"}}, idempotency_key="sync 4211")
+    run_id = await queue.enqueue("billing", "invoices", {"data": {"amount": 5}}, priority=1)
+    await queue.enqueue_bulk("billing", "invoices", ({"data": {"n": n}} for n in range(1_000_000)))
+    run = await queue.wait(run_id)
+
+    request = {"app_id": "billing", "if": "event.data.vendor_id == 'acme_inc'"}
+    print((await queue.preview(request)).count.matched)
+    cancellation = await queue.cancel(request, reason="a loop", wait=True)
+    await queue.undo(cancellation.id)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, TypeAlias
+from uuid import UUID, uuid4
+
+from secateur import bounds
+from secateur.bounds import (
+    INT_MAX,
+    INT_MIN,
+    LONGEST_PAGE,
+    LONGEST_REASON,
+    optional,
+    problem_of_instant,
+    problem_of_key,
+    problem_of_name,
+    problem_of_number,
+    problem_of_text,
+    require_id,
+)
+from secateur.engines.base import QueueEngine, Retention, Unrestored
+from secateur.engines.native.bulk import Events, enqueue_bulk
+from secateur.engines.native.engine import NativeEngine
+from secateur.engines.native.events import as_json
+from secateur.engines.native.sending import Sent, require_event, send_event
+from secateur.errors import Problem, ReadOnly, RequestError, Unreachable
+from secateur.ledger.cancellations import Cancellations, Preview, select
+from secateur.looking.listing import read_scope, read_status
+from secateur.postgres.database import Database
+from secateur.postgres.sqlstates import keeping_events
+from secateur.postgres.statements import Statements
+from secateur.requests import CancellationRequest, RetryRequest
+from secateur.runs import UNFINISHED, FunctionDepth, Run
+
+if TYPE_CHECKING:
+    from secateur.records import AuditEntry, Cancellation
+    from secateur.runs import Count
+
+Request: TypeAlias = CancellationRequest | Mapping[str, object] | str
+"""A request, or what `CancellationRequest.parse` reads: the API's JSON, decoded or not."""
+
+COMMIT_ATTEMPTS = 3
+
+SHORTEST_LOOK = 0.02
+LONGEST_LOOK = 0.5
+"""Seconds between two looks at a run that somebody waits for."""
+
+_SQL = Statements.load("secateur.engines.native", "client.sql")
+
+
+class Queue:
+    """secateur's own queue in one database. Made by `connect`; every error is one of `secateur.errors`."""
+
+    def __init__(self, database: Database, engine: QueueEngine) -> None:
+        self.database = database
+        self.engine = engine
+        self.cancellations = Cancellations(engine, read_only=database.read_only)
+
+    async def enqueue(
+        self,
+        app_id: str,
+        function_id: str,
+        event: object,
+        *,
+        scheduled_for: datetime | None = None,
+        priority: int = 0,
+        started_at: datetime | None = None,
+        idempotency_key: str | None = None,
+    ) -> UUID:
+        """Put one run into the queue and return its id; app and function are created when they are new.
+
+        `event` is what `json.dumps` takes. A larger `priority` is claimed first. `started_at` is for imports.
+        Times are aware.
+
+        With an `idempotency_key` it can be asked for again: for a day, the same key for the same function returns the
+        run that waits, runs or has completed under it, whatever its schedule and priority, and raises
+        `IdempotencyConflict` for another event. The key of a run that was cancelled or has failed for good is free.
+        A call whose answer was lost is repeated once by itself.
+        """
+        self._refuse_if_read_only()
+        bounds.require(
+            _scope_problems(app_id, function_id)
+            | {
+                "scheduled_for": optional(problem_of_instant(scheduled_for), scheduled_for),
+                "priority": _problem_of_priority(priority),
+                "started_at": optional(problem_of_instant(started_at), started_at),
+                "idempotency_key": optional(problem_of_key(idempotency_key), idempotency_key),
+            }
+        )
+        text = as_json(event)
+        with keeping_events():
+            run_id: UUID = await self.database.fetchval(
+                _SQL["enqueue"],
+                app_id,
+                function_id,
+                text,
+                scheduled_for,
+                priority,
+                started_at,
+                idempotency_key,
+                repeatable=idempotency_key is not None,
+            )
+        return run_id
+
+    async def enqueue_many(
+        self,
+        app_id: str,
+        function_id: str,
+        events: Sequence[object],
+        *,
+        scheduled_for: Sequence[datetime | None] | None = None,
+        priorities: Sequence[int] | None = None,
+        started_at: Sequence[datetime | None] | None = None,
+    ) -> list[UUID]:
+        """One run per event, in one transaction, so best by the thousand; returns the ids in the events' order.
+
+        The other sequences are as long as `events`.
+        """
+        self._refuse_if_read_only()
+        if isinstance(events, str | bytes) or not isinstance(events, Sequence):
+            raise RequestError([Problem("events", "must be a list of events")])
+        columns: dict[str, Sequence[object] | None] = {
+            "scheduled_for": scheduled_for,
+            "priorities": priorities,
+            "started_at": started_at,
+        }
+        bounds.require(_scope_problems(app_id, function_id))
+        for name, values in columns.items():
+            if values is None:
+                continue
+            if isinstance(values, str | bytes) or not isinstance(values, Sequence):
+                raise RequestError([Problem(name, "must be a list, or None")])
+            if len(values) != len(events):
+                raise RequestError([Problem(name, f"must have {len(events)} values, not {len(values)}")])
+        bounds.require_instants("scheduled_for", scheduled_for or ())
+        bounds.require_each("priorities", map(_problem_of_priority, priorities or ()))
+        bounds.require_instants("started_at", started_at or ())
+        texts = [as_json(event) for event in events]
+        with keeping_events():
+            rows = await self.database.fetch(_SQL["enqueue_many"], app_id, function_id, texts, *columns.values())
+        return [row[0] for row in rows]
+
+    async def enqueue_bulk(
+        self,
+        app_id: str,
+        function_id: str,
+        events: Events,
+        *,
+        scheduled_for: datetime | None = None,
+        priority: int = 0,
+    ) -> int:
+        """One run per event of an iterable, asynchronous or not, however many, in one transaction; returns how many.
+
+        The events are copied into a temporary table, a megabyte at a time, while the next are taken from the iterable
+        and written as JSON, so that neither waits for the other nor has all of them at once; then they are entered,
+        all with the same started at. (Below a thousand or so `enqueue_many` is quicker, which makes no table.) No
+        run can be claimed before this has returned, and none is there if it raises: what the iterable raises, as it is,
+        or `RequestError` for an event that cannot be kept, with its number. Cancellations complete only after
+        transactions that were open when they were committed, so the iterable should not dawdle.
+        """
+        self._refuse_if_read_only()
+        bounds.require(
+            _scope_problems(app_id, function_id)
+            | {
+                "scheduled_for": optional(problem_of_instant(scheduled_for), scheduled_for),
+                "priority": _problem_of_priority(priority),
+                "events": None if isinstance(events, Iterable | AsyncIterable) else "must be an iterable of events",
+            }
+        )
+        return await enqueue_bulk(
+            self.database, app_id, function_id, events, scheduled_for=scheduled_for, priority=priority
+        )
+
+    async def send(self, event: Mapping[str, object], *, idempotency_key: str | None = None) -> Sent:
+        """Start a run of every function, of any app, that declares the event's name as a trigger, maybe none; and
+        cancel what functions declare in `cancel_on`. All in one transaction; returns the runs and the cancellations.
+
+        With an `idempotency_key` it can be sent again, as in `enqueue`, for each function that it triggers. Without
+        one, an event with an `id` cancels once, and starts runs each time.
+        """
+        self._refuse_if_read_only()
+        require_event(event)
+        return await send_event(self.database, as_json(event), idempotency_key=idempotency_key)
+
+    async def preview(self, request: Request) -> Preview:
+        """How many runs the request matches right now, exactly; changes nothing."""
+        return await self.cancellations.preview(_request(request))
+
+    async def cancel(
+        self,
+        request: Request,
+        *,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+        author: str | None = None,
+        expected: Count | None = None,
+        wait: bool = False,
+    ) -> Cancellation:
+        """Cancel what the request matches; for a request that names several functions see `cancel_all`.
+
+        Once this has returned, no matching run is claimed any more, unless its `guarantee` is `pending`: then the
+        open transactions of the processes `blocked_by` are in the way, and it is in force when they are over.
+        Rows are rewritten in the background by any living worker, server or console; with `wait`, by this call,
+        before it returns. A commit whose answer was lost is asked for again under the same key, so it is made once.
+        Under a key of an earlier commit, the `guarantee` is `ended` if that was stopped or undone since.
+        `author` is by default the user of this process, `expected` the count that somebody saw, for the record.
+        """
+        parsed = _request(request)
+        select(parsed)  # refuses several functions before anything is committed
+        (committed,) = await self.cancel_all(
+            parsed, reason=reason, idempotency_key=idempotency_key, author=author, expected=expected, wait=wait
+        )
+        return committed
+
+    async def cancel_all(
+        self,
+        request: Request,
+        *,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+        author: str | None = None,
+        expected: Count | None = None,
+        wait: bool = False,
+    ) -> list[Cancellation]:
+        """`cancel` for a request with `function_ids`: one cancellation for each, sorted by function, all or nothing."""
+        parsed = _request(request)
+        if reason is not None:
+            parsed = CancellationRequest.parse(parsed.body() | {"reason": reason})
+        return await self._commit(parsed, idempotency_key, author, expected, wait=wait)
+
+    async def retry(
+        self,
+        request: Request,
+        *,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+        author: str | None = None,
+        expected: Count | None = None,
+        wait: bool = False,
+    ) -> Cancellation:
+        """Queue the failed runs that the request means again, and with `"with_cancelled": true` cancelled ones too.
+
+        Scope, window and `if` are a cancellation's; its record, of kind `retry`, is stopped and undone like any.
+        Its runs are queued in the background, or with `wait` before this returns, each with a fresh count of attempts
+        and its finished steps kept. Left alone are runs whose idempotency key is taken, or that an active cancellation
+        matches: `unrestored` lists them. Undone, runs that nobody has claimed become exactly what they were.
+        """
+        parsed = _retry_request(request)
+        if reason is not None:
+            parsed = RetryRequest.parse(parsed.body() | {"reason": reason})
+        select(parsed)  # refuses several functions before anything is committed
+        (committed,) = await self._commit(parsed, idempotency_key, author, expected, wait=wait)
+        return committed
+
+    async def preview_retry(self, request: Request) -> Preview:
+        """How many ended runs a retry would mean right now, exactly; changes nothing."""
+        return await self.cancellations.preview(_retry_request(request))
+
+    async def _commit(
+        self,
+        request: CancellationRequest,
+        idempotency_key: str | None,
+        author: str | None,
+        expected: Count | None,
+        *,
+        wait: bool,
+    ) -> list[Cancellation]:
+        """Under one key, asking again when the answer is lost."""
+        author = _author(author)
+        bounds.require({"idempotency_key": optional(problem_of_key(idempotency_key), idempotency_key)})
+        key = str(uuid4()) if idempotency_key is None else idempotency_key
+        for attempt in range(1, COMMIT_ATTEMPTS + 1):
+            try:
+                committed = await self.cancellations.commit_all(
+                    request, author=author, source="python", idempotency_key=key, expected=expected
+                )
+            except Unreachable:
+                if attempt == COMMIT_ATTEMPTS:
+                    raise
+                continue
+            break
+        return [await self.cancellations.wait(each.id) if wait else each for each in committed]
+
+    async def cancel_run(self, run_id: UUID, *, reason: str | None = None, author: str | None = None) -> Cancellation:
+        """Cancel one run: at once if it waits; if it runs, it is asked to stop. Raises `Conflict` when it has ended."""
+        bounds.require({"reason": optional(problem_of_text(reason, LONGEST_REASON), reason)})
+        return await self.cancellations.cancel_run(
+            require_id("run_id", run_id), author=_author(author), source="python", reason=reason
+        )
+
+    async def restore_run(
+        self, run_id: UUID, *, author: str | None = None, requeue_stopped: bool = False
+    ) -> Cancellation:
+        """Take back `cancel_run`; `requeue_stopped` also if the run was stopped while it ran."""
+        return await self.cancellations.restore_run(
+            require_id("run_id", run_id), author=_author(author), source="python", requeue_stopped=requeue_stopped
+        )
+
+    async def stop(self, cancellation_id: UUID, *, author: str | None = None) -> Cancellation:
+        """Let a cancellation match nothing more; what it cancelled stays cancelled. Repeatable."""
+        return await self.cancellations.stop(_id(cancellation_id), author=_author(author))
+
+    async def undo(
+        self, cancellation_id: UUID, *, author: str | None = None, requeue_stopped: bool = False, wait: bool = False
+    ) -> Cancellation:
+        """Take a cancellation back: what waited when it was cancelled waits again, in the background or, with `wait`,
+        before this returns. `requeue_stopped` also queues again what was stopped while it ran. Repeatable.
+
+        Raises `NotFound`, `Conflict` after `undo_until`, and `LockUnavailable`.
+        """
+        undone = await self.cancellations.undo(
+            _id(cancellation_id), author=_author(author), requeue_stopped=requeue_stopped
+        )
+        return await self.cancellations.wait(undone.id) if wait else undone
+
+    async def pause(self, app_id: str, function_id: str | None = None, *, author: str | None = None) -> None:
+        """Claim nothing more of the function, or (None) of the whole app, until `resume`; running runs go on.
+
+        Pausing again changes nothing. Raises `NotFound` if there is no such app or function, `LockUnavailable`
+        if an open claim holds the app's lock for seconds, and `ReadOnly`.
+        """
+        await self.engine.pause(read_scope(app_id, function_id), _author(author), "python")
+
+    async def resume(self, app_id: str, function_id: str | None = None, *, author: str | None = None) -> None:
+        """Take back a pause: that of the function, or (None) that of the app as a whole, which leaves functions paused
+        that were paused by themselves. Raises as `pause` does."""
+        await self.engine.resume(read_scope(app_id, function_id), _author(author), "python")
+
+    async def forget(self, app_id: str, function_id: str | None = None, *, author: str | None = None) -> list[str]:
+        """Leave a function that is no more, or (None) the whole app, out of the depth; its history stays.
+
+        Events start no runs of it any more. It comes back by itself when something is enqueued into it, or a worker
+        has it. Returns the functions that were not forgotten before, sorted. Raises `Conflict`, with what is in
+        the way, while runs, cancellations, retries or undos of it are unfinished; else as `pause` does.
+        """
+        return await self.engine.forget(read_scope(app_id, function_id), _author(author), "python")
+
+    async def depth(self) -> list[FunctionDepth]:
+        """What waits and what runs of every function, sorted by app and function; how fast it comes and goes.
+
+        Of those that are forgotten, only the ones with unfinished runs.
+        """
+        return await self.engine.depth()
+
+    async def history(self, limit: int = 50, before: UUID | None = None) -> Sequence[Cancellation]:
+        """Cancellations, newest first; `before` is the last of the page before."""
+        bounds.require({"limit": problem_of_number(limit, 1, LONGEST_PAGE)})
+        return await self.cancellations.list(limit, before if before is None else require_id("before", before))
+
+    async def show(self, cancellation_id: UUID) -> Cancellation:
+        """One cancellation with its progress. Raises `NotFound`."""
+        return await self.cancellations.get(_id(cancellation_id))
+
+    async def unrestored(self, cancellation_id: UUID, limit: int = 100) -> Sequence[Unrestored]:
+        """Runs that an undo did not bring back, with the reasons."""
+        bounds.require({"limit": problem_of_number(limit, 1, INT_MAX)})
+        return await self.cancellations.unrestored(_id(cancellation_id), limit)
+
+    async def audit(self, limit: int = 50, before: int | None = None) -> Sequence[AuditEntry]:
+        """Who did what and when, newest first; `before` is the id of the last entry of the page before."""
+        bounds.require(
+            {
+                "limit": problem_of_number(limit, 1, LONGEST_PAGE),
+                "before": optional(problem_of_number(before, 1, 2**63 - 1), before),
+            }
+        )
+        return await self.cancellations.audit(limit, before)
+
+    async def retention(self) -> Retention:
+        """How long finished runs are kept."""
+        return await self.engine.retention()
+
+    async def set_retention(
+        self,
+        *,
+        finished: timedelta | None = None,
+        cancelled: timedelta | None = None,
+        standing: timedelta | None = None,
+        author: str | None = None,
+    ) -> Retention:
+        """Change what is given, and return what holds then. Raises `RequestError` and `ReadOnly`."""
+        lengths = {"finished": finished, "cancelled": cancelled, "standing": standing}
+        bounds.require(
+            {
+                name: None if length is None or isinstance(length, timedelta) else "must be a timedelta"
+                for name, length in lengths.items()
+            }
+        )
+        return await self.engine.set_retention(
+            finished=finished, cancelled=cancelled, standing=standing, author=_author(author), source="python"
+        )
+
+    async def runs(
+        self,
+        app_id: str,
+        function_id: str | None = None,
+        *,
+        status: str = "failed",
+        limit: int = 50,
+        before: UUID | None = None,
+    ) -> list[Run]:
+        """Runs that are `failed`, `queued`, `scheduled` or `running`, newest first; `before` is the last id of the page
+        before. Raises `NotFound` for an app or function that is not known, `RequestError` for another status."""
+        bounds.require({"limit": problem_of_number(limit, 1, LONGEST_PAGE)})
+        page = before if before is None else require_id("before", before)
+        return await self.engine.runs(read_scope(app_id, function_id), read_status(status), limit, page)
+
+    async def get(self, run_id: UUID) -> Run:
+        """The run as it stands. Raises `NotFound`."""
+        return await self.engine.run(require_id("run_id", run_id))
+
+    async def wait(self, run_id: UUID) -> Run:
+        """The run, once it has completed, failed for good or been cancelled; looks again every half second at least.
+
+        Bound it with `asyncio.timeout`. Raises `NotFound` if there is no such run (any more).
+        """
+        run_id = require_id("run_id", run_id)
+        pause = SHORTEST_LOOK
+        while (run := await self.engine.run(run_id)).status in UNFINISHED:
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_LOOK)
+        return run
+
+    def _refuse_if_read_only(self) -> None:
+        if self.database.read_only:
+            raise ReadOnly("this connection is read-only: it cannot enqueue runs")
+
+
+@asynccontextmanager
+async def connect(
+    url: str | None = None, *, read_only: bool = False, application_name: str = "secateur"
+) -> AsyncIterator[Queue]:
+    """The queue in the database `url`; None means libpq's environment. Connects when it is first used."""
+    async with Database.connect(url, read_only=read_only, application_name=application_name) as database:
+        yield Queue(database, NativeEngine(database))
+
+
+def _retry_request(request: Request) -> RetryRequest:
+    if isinstance(request, CancellationRequest):
+        request = request.body()
+    return RetryRequest.parse(dict(request) if isinstance(request, Mapping) else request)
+
+
+def _request(request: Request) -> CancellationRequest:
+    if isinstance(request, RetryRequest):
+        raise RequestError([Problem("request", "must be a cancellation, not a retry")])
+    if isinstance(request, CancellationRequest):
+        return request
+    return CancellationRequest.parse(dict(request) if isinstance(request, Mapping) else request)
+
+
+def _scope_problems(app_id: object, function_id: object) -> dict[str, str | None]:
+    """Of the function that a run is enqueued for, which may be new."""
+    return {"app_id": problem_of_name(app_id), "function_id": problem_of_name(function_id)}
+
+
+def _problem_of_priority(priority: object) -> str | None:
+    return problem_of_number(priority, INT_MIN, INT_MAX)
+
+
+def _id(cancellation_id: object) -> UUID:
+    return require_id("cancellation_id", cancellation_id)
+
+
+def _author(given: str | None) -> str:
+    """Who writes: as given, or the user of this process. Raises `RequestError`."""
+    if given is None:
+        return _user()
+    bounds.require({"author": problem_of_name(given)})
+    return given
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

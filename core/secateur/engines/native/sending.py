@@ -1,0 +1,85 @@
+"""Sending events: each starts the runs that it triggers, and cancels those whose functions say so in `cancel_on`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from secateur import bounds
+from secateur.bounds import optional, problem_of_key, problem_of_name
+from secateur.engines.native.events import OWN_EVENT
+from secateur.errors import Problem, ReadOnly, RequestError
+from secateur.postgres.database import Database
+from secateur.postgres.sqlstates import keeping_events
+from secateur.postgres.statements import Statements
+
+_SQL = Statements.load("secateur.engines.native", "sending.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A run that an event started, or a cancellation that it committed, and of which function."""
+
+    id: UUID
+    app_id: str
+    function_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What an event set off, in one transaction."""
+
+    runs: tuple[Effect, ...]
+    """One of each function that it triggers, sorted by app and function."""
+    cancellations: tuple[Effect, ...]
+    """One for each declaration of `cancel_on` that it fits and that concerns a run."""
+
+
+def require_event(event: object) -> None:
+    """Raises `RequestError` for an event that says nothing by which functions could be found, or the queue's own, and
+    for what `event.id` and `event.ts` cannot be."""
+    if not isinstance(event, Mapping):
+        raise RequestError([Problem("event", "must be a JSON object")])
+    name, ts = event.get("name"), event.get("ts")
+    if not isinstance(name, str) or not name:
+        raise RequestError([Problem("name", "is required, and must be a string that is not empty")])
+    if name == OWN_EVENT:
+        raise RequestError([Problem("name", f"{OWN_EVENT} is reserved; the queue sends it when it cancels a run")])
+    id_fits = event.get("id") is None or _is(event["id"], str, int, float)
+    ts_fits = ts is None or _is(ts, int) or (_is(ts, float) and ts.is_integer())
+    bounds.require(
+        {
+            "name": problem_of_name(name),
+            "id": None if id_fits else "must be a string or a number",
+            "ts": None if ts_fits else "must be a whole number of milliseconds since 1970",
+        }
+    )
+
+
+def _is(value: Any, *kinds: type) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool)
+
+
+async def send_event(database: Database, event: str, *, idempotency_key: str | None = None) -> Sent:
+    """Send an event, given as JSON text. Its runs are started each time, unless a key says that it is the same one.
+
+    Raises `RequestError` for what Postgres does not keep as JSON, `IdempotencyConflict` for another event under the
+    key, and `ReadOnly`.
+    """
+    if database.read_only:
+        raise ReadOnly("this session is read-only: it cannot send events")
+    bounds.require({"idempotency_key": optional(problem_of_key(idempotency_key), idempotency_key)})
+    with keeping_events():
+        rows = await database.fetch(_SQL["send"], event, idempotency_key, repeatable=idempotency_key is not None)
+    return Sent(
+        runs=tuple(_effect(row, "run_id") for row in rows if row["run_id"] is not None),
+        cancellations=tuple(_effect(row, "cancellation_id") for row in rows if row["cancellation_id"] is not None),
+    )
+
+
+def _effect(row: asyncpg.Record, name: str) -> Effect:
+    return Effect(row[name], row["app_id"], row["function_id"])

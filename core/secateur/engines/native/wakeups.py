@@ -1,0 +1,154 @@
+"""When a worker looks for runs: at once while there are some, when it is told, and now and then in any case.
+
+Whoever queues runs notifies idle workers in the same transaction (`wake` in sql/levels.sql). It is a hint:
+a notification may be missed, never arrives through a transaction pooler, and is not sent to an app whose workers
+seem to be busy. So a worker also looks by itself; seldom if it hears notifications, often if it does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from uuid import uuid4
+
+from secateur.engines.native.claims import Batch
+from secateur.engines.native.functions import Function
+from secateur.errors import DatabaseError, PermissionDenied
+from secateur.postgres.database import Database
+from secateur.postgres.statements import Statements
+
+SHORTEST_POLL = 0.05
+LONGEST_POLL = 0.5
+"""Seconds between two looks at a queue that was empty, for a worker that does not hear notifications."""
+
+LONGEST_SLEEP = 3.0
+"""The same for one that hears them."""
+
+PROBE_SECONDS = 60.0
+"""Between two questions whether notifications get through."""
+ECHO_SECONDS = 5.0
+"""How long the answer may take."""
+
+RUNS, CANCELLATIONS = "secateur_runs", "secateur_cancellations"
+
+logger = logging.getLogger("secateur.worker")
+
+_SQL = Statements.load("secateur.engines.native", "worker.sql")
+
+
+@dataclass(slots=True)
+class Intake:
+    """The functions of one app, whose runs are claimed together, and when to do so. Times on the monotonic clock."""
+
+    app_id: str
+    functions: dict[str, Function]
+    due: float = 0.0
+    """When to look next."""
+    looked: float = float("-inf")
+    pause: float = 0.0
+    rest: float = 0.0
+    """How soon after a look that brought nothing a notification may bring about the next one."""
+    told: bool = False
+    """The present look was brought about by a notification."""
+    woken: bool = False
+    """A notification has come since the present look began, which may not have seen what it told of."""
+
+    def looking(self) -> None:
+        """A look begins."""
+        self.told, self.woken = self.woken, False
+
+    def brought(self, batch: Batch, *, wanted: int, longest: float) -> None:
+        """Look again at once while there seems to be more, otherwise less and less often, but when a run becomes due.
+
+        A worker that is told in vain again and again, because others are quicker, listens less often too.
+        """
+        self.looked = time.monotonic()
+        if len(batch.claims) == wanted or batch.more:
+            self.pause = self.rest = 0.0
+        elif batch.claims:
+            self.pause, self.rest = SHORTEST_POLL, 0.0
+        else:
+            self.pause = min(max(self.pause * 1.5, SHORTEST_POLL), longest)
+            if self.told:
+                self.rest = min(max(self.rest * 1.5, SHORTEST_POLL), LONGEST_POLL)
+        pause = self.pause * random.uniform(0.8, 1.0)  # noqa: S311 - spreads the looks of several workers
+        if batch.due_in is not None:
+            pause = min(pause, max(batch.due_in, SHORTEST_POLL))
+        self.due = self.looked + pause
+        if self.woken:
+            self.wake()
+
+    def failed(self) -> None:
+        """The database could not be asked."""
+        self.pause = LONGEST_POLL
+        self.due = time.monotonic() + self.pause
+
+    def wake(self) -> None:
+        """There may be something to claim."""
+        self.woken = True
+        self.due = min(self.due, self.looked + self.rest)
+
+
+class Ear:
+    """Listens on one connection for runs to claim (`on_runs` gets their app, or None for any) and for cancellations."""
+
+    def __init__(
+        self, database: Database, *, on_runs: Callable[[str | None], None], on_cancellations: Callable[[], None]
+    ) -> None:
+        self.hears = False
+        """Whether notifications get through, as far as is known."""
+        self._database = database
+        self._on_runs = on_runs
+        self._on_cancellations = on_cancellations
+        self._own = f"secateur_echo_{uuid4().hex}"
+        self._listening = asyncio.Event()
+        self._echoed = asyncio.Event()
+
+    async def listen(self) -> None:
+        """Until cancelled; returns when the role may not."""
+        probing = asyncio.create_task(self._probe())
+        try:
+            async with aclosing(self._database.listen_to(RUNS, CANCELLATIONS, self._own)) as notifications:
+                async for channel, payload in notifications:
+                    self._hear(channel, payload)
+        except PermissionDenied as error:
+            logger.warning("this worker cannot use LISTEN, and polls instead: %s", error)
+        finally:
+            self.hears = False
+            probing.cancel()
+
+    def _hear(self, channel: str, payload: str) -> None:
+        if channel == self._own:
+            self._echoed.set()
+        if not channel:  # a new connection: look, for what was notified before is lost
+            self._listening.set()
+        if channel in {"", RUNS}:
+            self._on_runs(payload or None)
+        if channel in {"", CANCELLATIONS}:
+            self._on_cancellations()
+
+    async def _probe(self) -> None:
+        """Find out, and again now and then, whether a notification gets through. A transaction pooler takes a LISTEN
+        and delivers nothing."""
+        await self._listening.wait()
+        while True:
+            self._listening.clear()
+            self._echoed.clear()
+            try:
+                await self._database.execute(_SQL["echo"], self._own)
+                async with asyncio.timeout(ECHO_SECONDS):
+                    await self._echoed.wait()
+                heard = True
+            except (DatabaseError, TimeoutError):
+                heard = False
+            if heard != self.hears:
+                logger.debug("notifications %s", "get through" if heard else "do not get through")
+            self.hears = heard
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PROBE_SECONDS):
+                    await self._listening.wait()

@@ -1,0 +1,1 @@
+"""Cancellations and retries as records: commit, follow, stop, undo, audit."""

@@ -1,0 +1,556 @@
+"""Cancelling runs: preview, commit, follow, stop, undo. The same steps for every engine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import islice, zip_longest
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+from secateur.cel import EvaluationError, Filter
+from secateur.engines.base import (
+    WORKING,
+    Commit,
+    OpenCancellation,
+    QueueEngine,
+    RunCancellation,
+    Selection,
+    SweepStep,
+    Unrestored,
+    Verdict,
+)
+from secateur.errors import (
+    Conflict,
+    DatabaseError,
+    NotFound,
+    NotInstalled,
+    PermissionDenied,
+    Problem,
+    ReadOnly,
+    RequestError,
+    Unreachable,
+)
+from secateur.ledger.verifying import verify
+from secateur.requests import CancellationRequest, utc
+from secateur.runs import Count, Run, RunStatus, Scope
+from secateur.troubles import Trouble, Troubles
+
+if TYPE_CHECKING:
+    from secateur.records import AuditEntry, Cancellation
+
+logger = logging.getLogger(__name__)
+
+SWEEP_BATCH = 10_000
+"""Runs that one transaction of a sweep looks at: about a quarter of a second."""
+
+RESTORE_BATCH = 1_000
+"""Runs that one transaction of a restore looks at: few, for it holds the app's lock, and commits wait for it."""
+
+SWEEP_PAUSE = 1.0
+"""Seconds between two looks for something to sweep."""
+
+SHORTEST_WAIT = 0.05
+"""Seconds before a waiting caller looks again, doubling up to `SWEEP_PAUSE`."""
+
+NEGLECTED_SECONDS = 60.0
+"""Whoever sweeps looks every second; after so long there seems to be nobody."""
+
+ERRORS_EXPLAINED = 100
+"""Failing runs that a preview looks at for the reasons."""
+
+ERROR_EXAMPLES = 3
+"""Of those, the ones it shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorExample:
+    """A run on which the expression could not be evaluated, and why."""
+
+    run_id: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a request would cancel now."""
+
+    count: Count
+    error_examples: tuple[ErrorExample, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """`{"matched", "low", "high", "total", "exact", "by_status", "errors", "error_examples", "as_of", "source",
+        "replica_failed"}`."""
+        return {
+            "matched": self.count.matched,
+            "low": self.count.low,
+            "high": self.count.high,
+            "total": self.count.total,
+            "exact": self.count.exact,
+            "by_status": {str(status): matched for status, matched in self.count.by_status.items()},
+            "errors": self.count.errors,
+            "error_examples": [
+                {"run_id": example.run_id, "message": example.message} for example in self.error_examples
+            ],
+            "as_of": utc(self.count.as_of),
+            "source": str(self.count.source),
+            "replica_failed": self.count.replica_failed,
+        }
+
+
+class Cancellations:
+    """The cancellations of one queue. Raises `secateur.errors`, each in words."""
+
+    def __init__(
+        self,
+        engine: QueueEngine,
+        *,
+        read_only: bool = False,
+        batch: int = SWEEP_BATCH,
+        counts_at_once: int = 1,
+    ) -> None:
+        self.engine = engine
+        self.read_only = read_only
+        self._batch = batch
+        self._committed = asyncio.Event()
+        self._counting = asyncio.Semaphore(counts_at_once)
+        self._rounds = Troubles(logger)
+        self._sweeps = Troubles(logger)
+
+    async def preview(self, request: CancellationRequest, *, on_primary: bool = False) -> Preview:
+        """The exact count with the errors, and why a few of the failing runs fail. Raises like `count`."""
+        count = await self.count(request, on_primary=on_primary)
+        return await self.with_errors(request, count, on_primary=on_primary)
+
+    async def count(self, request: CancellationRequest, *, on_primary: bool = False) -> Count:
+        """The exact count, its errors left out; of several functions the sum.
+
+        Not of a replica if `on_primary`, as when something is decided by it. So many at once as this was made for:
+        whoever comes next waits until the database is done with one of them, or has cancelled it. Raises
+        `RequestError` for an app or function that is not known: a misspelt name is no empty queue.
+        """
+        async with self._counting:
+            wanted = selections(request)
+            counts = [await self.engine.count(selection, on_primary=on_primary) for selection in wanted]
+        if any(count.total == 0 for count in counts):
+            await self._refuse_unknown(request.scopes)
+        return added(counts)
+
+    async def with_errors(self, request: CancellationRequest, count: Count, *, on_primary: bool = False) -> Preview:
+        """The preview that a count belongs to: its errors take longer than its matches. Waits as `count` does."""
+        wanted = selections(request)
+        async with self._counting:
+            errors = sum([await self.engine.count_errors(selection, on_primary=on_primary) for selection in wanted])
+        return await self._explain(wanted, replace(count, errors=errors))
+
+    async def estimate(self, request: CancellationRequest) -> Preview | None:
+        """A count from a sample, within a moment; None where the exact one is as quick."""
+        wanted = selections(request)
+        counts = [await self.engine.estimate(selection) for selection in wanted]
+        if all(count is None for count in counts):
+            return None
+        known = [count or await self.engine.count(wanted[place]) for place, count in enumerate(counts)]
+        return await self._explain(wanted, added(known))
+
+    async def examples(self, request: CancellationRequest, verdict: Verdict, limit: int) -> Sequence[Run]:
+        """Up to `limit` unfinished runs of scope and window with that verdict."""
+        return await self._examples(selections(request), verdict, limit)
+
+    async def arrival_rate(self, request: CancellationRequest) -> float:
+        """Matching runs per second that are still arriving, whatever the request's window ends with."""
+        unbounded = request.model_copy(update={"started_before": None})
+        return sum([await self.engine.arrival_rate(selection) for selection in selections(unbounded)])
+
+    async def commit(
+        self,
+        request: CancellationRequest,
+        *,
+        author: str,
+        source: str,
+        idempotency_key: str | None = None,
+        expected: Count | None = None,
+    ) -> Cancellation:
+        """`commit_all` of a request that makes one cancellation. Raises `RequestError` for several functions."""
+        select(request)  # refuses those before anything is committed
+        (committed,) = await self.commit_all(
+            request, author=author, source=source, idempotency_key=idempotency_key, expected=expected
+        )
+        return committed
+
+    async def commit_all(
+        self,
+        request: CancellationRequest,
+        *,
+        author: str,
+        source: str,
+        idempotency_key: str | None = None,
+        expected: Count | None = None,
+    ) -> Sequence[Cancellation]:
+        """Cancel what the request matches, by one cancellation, or one for each of its `function_ids`, all or nothing;
+        or, if it is a `RetryRequest`, queue it again: then there is no guarantee, and the sweep does all the work.
+
+        Where the guarantee is `in_force`, no matching run is claimed any more; where it is `pending`, an open
+        transaction is in the way, `wait` or any sweeper will put it in force, and claims that begin from now on
+        honour it already. `expected` is the count that was shown, for the record; a commit needs none. Under the same
+        `idempotency_key` the same request is committed once, however often it is asked for.
+        """
+        self._refuse_if_read_only()
+        committed = await self.engine.commit_all(
+            [
+                Commit(
+                    id=uuid4(),
+                    selection=selection,
+                    request=request.body(),
+                    standing=request.standing,
+                    author=author,
+                    source=source,
+                    reason=request.reason,
+                    idempotency_key=idempotency_key,
+                    expected=expected,
+                    rate=request.rate,
+                )
+                for selection in selections(request)
+            ]
+        )
+        self._committed.set()
+        return committed
+
+    async def cancel_run(
+        self,
+        run_id: UUID,
+        *,
+        author: str,
+        source: str,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Cancellation:
+        """Cancel one run: at once if it waits; if it runs, it is asked to stop. Raises `Conflict` when it has ended."""
+        self._refuse_if_read_only()
+        committed = await self.engine.cancel_run(
+            RunCancellation(uuid4(), run_id, author, source, reason, idempotency_key)
+        )
+        self._committed.set()
+        return committed
+
+    async def restore_run(
+        self, run_id: UUID, *, author: str, source: str, requeue_stopped: bool = False
+    ) -> Cancellation:
+        """Undo the cancellation of a single run, and wait until it is back. Repeatable.
+
+        Raises `Conflict` if it was not cancelled singly: then its whole cancellation can be undone, or nothing.
+        """
+        self._refuse_if_read_only()
+        run = await self.engine.run(run_id)
+        found = UUID(run.cancellation_id) if run.cancellation_id else None
+        if found is None:
+            found = await self.engine.cancelled_singly(run.app_id, run_id)
+        if found is None:
+            raise Conflict(f"run {run_id} is {run.status}, not cancelled: there is nothing to restore")
+        cancellation = await self.engine.cancellation(found)
+        if cancellation.kind != "run":
+            raise Conflict(
+                f"run {run_id} was cancelled with other runs by cancellation {cancellation.id}: "
+                "undo that cancellation to bring all of them back"
+            )
+        await self.engine.undo(cancellation.id, author, source, requeue_stopped=requeue_stopped)
+        return await self.wait(cancellation.id)
+
+    async def stop(self, cancellation_id: UUID, *, author: str, source: str = "python") -> Cancellation:
+        """Stop matching at once; what is cancelled stays cancelled. Repeatable."""
+        self._refuse_if_read_only()
+        return await self.engine.stop(cancellation_id, author, source)
+
+    async def undo(
+        self, cancellation_id: UUID, *, author: str, source: str = "python", requeue_stopped: bool = False
+    ) -> Cancellation:
+        """Stop matching at once and put back what waited when it was cancelled, in the background (see `wait`).
+
+        With `requeue_stopped` also what was stopped while it ran, to go on after its last finished step; this can be
+        asked for later too. Repeatable. Raises `Conflict` after `undo_until`.
+        """
+        self._refuse_if_read_only()
+        undone = await self.engine.undo(cancellation_id, author, source, requeue_stopped=requeue_stopped)
+        self._committed.set()
+        return undone
+
+    async def unrestored(self, cancellation_id: UUID, limit: int = 100) -> Sequence[Unrestored]:
+        """Runs that an undo did not bring back, with the reasons."""
+        return await self.engine.unrestored(cancellation_id, limit)
+
+    async def audit(self, limit: int = 50, before: int | None = None) -> Sequence[AuditEntry]:
+        """Who did what, newest first; `before` is the id of the last entry of the page before."""
+        return await self.engine.audit(limit, before)
+
+    async def get(self, cancellation_id: UUID) -> Cancellation:
+        return await self.engine.cancellation(cancellation_id)
+
+    async def list(self, limit: int = 50, before: UUID | None = None) -> Sequence[Cancellation]:
+        """Newest first; `before` is the last of the page before."""
+        return await self.engine.cancellations(limit, before)
+
+    async def wait(self, cancellation_id: UUID) -> Cancellation:
+        """Sweep or restore, or wait for whoever does, until there is nothing left to do for the cancellation.
+
+        A standing one is waited for until its window has ended.
+        """
+        pause = SHORTEST_WAIT
+        open = OpenCancellation((await self.get(cancellation_id)).app_id, cancellation_id, "active")
+        while (step := await self._step(open)).state in WORKING:
+            open = replace(open, state=step.state)
+            if step.busy or step.idle:
+                await asyncio.sleep(pause if step.wait is None else min(step.wait, SWEEP_PAUSE))
+                pause = min(2 * pause, SWEEP_PAUSE)
+        return await self.get(cancellation_id)
+
+    @property
+    def troubles(self) -> tuple[Trouble, ...]:
+        """What fails in `sweep_forever` of this process."""
+        return (*self._rounds, *self._sweeps)
+
+    def trouble_of(self, cancellation_id: UUID) -> Trouble | None:
+        """What keeps this process from sweeping that cancellation."""
+        return next((each for each in self._sweeps if each.what == sweep_of(cancellation_id)), None)
+
+    async def sweep_forever(self) -> None:
+        """Sweep every open cancellation, until cancelled. Any number of processes may do this at once.
+
+        Survives a database that goes away; returns when the role has no right to sweep. What keeps failing is logged
+        as a warning once, kept with the record, and in `troubles`.
+        """
+        if self.read_only:
+            return
+        while True:
+            pause = SWEEP_PAUSE
+            try:
+                pause = await self._sweep_open()
+                self._rounds.went_well("sweeping")
+            except PermissionDenied as error:
+                logger.warning("this process cannot sweep: %s", error)
+                return
+            except (DatabaseError, NotInstalled) as error:
+                self._rounds.failed("sweeping", error)
+            self._committed.clear()
+            # Not `wait_for`, which loses a cancellation that arrives together with what it waits for (before 3.12).
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._committed.wait()
+
+    async def _sweep_open(self) -> float:
+        """Batches of every open cancellation in turn, until none of them has anything to do right now.
+
+        Returns the seconds until one has, as far as that is known.
+        """
+        pause = SWEEP_PAUSE
+        working = await self.engine.open_cancellations()
+        self._sweeps.keep_only({sweep_of(open.id) for open in working})
+        while working:
+            steps = [(open, await self._try_step(open)) for open in working]
+            pause = min([pause, *(step.wait for _, step in steps if step.idle and step.wait is not None)])
+            working = [
+                replace(open, state=step.state)
+                for open, step in steps
+                if step.state in WORKING and not step.busy and not step.idle
+            ]
+        return pause
+
+    async def _try_step(self, open: OpenCancellation) -> SweepStep:
+        """One that fails does not keep the others waiting; it is left alone until the next round."""
+        what = sweep_of(open.id)
+        try:
+            step = await self._step(open)
+        except (PermissionDenied, Unreachable):
+            raise
+        except DatabaseError as error:
+            self._sweeps.failed(what, error)
+            with suppress(DatabaseError):  # with a full disk, this fails too
+                await self.engine.note_sweep_failure(open.app_id, open.id, str(error))
+            return SweepStep(open.state, busy=True)
+        if not step.busy:
+            self._sweeps.went_well(what)
+        return step
+
+    async def _step(self, open: OpenCancellation) -> SweepStep:
+        if open.state == "restoring":
+            return await self.engine.restore(open.app_id, open.id, min(self._batch, RESTORE_BATCH))
+        step = await self.engine.sweep(open.app_id, open.id, self._batch)
+        if step.undecided and await self.engine.decide(open.app_id, open.id):
+            # There is something to cancel now, or nothing left to wait for.
+            step = replace(step, idle=False)
+        return step
+
+    async def _examples(self, wanted: Sequence[Selection], verdict: Verdict, limit: int) -> Sequence[Run]:
+        found: list[Run] = []
+        for selection in wanted:
+            if len(found) < limit:
+                found += await self.engine.examples(selection, verdict, limit - len(found))
+        return found
+
+    async def _explain(self, wanted: Sequence[Selection], count: Count) -> Preview:
+        """The preview with messages for a few failing runs: Postgres says which, the evaluator says why.
+
+        The most frequent reason comes first, each of them before any comes twice.
+        """
+        filter = wanted[0].filter
+        if not count.errors or filter is None:
+            return Preview(count)
+        failing = await self._examples(wanted, Verdict.ERROR, ERRORS_EXPLAINED)
+        reasons: dict[str, list[ErrorExample]] = {}
+        for run in failing:
+            message = why_failing(filter, run, count.as_of)
+            reasons.setdefault(message, []).append(ErrorExample(run.id, message))
+        frequent_first = sorted(reasons.values(), key=len, reverse=True)
+        by_turn = (example for turn in zip_longest(*frequent_first) for example in turn if example is not None)
+        return Preview(count, tuple(islice(by_turn, ERROR_EXAMPLES)))
+
+    async def _refuse_unknown(self, scopes: Sequence[Scope]) -> None:
+        app_id = scopes[0].app_id
+        known = await self.engine.depth()
+        functions = sorted({depth.function_id for depth in known if depth.app_id == app_id})
+        if not functions and not await self._exists(Scope(app_id)):
+            apps = ", ".join(sorted({depth.app_id for depth in known}))
+            hint = f"known apps: {apps}" if apps else None
+            raise RequestError([Problem("app_id", f"there is no app {app_id!r}", suggestion=hint)])
+        field = "function_id" if len(scopes) == 1 else "function_ids"
+        hint = f"known functions: {', '.join(functions)}"
+        unknown = [
+            Problem(field, f"app {app_id!r} has no function {scope.function_id!r}", suggestion=hint)
+            for scope in scopes
+            if scope.function_id is not None and scope.function_id not in functions and not await self._exists(scope)
+        ]
+        if unknown:
+            raise RequestError(unknown)
+
+    async def _exists(self, scope: Scope) -> bool:
+        """Also if it is forgotten, and so has no depth."""
+        try:
+            await self.engine.runs(scope, RunStatus.QUEUED, 1)
+        except NotFound:
+            return False
+        return True
+
+    def _refuse_if_read_only(self) -> None:
+        if self.read_only:
+            raise ReadOnly("this context is read-only; to cancel, start without --read-only or use another context")
+
+
+def sweep_of(cancellation_id: UUID) -> str:
+    """What people call it that brings the cancellation's rows to what it says."""
+    return f"the sweep of cancellation {cancellation_id}"
+
+
+def sweep_in_words(cancellation: Cancellation) -> str | None:
+    """What is wrong with its sweep or its restore; None where that goes on or is through."""
+    if cancellation.unswept_for is None:
+        return None
+    what = "restore" if cancellation.restoring else "sweep"
+    if cancellation.failures > 1 and cancellation.failing_since is not None:
+        since = utc(cancellation.failing_since.replace(microsecond=0))
+        return f"its {what} has failed {cancellation.failures:,} times since {since}: {cancellation.last_error}"
+    if cancellation.unswept_for > NEGLECTED_SECONDS:
+        minutes = cancellation.unswept_for / 60
+        return f"no {what} for {minutes:,.0f} min: start a console, server or worker"
+    return None
+
+
+def select(request: CancellationRequest) -> Selection:
+    """What a request for one function or a whole app means. Raises `secateur.cel.ExpressionError` for its `if`."""
+    return Selection(request.scope, request.window, request.compile(), statuses=request.statuses)
+
+
+def selections(request: CancellationRequest) -> list[Selection]:
+    """What the request means, one for each cancellation that it makes. Raises like `select`."""
+    compiled = request.compile()
+    return [Selection(scope, request.window, compiled, statuses=request.statuses) for scope in request.scopes]
+
+
+def added(counts: Sequence[Count]) -> Count:
+    """The sum of counts of different functions; as old as the oldest of them, and an estimate if one is."""
+    if len(counts) == 1:
+        return counts[0]
+    errors = [count.errors for count in counts]
+    exact = all(count.exact for count in counts)
+    return Count(
+        matched=sum(count.matched for count in counts),
+        total=sum(count.total for count in counts),
+        exact=exact,
+        errors=None if None in errors else sum(error or 0 for error in errors),
+        as_of=min(count.as_of for count in counts),
+        by_status={
+            status: sum(count.by_status.get(status, 0) for count in counts)
+            for status in dict.fromkeys(status for count in counts for status in count.by_status)
+        },
+        by_function={name: matched for count in counts for name, matched in count.by_function.items()},
+        low=None if exact else sum(count.matched if count.low is None else count.low for count in counts),
+        high=None if exact else sum(count.matched if count.high is None else count.high for count in counts),
+        # If one of them was the replica's, the sum is as good as that.
+        source=max(count.source for count in counts),
+        replica_failed=next((count.replica_failed for count in counts if count.replica_failed), None),
+    )
+
+
+def why_failing(filter: Filter, run: Run, now: datetime) -> str:
+    """Why the filter could not be evaluated on the run."""
+    try:
+        filter.matches(run, now)
+    except EvaluationError as error:
+        return str(error)
+    return "could not be evaluated"
+
+
+def cancellation_json(cancellation: Cancellation) -> dict[str, Any]:
+    """A cancellation as the CLI and the API write it, to the letter."""
+    return {
+        "id": str(cancellation.id),
+        "state": cancellation.state,
+        "kind": cancellation.kind,
+        "app_id": cancellation.app_id,
+        "function_id": cancellation.function_id,
+        "if": cancellation.if_,
+        "started_after": utc(cancellation.started_after) if cancellation.started_after else None,
+        "started_before": utc(cancellation.started_before),
+        "standing": cancellation.standing,
+        "with_cancelled": cancellation.with_cancelled,
+        "rate": cancellation.rate,
+        "run_id": str(cancellation.run_id) if cancellation.run_id else None,
+        "guarantee": cancellation.guarantee,
+        "blocked_by": cancellation.blocked_by,
+        "blocked_by_prepared": cancellation.blocked_by_prepared,
+        "created_at": utc(cancellation.created_at),
+        "created_by": cancellation.created_by,
+        "created_role": cancellation.created_role,
+        "compiled": str(verify(cancellation).compiled),
+        "reason": cancellation.reason,
+        "source": cancellation.source,
+        "undone_at": utc(cancellation.undone_at) if cancellation.undone_at else None,
+        "undone_by": cancellation.undone_by,
+        "undo_until": utc(cancellation.undo_until) if cancellation.undo_until else None,
+        "restoring": cancellation.restoring,
+        "sweep": {
+            "unswept_for": cancellation.unswept_for,
+            "failures": cancellation.failures,
+            "failing_since": utc(cancellation.failing_since) if cancellation.failing_since else None,
+            "last_error": cancellation.last_error,
+            "last_error_at": utc(cancellation.last_error_at) if cancellation.last_error_at else None,
+        },
+        "odd": cancellation.odd,
+        "counts": {
+            "expected": cancellation.expected,
+            "expected_exact": cancellation.expected_exact,
+            "matched": cancellation.matched,
+            "cancelled": cancellation.cancelled,
+            "requested": cancellation.requested,
+            "finished_first": cancellation.finished_first,
+            "errors": cancellation.errors,
+            "undecided": cancellation.undecided,
+            "restored": cancellation.restored,
+            "handed_over": cancellation.handed_over,
+            "not_restored": cancellation.not_restored,
+            "pruned": cancellation.pruned,
+            "retried": cancellation.retried,
+            "left_alone": cancellation.left_alone,
+        },
+    }

@@ -1,0 +1,1 @@
+"""Looking at a queue: depth, lists, counts and what payloads look like."""

@@ -1,0 +1,36 @@
+"""What is doubtful about a request, before anybody commits it: the same for the command line and the API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from secateur.cel import Diagnostic
+from secateur.cel.authoring.advice import advise
+from secateur.engines.base import QueueEngine
+from secateur.looking.facets import payload_shape
+from secateur.requests import CancellationRequest
+
+
+async def advise_request(engine: QueueEngine, request: CancellationRequest) -> tuple[Diagnostic, ...]:
+    """The warnings about the request's `if`, with those that a sample of the scopes' runs gives reason to.
+
+    The sample is taken now, which takes up to a second. Raises `secateur.cel.ExpressionError`.
+    """
+    filter_ = request.compile()
+    if filter_ is None:
+        return ()
+    return advise(filter_, await payload_shape(engine, request.scopes))
+
+
+def warnings_json(warnings: Iterable[Diagnostic]) -> list[dict[str, Any]]:
+    """Warnings as the CLI and the API write them: `{"message", "line", "column", "suggestion"}`."""
+    return [
+        {
+            "message": warning.message,
+            "line": warning.line,
+            "column": warning.column,
+            "suggestion": warning.suggestion,
+        }
+        for warning in warnings
+    ]

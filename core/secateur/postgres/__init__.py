@@ -1,0 +1,1 @@
+"""One Postgres database: its address, sessions, errors and statements; and an embedded one."""

@@ -1,0 +1,285 @@
+"""One Postgres database: a pool that is opened when needed and survives restarts, and errors in words.
+
+The sessions run at Postgres's own READ COMMITTED whatever the role's default, and keep no state: what a
+statement needs is set for its transaction only, so that a connection needs no reset between two uses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from typing import Any, TypeAlias, TypeVar
+
+import asyncpg
+
+from secateur.errors import Unreachable
+from secateur.postgres.addresses import resolve
+from secateur.postgres.sessions import Sessions
+from secateur.postgres.sqlstates import translate
+from secateur.postgres.turnstile import Turnstile
+
+Result = TypeVar("Result")
+Connection: TypeAlias = asyncpg.Connection
+
+ANSWER_SECONDS = 5.0
+"""How much longer than the server's own limit to wait for it to say that the time is up."""
+RELEASE_SECONDS = 5.0
+"""How long a connection may take to come to rest after its statement was cancelled, before it is dropped."""
+PING_SECONDS = 30.0
+"""How long a listening connection may be silent before it is asked whether it still exists."""
+LONGEST_PAUSE = 5.0
+"""Between two attempts to listen again."""
+
+
+async def _nothing_to_reset(connection: object) -> None:
+    """In place of the pool's own reset: saves a round trip at every release."""
+
+
+class Database:
+    """Made by `connect`. Every method raises the errors of `secateur.errors` for what goes wrong out there.
+
+    `timeout` is in seconds and kept by the server (`statement_timeout`), after which nothing has changed.
+    Cancelling the task that waits for a statement cancels the statement in the server.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, sessions: Sessions, description: str, read_only: bool) -> None:
+        self._pool = pool
+        self._sessions = sessions
+        self._turnstile = Turnstile(pool.get_max_size())
+        self._closing: asyncio.Future[None] | None = None
+        self.read_only = read_only
+        self.description = description
+        """`host/database`, without a password."""
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(
+        cls,
+        url: str | None,
+        *,
+        read_only: bool = False,
+        application_name: str = "secateur",
+        max_size: int = 5,
+        statement_timeout: float | None = None,
+    ) -> AsyncIterator[Database]:
+        """A pool of up to `max_size` connections, none opened yet; `url` None means libpq's environment.
+
+        `read_only` makes every session one that Postgres lets write nothing, or raises `SettingsError` when it is
+        first used. `statement_timeout` (seconds) holds where no `timeout` is given.
+        """
+        address = resolve(url)
+        settings = {"application_name": application_name}
+        settings["default_transaction_isolation"] = "read committed"
+        if read_only:
+            settings["default_transaction_read_only"] = "on"
+        if statement_timeout is not None:
+            settings["statement_timeout"] = _milliseconds(statement_timeout)
+        sessions = Sessions(address, settings)
+        pool = asyncpg.create_pool(
+            connect=sessions.open,
+            min_size=0,
+            max_size=max_size,
+            reset=_nothing_to_reset,
+        )
+        await pool
+        try:
+            yield cls(pool, sessions, address.description, read_only)
+        finally:
+            await _close(pool)
+
+    @property
+    def refusals(self) -> int:
+        """How often the server has refused a connection, since there were too many."""
+        return self._turnstile.refusals
+
+    async def fetch(
+        self, sql: str, *args: object, timeout: float | None = None, repeatable: bool = False
+    ) -> list[asyncpg.Record]:
+        """All rows. If `repeatable`, the statement may be sent a second time when the connection breaks:
+        it changes nothing. In a read-only session it always may."""
+        return await self._run(lambda connection: connection.fetch(sql, *args), timeout, repeatable)
+
+    async def fetchrow(
+        self, sql: str, *args: object, timeout: float | None = None, repeatable: bool = False
+    ) -> asyncpg.Record | None:
+        return await self._run(lambda connection: connection.fetchrow(sql, *args), timeout, repeatable)
+
+    async def fetchval(self, sql: str, *args: object, timeout: float | None = None, repeatable: bool = False) -> Any:
+        return await self._run(lambda connection: connection.fetchval(sql, *args), timeout, repeatable)
+
+    async def execute(self, sql: str, *args: object, timeout: float | None = None) -> str:
+        """The command's tag, such as `INSERT 0 1`."""
+        return await self._run(lambda connection: connection.execute(sql, *args), timeout, False)
+
+    @asynccontextmanager
+    async def transaction(self, *, timeout: float | None = None) -> AsyncIterator[Connection]:
+        """A READ COMMITTED transaction, committed on leaving the block and rolled back on any exception."""
+        with self._in_words():
+            async with self._transaction(timeout) as connection:
+                yield connection
+
+    async def listen(self, channel: str) -> AsyncGenerator[str, None]:
+        """Payloads of NOTIFY on `channel`; see `listen_to`."""
+        async with aclosing(self.listen_to(channel)) as notifications:
+            async for _, payload in notifications:
+                yield payload
+
+    async def listen_to(self, *channels: str) -> AsyncGenerator[tuple[str, str], None]:
+        """Channel and payload of NOTIFY, on a connection of its own that is made again when it breaks.
+
+        Two empty texts come first, and after every reconnection: what was notified before is lost, so look.
+        """
+        pause = 0.1
+        while True:
+            try:
+                with self._in_words():
+                    connection = await self._sessions.open()
+            except Unreachable:
+                await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads the reconnections
+                pause = min(pause * 2, LONGEST_PAUSE)
+                continue
+            pause = 0.1
+            try:
+                async for notification in _notifications(connection, channels):
+                    yield notification
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+                if not isinstance(translate(error, self.description), Unreachable):
+                    raise
+            finally:
+                connection.terminate()
+
+    async def _run(
+        self, operation: Callable[[Any], Awaitable[Result]], timeout: float | None, repeatable: bool
+    ) -> Result:
+        repeatable = repeatable or self.read_only
+        while True:
+            try:
+                with self._in_words():
+                    return await self._run_once(operation, timeout)
+            except Unreachable:
+                if not repeatable:
+                    raise
+                repeatable = False
+
+    async def _run_once(self, operation: Callable[[Any], Awaitable[Result]], timeout: float | None) -> Result:
+        if timeout is None:
+            async with self._connection() as connection:
+                return await operation(connection)
+        async with asyncio.timeout(timeout + ANSWER_SECONDS), self._transaction(timeout) as connection:
+            return await operation(connection)
+
+    @asynccontextmanager
+    async def _transaction(self, timeout: float | None) -> AsyncIterator[Any]:
+        async with self._connection() as connection, connection.transaction(isolation="read_committed"):
+            if timeout is not None:
+                await connection.execute("select set_config('statement_timeout', $1, true)", _milliseconds(timeout))
+            yield connection
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        connection = await self._acquire()
+        try:
+            yield connection
+        finally:
+            try:
+                with suppress(TimeoutError):  # the pool has dropped the connection
+                    await self._pool.release(connection, timeout=RELEASE_SECONDS)
+            finally:
+                self._turnstile.leave()
+
+    async def _acquire(self) -> Any:
+        """An open connection, or a new one; where the server takes no more, the next one that somebody gives back."""
+        while True:
+            await self._turnstile.enter()
+            try:
+                if (connection := await self._acquire_once()) is not None:
+                    self._turnstile.fits(self._pool.get_size())
+                    return connection
+            except BaseException:
+                self._turnstile.leave()
+                raise
+            self._turnstile.leave()
+
+    async def _acquire_once(self) -> Any:
+        """None if the server takes no more connections, and others of the pool are in use."""
+        try:
+            return await self._pool.acquire()
+        except asyncpg.TooManyConnectionsError:
+            if self._pool.get_size() == 0 and self._turnstile.inside == 1:
+                raise
+        self._turnstile.refused(self._pool.get_size())
+        return await self._acquire_open() if self._pool.get_idle_size() else None
+
+    async def _acquire_open(self) -> Any:
+        """The pool gives out what was used last, though its connection may have broken since and others be open: so ask
+        for all that are not in use, and give back what is too many."""
+        number = self._pool.get_max_size() - self._turnstile.inside + 1
+        asked = [asyncio.ensure_future(self._pool.acquire()) for _ in range(number)]
+        given: list[Any] = []
+        try:
+            await asyncio.wait(asked)
+        finally:
+            for one in asked:
+                one.cancel()
+                if one.done() and not one.cancelled() and one.exception() is None:
+                    given.append(one.result())
+            for connection in given[1:]:
+                await self._pool.release(connection)
+        return given[0] if given else None
+
+    def give_way(self) -> None:
+        """Close a connection, since the server takes no more and another part of this process has none."""
+        if self._pool.get_size() > 1:
+            self._turnstile.refused(self._pool.get_size() - 1)
+            self._closing = asyncio.ensure_future(self._close_one())
+
+    async def _close_one(self) -> None:
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            async with self._connection() as connection:
+                await connection.close()
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            known = translate(error, self.description)
+            if known is None:
+                raise
+            raise known from error
+
+
+async def _notifications(connection: Any, channels: Sequence[str]) -> AsyncIterator[tuple[str, str]]:
+    """Ends when the connection does."""
+    arrived: asyncio.Queue[tuple[str, str] | None] = asyncio.Queue()
+    connection.add_termination_listener(lambda _: arrived.put_nowait(None))
+    async with asyncio.timeout(ANSWER_SECONDS):
+        for channel in channels:
+            await connection.add_listener(channel, lambda *heard: arrived.put_nowait((heard[2], heard[3])))
+    yield "", ""
+    while True:
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                notification = await arrived.get()
+        except TimeoutError:
+            await connection.fetchval("select 1", timeout=ANSWER_SECONDS)
+            continue
+        if notification is None:
+            return
+        yield notification
+
+
+async def _close(pool: asyncpg.Pool) -> None:
+    """In good order if that goes fast; a statement still running is cancelled by the server later."""
+    try:
+        async with asyncio.timeout(RELEASE_SECONDS):
+            await pool.close()
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+        pool.terminate()
+
+
+def _milliseconds(seconds: float) -> str:
+    """As a server setting; never 0, which would mean no limit."""
+    return str(max(1, round(seconds * 1000)))

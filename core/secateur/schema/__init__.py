@@ -1,0 +1,320 @@
+"""Brings a database's schema `secateur` to what this program needs.
+
+The numbered files beside this one are applied once, ever. Definitions, which each room keeps in its folder `sql`,
+replace functions. They are applied again, all of them together, when one has changed or a function is missing:
+the functions of the lock protocol must never be of two minds. Rights are compared with the catalog at every
+install, and put right. Everything happens in one transaction, so that an installation either is there or is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from secateur import __version__
+from secateur.errors import DatabaseError, LockUnavailable, NotInstalled, PermissionDenied
+from secateur.postgres.database import Database
+from secateur.postgres.statements import Statements
+
+INSTALL_LOCK = 7215
+"""The first integer of the one advisory lock that there is; the second is 0."""
+
+DEFINITIONS = (
+    "cel/sql/cel_v1.sql",
+    "schema/roles.sql",
+    "ledger/sql/audit.sql",
+    "schema/bounds.sql",
+    "engines/native/sql/apps.sql",
+    "engines/native/sql/slots.sql",
+    "engines/native/sql/levels.sql",
+    "ledger/sql/conditions.sql",
+    "ledger/sql/cancelling.sql",
+    "engines/native/sql/enqueueing.sql",
+    "engines/native/sql/keys.sql",
+    "engines/native/sql/bulk.sql",
+    "engines/native/sql/declaring.sql",
+    "engines/native/sql/events.sql",
+    "engines/native/sql/finding.sql",
+    "engines/native/sql/claiming.sql",
+    "engines/native/sql/performing.sql",
+    "ledger/sql/committing.sql",
+    "ledger/sql/single_runs.sql",
+    "ledger/sql/retrying.sql",
+    "ledger/sql/sweeping.sql",
+    "ledger/sql/undoing.sql",
+    "engines/native/sql/forgetting.sql",
+    "engines/native/sql/depth.sql",
+    "engines/native/sql/pruning.sql",
+    "schema/pins.sql",
+    "schema/rights.sql",
+)
+"""Files that define functions, views and rights, in the order in which they need each other; rights come last."""
+
+REPEATABLE = tuple(path.rpartition("/")[2] for path in DEFINITIONS)
+"""Their names in the database's history."""
+
+RETIRED = frozenset({"functions.sql"})
+"""Repeatable files of older programs, whose functions are in others by now."""
+
+OLDEST_POSTGRES = 14
+ATTEMPTS = 10
+
+_DEFINITION = re.compile(r"^create(?: or replace)? (function|view) secateur\.(\w+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    name: str
+    sql: str
+    arguments: tuple[object, ...] = ()
+    """For a single statement with placeholders."""
+    once: bool = False
+
+    @property
+    def checksum(self) -> str:
+        return hashlib.sha256(repr((self.sql, *self.arguments)).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A migration as the database remembers it."""
+
+    checksum: str
+    program: str
+    """The version that applied it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Something in the catalog that is not as it should be."""
+
+    what: str
+    """The object, such as `function secateur.claim(text,text[])`."""
+    gap: str
+    """What is wrong with it, such as `EXECUTE is granted to PUBLIC`."""
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.gap}"
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What an install did, or has yet to do."""
+
+    files: list[str]
+    """Names of the migrations, in order."""
+    gaps: list[Gap]
+    """What else was wrong in a schema that was there before."""
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.files and not self.gaps
+
+
+async def install(
+    database: Database, migrations: Sequence[Migration] | None = None, *, author: str | None = None
+) -> Installation:
+    """Apply and mend what is missing; `author` is for the audit. Nothing is written if nothing is missing.
+
+    While workers hold what a migration needs, it gives way after two seconds and tries again. Raises
+    `LockUnavailable` if they never let go, `PermissionDenied` with the rights it takes, and `DatabaseError`
+    if the database belongs to a newer program or its Postgres is too old.
+    """
+    migrations = _current() if migrations is None else migrations
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return await _install_once(database, migrations, author)
+        except LockUnavailable:
+            if attempt == ATTEMPTS:
+                raise
+            await asyncio.sleep(random.uniform(0.1, 0.5))  # noqa: S311 - lets workers pass
+        except PermissionDenied as error:
+            raise PermissionDenied(
+                f"installing into {database.description} needs a role that may create schemas and roles "
+                f"and, on an upgrade, owns the schema secateur ({error})"
+            ) from error
+    raise AssertionError("unreachable")
+
+
+async def inspect_installation(database: Database, migrations: Sequence[Migration] | None = None) -> Installation:
+    """What `install` would do; changes nothing. For any of secateur's roles, and whoever installed.
+
+    Raises `NotInstalled` if there is no schema, and `DatabaseError` if it is too new for us. Who has no right in the
+    schema gets `NotInstalled` if its rights are dangerous, else `PermissionDenied`.
+    """
+    migrations = _current() if migrations is None else migrations
+    await _require_schema(database)
+    async with database.transaction() as connection:
+        if not await connection.fetchval(_statements()["may_look"]):
+            _refuse_dangers(await connection.fetch(_statements()["dangers"]), database.description)
+        applied = _by_name(await connection.fetch(_statements()["applied"]))
+        gaps = await _gaps(connection, migrations, applied)
+        files = _missing(migrations, applied, database.description, anew=_lacks_definitions(gaps))
+    return Installation([migration.name for migration in files], gaps)
+
+
+async def check_installed(database: Database, migrations: Sequence[Migration] | None = None) -> None:
+    """Raises `NotInstalled` if something is missing or dangerous, `DatabaseError` if the schema is too new for us."""
+    migrations = _current() if migrations is None else migrations
+    await _require_schema(database)
+    _refuse_dangers(await database.fetch(_statements()["dangers"], repeatable=True), database.description)
+    rows = await database.fetch(_statements()["applied"], repeatable=True)
+    if _missing(migrations, _by_name(rows), database.description):
+        raise NotInstalled(
+            f"the secateur schema of {database.description} is older than this program: run `secateur install`"
+        )
+
+
+async def _require_schema(database: Database) -> None:
+    if not await database.fetchval(_statements()["exists"], repeatable=True):
+        raise NotInstalled(f"{database.description} has no secateur schema: run `secateur install`")
+
+
+def _refuse_dangers(rows: Sequence[Any], database: str) -> None:
+    if rows:
+        raise NotInstalled(
+            f"the secateur schema of {database} has unsafe owners or rights, as after a restore "
+            f"without its roles: run `secateur install` ({'; '.join(str(Gap(**row)) for row in rows)})"
+        )
+
+
+def bundled() -> list[Migration]:
+    """All files of this program, in the order in which they are applied."""
+    own = files(__name__)
+    numbered = sorted(path.name for path in own.iterdir() if re.match(r"\d{4}_.*\.sql$", path.name))
+    return [
+        *(Migration(name, own.joinpath(name).read_text(encoding="utf-8"), once=True) for name in numbered),
+        *(Migration(name, definition(name)) for name in REPEATABLE),
+    ]
+
+
+def definition(name: str) -> str:
+    """The text of one of the files that are applied again whenever one of them has changed."""
+    path = DEFINITIONS[REPEATABLE.index(name)]
+    return files("secateur").joinpath(path).read_text(encoding="utf-8")
+
+
+def _current() -> list[Migration]:
+    from secateur.cel import VOCABULARY  # the compiler is not needed before
+
+    return [*bundled(), Migration("vocabulary", _statements()["vocabulary"], (sorted(VOCABULARY),))]
+
+
+def _statements() -> Statements:
+    return Statements.load(__name__, "runner.sql")
+
+
+async def _install_once(database: Database, migrations: Sequence[Migration], author: str | None) -> Installation:
+    statements = _statements()
+    async with database.transaction() as connection:
+        version = int(await connection.fetchval("show server_version_num")) // 10000
+        if version < OLDEST_POSTGRES:
+            raise DatabaseError(f"secateur needs Postgres {OLDEST_POSTGRES} or newer; this is {version}")
+        await connection.execute(statements["patience"])
+        await connection.execute(statements["lock"], INSTALL_LOCK)
+        await _prepare(connection, statements)
+        applied = _by_name(await connection.fetch(statements["applied"]))
+        gaps = await _gaps(connection, migrations, applied)
+        files = _missing(migrations, applied, database.description, anew=_lacks_definitions(gaps))
+        for migration in files:
+            await connection.execute(migration.sql, *migration.arguments)
+            await connection.execute(statements["record"], migration.name, migration.checksum, __version__)
+        names = [migration.name for migration in files]
+        if gaps:
+            if "rights.sql" not in names:
+                await connection.execute(statements["mend"])
+            left = await _gaps(connection, migrations, applied)
+            if left:
+                raise DatabaseError(f"some of {database.description} cannot be mended: {'; '.join(map(str, left))}")
+        if (files or gaps) and await connection.fetchval(statements["is_audited"]):
+            details = {"version": __version__, "applied": names, "mended": [str(gap) for gap in gaps]}
+            await connection.execute(statements["audit"], author, json.dumps(details))
+    return Installation(names, gaps)
+
+
+async def _gaps(connection: Any, migrations: Sequence[Migration], applied: Mapping[str, Applied]) -> list[Gap]:
+    """What is wrong in a schema that was installed before; only the dangers where the database cannot say more."""
+    if not applied:
+        return []
+    statements = _statements()
+    current = [one for one in migrations if one.name in applied and applied[one.name].checksum == one.checksum]
+    defined = [found for one in current if not one.once for found in _DEFINITION.findall(one.sql)]
+    kinds, names = zip(*defined, strict=True) if defined else ((), ())
+    lost = await connection.fetch(statements["lost"], kinds, names)
+    asked = "rights" if await connection.fetchval(statements["tells_rights"]) else "dangers"
+    return list(dict.fromkeys(Gap(**row) for row in (*lost, *await connection.fetch(statements[asked]))))
+
+
+def _lacks_definitions(gaps: Sequence[Gap]) -> bool:
+    return any(gap.gap == "is missing" and not gap.what.startswith("role ") for gap in gaps)
+
+
+async def _prepare(connection: Any, statements: Statements) -> None:
+    """Looks first: `create … if not exists` asks for the right to create even where nothing is to do."""
+    if await connection.fetchval(statements["exists"]):
+        return
+    if not await connection.fetchval(statements["schema_exists"]):
+        await connection.execute(statements["create_schema"])
+    await connection.execute(statements["create_migrations"])
+    await connection.execute(statements["grant_migrations"])
+
+
+def _missing(
+    migrations: Sequence[Migration], applied: Mapping[str, Applied], database: str, *, anew: bool = False
+) -> list[Migration]:
+    """What is to be applied; with `anew`, every definition. Raises `DatabaseError` if the database's history is not
+    this program's."""
+    known = {migration.name for migration in migrations}
+    unknown = sorted(name for name in applied if name not in known | RETIRED)
+    if unknown:
+        raise DatabaseError(
+            f"the secateur schema of {database} is newer than this program, {__version__} "
+            f"(it has {', '.join(unknown)}): upgrade secateur"
+        )
+    for migration in migrations:
+        before = applied.get(migration.name)
+        if migration.once and before and before.checksum != migration.checksum:
+            raise DatabaseError(_other_history(migration, before, database))
+    newer = [name for name, before in applied.items() if _version(before.program) > _version(__version__)]
+    changed = anew or any(
+        not migration.once
+        and migration.name not in newer
+        and (migration.name not in applied or applied[migration.name].checksum != migration.checksum)
+        for migration in migrations
+    )
+    return [
+        migration
+        for migration in migrations
+        if (migration.name not in applied if migration.once else changed and migration.name not in newer)
+    ]
+
+
+def _other_history(migration: Migration, before: Applied, database: str) -> str:
+    released = released_checksums().get(before.program, {}).get(migration.name)
+    form = "an unreleased form" if released not in {None, before.checksum} else "another form"
+    return (
+        f"{database} was installed by secateur {before.program} with {form} of {migration.name}, "
+        f"which {__version__} cannot upgrade. Nothing was changed. Keep using the checkout that installed it; or let "
+        "its workers empty the queue, drop the schemas secateur and secateur_cel, and install again"
+    )
+
+
+def released_checksums() -> dict[str, dict[str, str]]:
+    """By version, the checksums of the numbered files that it was released with."""
+    released: dict[str, dict[str, str]] = json.loads(files(__name__).joinpath("released.json").read_text())
+    return released
+
+
+def _by_name(rows: Sequence[Any]) -> dict[str, Applied]:
+    return {row["name"]: Applied(row["checksum"], row["program"]) for row in rows}
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text))

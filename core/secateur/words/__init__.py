@@ -1,0 +1,1 @@
+"""Text that is worded once, for the command line, the API and the console."""

@@ -1,0 +1,1 @@
+"""Filter: which runs are meant."""

@@ -1,0 +1,220 @@
+"""The editor of an expression: highlighted and completed while typing, with what is wrong under its place."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+
+from rich.cells import cell_len
+from rich.style import Style as RichStyle
+from textual.content import Content
+from textual.style import Style
+from textual.widgets import Static, TextArea
+from textual.widgets.text_area import TextAreaTheme
+
+from secateur.cel import Diagnostic, highlight
+from secateur.cel.authoring.completion import Completion
+from secateur_tui.filter.completing import CompletionList
+from secateur_tui.frame.figures import one_line, shorten
+from secateur_tui.keymap import actions_of, bindings_of
+from secateur_tui.themes import SYNTAX, toned
+
+_VISIBLE_LINES = 4
+"""Lines that the editor shows at least, without scrolling."""
+
+
+class ExpressionEditor(TextArea):
+    """A text area that colours the expression language; it knows nothing of what the text is for.
+
+    `complete` says what could stand at an offset of a text, and `candidates` shows it.
+    """
+
+    BINDINGS = bindings_of("completion", priority=True)
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        complete: Callable[[str, int], Completion] | None = None,
+        candidates: CompletionList | None = None,
+        id: str | None = None,
+    ) -> None:
+        self._wrong: tuple[tuple[int, int], ...] = ()
+        self._complete, self._candidates = complete, candidates
+        super().__init__(text, id=id, compact=True, tab_behavior="focus", highlight_cursor_line=False)
+        self.cursor_blink = False
+
+    def on_mount(self) -> None:
+        self._colour()
+        self.app.theme_changed_signal.subscribe(self, lambda _: self._colour())
+
+    def _colour(self) -> None:
+        """Take the syntax colours from the app's theme."""
+        styles: dict[str, RichStyle] = {kind: Style.parse(look).rich_style for kind, look in SYNTAX.items()}
+        self.register_theme(TextAreaTheme("expression", syntax_styles=styles))
+        if self.theme == "expression":
+            self.theme = "css"
+        self.theme = "expression"
+
+    @property
+    def offset_in_text(self) -> int:
+        """Where the cursor is, in code points."""
+        row, column = self.cursor_location
+        return sum(len(line) + 1 for line in self.text.split("\n")[:row]) + column
+
+    def update_suggestion(self) -> None:
+        """What the best candidate would add, in grey behind the cursor, at the end of a line only."""
+        self.suggestion = ""
+        if self._complete is not None and self.selection.is_empty and self.cursor_at_end_of_line:
+            text, offset = self.text, self.offset_in_text
+            self.suggestion = self._complete(text, offset).ghost(text, offset)
+
+    def on_text_area_selection_changed(self) -> None:
+        self.update_suggestion()
+        self._offer_again()
+
+    def on_blur(self) -> None:
+        self.action_close()
+
+    def offer(self) -> None:
+        """Open the list of what could stand at the cursor."""
+        if self._complete is None or self._candidates is None:
+            return
+        completion = self._complete(self.text, self.offset_in_text)
+        if not completion.candidates:
+            self.action_close()
+            return
+        self._candidates.offer(completion, self.cursor_screen_offset)
+        self.screen.refresh_bindings()
+
+    def _offer_again(self) -> None:
+        """While the list is open it follows the word that is typed, and closes with it."""
+        if self._complete is None or self._candidates is None or self._candidates.completion is None:
+            return
+        before, text = self._candidates.completion, self.text
+        completion = self._complete(text, self.offset_in_text)
+        if completion.start == before.start or text[completion.start - 1 : completion.start] == ".":
+            self.offer()
+        else:
+            self.action_close()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if any(each.method == action for each in actions_of("completion")):
+            return self._candidates is not None and self._candidates.is_open
+        return True
+
+    def action_take(self) -> None:
+        candidates = self._candidates
+        if candidates is None or candidates.completion is None or (candidate := candidates.chosen) is None:
+            return
+        text, offset = candidates.completion.apply(self.text, candidate)
+        self.action_close()
+        self.rewrite(text, offset)
+        if candidate.insert.endswith("."):
+            self.offer()
+
+    def rewrite(self, text: str, offset: int | None = None) -> None:
+        """Another text, as one edit that can be undone; the cursor at `offset`, or at the end."""
+        self.replace(text, self.document.start, self.document.end)
+        before = text[: len(text) if offset is None else offset]
+        self.move_cursor((before.count("\n"), len(before) - (before.rfind("\n") + 1)))
+
+    def action_down(self) -> None:
+        if self._candidates is not None:
+            self._candidates.action_cursor_down()
+
+    def action_up(self) -> None:
+        if self._candidates is not None:
+            self._candidates.action_cursor_up()
+
+    def action_close(self) -> None:
+        if self._candidates is not None and self._candidates.is_open:
+            self._candidates.close()
+            self.screen.refresh_bindings()
+
+    def mark(self, spans: Sequence[tuple[int, int]]) -> None:
+        """Underline these places (code points, end exclusive) until the next call."""
+        if tuple(spans) != self._wrong:
+            self._wrong = tuple(spans)
+            self._build_highlight_map()
+            self.refresh()
+
+    def _build_highlight_map(self) -> None:
+        # Textual colours only what tree-sitter has a grammar for. This hook is private (hence textual<9);
+        # it wants, per line, UTF-8 byte columns.
+        super()._build_highlight_map()
+        text = self.text
+        starts = [0]
+        for line in text.split("\n"):
+            starts.append(starts[-1] + len(line) + 1)
+        row = 0
+        for start, end, kind in sorted(highlight(text)):
+            while starts[row + 1] <= start:
+                row += 1
+            self._paint(text, starts, row, start, end, kind)
+        for start, end in self._wrong:
+            row = bisect_right(starts, start) - 1
+            self._paint(text, starts, row, start, max(end, start + 1), "error")
+
+    def _paint(self, text: str, starts: list[int], row: int, start: int, end: int, kind: str) -> None:
+        """Colour a span that may run over several lines."""
+        while start < end and row + 1 < len(starts):
+            begin, stop = starts[row], min(end, starts[row + 1] - 1)
+            if stop > start:
+                first = len(text[begin:start].encode())
+                self._highlights[row].append((first, first + len(text[start:stop].encode()), kind))
+            row += 1
+            start = starts[row]
+
+
+class Verdict(Static):
+    """Under the editor: that the expression is valid, or what is wrong with it, where, and what to do."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id, markup=False)
+        self._source = ""
+        self._diagnostics: Sequence[Diagnostic] = ()
+        self._otherwise = Content("")
+        self._hint = ""
+
+    def show(self, source: str, diagnostics: Sequence[Diagnostic], otherwise: Content, hint: str = "") -> None:
+        """Show the diagnostics of the source, the first with a caret under its place.
+
+        `otherwise` is what there is to say where the expression is valid, `hint` how to do what the first suggests.
+        """
+        self._source, self._diagnostics, self._otherwise, self._hint = source, diagnostics, otherwise, hint
+        self._draw()
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        lines: list[Content] = []
+        for number, diagnostic in enumerate(self._diagnostics):
+            place, message = self._explain(diagnostic, self._hint if number == 0 else "")
+            lines += [*(place if number == 0 else []), message]
+        if all(diagnostic.severity == "warning" for diagnostic in self._diagnostics):
+            lines.append(self._otherwise)
+        self.update(Content("\n").join(lines))
+
+    def _explain(self, diagnostic: Diagnostic, hint: str) -> tuple[list[Content], Content]:
+        sign, tone = ("✗", "error") if diagnostic.severity == "error" else ("!", "warn")
+        message = toned(
+            (f"{sign} {diagnostic.line}:{diagnostic.column} ", "quiet"),
+            (one_line(shorten(diagnostic.message)), tone),
+            (f"; {one_line(shorten(diagnostic.suggestion))}" if diagnostic.suggestion else "", "field"),
+            (f"  {hint}" if hint else "", "key"),
+        )
+        return self._place(diagnostic, tone), message
+
+    def _place(self, diagnostic: Diagnostic, tone: str) -> list[Content]:
+        """A caret under the column; with its source line above it unless that is the very line above."""
+        lines = self._source.split("\n")
+        text = one_line(lines[diagnostic.line - 1])
+        column = diagnostic.column - 1
+        width = max(10, self.size.width)
+        if diagnostic.line == len(lines) <= _VISIBLE_LINES and cell_len(text) < width:
+            return [toned((" " * cell_len(text[:column]) + "▲", tone))]
+        start = max(0, column - width * 2 // 3)
+        caret = " " * cell_len(text[start:column]) + "▲"
+        return [toned((text[start:], "plain")).truncate(width, ellipsis=True), toned((caret, tone))]

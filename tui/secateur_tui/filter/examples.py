@@ -1,0 +1,219 @@
+"""A few runs that match, that do not, and that cannot be evaluated, with the fields the filter reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import datetime
+from typing import Any
+
+from secateur.cel import Filter
+from secateur.cel.authoring.explain import obstacles
+from secateur.cel.syntax.ast import Has as HasField
+from secateur.cel.syntax.ast import Index, Literal, Name, Select
+from secateur.engines.base import Verdict
+from secateur.ledger.cancellations import ErrorExample
+from secateur.runs import Run, RunStatus, Scope
+from secateur_tui.frame.columns import EXTRA, Cell, Column, Row, lay_out
+from secateur_tui.frame.figures import duration, fit, one_line
+from secateur_tui.frame.line_table import LineTable, TableRow
+from secateur_tui.frame.question import Question
+from secateur_tui.themes import toned
+
+Path = tuple[str, ...]
+"""Keys below `event`."""
+
+_MOST_FIELDS = 4
+_MISSED_WIDTH = 40
+_MISSING = object()
+_SIGNS = {
+    Verdict.MATCH: Cell("✓ match", "good"),
+    Verdict.NO_MATCH: Cell("✗ other", "quiet"),
+    Verdict.ERROR: Cell("! error", "warn"),
+}
+
+
+_NEAR = Cell("≈ near", "plain")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    verdict: Verdict
+    run: Run
+    missed: str = ""
+    """Of a near miss: the one of several conditions that keeps the run out."""
+
+
+class Examples(LineTable):
+    """Shows examples; rows are keyed by verdict and run."""
+
+    def __init__(self) -> None:
+        super().__init__(id="examples")
+        self._examples: Sequence[Example] = ()
+        self._paths: Sequence[Path] = ()
+        self._now: datetime | None = None
+
+    def show(self, examples: Sequence[Example], paths: Sequence[Path], now: datetime) -> None:
+        self._examples, self._paths, self._now = examples, paths, now
+        self.relist()
+
+    @property
+    def chosen(self) -> Run | None:
+        """The run under the cursor."""
+        key = self.cursor_key
+        return next((each.run for each in self._examples if (each.verdict, each.run.id) == key), None)
+
+    def relist(self) -> None:
+        """List again what is known, after a change of size."""
+        columns = [
+            Column("verdict", "runs", right=False),
+            *(
+                Column(
+                    ".".join(path),
+                    ".".join(path),
+                    path[-1],
+                    right=False,
+                    minimum=6,
+                    shrinks_to=6,
+                    rank=30 - index,
+                )
+                for index, path in enumerate(self._paths)
+            ),
+            *([Column("missed", "kept out by", right=False, shrinks_to=12, rank=5)] if self._has_near_misses else []),
+            Column("started", "started", rank=15),
+            Column("status", "status", right=False, rank=10),
+            Column("id", "run id", right=False, rank=EXTRA),
+        ]
+        rows = [self._row(example) for example in self._examples]
+        layout = lay_out(columns, rows, self.line_width)
+        self.show_lines(
+            layout.heading(),
+            [
+                TableRow((example.verdict, example.run.id), layout.line(row))
+                for example, row in zip(self._examples, rows, strict=True)
+            ],
+        )
+
+    def _row(self, example: Example) -> Row:
+        run = example.run
+        age = duration((self._now - run.started_at).total_seconds()) if self._now else ""
+        cells = {
+            "verdict": _NEAR if example.missed else _SIGNS[example.verdict],
+            "missed": Cell(fit(one_line(example.missed), min(_MISSED_WIDTH, len(example.missed)))),
+            "started": Cell(f"{age} ago", "quiet"),
+            "status": Cell(run.status.value, "quiet"),
+            "id": Cell(run.id, "quiet"),
+        }
+        for path in self._paths:
+            cells[".".join(path)] = _value(run.event, path)
+        return cells
+
+    @property
+    def _has_near_misses(self) -> bool:
+        return any(example.missed for example in self._examples)
+
+    def on_resize(self) -> None:
+        self.relist()
+
+
+def cancel_question(run: Run, now: datetime) -> Question:
+    """Whether to cancel this run alone, and what becomes of it."""
+    scope = Scope(run.app_id, run.function_id)
+    age = duration((now - run.started_at).total_seconds())
+    running = run.status is RunStatus.RUNNING
+    text = toned(
+        ("Cancel this one run of ", "plain"),
+        (one_line(str(scope)), "strong"),
+        ("?\n\n", "plain"),
+        (one_line(run.id), "field"),
+        (f"\n{'It runs now, and stops at its next step.' if running else 'It waits, and never starts.'}", "plain"),
+        (f"\n\nIt has been in the queue for {age}. History undoes it.", "quiet"),
+    )
+    return Question("Cancel one run", text, "cancel this run")
+
+
+def nearest(filter_: Filter, runs: Sequence[Run], now: datetime) -> list[Example]:
+    """Runs that do not match, those first that the fewest conditions keep out."""
+    found = []
+    for run in runs:
+        kept_out = obstacles(filter_, run, now)
+        is_near = len(kept_out) == 1 and kept_out[0].span != filter_.expression.span
+        found.append((len(kept_out), Example(Verdict.NO_MATCH, run, kept_out[0].text if is_near else "")))
+    return [example for _, example in sorted(found, key=lambda item: item[0])]
+
+
+def _look_up(event: Any, path: Path) -> Any:
+    for key in path:
+        event = event.get(key, _MISSING) if isinstance(event, dict) else _MISSING
+    return event
+
+
+def advice(examples: Sequence[Example], paths: Sequence[Path], failures: Sequence[ErrorExample]) -> str:
+    """The condition that spares runs which cannot be evaluated since they lack a field that others have."""
+    told = failures[0].message if failures else ""
+    for path in sorted(paths, key=lambda path: _dotted(path) not in told):
+        lacking = [_look_up(each.run.event, path) is _MISSING for each in examples]
+        # Of a field that no example has, the warnings about the condition speak.
+        if any(lacking) and not all(lacking) and all(key.isidentifier() for key in path):
+            return f"they do not match; decide them with has({_dotted(path)}) && …"
+    return ""
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(("event", *path))
+
+
+def _value(event: Any, path: Path) -> Cell:
+    found = _look_up(event, path)
+    if found is _MISSING:
+        return Cell("(missing)", "warn")
+    text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+    return Cell(one_line(text[:60]), "field")
+
+
+def fields_read(filter_: Filter | None) -> list[Path]:
+    """The event's fields that the expression reads, in its order, at most four."""
+    if filter_ is None:
+        return []
+    paths: dict[Path, None] = {}
+    for path in _paths(filter_.expression):
+        paths.setdefault(path)
+    longest = [path for path in paths if not any(other[: len(path)] == path and other != path for other in paths)]
+    return longest[:_MOST_FIELDS]
+
+
+def fields_present(runs: Sequence[Run]) -> list[Path]:
+    """The first plain values of the first run's data: what to show where no field was asked for."""
+    for run in runs:
+        data = run.event.get("data") if isinstance(run.event, dict) else None
+        if isinstance(data, dict):
+            plain = [key for key, value in data.items() if not isinstance(value, dict | list)]
+            return [("data", key) for key in plain[:3]]
+    return []
+
+
+def _paths(node: Any) -> Iterator[Path]:
+    path = _path(node)
+    if path:
+        yield path
+    if not is_dataclass(node):
+        return
+    for each in fields(node):
+        value = getattr(node, each.name)
+        for child in value if isinstance(value, tuple) else (value,):
+            yield from _paths(child)
+
+
+def _path(node: Any) -> Path | None:
+    """The keys of `event.a.b` or `event.a["b"]`; None for anything else."""
+    match node:
+        case Name("event"):
+            return ()
+        case Select(operand=operand, field=key) | HasField(operand=operand, field=key):
+            above = _path(operand)
+        case Index(operand=operand, index=Literal(value=key)) if isinstance(key, str):
+            above = _path(operand)
+        case _:
+            return None
+    return None if above is None else (*above, key)

@@ -1,0 +1,108 @@
+"""Why one run matches or not: every part of the expression with its value."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from secateur.cel import Filter
+from secateur.cel.authoring.explain import Part, explain, obstacles
+from secateur.cel.syntax.writing import value_text
+from secateur.runs import Run
+from secateur_tui.frame.chrome import KeyBar
+from secateur_tui.frame.figures import one_line
+from secateur_tui.frame.place import Dialog
+from secateur_tui.keymap import bindings_of
+from secateur_tui.session import Session
+from secateur_tui.themes import toned
+
+_LONGEST = 300
+"""Characters of a text or a value that are shown."""
+
+
+class ExplainScreen(Dialog[None]):
+    """Closed by esc."""
+
+    place = "explain"
+    BINDINGS = bindings_of("explain")
+
+    def __init__(self, session: Session, filter_: Filter, run: Run, now: datetime) -> None:
+        super().__init__(session)
+        self._filter, self._run, self._now = filter_, run, now
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(id="explanation", classes="panel"):
+            yield Static(self._text(), markup=False)
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        panel = self.query_one("#explanation")
+        panel.border_title = Content(f"Why: run {one_line(self._run.id)}")
+        panel.border_subtitle = "↑ ↓ scroll"
+        panel.focus()
+
+    def action_close(self) -> None:
+        self.dismiss()
+
+    def _text(self) -> Content:
+        whole = explain(self._filter, self._run, self._now)
+        lines = [*self._verdict(whole), Content("")]
+        lines += [_line(part, depth) for depth, part in whole.walk()]
+        event = value_text(self._run.event)
+        lines += [Content(""), toned(("event  ", "quiet"), (_short(event, 2_000), "plain"))]
+        return Content("\n").join(lines)
+
+    def _verdict(self, whole: Part) -> list[Content]:
+        found = obstacles(self._filter, self._run, self._now)
+        if not found:
+            return [toned(("✓ matches", "good"))]
+        if whole.error is not None:
+            lines = [toned(("! cannot be evaluated, so it does not match", "warn"))]
+        else:
+            lines = [toned(("✗ does not match", "strong"))]
+        if len(found) == 1:
+            lines[0] += toned(("; without this it would:" if len(whole.parts) > 1 else ":", "quiet"))
+        else:
+            lines[0] += toned((f"; kept out by {len(found)} conditions:", "quiet"))
+        return [*lines, *(toned(("  ", "plain"), (_short(part.text), "error"), _reason(part)) for part in found)]
+
+
+def _reason(part: Part) -> tuple[str, str]:
+    """The values that decide, behind a condition."""
+    if len(part.parts) != 1:
+        return "", "plain"
+    (only,) = part.parts
+    return f"   is {_short(only.outcome)}", "quiet"
+
+
+def _line(part: Part, depth: int) -> Content:
+    sign, tone = _sign(part)
+    binding = f"{part.binding[0]} = {value_text(part.binding[1])}: " if part.binding else ""
+    outcome = "not used" if not part.used else part.outcome
+    return toned(
+        (f"{sign} ", tone),
+        ("  " * depth, "plain"),
+        (_short(binding, 60), "quiet"),
+        (_short(part.text), "quiet" if not part.used else "plain"),
+        ("  → " if outcome else "", "quiet"),
+        (_short(outcome), tone if tone != "plain" else "field"),
+    )
+
+
+def _sign(part: Part) -> tuple[str, str]:
+    if not part.used:
+        return " ", "quiet"
+    if part.error is not None:
+        return "!", "warn"
+    if isinstance(part.value, bool):
+        return ("✓", "good") if part.value else ("✗", "error")
+    return " ", "plain"
+
+
+def _short(text: str, longest: int = _LONGEST) -> str:
+    text = one_line(text)
+    return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -1,0 +1,173 @@
+"""How many runs a filter matches: estimated, then exact, never old without saying so."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import Enum, auto
+
+from textual.content import Content
+from textual.widgets import Static
+
+from secateur.runs import Count, Source
+from secateur_tui.frame.figures import about, duration, number, one_line
+from secateur_tui.themes import toned
+
+_UNDER_WAY = "≈ estimate, 95 % sure; exact count under way"
+
+
+class Stage(Enum):
+    """How far the count of the newest text is."""
+
+    INVALID = auto()
+    COUNTING = auto()
+    ESTIMATE = auto()
+    EXACT = auto()
+    FAILED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What is known of the count."""
+
+    stage: Stage = Stage.COUNTING
+    count: Count | None = None
+    """The newest count; while `COUNTING` that of an older text."""
+    taken: float = 0.0
+    """`time.monotonic()` when it arrived."""
+    failures: Sequence[str] = ()
+    """Why runs could not be evaluated, by example."""
+    advice: str = ""
+    """What helps those runs."""
+    note: str = ""
+    """Why there is no exact count."""
+
+
+class Matches(Static):
+    """Shows a tally; `tally` is what it shows, `now` the database's clock."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        super().__init__(id="matches", classes="panel", markup=False)
+        self._now = now
+        self.tally = Tally()
+
+    def on_mount(self) -> None:
+        self.border_title = "Matches"
+        self.set_interval(1.0, self._draw)
+        self._draw()
+
+    def invalid(self) -> None:
+        """The text means nothing, so that no number does either."""
+        self._show(replace(self.tally, stage=Stage.INVALID))
+
+    def counting(self) -> None:
+        """Another text is being counted; the old figures are dimmed."""
+        self._show(replace(self.tally, stage=Stage.COUNTING, note=""))
+
+    def estimated(self, count: Count) -> None:
+        self._show(Tally(Stage.ESTIMATE, count, time.monotonic(), note=_UNDER_WAY))
+
+    def counted(self, count: Count, failures: Sequence[str]) -> None:
+        self._show(Tally(Stage.EXACT, count, time.monotonic(), failures))
+
+    def advise(self, advice: str) -> None:
+        """Say what helps runs that cannot be evaluated."""
+        if advice != self.tally.advice:
+            self._show(replace(self.tally, advice=advice))
+
+    def failed(self, message: str) -> None:
+        """No exact count; an estimate stays, with the reason."""
+        if self.tally.stage is Stage.ESTIMATE:
+            self._show(replace(self.tally, note=f"≈ estimate: {message}"))
+        else:
+            self._show(Tally(Stage.FAILED, note=message))
+
+    def _show(self, tally: Tally) -> None:
+        self.tally = tally
+        self._draw()
+
+    def _draw(self) -> None:
+        tally = self.tally
+        lines = [self._figure(tally)]
+        if tally.note:
+            lines.append(toned((one_line(tally.note), "warn")))
+        if tally.count is not None and tally.stage in (Stage.EXACT, Stage.ESTIMATE):
+            lines += self._source(tally.count)
+            lines.append(self._statuses(tally.count))
+            lines += self._errors(tally, tally.count)
+            lines += self._functions(tally.count)
+        self.update(Content("\n").join(lines))
+
+    def _figure(self, tally: Tally) -> Content:
+        count = tally.count
+        match tally.stage:
+            case Stage.INVALID:
+                return toned(("–  ", "strong"), ("counts return once the filter is valid", "quiet"))
+            case Stage.FAILED:
+                return toned(("–  ", "strong"), ("not counted", "warn"))
+            case _ if count is None:
+                return toned(("counting…", "quiet"))
+            case Stage.COUNTING:
+                return toned(
+                    (f"{number(count.matched)} of {number(count.total)} runs before  ", "quiet"),
+                    ("counting…", "warn"),
+                )
+        if tally.stage is Stage.ESTIMATE:
+            matched, between = about(count.matched, count.low, count.high)
+            return toned(
+                (f"about {matched}", "count"),
+                (f" ({between})" if between else "", "plain"),
+                (f" of {number(count.total)}", "plain"),
+            )
+        # A replica's figures are as old as what it has followed to.
+        is_replica = count.source is Source.REPLICA
+        age = (self._now() - count.as_of).total_seconds() if is_replica else time.monotonic() - tally.taken
+        when = "just now" if age < 2 else f"{duration(age)} ago"
+        return toned(
+            (number(count.matched), "count"),
+            (f" of {number(count.total)} runs  ", "plain"),
+            ("exact", "good"),
+            (f" · {when}", "quiet"),
+        )
+
+    def _source(self, count: Count) -> list[Content]:
+        """Who counted, where that is not simply the database."""
+        if count.source is Source.REPLICA:
+            told = f"counted by the replica, as of {count.as_of:%H:%M:%S} UTC"
+            return [toned((told, "quiet"))]
+        if count.replica_failed is not None:
+            return [toned((f"! counted here, not by the replica: {one_line(count.replica_failed)}", "warn"))]
+        return []
+
+    def _statuses(self, count: Count) -> Content:
+        sign = "" if count.exact else "≈"
+        parts: list[tuple[str, str]] = []
+        for status, amount in count.by_status.items():
+            parts += [
+                (f"{status.value} ", "quiet"),
+                (f"{sign}{about(amount, count.low, count.high)[0]}   ", "plain" if amount else "quiet"),
+            ]
+        return toned(*parts)
+
+    def _errors(self, tally: Tally, count: Count) -> list[Content]:
+        errors = count.errors
+        if errors is None:
+            return [toned(("counting what cannot be evaluated…", "quiet"))]
+        if not errors:
+            return []
+        sign = "" if count.exact else "≈ "
+        noun = "run" if errors == 1 else "runs"
+        why = f": {one_line(tally.failures[0])}" if tally.failures else ""
+        line = toned((f"! {sign}{number(errors)} {noun} cannot be evaluated{why}", "warn"))
+        if not tally.advice:
+            return [line]
+        return [line, toned((f"  {one_line(tally.advice)}", "field"))]
+
+    def _functions(self, count: Count) -> list[Content]:
+        """Which functions the matches are of, where there are several."""
+        if len(count.by_function) < 2:
+            return []
+        largest = sorted(count.by_function.items(), key=lambda item: (-item[1], item[0]))[:4]
+        return [toned(*((f"{one_line(name)} {number(amount)}   ", "quiet") for name, amount in largest))]

@@ -1,0 +1,410 @@
+"""Filter: say which runs are meant, and see at every keystroke which those are."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.containers import Container, Vertical
+from textual.content import Content
+from textual.message import Message
+
+from secateur.cel import CANCELLATION, Diagnostic, ExpressionError, Filter, compile
+from secateur.cel.authoring.advice import advise
+from secateur.cel.authoring.completion import Completion, complete
+from secateur.cel.authoring.fixes import fix
+from secateur.cel.authoring.shapes import Shape
+from secateur.engines.base import Verdict as RunVerdict
+from secateur.errors import RequestError, SecateurError
+from secateur.ledger.cancellations import Preview, select
+from secateur.looking.facets import payload_shape
+from secateur.requests import CancellationRequest, RetryRequest
+from secateur.runs import Count, Scope
+from secateur_tui.filter.completing import CompletionList
+from secateur_tui.filter.editor import ExpressionEditor, Verdict
+from secateur_tui.filter.examples import (
+    Example,
+    Examples,
+    advice,
+    cancel_question,
+    fields_present,
+    fields_read,
+    nearest,
+)
+from secateur_tui.filter.explaining import ExplainScreen
+from secateur_tui.filter.matches import Matches, Stage
+from secateur_tui.filter.window import WindowFields
+from secateur_tui.frame.figures import one_line
+from secateur_tui.frame.place import Place
+from secateur_tui.frame.question import Answer, QuestionScreen
+from secateur_tui.keymap import Action, bindings_of, display_of
+from secateur_tui.session import Draft, Feed, Session
+from secateur_tui.themes import toned
+
+TYPING_PAUSE = 0.15
+"""Seconds without a keystroke before the filter is counted."""
+ESTIMATE_AFTER = 0.1
+"""Seconds that an exact count may take before an estimate is shown meanwhile."""
+RECOUNT_SECONDS = 5.0
+RECOUNT_COST = 20
+"""An unchanged filter is counted again after so many times the last count's own time, but not sooner."""
+_LOOKED_AT = 8
+"""So many times the runs that are shown are looked at for near misses."""
+_MARKED = 20
+"""Mistakes that are underlined at once."""
+_FIX_KEY = display_of("filter.fix")
+_STANDING_KEY = display_of("filter.standing")
+_WIDTHS = [(0, "-narrow"), (110, "-wide")]
+"""From how many columns on which class of the stylesheet holds."""
+
+
+class FilterScreen(Place):
+    """Posts `ReviewWanted`; it never writes."""
+
+    place = "filter"
+    BINDINGS = bindings_of("filter")
+    HORIZONTAL_BREAKPOINTS = _WIDTHS
+
+    @dataclass
+    class ReviewWanted(Message):
+        """Somebody wants to cancel what the request matches."""
+
+        request: CancellationRequest
+        seen: Count | None
+        """The newest count of this very request; None if there was none yet."""
+
+    @dataclass
+    class BackWanted(Message):
+        pass
+
+    def __init__(self, session: Session, draft: Draft, feed: Feed) -> None:
+        super().__init__(session)
+        self.draft = draft
+        self._feed = feed
+        self._filter: Filter | None = None
+        self._request: CancellationRequest | None = None
+        self._seen: Count | None = None
+        # Held here, not looked up: a count may come back while the screen is being taken down.
+        self._window = WindowFields(
+            draft.started_after,
+            draft.started_before,
+            lambda: self._feed.now(),
+            session.zone,
+            standing=draft.standing,
+        )
+        self._shape: Shape | None = None
+        self._candidates = CompletionList()
+        self._editor = ExpressionEditor(
+            draft.if_, complete=self._complete, candidates=self._candidates, id="expression"
+        )
+        self._fixed: str | None = None
+        self._verdict = Verdict(id="verdict")
+        self._matches = Matches(lambda: self._feed.now())
+        self._examples = Examples()
+
+    def content(self) -> ComposeResult:
+        with Container(id="top"):
+            with Vertical(id="request"):
+                yield self._window
+                with Vertical(id="if", classes="panel"):
+                    yield self._editor
+                    yield self._verdict
+            yield self._matches
+        with Vertical(id="runs", classes="panel"):
+            yield self._examples
+        yield self._candidates
+
+    def on_mount(self) -> None:
+        scope = Scope(self.draft.app_id, self.draft.function_id)
+        what = "Retry failed runs: " if self.draft.retry else ""
+        self._window.border_title = Content(f"{what}{one_line(str(scope))}")
+        self.query_one("#if").border_title = "if"
+        self.query_one("#runs").border_title = "Examples"
+        self._editor.focus()
+        self._editor.move_cursor(self._editor.document.end)
+        self.watch(self.app, "feed", self._follow)
+        self.call_after_refresh(self._restart)
+        self._sample(scope)
+        self._ask_how_far_ahead()
+
+    def on_screen_suspend(self) -> None:
+        """Behind a review nothing is counted."""
+        self.workers.cancel_group(self, "count")
+
+    def on_screen_resume(self) -> None:
+        if self._request is not None:
+            self._count(self._request, self._filter)
+
+    @work(exclusive=True, group="sample")
+    async def _sample(self, scope: Scope) -> None:
+        """See which fields and values there are: completion and warnings go by them, and do without."""
+        try:
+            self._shape = await self.session.ask(payload_shape(self.session.engine, scope))
+        except SecateurError:
+            return
+        self._check(self._editor.text)
+        self._editor.update_suggestion()
+
+    @work(exclusive=True, group="retention")
+    async def _ask_how_far_ahead(self) -> None:
+        """Should that not be known, the commit says it."""
+        with suppress(SecateurError):
+            self._window.limit_standing((await self.session.ask(self.session.engine.retention())).standing)
+
+    def _complete(self, source: str, offset: int) -> Completion:
+        return complete(source, offset, CANCELLATION, self._shape)
+
+    def _follow(self, feed: Feed) -> None:
+        self._feed = feed
+        self._window.look_at_the_clock()
+
+    @on(ExpressionEditor.Changed)
+    @on(WindowFields.Changed)
+    def _edited(self) -> None:
+        self._restart()
+
+    def _restart(self) -> None:
+        """Check what is typed and, if it means something, count it."""
+        editor, window = self._editor, self._window
+        source = editor.text
+        self.draft.if_ = source
+        self.draft.started_after = window.texts["started_after"]
+        self.draft.started_before = window.texts["started_before"]
+        self.draft.standing = window.standing
+        errors = self._check(source)
+        editor.mark([(problem.span.start, problem.span.end) for problem in errors[:_MARKED]])
+        self._request = None if errors else self._build(source)
+        self._seen = None
+        self.refresh_bindings()
+        if self._request is None:
+            self.workers.cancel_group(self, "count")
+            self._matches.invalid()
+            self._examples.add_class("stale")
+            return
+        self._matches.counting()
+        self._examples.add_class("stale")
+        self._count(self._request, self._filter)
+
+    def _check(self, source: str) -> list[Diagnostic]:
+        """Compile the source and show what is to be said about it; returns the errors."""
+        self._filter = None
+        if not source.strip():
+            self._say(source, (), toned(("no condition: every run of the window matches", "warn")))
+            return []
+        try:
+            self._filter = compile(source, CANCELLATION)
+        except ExpressionError as error:
+            self._say(source, error.diagnostics[:1], Content(""))
+            return list(error.diagnostics)
+        self._say(source, advise(self._filter, self._shape)[:2], toned(("✓ valid", "good")))
+        return []
+
+    def _say(self, source: str, diagnostics: Sequence[Diagnostic], otherwise: Content) -> None:
+        """Show the diagnostics, and how to do what the first suggests."""
+        self._fixed = fix(source, diagnostics[0], CANCELLATION) if diagnostics else None
+        self._verdict.show(source, diagnostics, otherwise, _FIX_KEY if self._fixed is not None else "")
+
+    def _build(self, source: str) -> CancellationRequest | None:
+        fields = self._window
+        if (window := fields.window) is None:
+            return None
+        body: dict[str, object] = {"app_id": self.draft.app_id}
+        if self.draft.function_id is not None:
+            body["function_id"] = self.draft.function_id
+        if source.strip():
+            body["if"] = source
+        if window.started_after is not None:
+            body["started_after"] = window.started_after.isoformat()
+        if window.started_before is not None:
+            body["started_before"] = window.started_before.isoformat()
+        if fields.standing:
+            body["standing"] = True
+        try:
+            return (RetryRequest if self.draft.retry else CancellationRequest).parse(body)
+        except RequestError as error:
+            self._complain(error)
+            return None
+
+    def _complain(self, error: RequestError) -> None:
+        fields = self._window
+        for problem in error.problems:
+            if problem.field in fields.texts:
+                fields.complain(problem.field, problem.message)
+            else:
+                self.notify(f"{problem.field}: {problem.message}", severity="error", markup=False)
+
+    @work(exclusive=True, group="count")
+    async def _count(self, request: CancellationRequest, filter_: Filter | None) -> None:
+        # Being exclusive, a newer keystroke cancels this task, and with it the query in the database.
+        await asyncio.sleep(TYPING_PAUSE)
+        while True:
+            began = time.monotonic()
+            try:
+                preview = await self._count_once(request)
+                took = time.monotonic() - began
+                await self._find_examples(request, filter_, preview)
+            except RequestError as error:
+                self._complain(error)
+                self._matches.failed(str(error))
+                return
+            except SecateurError as error:
+                self._matches.failed(str(error))
+                took = time.monotonic() - began
+            await asyncio.sleep(max(RECOUNT_SECONDS, took * RECOUNT_COST))
+
+    async def _count_once(self, request: CancellationRequest) -> Preview:
+        """The exact count; should it take long, an estimate is shown until it is there. The errors follow."""
+        matches, cancellations = self._matches, self.session.cancellations
+        exact = asyncio.ensure_future(self.session.ask(cancellations.count(request)))
+        again = matches.tally.stage is Stage.EXACT
+        try:
+            if not again:
+                await asyncio.wait({exact}, timeout=ESTIMATE_AFTER)
+                if not exact.done():
+                    await self._estimate(request, exact)
+            count = await exact
+        finally:
+            if not exact.done():
+                exact.cancel()
+                await asyncio.wait({exact})
+        if not again:
+            matches.counted(count, [])
+            self._seen = count
+        preview = await self.session.ask(cancellations.with_errors(request, count))
+        matches.counted(preview.count, [example.message for example in preview.error_examples])
+        self._seen = preview.count
+        return preview
+
+    async def _estimate(self, request: CancellationRequest, exact: asyncio.Future[Count]) -> None:
+        """Show an estimate, unless there is none or the exact count is quicker after all.
+
+        Asked of the engine: to explain why runs fail would take longer than the figure itself.
+        """
+        guess = asyncio.ensure_future(self.session.ask(self.session.engine.estimate(select(request))))
+        try:
+            both: set[asyncio.Future[Any]] = {guess, exact}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            with suppress(SecateurError):
+                if guess.done() and (count := guess.result()) is not None and not exact.done():
+                    self._matches.estimated(count)
+                    self._seen = count
+        finally:
+            if not guess.done():
+                guess.cancel()
+                await asyncio.wait({guess})
+
+    async def _find_examples(self, request: CancellationRequest, filter_: Filter | None, preview: Preview) -> None:
+        table, count = self._examples, preview.count
+        errors = count.errors or 0
+        wanted = {
+            RunVerdict.MATCH: count.matched > 0,
+            RunVerdict.NO_MATCH: filter_ is not None and count.matched + errors < count.total,
+            RunVerdict.ERROR: errors > 0,
+        }
+        each = max(1, (table.size.height - 1) // max(1, sum(wanted.values())))
+        found: list[Example] = []
+        for verdict, asked in wanted.items():
+            if asked:
+                near = filter_ is not None and verdict is RunVerdict.NO_MATCH
+                most = each * _LOOKED_AT if near else each
+                runs = await self.session.ask(self.session.cancellations.examples(request, verdict, most))
+                if filter_ is not None and near:
+                    found += nearest(filter_, runs, count.as_of)[:each]
+                else:
+                    found += [Example(verdict, run) for run in runs]
+        paths = fields_read(filter_) or fields_present([example.run for example in found])
+        table.show(found, paths, count.as_of)
+        table.remove_class("stale")
+        self.refresh_bindings()
+        self._matches.advise(advice(found, paths, preview.error_examples))
+
+    def action_complete(self) -> None:
+        self._editor.focus()
+        self._editor.offer()
+
+    def action_fix(self) -> None:
+        if self._fixed is None:
+            self.notify("There is no suggestion to apply.", markup=False)
+        else:
+            self._editor.rewrite(self._fixed)
+
+    def action_explain(self) -> None:
+        run = self._examples.chosen
+        if self._filter is None or run is None:
+            self.notify("There is no example to explain; the condition must be valid.", markup=False)
+        else:
+            self.app.push_screen(ExplainScreen(self.session, self._filter, run, self._feed.now()))
+
+    def action_next_field(self) -> None:
+        self.focus_next()
+
+    def action_previous_field(self) -> None:
+        self.focus_previous()
+
+    def action_review(self) -> None:
+        if self._request is None:
+            self.notify("The filter is not valid yet, so there is nothing to review.", severity="warning", markup=False)
+        elif self._must_be_standing:
+            told = f"The window ends in the future: press {_STANDING_KEY} to make it standing, or clear started before."
+            self.notify(told, severity="warning", markup=False)
+        else:
+            self.post_message(self.ReviewWanted(self._request, self._seen))
+
+    @work(exclusive=True, group="cancel-run")
+    async def action_cancel_run(self) -> None:
+        if (run := self._examples.chosen) is None:
+            return
+        asked = QuestionScreen(self.session, cancel_question(run, self._feed.now()))
+        if await self.app.push_screen_wait(asked) is not Answer.YES:
+            return
+        try:
+            await self.session.ask(
+                self.session.cancellations.cancel_run(
+                    UUID(run.id), author=self.session.author, source="tui", idempotency_key=str(uuid4())
+                )
+            )
+        except SecateurError as error:
+            self.notify(str(error), severity="error", markup=False)
+            return
+        self.notify("Cancelled this run; History undoes it.", markup=False)
+        self._restart()
+
+    def action_standing(self) -> None:
+        self._window.toggle_standing()
+
+    @property
+    def _must_be_standing(self) -> bool:
+        """Whether the window ends in the future, and nobody has said that this is meant."""
+        return self._window.is_ahead and not self._window.standing
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "cancel_run" and not (self._examples.has_focus and self._examples.chosen):
+            return False
+        if action == "standing" and not (self._window.window and self._window.is_ahead):
+            return False
+        return super().check_action(action, parameters)
+
+    def describe(self, action: Action) -> str:
+        if action.id == "filter.standing" and self._window.standing:
+            return "not standing"
+        return super().describe(action)
+
+    def action_back(self) -> None:
+        self.post_message(self.BackWanted())
+
+    def is_pointless(self, action: Action) -> bool:
+        match action.id:
+            case "filter.review":
+                return self._request is None or self._must_be_standing
+            case "filter.fix":
+                return self._fixed is None
+            case "filter.explain":
+                return self._filter is None or self._examples.chosen is None
+        return False

@@ -1,0 +1,156 @@
+"""What frames every place: the header that says where one is, and the footer of the keys that work now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from textual import events
+from textual.app import RenderResult
+from textual.binding import Binding
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Input, TextArea
+
+from secateur.errors import QueryTimeout, Unreachable
+from secateur_tui.frame.figures import duration, one_line
+from secateur_tui.keymap import ACTIONS, Action, display
+from secateur_tui.session import Feed, Session
+from secateur_tui.themes import toned
+
+_HELP = "console.help"
+"""Has its place in the footer however narrow it is."""
+_PATIENCE_SECONDS = 3.0
+"""How old figures may be, beyond the refresh, before the header calls them stale."""
+
+
+class Header(Widget):
+    """Context, database, engine, connection, mode and the database's clock, on one line."""
+
+    feed: Feed = Feed()
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+
+    def on_mount(self) -> None:
+        self.watch(self.app, "feed", self._show)
+        self.set_interval(1.0, self._tick)
+
+    def _show(self, feed: Feed) -> None:
+        self.feed = feed
+        self.refresh()
+
+    def _tick(self) -> None:
+        """Between answers only the age of stale figures changes."""
+        if self.feed.problem is not None or is_stale(self.feed, self._session):
+            self.refresh()
+
+    def render(self) -> RenderResult:
+        width = self.size.width
+        session = self._session
+        mode = toned(("READ-ONLY", "good") if session.read_only else ("READ-WRITE", "count"))
+        clock = toned((f"  {self.feed.as_of:%H:%M:%S} UTC" if self.feed.as_of else "", "quiet"))
+        right = mode + clock + Content(" ")
+        live = Content("  ") + self._connection()
+        left = self._left(width - right.cell_length - live.cell_length)
+        left += live
+        gap = max(1, width - left.cell_length - right.cell_length)
+        return (left + Content(" " * gap) + right).truncate(width)
+
+    def _left(self, room: int) -> Content:
+        """Where this is; where space is short the context stays longest, for it is what must not be mistaken."""
+        session = self._session
+        context = one_line(session.context) if session.context else ""
+        parts = {
+            "brand": toned((" ✂ secateur ", "strong")),
+            "context": toned((f" {context}", "danger" if session.production else "strong")),
+            "database": toned((f" @ {session.where}" if context else f" {session.where}", "quiet")),
+            "engine": toned((f"  {session.engine.name}", "quiet")),
+        }
+        kept: set[str] = set()
+        for name in ("context", "database", "engine", "brand"):
+            if parts[name].cell_length <= room:
+                kept.add(name)
+                room -= parts[name].cell_length
+        return Content("").join(part for name, part in parts.items() if name in kept)
+
+    def _connection(self) -> Content:
+        feed, session = self.feed, self._session
+        if feed.problem is not None:
+            age = f", figures {duration(feed.age)} old" if feed.as_of else ""
+            lost = isinstance(feed.problem, Unreachable | QueryTimeout)
+            return toned((f"○ {'no answer' if lost else 'refused'}{age}, trying again", "danger"))
+        if feed.as_of is None:
+            return toned(("◌ connecting", "warn"))
+        if is_stale(feed, session):
+            return toned((f"◌ waiting, figures {duration(feed.age)} old", "warn"))
+        return toned((f"● live {session.refresh_seconds:g} s", "good"))
+
+
+def is_stale(feed: Feed, session: Session) -> bool:
+    """Whether the figures are older than the refresh explains."""
+    return feed.as_of is not None and feed.age > session.refresh_seconds + _PATIENCE_SECONDS
+
+
+class KeyBar(Widget):
+    """The keys that work now, as many as fit; a click does the same as the key."""
+
+    def __init__(
+        self,
+        is_pointless: Callable[[Action], bool] = lambda action: False,
+        describe: Callable[[Action], str] = lambda action: action.description,
+    ) -> None:
+        super().__init__()
+        self._is_pointless, self._describe = is_pointless, describe
+        self._places: list[tuple[int, str]] = []
+        """Where each shown item ends, in cells, and its key."""
+
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, lambda _: self.refresh())
+
+    def render(self) -> RenderResult:
+        items = [(action, binding.key) for action, binding in self._working() if self._shown(action)]
+        room = self.size.width - sum(self._item(*item).cell_length for item in items if item[0].id == _HELP)
+        line = Content("")
+        self._places = []
+        for action, key in items:
+            item = self._item(action, key)
+            if action.id == _HELP:
+                room += item.cell_length
+            if line.cell_length + item.cell_length <= room:
+                line += item
+                self._places.append((line.cell_length, key))
+        return line.truncate(self.size.width)
+
+    def on_click(self, event: events.Click) -> None:
+        for end, key in self._places:
+            if event.x < end:
+                self.app.simulate_key(key)
+                return
+
+    def _working(self) -> Iterator[tuple[Action, Binding]]:
+        """Actions of the table with the first key that reaches them from where the focus is."""
+        typing = isinstance(self.screen.focused, Input | TextArea)
+        active = self.screen.active_bindings
+        for action in ACTIONS:
+            for binding in (active[key].binding for key in _expanded(action) if key in active):
+                if binding.id == action.id and not (typing and _is_typed(binding.key)):
+                    yield action, binding
+                    break
+
+    def _shown(self, action: Action) -> bool:
+        return action.footer and not self._is_pointless(action)
+
+    def _item(self, action: Action, key: str) -> Content:
+        return toned((f" {display(key)} ", "key"), (f"{self._describe(action)} ", "quiet"))
+
+
+def _expanded(action: Action) -> Iterator[str]:
+    """The action's keys by the names that Textual's bindings use for them."""
+    for binding in Binding.make_bindings([(",".join(action.keys), action.method, "")]):
+        yield binding.key
+
+
+def _is_typed(key: str) -> bool:
+    """Whether a text field takes this key as text."""
+    return len(key) == 1 or key in ("space", "slash", "question_mark", "colon")

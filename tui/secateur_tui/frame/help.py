@@ -1,0 +1,66 @@
+"""Help: what every key of this console does, from the table of actions."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from secateur_tui.frame.chrome import KeyBar
+from secateur_tui.frame.place import Dialog
+from secateur_tui.keymap import PLACES, actions_of, bindings_of, shown_keys
+from secateur_tui.themes import toned
+
+_KEYS_WIDTH = 15
+
+_LANGUAGE = """\
+event.data.vendor_id == 'acme_inc' && event.data.amount > 100
+event.data.items.exists(item, item.quantity > 10)
+event.name in ['vendor/sync', 'vendor/import']
+has(event.data.region) && event.data.region.startsWith('eu-')
+size(event.data.items) > 10 || run.priority < 0"""
+
+
+class HelpScreen(Dialog[None]):
+    """Closed by esc."""
+
+    place = "help"
+    BINDINGS = bindings_of("help")
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(id="help", classes="panel"):
+            yield Static(self._text(), markup=False)
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        panel = self.query_one("#help")
+        panel.border_title = "Help"
+        panel.border_subtitle = "↑ ↓ scroll"
+        panel.focus()
+
+    def action_close(self) -> None:
+        self.dismiss()
+
+    def _text(self) -> Content:
+        read_only = self.session.read_only
+        lines = [
+            toned(
+                (
+                    "Find the flood in Queues, say which runs in Filter, check in Review, watch in History.",
+                    "plain",
+                )
+            )
+        ]
+        if read_only:
+            lines.append(toned(("This console is read-only: it cannot change anything.", "good")))
+        for place, title in PLACES.items():
+            lines += [Content(""), toned((title, "title"))]
+            for action in actions_of(place, read_only=read_only):
+                keys = " ".join(shown_keys(action))
+                lines.append(toned((f"  {keys:<{_KEYS_WIDTH}}", "key"), (action.help, "plain")))
+        lines += [Content(""), toned(("The condition", "title"))]
+        lines.append(toned(("  A boolean in the Common Expression Language; the run's event is `event`.", "plain")))
+        lines += [toned((f"  {example}", "field")) for example in _LANGUAGE.split("\n")]
+        lines.append(toned(("  A missing field is an error, and an error never matches.", "plain")))
+        return Content("\n").join(lines)

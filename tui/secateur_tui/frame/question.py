@@ -1,0 +1,76 @@
+"""A question that only its own keys answer with yes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from secateur_tui.frame.chrome import KeyBar
+from secateur_tui.frame.place import Dialog
+from secateur_tui.keymap import Action, bindings_of
+from secateur_tui.session import Session
+
+
+class Answer(Enum):
+    NO = auto()
+    YES = auto()
+    OTHER = auto()
+    """Yes, but in the other way that was offered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, and what its keys do, each in a word or two."""
+
+    title: str
+    text: Content
+    yes: str
+    """What `y` does."""
+    other: str = ""
+    """What `a` does; empty where there is only one way."""
+
+
+class QuestionScreen(Dialog[Answer]):
+    """Ends with the answer; enter answers nothing."""
+
+    place = "question"
+    BINDINGS = bindings_of("question")
+
+    def __init__(self, session: Session, question: Question) -> None:
+        super().__init__(session)
+        self._question = question
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="question", classes="panel"):
+            yield Static(self._question.text, markup=False)
+        yield KeyBar(describe=self.describe)
+
+    def on_mount(self) -> None:
+        self.query_one("#question").border_title = Content(self._question.title)
+
+    def describe(self, action: Action) -> str:
+        match action.id:
+            case "question.yes":
+                return self._question.yes
+            case "question.other":
+                return self._question.other
+        return action.description
+
+    def action_yes(self) -> None:
+        self.dismiss(Answer.YES)
+
+    def action_other(self) -> None:
+        self.dismiss(Answer.OTHER)
+
+    def action_no(self) -> None:
+        self.dismiss(Answer.NO)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "other" and not self._question.other:
+            return False
+        return super().check_action(action, parameters)

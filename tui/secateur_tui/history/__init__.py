@@ -1,0 +1,1 @@
+"""History: every cancellation and retry."""

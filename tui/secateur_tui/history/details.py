@@ -1,0 +1,223 @@
+"""All that is known of a cancellation: what it means, did and guarantees, and what can be taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from textual.content import Content
+
+from secateur.engines.base import Unrestored
+from secateur.ledger.cancellations import sweep_in_words
+from secateur.ledger.verifying import verify
+from secateur.records import Cancellation
+from secateur.troubles import Trouble
+from secateur_tui.frame.figures import instant, number, one_line
+from secateur_tui.history.rows import restored_of
+from secateur_tui.themes import toned
+
+REASONS = 3
+"""Runs that an undo did not bring back that are shown with the reason."""
+
+
+def details(
+    cancellation: Cancellation,
+    now: datetime,
+    unrestored: Sequence[Unrestored] = (),
+    trouble: Trouble | None = None,
+) -> Content:
+    """The lines of the details; `unrestored` are a few runs that an undo did not bring back, `trouble` what keeps this
+    process from sweeping it."""
+    lines = [*_meaning(cancellation), *_tallies(cancellation), *_standing(cancellation, now)]
+    lines += _sweep(cancellation, trouble)
+    lines += _not_back(unrestored[:REASONS])
+    lines += _undo(cancellation, now)
+    lines.append(
+        toned(
+            (f"by role {one_line(cancellation.created_role)}, said to be ", "quiet"),
+            (one_line(cancellation.created_by), "plain"),
+            (f", from {one_line(cancellation.source)}", "quiet"),
+            (f": {one_line(cancellation.reason)}" if cancellation.reason else ", no reason given", "plain"),
+        )
+    )
+    return Content("\n").join(lines)
+
+
+def blocked_by(cancellation: Cancellation) -> str:
+    """What a pending guarantee waits for: `process 123's open transaction`, or several."""
+    if not cancellation.blockers:
+        return "an older transaction"
+    if not cancellation.blocked_by_prepared and len(cancellation.blocked_by) == 1:
+        return f"{cancellation.blockers[0]}'s open transaction"
+    *others, last = map(one_line, cancellation.blockers)
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def terminating(cancellation: Cancellation) -> str:
+    """What puts a pending guarantee in force at once, as SQL; empty where nothing is in the way any more."""
+    return one_line("; ".join(cancellation.unblocking))
+
+
+def _meaning(cancellation: Cancellation) -> list[Content]:
+    if cancellation.kind == "run":
+        return [toned(("run     ", "quiet"), (str(cancellation.run_id), "plain"))]
+    if cancellation.if_ is None:
+        condition = ("no condition: every run of the window", "warn")
+    else:
+        condition = (one_line(" ".join(cancellation.if_.split())), "plain")
+    after = f"after {instant(cancellation.started_after)}, " if cancellation.started_after else ""
+    window = f"{after}before {instant(cancellation.started_before)}"
+    lines = [toned(("if      ", "quiet"), condition), toned(("started ", "quiet"), (window, "plain"))]
+    if (otherwise := verify(cancellation).in_words()) is not None:
+        lines.append(toned((f"! {otherwise}", "error")))
+    return lines
+
+
+def _tallies(cancellation: Cancellation) -> list[Content]:
+    rows = _of_retry(cancellation) if cancellation.is_retry else _of_cancellation(cancellation)
+    return [
+        toned(
+            *(
+                part
+                for name, value, tone in row
+                for part in ((f"{name} ", "quiet"), (f"{'–' if value is None else number(value)}   ", tone))
+            )
+        )
+        for row in rows
+    ]
+
+
+Tallies = list[list[tuple[str, int | None, str]]]
+"""Line by line: a label, its figure and its tone."""
+
+
+def _expected(cancellation: Cancellation) -> tuple[str, int | None, str]:
+    about = " about" if cancellation.expected_exact is False else ""
+    return f"expected{about}", cancellation.expected, "plain"
+
+
+def _of_retry(retry: Cancellation) -> Tallies:
+    rows: Tallies = [
+        [_expected(retry), ("matched", retry.matched, "plain"), ("queued again", retry.retried, "count")],
+        [
+            ("left alone", retry.left_alone, "warn" if retry.left_alone else "plain"),
+            ("errors", retry.errors, "warn" if retry.errors else "plain"),
+        ],
+    ]
+    if retry.state == "undone":
+        left = retry.not_restored
+        rows.append([("taken back", retry.restored, "count"), ("begun since", left, "warn" if left else "plain")])
+    return rows
+
+
+def _of_cancellation(cancellation: Cancellation) -> Tallies:
+    rows: Tallies = [
+        [
+            _expected(cancellation),
+            ("matched", cancellation.matched, "plain"),
+            ("cancelled", cancellation.cancelled, "count"),
+        ],
+        [
+            ("asked to stop", cancellation.requested, "plain"),
+            ("finished first", cancellation.finished_first, "plain"),
+            ("errors", cancellation.errors, "warn" if cancellation.errors else "plain"),
+        ],
+    ]
+    if cancellation.undecided:
+        rows[1].append(("undecided", cancellation.undecided, "warn"))
+    if cancellation.retried:
+        rows[1].append(("retried", cancellation.retried, "plain"))
+    if cancellation.pruned:
+        rows[1].append(("pruned", cancellation.pruned, "warn"))
+    if cancellation.state == "undone":
+        left = cancellation.not_restored
+        rows.append(
+            [
+                ("restored", cancellation.restored, "count"),
+                ("handed over", cancellation.handed_over, "plain"),
+                ("not restored", left, "warn" if left else "plain"),
+            ]
+        )
+    return rows
+
+
+def _held_back(cancellation: Cancellation) -> str:
+    held = f"◌ {number(cancellation.undecided)} held back: the condition takes too long on them"
+    return f"{held}; stop this and write a simpler one" if cancellation.stuck else held
+
+
+def _standing(cancellation: Cancellation, now: datetime) -> list[Content]:
+    """What holds now."""
+    since = instant(cancellation.in_force_at or cancellation.created_at, digits=3)
+    match cancellation.state:
+        case "active" if cancellation.guarantee == "pending":
+            return _pending(cancellation)
+        case "active":
+            lines = [toned((f"✓ guaranteed since {since}: nothing matching can start", "good"))]
+            if cancellation.standing and cancellation.started_before > now:
+                until = instant(cancellation.started_before, digits=0)
+                lines.append(toned((f"◆ standing: also cancels what arrives until {until}", "warn")))
+            if cancellation.stopping:
+                told = f"◌ {number(cancellation.stopping)} asked to stop, still at their step"
+                lines.append(toned((told, "sweep")))
+            if cancellation.undecided:
+                lines.append(toned((_held_back(cancellation), "warn")))
+            return lines
+        case "complete":
+            return [toned((f"✓ guaranteed since {since}; nothing matching is left", "good"))]
+        case "stopped":
+            who = _signed(cancellation.stopped_at, cancellation.stopped_by)
+            return [toned((f"■ stopped{who}: matching runs start again", "warn"))]
+        case "undone":
+            who = _signed(cancellation.undone_at, cancellation.undone_by)
+            if not cancellation.restoring:
+                return [toned((f"↺ undone{who}: what could be restored is back", "plain"))]
+            back, wanted = restored_of(cancellation)
+            return [toned((f"↺ restoring {number(back)} of {number(wanted)}", "sweep"), (f"; undone{who}", "plain"))]
+        case other:
+            return [toned((f"{other}; committed {since}", "quiet"))]
+
+
+def _sweep(cancellation: Cancellation, trouble: Trouble | None) -> list[Content]:
+    """What is wrong with its sweep or restore, as its record says; or as this process knows, with a full disk say."""
+    words = sweep_in_words(cancellation)
+    if words is None and trouble is not None:
+        words = f"its sweep has failed {trouble.failures:,} times from here: {trouble.error}"
+    return [] if words is None else [toned((f"! {one_line(words)}", "error"))]
+
+
+def _pending(cancellation: Cancellation) -> list[Content]:
+    what = "what it has claimed may still start; claims from now on honour this"
+    lines = [toned((f"◌ pending: waits for {blocked_by(cancellation)}; {what}", "warn"))]
+    if sql := terminating(cancellation):
+        lines.append(toned(("  if that cannot wait: ", "quiet"), (sql, "field")))
+    return lines
+
+
+def _not_back(unrestored: Sequence[Unrestored]) -> list[Content]:
+    """Each reason once, with the runs below it."""
+    ids: dict[str, list[str]] = {}
+    for each in unrestored:
+        ids.setdefault(each.reason, []).append(str(each.run_id))
+    return [
+        line
+        for reason, its in ids.items()
+        for line in (toned((f"! {one_line(reason)}:", "warn")), toned((f"  {' '.join(its)}", "quiet")))
+    ]
+
+
+def _signed(moment: datetime | None, who: str | None) -> str:
+    when = f" {instant(moment, digits=0)}" if moment else ""
+    return f"{when} by {one_line(who)}" if who else when
+
+
+def _undo(cancellation: Cancellation, now: datetime) -> list[Content]:
+    """Until when it can be undone; nothing once it is."""
+    until = cancellation.undo_until
+    if cancellation.state == "undone":
+        return []
+    if until is None:
+        return [toned(("can be undone while it is active, and for some time after", "quiet"))]
+    if until < now:
+        return [toned((f"could be undone until {instant(until, digits=0)}", "quiet"))]
+    return [toned((f"can be undone until {instant(until, digits=0)}", "quiet"))]

@@ -1,0 +1,81 @@
+"""Undo: until when it is offered, what it will bring back in words, and how far it is."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from secateur.records import Cancellation
+from secateur_tui.frame.figures import instant, number, one_line, runs
+from secateur_tui.frame.question import Question
+from secateur_tui.history.rows import scope_text
+from secateur_tui.themes import toned
+
+
+def undo_label(cancellation: Cancellation, now: datetime) -> str:
+    """What the key would do, for the footer; empty where there is nothing that an undo could bring back."""
+    if cancellation.undo_until is not None and cancellation.undo_until < now:
+        return ""
+    if cancellation.state != "undone":
+        return "undo"
+    return "queue stopped runs" if cancellation.stopped and not cancellation.requeue_stopped else ""
+
+
+def undo_question(cancellation: Cancellation) -> Question:
+    """What will come back, from the cancellation's figures."""
+    if cancellation.is_retry:
+        return _unretry(cancellation)
+    return _requeue(cancellation) if cancellation.state == "undone" else _undo(cancellation)
+
+
+def _unretry(retry: Cancellation) -> Question:
+    lines = [
+        ("Undo the ", "plain"),
+        (scope_text(retry), "strong"),
+        (f" by {one_line(retry.created_by)}?\n\nOf ", "plain"),
+        (runs(retry.waiting), "count"),
+        (" that it queued again, those that have not begun become exactly what they were.", "plain"),
+    ]
+    if retry.undo_until is not None:
+        lines.append((f"\n\nUndo is possible until {instant(retry.undo_until, digits=0)}.", "quiet"))
+    return Question("Undo", toned(*lines), "undo", "")
+
+
+def _undo(cancellation: Cancellation) -> Question:
+    stopped, stopping, one = cancellation.stopped, cancellation.stopping, cancellation.waiting == 1
+    by = f"by {one_line(cancellation.created_by)}"
+    lines = [
+        ("Undo the cancellation of ", "plain"),
+        (scope_text(cancellation), "strong"),
+        (f" {by}?\n", "plain"),
+        (f"\n{runs(cancellation.waiting)}", "count"),
+        (f" that waited {_go(cancellation.waiting)} back to what {'it was' if one else 'they were'}.", "plain"),
+    ]
+    if cancellation.state == "active":
+        lines.append(("\nSo does what it cancels until you answer; then it cancels nothing.", "plain"))
+    if stopped:
+        stay = "stays" if stopped == 1 else "stay"
+        lines.append((f"\n{runs(stopped)} stopped while running {stay} cancelled; a queues them too.", "warn"))
+    if stopping:
+        lines.append((f"\n{runs(stopping)} asked to stop and still running {_go(stopping)} on.", "plain"))
+    if cancellation.pruned:
+        lines.append((f"\n! {runs(cancellation.pruned)} cannot come back: they are not kept any longer.", "warn"))
+    lines.append(("\n\nWhat another cancellation matches too goes over to that one.", "quiet"))
+    if cancellation.undo_until is not None:
+        lines.append((f"\nUndo is possible until {instant(cancellation.undo_until, digits=0)}.", "quiet"))
+    other = f"undo, queue the {number(stopped)} too" if stopped else ""
+    return Question("Undo", toned(*lines), "undo", other)
+
+
+def _requeue(cancellation: Cancellation) -> Question:
+    text = toned(
+        ("Queue ", "plain"),
+        (runs(cancellation.stopped), "count"),
+        (" of ", "plain"),
+        (scope_text(cancellation), "strong"),
+        (" again?\n\nThey were stopped while they ran, and the undo left them cancelled.", "plain"),
+    )
+    return Question("Queue stopped runs", text, "queue them again")
+
+
+def _go(number_of_runs: int) -> str:
+    return "goes" if number_of_runs == 1 else "go"

@@ -1,0 +1,1 @@
+"""Queues: the first place."""

@@ -1,0 +1,237 @@
+"""Queues, the start: live depth per app and function, and which of them is the flood."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Input, Static
+
+from secateur.errors import SecateurError
+from secateur.runs import FunctionDepth, Scope
+from secateur_tui.frame.chrome import is_stale
+from secateur_tui.frame.figures import number, one_line, rate, runs
+from secateur_tui.frame.line_table import LineTable
+from secateur_tui.frame.place import Place
+from secateur_tui.frame.question import Answer, QuestionScreen
+from secateur_tui.keymap import Action, bindings_of
+from secateur_tui.queues.depth_rows import flood, scope_of
+from secateur_tui.queues.depth_table import DepthTable
+from secateur_tui.queues.pausing import Offer, offer
+from secateur_tui.session import Feed, Session
+from secateur_tui.themes import toned
+
+_EMPTY = """\
+The database has no functions yet.
+
+They appear here with their first run, from any language:
+
+  select secateur.enqueue('billing', 'invoices', '{"name": "invoice/due"}');
+
+To see secateur at work first: secateur demo"""
+
+
+class QueuesScreen(Place):
+    """Posts `FilterWanted`; where that leads is the app's decision. Pausing it does itself, after asking."""
+
+    place = "queues"
+    BINDINGS = bindings_of("queues")
+
+    @dataclass
+    class FilterWanted(Message):
+        """Somebody wants to filter the runs of this scope."""
+
+        scope: Scope
+        retry: bool = False
+        """Failed runs, to queue them again."""
+
+    @dataclass
+    class DepthChanged(Message):
+        """Somebody changed something here that the next look at the depth shows."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._feed = Feed()
+        self._pause_label = ""
+
+    def content(self) -> ComposeResult:
+        with Vertical(id="queues", classes="panel"):
+            yield DepthTable(id="depth")
+            yield Static(_EMPTY, id="empty", markup=False)
+        yield Static(id="headline", markup=False)
+        yield Input(placeholder="part of an app's or function's name", id="find", compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one("#queues").border_title = "Queues"
+        self.query_one("#find").display = False
+        self.query_one("#empty").display = False
+        self.query_one(DepthTable).focus()
+        self.watch(self.app, "feed", self._show)
+        self.set_interval(1.0, self._dim_if_stale)
+
+    def _show(self, feed: Feed) -> None:
+        table = self.query_one(DepthTable)
+        if feed.as_of is not None and feed.as_of != self._feed.as_of:
+            table.show_depth(feed.depths)
+            if self._feed.as_of is None and (worst := flood(feed.depths)) is not None:
+                table.move_to(scope_of(worst))
+        if bool(feed.depths) != bool(self._feed.depths):
+            self.call_later(self.refresh_bindings)
+        self._feed = feed
+        empty = feed.as_of is not None and not feed.depths
+        self.query_one("#empty").display = empty
+        table.display = not empty
+        if self.is_current and not empty and self.focused is None:
+            table.focus()
+        self._dim_if_stale()
+        self.query_one("#headline", Static).update(self._headline(feed))
+        self._subtitle()
+        self._label_pause()
+
+    def _dim_if_stale(self) -> None:
+        stale = self._feed.problem is not None or is_stale(self._feed, self.session)
+        self.query_one(DepthTable).set_class(stale, "stale")
+
+    def _subtitle(self) -> None:
+        table, feed = self.query_one(DepthTable), self._feed
+        queued = sum(depth.queued for depth in feed.depths)
+        net = sum(depth.in_per_second - depth.out_per_second for depth in feed.depths)
+        sign = "+" if net > 0 else "−" if net < 0 else "±"
+        found = f"only “{one_line(table.find)}” · " if table.find else ""
+        paused = sum(depth.paused for depth in feed.depths)
+        self.query_one("#queues").border_subtitle = Content(
+            f"{found}by {table.sort} · {number(queued)} queued · {sign}{rate(abs(net))}/s"
+            f"{f' · {paused} paused ‖' if paused else ''}"
+        )
+
+    def _headline(self, feed: Feed) -> Content:
+        if feed.problem is not None:
+            return toned((f" ! {one_line(str(feed.problem))}", "error"))
+        if feed.as_of is None:
+            return toned((" asking the database…", "quiet"))
+        if not feed.depths:
+            return Content("")
+        worst = flood(feed.depths)
+        line = _flood_line(worst, feed) if worst else toned((" ✓ no queue is flooded", "quiet"))
+        return line + _drift_line(feed)
+
+    def action_open_filter(self) -> None:
+        if (scope := self.query_one(DepthTable).scope) is not None:
+            self.post_message(self.FilterWanted(scope))
+
+    def action_retry(self) -> None:
+        if (scope := self.query_one(DepthTable).scope) is not None:
+            self.post_message(self.FilterWanted(scope, retry=True))
+
+    @property
+    def _has_failed(self) -> bool:
+        """Whether there is anything to retry in the row's scope."""
+        if not self.session.engine.capabilities.can_retry or (scope := self.query_one(DepthTable).scope) is None:
+            return False
+        return any(
+            each.failed
+            for each in self._feed.depths
+            if each.app_id == scope.app_id and scope.function_id in (None, each.function_id)
+        )
+
+    @property
+    def _offer(self) -> Offer | None:
+        """What pausing means on this row; None without one."""
+        if (scope := self.query_one(DepthTable).scope) is None:
+            return None
+        return offer(scope, [each for each in self._feed.depths if each.app_id == scope.app_id])
+
+    @on(LineTable.Moved)
+    def _label_pause(self) -> None:
+        """The footer says what the key does to the row that the cursor is on."""
+        label = found.label if (found := self._offer) else ""
+        if label != self._pause_label:
+            self._pause_label = label
+            self.refresh_bindings()
+
+    @work(exclusive=True, group="pause")
+    async def action_pause(self) -> None:
+        if (offered := self._offer) is None:
+            return
+        answer = await self.app.push_screen_wait(QuestionScreen(self.session, offered.question))
+        change = {Answer.YES: offered.yes, Answer.OTHER: offered.other}.get(answer)
+        if change is None:
+            return
+        engine = self.session.engine
+        try:
+            await self.session.ask(
+                (engine.pause if change.pause else engine.resume)(change.scope, self.session.author, "tui")
+            )
+        except SecateurError as error:
+            self.notify(str(error), severity="error", markup=False)
+            return
+        self.notify(change.done, markup=False)
+        self.post_message(self.DepthChanged())
+
+    def action_sort(self) -> None:
+        self.query_one(DepthTable).next_sort()
+        self._subtitle()
+
+    def action_fold(self) -> None:
+        self.query_one(DepthTable).toggle_fold()
+
+    def action_find(self) -> None:
+        field = self.query_one("#find", Input)
+        field.display = True
+        field.focus()
+
+    def action_clear_find(self) -> None:
+        field = self.query_one("#find", Input)
+        field.value = ""
+        field.display = False
+        self.query_one(DepthTable).focus()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "clear_find":
+            return self.query_one("#find").display
+        if action in ("open_filter", "pause", "find", "sort", "fold") and not self._feed.depths:
+            return False
+        if action == "retry":
+            return self._has_failed
+        return super().check_action(action, parameters)
+
+    def describe(self, action: Action) -> str:
+        return self._pause_label or action.description if action.id == "queues.pause" else super().describe(action)
+
+    @on(Input.Changed, "#find")
+    def _find(self, event: Input.Changed) -> None:
+        table = self.query_one(DepthTable)
+        table.find = event.value.strip()
+        table.relist()
+        self._subtitle()
+
+    @on(Input.Submitted, "#find")
+    def _found(self) -> None:
+        self.query_one("#find").display = bool(self.query_one("#find", Input).value)
+        self.query_one(DepthTable).focus()
+
+
+def _flood_line(worst: FunctionDepth, feed: Feed) -> Content:
+    everything = sum(depth.queued for depth in feed.depths)
+    net = worst.in_per_second - worst.out_per_second
+    trend = f"+{rate(net)}/s" if net > 0 else f"−{rate(-net)}/s"
+    return toned(
+        (" ▲ flood: ", "danger"),
+        (f"{one_line(worst.app_id)} / {one_line(worst.function_id)}", "strong"),
+        (f"  {number(worst.queued)} queued", "danger"),
+        (f" ({worst.queued * 100 // max(1, everything)} %), {trend}", "plain"),
+        (", paused ‖" if worst.paused else "", "warn"),
+    )
+
+
+def _drift_line(feed: Feed) -> Content:
+    """What the last comparison of the depth with the rows found, if it found anything."""
+    drift = sum(depth.drift for depth in feed.depths)
+    checked = max((depth.checked_at for depth in feed.depths if depth.checked_at), default=None)
+    if not drift or checked is None:
+        return Content("")
+    return toned((f"\n   the depth was off by {runs(drift)} at {checked:%H:%M} UTC, and was put right", "quiet"))

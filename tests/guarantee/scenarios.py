@@ -76,7 +76,7 @@ async def enqueue_takes_its_time(here: Scene) -> None:
     """Between its transaction's id and its time; what it takes after a commit is too late for the window."""
     operator = await here.connect()
     await here.complete(operator)
-    async with here.paused("enqueue_many", "enqueue_many", "id taken"):
+    async with here.paused("enqueue_many", "enter_runs", "id taken"):
         await here.commit(operator)
         await sweep_until_idle(here, operator)
 

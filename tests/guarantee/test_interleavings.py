@@ -21,7 +21,7 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
     "release": ("release",),
     "interrupt": ("interrupt",),
     "complete_late": ("complete_runs",),
-    "enqueue_many": ("enqueue_many",),
+    "enqueue_many": ("enter_runs",),
     "enqueue_bulk": ("enqueue_bulk",),
     "commit": ("commit_cancellations", "request_running"),
     "overlap": ("commit_cancellations",),

@@ -350,10 +350,8 @@ MUTANTS = [
     Mutant(
         "enqueue takes its time before its transaction's id",
         [
-            Mutation("  perform pg_current_xact_id();\n", "  entered := clock_timestamp();\n", "enqueue_many"),
-            Mutation(
-                "  -- point: id taken\n  entered := clock_timestamp();\n", "  -- point: id taken\n", "enqueue_many"
-            ),
+            Mutation("  perform pg_current_xact_id();\n", "  entered := clock_timestamp();\n", "enter_runs"),
+            Mutation("  -- point: id taken\n  entered := clock_timestamp();\n", "  -- point: id taken\n", "enter_runs"),
         ],
         enqueue_takes_its_time,
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -435,6 +435,33 @@ async def test_nobody_but_the_queue_announces(queue: Queue, database_url: str) -
             await queue.database.fetch(f"select * from secateur.{call}", json.dumps(forged))
         assert [problem.field for problem in refused.value.problems] == ["name"]
     assert await announced(queue) == []
+
+
+ENTRANCES: dict[str, Callable[[Queue, object], Awaitable[object]]] = {
+    "enqueue": lambda queue, event: queue.enqueue("audit", "log", event),
+    "enqueue under a key": lambda queue, event: queue.enqueue("audit", "log", event, idempotency_key=json.dumps(event)),
+    "enqueue_many": lambda queue, event: queue.enqueue_many("audit", "log", [{"name": "a"}, event]),
+    "enqueue_bulk": lambda queue, event: queue.enqueue_bulk("audit", "log", [{"name": "a"}] * 3 + [event]),
+    "send": lambda queue, event: queue.send(event),
+}
+
+
+@pytest.mark.parametrize("entrance", ENTRANCES)
+async def test_a_client_starts_no_run_with_an_event_of_the_queue(queue: Queue, entrance: str) -> None:
+    await listen(queue, "audit", "log", "function.cancelled")
+    with pytest.raises(RequestError, match="is reserved; the queue sends it") as refused:
+        await ENTRANCES[entrance](queue, {"name": "function.cancelled", "data": {"run_id": "made up"}})
+    assert [problem.field for problem in refused.value.problems] == ["name"]
+    assert await queue.database.fetchval("select count(*) from secateur.runs") == 0
+    assert await queue.database.fetchval("select count(*) from secateur.enqueue_keys") == 0
+    for another in (
+        {"name": "function.cancelled.too"},
+        {"data": {"name": "function.cancelled"}},
+        ["function.cancelled"],
+        None,
+    ):
+        if entrance != "send":
+            await ENTRANCES[entrance](queue, another)
 
 
 # From Python.

@@ -230,3 +230,17 @@ begin
   perform secateur.require_name('name', event ->> 'name');
 end
 $$;
+
+-- Raises for an event that the queue alone sends. Null is none.
+create or replace function secateur.require_foreign_events(events jsonb[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (select from unnest(events) as given (event) where given.event ->> 'name' = 'function.cancelled') then
+    raise exception using errcode = 'SC422', column = 'name',
+      message = 'event.name: function.cancelled is reserved; the queue sends it when it cancels a run';
+  end if;
+end
+$$;

@@ -78,7 +78,7 @@ $$;
 -- new. `scheduled_for` and `priority` are for rows that have none of their own. All start at the moment of this call, and
 -- their ids keep the order in which they were copied, a microsecond apart. Otherwise as enqueue_many. Removes the table,
 -- so that another bulk may begin in the same transaction. Raises SC409 without a table, 42501 where it is not begin_bulk's,
--- SC422 for an event that cannot be kept.
+-- SC422 for an event that cannot be kept or that only the queue sends.
 create or replace function secateur.enqueue_bulk(
   app_id text, function_id text, scheduled_for timestamptz default null, priority integer default 0
 )
@@ -95,6 +95,7 @@ declare
   given bigint;
   timely bigint;
   imported boolean;
+  reserved boolean;
   priorities integer[];
   entered timestamptz;
   entered_us bigint;
@@ -103,16 +104,21 @@ begin
   perform secateur.require_bulk();
   perform secateur.require_instant('scheduled_for', enqueue_bulk.scheduled_for);
   select coalesce(sum(level.total), 0), coalesce(sum(level.given), 0), coalesce(sum(level.timely), 0),
-         coalesce(bool_or(level.imported), false), array_agg(level.priority)
-    into total, given, timely, imported, priorities
+         coalesce(bool_or(level.imported), false), array_agg(level.priority),
+         bool_or(level.reserved)
+    into total, given, timely, imported, priorities, reserved
     from (select coalesce(one.priority, enqueue_bulk.priority, 0) as priority, count(*) as total, count(one.event) as given,
                  count(*) filter (where secateur.is_instant(one.scheduled_for)
                                     and secateur.is_instant(one.started_at)) as timely,
-                 count(one.started_at) > 0 as imported
+                 count(one.started_at) > 0 as imported,
+                 bool_or(one.event ->> 'name' = 'function.cancelled') as reserved
             from only pg_temp.secateur_bulk as one
            group by 1) as level;
   if imported then
     perform secateur.require_importer();
+  end if;
+  if reserved then
+    perform secateur.require_foreign_events(array['{"name": "function.cancelled"}'::jsonb]);
   end if;
   if given < total then
     raise exception using errcode = 'SC422', column = 'event', message = 'event: must be JSON, not null';

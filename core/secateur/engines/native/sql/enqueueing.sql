@@ -24,14 +24,91 @@ begin
 end
 $$;
 
--- Enqueues one run per event and returns their ids in the events' order; creates app and function when they are new.
--- The other arrays are null, or as long as `events`. `started_at` is for imports, and needs the role secateur_importer: what
--- is back-dated may be older than a cancellation that is complete. By default it is the database's clock.
--- A run scheduled for later is `scheduled`, any other `queued`. Raises SC422 for an event that cannot be kept,
--- and for times outside of the years 1 to 9999.
+-- The runs of enqueue_many and announce_cancelled, whose events may have any name.
 --
 -- Takes its transaction id *before* its time: whatever started before a commit's time then belongs to a transaction
 -- older than that commit's horizon.
+create or replace function secateur.enter_runs(
+  app_id text,
+  function_id text,
+  events jsonb[],
+  scheduled_for timestamptz[] default null,
+  priorities integer[] default null,
+  started_at timestamptz[] default null
+)
+  returns uuid[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+as $$
+declare
+  entered timestamptz;
+  entered_us bigint;
+  ids uuid[];
+  imported constant boolean := exists (select from unnest(enter_runs.started_at) as given where given is not null);
+begin
+  if imported then
+    perform secateur.require_importer();
+  end if;
+  if events is null then
+    raise exception using errcode = 'SC422', column = 'events', message = 'events: must be a list of events, not null';
+  end if;
+  perform secateur.require_same_length('scheduled_for', cardinality(events), array[cardinality(enter_runs.scheduled_for)]);
+  perform secateur.require_same_length('priorities', cardinality(events), array[cardinality(enter_runs.priorities)]);
+  perform secateur.require_same_length('started_at', cardinality(events), array[cardinality(enter_runs.started_at)]);
+  perform secateur.require_instants('scheduled_for', enter_runs.scheduled_for);
+  perform secateur.require_instants('started_at', enter_runs.started_at);
+  if exists (select from unnest(events) as given (event) where given.event is null) then
+    raise exception using errcode = 'SC422', column = 'event',
+      message = format('event[%s]: must be JSON, not null', array_position(events, null));
+  end if;
+  perform secateur.ensure_function(enter_runs.app_id, enter_runs.function_id);
+  perform secateur.ensure_levels(enter_runs.app_id, enter_runs.function_id, 
+                                 array(select distinct coalesce(given, 0) from unnest(priorities) as given) || 0);
+  perform pg_current_xact_id();
+  -- point: id taken
+  entered := clock_timestamp();
+  entered_us := extract(epoch from entered) * 1000000 - 1;
+  with entering as (
+    insert into secateur.runs (id, app_id, function_id, event, status, priority, started_at, scheduled_for)
+    select secateur.run_id_at(moment.us, substring(uuid_send(gen_random_uuid()), 9)),
+           enter_runs.app_id,
+           enter_runs.function_id,
+           one.event,
+           case when one.scheduled_for > entered then 'scheduled' else 'queued' end,
+           coalesce(one.priority, 0),
+           coalesce(one.started_at, entered),
+           one.scheduled_for
+      from unnest(enter_runs.events, enter_runs.scheduled_for, enter_runs.priorities, enter_runs.started_at)
+           with ordinality as one (event, scheduled_for, priority, started_at, place),
+           lateral (
+             -- The events of one call keep their order, a microsecond apart.
+             select greatest(0, coalesce((extract(epoch from one.started_at) * 1000000)::bigint, entered_us + one.place)) as us
+           ) as moment
+     where one.place <= cardinality(enter_runs.events)
+     order by one.place
+    returning runs.id, runs.status
+  ), counted as (
+    insert into secateur.depth_deltas (app_id, function_id, queued, scheduled, entered)
+    select enter_runs.app_id, enter_runs.function_id, count(*) filter (where entering.status = 'queued'),
+           count(*) filter (where entering.status = 'scheduled'), count(*)
+      from entering
+    having count(*) > 0
+  )
+  select coalesce(array_agg(entering.id), '{}') into ids from entering;
+  if imported then
+    -- Their ids are as old as they say.
+    perform secateur.lower_floors(enter_runs.app_id, ids);
+  end if;
+  perform secateur.wake(enter_runs.app_id);
+  return ids;
+end
+$$;
+
+-- Enqueues one run per event and returns their ids in the events' order; creates app and function when they are new.
+-- The other arrays are null, or as long as `events`. `started_at` is for imports, and needs the role secateur_importer: what
+-- is back-dated may be older than a cancellation that is complete. By default it is the database's clock.
+-- A run scheduled for later is `scheduled`, any other `queued`. Raises SC422 for an event that cannot be kept
+-- or that only the queue sends, and for times outside of the years 1 to 9999.
 create or replace function secateur.enqueue_many(
   app_id text,
   function_id text,
@@ -42,69 +119,11 @@ create or replace function secateur.enqueue_many(
 )
   returns setof uuid
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  security definer set search_path = pg_catalog, pg_temp
 as $$
-declare
-  entered timestamptz;
-  entered_us bigint;
-  ids uuid[];
-  imported constant boolean := exists (select from unnest(enqueue_many.started_at) as given where given is not null);
 begin
-  if imported then
-    perform secateur.require_importer();
-  end if;
-  if events is null then
-    raise exception using errcode = 'SC422', column = 'events', message = 'events: must be a list of events, not null';
-  end if;
-  perform secateur.require_same_length('scheduled_for', cardinality(events), array[cardinality(enqueue_many.scheduled_for)]);
-  perform secateur.require_same_length('priorities', cardinality(events), array[cardinality(enqueue_many.priorities)]);
-  perform secateur.require_same_length('started_at', cardinality(events), array[cardinality(enqueue_many.started_at)]);
-  perform secateur.require_instants('scheduled_for', enqueue_many.scheduled_for);
-  perform secateur.require_instants('started_at', enqueue_many.started_at);
-  if exists (select from unnest(events) as given (event) where given.event is null) then
-    raise exception using errcode = 'SC422', column = 'event',
-      message = format('event[%s]: must be JSON, not null', array_position(events, null));
-  end if;
-  perform secateur.ensure_function(enqueue_many.app_id, enqueue_many.function_id);
-  perform secateur.ensure_levels(enqueue_many.app_id, enqueue_many.function_id, 
-                                 array(select distinct coalesce(given, 0) from unnest(priorities) as given) || 0);
-  perform pg_current_xact_id();
-  -- point: id taken
-  entered := clock_timestamp();
-  entered_us := extract(epoch from entered) * 1000000 - 1;
-  with entering as (
-    insert into secateur.runs (id, app_id, function_id, event, status, priority, started_at, scheduled_for)
-    select secateur.run_id_at(moment.us, substring(uuid_send(gen_random_uuid()), 9)),
-           enqueue_many.app_id,
-           enqueue_many.function_id,
-           one.event,
-           case when one.scheduled_for > entered then 'scheduled' else 'queued' end,
-           coalesce(one.priority, 0),
-           coalesce(one.started_at, entered),
-           one.scheduled_for
-      from unnest(enqueue_many.events, enqueue_many.scheduled_for, enqueue_many.priorities, enqueue_many.started_at)
-           with ordinality as one (event, scheduled_for, priority, started_at, place),
-           lateral (
-             -- The events of one call keep their order, a microsecond apart.
-             select greatest(0, coalesce((extract(epoch from one.started_at) * 1000000)::bigint, entered_us + one.place)) as us
-           ) as moment
-     where one.place <= cardinality(enqueue_many.events)
-     order by one.place
-    returning runs.id, runs.status
-  ), counted as (
-    insert into secateur.depth_deltas (app_id, function_id, queued, scheduled, entered)
-    select enqueue_many.app_id, enqueue_many.function_id, count(*) filter (where entering.status = 'queued'),
-           count(*) filter (where entering.status = 'scheduled'), count(*)
-      from entering
-    having count(*) > 0
-  )
-  select coalesce(array_agg(entering.id), '{}') into ids from entering;
-  if imported then
-    -- Their ids are as old as they say.
-    perform secateur.lower_floors(enqueue_many.app_id, ids);
-  end if;
-  perform secateur.wake(enqueue_many.app_id);
-  return query select unnest(ids);
+  perform secateur.require_foreign_events(events);
+  return query select unnest(secateur.enter_runs(app_id, function_id, events, scheduled_for, priorities, started_at));
 end
 $$;
 

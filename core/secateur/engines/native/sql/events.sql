@@ -200,21 +200,6 @@ begin
 end
 $$;
 
--- Refuses an event that only the queue itself sends. Raises SC422. Part of send.
-create or replace function secateur.require_foreign_event(event jsonb)
-  returns void
-  language plpgsql
-  immutable
-  set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if event ->> 'name' = 'function.cancelled' then
-    raise exception using errcode = 'SC422', column = 'name',
-      message = 'event.name: function.cancelled is reserved; the queue sends it when it cancels a run';
-  end if;
-end
-$$;
-
 -- Sends an event to one app; see send. `moment` is when the event was sent, by default now.
 create or replace function secateur.send_to(
   app_id text, event jsonb, idempotency_key text default null, moment timestamptz default clock_timestamp()
@@ -230,7 +215,7 @@ begin
   perform secateur.require_event(send_to.event);
   perform secateur.require_key(send_to.idempotency_key);
   perform secateur.require_instant('moment', send_to.moment);
-  perform secateur.require_foreign_event(send_to.event);
+  perform secateur.require_foreign_events(array[send_to.event]);
   return query
   select null::uuid, cancelling.function_id, cancelling.cancellation_id
     from secateur.cancel_by_event(send_to.app_id, send_to.event, send_to.idempotency_key, moment) as cancelling;
@@ -274,7 +259,7 @@ begin
   perform secateur.require_event(send.event);
   perform secateur.require_key(send.idempotency_key);
   -- Also where no app is concerned.
-  perform secateur.require_foreign_event(send.event);
+  perform secateur.require_foreign_events(array[send.event]);
   foreach app in array secateur.apps_of_event(send.event) loop
     return query
     select sent.run_id, app, sent.function_id, sent.cancellation_id
@@ -339,7 +324,7 @@ begin
   for i in 1 .. cardinality(told_apps) loop
     -- A run of an app that another server has cannot be enqueued from here.
     if exists (select from secateur.apps where apps.app_id = told_apps[i] and pg_backend_pid() = here) then
-      perform secateur.enqueue_many(told_apps[i], told_functions[i], announced);
+      perform secateur.enter_runs(told_apps[i], told_functions[i], announced);
     end if;
   end loop;
 end

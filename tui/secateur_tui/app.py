@@ -35,6 +35,12 @@ from secateur_tui.session import Draft, Feed, Session
 from secateur_tui.terminal import accept_every_byte, check_terminal, outlive_the_terminal
 from secateur_tui.themes import THEMES, HighlightsReversed, ThemeChoice, is_colourless, themes_for
 
+LEAVING_KEY = "ctrl+q"
+"""It leaves from anywhere: no text field takes it, no question, and it does not queue behind other keys for long."""
+
+LEAVING_SECONDS = 0.5
+"""How long keys that were pressed before it may still take to have their effect."""
+
 HANGUP_PATIENCE_SECONDS = 5.0
 """How long a hang-up waits for a commit that is under way."""
 
@@ -82,7 +88,10 @@ class ConsoleApp(App[None]):
 
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
-            self.type_ahead.put(event)
+            if isinstance(event, events.Key) and event.key == LEAVING_KEY:
+                self.run_worker(self._leave_soon(), group="leave")
+            else:
+                self.type_ahead.put(event)
         else:
             await super().on_event(event)
 
@@ -230,6 +239,12 @@ class ConsoleApp(App[None]):
     def _hang_up(self) -> None:
         """The terminal is gone: finish a commit that is under way, then leave."""
         self.run_worker(self._leave(), group="leave", exclusive=True)
+
+    async def _leave_soon(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.type_ahead.done(), LEAVING_SECONDS)
+        self.type_ahead.forget()
+        await self._leave()
 
     async def _leave(self) -> None:
         if (commit := self._commit_under_way) is not None:

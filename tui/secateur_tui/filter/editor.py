@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from rich.cells import cell_len
 from rich.style import Style as RichStyle
+from rich.text import Text
 from textual.content import Content
 from textual.style import Style
 from textual.widgets import Static, TextArea
@@ -21,6 +22,9 @@ from secateur_tui.themes import SYNTAX, toned
 
 _VISIBLE_LINES = 4
 """Lines that the editor shows at least, without scrolling."""
+LONGEST_COLOURED = 2_000
+"""Characters of a text that is coloured and has suggestions. Textual lays out all colours of a line for each
+of its rows on the screen, which takes a second for ten thousand characters."""
 
 
 class ExpressionEditor(TextArea):
@@ -40,6 +44,8 @@ class ExpressionEditor(TextArea):
         id: str | None = None,
     ) -> None:
         self._wrong: tuple[tuple[int, int], ...] = ()
+        self._is_coloured = False
+        self._follows = False
         self._complete, self._candidates = complete, candidates
         super().__init__(text, id=id, compact=True, tab_behavior="focus", highlight_cursor_line=False)
         self.cursor_blink = False
@@ -67,9 +73,18 @@ class ExpressionEditor(TextArea):
         self.suggestion = ""
         if self._complete is not None and self.selection.is_empty and self.cursor_at_end_of_line:
             text, offset = self.text, self.offset_in_text
+            if len(text) > LONGEST_COLOURED:
+                return
             self.suggestion = self._complete(text, offset).ghost(text, offset)
 
     def on_text_area_selection_changed(self) -> None:
+        # Once for all keys that have come by then: a long text takes a while to be understood.
+        if not self._follows:
+            self._follows = True
+            self.call_after_refresh(self._follow)
+
+    def _follow(self) -> None:
+        self._follows = False
         self.update_suggestion()
         self._offer_again()
 
@@ -140,15 +155,25 @@ class ExpressionEditor(TextArea):
             self.refresh()
 
     def _build_highlight_map(self) -> None:
-        # Textual colours only what tree-sitter has a grammar for. This hook is private (hence textual<9);
-        # it wants, per line, UTF-8 byte columns.
+        # Textual colours only what tree-sitter has a grammar for. This hook is private (hence textual<9). It is called
+        # with every edit; the colours are only needed by the next line that is drawn.
         super()._build_highlight_map()
+        self._is_coloured = False
+
+    def get_line(self, line_index: int) -> Text:
+        if not self._is_coloured:
+            self._is_coloured = True
+            self._colour_text()
+        return super().get_line(line_index)
+
+    def _colour_text(self) -> None:
+        """Fill Textual's map of highlights: per line, UTF-8 byte columns."""
         text = self.text
         starts = [0]
         for line in text.split("\n"):
             starts.append(starts[-1] + len(line) + 1)
         row = 0
-        for start, end, kind in sorted(highlight(text)):
+        for start, end, kind in sorted(highlight(text)) if len(text) <= LONGEST_COLOURED else ():
             while starts[row + 1] <= start:
                 row += 1
             self._paint(text, starts, row, start, end, kind)

@@ -15,6 +15,7 @@ from textual.app import ComposeResult
 from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.message import Message
+from textual.timer import Timer
 
 from secateur.cel import CANCELLATION, Diagnostic, ExpressionError, Filter, compile
 from secateur.cel.authoring.advice import advise
@@ -50,6 +51,8 @@ from secateur_tui.themes import toned
 
 TYPING_PAUSE = 0.15
 """Seconds without a keystroke before the filter is counted."""
+SLOW_CHECK = 0.03
+"""Seconds from which on a check is not worth its time at every keystroke: then it waits for a pause in the typing."""
 ESTIMATE_AFTER = 0.1
 """Seconds that an exact count may take before an estimate is shown meanwhile."""
 RECOUNT_SECONDS = 5.0
@@ -105,6 +108,8 @@ class FilterScreen(Place):
             draft.if_, complete=self._complete, candidates=self._candidates, id="expression"
         )
         self._fixed: str | None = None
+        self._check_took = 0.0
+        self._check_later: Timer | None = None
         self._verdict = Verdict(id="verdict")
         self._matches = Matches(lambda: self._feed.now())
         self._examples = Examples()
@@ -168,19 +173,40 @@ class FilterScreen(Place):
     @on(ExpressionEditor.Changed)
     @on(WindowFields.Changed)
     def _edited(self) -> None:
-        self._restart()
+        self._keep()
+        if self._check_later is not None:
+            self._check_later.reset()
+        elif self._check_took < SLOW_CHECK:
+            self._restart()
+        else:
+            self._matches.counting()
+            self._examples.add_class("stale")
+            self._check_later = self.set_timer(TYPING_PAUSE, self._restart)
+
+    def _catch_up(self) -> None:
+        """Check now what waits for a pause: somebody wants to do something with it."""
+        if self._check_later is not None:
+            self._restart()
+
+    def _keep(self) -> None:
+        """Keep what is typed as the draft."""
+        self.draft.if_ = self._editor.text
+        self.draft.started_after = self._window.texts["started_after"]
+        self.draft.started_before = self._window.texts["started_before"]
+        self.draft.standing = self._window.standing
 
     def _restart(self) -> None:
         """Check what is typed and, if it means something, count it."""
-        editor, window = self._editor, self._window
-        source = editor.text
-        self.draft.if_ = source
-        self.draft.started_after = window.texts["started_after"]
-        self.draft.started_before = window.texts["started_before"]
-        self.draft.standing = window.standing
+        if self._check_later is not None:
+            self._check_later.stop()
+            self._check_later = None
+        began = time.monotonic()
+        self._keep()
+        source = self._editor.text
         errors = self._check(source)
-        editor.mark([(problem.span.start, problem.span.end) for problem in errors[:_MARKED]])
+        self._editor.mark([(problem.span.start, problem.span.end) for problem in errors[:_MARKED]])
         self._request = None if errors else self._build(source)
+        self._check_took = time.monotonic() - began
         self._seen = None
         self.refresh_bindings()
         if self._request is None:
@@ -330,12 +356,14 @@ class FilterScreen(Place):
         self._editor.offer()
 
     def action_fix(self) -> None:
+        self._catch_up()
         if self._fixed is None:
             self.notify("There is no suggestion to apply.", markup=False)
         else:
             self._editor.rewrite(self._fixed)
 
     def action_explain(self) -> None:
+        self._catch_up()
         run = self._examples.chosen
         if self._filter is None or run is None:
             self.notify("There is no example to explain; the condition must be valid.", markup=False)
@@ -349,6 +377,7 @@ class FilterScreen(Place):
         self.focus_previous()
 
     def action_review(self) -> None:
+        self._catch_up()
         if self._request is None:
             self.notify("The filter is not valid yet, so there is nothing to review.", severity="warning", markup=False)
         elif self._must_be_standing:

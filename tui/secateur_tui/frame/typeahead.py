@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from math import inf
 
 from textual import events
 from textual.app import App
@@ -44,9 +45,11 @@ class TypeAhead:
         self._resting.clear()
         self._arrived.set()
 
-    def forget(self) -> None:
-        """Drop every key that waits: nobody wants its effect any more."""
+    def forget(self) -> int:
+        """Drop every key that waits, as nobody wants its effect any more; returns how many there were."""
+        forgotten = len(self._waiting)
         self._waiting.clear()
+        return forgotten
 
     async def done(self) -> None:
         """Wait until every key has had its effect."""
@@ -64,7 +67,7 @@ class TypeAhead:
                 await self._handle(event)
                 await self._settle()
             else:
-                await self._handle(self._with_more_text(event))
+                await self._handle(self._with_more_text(event, field))
                 await self._let_pass(field)
 
     def _field_for(self, event: Typed) -> Input | TextArea | None:
@@ -73,18 +76,17 @@ class TypeAhead:
         is_text = isinstance(event, events.Paste) or event.is_printable
         return field if is_text and isinstance(field, Input | TextArea) else None
 
-    def _with_more_text(self, event: Typed) -> Typed:
-        """The event, or a paste of its character and all those that wait behind it."""
-        characters: list[str] = []
-        first = event
-        while isinstance(event, events.Key) and event.is_printable and event.character is not None:
-            characters.append(event.character)
-            if not self._waiting:
+    def _with_more_text(self, event: Typed, field: Input | TextArea) -> Typed:
+        """The event, or a paste of its character and of those behind it that the field has room for."""
+        text = [event.character] if isinstance(event, events.Key) and event.character else []
+        room = field.max_length - len(field.value) if isinstance(field, Input) and field.max_length else inf
+        while text and len(text) < room and self._waiting:
+            following = self._waiting[0]
+            if not isinstance(following, events.Key) or not following.is_printable or following.character is None:
                 break
-            event = self._waiting[0]
-            if isinstance(event, events.Key) and event.is_printable:
-                self._waiting.popleft()
-        return events.Paste("".join(characters)) if len(characters) > 1 else first
+            text.append(following.character)
+            self._waiting.popleft()
+        return events.Paste("".join(text)) if len(text) > 1 else event
 
     async def _settle(self) -> None:
         """A key travels from its widget over the screen to the app; whatever it changes starts the journey anew."""

@@ -1,0 +1,60 @@
+"""Text that arrives by the thousand, and keys that are held: nothing freezes, nothing is lost, and ctrl+q leaves."""
+
+from __future__ import annotations
+
+import pytest
+
+from conftest import Start
+from secateur_tui.filter.editor import ExpressionEditor
+from secateur_tui.filter.screen import FilterScreen
+from secateur_tui.history.screen import HistoryScreen
+
+LONG = {
+    "valid": " || ".join(["event.data.vendor_id == 'acme_inc'"] * 270),
+    "prose": "lorem ipsum dolor sit amet, " * 357,
+    "json": '{"a": [1, 2, {"b": "c"}]}, ' * 370,
+    "brackets": "(" * 10_000,
+}
+
+
+def keys(text: str) -> list[str]:
+    return ["space" if character == " " else character for character in text]
+
+
+@pytest.mark.parametrize("kind", LONG)
+async def test_ten_thousand_typed_characters_are_looked_at_a_few_times(
+    start: Start, incident_url: str, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    checked: list[str] = []
+    check = FilterScreen._check
+
+    def counted(self: FilterScreen, source: str) -> object:
+        checked.append(source)
+        return check(self, source)
+
+    monkeypatch.setattr(FilterScreen, "_check", counted)
+    async with start(incident_url) as console:
+        await console.filter_for("vendor")
+        checked.clear()
+        console.burst(*keys(LONG[kind]), "end", "x", "backspace")
+        await console.at_rest()
+        assert console.app.screen.query_one(ExpressionEditor).text == LONG[kind]
+        await console.until(lambda: checked and checked[-1] == LONG[kind])
+        assert len(checked) < 100
+
+
+async def test_ctrl_q_waits_for_no_held_key(start: Start, incident_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with start(incident_url) as console:
+        await console.filter_for("vendor")
+        forget, forgotten = console.app.type_ahead.forget, []
+        monkeypatch.setattr(console.app.type_ahead, "forget", lambda: forgotten.append(forget()))
+        console.burst(*keys(LONG["json"]), *["left", "right"] * 5_000, "ctrl+q")
+        await console.until(lambda: console.app._exit)
+        assert forgotten[0] > 5_000
+
+
+async def test_keys_before_ctrl_q_have_their_effect(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        console.burst("H", "ctrl+q")
+        await console.until(lambda: console.app._exit)
+        assert isinstance(console.app.screen, HistoryScreen)

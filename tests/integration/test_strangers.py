@@ -12,9 +12,10 @@ from workers import working
 
 import secateur
 from patience import eventually
-from secateur import ActiveRun, App
+from secateur import ActiveRun, App, schema
 from secateur.engines.native.client import Queue
 from secateur.errors import LockUnavailable
+from secateur.postgres.database import Database
 
 REQUEST = {"app_id": "billing", "if": "event.data.vendor == 'acme'"}
 CLAIM = "select id from secateur.claim('billing', null, $1, 'w', interval '1 hour')"
@@ -45,7 +46,7 @@ async def stranger(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def test_advisory_locks_hold_up_nothing(queue: Queue, stranger: asyncpg.Connection) -> None:
-    for number in range(7216, 7219):
+    for number in range(7215, 7219):
         await stranger.execute(f"select pg_advisory_lock({number}, key) from generate_series(0, 50) as key")
     committed = await queue.cancel(REQUEST, wait=True)
     assert (committed.guarantee, committed.state, committed.cancelled) == ("in_force", "complete", 4)
@@ -54,6 +55,34 @@ async def test_advisory_locks_hold_up_nothing(queue: Queue, stranger: asyncpg.Co
     await queue.resume("billing")
     assert (await queue.undo(committed.id, wait=True)).restored == 4
     assert await queue.database.fetchval("select checked from secateur.check_depth('billing')")
+
+
+async def test_nobody_without_rights_holds_up_an_install(
+    database_url: str, stranger: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither by advisory locks, nor by a lock of the table that installers lock."""
+    monkeypatch.setattr(schema, "ATTEMPTS", 1)
+    await stranger.execute("select pg_advisory_lock(7215, key) from generate_series(0, 9) as key")
+    async with stranger.transaction(), Database.connect(database_url) as database:
+        for mode in ("access share", "share", "exclusive"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                async with stranger.transaction():
+                    await stranger.execute(f"lock table secateur.migrations in {mode} mode")
+        await database.execute("drop function secateur.forget(text, text, text, text)")
+        assert not (await schema.install(database)).is_complete
+
+
+async def test_an_install_names_whom_it_waits_for(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "ATTEMPTS", 1)
+    async with Database.connect(database_url) as database, Database.connect(database_url) as other:
+        await database.execute("drop function secateur.forget(text, text, text, text)")
+        async with other.transaction() as holder:
+            await holder.execute("lock table secateur.migrations in share row exclusive mode")
+            pid = await holder.fetchval("select pg_backend_pid()")
+            with pytest.raises(
+                LockUnavailable, match=rf"process {pid} \(postgres, in a transaction since 20.*nothing was"
+            ):
+                await schema.install(database)
 
 
 async def test_an_apps_locks_are_out_of_reach(queue: Queue, stranger: asyncpg.Connection) -> None:

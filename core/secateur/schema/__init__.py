@@ -13,7 +13,8 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -22,9 +23,6 @@ from secateur import __version__
 from secateur.errors import DatabaseError, LockUnavailable, NotInstalled, PermissionDenied
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
-
-INSTALL_LOCK = 7215
-"""The first integer of the one advisory lock that there is; the second is 0."""
 
 DEFINITIONS = (
     "cel/sql/cel_v1.sql",
@@ -65,6 +63,8 @@ RETIRED = frozenset({"functions.sql"})
 
 OLDEST_POSTGRES = 14
 ATTEMPTS = 10
+LOOK_SECONDS = 0.25
+"""How often an install looks up whom it waits for."""
 
 _DEFINITION = re.compile(r"^create(?: or replace)? (function|view) secateur\.(\w+)", re.MULTILINE)
 
@@ -123,17 +123,18 @@ async def install(
 ) -> Installation:
     """Apply and mend what is missing; `author` is for the audit. Nothing is written if nothing is missing.
 
-    While workers hold what a migration needs, it gives way after two seconds and tries again. Raises
-    `LockUnavailable` if they never let go, `PermissionDenied` with the rights it takes, and `DatabaseError`
-    if the database belongs to a newer program or its Postgres is too old.
+    While somebody holds what a migration needs, it gives way after two seconds and tries again. Raises
+    `LockUnavailable`, which names them, if they never let go; `PermissionDenied` with the rights it takes; and
+    `DatabaseError` if the database belongs to a newer program or its Postgres is too old.
     """
     migrations = _current() if migrations is None else migrations
+    blockers: list[str] = []
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return await _install_once(database, migrations, author)
-        except LockUnavailable:
+            return await _install_once(database, migrations, author, blockers)
+        except LockUnavailable as error:
             if attempt == ATTEMPTS:
-                raise
+                raise LockUnavailable(_in_the_way(database, blockers)) from error
             await asyncio.sleep(random.uniform(0.1, 0.5))  # noqa: S311 - lets workers pass
         except PermissionDenied as error:
             raise PermissionDenied(
@@ -154,10 +155,7 @@ async def inspect_installation(database: Database, migrations: Sequence[Migratio
     async with database.transaction() as connection:
         if not await connection.fetchval(_statements()["may_look"]):
             _refuse_dangers(await connection.fetch(_statements()["dangers"]), database.description)
-        applied = _by_name(await connection.fetch(_statements()["applied"]))
-        gaps = await _gaps(connection, migrations, applied)
-        files = _missing(migrations, applied, database.description, anew=_lacks_definitions(gaps))
-    return Installation([migration.name for migration in files], gaps)
+        return await _inspect(connection, migrations, database.description)
 
 
 async def check_installed(database: Database, migrations: Sequence[Migration] | None = None) -> None:
@@ -211,32 +209,79 @@ def _statements() -> Statements:
     return Statements.load(__name__, "runner.sql")
 
 
-async def _install_once(database: Database, migrations: Sequence[Migration], author: str | None) -> Installation:
+def _in_the_way(database: Database, blockers: Sequence[str]) -> str:
+    who = ", ".join(blockers) or "somebody's open transaction"
+    return (
+        f"cannot install into {database.description}: {who} holds a lock; nothing was changed. "
+        "Try again when that transaction has ended, or end it: select pg_terminate_backend(PROCESS)"
+    )
+
+
+async def _install_once(
+    database: Database, migrations: Sequence[Migration], author: str | None, blockers: list[str]
+) -> Installation:
     statements = _statements()
     async with database.transaction() as connection:
         version = int(await connection.fetchval("show server_version_num")) // 10000
         if version < OLDEST_POSTGRES:
             raise DatabaseError(f"secateur needs Postgres {OLDEST_POSTGRES} or newer; this is {version}")
         await connection.execute(statements["patience"])
-        await connection.execute(statements["lock"], INSTALL_LOCK)
-        await _prepare(connection, statements)
-        applied = _by_name(await connection.fetch(statements["applied"]))
-        gaps = await _gaps(connection, migrations, applied)
-        files = _missing(migrations, applied, database.description, anew=_lacks_definitions(gaps))
-        for migration in files:
-            await connection.execute(migration.sql, *migration.arguments)
-            await connection.execute(statements["record"], migration.name, migration.checksum, __version__)
-        names = [migration.name for migration in files]
-        if gaps:
-            if "rights.sql" not in names:
-                await connection.execute(statements["mend"])
-            left = await _gaps(connection, migrations, applied)
-            if left:
-                raise DatabaseError(f"some of {database.description} cannot be mended: {'; '.join(map(str, left))}")
-        if (files or gaps) and await connection.fetchval(statements["is_audited"]):
-            details = {"version": __version__, "applied": names, "mended": [str(gap) for gap in gaps]}
-            await connection.execute(statements["audit"], author, json.dumps(details))
-    return Installation(names, gaps)
+        session = await connection.fetchval(statements["session"])
+        async with _noting_blockers(database, session, blockers):
+            if await connection.fetchval(statements["exists"]):
+                needed = await _inspect(connection, migrations, database.description)
+                if needed.is_complete:
+                    return needed
+            return await _apply(connection, migrations, database.description, author)
+
+
+@asynccontextmanager
+async def _noting_blockers(database: Database, session: int, blockers: list[str]) -> AsyncIterator[None]:
+    """Keeps in `blockers` whom the session waited for last."""
+
+    async def look() -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if found := await database.fetch(_statements()["blockers"], session):
+                blockers[:] = [row["blocker"] for row in found]
+
+    looking = asyncio.create_task(look())
+    try:
+        yield
+    finally:
+        looking.cancel()
+        # An install does not fail because nobody can be named.
+        with suppress(asyncio.CancelledError, DatabaseError):
+            await looking
+
+
+async def _inspect(connection: Any, migrations: Sequence[Migration], database: str) -> Installation:
+    applied = _by_name(await connection.fetch(_statements()["applied"]))
+    gaps = await _gaps(connection, migrations, applied)
+    files = _missing(migrations, applied, database, anew=_lacks_definitions(gaps))
+    return Installation([migration.name for migration in files], gaps)
+
+
+async def _apply(connection: Any, migrations: Sequence[Migration], database: str, author: str | None) -> Installation:
+    """Looks again under the installers' lock: another one may have done it."""
+    statements = _statements()
+    await _prepare(connection, statements)
+    await connection.execute(statements["lock"])
+    needed = await _inspect(connection, migrations, database)
+    for migration in (one for one in migrations if one.name in needed.files):
+        await connection.execute(migration.sql, *migration.arguments)
+        await connection.execute(statements["record"], migration.name, migration.checksum, __version__)
+    if needed.gaps:
+        if "rights.sql" not in needed.files:
+            await connection.execute(statements["mend"])
+        left = (await _inspect(connection, migrations, database)).gaps
+        if left:
+            raise DatabaseError(f"some of {database} cannot be mended: {'; '.join(map(str, left))}")
+    if not needed.is_complete and await connection.fetchval(statements["is_audited"]):
+        mended = [str(gap) for gap in needed.gaps]
+        details = {"version": __version__, "applied": needed.files, "mended": mended}
+        await connection.execute(statements["audit"], author, json.dumps(details))
+    return needed
 
 
 async def _gaps(connection: Any, migrations: Sequence[Migration], applied: Mapping[str, Applied]) -> list[Gap]:
@@ -263,7 +308,6 @@ async def _prepare(connection: Any, statements: Statements) -> None:
     if not await connection.fetchval(statements["schema_exists"]):
         await connection.execute(statements["create_schema"])
     await connection.execute(statements["create_migrations"])
-    await connection.execute(statements["grant_migrations"])
 
 
 def _missing(

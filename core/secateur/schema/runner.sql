@@ -5,8 +5,22 @@
 select set_config('lock_timeout', '2s', true), set_config('statement_timeout', '0', true)
 
 -- name: lock
--- Two installers at once: concurrent `create … if not exists` would raise a unique violation.
-select pg_advisory_xact_lock($1, 0)
+-- One installer at a time. Rights decide who may lock a table; anybody could take an advisory lock.
+lock table only secateur.migrations in share row exclusive mode
+
+-- name: session
+select pg_backend_pid()
+
+-- name: blockers
+-- Whom a session waits for. A prepared transaction has no process, and counts as 0.
+select distinct
+       case when blocker.pid = 0 then 'a prepared transaction (see pg_prepared_xacts)'
+            else format('process %s', blocker.pid)
+                 || coalesce(format(' (%s, in a transaction since %s)', activity.usename,
+                                    to_char(activity.xact_start at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')), '')
+       end as blocker
+  from unnest(pg_catalog.pg_blocking_pids($1)) as blocker (pid)
+  left join pg_catalog.pg_stat_activity as activity on activity.pid = blocker.pid
 
 -- name: exists
 -- By the catalog, so that a role without any right gets an answer too.
@@ -19,20 +33,27 @@ select exists (
 select to_regnamespace('secateur') is not null
 
 -- name: create_schema
-create schema secateur
+-- Another installer may be quicker.
+do $$ begin
+  create schema secateur;
+exception when duplicate_schema or unique_violation then
+  null;
+end $$
 
 -- name: create_migrations
-create table secateur.migrations (
-  name text primary key,
-  checksum text not null,
-  -- The version of the program that applied it.
-  program text not null,
-  applied_at timestamptz not null default clock_timestamp()
-)
-
--- name: grant_migrations
--- Every program checks first whether it fits the database, also those that may read nothing else.
-grant select on secateur.migrations to public
+do $$ begin
+  create table secateur.migrations (
+    name text primary key,
+    checksum text not null,
+    -- The version of the program that applied it.
+    program text not null,
+    applied_at timestamptz not null default clock_timestamp()
+  );
+  -- Every program checks first whether it fits the database, also those that may read nothing else.
+  grant select on secateur.migrations to public;
+exception when duplicate_table or unique_violation then
+  null;
+end $$
 
 -- name: applied
 select name, checksum, program from secateur.migrations

@@ -67,6 +67,18 @@ async def test_answers(empty: Database) -> None:
     assert empty.description.startswith("local/test_")
 
 
+async def test_sessions_compile_no_plans(empty_database_url: str) -> None:
+    """Compiling takes seconds where running takes milliseconds, as when the planner may not use what is cheap."""
+    async with Database.connect(empty_database_url) as database:
+        await database.execute(
+            "do $$ begin execute format('alter database %I set jit = on', current_database());"
+            " execute format('alter database %I set jit_above_cost = 0', current_database()); end $$"
+        )
+    async with Database.connect(empty_database_url) as database:
+        plan = await database.fetch("explain (analyze) select count(*) from generate_series(1, 10)")
+        assert not [row for row in plan if "JIT" in row[0]]
+
+
 async def test_sessions_are_read_committed_and_in_utc(empty_database_url: str) -> None:
     async with Database.connect(empty_database_url) as database:
         await database.execute(

@@ -36,6 +36,10 @@ PINNED = {
 }
 """What a session computes depends on these, so that a preview says what a claim will do: see schema/pins.sql."""
 
+QUICK = {"jit": "off"}
+"""Compiling a plan takes seconds, on a busy machine minutes. Postgres compiles by the cost that it expects: with old
+statistics, or a planner setting such as `enable_indexscan = off`, that is high even for a query of milliseconds."""
+
 OWN_PROCESS = "select pg_backend_pid()"
 SET = "select set_config(one.name, one.value, false) from unnest($1::text[], $2::text[]) as one (name, value)"
 
@@ -87,11 +91,11 @@ class Sessions:
                 "create another database, with `create database … encoding 'UTF8' template template0`"
             )
         await set_codecs(connection)
-        pinned = PINNED
+        pinned = PINNED | QUICK
         # A pooler makes up the number by which a statement is cancelled.
         if await connection.fetchval(OWN_PROCESS) != connection.get_server_pid():
             await self._require_session_mode(connection)
-            pinned = self._settings | PINNED
+            pinned |= self._settings
         # In a statement and not at the session's start: a pooler may drop that, and lend what another session had set.
         await connection.fetch(SET, list(pinned), list(pinned.values()))
         if "default_transaction_read_only" in self._settings:

@@ -193,7 +193,7 @@ def expression(random: Random, kind: str, depth: int, names: tuple[str, ...]) ->
     if depth == 0 or choice < 4:
         return _leaf(random, kind, names)
     if choice < 12 and len(names) < MAX_NESTING and kind in "bl":
-        return _macro(random, kind, depth, names)
+        return (_macro if random.random() < 0.5 else _chain)(random, kind, depth, names)
     shape, operands = random.choice(SHAPES["a" if choice == 12 else kind])
     if choice == 13:
         shape, operands = "({} ? {} : {})", f"b{kind}{kind}"
@@ -214,6 +214,27 @@ def _macro(random: Random, kind: str, depth: int, names: tuple[str, ...]) -> str
     bodies = "b" if macro != "map" else random.choice(("a", "ba"))
     arguments = (name, *(expression(random, body, depth - 1, (*names, name)) for body in bodies))
     return f"({expression(random, random.choice('llm'), depth - 1, names)}).{macro}({', '.join(arguments)})"
+
+
+def _chain(random: Random, kind: str, depth: int, names: tuple[str, ...]) -> str:
+    """Several macros in a row, and for a boolean something that ends them; the bodies are short."""
+
+    def bodies(kinds: str) -> str:
+        name = random.choice(("e", "f", "event"))
+        return ", ".join((name, *(expression(random, body, min(1, depth - 1), (*names, name)) for body in kinds)))
+
+    text = f"({expression(random, random.choice('llm'), depth - 1, names)})"
+    for _ in range(random.choice((1, 1, 2, 3))):
+        macro = random.choice(("map", "map", "filter"))
+        text += f".{macro}({bodies('b' if macro == 'filter' else random.choice(('a', 'ba')))})"
+    if kind == "l":
+        return text
+    match random.randrange(4):
+        case 0:
+            return f"({text}.size() {random.choice(('>', '>=', '==', '!='))} {random.randrange(3)})"
+        case 1:
+            return f"({expression(random, 'a', 0, names)} in {text})"
+    return f"{text}.{random.choice(('exists', 'all', 'exists_one'))}({bodies('b')})"
 
 
 NUMBERS = (

@@ -36,7 +36,7 @@ __all__ = [
     "highlight",
 ]
 
-COMPILER_VERSION = 2
+COMPILER_VERSION = 3
 """Raised whenever the same source would become other SQL."""
 
 

@@ -1267,6 +1267,51 @@ begin
 end
 $$;
 
+-- Verdicts of a loop over the elements of a list that `filter` and `map` make, one for each element of the list that they
+-- begin with: 0 the first step leaves it out, 1 true, 2 false or left out later, 3 an error of the predicate at the end.
+-- NULL is an error of the list itself, and so are more than 10,000 elements after the first step.
+--
+-- list.exists: an error if no element is true and one is an error.
+create or replace function secateur_cel.exists_v1 (verdicts integer[])
+  returns boolean language plpgsql immutable strict parallel safe
+as $$
+begin
+  return case
+    when array_position(verdicts, null) is not null
+      or cardinality(verdicts) > 10000 and cardinality(array_remove(verdicts, 0)) > 10000 then null
+    when 1 = any (verdicts) then true
+    when 3 = any (verdicts) then null
+    else false
+  end;
+end
+$$;
+
+-- How many elements are true.
+create or replace function secateur_cel.count_v1 (verdicts integer[])
+  returns numeric language plpgsql immutable strict parallel safe
+as $$
+begin
+  return case
+    when array_position(verdicts, null) is null
+      and (cardinality(verdicts) <= 10000 or cardinality(array_remove(verdicts, 0)) <= 10000)
+    then cardinality(array_positions(verdicts, 1))
+  end;
+end
+$$;
+
+-- collect_v1 for several steps: true stands for an element that a later step leaves out. The list after the first step is
+-- the longest one, so it is the one that may not have more than 10,000 elements.
+create or replace function secateur_cel.collect_v2 (items jsonb[])
+  returns jsonb language plpgsql immutable strict parallel safe
+as $$
+begin
+  if cardinality(items) > 10000 and cardinality(array_remove(items, 'false')) > 10000 then
+    return null;
+  end if;
+  return secateur_cel.collect_v1(array_remove(items, 'true'));
+end
+$$;
+
 -- The value of an int; NULL for what is none.
 create or replace function secateur_cel.whole_v1 (given jsonb)
   returns numeric language plpgsql immutable strict parallel safe

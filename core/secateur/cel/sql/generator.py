@@ -24,6 +24,7 @@ from secateur.cel.sql.boxes import storable
 from secateur.cel.sql.calls import Calls
 from secateur.cel.sql.comparisons import compare, number_rounding, within
 from secateur.cel.sql.forms import ERROR, Form, Forms, Sql, boolean, constant
+from secateur.cel.sql.loops import Loops
 from secateur.cel.syntax.ast import (
     Binary,
     Call,
@@ -152,6 +153,7 @@ class Generator:
         self._reporter = reporter
         self._fold = fold
         self._calls = Calls(forms, reporter, fold=fold)
+        self._loops = Loops(forms, self)
         self._nesting = 0
 
     def sql(self, node: Node) -> Sql:
@@ -182,10 +184,12 @@ class Generator:
                 return boolean(f"({joined.join(forms.bool(self.sql(operand)) for operand in node.operands)})")
             case Conditional():
                 return self._conditional(node)
+            case Call(function="size", operands=(sized,)) if (count := self._loops.size(sized)) is not None:
+                return count
             case Call():
                 return self._calls.sql(node, tuple(map(self.sql, node.operands)))
             case Comprehension():
-                return self._comprehension(node)
+                return self._loops.macro(node)
             case ListLiteral():
                 return self._list(node)
             case MapLiteral():
@@ -239,7 +243,10 @@ class Generator:
         return self._boxed("index", operand, index)
 
     def _binary(self, node: Binary) -> Sql:
-        left, right = self.sql(node.left), self.sql(node.right)
+        left = self.sql(node.left)
+        if node.operator == "in" and (found := self._loops.contains(left, node.right)) is not None:
+            return found
+        right = self.sql(node.right)
         match node.operator:
             case "==" | "!=" | "<" | "<=" | ">" | ">=":
                 return compare(node.operator, left, right, self._forms)
@@ -320,31 +327,17 @@ class Generator:
         one, other = (side.text if side.form is form else self._forms.box(side) for side in (then, otherwise))
         return Sql(f"(case {condition} when true then {one} when false then {other} end)", form)
 
-    def _comprehension(self, node: Comprehension) -> Sql:
-        operand = self.sql(node.operand)
-        item = f"item{self._nesting + 1}"
-        given = operand.form is Form.JSON and operand.plain
+    def next_item(self) -> str:
+        return f"item{self._nesting + 1}"
+
+    def inside(self, node: Node, variable: str, value: Sql) -> Sql:
         outer = self._columns
-        self._columns = {**outer, node.variable: Sql(item, Form.JSON if given else Form.BOX, plain=True)}
+        self._columns = {**outer, variable: value}
         self._nesting += 1
-        wanted = self._wanted(node)
+        sql = self.sql(node)
         self._columns = outer
         self._nesting -= 1
-        if given:
-            found = _gathered(node, _items(wanted, f"json_items_v1({operand.text})", item))
-            text = f"(case when jsonb_typeof({operand.text}) in ('array', 'object') then {found.text} end)"
-            return Sql(text, found.form)
-        box = self._forms.box(operand)
-        return _gathered(node, _items(f"case when {item} is not null then {wanted} end", f"items_v1({box})", item))
-
-    def _wanted(self, node: Comprehension) -> str:
-        """What is wanted of each element: a verdict, or a box, or false for what is left out."""
-        forms = self._forms
-        predicate = forms.bool(self.sql(node.predicate)) if node.predicate else None
-        if node.macro not in ("map", "filter"):
-            return predicate or ERROR.text
-        value = forms.box(self.sql(node.transform) if node.transform else self._columns[node.variable])
-        return f"case {predicate} when true then {value} when false then to_jsonb(false) end" if predicate else value
+        return sql
 
     def _list(self, node: ListLiteral) -> Sql:
         elements = list(map(self.sql, node.elements))
@@ -361,19 +354,3 @@ class Generator:
             except EvaluationError:
                 pass
         return Sql(f"secateur_cel.map_v1(array[{', '.join(map(self._forms.box, parts))}]::jsonb[])", Form.BOX)
-
-
-def _items(wanted: str, helper: str, item: str) -> str:
-    return " ".join(("select", wanted, "from", f"secateur_cel.{helper}", item))
-
-
-def _gathered(node: Comprehension, items: str) -> Sql:
-    match node.macro:
-        case "exists":
-            return boolean(f"(true = any ({items}))")
-        case "all":
-            return boolean(f"(true = all ({items}))")
-        case "exists_one":
-            return boolean(f"secateur_cel.one_v1(array({items}))")
-        case "map" | "filter":
-            return Sql(f"secateur_cel.collect_v1(array({items}))", Form.BOX)

@@ -10,27 +10,14 @@ without extracting them either; of its answers only *true* is the language's.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from secateur.cel.diagnostics import Reporter
 from secateur.cel.sql.boxes import storable
-from secateur.cel.sql.comparisons import MIRRORED, beyond, number_rounding
 from secateur.cel.sql.forms import Forms
 from secateur.cel.sql.generator import COLUMNS, Condition, Generator, condition_of
-from secateur.cel.syntax.ast import (
-    Binary,
-    Call,
-    Comparison,
-    Comprehension,
-    Index,
-    ListLiteral,
-    Literal,
-    Logical,
-    Name,
-    Node,
-    Select,
-)
+from secateur.cel.sql.jsonpaths import accessor, equality_of, order_of, path_of, quoted, some_element, test_of
+from secateur.cel.syntax.ast import Binary, Call, Comprehension, ListLiteral, Literal, Logical, Node
 from secateur.cel.values import UInt, Value
 
 
@@ -47,6 +34,8 @@ class _Matching:
         self._exact = exact
 
     def sql(self, node: Node) -> str:
+        if (some := some_element(node)) is not None:
+            return f"({self._path_match(some)} and {self._as_generated(node)})"
         match node:
             case Logical(operator="&&", operands=operands):
                 return self._all(operands)
@@ -84,13 +73,13 @@ class _Matching:
         return f"run.event @> {self._forms.json_parameter(document)}"
 
     def _order(self, node: Binary) -> str | None:
-        found = _order(node, "event")
-        return self._path_match(f"{_accessor(found[0])} {found[1]}") if found else None
+        found = order_of(node)
+        return self._path_match(f"{accessor(found[0])} {found[1]}") if found else None
 
     def _exists(self, node: Comprehension) -> str | None:
         path = path_of(node.operand)
-        test = None if node.predicate is None else _test(node.predicate, node.variable)
-        return self._path_match(f"exists({_accessor(path)}[*] ? ({test}))") if path and test else None
+        test = None if node.predicate is None else test_of(node.predicate, {node.variable: ()})
+        return self._path_match(f"exists({accessor(path)}[*] ? ({test}))") if path and test else None
 
     def _of_integers(self, node: Binary) -> str:
         """Arithmetic of ints. jsonpath finds all that match, maybe more (it takes doubles too), so it comes first."""
@@ -104,7 +93,7 @@ class _Matching:
         path = None if target is None else path_of(target)
         if path is None or not storable(prefix):
             return None
-        return self._path_match(f"{_accessor(path)} starts with {_quoted(prefix)}")
+        return self._path_match(f"{accessor(path)} starts with {quoted(prefix)}")
 
     def _path_match(self, predicate: str) -> str:
         jsonpath = self._forms.text_parameter(f"strict {predicate}")
@@ -120,31 +109,6 @@ class _Matching:
         parent = " -> ".join(["run.event", *above])
         hit = f"{parent} ->> {last} = any (array[{', '.join(map(self._forms.text_parameter, texts))}])"
         return f"({hit} and jsonb_typeof({parent} -> {last}) = 'string')"
-
-
-def _order(node: Binary, root: str) -> tuple[tuple[str, ...], str] | None:
-    """The field, and what jsonpath says of it, where it is compared with a number."""
-    operator: Comparison = node.operator  # type: ignore[assignment]  # the caller matched it
-    path, number = path_of(node.left, root), node.right
-    if path is None:
-        operator, path, number = MIRRORED[operator], path_of(node.right, root), node.left
-    if path is None or not isinstance(number, Literal) or not (rounding := number_rounding(number.value)):
-        return None
-    sign, bound = beyond(operator, rounding)
-    return path, f"{sign} {bound}"
-
-
-def _test(node: Node, variable: str) -> str | None:
-    """A predicate on one element of a list, as jsonpath's filter takes it."""
-    match node:
-        case Logical(operator=operator, operands=operands):
-            tests = [_test(operand, variable) for operand in operands]
-            return f"({f' {operator} '.join(filter(None, tests))})" if all(tests) else None
-        case Binary(operator="==") if (found := equality_of(node, variable)) is not None:
-            return f"{_accessor(found[0], '@')} == {json.dumps(found[1], ensure_ascii=False)}"
-        case Binary(operator="<" | "<=" | ">" | ">=") if (ordered := _order(node, variable)) is not None:
-            return f"{_accessor(ordered[0], '@')} {ordered[1]}"
-    return None
 
 
 def _integer(node: Node) -> str | None:
@@ -163,40 +127,7 @@ def _integer(node: Node) -> str | None:
 
 def _field(node: Node) -> str | None:
     path = path_of(node)
-    return None if path is None else _accessor(path)
-
-
-def _accessor(path: tuple[str, ...], root: str = "$") -> str:
-    return root + "".join(f".{_quoted(key)}" for key in path)
-
-
-def _quoted(text: str) -> str:
-    """As jsonpath writes strings and keys."""
-    return json.dumps(text, ensure_ascii=False)
-
-
-def path_of(node: Node, root: str = "event") -> tuple[str, ...] | None:
-    """The keys of a field below the variable; None for anything else, the variable itself included."""
-    match node:
-        case Select(operand=operand, field=key) | Index(operand=operand, index=Literal(value=str(key))):
-            above = () if isinstance(operand, Name) and operand.name == root else path_of(operand, root)
-            return None if above is None or not storable(key) else (*above, key)
-    return None
-
-
-def equality_of(node: Node, root: str = "event") -> tuple[tuple[str, ...], Value] | None:
-    """The field and the value, of a node that equates a field with a string, a boolean or null."""
-    if not isinstance(node, Binary) or node.operator != "==":
-        return None
-    for one, other in ((node.left, node.right), (node.right, node.left)):
-        path = path_of(one, root)
-        if path is not None and isinstance(other, Literal) and (other.value is None or _is_scalar(other.value)):
-            return path, other.value
-    return None
-
-
-def _is_scalar(value: Value) -> bool:
-    return isinstance(value, (str, bool)) and storable(value)
+    return None if path is None else accessor(path)
 
 
 def document_of(path: tuple[str, ...], value: Value) -> dict[str, Any]:

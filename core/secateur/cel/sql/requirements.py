@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from secateur.cel.sql.boxes import storable
-from secateur.cel.sql.matching import document_of, equality_of, merge, path_of
+from secateur.cel.sql.jsonpaths import equality_of, path_of
+from secateur.cel.sql.matching import document_of, merge
 from secateur.cel.syntax.ast import Binary, ListLiteral, Literal, Logical, Node
 from secateur.cel.values import encode_json
 

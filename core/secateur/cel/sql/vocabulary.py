@@ -65,7 +65,7 @@ _HELPERS = (
     *("add", "subtract", "multiply", "divide", "modulo", "negate", "shift", "seconds"),
     *("to_int", "to_uint", "to_double", "to_string", "to_bytes", "to_bool"),
     *("to_type", "to_timestamp", "to_duration"),
-    *("items", "json_items", "one", "collect", "whole", "part"),
+    *("items", "json_items", "one", "exists", "count", "collect", "whole", "part"),
     *("lower", "upper", "trim", "char_at", "index_of", "last_index_of", "substring", "replace", "split", "join"),
 )
 
@@ -81,5 +81,6 @@ VOCABULARY: frozenset[str] = frozenset(
         *_FUNCTIONS,
         *(f"secateur_cel.{helper}_v1" for helper in _HELPERS),
         "secateur_cel.part_v2",
+        "secateur_cel.collect_v2",
     )
 )

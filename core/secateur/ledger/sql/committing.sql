@@ -199,7 +199,7 @@ begin
   if exists (select from jsonb_each(parameters) as given where jsonb_typeof(given.value) not in ('string', 'null')) then
     raise exception using errcode = 'SC422', column = 'parameters', message = 'parameters: each must be a string or null';
   end if;
-  perform secateur.require_number('compiler', compiler, 1, 2);
+  perform secateur.require_number('compiler', compiler, 1, 3);
   perform secateur.require_object('request', request, case when source = 'event' then 2000000 else 1000000 end);
   if source is distinct from 'event' then
     perform secateur.require_key(idempotency_key);

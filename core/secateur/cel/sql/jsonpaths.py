@@ -1,0 +1,140 @@
+"""Fields of the event, and conditions on them as jsonpath.
+
+All paths are for jsonpath's strict mode, in which a missing field is an error, as it is in the language.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Final, TypeAlias, TypeGuard
+
+from secateur.cel.sql.boxes import storable
+from secateur.cel.sql.comparisons import MIRRORED, beyond, number_rounding
+from secateur.cel.sql.loops import chain
+from secateur.cel.syntax.ast import Binary, Call, Comparison, Comprehension, Index, Literal, Logical, Name, Node, Select
+from secateur.cel.values import Value
+
+Keys: TypeAlias = tuple[str, ...]
+Places: TypeAlias = Mapping[str, Keys]
+"""Variables, each with the keys that lead to its value from the event, or from the element of a list."""
+
+EVENT: Final[Places] = {"event": ()}
+
+
+def path_of(node: Node, places: Places = EVENT) -> Keys | None:
+    """The keys of a field; None for anything else, and for the event or the element as a whole."""
+    return _place_of(node, places) or None
+
+
+def _place_of(node: Node, places: Places) -> Keys | None:
+    match node:
+        case Name(name=name):
+            return places.get(name)
+        case Select(operand=operand, field=key) | Index(operand=operand, index=Literal(value=str(key))):
+            above = _place_of(operand, places)
+            return None if above is None or not storable(key) else (*above, key)
+    return None
+
+
+def equality_of(node: Node, places: Places = EVENT) -> tuple[Keys, Value] | None:
+    """The field and the value, of a node that equates a field with a string, a boolean or null."""
+    if not isinstance(node, Binary) or node.operator != "==":
+        return None
+    for one, other in ((node.left, node.right), (node.right, node.left)):
+        path = path_of(one, places)
+        if path is not None and _is_scalar(other):
+            return path, other.value
+    return None
+
+
+def _is_scalar(node: Node) -> TypeGuard[Literal]:
+    if not isinstance(node, Literal):
+        return False
+    return node.value is None or (isinstance(node.value, (str, bool)) and storable(node.value))
+
+
+def order_of(node: Binary, places: Places = EVENT) -> tuple[Keys, str] | None:
+    """The field, and what jsonpath says of it, of a node that compares the order of a field and a number."""
+    operator: Comparison = node.operator  # type: ignore[assignment]  # the caller matched it
+    path, number = path_of(node.left, places), node.right
+    if path is None:
+        operator, path, number = MIRRORED[operator], path_of(node.right, places), node.left
+    if path is None or not isinstance(number, Literal) or not (rounding := number_rounding(number.value)):
+        return None
+    sign, bound = beyond(operator, rounding)
+    return path, f"{sign} {bound}"
+
+
+def test_of(node: Node, places: Places) -> str | None:
+    """A predicate on one element of a list, as jsonpath's filter takes it; None if it cannot be said exactly."""
+    match node:
+        case Logical(operator=operator, operands=operands):
+            tests = [test_of(operand, places) for operand in operands]
+            return f"({f' {operator} '.join(filter(None, tests))})" if all(tests) else None
+        case Binary(operator="==") if (found := equality_of(node, places)) is not None:
+            return _equals(*found)
+        case Binary(operator="<" | "<=" | ">" | ">=") if (ordered := order_of(node, places)) is not None:
+            return f"{accessor(ordered[0], '@')} {ordered[1]}"
+    return None
+
+
+def _equals(path: Keys, value: Value) -> str:
+    return f"{accessor(path, '@')} == {quoted(value)}"
+
+
+def some_element(node: Node) -> str | None:
+    """A jsonpath that is true for every event for which the node is true; None if none is known.
+
+    For `filter(x, p).size() > 0`, `map(x, f).exists(y, p)`, `'a' in map(x, f)` and longer chains. It may be true for
+    other events as well, because it ignores errors of the other elements. Each test reads a field of the element: of a
+    map, macros visit the keys and jsonpath does not, and no key has a field.
+    """
+    match node:
+        case Comprehension(macro="exists", operand=list_, predicate=predicate, variable=variable):
+            pass
+        case Binary(operator="in", left=element, right=list_):
+            predicate, variable = None, ""
+        case Binary(left=Call() | Literal(), right=Call() | Literal()) if (counted := _at_least_one(node)) is not None:
+            list_, predicate, variable = counted, None, ""
+        case _:
+            return None
+    operand, steps = chain(list_)
+    path = path_of(operand)
+    if path is None or not steps:
+        return None
+    place: Keys | None = ()
+    tests = []
+    for step in steps:
+        places = {} if place is None else {step.variable: place}
+        if step.predicate:
+            tests.append(test_of(step.predicate, places))
+        if step.transform:
+            place = _place_of(step.transform, places)
+    if predicate:
+        tests.append(None if place is None else test_of(predicate, {variable: place}))
+    if isinstance(node, Binary) and node.operator == "in" and place and _is_scalar(element):
+        tests.append(_equals(place, element.value))
+    said = " && ".join(filter(None, tests))
+    return f"exists({accessor(path)}[*] ? ({said}))" if said else None
+
+
+def _at_least_one(node: Binary) -> Node | None:
+    """The list, of a node that is true only if the list's size is at least one."""
+    operator, size, number = node.operator, node.left, node.right
+    if isinstance(size, Literal) and operator in MIRRORED:
+        operator, size, number = MIRRORED[operator], number, size
+    match size, number:
+        case Call(function="size", operands=(list_,)), Literal(value=int(least)) if not isinstance(least, bool):
+            excludes_zero = {">": least >= 0, ">=": least > 0, "==": least > 0, "!=": least == 0}
+            return list_ if excludes_zero.get(operator) else None
+    return None
+
+
+def accessor(path: Keys, root: str = "$") -> str:
+    return root + "".join(f".{quoted(key)}" for key in path)
+
+
+def quoted(value: Value) -> str:
+    """As jsonpath writes keys, strings, booleans and null."""
+    return json.dumps(value, ensure_ascii=False)

@@ -1,3 +1,5 @@
+"""Databases whose SQL functions can be paused and mutated."""
+
 from __future__ import annotations
 
 import asyncio

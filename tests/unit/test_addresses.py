@@ -1,3 +1,5 @@
+"""URLs and PG* variables: what the driver gets, what is refused, and descriptions without passwords."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""~/.pgpass by libpq's rules: which line counts, escapes, permissions."""
+
 from __future__ import annotations
 
 import logging

@@ -1,3 +1,5 @@
+"""Defaults, file, environment and flags: which wins, and what is refused."""
+
 from __future__ import annotations
 
 import os

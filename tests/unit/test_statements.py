@@ -1,3 +1,5 @@
+"""Files of named SQL: what is read, and what is refused."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Times as people type them: what they mean, and what could mean two instants."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone

@@ -1,3 +1,5 @@
+"""Warnings about valid expressions: what is said of which, and that nothing is said of the rest."""
+
 from __future__ import annotations
 
 from random import Random

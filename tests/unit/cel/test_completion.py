@@ -1,3 +1,5 @@
+"""What is offered at the cursor of an unfinished expression, and in which order."""
+
 from __future__ import annotations
 
 import string

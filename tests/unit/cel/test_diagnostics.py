@@ -1,3 +1,5 @@
+"""Every message about an expression, with its caret: the corpus is diagnostics.txt."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Expressions of any type over any variables, as `secateur eval` evaluates them."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""Expressions in Python: values, errors, and what an error does to `&&`, `||` and macros."""
+
 from __future__ import annotations
 
 import json

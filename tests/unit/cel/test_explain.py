@@ -1,3 +1,5 @@
+"""Each part of an expression with its value, for one run."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime

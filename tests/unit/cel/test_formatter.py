@@ -1,3 +1,5 @@
+"""The normalised source: one form, the same meaning, formatting it again changes nothing."""
+
 from __future__ import annotations
 
 import re

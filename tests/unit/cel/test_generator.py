@@ -1,3 +1,5 @@
+"""The SQL of expressions: its text, its parameters, and no literal in it."""
+
 from __future__ import annotations
 
 import re

@@ -1,3 +1,5 @@
+"""The tokens that the editor colours, also of sources that are wrong."""
+
 from __future__ import annotations
 
 from random import Random

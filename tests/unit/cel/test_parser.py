@@ -1,3 +1,5 @@
+"""Trees with spans, hostile sources, and what parsing imports."""
+
 from __future__ import annotations
 
 import gc

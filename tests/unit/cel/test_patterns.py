@@ -1,3 +1,5 @@
+"""Regular expressions: which mean the same in Postgres, and which are refused."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Fields, types and values of a sample of payloads, in bounded memory."""
+
 from __future__ import annotations
 
 import tracemalloc

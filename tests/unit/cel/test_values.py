@@ -1,3 +1,5 @@
+"""Values from JSON and from text, as boxes, and the interval of decimals that a double stands for."""
+
 from __future__ import annotations
 
 import json

@@ -8,9 +8,9 @@ import logging
 import sys
 from contextlib import suppress
 from datetime import timedelta
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from secateur.cli.console import Console, load_console
 from secateur.cli.opening import Place, find_place, open_session, read_settings
 from secateur.errors import SettingsError, UsageError
 from secateur.settings import Target
@@ -21,35 +21,14 @@ if TYPE_CHECKING:
 
 async def console(arguments: argparse.Namespace) -> int:
     place = find_place(arguments)
-    _check_terminal()
-    return await show_console(place)
+    shown = load_console()
+    shown.check_terminal()
+    return await _show(shown, place)
 
 
-async def show_console(place: Place) -> int:
-    """The console on the place's database, until somebody leaves it."""
-    settings, target = place.settings, place.target
-    app = import_module("secateur_tui.app")
-    async with open_session(place, statement_timeout=settings.query_timeout_seconds) as session:
-        console = app.Session(
-            database=session.database,
-            engine=session.engine,
-            cancellations=session.cancellations,
-            author=settings.author_name,
-            read_only=target.read_only,
-            context=target.context,
-            production=target.production,
-            zone=settings.zone,
-            refresh_seconds=settings.refresh_seconds,
-            query_timeout_seconds=settings.query_timeout_seconds,
-            confirm_above=settings.confirm_above,
-        )
-        code: int = await app.run_console(console, theme=settings.theme)
-    return code
-
-
-def _check_terminal() -> None:
-    """Before anything is connected. The console is above this package, so that it is found by name only."""
-    import_module("secateur_tui.terminal").check_terminal()
+async def _show(console: Console, place: Place) -> int:
+    async with open_session(place, statement_timeout=place.settings.query_timeout_seconds) as session:
+        return await console.run(session)
 
 
 def demo(arguments: argparse.Namespace) -> int:
@@ -63,10 +42,11 @@ def demo(arguments: argparse.Namespace) -> int:
         run_headless(runs, report)
         return 0
     settings = read_settings(arguments)
-    _check_terminal()
+    shown = load_console()
+    shown.check_terminal()
     with incident(runs, report) as place:
         target = Target(place.url, settings.read_only or arguments.read_only, "demo")
-        return asyncio.run(show_console(Place(settings, target)))
+        return asyncio.run(_show(shown, Place(settings, target)))
 
 
 async def worker(arguments: argparse.Namespace) -> int:

@@ -13,6 +13,8 @@ from sqlalchemy import DateTime, Integer, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlmodel import BigInteger, Field, SQLModel
 
+from secateur.states import Guarantee, Kind, State
+
 
 class Timestamptz(DateTime):
     """`timestamptz`: every time that secateur keeps has an offset."""
@@ -71,9 +73,9 @@ class CancellationFields(SQLModel):
     serial: int = Field(sa_type=BigInteger)
     """The order of commits within the database."""
     kind: str = Field(sa_type=Text)
-    """`bulk`: by expression and window; `run`: a single run; `event`: declared in `cancel_on`; `retry`: a retry."""
+    """A `secateur.states.Kind`."""
     state: str = Field(sa_type=Text)
-    """`active` (of a retry: `retrying`), `complete`, `stopped` or `undone`."""
+    """A `secateur.states.State`."""
     app_id: str = Field(primary_key=True, sa_type=Text)
     function_id: str | None = Field(default=None, sa_type=Text)
     if_: str | None = Field(default=None, sa_type=Text, sa_column_kwargs={"name": "if"})
@@ -208,24 +210,37 @@ class Cancellation(CancellationFields):
 
     @property
     def is_retry(self) -> bool:
-        return self.kind == "retry"
+        return self.kind == Kind.RETRY
 
     @property
-    def guarantee(self) -> str:
-        """What it promises now: `in_force`, or `ended` since it was stopped or undone, or `pending`; a retry `none`.
+    def is_active(self) -> bool:
+        """Whether it still matches runs, or a retry still queues them: it can be stopped."""
+        return self.state in (State.ACTIVE, State.RETRYING)
 
-        Pending is committed, but a transaction that had not seen it is still open.
-        """
+    @property
+    def is_over(self) -> bool:
+        """Whether it was stopped or undone: it matches nothing any more."""
+        return self.state in (State.STOPPED, State.UNDONE)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it is committed, but a transaction that had not seen it is still open."""
+        return self.guarantee == Guarantee.PENDING
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """What it promises now."""
         if self.is_retry:
-            return "none"
-        if self.state in ("stopped", "undone"):
-            return "ended"
-        return "pending" if self.state == "active" and self.in_force_at is None else "in_force"
+            return Guarantee.NONE
+        if self.is_over:
+            return Guarantee.ENDED
+        pending = self.state == State.ACTIVE and self.in_force_at is None
+        return Guarantee.PENDING if pending else Guarantee.IN_FORCE
 
     @property
     def restoring(self) -> bool:
         """Whether it is undone, and runs are still coming back."""
-        return self.state == "undone" and self.restored_at is None
+        return self.state == State.UNDONE and self.restored_at is None
 
     @property
     def waiting(self) -> int:

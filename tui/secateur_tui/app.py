@@ -207,7 +207,7 @@ class ConsoleApp(App[None]):
             self._refuse(SecateurError(f"{type(error).__name__}: {error}"))
             raise
         else:
-            if cancellation.guarantee == "pending" and isinstance(self.screen, ReviewScreen):
+            if cancellation.is_pending and isinstance(self.screen, ReviewScreen):
                 self.screen.pending(cancellation)
             else:
                 self._show_committed(cancellation.id)

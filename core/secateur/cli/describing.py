@@ -13,6 +13,7 @@ from secateur.ledger.verifying import Compiled, verify
 from secateur.looking.counting import Seen
 from secateur.requests import CancellationRequest, utc
 from secateur.runs import UNFINISHED, Count, Run, RunStatus, Scope, Source
+from secateur.states import Guarantee, Kind, State
 from secateur.words.shell import command_line
 
 if TYPE_CHECKING:
@@ -214,13 +215,13 @@ def cancellation_lines(cancellation: Cancellation, zone: tzinfo) -> list[str]:
     if cancellation.odd:
         names = ", ".join(name.rstrip("_") for name in cancellation.odd)
         pairs.append(("odd", warning(f"{names}: not as secateur writes it; shown as far as possible")))
-    if cancellation.kind == "bulk":
+    if cancellation.kind == Kind.BULK:
         condition = one_line(cancellation.if_) if cancellation.if_ is not None else "(no condition: every run)"
         pairs += [("started", f"{window}before {instant(cancellation.started_before, zone)}"), ("if", condition)]
     if verification is not None:
         pairs.append(("compiled", warning(verification)))
     if cancellation.standing:
-        arrive, be = ("arrives", "is") if cancellation.state == "active" else ("arrived", "was")
+        arrive, be = ("arrives", "is") if cancellation.state == State.ACTIVE else ("arrived", "was")
         until = instant(cancellation.started_before, zone)
         pairs.append(("standing", f"what {arrive} until {until} {be} cancelled too"))
     if cancellation.rate is not None:
@@ -264,27 +265,27 @@ def undecided_in_words(cancellation: Cancellation) -> str:
 
 def state_in_words(cancellation: Cancellation, zone: tzinfo) -> str:
     match cancellation.state:
-        case "retrying":
+        case State.RETRYING:
             return "retrying: its runs are being queued again"
-        case "active" if cancellation.standing:
+        case State.ACTIVE if cancellation.standing:
             return "active: no matching run is claimed, and new ones are cancelled"
-        case "active" if cancellation.swept and cancellation.stopping:
+        case State.ACTIVE if cancellation.swept and cancellation.stopping:
             return f"active: {runs(cancellation.stopping)} asked to stop, still in their step"
-        case "active" if cancellation.swept and cancellation.undecided:
+        case State.ACTIVE if cancellation.swept and cancellation.undecided:
             return f"active: {runs(cancellation.undecided)} held back until they are decided"
-        case "active":
+        case State.ACTIVE:
             return "active: their rows are being rewritten"
-        case "complete" if cancellation.completed_at:
+        case State.COMPLETE if cancellation.completed_at:
             took = duration((cancellation.completed_at - cancellation.created_at).total_seconds())
             return f"complete at {instant(cancellation.completed_at, zone)}, after {took}"
-        case "stopped" if cancellation.stopped_at:
+        case State.STOPPED if cancellation.stopped_at:
             by = one_line(cancellation.stopped_by or "somebody")
             return f"stopped at {instant(cancellation.stopped_at, zone)} by {by}"
-        case "undone" if cancellation.restoring and cancellation.is_retry:
+        case State.UNDONE if cancellation.restoring and cancellation.is_retry:
             return "undone: runs that have not begun are being taken back"
-        case "undone" if cancellation.restoring:
+        case State.UNDONE if cancellation.restoring:
             return "undone: its runs are coming back"
-        case "undone" if cancellation.restored_at:
+        case State.UNDONE if cancellation.restored_at:
             return f"undone: every run that could be restored was back at {instant(cancellation.restored_at, zone)}"
         case state:
             return state
@@ -301,26 +302,26 @@ def state_word(cancellation: Cancellation) -> str:
     """The state in one word, and what an `active` or `undone` one is about."""
     if cancellation.unswept_for is not None and cancellation.failures > 1:
         return "failing"
-    if cancellation.guarantee == "pending":
+    if cancellation.is_pending:
         return "pending"
     if cancellation.restoring:
         return "restoring"
-    if cancellation.state == "active":
+    if cancellation.state == State.ACTIVE:
         return "standing" if cancellation.standing else "stopping" if cancellation.swept else "active"
-    return "retried" if cancellation.is_retry and cancellation.state == "complete" else cancellation.state
+    return "retried" if cancellation.is_retry and cancellation.state == State.COMPLETE else cancellation.state
 
 
 def guarantee_in_words(cancellation: Cancellation, zone: tzinfo) -> str:
-    if cancellation.guarantee == "ended":
+    if cancellation.guarantee == Guarantee.ENDED:
         return "none: it no longer matches anything"
-    if cancellation.guarantee == "pending" or cancellation.in_force_at is None:
+    if cancellation.is_pending or cancellation.in_force_at is None:
         return f"pending: waiting for {processes(cancellation)}"
     return f"in force since {instant(cancellation.in_force_at, zone)}: no matching run is claimed"
 
 
 def pending(cancellation: Cancellation) -> list[str]:
     """What a pending guarantee means, and what can be done about it; nothing for one that is in force."""
-    if cancellation.guarantee != "pending":
+    if not cancellation.is_pending:
         return []
     lines = [
         f"Pending: an open transaction of {processes(cancellation)} is in the way. Runs that it has",

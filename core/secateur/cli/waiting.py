@@ -60,5 +60,5 @@ async def _show_progress(session: Session, cancellation_id: UUID) -> None:
         return
     expected = f" of {expected_in_words(now)}" if now.expected is not None else ""
     stopping = f", {number(now.stopping)} still running" if now.stopping else ""
-    pending = f"; pending, waiting for {processes(now)}" if now.guarantee == "pending" else ""
+    pending = f"; pending, waiting for {processes(now)}" if now.is_pending else ""
     notice(f"  {number(now.cancelled)}{expected} cancelled{stopping}{pending}")

@@ -126,13 +126,9 @@ class Unrestored:
     reason: str
 
 
-WORKING = frozenset({"active", "retrying", "restoring"})
-"""States in which there may be something left to do for a sweeper."""
-
-
 @dataclass(frozen=True, slots=True)
 class OpenCancellation:
-    """One that a sweeper has to look after: `active`, `retrying`, or `restoring` after an undo."""
+    """One that a sweeper has to look after: its state is one of `secateur.states.OPEN`."""
 
     app_id: str
     id: UUID

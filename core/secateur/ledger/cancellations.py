@@ -14,7 +14,6 @@ from uuid import UUID, uuid4
 
 from secateur.cel import EvaluationError, Filter
 from secateur.engines.base import (
-    WORKING,
     Commit,
     OpenCancellation,
     QueueEngine,
@@ -38,6 +37,7 @@ from secateur.errors import (
 from secateur.ledger.verifying import verify
 from secateur.requests import CancellationRequest, utc
 from secateur.runs import Count, Run, RunStatus, Scope
+from secateur.states import OPEN, Kind, State
 from secateur.troubles import Trouble, Troubles
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ class Cancellations:
         if found is None:
             raise Conflict(f"run {run_id} is {run.status}, not cancelled: there is nothing to restore")
         cancellation = await self.engine.cancellation(found)
-        if cancellation.kind != "run":
+        if cancellation.kind != Kind.RUN:
             raise Conflict(
                 f"run {run_id} was cancelled with other runs by cancellation {cancellation.id}: "
                 "undo that cancellation to bring all of them back"
@@ -298,8 +298,8 @@ class Cancellations:
         A standing one is waited for until its window has ended.
         """
         pause = SHORTEST_WAIT
-        open = OpenCancellation((await self.get(cancellation_id)).app_id, cancellation_id, "active")
-        while (step := await self._step(open)).state in WORKING:
+        open = OpenCancellation((await self.get(cancellation_id)).app_id, cancellation_id, State.ACTIVE)
+        while (step := await self._step(open)).state in OPEN:
             open = replace(open, state=step.state)
             if step.busy or step.idle:
                 await asyncio.sleep(pause if step.wait is None else min(step.wait, SWEEP_PAUSE))
@@ -353,7 +353,7 @@ class Cancellations:
             working = [
                 replace(open, state=step.state)
                 for open, step in steps
-                if step.state in WORKING and not step.busy and not step.idle
+                if step.state in OPEN and not step.busy and not step.idle
             ]
         return pause
 
@@ -374,7 +374,7 @@ class Cancellations:
         return step
 
     async def _step(self, open: OpenCancellation) -> SweepStep:
-        if open.state == "restoring":
+        if open.state == State.RESTORING:
             return await self.engine.restore(open.app_id, open.id, min(self._batch, RESTORE_BATCH))
         step = await self.engine.sweep(open.app_id, open.id, self._batch)
         if step.undecided and await self.engine.decide(open.app_id, open.id):

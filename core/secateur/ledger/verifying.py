@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from secateur.cel import CANCEL_ON, CANCELLATION, COMPILER_VERSION, ExpressionError, Filter, compile
+from secateur.states import Kind
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
@@ -66,7 +67,7 @@ class Verification:
 def verify(cancellation: Cancellation) -> Verification:
     """Compiles `if` again, which takes about a millisecond the first time."""
     differing = tuple(_differing_request(cancellation))
-    if cancellation.kind == "run":
+    if cancellation.kind == Kind.RUN:
         differing += ("condition",) if cancellation.condition is not None else ()
     elif cancellation.compiler != COMPILER_VERSION and cancellation.condition is not None:
         return Verification(Compiled.UNVERIFIED if differing else Compiled.OTHER_VERSION, differing)
@@ -82,7 +83,7 @@ def _differing_execution(cancellation: Cancellation) -> Iterator[str]:
     if given not in wanted:
         same_condition = any(given.condition == each.condition for each in wanted)
         yield "parameters" if same_condition else "condition"
-    if cancellation.kind == "event":
+    if cancellation.kind == Kind.EVENT:
         return  # `send` makes the requirement itself, of the event
     requirement = None
     if cancellation.if_ is not None and (filter := _filter(cancellation.if_, of_event=False)) is not None:
@@ -113,7 +114,7 @@ def _executions(cancellation: Cancellation) -> Iterator[_Execution]:
     if cancellation.if_ is None:
         yield _Execution(None, {})
         return
-    of_event = cancellation.kind == "event"
+    of_event = cancellation.kind == Kind.EVENT
     filter = _filter(cancellation.if_, of_event=of_event)
     if filter is not None:
         yield _Execution(*filter.condition.stored())
@@ -153,11 +154,11 @@ def _filter(source: str, *, of_event: bool) -> Filter | None:
 def _differing_request(cancellation: Cancellation) -> Iterator[str]:
     """Fields of the request that are not what the record has, which is what is executed."""
     request = cancellation.request
-    if cancellation.kind == "run":
+    if cancellation.kind == Kind.RUN:
         wanted: dict[str, Any] = {"run_id": str(cancellation.run_id)}
     else:
         wanted = {"app_id": cancellation.app_id, "if": cancellation.if_}
-    if cancellation.kind in ("bulk", "retry"):
+    if cancellation.kind in (Kind.BULK, Kind.RETRY):
         wanted |= {"rate": cancellation.rate, "standing": cancellation.standing or None}
         wanted |= {"with_cancelled": cancellation.with_cancelled or None}
         names = request.get("function_ids")

@@ -11,6 +11,7 @@ from secateur.engines.base import Unrestored
 from secateur.ledger.cancellations import sweep_in_words
 from secateur.ledger.verifying import verify
 from secateur.records import Cancellation
+from secateur.states import Kind, State
 from secateur.troubles import Trouble
 from secateur_tui.frame.figures import instant, number, one_line
 from secateur_tui.history.rows import restored_of
@@ -59,7 +60,7 @@ def terminating(cancellation: Cancellation) -> str:
 
 
 def _meaning(cancellation: Cancellation) -> list[Content]:
-    if cancellation.kind == "run":
+    if cancellation.kind == Kind.RUN:
         return [toned(("run     ", "quiet"), (str(cancellation.run_id), "plain"))]
     if cancellation.if_ is None:
         condition = ("no condition: every run of the window", "warn")
@@ -104,7 +105,7 @@ def _of_retry(retry: Cancellation) -> Tallies:
             ("errors", retry.errors, "warn" if retry.errors else "plain"),
         ],
     ]
-    if retry.state == "undone":
+    if retry.state == State.UNDONE:
         left = retry.not_restored
         rows.append([("taken back", retry.restored, "count"), ("begun since", left, "warn" if left else "plain")])
     return rows
@@ -129,7 +130,7 @@ def _of_cancellation(cancellation: Cancellation) -> Tallies:
         rows[1].append(("retried", cancellation.retried, "plain"))
     if cancellation.pruned:
         rows[1].append(("pruned", cancellation.pruned, "warn"))
-    if cancellation.state == "undone":
+    if cancellation.state == State.UNDONE:
         left = cancellation.not_restored
         rows.append(
             [
@@ -150,9 +151,9 @@ def _standing(cancellation: Cancellation, now: datetime) -> list[Content]:
     """What holds now."""
     since = instant(cancellation.in_force_at or cancellation.created_at, digits=3)
     match cancellation.state:
-        case "active" if cancellation.guarantee == "pending":
+        case State.ACTIVE if cancellation.is_pending:
             return _pending(cancellation)
-        case "active":
+        case State.ACTIVE:
             lines = [toned((f"✓ guaranteed since {since}: nothing matching can start", "good"))]
             if cancellation.standing and cancellation.started_before > now:
                 until = instant(cancellation.started_before, digits=0)
@@ -163,12 +164,12 @@ def _standing(cancellation: Cancellation, now: datetime) -> list[Content]:
             if cancellation.undecided:
                 lines.append(toned((_held_back(cancellation), "warn")))
             return lines
-        case "complete":
+        case State.COMPLETE:
             return [toned((f"✓ guaranteed since {since}; nothing matching is left", "good"))]
-        case "stopped":
+        case State.STOPPED:
             who = _signed(cancellation.stopped_at, cancellation.stopped_by)
             return [toned((f"■ stopped{who}: matching runs start again", "warn"))]
-        case "undone":
+        case State.UNDONE:
             who = _signed(cancellation.undone_at, cancellation.undone_by)
             if not cancellation.restoring:
                 return [toned((f"↺ undone{who}: what could be restored is back", "plain"))]
@@ -214,7 +215,7 @@ def _signed(moment: datetime | None, who: str | None) -> str:
 def _undo(cancellation: Cancellation, now: datetime) -> list[Content]:
     """Until when it can be undone; nothing once it is."""
     until = cancellation.undo_until
-    if cancellation.state == "undone":
+    if cancellation.state == State.UNDONE:
         return []
     if until is None:
         return [toned(("can be undone while it is active, and for some time after", "quiet"))]

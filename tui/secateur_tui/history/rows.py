@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from secateur.records import Cancellation
 from secateur.runs import Scope
+from secateur.states import Kind, State
 from secateur_tui.frame.columns import Cell, Column, Row
 from secateur_tui.frame.figures import ago, number, one_line, progress
 
@@ -26,7 +27,7 @@ def scope_text(cancellation: Cancellation) -> str:
     scope = one_line(str(Scope(cancellation.app_id, cancellation.function_id)))
     if cancellation.is_retry:
         return f"retry of {scope}"
-    return f"one run of {scope}" if cancellation.kind == "run" else scope
+    return f"one run of {scope}" if cancellation.kind == Kind.RUN else scope
 
 
 def row(cancellation: Cancellation, now: datetime) -> Row:
@@ -42,31 +43,31 @@ def row(cancellation: Cancellation, now: datetime) -> Row:
 
 def is_under_way(cancellation: Cancellation) -> bool:
     """Whether there is something left to do for it."""
-    return cancellation.state in ("active", "retrying") or cancellation.restoring
+    return cancellation.is_active or cancellation.restoring
 
 
 def state(cancellation: Cancellation, now: datetime) -> Cell:
     """Where it stands, in words and with a sign; while rows are rewritten with a bar."""
-    if cancellation.guarantee == "pending":
+    if cancellation.is_pending:
         return Cell("◌ pending", "warn")
     match cancellation.state:
-        case "retrying":
+        case State.RETRYING:
             return Cell("queueing again", "sweep")
-        case "complete" if cancellation.is_retry:
+        case State.COMPLETE if cancellation.is_retry:
             return Cell("✓ retried", "good")
-        case "active" if cancellation.standing and cancellation.started_before > now:
+        case State.ACTIVE if cancellation.standing and cancellation.started_before > now:
             return Cell(f"◆ standing until {_short(cancellation.started_before, now)}", "warn")
-        case "active" if cancellation.swept and cancellation.stopping:
+        case State.ACTIVE if cancellation.swept and cancellation.stopping:
             return Cell(f"◌ stopping {number(cancellation.stopping)}", "sweep")
-        case "active":
+        case State.ACTIVE:
             share = share_done(cancellation)
             return Cell("sweeping" if share is None else f"sweeping {_bar(share)}", "sweep")
-        case "complete":
+        case State.COMPLETE:
             return Cell("✓ complete", "good")
-        case "undone" if cancellation.restoring:
+        case State.UNDONE if cancellation.restoring:
             back, wanted = restored_of(cancellation)
             return Cell(f"↺ restoring {_bar(min(0.99, back / wanted) if wanted else 0.0)}", "sweep")
-        case "undone":
+        case State.UNDONE:
             return Cell("↺ undone", "plain")
         case other:
             return Cell(f"■ {other}", "warn")

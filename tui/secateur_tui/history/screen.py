@@ -18,6 +18,7 @@ from textual.widgets import Input, Static
 from secateur.engines.base import Unrestored
 from secateur.errors import SecateurError
 from secateur.records import Cancellation
+from secateur.states import Kind, State
 from secateur_tui.frame.columns import lay_out
 from secateur_tui.frame.figures import one_line
 from secateur_tui.frame.line_table import LineTable, TableRow
@@ -219,7 +220,7 @@ class HistoryScreen(Place):
     @work(exclusive=True, group="stop")
     async def action_stop(self) -> None:
         cancellation = self.chosen
-        if cancellation is None or cancellation.state not in ("active", "retrying"):
+        if cancellation is None or not cancellation.is_active:
             return
         question = toned(
             ("Stop this cancellation of ", "plain"),
@@ -245,7 +246,7 @@ class HistoryScreen(Place):
         answer = await self.app.push_screen_wait(QuestionScreen(self.session, question))
         if answer is Answer.NO:
             return
-        requeue = answer is Answer.OTHER or cancellation.state == "undone"
+        requeue = answer is Answer.OTHER or cancellation.state == State.UNDONE
         await self._write(
             self.session.cancellations.undo(
                 cancellation.id, author=self.session.author, source="tui", requeue_stopped=requeue
@@ -263,12 +264,12 @@ class HistoryScreen(Place):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         chosen = self.chosen
-        if action == "stop" and (chosen is None or chosen.state not in ("active", "retrying")):
+        if action == "stop" and (chosen is None or not chosen.is_active):
             return False
         if action == "undo" and (chosen is None or not undo_label(chosen, self._feed.now())):
             return False
         # Of a single run there is no condition that a filter could begin with.
-        if action == "use_as_filter" and (chosen is None or chosen.kind == "run"):
+        if action == "use_as_filter" and (chosen is None or chosen.kind == Kind.RUN):
             return False
         return super().check_action(action, parameters)
 

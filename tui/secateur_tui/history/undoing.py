@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from secateur.records import Cancellation
+from secateur.states import State
 from secateur_tui.frame.figures import instant, number, one_line, runs
 from secateur_tui.frame.question import Question
 from secateur_tui.history.rows import scope_text
@@ -15,7 +16,7 @@ def undo_label(cancellation: Cancellation, now: datetime) -> str:
     """What the key would do, for the footer; empty where there is nothing that an undo could bring back."""
     if cancellation.undo_until is not None and cancellation.undo_until < now:
         return ""
-    if cancellation.state != "undone":
+    if cancellation.state != State.UNDONE:
         return "undo"
     return "queue stopped runs" if cancellation.stopped and not cancellation.requeue_stopped else ""
 
@@ -24,7 +25,7 @@ def undo_question(cancellation: Cancellation) -> Question:
     """What will come back, from the cancellation's figures."""
     if cancellation.is_retry:
         return _unretry(cancellation)
-    return _requeue(cancellation) if cancellation.state == "undone" else _undo(cancellation)
+    return _requeue(cancellation) if cancellation.state == State.UNDONE else _undo(cancellation)
 
 
 def _unretry(retry: Cancellation) -> Question:
@@ -50,7 +51,7 @@ def _undo(cancellation: Cancellation) -> Question:
         (f"\n{runs(cancellation.waiting)}", "count"),
         (f" that waited {_go(cancellation.waiting)} back to what {'it was' if one else 'they were'}.", "plain"),
     ]
-    if cancellation.state == "active":
+    if cancellation.state == State.ACTIVE:
         lines.append(("\nSo does what it cancels until you answer; then it cancels nothing.", "plain"))
     if stopped:
         stay = "stays" if stopped == 1 else "stay"

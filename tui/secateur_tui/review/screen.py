@@ -346,7 +346,7 @@ class ReviewScreen(Dialog[None]):
             except SecateurError as error:
                 self._say(f"! committed, but not known to be in force: {error}", "error")
                 continue
-            if found.guarantee != "pending":
+            if not found.is_pending:
                 self.post_message(self.Committed(cancellation_id))
                 return
             self._say_pending(found)

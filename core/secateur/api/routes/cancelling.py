@@ -91,9 +91,9 @@ def name_key(request: Request, given: str | None) -> str:
 def describe(response: Response, committed: Sequence[Cancellation], key: str) -> None:
     """The key, and whether the guarantee is given, in the head of the answer."""
     response.headers["Idempotency-Key"] = key
-    if any(each.state in ("stopped", "undone") for each in committed):
+    if any(each.is_over for each in committed):
         response.status_code = HTTPStatus.OK
-    elif any(each.guarantee == "pending" for each in committed):
+    elif any(each.is_pending for each in committed):
         response.status_code = HTTPStatus.ACCEPTED
 
 

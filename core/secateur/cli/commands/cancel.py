@@ -23,6 +23,7 @@ from secateur.looking.advising import advise_request, warnings_json
 from secateur.looking.counting import Seen, count_within, within
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
+from secateur.states import State
 from secateur.words.shell import command_line
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ async def stop(arguments: argparse.Namespace) -> int:
     done.append(f"{stopped.id} is {stopped.state}{follow(stopped.id)}")
     if arguments.json:
         json_line(cancellation_json(stopped))
-    elif stopped.state == "stopped":
+    elif stopped.state == State.STOPPED:
         line(f"Stopped. {outcome(stopped)}")
     else:
         line(f"It was already {stopped.state}; nothing was left to stop. {outcome(stopped)}")
@@ -231,21 +232,21 @@ def _how_to_find_out(request: CancellationRequest, key: str) -> str:
 
 def _committed(committed: Sequence[Cancellation], began: datetime, *, waits: bool) -> list[str]:
     """What the commit came to, before its rows are rewritten."""
-    if any(each.state in ("stopped", "undone") for each in committed):
+    if any(each.is_over for each in committed):
         lines = [
             "It was already committed under this idempotency key, and has been stopped or undone since: it no longer",
             "matches anything. To do it again, leave the key out or use a new one.",
         ]
     elif committed[0].created_at < began:
         lines = ["It was already committed under this idempotency key; nothing was done twice."]
-    elif any(each.guarantee == "pending" for each in committed):
+    elif any(each.is_pending for each in committed):
         lines = ["Committed, but not yet in force."]
     elif committed[0].is_retry:
         lines = ["Committed: the matching runs are being queued again."]
     else:
         lines = ["In force: no matching run can be claimed."]
     lines += [f"  {each.id}, {each.state}{_of_function(each, committed)}" for each in committed]
-    if not waits and any(each.state in ("active", "retrying") for each in committed):
+    if not waits and any(each.is_active for each in committed):
         lines.append("  Any running secateur console, worker or server rewrites the rows.")
         if len(committed) == 1:
             each = committed[0]
@@ -256,7 +257,7 @@ def _committed(committed: Sequence[Cancellation], began: datetime, *, waits: boo
             ]
         else:
             lines.append(f"  Use {command_line('show')}, stop or undo with each id.")
-    elif waits and any(each.standing and each.state == "active" for each in committed):
+    elif waits and any(each.standing and each.state == State.ACTIVE for each in committed):
         lines.append("  It stands until its window ends; this command waits for that.")
     return lines
 
@@ -267,6 +268,6 @@ def _of_function(cancellation: Cancellation, committed: Sequence[Cancellation]) 
 
 def _exit_code(committed: Sequence[Cancellation], *, waited: bool) -> int:
     """Fails if somebody has stopped or undone the cancellation; waiting also if it is not complete."""
-    if any(each.state in ("stopped", "undone") for each in committed):
+    if any(each.is_over for each in committed):
         return 1
     return 1 if waited and any(each.state != "complete" for each in committed) else 0

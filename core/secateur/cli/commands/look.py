@@ -31,7 +31,7 @@ from secateur.ledger.cancellations import cancellation_json
 from secateur.looking.depth import depth_json, drains_in
 from secateur.looking.listing import read_scope, read_status, run_json
 from secateur.requests import utc
-from secateur.runs import FunctionDepth, Run, Scope
+from secateur.runs import FunctionDepth, Run, RunStatus, Scope
 
 if TYPE_CHECKING:
     from secateur.engines.base import Unrestored
@@ -211,8 +211,8 @@ async def runs(arguments: argparse.Namespace) -> int:
             Column("run"),
             Column("function", shrinks_to=12),
             Column("attempt", right=True, rank=10),
-            Column("ended" if arguments.status == "failed" else "started", right=True),
-            Column("error" if arguments.status == "failed" else "last error", shrinks_to=12),
+            Column("ended" if arguments.status == RunStatus.FAILED else "started", right=True),
+            Column("error" if arguments.status == RunStatus.FAILED else "last error", shrinks_to=12),
         )
         for each in table(columns, [_run_row(run, now) for run in found], terminal_width()):
             line(each)

@@ -14,6 +14,7 @@ from secateur.cli.opening import Session, find_place, open_session
 from secateur.cli.output import done, fields, json_line, line, notice, number, one_line, runs, write
 from secateur.cli.waiting import wait_for
 from secateur.ledger.cancellations import cancellation_json
+from secateur.states import State
 from secateur.words.shell import command_line
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _prospect(cancellation: Cancellation, zone: tzinfo, *, requeue: bool) -> lis
         if cancellation.undo_until is not None:
             pairs.append(("possible until", instant(cancellation.undo_until, zone)))
         return [*lines, *(f"  {each}" for each in fields(pairs))]
-    if cancellation.state == "active":
+    if cancellation.state == State.ACTIVE:
         lines.append("  From then on it matches nothing.")
     pairs = [("back as before", f"{runs(cancellation.waiting)} that waited")]
     if cancellation.stopped and requeue:

@@ -48,6 +48,8 @@ begin
   elsif old.status = 'running' and new.status in ('queued', 'scheduled') then
     insert into secateur_test.decisions (kind, app_id, run_id, claim_token, lapsed)
     values ('return', new.app_id, new.id, old.claim_token, old.lease_expires_at < clock_timestamp());
+  elsif old.status = 'failed' and new.status = 'queued' then
+    insert into secateur_test.decisions (kind, app_id, run_id) values ('return', new.app_id, new.id);
   elsif new.step_at is distinct from old.step_at and new.step_at is not null then
     insert into secateur_test.decisions (kind, app_id, run_id) values ('step', new.app_id, new.id);
   end if;
@@ -143,7 +145,8 @@ create function secateur_test.broken(of_app text) returns setof text
                           where one.kind = 'undo' and one.cancellation_id = c.id) as undone on true
       left join lateral (select min(stopped.at) as at from decided as stopped
                           where stopped.kind in ('stop', 'undo') and stopped.cancellation_id = c.id) as ended on true
-     where c.app_id = of_app
+     -- A retry has a record as well, and forbids nothing.
+     where c.app_id = of_app and c.kind <> 'retry'
   )
   select format('%s of run %s after commit %s', decided.kind, run.id, rule.id)
     from rule

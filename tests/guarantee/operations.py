@@ -56,6 +56,8 @@ class Cast:
     cancellation: UUID = field(default_factory=uuid4)
     older: UUID | None = None
     """Committed before; means `initech`, all over the app."""
+    retrying: UUID | None = None
+    """A retry, where there is one."""
     newer: UUID | None = None
     """Where there is one: means some of the cancellation's runs, and more."""
     middle: object = None
@@ -158,6 +160,18 @@ class Cast:
 
     async def confirm(self, connection: asyncpg.Connection) -> bool:
         return await connection.fetchval("select secateur.confirm_cancellation($1, $2)", self.app, self.cancellation)
+
+    async def commit_retry(self, connection: asyncpg.Connection) -> UUID:
+        """Of every failed run of `sync`."""
+        return await connection.fetchval(
+            "select id from secateur.commit_retries(array[gen_random_uuid()], $1, array['sync'], null, null, null,"
+            " false, null, '{}', 1, '{}', null, null, 'python', 'tester', null, null)",
+            self.app,
+        )
+
+    async def retry(self, connection: asyncpg.Connection) -> None:
+        """A batch of the retry."""
+        await connection.fetch("select secateur.sweep_cancellation($1, $2)", self.app, self.retrying)
 
     async def stop(self, connection: asyncpg.Connection) -> None:
         await self._stop(connection, self.cancellation)

@@ -219,6 +219,35 @@ async def retry_slips_past_the_sweep(here: Scene) -> None:
     await here.verify()
 
 
+async def _fail_and_retry(here: Scene, operator: asyncpg.Connection) -> None:
+    """The held run has failed for good, and a retry of it is committed."""
+    await operator.execute("update secateur.functions set max_attempts = 1 where app_id = $1", here.app)
+    await here.fail(operator)
+    await here.complete_late(operator)
+    here.retrying = await here.commit_retry(operator)
+
+
+async def cancelled_while_it_is_retried(here: Scene) -> None:
+    """A retry reads the active cancellations just before a commit is there; its run is seen after the clean pass."""
+    operator = await here.connect()
+    await _fail_and_retry(here, operator)
+    async with AsyncExitStack() as retrying:
+        async with here.paused("commit", "commit_cancellations", "recorded"):
+            await retrying.enter_async_context(here.paused("retry", "retry_batch", "cancellations read"))
+        await sweep_until_idle(here, operator)
+    await here.verify()
+
+
+async def retried_while_it_is_cancelled(here: Scene) -> None:
+    """By the cancellation's clean pass, which would not meet the run again."""
+    operator = await here.connect()
+    await _fail_and_retry(here, operator)
+    await here.commit(operator)
+    await here.sweep(operator)
+    await here.meet("sweep", "sweep_batch", "batch read", "retry")
+    await sweep_until_idle(here, operator)
+
+
 async def older_of_two_is_stopped(here: Scene) -> None:
     """Both had asked the held run to stop: it must still not go on."""
     operator = await here.connect()

@@ -100,8 +100,8 @@ ELSEWHERE = {
     "reclaim_keys": "comes by where runs have keys: tests/integration/test_keys.py has its races",
     "reclaim_key": "as reclaim_keys",
     "commit_retries": "promises nothing of claims: tests/integration/test_retries.py has its races",
-    "retry_batch": "as commit_retries",
-    "unretry": "as commit_retries",
+    "retry_batch": "meets a commit and a sweep in test_mutants.py",
+    "unretry": "takes back what nobody has claimed: tests/integration/test_retries.py has its races",
     "decide_slowly": "writes down what is true whoever finds it out: what a claim makes of it is in test_mutants.py",
     "finish_steps": "keeps a result and decides nothing: whether the run goes on is the next begin_step's to say",
 }

@@ -11,6 +11,7 @@ from scenarios import (
     a_running_run_is_undecided,
     a_waiting_run_is_undecided,
     bulk_stays_open,
+    cancelled_while_it_is_retried,
     claim_in_an_old_snapshot,
     claim_of_another_app,
     claims_find_all,
@@ -29,6 +30,7 @@ from scenarios import (
     prune_before_the_restore,
     pruned_within_a_commit,
     restored_what_another_means,
+    retried_while_it_is_cancelled,
     retry_slips_past_the_sweep,
     run_behind_the_matches_is_held,
     runs_at_the_bounds,
@@ -465,6 +467,16 @@ MUTANTS = [
             Mutation("  place.found := place.found + requeued;\n", "", "sweep_batch"),
         ],
         retry_slips_past_the_sweep,
+    ),
+    Mutant(
+        "a retry takes no lock",
+        [Mutation("  perform secateur.share_app(app);\n", "", "retry_batch")],
+        cancelled_while_it_is_retried,
+    ),
+    Mutant(
+        "a retry queues what an active cancellation means",
+        [Mutation("except select unnest(barred)", "", "retry_batch")],
+        retried_while_it_is_cancelled,
     ),
 ]
 

@@ -184,8 +184,9 @@ $$;
 -- a rate, a batch queues a quarter of a second of it, and the next one waits. Ends where somebody is taking a run's key at
 -- this moment; the next call goes on from there. Part of sweep_batch.
 --
--- The active cancellations are read under the app's lock, shared, which the batch holds until its rows are visible: a commit
--- comes either before, and is read, or its sweep comes after and finds them.
+-- Its own condition is evaluated before the lock: that may take three seconds. The active cancellations are read under the
+-- app's lock, shared, which the batch holds until its rows are visible: a commit comes either before, and is read, or its sweep
+-- comes after and finds them. They are evaluated for half a second at most, and so long a commit may have to wait.
 --
 -- Locks: the gate of the app's sweeps, which the caller has; its place, tried; the app's, shared; then runs and keys,
 -- skipping locked ones, and runs in id order.
@@ -223,9 +224,6 @@ begin
     step.wait := extract(epoch from place.next_at - clock_timestamp());
     return step;
   end if;
-  -- point: before the lock
-  perform secateur.share_app(app);
-  -- point: locked
   select coalesce(array_agg(next.run_id), '{}'), array_agg(next.function_id), array_agg(next.status)
     into walk, functions, statuses
     from secateur.backlog_after(rule, place, wanted) as next;
@@ -236,6 +234,13 @@ begin
       into matching, failing
       -- What there is no time for is left alone, as what cannot be evaluated is.
       from secateur.reached(app, array[rule], secateur.retryable(rule, walk), budget => '3 seconds') as hit;
+  end if;
+  -- point: before the lock
+  perform secateur.share_app(app);
+  -- point: locked
+  if seen > 0 then
+    -- Some may have been queued again meanwhile, and have failed again.
+    matching := secateur.retryable(rule, matching);
     barred := array(
       select hit.run_id
         from secateur.reached(app, array(select active from secateur.cancellations as active

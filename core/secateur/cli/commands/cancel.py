@@ -270,4 +270,4 @@ def _exit_code(committed: Sequence[Cancellation], *, waited: bool) -> int:
     """Fails if somebody has stopped or undone the cancellation; waiting also if it is not complete."""
     if any(each.is_over for each in committed):
         return 1
-    return 1 if waited and any(each.state != "complete" for each in committed) else 0
+    return 1 if waited and any(each.state != State.COMPLETE for each in committed) else 0

@@ -6,13 +6,13 @@
 --   select secateur.enqueue_bulk('billing', 'invoices');
 --   commit;
 --
--- Why a table in between. COPY needs the right to insert; were that given on `runs`, callers would say what the functions
--- decide: ids, statuses, and by the times which cancellations reach a run.
+-- Why a table in between. COPY needs the right to insert. With that right on `runs`, callers could choose what the functions
+-- must decide: ids, statuses, and times, and with them which cancellations reach a run.
 --
 -- Why the functions make it. enqueue_bulk reads it with the rights of its owner. A relation of the caller's own could be a
 -- view, or have a rule or a column of a type that calls a function of the caller's, with these rights. A table that belongs
 -- to the owner has nothing that the owner did not give it: callers may insert, and neither alter, replace nor read it.
--- It is looked at again before it is read, for DISCARD TEMP asks nobody's leave to remove it and make room for another.
+-- It is checked again before it is read, because anybody can remove it by DISCARD TEMP and put another in its place.
 
 -- Raises unless pg_temp.secateur_bulk is the table that begin_bulk made: SC409 where there is nothing of that name.
 create or replace function secateur.require_bulk()
@@ -21,7 +21,7 @@ create or replace function secateur.require_bulk()
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  -- As a table, a view, an index or whatever else a caller may have given that name.
+  -- A table, a view, an index, or whatever else a caller may have given that name.
   named constant oid := to_regclass('pg_temp.secateur_bulk');
 begin
   if named is null then
@@ -41,8 +41,8 @@ end
 $$;
 
 -- Makes the table pg_temp.secateur_bulk for events that are to be enqueued together: empty, gone at the end of the
--- transaction, and open to the role of the session for inserting. Only `event` must be given; the other columns are as for
--- enqueue_many. What was copied since an earlier call and not enqueued is gone. Raises 42501 where the owner may not make
+-- transaction, and open to the role of the session for inserting. Only `event` is required; the other columns are as for
+-- enqueue_many. Rows that were copied after an earlier call and not enqueued are lost. Raises 42501 where the owner may not make
 -- temporary tables.
 create or replace function secateur.begin_bulk()
   returns void
@@ -66,8 +66,8 @@ begin
     priority integer,
     started_at timestamptz
   ) on commit drop;
-  -- Compressed, an event would look smaller than it is to the trigger that refuses those that are nested too deeply; and
-  -- it would be compressed twice.
+  -- If it were compressed, an event would look too small to the trigger that refuses deep nesting, and it would be
+  -- compressed twice.
   alter table pg_temp.secateur_bulk alter column event set storage external;
   execute format('grant insert on pg_temp.secateur_bulk to %I',
                  case current_setting('role') when 'none' then session_user else current_setting('role') end);
@@ -87,8 +87,8 @@ create or replace function secateur.enqueue_bulk(
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set jit = off
 as $$
 declare
-  -- The last eight bytes of a random UUID, with a bit cleared so that there is room to count up: each run adds its place, so
-  -- that ids differ even where imports start at the same moment. Asking for chance per row would take a tenth of the time.
+  -- The last eight bytes of a random UUID, with a bit cleared to leave room for counting. Each run adds its position, so that
+  -- ids differ even between imports that start at the same moment. A random number for each row would cost a tenth of the time.
   chance constant bigint :=
     ('x' || encode(substring(uuid_send(gen_random_uuid()), 9), 'hex'))::bit(64)::bigint & ~(1::bigint << 61);
   total bigint;
@@ -145,8 +145,8 @@ begin
            coalesce(copied.started_at, entered),
            copied.scheduled_for
       from (
-             -- In the order of the table's pages, and COPY appends to a table of its own transaction without looking for room
-             -- in those before. It has no triggers, and nothing is ever deleted from it.
+             -- In the order of the table's pages. Within one transaction COPY appends to a new table and does not look for room
+             -- in earlier pages. It has no triggers, and nothing is ever deleted from it.
              select one.event,
                     coalesce(one.scheduled_for, enqueue_bulk.scheduled_for) as scheduled_for,
                     coalesce(one.priority, enqueue_bulk.priority, 0) as priority,

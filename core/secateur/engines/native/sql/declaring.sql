@@ -1,7 +1,7 @@
--- Declaring which events cancel a function's runs; events.sql sends them.
+-- Declaring which events cancel a function's runs. events.sql sends these events.
 
--- The condition of a declaration's `match`, with its parameters from number `first` on, and the same as an expression: the
--- path has the same value in both events. It is what the compiler makes of that expression. Part of a declaration.
+-- The condition for a declaration's `match` (the path has the same value in both events), with parameters numbered from `first`,
+-- and the same as an expression. It equals what the compiler makes of that expression. Part of a declaration.
 create or replace function secateur.matching_condition(
   match text, first integer, out condition text, out parameters jsonb, out expression text
 )
@@ -32,7 +32,7 @@ begin
 end
 $$;
 
--- What is wrong with one declaration of cancel_on, in words that begin with the field's name. Part of a declaration.
+-- What is wrong with one declaration of cancel_on; the text begins with the field's name. Part of a declaration.
 create or replace function secateur.problems_of_declaration(declared jsonb)
   returns setof text
   language plpgsql
@@ -100,13 +100,13 @@ end
 $$;
 
 -- Declares which events cancel the function's runs: up to five of {"event", "if", "match", "timeout"}. An event of that name
--- cancels the runs that started before it, within `timeout` before it, of which both `match` and `if` are true; each may be
+-- cancels the runs that started before it, at most `timeout` before it, and for which both `match` and `if` are true. Each may be
 -- left out. `match` is the path of a field that must be the same in both events, such as data.user_id; `if` is an
 -- expression in which `event` is the run's event and `async` the one that arrived, and comes with what the compiler made of
 -- it ("condition", "parameters" and "compiler").
 --
--- Creates app and function when they are new. Repeatable: the last declaration stands, null or [] for none. It concerns
--- events that are sent after it. Raises SC422 with all that is wrong, SC400 (condition). Takes no lock but the function's row.
+-- Creates app and function if they are new. Repeatable: the last declaration holds; null or [] removes it. It applies to
+-- events that are sent later. Raises SC422 with everything that is wrong, SC400 (condition). Locks the function's row only.
 create or replace function secateur.declare_cancel_on(app_id text, function_id text, declarations jsonb)
   returns void
   language plpgsql

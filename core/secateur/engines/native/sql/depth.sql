@@ -1,16 +1,16 @@
 -- Keeping the depth: its deltas are moved into totals, and the sums compared with the rows.
 --
--- Both may run in any number of processes: for each app one at a time does them (see is_alone), and `every` keeps the others
--- from doing again what was just done.
+-- Any number of processes may call both. For each app, one process at a time does the work (see is_alone), and `every` keeps
+-- the others from repeating what was just done.
 
--- Moves up to `batch` deltas of the app into the totals, unless that was done less than `every` ago; returns how many it moved.
--- Readers see a delta either here or there, never twice.
+-- Moves up to `batch` deltas of the app into the totals, unless that was done less than `every` ago. Returns how many it moved.
+-- A reader sees each delta once: still pending, or already in the totals.
 -- Locks: the app's `compact`, tried; then rows that nobody else writes.
 create or replace function secateur.compact_depth(app_id text, every interval default '0', batch integer default 100000)
   returns integer
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
-  -- Few or no rows by the statistics are thousands by now; and compiling a plan would take longer than running it.
+  -- Where the statistics expect few rows there may be thousands by now. Compiling a plan would take longer than running it.
   set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off
 as $$
 declare
@@ -93,16 +93,16 @@ begin
 end
 $$;
 
--- Compares the app's totals and deltas with its rows, both in one snapshot: `counted` are the unfinished rows, `drift` by how
--- much the sums were wrong, of failed rows too. A difference is recorded, and added as a delta. Without an app it checks each,
--- and returns a row for each. `checked` is false if another process checks now, or the last check is younger than `every`.
--- Takes seconds per ten million runs. Makes sure that every queued run has its level (see find_levels).
+-- Compares the app's totals and deltas with its rows, in one snapshot. `counted` is the number of unfinished rows; `drift` is how
+-- far the sums were off, including those of failed rows. A difference is recorded, and corrected by a delta. Without an app it
+-- checks every app, and returns a row for each. `checked` is false if another process is checking, or if the last check is
+-- younger than `every`. Takes seconds per ten million runs. Also makes sure that every queued run has its level (see find_levels).
 -- Locks: the app's `check`, tried.
 create or replace function secateur.check_depth(app_id text default null, every interval default '0')
   returns table (checked boolean, counted bigint, drift bigint)
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
-  -- What statistics say of a queue was true before the flood.
+  -- The statistics may be from before the flood.
   set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
@@ -131,7 +131,7 @@ begin
     return next;
     return;
   end if;
-  -- One statement, one snapshot: what is written next is another.
+  -- One statement, so one snapshot. What is written next is a statement of its own.
   with rows_counted as (
     select run.function_id,
            count(*) filter (where run.status = 'queued') as queued,

@@ -1,7 +1,7 @@
 -- Putting runs into the queue.
 
--- The id of a run that starts at this microsecond: a version 7 UUID, of which `chance` gives the last eight bytes. Without a
--- path of its own, so that it is spelled out in the statements that use it: a call per row would cost more than all of it.
+-- The id of a run that starts at this microsecond: a version 7 UUID whose last eight bytes are `chance`. It sets no search
+-- path, so that Postgres inlines it: a call for each row would cost more than the rest of the statement.
 create or replace function secateur.run_id_at(us bigint, chance bytea)
   returns uuid
   language sql
@@ -10,7 +10,7 @@ return encode(substring(int8send(us / 1000), 3)
                 || int2send((28672 + (us % 1000) * 4096 / 1000)::int2)
                 || chance, 'hex')::uuid;
 
--- Raises unless the session may say when a run started.
+-- Raises unless the session may choose a run's start.
 create or replace function secateur.require_importer()
   returns void
   language plpgsql
@@ -24,7 +24,7 @@ begin
 end
 $$;
 
--- The runs of enqueue_many and announce_cancelled, whose events may have any name.
+-- Part of enqueue_many and announce_cancelled. Events may have any name here.
 --
 -- Takes its transaction id *before* its time: whatever started before a commit's time then belongs to a transaction
 -- older than that commit's horizon.
@@ -96,7 +96,7 @@ begin
   )
   select coalesce(array_agg(entering.id), '{}') into ids from entering;
   if imported then
-    -- Their ids are as old as they say.
+    -- Their ids carry the start that the caller gave.
     perform secateur.lower_floors(enter_runs.app_id, ids);
   end if;
   perform secateur.wake(enter_runs.app_id);
@@ -105,8 +105,8 @@ end
 $$;
 
 -- Enqueues one run per event and returns their ids in the events' order; creates app and function when they are new.
--- The other arrays are null, or as long as `events`. `started_at` is for imports, and needs the role secateur_importer: what
--- is back-dated may be older than a cancellation that is complete. By default it is the database's clock.
+-- The other arrays are null, or as long as `events`. `started_at` is for imports and needs the role secateur_importer, because a
+-- back-dated run may be older than a cancellation that is complete. By default it is the database's clock.
 -- A run scheduled for later is `scheduled`, any other `queued`. Raises SC422 for an event that cannot be kept
 -- or that only the queue sends, and for times outside of the years 1 to 9999.
 create or replace function secateur.enqueue_many(
@@ -128,8 +128,8 @@ end
 $$;
 
 -- Enqueues one run; see enqueue_many. Repeatable with an `idempotency_key`: for a day, the same key for the same function
--- returns the run that waits, runs or has completed under it, and enqueues nothing; its schedule and priority stay as they
--- were given first. The key of a run that was cancelled or has failed for good is free (see keys.sql). Raises SC409 for
+-- returns the run that waits, runs or has completed under it, and enqueues nothing; schedule and priority stay as they were
+-- given first. After a run was cancelled or has finally failed, its key is free again (see keys.sql). Raises SC409 for
 -- another event under a key that is held.
 create or replace function secateur.enqueue(
   app_id text,

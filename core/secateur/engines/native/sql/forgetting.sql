@@ -1,11 +1,11 @@
--- Functions and apps that are no more: hidden, never deleted.
+-- Functions and apps that no longer exist: hidden, never deleted.
 --
--- A forgotten function is left out of the depth while nothing of it waits or runs, and events start no runs of it. Nothing else
--- looks at the mark: a run of it, wherever it came from, is counted, claimed, cancelled and restored like any other. So it does
--- not matter whether whoever forgets has seen every open transaction.
+-- A forgotten function is left out of the depth while none of its runs waits or runs, and events start no runs of it. Nothing else
+-- reads the mark: any run of the function is counted, claimed, cancelled and restored as usual. So forgetting need not see every
+-- open transaction.
 
--- Takes the mark from those of these functions that have one. Waits for nobody: where another transaction is at it and then rolls
--- back, the mark stays until the next time.
+-- Removes the mark from those of these functions that have one. Waits for nobody: if another transaction is removing it and then
+-- rolls back, the mark stays until the next call.
 create or replace function secateur.recall_functions(app_id text, function_ids text[])
   returns void
   language plpgsql
@@ -26,8 +26,8 @@ begin
 end
 $$;
 
--- What keeps these functions of the app from being forgotten, in words; null if nothing does. Of each function and status a
--- thousand runs are counted at most.
+-- Why these functions of the app cannot be forgotten, in words; null if they can. Counts at most a thousand runs of each function
+-- and status.
 create or replace function secateur.unfinished_of(app_id text, function_ids text[])
   returns text
   language plpgsql
@@ -60,8 +60,8 @@ begin
 end
 $$;
 
--- Forgets a function that is no more or, with null, all functions of the app, and so the app: they are left out of the depth, and
--- events start no runs of them. Everything that was is kept: runs that ended, cancellations, the audit. A function comes back by
+-- Forgets a function or, with null, all functions of the app, and so the app: they are left out of the depth, and events start
+-- no runs of them. Their history is kept: finished runs, cancellations, the audit. A function comes back by
 -- itself when something is enqueued into it, or when a worker registers it, or claims and names it. Returns those that were
 -- not forgotten before. Repeatable.
 --
@@ -94,7 +94,7 @@ begin
       hint = 'let its runs end or cancel them, and its cancellations, retries and undos become complete or stop them; then'
              ' forget it';
   end if;
-  -- A mark that an open transaction is about to take away is still seen here, and not waited for.
+  -- A mark that an open transaction is removing still counts here; this does not wait for it.
   with marked as (
     insert into secateur.forgotten_functions (app_id, function_id)
     select forget.app_id, named.function_id
@@ -109,7 +109,7 @@ begin
   end if;
   perform secateur.record_audit('forget', forget.app_id, forget.function_id, null, forget.author, forget.source,
                                 jsonb_build_object('functions', forgotten));
-  -- A worker that has one of them after all looks at once, and so brings it back.
+  -- A worker that still has one of them looks at once, and so brings it back.
   perform secateur.wake(forget.app_id);
   return forgotten;
 end

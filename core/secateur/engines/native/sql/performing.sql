@@ -1,6 +1,7 @@
--- What a worker says of the runs that it holds: each call names their app, and the claim's token.
+-- What a worker reports about the runs that it has claimed. Each call gives their app and the claim's token.
 
--- Whether an active cancellation may match the run: that takes too long to be evaluated, or was decided and not carried out yet.
+-- Whether an active cancellation may match the run: its condition takes too long to evaluate, or it matches and the run has not
+-- been cancelled yet.
 create or replace function secateur.is_undecided(app_id text, run_id uuid)
   returns boolean
   language plpgsql
@@ -16,9 +17,9 @@ begin
 end
 $$;
 
--- Asks whether the next step of a run may begin; it has begun when this returned true. False: stop, the run is
--- cancelled (this call records it) or the claim is no longer yours, as it is when an active cancellation may match the run and
--- takes too long to be evaluated: then this call gives the run back.
+-- Whether the next step of a run may begin. Once this has returned true, the step has begun. False means stop: the run is
+-- cancelled (this call records it), or the claim is no longer yours. The latter also if an active cancellation may match the run
+-- and takes too long to evaluate: then this call puts the run back into the queue.
 -- Locks: the app's, shared, so that no commit comes between the question and the answer; then the run's row.
 create or replace function secateur.begin_step(app_id text, run_id uuid, claim_token uuid, step text)
   returns boolean
@@ -64,10 +65,10 @@ begin
 end
 $$;
 
--- Keeps what steps returned, so that a later attempt at the run need not take them again: finished_steps gives it. Says of
--- each, in the order of the call: true, kept; false, the claim is no longer yours, and nothing was kept. Also for a run that
--- was asked to stop: the step is done; and after the lease ended, until somebody begins the run again. Repeatable; a step that
--- finishes again in a later attempt is kept as it was last.
+-- Stores what steps returned, so that a later attempt need not run them again (see finished_steps). Returns for each, in the
+-- order of the call: true, stored; false, the claim is no longer yours and nothing was stored. Works for a run that was asked to
+-- stop, because the step is done; and after the lease has ended, until somebody begins the run again. Repeatable. If a step
+-- finishes again in a later attempt, the last result is kept.
 -- Raises SC422. Locks the runs' rows in id order.
 create or replace function secateur.finish_steps(
   app_id text, run_ids uuid[], claim_tokens uuid[], steps text[], results jsonb[]
@@ -94,7 +95,7 @@ begin
   held := array(
     select coalesce(run.last_token, run.claim_token)
       from secateur.runs as run
-     -- In words that the planner makes neither a partial index's nor a join of, here and below: see apps.sql.
+     -- Written so that the planner uses neither a partial index nor a join, here and below: see apps.sql.
      where run.app_id = finish_steps.app_id and run.id = any (run_ids)
        and ((run.id, coalesce(run.last_token, run.claim_token)) in (select * from unnest(run_ids, claim_tokens))) is true
        and (run.status || '' = 'running' or run.last_token is not null and run.status || '' in ('queued', 'failed'))
@@ -114,7 +115,7 @@ begin
 end
 $$;
 
--- Keeps what one step returned; see finish_steps.
+-- Stores what one step returned; see finish_steps.
 create or replace function secateur.finish_step(app_id text, run_id uuid, claim_token uuid, step text, result jsonb)
   returns boolean
   language plpgsql
@@ -125,8 +126,8 @@ begin
 end
 $$;
 
--- The steps that earlier attempts at a run finished, and what they returned: a worker asks once, when it has claimed a run
--- that `resumes`, and takes none of these steps again. Nothing when the claim is no longer yours.
+-- The steps that earlier attempts at a run finished, and what they returned. A worker asks once, after claiming a run that
+-- `resumes`, and repeats none of these steps. No rows if the claim is no longer yours.
 create or replace function secateur.finished_steps(app_id text, run_id uuid, claim_token uuid)
   returns table (step text, result jsonb)
   language plpgsql
@@ -146,10 +147,10 @@ begin
 end
 $$;
 
--- Ends runs well. A row for each claim: `done` also when repeated with the same token; not when the claim is no longer
--- yours. A run that was asked to stop and got here first counts as finished first. A run whose lease ended is still its last
--- holder's to end, as long as nobody has begun it again: it becomes completed from queued, or from failed if that had been
--- its last attempt. One that was cancelled meanwhile stays cancelled.
+-- Completes runs. Returns a row for each claim. `done` is true also when the call is repeated with the same token, and false if
+-- the claim is no longer yours. A run that was asked to stop but finished first counts as completed. After its lease has ended, a
+-- run can still be completed by its last holder as long as nobody has begun it again: from queued, or from failed if that was
+-- its last attempt. A run that was cancelled meanwhile stays cancelled.
 -- Locks the rows in id order, as cancel_backlog does.
 create or replace function secateur.complete_runs(app_id text, run_ids uuid[], claim_tokens uuid[])
   returns table (claim_token uuid, done boolean)
@@ -170,7 +171,7 @@ begin
      where run.app_id = complete_runs.app_id and run.id = any (run_ids)
        and ((run.id, coalesce(run.last_token, run.claim_token)) in (select * from unnest(run_ids, claim_tokens))) is true
        and (run.status || '' = 'running' or run.last_token is not null and run.status || '' in ('queued', 'failed'))
-    -- A last token tells that the lease had ended; the run was queued if it has no other, and had failed if it has both.
+    -- `last_token` is set if the lease had ended. Without another token the run was queued; with both it had failed.
     returning run.id, coalesce(run.last_token, run.claim_token) as claim_token, run.function_id, run.slot,
               run.last_token is null as was_running, run.claim_token is null as was_queued
   ), counted as (
@@ -179,7 +180,7 @@ begin
            - count(*) filter (where completed.was_queued),
            - count(*) filter (where completed.was_running),
            - count(*) filter (where not (completed.was_running or completed.was_queued)),
-           -- One that had failed was counted as drained then.
+           -- A run that had failed was counted as drained at that time.
            count(*) filter (where completed.was_running or completed.was_queued)
       from completed group by completed.function_id
   )
@@ -195,7 +196,7 @@ begin
     end if;
   end if;
   if cardinality(ids) < cardinality(run_ids) then
-    -- Those that this very claim completed before.
+    -- Runs that this claim has completed before.
     tokens := tokens || array(
       select coalesce(run.last_token, run.claim_token)
         from secateur.runs as run
@@ -208,7 +209,7 @@ begin
 end
 $$;
 
--- Ends a run well; see complete_runs.
+-- Completes a run; see complete_runs.
 create or replace function secateur.complete(app_id text, run_id uuid, claim_token uuid)
   returns boolean
   language plpgsql
@@ -219,7 +220,7 @@ begin
 end
 $$;
 
--- Ends an attempt badly. Returns the run's status after it: `scheduled` (retried after a back-off of 1 s, 2 s, 4 s … at
+-- Fails an attempt. Returns the run's status after it: `scheduled` (retried after a back-off of 1 s, 2 s, 4 s … at
 -- most an hour, a quarter more or less; or after `retry_after`, a year at most), `failed` (no attempts left, or `discard`: do
 -- not try again), `cancelled` (it was asked to stop); null when the claim is no longer yours. Raises SC422.
 create or replace function secateur.fail(
@@ -239,7 +240,7 @@ declare
   moment timestamptz;
   back_off interval;
 begin
-  -- Whatever an error says, its run must be able to fail.
+  -- The run must be able to fail whatever the error's text is.
   fail.error := left(fail.error, 10000);
   if fail.retry_after is not null then
     perform secateur.require_interval('retry_after', fail.retry_after, '0', '366 days');
@@ -287,15 +288,15 @@ begin
   if slotted then
     perform secateur.free_slots(fail.app_id, array[fail.run_id]);
   end if;
-  -- An idle worker sleeps until the next run becomes due, and this one may be earlier.
+  -- An idle worker sleeps until the next run is due; this one may be due earlier.
   perform secateur.wake(fail.app_id);
   return 'scheduled';
 end
 $$;
 
 -- Extends the leases of the caller's running runs to `lease` from now. Returns only the runs that must stop, and why:
--- `cancelled` (asked to stop; the lease is extended all the same, the run ends at its next step) or `lost` (not the
--- caller's any more). Locks the rows in id order.
+-- `cancelled` (asked to stop; the lease is extended nevertheless, and the run ends at its next step) or `lost` (no longer the
+-- caller's). Locks the rows in id order.
 create or replace function secateur.heartbeat(app_id text, run_ids uuid[], claim_tokens uuid[], lease interval)
   returns table (run_id uuid, reason text)
   language plpgsql
@@ -330,7 +331,7 @@ begin
 end
 $$;
 
--- Gives claimed runs back without having begun them, as a worker does when it stops; the attempt does not count. A run
+-- Returns claimed runs that have not begun to the queue, as a worker does when it stops. The attempt does not count. A run
 -- that was asked to stop is cancelled. Returns how many were the caller's. Locks the rows in id order.
 create or replace function secateur.release(app_id text, run_ids uuid[], claim_tokens uuid[])
   returns integer
@@ -378,9 +379,9 @@ begin
 end
 $$;
 
--- Gives a run back that has begun and has not ended, as a worker does that must stop and cannot wait for it: as by release,
--- its finished steps are kept and the attempt does not count. But ten times at most, so that a run that never ends in time
--- does not go round for ever: from then on each counts as a failed attempt, as by fail. Returns the run's status after it:
+-- Returns a run that has begun to the queue, as a worker does that must stop and cannot wait for the run. As with release,
+-- finished steps are kept and the attempt does not count; but only ten times, so that a run that never ends in time does not
+-- go round for ever. From then on each interruption counts as a failed attempt, as with fail. Returns the run's status after it:
 -- `queued`, `cancelled` (it was asked to stop), `scheduled` or `failed` (interrupted too often); null when the claim is no
 -- longer yours.
 create or replace function secateur.interrupt(app_id text, run_id uuid, claim_token uuid, error text)

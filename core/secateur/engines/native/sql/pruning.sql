@@ -1,6 +1,6 @@
--- Deleting what has been kept long enough.
+-- Deleting what has outlived its retention.
 
--- Deletes these runs, which the caller holds, with what belongs to them. Part of a prune.
+-- Deletes these runs, whose rows the caller has locked, with their steps and requests. Part of a prune.
 create or replace function secateur.delete_runs(app_id text, run_ids uuid[])
   returns void
   language plpgsql
@@ -22,9 +22,9 @@ begin
 end
 $$;
 
--- Locks up to `batch` runs of the app that ended before `ended_before` and that nobody can bring back: completed, failed, or cancelled
--- without a cancellation; oldest first. Skips locked rows, and runs that a sweep has yet to settle a request of. Part of
--- a prune.
+-- Locks up to `batch` runs of the app that ended before `ended_before` and cannot be brought back (completed, failed, or cancelled
+-- without a cancellation), oldest first. Skips locked rows, and runs with a request that a sweep has yet to settle. Part of a
+-- prune.
 create or replace function secateur.lock_finished(app_id text, ended_before timestamptz, batch integer)
   returns uuid[]
   language plpgsql
@@ -58,8 +58,8 @@ begin
 end
 $$;
 
--- Deletes up to `batch` runs of the app's cancellations that ended before `ended_before`, so that they cannot be undone any more, and
--- says so in their tallies; returns how many. Records that somebody holds are skipped. Part of a prune.
+-- Deletes up to `batch` runs of those cancellations of the app that ended before `ended_before`; these can no longer be undone, and
+-- their tallies say so. Returns how many. Skips records that another session has locked. Part of a prune.
 -- Locks: the records, so that no undo begins meanwhile and no restore hands runs over; then runs, skipping locked ones.
 create or replace function secateur.prune_cancelled(app_id text, ended_before timestamptz, batch integer)
   returns integer
@@ -112,8 +112,8 @@ begin
 end
 $$;
 
--- Deletes up to `batch` runs of the app that have been kept as long as the retention says, with their steps and requests: completed and
--- failed ones, and those of cancellations that can no longer be undone. `more`: there seem to be others, so ask again.
+-- Deletes up to `batch` runs of the app that have outlived the retention, with their steps and requests: completed and failed
+-- runs, and runs of cancellations that can no longer be undone. `more` is true if there seem to be others: call it again.
 -- The audit and the cancellations themselves stay. Does nothing while another process prunes. Raises SC422.
 -- Locks: the app's `prune`, tried; records and runs, skipping locked ones.
 create or replace function secateur.prune(app_id text, batch integer default 1000)
@@ -150,8 +150,8 @@ begin
 end
 $$;
 
--- Says how long runs are kept; null leaves a time as it is. Returns what holds now. Repeatable; audited when it changes
--- something. Raises SC422.
+-- Sets how long runs are kept; null leaves a time as it is. Returns the retention that holds now. Repeatable; audited if it
+-- changes something. Raises SC422.
 create or replace function secateur.set_retention(
   finished interval, cancelled interval, standing interval, author text, source text
 )

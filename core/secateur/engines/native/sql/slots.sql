@@ -1,7 +1,7 @@
--- Holding a function's limit: a run takes one of its slots to start, and gives it back when it ends.
+-- A function's limit: a run takes one of the function's slots when it starts, and returns it when it ends.
 
--- Sets how many runs of a function may run at once (null: any number). Those that run now go on and hold slots, also
--- beyond the limit; nothing more starts until they are fewer.
+-- Sets how many runs of a function may run at once (null: any number). Runs that are running go on, and hold slots even
+-- beyond the limit. No other run starts until fewer are running than the limit allows.
 -- Locks: the app's, exclusive, so that no claim comes between; the running runs that have no slot yet, in id order; the
 -- function's slots in their order.
 create or replace function secateur.limit_function(app_id text, function_id text, concurrency integer)
@@ -45,7 +45,7 @@ begin
     from secateur.slots as slot
    where slot.app_id = limit_function.app_id and slot.function_id = limit_function.function_id;
   if limit_function.concurrency is not null then
-    -- Those that began when there was no limit take part in it.
+    -- Runs that began while there was no limit count, too.
     with taken as (
       insert into secateur.slots (app_id, function_id, slot, run_id)
       select limit_function.app_id, limit_function.function_id, highest + one.place, one.id
@@ -86,8 +86,9 @@ begin
 end
 $$;
 
--- Free slots of the functions among these that have a limit, `most` at most of each, locked: no more than may start now.
--- While more runs than the limit hold slots (it was lowered), as many free ones are left alone. Part of a claim.
+-- Locks and returns free slots of those of these functions that have a limit: at most `most` of each, and no more than may
+-- start now. If the limit was lowered and more runs hold slots than it allows, that many free slots are left alone. Part of a
+-- claim.
 create or replace function secateur.lock_slots(
   app_id text, function_ids text[], most integer, out functions text[], out slots integer[]
 )
@@ -115,7 +116,7 @@ begin
 end
 $$;
 
--- Those of the caller's free slots that it has not given away yet. Part of a claim.
+-- The free slots that the caller has locked and not given to a run yet. Part of a claim.
 create or replace function secateur.still_free(
   app_id text, mine_functions text[], mine_slots integer[], out functions text[], out slots integer[]
 )
@@ -134,7 +135,7 @@ begin
 end
 $$;
 
--- Gives each run of a limited function one of the free slots, which the caller holds. Returns the slots in the order of
+-- Gives each run of a limited function one of the free slots that the caller has locked. Returns the slots in the order of
 -- `run_ids`, null for functions without a limit. Part of a claim.
 create or replace function secateur.hold_slots(app_id text, run_ids uuid[], functions text[], slots integer[])
   returns integer[]
@@ -147,7 +148,7 @@ declare
   held integer[];
   taken record;
 begin
-  -- The n-th run of a function has its n-th slot: paired by grouping, for a join would go through the slots for each run.
+  -- The n-th run of a function gets its n-th slot. They are paired by grouping: a join would scan the slots once for each run.
   select array_agg(paired.function_id order by paired.place), coalesce(array_agg(paired.slot order by paired.place), '{}')
     into functions_of_runs, held
     from (select one.function_id, max(one.place) as place, max(one.slot) as slot
@@ -177,8 +178,8 @@ begin
 end
 $$;
 
--- Gives back the slots that these runs hold: whoever ends a run, or takes it from its worker, calls this for those that
--- have one. The caller holds the runs' rows; locks the slots in their order.
+-- Returns the slots that these runs hold. Called by whatever ends a run, or takes it from its worker, for runs that have one.
+-- The caller has locked the runs' rows. Locks the slots in their order.
 create or replace function secateur.free_slots(app_id text, run_ids uuid[])
   returns void
   language plpgsql

@@ -26,6 +26,8 @@ from benchmarks import (
     enqueueing,
     language,
     live_counts,
+    never_analyzed,
+    pins,
     sustained,
     sweep_rate,
 )
@@ -36,6 +38,8 @@ BENCHMARKS: dict[str, ModuleType] = {
     "drain": drain,
     "enqueue": enqueueing,
     "claims": claim_throughput,
+    "never-analyzed": never_analyzed,
+    "pins": pins,
     "bad-cases": bad_cases,
     "sweep": sweep_rate,
     "sustained": sustained,

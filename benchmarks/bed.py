@@ -70,6 +70,19 @@ insert into secateur.depth_deltas (app_id, function_id, queued, entered)
 select 'bench', entered.function_id, count(*), count(*) from entered group by entered.function_id
 """
 
+NEVER_ANALYZE = """
+do $$
+declare
+  one regclass;
+begin
+  for one in select oid from pg_class where relnamespace = 'secateur'::regnamespace and relkind = 'r' loop
+    execute format('alter table %s set (autovacuum_analyze_threshold = 2147483647)', one);
+  end loop;
+end
+$$
+"""
+"""So that the planner knows nothing about the contents of any table, as in a new database before autovacuum comes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bed:
@@ -119,10 +132,15 @@ class Ground:
             await self._admin.execute(f"drop database {name} with (force)")
 
     @asynccontextmanager
-    async def bed(self) -> AsyncIterator[Bed]:
-        """A new database with the schema installed, which is dropped afterwards."""
+    async def bed(self, *, analyzed: bool = True) -> AsyncIterator[Bed]:
+        """A new database with the schema installed, which is dropped afterwards.
+
+        Unless `analyzed`, autovacuum does not analyze its tables; `seed` them without it as well.
+        """
         async with self.empty() as url, Database.connect(url, max_size=6) as database:
             await install(database)
+            if not analyzed:
+                await database.execute(NEVER_ANALYZE)
             engine = NativeEngine(database)
             yield Bed(url, database, engine, Cancellations(engine))
 
@@ -145,7 +163,7 @@ class Ground:
         return str(await self._admin.fetchval("show server_version"))
 
 
-async def seed(database: Database, runs: int, *, functions: int = 3, stretch: int = 1) -> None:
+async def seed(database: Database, runs: int, *, functions: int = 3, stretch: int = 1, analyzed: bool = True) -> None:
     """Queue `runs` runs of app `bench` within the last two hours, each event about 300 bytes.
 
     Functions `f0`, `f1`, … take turns, every `stretch` runs. One run in a thousand has the `vendor_id` `v7`; in a
@@ -173,7 +191,7 @@ async def seed(database: Database, runs: int, *, functions: int = 3, stretch: in
             group.create_task(fill())
     await database.execute("drop table public.seed_events")
     # So that what follows finds neither unknown statistics nor a checkpoint's writes in its way.
-    await database.execute("vacuum (analyze) secateur.runs")
+    await database.execute("vacuum (analyze) secateur.runs" if analyzed else "vacuum secateur.runs")
     await database.execute("checkpoint")
 
 

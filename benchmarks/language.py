@@ -17,7 +17,7 @@ from secateur.cel import compile as compile_filter
 
 TITLE = "The language"
 
-RUNS = 1_000_000
+RUNS = 200_000
 COUNTS = 5
 
 FORMS = {

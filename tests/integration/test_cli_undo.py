@@ -256,7 +256,7 @@ class TestSeveralFunctions:
         assert "billing / invoices, vendor-syncs" in done.out
         listed = here("history", "--json", url=url).json
         assert [f"{each['id']}, active, {each['function_id']}" in done.out for each in listed] == [True, True]
-        assert "Use secateur show, stop or undo with each id" in done.out
+        assert "Follow each with its ID, or stop or undo it:  secateur show ID" in done.out
 
     def test_all_or_nothing(self, here: Here, url: str) -> None:
         done = here("cancel", *self.WHICH, "--function", "nope", "--yes", url=url)

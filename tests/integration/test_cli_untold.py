@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import shlex
 import subprocess
 from collections.abc import Callable
 
@@ -10,7 +12,7 @@ import pytest
 from billing import CULPRIT, seed
 from command_line import COMMAND, Done, Here, environment
 
-from secateur.cli.arguments import EXAMPLES
+from secateur.cli.arguments import EXAMPLES, parse
 from secateur.postgres.database import Database
 
 FLOOD = ("--app", "billing", "--function", "vendor-syncs", "--if", CULPRIT)
@@ -133,6 +135,25 @@ def test_people_are_told_whether_anything_was_changed(command: str, here: Here, 
     assert "secateur: cannot write to standard output: " in done.err
     assert ("done, but the output was lost" in done.err, done.code) in {(True, NOT_TOLD), (False, 1)}
     assert (audited(url) > before) is (done.code == NOT_TOLD)
+
+
+@pytest.mark.parametrize("command", [*CHANGING, *LOOKING])
+def test_every_hint_works_at_the_same_place(command: str, here: Here, url: str) -> None:
+    """Without a variable, the next command would find no database, or another one."""
+    arguments = {**CHANGING, **LOOKING}[command](here, url)
+    done = here(command, "--database", url, *arguments)
+    assert done.code == 0, done
+    hints = re.findall(r"secateur [a-z-]+(?: --?\w\S*| '[^']*'| [0-9a-z-]+)+", done.out + done.err)
+    for hint in hints:
+        assert parse(shlex.split(hint)[1:]).database == url, hint
+    if command in {"cancel", "retry", "undo", "cancel-run", "pause"}:
+        assert hints
+
+
+def test_the_hint_of_an_error_is_complete(here: Here, empty_database_url: str) -> None:
+    done = here("depth", "--database", empty_database_url)
+    assert done.code == 1
+    assert f"run `secateur install --database {shlex.quote(empty_database_url)}`" in done.err
 
 
 @pytest.mark.parametrize("command", LOOKING)

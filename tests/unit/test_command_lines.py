@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +16,8 @@ from secateur.cel.syntax.writing import text_literal
 from secateur.cli.arguments import parse
 from secateur.cli.requesting import read_request
 from secateur.requests import CancellationRequest
-from secateur.words.shell import command_line
+from secateur.words.redaction import redact
+from secateur.words.shell import command_line, work_at
 
 NOW = datetime(2024, 2, 1, tzinfo=UTC)
 
@@ -127,6 +130,71 @@ def test_a_printed_command_names_what_it_means(names: list[list[str]]) -> None:
     for each, line, (words, _) in zip(names, lines, read_by_a_shell(lines), strict=True):
         arguments = parse(words)
         assert [name for name in (arguments.app, arguments.function) if name is not None] == each, line
+
+
+@pytest.fixture
+def anywhere() -> Iterator[None]:
+    yield
+    work_at()
+
+
+places = st.one_of(
+    st.fixed_dictionaries({"context": texts, "config": st.none() | texts}),
+    st.fixed_dictionaries(
+        {"database": st.sampled_from(("postgresql://ada@[::1]:5/b?sslmode=require&x=%20", "postgresql:///q"))}
+    ),
+)
+
+
+@pytest.mark.usefixtures("anywhere")
+@MANY
+@given(places, st.lists(texts.filter(lambda text: text != "--"), min_size=1, max_size=20))
+def test_a_printed_command_works_at_the_same_place(place: dict[str, str | None], names: list[str]) -> None:
+    work_at(**place)
+    lines = [command_line("resume", each) for each in names]
+    for each, line, (words, _) in zip(names, lines, read_by_a_shell(lines), strict=True):
+        arguments = parse(words)
+        assert arguments.app == each, line
+        found = {name: getattr(arguments, name) for name in place}
+        assert found == place, line
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://ada:hunter2@db/q", "postgresql://ada@db/q"),
+        (
+            "postgresql://ada:hunter2@db:5432,db2:5433/q?sslmode=require",
+            "postgresql://ada@db:5432,db2:5433/q?sslmode=require",
+        ),
+        ("postgresql:///q?host=/tmp&password=hunter2", "postgresql:///q?host=/tmp"),
+        ("postgresql:///q?p%61ssword=hunter2&passfile=/x", "postgresql:///q?passfile=/x"),
+        ("postgresql:///q?sslpassword=hunter2", "postgresql:///q"),
+        ("postgresql://ada:hunt/er2@db/q", "URL"),
+        ("postgresql://ada:hunt#er2@db/q", "URL"),
+        ("postgresql://ada:hunt?er2@db/q", "URL"),
+        ("postgresql://ada:hunter2/q", "URL"),
+        ("postgresql://[hunter2/q", "URL"),
+        ("host=db password=hunter2", "URL"),
+    ],
+)
+@pytest.mark.usefixtures("anywhere")
+def test_no_printed_command_has_a_password(url: str, shown: str) -> None:
+    work_at(database=url)
+    line = command_line("show", "5")
+    assert shlex.split(line) == ["secateur", "show", "--database", shown, "5"]
+    said = redact(f"cannot reach {url}: see `{line}`")
+    assert "hunter2" not in said
+
+
+@pytest.mark.usefixtures("anywhere")
+def test_an_error_keeps_the_place_of_its_hint() -> None:
+    work_at(database="postgresql://ada:hunter2@db/q")
+    said = f"db/q has no secateur schema: run `{command_line('install')}` (see postgresql://ada:hunter2@db/q)"
+    assert redact(said).startswith(
+        "db/q has no secateur schema: run `secateur install --database postgresql://ada@db/q`"
+    )
+    assert "hunter2" not in redact(said)
 
 
 @MANY

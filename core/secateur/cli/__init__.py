@@ -15,6 +15,7 @@ from importlib import import_module
 from secateur.cli.arguments import parse
 from secateur.cli.output import complain, done, notice, prepare_streams
 from secateur.errors import ReadOnly, SecateurError
+from secateur.words.shell import work_at
 
 INTERRUPTED = 130
 NOT_TOLD = 74
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     prepare_streams()
     done.clear()
+    work_at()
     try:
         code = _run(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
@@ -62,6 +64,7 @@ def _run(arguments: Sequence[str]) -> int:
         parsed = parse(arguments)
     except SystemExit as left:  # --help and --version
         return int(left.code or 0)
+    work_at(database=parsed.database, context=parsed.context, config=parsed.config)
     module, _, function = parsed.command.partition(":")
     outcome = getattr(import_module(f"secateur.cli.commands.{module}"), function)(parsed)
     if isinstance(outcome, int):

@@ -28,6 +28,7 @@ from secateur.errors import (
     SettingsError,
     Unreachable,
 )
+from secateur.words.shell import command_line
 
 TRANSACTION_MODE = (
     "{database} is behind a pooler in transaction or statement mode, which changes the session between two "
@@ -123,7 +124,7 @@ def _undefined(error: asyncpg.PostgresError, database: str) -> SecateurError:
     if "secateur" not in _sentence(error):
         return DatabaseError(f"Postgres refused: {_sentence(error)}")
     return NotInstalled(
-        f"{database} has no secateur schema, or an older one: run `secateur install` ({_sentence(error)})"
+        f"{database} has no secateur schema, or an older one: run `{command_line('install')}` ({_sentence(error)})"
     )
 
 

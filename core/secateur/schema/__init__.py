@@ -23,6 +23,7 @@ from secateur import __version__
 from secateur.errors import DatabaseError, LockUnavailable, NotInstalled, PermissionDenied
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
+from secateur.words.shell import command_line
 
 DEFINITIONS = (
     "cel/sql/cel_v1.sql",
@@ -166,20 +167,20 @@ async def check_installed(database: Database, migrations: Sequence[Migration] | 
     rows = await database.fetch(_statements()["applied"], repeatable=True)
     if _missing(migrations, _by_name(rows), database.description):
         raise NotInstalled(
-            f"the secateur schema of {database.description} is older than this program: run `secateur install`"
+            f"the secateur schema of {database.description} is older than this program: run `{command_line('install')}`"
         )
 
 
 async def _require_schema(database: Database) -> None:
     if not await database.fetchval(_statements()["exists"], repeatable=True):
-        raise NotInstalled(f"{database.description} has no secateur schema: run `secateur install`")
+        raise NotInstalled(f"{database.description} has no secateur schema: run `{command_line('install')}`")
 
 
 def _refuse_dangers(rows: Sequence[Any], database: str) -> None:
     if rows:
         raise NotInstalled(
             f"the secateur schema of {database} has unsafe owners or rights, as after a restore "
-            f"without its roles: run `secateur install` ({'; '.join(str(Gap(**row)) for row in rows)})"
+            f"without its roles: run `{command_line('install')}` ({'; '.join(str(Gap(**row)) for row in rows)})"
         )
 
 

@@ -6,18 +6,30 @@ import re
 import shlex
 from collections.abc import Iterable
 
+from secateur.words.redaction import keep, without_password
+
 Flags = Iterable[tuple[str, str | None]]
 """Flags with their values; those whose value is None are left out."""
 
+_place: list[tuple[str, str | None]] = []
+"""The flags by which this program was told where to work: every command that it prints repeats them."""
+
+
+def work_at(*, database: str | None = None, context: str | None = None, config: str | None = None) -> None:
+    """Where this process works, by its own flags. Without one, a printed command finds the place as this one did."""
+    shown = None if database is None else without_password(database)
+    _place[:] = [("--config", config), ("--context", context), ("--database", shown)]
+    keep(shown)
+
 
 def command_line(name: str, *positionals: str, flags: Flags = (), switches: Iterable[str] = ()) -> str:
-    """`secateur NAME …`, to be copied into bash, zsh or ksh.
+    """`secateur NAME …`, to be copied into bash, zsh or ksh; at the place where this process works.
 
     A value that looks like a flag is joined to its own by `=`, or comes behind `--`. What does not print is written as
     an escape, so that it neither breaks the line nor steers the terminal.
     """
     words = ["secateur", name]
-    for flag, value in flags:
+    for flag, value in (*_place, *flags):
         if value is not None:
             words += [f"{flag}={quoted(value)}"] if value.startswith("-") else [flag, quoted(value)]
     words += switches

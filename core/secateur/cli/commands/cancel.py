@@ -256,7 +256,7 @@ def _committed(committed: Sequence[Cancellation], began: datetime, *, waits: boo
                 f"  Take it back:  {command_line('undo', str(each.id))}",
             ]
         else:
-            lines.append(f"  Use {command_line('show')}, stop or undo with each id.")
+            lines.append(f"  Follow each with its ID, or stop or undo it:  {command_line('show', 'ID')}")
     elif waits and any(each.standing and each.state == State.ACTIVE for each in committed):
         lines.append("  It stands until its window ends; this command waits for that.")
     return lines

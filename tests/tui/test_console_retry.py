@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from console_driver import Console
 
-from conftest import Start
+from conftest import WIDE, Start
 from secateur_tui.filter.screen import FilterScreen
 from secateur_tui.history.screen import HistoryScreen
+from secateur_tui.queues.screen import QueuesScreen
 from secateur_tui.review.screen import ReviewScreen
+from secateur_tui.runs.failed import PAGE
 
 FAILED = 5
+ERROR = "KeyError: 'vendor_id'\n  in sync_vendor, at line 14"
 FAIL = """
-select secateur.fail('billing', held.id, held.claim_token, 'KeyError: vendor_id')
-  from secateur.claim('billing', array['invoices'], $1, 'worker-2', interval '1 hour') as held
+select secateur.fail('billing', held.id, held.claim_token, $3)
+  from secateur.claim('billing', array[$2], $1, 'worker-2', interval '1 hour') as held
 """
 
 
-async def fail(console: Console) -> None:
+async def fail(console: Console, runs: int = FAILED, function_id: str = "invoices") -> None:
     await console.database.execute("update secateur.functions set max_attempts = 1")
-    await console.database.fetch(FAIL, FAILED)
+    await console.database.fetch(FAIL, runs, function_id, ERROR)
 
 
 async def failed(console: Console) -> int:
@@ -53,3 +56,107 @@ async def test_failed_runs_are_queued_again(start: Start, incident_url: str, siz
         await console.press("y")
         await console.shows("undone", f"taken back {FAILED}")
         assert await failed(console) == FAILED
+
+
+async def find(console: Console, function_id: str) -> None:
+    """Put the cursor of Queues on the function."""
+    await console.press("slash")
+    await console.type(function_id)
+    await console.press("enter", "down")
+
+
+async def test_failed_runs_are_listed_with_their_errors(start: Start, incident_url: str, size: tuple[int, int]) -> None:
+    async with start(incident_url, size=size) as console:
+        await console.shows("flood")
+        assert "f failed" not in console.text, "nothing has failed"
+        await console.press("f")
+        assert isinstance(console.app.screen, QueuesScreen)
+        await fail(console)
+        await find(console, "invoices")
+        await console.shows("f failed")
+        await console.press("f")
+        await console.shows(
+            "Failed runs: billing / invoices", f"{FAILED} of {FAILED}", "KeyError: 'vendor_id'", "attempts", "worker-2"
+        )
+        await console.shows_stored("failed")
+        await console.press("enter")
+        await console.shows("Failed: run", "in sync_vendor, at line 14", "invoice/created")
+        await console.shows_stored("failed-run")
+        await console.press("escape", "r")
+        await console.shows("Retry failed runs: billing / invoices")
+        await console.press("escape", "escape")
+        await console.until(lambda: isinstance(console.app.screen, QueuesScreen))
+
+
+async def test_the_end_of_the_list_asks_for_older_ones(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await fail(console, PAGE * 2 + 30, "vendor-syncs")
+        await find(console, "vendor-syncs")
+        await console.shows("f failed")
+        await console.press("f")
+        await console.shows(f"{PAGE} of {PAGE * 2 + 30}")
+        await console.press("end")
+        await console.shows(f"{PAGE * 2} of {PAGE * 2 + 30}")
+        await console.press("end")
+        await console.shows(f"{PAGE * 2 + 30} of {PAGE * 2 + 30}")
+
+
+async def test_a_list_that_is_not_answered_says_so(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await fail(console)
+        await find(console, "invoices")
+        await console.shows("f failed")
+        await console.press("f")
+        await console.shows("KeyError")
+        await console.database.execute("alter table secateur.runs rename to gone")
+        await console.shows("! pg-3/queue has no secateur schema")
+        await console.database.execute("alter table secateur.gone rename to runs")
+        await console.shows(f"{FAILED} of {FAILED}")
+
+
+async def test_examples_of_a_retry_show_what_failed(start: Start, incident_url: str, size: tuple[int, int]) -> None:
+    async with start(incident_url, size=size) as console:
+        await fail(console)
+        await find(console, "invoices")
+        await console.shows("r retry")
+        await console.press("r")
+        await console.shows("review & retry", "KeyError: 'vend")
+        await console.shows_stored("filter-retry")
+        await console.press("f2")
+        await console.shows("Failed: run", "in sync_vendor, at line 14", "attempts")
+        await console.press("escape")
+        await console.type("event.data.amount > 5")
+        await console.shows("✓ valid", "exact")
+        await console.press("f2")
+        await console.shows("Why: run", "in sync_vendor, at line 14", "matches")
+        await console.press("escape", "shift+tab")
+        await console.type("+1h")
+        await console.shows("must be in the past")
+        assert "standing" not in console.text
+
+
+async def test_cancelled_runs_are_retried_if_asked_for(start: Start, incident_url: str) -> None:
+    async with start(incident_url, size=WIDE) as console:
+        await fail(console)
+        (run,) = await console.database.fetch(
+            "select id from secateur.runs where function_id = 'invoices' and status = 'queued' limit 1"
+        )
+        cancellations = console.app.session.cancellations
+        await cancellations.cancel_run(run["id"], author="nadia", source="tui")
+        await find(console, "invoices")
+        await console.shows("r retry")
+        await console.press("r")
+        await console.shows(f"{FAILED} of {FAILED} runs", "F7 also cancelled")
+        await console.press("f7")
+        await console.shows("Retry failed and cancelled runs: billing / invoices", f"{FAILED + 1} of {FAILED + 1} runs")
+        await console.press("escape", "r")
+        await console.shows("Retry failed and cancelled runs", "F7 failed only")
+        await console.press("f9")
+        await console.shows(f"Retry {FAILED + 1} runs", "every failed and every cancelled run", "--cancelled")
+        await console.press("enter")
+        await console.settled()
+        await console.press("enter")
+        await console.shows("✓ retried", f"queued again {FAILED + 1}")
+        assert await failed(console) == 0
+        await console.press("u")
+        await console.shows("Retry failed and cancelled runs: billing / invoices")

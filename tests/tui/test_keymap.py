@@ -18,10 +18,12 @@ from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.keymap import ACTIONS, PLACES, Action
 from secateur_tui.queues.screen import QueuesScreen
 from secateur_tui.review.screen import ReviewScreen
+from secateur_tui.runs.failed import FailedScreen
 
 OWNERS = {
     "console": ConsoleApp,
     "queues": QueuesScreen,
+    "failed": FailedScreen,
     "filter": FilterScreen,
     "review": ReviewScreen,
     "history": HistoryScreen,

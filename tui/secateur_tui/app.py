@@ -23,6 +23,7 @@ from textual.screen import Screen
 from secateur.cel import compile
 from secateur.engines.upkeep import Maintenance
 from secateur.errors import SecateurError, UsageError
+from secateur.runs import Scope
 from secateur_tui.filter.screen import FilterScreen
 from secateur_tui.frame.help import HelpScreen
 from secateur_tui.frame.place import Place
@@ -31,6 +32,7 @@ from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.keymap import actions_of, allowed, bindings_of, display
 from secateur_tui.queues.screen import QueuesScreen
 from secateur_tui.review.screen import ReviewScreen
+from secateur_tui.runs.failed import FailedScreen
 from secateur_tui.session import Draft, Feed, Session
 from secateur_tui.terminal import accept_every_byte, check_terminal, outlive_the_terminal
 from secateur_tui.themes import THEMES, HighlightsReversed, ThemeChoice, is_colourless, themes_for
@@ -143,12 +145,20 @@ class ConsoleApp(App[None]):
 
     @on(QueuesScreen.FilterWanted)
     def _open_filter(self, message: QueuesScreen.FilterWanted) -> None:
-        scope = message.scope
-        key = (scope.app_id, scope.function_id)
-        if message.retry:
-            self._show_filter(Draft(*key, retry=True))
-            return
-        self._show_filter(self.session.drafts.pop(key, Draft(*key)))
+        self._filter(message.scope, retry=message.retry)
+
+    @on(QueuesScreen.FailedWanted)
+    def _list_failed(self, message: QueuesScreen.FailedWanted) -> None:
+        self.push_screen(FailedScreen(self.session, message.scope, self.feed))
+
+    @on(FailedScreen.RetryWanted)
+    def _retry_failed(self, message: FailedScreen.RetryWanted) -> None:
+        self._filter(message.scope, retry=True)
+
+    def _filter(self, scope: Scope, *, retry: bool) -> None:
+        """The filter of this scope as it was left, or a new one."""
+        draft = Draft(scope.app_id, scope.function_id, retry=retry)
+        self._show_filter(self.session.drafts.pop(draft.key, draft))
 
     @on(HistoryScreen.FilterWanted)
     def _filter_again(self, message: HistoryScreen.FilterWanted) -> None:
@@ -157,14 +167,16 @@ class ConsoleApp(App[None]):
         before = str(past.request.get("started_before") or "")
         after = past.started_after.isoformat() if past.started_after else ""
         self._back_to_queues()
-        self._show_filter(Draft(past.app_id, past.function_id, past.if_ or "", after, before, retry=past.is_retry))
+        draft = Draft(past.app_id, past.function_id, past.if_ or "", after, before)
+        draft.retry, draft.with_cancelled = past.is_retry, past.with_cancelled
+        self._show_filter(draft)
 
     def _show_filter(self, draft: Draft) -> None:
         """The newest draft is the last of them."""
-        if not draft.retry:
-            self.session.drafts[draft.app_id, draft.function_id] = draft
+        self.session.drafts[draft.key] = draft
         self.push_screen(FilterScreen(self.session, draft, self.feed))
 
+    @on(FailedScreen.BackWanted)
     @on(FilterScreen.BackWanted)
     @on(HistoryScreen.BackWanted)
     def _back(self) -> None:

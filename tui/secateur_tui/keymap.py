@@ -41,6 +41,7 @@ class Action:
 PLACES = {
     "console": "Everywhere",
     "queues": "1 Queues",
+    "failed": "Failed runs",
     "filter": "2 Filter",
     "review": "3 Review",
     "history": "4 History",
@@ -61,16 +62,20 @@ ACTIONS = (
         "Pause the function or app of the row, or resume it",
         True,
     ),
+    Action("queues.failed", ("f",), "failed", "List the failed runs of the row, with their errors"),
     Action("queues.retry", ("r",), "retry", "Build a filter for failed runs of the row, to queue them again"),
     Action("queues.find", ("/",), "find", "Show only the functions whose name contains a text"),
     Action("queues.sort", ("s",), "sort", "Sort by name, queued, oldest or growth"),
     Action("queues.fold", ("space",), "fold", "Fold or unfold the app of the row"),
     Action("queues.clear_find", ("escape",), "show all", "Show every function again"),
+    Action("failed.show", ("enter", "f2"), "whole error", "The chosen run with its whole error and its event"),
+    Action("failed.retry", ("r",), "retry", "Build a filter for these runs, to queue them again"),
+    Action("failed.back", ("escape",), "back", "Go back"),
     Action(
         "filter.review",
         ("f9", "ctrl+enter"),
         "review & cancel",
-        "Count again and review the cancellation",
+        "Count again and review the cancellation or the retry",
         True,
     ),
     Action(
@@ -79,6 +84,7 @@ ACTIONS = (
         "make standing",
         "If started before is in the future: also cancel runs that arrive until then",
     ),
+    Action("filter.with_cancelled", ("f7",), "also cancelled", "In a retry: also cancelled runs, or failed ones only"),
     Action("filter.cancel_run", ("x",), "cancel this run", "In the examples: cancel the chosen run alone", True),
     Action(
         "completion.take",
@@ -90,7 +96,7 @@ ACTIONS = (
     Action("completion.up", ("up",), "up", "The candidate before", footer=False),
     Action("completion.close", ("escape",), "close", "Close the list and go on typing"),
     Action("filter.back", ("escape",), "back", "Go back; the filter is kept for this session"),
-    Action("filter.explain", ("f2",), "explain", "Why the chosen example matches or not, part by part"),
+    Action("filter.explain", ("f2",), "explain", "Why the chosen example matches or not, part by part; its error"),
     Action("filter.complete", ("ctrl+space", "ctrl+@"), "complete", "What could stand at the cursor"),
     Action("filter.fix", ("f3", "alt+enter"), "fix", "Do what the message under the condition suggests", footer=False),
     Action("filter.next_field", ("tab",), "next", "Go to the next field or list", footer=False),
@@ -138,7 +144,8 @@ def actions_of(place: str, *, read_only: bool = False) -> Iterator[Action]:
 def bindings_of(place: str, *, priority: bool = False) -> list[BindingType]:
     """The place's bindings; `check_action` takes out what is dangerous where the console is read-only.
 
-    With `priority` they come before what the focused widget does with the key.
+    With `priority` they come before what the focused widget does with the key. So does a function key: a text field
+    would select text by some of them.
     """
     return [
         Binding(
@@ -148,7 +155,7 @@ def bindings_of(place: str, *, priority: bool = False) -> list[BindingType]:
             show=action.footer,
             key_display=display(action.keys[0]),
             id=action.id,
-            priority=priority,
+            priority=priority or _is_function_key(action.keys[0]),
         )
         for action in actions_of(place)
     ]
@@ -175,9 +182,13 @@ _NAMES = {
 }
 
 
+def _is_function_key(key: str) -> bool:
+    return re.fullmatch(r"f\d+", key) is not None
+
+
 def display(key: str) -> str:
     """A key as people write it."""
-    if re.fullmatch(r"f\d+", key):
+    if _is_function_key(key):
         return key.upper()
     return _NAMES.get(key, key)
 

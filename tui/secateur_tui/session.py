@@ -53,8 +53,14 @@ class Draft:
     started_before: str = ""
     retry: bool = False
     """It is for failed runs, to queue them again."""
+    with_cancelled: bool = False
+    """Of a retry: cancelled runs too."""
     standing: bool = False
-    """Whether it was asked for that what arrives until a `started_before` in the future is cancelled too."""
+    """Matching runs that arrive until a `started_before` in the future are to be cancelled too."""
+
+    @property
+    def key(self) -> tuple[str, str | None, bool]:
+        return self.app_id, self.function_id, self.retry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +82,8 @@ class Session:
     query_timeout_seconds: float = 10.0
     confirm_above: int = 100
     """A cancellation of more runs than this asks for a typed confirmation."""
-    drafts: dict[tuple[str, str | None], Draft] = field(default_factory=dict)
-    """The last filter of each scope, so that leaving loses nothing."""
+    drafts: dict[tuple[str, str | None, bool], Draft] = field(default_factory=dict)
+    """By `Draft.key`, the last filter of each scope, so that leaving loses nothing."""
 
     @property
     def where(self) -> str:

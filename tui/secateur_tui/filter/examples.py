@@ -16,7 +16,7 @@ from secateur.engines.base import Verdict
 from secateur.ledger.cancellations import ErrorExample
 from secateur.runs import Run, RunStatus, Scope
 from secateur_tui.frame.columns import EXTRA, Cell, Column, Row, lay_out
-from secateur_tui.frame.figures import duration, fit, one_line
+from secateur_tui.frame.figures import ago, duration, fit, one_line
 from secateur_tui.frame.line_table import LineTable, TableRow
 from secateur_tui.frame.question import Question
 from secateur_tui.themes import toned
@@ -34,6 +34,12 @@ _SIGNS = {
 }
 
 
+_ERROR_WIDTH = 60
+_OF_ENDED = (
+    Column("error", "error", right=False, minimum=10, shrinks_to=16, rank=40),
+    Column("attempts", "attempts", "att", rank=8),
+    Column("ended", "ended", rank=15),
+)
 _NEAR = Cell("≈ near", "plain")
 
 
@@ -48,8 +54,10 @@ class Example:
 class Examples(LineTable):
     """Shows examples; rows are keyed by verdict and run."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, ended: bool = False) -> None:
+        """`ended` runs are shown with when and with which error they ended."""
         super().__init__(id="examples")
+        self._ended = ended
         self._examples: Sequence[Example] = ()
         self._paths: Sequence[Path] = ()
         self._now: datetime | None = None
@@ -81,7 +89,7 @@ class Examples(LineTable):
                 for index, path in enumerate(self._paths)
             ),
             *([Column("missed", "kept out by", right=False, shrinks_to=12, rank=5)] if self._has_near_misses else []),
-            Column("started", "started", rank=15),
+            *(_OF_ENDED if self._ended else [Column("started", "started", rank=15)]),
             Column("status", "status", right=False, rank=10),
             Column("id", "run id", right=False, rank=EXTRA),
         ]
@@ -102,6 +110,9 @@ class Examples(LineTable):
             "verdict": _NEAR if example.missed else _SIGNS[example.verdict],
             "missed": Cell(fit(one_line(example.missed), min(_MISSED_WIDTH, len(example.missed)))),
             "started": Cell(f"{age} ago", "quiet"),
+            "ended": Cell(ago(run.finished_at, self._now) if run.finished_at and self._now else "", "quiet"),
+            "attempts": Cell(str(run.attempt), "quiet"),
+            "error": Cell(one_line((run.error or "").split("\n", 1)[0][:_ERROR_WIDTH]), "error"),
             "status": Cell(run.status.value, "quiet"),
             "id": Cell(run.id, "quiet"),
         }

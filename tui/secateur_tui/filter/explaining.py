@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from textual.app import ComposeResult
-from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.widgets import Static
 
 from secateur.cel import Filter
 from secateur.cel.authoring.explain import Part, explain, obstacles
 from secateur.cel.syntax.writing import value_text
-from secateur.runs import Run
-from secateur_tui.frame.chrome import KeyBar
+from secateur.runs import UNFINISHED, Run
 from secateur_tui.frame.figures import one_line
-from secateur_tui.frame.place import Dialog
-from secateur_tui.keymap import bindings_of
+from secateur_tui.runs.details import RunScreen, event, life
 from secateur_tui.session import Session
 from secateur_tui.themes import toned
 
@@ -24,40 +19,28 @@ _LONGEST = 300
 """Characters of a text or a value that are shown."""
 
 
-class ExplainScreen(Dialog[None]):
-    """Closed by esc."""
+class ExplainScreen(RunScreen):
+    """The run with what the filter says of it; without a filter the run alone."""
 
-    place = "explain"
-    BINDINGS = bindings_of("explain")
+    def __init__(self, session: Session, filter_: Filter | None, run: Run, now: datetime) -> None:
+        super().__init__(session, run, now)
+        self._filter = filter_
 
-    def __init__(self, session: Session, filter_: Filter, run: Run, now: datetime) -> None:
-        super().__init__(session)
-        self._filter, self._run, self._now = filter_, run, now
+    @property
+    def title_of_run(self) -> str:
+        return "Why" if self._filter is not None else super().title_of_run
 
-    def compose(self) -> ComposeResult:
-        with VerticalScroll(id="explanation", classes="panel"):
-            yield Static(self._text(), markup=False)
-        yield KeyBar()
+    def lines(self) -> list[Content]:
+        has_ended = self._run.status not in UNFINISHED
+        told = [*life(self._run, self._now), Content("")] if has_ended or self._filter is None else []
+        if self._filter is not None:
+            whole = explain(self._filter, self._run, self._now)
+            told += [*self._verdict(self._filter, whole), Content("")]
+            told += [*(_line(part, depth) for depth, part in whole.walk()), Content("")]
+        return [*told, event(self._run)]
 
-    def on_mount(self) -> None:
-        panel = self.query_one("#explanation")
-        panel.border_title = Content(f"Why: run {one_line(self._run.id)}")
-        panel.border_subtitle = "↑ ↓ scroll"
-        panel.focus()
-
-    def action_close(self) -> None:
-        self.dismiss()
-
-    def _text(self) -> Content:
-        whole = explain(self._filter, self._run, self._now)
-        lines = [*self._verdict(whole), Content("")]
-        lines += [_line(part, depth) for depth, part in whole.walk()]
-        event = value_text(self._run.event)
-        lines += [Content(""), toned(("event  ", "quiet"), (_short(event, 2_000), "plain"))]
-        return Content("\n").join(lines)
-
-    def _verdict(self, whole: Part) -> list[Content]:
-        found = obstacles(self._filter, self._run, self._now)
+    def _verdict(self, filter_: Filter, whole: Part) -> list[Content]:
+        found = obstacles(filter_, self._run, self._now)
         if not found:
             return [toned(("✓ matches", "good"))]
         if whole.error is not None:

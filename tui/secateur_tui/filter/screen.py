@@ -101,6 +101,7 @@ class FilterScreen(Place):
             lambda: self._feed.now(),
             session.zone,
             standing=draft.standing,
+            may_stand=not draft.retry,
         )
         self._shape: Shape | None = None
         self._candidates = CompletionList()
@@ -112,7 +113,7 @@ class FilterScreen(Place):
         self._check_later: Timer | None = None
         self._verdict = Verdict(id="verdict")
         self._matches = Matches(lambda: self._feed.now())
-        self._examples = Examples()
+        self._examples = Examples(ended=draft.retry)
 
     def content(self) -> ComposeResult:
         with Container(id="top"):
@@ -128,8 +129,7 @@ class FilterScreen(Place):
 
     def on_mount(self) -> None:
         scope = Scope(self.draft.app_id, self.draft.function_id)
-        what = "Retry failed runs: " if self.draft.retry else ""
-        self._window.border_title = Content(f"{what}{one_line(str(scope))}")
+        self._title()
         self.query_one("#if").border_title = "if"
         self.query_one("#runs").border_title = "Examples"
         self._editor.focus()
@@ -138,6 +138,12 @@ class FilterScreen(Place):
         self.call_after_refresh(self._restart)
         self._sample(scope)
         self._ask_how_far_ahead()
+
+    def _title(self) -> None:
+        """The scope and, of a retry, which of its runs."""
+        scope = one_line(str(Scope(self.draft.app_id, self.draft.function_id)))
+        which = "failed and cancelled" if self.draft.with_cancelled else "failed"
+        self._window.border_title = Content(f"Retry {which} runs: {scope}" if self.draft.retry else scope)
 
     def on_screen_suspend(self) -> None:
         """Behind a review nothing is counted."""
@@ -252,6 +258,8 @@ class FilterScreen(Place):
             body["started_before"] = window.started_before.isoformat()
         if fields.standing:
             body["standing"] = True
+        if self.draft.with_cancelled:
+            body["with_cancelled"] = True
         try:
             return (RetryRequest if self.draft.retry else CancellationRequest).parse(body)
         except RequestError as error:
@@ -364,9 +372,8 @@ class FilterScreen(Place):
 
     def action_explain(self) -> None:
         self._catch_up()
-        run = self._examples.chosen
-        if self._filter is None or run is None:
-            self.notify("There is no example to explain; the condition must be valid.", markup=False)
+        if (run := self._examples.chosen) is None:
+            self.notify("There is no example to explain.", markup=False)
         else:
             self.app.push_screen(ExplainScreen(self.session, self._filter, run, self._feed.now()))
 
@@ -405,6 +412,11 @@ class FilterScreen(Place):
         self.notify("Cancelled this run; History undoes it.", markup=False)
         self._restart()
 
+    def action_with_cancelled(self) -> None:
+        self.draft.with_cancelled = not self.draft.with_cancelled
+        self._title()
+        self._restart()
+
     def action_standing(self) -> None:
         self._window.toggle_standing()
 
@@ -414,15 +426,22 @@ class FilterScreen(Place):
         return self._window.is_ahead and not self._window.standing
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "cancel_run" and not (self._examples.has_focus and self._examples.chosen):
+        if action == "cancel_run" and (self.draft.retry or not (self._examples.has_focus and self._examples.chosen)):
             return False
-        if action == "standing" and not (self._window.window and self._window.is_ahead):
+        if action == "with_cancelled" and not self.draft.retry:
+            return False
+        if action == "standing" and (self.draft.retry or not (self._window.window and self._window.is_ahead)):
             return False
         return super().check_action(action, parameters)
 
     def describe(self, action: Action) -> str:
-        if action.id == "filter.standing" and self._window.standing:
-            return "not standing"
+        match action.id:
+            case "filter.standing" if self._window.standing:
+                return "not standing"
+            case "filter.with_cancelled" if self.draft.with_cancelled:
+                return "failed only"
+            case "filter.review" if self.draft.retry:
+                return "review & retry"
         return super().describe(action)
 
     def action_back(self) -> None:
@@ -435,5 +454,5 @@ class FilterScreen(Place):
             case "filter.fix":
                 return self._fixed is None
             case "filter.explain":
-                return self._filter is None or self._examples.chosen is None
+                return self._examples.chosen is None
         return False

@@ -45,13 +45,14 @@ class WindowFields(Vertical):
         zone: tzinfo,
         *,
         standing: bool = False,
+        may_stand: bool = True,
     ) -> None:
         super().__init__(id="window", classes="panel")
         self._texts = {"started_after": started_after, "started_before": started_before}
         self._now, self._zone = now, zone
         self._resolved: dict[str, datetime | None] = {"started_after": None, "started_before": None}
         self._wrong: dict[str, str] = {}
-        self._standing = standing
+        self._standing, self._may_stand = standing, may_stand
         self._was_ahead = False
         self._limit: timedelta | None = None
 
@@ -155,6 +156,8 @@ class WindowFields(Vertical):
             self._wrong.pop("started_before", None)
             if after is not None and after >= before:
                 self._wrong["started_before"] = _ORDER
+            elif not self._may_stand and self.is_ahead:
+                self._wrong["started_before"] = "must be in the past"
             elif self._limit is not None and before > self._now() + self._limit:
                 self._wrong["started_before"] = f"may be at most {duration(self._limit.total_seconds())} ahead"
         for each in self._texts:

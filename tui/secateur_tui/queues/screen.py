@@ -36,7 +36,7 @@ To see secateur at work first: secateur demo"""
 
 
 class QueuesScreen(Place):
-    """Posts `FilterWanted`; where that leads is the app's decision. Pausing it does itself, after asking."""
+    """Posts `FilterWanted` and `FailedWanted`; the app decides where these lead. Pauses and resumes after asking."""
 
     place = "queues"
     BINDINGS = bindings_of("queues")
@@ -48,6 +48,12 @@ class QueuesScreen(Place):
         scope: Scope
         retry: bool = False
         """Failed runs, to queue them again."""
+
+    @dataclass
+    class FailedWanted(Message):
+        """Somebody wants to see the failed runs of this scope."""
+
+        scope: Scope
 
     @dataclass
     class DepthChanged(Message):
@@ -127,10 +133,14 @@ class QueuesScreen(Place):
         if (scope := self.query_one(DepthTable).scope) is not None:
             self.post_message(self.FilterWanted(scope, retry=True))
 
+    def action_failed(self) -> None:
+        if (scope := self.query_one(DepthTable).scope) is not None:
+            self.post_message(self.FailedWanted(scope))
+
     @property
     def _has_failed(self) -> bool:
-        """Whether there is anything to retry in the row's scope."""
-        if not self.session.engine.capabilities.can_retry or (scope := self.query_one(DepthTable).scope) is None:
+        """Whether a run of the row's scope has failed."""
+        if (scope := self.query_one(DepthTable).scope) is None:
             return False
         return any(
             each.failed
@@ -195,8 +205,10 @@ class QueuesScreen(Place):
             return self.query_one("#find").display
         if action in ("open_filter", "pause", "find", "sort", "fold") and not self._feed.depths:
             return False
-        if action == "retry":
+        if action == "failed":
             return self._has_failed
+        if action == "retry":
+            return self.session.engine.capabilities.can_retry and self._has_failed
         return super().check_action(action, parameters)
 
     def describe(self, action: Action) -> str:

@@ -173,6 +173,8 @@ class ReviewScreen(Dialog[None]):
         return None if self._seen is None else Preview(replace(self._seen, exact=False))
 
     async def _take_arrivals(self) -> float | None:
+        if self._request.verb == "retry":
+            return None  # it takes what has ended; nothing arrives
         with suppress(DatabaseError):
             return await self.session.ask(self.session.cancellations.arrival_rate(self._request))
         return None

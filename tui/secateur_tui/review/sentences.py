@@ -9,7 +9,7 @@ from textual.content import Content
 
 from secateur.looking.counting import Seen
 from secateur.records import Cancellation
-from secateur.requests import CancellationRequest
+from secateur.requests import CancellationRequest, RetryRequest
 from secateur.runs import Count, RunStatus, Scope
 from secateur_tui.frame.figures import about, duration, instant, number, one_line, rate, runs
 from secateur_tui.history.details import blocked_by, terminating
@@ -109,6 +109,13 @@ class Facts:
         )
 
     @property
+    def _which(self) -> str:
+        """Which runs a retry takes."""
+        if not isinstance(self.request, RetryRequest):
+            return ""
+        return "failed and every cancelled " if self.request.with_cancelled else "failed "
+
+    @property
     def _done(self) -> str:
         return "retried" if self.request.verb == "retry" else "cancelled"
 
@@ -146,7 +153,7 @@ class Facts:
     def _condition(self) -> list[Content]:
         if self.request.if_ is None:
             scope = "this function" if self.request.function_id else "EVERY function of this app"
-            told = f"! NO CONDITION: every run of {scope} in the window"
+            told = f"! NO CONDITION: every {self._which}run of {scope} in the window"
             return [_labelled("if", toned((told, "danger")))]
         first, *rest = self.request.if_.strip().split("\n")
         shown = [_labelled("if", toned((one_line(first), "plain")))]

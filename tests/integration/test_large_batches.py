@@ -127,6 +127,23 @@ async def test_sweeps_and_restores(queue: Queue, connection: asyncpg.Connection)
     assert wasted(plans) == []
 
 
+async def test_undecided_runs(queue: Queue, connection: asyncpg.Connection) -> None:
+    """As when a condition took too long, on a machine with much to do."""
+    cancelled = await queue.cancel({"app_id": "shop", "if": "event.n < 3000"})
+    ids = await connection.fetchval("select array_agg(id) from secateur.runs")
+    async with explained(connection, analyze=True) as plans:
+        kept = "select secateur.keep_undecided('shop', $1, $2)"
+        for some in (ids[: BATCH // 2], ids):
+            assert len(await connection.fetchval(kept, some, [cancelled.id] * len(some))) == len(some)
+            hits = await connection.fetch(
+                "select hit.* from secateur.reached('shop', array(select rule from secateur.cancellations as rule), $1,"
+                " quickly => true, budget => '1 min') as hit",
+                ids,
+            )
+            assert sum(hit["undecided_by"] == cancelled.id for hit in hits) == len(some)
+    assert wasted(plans) == []
+
+
 async def test_claims_among_matches(queue: Queue, connection: asyncpg.Connection) -> None:
     await connection.execute("select secateur.register_function('shop', 'told', array['function.cancelled'], 4)")
     await queue.cancel({"app_id": "shop", "if": "event.n < 3000"})

@@ -375,10 +375,12 @@ begin
     known_ids := '{}';
     if known then
       select coalesce(array_agg(slow.run_id), '{}'), coalesce(array_agg(slow.verdict), '{}') into known_ids, known_verdicts
-        from unnest(ids, asking) as asked (id, mask)
-        join secateur.slow_verdicts as slow
-          on slow.app_id = reached.app_id and slow.run_id = asked.id and slow.cancellation_id = rules[nth].id
-       where asked.mask & (1::bigint << nth - 1) <> 0 and (slow.verdict is not null or budget is not null);
+        from unnest(ids, asking) as asked (id, mask),
+             lateral (select one.run_id, one.verdict from secateur.slow_verdicts as one
+                       where one.app_id = reached.app_id and one.run_id = asked.id and one.cancellation_id = rules[nth].id
+                         and (one.verdict is not null or budget is not null)
+                      offset 0) as slow
+       where asked.mask & (1::bigint << nth - 1) <> 0;
       said_ids := said_ids || known_ids;
       said_nth := said_nth || array_fill(nth, array[cardinality(known_ids)]);
       said_verdicts := said_verdicts || known_verdicts;
@@ -434,11 +436,12 @@ begin
                  order by run.id
                    for update skip locked);
   insert into secateur.slow_verdicts (app_id, cancellation_id, run_id, function_id)
-  select keep_undecided.app_id, slow.cancellation_id, run.id, run.function_id
-    from secateur.runs as run,
-         lateral (select pair.cancellation_id from unnest(run_ids, cancellation_ids) as pair (run_id, cancellation_id)
-                   where pair.run_id = run.id) as slow
-   where run.app_id = keep_undecided.app_id and run.id = any (held)
+  select keep_undecided.app_id, pair.cancellation_id, run.id, run.function_id
+    from unnest(run_ids, cancellation_ids) as pair (run_id, cancellation_id),
+         lateral (select one.id, one.function_id from secateur.runs as one
+                   where one.app_id = keep_undecided.app_id and one.id = pair.run_id
+                  offset 0) as run
+   where (pair.run_id in (select unnest(held))) is true
   on conflict do nothing;
   return held;
 end

@@ -74,7 +74,7 @@ async def test_what_waited_is_exactly_what_it_was(queue: Queue) -> None:
     await enqueue(queue, count=3, scheduled_for=later)
     await enqueue(queue, "globex", 4)
     for run in await claim(queue, 2):
-        await queue.database.fetchval("select secateur.fail('billing', $1, $2, 'no luck')", *run)
+        await queue.database.fetchval("select secateur.fail('billing', $1, $2, 'no luck', '1 hour')", *run)
     before = await rows(queue)
     cancelled = await cancel(queue, **{"if": ACME})
     assert (cancelled.state, cancelled.cancelled) == ("complete", 8)

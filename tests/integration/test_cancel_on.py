@@ -525,7 +525,7 @@ def test_all_that_is_wrong_is_said_when_it_is_declared() -> None:
         "billing / sync: cancel_on 2, match: must be a path inside the event, without the prefix event",
         "billing / sync: cancel_on 2, timeout: must be a timedelta above zero and at most 100 years",
         "billing / sync: cancel_on 3, if:",
-        "1:17: error: `=` compares nothing",
+        "1:17: error: `=` is not a comparison",
         "  async.data.hard = true",
         "                  ^",
         "  write `==`",

@@ -180,5 +180,5 @@ def test_formatting_evaluates_nothing(here: Here) -> None:
     assert here("eval", "--format", "a==b", "--json").json == {"expression": "a == b"}
     refused = here("eval", "--format", "a = 1")
     assert (refused.code, refused.out) == (2, "")
-    assert "`=` compares nothing; write `==`" in refused.err
+    assert "`=` is not a comparison; write `==`" in refused.err
     assert here("eval", "--format", "--jsonl").code == 2

@@ -122,19 +122,19 @@ def did_you_mean(word: str | None) -> str | None:
 EMPTY = "the expression is empty"
 UNEXPECTED_END = "the expression is not finished"
 STRING_NOT_CLOSED = "this string is not closed"
-SINGLE_EQUALS = "`=` compares nothing"
+SINGLE_EQUALS = "`=` is not a comparison"
 CLOSE_STRING = "add the closing quote"
-BACKQUOTE_NOT_CLOSED = "this backquote names no field: letters, digits and `_ . - /` up to another backquote"
-BACKQUOTES = "backquotes name a field, after a dot"
+BACKQUOTE_NOT_CLOSED = "this backquote does not enclose a field name: use letters, digits and `_ . - /`"
+BACKQUOTES = "backquotes can only enclose a field name after a dot"
 NAME_A_FIELD = "`has` takes one field, such as `has(event.data.amount)` or `has(event.data['unit price'])`"
-NO_OPTIONALS = "there are no optional values here; `has(a.b) ? a.b : c` does what `a.?b.orValue(c)` does"
+NO_OPTIONALS = "optional values are not supported; write `has(a.b) ? a.b : c` for `a.?b.orValue(c)`"
 ELEMENTS = "the elements of a list"
 KEYS_AND_VALUES = "the keys and values of a map"
 LITERALS = {
     "out_of_range_int": "this number does not fit into 64 bits",
     "out_of_range_uint": "this number does not fit into 64 unsigned bits",
-    "unknown_escape": "unknown escape in a string; for a backslash itself write two",
-    "no_character": "this escape is no character",
+    "unknown_escape": "unknown escape in a string; write two backslashes for one",
+    "no_character": "this escape is not a valid character",
     "character_in_bytes": "`\\u` and `\\U` name characters; bytes take `\\x` and octal escapes",
 }
 
@@ -160,11 +160,11 @@ def unclosed(bracket: str) -> str:
 
 
 def never_opened(bracket: str) -> str:
-    return f"`{bracket}` closes nothing"
+    return f"`{bracket}` has no opening bracket"
 
 
 def no_such_character(text: str) -> str:
-    return f"`{text}` means nothing in an expression"
+    return f"`{text}` cannot appear in an expression"
 
 
 def write_instead(text: str) -> str:
@@ -173,7 +173,7 @@ def write_instead(text: str) -> str:
 
 def write_the_whole(text: str, means: str | None = None) -> str:
     """For a suggestion that replaces the whole source, not only the marked place."""
-    return f"write the whole as `{text}`{f' if you mean {means}' if means else ''}"
+    return f"write the whole expression as `{text}`{f' if you mean {means}' if means else ''}"
 
 
 def one_variable(macro: str) -> str:
@@ -194,7 +194,7 @@ def keyword_as_field(word: str) -> str:
 
 # What can be wrong with the meaning.
 
-EXISTS_INSTEAD = "`exists` tells whether there is such an element"
+EXISTS_INSTEAD = "use `exists` to ask whether there is such an element"
 RESULT_NOT_BOOL = "the expression must be true or false"
 MESSAGES_NOT_SUPPORTED = "typed messages are not part of this language"
 
@@ -204,7 +204,7 @@ def unknown_variable(name: str) -> str:
 
 
 def namespace(name: str) -> str:
-    return f"`{name}` is not a value of its own; name one of its fields"
+    return f"`{name}` is not a value by itself; use one of its fields"
 
 
 def such_as(text: str) -> str:
@@ -244,17 +244,17 @@ def not_iterable(macro: str, given: Type) -> str:
 
 
 def hidden(name: str) -> str:
-    return f"here `{name}` is the element; give it another name to reach the variable of that name"
+    return f"`{name}` means the element here; rename the element to use the variable `{name}`"
 
 
 def macros_too_deep(limit: int) -> str:
-    return f"all, exists, exists_one, map and filter are nested at most {limit} deep"
+    return f"all, exists, exists_one, map and filter can be nested at most {limit} deep"
 
 
 def changes_while_waiting(name: str) -> str:
     return (
         f"a cancellation cannot depend on `{name}`: it changes while a run waits, "
-        "so that what is true now could be false when the run is claimed"
+        "so a condition that is true now could be false when the run is claimed"
     )
 
 
@@ -283,7 +283,7 @@ def not_indexable(given: Type) -> str:
 
 
 def bad_index(container: Type, index: Type) -> str:
-    return f"{article(container)} is not indexed by {article(index)}"
+    return f"{article(container)} cannot be indexed by {article(index)}"
 
 
 def bad_key(given: Type) -> str:
@@ -310,23 +310,23 @@ def article(given: Type) -> str:
 
 
 TOO_LARGE = "the expression is too large for the database"
-LOOP_OVER_LESS = "shorten what is made of literals here; lists of the event may be gone through two deep"
+LOOP_OVER_LESS = "make the literals here smaller; loops over lists of the event can be nested two deep"
 
 
 def takes_too_long(seconds: float) -> str:
-    return f"this would take about {seconds:,.0f} s for each run, while the runs behind it wait; 2 s is the limit"
+    return f"this would take about {seconds:,.0f} s for each run, and the runs behind it would wait; the limit is 2 s"
 
 
 def makes_too_much(characters: float) -> str:
-    return f"this would make {characters:,.0f} characters for each run; 10,000,000 is the limit"
+    return f"this would build {characters:,.0f} characters for each run; the limit is 10,000,000"
 
 
 # What can be wrong with a pattern.
 
 NUL_CHARACTER = "Postgres has no character U+0000"
 NOT_STORABLE = "Postgres cannot store this text: it contains U+0000 or half of a surrogate pair"
-ZONE_NOT_LITERAL = "the time zone must be written out as a text"
-PATTERN_NOT_LITERAL = "the pattern must be written out as a text"
+ZONE_NOT_LITERAL = "the time zone must be a string literal"
+PATTERN_NOT_LITERAL = "the pattern must be a string literal"
 PATTERN_TOO_LARGE = "the pattern is too large"
 PATTERN_REPEATS_POSITION = "the pattern repeats a position, such as `^*` or `\\b+`"
 PATTERN_DOUBLE_REPEAT = "the pattern repeats a repetition"
@@ -343,7 +343,7 @@ def pattern_repeats(limit: int) -> str:
 
 
 def not_a_pattern(reason: str) -> str:
-    return f"this is no regular expression: {reason}"
+    return f"this is not a regular expression: {reason}"
 
 
 def pattern_escape(text: str) -> str:
@@ -351,11 +351,11 @@ def pattern_escape(text: str) -> str:
 
 
 def pattern_class(text: str) -> str:
-    return f"`{text}` is not supported in a pattern: which characters it has depends on the version of Unicode"
+    return f"`{text}` is not supported in a pattern: its characters depend on the version of Unicode"
 
 
 def list_characters(characters: str) -> str:
-    return f"list the characters that are meant, such as `[{characters}]`"
+    return f"list the characters you mean, such as `[{characters}]`"
 
 
 # What can go wrong at run time.
@@ -374,19 +374,19 @@ def no_value(name: str) -> str:
 
 
 def compared_too_deep(limit: int) -> str:
-    return f"lists and maps are compared down to {limit} levels only"
+    return f"lists and maps can be compared only {limit} levels deep"
 
 
 def no_time_zone(name: str) -> str:
-    return f"there is no time zone '{_short(name)}'; zones are called such as Europe/Paris or +05:30"
+    return f"there is no time zone '{_short(name)}'; write a name such as Europe/Paris, or an offset such as +05:30"
 
 
 def no_such_place(place: int, length: int) -> str:
-    return f"place {place} is outside of a text of {length} characters"
+    return f"position {place} is outside a text of {length} characters"
 
 
 def ends_before(start: int, end: int) -> str:
-    return f"a part from place {start} cannot end at place {end}"
+    return f"a substring that starts at position {start} cannot end at position {end}"
 
 
 def text_too_long(limit: int) -> str:
@@ -406,7 +406,7 @@ def no_such_key(key: str) -> str:
 
 
 def out_of_bounds(index: int, size: int) -> str:
-    return f"index {index} is outside of a list of {size}"
+    return f"index {index} is outside a list of {size}"
 
 
 def no_operation(operator: str, left: Type, right: Type) -> str:

@@ -23,7 +23,7 @@ MILLION = times_ten("y", "z", "w", "v", "u")
     [
         (f"{THOUSAND}.exists(a, {THOUSAND}.exists(b, a + b == 'q'))", "this would take about"),
         (f"{MILLION}.split('u').exists(a, {THOUSAND}.all(b, a != b))", "this would take about"),
-        (f"{THOUSAND}.map(a, {MILLION}).size() == 1", "this would make 1,0"),
+        (f"{THOUSAND}.map(a, {MILLION}).size() == 1", "this would build 1,0"),
         (f"{THOUSAND}.exists(a, event.data.t.exists(b, {THOUSAND}.join(b) == a))", "this would take about"),
         (f"{THOUSAND}.exists(a, {MILLION}.contains(a))", "this would take about 4 s"),
     ],

@@ -29,7 +29,7 @@ def test_problems_are_for_the_request() -> None:
     assert (problem.line, problem.column) == (1, 14)
     assert problem.suggestion == "write `==`"
     assert problem.excerpt == "event.data.x = 'a'\n             ^"
-    assert str(caught.value) == "if: `=` compares nothing"
+    assert str(caught.value) == "if: `=` is not a comparison"
 
 
 def test_searches_may_read_what_changes() -> None:

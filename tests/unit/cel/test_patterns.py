@@ -52,8 +52,8 @@ def test_a_class_of_unicode_is_refused_with_what_to_write(pattern: str, such_as:
     with pytest.raises(ExpressionError) as caught:
         compile(f"event.data.x.matches(r'{pattern}')")
     (diagnostic,) = caught.value.diagnostics
-    assert "is not supported in a pattern: which characters it has" in diagnostic.message
-    assert diagnostic.suggestion == f"list the characters that are meant, such as `{such_as}`"
+    assert "is not supported in a pattern: its characters" in diagnostic.message
+    assert diagnostic.suggestion == f"list the characters you mean, such as `{such_as}`"
     matches = matcher(such_as)
     assert (matches(yes), matches(no)) == (True, False)
 

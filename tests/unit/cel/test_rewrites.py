@@ -67,7 +67,7 @@ def test_says_what_to_write_instead(source: str, column: int, expected: str) -> 
         compile(source)
     (diagnostic,) = caught.value.diagnostics
     assert (diagnostic.line, diagnostic.column) == (1, column)
-    assert f"write the whole as `{expected}`" in (diagnostic.suggestion or "")
+    assert f"write the whole expression as `{expected}`" in (diagnostic.suggestion or "")
     assert fix(source, diagnostic) == expected
     condition = compile(expected)
     assert isinstance(condition.evaluate({"event": EMPTY}), bool)

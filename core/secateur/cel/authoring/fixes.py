@@ -12,7 +12,7 @@ from secateur.cel.syntax.ast import Span
 from secateur.cel.syntax.scanner import scan
 
 _TEXT = re.compile(
-    r"write the whole as `(?P<whole>.+)`(?: if you mean .*)?"
+    r"write the whole expression as `(?P<whole>.+)`(?: if you mean .*)?"
     r"|did you mean `(.+)`\?|write `(.+?)`(?: if you mean .*)?|write ('.+') if you mean the text",
     re.DOTALL,
 )

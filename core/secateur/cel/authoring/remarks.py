@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from secateur.cel.types import Type
 
-ALWAYS_TRUE = "this is true of every run"
-ALWAYS_FALSE = "this is false of every run: it matches nothing"
+ALWAYS_TRUE = "this is true for every run"
+ALWAYS_FALSE = "this is false for every run: it matches nothing"
 PART_ALWAYS_TRUE = "this part is always true, whatever the run"
 PART_ALWAYS_FALSE = "this part is always false, whatever the run"
 
@@ -15,11 +15,11 @@ def always_fails(message: str) -> str:
 
 
 def never_together(path: str) -> str:
-    return f"no run matches both: `{path}` cannot be this and that at once"
+    return f"no run matches both: `{path}` cannot meet both conditions at once"
 
 
 def one_of_both(path: str) -> str:
-    return f"always true where there is `{path}`, which is never both"
+    return f"always true if `{path}` exists, because it never equals both"
 
 
 def nobody_has(path: str, sampled: int) -> str:
@@ -43,15 +43,15 @@ def always_unequal(path: str, seen: str, given: str) -> str:
 
 
 def not_comparable(path: str, seen: str, given: str) -> str:
-    return f"never true: in the sample `{path}` is always {seen}, which has no order with {given}"
+    return f"never true: in the sample `{path}` is always {seen}, which cannot be compared with {given}"
 
 
 def never_contained(path: str, seen: str) -> str:
-    return f"never true: in the sample `{path}` is always {seen}, and the list has none"
+    return f"never true: in the sample `{path}` is always {seen}, and the list contains none"
 
 
 def not_taken(function: str, path: str, seen: str) -> str:
-    return f"`{function}` takes no such value: in the sample `{path}` is always {seen}"
+    return f"`{function}` does not take such a value: in the sample `{path}` is always {seen}"
 
 
 def arithmetic_fails(operator: str, path: str, seen: str, other: str, percent: str) -> str:

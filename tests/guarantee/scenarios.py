@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
@@ -123,7 +122,7 @@ NO_WALK = "update secateur.levels set walk_at = now() + interval '1 min' where a
 async def claims_find_all(here: Scene) -> None:
     """Right after the floors were raised, without the walk below them that finds what was lost a second later."""
     connection = await here.connect()
-    await asyncio.sleep(0.3)  # an enqueue that is younger has yet to be reckoned with
+    await here.floors_may_rise(connection)
     await connection.fetchval("select secateur.raise_floors($1, array['sync', 'other'])", here.app)
     await connection.execute(
         "update secateur.levels set walk_at = now() + interval '1 min' where app_id = $1", here.app
@@ -147,7 +146,7 @@ async def run_behind_the_matches_is_held(here: Scene) -> None:
             " and event #>> '{data,vendor_id}' = 'globex' for update",
             here.app,
         )
-        await asyncio.sleep(0.3)
+        await here.floors_may_rise(connection)
         await connection.execute(NO_WALK, here.app)
         await here.claim_few(connection)
     await claims_find_all(here)

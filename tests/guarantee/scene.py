@@ -12,6 +12,8 @@ from uuid import UUID
 import asyncpg
 from operations import Cast, commit
 
+from patience import eventually
+
 
 class GuaranteeBroken(AssertionError):
     """What the database's own record says against the guarantee."""
@@ -166,6 +168,14 @@ class Scene(Cast):
 
     async def _committed(self, connection: asyncpg.Connection) -> list[asyncpg.Record]:
         return await connection.fetch("select id from secateur.cancellations where app_id = $1", self.app)
+
+    async def floors_may_rise(self, connection: asyncpg.Connection) -> None:
+        """Wait until no run is so young that others may yet enter before it, which keeps the floors below it."""
+        old = (
+            "select not exists (select from secateur.runs"
+            " where app_id = $1 and uuid_send(id) >= uuid_send(secateur.floor_lag()))"
+        )
+        await eventually(lambda: connection.fetchval(old, self.app), "the runs to be old enough")
 
     async def _waiting(self, connection: asyncpg.Connection) -> int:
         """Unfinished runs, other than those that are due in an hour."""

@@ -30,7 +30,7 @@ from model import CONDITIONS, UNFINISHED, Cancellation, Model, Run, demand
 from operations import COMMIT, compile_filter
 
 HISTORIES = int(os.environ.get("SECATEUR_HISTORIES", "0"))
-FEW, MANY, STEPS = 60, 500, 60
+FEW, MANY, STEPS = 40, 500, 60
 
 MAX_ATTEMPTS = {"f": 2, "g": 3}
 FUNCTIONS = tuple(MAX_ATTEMPTS)
@@ -425,7 +425,7 @@ def histories(number: int, random: bool) -> settings:
     )
 
 
-@pytest.mark.timeout(300 + HISTORIES)
+@pytest.mark.timeout(900 + HISTORIES)
 def test_any_history_is_as_the_model_has_it(embedded_url: str) -> None:
     with asyncio.Runner() as runner:
 

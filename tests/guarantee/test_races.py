@@ -178,7 +178,7 @@ async def drain(connection: asyncpg.Connection, seconds: float) -> None:
         await asyncio.sleep(0.05)
 
 
-@pytest.mark.timeout(300 + max(COMMITS.values()) // 10)
+@pytest.mark.timeout(900 + max(COMMITS.values()) // 10)
 @pytest.mark.parametrize("ground", sorted(COMMITS))
 async def test_no_claim_after_any_commit(postgres_servers: Callable[[str], Any], ground: str) -> None:
     server, _, never_analyzed = ground.partition(", ")

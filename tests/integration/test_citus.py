@@ -170,14 +170,15 @@ async def test_no_claim_that_begins_after_a_commit_gets_a_matching_run(cluster: 
     chance = random.Random(7)
     forbidden: set[str] = set()
     wrong: list[str] = []
-    claimed = 0
+    asked = claimed = 0
 
     async def claim() -> None:
-        nonlocal claimed
+        nonlocal claimed, asked
         async with Database.connect(node.url, max_size=1) as database:
             while not done.is_set():
                 before = set(forbidden)
                 rows = await database.fetch("select * from secateur.claim('race', null, 3, 'racer', '1 minute')")
+                asked += 1
                 claimed += len(rows)
                 wrong.extend(vendor for row in rows for vendor in before if f'"vendor": "{vendor}"' in row["event"])
 
@@ -192,7 +193,12 @@ async def test_no_claim_that_begins_after_a_commit_gets_a_matching_run(cluster: 
             committed = await far.cancel({"app_id": "race", "if": f"event.data.vendor == '{vendor}'"})
             assert committed.guarantee == "in_force"
             forbidden.add(vendor)
-        await asyncio.sleep(0.3)
+        before = asked
+
+        async def asked_on() -> bool:
+            return asked > before + 10 * len(claimers)
+
+        await eventually(asked_on, "claims after the last commit")
         done.set()
         await asyncio.gather(*claimers)
     assert claimed

@@ -63,7 +63,7 @@ BODIES: dict[str, object] = {
     "/v1/events": {"name": "vendor/sync", "data": {"vendor_id": "acme_inc"}},
 }
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(300)
 
 CODES = list(codes())
 BLOCKS = [code for code in CODES if code.language]

@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 import secateur
+from patience import PATIENCE
 from secateur.engines.native.client import Queue
 from secateur.errors import IdempotencyConflict, ReadOnly, RequestError
 from secateur.records import Cancellation
@@ -294,7 +295,7 @@ async def test_sweepers_do_the_work(queue: Queue) -> None:
     failed = await fail(queue, count=3)
     sweeper = asyncio.create_task(queue.cancellations.sweep_forever())
     retry = await queue.retry(BILLING)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while (await queue.show(retry.id)).state != "complete":
             await asyncio.sleep(0.02)
         await queue.undo(retry.id)

@@ -84,6 +84,10 @@ class Cast:
     async def claim(self, connection: asyncpg.Connection) -> list[asyncpg.Record]:
         return await self._claim(connection, None, 50)
 
+    async def claim_by_list(self, connection: asyncpg.Connection) -> None:
+        """Naming so many functions that it looks only into those on the list, after comparing that with the queue."""
+        await self._claim(connection, ["sync", "other", "empty", *(f"nobody-{n}" for n in range(20))], 50)
+
     async def claim_few(self, connection: asyncpg.Connection) -> None:
         """So few that it meets matches before it has enough, and looks ahead of them."""
         await self._claim(connection, ["sync"], 2)

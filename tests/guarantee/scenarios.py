@@ -137,6 +137,54 @@ async def claims_find_all(here: Scene) -> None:
         raise GuaranteeBroken(f"{left} runs wait that nobody cancels, and a claim of all does not find them")
 
 
+async def search(here: Scene, connection: asyncpg.Connection) -> None:
+    """Compares the list with the queue, as claims do when a second has passed since the last time."""
+    await connection.execute(
+        "update secateur.due_functions set empty_since = empty_since - interval '1 s' where app_id = $1", here.app
+    )
+    await connection.execute("update secateur.searches set next_at = now() where app_id = $1", here.app)
+    await connection.execute("select secateur.search_due($1, '{}')", here.app)
+    await connection.execute(
+        "update secateur.searches set next_at = now() + interval '1 min' where app_id = $1", here.app
+    )
+
+
+async def listed(here: Scene, connection: asyncpg.Connection, what: str) -> None:
+    """Claims the one run that waits in a function, without another search."""
+    wide = ["empty", *(f"nobody-{n}" for n in range(20))]
+    runs = await connection.fetch("select id from secateur.claim($1, $2, 5, 'wide', '1 hour')", here.app, wide)
+    if len(runs) != 1:
+        raise GuaranteeBroken(f"{what} is not found")
+
+
+async def what_is_queued_is_on_the_list(here: Scene) -> None:
+    """However enqueues and searches meet: claims that look only into functions on the list find what there is."""
+    connection, producer = await here.connect(), await here.connect()
+    for _ in range(2):
+        await search(here, connection)
+    await here.enqueue(connection, "empty", ["globex"])
+    await listed(here, connection, "what was queued in a function that was not on the list")
+    async with producer.transaction():
+        await here.enqueue(producer, "empty", ["globex"])
+        await search(here, connection)
+    await listed(here, connection, "a run that was committed right after a search")
+    async with producer.transaction():
+        await here.enqueue(producer, "empty", ["globex"])
+        await search(here, connection)
+    await listed(here, connection, "what was queued after a search had found nothing, and committed after the next")
+    async with producer.transaction():
+        await here.enqueue(producer, "empty", ["globex"])
+        for _ in range(2):
+            await search(here, connection)
+    await search(here, connection)
+    await listed(here, connection, "a run that two searches did not see, by the one after its commit,")
+    for _ in range(2):
+        await search(here, connection)
+    await here.enqueue(connection, "empty", ["globex"], delay="10 ms")
+    await connection.execute("select pg_sleep(0.02)")
+    await listed(here, connection, "what has fallen due")
+
+
 async def run_behind_the_matches_is_held(here: Scene) -> None:
     """By another claim, which gives it back: who looked past it meanwhile may not have raised the floor past it."""
     connection, other = await here.connect(), await here.connect()

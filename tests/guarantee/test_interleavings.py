@@ -21,6 +21,7 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
     "release": ("release",),
     "interrupt": ("interrupt",),
     "complete_late": ("complete_runs",),
+    "claim_by_list": ("search_due", "claim_batch"),
     "enqueue_many": ("enter_runs",),
     "enqueue_bulk": ("enqueue_bulk",),
     "commit": ("commit_cancellations", "request_running"),
@@ -47,6 +48,7 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
 """Whose points each operation comes by."""
 
 ONLY = {
+    "claim_by_list": {"flags read", "searching", "searched", "marked", "granted", "returned"},
     "claim_few": {"looked ahead", "granted what was ahead"},
     "claim_nothing": {"nothing found"},
     "undo_again": {"undone"},
@@ -146,12 +148,14 @@ ALSO = {
         *pairs(["cancel_waiting"], ["cancel_waiting", "stop_older", "sweep_older"]),
         *pairs(["cancel_running"], ["begin_step", "complete", "fail", "release", "interrupt", "cancel_running"]),
         *pairs(["claim"], ["pause", "resume", "limit", "complete_late"]),
+        *pairs(["claim_by_list"], ["commit", "enqueue_many", "pause", "limit", "claim_by_list", "release"]),
         *pairs(["limit"], ["complete", "begin_step"]),
     ],
     "committed": [
         *every_two(CORE),
         *pairs(["sweep", "stop", "undo", "overlap"], ["complete", "complete_late", "fail", "release", "interrupt"]),
         *pairs(["claim_few"], ["stop", "undo", "overlap", "sweep"]),
+        *pairs(["claim_by_list"], ["stop", "overlap", "sweep"]),
         *pairs(["claim_nothing"], ["overlap", "stop", "sweep", "enqueue_many"]),
         *pairs(["enqueue_bulk"], ["claim", "overlap", "sweep", "enqueue_bulk"]),
         *pairs(["sweep"], ["stop_older", "undo_older", "sweep_older"]),
@@ -167,6 +171,7 @@ ALSO = {
         *pairs(
             ["restore"], ["restore", "claim", "begin_step", "enqueue_many", "undo_again", "prune", "cancel_waiting"]
         ),
+        *pairs(["restore"], ["claim_by_list"]),
         *pairs(["restore"], ["stop_newer", "undo_newer", "sweep_newer", "complete", "fail"]),
     ],
     "undone late": pairs(["restore"], ["prune", "undo_newer"]),

@@ -38,6 +38,7 @@ from scenarios import (
     undo_at_the_last_moment,
     undo_during_a_sweep,
     undo_of_the_older_during_a_sweep,
+    what_is_queued_is_on_the_list,
 )
 from scene import GuaranteeBroken, Stage
 
@@ -361,6 +362,47 @@ MUTANTS = [
         "floors are raised past what waits",
         [Mutation("least(coalesce(lowest.id, newest), newest)", "newest", "raise_floors")],
         claims_find_all,
+    ),
+    Mutant(
+        "who queues runs does not note their function",
+        [
+            Mutation(
+                "    perform secateur.note_due(enter_runs.app_id, enter_runs.function_id, due_at);\n", "    null;\n"
+            )
+        ],
+        what_is_queued_is_on_the_list,
+    ),
+    Mutant(
+        "a function that is marked counts as noted",
+        [Mutation("                    and noted.empty_since is null\n", "", "note_due")],
+        what_is_queued_is_on_the_list,
+    ),
+    Mutant(
+        "a search takes functions off the list that are not marked",
+        [
+            Mutation(
+                "(noted.empty_since < begun - interval '900 ms' or",
+                "((noted.function_id in (select unnest(ready))) is not true or",
+                "search_due",
+            )
+        ],
+        what_is_queued_is_on_the_list,
+    ),
+    Mutant(
+        "a search believes the list",
+        [
+            Mutation(
+                "   where not exists (select from secateur.due_functions as noted\n",
+                "   where false and not exists (select from secateur.due_functions as noted\n",
+                "search_due",
+            )
+        ],
+        what_is_queued_is_on_the_list,
+    ),
+    Mutant(
+        "what falls due is not looked into",
+        [Mutation("  here := seen;\n", "  here := '{}';\n", "find_due")],
+        what_is_queued_is_on_the_list,
     ),
     Mutant(
         "looking ahead raises the floor past runs that others hold",

@@ -8,8 +8,8 @@ from secateur.postgres.database import Database
 
 OF_NO_APP = {"retention", "condition_vocabulary", "migrations"}
 """What is the same for all apps."""
-KEYLESS = {"cancellation_deltas", "depth_deltas"}
-"""Of which only sums are of interest."""
+KEYLESS = {"cancellation_deltas", "depth_deltas", "due_functions"}
+"""Of which only sums are of interest, or whether there is one."""
 
 TABLES = """
 select relation.relname as name, attribute.attnotnull as required

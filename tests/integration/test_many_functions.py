@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from typing import Literal
 
 import asyncpg
 import pytest
@@ -37,15 +38,91 @@ async def claim(connection: asyncpg.Connection, functions: Sequence[str] | None,
     return [row["function_id"] for row in rows]
 
 
-async def read_by_claim(connection: asyncpg.Connection, functions: Sequence[str] | None) -> dict[str, int]:
-    """Rows and index entries that a claim of ten reads, which is then rolled back."""
+async def search(connection: asyncpg.Connection) -> None:
+    """Compares the whole list with the queue, twice, as claims do within two seconds; then no more."""
+    for _ in range(2):
+        await connection.execute(
+            "update secateur.due_functions"
+            " set empty_since = empty_since - interval '1 s', due_at = due_at - interval '1 s'"
+            " where empty_since is not null or due_at < now()"
+        )
+        await connection.execute("update secateur.searches set after = ''")
+        after = None
+        while after != "":
+            await connection.execute("update secateur.searches set next_at = now()")
+            await connection.execute("select secateur.search_due(app_id, '{}') from secateur.apps")
+            after = await connection.fetchval("select max(after) from secateur.searches")
+    await connection.execute("update secateur.searches set next_at = now() + interval '1 hour'")
+
+
+async def noted(connection: asyncpg.Connection, app: str = APP) -> list[str]:
+    """The functions on the list, marked ones too."""
+    rows = await connection.fetch(
+        "select noted.function_id from secateur.due_functions as noted"
+        " join secateur.due_epochs as known using (app_id, epoch) where noted.app_id = $1 order by 1",
+        app,
+    )
+    return [row["function_id"] for row in rows]
+
+
+async def read_by_claim(
+    connection: asyncpg.Connection, functions: Sequence[str] | None, most: int = 10, app: str = APP
+) -> dict[str, int]:
+    """Rows and index entries that a claim between two searches reads, which is then rolled back."""
+    await connection.execute("update secateur.searches set next_at = now() + interval '1 hour'")
     transaction = connection.transaction()
     await transaction.start()
     before = await rows_read(connection)
-    assert await claim(connection, functions)
+    # Now and then one raises floors, too.
+    await connection.execute("select setseed(0.5)")
+    assert await connection.fetch("select id from secateur.claim($1, $2, $3, 'w', '1 hour')", app, functions, most)
     after = await rows_read(connection)
     await transaction.rollback()
     return {name: rows - before.get(name, 0) for name, rows in after.items()}
+
+
+async def work_off(connection: asyncpg.Connection, app: str, names: Sequence[str]) -> None:
+    """Each function gets a run, which is claimed and completed."""
+    await connection.execute(ENQUEUE, app, names)
+    while runs := await connection.fetch("select * from secateur.claim($1, null, 1000, 'w', '1 hour')", app):
+        ids, tokens = [run["id"] for run in runs], [run["claim_token"] for run in runs]
+        await connection.execute("select secateur.complete_runs($1, $2::uuid[], $3::uuid[])", app, ids, tokens)
+
+
+@pytest.mark.parametrize("snapshot", ["no snapshot", "a snapshot is held"])
+async def test_a_claim_costs_as_in_an_app_with_three_functions(
+    connection: asyncpg.Connection, database_url: str, snapshot: str
+) -> None:
+    """At most three times as much, whether three functions have something or all; an index's dead entries count."""
+    three = ["one", "two", "three"]
+    await connection.execute(
+        "select secateur.register_function('narrow', one, '{}', 4) from unnest($1::text[]) as one", three
+    )
+    await connection.execute("select secateur.limit_function($1, one, null) from unnest($2::text[]) as one", APP, NAMES)
+    holder = await asyncpg.connect(database_url)
+    transaction = holder.transaction(isolation="repeatable_read")
+    await transaction.start()
+    if snapshot == "a snapshot is held":
+        await holder.fetchval("select count(*) from secateur.runs")
+    await work_off(connection, APP, NAMES)
+    await work_off(connection, "narrow", three)
+    await search(connection)
+    assert await noted(connection) == []
+    enqueue_many = (
+        "select count(*) from unnest($2::text[]) as one,"
+        " secateur.enqueue_many($1, one, array_fill('{}'::jsonb, '{50}'))"
+    )
+    await connection.execute(enqueue_many, "narrow", three)
+    await connection.execute(enqueue_many, APP, FEW)
+    calls = [(named, size) for named in (None, NAMES) for size in (20, 100)]
+    narrow = {size: sum((await read_by_claim(connection, three, size, "narrow")).values()) for size in (20, 100)}
+    few = [(size, await read_by_claim(connection, named, size)) for named, size in calls]
+    await connection.execute(ENQUEUE, APP, NAMES)
+    many = [(size, await read_by_claim(connection, named, size)) for named, size in calls]
+    await transaction.rollback()
+    await holder.close()
+    for size, read in few + many:
+        assert sum(read.values()) <= 3 * narrow[size], (size, read, narrow)
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -113,3 +190,147 @@ async def test_what_others_hold_is_not_the_end_of_the_queue(connection: asyncpg.
         finally:
             await other.close()
     assert (last["id"], last["more"]) == (None, True)
+
+
+@pytest.fixture
+async def other(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(database_url, server_settings={"lock_timeout": "2s"})
+    yield connection
+    await connection.close()
+
+
+@pytest.mark.parametrize("isolation", ["read_committed", "repeatable_read"])
+async def test_a_run_that_is_committed_late_is_found(
+    connection: asyncpg.Connection, other: asyncpg.Connection, isolation: Literal["read_committed", "repeatable_read"]
+) -> None:
+    """It saw its function on the list, and two searches that took it off did not see the run."""
+    await connection.execute(ENQUEUE, APP, FEW[:1])
+    await search(connection)
+    transaction = other.transaction(isolation=isolation)
+    await transaction.start()
+    await other.execute(ENQUEUE, APP, FEW[:1])
+    assert await claim(connection, None) == FEW[:1]
+    await search(connection)
+    assert await noted(connection) == []
+    await transaction.commit()
+    assert await claim(connection, None) == []
+    await search(connection)
+    assert await claim(connection, None) == FEW[:1]
+
+
+async def test_a_run_that_comes_between_two_searches_is_found(connection: asyncpg.Connection) -> None:
+    """Its function was found to have nothing by the first, so it is noted anew; the second leaves that."""
+    await connection.execute(ENQUEUE, APP, FEW[:1])
+    assert await claim(connection, None) == FEW[:1]
+    await connection.execute("update secateur.due_functions set empty_since = now() where function_id = $1", FEW[0])
+    await connection.execute(ENQUEUE, APP, FEW[:1])
+    await search(connection)
+    assert await noted(connection) == FEW[:1]
+    assert await claim(connection, None) == FEW[:1]
+
+
+async def test_who_queues_waits_for_nobody(
+    connection: asyncpg.Connection, other: asyncpg.Connection, database_url: str
+) -> None:
+    """Neither for others that note the same function at the same time, nor for a search, nor the search for them."""
+    searcher = await asyncpg.connect(database_url, server_settings={"lock_timeout": "2s"})
+    await search(connection)
+    assert await noted(connection) == []
+    open_transactions = [one.transaction() for one in (connection, other)]
+    for transaction in open_transactions:
+        await transaction.start()
+    await connection.execute(ENQUEUE, APP, FEW[:1])
+    await other.execute(ENQUEUE, APP, FEW[:1])
+    await search(searcher)
+    for transaction in open_transactions:
+        await transaction.commit()
+    assert await claim(searcher, None) == FEW[:1] * 2
+    await searcher.close()
+
+
+async def test_nothing_is_written_of_a_function_that_is_noted(connection: asyncpg.Connection) -> None:
+    await connection.execute(ENQUEUE, APP, FEW)
+    await search(connection)
+    entries = "select array_agg(ctid::text || xmin order by ctid) from secateur.due_functions"
+    before = await connection.fetchval(entries)
+    await connection.execute(ENQUEUE, APP, FEW * 10)
+    await connection.execute(
+        "select secateur.enqueue($1, one, '{}', now() + interval '1 hour') from unnest($2::text[]) as one", APP, FEW
+    )
+    assert len(await claim(connection, None)) == 10
+    await search(connection)
+    assert await connection.fetchval(entries) == before
+
+
+COMES_BACK = {
+    "released": "select secateur.release($1, array[$2::uuid], array[$3::uuid])",
+    "interrupted": "select secateur.interrupt($1, $2, $3, 'a deploy')",
+    "failed": "select secateur.fail($1, $2, $3, 'no luck', '0 s')",
+    "its lease over": "update secateur.runs set lease_expires_at = now() - interval '1 s'"
+    " where app_id = $1 and id = $2 and claim_token = $3",
+}
+
+
+@pytest.mark.parametrize("way", sorted(COMES_BACK))
+async def test_what_comes_back_is_noted(connection: asyncpg.Connection, way: str) -> None:
+    """By whoever brings it back: no search is needed to find it."""
+    await connection.execute(ENQUEUE, APP, FEW[:1])
+    [run] = await connection.fetch("select * from secateur.claim($1, null, 1, 'w', '1 hour')", APP)
+    await search(connection)
+    assert await noted(connection) == []
+    await connection.execute(COMES_BACK[way], APP, run["id"], run["claim_token"])
+    assert await claim(connection, None) == FEW[:1]
+
+
+async def test_what_an_undo_or_a_retry_brings_back_is_noted(connection: asyncpg.Connection) -> None:
+    await connection.execute(ENQUEUE, APP, FEW[:1])
+    id = await connection.fetchval("select id from secateur.runs where app_id = $1", APP)
+    cancellation = await connection.fetchval(
+        "select id from secateur.cancel_run(gen_random_uuid(), $1, $2, null, null, 'python', 'me')", APP, id
+    )
+    await search(connection)
+    assert await noted(connection) == []
+    await connection.execute("select secateur.undo_cancellation($1, $2, 'me')", APP, cancellation)
+    await connection.execute("select secateur.restore_cancellation($1, $2)", APP, cancellation)
+    [run] = await connection.fetch("select * from secateur.claim($1, null, 1, 'w', '1 hour')", APP)
+    await connection.execute("select secateur.fail($1, $2, $3, 'no', null, true)", APP, id, run["claim_token"])
+    await search(connection)
+    assert await noted(connection) == []
+    retry = await connection.fetchval(
+        "select id from secateur.commit_retries(array[gen_random_uuid()], $1, array[$2], null, null, null, false, null,"
+        " '{}', 1, '{}', null, null, 'python', 'me', null, null)",
+        *(APP, FEW[0]),
+    )
+    await connection.execute("select secateur.sweep_cancellation($1, $2)", APP, retry)
+    assert await claim(connection, None) == FEW[:1]
+
+
+async def test_what_falls_due_is_found(connection: asyncpg.Connection) -> None:
+    """Without a search; and a claim that finds nothing says when the first of them will be due."""
+    later = "select secateur.enqueue($1, $2, '{}', clock_timestamp() + $3::interval)"
+    due = "select min(scheduled_for) from secateur.runs where app_id = $1"
+    await search(connection)
+    for wait in ("2 hours", "1 hour", "3 hours", "0.5 s"):
+        await connection.execute(later.replace("$3", f"'{wait}'"), APP, FEW[0])
+        [last] = await connection.fetch("select * from secateur.claim_batch($1, null, 10, 'w', '1 hour')", APP)
+        assert last["scheduled_for"] == await connection.fetchval(due, APP)
+    await connection.fetchval(f"select pg_sleep_until(({due}))", APP)
+    assert await claim(connection, None) == FEW[:1]
+    await search(connection)
+    assert set(await noted(connection)) == {FEW[0]}
+    [last] = await connection.fetch("select * from secateur.claim_batch($1, $2, 10, 'w', '1 hour')", APP, NAMES)
+    left = await connection.fetchval(f"{due} and status = 'scheduled'", APP)
+    assert last["scheduled_for"] == left
+
+
+async def test_the_list_is_written_anew_before_dead_entries_outnumber_it(connection: asyncpg.Connection) -> None:
+    epoch = "select epoch from secateur.due_epochs where app_id = $1"
+    await connection.execute(ENQUEUE, APP, FEW)
+    before = await connection.fetchval(epoch, APP)
+    for _ in range(5):
+        await work_off(connection, APP, NAMES[100:200])
+        await search(connection)
+        assert await noted(connection) == []
+    assert await connection.fetchval(epoch, APP) - before in range(3, 11)
+    await connection.execute(ENQUEUE, APP, FEW)
+    assert sorted(await claim(connection, None)) == FEW

@@ -244,6 +244,18 @@ async def working_on_what_was_cancelled(desk: Desk) -> None:
 
 
 @call
+async def searching(desk: Desk) -> None:
+    """By a claim that names many functions; in an app of its own, because a search asks a thousand functions."""
+    await desk.connection.execute("select secateur.ensure_function('small', 'f' || n) from generate_series(1, 20) as n")
+    await desk.connection.execute("select secateur.enqueue('small', 'f7', '{}')")
+    async with desk.measured("search_due"):
+        assert await desk.connection.fetch(
+            "select * from secateur.claim("
+            "'small', array(select 'f' || n from generate_series(1, 20) as n), 3, 'w', '1 hour')"
+        )
+
+
+@call
 async def announcing(desk: Desk) -> None:
     await desk.connection.execute("select secateur.register_function($1, 'told', array['function.cancelled'], 4)", APP)
     await desk.running(3)

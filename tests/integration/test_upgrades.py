@@ -47,6 +47,8 @@ FORGOTTEN = {"depth_checks", "depth_drifts", "migrations", "condition_vocabulary
 """Checks of all apps together, and what an install writes."""
 LATER = {"upkeep", "slow_verdicts", "forgotten_functions"}
 """Tables that came later, and are empty."""
+LISTS = {"due_functions", "due_epochs", "searches"}
+"""Tables that came later: all functions are on the list at first."""
 
 
 def an_id(app: str, kind: int, number: int) -> UUID:
@@ -115,7 +117,10 @@ async def test_nothing_is_lost(old: Upgrade) -> None:
     await check_installed(old.installer)
     assert (await install(old.installer)).is_complete
     after = await rows(old.superuser)
-    assert set(after) == set(before) | LATER
+    assert set(after) == set(before) | LATER | LISTS
+    functions = sorted((row["app_id"], row["function_id"]) for row in before["functions"])
+    assert sorted((row["app_id"], row["function_id"]) for row in after["due_functions"]) == functions
+    assert [sorted(row["app_id"] for row in after[name]) for name in ("searches", "due_epochs")] == [sorted(APPS)] * 2
     assert not any(after[name] for name in LATER)
     made = "select count(*) from pg_tables where schemaname = 'secateur_locks'"
     assert await old.superuser.fetchval(made) == 2 * len(after["apps"])

@@ -33,6 +33,7 @@ DEFINITIONS = (
     "engines/native/sql/apps.sql",
     "engines/native/sql/slots.sql",
     "engines/native/sql/levels.sql",
+    "engines/native/sql/due.sql",
     "ledger/sql/conditions.sql",
     "ledger/sql/cancelling.sql",
     "engines/native/sql/enqueueing.sql",

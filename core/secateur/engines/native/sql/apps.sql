@@ -13,7 +13,7 @@
 -- so that batches which follow each other cannot keep it waiting. Where a table is missing it is made: see make_locks.
 --
 -- Row locks come after the app's lock: runs in id order or with SKIP LOCKED, then slots in their order or with SKIP
--- LOCKED. Levels and idle are only ever locked with SKIP LOCKED, so that nobody waits for a hint. A commit locks no run.
+-- LOCKED. Levels, idle and searches are only ever locked with SKIP LOCKED, so that nobody waits for a hint. A commit locks no run.
 --
 -- A statement that has ids looks the rows up by their key, whatever the planner knows of the table. It may have planned when
 -- the table was empty, and until something analyzes the table, that plan stays, while the flood comes. Hence:
@@ -253,6 +253,8 @@ begin
   perform secateur.make_locks(apps.lock_number) from secateur.apps
     where apps.app_id = ensure_function.app_id and pg_backend_pid() = here;
   insert into secateur.idle (app_id, idle) values (ensure_function.app_id, true) on conflict do nothing;
+  insert into secateur.due_epochs (app_id) values (ensure_function.app_id) on conflict do nothing;
+  insert into secateur.searches (app_id) values (ensure_function.app_id) on conflict do nothing;
   insert into secateur.functions (app_id, function_id)
   values (ensure_function.app_id, ensure_function.function_id) on conflict do nothing;
   perform secateur.require_here(ensure_function.app_id);

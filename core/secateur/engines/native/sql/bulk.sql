@@ -100,6 +100,8 @@ declare
   entered timestamptz;
   entered_us bigint;
   lowest uuid[];
+  -- When the first of them can be claimed: null is now.
+  due_at timestamptz;
 begin
   perform secateur.require_bulk();
   perform secateur.require_instant('scheduled_for', enqueue_bulk.scheduled_for);
@@ -158,7 +160,7 @@ begin
              select greatest(0, coalesce((extract(epoch from copied.started_at) * 1000000)::bigint, entered_us + copied.place))
                       as us
            ) as moment
-    returning runs.id, runs.status, runs.priority
+    returning runs.id, runs.status, runs.priority, runs.scheduled_for
   ), counted as (
     insert into secateur.depth_deltas (app_id, function_id, queued, scheduled, entered)
     select enqueue_bulk.app_id, enqueue_bulk.function_id, count(*) filter (where entering.status = 'queued'),
@@ -167,11 +169,16 @@ begin
     having count(*) > 0
   )
   select array(select distinct on (entering.priority) entering.id from entering
-                where imported order by entering.priority, entering.id) into lowest;
+                where imported order by entering.priority, entering.id),
+         (select case when bool_and(entering.status = 'scheduled') then min(entering.scheduled_for) end from entering)
+    into lowest, due_at;
   if imported then
     perform secateur.lower_floors(enqueue_bulk.app_id, lowest);
   end if;
   drop table pg_temp.secateur_bulk;
+  if total > 0 then
+    perform secateur.note_due(enqueue_bulk.app_id, enqueue_bulk.function_id, due_at);
+  end if;
   perform secateur.wake(enqueue_bulk.app_id);
   return total;
 end

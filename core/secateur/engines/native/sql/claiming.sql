@@ -74,10 +74,10 @@ end
 $$;
 
 -- Claims up to `max_runs` runs for `worker` until `lease` from now (heartbeat extends it), by priority and age within each
--- function, the functions sharing the batch; null stands for all of the app. Where many functions have something, the batch
--- is taken from some of them, chosen at random. Nothing is claimed of what is paused, and of
--- a function with a limit only as much as it has free slots. A run that `resumes` has steps of an earlier attempt:
--- finished_steps gives them.
+-- function, the functions sharing the batch; null stands for all of the app. With more than ten, it looks into
+-- those on the list of functions that may have something (see due.sql); if many are on it, into some, chosen at random.
+-- Nothing is claimed of what is paused, and of a function with a limit only as much as it has free slots. A run that
+-- `resumes` has steps of an earlier attempt: finished_steps gives them.
 --
 -- No run that a committed cancellation matches is returned: the active ones are read under the app's shared lock, in a
 -- statement of their own. Matching runs are cancelled on the way, some 200 a call at most, and others passed over, as are those
@@ -94,9 +94,13 @@ create or replace function secateur.claim_batch(
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
-  -- So many functions at most are looked into: enough for a batch, also if some of what they have is passed over.
-  most constant integer := least(claim_batch.max_runs, 10000) + 20;
-  candidates text[];
+  -- So many functions at most have their runs locked: enough for a batch, also if some of what they have is passed over.
+  most constant integer := ceil(least(greatest(claim_batch.max_runs, 1), 10000) * 1.1);
+  candidates text[] := claim_batch.function_ids;
+  -- From so many it takes without the list of those that may have something (see due.sql).
+  few constant integer := 10;
+  many boolean;
+  paused boolean;
   wanted text[];
   limited boolean[];
   floorless boolean[];
@@ -139,50 +143,51 @@ begin
   active := array(select rule from secateur.cancellations as rule
                    where rule.app_id = claim_batch.app_id and rule.state = 'active' order by rule.serial);
   -- point: cancellations read
-  select array_agg(known.function_id), array_agg(known.concurrency is not null) into candidates, limited
-    from (select one.function_id, one.concurrency
-            from (select found.function_id, found.concurrency, found.paused_at
-                    from secateur.functions as found
-                   where claim_batch.function_ids is null and found.app_id = claim_batch.app_id
-                  union all
-                  select found.function_id, found.concurrency, found.paused_at
-                    from (select distinct named.id from unnest(claim_batch.function_ids) as named (id)) as named,
-                         lateral (select * from secateur.functions as one
-                                   where one.app_id = claim_batch.app_id and one.function_id = named.id offset 0) as found) as one
-           where one.paused_at is null
-             and not exists (select from secateur.apps where apps.app_id = claim_batch.app_id and apps.paused_at is not null)
-           order by random()) as known;
+  if candidates is null then
+    -- One more tells that there are many.
+    candidates := array(select known.function_id from secateur.functions as known
+                         where known.app_id = claim_batch.app_id limit few + 1);
+  end if;
+  many := cardinality(candidates) > few;
+  paused := exists (select from secateur.apps where apps.app_id = claim_batch.app_id and apps.paused_at is not null);
+  if not many and not paused then
+    select array_agg(known.function_id), array_agg(known.concurrency is not null) into wanted, limited
+      from (select found.function_id, found.concurrency
+              from (select distinct named.id from unnest(candidates) as named (id)) as named,
+                   lateral (select * from secateur.functions as one
+                             where one.app_id = claim_batch.app_id and one.function_id = named.id offset 0) as found
+             where found.paused_at is null
+             order by random()) as known;
+  end if;
   -- point: flags read
-  if exists (select from secateur.forgotten_functions as gone
-              where gone.app_id = claim_batch.app_id and gone.function_id = any (claim_batch.function_ids)) then
+  if exists (select from secateur.forgotten_functions as gone where gone.app_id = claim_batch.app_id)
+     and claim_batch.function_ids is not null then
     -- Somebody works for it.
     perform secateur.recall_functions(claim_batch.app_id, claim_batch.function_ids);
   end if;
   perform secateur.recover_expired(claim_batch.app_id);
-  if candidates is null then
+  if paused or (not many and wanted is null) then
     perform secateur.fall_idle(claim_batch.app_id);
     return;
   end if;
-  wanted := candidates;
-  if cardinality(candidates) > most then
-    perform secateur.walk_below(claim_batch.app_id, candidates[:most], active);
+  if many then
+    perform secateur.search_due(claim_batch.app_id, active);
     begun := clock_timestamp();
-    select found.functions, found.are_limited into wanted, limited
-      from secateur.find_functions(claim_batch.app_id, candidates, limited, most) as found;
+    select found.functions, found.limited, found.floorless, found.seen into wanted, limited, floorless, candidates
+      from secateur.find_due(claim_batch.app_id, claim_batch.function_ids, most) as found;
     cut := cardinality(wanted) = most;
     -- Dead entries above the floors of functions that have nothing: their floors are raised, too.
     slow_to_find := clock_timestamp() - begun > interval '10 ms' + cardinality(candidates) * interval '20 us';
-    if cardinality(wanted) = 0 then
-      -- For the next claim to find: one that has nothing to give has the time to look below all floors.
-      perform secateur.walk_below(claim_batch.app_id, candidates, active);
-    end if;
-  else
+    -- What it finds is for the next claim, where it is of a function that had nothing.
     perform secateur.walk_below(claim_batch.app_id, candidates, active);
+  else
+    candidates := wanted;
+    perform secateur.walk_below(claim_batch.app_id, wanted, active);
+    floorless := array(select (select count(*) from secateur.levels as one
+                                where one.app_id = claim_batch.app_id and one.function_id = looked_into.id) > 32
+                         from unnest(wanted) with ordinality as looked_into (id, place) order by looked_into.place);
   end if;
   perform secateur.promote_due(claim_batch.app_id, wanted);
-  floorless := array(select (select count(*) from secateur.levels as one
-                              where one.app_id = claim_batch.app_id and one.function_id = looked_into.id) > 32
-                       from unnest(wanted) with ordinality as looked_into (id, place) order by looked_into.place);
   if true = any (limited) then
     select free.functions, free.slots into slot_functions, slot_numbers
       from secateur.lock_slots(claim_batch.app_id,
@@ -275,7 +280,8 @@ begin
   elsif open = claim_batch.max_runs then
     -- point: nothing found
     perform secateur.fall_idle(claim_batch.app_id);
-    next_due := secateur.next_due(claim_batch.app_id, candidates);
+    next_due := case when many then secateur.next_noted(claim_batch.app_id, claim_batch.function_ids, candidates)
+                     else secateur.next_due(claim_batch.app_id, candidates) end;
     -- What is due never is nothing to wait for.
     next_due := case when isfinite(next_due) then next_due end;
     return query

@@ -44,6 +44,8 @@ declare
   entered timestamptz;
   entered_us bigint;
   ids uuid[];
+  -- When the first of them can be claimed: null is now.
+  due_at timestamptz;
   imported constant boolean := exists (select from unnest(enter_runs.started_at) as given where given is not null);
 begin
   if imported then
@@ -86,7 +88,7 @@ begin
            ) as moment
      where one.place <= cardinality(enter_runs.events)
      order by one.place
-    returning runs.id, runs.status
+    returning runs.id, runs.status, runs.scheduled_for
   ), counted as (
     insert into secateur.depth_deltas (app_id, function_id, queued, scheduled, entered)
     select enter_runs.app_id, enter_runs.function_id, count(*) filter (where entering.status = 'queued'),
@@ -94,10 +96,16 @@ begin
       from entering
     having count(*) > 0
   )
-  select coalesce(array_agg(entering.id), '{}') into ids from entering;
+  select coalesce(array_agg(entering.id), '{}'),
+         case when bool_and(entering.status = 'scheduled') then min(entering.scheduled_for) end
+    into ids, due_at
+    from entering;
   if imported then
     -- Their ids carry the start that the caller gave.
     perform secateur.lower_floors(enter_runs.app_id, ids);
+  end if;
+  if cardinality(ids) > 0 then
+    perform secateur.note_due(enter_runs.app_id, enter_runs.function_id, due_at);
   end if;
   perform secateur.wake(enter_runs.app_id);
   return ids;

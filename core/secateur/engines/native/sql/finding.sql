@@ -107,50 +107,57 @@ begin
 end
 $$;
 
--- The first `most` of these functions that have something to claim: a run that is queued or due by now, and a free slot if the
--- function has a limit. Part of a claim; locks nothing.
+-- The first `most` of these functions that have something to claim: a run that is queued or due by now and, if `claimable`, a free
+-- slot where the function has a limit, and no pause of the function. `limited` says which have a limit, `floorless` which have
+-- more levels than are kept. Part of a claim; locks nothing.
 create or replace function secateur.find_functions(
-  app_id text, function_ids text[], limited boolean[], most integer, out functions text[], out are_limited boolean[]
+  app_id text, function_ids text[], most integer, claimable boolean default true,
+  out functions text[], out limited boolean[], out floorless boolean[]
 )
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
 as $$
 begin
-  select coalesce(array_agg(found.id), '{}'), coalesce(array_agg(found.limited), '{}')
-    into functions, are_limited
+  select coalesce(array_agg(found.id), '{}'), coalesce(array_agg(found.limited), '{}'), coalesce(array_agg(found.floorless), '{}')
+    into functions, limited, floorless
     from (
-      select wanted.id, wanted.limited
-        from unnest(find_functions.function_ids, find_functions.limited) as wanted (id, limited)
-       where (exists (select from secateur.levels as level,
-                             lateral (select from secateur.runs as run
-                                       where run.app_id = find_functions.app_id
-                                         and run.function_id = wanted.id
-                                         and run.status = 'queued'
-                                         and run.priority = level.priority
-                                         and uuid_send(run.id) >= uuid_send(level.floor)
-                                       limit 1) as queued
-                       where level.app_id = find_functions.app_id and level.function_id = wanted.id
-                      offset 0)
+      select wanted.id, known.concurrency is not null as limited, queue.levels > 32 as floorless
+        from unnest(find_functions.function_ids) as wanted (id),
+             lateral (select count(*) as levels,
+                             bool_or(exists (select from secateur.runs as run
+                                              where run.app_id = find_functions.app_id
+                                                and run.function_id = wanted.id
+                                                and run.status = 'queued'
+                                                and run.priority = level.priority
+                                                and uuid_send(run.id) >= uuid_send(level.floor)
+                                             offset 0)) as has_queued
+                        from secateur.levels as level
+                       where level.app_id = find_functions.app_id and level.function_id = wanted.id) as queue,
+             lateral (select one.concurrency, one.paused_at from secateur.functions as one
+                       where one.app_id = find_functions.app_id and one.function_id = wanted.id
+                      offset 0) as known
+       where (queue.has_queued
               or exists (select from secateur.runs as run
                           where run.app_id = find_functions.app_id
                             and run.function_id = wanted.id
                             and run.status = 'scheduled'
                             and run.scheduled_for <= now()
                          offset 0)
-              -- More levels than are kept.
-              or (select count(*) from secateur.levels as level
-                   where level.app_id = find_functions.app_id and level.function_id = wanted.id) > 32
+              -- What has no level of its own.
+              or queue.levels > 32
                  and exists (select from secateur.runs as run
                               where run.app_id = find_functions.app_id
                                 and run.function_id = wanted.id
                                 and run.status = 'queued'
                              offset 0))
-         and (not wanted.limited
-              or exists (select from secateur.slots as slot
-                          where slot.app_id = find_functions.app_id and slot.function_id = wanted.id
-                            and slot.run_id is null and not slot.surplus
-                         offset 0))
+         and (not claimable
+              or known.paused_at is null
+                 and (known.concurrency is null
+                      or exists (select from secateur.slots as slot
+                                  where slot.app_id = find_functions.app_id and slot.function_id = wanted.id
+                                    and slot.run_id is null and not slot.surplus
+                                 offset 0)))
        limit find_functions.most) as found;
 end
 $$;

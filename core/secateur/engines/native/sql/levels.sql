@@ -92,7 +92,7 @@ begin
 end
 $$;
 
--- Lets claims find runs that came back to the queue; whoever queues runs again calls this in the same transaction.
+-- Lets claims find runs that came back to the queue, and notes their functions; whoever queues runs again calls this in the same transaction.
 -- Locks levels with SKIP LOCKED.
 create or replace function secateur.lower_floors(app_id text, run_ids uuid[])
   returns void
@@ -116,6 +116,7 @@ begin
                     where above.app_id = lower_floors.app_id and above.function_id = back.function_id
                       and above.priority = back.priority and above.floor > back.lowest
                       for update skip locked);
+    perform secateur.note_due(lower_floors.app_id, back.function_id);
   end loop;
 end
 $$;

@@ -288,6 +288,7 @@ begin
   if slotted then
     perform secateur.free_slots(fail.app_id, array[fail.run_id]);
   end if;
+  perform secateur.note_due(fail.app_id, function, moment + back_off);
   -- An idle worker sleeps until the next run is due; this one may be due earlier.
   perform secateur.wake(fail.app_id);
   return 'scheduled';

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from uuid import UUID
 
@@ -113,3 +114,39 @@ async def test_the_list_keeps_its_order_newest_first(start: Start, incident_url:
         await history(console)
         await console.shows("first", "second")
         assert console.text.index("second") < console.text.index("first")
+
+
+async def test_a_sweep_that_fails_is_warned_of(start: Start, incident_url: str, size: tuple[int, int]) -> None:
+    cancellation = await cancel(incident_url)
+    async with Database.connect(incident_url) as database:
+        for _ in range(3):
+            await NativeEngine(database).note_sweep_failure(
+                "billing", cancellation, "could not extend file: No space left on device"
+            )
+    async with start(incident_url, size=size, read_only=True) as console:
+        await console.shows("! a sweep makes no progress, H shows which")
+        await console.shows_stored("queues-sweep-fails")
+        await history(console)
+        await console.shows("! sweep fails", "its sweep has failed 3 times since")
+        await console.shows_stored("history-sweep-fails")
+
+
+async def test_runs_that_are_held_back_are_warned_of(start: Start, incident_url: str, size: tuple[int, int]) -> None:
+    condition = "event.data.t.exists(a, event.data.l.exists(b, a == b))"
+    slow = {"name": "slow", "data": {"t": list(range(3000)), "l": list(range(10_000, 20_000))}}
+    async with Database.connect(incident_url) as database:
+        await database.execute(
+            "select secateur.enqueue('billing', 'slow', $1::jsonb) from generate_series(1, 2)", json.dumps(slow)
+        )
+        cancellations = Cancellations(NativeEngine(database))
+        request = CancellationRequest.parse({"app_id": "billing", "function_id": "slow", "if": condition})
+        await cancellations.commit(request, author="jun", source="cli")
+        held = 0
+        while held < 2:
+            await database.fetch("select * from secateur.claim_batch('billing', array['slow'], 10, 'w', '1 hour')")
+            (record,) = await cancellations.list(limit=1)
+            held = record.undecided
+    async with start(incident_url, size=size, read_only=True) as console:
+        await history(console)
+        await console.shows("◌ holding back 2", "2 held back: the condition takes too long on them", "undecided 2")
+        await console.shows_stored("history-held-back")

@@ -119,10 +119,11 @@ class ConsoleApp(App[None]):
             try:
                 depths = await session.ask(session.engine.depth())
                 as_of = depths[0].as_of if depths else await session.ask(session.engine.clock())
+                unswept = await session.ask(session.engine.sweep_problems())
             except SecateurError as error:
                 self.feed = replace(self.feed, problem=error)
             else:
-                self.feed = Feed(tuple(depths), as_of, time.monotonic())
+                self.feed = Feed(tuple(depths), as_of, time.monotonic(), tuple(unswept))
             await asyncio.sleep(max(0.1, session.refresh_seconds - (time.monotonic() - began)))
 
     @work(thread=True, group="warm-up")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TypeVar
 
-from secateur.engines.base import QueueEngine
+from secateur.engines.base import QueueEngine, SweepProblem
 from secateur.errors import SecateurError
 from secateur.ledger.cancellations import Cancellations
 from secateur.looking.counting import within
@@ -27,6 +27,8 @@ class Feed:
     """The database's clock at the newest depth; None before the first."""
     taken: float = 0.0
     """`time.monotonic()` when it arrived."""
+    sweep_problems: tuple[SweepProblem, ...] = ()
+    """Cancellations whose sweep fails, or that nobody sweeps."""
     problem: SecateurError | None = None
     """Why the newest question was not answered; None while all is well."""
 

@@ -69,6 +69,10 @@ def _meaning(cancellation: Cancellation) -> list[Content]:
     after = f"after {instant(cancellation.started_after)}, " if cancellation.started_after else ""
     window = f"{after}before {instant(cancellation.started_before)}"
     lines = [toned(("if      ", "quiet"), condition), toned(("started ", "quiet"), (window, "plain"))]
+    if cancellation.is_retry:
+        which = "failed and cancelled" if cancellation.with_cancelled else "failed"
+        ended = f"{which} before {instant(cancellation.created_at, digits=0)}"
+        lines.append(toned(("runs    ", "quiet"), (ended, "plain")))
     if (otherwise := verify(cancellation).in_words()) is not None:
         lines.append(toned((f"! {otherwise}", "error")))
     return lines
@@ -149,6 +153,8 @@ def _held_back(cancellation: Cancellation) -> str:
 
 def _standing(cancellation: Cancellation, now: datetime) -> list[Content]:
     """What holds now."""
+    if cancellation.is_retry and cancellation.state != State.UNDONE:
+        return [_retrying(cancellation)]
     since = instant(cancellation.in_force_at or cancellation.created_at, digits=3)
     match cancellation.state:
         case State.ACTIVE if cancellation.is_pending:
@@ -177,6 +183,20 @@ def _standing(cancellation: Cancellation, now: datetime) -> list[Content]:
             return [toned((f"↺ restoring {number(back)} of {number(wanted)}", "sweep"), (f"; undone{who}", "plain"))]
         case other:
             return [toned((f"{other}; committed {since}", "quiet"))]
+
+
+def _retrying(retry: Cancellation) -> Content:
+    """How far a retry is; it guarantees nothing."""
+    match retry.state:
+        case State.RETRYING:
+            return toned(("◌ its runs are being queued again", "sweep"))
+        case State.COMPLETE:
+            return toned(("✓ every matching run is queued again, or was left alone", "good"))
+        case State.STOPPED:
+            who = _signed(retry.stopped_at, retry.stopped_by)
+            return toned((f"■ stopped{who}: what it had not reached stays as it was", "warn"))
+        case other:
+            return toned((other, "quiet"))
 
 
 def _sweep(cancellation: Cancellation, trouble: Trouble | None) -> list[Content]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from secateur.ledger.cancellations import sweep_in_words
 from secateur.records import Cancellation
 from secateur.runs import Scope
 from secateur.states import Kind, State
@@ -51,10 +52,15 @@ def state(cancellation: Cancellation, now: datetime) -> Cell:
     if cancellation.is_pending:
         return Cell("◌ pending", "warn")
     match cancellation.state:
+        case State.ACTIVE | State.RETRYING | State.UNDONE if sweep_in_words(cancellation) is not None:
+            what = "restore" if cancellation.restoring else "sweep"
+            return Cell(f"! {what} fails" if cancellation.last_error else f"! no {what}", "error")
         case State.RETRYING:
             return Cell("queueing again", "sweep")
         case State.COMPLETE if cancellation.is_retry:
             return Cell("✓ retried", "good")
+        case State.ACTIVE if cancellation.undecided:
+            return Cell(f"◌ holding back {number(cancellation.undecided)}", "warn")
         case State.ACTIVE if cancellation.standing and cancellation.started_before > now:
             return Cell(f"◆ standing until {_short(cancellation.started_before, now)}", "warn")
         case State.ACTIVE if cancellation.swept and cancellation.stopping:

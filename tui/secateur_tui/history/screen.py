@@ -23,13 +23,12 @@ from secateur_tui.frame.columns import lay_out
 from secateur_tui.frame.figures import one_line
 from secateur_tui.frame.line_table import LineTable, TableRow
 from secateur_tui.frame.place import Place
-from secateur_tui.frame.question import Answer, Question, QuestionScreen
+from secateur_tui.frame.question import Answer, QuestionScreen
 from secateur_tui.history import details as history_details
 from secateur_tui.history import rows as history_rows
-from secateur_tui.history.undoing import undo_label, undo_question
+from secateur_tui.history.undoing import stop_question, undo_label, undo_question
 from secateur_tui.keymap import Action, bindings_of
 from secateur_tui.session import Feed, Session
-from secateur_tui.themes import toned
 
 _SHOWN = 100
 """Cancellations that are listed, newest first."""
@@ -222,17 +221,7 @@ class HistoryScreen(Place):
         cancellation = self.chosen
         if cancellation is None or not cancellation.is_active:
             return
-        question = toned(
-            ("Stop this cancellation of ", "plain"),
-            (history_rows.scope_text(cancellation), "strong"),
-            (
-                "?\n\nWhat it has cancelled stays cancelled. Matching runs that it has not reached yet",
-                "plain",
-            ),
-            (" start again.", "warn"),
-            (" It also no longer cancels new runs." if cancellation.standing else "", "plain"),
-        )
-        asked = QuestionScreen(self.session, Question("Stop", question, "stop"))
+        asked = QuestionScreen(self.session, stop_question(cancellation))
         if await self.app.push_screen_wait(asked) is not Answer.YES:
             return
         await self._write(self.session.cancellations.stop(cancellation.id, author=self.session.author, source="tui"))

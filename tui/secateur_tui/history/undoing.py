@@ -1,4 +1,4 @@
-"""Undo: until when it is offered, what it will bring back in words, and how far it is."""
+"""Stop and undo: until when an undo is offered, what it will bring back in words, and how far it is."""
 
 from __future__ import annotations
 
@@ -26,6 +26,25 @@ def undo_question(cancellation: Cancellation) -> Question:
     if cancellation.is_retry:
         return _unretry(cancellation)
     return _requeue(cancellation) if cancellation.state == State.UNDONE else _undo(cancellation)
+
+
+def stop_question(cancellation: Cancellation) -> Question:
+    """What stays as it is once it is stopped, and what does not."""
+    if cancellation.is_retry:
+        text = toned(
+            ("Stop this ", "plain"),
+            (scope_text(cancellation), "strong"),
+            ("?\n\nWhat it has queued again goes on. What it has not reached stays failed or cancelled.", "plain"),
+        )
+        return Question("Stop", text, "stop")
+    text = toned(
+        ("Stop this cancellation of ", "plain"),
+        (scope_text(cancellation), "strong"),
+        ("?\n\nWhat it has cancelled stays cancelled. Matching runs that it has not reached yet", "plain"),
+        (" start again.", "warn"),
+        (" It also no longer cancels new runs." if cancellation.standing else "", "plain"),
+    )
+    return Question("Stop", text, "stop")
 
 
 def _unretry(retry: Cancellation) -> Question:

@@ -18,13 +18,14 @@ from secateur_tui.frame.figures import number, one_line, rate, runs
 from secateur_tui.frame.line_table import LineTable
 from secateur_tui.frame.place import Place
 from secateur_tui.frame.question import Answer, QuestionScreen
-from secateur_tui.keymap import Action, bindings_of
+from secateur_tui.keymap import Action, bindings_of, display_of
 from secateur_tui.queues.depth_rows import flood, scope_of
 from secateur_tui.queues.depth_table import DepthTable
 from secateur_tui.queues.pausing import Offer, offer
 from secateur_tui.session import Feed, Session
 from secateur_tui.themes import toned
 
+_HISTORY_KEY = display_of("console.history")
 _EMPTY = """\
 The database has no functions yet.
 
@@ -123,7 +124,7 @@ class QueuesScreen(Place):
             return Content("")
         worst = flood(feed.depths)
         line = _flood_line(worst, feed) if worst else toned((" ✓ no queue is flooded", "quiet"))
-        return line + _drift_line(feed)
+        return line + _sweep_line(feed) + _drift_line(feed)
 
     def action_open_filter(self) -> None:
         if (scope := self.query_one(DepthTable).scope) is not None:
@@ -237,6 +238,18 @@ def _flood_line(worst: FunctionDepth, feed: Feed) -> Content:
         (f"  {number(worst.queued)} queued", "danger"),
         (f" ({worst.queued * 100 // max(1, everything)} %), {trend}", "plain"),
         (", paused ‖" if worst.paused else "", "warn"),
+    )
+
+
+def _sweep_line(feed: Feed) -> Content:
+    """That a sweep fails, or that nobody sweeps; the guarantee holds all the same."""
+    if not feed.sweep_problems:
+        return Content("")
+    many = len(feed.sweep_problems)
+    what = "a sweep makes" if many == 1 else f"{many} sweeps make"
+    return toned(
+        (f"\n ! {what} no progress, ", "error"),
+        (f"{_HISTORY_KEY} shows which: {one_line(feed.sweep_problems[0].error)}", "plain"),
     )
 
 

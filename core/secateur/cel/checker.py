@@ -117,7 +117,7 @@ class Checker:
         return Invalid(span, message, suggestion)
 
     def _mismatch(self, span: Span, message: str, suggestion: str | None = None) -> None:
-        """Operands for which there is no overload: leniently, the evaluation will find out."""
+        """Reports operands for which there is no overload. If lenient, the evaluation finds this instead."""
         if not self._lenient:
             self._reporter.error(span, message, suggestion)
 
@@ -308,7 +308,7 @@ class Checker:
         return replace(checked, type=types.join(overload.result for overload in fitting))
 
     def _arguments(self, node: Call) -> None:
-        """What is wrong whatever the run: a literal that is no pattern, no time, no duration."""
+        """Reports errors that do not depend on the run: a literal that is not a valid pattern, time or duration."""
         last = node.operands[-1]
         value = last.value if isinstance(last, Literal) else None
         try:

@@ -36,9 +36,9 @@ class Filter:
     condition: Condition
     """True, false, or NULL for an error."""
     matching: Condition
-    """True exactly where `condition` is, and cheaper; what else it says means nothing."""
+    """True for exactly the same runs as `condition`, but cheaper. Do not distinguish its false from its NULL."""
     requirement: Requirement | None
-    """What the event of every run must contain of which it is true, where that is known."""
+    """What the event of every matching run must contain; None if nothing is known."""
     _program: Program = field(repr=False)
 
     def matches(self, run: Run, now: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""What to write instead of a comparison or a sum whose operands do not fit."""
+"""Suggestions for a comparison or a sum whose operands do not fit together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def as_timestamp(node: Binary) -> str | None:
 
 
 def _whole_timestamp(text: str) -> str:
-    """The text, completed if only its time or its offset is missing."""
+    """The text, completed if only the time of day or the offset is missing."""
     for candidate in (text, f"{text}Z", f"{text}T00:00:00Z"):
         try:
             parse_timestamp(candidate)

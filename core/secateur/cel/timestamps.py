@@ -96,7 +96,7 @@ _CLOCK = {"Hours": 3600 * SECOND, "Minutes": 60 * SECOND, "Seconds": SECOND}
 
 
 def count_of(unit: str, duration: Duration) -> int:
-    """The whole hours, minutes or seconds in it; of milliseconds those below a second."""
+    """The whole hours, minutes or seconds of the duration; or only the milliseconds below a second."""
     magnitude = abs(duration.nanoseconds)
     count = magnitude % SECOND // 1_000_000 if unit == "Milliseconds" else magnitude // _CLOCK[unit]
     return -count if duration.nanoseconds < 0 else count

@@ -32,7 +32,7 @@ TYPE = Type("type")
 DYN = Type("dyn")
 
 PLAIN_NAMES = {TIMESTAMP.name: "timestamp", DURATION.name: "duration", NULL.name: "null"}
-"""How messages call the types whose own name would puzzle people."""
+"""Names for messages, of types whose own name would puzzle people."""
 
 NUMBERS = (INT, UINT, DOUBLE)
 

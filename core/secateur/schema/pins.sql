@@ -1,6 +1,6 @@
 -- What the session has set must not change what we compute. Every function that others may call runs with the rights of its
 -- owner, and pins each setting that could: a role, a database, a URL or a pooler may have set it otherwise. What it calls
--- runs within it. tests/integration/test_settings_of_the_session.py tries all settings that a user can change.
+-- runs within it. tests/integration/test_session_settings.py tries all settings that a user can change.
 --
 -- The helpers of the expression language (secateur_cel) pin nothing, for they are called for every run, and some are to be
 -- written out where they are called: conditions are evaluated by evaluate_conditions, which does, and by the previews of a

@@ -1,6 +1,6 @@
-"""Warnings about a correct expression: what it says cannot be meant, or not of these payloads.
+"""Warnings about a valid expression that probably does not do what its author meant, in general or for these payloads.
 
-Nothing here stops anything: a sample may miss the one run that is looked for.
+A warning never prevents anything: a sample may miss the one run that is searched for.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NUMBERS = {INT.name, UINT.name, DOUBLE.name}
 
 
 def advise(filter_: Filter, shape: Shape | None = None) -> tuple[Diagnostic, ...]:
-    """The filter's own warnings, and those that a sample of the runs it is meant for gives reason to."""
+    """The filter's own warnings, and those that follow from a sample of the runs that it is meant for."""
     reporter = Reporter(filter_.source)
     remark_constants(filter_.expression, reporter)
     if shape is not None and shape.sampled:
@@ -60,7 +60,7 @@ class _Adviser:
         return self._source[node.span.start : node.span.end]
 
     def _field(self, node: Select | Has | Index, bindings: Bindings) -> None:
-        """A field that no sampled run has; of `event.a.b` without any `a` only `a` is spoken of."""
+        """Warns about a field that no sampled run has. For `event.a.b` where no run has `a`, only `a` is named."""
         path = path_of(node, bindings)
         if path is None or path[-1] is EACH or path in self._shape.fields or path in self._missed:
             return
@@ -76,7 +76,7 @@ class _Adviser:
         self._warn(span, message, did_you_mean(meant))
 
     def _meant(self, node: Select | Has | Index, path: Path) -> tuple[Span, str | None]:
-        """What to replace by what: the sibling with the nearest name, or the path of a field that is called so."""
+        """What to replace and with what: the sibling with the nearest name, or the path of a field with this name."""
         place, name = node.index.span if isinstance(node, Index) else node.field_span, str(path[-1])
         siblings = [str(each.path[-1]) for each in self._shape.children(path[:-1]) if each.path[-1] is not EACH]
         if near := nearest(name, siblings):
@@ -94,7 +94,7 @@ class _Adviser:
         return node.span, "event" + "".join(field_access(str(key)) for key in min(elsewhere, key=len))
 
     def _seen(self, node: Node, bindings: Bindings) -> tuple[Field | None, Mapping[str, int]]:
-        """The types that a node has in the sample; empty where that is not known."""
+        """The types that a node has in the sample; empty if they are not known."""
         path = path_of(node, bindings)
         field = None if path is None else self._shape.fields.get(path)
         if field is not None:
@@ -124,7 +124,7 @@ class _Adviser:
             return
         path, seen, given = dotted(field.path), remarks.any_of(list(field.types)), remarks.any_of(list(types))
         if other.type.name == "null_type":
-            return  # a way to ask for a JSON null that the sample happens to be without
+            return  # this asks for a JSON null, which may just be missing from the sample
         say = {"==": remarks.never_equal, "!=": remarks.always_unequal}.get(node.operator, remarks.not_comparable)
         span, instead = self._conversion(side, field, other, equality)
         self._warn(span or node.span, say(path, seen, given), instead and write_instead(instead))
@@ -132,7 +132,7 @@ class _Adviser:
     def _conversion(
         self, side: Node, field: Field, other: Node, equality: bool
     ) -> tuple[Span, str] | tuple[None, None]:
-        """Which side to write how, so that the types fit."""
+        """The side to change and its new text, so that the types fit."""
         seen, text = set(field.types), self._text(side)
         if other.type == TIMESTAMP:
             return side.span, f"timestamp({text}{' / 1000' if seen <= _NUMBERS else ''})"
@@ -152,7 +152,7 @@ class _Adviser:
         return None, None
 
     def _value(self, field: Field, literal: Literal) -> None:
-        """A value that the sample never has, where it has but a few."""
+        """Warns about a value that the sample does not contain, if the field has only a few values."""
         value = literal.value
         if not field.all_values or any(_same(value, known) for known, _ in field.values):
             return
@@ -160,7 +160,7 @@ class _Adviser:
             near = nearest(value, [known for known, _ in field.values if isinstance(known, str)])
             suggestion = did_you_mean(near and literal_text(near))
         elif isinstance(value, int) and len(field.values) > 8:
-            return  # a number, not one of a set
+            return  # a number, not a member of a small set
         else:
             suggestion = None
         self._warn(literal.span, remarks.never_that_value(dotted(field.path), self._shape.sampled), suggestion)
@@ -179,7 +179,7 @@ class _Adviser:
             self._value(field, literal)
 
     def _call(self, node: Call, bindings: Bindings) -> None:
-        """An operand of which no sampled type fits any overload."""
+        """Warns about an operand if none of its sampled types fits any overload."""
         overloads = [
             overload
             for overload in FUNCTIONS.get(node.function, ())
@@ -200,7 +200,7 @@ class _Adviser:
         left: tuple[Field | None, Mapping[str, int]],
         right: tuple[Field | None, Mapping[str, int]],
     ) -> None:
-        """`amount * 1.5` fails wherever the payload says 60 and not 60.5."""
+        """Warns that, for example, `amount * 1.5` fails for a payload with 60 instead of 60.5."""
         for side, (field, types), (_, others) in ((node.left, left, right), (node.right, right, left)):
             if field is None or not others:
                 continue

@@ -1,4 +1,4 @@
-"""Where in an unfinished expression the cursor stands, and what the operand beside it is."""
+"""Where the cursor is in an unfinished expression, and which operand is beside it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Cursor:
     end: int
     typed: str = ""
     receiver: str = ""
-    """The operand in front of the dot, or in front of an operator that is to come."""
+    """The operand before the dot, or before an operator that is about to be typed."""
     compared: str | None = None
     """The operand that the value at the cursor is compared with."""
     indexed: str | None = None
-    """The operand that the key at the cursor is of."""
+    """The operand that is being indexed at the cursor."""
     inside_has: bool = False
     variables: tuple[tuple[str, str], ...] = ()
     """The variables of the macros around the cursor, from the outermost, each with what it goes through."""
@@ -51,7 +51,7 @@ class Operand:
 
 
 def understand(text: str, cursor: Cursor, declarations: Declarations) -> Operand | None:
-    """None where the text is no expression."""
+    """None if the text is not an expression."""
     bindings = dict(EVENT)
     for name, iterated in cursor.variables:
         over = _understand(iterated, declarations, bindings)

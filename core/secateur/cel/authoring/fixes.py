@@ -1,4 +1,4 @@
-"""From what a diagnostic suggests to the source with that done."""
+"""Applies the suggestion of a diagnostic to the source."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _TEXT = re.compile(
     r"|did you mean `(.+)`\?|write `(.+?)`(?: if you mean .*)?|write ('.+') if you mean the text",
     re.DOTALL,
 )
-"""How suggestions name what to write."""
+"""The forms in which suggestions name the text to write."""
 
 
 def fix(source: str, diagnostic: Diagnostic, declarations: Declarations = CANCELLATION) -> str | None:
-    """The source with the suggestion done; None if there is none that can be done, or if it would not help."""
+    """The source with the suggestion applied; None if there is none, or if it would not help."""
     match = _TEXT.fullmatch(diagnostic.suggestion or "")
     if match is None:
         return None
@@ -35,7 +35,7 @@ def fix(source: str, diagnostic: Diagnostic, declarations: Declarations = CANCEL
 
 
 def _places(source: str, diagnostic: Diagnostic) -> Iterator[Span]:
-    """What the text may be meant to replace: the marked place or, beside an operator, one of its operands."""
+    """What the text may replace: the marked place or, for an operator, one of its operands."""
     span = diagnostic.span
     yield span
     tokens = [token for token in scan(source) if token.kind != "comment"]
@@ -47,7 +47,7 @@ def _places(source: str, diagnostic: Diagnostic) -> Iterator[Span]:
 
 
 def _helps(source: str, fixed: str, diagnostic: Diagnostic, declarations: Declarations) -> bool:
-    """Whether that error is gone, and the text makes sense at least as far as before."""
+    """Whether that error is gone and the text is valid at least as far as before."""
     parsed, before = _errors(source, declarations)
     parses, after = _errors(fixed, declarations)
     if diagnostic.severity == "warning":
@@ -58,7 +58,7 @@ def _helps(source: str, fixed: str, diagnostic: Diagnostic, declarations: Declar
 
 
 def _errors(source: str, declarations: Declarations) -> tuple[bool, tuple[Diagnostic, ...]]:
-    """Whether the text can be read at all, and all that is wrong with it."""
+    """Whether the text can be parsed, and all of its errors."""
     from secateur.cel.syntax.parser import parse
 
     reporter = Reporter(source)

@@ -1,4 +1,4 @@
-"""The wording of warnings: what is worth saying about an expression that is correct."""
+"""The wording of warnings about valid expressions."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def article(name: str) -> str:
 
 
 def percentage(share: float) -> str:
-    """`98 %`; never 0 or 100 for what is only nearly so."""
+    """Such as `98 %`. A share that is only close to none or all is never shown as 0 % or 100 %."""
     if share in (0.0, 1.0):
         return f"{share:.0%}".replace("%", " %")
     if share < 0.01:

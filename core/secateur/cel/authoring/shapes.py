@@ -1,4 +1,4 @@
-"""What payloads look like, by a sample: which fields there are, how many have them, of what types and values.
+"""What payloads look like, judged by a sample: which fields they have, how often, with which types and values.
 
 Memory is bounded whatever the payloads are: so many paths, so deep, so many values each. Of a field with more
 distinct values than are counted, those that make up a good part of it are still found (Misra and Gries).
@@ -18,12 +18,12 @@ Scalar: TypeAlias = str | int | float | bool | None
 MAX_PATHS = 2_000
 MAX_DEPTH = 8
 MAX_KEYS = 200
-"""Keys of one object: beyond that the keys are data, such as ids, and no fields."""
+"""Keys of one object. If there are more, they are data, such as ids, and not field names."""
 MAX_ELEMENTS = 20
-"""Elements of one list that are looked at."""
+"""Elements of one list that are read."""
 MAX_VALUES = 64
 MAX_TEXT = 80
-"""Longer texts are nobody's enumeration."""
+"""A longer text is not one of a few fixed values."""
 NOTABLE_SHARE = 0.01
 """Of a field with too many values to count, those at least this frequent are kept."""
 
@@ -36,11 +36,11 @@ class Field:
     count: int
     of: int
     types: Mapping[str, int]
-    """How often it was of which type, by the language's name, the most frequent first."""
+    """How often it had each type, by the language's name for the type, the most frequent first."""
     values: tuple[tuple[Scalar, int], ...] = ()
-    """The frequent values, the most frequent first; empty where hardly two are alike."""
+    """The frequent values, the most frequent first; empty if almost all values differ."""
     all_values: bool = False
-    """`values` are all that occur, counted exactly."""
+    """Whether `values` has every value that occurs, with exact counts."""
 
     @property
     def share(self) -> float:
@@ -58,7 +58,7 @@ class Shape:
     """Objects of which not every key was counted."""
 
     def children(self, path: Path) -> tuple[Field, ...]:
-        """The fields right below, those first that most runs have."""
+        """The fields directly below, the most frequent first."""
         return self._children.get(path, ())
 
     def knows(self, path: Path) -> bool:

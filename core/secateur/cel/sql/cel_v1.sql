@@ -1,14 +1,15 @@
--- What the language's operators mean where an operator of Postgres does not mean the same.
+-- The language's operators and functions, where Postgres has no operator with the same meaning.
 --
--- Every function is immutable, reads nothing, raises for no argument whatever, and answers NULL for an error of
--- the language. Stored conditions call these by name: a function is never changed or dropped, only followed by
--- a _v2. A box is a value with its type, ["int", 1]; the compiler's boxes.py lists them. ["json", …] is a
--- payload as it stands, opened when somebody looks into it.
+-- Every function reads no table, never raises except for the deadline, and returns NULL for an error of the language. Stored
+-- conditions call these functions by name. So the meaning of a function never changes, and no function is dropped: a new
+-- meaning gets a new function, ending in _v2. A box is a value with its type, such as ["int", 1]; the compiler's boxes.py
+-- lists all of them. ["json", …] holds a part of the payload unchanged, which is opened when it is first looked into.
 
 create schema if not exists secateur_cel;
 grant usage on schema secateur_cel to public;
 
--- The one that raises: whoever evaluates conditions sets `secateur.deadline`, in seconds since 1970, and expects SC408.
+-- The only function that raises. Callers that evaluate conditions set `secateur.deadline`, in seconds since 1970, and handle
+-- SC408.
 create or replace function secateur_cel.out_of_time_v1 ()
   returns boolean language plpgsql volatile parallel safe
 as $$
@@ -17,8 +18,8 @@ begin
 end
 $$;
 
--- True, or SC408 once the deadline has passed, if one is set. Asked for each element of a loop, so it is short enough to be
--- written out where it stands; `given` is there so that it is asked each time.
+-- True. Raises SC408 if a deadline is set and has passed. It is called for each element of a loop, so it is short enough for
+-- Postgres to inline it. The argument makes Postgres call it for each element instead of once.
 create or replace function secateur_cel.in_time_v1 (given jsonb)
   returns boolean language sql volatile parallel safe
 as $$
@@ -29,7 +30,7 @@ select case
        end
 $$;
 
--- The same for a text, where it is long enough for what is done with it to take its time.
+-- Checks the deadline if the text is so long that working on it takes noticeable time.
 create or replace function secateur_cel.text_in_time_v1 (given text)
   returns void language plpgsql volatile parallel safe
 as $$
@@ -40,7 +41,7 @@ begin
 end
 $$;
 
--- The nearest double; infinite beyond the largest, zero below half of the smallest. (A cast raises for both.)
+-- The nearest double: infinity beyond the largest double, zero below half of the smallest. (A cast would raise for both.)
 create or replace function secateur_cel.double_v1 (given numeric)
   returns float8 language plpgsql immutable strict parallel safe
 as $$
@@ -71,7 +72,7 @@ begin
 end
 $$;
 
--- A double in a box; as text, which keeps infinities, NaN and the sign of zero.
+-- A double in a box. The number is text, which preserves infinities, NaN and the sign of zero.
 create or replace function secateur_cel.box_double_v1 (given float8)
   returns jsonb language sql immutable strict parallel safe
 as $$ select jsonb_insert('["double"]', '{1}', ('"' || given::text || '"')::jsonb) $$;
@@ -98,7 +99,7 @@ begin
 end
 $$;
 
--- A point in time, in nanoseconds; NULL outside of the years 1 to 9999.
+-- A point in time, in nanoseconds; NULL outside the years 1 to 9999.
 create or replace function secateur_cel.box_nanoseconds_v1 (given numeric)
   returns jsonb language plpgsql immutable strict parallel safe
 as $$
@@ -144,7 +145,7 @@ begin
 end
 $$;
 
--- A number of a payload: without a fraction int, uint or, beyond those, double; with a fraction double.
+-- A number from a payload in a box. With a fraction it is a double; without, an int, a uint, or a double if it fits neither.
 create or replace function secateur_cel.box_payload_number_v1 (given numeric)
   returns jsonb language plpgsql immutable strict parallel safe
 as $$
@@ -193,7 +194,7 @@ begin
 end
 $$;
 
--- What an opened number is worth as a double; NULL for what is no number.
+-- The double nearest to an opened number; NULL if the value is not a number.
 create or replace function secateur_cel.as_double_v1 (opened jsonb)
   returns float8 language plpgsql immutable strict parallel safe
 as $$
@@ -206,7 +207,7 @@ begin
 end
 $$;
 
--- What is under a key of an opened map, NULL if nothing is.
+-- The value under a key of an opened map; NULL if the map does not have the key.
 create or replace function secateur_cel.entry_v1 (entries jsonb, key jsonb)
   returns jsonb language plpgsql immutable strict parallel safe
 as $$
@@ -222,8 +223,8 @@ begin
 end
 $$;
 
--- ==. Different types are unequal; numbers compare by what they are worth. An error only if two values are alike
--- down to 64 levels of lists and maps, and go on: Postgres would run out of stack.
+-- The operator ==. Values of different types are unequal; numbers compare by value. It is an error only if two values are equal
+-- down to 64 levels of lists and maps and are nested deeper than that: Postgres would run out of stack.
 create or replace function secateur_cel.equal_within_v1 (one jsonb, other jsonb, levels integer)
   returns boolean language plpgsql immutable strict parallel safe
 as $$
@@ -271,7 +272,7 @@ begin
   end if;
   for position in 0 .. jsonb_array_length(one) - 1 loop
     entry := one -> position;
-    -- a map opened from a payload has its keys in order: the same key is likely to be at the same place
+    -- A map opened from a payload has sorted keys, so the same key is probably at the same position.
     found := other -> position;
     if found -> 0 = entry -> 0 then
       found := found -> 1;
@@ -347,7 +348,7 @@ create or replace function secateur_cel.less_equal_v1 (one jsonb, other jsonb)
   returns boolean language plpgsql immutable strict parallel safe
 as $$ begin return secateur_cel.order_v1(one, other) in (-1, 0); end $$;
 
--- The value of a bool; NULL for what is none.
+-- The value of a bool; NULL for any other type.
 create or replace function secateur_cel.bool_v1 (given jsonb)
   returns boolean language plpgsql immutable strict parallel safe
 as $$
@@ -357,7 +358,7 @@ begin
 end
 $$;
 
--- The value of a string; NULL for what is none.
+-- The value of a string; NULL for any other type.
 create or replace function secateur_cel.text_v1 (given jsonb)
   returns text language plpgsql immutable strict parallel safe
 as $$
@@ -367,7 +368,7 @@ begin
 end
 $$;
 
--- Not strict, so that Postgres can write them out where they are called.
+-- Not strict, so that Postgres can inline them.
 create or replace function secateur_cel.json_bool_v1 (given jsonb)
   returns boolean language sql immutable parallel safe
 as $$ select case jsonb_typeof(given) when 'boolean' then given = 'true' end $$;
@@ -376,7 +377,7 @@ create or replace function secateur_cel.json_text_v1 (given jsonb)
   returns text language sql immutable parallel safe
 as $$ select case jsonb_typeof(given) when 'string' then given #>> '{}' end $$;
 
--- An int of a payload; NULL for any other number and for anything else.
+-- The value of a payload's int; NULL for any other number and any other type.
 create or replace function secateur_cel.json_int_v1 (given jsonb)
   returns numeric language plpgsql immutable strict parallel safe
 as $$
@@ -407,12 +408,12 @@ create or replace function secateur_cel.json_has_v1 (given jsonb, field text)
   returns boolean language sql immutable parallel safe
 as $$ select case jsonb_typeof(given) when 'object' then given ? field end $$;
 
--- payload[0]. Postgres would also index a scalar.
+-- payload[0]. (Postgres itself would also index a scalar.)
 create or replace function secateur_cel.json_element_v1 (given jsonb, place integer)
   returns jsonb language sql immutable parallel safe
 as $$ select case jsonb_typeof(given) when 'array' then given -> place end $$;
 
--- Characters of a string, elements of a list or a map; NULL for anything else.
+-- The number of characters of a string, or of elements of a list or a map; NULL for any other type.
 create or replace function secateur_cel.json_size_v1 (given jsonb)
   returns numeric language plpgsql immutable strict parallel safe
 as $$
@@ -426,7 +427,7 @@ begin
 end
 $$;
 
--- The same of a box; also the length of bytes.
+-- The same for a box, and the length of bytes.
 create or replace function secateur_cel.size_v1 (given jsonb)
   returns numeric language plpgsql immutable strict parallel safe
 as $$
@@ -468,7 +469,7 @@ begin
 end
 $$;
 
--- given[key]: a list by a number without a fraction, a map by a key of any type that a key can have.
+-- given[key]. A list takes a number without a fraction; a map takes any type that a key can have.
 create or replace function secateur_cel.index_v1 (given jsonb, key jsonb)
   returns jsonb language plpgsql immutable strict parallel safe
 as $$
@@ -507,7 +508,7 @@ begin
   if given ->> 0 = 'json' and jsonb_typeof(given -> 1) = 'object' and element ->> 0 = 'string' then
     return given -> 1 ? (element ->> 1);
   elsif given ->> 0 = 'json' and jsonb_typeof(given -> 1) = 'array' then
-    -- Without a box for each item, which would be made again for each element that is looked for.
+    -- No box is made for each item, because that would be repeated for each element that is searched for.
     case element ->> 0
       when 'string', 'bool', 'null' then
         return given -> 1 @> (element -> 1);
@@ -515,7 +516,7 @@ begin
         if element ->> 0 <> 'double' and given -> 1 @> (element -> 1) then
           return true;
         end if;
-        -- Worth the same, though not written alike.
+        -- Numbers with the same value may be written differently.
         for item in select value from jsonb_array_elements(given -> 1) where jsonb_typeof(value) = 'number' loop
           if secateur_cel.equal_v1(element, jsonb_build_array('json', item)) then
             return true;
@@ -543,7 +544,7 @@ begin
 end
 $$;
 
--- [a, b]: an error if one of them is.
+-- [a, b]: an error if one of the elements is an error.
 create or replace function secateur_cel.list_v1 (items jsonb[])
   returns jsonb language plpgsql immutable strict parallel safe
 as $$
@@ -555,7 +556,8 @@ begin
 end
 $$;
 
--- {a: b}, keys and values in turn: an error if one of them is, or a key occurs twice or cannot be one.
+-- {a: b}, from alternating keys and values. An error if one of them is an error, a key occurs twice, or has a type that keys
+-- cannot have.
 create or replace function secateur_cel.map_v1 (items jsonb[])
   returns jsonb language plpgsql immutable strict parallel safe
 as $$
@@ -577,7 +579,7 @@ begin
 end
 $$;
 
--- The sum as IEEE 754 has it. Postgres raises where it is infinite, so that is found out beforehand, at half size.
+-- The sum according to IEEE 754. Postgres raises if the sum is infinite, so half of it is computed first.
 create or replace function secateur_cel.double_add_v1 (one float8, other float8)
   returns float8 language plpgsql immutable strict parallel safe
 as $$
@@ -594,7 +596,7 @@ begin
 end
 $$;
 
--- What the product of two doubles of moderate size loses by rounding, exactly: by Dekker's halves of 26 bits.
+-- The exact rounding error of the product of two doubles of moderate size, by Dekker's method: halves of 26 bits.
 create or replace function secateur_cel.product_error_v1 (one float8, other float8)
   returns float8 language plpgsql immutable strict parallel safe
 as $$
@@ -608,8 +610,8 @@ begin
 end
 $$;
 
--- The product as IEEE 754 has it. Postgres raises where it is infinite or vanishes; both are found out at a
--- scale where neither happens: 2^-520 for the large, 2^540 for the small.
+-- The product according to IEEE 754. Postgres raises if the product is infinite or underflows to zero. Both are detected at a
+-- scale where neither can happen: 2^-520 for large factors, 2^540 for small ones.
 create or replace function secateur_cel.double_multiply_v1 (one float8, other float8)
   returns float8 language plpgsql immutable strict parallel safe
 as $$
@@ -635,7 +637,7 @@ begin
 end
 $$;
 
--- The quotient as IEEE 754 has it, found out in the same way; also for a divisor of zero.
+-- The quotient according to IEEE 754, by the same method; the divisor may be zero.
 create or replace function secateur_cel.double_divide_v1 (one float8, other float8)
   returns float8 language plpgsql immutable strict parallel safe
 as $$
@@ -670,7 +672,7 @@ begin
 end
 $$;
 
--- The operators + - * / %, which all begin alike: both opened, and then by their types.
+-- The operators + - * / %. Each opens both operands and then decides by their types.
 create or replace function secateur_cel.add_v1 (one jsonb, other jsonb)
   returns jsonb language plpgsql immutable strict parallel safe
 as $$
@@ -687,7 +689,7 @@ begin
         secateur_cel.double_add_v1((one ->> 1)::float8, (other ->> 1)::float8));
     when 'string string', 'bytes bytes' then
       perform secateur_cel.text_in_time_v1(one ->> 1);
-      -- a million characters, or bytes of two digits each
+      -- The limit is a million characters or bytes; a byte is two digits.
       return case
         when length(one ->> 1) + length(other ->> 1) <= case one ->> 0 when 'string' then 1000000 else 2000000 end
         then jsonb_build_array(one -> 0, (one ->> 1) || (other ->> 1))
@@ -813,8 +815,8 @@ begin
 end
 $$;
 
--- RFC 3339 with an offset, to the microsecond. The pattern leaves nothing at which the cast could raise but days
--- that the month does not have, the year 0, and offsets of 16 hours and more, which Postgres does not know.
+-- RFC 3339 with an offset, to the microsecond. Of what the pattern accepts, the cast raises only for days that the month does
+-- not have, for the year 0, and for offsets of 16 hours and more, which Postgres does not support.
 create or replace function secateur_cel.parse_timestamp_v1 (given text)
   returns timestamptz language plpgsql immutable strict parallel safe
 as $$
@@ -850,7 +852,7 @@ begin
 end
 $$;
 
--- NULL outside of the years 1 to 9999.
+-- NULL outside the years 1 to 9999.
 create or replace function secateur_cel.checked_time_v1 (given timestamptz)
   returns timestamptz language plpgsql immutable strict parallel safe
 as $$
@@ -861,7 +863,7 @@ begin
 end
 $$;
 
--- timestamp(…) of an int, in seconds since 1970.
+-- timestamp(int): seconds since 1970.
 create or replace function secateur_cel.seconds_v1 (given numeric)
   returns timestamptz language plpgsql immutable strict parallel safe
 as $$
@@ -870,7 +872,7 @@ begin
 end
 $$;
 
--- timestamp(…) of a string, of an int in seconds, or of a timestamp.
+-- timestamp(…) for a string, an int (seconds since 1970), or a timestamp.
 create or replace function secateur_cel.to_timestamp_v1 (given jsonb)
   returns timestamptz language plpgsql immutable strict parallel safe
 as $$
@@ -900,7 +902,7 @@ begin
 end
 $$;
 
--- A time so many nanoseconds later, to the microsecond; NULL outside of the years 1 to 9999.
+-- The time that many nanoseconds later, to the microsecond; NULL outside the years 1 to 9999.
 create or replace function secateur_cel.shift_v1 (given timestamptz, nanoseconds numeric)
   returns timestamptz language plpgsql immutable strict parallel safe
 as $$
@@ -919,7 +921,7 @@ begin
 end
 $$;
 
--- duration(…) of a string such as 1h30m, or of a duration. To the microsecond.
+-- duration(…) for a string such as 1h30m, or a duration; to the microsecond.
 create or replace function secateur_cel.to_duration_v1 (given jsonb)
   returns jsonb language plpgsql immutable strict parallel safe
 as $$
@@ -955,7 +957,7 @@ begin
 end
 $$;
 
--- int(…), uint(…) and so on: conversions between types, each NULL where there is none.
+-- int(…), uint(…) and so on. NULL if the value cannot be converted.
 create or replace function secateur_cel.to_int_v1 (given jsonb)
   returns jsonb language plpgsql immutable strict parallel safe
 as $$
@@ -1045,7 +1047,7 @@ begin
 end
 $$;
 
--- The shortest digits that give the same double, in C's %g layout.
+-- The shortest digits that read back as the same double, in the layout of C's %g.
 create or replace function secateur_cel.format_double_v1 (given float8)
   returns text language plpgsql immutable strict parallel safe
 as $$
@@ -1075,7 +1077,7 @@ begin
 end
 $$;
 
--- No, three, six or nine digits after the point, for a number of nanoseconds below a second.
+-- The fraction of a second with no, three, six or nine digits, from nanoseconds.
 create or replace function secateur_cel.format_fraction_v1 (nanoseconds numeric)
   returns text language plpgsql immutable strict parallel safe
 as $$
@@ -1116,7 +1118,7 @@ begin
         case when nanoseconds < 0 then '-' end, div(abs(nanoseconds), 1000000000),
         secateur_cel.format_fraction_v1(mod(abs(nanoseconds), 1000000000)), 's'));
     when 'bytes' then
-      -- UTF-8, in hexadecimal, without a zero byte, which a text of Postgres cannot have
+      -- Valid UTF-8, in hexadecimal, without a zero byte: Postgres cannot store one in a text.
       return case
         when given ->> 1 ~ (
           '^(?:0[1-9a-f]|[1-7][0-9a-f]|c[2-9a-f][89ab][0-9a-f]|d[0-9a-f][89ab][0-9a-f]'
@@ -1184,8 +1186,8 @@ begin
 end
 $$;
 
--- What a macro goes through: the elements of an array, the keys of an object, nothing of anything else. Not strict,
--- so that Postgres can write it out where it is called.
+-- The values that a macro visits: the elements of an array, the keys of an object, none for any other type. Not strict, so that
+-- Postgres can inline it.
 create or replace function secateur_cel.json_items_v1 (given jsonb)
   returns setof jsonb language sql immutable parallel safe
 as $$
@@ -1199,7 +1201,7 @@ select item
  where secateur_cel.in_time_v1(item)
 $$;
 
--- What a box has in it, in boxes; keys by type, then by length and value. A single NULL of what is neither list nor map.
+-- The same for a box, as boxes. Keys are ordered by type, length and value. A single NULL if it is neither a list nor a map.
 create or replace function secateur_cel.box_items_v1 (given jsonb)
   returns setof jsonb language plpgsql immutable parallel safe
 as $$
@@ -1225,14 +1227,14 @@ begin
 end
 $$;
 
--- The same of a box, in boxes. Written out, too.
+-- The same with a check of the deadline. Postgres inlines it, too.
 create or replace function secateur_cel.items_v1 (given jsonb)
   returns setof jsonb language sql immutable parallel safe
 as $$
 select item from secateur_cel.box_items_v1(given) as item where secateur_cel.in_time_v1(item)
 $$;
 
--- exists_one: an error if one of the elements is.
+-- exists_one: an error if one of the verdicts is an error.
 create or replace function secateur_cel.one_v1 (verdicts boolean[])
   returns boolean language plpgsql immutable strict parallel safe
 as $$
@@ -1244,8 +1246,8 @@ begin
 end
 $$;
 
--- map and filter: the list of the boxes, without the false that stands for an element left out. An error if one of
--- them is, and beyond 10,000.
+-- map and filter: the list of the boxes. false stands for an element that is left out. An error if one of the boxes is an error,
+-- or if there are more than 10,000.
 create or replace function secateur_cel.collect_v1 (items jsonb[])
   returns jsonb language plpgsql immutable strict parallel safe
 as $$
@@ -1267,11 +1269,11 @@ begin
 end
 $$;
 
--- Verdicts of a loop over the elements of a list that `filter` and `map` make, one for each element of the list that they
--- begin with: 0 the first step leaves it out, 1 true, 2 false or left out later, 3 an error of the predicate at the end.
--- NULL is an error of the list itself, and so are more than 10,000 elements after the first step.
+-- The next two evaluate chains such as list.filter(…).map(…).exists(…). They take a verdict for each element of the list:
+-- 0 if the first step leaves it out, 1 for true, 2 for false or left out by a later step, 3 if the last predicate fails.
+-- NULL means that a step failed, which makes the whole chain fail. So do more than 10,000 elements after the first step.
 --
--- list.exists: an error if no element is true and one is an error.
+-- exists: an error if no element is true and the predicate fails for one.
 create or replace function secateur_cel.exists_v1 (verdicts integer[])
   returns boolean language plpgsql immutable strict parallel safe
 as $$
@@ -1286,7 +1288,7 @@ begin
 end
 $$;
 
--- How many elements are true.
+-- The number of elements that are true.
 create or replace function secateur_cel.count_v1 (verdicts integer[])
   returns numeric language plpgsql immutable strict parallel safe
 as $$
@@ -1299,8 +1301,8 @@ begin
 end
 $$;
 
--- collect_v1 for several steps: true stands for an element that a later step leaves out. The list after the first step is
--- the longest one, so it is the one that may not have more than 10,000 elements.
+-- collect_v1 for several steps. true stands for an element that a later step leaves out. Only the list after the first step is
+-- checked for 10,000 elements, because the later ones cannot be longer.
 create or replace function secateur_cel.collect_v2 (items jsonb[])
   returns jsonb language plpgsql immutable strict parallel safe
 as $$
@@ -1312,7 +1314,7 @@ begin
 end
 $$;
 
--- The value of an int; NULL for what is none.
+-- The value of an int; NULL for any other type.
 create or replace function secateur_cel.whole_v1 (given jsonb)
   returns numeric language plpgsql immutable strict parallel safe
 as $$
@@ -1322,7 +1324,7 @@ begin
 end
 $$;
 
--- The string functions. Places count characters from 0; one outside of the text is an error.
+-- The string functions. Positions count characters from 0; a position outside the text is an error.
 create or replace function secateur_cel.lower_v1 (given text)
   returns text language sql immutable parallel safe
 as $$ select translate(given, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz') $$;
@@ -1396,8 +1398,8 @@ create or replace function secateur_cel.substring_v1 (given text, first numeric)
   returns text language plpgsql immutable strict parallel safe
 as $$ begin return secateur_cel.substring_v1(given, first, length(given)); end $$;
 
--- A negative limit is none. The empty text is found before every character and at the end. An error if the result
--- has more than a million characters.
+-- A negative limit means no limit. The empty text occurs before every character and at the end. An error if the result has
+-- more than a million characters.
 create or replace function secateur_cel.replace_v1 (given text, old text, new text, most numeric)
   returns text language plpgsql immutable strict parallel safe
 as $$
@@ -1429,7 +1431,7 @@ begin
 end
 $$;
 
--- In a box. A negative limit is none; the last part keeps what is left. An error beyond 10,000 parts.
+-- A list in a box. A negative limit means no limit; the last part contains the rest. An error beyond 10,000 parts.
 create or replace function secateur_cel.split_v1 (given text, separator text, most numeric)
   returns jsonb language plpgsql immutable strict parallel safe
 as $$
@@ -1457,7 +1459,7 @@ begin
 end
 $$;
 
--- An error if an element is no string, or the result has more than a million characters.
+-- An error if an element is not a string, or if the result has more than a million characters.
 create or replace function secateur_cel.join_v1 (given jsonb, separator text)
   returns text language plpgsql immutable strict parallel safe
 as $$
@@ -1484,9 +1486,9 @@ begin
 end
 $$;
 
--- Seconds east of Greenwich at a time, in seconds since 1970. The zone is a table made by the compiler: its last year
--- (0 if the last offset holds for ever), then starts and offsets in turn. For a year after the last one stands one
--- of the 40 up to it, with the same calendar.
+-- The zone's offset at a time: seconds east of Greenwich, for seconds since 1970. The compiler makes the zone's table: its last
+-- year (0 if the last offset holds for ever), then alternating starts and offsets. A year after the last one is looked up as
+-- the latest of the last 40 years that has the same calendar.
 create or replace function secateur_cel.zone_offset_v1 (seconds bigint, zone jsonb)
   returns bigint language plpgsql immutable strict parallel safe
 as $$
@@ -1521,8 +1523,8 @@ begin
 end
 $$;
 
--- getHours() and so on: of a timestamp in a zone (UTC if it is empty), or of a duration (without a zone). The zone comes as
--- jsonb, so that its text is read once for a statement: read for each run, it took twenty times as long as all the rest.
+-- getHours() and so on, for a timestamp in a zone (an empty zone is UTC), or for a duration (without a zone). The zone is jsonb,
+-- so that it is parsed once per statement: parsing it for each run took twenty times as long as everything else.
 create or replace function secateur_cel.part_v2 (given jsonb, part text, zone jsonb)
   returns numeric language plpgsql immutable strict parallel safe
 as $$

@@ -12,7 +12,7 @@ from secateur.cel.values import UInt, Value
 MIRRORED: dict[Comparison, Comparison] = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 _NATIVE = {"==": "=", "!=": "<>"}
 _EXACT = 2**53
-"""Integers below it are doubles of their own: one interval serves a payload's integers and its doubles."""
+"""Each integer below it is exactly a double, so one interval covers a payload's integers and doubles."""
 
 
 def compare(operator: Comparison, left: Sql, right: Sql, forms: Forms) -> Sql:
@@ -37,7 +37,7 @@ def compare(operator: Comparison, left: Sql, right: Sql, forms: Forms) -> Sql:
 
 
 def _same_type(left: Sql, right: Sql, forms: Forms) -> tuple[str, str] | None:
-    """Both sides as texts, as times or as numbers, if their forms are that for sure."""
+    """Both sides as texts, times or numbers, if their forms guarantee the type."""
     if left.form is Form.TEXT and (right.form is Form.TEXT or isinstance(right.value, str)):
         return forms.string(left), forms.string(right)
     for convert in (forms.time, forms.number):
@@ -75,7 +75,7 @@ def number_rounding(value: Value) -> Rounding | None:
 
 
 def within(path: str, rounding: Rounding, forms: Forms) -> str:
-    """Also the type test: in jsonb's order, only a number stands between two numbers."""
+    """This also tests the type: in jsonb's order, only numbers lie between two numbers."""
     low, high = forms.text_parameter(rounding.low), forms.text_parameter(rounding.high)
     sign = "=" if rounding.closed else ""
     return f"({path} >{sign} {low}::jsonb and {path} <{sign} {high}::jsonb)"
@@ -100,7 +100,7 @@ def _ordered(operator: Comparison, left: Sql, right: Sql, forms: Forms) -> str |
 
 
 def beyond(operator: Comparison, rounding: Rounding) -> tuple[str, str]:
-    """A sign and a bound: above all, or below all, of the numbers that equal the literal; or one of those, too."""
+    """The sign and the bound for comparing with all numbers that equal the literal."""
     bound = rounding.high if operator in (">", "<=") else rounding.low
     strict = operator in ("<", ">")
     return operator[0] + ("=" if strict is not rounding.closed else ""), bound

@@ -1,4 +1,4 @@
-"""What an expression takes in Postgres, before it is ever run: so that no filter can be written that stands in the way.
+"""Estimates what an expression costs in Postgres before it runs, so that no filter can hold up a queue.
 
 A filter is evaluated on every run that is claimed, and nothing can interrupt some of what it does. The payload is
 bounded by whoever sends it, and counts with what an honest one has; what an expression makes of its own literals is
@@ -33,27 +33,27 @@ from secateur.cel.syntax.ast import (
 
 MOST_MICROSECONDS: Final = 2_000_000
 MOST_CHARACTERS: Final = 10_000_000
-"""In all that one part of an expression makes."""
+"""In everything that one part of an expression builds."""
 
 _LONGEST_TEXT: Final = 1_000_000
 _LONGEST_LIST: Final = 10_000
 _PAYLOAD_ELEMENTS: Final = 50
 _PAYLOAD_CHARACTERS: Final = 50
-"""Of one text."""
+"""In one text."""
 
 _STEP: Final = 0.5
-"""An operator or a field."""
+"""For an operator or a field."""
 _BOXED: Final = 5.0
-"""Arithmetic, and most functions: a call of PL/pgSQL."""
+"""For arithmetic and most functions: a call of PL/pgSQL."""
 _CHARACTER: Final = 0.002
-"""Looked at, or copied, once."""
+"""For reading or copying a character once."""
 _MATCHED: Final = 0.01
-"""A character that a pattern is looked for in."""
+"""For matching a character against a pattern."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Bounds of a value: a text has no elements."""
+    """Bounds of a value. A text has no elements."""
 
     characters: float
     elements: float = 0
@@ -67,11 +67,11 @@ class Estimate:
 
 _SCALAR = Size(8)
 _UNKNOWN = Size(_PAYLOAD_CHARACTERS, _PAYLOAD_ELEMENTS)
-"""A payload's, which may be a text or a list."""
+"""For a value from the payload, which may be a text or a list."""
 
 
 def check_costs(root: Node, reporter: Reporter) -> None:
-    """Report what takes too long, or makes too much, with the figure."""
+    """Report every part that takes too long or builds too much, with the figure."""
     _Estimator(reporter).estimate(root, {})
 
 
@@ -81,7 +81,7 @@ class _Estimator:
         self._refused = False
 
     def estimate(self, node: Node, elements: Mapping[str, Size]) -> Estimate:
-        """Raises nothing; the innermost part that is too much is reported, once."""
+        """Raises nothing. Only the innermost part that exceeds a limit is reported."""
         estimate = self._of(node, elements)
         if not self._refused and estimate.size.characters > MOST_CHARACTERS:
             self._refused = True
@@ -121,7 +121,7 @@ class _Estimator:
                 characters = sum(part.size.characters for part in parts)
                 return Estimate(cost + _STEP * len(parts), Size(characters, len(parts)))
             case _:
-                # A field or an element of something is not more than that.
+                # A field or an element is no larger than the value it is taken from.
                 return Estimate(cost, parts[0].size if parts else _UNKNOWN)
 
     def _sum(self, cost: float, parts: list[Estimate]) -> Estimate:

@@ -1,4 +1,4 @@
-"""The forms that a value takes in SQL, and the ways from one to another."""
+"""The forms that a value takes in SQL, and conversions between them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from secateur.cel.values import Timestamp, Value, encode_json
 
 
 class Form(Enum):
-    """Which type of Postgres holds the value. NULL is always an error, never the language's null."""
+    """The Postgres type that holds the value. NULL is always an error, never the language's null."""
 
     CONSTANT = auto()
-    """Not written yet: a literal, which takes the form that its neighbour wants."""
+    """A literal that is not written yet: it takes the form that the other operand needs."""
     BOOL = auto()
     TEXT = auto()
     TIME = auto()
@@ -31,7 +31,7 @@ class Form(Enum):
 class Sql:
     """A piece of SQL that binds at least as tightly as a comparison.
 
-    `plain` says that it is cheap enough to be written twice. `value` is the constant's.
+    `plain` means that it is cheap enough to be written twice. `value` is the value of a constant.
     """
 
     text: str
@@ -39,7 +39,7 @@ class Sql:
     plain: bool = False
     value: Value = None
     content: str = ""
-    """Of JSON: the text in it, if it is a string."""
+    """For JSON: SQL for the text in it, if it is a string."""
 
 
 def constant(value: Value) -> Sql:
@@ -51,7 +51,7 @@ def boolean(text: str) -> Sql:
 
 
 ERROR = boolean("null::boolean")
-"""A boolean that is an error whatever the payload."""
+"""A boolean that is an error for every payload."""
 
 
 def content(sql: Sql) -> str:
@@ -113,7 +113,7 @@ class Forms:
         return "null::text"
 
     def time(self, sql: Sql) -> str | None:
-        """None if the form holds no time for sure."""
+        """None if the form does not guarantee a time."""
         match sql.form:
             case Form.TIME:
                 return sql.text
@@ -122,20 +122,20 @@ class Forms:
         return None
 
     def integer(self, sql: Sql) -> str | None:
-        """As numeric, NULL for what is no int; None if that cannot be written shortly."""
+        """As numeric, NULL if the value is not an int; None if there is no short way to write that."""
         if sql.form is Form.JSON:
             return f"secateur_cel.json_int_v1({sql.text})"
         return self.number(sql)
 
     def whole(self, sql: Sql) -> str:
-        """As numeric, NULL for what is no int."""
+        """As numeric, NULL if the value is not an int."""
         match sql.form:
             case Form.BOX:
                 return f"secateur_cel.whole_v1({sql.text})"
         return self.integer(sql) or "null::numeric"
 
     def number(self, sql: Sql) -> str | None:
-        """None if the form holds no int for sure."""
+        """None if the form does not guarantee an int."""
         match sql.form:
             case Form.NUMBER:
                 return sql.text

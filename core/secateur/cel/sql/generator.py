@@ -1,11 +1,11 @@
 """The expression in SQL: a typed tree becomes a condition and its parameters.
 
-The condition is three-valued: true, false, or NULL for an error; `and`, `or` and `not` then absorb errors
-just as the language does. Nothing in it can raise: Postgres promises no order of evaluation except inside of
-CASE. Every literal and every field name leaves as a parameter.
+The condition is three-valued: true, false, or NULL for an error. `and`, `or` and `not` then absorb errors just as the
+language does. No part of it can raise, because Postgres guarantees an order of evaluation only inside CASE. Every
+literal and every field name becomes a parameter.
 
-Common comparisons become operators of Postgres on jsonb. Everything else goes through versioned functions of
-the schema `secateur_cel`, over boxes (see boxes.py).
+Common comparisons become Postgres operators on jsonb. Everything else calls versioned functions of the schema
+`secateur_cel`, which take boxes (see boxes.py).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ MAX_SQL: Final = 200_000
 
 _PLACEHOLDER = re.compile(r"\$(\w+)\b")
 _NAMED = ("now", "async")
-"""Placeholders for what is known only later: the time, and the event that arrives."""
+"""Placeholders for values known only later: the time, and the event that arrives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Condition:
         return _PLACEHOLDER.sub(renumbered, self.sql), values
 
     def stored(self) -> tuple[str, dict[str, str | None]]:
-        """What a cancellation keeps: the SQL and its parameters by number. The named ones are for the commit to add."""
+        """What a cancellation stores: the SQL and its parameters by number. The commit adds the named ones."""
         return self.sql, {str(number): value for number, value in enumerate(self.parameters, start=1)}
 
 
@@ -106,11 +106,11 @@ COLUMNS: Mapping[str, Sql] = {
     "now": Sql("$now::text::timestamptz", Form.TIME, plain=True),
     "async": Sql("$async::text::jsonb", Form.JSON, plain=True),
 }
-"""Where the variables of a run are found."""
+"""Where a run's variables are found."""
 
 
 def generate(node: Node, reporter: Reporter) -> Condition:
-    """The condition for a checked filter. What has no SQL goes to `reporter`."""
+    """The condition for a checked filter. Parts that cannot become SQL are reported to `reporter`."""
     forms = Forms()
     sql = forms.bool(Generator(forms, COLUMNS, reporter, fold=True).sql(node))
     if len(sql) > MAX_SQL:
@@ -135,7 +135,7 @@ def given(value: Value, *, json: bool) -> Sql:
 
 
 def condition_of(sql: str, parameters: Sequence[str]) -> Condition:
-    """With parameters in the order of their use, and without those of what was never written."""
+    """A condition with its parameters in the order of their use, without unused ones."""
     used = list(dict.fromkeys(number for number in _PLACEHOLDER.findall(sql) if number not in _NAMED))
     places = {number: place for place, number in enumerate(used, start=1)}
     renumbered = _PLACEHOLDER.sub(lambda match: f"${places.get(match[1], match[1])}", sql)
@@ -200,7 +200,7 @@ class Generator:
                 assert_never(node)
 
     def _variable(self, name: str, span: Span) -> Sql:
-        """A column, or the parameter that stands for a given variable."""
+        """The variable's column, or the parameter that holds its value."""
         column = self._columns.get(name)
         if column is None:
             return Sql("null::jsonb", Form.BOX)
@@ -262,7 +262,7 @@ class Generator:
         return self._boxed(_ARITHMETIC[node.operator], left, right)
 
     def _integers(self, node: Binary, left: Sql, right: Sql) -> Sql | None:
-        """Where only ints can be, by numeric: `event.data.amount * 2`, of which a double would be an error."""
+        """Integer arithmetic in numeric, such as `event.data.amount * 2`, which is an error for a double."""
         divides = node.operator in ("/", "%")
         if node.type != INT or (divides and (type(right.value) is not int or right.value in (0, -1))):
             return None

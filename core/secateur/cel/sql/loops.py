@@ -40,16 +40,16 @@ from secateur.cel.syntax.ast import (
 )
 
 _LEFT_OUT: Final = "0"
-"""By the first step: the others make up a list, which may have 10,000 elements."""
+"""By the first step. The other elements form a list, which may have at most 10,000 elements."""
 _TRUE: Final = "1"
 _FALSE: Final = "2"
 """Also for an element that a later step leaves out."""
 _ERROR: Final = "3"
 
 _MOST_REPEATED: Final = 4
-"""How much SQL is repeated for each use of a value, in calls of helpers. Beyond that a list is collected first."""
+"""Repeated calls of helpers, if a value is used more than once. Beyond that, a list is collected first."""
 _IN_A_LOOP: Final = 10
-"""A use in an inner loop counts as this many."""
+"""Each use in an inner loop counts as this many uses."""
 
 
 class Scope(Protocol):
@@ -82,11 +82,11 @@ class _End:
 
 @dataclass(frozen=True, slots=True)
 class _Test:
-    """What an element must pass before the next step: a predicate, or that a value is no error."""
+    """What an element must pass before the next step: a predicate, or a check that a value is not an error."""
 
     sql: str
     left_out: int | None = None
-    """Of a predicate: which of the end's two to use."""
+    """For a predicate: which of the end's two values of `left_out` applies."""
 
 
 class Loops:
@@ -119,7 +119,7 @@ class Loops:
         return boolean(f"(case when {element.text} is not null then {found.text} end)")
 
     def _short(self, node: Comprehension, operand: Sql) -> Sql:
-        """A macro over what is there already. `exists` and `all` stop at the first element that decides."""
+        """A macro without a chain before it. `exists` and `all` stop at the first element that decides."""
         value = self._element(operand)
         assert node.predicate is not None, "the parser gives it one"  # noqa: S101
         wanted = self._forms.bool(self._scope.inside(node.predicate, node.variable, value))

@@ -1,4 +1,4 @@
-"""SQL that is true exactly where the condition is, and cheaper: for counts, which only ask who matches.
+"""SQL that is true for exactly the same runs as the condition, but cheaper. It is for counts.
 
 Where nothing but *true* matters, false and error may merge, so that Postgres can compare without first asking for
 types: under `&&` and `||`, never under `!`, `==` or `?:`. What has no such form is left to the generator.
@@ -22,7 +22,7 @@ from secateur.cel.values import UInt, Value
 
 
 def generate_matching(node: Node, reporter: Reporter) -> Condition:
-    """SQL that is true where the checked filter is; elsewhere false or NULL, which says nothing."""
+    """SQL that is true where the checked filter is true, and false or NULL elsewhere, without distinction."""
     forms = Forms()
     matching = _Matching(forms, Generator(forms, COLUMNS, reporter, fold=True))
     return condition_of(matching.sql(node), forms.parameters)
@@ -59,7 +59,7 @@ class _Matching:
         return self._forms.bool(self._exact.sql(node))
 
     def _all(self, operands: tuple[Node, ...]) -> str:
-        """The equalities among them become one containment, as far as they are about different fields."""
+        """Merges equalities on different fields into one containment."""
         document: dict[str, Any] = {}
         others = []
         for operand in operands:
@@ -82,7 +82,7 @@ class _Matching:
         return self._path_match(f"exists({accessor(path)}[*] ? ({test}))") if path and test else None
 
     def _of_integers(self, node: Binary) -> str:
-        """Arithmetic of ints. jsonpath finds all that match, maybe more (it takes doubles too), so it comes first."""
+        """Integer arithmetic. jsonpath comes first: it finds all matches, maybe more, as it accepts doubles."""
         exact = self._as_generated(node)
         left, right = _integer(node.left), _integer(node.right)
         if left is None or right is None or not isinstance(node.left, Binary):
@@ -100,7 +100,7 @@ class _Matching:
         return f"jsonb_path_match(run.event, {jsonpath}::jsonpath, silent => true)"
 
     def _in(self, left: Node, elements: tuple[Node, ...]) -> str | None:
-        """A field among strings; the type is asked for only on a hit."""
+        """A field in a list of strings. The field's type is checked only if the text is in the list."""
         path = path_of(left)
         texts = [each.value for each in elements if isinstance(each, Literal) and isinstance(each.value, str)]
         if path is None or not texts or len(texts) < len(elements) or not storable(list(texts)):
@@ -112,7 +112,7 @@ class _Matching:
 
 
 def _integer(node: Node) -> str | None:
-    """A literal int, or arithmetic that is an error unless all of it are ints, as jsonpath."""
+    """As jsonpath: a literal int, or arithmetic that fails unless all operands are ints."""
     match node:
         case Literal(value=int(value)) if not isinstance(value, bool | UInt):
             return f"({value})"
@@ -137,7 +137,7 @@ def document_of(path: tuple[str, ...], value: Value) -> dict[str, Any]:
 
 
 def merge(document: dict[str, Any], path: tuple[str, ...], value: Value) -> bool:
-    """Put the value in at its path; False where something else stands there."""
+    """Put the value at its path. False if the document has something else there."""
     *above, last = path
     for key in above:
         below = document.setdefault(key, {})

@@ -16,7 +16,7 @@ from secateur.cel.syntax.ast import Binary, ListLiteral, Literal, Logical, Node
 from secateur.cel.values import encode_json
 
 MOST_DOCUMENTS = 20
-"""With more of them, looking at the documents would cost as much as evaluating."""
+"""With more documents, checking them would cost as much as evaluating the condition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Requirement:
 
 
 def requirement_of(node: Node) -> Requirement | None:
-    """None where nothing of that kind can be said of the checked filter."""
+    """None if no such document follows from the checked filter."""
     match node:
         case Logical(operator="&&", operands=operands):
             return _of_all(operands)
@@ -46,7 +46,7 @@ def requirement_of(node: Node) -> Requirement | None:
 
 
 def _of_all(operands: tuple[Node, ...]) -> Requirement | None:
-    """The equalities among them become one document, as far as their fields differ; else any one will do."""
+    """Merges equalities on different fields into one document. Without any, the shortest requirement is enough."""
     document: dict[str, Any] = {}
     rest = []
     for operand in operands:

@@ -97,3 +97,36 @@ def test_binds_the_event_that_arrives() -> None:
 def test_only_a_declaration_reads_the_event_that_arrives(declarations: Declarations) -> None:
     with pytest.raises(ExpressionError, match="only a function's cancel_on has `async`"):
         compile("event.data.x == async.data.x", declarations)
+
+
+@pytest.mark.parametrize(
+    ("source", "jsonpath"),
+    [
+        ("event.data.x.map(t, t.a).exists(u, u == 'v')", '$."data"."x"[*] ? (@."a" == "v")'),
+        ("event.data.x.filter(t, t.a == 'v').size() > 0", '$."data"."x"[*] ? (@."a" == "v")'),
+        ("0 != size(event.data.x.filter(t, t.a == true))", '$."data"."x"[*] ? (@."a" == true)'),
+        ("'v' in event.data.x.map(t, t.a)", '$."data"."x"[*] ? (@."a" == "v")'),
+        (
+            "event.data.x.filter(t, t.a == 'v').map(u, u.b).exists(w, w.c == null)",
+            '$."data"."x"[*] ? (@."a" == "v" && @."b"."c" == null)',
+        ),
+        ("event.data.x.map(t, t * 2).exists(u, u > 3)", None),
+        ("event.data.x.map(t, t.a).all(u, u == 'v')", None),
+        ("event.data.x.filter(t, t.a == 'v').size() >= 0", None),
+        ("event.data.x.filter(t, t == 'v').size() > 0", None),
+    ],
+)
+def test_a_chain_of_macros_is_one_loop(source: str, jsonpath: str | None) -> None:
+    """No list is collected in between, and counts look with jsonpath first, where an element has to have a field."""
+    compiled = compile(source)
+    assert compiled.condition.sql.count("select ") == 1
+    assert "collect" not in compiled.condition.sql
+    found = [text for text in compiled.matching.parameters if text is not None and text.startswith("strict ")]
+    assert found == ([] if jsonpath is None else [f"strict exists({jsonpath})"])
+
+
+def test_a_value_that_is_costly_to_repeat_is_collected_first() -> None:
+    source = "event.data.x.map(t, t.replace('a', 'b').split(',').join('-')).exists(u, {} || {} || {})"
+    sql = compile(source.format("u == 'a'", "u == 'b'", "u == 'c'")).condition.sql
+    assert sql.count("secateur_cel.replace_v1") == 1
+    assert "collect" in sql

@@ -35,6 +35,7 @@ _SIGNS = {
 
 
 _ERROR_WIDTH = 60
+_FUNCTION = Column("function", "function", right=False, shrinks_to=10, rank=35)
 _OF_ENDED = (
     Column("error", "error", right=False, minimum=10, shrinks_to=16, rank=40),
     Column("attempts", "attempts", "att", rank=8),
@@ -54,10 +55,10 @@ class Example:
 class Examples(LineTable):
     """Shows examples; rows are keyed by verdict and run."""
 
-    def __init__(self, *, ended: bool = False) -> None:
+    def __init__(self, *, ended: bool = False, with_function: bool = False) -> None:
         """`ended` runs are shown with when and with which error they ended."""
         super().__init__(id="examples")
-        self._ended = ended
+        self._ended, self._with_function = ended, with_function
         self._examples: Sequence[Example] = ()
         self._paths: Sequence[Path] = ()
         self._now: datetime | None = None
@@ -89,6 +90,7 @@ class Examples(LineTable):
                 for index, path in enumerate(self._paths)
             ),
             *([Column("missed", "kept out by", right=False, shrinks_to=12, rank=5)] if self._has_near_misses else []),
+            *([_FUNCTION] if self._with_function else []),
             *(_OF_ENDED if self._ended else [Column("started", "started", rank=15)]),
             Column("status", "status", right=False, rank=10),
             Column("id", "run id", right=False, rank=EXTRA),
@@ -109,6 +111,7 @@ class Examples(LineTable):
         cells = {
             "verdict": _NEAR if example.missed else _SIGNS[example.verdict],
             "missed": Cell(fit(one_line(example.missed), min(_MISSED_WIDTH, len(example.missed)))),
+            "function": Cell(one_line(run.function_id), "quiet"),
             "started": Cell(f"{age} ago", "quiet"),
             "ended": Cell(ago(run.finished_at, self._now) if run.finished_at and self._now else "", "quiet"),
             "attempts": Cell(str(run.attempt), "quiet"),

@@ -113,7 +113,7 @@ class FilterScreen(Place):
         self._check_later: Timer | None = None
         self._verdict = Verdict(id="verdict")
         self._matches = Matches(lambda: self._feed.now())
-        self._examples = Examples(ended=draft.retry)
+        self._examples = Examples(ended=draft.retry, with_function=draft.function_id is None)
 
     def content(self) -> ComposeResult:
         with Container(id="top"):

@@ -7,6 +7,7 @@ writes each screen as SVG and PNG at 80×24 and 120×36. Nothing is drawn by han
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
 import time
@@ -32,6 +33,8 @@ from secateur_tui.session import Session
 from secateur_tui.themes import DARK
 
 HERE = Path(__file__).parent
+COLOURS = {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+"""The pictures are of the theme that most terminals show, whatever this one is."""
 SIZES = ((80, 24), (120, 36))
 FONTS = "/usr/share/fonts/truetype/dejavu"
 PATIENCE_SECONDS = 60.0
@@ -150,6 +153,8 @@ async def photograph(size: tuple[int, int], directory: Path) -> None:
 
 
 def main() -> None:
+    os.environ.update(COLOURS)
+    os.environ.pop("NO_COLOR", None)
     for size in SIZES:
         asyncio.run(photograph(size, HERE))
 

@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from secateur.bounds import LONGEST_NAME, LONGEST_REASON, problem_of_instant, problem_of_named, problem_of_text
+from secateur.bounds import INT_MAX, LONGEST_NAME, LONGEST_REASON, problem_of_instant, problem_of_named, problem_of_text
 from secateur.cel import Filter
 from secateur.cel import compile as compile_filter
 from secateur.documents import read_json
@@ -137,7 +137,7 @@ class CancellationRequest(BaseModel):
     started_after: Instant | None = None
     started_before: Instant | None = None
     standing: bool = Field(default=False, strict=True)
-    rate: int | None = Field(default=None, strict=True, ge=1, le=2**31 - 1)
+    rate: int | None = Field(default=None, strict=True, ge=1, le=INT_MAX)
     reason: Reason | None = None
 
     @model_validator(mode="after")

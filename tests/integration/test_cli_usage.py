@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from uuid import UUID
 
 import pytest
 from command_line import COMMAND, Here, environment, run, write
+
+from secateur.cli.arguments import EXAMPLES
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 """Nothing listens there: what connects would fail with 1."""
@@ -25,18 +28,17 @@ def test_reading_the_depth_waits_for_neither_the_console_nor_the_models() -> Non
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        *("install", "demo", "worker", "serve", "depth", "history", "show", "preview", "cancel", "stop", "undo"),
-        *("cancel-run", "restore-run", "pause", "resume", "forget", "audit", "retention", "eval"),
-    ],
-)
+@pytest.mark.parametrize("command", EXAMPLES)
 def test_every_command_has_help(here: Here, command: str) -> None:
     done = here(command, "--help")
     assert done.code == 0
     assert f"usage: secateur {command}" in done.out
     assert "--read-only" in done.out
+
+
+def test_the_readme_lists_every_command() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert {name for name in EXAMPLES if not re.search(rf"(secateur|make)( --\w+ \S+)* {name}\b(?!-)", readme)} == set()
 
 
 @pytest.mark.parametrize(

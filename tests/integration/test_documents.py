@@ -34,7 +34,7 @@ NOT_RUN = {
 }
 """What is not run, and why. Each must occur."""
 
-ENDLESS = {"running:console", "running:demo", "running:worker", "serving:serve"}
+ENDLESS = {"start:console", "start:demo", "start:worker", "serve:serve"}
 """Commands that go on until they are stopped: here they are only parsed; others tests start each of them."""
 
 LEFT_OUT = {

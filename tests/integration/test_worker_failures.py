@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from contextvars import copy_context
 from datetime import timedelta
 from typing import Any
 
@@ -158,6 +159,54 @@ async def test_wherever_it_is_raised(
         await work(run, error)
 
     await fails_as(queue, embedded_url, app, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+
+
+def _soon(raising: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(raising)
+
+
+def _later(raising: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(0.001, raising)
+
+
+def _when_done(raising: Callable[[], None]) -> None:
+    future = asyncio.get_running_loop().create_future()
+    future.add_done_callback(lambda _: raising())
+    future.set_result(None)
+
+
+def _from_a_thread(raising: Callable[[], None]) -> None:
+    asyncio.get_running_loop().run_in_executor(
+        None, copy_context().run, asyncio.get_running_loop().call_soon_threadsafe, raising
+    )
+
+
+@pytest.mark.parametrize("schedule", [_soon, _later, _when_done, _from_a_thread])
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), Panic("x")], ids=lambda one: type(one).__name__)
+async def test_a_callback_does_not_end_the_worker(
+    queue: Queue,
+    embedded_url: str,
+    schedule: Callable[[Callable[[], None]], None],
+    error: BaseException,
+) -> None:
+    app, called, told = App("billing"), asyncio.Event(), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context["exception"]))
+
+    def raising() -> None:
+        called.set()
+        raise error
+
+    @app.function(id="bad", retries=0)
+    async def bad(run: ActiveRun) -> None:
+        schedule(raising)
+        await called.wait()
+
+    async with working(embedded_url, app):
+        for _ in range(2):
+            run = await queue.enqueue("billing", "bad", {})
+            assert (await queue.wait(run)).status == RunStatus.COMPLETED
+            called.clear()
+    assert error in told, "the failure is reported"
 
 
 async def test_a_task_group_of_a_function(queue: Queue, embedded_url: str) -> None:

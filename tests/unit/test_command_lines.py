@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from secateur.bounds import INT_MAX
 from secateur.cel.syntax.writing import text_literal
 from secateur.cli.arguments import parse
 from secateur.cli.requesting import read_request
@@ -78,7 +79,7 @@ def requests(draw: st.DrawFn) -> CancellationRequest:
     body["started_after"] = draw(times)
     if draw(st.booleans()):
         body |= {"standing": True, "started_before": "2030-01-01T00:00:00Z"}
-    body["rate"] = draw(st.sampled_from((None, 1, 1_000_000_000)))
+    body["rate"] = draw(st.sampled_from((None, 1, INT_MAX)))
     body["reason"] = draw(st.none() | texts)
     return CancellationRequest.parse({name: value for name, value in body.items() if value is not None})
 

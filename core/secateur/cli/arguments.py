@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from secateur import __version__
+from secateur.bounds import INT_MAX
 from secateur.encodings import problem_of_encoding
 from secateur.errors import UsageError
 from secateur.runs import LISTED
@@ -51,9 +52,6 @@ EXAMPLES = {
     "eval": "secateur eval 'event.data.qty > 2' --event event.json",
 }
 """By command, at the end of its help."""
-
-LARGEST = 1_000_000_000
-"""Of the numbers that flags take."""
 
 TIMES = "a time: 2024-01-21T00:00:00Z, -2h, yesterday, 'yesterday 14:00', now; local times in your zone"
 
@@ -258,6 +256,7 @@ def _cancelling(command: AddCommand) -> None:
         "Counts the matching failed runs, asks, and queues them again. They start with fresh attempts and keep their\n"
         "finished steps. Any running secateur process does it in the background (or see --wait).",
     )
+    retry.set_defaults(verb="retry")
     _request(retry, standing=False)
     retry.add_argument("--cancelled", action="store_true", help="include cancelled runs")
     retry.add_argument("--reason", metavar="TEXT", help="reason to record in the history")
@@ -349,6 +348,8 @@ def _governing(command: AddCommand) -> None:
 
 
 def _request(parser: Parser, *, standing: bool = True) -> None:
+    if parser.get_default("verb") is None:
+        parser.set_defaults(verb="cancel")
     what = parser.add_argument_group("which runs")
     what.add_argument("--app", metavar="APP", help="the app's id")
     what.add_argument(
@@ -401,8 +402,8 @@ def _span(text: str) -> timedelta:
 def _positive(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text[:20]) > 0):
         raise argparse.ArgumentTypeError(f"{text!r:.100} must be a whole number of 1 or more")
-    if len(text) > 20 or int(text) > LARGEST:
-        raise argparse.ArgumentTypeError(f"{text:.100} must be at most {LARGEST:,}")
+    if len(text) > 20 or int(text) > INT_MAX:
+        raise argparse.ArgumentTypeError(f"{text:.100} must be at most {INT_MAX:,}")
     return int(text)
 
 

@@ -72,7 +72,7 @@ def warn(request: CancellationRequest, warnings: Iterable[Diagnostic]) -> None:
 
 
 def _model(arguments: argparse.Namespace) -> type[CancellationRequest]:
-    return RetryRequest if arguments.command == "cancelling:retry" else CancellationRequest
+    return RetryRequest if arguments.verb == RetryRequest.verb else CancellationRequest
 
 
 def _from_body(arguments: argparse.Namespace) -> CancellationRequest:

@@ -1,15 +1,17 @@
-"""Tasks that a function starts cannot end the process.
+"""Tasks and callbacks that a function starts cannot end the process.
 
-asyncio lets `SystemExit` and `KeyboardInterrupt` out of the event loop when a task raises them, past whoever awaits the
-task. In a task that was started within a run they are its own failure, and `Escaped` takes their place.
+asyncio lets `SystemExit` and `KeyboardInterrupt` out of the event loop when a task or a callback raises them, past
+whoever awaits the task. In a task that was started within a run they are its own failure, and `Escaped` takes their
+place. In a callback that was scheduled within a run they are reported as any other exception of a callback is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -57,6 +59,48 @@ class _Contained(Coroutine[Any, Any, Any]):
 def contained() -> Iterator[None]:
     """While it lasts, tasks of the running loop that are started within a run are contained."""
     loop = asyncio.get_running_loop()
+    with _contained_callbacks(loop), _contained_tasks(loop):
+        yield
+
+
+@contextmanager
+def _contained_callbacks(loop: Any) -> Iterator[None]:
+    """What a callback raises leaves the loop through `_run_once`; what was ready behind it is still there."""
+    run_once = getattr(loop, "_run_once", None)
+    if run_once is None:  # a loop that is not asyncio's own
+        yield
+        return
+
+    def run_once_contained() -> None:
+        try:
+            run_once()
+        except (SystemExit, KeyboardInterrupt) as error:
+            name = _run_of_callback(error)
+            if name is None:
+                raise
+            message = f"a callback of {name} raised {type(error).__name__}"
+            loop.call_exception_handler({"message": message, "exception": error})
+
+    loop._run_once = run_once_contained
+    try:
+        yield
+    finally:
+        if loop.__dict__.get("_run_once") is run_once_contained:
+            del loop._run_once
+
+
+def _run_of_callback(error: BaseException) -> str | None:
+    """The name of the run within which the callback was scheduled that raised the error."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        handle = frame.f_locals.get("self")
+        if isinstance(handle, asyncio.Handle):
+            context: Context | None = getattr(handle, "_context", None)
+            return None if context is None else context.get(PRESENT_RUN)
+    return None
+
+
+@contextmanager
+def _contained_tasks(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     before = loop.get_task_factory()
 
     def make(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:

@@ -40,6 +40,12 @@ begin
     return true;
   end if;
   -- point: cancelled by its condition
+  -- The key first, as in enqueue_once: another sender may have found the run ended before an undo restored it, and hold the key.
+  perform from secateur.enqueue_keys as kept
+    where kept.app_id = holds_key.app_id
+      and (kept.function_id, kept.key) = (select run.function_id, run.idempotency_key from secateur.runs as run
+                                           where run.app_id = holds_key.app_id and run.id = holds_key.run_id)
+      for update;
   perform secateur.share_app(holds_key.app_id);
   -- point: locked
   active := array(select rule from secateur.cancellations as rule

@@ -181,7 +181,7 @@ async def _walk(bed: Bed, app: str, doomed: int, claims: int) -> Walk:
     async def sweep() -> None:
         left = doomed
         while left > 0:
-            left -= (await bed.engine.sweep(app, committed, 10_000)).cancelled
+            left -= (await bed.engine.ledger.sweep(app, committed, 10_000)).cancelled
 
     return Walk(seconds, sum(seconds[: first + 1]), first, await timed(sweep))
 

@@ -104,8 +104,8 @@ async def _sweep(bed: Bed, times: Times) -> None:
     committed = await bed.cancellations.commit(request, author="bench", source="python")
 
     async def sweep() -> None:
-        step = await bed.engine.sweep("bench", committed.id, 10_000)
+        step = await bed.engine.ledger.sweep("bench", committed.id, 10_000)
         while step.state == "active" and not step.idle:
-            step = await bed.engine.sweep("bench", committed.id, 10_000)
+            step = await bed.engine.ledger.sweep("bench", committed.id, 10_000)
 
     await times.take("sweep", sweep)

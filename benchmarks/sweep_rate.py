@@ -78,7 +78,7 @@ async def measure(ground: Ground) -> list[str]:
                 ours, theirs = await _in_turns(size, _sweep(bed, committed), by_hand.cancel)
                 swept.append(size / ours)
                 updated.append(size / theirs)
-                await bed.engine.undo(committed, "bench", "python")
+                await bed.engine.ledger.undo(committed, "bench", "python")
                 by_hand.begin_again()
                 ours, theirs = await _in_turns(size, _restore(bed, committed), by_hand.restore)
                 restored.append(size / ours)
@@ -115,14 +115,14 @@ async def _commit(bed: Bed, function: str, expression: str) -> UUID:
 
 def _sweep(bed: Bed, cancellation_id: UUID) -> Batch:
     async def batch() -> int:
-        return (await bed.engine.sweep(APP, cancellation_id, SWEEP_BATCH)).cancelled
+        return (await bed.engine.ledger.sweep(APP, cancellation_id, SWEEP_BATCH)).cancelled
 
     return batch
 
 
 def _restore(bed: Bed, cancellation_id: UUID) -> Batch:
     async def batch() -> int:
-        return (await bed.engine.restore(APP, cancellation_id, SWEEP_BATCH)).restored
+        return (await bed.engine.ledger.restore(APP, cancellation_id, SWEEP_BATCH)).restored
 
     return batch
 

@@ -21,7 +21,7 @@ from textual.widgets import Input
 
 from screenshots.incident import seed
 from secateur.engines.native.engine import NativeEngine
-from secateur.ledger.cancellations import Cancellations
+from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.postgres.embedded import EmbeddedPostgres
 from secateur.schema import install
@@ -139,11 +139,9 @@ async def photograph(size: tuple[int, int], directory: Path) -> None:
             await install(database)
             await seed(database)
             database.description = "pg-3/queue"
-            engine = NativeEngine(database)
             session = Session(
                 database=database,
-                engine=engine,
-                cancellations=Cancellations(engine, batch=2_000),
+                queue=OpenQueue.over(NativeEngine(database), batch=2_000),
                 author="nadia",
                 context="prod",
             )

@@ -9,12 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from secateur.engines.base import Retention
+    from secateur.engines.base import Retention, Sent
     from secateur.engines.native.active_runs import ActiveRun, Discard, RetryAfter, RunCancelled, SyncRun
     from secateur.engines.native.cancel_on import CancelOn
     from secateur.engines.native.client import Queue, connect
     from secateur.engines.native.functions import App
-    from secateur.engines.native.sending import Sent
     from secateur.engines.native.worker import Worker
     from secateur.errors import SecateurError
     from secateur.ledger.cancellations import Preview
@@ -65,7 +64,7 @@ _HOMES = {
     "RunCancelled": "secateur.engines.native.active_runs",
     "RunStatus": "secateur.runs",
     "SecateurError": "secateur.errors",
-    "Sent": "secateur.engines.native.sending",
+    "Sent": "secateur.engines.base",
     "SyncRun": "secateur.engines.native.active_runs",
     "Worker": "secateur.engines.native.worker",
     "connect": "secateur.engines.native.client",

@@ -5,7 +5,8 @@ SecateurError                     exit code 1
 │   ├── SettingsError             a setting, a context or a flag
 │   ├── RequestError              one or more problems of a request, each with its field
 │   └── Conflict                  what is asked for does not fit what is there: the run has ended, say
-│       └── IdempotencyConflict   the key was used before with another body
+│       ├── IdempotencyConflict   the key was used before with another body
+│       └── Unsupported           the queue's engine has no such thing as pausing, say
 ├── NotFound                      no such cancellation, run, app or function
 ├── ReadOnly                      a write was asked of a read-only session
 ├── Busy                          this process has as much to do as it takes; ask again
@@ -71,6 +72,10 @@ class Conflict(UsageError):
 
 
 class IdempotencyConflict(Conflict):
+    pass
+
+
+class Unsupported(Conflict):
     pass
 
 

@@ -139,7 +139,7 @@ class Cancellation(CancellationFields):
     blocked_by_prepared: list[str] = []
     """While pending: the prepared transactions that it waits for, by the names they were prepared under; as of now."""
     odd: list[str] = []
-    """Fields that hold what secateur does not write, and are shown as far as they can be: see `engines.reading`."""
+    """Fields that hold what secateur does not write, and are shown as far as they can be: see `ledger.reading`."""
     undo_until: datetime | None = None
     """Until when it can be undone; None while it is active: as long as it is, and the retention after that."""
     cancelled: int = 0

@@ -114,7 +114,7 @@ class FunctionDepth:
     """Of `running`, those whose lease is over: no living worker has them."""
 
 
-class Source(StrEnum):
+class CountedBy(StrEnum):
     """Who counted."""
 
     PRIMARY = "primary"
@@ -143,6 +143,6 @@ class Count:
     low: int | None = None
     high: int | None = None
     """Of an estimate: between these the truth lies with a probability of 95 %; None where it is exact."""
-    source: Source = Source.PRIMARY
+    source: CountedBy = CountedBy.PRIMARY
     replica_failed: str | None = None
     """Why the primary counted though there is a replica."""

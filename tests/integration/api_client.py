@@ -19,7 +19,7 @@ from secateur.api.answers import Failure
 from secateur.api.limits import DEFAULT, Limits
 from secateur.api.server import Server, listen
 from secateur.engines.native.engine import NativeEngine
-from secateur.ledger.cancellations import Cancellations
+from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 
 FLOOD = {"app_id": "billing", "function_id": "vendor-syncs", "if": CULPRIT}
@@ -29,7 +29,7 @@ FLOOD = {"app_id": "billing", "function_id": "vendor-syncs", "if": CULPRIT}
 async def running_api(database: Database, *, engine: NativeEngine | None = None) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an API that runs, read-only if the database's sessions are."""
     engine = engine or NativeEngine(database)
-    api = create_api(database, engine, Cancellations(engine, read_only=database.read_only), author="server")
+    api = create_api(OpenQueue.over(engine, read_only=database.read_only), author="server")
     transport = httpx.ASGITransport(app=api, raise_app_exceptions=False)
     async with (
         api.router.lifespan_context(api),
@@ -69,8 +69,9 @@ async def serving(
 ) -> AsyncIterator[Serving]:
     """A server that listens on a free port."""
     engine = engine or NativeEngine(database)
-    cancellations = Cancellations(engine, counts_at_once=limits.counts)
-    server = Server(create_api(database, engine, cancellations, author="server", limits=limits), limits)
+    server = Server(
+        create_api(OpenQueue.over(engine, counts_at_once=limits.counts), author="server", limits=limits), limits
+    )
     with listen(0) as listener:
         task = asyncio.create_task(server.serve(sockets=[listener]))
         running = Serving(server, task, listener.getsockname()[1])

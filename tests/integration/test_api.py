@@ -23,7 +23,7 @@ from billing import (
 )
 
 from patience import PATIENCE
-from secateur.engines.base import Commit, Selection
+from secateur.engines.base import Selection
 from secateur.engines.native.engine import NativeEngine
 from secateur.errors import (
     Busy,
@@ -34,6 +34,8 @@ from secateur.errors import (
     QueryTimeout,
     Unreachable,
 )
+from secateur.ledger.commits import Commit
+from secateur.ledger.ledger import Ledger
 from secateur.postgres.database import Database
 from secateur.records import Cancellation
 from secateur.runs import Count
@@ -277,13 +279,23 @@ async def test_head_is_get_without_the_body(client: httpx.AsyncClient) -> None:
             assert head.headers["content-length"] == get.headers["content-length"]
 
 
+class FailingLedger(Ledger):
+    error: Exception
+
+    async def commit_all(self, commits: Sequence[Commit]) -> list[Cancellation]:
+        raise self.error
+
+
 class Failing(NativeEngine):
     """An engine that meets what a real database can do, at the moment of the commit and of the count."""
 
     error: Exception = Unreachable("the connection to pg-3/billing was lost")
 
-    async def commit_all(self, commits: Sequence[Commit]) -> list[Cancellation]:
-        raise self.error
+    @property
+    def ledger(self) -> Ledger:
+        ledger = FailingLedger(self._database)
+        ledger.error = self.error
+        return ledger
 
     async def count(self, selection: Selection, *, on_primary: bool = False) -> Count:
         raise self.error
@@ -317,11 +329,17 @@ async def test_what_goes_wrong_out_there_has_a_status(
         assert "POST /v1/cancellations failed" in caplog.text
 
 
+class UnreadableLedger(Ledger):
+    async def cancellation(self, cancellation_id: UUID) -> Cancellation:
+        raise QueryTimeout("the statement's time ran out; nothing was changed")
+
+
 class Unreadable(NativeEngine):
     """An engine that can write, and then not read what it wrote."""
 
-    async def cancellation(self, cancellation_id: UUID) -> Cancellation:
-        raise QueryTimeout("the statement's time ran out; nothing was changed")
+    @property
+    def ledger(self) -> Ledger:
+        return UnreadableLedger(self._database)
 
 
 async def test_what_was_done_is_not_denied_where_it_cannot_be_read(flooded: Database) -> None:

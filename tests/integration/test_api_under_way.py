@@ -16,8 +16,10 @@ from api_client import FLOOD, Client, Serving, data_of, failure_of, request, ser
 
 from patience import PATIENCE, eventually
 from secateur.api.limits import DEFAULT
-from secateur.engines.base import DepthCheck, OpenCancellation, Pruned
+from secateur.engines.base import DepthCheck, Pruned
 from secateur.engines.native.engine import NativeEngine
+from secateur.ledger.ledger import Ledger
+from secateur.ledger.steps import OpenCancellation
 from secateur.postgres.database import Database
 
 SOME_ID = "01a21c1c-e5a9-7030-8000-000000000000"
@@ -63,11 +65,17 @@ def patient() -> httpx.AsyncClient:
     return httpx.AsyncClient(timeout=PATIENCE)
 
 
+class NothingOpen(Ledger):
+    async def open_cancellations(self) -> list[OpenCancellation]:
+        return []
+
+
 class Undisturbed(NativeEngine):
     """Without what a server does in the background, so that every statement is a request's."""
 
-    async def open_cancellations(self) -> list[OpenCancellation]:
-        return []
+    @property
+    def ledger(self) -> Ledger:
+        return NothingOpen(self._database)
 
     async def compact_depth(self, every: timedelta, batch: int) -> int:
         return 0

@@ -228,7 +228,7 @@ class TestFromPython:
             early = await queue.cancel({"app_id": "billing"})
             await connection.execute(ENQUEUE)
             late = await queue.cancel({"app_id": "billing"})
-            while not (step := await queue.engine.sweep("billing", late.id, 100)).idle:
+            while not (step := await queue.engine.ledger.sweep("billing", late.id, 100)).idle:
                 assert step.state == "active"
             assert (await queue.show(late.id)).state == "active", "for the bulk is open"
         await connection.close()

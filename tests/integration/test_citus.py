@@ -235,4 +235,4 @@ async def test_an_app_that_is_moved_takes_its_cancellations_along(cluster: Clust
 
 
 async def _is_idle(queue: Queue, cancellation_id: UUID) -> bool:
-    return (await queue.engine.sweep("moved", cancellation_id, 100)).idle
+    return (await queue.engine.ledger.sweep("moved", cancellation_id, 100)).idle

@@ -146,7 +146,7 @@ async def test_a_list_reads_what_it_shows(queue: Queue, status: str) -> None:
         await queue.enqueue_many("billing", "other", [{}] * 2000)
     async with queue.database.transaction() as connection:
         before = await connection.fetchval(SCANNED)
-        sql = Statements.load("secateur.engines.native", "engine.sql")[
+        sql = Statements.load("secateur.engines.native", "source.sql")[
             "runs_failed" if status == "failed" else "runs_unfinished"
         ]
         await connection.fetch(sql, "billing", None, None, 10, *([status] if status != "failed" else []))

@@ -126,7 +126,7 @@ async def test_an_undo_leaves_the_runs_whose_keys_are_taken_and_restores_all_oth
     again = {f"k{n}": await send(queue, f"k{n}") for n in range(0, 40, 4)}
     await queue.undo(cancelled.id)
     for _ in range(20):
-        await queue.engine.restore("billing", cancelled.id, 7)
+        await queue.engine.ledger.restore("billing", cancelled.id, 7)
     undone = await queue.show(cancelled.id)
     assert not undone.restoring
     assert (undone.cancelled, undone.restored, undone.not_restored) == (45, 35, 10)
@@ -181,16 +181,16 @@ async def test_of_several_that_one_cancellation_has_the_first_comes_back(queue: 
     tomorrow = await queue.database.fetchval("select now() + interval '1 day'")
     standing = await queue.cancel({"app_id": "billing", "standing": True, "started_before": tomorrow.isoformat()})
     second = await send(queue)
-    await queue.engine.sweep("billing", standing.id, 100)
+    await queue.engine.ledger.sweep("billing", standing.id, 100)
     third = await send(queue)
     await queue.undo(standing.id)
     for _ in range(8):
-        await queue.engine.restore("billing", standing.id, batch)
+        await queue.engine.ledger.restore("billing", standing.id, batch)
     assert [await status(queue, run) for run in (first, second, third)] == ["cancelled", "cancelled", "queued"]
     await queue.cancel_run(third)
     await queue.undo(standing.id)
     for _ in range(8):
-        await queue.engine.restore("billing", standing.id, batch)
+        await queue.engine.ledger.restore("billing", standing.id, batch)
     assert [await status(queue, run) for run in (first, second, third)] == ["queued", "cancelled", "cancelled"]
 
 
@@ -246,10 +246,10 @@ async def test_many_that_send_again_at_once_queue_one_run(queue: Queue, database
 
 
 async def _restores(queue: Queue, cancellation_id: UUID) -> None:
-    step = await queue.engine.restore("billing", cancellation_id, 100)
+    step = await queue.engine.ledger.restore("billing", cancellation_id, 100)
     while step.state == "restoring":
         await asyncio.sleep(0.01)
-        step = await queue.engine.restore("billing", cancellation_id, 100)
+        step = await queue.engine.ledger.restore("billing", cancellation_id, 100)
 
 
 async def test_an_undo_passes_over_a_run_whose_key_is_being_taken(queue: Queue, database_url: str) -> None:
@@ -262,7 +262,7 @@ async def test_an_undo_passes_over_a_run_whose_key_is_being_taken(queue: Queue, 
         await transaction.start()
         await sender.fetchval("select secateur.enqueue('billing', 'sync', '{}', idempotency_key => 'k1')")
         await queue.undo(cancelled.id)
-        step = await asyncio.wait_for(queue.engine.restore("billing", cancelled.id, 100), 10)
+        step = await asyncio.wait_for(queue.engine.ledger.restore("billing", cancelled.id, 100), 10)
         assert (step.state, step.restored, step.idle) == ("restoring", 1, True)
         assert await status(queue, second) == "queued"
         await transaction.rollback()

@@ -89,10 +89,10 @@ async def test_a_horizon_of_another_server_is_taken_anew(database_url: str) -> N
     async with connect(database_url) as queue:
         await queue.enqueue_many("billing", "sync", [{"n": n} for n in range(5)])
         committed = await queue.cancel({"app_id": "billing"})
-        await queue.engine.sweep("billing", committed.id, 3)
+        await queue.engine.ledger.sweep("billing", committed.id, 3)
         # As a dump of a server that had seen many more transactions leaves it, in the middle of a pass.
         await queue.database.execute("update secateur.sweeps set horizon = '4000000000', pass_xmin = '3999999999'")
-        steps = [await queue.engine.sweep("billing", committed.id, 100) for _ in range(3)]
+        steps = [await queue.engine.ledger.sweep("billing", committed.id, 100) for _ in range(3)]
         assert [step.state for step in steps] == ["active", "complete", "complete"]
         assert (await queue.show(committed.id)).cancelled == 5
         horizon = await queue.database.fetchval("select horizon::text from secateur.sweeps")
@@ -107,7 +107,7 @@ async def test_a_horizon_of_this_server_is_kept(database_url: str) -> None:
             committed = await queue.cancel({"app_id": "billing"})
             horizon = "select horizon::text from secateur.sweeps"
             before = await queue.database.fetchval(horizon)
-            steps = [await queue.engine.sweep("billing", committed.id, 100) for _ in range(3)]
+            steps = [await queue.engine.ledger.sweep("billing", committed.id, 100) for _ in range(3)]
             assert {step.state for step in steps} == {"active"}
             assert await queue.database.fetchval(horizon) == before
         assert (await queue.cancellations.wait(committed.id)).state == "complete"

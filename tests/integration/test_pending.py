@@ -52,7 +52,7 @@ async def test_pending_and_then_in_force(queue: Queue, blocker: Any) -> None:
     assert not await queue.database.fetch(CLAIM, 50)
     assert not await begin_step(queue, seen)
     # Asked again under its key or swept, it is still pending; and never complete.
-    assert (await queue.engine.sweep("billing", committed.id, 100)).idle
+    assert (await queue.engine.ledger.sweep("billing", committed.id, 100)).idle
     assert (await queue.cancellations.get(committed.id)).guarantee == "pending"
     await transaction.commit()
     # The commit that is over does not yet hold the run that it did not see.

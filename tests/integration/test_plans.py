@@ -22,7 +22,7 @@ from secateur.engines.native.engine import NativeEngine
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
 
-STATEMENTS = Statements.load("secateur.engines.native", "engine.sql")
+STATEMENTS = Statements.load("secateur.engines.native", "source.sql")
 
 ENQUEUE = """
 select count(*) from secateur.enqueue_many(

@@ -134,7 +134,7 @@ async def test_an_active_cancellation_keeps_its_runs(database: Database, cancell
     await put(database, 3)
     running = await claim(database, 1)
     id = await cancel_all(cancellations)
-    await cancellations.engine.sweep("billing", id, 100)
+    await cancellations.engine.ledger.sweep("billing", id, 100)
     await database.execute("update secateur.cancellations set created_at = created_at - interval '1 year'")
     assert await prune(database) == (0, False)
     assert (await cancellations.get(id)).state == "active"

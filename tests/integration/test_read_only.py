@@ -16,7 +16,7 @@ import secateur
 from secateur.api import create_api
 from secateur.engines.native.engine import NativeEngine
 from secateur.errors import PermissionDenied, ReadOnly, SettingsError
-from secateur.ledger.cancellations import Cancellations
+from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 
 VIEWER = "secateur_test_viewer"
@@ -124,8 +124,7 @@ async def test_a_viewers_writes_are_refused_without_read_only_too(viewer_url: st
 
 async def test_a_read_only_api_refuses_writes_and_does_not_sweep(viewer_url: str) -> None:
     async with Database.connect(viewer_url, read_only=True) as database:
-        engine = NativeEngine(database)
-        api = create_api(database, engine, Cancellations(engine, read_only=True), author="server")
+        api = create_api(OpenQueue.over(NativeEngine(database), read_only=True), author="server")
         transport = httpx.ASGITransport(app=api)
         async with (
             api.router.lifespan_context(api),

@@ -22,7 +22,7 @@ from secateur.engines.native.engine import NativeEngine
 from secateur.errors import ReadOnly
 from secateur.postgres.database import Database
 from secateur.postgres.embedded import EmbeddedPostgres
-from secateur.runs import Count, Scope, Source, Window
+from secateur.runs import Count, CountedBy, Scope, Window
 from secateur.schema import install
 
 ALL = Selection(Scope("billing"), Window())
@@ -82,7 +82,7 @@ async def counted(engine: NativeEngine, total: int) -> Count:
     async with asyncio.timeout(PATIENCE):
         while True:
             count = await engine.count(ALL)
-            if count.source == Source.REPLICA and count.total == total:
+            if count.source == CountedBy.REPLICA and count.total == total:
                 return count
             await asyncio.sleep(0.05)
 
@@ -98,14 +98,14 @@ async def test_what_reads_many_runs_is_asked_of_it(pair: Pair, database: Databas
     assert (count.matched, count.exact, count.replica_failed) == (100, True, None)
     assert len(await engine.examples(ALL, Verdict.MATCH, 5)) == 5
     assert len(await engine.sample_events(ALL.scope, 50)) == 50
-    assert (await engine.count(ALL, on_primary=True)).source == Source.PRIMARY
+    assert (await engine.count(ALL, on_primary=True)).source == CountedBy.PRIMARY
 
     # It stands still: what it says is as old as it says.
     await replica.fetchval("select pg_wal_replay_pause()")
     before = await engine.clock()
     await queue.enqueue_many("billing", "sync", [{}] * 20)
     late = await engine.count(ALL)
-    assert (late.matched, late.source) == (100, Source.REPLICA)
+    assert (late.matched, late.source) == (100, CountedBy.REPLICA)
     assert late.as_of < before
     assert (await engine.count(ALL, on_primary=True)).matched == 120
     # What is committed does not depend on it.
@@ -117,7 +117,7 @@ async def test_what_reads_many_runs_is_asked_of_it(pair: Pair, database: Databas
     # It is gone: the primary counts, and says why.
     pair.standby.stop()
     alone = await engine.count(ALL)
-    assert (alone.matched, alone.source) == (0, Source.PRIMARY)
+    assert (alone.matched, alone.source) == (0, CountedBy.PRIMARY)
     assert alone.replica_failed is not None
     again = await engine.count(ALL)
     assert again.replica_failed == "it could not be read recently", "it is left alone for a while"

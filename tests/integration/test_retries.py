@@ -129,7 +129,7 @@ async def test_an_undo_makes_what_has_not_begun_exactly_what_it_was(queue: Queue
 async def test_a_run_that_fails_again_is_not_retried_by_the_same_retry(queue: Queue) -> None:
     await fail(queue, count=2)
     retry = await queue.retry(BILLING)
-    await queue.engine.sweep("billing", retry.id, 1)
+    await queue.engine.ledger.sweep("billing", retry.id, 1)
     ((run_id, token, _),) = await claim(queue)
     await queue.database.execute("update secateur.functions set max_attempts = 1")
     await queue.database.fetchval("select secateur.fail('billing', $1, $2, 'again')", run_id, token)
@@ -144,7 +144,7 @@ async def test_batches_scopes_and_windows(queue: Queue) -> None:
     second = await fail(queue, count=5, function="mail")
     retry = await queue.retry({**BILLING, "started_after": between.isoformat()})
     for _ in range(4):
-        await queue.engine.sweep("billing", retry.id, 3)
+        await queue.engine.ledger.sweep("billing", retry.id, 3)
     assert (await queue.show(retry.id)).retried == 5
     assert await statuses(queue, second) == {"queued"}
     assert await statuses(queue, first) == {"failed"}
@@ -234,10 +234,10 @@ async def test_both_are_undone_one_after_the_other(queue: Queue) -> None:
 async def test_stopped_it_queues_nothing_more(queue: Queue) -> None:
     await fail(queue, count=5)
     retry = await queue.retry(BILLING)
-    await queue.engine.sweep("billing", retry.id, 2)
+    await queue.engine.ledger.sweep("billing", retry.id, 2)
     stopped = await queue.stop(retry.id)
     assert (stopped.state, stopped.retried) == ("stopped", 2)
-    assert (await queue.engine.sweep("billing", retry.id, 100)).state == "stopped"
+    assert (await queue.engine.ledger.sweep("billing", retry.id, 100)).state == "stopped"
     assert (await undo(queue, stopped)).restored == 2
     await recount(queue)
 
@@ -245,10 +245,10 @@ async def test_stopped_it_queues_nothing_more(queue: Queue) -> None:
 async def test_its_rate_holds(queue: Queue) -> None:
     await fail(queue, count=10)
     retry = await queue.retry({**BILLING, "rate": 8})
-    step = await queue.engine.sweep("billing", retry.id, 100)
+    step = await queue.engine.ledger.sweep("billing", retry.id, 100)
     assert (step.restored, step.idle) == (2, True)
     assert step.wait == pytest.approx(0.25, abs=0.1)
-    assert (await queue.engine.sweep("billing", retry.id, 100)).restored == 0
+    assert (await queue.engine.ledger.sweep("billing", retry.id, 100)).restored == 0
 
 
 async def test_under_one_key_it_is_committed_once(queue: Queue) -> None:
@@ -316,7 +316,7 @@ async def test_an_undo_passes_over_runs_that_a_claim_holds(queue: Queue, databas
         locked = "select id from secateur.runs where status = 'queued' order by id limit 1 for update"
         held = await worker.fetchval(locked)
         await queue.undo(retry.id)
-        step = await asyncio.wait_for(queue.engine.restore("billing", retry.id, 100), 10)
+        step = await asyncio.wait_for(queue.engine.ledger.restore("billing", retry.id, 100), 10)
         assert (step.restored, step.state, step.idle) == (2, "restoring", True)
         await transaction.rollback()
         undone = await queue.cancellations.wait(retry.id)

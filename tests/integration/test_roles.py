@@ -6,6 +6,7 @@ A new table, or a new function that rights.sql does not grant, is covered withou
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,11 +18,12 @@ import pytest
 from roles import FLOOD, LOGINS, NOBODY, ROLES, events, refused, url_of
 
 import secateur
-from secateur.engines.base import QueueEngine, Verdict
+from secateur.engines.base import Forgetting, Pausing, Sending, Source, Upkeep, Verdict
 from secateur.engines.native.engine import NativeEngine
 from secateur.engines.native.worker import Worker
 from secateur.errors import PermissionDenied, ReadOnly
 from secateur.ledger.cancellations import Cancellations, selections
+from secateur.ledger.ledger import Ledger
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
 from secateur.runs import RunStatus, Scope
@@ -62,7 +64,7 @@ FOR_NOBODY = frozenset(
 READS = frozenset(
     {
         *("clock", "depth", "count", "count_errors", "estimate", "examples", "sample_events", "arrival_rate", "run"),
-        "runs",
+        *("detect", "runs"),
         *("cancelled_singly", "unrestored", "audit", "retention", "cancellations", "cancellation", "sweep_problems"),
     }
 )
@@ -305,13 +307,19 @@ async def committed_by_the_owner(url: str) -> UUID:
 
 class TestTheViewer:
     async def test_reads_all_that_an_engine_offers(self, owner: asyncpg.Connection, database_url: str) -> None:
-        offered = {name for name in vars(QueueEngine) if not name.startswith("_") and callable(vars(QueueEngine)[name])}
+        offered = {
+            name
+            for kind in (Source, Pausing, Forgetting, Upkeep, Sending, Ledger)
+            for name, member in vars(kind).items()
+            if inspect.iscoroutinefunction(member) and not name.startswith("_")
+        }
         cancellation_id = await committed_by_the_owner(database_url)
         run_id = await owner.fetchval("select id from secateur.runs order by id limit 1")
         request = CancellationRequest.parse(FLOOD)
         async with engine_of("secateur_viewer", database_url, read_only=True) as engine:
             (selection,) = selections(request)
             answers = {
+                "detect": await engine.detect(),
                 "clock": await engine.clock(),
                 "depth": await engine.depth(),
                 "count": (await engine.count(selection)).matched,
@@ -322,13 +330,13 @@ class TestTheViewer:
                 "arrival_rate": await engine.arrival_rate(selection),
                 "run": await engine.run(run_id),
                 "runs": await engine.runs(Scope("billing"), RunStatus.QUEUED, 5),
-                "cancelled_singly": await engine.cancelled_singly("billing", run_id),
-                "sweep_problems": await engine.sweep_problems(),
-                "unrestored": await engine.unrestored(cancellation_id, 5),
-                "audit": [entry.action for entry in await engine.audit(10)],
+                "cancelled_singly": await engine.ledger.cancelled_singly("billing", run_id),
+                "sweep_problems": await engine.ledger.sweep_problems(),
+                "unrestored": await engine.ledger.unrestored(cancellation_id, 5),
+                "audit": [entry.action for entry in await engine.ledger.audit(10)],
                 "retention": (await engine.retention()).finished,
-                "cancellations": await engine.cancellations(10),
-                "cancellation": await engine.cancellation(cancellation_id),
+                "cancellations": await engine.ledger.cancellations(10),
+                "cancellation": await engine.ledger.cancellation(cancellation_id),
             }
         assert set(answers) == READS
         assert (answers["count"], answers["count_errors"], len(answers["examples"])) == (2, 1, 2)
@@ -359,8 +367,8 @@ class TestTheViewer:
 
 
 CHANGES = (
-    *("commit", "commit_all", "cancel_run", "stop", "undo", "pause", "resume", "forget", "sweep", "decide"),
-    *("restore", "note_sweep_failure", "compact_depth", "check_depth", "prune", "set_retention"),
+    *("commit_all", "cancel_run", "stop", "undo", "pause", "resume", "forget", "sweep", "decide"),
+    *("restore", "note_sweep_failure", "compact_depth", "check_depth", "prune", "set_retention", "send"),
 )
 
 
@@ -371,21 +379,21 @@ async def attempt(engine: NativeEngine, name: str, cancellation_id: UUID, run_id
     request = CancellationRequest.parse(FLOOD)
     cancellations = Cancellations(engine)
     calls = {
-        "commit": lambda: cancellations.commit(request, **author),
         "commit_all": lambda: cancellations.commit_all(request, **author),
         "cancel_run": lambda: cancellations.cancel_run(run_id, **author),
-        "stop": lambda: engine.stop(cancellation_id, **author),
-        "undo": lambda: engine.undo(cancellation_id, **author),
+        "stop": lambda: engine.ledger.stop(cancellation_id, **author),
+        "undo": lambda: engine.ledger.undo(cancellation_id, **author),
         "pause": lambda: engine.pause(scope, **author),
         "resume": lambda: engine.resume(scope, **author),
         "forget": lambda: engine.forget(scope, **author),
-        "sweep": lambda: engine.sweep("billing", cancellation_id, 10),
-        "decide": lambda: engine.decide("billing", cancellation_id),
-        "restore": lambda: engine.restore("billing", cancellation_id, 10),
-        "note_sweep_failure": lambda: engine.note_sweep_failure("billing", cancellation_id, "the disk is full"),
+        "sweep": lambda: engine.ledger.sweep("billing", cancellation_id, 10),
+        "decide": lambda: engine.ledger.decide("billing", cancellation_id),
+        "restore": lambda: engine.ledger.restore("billing", cancellation_id, 10),
+        "note_sweep_failure": lambda: engine.ledger.note_sweep_failure("billing", cancellation_id, "the disk is full"),
         "compact_depth": lambda: engine.compact_depth(timedelta(0), 10),
         "check_depth": lambda: engine.check_depth(timedelta(0)),
         "prune": lambda: engine.prune(10),
+        "send": lambda: engine.send({"name": "vendor/sync"}, '{"name": "vendor/sync"}'),
         "set_retention": lambda: engine.set_retention(finished=timedelta(days=1), **author),
     }
     assert set(calls) == set(CHANGES)
@@ -457,12 +465,12 @@ class TestTheWorker:
     async def test_does_not_act_as_an_operator(self, owner: asyncpg.Connection, database_url: str) -> None:
         cancellation_id = await committed_by_the_owner(database_url)
         run_id = await owner.fetchval("select id from secateur.runs order by id limit 1")
-        operators = ("commit", "commit_all", "cancel_run", "stop", "undo", "pause", "resume", "forget", "set_retention")
+        operators = ("commit_all", "cancel_run", "stop", "undo", "pause", "resume", "forget", "set_retention")
         async with engine_of("secateur_worker", database_url) as engine:
             for name in operators:
                 with pytest.raises(PermissionDenied):
                     await attempt(engine, name, cancellation_id, run_id)
-            for read in (engine.depth, lambda: engine.run(run_id), lambda: engine.audit(5)):
+            for read in (engine.depth, lambda: engine.run(run_id), lambda: engine.ledger.audit(5)):
                 with pytest.raises(PermissionDenied):
                     await read()
 

@@ -22,7 +22,12 @@ from flood import APP, QUIET, SIZE, flood, functions_called, rows_read
 from secateur.cel import compile as compile_filter
 from secateur.postgres.statements import Statements
 
-NATIVE = Statements.load("secateur.engines.native", "engine.sql")
+OURS = {
+    **Statements.load("secateur.engines.native", "source.sql"),
+    **Statements.load("secateur.engines.native", "governing.sql"),
+    **Statements.load("secateur.engines.native", "upkeep.sql"),
+    **Statements.load("secateur.ledger", "ledger.sql"),
+}
 
 MOST = SIZE // 10
 """Rows that a call may read which concerns at most ten runs; most of them read some dozens."""
@@ -437,7 +442,7 @@ async def asking(desk: Desk) -> None:
     for name, values in arguments.items():
         async with desk.measured(f"statement {name}"):
             for _ in range(8):
-                assert await desk.connection.fetch(NATIVE[name], *values)
+                assert await desk.connection.fetch(OURS[name], *values)
 
 
 async def statements_with_ids(connection: asyncpg.Connection) -> set[str]:

@@ -88,9 +88,9 @@ async def test_what_is_undecided_is_neither_claimed_nor_cancelled(embedded_url: 
     async def all_but_the_slow() -> bool:
         """Of the others it is known at once, unless the machine has a lot to do."""
         granted.extend(await claims(embedded_url, 1))
-        step = await queue.engine.sweep("billing", committed.id, 100)
+        step = await queue.engine.ledger.sweep("billing", committed.id, 100)
         assert step.state == "active"
-        await queue.engine.decide("billing", committed.id)
+        await queue.engine.ledger.decide("billing", committed.id)
         shown = await queue.cancellations.get(committed.id)
         return (len(granted), shown.undecided, shown.cancelled) == (3, 3, 3)
 
@@ -143,7 +143,7 @@ async def test_a_session_cannot_make_a_claim_wait_or_hurry(embedded_url: str, qu
             assert not await database.fetch("select id from secateur.claim('billing', null, 1, 'w', '1 hour')")
             assert await database.fetchval("select current_setting('secateur.deadline')") == deadline
     # The deadlines of the session, past or none at all, were not the claims'.
-    await queue.engine.decide("billing", committed.id)
+    await queue.engine.ledger.decide("billing", committed.id)
     undecided = "select count(*) from secateur.slow_verdicts where verdict is null"
     assert await queue.database.fetchval(undecided) == 0
 

@@ -48,7 +48,7 @@ async def waiting(queue: Queue) -> int:
 async def test_arrivals_until_the_end(queue: Queue) -> None:
     committed = await stand(queue, 1.2)
     assert committed.standing
-    step = await queue.engine.sweep("billing", committed.id, 100)
+    step = await queue.engine.ledger.sweep("billing", committed.id, 100)
     assert step.cancelled == 3
     await enqueue(queue, 2)
     await enqueue(queue, 1, "globex")
@@ -56,7 +56,7 @@ async def test_arrivals_until_the_end(queue: Queue) -> None:
     assert (await queue.cancellations.get(committed.id)).cancelled == 5
     await enqueue(queue, 4)
     # The next pass is not due before the window ends.
-    step = await queue.engine.sweep("billing", committed.id, 100)
+    step = await queue.engine.ledger.sweep("billing", committed.id, 100)
     assert (step.state, step.cancelled, step.idle) == ("active", 0, True)
     assert step.wait is not None
     assert 0 < step.wait <= 1.2
@@ -75,7 +75,7 @@ async def test_it_waits_for_producers_that_began_before_its_end(queue: Queue) ->
         over = "select clock_timestamp() > started_before from secateur.cancellations"
         await eventually(lambda: queue.database.fetchval(over), "the end of the window")
         for _ in range(3):
-            step = await queue.engine.sweep("billing", committed.id, 100)
+            step = await queue.engine.ledger.sweep("billing", committed.id, 100)
         assert (step.state, step.idle) == ("active", True)
     assert (await queue.cancellations.wait(committed.id)).cancelled == 4
     assert await waiting(queue) == 0

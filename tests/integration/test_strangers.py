@@ -187,7 +187,7 @@ async def test_a_stop_waits_for_the_sweeps_in_turn_and_not_for_ever(queue: Queue
         return bool(await queue.database.fetchval(waiting))
 
     await eventually(waits, "the stop to wait")
-    step = await queue.engine.sweep("billing", committed.id, 1)
+    step = await queue.engine.ledger.sweep("billing", committed.id, 1)
     assert (step.idle, step.cancelled) == (True, 0)
     await transaction.rollback()
     assert (await stopping).state == "stopped"

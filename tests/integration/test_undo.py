@@ -95,7 +95,7 @@ async def test_from_other_states(queue: Queue, state: str) -> None:
     held = await claim(queue, 1)
     cancelled = await queue.cancel({"app_id": "billing"})
     assert cancelled.requested == 1
-    await queue.engine.sweep("billing", cancelled.id, 1)
+    await queue.engine.ledger.sweep("billing", cancelled.id, 1)
     if state == "stopped":
         await queue.stop(cancelled.id)
     undone = await queue.undo(cancelled.id)
@@ -172,9 +172,9 @@ async def test_batches_go_on_where_the_last_one_ended(queue: Queue) -> None:
     await enqueue(queue, count=25)
     cancelled = await cancel(queue)
     await queue.undo(cancelled.id)
-    steps = [await queue.engine.restore("billing", cancelled.id, 10) for _ in range(3)]
+    steps = [await queue.engine.ledger.restore("billing", cancelled.id, 10) for _ in range(3)]
     assert [(step.state, step.restored) for step in steps] == [("restoring", 10), ("restoring", 10), ("undone", 5)]
-    assert (await queue.engine.restore("billing", cancelled.id, 10)).restored == 0
+    assert (await queue.engine.ledger.restore("billing", cancelled.id, 10)).restored == 0
     await recount(queue)
 
 
@@ -184,8 +184,8 @@ async def test_one_restorer_at_a_time(queue: Queue) -> None:
     await queue.undo(cancelled.id)
     async with queue.database.transaction() as other:
         await other.fetch("select * from secateur.restore_cancellation('billing', $1, 1)", cancelled.id)
-        assert (await queue.engine.restore("billing", cancelled.id, 1)).busy
-    assert (await queue.engine.restore("billing", cancelled.id, 1)).restored == 1
+        assert (await queue.engine.ledger.restore("billing", cancelled.id, 1)).busy
+    assert (await queue.engine.ledger.restore("billing", cancelled.id, 1)).restored == 1
 
 
 async def test_sweepers_restore(queue: Queue) -> None:
@@ -233,8 +233,8 @@ async def test_the_rate_holds_for_sweeps_and_restores(queue: Queue) -> None:
     assert await queue.engine.clock() - started > timedelta(seconds=0.7)
     started = await queue.engine.clock()
     await queue.undo(cancelled.id)
-    assert (await queue.engine.restore("billing", cancelled.id, 1000)).restored == 10
-    step = await queue.engine.restore("billing", cancelled.id, 1000)
+    assert (await queue.engine.ledger.restore("billing", cancelled.id, 1000)).restored == 10
+    step = await queue.engine.ledger.restore("billing", cancelled.id, 1000)
     assert step.idle
     assert step.wait is not None
     assert 0 < step.wait <= 0.25

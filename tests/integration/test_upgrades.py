@@ -242,7 +242,7 @@ async def test_runs_go_on(queue: Queue, old: Upgrade, app: str) -> None:
 
 
 async def test_cancellations_go_on(queue: Queue, old: Upgrade) -> None:
-    open_ones = await queue.engine.open_cancellations()
+    open_ones = await queue.engine.ledger.open_cancellations()
     assert [(one.app_id, one.id, one.state) for one in open_ones] == [
         *((app, an_id(app, 2, 2), "restoring") for app in APPS),
         *((app, an_id(app, 2, 4), "active") for app in APPS),
@@ -262,7 +262,7 @@ async def test_cancellations_go_on(queue: Queue, old: Upgrade) -> None:
             **dict.fromkeys((3, 10), "scheduled"),
             **dict.fromkeys((2, 4, 11, 12), "cancelled"),
         }.items()
-    assert await queue.engine.open_cancellations() == []
+    assert await queue.engine.ledger.open_cancellations() == []
     assert [one.id for one in await queue.cancellations.list()] == [
         an_id(app, 2, number) for number in range(6, 0, -1) for app in reversed(APPS)
     ]
@@ -294,7 +294,7 @@ async def test_what_is_old_is_pruned(queue: Queue, old: Upgrade) -> None:
 
 
 async def test_the_audit_is_read_as_it_was(queue: Queue, old: Upgrade) -> None:
-    entries = await NativeEngine(old.superuser).audit(100)
+    entries = await NativeEngine(old.superuser).ledger.audit(100)
     known = [(row["action"], row["app_id"] or None) for row in old.before["audit"]]
     assert [(entry.action, entry.app_id) for entry in reversed(entries)] == [*known, ("install", None)]
     assert {("install", None), ("retention", None), ("pause", "crm"), ("commit", "billing")} < set(known)

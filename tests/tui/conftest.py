@@ -13,7 +13,7 @@ from pseudo_terminal import Terminal
 from standing_incident import seed
 
 from secateur.engines.native.engine import NativeEngine
-from secateur.ledger.cancellations import Cancellations
+from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur_tui.app import ConsoleApp
 from secateur_tui.session import Session
@@ -62,11 +62,9 @@ def start() -> Start:
             if replica is not None:
                 copy = await stack.enter_async_context(Database.connect(replica, read_only=True))
             engine = NativeEngine(database, copy)
-            cancellations = Cancellations(engine, read_only=read_only)
             session = Session(
                 database=database,
-                engine=engine,
-                cancellations=cancellations,
+                queue=OpenQueue.over(engine, read_only=read_only),
                 read_only=read_only,
                 **{**settings, **options},
             )

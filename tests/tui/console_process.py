@@ -8,7 +8,7 @@ import sys
 
 from secateur.engines.native.engine import NativeEngine
 from secateur.errors import SecateurError
-from secateur.ledger.cancellations import Cancellations
+from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur_tui.app import run_console
 from secateur_tui.session import Session
@@ -16,12 +16,10 @@ from secateur_tui.session import Session
 
 async def main(url: str) -> int:
     async with Database.connect(url) as database:
-        engine = NativeEngine(database)
         return await run_console(
             Session(
                 database=database,
-                engine=engine,
-                cancellations=Cancellations(engine),
+                queue=OpenQueue.over(NativeEngine(database)),
                 author="nadia",
                 refresh_seconds=0.2,
             ),

@@ -141,7 +141,7 @@ async def test_cancelled_runs_are_retried_if_asked_for(start: Start, incident_ur
         (run,) = await console.database.fetch(
             "select id from secateur.runs where function_id = 'invoices' and status = 'queued' limit 1"
         )
-        cancellations = console.app.session.cancellations
+        cancellations = console.app.session.queue.cancellations
         await cancellations.cancel_run(run["id"], author="nadia", source="tui")
         await find(console, "invoices")
         await console.shows("r retry")

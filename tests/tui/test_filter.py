@@ -114,7 +114,7 @@ async def test_an_estimate_with_its_interval_stands_in_until_the_exact_count_is_
     async with start(incident_url, size=size) as console:
         await console.database.execute(MORE_RUNS)
         await console.filter_for("vendor-syncs")
-        cancellations = console.app.session.cancellations
+        cancellations = console.app.session.queue.cancellations
         count = cancellations.count
 
         async def held_up(request: CancellationRequest, *, on_primary: bool = False) -> Count:

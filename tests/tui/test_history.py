@@ -120,7 +120,7 @@ async def test_a_sweep_that_fails_is_warned_of(start: Start, incident_url: str, 
     cancellation = await cancel(incident_url)
     async with Database.connect(incident_url) as database:
         for _ in range(3):
-            await NativeEngine(database).note_sweep_failure(
+            await NativeEngine(database).ledger.note_sweep_failure(
                 "billing", cancellation, "could not extend file: No space left on device"
             )
     async with start(incident_url, size=size, read_only=True) as console:

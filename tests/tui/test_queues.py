@@ -57,7 +57,7 @@ async def test_nothing_is_painted_where_nothing_changed(start: Start, incident_u
 
         table.refresh = refresh  # type: ignore[method-assign, assignment]
         await console.database.execute("select secateur.enqueue('crm', 'welcome-mail', '{}')")
-        table.show_depth(await console.app.session.engine.depth())
+        table.show_depth(await console.app.session.queue.reader.depth())
         rows = {region.y for region in painted}
         # crm, welcome-mail and the totals at the bottom.
         assert len(rows) == 3

@@ -253,8 +253,8 @@ async def test_a_pending_commit_says_whom_it_waits_for_and_is_followed(
     start: Start, incident_url: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with review(start, incident_url, size=size) as console:
-        looks = Mock(side_effect=console.app.session.cancellations.get)
-        monkeypatch.setattr(console.app.session.cancellations, "get", looks)
+        looks = Mock(side_effect=console.app.session.queue.cancellations.get)
+        monkeypatch.setattr(console.app.session.queue.cancellations, "get", looks)
         await consent(console)
         async with console.database.transaction() as connection:
             pid = await held_lock(connection)
@@ -299,7 +299,7 @@ async def test_a_bug_in_the_commit_leaves_nobody_waiting(
 
     async with review(start, incident_url) as console:
         with monkeypatch.context() as patched:
-            patched.setattr(console.app.session.cancellations, "commit", stumble)
+            patched.setattr(console.app.session.queue.cancellations, "commit", stumble)
             await consent(console)
             await console.press("enter")
             await console.shows("unknown whether it was committed", "LookupError: a bug", "r ask again")

@@ -1,6 +1,6 @@
 """The console's composition root: owns the services, follows the depth, decides which screen leads where.
 
-await run_console(Session(database=database, engine=engine, cancellations=cancellations, author="nadia"))
+await run_console(Session(database=database, queue=OpenQueue.over(engine), author="nadia"))
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from textual.reactive import Reactive, reactive
 from textual.screen import Screen
 
 from secateur.cel import compile
-from secateur.engines.upkeep import Maintenance
 from secateur.errors import SecateurError, UsageError
 from secateur.runs import Scope
 from secateur_tui.filter.screen import FilterScreen
@@ -117,9 +116,9 @@ class ConsoleApp(App[None]):
         while True:
             began = time.monotonic()
             try:
-                depths = await session.ask(session.engine.depth())
-                as_of = depths[0].as_of if depths else await session.ask(session.engine.clock())
-                unswept = await session.ask(session.engine.sweep_problems())
+                depths = await session.ask(session.queue.reader.depth())
+                as_of = depths[0].as_of if depths else await session.ask(session.queue.reader.clock())
+                unswept = await session.ask(session.queue.cancellations.problems())
             except SecateurError as error:
                 self.feed = replace(self.feed, problem=error)
             else:
@@ -134,11 +133,11 @@ class ConsoleApp(App[None]):
     @work(exclusive=True, group="sweep")
     async def _sweep(self) -> None:
         """Any living process sweeps; a console that may write is one."""
-        await self.session.cancellations.sweep_forever()
+        await self.session.queue.cancellations.sweep_forever()
 
     @work(exclusive=True, group="upkeep")
     async def _keep_up(self) -> None:
-        await Maintenance(self.session.engine).keep_up_forever()
+        await self.session.queue.maintenance.keep_up_forever()
 
     @on(QueuesScreen.DepthChanged)
     def _look_again(self) -> None:
@@ -205,7 +204,7 @@ class ConsoleApp(App[None]):
         # A task of its own: neither leaving a screen nor a hang-up may cut a commit in two.
         try:
             cancellation = await self.session.ask(
-                self.session.cancellations.commit(
+                self.session.queue.cancellations.commit(
                     wanted.request,
                     author=self.session.author,
                     source="tui",

@@ -15,8 +15,7 @@ async def run(opened: opening.Session) -> int:
     settings, target = opened.place.settings, opened.place.target
     session = Session(
         database=opened.database,
-        engine=opened.engine,
-        cancellations=opened.cancellations,
+        queue=opened.queue,
         author=settings.author_name,
         read_only=target.read_only,
         context=target.context,

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TypeVar
 
-from secateur.engines.base import QueueEngine, SweepProblem
 from secateur.errors import SecateurError
-from secateur.ledger.cancellations import Cancellations
+from secateur.ledger.steps import SweepProblem
 from secateur.looking.counting import within
+from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.runs import FunctionDepth
 
@@ -71,8 +71,7 @@ class Session:
 
     database: Database
     """Read-only where the console is; it belongs to the caller, who closes it afterwards."""
-    engine: QueueEngine
-    cancellations: Cancellations
+    queue: OpenQueue
     author: str
     read_only: bool = False
     context: str | None = None

@@ -23,25 +23,21 @@ from secateur.api.routes import cancelling, retrying, running, watching
 from secateur.api.services import Services
 from secateur.api.turns import Turns
 from secateur.api.under_way import UnderWay
-from secateur.engines.base import QueueEngine
-from secateur.ledger.cancellations import Cancellations
-from secateur.postgres.database import Database
+from secateur.open_queue import OpenQueue
 
 
 def create_api(
-    database: Database,
-    engine: QueueEngine,
-    cancellations: Cancellations,
+    queue: OpenQueue,
     *,
     author: str,
     limits: Limits = DEFAULT,
 ) -> FastAPI:
     """The application. `author` is who writes where a request names nobody.
 
-    The database and the engine over it belong to the caller and stay open as long as the application runs.
+    The database under the services belongs to the caller and stays open as long as the application runs.
     """
 
-    background = Background(engine, cancellations)
+    background = Background(queue)
 
     @asynccontextmanager
     async def lifespan(api: FastAPI) -> AsyncIterator[None]:
@@ -58,7 +54,7 @@ def create_api(
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    api.state.services = Services(database, engine, cancellations, author, Turns(limits), background)
+    api.state.services = Services(queue, author, Turns(limits), background)
     api.state.stopping = asyncio.Event()
     for paths in (cancelling, retrying, running, watching):
         api.include_router(paths.router)

@@ -8,10 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from secateur.engines.base import QueueEngine
-from secateur.engines.upkeep import Maintenance
 from secateur.errors import PermissionDenied
-from secateur.ledger.cancellations import Cancellations, sweep_of
+from secateur.ledger.cancellations import sweep_of
+from secateur.open_queue import OpenQueue
 from secateur.requests import utc
 
 logger = logging.getLogger(__name__)
@@ -23,10 +22,9 @@ LOOK_SECONDS = 2.0
 class Background:
     """Runs as long as the application."""
 
-    def __init__(self, engine: QueueEngine, cancellations: Cancellations) -> None:
-        self._engine = engine
-        self._cancellations = cancellations
-        self._maintenance = Maintenance(engine, read_only=cancellations.read_only)
+    def __init__(self, queue: OpenQueue) -> None:
+        self._cancellations = queue.cancellations
+        self._maintenance = queue.maintenance
         self._broken: dict[str, str] = {}
 
     @asynccontextmanager
@@ -49,7 +47,7 @@ class Background:
         problems = {each["what"]: each for each in self._own()}
         try:
             async with asyncio.timeout(LOOK_SECONDS):
-                for each in await self._engine.sweep_problems():
+                for each in await self._cancellations.problems():
                     what = sweep_of(each.id)
                     problems.setdefault(what, {"what": what, "error": each.error, "since": utc(each.since)})
         except PermissionDenied:

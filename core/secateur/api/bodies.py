@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 
 from secateur.cel.values import decode_exact
-from secateur.engines.native.sending import require_event
 from secateur.errors import Problem, RequestError
 from secateur.requests import (
     CancellationRequest,
@@ -67,8 +66,9 @@ class RunCancellationBody(OptionalBody):
 
 @dataclass(frozen=True, slots=True)
 class EventBody:
-    """An event, as the text that was sent: to read and write it again would change some numbers."""
+    """An event, decoded, and as the text that was sent: to read and write it again would change some numbers."""
 
+    event: Any
     text: str
 
 
@@ -103,12 +103,12 @@ async def _event(request: Request) -> EventBody:
         text = body.decode()
     except UnicodeDecodeError as error:
         raise RequestError([Problem("body", f"is not UTF-8: {error}")]) from error
-    require_event(decoded(text, such_as='{"name": "vendor/sync", "data": {}}'))
+    event = decoded(text, such_as='{"name": "vendor/sync", "data": {}}')
     try:
         decode_exact(text)
     except ValueError as error:
         raise RequestError([Problem("event", str(error))]) from error
-    return EventBody(text)
+    return EventBody(event, text)
 
 
 CancellationSent = Annotated[CancellationRequest, Depends(_cancellation)]

@@ -11,9 +11,7 @@ from fastapi import Depends, Header, Request
 from secateur.api.answers import Failure
 from secateur.api.background import Background
 from secateur.api.turns import Turns
-from secateur.engines.base import QueueEngine
-from secateur.ledger.cancellations import Cancellations
-from secateur.postgres.database import Database
+from secateur.open_queue import OpenQueue
 from secateur.requests import utc
 
 if TYPE_CHECKING:
@@ -24,9 +22,7 @@ if TYPE_CHECKING:
 class Services:
     """One queue, and who writes where a request names nobody."""
 
-    database: Database
-    engine: QueueEngine
-    cancellations: Cancellations
+    queue: OpenQueue
     author: str
     counting: Turns
     background: Background

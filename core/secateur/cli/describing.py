@@ -12,7 +12,7 @@ from secateur.ledger.cancellations import sweep_in_words
 from secateur.ledger.verifying import Compiled, verify
 from secateur.looking.counting import Seen
 from secateur.requests import CancellationRequest, utc
-from secateur.runs import UNFINISHED, Count, Run, RunStatus, Scope, Source
+from secateur.runs import UNFINISHED, Count, CountedBy, Run, RunStatus, Scope
 from secateur.states import Guarantee, Kind, State
 from secateur.words.shell import command_line
 
@@ -150,7 +150,7 @@ def _figures(count: Count) -> list[tuple[str, str]]:
     if not count.exact:
         between = f" ({number(count.low)} to {number(count.high)})" if count.low is not None and count.high else ""
         accuracy = f"an estimate{between}"
-    whose = ", by the replica" if count.source is Source.REPLICA else ""
+    whose = ", by the replica" if count.source is CountedBy.REPLICA else ""
     pairs = [("counted", f"{by_status}; {accuracy} at {utc(count.as_of)}{whose}")]
     if count.replica_failed:
         pairs.append(("replica", f"not used; the primary was counted instead: {one_line(count.replica_failed)}"))

@@ -4,31 +4,44 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from secateur.cli.opening import Place
+from secateur.engines.base import find_engine
 from secateur.errors import UsageError
 from secateur.words.shell import command_line
 
 
 def read_id(text: str) -> UUID:
     """A cancellation's id. Raises `UsageError`."""
-    return _read(text, f"a cancellation's id; `{command_line('history')}` lists them")
+    if (found := read_uuid(text)) is None:
+        raise UsageError(f"{text!r} is not a cancellation's id; `{command_line('history')}` lists them")
+    return found
 
 
-def read_any_id(text: str) -> UUID:
-    """The id of a cancellation or a run. Raises `UsageError`."""
-    return _read(text, f"an id; `{command_line('history')}` lists cancellations, {_listing_runs()}")
+def require_any_id(place: Place, text: str) -> None:
+    """Raises `UsageError` for what is the id of neither a cancellation nor a run."""
+    if read_uuid(text) is None and not _can_be_a_run(place, text):
+        cancellations = f"`{command_line('history')}` lists cancellations"
+        raise UsageError(f"{text!r} is not an id; {cancellations}, {_listing_runs()}")
 
 
-def read_run_id(text: str) -> UUID:
-    """A run's id. Raises `UsageError`."""
-    return _read(text, f"a run's id; {_listing_runs()}")
+def read_run_id(place: Place, text: str) -> str:
+    """A run's id, which each engine writes in its own way. Raises `UsageError`."""
+    if not _can_be_a_run(place, text):
+        raise UsageError(f"{text!r} is not a run's id; {_listing_runs()}")
+    return text
 
 
 def _listing_runs() -> str:
     return f"`{command_line('runs', flags=[('--app', 'APP')])}` lists runs"
 
 
-def _read(text: str, wanted: str) -> UUID:
+def read_uuid(text: str) -> UUID | None:
+    """None where it is none."""
     try:
         return UUID(text)
     except ValueError:
-        raise UsageError(f"{text!r} is not {wanted}") from None
+        return None
+
+
+def _can_be_a_run(place: Place, text: str) -> bool:
+    return find_engine(place.target.engine).problem_of_run_id(text) is None

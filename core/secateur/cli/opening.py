@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from secateur.cli.output import notice
-from secateur.engines.base import QueueEngine, load_engine
+from secateur.engines.base import load_engine
 from secateur.errors import ReadOnly
-from secateur.ledger.cancellations import Cancellations
+from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.postgres.reachable import until_reachable
-from secateur.schema import check_installed
 from secateur.settings import Settings, Target, load_settings
 
 
@@ -38,8 +37,7 @@ class Session:
 
     place: Place
     database: Database
-    engine: QueueEngine
-    cancellations: Cancellations
+    queue: OpenQueue
 
 
 def read_settings(arguments: argparse.Namespace) -> Settings:
@@ -73,14 +71,14 @@ async def open_session(
         )
         if wait:
             await until_reachable(database, notice)
-        await check_installed(database)
         replica = None
         if target.replica is not None:
             replica = await stack.enter_async_context(
                 Database.connect(target.replica, read_only=True, max_size=most, statement_timeout=statement_timeout)
             )
         engine = load_engine(target.engine, database, replica)
-        cancellations = Cancellations(
+        await engine.detect()
+        queue = OpenQueue.over(
             engine, read_only=target.read_only, batch=place.settings.sweep_batch, counts_at_once=counts_at_once
         )
-        yield Session(place, database, engine, cancellations)
+        yield Session(place, database, queue)

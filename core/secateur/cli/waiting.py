@@ -36,7 +36,7 @@ async def wait_for(session: Session, cancellation: Cancellation) -> Cancellation
 async def _work(session: Session, cancellation_id: UUID) -> Cancellation:
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return await session.cancellations.wait(cancellation_id)
+            return await session.queue.cancellations.wait(cancellation_id)
         except Unreachable:
             if attempt == ATTEMPTS:
                 raise
@@ -48,7 +48,7 @@ async def _show_progress(session: Session, cancellation_id: UUID) -> None:
     if not sys.stderr.isatty():
         return
     try:
-        now = await session.cancellations.get(cancellation_id)
+        now = await session.queue.cancellations.get(cancellation_id)
     except SecateurError:
         return
     if now.is_retry:

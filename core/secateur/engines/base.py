@@ -1,37 +1,23 @@
-"""What the services and screens ask of a job queue."""
+"""What a job queue is, and what it can do beyond that.
+
+An engine is one queue in one database. It implements `Source`: what is in the queue. Everything else is a capability,
+a protocol of its own, and an engine has it by implementing it: services ask `isinstance(engine, Pausing)`, and nobody
+asks for an engine by its name. Cancellations and their records are no engine's: see `secateur.ledger`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 from uuid import UUID
 
 from secateur.cel import Filter
-from secateur.errors import UsageError
+from secateur.errors import Unsupported, UsageError
 from secateur.postgres.database import Database
 from secateur.runs import UNFINISHED, Count, FunctionDepth, Run, RunStatus, Scope, Window
-
-if TYPE_CHECKING:
-    from secateur.records import AuditEntry, Cancellation
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What an engine can do; screens and the conformance suite go by these, never by its name."""
-
-    has_event: bool
-    """Runs keep their event as JSON, so that `if` can be used."""
-    can_cancel: bool
-    can_stop_running: bool
-    """A running run can be asked to stop."""
-    gates_claims: bool
-    """A commit guarantees that no matching run is claimed afterwards."""
-    can_retry: bool = False
-    """Failed and cancelled runs can be queued again by `commit_all` of a selection of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +32,14 @@ class Selection:
     """The value of `now` in the expression; None takes the database's clock."""
     statuses: tuple[RunStatus, ...] = UNFINISHED
     """`UNFINISHED`, or ended ones: what a retry means."""
+
+
+class Verdict(StrEnum):
+    """What the expression says of a run."""
+
+    MATCH = "match"
+    NO_MATCH = "no_match"
+    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,98 +72,49 @@ class Retention:
     """How far ahead the window of a standing cancellation may end."""
 
 
-class Verdict(StrEnum):
-    """What the expression says of a run."""
-
-    MATCH = "match"
-    NO_MATCH = "no_match"
-    ERROR = "error"
-
-
 @dataclass(frozen=True, slots=True)
-class Commit:
-    """A cancellation about to be committed; `id` is made by the caller, before sending."""
+class Effect:
+    """A run that an event started, or a cancellation that it committed, and the function concerned."""
 
     id: UUID
-    selection: Selection
-    request: dict[str, Any]
-    """The request as given: a repeated commit is told from another one by it."""
-    standing: bool
-    author: str
-    source: str
-    """`tui`, `cli`, `api` or `python`."""
-    reason: str | None = None
-    idempotency_key: str | None = None
-    expected: Count | None = None
-    """The count that the operator saw, exact or not; recorded, never used to decide. None: nothing was counted."""
-    rate: int | None = None
-    """Runs a second that the sweep, and later a restore, may rewrite."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunCancellation:
-    """The cancellation of a single run, about to be committed; `id` is made by the caller."""
-
-    id: UUID
-    run_id: UUID
-    author: str
-    source: str
-    reason: str | None = None
-    idempotency_key: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unrestored:
-    """A run that an undo did not put back into the queue, and why."""
-
-    run_id: UUID
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class OpenCancellation:
-    """One that a sweeper has to look after: its state is one of `secateur.states.OPEN`."""
-
     app_id: str
-    id: UUID
-    state: str
+    function_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class SweepProblem:
-    """An open cancellation whose sweep or restore fails, or that nobody has swept for a while."""
+class Sent:
+    """What an event set off, in one transaction."""
 
-    id: UUID
-    error: str
-    since: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class SweepStep:
-    """What one batch of a sweep or a restore did. `busy` says that another process is at this cancellation."""
-
-    state: str
-    """The cancellation's state after the batch; `restoring` while the runs of an undone one are still coming back."""
-    cancelled: int = 0
-    busy: bool = False
-    idle: bool = False
-    """Nothing to do right now, but not complete: a transaction or a running run is still open."""
-    restored: int = 0
-    """Runs that a batch of a restore put back, or one of a retry queued again."""
-    wait: float | None = None
-    """Seconds until there is something to do again, where that is known."""
-    undecided: int = 0
-    """Runs, a thousand at most, that the condition took too long on, and that `decide` can look at now."""
+    runs: tuple[Effect, ...]
+    """One of each function that it triggers, sorted by app and function."""
+    cancellations: tuple[Effect, ...]
+    """One for each cancellation that a function declares for such events, where it concerns a run."""
 
 
-class QueueEngine(Protocol):
-    """One job queue in one database. Every time is the database's, every method one short transaction."""
+class Source(Protocol):
+    """One job queue in one database, as it is read. Every time is the database's; the ids of runs are text.
+
+    What reads many runs, and says so below, may be answered by a replica: a copy that follows, and is read only.
+    """
 
     name: ClassVar[str]
-    capabilities: ClassVar[Capabilities]
+    """As it is registered, such as `native`."""
+    first_run: ClassVar[str | None]
+    """What to type to put a first run into an empty queue; None where that is the application's affair."""
 
-    def __init__(self, database: Database, replica: Database | None = None) -> None:
-        """What reads many runs, and says so below, may be asked of `replica`: a copy that follows, and is read only."""
+    def __init__(self, database: Database, replica: Database | None = None) -> None: ...
+
+    @staticmethod
+    def problem_of_run_id(run_id: str) -> str | None:
+        """Why that cannot be the id of a run, such as `must be a UUID`; None where it can be."""
+        ...
+
+    async def detect(self) -> str:
+        """The version of the queue in this database.
+
+        Raises `NotInstalled` where there is none, or nothing of what this engine needs beside it, and `DatabaseError`
+        for one that it does not know.
+        """
         ...
 
     async def clock(self) -> datetime:
@@ -205,7 +150,7 @@ class QueueEngine(Protocol):
     async def sample_events(self, scope: Scope, limit: int) -> list[Any]:
         """The decoded events of about `limit` unfinished runs from all over the scope; fewer if they are large.
 
-        By the replica if there is one.
+        None of a queue whose payloads are not JSON. By the replica if there is one.
         """
         ...
 
@@ -213,55 +158,44 @@ class QueueEngine(Protocol):
         """Matching runs that arrived per second, averaged over the last ten seconds."""
         ...
 
-    async def run(self, run_id: UUID) -> Run:
-        """Raises `NotFound`."""
+    async def run(self, run_id: str) -> Run:
+        """Raises `NotFound`, and `RequestError` for what cannot be the id of a run."""
         ...
 
-    async def runs(self, scope: Scope, status: RunStatus, limit: int, before: UUID | None = None) -> list[Run]:
+    async def runs(self, scope: Scope, status: RunStatus, limit: int, before: str | None = None) -> list[Run]:
         """Runs of one status of `LISTED`, newest first; `before` is the id of the last of the page before.
 
-        Raises `NotFound` for an app or function that is not known.
+        Raises `NotFound` for an app or function that is not known, and `RequestError` as `run` does.
         """
         ...
 
-    async def cancelled_singly(self, app_id: str, run_id: UUID) -> UUID | None:
-        """The cancellation of just this run that has asked it to stop, and waits for that; or the last undone one."""
-        ...
 
-    async def commit(self, commit: Commit) -> Cancellation:
-        """Commit a cancellation; once its guarantee is `in_force`, no matching run can be claimed any more.
+@runtime_checkable
+class Gate(Protocol):
+    """Claims obey cancellations: once one is in force, no worker starts a run that it matches."""
 
-        It is `pending` as long as somebody's open transaction holds the app's lock. Raises `RequestError` for what
-        only the database knows (a window in the future, an unknown app), `IdempotencyConflict` and `ReadOnly`.
-        """
-        ...
+    gate: ClassVar[str]
+    """What keeps matching runs from being claimed, such as `claim function` or `trigger`."""
 
-    async def commit_all(self, commits: Sequence[Commit]) -> list[Cancellation]:
-        """Commit several that differ in ids and functions only, under one key, all or nothing; raises like `commit`.
 
-        A selection of ended runs is committed as a retry, which is in force nowhere: it queues them again by its sweep.
-        """
-        ...
+@runtime_checkable
+class Stopping(Protocol):
+    """A running run can be asked to stop."""
 
-    async def cancel_run(self, cancellation: RunCancellation) -> Cancellation:
-        """Cancel a run that waits, or ask one that runs to stop.
+    stops_at: ClassVar[str]
+    """When it does, as the end of “it stops at its …”."""
 
-        Raises `NotFound`, `Conflict` for a run that has ended, `IdempotencyConflict` and `ReadOnly`.
-        """
-        ...
 
-    async def stop(self, cancellation_id: UUID, author: str, source: str) -> Cancellation:
-        """Stop matching at once. Stopping twice is harmless; raises `NotFound` and `LockUnavailable`."""
-        ...
+@runtime_checkable
+class Retrying(Protocol):
+    """Runs that have ended can be selected, and queued again."""
 
-    async def undo(
-        self, cancellation_id: UUID, author: str, source: str, *, requeue_stopped: bool = False
-    ) -> Cancellation:
-        """Take a cancellation back; its runs return by `restore`. Repeatable.
+    retryable: ClassVar[tuple[RunStatus, ...]]
 
-        Raises `NotFound`, `Conflict` when it is too late, and `LockUnavailable`.
-        """
-        ...
+
+@runtime_checkable
+class Pausing(Protocol):
+    """Functions and apps can be kept from being claimed for a while."""
 
     async def pause(self, scope: Scope, author: str, source: str) -> None:
         """Claim nothing more of the scope; running runs go on. Pausing twice is harmless.
@@ -274,6 +208,11 @@ class QueueEngine(Protocol):
         """Take back the pause of exactly this scope; harmless where there is none. Raises as `pause` does."""
         ...
 
+
+@runtime_checkable
+class Forgetting(Protocol):
+    """The queue keeps a list of functions, and one that is no more can be taken off it."""
+
     async def forget(self, scope: Scope, author: str, source: str) -> list[str]:
         """Leave functions that are no more out of the depth, and start no runs of them for events; their history stays.
 
@@ -283,40 +222,24 @@ class QueueEngine(Protocol):
         """
         ...
 
-    async def sweep(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
-        """Rewrite up to `batch` matching rows, in one transaction; resumes wherever the last one ended."""
-        ...
 
-    async def decide(self, app_id: str, cancellation_id: UUID) -> int:
-        """Evaluate the condition on runs that it took too long on in a claim or sweep; returns how many it decided.
+@runtime_checkable
+class Sending(Protocol):
+    """Events can be sent to the queue, which start the runs that they trigger."""
 
-        Takes seconds, and holds up nobody.
+    async def send(self, event: object, text: str, *, idempotency_key: str | None = None) -> Sent:
+        """Send an event, given as decoded and as the JSON text that is kept: written again, some numbers would change.
+
+        Its runs are started each time, unless a key says that it is the same one.
+        Raises `RequestError` for what cannot be an event, `IdempotencyConflict` for another event under the key, and
+        `ReadOnly`.
         """
         ...
 
-    async def restore(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
-        """Put back up to `batch` runs of an undone cancellation, in one transaction; resumes as `sweep` does."""
-        ...
 
-    async def note_sweep_failure(self, app_id: str, cancellation_id: UUID, error: str) -> None:
-        """Keep with the record that a batch of its sweep or its restore failed; forgotten when one is through."""
-        ...
-
-    async def sweep_problems(self) -> list[SweepProblem]:
-        """Oldest commit first; twenty at most."""
-        ...
-
-    async def unrestored(self, cancellation_id: UUID, limit: int) -> list[Unrestored]:
-        """Up to `limit` runs that an undo left cancelled or handed over, with the reasons."""
-        ...
-
-    async def open_cancellations(self) -> list[OpenCancellation]:
-        """Active cancellations, and undone ones that are being restored, oldest commit first: a sweeper's work."""
-        ...
-
-    async def audit(self, limit: int, before: int | None = None) -> Sequence[AuditEntry]:
-        """Newest first; `before` is the id of the last entry of the page before."""
-        ...
+@runtime_checkable
+class Upkeep(Protocol):
+    """The queue is kept small, and its figures true, by secateur's processes."""
 
     async def compact_depth(self, every: timedelta, batch: int) -> int:
         """Sum up to `batch` entries of what depth is read from; how many. 0 if that was done less than `every` ago."""
@@ -349,19 +272,21 @@ class QueueEngine(Protocol):
         """Change what is given; what holds then. Raises `RequestError` and `ReadOnly`."""
         ...
 
-    async def cancellations(self, limit: int, before: UUID | None = None) -> Sequence[Cancellation]:
-        """Newest first; `before` continues after the last of a page."""
-        ...
 
-    async def cancellation(self, cancellation_id: UUID) -> Cancellation:
-        """Raises `NotFound`."""
-        ...
+def unsupported(engine: Source, what: str) -> Unsupported:
+    """The error for a capability that the engine lacks; `what` ends “it cannot …”."""
+    return Unsupported(f"the queue's engine is {engine.name!r}, which cannot {what}")
 
 
-def load_engine(name: str, database: Database, replica: Database | None = None) -> QueueEngine:
-    """The engine registered under `name` in the entry point group `secateur.engines`."""
+def find_engine(name: str) -> type[Source]:
+    """The class registered under `name` in the entry point group `secateur.engines`. Raises `UsageError`."""
     found = {entry.name: entry for entry in entry_points(group="secateur.engines")}
     if name not in found:
         raise UsageError(f"there is no engine {name!r}; known engines: {', '.join(sorted(found))}")
-    engine: QueueEngine = found[name].load()(database, replica)
+    engine: type[Source] = found[name].load()
     return engine
+
+
+def load_engine(name: str, database: Database, replica: Database | None = None) -> Source:
+    """The engine registered under `name`, over this database. Raises like `find_engine`."""
+    return find_engine(name)(database, replica)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from secateur.engines.base import QueueEngine
+from secateur.engines.base import Source, Upkeep, unsupported
 from secateur.errors import DatabaseError, NotInstalled, PermissionDenied
 from secateur.troubles import Troubles
 
@@ -38,9 +38,9 @@ COMPACT_SHARE, PRUNE_SHARE = 0.1, 0.5
 
 
 class Maintenance:
-    """The upkeep of one queue. `read_only` does nothing."""
+    """The upkeep of one queue: nothing where it is `read_only`, or keeps itself up."""
 
-    def __init__(self, engine: QueueEngine, *, read_only: bool = False) -> None:
+    def __init__(self, engine: Source, *, read_only: bool = False) -> None:
         self._engine = engine
         self._read_only = read_only
         self.troubles = Troubles(logger)
@@ -48,29 +48,35 @@ class Maintenance:
 
     async def keep_up_forever(self) -> None:
         """Until cancelled. Survives a database that goes away; gives up a task that the role has no right to."""
-        if self._read_only:
+        if self._read_only or not isinstance(self._engine, Upkeep):
             return
         async with asyncio.TaskGroup() as group:
             group.create_task(self._repeat("summing up the depth", self.compact))
             group.create_task(self._repeat("pruning", self.prune, first=PRUNE_SECONDS / 2))
             group.create_task(self._repeat("checking the depth", self.check, first=CHECK_SECONDS))
 
+    @property
+    def _upkeep(self) -> Upkeep:
+        if not isinstance(self._engine, Upkeep):
+            raise unsupported(self._engine, "be kept up from outside")
+        return self._engine
+
     async def compact(self) -> float:
         """Sum up what the depth is read from. Returns in how many seconds to do so again."""
         began = time.monotonic()
-        moved = await self._engine.compact_depth(timedelta(seconds=COMPACT_SECONDS / 2), COMPACT_BATCH)
+        moved = await self._upkeep.compact_depth(timedelta(seconds=COMPACT_SECONDS / 2), COMPACT_BATCH)
         took = time.monotonic() - began
         return took if moved >= COMPACT_BATCH else max(COMPACT_SECONDS, took * (1 / COMPACT_SHARE - 1))
 
     async def prune(self) -> float:
         """Delete one batch of what was kept long enough. Returns in how many seconds to do so again."""
         began = time.monotonic()
-        pruned = await self._engine.prune(PRUNE_BATCH)
+        pruned = await self._upkeep.prune(PRUNE_BATCH)
         return (time.monotonic() - began) * (1 / PRUNE_SHARE - 1) if pruned.more else PRUNE_SECONDS
 
     async def check(self) -> float:
         """Compare the depth with the rows if that is due. Returns in how many seconds to look again."""
-        found = await self._engine.check_depth(CHECK_EVERY)
+        found = await self._upkeep.check_depth(CHECK_EVERY)
         if found is not None and found.drift:
             logger.warning("the depth was off by %d of %d runs; it has been corrected", found.drift, found.counted)
         return CHECK_SECONDS

@@ -13,16 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from secateur.cel import EvaluationError, Filter
-from secateur.engines.base import (
-    Commit,
-    OpenCancellation,
-    QueueEngine,
-    RunCancellation,
-    Selection,
-    SweepStep,
-    Unrestored,
-    Verdict,
-)
+from secateur.engines.base import Retrying, Selection, Source, Verdict, unsupported
 from secateur.errors import (
     Conflict,
     DatabaseError,
@@ -34,6 +25,9 @@ from secateur.errors import (
     RequestError,
     Unreachable,
 )
+from secateur.ledger.commits import Commit, RunCancellation
+from secateur.ledger.ledger import Cancelling, Ledger
+from secateur.ledger.steps import OpenCancellation, SweepProblem, SweepStep, Unrestored
 from secateur.ledger.verifying import verify
 from secateur.requests import CancellationRequest, utc
 from secateur.runs import Count, Run, RunStatus, Scope
@@ -107,7 +101,7 @@ class Cancellations:
 
     def __init__(
         self,
-        engine: QueueEngine,
+        engine: Source,
         *,
         read_only: bool = False,
         batch: int = SWEEP_BATCH,
@@ -120,6 +114,22 @@ class Cancellations:
         self._counting = asyncio.Semaphore(counts_at_once)
         self._rounds = Troubles(logger)
         self._sweeps = Troubles(logger)
+
+    @property
+    def ledger(self) -> Ledger:
+        """Raises `Unsupported` for an engine whose runs cannot be cancelled."""
+        if not isinstance(self.engine, Cancelling):
+            raise unsupported(self.engine, "cancel runs")
+        return self.engine.ledger
+
+    @property
+    def can_cancel(self) -> bool:
+        return isinstance(self.engine, Cancelling)
+
+    @property
+    def can_retry(self) -> bool:
+        """Whether runs that have ended can be queued again."""
+        return self.can_cancel and isinstance(self.engine, Retrying)
 
     async def preview(self, request: CancellationRequest, *, on_primary: bool = False) -> Preview:
         """The exact count with the errors, and why a few of the failing runs fail. Raises like `count`."""
@@ -147,14 +157,18 @@ class Cancellations:
             errors = sum([await self.engine.count_errors(selection, on_primary=on_primary) for selection in wanted])
         return await self._explain(wanted, replace(count, errors=errors))
 
-    async def estimate(self, request: CancellationRequest) -> Preview | None:
+    async def guess(self, request: CancellationRequest) -> Count | None:
         """A count from a sample, within a moment; None where the exact one is as quick."""
         wanted = selections(request)
         counts = [await self.engine.estimate(selection) for selection in wanted]
         if all(count is None for count in counts):
             return None
-        known = [count or await self.engine.count(wanted[place]) for place, count in enumerate(counts)]
-        return await self._explain(wanted, added(known))
+        return added([count or await self.engine.count(wanted[place]) for place, count in enumerate(counts)])
+
+    async def estimate(self, request: CancellationRequest) -> Preview | None:
+        """`guess`, and why a few of the failing runs fail, which may take longer than the figure itself."""
+        count = await self.guess(request)
+        return None if count is None else await self._explain(selections(request), count)
 
     async def examples(self, request: CancellationRequest, verdict: Verdict, limit: int) -> Sequence[Run]:
         """Up to `limit` unfinished runs of scope and window with that verdict."""
@@ -199,7 +213,7 @@ class Cancellations:
         `idempotency_key` the same request is committed once, however often it is asked for.
         """
         self._refuse_if_read_only()
-        committed = await self.engine.commit_all(
+        committed = await self.ledger.commit_all(
             [
                 Commit(
                     id=uuid4(),
@@ -221,7 +235,7 @@ class Cancellations:
 
     async def cancel_run(
         self,
-        run_id: UUID,
+        run_id: str,
         *,
         author: str,
         source: str,
@@ -230,14 +244,14 @@ class Cancellations:
     ) -> Cancellation:
         """Cancel one run: at once if it waits; if it runs, it is asked to stop. Raises `Conflict` when it has ended."""
         self._refuse_if_read_only()
-        committed = await self.engine.cancel_run(
+        committed = await self.ledger.cancel_run(
             RunCancellation(uuid4(), run_id, author, source, reason, idempotency_key)
         )
         self._committed.set()
         return committed
 
     async def restore_run(
-        self, run_id: UUID, *, author: str, source: str, requeue_stopped: bool = False
+        self, run_id: str, *, author: str, source: str, requeue_stopped: bool = False
     ) -> Cancellation:
         """Undo the cancellation of a single run, and wait until it is back. Repeatable.
 
@@ -247,22 +261,22 @@ class Cancellations:
         run = await self.engine.run(run_id)
         found = UUID(run.cancellation_id) if run.cancellation_id else None
         if found is None:
-            found = await self.engine.cancelled_singly(run.app_id, run_id)
+            found = await self.ledger.cancelled_singly(run.app_id, run_id)
         if found is None:
             raise Conflict(f"run {run_id} is {run.status}, not cancelled: there is nothing to restore")
-        cancellation = await self.engine.cancellation(found)
+        cancellation = await self.ledger.cancellation(found)
         if cancellation.kind != Kind.RUN:
             raise Conflict(
                 f"run {run_id} was cancelled with other runs by cancellation {cancellation.id}: "
                 "undo that cancellation to bring all of them back"
             )
-        await self.engine.undo(cancellation.id, author, source, requeue_stopped=requeue_stopped)
+        await self.ledger.undo(cancellation.id, author, source, requeue_stopped=requeue_stopped)
         return await self.wait(cancellation.id)
 
     async def stop(self, cancellation_id: UUID, *, author: str, source: str = "python") -> Cancellation:
         """Stop matching at once; what is cancelled stays cancelled. Repeatable."""
         self._refuse_if_read_only()
-        return await self.engine.stop(cancellation_id, author, source)
+        return await self.ledger.stop(cancellation_id, author, source)
 
     async def undo(
         self, cancellation_id: UUID, *, author: str, source: str = "python", requeue_stopped: bool = False
@@ -273,24 +287,28 @@ class Cancellations:
         asked for later too. Repeatable. Raises `Conflict` after `undo_until`.
         """
         self._refuse_if_read_only()
-        undone = await self.engine.undo(cancellation_id, author, source, requeue_stopped=requeue_stopped)
+        undone = await self.ledger.undo(cancellation_id, author, source, requeue_stopped=requeue_stopped)
         self._committed.set()
         return undone
 
     async def unrestored(self, cancellation_id: UUID, limit: int = 100) -> Sequence[Unrestored]:
         """Runs that an undo did not bring back, with the reasons."""
-        return await self.engine.unrestored(cancellation_id, limit)
+        return await self.ledger.unrestored(cancellation_id, limit)
 
     async def audit(self, limit: int = 50, before: int | None = None) -> Sequence[AuditEntry]:
         """Who did what, newest first; `before` is the id of the last entry of the page before."""
-        return await self.engine.audit(limit, before)
+        return await self.ledger.audit(limit, before)
+
+    async def problems(self) -> Sequence[SweepProblem]:
+        """Cancellations whose sweep or restore fails, or that nobody sweeps; oldest commit first, twenty at most."""
+        return await self.ledger.sweep_problems() if self.can_cancel else ()
 
     async def get(self, cancellation_id: UUID) -> Cancellation:
-        return await self.engine.cancellation(cancellation_id)
+        return await self.ledger.cancellation(cancellation_id)
 
     async def list(self, limit: int = 50, before: UUID | None = None) -> Sequence[Cancellation]:
         """Newest first; `before` is the last of the page before."""
-        return await self.engine.cancellations(limit, before)
+        return await self.ledger.cancellations(limit, before)
 
     async def wait(self, cancellation_id: UUID) -> Cancellation:
         """Sweep or restore, or wait for whoever does, until there is nothing left to do for the cancellation.
@@ -321,7 +339,7 @@ class Cancellations:
         Survives a database that goes away; returns when the role has no right to sweep. What keeps failing is logged
         as a warning once, kept with the record, and in `troubles`.
         """
-        if self.read_only:
+        if self.read_only or not isinstance(self.engine, Cancelling):
             return
         while True:
             pause = SWEEP_PAUSE
@@ -345,7 +363,7 @@ class Cancellations:
         Returns the seconds until one has, as far as that is known.
         """
         pause = SWEEP_PAUSE
-        working = await self.engine.open_cancellations()
+        working = await self.ledger.open_cancellations()
         self._sweeps.keep_only({sweep_of(open.id) for open in working})
         while working:
             steps = [(open, await self._try_step(open)) for open in working]
@@ -367,7 +385,7 @@ class Cancellations:
         except DatabaseError as error:
             self._sweeps.failed(what, error)
             with suppress(DatabaseError):  # with a full disk, this fails too
-                await self.engine.note_sweep_failure(open.app_id, open.id, str(error))
+                await self.ledger.note_sweep_failure(open.app_id, open.id, str(error))
             return SweepStep(open.state, busy=True)
         if not step.busy:
             self._sweeps.went_well(what)
@@ -375,9 +393,9 @@ class Cancellations:
 
     async def _step(self, open: OpenCancellation) -> SweepStep:
         if open.state == State.RESTORING:
-            return await self.engine.restore(open.app_id, open.id, min(self._batch, RESTORE_BATCH))
-        step = await self.engine.sweep(open.app_id, open.id, self._batch)
-        if step.undecided and await self.engine.decide(open.app_id, open.id):
+            return await self.ledger.restore(open.app_id, open.id, min(self._batch, RESTORE_BATCH))
+        step = await self.ledger.sweep(open.app_id, open.id, self._batch)
+        if step.undecided and await self.ledger.decide(open.app_id, open.id):
             # There is something to cancel now, or nothing left to wait for.
             step = replace(step, idle=False)
         return step

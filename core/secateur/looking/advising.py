@@ -7,12 +7,11 @@ from typing import Any
 
 from secateur.cel import Diagnostic
 from secateur.cel.authoring.advice import advise
-from secateur.engines.base import QueueEngine
-from secateur.looking.facets import payload_shape
+from secateur.looking.reader import Reader
 from secateur.requests import CancellationRequest
 
 
-async def advise_request(engine: QueueEngine, request: CancellationRequest) -> tuple[Diagnostic, ...]:
+async def advise_request(reader: Reader, request: CancellationRequest) -> tuple[Diagnostic, ...]:
     """The warnings about the request's `if`, with those that a sample of the scopes' runs gives reason to.
 
     The sample is taken now, which takes up to a second. Raises `secateur.cel.ExpressionError`.
@@ -20,7 +19,7 @@ async def advise_request(engine: QueueEngine, request: CancellationRequest) -> t
     filter_ = request.compile()
     if filter_ is None:
         return ()
-    return advise(filter_, await payload_shape(engine, request.scopes))
+    return advise(filter_, await reader.shape(request.scopes))
 
 
 def warnings_json(warnings: Iterable[Diagnostic]) -> list[dict[str, Any]]:

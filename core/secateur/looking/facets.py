@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from secateur.cel.authoring.shapes import Sampler, Shape
-from secateur.engines.base import QueueEngine
+from secateur.engines.base import Source
 from secateur.runs import Scope
 
 SAMPLED_RUNS = 10_000
@@ -14,15 +14,13 @@ _AT_ONCE = 200
 """Payloads that are summarised before anybody else has a turn: a few milliseconds."""
 
 
-async def payload_shape(engine: QueueEngine, scopes: Scope | Sequence[Scope], limit: int = SAMPLED_RUNS) -> Shape:
+async def payload_shape(engine: Source, scopes: Scope | Sequence[Scope], limit: int = SAMPLED_RUNS) -> Shape:
     """The shape of about `limit` events of the scopes' unfinished runs; that of none if the engine keeps no JSON.
 
     Cancelling the task cancels the query in the database.
     """
     each_of = [scopes] if isinstance(scopes, Scope) else scopes
     sampler = Sampler()
-    if not engine.capabilities.has_event:
-        return sampler.shape()
     for scope in each_of:
         for number, event in enumerate(await engine.sample_events(scope, -(-limit // len(each_of)))):
             if number % _AT_ONCE == 0:

@@ -160,16 +160,20 @@ async def inspect_installation(database: Database, migrations: Sequence[Migratio
         return await _inspect(connection, migrations, database.description)
 
 
-async def check_installed(database: Database, migrations: Sequence[Migration] | None = None) -> None:
-    """Raises `NotInstalled` if something is missing or dangerous, `DatabaseError` if the schema is too new for us."""
+async def check_installed(database: Database, migrations: Sequence[Migration] | None = None) -> str:
+    """The version of secateur that the schema was brought up to last.
+
+    Raises `NotInstalled` if something is missing or dangerous, `DatabaseError` if the schema is too new for us.
+    """
     migrations = _current() if migrations is None else migrations
     await _require_schema(database)
     _refuse_dangers(await database.fetch(_statements()["dangers"], repeatable=True), database.description)
-    rows = await database.fetch(_statements()["applied"], repeatable=True)
-    if _missing(migrations, _by_name(rows), database.description):
+    applied = _by_name(await database.fetch(_statements()["applied"], repeatable=True))
+    if _missing(migrations, applied, database.description):
         raise NotInstalled(
             f"the secateur schema of {database.description} is older than this program: run `{command_line('install')}`"
         )
+    return max((each.program for each in applied.values()), key=_version)
 
 
 async def _require_schema(database: Database) -> None:

@@ -11,7 +11,7 @@ from enum import Enum, auto
 from textual.content import Content
 from textual.widgets import Static
 
-from secateur.runs import Count, Source
+from secateur.runs import Count, CountedBy
 from secateur_tui.frame.figures import about, duration, number, one_line
 from secateur_tui.themes import toned
 
@@ -122,7 +122,7 @@ class Matches(Static):
                 (f" of {number(count.total)}", "plain"),
             )
         # A replica's figures are as old as what it has followed to.
-        is_replica = count.source is Source.REPLICA
+        is_replica = count.source is CountedBy.REPLICA
         age = (self._now() - count.as_of).total_seconds() if is_replica else time.monotonic() - tally.taken
         when = "just now" if age < 2 else f"{duration(age)} ago"
         return toned(
@@ -134,7 +134,7 @@ class Matches(Static):
 
     def _source(self, count: Count) -> list[Content]:
         """Who counted, where that is not simply the database."""
-        if count.source is Source.REPLICA:
+        if count.source is CountedBy.REPLICA:
             told = f"counted by the replica, as of {count.as_of:%H:%M:%S} UTC"
             return [toned((told, "quiet"))]
         if count.replica_failed is not None:

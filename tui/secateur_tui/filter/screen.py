@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -24,8 +24,7 @@ from secateur.cel.authoring.fixes import fix
 from secateur.cel.authoring.shapes import Shape
 from secateur.engines.base import Verdict as RunVerdict
 from secateur.errors import RequestError, SecateurError
-from secateur.ledger.cancellations import Preview, select
-from secateur.looking.facets import payload_shape
+from secateur.ledger.cancellations import Preview
 from secateur.requests import CancellationRequest, RetryRequest
 from secateur.runs import Count, Scope
 from secateur_tui.filter.completing import CompletionList
@@ -157,7 +156,7 @@ class FilterScreen(Place):
     async def _sample(self, scope: Scope) -> None:
         """See which fields and values there are: completion and warnings go by them, and do without."""
         try:
-            self._shape = await self.session.ask(payload_shape(self.session.engine, scope))
+            self._shape = await self.session.ask(self.session.queue.reader.shape(scope))
         except SecateurError:
             return
         self._check(self._editor.text)
@@ -167,7 +166,7 @@ class FilterScreen(Place):
     async def _ask_how_far_ahead(self) -> None:
         """Should that not be known, the commit says it."""
         with suppress(SecateurError):
-            self._window.limit_standing((await self.session.ask(self.session.engine.retention())).standing)
+            self._window.limit_standing((await self.session.ask(self.session.queue.controls.retention())).standing)
 
     def _complete(self, source: str, offset: int) -> Completion:
         return complete(source, offset, CANCELLATION, self._shape)
@@ -295,7 +294,7 @@ class FilterScreen(Place):
 
     async def _count_once(self, request: CancellationRequest) -> Preview:
         """The exact count; should it take long, an estimate is shown until it is there. The errors follow."""
-        matches, cancellations = self._matches, self.session.cancellations
+        matches, cancellations = self._matches, self.session.queue.cancellations
         exact = asyncio.ensure_future(self.session.ask(cancellations.count(request)))
         again = matches.tally.stage is Stage.EXACT
         try:
@@ -317,11 +316,8 @@ class FilterScreen(Place):
         return preview
 
     async def _estimate(self, request: CancellationRequest, exact: asyncio.Future[Count]) -> None:
-        """Show an estimate, unless there is none or the exact count is quicker after all.
-
-        Asked of the engine: to explain why runs fail would take longer than the figure itself.
-        """
-        guess = asyncio.ensure_future(self.session.ask(self.session.engine.estimate(select(request))))
+        """Show an estimate, unless there is none or the exact count is quicker after all."""
+        guess = asyncio.ensure_future(self.session.ask(self.session.queue.cancellations.guess(request)))
         try:
             both: set[asyncio.Future[Any]] = {guess, exact}
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -348,7 +344,7 @@ class FilterScreen(Place):
             if asked:
                 near = filter_ is not None and verdict is RunVerdict.NO_MATCH
                 most = each * _LOOKED_AT if near else each
-                runs = await self.session.ask(self.session.cancellations.examples(request, verdict, most))
+                runs = await self.session.ask(self.session.queue.cancellations.examples(request, verdict, most))
                 if filter_ is not None and near:
                     found += nearest(filter_, runs, count.as_of)[:each]
                 else:
@@ -402,8 +398,8 @@ class FilterScreen(Place):
             return
         try:
             await self.session.ask(
-                self.session.cancellations.cancel_run(
-                    UUID(run.id), author=self.session.author, source="tui", idempotency_key=str(uuid4())
+                self.session.queue.cancellations.cancel_run(
+                    run.id, author=self.session.author, source="tui", idempotency_key=str(uuid4())
                 )
             )
         except SecateurError as error:

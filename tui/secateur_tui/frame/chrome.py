@@ -65,7 +65,7 @@ class Header(Widget):
             "brand": toned((" ✂ secateur ", "strong")),
             "context": toned((f" {context}", "danger" if session.production else "strong")),
             "database": toned((f" @ {session.where}" if context else f" {session.where}", "quiet")),
-            "engine": toned((f"  {session.engine.name}", "quiet")),
+            "engine": toned((f"  {session.queue.reader.engine_name}", "quiet")),
         }
         kept: set[str] = set()
         for name in ("context", "database", "engine", "brand"):

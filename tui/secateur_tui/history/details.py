@@ -7,8 +7,8 @@ from datetime import datetime
 
 from textual.content import Content
 
-from secateur.engines.base import Unrestored
 from secateur.ledger.cancellations import sweep_in_words
+from secateur.ledger.steps import Unrestored
 from secateur.ledger.verifying import verify
 from secateur.records import Cancellation
 from secateur.states import Kind, State

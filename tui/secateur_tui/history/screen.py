@@ -15,8 +15,8 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from secateur.engines.base import Unrestored
 from secateur.errors import SecateurError
+from secateur.ledger.steps import Unrestored
 from secateur.records import Cancellation
 from secateur.states import Kind, State
 from secateur_tui.frame.columns import lay_out
@@ -120,7 +120,7 @@ class HistoryScreen(Place):
     async def _poll(self) -> None:
         while True:
             try:
-                self._all = await self.session.ask(self.session.cancellations.list(limit=_SHOWN))
+                self._all = await self.session.ask(self.session.queue.cancellations.list(limit=_SHOWN))
             except SecateurError as error:
                 self._stale(str(error))
             else:
@@ -163,7 +163,7 @@ class HistoryScreen(Place):
         if cancellation is not None:
             detail.border_title = Content(f"{history_rows.scope_text(cancellation)}  {cancellation.id}")
             left = self._left_by(cancellation)
-            trouble = self.session.cancellations.trouble_of(cancellation.id)
+            trouble = self.session.queue.cancellations.trouble_of(cancellation.id)
             detail.update(history_details.details(cancellation, self._feed.now(), left, trouble))
         self.refresh_bindings()
 
@@ -180,7 +180,7 @@ class HistoryScreen(Place):
 
     @work(group="unrestored")
     async def _ask_what_is_left(self, key: tuple[UUID, datetime]) -> None:
-        question = self.session.cancellations.unrestored(key[0], history_details.REASONS)
+        question = self.session.queue.cancellations.unrestored(key[0], history_details.REASONS)
         try:
             self._unrestored[key] = await self.session.ask(question)
         except SecateurError:
@@ -224,7 +224,9 @@ class HistoryScreen(Place):
         asked = QuestionScreen(self.session, stop_question(cancellation))
         if await self.app.push_screen_wait(asked) is not Answer.YES:
             return
-        await self._write(self.session.cancellations.stop(cancellation.id, author=self.session.author, source="tui"))
+        await self._write(
+            self.session.queue.cancellations.stop(cancellation.id, author=self.session.author, source="tui")
+        )
 
     @work(exclusive=True, group="undo")
     async def action_undo(self) -> None:
@@ -237,7 +239,7 @@ class HistoryScreen(Place):
             return
         requeue = answer is Answer.OTHER or cancellation.state == State.UNDONE
         await self._write(
-            self.session.cancellations.undo(
+            self.session.queue.cancellations.undo(
                 cancellation.id, author=self.session.author, source="tui", requeue_stopped=requeue
             )
         )

@@ -26,14 +26,8 @@ from secateur_tui.session import Feed, Session
 from secateur_tui.themes import toned
 
 _HISTORY_KEY = display_of("console.history")
-_EMPTY = """\
-The database has no functions yet.
-
-They appear here with their first run, from any language:
-
-  select secateur.enqueue('billing', 'invoices', '{"name": "invoice/due"}');
-
-To see secateur at work first: secateur demo"""
+_EMPTY = "The database has no functions yet.\n\nThey appear here with their first run"
+_TO_BEGIN = ", from any language:\n\n  {first_run}\n\nTo see secateur at work first: secateur demo"
 
 
 class QueuesScreen(Place):
@@ -68,7 +62,7 @@ class QueuesScreen(Place):
     def content(self) -> ComposeResult:
         with Vertical(id="queues", classes="panel"):
             yield DepthTable(id="depth")
-            yield Static(_EMPTY, id="empty", markup=False)
+            yield Static(_empty(self.session.queue.reader.first_run), id="empty", markup=False)
         yield Static(id="headline", markup=False)
         yield Input(placeholder="part of an app's or function's name", id="find", compact=True)
 
@@ -151,8 +145,8 @@ class QueuesScreen(Place):
 
     @property
     def _offer(self) -> Offer | None:
-        """What pausing means on this row; None without one."""
-        if (scope := self.query_one(DepthTable).scope) is None:
+        """What pausing means on this row; None without one, and where nothing can be paused."""
+        if not self.session.queue.controls.can_pause or (scope := self.query_one(DepthTable).scope) is None:
             return None
         return offer(scope, [each for each in self._feed.depths if each.app_id == scope.app_id])
 
@@ -172,10 +166,10 @@ class QueuesScreen(Place):
         change = {Answer.YES: offered.yes, Answer.OTHER: offered.other}.get(answer)
         if change is None:
             return
-        engine = self.session.engine
+        controls = self.session.queue.controls
         try:
             await self.session.ask(
-                (engine.pause if change.pause else engine.resume)(change.scope, self.session.author, "tui")
+                (controls.pause if change.pause else controls.resume)(change.scope, self.session.author, "tui")
             )
         except SecateurError as error:
             self.notify(str(error), severity="error", markup=False)
@@ -209,7 +203,9 @@ class QueuesScreen(Place):
         if action == "failed":
             return self._has_failed
         if action == "retry":
-            return self.session.engine.capabilities.can_retry and self._has_failed
+            return self.session.queue.cancellations.can_retry and self._has_failed
+        if action == "pause" and not self.session.queue.controls.can_pause:
+            return False
         return super().check_action(action, parameters)
 
     def describe(self, action: Action) -> str:
@@ -226,6 +222,11 @@ class QueuesScreen(Place):
     def _found(self) -> None:
         self.query_one("#find").display = bool(self.query_one("#find", Input).value)
         self.query_one(DepthTable).focus()
+
+
+def _empty(first_run: str | None) -> str:
+    """What stands in the place of the queues where there is none; how to begin, if that is the queue's affair."""
+    return _EMPTY + ("." if first_run is None else _TO_BEGIN.format(first_run=first_run))
 
 
 def _flood_line(worst: FunctionDepth, feed: Feed) -> Content:

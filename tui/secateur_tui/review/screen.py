@@ -159,7 +159,7 @@ class ReviewScreen(Dialog[None]):
         try:
             found, self._arrivals = await asyncio.gather(
                 count_within(
-                    self.session.cancellations, self._request, self.session.query_timeout_seconds, on_primary=True
+                    self.session.queue.cancellations, self._request, self.session.query_timeout_seconds, on_primary=True
                 ),
                 self._take_arrivals(),
             )
@@ -176,7 +176,7 @@ class ReviewScreen(Dialog[None]):
         if self._request.verb == "retry":
             return None  # it takes what has ended; nothing arrives
         with suppress(DatabaseError):
-            return await self.session.ask(self.session.cancellations.arrival_rate(self._request))
+            return await self.session.ask(self.session.queue.cancellations.arrival_rate(self._request))
         return None
 
     def _counted(self, found: Seen) -> None:
@@ -344,7 +344,7 @@ class ReviewScreen(Dialog[None]):
         while True:
             await asyncio.sleep(FOLLOW_SECONDS)
             try:
-                found = await self.session.ask(self.session.cancellations.get(cancellation_id))
+                found = await self.session.ask(self.session.queue.cancellations.get(cancellation_id))
             except SecateurError as error:
                 self._say(f"! committed, but not known to be in force: {error}", "error")
                 continue

@@ -128,7 +128,7 @@ class FailedScreen(Place):
         while True:
             began = time.monotonic()
             try:
-                question = self.session.engine.runs(self._scope, RunStatus.FAILED, self._wanted)
+                question = self.session.queue.reader.runs(self._scope, RunStatus.FAILED, self._wanted)
                 self._found = await self.session.ask(question)
             except SecateurError as error:
                 self._table.add_class("stale")
@@ -195,7 +195,7 @@ class FailedScreen(Place):
         self.post_message(self.BackWanted())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "retry" and not self.session.engine.capabilities.can_retry:
+        if action == "retry" and not self.session.queue.cancellations.can_retry:
             return False
         if action in ("show", "retry") and not self._found:
             return False

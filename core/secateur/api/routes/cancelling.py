@@ -66,9 +66,9 @@ async def committed_answer(
     idempotency_key: str | None,
 ) -> dict[str, Any]:
     """Commit what the body asks for, and answer with the record or records."""
-    now = await services.engine.clock()
+    now = await services.queue.reader.clock()
     key = name_key(request, idempotency_key)
-    committed = await services.cancellations.commit_all(body, author=author, source="api", idempotency_key=key)
+    committed = await services.queue.cancellations.commit_all(body, author=author, source="api", idempotency_key=key)
     describe(response, committed, key)
     documents = [cancellation_json(each) for each in committed]
     if body.function_ids is not None:
@@ -113,8 +113,8 @@ async def counted_answer(services: Services, body: CancellationRequest) -> dict[
     """The exact count of what the body means, with warnings about its `if`."""
     async with services.counting.turn():
         # The count comes first: of an app that does not exist nothing could be sampled.
-        counted = await services.cancellations.preview(body)
-        warnings = await advise_request(services.engine, body)
+        counted = await services.queue.cancellations.preview(body)
+        warnings = await advise_request(services.queue.reader, body)
     return answer({**counted.as_json(), "warnings": warnings_json(warnings)}, counted.count.as_of)
 
 
@@ -131,12 +131,12 @@ async def history(
 ) -> dict[str, Any]:
     """Newest first."""
     if before is not None:
-        await services.cancellations.get(before)
+        await services.queue.cancellations.get(before)
     documents = []
-    for each in await services.cancellations.list(limit, before):
+    for each in await services.queue.cancellations.list(limit, before):
         documents.append(cancellation_json(each))
         await asyncio.sleep(0)  # it compiles the `if` of each again, and others want to be answered meanwhile
-    return answer(documents, await services.engine.clock())
+    return answer(documents, await services.queue.reader.clock())
 
 
 @router.get(
@@ -147,8 +147,8 @@ async def history(
 )
 async def show(services: Injected, cancellation_id: UUID) -> dict[str, Any]:
     """Its tallies grow as its rows are rewritten."""
-    cancellation = await services.cancellations.get(cancellation_id)
-    return answer(cancellation_json(cancellation), await services.engine.clock())
+    cancellation = await services.queue.cancellations.get(cancellation_id)
+    return answer(cancellation_json(cancellation), await services.queue.reader.clock())
 
 
 @router.delete(
@@ -159,8 +159,8 @@ async def show(services: Injected, cancellation_id: UUID) -> dict[str, Any]:
 )
 async def stop(services: Injected, cancellation_id: UUID, author: Author) -> dict[str, Any]:
     """It matches nothing from now on; what it cancelled stays cancelled. Can be repeated."""
-    now = await services.engine.clock()
-    stopped = await services.cancellations.stop(cancellation_id, author=author, source="api")
+    now = await services.queue.reader.clock()
+    stopped = await services.queue.cancellations.stop(cancellation_id, author=author, source="api")
     return answer(cancellation_json(stopped), latest(now, stopped))
 
 
@@ -174,8 +174,8 @@ async def stop(services: Injected, cancellation_id: UUID, author: Author) -> dic
 async def undo(services: Injected, cancellation_id: UUID, body: UndoSent, author: Author) -> dict[str, Any]:
     """It matches nothing from now on, and what waited when it was cancelled is put back in the background, as long as
     `restoring` is true. Can be repeated, also to ask for `requeue_stopped` later, until `undo_until`."""
-    now = await services.engine.clock()
-    undone = await services.cancellations.undo(
+    now = await services.queue.reader.clock()
+    undone = await services.queue.cancellations.undo(
         cancellation_id, author=author, source="api", requeue_stopped=body.requeue_stopped
     )
     return answer(cancellation_json(undone), latest(now, undone))
@@ -194,6 +194,8 @@ async def unrestored(
 ) -> dict[str, Any]:
     """With the reasons; empty unless the cancellation is undone. The cancellation's counts `not_restored` and
     `handed_over` say how many there are in all."""
-    await services.cancellations.get(cancellation_id)
-    left = await services.cancellations.unrestored(cancellation_id, limit)
-    return answer([{"run_id": str(each.run_id), "reason": each.reason} for each in left], await services.engine.clock())
+    await services.queue.cancellations.get(cancellation_id)
+    left = await services.queue.cancellations.unrestored(cancellation_id, limit)
+    return answer(
+        [{"run_id": str(each.run_id), "reason": each.reason} for each in left], await services.queue.reader.clock()
+    )

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Annotated, Any
-from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from secateur.api.answers import Answer, CancellationForm, RunForm, SentForm
@@ -16,13 +15,16 @@ from secateur.api.failures import Unknown
 from secateur.api.routes.cancelling import describe, name_key
 from secateur.api.services import Author, Injected, Key, answer, failures, latest, repeated
 from secateur.bounds import LONGEST_NAME
-from secateur.engines.native.sending import Effect, send_event
+from secateur.engines.base import Effect
 from secateur.errors import PermissionDenied
 from secateur.ledger.cancellations import cancellation_json
 from secateur.looking.listing import read_scope, read_status, run_json
 from secateur.runs import LISTED, RunStatus
 
 router = APIRouter()
+
+RunId = Annotated[str, Path(max_length=LONGEST_NAME)]
+"""As the engine writes it."""
 
 
 @router.get(
@@ -39,12 +41,12 @@ async def listed(
         str, Query(description=f"One of {', '.join(LISTED)}.", json_schema_extra={"enum": [str(one) for one in LISTED]})
     ] = RunStatus.FAILED,
     limit: Annotated[int, Query(ge=1, le=1000, description="How many.")] = 50,
-    before: Annotated[UUID | None, Query(description="The last id of the page before.")] = None,
+    before: Annotated[str | None, Query(max_length=LONGEST_NAME, description="The last id of the page before.")] = None,
 ) -> JSONResponse:
     """Of one status, by default `failed`; newest first, as they entered the queue."""
     scope = read_scope(app_id, function_id)
-    runs = await services.engine.runs(scope, read_status(status), limit, before)
-    return JSONResponse(answer([run_json(run) for run in runs], await services.engine.clock()))
+    runs = await services.queue.reader.runs(scope, read_status(status), limit, before)
+    return JSONResponse(answer([run_json(run) for run in runs], await services.queue.reader.clock()))
 
 
 @router.get(
@@ -53,11 +55,11 @@ async def listed(
     responses=failures(400, 404),
     summary="Show a run",
 )
-async def show(services: Injected, run_id: UUID) -> JSONResponse:
+async def show(services: Injected, run_id: RunId) -> JSONResponse:
     """As it stands, with its event. Its numbers have all their digits; one that Python cannot hold is a text."""
-    run = await services.engine.run(run_id)
+    run = await services.queue.reader.run(run_id)
     # Not by way of the form, which does not write events that are nested deeply.
-    return JSONResponse(answer(run_json(run), await services.engine.clock()))
+    return JSONResponse(answer(run_json(run), await services.queue.reader.clock()))
 
 
 @router.post(
@@ -72,7 +74,7 @@ async def cancel(
     request: Request,
     response: Response,
     services: Injected,
-    run_id: UUID,
+    run_id: RunId,
     body: RunCancellationSent,
     author: Author,
     idempotency_key: Key = None,
@@ -81,9 +83,9 @@ async def cancel(
 
     Answers with a cancellation of kind `run`; `Idempotency-Key` and `X-Author` as for many runs.
     """
-    now = await services.engine.clock()
+    now = await services.queue.reader.clock()
     key = name_key(request, idempotency_key)
-    committed = await services.cancellations.cancel_run(
+    committed = await services.queue.cancellations.cancel_run(
         run_id, author=author, source="api", reason=body.reason, idempotency_key=key
     )
     describe(response, [committed], key)
@@ -98,13 +100,13 @@ async def cancel(
     openapi_extra=UNDO,
     summary="Take back the cancellation of one run",
 )
-async def restore(services: Injected, run_id: UUID, body: UndoSent, author: Author) -> dict[str, Any]:
+async def restore(services: Injected, run_id: RunId, body: UndoSent, author: Author) -> dict[str, Any]:
     """Answers with the cancellation when it is undone: `counts.restored` is 1 if the run was put back. Can be repeated.
 
     Refused with 409 for a run that was not cancelled, or was together with others.
     """
-    now = await services.engine.clock()
-    undone = await services.cancellations.restore_run(
+    now = await services.queue.reader.clock()
+    undone = await services.queue.cancellations.restore_run(
         run_id, author=author, source="api", requeue_stopped=body.requeue_stopped
     )
     return answer(cancellation_json(undone), latest(now, undone))
@@ -114,7 +116,7 @@ async def restore(services: Injected, run_id: UUID, body: UndoSent, author: Auth
     "/v1/events",
     status_code=HTTPStatus.CREATED,
     response_model=Answer[SentForm],
-    responses=failures(400, 413, 415),
+    responses=failures(400, 409, 413, 415),
     openapi_extra=EVENT,
     summary="Send an event",
 )
@@ -125,10 +127,10 @@ async def send(request: Request, services: Injected, body: EventSent) -> dict[st
     Not repeatable: runs are started each time. An event that has an `id` cancels once, for a day. The server's role
     needs `secateur_worker` for it, beside `secateur_operator`; otherwise it is refused with 403.
     """
-    now = await services.engine.clock()
+    now = await services.queue.reader.clock()
     request.state.unknown = Unknown("it is unknown whether the event was sent: sent again, it may start its runs twice")
     try:
-        sent = await send_event(services.database, body.text)
+        sent = await services.queue.controls.send(body.event, body.text)
     except PermissionDenied as error:
         raise PermissionDenied(f"{error}; to send events, grant this server's role secateur_worker too") from error
     return answer({"runs": _effects(sent.runs), "cancellations": _effects(sent.cancellations)}, now)

@@ -49,7 +49,7 @@ OfFunction = Annotated[Scope, Depends(_function_scope)]
 )
 async def queues(services: Injected) -> dict[str, Any]:
     """Per app and function."""
-    return await _depth(services, await services.engine.depth())
+    return await _depth(services, await services.queue.reader.depth())
 
 
 @router.post(
@@ -130,28 +130,23 @@ async def forget_function(services: Injected, scope: OfFunction, author: Author)
 
 
 async def _forget(services: Services, scope: Scope, author: str) -> dict[str, Any]:
-    forgotten = await services.engine.forget(scope, author, "api")
+    forgotten = await services.queue.controls.forget(scope, author, "api")
     data = [{"app_id": scope.app_id, "function_id": each} for each in forgotten]
-    return answer(data, await services.engine.clock())
+    return answer(data, await services.queue.reader.clock())
 
 
 async def _pause(services: Services, scope: Scope, author: str) -> dict[str, Any]:
-    await services.engine.pause(scope, author, "api")
-    return await _depth(services, await _depth_of(services, scope))
+    await services.queue.controls.pause(scope, author, "api")
+    return await _depth(services, await services.queue.reader.depth_of(scope))
 
 
 async def _resume(services: Services, scope: Scope, author: str) -> dict[str, Any]:
-    await services.engine.resume(scope, author, "api")
-    return await _depth(services, await _depth_of(services, scope))
-
-
-async def _depth_of(services: Services, scope: Scope) -> Sequence[FunctionDepth]:
-    depths = await services.engine.depth()
-    return [each for each in depths if each.app_id == scope.app_id and scope.function_id in (None, each.function_id)]
+    await services.queue.controls.resume(scope, author, "api")
+    return await _depth(services, await services.queue.reader.depth_of(scope))
 
 
 async def _depth(services: Services, depths: Sequence[FunctionDepth]) -> dict[str, Any]:
-    return answer(depth_json(depths), depths[0].as_of if depths else await services.engine.clock())
+    return answer(depth_json(depths), depths[0].as_of if depths else await services.queue.reader.clock())
 
 
 @router.get("/v1/audit", response_model=Answer[list[AuditForm]], responses=failures(400), summary="Show who did what")
@@ -161,14 +156,14 @@ async def audit(
     before: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="The last id of the page before.")] = None,
 ) -> dict[str, Any]:
     """Newest first: every commit, stop, undo, pause, resume, forget, install and change of the retention."""
-    page = await services.cancellations.audit(limit, before)
-    return answer([audit_json(each) for each in page], await services.engine.clock())
+    page = await services.queue.cancellations.audit(limit, before)
+    return answer([audit_json(each) for each in page], await services.queue.reader.clock())
 
 
 @router.get("/healthz", response_model=Answer[Health], responses=failures(), summary="Say how the queue fares")
 async def health(services: Injected) -> dict[str, Any]:
     """`ok`; or `degraded`: the database answers, but something in the background fails again and again, such as the
     sweep of a cancellation. With 503 the database does not answer."""
-    now = await services.engine.clock()
+    now = await services.queue.reader.clock()
     problems = await services.background.problems()
     return answer({"status": "degraded" if problems else "ok", "problems": problems}, now)

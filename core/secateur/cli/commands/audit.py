@@ -58,7 +58,7 @@ async def _entries(session: Session, app_id: str | None, limit: int) -> list[Aud
     before: int | None = None
     while len(found) < limit:
         size = limit if app_id is None else PAGE
-        page = await session.cancellations.audit(size, before)
+        page = await session.queue.cancellations.audit(size, before)
         found += [each for each in page if app_id in (None, each.app_id)]
         if len(page) < size:
             break
@@ -86,14 +86,14 @@ async def retention(arguments: argparse.Namespace) -> int:
     changes = any(value is not None for value in wanted.values())
     place = find_place(arguments, writes=changes)
     async with open_session(place) as session:
-        if changes and not arguments.yes and not _agreed(await session.engine.retention(), wanted):
+        if changes and not arguments.yes and not _agreed(await session.queue.controls.retention(), wanted):
             notice("Nothing was changed.")
             return 1
         if changes:
-            kept = await session.engine.set_retention(**wanted, author=place.settings.author_name, source="cli")
+            kept = await session.queue.controls.set_retention(**wanted, author=place.settings.author_name, source="cli")
             done.append("retention is " + ", ".join(f"{name} {span(getattr(kept, name))}" for name in wanted))
         else:
-            kept = await session.engine.retention()
+            kept = await session.queue.controls.retention()
     if arguments.json:
         json_line({name: int(getattr(kept, name).total_seconds()) for name in wanted})
     else:

@@ -46,14 +46,14 @@ async def preview(arguments: argparse.Namespace) -> int:
     place = find_place(arguments)
     resolve = read_request(arguments, place.settings.zone)
     async with open_session(place) as session:
-        await _preview(session, resolve(await session.engine.clock()), as_json=arguments.json)
+        await _preview(session, resolve(await session.queue.reader.clock()), as_json=arguments.json)
     return 0
 
 
 async def _preview(session: Session, request: CancellationRequest, *, as_json: bool) -> None:
     # The count comes first: of an app that does not exist nothing could be sampled.
-    counted = await session.cancellations.preview(request)
-    warnings = await advise_request(session.engine, request)
+    counted = await session.queue.cancellations.preview(request)
+    warnings = await advise_request(session.queue.reader, request)
     if as_json:
         json_line({**counted.as_json(), "warnings": warnings_json(warnings)})
     else:
@@ -64,9 +64,9 @@ async def _preview(session: Session, request: CancellationRequest, *, as_json: b
 async def _look(session: Session, request: CancellationRequest) -> Seen:
     """What a commit would hit, in bounded time, with warnings about the condition."""
     seconds = session.place.settings.query_timeout_seconds
-    seen = await count_within(session.cancellations, request, seconds, on_primary=True)
+    seen = await count_within(session.queue.cancellations, request, seconds, on_primary=True)
     with suppress(DatabaseError):
-        warn(request, await within(min(seconds, ADVICE_SECONDS), advise_request(session.engine, request)))
+        warn(request, await within(min(seconds, ADVICE_SECONDS), advise_request(session.queue.reader, request)))
     return seen
 
 
@@ -86,7 +86,7 @@ async def _ask_and_commit(arguments: argparse.Namespace) -> int:
     if not arguments.dry_run and not arguments.yes:
         _check_that_somebody_can_answer(arguments)
     async with open_session(place) as session:
-        began = await session.engine.clock()
+        began = await session.queue.reader.clock()
         request = resolve(began)
         if arguments.dry_run:
             await _preview(session, request, as_json=arguments.json)
@@ -118,18 +118,18 @@ async def _ask_and_commit(arguments: argparse.Namespace) -> int:
 
 async def cancel_run(arguments: argparse.Namespace) -> int:
     place = find_place(arguments, writes=True)
-    run_id = read_run_id(arguments.run)
+    run_id = read_run_id(place, arguments.run)
     if not arguments.yes:
         require_a_terminal(_ADD_YES)
     async with open_session(place) as session:
-        run = await session.engine.run(run_id)
+        run = await session.queue.reader.run(run_id)
         if not arguments.yes:
             notice(run_in_words(run))
             if not consents("Cancel this run?"):
                 notice("Nothing was cancelled.")
                 return 1
         # Two attempts to cancel the same run are two cancellations; under one key they are one.
-        cancelled = await session.cancellations.cancel_run(
+        cancelled = await session.queue.cancellations.cancel_run(
             run_id,
             author=place.settings.author_name,
             source="cli",
@@ -150,7 +150,9 @@ async def stop(arguments: argparse.Namespace) -> int:
     place = find_place(arguments, writes=True)
     cancellation_id = read_id(arguments.id)
     async with open_session(place) as session:
-        stopped = await session.cancellations.stop(cancellation_id, author=place.settings.author_name, source="cli")
+        stopped = await session.queue.cancellations.stop(
+            cancellation_id, author=place.settings.author_name, source="cli"
+        )
     done.append(f"{stopped.id} is {stopped.state}{follow(stopped.id)}")
     if arguments.json:
         json_line(cancellation_json(stopped))
@@ -200,7 +202,7 @@ async def _commit(
     attempts = len(ASK_AGAIN_AFTER) + 1
     for attempt in range(attempts):
         try:
-            return await session.cancellations.commit_all(
+            return await session.queue.cancellations.commit_all(
                 request,
                 author=session.place.settings.author_name,
                 source="cli",

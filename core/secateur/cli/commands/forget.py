@@ -27,7 +27,7 @@ async def forget(arguments: argparse.Namespace) -> int:
             if not consents(f"Forget {name}?"):
                 notice("Nothing was changed.")
                 return 1
-        forgotten = await session.engine.forget(scope, place.settings.author_name, "cli")
+        forgotten = await session.queue.controls.forget(scope, place.settings.author_name, "cli")
     done.append(f"{name} is forgotten")
     if arguments.json:
         json_line([{"app_id": scope.app_id, "function_id": each} for each in forgotten])

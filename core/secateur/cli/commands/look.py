@@ -8,10 +8,9 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from secateur.cli.describing import cancellation_lines, condition_in_words, run_lines, state_word
-from secateur.cli.identifying import read_any_id, read_run_id
+from secateur.cli.identifying import read_run_id, read_uuid, require_any_id
 from secateur.cli.opening import Session, find_place, open_session
 from secateur.cli.output import (
     Column,
@@ -34,7 +33,7 @@ from secateur.requests import utc
 from secateur.runs import FunctionDepth, Run, RunStatus, Scope
 
 if TYPE_CHECKING:
-    from secateur.engines.base import Unrestored
+    from secateur.ledger.steps import Unrestored
     from secateur.records import Cancellation
 
 MOST_LEFT = 20
@@ -55,7 +54,7 @@ async def depth(arguments: argparse.Namespace) -> int:
         if arguments.watch:
             await _watch(session, as_json=arguments.json)
         else:
-            _write_depth(await session.engine.depth(), as_json=arguments.json)
+            _write_depth(await session.queue.reader.depth(), as_json=arguments.json)
     return 0
 
 
@@ -64,7 +63,7 @@ async def _watch(session: Session, *, as_json: bool) -> None:
     clear = _HOME_AND_CLEAR if sys.stdout.isatty() and not as_json else ""
     while True:
         try:
-            depths = await session.engine.depth()
+            depths = await session.queue.reader.depth()
         except (Unreachable, QueryTimeout) as error:
             notice(f"secateur: {one_line(str(error))}; trying again")
         else:
@@ -125,7 +124,7 @@ def _age(moment: datetime | None, now: datetime) -> str:
 async def history(arguments: argparse.Namespace) -> int:
     place = find_place(arguments)
     async with open_session(place) as session:
-        cancellations = await session.cancellations.list(arguments.limit)
+        cancellations = await session.queue.cancellations.list(arguments.limit)
     if arguments.json:
         json_line([cancellation_json(each) for each in cancellations])
     elif not cancellations:
@@ -163,15 +162,18 @@ def _history_row(cancellation: Cancellation) -> tuple[str, ...]:
 
 async def show(arguments: argparse.Namespace) -> int:
     place = find_place(arguments)
-    either = read_any_id(arguments.id)
+    require_any_id(place, arguments.id)
+    cancellation_id = read_uuid(arguments.id)
     async with open_session(place) as session:
+        if cancellation_id is None:
+            return await _show_run(session, arguments.id, as_json=arguments.json)
         try:
-            cancellation = await session.cancellations.get(either)
+            cancellation = await session.queue.cancellations.get(cancellation_id)
         except NotFound:
-            return await _show_run(session, either, as_json=arguments.json)
+            return await _show_run(session, arguments.id, as_json=arguments.json)
         left: Sequence[Unrestored] = ()
         if cancellation.is_retry and (cancellation.left_alone or cancellation.not_restored) and not arguments.json:
-            left = await session.cancellations.unrestored(either, MOST_LEFT)
+            left = await session.queue.cancellations.unrestored(cancellation_id, MOST_LEFT)
     if arguments.json:
         json_line(cancellation_json(cancellation))
     else:
@@ -182,9 +184,9 @@ async def show(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _show_run(session: Session, run_id: UUID, *, as_json: bool) -> int:
+async def _show_run(session: Session, run_id: str, *, as_json: bool) -> int:
     try:
-        run = await session.engine.run(run_id)
+        run = await session.queue.reader.run(run_id)
     except NotFound:
         raise NotFound(f"there is no cancellation and no run {run_id}") from None
     if as_json:
@@ -198,10 +200,10 @@ async def _show_run(session: Session, run_id: UUID, *, as_json: bool) -> int:
 async def runs(arguments: argparse.Namespace) -> int:
     place = find_place(arguments)
     scope = read_scope(arguments.app, arguments.function)
-    before = read_run_id(arguments.before) if arguments.before is not None else None
+    before = read_run_id(place, arguments.before) if arguments.before is not None else None
     async with open_session(place) as session:
-        found = await session.engine.runs(scope, read_status(arguments.status), arguments.limit, before)
-        now = await session.engine.clock()
+        found = await session.queue.reader.runs(scope, read_status(arguments.status), arguments.limit, before)
+        now = await session.queue.reader.clock()
     if arguments.json:
         json_line([run_json(run) for run in found])
     elif not found:

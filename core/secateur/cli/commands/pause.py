@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from secateur.cli.asking import consents, require_a_terminal
-from secateur.cli.opening import Session, find_place, open_session
+from secateur.cli.opening import find_place, open_session
 from secateur.cli.output import done, json_line, notice, one_line, runs, write
 from secateur.looking.depth import depth_json
 from secateur.looking.listing import read_scope
@@ -30,27 +30,22 @@ async def _change(arguments: argparse.Namespace, *, resume: bool) -> int:
         require_a_terminal(f"add --yes to {verb} without being asked")
     async with open_session(place) as session:
         if not arguments.yes:
-            before = await _depth_of(session, scope)
+            before = await session.queue.reader.depth_of(scope)
             notice("\n".join(_prospect(scope, before, resume=resume)))
             if not consents(f"{verb.capitalize()} {one_line(str(scope))}?"):
                 notice("Nothing was changed.")
                 return 1
         if resume:
-            await session.engine.resume(scope, place.settings.author_name, "cli")
+            await session.queue.controls.resume(scope, place.settings.author_name, "cli")
         else:
-            await session.engine.pause(scope, place.settings.author_name, "cli")
+            await session.queue.controls.pause(scope, place.settings.author_name, "cli")
         done.append(f"{one_line(str(scope))} is {verb}d")
-        after = await _depth_of(session, scope)
+        after = await session.queue.reader.depth_of(scope)
     if arguments.json:
         json_line(depth_json(after))
     else:
         write(_resumed(scope, after) if resume else _paused(scope, after))
     return 0
-
-
-async def _depth_of(session: Session, scope: Scope) -> list[FunctionDepth]:
-    depths = await session.engine.depth()
-    return [each for each in depths if each.app_id == scope.app_id and scope.function_id in (None, each.function_id)]
 
 
 def _prospect(scope: Scope, depths: Sequence[FunctionDepth], *, resume: bool) -> list[str]:

@@ -22,7 +22,7 @@ async def serve(arguments: argparse.Namespace) -> int:
             line(f"http://{_address(listener)}  {session.database.description}")
             flush()
             author = place.settings.author_name
-            api = create_api(session.database, session.engine, session.cancellations, author=author, limits=limits)
+            api = create_api(session.queue, author=author, limits=limits)
             await run_server(api, listener, limits)
     return 0
 

@@ -18,7 +18,7 @@ from secateur.states import State
 from secateur.words.shell import command_line
 
 if TYPE_CHECKING:
-    from secateur.engines.base import Unrestored
+    from secateur.ledger.steps import Unrestored
     from secateur.records import Cancellation
 
 MOST_LISTED = 20
@@ -31,7 +31,7 @@ async def undo(arguments: argparse.Namespace) -> int:
     if not arguments.yes:
         require_a_terminal("add --yes to undo without being asked")
     async with open_session(place) as session:
-        found = await session.cancellations.get(cancellation_id)
+        found = await session.queue.cancellations.get(cancellation_id)
         told = _prospect(found, place.settings.zone, requeue=arguments.requeue_stopped)
         if not arguments.json:
             write(told)
@@ -40,7 +40,7 @@ async def undo(arguments: argparse.Namespace) -> int:
         if not (arguments.yes or consents("Undo it?")):
             notice("Nothing was changed.")
             return 1
-        undone = await session.cancellations.undo(
+        undone = await session.queue.cancellations.undo(
             cancellation_id,
             author=place.settings.author_name,
             source="cli",
@@ -63,9 +63,9 @@ async def undo(arguments: argparse.Namespace) -> int:
 
 async def restore_run(arguments: argparse.Namespace) -> int:
     place = find_place(arguments, writes=True)
-    run_id = read_run_id(arguments.run)
+    run_id = read_run_id(place, arguments.run)
     async with open_session(place) as session:
-        undone = await session.cancellations.restore_run(
+        undone = await session.queue.cancellations.restore_run(
             run_id,
             author=place.settings.author_name,
             source="cli",
@@ -83,7 +83,7 @@ async def restore_run(arguments: argparse.Namespace) -> int:
 
 
 async def _left(session: Session, undone: Cancellation) -> Sequence[Unrestored]:
-    return await session.cancellations.unrestored(undone.id, undone.cancelled + undone.retried + 1)
+    return await session.queue.cancellations.unrestored(undone.id, undone.cancelled + undone.retried + 1)
 
 
 def _unrestored_json(left: Sequence[Unrestored]) -> list[dict[str, str]]:

@@ -36,13 +36,14 @@ from secateur.bounds import (
     problem_of_text,
     require_id,
 )
-from secateur.engines.base import QueueEngine, Retention, Unrestored
+from secateur.engines.base import Retention, Sent
 from secateur.engines.native.bulk import Events, enqueue_bulk
 from secateur.engines.native.engine import NativeEngine
 from secateur.engines.native.events import as_json
-from secateur.engines.native.sending import Sent, require_event, send_event
+from secateur.engines.native.sending import require_event, send_event
 from secateur.errors import Problem, ReadOnly, RequestError, Unreachable
 from secateur.ledger.cancellations import Cancellations, Preview, select
+from secateur.ledger.steps import Unrestored
 from secateur.looking.listing import read_scope, read_status
 from secateur.postgres.database import Database
 from secateur.postgres.sqlstates import keeping_events
@@ -69,7 +70,7 @@ _SQL = Statements.load("secateur.engines.native", "client.sql")
 class Queue:
     """secateur's own queue in one database. Made by `connect`; every error is one of `secateur.errors`."""
 
-    def __init__(self, database: Database, engine: QueueEngine) -> None:
+    def __init__(self, database: Database, engine: NativeEngine) -> None:
         self.database = database
         self.engine = engine
         self.cancellations = Cancellations(engine, read_only=database.read_only)
@@ -303,7 +304,7 @@ class Queue:
         """Cancel one run: at once if it waits; if it runs, it is asked to stop. Raises `Conflict` when it has ended."""
         bounds.require({"reason": optional(problem_of_text(reason, LONGEST_REASON), reason)})
         return await self.cancellations.cancel_run(
-            require_id("run_id", run_id), author=_author(author), source="python", reason=reason
+            str(require_id("run_id", run_id)), author=_author(author), source="python", reason=reason
         )
 
     async def restore_run(
@@ -311,7 +312,7 @@ class Queue:
     ) -> Cancellation:
         """Take back `cancel_run`; `requeue_stopped` also if the run was stopped while it ran."""
         return await self.cancellations.restore_run(
-            require_id("run_id", run_id), author=_author(author), source="python", requeue_stopped=requeue_stopped
+            str(require_id("run_id", run_id)), author=_author(author), source="python", requeue_stopped=requeue_stopped
         )
 
     async def stop(self, cancellation_id: UUID, *, author: str | None = None) -> Cancellation:
@@ -420,21 +421,21 @@ class Queue:
         """Runs that are `failed`, `queued`, `scheduled` or `running`, newest first; `before` is the last id of the page
         before. Raises `NotFound` for an app or function that is not known, `RequestError` for another status."""
         bounds.require({"limit": problem_of_number(limit, 1, LONGEST_PAGE)})
-        page = before if before is None else require_id("before", before)
+        page = before if before is None else str(require_id("before", before))
         return await self.engine.runs(read_scope(app_id, function_id), read_status(status), limit, page)
 
     async def get(self, run_id: UUID) -> Run:
         """The run as it stands. Raises `NotFound`."""
-        return await self.engine.run(require_id("run_id", run_id))
+        return await self.engine.run(str(require_id("run_id", run_id)))
 
     async def wait(self, run_id: UUID) -> Run:
         """The run, once it has completed, failed for good or been cancelled; looks again every half second at least.
 
         Bound it with `asyncio.timeout`. Raises `NotFound` if there is no such run (any more).
         """
-        run_id = require_id("run_id", run_id)
+        wanted = str(require_id("run_id", run_id))
         pause = SHORTEST_LOOK
-        while (run := await self.engine.run(run_id)).status in UNFINISHED:
+        while (run := await self.engine.run(wanted)).status in UNFINISHED:
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, LONGEST_LOOK)
         return run

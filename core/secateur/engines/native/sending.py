@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 
 from secateur import bounds
 from secateur.bounds import optional, problem_of_key, problem_of_name
+from secateur.engines.base import Effect, Sending, Sent
 from secateur.engines.native.events import OWN_EVENT
 from secateur.errors import Problem, ReadOnly, RequestError
 from secateur.postgres.database import Database
@@ -20,23 +19,14 @@ from secateur.postgres.statements import Statements
 _SQL = Statements.load("secateur.engines.native", "sending.sql")
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """A run that an event started, or a cancellation that it committed, and of which function."""
+class NativeSending(Sending):
+    """By the database's function `send`."""
 
-    id: UUID
-    app_id: str
-    function_id: str
+    _database: Database
 
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """What an event set off, in one transaction."""
-
-    runs: tuple[Effect, ...]
-    """One of each function that it triggers, sorted by app and function."""
-    cancellations: tuple[Effect, ...]
-    """One for each declaration of `cancel_on` that it fits and that concerns a run."""
+    async def send(self, event: object, text: str, *, idempotency_key: str | None = None) -> Sent:
+        require_event(event)
+        return await send_event(self._database, text, idempotency_key=idempotency_key)
 
 
 def require_event(event: object) -> None:

@@ -1,0 +1,82 @@
+"""What people do to a queue beside cancelling: pause and resume, forget, send events, set the retention.
+
+Each is a capability of the engine: asked of one that lacks it, it raises `Unsupported`, in words. `can_…` tells before.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from secateur.engines.base import Forgetting, Pausing, Retention, Sending, Sent, Source, Upkeep, unsupported
+from secateur.runs import Scope
+
+
+class Controls:
+    """The controls of one queue. Whatever changes something raises `ReadOnly` in a read-only session."""
+
+    def __init__(self, engine: Source) -> None:
+        self._engine = engine
+
+    @property
+    def can_pause(self) -> bool:
+        return isinstance(self._engine, Pausing)
+
+    @property
+    def can_forget(self) -> bool:
+        return isinstance(self._engine, Forgetting)
+
+    @property
+    def can_send(self) -> bool:
+        return isinstance(self._engine, Sending)
+
+    @property
+    def has_retention(self) -> bool:
+        return isinstance(self._engine, Upkeep)
+
+    async def pause(self, scope: Scope, author: str, source: str) -> None:
+        """Claim nothing more of the scope; see `Pausing`."""
+        await self._pausing("pause a queue").pause(scope, author, source)
+
+    async def resume(self, scope: Scope, author: str, source: str) -> None:
+        """Take back the pause of exactly this scope; see `Pausing`."""
+        await self._pausing("pause a queue, or resume it").resume(scope, author, source)
+
+    async def forget(self, scope: Scope, author: str, source: str) -> list[str]:
+        """Take functions that are no more off the list; see `Forgetting`."""
+        if not isinstance(self._engine, Forgetting):
+            raise unsupported(self._engine, "forget functions")
+        return await self._engine.forget(scope, author, source)
+
+    async def send(self, event: object, text: str, *, idempotency_key: str | None = None) -> Sent:
+        """Send an event; see `Sending`."""
+        if not isinstance(self._engine, Sending):
+            raise unsupported(self._engine, "take events")
+        return await self._engine.send(event, text, idempotency_key=idempotency_key)
+
+    async def retention(self) -> Retention:
+        """How long runs are kept."""
+        return await self._keeping().retention()
+
+    async def set_retention(
+        self,
+        *,
+        finished: timedelta | None = None,
+        cancelled: timedelta | None = None,
+        standing: timedelta | None = None,
+        author: str,
+        source: str,
+    ) -> Retention:
+        """Change what is given; what holds then. Raises `RequestError`."""
+        return await self._keeping().set_retention(
+            finished=finished, cancelled=cancelled, standing=standing, author=author, source=source
+        )
+
+    def _pausing(self, what: str) -> Pausing:
+        if not isinstance(self._engine, Pausing):
+            raise unsupported(self._engine, what)
+        return self._engine
+
+    def _keeping(self) -> Upkeep:
+        if not isinstance(self._engine, Upkeep):
+            raise unsupported(self._engine, "set how long runs are kept")
+        return self._engine

@@ -1,0 +1,26 @@
+"""Pausing functions and apps of secateur's own queue, and forgetting those that are no more."""
+
+from __future__ import annotations
+
+from secateur.engines.base import Forgetting, Pausing
+from secateur.engines.native.writing import Writing
+from secateur.postgres.statements import Statements
+from secateur.runs import Scope
+
+_SQL = Statements.load("secateur.engines.native", "governing.sql")
+
+
+class NativeGoverning(Writing, Pausing, Forgetting):
+    """By flags of the app and of each function, which claims look at."""
+
+    async def pause(self, scope: Scope, author: str, source: str) -> None:
+        self._refuse_if_read_only()
+        await self._database.execute(_SQL["pause"], scope.app_id, scope.function_id, author, source)
+
+    async def resume(self, scope: Scope, author: str, source: str) -> None:
+        self._refuse_if_read_only()
+        await self._database.execute(_SQL["resume"], scope.app_id, scope.function_id, author, source)
+
+    async def forget(self, scope: Scope, author: str, source: str) -> list[str]:
+        self._refuse_if_read_only()
+        return list(await self._database.fetchval(_SQL["forget"], scope.app_id, scope.function_id, author, source))

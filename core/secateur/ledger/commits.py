@@ -1,0 +1,42 @@
+"""What is committed, before it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from secateur.engines.base import Selection
+from secateur.runs import Count
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A cancellation about to be committed; `id` is made by the caller, before sending."""
+
+    id: UUID
+    selection: Selection
+    request: dict[str, Any]
+    """The request as given: a repeated commit is told from another one by it."""
+    standing: bool
+    author: str
+    source: str
+    """`tui`, `cli`, `api` or `python`."""
+    reason: str | None = None
+    idempotency_key: str | None = None
+    expected: Count | None = None
+    """The count that the operator saw, exact or not; recorded, never used to decide. None: nothing was counted."""
+    rate: int | None = None
+    """Runs a second that the sweep, and later a restore, may rewrite."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunCancellation:
+    """The cancellation of a single run, about to be committed; `id` is made by the caller."""
+
+    id: UUID
+    run_id: str
+    author: str
+    source: str
+    reason: str | None = None
+    idempotency_key: str | None = None

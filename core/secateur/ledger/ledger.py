@@ -1,0 +1,230 @@
+"""The records of cancellations and retries, and what the database does with them.
+
+Each method is one short transaction of the functions in `ledger/sql`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from uuid import UUID
+
+from secateur.bounds import require_id
+from secateur.cel import COMPILER_VERSION
+from secateur.cel.sql.requirements import Requirement
+from secateur.errors import DatabaseError, NotFound, ReadOnly, Unreachable
+from secateur.ledger.commits import Commit, RunCancellation
+from secateur.ledger.reading import read_record
+from secateur.ledger.steps import OpenCancellation, SweepProblem, SweepStep, Unrestored
+from secateur.postgres.database import Database
+from secateur.postgres.statements import Statements
+from secateur.runs import UNFINISHED, RunStatus
+
+if TYPE_CHECKING:
+    from secateur.records import AuditEntry, Cancellation
+
+_MOMENTS = (
+    *("started_after", "started_before", "created_at", "in_force_at", "completed_at", "stopped_at"),
+    *("undone_at", "restored_at", "undo_until", "stepped_at", "failing_since", "last_error_at"),
+)
+
+_SQL = Statements.load("secateur.ledger", "ledger.sql")
+
+
+@runtime_checkable
+class Cancelling(Protocol):
+    """An engine whose runs can be cancelled: what was decided about them is in a ledger."""
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+
+class Ledger:
+    """Cancellations and retries in one database, whoever made them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def cancelled_singly(self, app_id: str, run_id: str) -> UUID | None:
+        """The cancellation of just this run that has asked it to stop, and waits for that; or the last undone one."""
+        found: UUID | None = await self._database.fetchval(
+            _SQL["cancelled_singly"], app_id, require_id("run_id", run_id)
+        )
+        return found
+
+    async def commit_all(self, commits: Sequence[Commit]) -> list[Cancellation]:
+        """Commit several that differ in ids and functions only, under one key, all or nothing.
+
+        Once its guarantee is `in_force`, no matching run can be claimed any more. It is `pending` as long as somebody's
+        open transaction holds the app's lock. Raises `RequestError` for what only the database knows (a window in the
+        future, an unknown app), `IdempotencyConflict` and `ReadOnly`.
+
+        A selection of ended runs is committed as a retry, which is in force nowhere: it queues them again by its sweep.
+        """
+        self._refuse_if_read_only()
+        commit = commits[0]
+        functions = [each.selection.scope.function_id for each in commits]
+        selection, expected = commit.selection, commit.expected
+        condition: str | None = None
+        parameters: dict[str, str | None] = {}
+        requirement: Requirement | None = None
+        if selection.filter is not None:
+            condition, parameters = selection.filter.condition.stored()
+            requirement = selection.filter.requirement
+        retries = selection.statuses is not UNFINISHED
+        rows = await self._database.fetch(
+            _SQL["commit_retry" if retries else "commit"],
+            [each.id for each in commits],
+            selection.scope.app_id,
+            None if functions == [None] else functions,
+            selection.filter.source if selection.filter else None,
+            selection.window.started_after,
+            selection.window.started_before,
+            RunStatus.CANCELLED in selection.statuses if retries else commit.standing,
+            condition,
+            json.dumps(parameters),
+            COMPILER_VERSION,
+            json.dumps(commit.request),
+            commit.idempotency_key,
+            commit.reason,
+            commit.source,
+            commit.author,
+            expected.matched if expected else None,
+            json.dumps(expected.by_function) if expected else None,
+            commit.rate,
+            requirement.stored() if requirement else None,
+            requirement is not None and requirement.suffices,
+            expected.exact if expected else None,
+        )
+        return [await self._written(row["id"]) for row in rows]
+
+    async def cancel_run(self, cancellation: RunCancellation) -> Cancellation:
+        """Cancel a run that waits, or ask one that runs to stop.
+
+        Raises `NotFound`, `Conflict` for a run that has ended, `IdempotencyConflict` and `ReadOnly`.
+        """
+        self._refuse_if_read_only()
+        run_id = require_id("run_id", cancellation.run_id)
+        app_id = await self._database.fetchval(_SQL["app_of_run"], run_id, cancellation.idempotency_key)
+        if app_id is None:
+            raise NotFound(f"there is no run {run_id}")
+        committed: UUID = await self._database.fetchval(
+            _SQL["cancel_run"],
+            cancellation.id,
+            app_id,
+            run_id,
+            cancellation.idempotency_key,
+            cancellation.reason,
+            cancellation.source,
+            cancellation.author,
+        )
+        return await self._written(committed)
+
+    async def stop(self, cancellation_id: UUID, author: str, source: str) -> Cancellation:
+        """Stop matching at once. Stopping twice is harmless; raises `NotFound` and `LockUnavailable`."""
+        self._refuse_if_read_only()
+        app_id = await self._app_of(cancellation_id)
+        await self._database.fetchval(_SQL["stop"], app_id, cancellation_id, author, source)
+        return await self._written(cancellation_id)
+
+    async def undo(
+        self, cancellation_id: UUID, author: str, source: str, *, requeue_stopped: bool = False
+    ) -> Cancellation:
+        """Take a cancellation back; its runs return by `restore`. Repeatable.
+
+        Raises `NotFound`, `Conflict` when it is too late, and `LockUnavailable`.
+        """
+        self._refuse_if_read_only()
+        app_id = await self._app_of(cancellation_id)
+        await self._database.fetchval(_SQL["undo"], app_id, cancellation_id, author, source, requeue_stopped)
+        return await self._written(cancellation_id)
+
+    async def _written(self, cancellation_id: UUID) -> Cancellation:
+        """Reads back what was just written. Should that fail, the error must not deny what was done."""
+        try:
+            return await self.cancellation(cancellation_id)
+        except DatabaseError as error:
+            done = f"the change was made, but cancellation {cancellation_id} could not be read afterwards"
+            raise Unreachable(done) from error
+
+    async def _app_of(self, cancellation_id: UUID) -> str:
+        app_id: str | None = await self._database.fetchval(_SQL["app_of_cancellation"], cancellation_id)
+        if app_id is None:
+            raise NotFound(f"there is no cancellation {cancellation_id}")
+        return app_id
+
+    async def sweep(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
+        """Rewrite up to `batch` matching rows, in one transaction; resumes wherever the last one ended."""
+        return await self._step("sweep", app_id, cancellation_id, batch)
+
+    async def decide(self, app_id: str, cancellation_id: UUID) -> int:
+        """Evaluate the condition on runs that it took too long on in a claim or sweep; returns how many it decided.
+
+        Takes seconds, and holds up nobody.
+        """
+        self._refuse_if_read_only()
+        decided = await self._database.fetchval(_SQL["decide"], app_id, cancellation_id)
+        return int(decided)
+
+    async def restore(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
+        """Put back up to `batch` runs of an undone cancellation, in one transaction; resumes as `sweep` does."""
+        return await self._step("restore", app_id, cancellation_id, batch)
+
+    async def _step(self, name: str, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
+        self._refuse_if_read_only()
+        row = await self._database.fetchrow(_SQL[name], app_id, cancellation_id, batch)
+        assert row is not None  # noqa: S101 - the function always returns a row
+        return SweepStep(**row)
+
+    async def note_sweep_failure(self, app_id: str, cancellation_id: UUID, error: str) -> None:
+        """Keep with the record that a batch of its sweep or its restore failed; forgotten when one is through."""
+        self._refuse_if_read_only()
+        await self._database.fetchval(_SQL["note_sweep_failure"], app_id, cancellation_id, error)
+
+    async def sweep_problems(self) -> list[SweepProblem]:
+        """Oldest commit first; twenty at most."""
+        return [SweepProblem(**row) for row in await self._database.fetch(_SQL["sweep_problems"])]
+
+    async def unrestored(self, cancellation_id: UUID, limit: int) -> list[Unrestored]:
+        """Up to `limit` runs that an undo left cancelled or handed over, with the reasons."""
+        app_id = await self._app_of(cancellation_id)
+        rows = await self._database.fetch(_SQL["unrestored"], app_id, cancellation_id, limit)
+        return [Unrestored(str(row["run_id"]), row["reason"]) for row in rows]
+
+    async def open_cancellations(self) -> list[OpenCancellation]:
+        """Active cancellations, and undone ones that are being restored, oldest commit first: a sweeper's work."""
+        return [OpenCancellation(**row) for row in await self._database.fetch(_SQL["open_cancellations"])]
+
+    async def audit(self, limit: int, before: int | None = None) -> Sequence[AuditEntry]:
+        """Newest first; `before` is the id of the last entry of the page before."""
+        from secateur.records import AuditEntry
+
+        rows = await self._database.fetch(_SQL["audit"], limit, before)
+        return [read_record(AuditEntry, json.loads(row[0]), ["at"])[0] for row in rows]
+
+    async def cancellations(self, limit: int, before: UUID | None = None) -> Sequence[Cancellation]:
+        """Newest first; `before` continues after the last of a page."""
+        rows = await self._database.fetch(_SQL["cancellations"], None, before, limit)
+        return [_cancellation(row[0]) for row in rows]
+
+    async def cancellation(self, cancellation_id: UUID) -> Cancellation:
+        """Raises `NotFound`."""
+        row = await self._database.fetchrow(_SQL["cancellations"], cancellation_id, None, 1)
+        if row is None:
+            raise NotFound(f"there is no cancellation {cancellation_id}")
+        return _cancellation(row[0])
+
+    def _refuse_if_read_only(self) -> None:
+        if self._database.read_only:
+            raise ReadOnly("this session is read-only: it cannot cancel, stop or sweep")
+
+
+def _cancellation(document: str) -> Cancellation:
+    from secateur.records import Cancellation  # half a second: only who reads cancellations pays it
+
+    fields = json.loads(document)
+    fields["if_"] = fields.pop("if")
+    cancellation, odd = read_record(Cancellation, fields, _MOMENTS)
+    cancellation.odd = odd
+    return cancellation

@@ -1,0 +1,51 @@
+"""What is left to do for a cancellation, and what a batch of it did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Unrestored:
+    """A run that an undo did not put back into the queue, and why."""
+
+    run_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCancellation:
+    """One that a sweeper has to look after: its state is one of `secateur.states.OPEN`."""
+
+    app_id: str
+    id: UUID
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class SweepProblem:
+    """An open cancellation whose sweep or restore fails, or that nobody has swept for a while."""
+
+    id: UUID
+    error: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SweepStep:
+    """What one batch of a sweep or a restore did. `busy` says that another process is at this cancellation."""
+
+    state: str
+    """The cancellation's state after the batch; `restoring` while the runs of an undone one are still coming back."""
+    cancelled: int = 0
+    busy: bool = False
+    idle: bool = False
+    """Nothing to do right now, but not complete: a transaction or a running run is still open."""
+    restored: int = 0
+    """Runs that a batch of a restore put back, or one of a retry queued again."""
+    wait: float | None = None
+    """Seconds until there is something to do again, where that is known."""
+    undecided: int = 0
+    """Runs, a thousand at most, that the condition took too long on, and that `decide` can look at now."""

@@ -1,0 +1,55 @@
+"""Looking at one queue: its depth, its runs, its payloads, its clock. Whatever the engine, and without writing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from secateur.cel.authoring.shapes import Shape
+from secateur.engines.base import Source
+from secateur.looking.facets import payload_shape
+from secateur.runs import FunctionDepth, Run, RunStatus, Scope
+
+
+class Reader:
+    """Reads one queue."""
+
+    def __init__(self, engine: Source) -> None:
+        self._engine = engine
+
+    @property
+    def engine_name(self) -> str:
+        return self._engine.name
+
+    @property
+    def first_run(self) -> str | None:
+        """What to type to put a first run into an empty queue; None where that is the application's affair."""
+        return self._engine.first_run
+
+    async def clock(self) -> datetime:
+        """The database's time."""
+        return await self._engine.clock()
+
+    async def depth(self) -> list[FunctionDepth]:
+        """Every function, sorted by app and function."""
+        return await self._engine.depth()
+
+    async def depth_of(self, scope: Scope) -> list[FunctionDepth]:
+        """The function of the scope, or all of its app."""
+        return [
+            each
+            for each in await self.depth()
+            if each.app_id == scope.app_id and scope.function_id in (None, each.function_id)
+        ]
+
+    async def run(self, run_id: str) -> Run:
+        """Raises `NotFound`, and `RequestError` for what cannot be the id of a run."""
+        return await self._engine.run(run_id)
+
+    async def runs(self, scope: Scope, status: RunStatus, limit: int, before: str | None = None) -> list[Run]:
+        """Runs of one status, newest first; `before` is the last id of the page before. Raises like `run`."""
+        return await self._engine.runs(scope, status, limit, before)
+
+    async def shape(self, scopes: Scope | Sequence[Scope]) -> Shape:
+        """The fields and values of a sample of the events of unfinished runs."""
+        return await payload_shape(self._engine, scopes)

@@ -1,0 +1,34 @@
+"""The services over one queue: all that commands, paths and screens work with. None of them sees the engine itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from secateur.engines.base import Source
+from secateur.engines.controls import Controls
+from secateur.engines.upkeep import Maintenance
+from secateur.ledger.cancellations import SWEEP_BATCH, Cancellations
+from secateur.looking.reader import Reader
+
+
+@dataclass(frozen=True, slots=True)
+class OpenQueue:
+    """A queue that is open. Its database belongs to whoever opened it."""
+
+    reader: Reader
+    controls: Controls
+    cancellations: Cancellations
+    maintenance: Maintenance
+
+    @classmethod
+    def over(
+        cls, engine: Source, *, read_only: bool = False, batch: int = SWEEP_BATCH, counts_at_once: int = 1
+    ) -> Self:
+        """`batch` and `counts_at_once` as `Cancellations` takes them."""
+        return cls(
+            Reader(engine),
+            Controls(engine),
+            Cancellations(engine, read_only=read_only, batch=batch, counts_at_once=counts_at_once),
+            Maintenance(engine, read_only=read_only),
+        )

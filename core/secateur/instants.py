@@ -98,6 +98,20 @@ def read_instant(text: str) -> datetime:
     return OddTime.of(shown, late=not (text.endswith(" BC") or text.startswith("-")))
 
 
+def utc(moment: datetime) -> str:
+    """RFC 3339 in UTC, without a fraction when there is none: `2024-01-21T00:00:00Z`."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def readable(moment: datetime, digits: int = 6) -> str:
+    """`2024-01-21 00:00:00.5 UTC`, cut to so many digits of a second; fractions only where there are any."""
+    if isinstance(moment, OddTime):
+        return moment.text
+    whole, _, fraction = f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}".partition(".")
+    fraction = fraction[:digits].rstrip("0")
+    return f"{whole}.{fraction} UTC" if fraction else f"{whole} UTC"
+
+
 def in_zone(moment: datetime, zone: tzinfo) -> datetime:
     """The time in that zone; in UTC where its offset would lead out of the calendar."""
     try:

@@ -27,6 +27,7 @@ from secateur.cel import Filter
 from secateur.cel import compile as compile_filter
 from secateur.documents import read_json
 from secateur.errors import Problem, RequestError
+from secateur.instants import utc
 from secateur.runs import UNFINISHED, RunStatus, Scope, Window
 from secateur.words.shell import command_line, quoted
 
@@ -294,11 +295,6 @@ class RetryRequest(CancellationRequest):
 def _compiled(source: str) -> Filter:
     """What looks, counts and commits one after the other compiles once."""
     return compile_filter(source)
-
-
-def utc(moment: datetime) -> str:
-    """RFC 3339 in UTC, without a fraction when there is none: `2024-01-21T00:00:00Z`."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def decoded(body: object, *, such_as: str) -> dict[str, Any]:

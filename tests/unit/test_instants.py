@@ -17,10 +17,10 @@ from secateur.instants import (
     from_microseconds,
     in_zone,
     read_instant,
+    readable,
     to_microseconds,
+    utc,
 )
-from secateur.requests import utc
-from secateur_tui.frame import figures
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 
@@ -37,7 +37,7 @@ NOW = datetime(2026, 11, 27, tzinfo=UTC)
 def test_odd_times_are_written_as_they_are(since_2000: int, text: str, late: bool) -> None:
     odd = from_microseconds(since_2000)
     assert isinstance(odd, OddTime)
-    assert {str(odd), utc(odd), f"{odd:%Y}", figures.instant(odd), instant(odd, ZoneInfo("Asia/Tokyo"))} == {text}
+    assert {str(odd), utc(odd), f"{odd:%Y}", readable(odd), instant(odd, ZoneInfo("Asia/Tokyo"))} == {text}
     assert utc(pickle.loads(pickle.dumps(odd))) == utc(odd.replace(microsecond=0)) == text
     assert (odd > NOW) is late
     assert ((NOW - odd).total_seconds() < 0) is late

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from secateur.errors import PermissionDenied
+from secateur.instants import utc
 from secateur.ledger.cancellations import sweep_of
 from secateur.open_queue import OpenQueue
-from secateur.requests import utc
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from fastapi import Depends, Header, Request
 from secateur.api.answers import Failure
 from secateur.api.background import Background
 from secateur.api.turns import Turns
+from secateur.instants import utc
 from secateur.open_queue import OpenQueue
-from secateur.requests import utc
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation

@@ -6,15 +6,18 @@ from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from secateur.cli.output import Column, duration, fields, json_text, number, one_line, runs, styled, table, warning
-from secateur.instants import in_zone
+from secateur.cli.output import fields, json_text, styled, table, warning
+from secateur.instants import in_zone, utc
 from secateur.ledger.cancellations import sweep_in_words
 from secateur.ledger.verifying import Compiled, verify
 from secateur.looking.counting import Seen
-from secateur.requests import CancellationRequest, utc
+from secateur.requests import CancellationRequest
 from secateur.runs import UNFINISHED, Count, CountedBy, Run, RunStatus, Scope
 from secateur.states import Guarantee, Kind, State
+from secateur.words.figures import duration, number, runs
+from secateur.words.lines import one_line
 from secateur.words.shell import command_line
+from secateur.words.tables import Column
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
@@ -45,7 +48,7 @@ def review(request: CancellationRequest, seen: Seen, where: str, zone: tzinfo) -
     if request.function_id is None and count is not None and count.matched:
         hit = {name: matched for name, matched in sorted(count.by_function.items()) if matched}
         rows = [(name, number(matched)) for name, matched in hit.items()]
-        columns = [Column("function"), Column("matching", right=True)]
+        columns = [Column("function", right=False), Column("matching")]
         lines += [f"  {each}" for each in table(columns, rows)]
     return lines
 

@@ -8,14 +8,14 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, TextIO
 
 from secateur.errors import Problem, RequestError, SecateurError
+from secateur.words.lines import one_line
 from secateur.words.redaction import redact
+from secateur.words.tables import Column, lay_out
 
-_GAP = "  "
-_BOLD, _RED, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[33m", "\x1b[0m"
+_BOLD, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[33m", "\x1b[0m"
 
 
 done: list[str] = []
@@ -91,93 +91,13 @@ def in_words(problem: Problem) -> str:
     return f"{problem.field}{place}: {problem.message}{hint}"
 
 
-def one_line(text: str) -> str:
-    """Text from outside, which may neither break the line nor steer the terminal."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
-
-
-def number(value: int) -> str:
-    return f"{value:,}"
-
-
-def runs(value: int) -> str:
-    return f"{value:,} run" if value == 1 else f"{value:,} runs"
-
-
-def duration(seconds: float) -> str:
-    """Two units at most: `40s`, `1m22s`, `2h14m`, `3d4h`."""
-    whole = max(0, int(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02}s"
-    if whole < 86_400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
-    return f"{whole // 86_400}d{whole % 86_400 // 3600}h"
-
-
-def shorten(text: str, width: int) -> str:
-    """The text on one line of at most `width` characters."""
-    text = one_line(text)
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a table, and what it may lose on a terminal that is too narrow for all of them."""
-
-    title: str
-    right: bool = False
-    """Figures stand right."""
-    shrinks_to: int = 0
-    """Characters that it may be cut to; 0 for a column that is never cut."""
-    rank: int = 0
-    """Should cutting not be enough, the lowest rank is left out first; 0 always stays."""
-
-
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
     """Columns as wide as they need to be; within `width` characters where one is given, so far as they can be cut."""
-    cells = [[one_line(cell) for cell in row] for row in rows]
-    shown = list(enumerate(columns))
-    widths = _widths(shown, cells)
-    while width is not None and _room(widths, width) < 0:
-        _shrink(shown, widths, width)
-        optional = [each for each in shown if each[1].rank]
-        if _room(widths, width) >= 0 or not optional:
-            break
-        shown.remove(min(optional, key=lambda each: each[1].rank))
-        widths = _widths(shown, cells)
-    lines = [_row([column.title for _, column in shown], shown, widths)]
-    lines += [_row([row[index] for index, _ in shown], shown, widths) for row in cells]
-    return [styled(lines[0], _BOLD), *lines[1:]]
-
-
-def _widths(shown: Sequence[tuple[int, Column]], cells: Sequence[Sequence[str]]) -> list[int]:
-    return [max([len(column.title), *(len(row[index]) for row in cells)]) for index, column in shown]
-
-
-def _room(widths: Sequence[int], width: int) -> int:
-    return width - sum(widths) - len(_GAP) * (len(widths) - 1)
-
-
-def _shrink(shown: Sequence[tuple[int, Column]], widths: list[int], width: int) -> None:
-    """Cut, always the widest that may be cut, until the row fits."""
-    while _room(widths, width) < 0:
-        able = [at for at, (_, column) in enumerate(shown) if 0 < column.shrinks_to < widths[at]]
-        if not able:
-            return
-        widths[max(able, key=lambda at: widths[at])] -= 1
-
-
-def _row(cells: Sequence[str], shown: Sequence[tuple[int, Column]], widths: Sequence[int]) -> str:
-    fitted = [shorten(cell, width) for cell, width in zip(cells, widths, strict=True)]
-    return _GAP.join(
-        cell.rjust(width) if column.right else cell.ljust(width)
-        for cell, (_, column), width in zip(fitted, shown, widths, strict=True)
-    ).rstrip()
+    keys = [column.key for column in columns]
+    texts = [dict(zip(keys, map(one_line, row), strict=True)) for row in rows]
+    layout = lay_out(columns, texts, width, overflows=True)
+    heading, *lines = (layout.line(row).rstrip() for row in (layout.titles(), *texts))
+    return [styled(heading, _BOLD), *lines]
 
 
 def terminal_width() -> int | None:
@@ -193,10 +113,6 @@ def fields(pairs: Sequence[tuple[str, str]]) -> list[str]:
 
 def warning(text: str, stream: TextIO | None = None) -> str:
     return styled(text, _YELLOW, stream)
-
-
-def danger(text: str, stream: TextIO | None = None) -> str:
-    return styled(text, _RED, stream)
 
 
 def styled(text: str, style: str, stream: TextIO | None = None) -> str:

@@ -9,10 +9,12 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 from secateur.cel import Diagnostic
-from secateur.cli.output import notice, one_line, warning
+from secateur.cli.output import notice, warning
 from secateur.errors import Problem, RequestError, UsageError
-from secateur.requests import CancellationRequest, RetryRequest, utc
+from secateur.instants import utc
+from secateur.requests import CancellationRequest, RetryRequest
 from secateur.times import resolve_time
+from secateur.words.lines import one_line
 
 AT_COMMIT = "now"
 """As the end of a window it leaves the end open: the commit then takes its own time, and no run slips between."""

@@ -9,8 +9,9 @@ from uuid import UUID
 
 from secateur.cli.describing import expected_in_words, processes
 from secateur.cli.opening import Session
-from secateur.cli.output import notice, number
+from secateur.cli.output import notice
 from secateur.errors import SecateurError, Unreachable
+from secateur.words.figures import number
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from secateur.requests import utc
+from secateur.instants import utc
 
 if TYPE_CHECKING:
     from secateur.records import AuditEntry

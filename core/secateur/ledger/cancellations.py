@@ -25,11 +25,12 @@ from secateur.errors import (
     RequestError,
     Unreachable,
 )
+from secateur.instants import utc
 from secateur.ledger.commits import Commit, RunCancellation
 from secateur.ledger.ledger import Cancelling, Ledger
 from secateur.ledger.steps import OpenCancellation, SweepProblem, SweepStep, Unrestored
 from secateur.ledger.verifying import verify
-from secateur.requests import CancellationRequest, utc
+from secateur.requests import CancellationRequest
 from secateur.runs import Count, Run, RunStatus, Scope
 from secateur.states import OPEN, Kind, State
 from secateur.troubles import Trouble, Troubles

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from secateur.requests import utc
+from secateur.instants import utc
 from secateur.runs import FunctionDepth
 
 NEGLIGIBLE = 0.05

@@ -8,7 +8,7 @@ from typing import Any
 from secateur import bounds
 from secateur.bounds import optional, problem_of_named
 from secateur.errors import Problem, RequestError
-from secateur.requests import utc
+from secateur.instants import utc
 from secateur.runs import LISTED, Run, RunStatus, Scope
 
 

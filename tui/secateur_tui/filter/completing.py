@@ -8,7 +8,7 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from secateur.cel.authoring.completion import Candidate, Completion
-from secateur_tui.frame.figures import one_line
+from secateur.words.lines import one_line
 from secateur_tui.themes import toned
 
 _ROWS = 8

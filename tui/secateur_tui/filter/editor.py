@@ -15,8 +15,8 @@ from textual.widgets.text_area import TextAreaTheme
 
 from secateur.cel import Diagnostic, highlight
 from secateur.cel.authoring.completion import Completion
+from secateur.words.lines import one_line, shorten_middle
 from secateur_tui.filter.completing import CompletionList
-from secateur_tui.frame.figures import one_line, shorten
 from secateur_tui.keymap import actions_of, bindings_of
 from secateur_tui.themes import SYNTAX, toned
 
@@ -226,8 +226,8 @@ class Verdict(Static):
         sign, tone = ("✗", "error") if diagnostic.severity == "error" else ("!", "warn")
         message = toned(
             (f"{sign} {diagnostic.line}:{diagnostic.column} ", "quiet"),
-            (one_line(shorten(diagnostic.message)), tone),
-            (f"; {one_line(shorten(diagnostic.suggestion))}" if diagnostic.suggestion else "", "field"),
+            (one_line(shorten_middle(diagnostic.message)), tone),
+            (f"; {one_line(shorten_middle(diagnostic.suggestion))}" if diagnostic.suggestion else "", "field"),
             (f"  {hint}" if hint else "", "key"),
         )
         return self._place(diagnostic, tone), message

@@ -15,8 +15,10 @@ from secateur.cel.syntax.ast import Index, Literal, Name, Select
 from secateur.engines.base import Verdict
 from secateur.ledger.cancellations import ErrorExample
 from secateur.runs import Run, RunStatus, Scope
-from secateur_tui.frame.columns import EXTRA, Cell, Column, Row, lay_out
-from secateur_tui.frame.figures import ago, duration, fit, one_line
+from secateur.words.figures import ago, duration
+from secateur.words.lines import fit, one_line
+from secateur.words.tables import EXTRA, Column
+from secateur_tui.frame.columns import Cell, Row, lay_out_cells
 from secateur_tui.frame.line_table import LineTable, TableRow
 from secateur_tui.frame.question import Question
 from secateur_tui.themes import toned
@@ -96,7 +98,7 @@ class Examples(LineTable):
             Column("id", "run id", right=False, rank=EXTRA),
         ]
         rows = [self._row(example) for example in self._examples]
-        layout = lay_out(columns, rows, self.line_width)
+        layout = lay_out_cells(columns, rows, self.line_width)
         self.show_lines(
             layout.heading(),
             [

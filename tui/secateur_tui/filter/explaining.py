@@ -10,7 +10,7 @@ from secateur.cel import Filter
 from secateur.cel.authoring.explain import Part, explain, obstacles
 from secateur.cel.syntax.writing import value_text
 from secateur.runs import UNFINISHED, Run
-from secateur_tui.frame.figures import one_line
+from secateur.words.lines import one_line
 from secateur_tui.runs.details import RunScreen, event, life
 from secateur_tui.session import Session
 from secateur_tui.themes import toned

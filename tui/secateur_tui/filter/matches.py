@@ -12,7 +12,8 @@ from textual.content import Content
 from textual.widgets import Static
 
 from secateur.runs import Count, CountedBy
-from secateur_tui.frame.figures import about, duration, number, one_line
+from secateur.words.figures import about, duration, number
+from secateur.words.lines import one_line
 from secateur_tui.themes import toned
 
 _UNDER_WAY = "≈ estimate, 95 % sure; exact count under way"

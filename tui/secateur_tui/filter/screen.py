@@ -27,6 +27,7 @@ from secateur.errors import RequestError, SecateurError
 from secateur.ledger.cancellations import Preview
 from secateur.requests import CancellationRequest, RetryRequest
 from secateur.runs import Count, Scope
+from secateur.words.lines import one_line
 from secateur_tui.filter.completing import CompletionList
 from secateur_tui.filter.editor import ExpressionEditor, Verdict
 from secateur_tui.filter.examples import (
@@ -41,7 +42,6 @@ from secateur_tui.filter.examples import (
 from secateur_tui.filter.explaining import ExplainScreen
 from secateur_tui.filter.matches import Matches, Stage
 from secateur_tui.filter.window import WindowFields
-from secateur_tui.frame.figures import one_line
 from secateur_tui.frame.place import Place
 from secateur_tui.frame.question import Answer, QuestionScreen
 from secateur_tui.keymap import Action, bindings_of, display_of

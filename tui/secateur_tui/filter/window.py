@@ -13,9 +13,11 @@ from textual.message import Message
 from textual.widgets import Input, Label, Static
 
 from secateur.errors import UsageError
+from secateur.instants import readable
 from secateur.runs import Window
 from secateur.times import resolve_time
-from secateur_tui.frame.figures import duration, instant, one_line
+from secateur.words.figures import duration
+from secateur.words.lines import one_line
 from secateur_tui.keymap import display_of
 from secateur_tui.themes import toned
 
@@ -168,7 +170,7 @@ class WindowFields(Vertical):
         if field in self._wrong:
             meaning = toned((f"✗ {one_line(self._wrong[field])}", "error"))
         elif moment is not None:
-            meaning = toned((f"→ {instant(moment, digits=0)}", "plain"))
+            meaning = toned((f"→ {readable(moment, digits=0)}", "plain"))
         else:
             meaning = toned(("→ at the commit" if field == "started_before" else "→ no limit", "quiet"))
         self.query_one(f"#{field}-meaning", Static).update(meaning)

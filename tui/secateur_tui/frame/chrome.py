@@ -12,7 +12,8 @@ from textual.widget import Widget
 from textual.widgets import Input, TextArea
 
 from secateur.errors import QueryTimeout, Unreachable
-from secateur_tui.frame.figures import duration, one_line
+from secateur.words.figures import duration
+from secateur.words.lines import one_line
 from secateur_tui.keymap import ACTIONS, Action, display
 from secateur_tui.session import Feed, Session
 from secateur_tui.themes import toned

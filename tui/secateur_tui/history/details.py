@@ -7,13 +7,15 @@ from datetime import datetime
 
 from textual.content import Content
 
+from secateur.instants import readable
 from secateur.ledger.cancellations import sweep_in_words
 from secateur.ledger.steps import Unrestored
 from secateur.ledger.verifying import verify
 from secateur.records import Cancellation
 from secateur.states import Kind, State
 from secateur.troubles import Trouble
-from secateur_tui.frame.figures import instant, number, one_line
+from secateur.words.figures import number
+from secateur.words.lines import one_line
 from secateur_tui.history.rows import restored_of
 from secateur_tui.themes import toned
 
@@ -66,12 +68,12 @@ def _meaning(cancellation: Cancellation) -> list[Content]:
         condition = ("no condition: every run of the window", "warn")
     else:
         condition = (one_line(" ".join(cancellation.if_.split())), "plain")
-    after = f"after {instant(cancellation.started_after)}, " if cancellation.started_after else ""
-    window = f"{after}before {instant(cancellation.started_before)}"
+    after = f"after {readable(cancellation.started_after)}, " if cancellation.started_after else ""
+    window = f"{after}before {readable(cancellation.started_before)}"
     lines = [toned(("if      ", "quiet"), condition), toned(("started ", "quiet"), (window, "plain"))]
     if cancellation.is_retry:
         which = "failed and cancelled" if cancellation.with_cancelled else "failed"
-        ended = f"{which} before {instant(cancellation.created_at, digits=0)}"
+        ended = f"{which} before {readable(cancellation.created_at, digits=0)}"
         lines.append(toned(("runs    ", "quiet"), (ended, "plain")))
     if (otherwise := verify(cancellation).in_words()) is not None:
         lines.append(toned((f"! {otherwise}", "error")))
@@ -155,14 +157,14 @@ def _standing(cancellation: Cancellation, now: datetime) -> list[Content]:
     """What holds now."""
     if cancellation.is_retry and cancellation.state != State.UNDONE:
         return [_retrying(cancellation)]
-    since = instant(cancellation.in_force_at or cancellation.created_at, digits=3)
+    since = readable(cancellation.in_force_at or cancellation.created_at, digits=3)
     match cancellation.state:
         case State.ACTIVE if cancellation.is_pending:
             return _pending(cancellation)
         case State.ACTIVE:
             lines = [toned((f"✓ guaranteed since {since}: nothing matching can start", "good"))]
             if cancellation.standing and cancellation.started_before > now:
-                until = instant(cancellation.started_before, digits=0)
+                until = readable(cancellation.started_before, digits=0)
                 lines.append(toned((f"◆ standing: also cancels what arrives until {until}", "warn")))
             if cancellation.stopping:
                 told = f"◌ {number(cancellation.stopping)} asked to stop, still at their step"
@@ -228,7 +230,7 @@ def _not_back(unrestored: Sequence[Unrestored]) -> list[Content]:
 
 
 def _signed(moment: datetime | None, who: str | None) -> str:
-    when = f" {instant(moment, digits=0)}" if moment else ""
+    when = f" {readable(moment, digits=0)}" if moment else ""
     return f"{when} by {one_line(who)}" if who else when
 
 
@@ -240,5 +242,5 @@ def _undo(cancellation: Cancellation, now: datetime) -> list[Content]:
     if until is None:
         return [toned(("can be undone while it is active, and for some time after", "quiet"))]
     if until < now:
-        return [toned((f"could be undone until {instant(until, digits=0)}", "quiet"))]
-    return [toned((f"can be undone until {instant(until, digits=0)}", "quiet"))]
+        return [toned((f"could be undone until {readable(until, digits=0)}", "quiet"))]
+    return [toned((f"can be undone until {readable(until, digits=0)}", "quiet"))]

@@ -8,8 +8,11 @@ from secateur.ledger.cancellations import sweep_in_words
 from secateur.records import Cancellation
 from secateur.runs import Scope
 from secateur.states import Kind, State
-from secateur_tui.frame.columns import Cell, Column, Row
-from secateur_tui.frame.figures import ago, number, one_line, progress
+from secateur.words.figures import ago, number
+from secateur.words.lines import one_line
+from secateur.words.tables import Column
+from secateur_tui.frame.bars import progress
+from secateur_tui.frame.columns import Cell, Row
 
 COLUMNS = (
     Column("when", "when", right=False, minimum=9),

@@ -19,8 +19,8 @@ from secateur.errors import SecateurError
 from secateur.ledger.steps import Unrestored
 from secateur.records import Cancellation
 from secateur.states import Kind, State
-from secateur_tui.frame.columns import lay_out
-from secateur_tui.frame.figures import one_line
+from secateur.words.lines import one_line
+from secateur_tui.frame.columns import lay_out_cells
 from secateur_tui.frame.line_table import LineTable, TableRow
 from secateur_tui.frame.place import Place
 from secateur_tui.frame.question import Answer, QuestionScreen
@@ -57,7 +57,7 @@ class CancellationTable(LineTable):
         """List again what is known, after a change of size."""
         now = self._feed.now()
         rows = [history_rows.row(cancellation, now) for cancellation in self._found]
-        layout = lay_out(history_rows.COLUMNS, rows, self.line_width, self._widest)
+        layout = lay_out_cells(history_rows.COLUMNS, rows, self.line_width, self._widest)
         self.show_lines(
             layout.heading(),
             [TableRow(cancellation.id, layout.line(row)) for cancellation, row in zip(self._found, rows, strict=True)],

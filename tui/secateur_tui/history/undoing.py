@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from secateur.instants import readable
 from secateur.records import Cancellation
 from secateur.states import State
-from secateur_tui.frame.figures import instant, number, one_line, runs
+from secateur.words.figures import number, runs
+from secateur.words.lines import one_line
 from secateur_tui.frame.question import Question
 from secateur_tui.history.rows import scope_text
 from secateur_tui.themes import toned
@@ -56,7 +58,7 @@ def _unretry(retry: Cancellation) -> Question:
         (" that it queued again, those that have not begun become exactly what they were.", "plain"),
     ]
     if retry.undo_until is not None:
-        lines.append((f"\n\nUndo is possible until {instant(retry.undo_until, digits=0)}.", "quiet"))
+        lines.append((f"\n\nUndo is possible until {readable(retry.undo_until, digits=0)}.", "quiet"))
     return Question("Undo", toned(*lines), "undo", "")
 
 
@@ -81,7 +83,7 @@ def _undo(cancellation: Cancellation) -> Question:
         lines.append((f"\n! {runs(cancellation.pruned)} cannot come back: they are not kept any longer.", "warn"))
     lines.append(("\n\nWhat another cancellation matches too goes over to that one.", "quiet"))
     if cancellation.undo_until is not None:
-        lines.append((f"\nUndo is possible until {instant(cancellation.undo_until, digits=0)}.", "quiet"))
+        lines.append((f"\nUndo is possible until {readable(cancellation.undo_until, digits=0)}.", "quiet"))
     other = f"undo, queue the {number(stopped)} too" if stopped else ""
     return Question("Undo", toned(*lines), "undo", other)
 

@@ -9,8 +9,11 @@ from datetime import datetime
 
 from secateur.looking.depth import NEGLIGIBLE, drains_in
 from secateur.runs import FunctionDepth, Scope
-from secateur_tui.frame.columns import EXTRA, Cell, Column, Row
-from secateur_tui.frame.figures import duration, number, one_line, rate, sparkline
+from secateur.words.figures import duration, number, rate
+from secateur.words.lines import one_line
+from secateur.words.tables import EXTRA, Column
+from secateur_tui.frame.bars import sparkline
+from secateur_tui.frame.columns import Cell, Row
 
 SORTS = ("name", "queued", "oldest", "growth")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from secateur.runs import FunctionDepth, Scope
-from secateur_tui.frame.columns import Cell, Row, lay_out
-from secateur_tui.frame.figures import number
+from secateur.words.figures import number
+from secateur_tui.frame.columns import Cell, Row, lay_out_cells
 from secateur_tui.frame.line_table import LineTable, TableRow
 from secateur_tui.queues import depth_rows
 
@@ -48,7 +48,7 @@ class DepthTable(LineTable):
                 name = depth_rows.function_name(depth, flooding=is_flood)
                 rows.append(self._row(depth, name, flooding=is_flood))
         total = self._total([depth for branch in branches for depth in branch.functions])
-        layout = lay_out(depth_rows.COLUMNS, [*(row for _, row in rows), total], self.line_width, self._widest)
+        layout = lay_out_cells(depth_rows.COLUMNS, [*(row for _, row in rows), total], self.line_width, self._widest)
         self.show_lines(
             layout.heading(),
             [TableRow(scope, layout.line(row)) for scope, row in rows],

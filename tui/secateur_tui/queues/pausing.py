@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from secateur.runs import FunctionDepth, Scope
-from secateur_tui.frame.figures import number, one_line, runs
+from secateur.words.figures import number, runs
+from secateur.words.lines import one_line
 from secateur_tui.frame.question import Question
 from secateur_tui.themes import toned
 

@@ -13,8 +13,9 @@ from textual.widgets import Input, Static
 
 from secateur.errors import SecateurError
 from secateur.runs import FunctionDepth, Scope
+from secateur.words.figures import number, rate, runs
+from secateur.words.lines import one_line
 from secateur_tui.frame.chrome import is_stale
-from secateur_tui.frame.figures import number, one_line, rate, runs
 from secateur_tui.frame.line_table import LineTable
 from secateur_tui.frame.place import Place
 from secateur_tui.frame.question import Answer, QuestionScreen

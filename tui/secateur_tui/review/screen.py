@@ -31,8 +31,9 @@ from secateur.looking.counting import Seen, count_within
 from secateur.records import Cancellation
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
+from secateur.words.figures import number, runs
+from secateur.words.lines import one_line
 from secateur_tui.frame.chrome import KeyBar
-from secateur_tui.frame.figures import number, one_line, runs
 from secateur_tui.frame.place import Dialog
 from secateur_tui.keymap import Action, bindings_of
 from secateur_tui.review import sentences as review_text

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from textual.content import Content
 
+from secateur.instants import readable
 from secateur.looking.counting import Seen
 from secateur.records import Cancellation
 from secateur.requests import CancellationRequest, RetryRequest
 from secateur.runs import Count, RunStatus, Scope
-from secateur_tui.frame.figures import about, duration, instant, number, one_line, rate, runs
+from secateur.words.figures import about, duration, number, rate, runs
+from secateur.words.lines import one_line
 from secateur_tui.history.details import blocked_by, terminating
 from secateur_tui.themes import toned
 
@@ -129,7 +131,7 @@ class Facts:
         before = self.request.started_before
         if not self.request.standing or before is None:
             return []
-        until = instant(before, digits=0)
+        until = readable(before, digits=0)
         return [(f"\n◆ STANDING: also matching runs that arrive until {until}.", "count")]
 
     def details(self) -> Content:
@@ -161,8 +163,8 @@ class Facts:
 
     def _window(self) -> Content:
         after, before = self.request.started_after, self.request.started_before
-        start = f"after {instant(after)}, " if after else "at any time "
-        end = f"before {instant(before)}" if before else "before this commit"
+        start = f"after {readable(after)}, " if after else "at any time "
+        end = f"before {readable(before)}" if before else "before this commit"
         return toned((start + end, "plain"))
 
     def _counted(self, found: Seen) -> Content:

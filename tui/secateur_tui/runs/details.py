@@ -10,9 +10,11 @@ from textual.content import Content
 from textual.widgets import Static
 
 from secateur.cel.syntax.writing import value_text
+from secateur.instants import readable
 from secateur.runs import Run, RunStatus
+from secateur.words.figures import ago
+from secateur.words.lines import one_line
 from secateur_tui.frame.chrome import KeyBar
-from secateur_tui.frame.figures import ago, instant, one_line
 from secateur_tui.frame.place import Dialog
 from secateur_tui.keymap import bindings_of
 from secateur_tui.session import Session
@@ -59,8 +61,8 @@ def life(run: Run, now: datetime) -> list[Content]:
     """What became of the run until now, its error first."""
     lines = [*_error(run)]
     ended = run.finished_at
-    lines.append(_labelled(run.status.value, f"{ago(ended, now)}, {instant(ended, digits=0)}" if ended else ""))
-    lines.append(_labelled("started", f"{ago(run.started_at, now)}, {instant(run.started_at, digits=0)}"))
+    lines.append(_labelled(run.status.value, f"{ago(ended, now)}, {readable(ended, digits=0)}" if ended else ""))
+    lines.append(_labelled("started", f"{ago(run.started_at, now)}, {readable(run.started_at, digits=0)}"))
     lines.append(_labelled("attempts", f"{run.attempt:,}"))
     if run.step:
         when = f", begun {ago(run.step_at, now)}" if run.step_at else ""

@@ -16,8 +16,10 @@ from textual.widgets import Static
 
 from secateur.errors import SecateurError
 from secateur.runs import Run, RunStatus, Scope
-from secateur_tui.frame.columns import EXTRA, Cell, Column, Row, lay_out
-from secateur_tui.frame.figures import ago, number, one_line
+from secateur.words.figures import ago, number
+from secateur.words.lines import one_line
+from secateur.words.tables import EXTRA, Column
+from secateur_tui.frame.columns import Cell, Row, lay_out_cells
 from secateur_tui.frame.line_table import LineTable, TableRow
 from secateur_tui.frame.place import Place
 from secateur_tui.keymap import bindings_of, display_of
@@ -64,7 +66,7 @@ class FailedTable(LineTable):
 
     def relist(self) -> None:
         rows = [self._row(run) for run in self._found]
-        layout = lay_out(self._columns, rows, self.line_width)
+        layout = lay_out_cells(self._columns, rows, self.line_width)
         lines = [TableRow(run.id, layout.line(row)) for run, row in zip(self._found, rows, strict=True)]
         self.show_lines(layout.heading(), lines)
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from secateur.cli.asking import consents, require_a_terminal
 from secateur.cli.opening import Session, find_place, open_session
-from secateur.cli.output import Column, done, fields, json_line, line, notice, one_line, shorten, table, terminal_width
+from secateur.cli.output import done, fields, json_line, line, notice, table, terminal_width
+from secateur.instants import utc
 from secateur.ledger.auditing import audit_json
-from secateur.requests import utc
 from secateur.runs import Scope
+from secateur.words.lines import one_line, shorten
+from secateur.words.tables import Column
 
 if TYPE_CHECKING:
     from secateur.engines.base import Retention
@@ -39,13 +41,13 @@ async def audit(arguments: argparse.Namespace) -> int:
         )
     else:
         columns = (
-            Column("at"),
-            Column("action"),
-            Column("of", shrinks_to=22),
-            Column("by", shrinks_to=6),
-            Column("role", shrinks_to=6, rank=20),
-            Column("source", rank=30),
-            Column("details", shrinks_to=30, rank=10),
+            Column("at", right=False),
+            Column("action", right=False),
+            Column("of", right=False, shrinks_to=22),
+            Column("by", right=False, shrinks_to=6),
+            Column("role", right=False, shrinks_to=6, rank=20),
+            Column("source", right=False, rank=30),
+            Column("details", right=False, shrinks_to=30, rank=10),
         )
         for row in table(columns, [_row(each) for each in found], terminal_width()):
             line(row)

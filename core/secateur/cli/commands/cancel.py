@@ -14,7 +14,7 @@ from secateur.cli.asking import answer, consents, require_a_terminal
 from secateur.cli.describing import follow, outcome, pending, review, run_in_words
 from secateur.cli.identifying import read_id, read_run_id
 from secateur.cli.opening import Session, find_place, open_session
-from secateur.cli.output import done, json_line, line, notice, one_line, runs, write
+from secateur.cli.output import done, json_line, line, notice, write
 from secateur.cli.requesting import read_request, warn
 from secateur.cli.waiting import wait_for
 from secateur.errors import DatabaseError, SecateurError, Unreachable, UsageError
@@ -24,6 +24,8 @@ from secateur.looking.counting import Seen, count_within, within
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
 from secateur.states import State
+from secateur.words.figures import runs
+from secateur.words.lines import one_line
 from secateur.words.shell import command_line
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from secateur.cli.asking import consents, require_a_terminal
 from secateur.cli.opening import find_place, open_session
-from secateur.cli.output import done, json_line, notice, one_line, write
+from secateur.cli.output import done, json_line, notice, write
 from secateur.looking.listing import read_scope
 from secateur.runs import Scope
+from secateur.words.lines import one_line
 
 
 async def forget(arguments: argparse.Namespace) -> int:

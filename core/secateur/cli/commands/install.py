@@ -6,10 +6,11 @@ import argparse
 from collections.abc import Iterator
 
 from secateur.cli.opening import find_place
-from secateur.cli.output import done, json_line, one_line, write
+from secateur.cli.output import done, json_line, write
 from secateur.postgres.database import Database
 from secateur.schema import Installation, inspect_installation
 from secateur.schema import install as apply_migrations
+from secateur.words.lines import one_line
 
 
 async def install(arguments: argparse.Namespace) -> int:

@@ -12,25 +12,16 @@ from typing import TYPE_CHECKING
 from secateur.cli.describing import cancellation_lines, condition_in_words, run_lines, state_word
 from secateur.cli.identifying import read_run_id, read_uuid, require_any_id
 from secateur.cli.opening import Session, find_place, open_session
-from secateur.cli.output import (
-    Column,
-    duration,
-    flush,
-    json_line,
-    line,
-    notice,
-    number,
-    one_line,
-    shorten,
-    table,
-    terminal_width,
-)
+from secateur.cli.output import flush, json_line, line, notice, table, terminal_width
 from secateur.errors import NotFound, QueryTimeout, Unreachable
+from secateur.instants import utc
 from secateur.ledger.cancellations import cancellation_json
 from secateur.looking.depth import depth_json, drains_in
 from secateur.looking.listing import read_scope, read_status, run_json
-from secateur.requests import utc
 from secateur.runs import FunctionDepth, Run, RunStatus, Scope
+from secateur.words.figures import duration, number
+from secateur.words.lines import cells, one_line, shorten
+from secateur.words.tables import Column
 
 if TYPE_CHECKING:
     from secateur.ledger.steps import Unrestored
@@ -82,18 +73,18 @@ def _write_depth(depths: Sequence[FunctionDepth], *, as_json: bool) -> None:
         line("There are no functions yet: start a worker, or enqueue a run.")
     else:
         columns = (
-            Column("app", shrinks_to=8),
-            Column("function", shrinks_to=12),
-            Column("queued", right=True),
-            Column("scheduled", right=True, rank=10),
-            Column("running", right=True),
-            Column("lost", right=True, rank=15),
-            Column("failed", right=True, rank=25),
-            Column("cancelling", right=True, rank=20),
-            Column("oldest", right=True),
-            Column("in/s", right=True, rank=30),
-            Column("out/s", right=True, rank=30),
-            Column("drains in", right=True),
+            Column("app", right=False, shrinks_to=8),
+            Column("function", right=False, shrinks_to=12),
+            Column("queued"),
+            Column("scheduled", rank=10),
+            Column("running"),
+            Column("lost", rank=15),
+            Column("failed", rank=25),
+            Column("cancelling", rank=20),
+            Column("oldest"),
+            Column("in/s", rank=30),
+            Column("out/s", rank=30),
+            Column("drains in"),
         )
         for each in table(columns, [_depth_row(each) for each in depths], terminal_width()):
             line(each)
@@ -141,7 +132,7 @@ def _history_lines(cancellations: Sequence[Cancellation], width: int | None) -> 
     columns = [Column(title, right=title == "cancelled") for title in titles]
     rows = [_history_row(each) for each in cancellations]
     whole = table(columns, [(*row[:-1], shorten(row[-1], LONGEST_CONDITION)) for row in rows])
-    if width is None or max(map(len, whole[1:])) <= width:
+    if width is None or max(map(cells, whole[1:])) <= width:
         return whole
     headings, *firsts = table(columns[:4], [row[:4] for row in rows], width)
     seconds = [shorten(f"  {scope}, by {author}: {condition}", width) for *_, author, scope, condition in rows]
@@ -210,11 +201,11 @@ async def runs(arguments: argparse.Namespace) -> int:
         line(f"No run of {one_line(str(scope))} is {arguments.status}.")
     else:
         columns = (
-            Column("run"),
-            Column("function", shrinks_to=12),
-            Column("attempt", right=True, rank=10),
-            Column("ended" if arguments.status == RunStatus.FAILED else "started", right=True),
-            Column("error" if arguments.status == RunStatus.FAILED else "last error", shrinks_to=12),
+            Column("run", right=False),
+            Column("function", right=False, shrinks_to=12),
+            Column("attempt", rank=10),
+            Column("ended" if arguments.status == RunStatus.FAILED else "started"),
+            Column("error" if arguments.status == RunStatus.FAILED else "last error", right=False, shrinks_to=12),
         )
         for each in table(columns, [_run_row(run, now) for run in found], terminal_width()):
             line(each)

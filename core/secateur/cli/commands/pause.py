@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 from secateur.cli.asking import consents, require_a_terminal
 from secateur.cli.opening import find_place, open_session
-from secateur.cli.output import done, json_line, notice, one_line, runs, write
+from secateur.cli.output import done, json_line, notice, write
 from secateur.looking.depth import depth_json
 from secateur.looking.listing import read_scope
 from secateur.runs import FunctionDepth, Scope
+from secateur.words.figures import runs
+from secateur.words.lines import one_line
 from secateur.words.shell import command_line
 
 

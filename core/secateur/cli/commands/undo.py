@@ -11,10 +11,12 @@ from secateur.cli.asking import consents, require_a_terminal
 from secateur.cli.describing import follow, instant, scope_in_words
 from secateur.cli.identifying import read_id, read_run_id
 from secateur.cli.opening import Session, find_place, open_session
-from secateur.cli.output import done, fields, json_line, line, notice, number, one_line, runs, write
+from secateur.cli.output import done, fields, json_line, line, notice, write
 from secateur.cli.waiting import wait_for
 from secateur.ledger.cancellations import cancellation_json
 from secateur.states import State
+from secateur.words.figures import number, runs
+from secateur.words.lines import one_line
 from secateur.words.shell import command_line
 
 if TYPE_CHECKING:

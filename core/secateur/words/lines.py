@@ -1,0 +1,53 @@
+"""Text from outside on one line, of as many cells of a terminal as there are."""
+
+from __future__ import annotations
+
+
+def one_line(text: str) -> str:
+    """The text as it can neither break the line nor steer the terminal: what does not print becomes an escape."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+def cells(text: str) -> int:
+    """How wide a terminal shows the text."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # importing it takes as long as all the rest that `--help` needs
+
+    return cell_len(text)
+
+
+def shorten(text: str, width: int) -> str:
+    """The text on one line of at most `width` cells; if it is longer, it ends in an ellipsis."""
+    text = one_line(text)
+    return text if cells(text) <= width else _cut(text, width)
+
+
+def shorten_middle(text: str, length: int = 200) -> str:
+    """At most about `length` characters, the middle left out: names in a message may be of any length."""
+    half = length // 2
+    return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
+
+
+def fit(text: str, width: int, *, right: bool = False) -> str:
+    """Exactly `width` cells: padded, or cut with an ellipsis."""
+    length = cells(text)
+    if length > width:
+        return _cut(text, width)
+    padding = " " * (width - length)
+    return padding + text if right else text + padding
+
+
+def _cut(text: str, width: int) -> str:
+    if width <= 0:
+        return ""
+    if text.isascii():
+        return f"{text[: width - 1]}…"
+    from rich.cells import set_cell_size
+
+    return f"{set_cell_size(text, width - 1)}…"

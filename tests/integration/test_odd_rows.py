@@ -217,6 +217,8 @@ async def test_an_odd_cancellation_over_http_and_in_the_command_line(
         assert len(done.out) < 100_000
     shown = await asyncio.to_thread(here, "show", str(odd_rule), url=database_url)
     assert "odd" in shown.out
+    listed = await asyncio.to_thread(here, "history", url=database_url)
+    assert ["(odd)" in row for row in listed.out.splitlines()[1:]] == [False, True, False]
     assert (await asyncio.to_thread(here, "undo", str(odd_rule), "--yes", url=database_url)).code == 0
 
 

@@ -142,7 +142,7 @@ def _history_lines(cancellations: Sequence[Cancellation], width: int | None) -> 
 def _history_row(cancellation: Cancellation) -> tuple[str, ...]:
     return (
         str(cancellation.id),
-        state_word(cancellation),
+        f"{state_word(cancellation)}{' (odd)' if cancellation.odd else ''}",
         utc(cancellation.created_at.replace(microsecond=0)),
         f"{number(cancellation.retried)} retried" if cancellation.is_retry else number(cancellation.cancelled),
         cancellation.created_by,

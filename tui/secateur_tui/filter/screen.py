@@ -450,5 +450,5 @@ class FilterScreen(Place):
             case "filter.fix":
                 return self._fixed is None
             case "filter.explain":
-                return self._examples.chosen is None
+                return self._examples.chosen is None or (self._filter is None and not self.draft.retry)
         return False

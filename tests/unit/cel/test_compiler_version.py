@@ -14,7 +14,7 @@ def test_the_same_version_writes_the_same_sql() -> None:
     """Otherwise whoever looks at an older record is told that it is not by secateur's compiler.
 
     When this fails because the SQL is meant to be other: raise `COMPILER_VERSION` and the bounds of `compiler` in
-    committing.sql and declaring.sql, and write the new version's file.
+    records.sql and declaring.sql, and write the new version's file.
     """
     kept: dict[str, str] = json.loads((CORPUS / f"compiled_by_{COMPILER_VERSION}.json").read_text(encoding="utf-8"))
     assert len(kept) > 400

@@ -1,63 +1,5 @@
 -- Rewriting the rows that a committed cancellation matches, in the background.
 
--- Closes the cancel requests whose run left the claim that was asked: finished (the request was not seen yet), back in
--- the backlog, where the sweep will find it, or even pruned. Returns how many did not finish. Part of a sweep.
-create or replace function secateur.settle_requests(app_id text, cancellation_id uuid)
-  returns bigint
-  language plpgsql
-  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off set enable_bitmapscan = off set jit = off
-as $$
-declare
-  ids uuid[];
-  tokens uuid[];
-  settled bigint;
-begin
-  select array_agg(run.id order by run.id), array_agg(run.claim_token order by run.id)
-    into ids, tokens
-    from secateur.cancel_requests as open,
-         lateral (select one.id, one.claim_token from secateur.runs as one
-                   where one.app_id = settle_requests.app_id and one.id = open.run_id
-                     -- In words that no partial index has as its predicate, here and below: see apps.sql.
-                     and one.claim_token = open.claim_token and one.status || '' in ('completed', 'failed')
-                  offset 0) as run
-   where open.app_id = settle_requests.app_id
-     and open.cancellation_id = settle_requests.cancellation_id
-     and open.outcome is null;
-  if cardinality(ids) > 0 then
-    perform secateur.close_requests(settle_requests.app_id, ids, tokens, 'finished_first');
-  end if;
-  ids := array(
-    select open.run_id
-      from secateur.cancel_requests as open
-      left join lateral (select one.claim_token, one.status from secateur.runs as one
-                          where one.app_id = settle_requests.app_id and one.id = open.run_id
-                         offset 0) as run on true
-     where open.app_id = settle_requests.app_id
-       and open.cancellation_id = settle_requests.cancellation_id
-       and open.outcome is null
-       and (run.claim_token is distinct from open.claim_token or run.status in ('queued', 'scheduled', 'cancelled'))
-     order by open.run_id
-       for update of open);
-  with withdrawn as (
-    update secateur.cancel_requests as open
-       set outcome = 'withdrawn'
-     where open.app_id = settle_requests.app_id
-       and open.run_id = any (ids)
-       and open.cancellation_id = settle_requests.cancellation_id
-       and open.outcome is null
-    returning open.function_id
-  ), tallied as (
-    insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, withdrawn)
-    select settle_requests.app_id, settle_requests.cancellation_id, withdrawn.function_id, count(*)
-      from withdrawn group by withdrawn.function_id
-    returning cancellation_deltas.withdrawn
-  )
-  select coalesce(sum(tallied.withdrawn), 0) into settled from tallied;
-  return settled;
-end
-$$;
-
 -- The next `batch` backlog runs, or for a retry ended runs, of a cancellation's scope behind a sweep's place, in the order of its pass.
 create or replace function secateur.backlog_after(rule secateur.cancellations, place secateur.sweeps, batch integer)
   returns table (function_id text, status text, run_id uuid)
@@ -103,41 +45,6 @@ begin
 end
 $$;
 
--- Cancels the runs that were asked to stop and whose worker died: nobody may claim from their queue any more, so a sweep
--- does not wait for a claim to take them back. Skips locked rows. Part of a sweep.
-create or replace function secateur.cancel_abandoned(app_id text, cancellation_id uuid)
-  returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off set enable_bitmapscan = off set jit = off
-as $$
-declare
-  ids uuid[];
-  tokens uuid[];
-begin
-  select array_agg(abandoned.id), array_agg(abandoned.claim_token)
-    into ids, tokens
-    from (
-      select run.id, run.claim_token
-        from (select request.run_id, request.claim_token
-                from secateur.cancel_requests as request
-               where request.app_id = cancel_abandoned.app_id
-                 and request.cancellation_id = cancel_abandoned.cancellation_id
-                 and request.outcome is null
-               order by request.run_id) as open,
-             lateral (select one.id, one.claim_token from secateur.runs as one
-                       where one.app_id = cancel_abandoned.app_id and one.id = open.run_id
-                         and one.claim_token = open.claim_token
-                         and one.status || '' = 'running' and one.lease_expires_at < now()
-                       offset 0
-                         for update skip locked) as run
-    ) as abandoned;
-  if cardinality(ids) > 0 then
-    perform secateur.cancel_requested(cancel_abandoned.app_id, ids, tokens);
-  end if;
-end
-$$;
-
 -- Takes the gate of the app's sweeps shared for the rest of the transaction; false when a stop or an undo has it, or waits for
 -- it: the batch gives way. Part of a sweep.
 create or replace function secateur.enter_sweeps(app_id text)
@@ -180,42 +87,6 @@ begin
   return array(select active from secateur.cancellations as active
                 where active.app_id = rule.app_id and active.state = 'active' and active.serial < rule.serial
                 order by active.serial);
-end
-$$;
-
--- Cancels waiting runs that were found to match after their claim or sweep had no time to find out, and forgets those that have
--- ended. Returns how many it cancelled. Part of a sweep, behind the gate.
-create or replace function secateur.cancel_decided(rule secateur.cancellations)
-  returns integer
-  language plpgsql
-  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off set enable_bitmapscan = off set jit = off
-as $$
-declare
-  app constant text := rule.app_id;
-  matching uuid[];
-  owners uuid[];
-  cancelled integer;
-begin
-  matching := array(select slow.run_id from secateur.slow_verdicts as slow
-                     where slow.app_id = app and slow.cancellation_id = rule.id and slow.verdict
-                     order by slow.run_id
-                     limit 1000);
-  if cardinality(matching) = 0 then
-    return 0;
-  end if;
-  select array_agg(hit.id order by hit.id), array_agg(coalesce(owner.cancellation_id, rule.id) order by hit.id)
-    into matching, owners
-    from unnest(matching) as hit (id)
-    left join secateur.reached(app, secateur.older_active(rule), matching, quickly => true, budget => '250 ms') as owner
-      on owner.run_id = hit.id;
-  cancelled := secateur.cancel_backlog(app, matching, owners);
-  delete from secateur.slow_verdicts as slow
-   where slow.app_id = app and slow.cancellation_id = rule.id and slow.run_id = any (matching)
-     and not exists (select from secateur.runs as run
-                      where run.app_id = app and run.id = slow.run_id
-                        and run.status || '' in ('queued', 'scheduled', 'running'));
-  return cancelled;
 end
 $$;
 
@@ -447,46 +318,6 @@ begin
 end
 $$;
 
--- Notes in the cancellation's place that a batch of its sweep or its restore was through, every five seconds at most; and at
--- once when one before had failed. Gives way to whoever holds the place. Part of a sweep.
-create or replace function secateur.note_step(app_id text, cancellation_id uuid)
-  returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-as $$
-begin
-  perform from secateur.sweeps as place
-    where place.app_id = note_step.app_id and place.cancellation_id = note_step.cancellation_id
-      and (place.failures > 0 or place.stepped_at is null or place.stepped_at < clock_timestamp() - interval '5 seconds')
-      for update skip locked;
-  if found then
-    update secateur.sweeps as place
-       set stepped_at = clock_timestamp(), failures = 0, failing_since = null, last_error = null, last_error_at = null
-     where place.app_id = note_step.app_id and place.cancellation_id = note_step.cancellation_id;
-  end if;
-end
-$$;
-
--- Notes in the cancellation's place that a batch of its sweep or its restore failed, and why, as whoever tried says it. Forgotten
--- when one is through. Gives way to whoever holds the place.
-create or replace function secateur.note_sweep_failure(app_id text, cancellation_id uuid, error text)
-  returns void
-  language plpgsql
-  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-as $$
-begin
-  perform from secateur.sweeps as place
-    where place.app_id = note_sweep_failure.app_id and place.cancellation_id = note_sweep_failure.cancellation_id
-      for update skip locked;
-  if found then
-    update secateur.sweeps as place
-       set failures = least(place.failures, 2147483646) + 1, last_error = left(error, 2000), last_error_at = clock_timestamp(),
-           failing_since = coalesce(place.failing_since, clock_timestamp())
-     where place.app_id = note_sweep_failure.app_id and place.cancellation_id = note_sweep_failure.cancellation_id;
-  end if;
-end
-$$;
-
 -- Sweeps one batch: see sweep_batch. Whoever it would have to wait for longer than a second makes it give way, and look again: for
 -- so long a stop would wait for the batch as well. Raises SC404, SC422.
 --
@@ -509,45 +340,4 @@ begin
 exception when lock_not_available then
   return row('active', 0, false, true, 0, 0.25, 0)::secateur.sweep_step;
 end
-$$;
-
--- A cancellation's tallies, function by function: the sums of its deltas.
-create or replace view secateur.cancellation_tallies as
-  select app_id,
-         cancellation_id,
-         function_id,
-         sum(requested)::bigint as requested,
-         sum(cancelled)::bigint as cancelled,
-         sum(finished_first)::bigint as finished_first,
-         sum(errors)::bigint as errors,
-         sum(requested - stopped - finished_first - withdrawn)::bigint as stopping,
-         sum(restored)::bigint as restored,
-         sum(handed_over)::bigint as handed_over,
-         sum(pruned)::bigint as pruned,
-         sum(stopped)::bigint as stopped,
-         sum(retried)::bigint as retried,
-         sum(left_alone)::bigint as left_alone
-    from secateur.cancellation_deltas
-   group by app_id, cancellation_id, function_id;
-
--- What a sweeper has to do: active cancellations to sweep, retries (`retrying`), undone ones to restore (`restoring`), oldest commit first. By
--- indexes of those alone, so that a long history costs nothing.
-create or replace function secateur.open_cancellations()
-  returns table (app_id text, id uuid, state text)
-  language sql
-  stable
-  security definer set search_path = pg_catalog, pg_temp
-as $$
-  select open.app_id, open.id, open.state
-    from (
-      select rule.app_id, rule.id, rule.state, rule.serial
-        from secateur.cancellations as rule where rule.state = 'active'
-      union all
-      select rule.app_id, rule.id, rule.state, rule.serial
-        from secateur.cancellations as rule where rule.state = 'retrying'
-      union all
-      select rule.app_id, rule.id, 'restoring', rule.serial
-        from secateur.cancellations as rule where rule.state = 'undone' and rule.restored_at is null
-    ) as open
-   order by open.serial
 $$;

@@ -1,0 +1,82 @@
+-- How far sweeps and restores are: their failures, their tallies, and the cancellations that still need them.
+
+-- Notes in the cancellation's place that a batch of its sweep or its restore was through, every five seconds at most; and at
+-- once when one before had failed. Gives way to whoever holds the place. Part of a sweep.
+create or replace function secateur.note_step(app_id text, cancellation_id uuid)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+as $$
+begin
+  perform from secateur.sweeps as place
+    where place.app_id = note_step.app_id and place.cancellation_id = note_step.cancellation_id
+      and (place.failures > 0 or place.stepped_at is null or place.stepped_at < clock_timestamp() - interval '5 seconds')
+      for update skip locked;
+  if found then
+    update secateur.sweeps as place
+       set stepped_at = clock_timestamp(), failures = 0, failing_since = null, last_error = null, last_error_at = null
+     where place.app_id = note_step.app_id and place.cancellation_id = note_step.cancellation_id;
+  end if;
+end
+$$;
+
+-- Notes in the cancellation's place that a batch of its sweep or its restore failed, and why, as whoever tried says it. Forgotten
+-- when one is through. Gives way to whoever holds the place.
+create or replace function secateur.note_sweep_failure(app_id text, cancellation_id uuid, error text)
+  returns void
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+as $$
+begin
+  perform from secateur.sweeps as place
+    where place.app_id = note_sweep_failure.app_id and place.cancellation_id = note_sweep_failure.cancellation_id
+      for update skip locked;
+  if found then
+    update secateur.sweeps as place
+       set failures = least(place.failures, 2147483646) + 1, last_error = left(error, 2000), last_error_at = clock_timestamp(),
+           failing_since = coalesce(place.failing_since, clock_timestamp())
+     where place.app_id = note_sweep_failure.app_id and place.cancellation_id = note_sweep_failure.cancellation_id;
+  end if;
+end
+$$;
+
+-- A cancellation's tallies, function by function: the sums of its deltas.
+create or replace view secateur.cancellation_tallies as
+  select app_id,
+         cancellation_id,
+         function_id,
+         sum(requested)::bigint as requested,
+         sum(cancelled)::bigint as cancelled,
+         sum(finished_first)::bigint as finished_first,
+         sum(errors)::bigint as errors,
+         sum(requested - stopped - finished_first - withdrawn)::bigint as stopping,
+         sum(restored)::bigint as restored,
+         sum(handed_over)::bigint as handed_over,
+         sum(pruned)::bigint as pruned,
+         sum(stopped)::bigint as stopped,
+         sum(retried)::bigint as retried,
+         sum(left_alone)::bigint as left_alone
+    from secateur.cancellation_deltas
+   group by app_id, cancellation_id, function_id;
+
+-- What a sweeper has to do: active cancellations to sweep, retries (`retrying`), undone ones to restore (`restoring`), oldest commit first. By
+-- indexes of those alone, so that a long history costs nothing.
+create or replace function secateur.open_cancellations()
+  returns table (app_id text, id uuid, state text)
+  language sql
+  stable
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+  select open.app_id, open.id, open.state
+    from (
+      select rule.app_id, rule.id, rule.state, rule.serial
+        from secateur.cancellations as rule where rule.state = 'active'
+      union all
+      select rule.app_id, rule.id, rule.state, rule.serial
+        from secateur.cancellations as rule where rule.state = 'retrying'
+      union all
+      select rule.app_id, rule.id, 'restoring', rule.serial
+        from secateur.cancellations as rule where rule.state = 'undone' and rule.restored_at is null
+    ) as open
+   order by open.serial
+$$;

@@ -1,0 +1,130 @@
+-- What a sweep does besides its walk: it settles requests, dead workers and late verdicts.
+
+-- Closes the cancel requests whose run left the claim that was asked: finished (the request was not seen yet), back in
+-- the backlog, where the sweep will find it, or even pruned. Returns how many did not finish. Part of a sweep.
+create or replace function secateur.settle_requests(app_id text, cancellation_id uuid)
+  returns bigint
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+declare
+  ids uuid[];
+  tokens uuid[];
+  settled bigint;
+begin
+  select array_agg(run.id order by run.id), array_agg(run.claim_token order by run.id)
+    into ids, tokens
+    from secateur.cancel_requests as open,
+         lateral (select one.id, one.claim_token from secateur.runs as one
+                   where one.app_id = settle_requests.app_id and one.id = open.run_id
+                     -- In words that no partial index has as its predicate, here and below: see apps.sql.
+                     and one.claim_token = open.claim_token and one.status || '' in ('completed', 'failed')
+                  offset 0) as run
+   where open.app_id = settle_requests.app_id
+     and open.cancellation_id = settle_requests.cancellation_id
+     and open.outcome is null;
+  if cardinality(ids) > 0 then
+    perform secateur.close_requests(settle_requests.app_id, ids, tokens, 'finished_first');
+  end if;
+  ids := array(
+    select open.run_id
+      from secateur.cancel_requests as open
+      left join lateral (select one.claim_token, one.status from secateur.runs as one
+                          where one.app_id = settle_requests.app_id and one.id = open.run_id
+                         offset 0) as run on true
+     where open.app_id = settle_requests.app_id
+       and open.cancellation_id = settle_requests.cancellation_id
+       and open.outcome is null
+       and (run.claim_token is distinct from open.claim_token or run.status in ('queued', 'scheduled', 'cancelled'))
+     order by open.run_id
+       for update of open);
+  with withdrawn as (
+    update secateur.cancel_requests as open
+       set outcome = 'withdrawn'
+     where open.app_id = settle_requests.app_id
+       and open.run_id = any (ids)
+       and open.cancellation_id = settle_requests.cancellation_id
+       and open.outcome is null
+    returning open.function_id
+  ), tallied as (
+    insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, withdrawn)
+    select settle_requests.app_id, settle_requests.cancellation_id, withdrawn.function_id, count(*)
+      from withdrawn group by withdrawn.function_id
+    returning cancellation_deltas.withdrawn
+  )
+  select coalesce(sum(tallied.withdrawn), 0) into settled from tallied;
+  return settled;
+end
+$$;
+
+-- Cancels the runs that were asked to stop and whose worker died: nobody may claim from their queue any more, so a sweep
+-- does not wait for a claim to take them back. Skips locked rows. Part of a sweep.
+create or replace function secateur.cancel_abandoned(app_id text, cancellation_id uuid)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+declare
+  ids uuid[];
+  tokens uuid[];
+begin
+  select array_agg(abandoned.id), array_agg(abandoned.claim_token)
+    into ids, tokens
+    from (
+      select run.id, run.claim_token
+        from (select request.run_id, request.claim_token
+                from secateur.cancel_requests as request
+               where request.app_id = cancel_abandoned.app_id
+                 and request.cancellation_id = cancel_abandoned.cancellation_id
+                 and request.outcome is null
+               order by request.run_id) as open,
+             lateral (select one.id, one.claim_token from secateur.runs as one
+                       where one.app_id = cancel_abandoned.app_id and one.id = open.run_id
+                         and one.claim_token = open.claim_token
+                         and one.status || '' = 'running' and one.lease_expires_at < now()
+                       offset 0
+                         for update skip locked) as run
+    ) as abandoned;
+  if cardinality(ids) > 0 then
+    perform secateur.cancel_requested(cancel_abandoned.app_id, ids, tokens);
+  end if;
+end
+$$;
+
+-- Cancels waiting runs that were found to match after their claim or sweep had no time to find out, and forgets those that have
+-- ended. Returns how many it cancelled. Part of a sweep, behind the gate.
+create or replace function secateur.cancel_decided(rule secateur.cancellations)
+  returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+declare
+  app constant text := rule.app_id;
+  matching uuid[];
+  owners uuid[];
+  cancelled integer;
+begin
+  matching := array(select slow.run_id from secateur.slow_verdicts as slow
+                     where slow.app_id = app and slow.cancellation_id = rule.id and slow.verdict
+                     order by slow.run_id
+                     limit 1000);
+  if cardinality(matching) = 0 then
+    return 0;
+  end if;
+  select array_agg(hit.id order by hit.id), array_agg(coalesce(owner.cancellation_id, rule.id) order by hit.id)
+    into matching, owners
+    from unnest(matching) as hit (id)
+    left join secateur.reached(app, secateur.older_active(rule), matching, quickly => true, budget => '250 ms') as owner
+      on owner.run_id = hit.id;
+  cancelled := secateur.cancel_backlog(app, matching, owners);
+  delete from secateur.slow_verdicts as slow
+   where slow.app_id = app and slow.cancellation_id = rule.id and slow.run_id = any (matching)
+     and not exists (select from secateur.runs as run
+                      where run.app_id = app and run.id = slow.run_id
+                        and run.status || '' in ('queued', 'scheduled', 'running'));
+  return cancelled;
+end
+$$;

@@ -10,7 +10,7 @@ import pytest
 from google_cel import GoogleCel
 from strategies import KINDS, expression
 
-from secateur.cel import diagnostics as say
+from secateur.cel import messages as say
 from secateur.cel.diagnostics import Reporter
 from secateur.cel.syntax.ast import Invalid
 from secateur.cel.syntax.parser import parse

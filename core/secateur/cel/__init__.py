@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from secateur.cel.declarations import CANCEL_ON, CANCELLATION, SEARCH, Declarations
-from secateur.cel.diagnostics import Diagnostic, EvaluationError, ExpressionError
+from secateur.cel.diagnostics import Diagnostic, EvaluationError, ExpressionError, Fix
 from secateur.cel.sql.vocabulary import VOCABULARY
 from secateur.cel.syntax.ast import Span
 from secateur.cel.syntax.scanner import highlight
@@ -31,6 +31,7 @@ __all__ = [
     "EvaluationError",
     "ExpressionError",
     "Filter",
+    "Fix",
     "Span",
     "compile",
     "highlight",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from secateur.cel import diagnostics as say
+from secateur.cel import messages as say
 from secateur.cel import types
 from secateur.cel.declarations import (
     ARITHMETIC,
@@ -19,8 +19,8 @@ from secateur.cel.declarations import (
     macro_usages,
     usages,
 )
-from secateur.cel.diagnostics import EvaluationError, Reporter
-from secateur.cel.hints import as_duration, as_timestamp
+from secateur.cel.diagnostics import EvaluationError, Fix, Reporter, Suggestion
+from secateur.cel.hints import as_duration, as_timestamp, nearest
 from secateur.cel.patterns import PatternError, translate
 from secateur.cel.syntax.ast import (
     Binary,
@@ -41,6 +41,7 @@ from secateur.cel.syntax.ast import (
     Span,
     Unary,
 )
+from secateur.cel.syntax.writing import text_literal
 from secateur.cel.timestamps import parse_duration, parse_timestamp
 from secateur.cel.types import BOOL, DYN, INT, NULL, NUMBERS, STRING, UINT, Type, accepts
 from secateur.cel.values import INT_MAX, type_of
@@ -105,18 +106,18 @@ class Checker:
             case MapLiteral():
                 return self._map(node)
             case Invalid():
-                return self._invalid(node.span, node.message, node.suggestion)
+                return self._invalid(node.span, node.message)
             case HasVariable():
                 return node
             case _:
                 assert_never(node)
 
-    def _invalid(self, span: Span, message: str | None, suggestion: str | None = None) -> Invalid:
+    def _invalid(self, span: Span, message: str | None, suggestion: Suggestion | None = None) -> Invalid:
         if message is not None and not self._lenient:
             self._reporter.error(span, message, suggestion)
-        return Invalid(span, message, suggestion)
+        return Invalid(span, message)
 
-    def _mismatch(self, span: Span, message: str, suggestion: str | None = None) -> None:
+    def _mismatch(self, span: Span, message: str, suggestion: Suggestion | None = None) -> None:
         """Reports operands for which there is no overload. If lenient, the evaluation finds this instead."""
         if not self._lenient:
             self._reporter.error(span, message, suggestion)
@@ -154,11 +155,13 @@ class Checker:
         if self._declarations.is_namespace(name):
             example = self._declarations.fields(name)[0]
             return self._invalid(node.span, say.namespace(name), say.such_as(f"{name}.{example}"))
-        suggestion = say.did_you_mean(say.nearest(name, (*self._elements, *self._declarations.names())))
-        if quotable and suggestion is None:
-            suggestion = say.quote_it(name)
-        elif suggestion is None and "event" in self._declarations.variables:
-            suggestion = say.in_the_event(name)
+        suggestion = None
+        if near := nearest(name, (*self._elements, *self._declarations.names())):
+            suggestion = say.did_you_mean(near, Fix(node.span, near))
+        elif quotable:
+            suggestion = say.quote_it(name, node.span)
+        elif "event" in self._declarations.variables:
+            suggestion = say.in_the_event(name, node.span)
         return self._invalid(node.span, say.unknown_variable(name), suggestion)
 
     def _select(self, node: Select) -> Node:
@@ -182,8 +185,11 @@ class Checker:
         name = namespace.name.removeprefix(".")
         if not self._is_namespace(namespace):
             return None
-        suggestion = say.did_you_mean(say.nearest(node.field, self._declarations.fields(name)))
-        return self._invalid(node.field_span, say.unknown_field(name, node.field), suggestion)
+        suggestion, place = None, node.field_span
+        if near := nearest(node.field, self._declarations.fields(name)):
+            in_brackets = self._reporter.source[place.end - 1] in "'\""
+            suggestion = say.did_you_mean(near, Fix(place, text_literal(near) if in_brackets else near))
+        return self._invalid(place, say.unknown_field(name, node.field), suggestion)
 
     def _is_namespace(self, node: Name) -> bool:
         name = node.name.removeprefix(".")
@@ -259,7 +265,7 @@ class Checker:
     def _operand(self, node: Node, other: Node) -> Node:
         """Checks one side; a bare word beside a path is probably a text without its quotes."""
         quotable = not isinstance(other, (Literal, Name))
-        if isinstance(node, Name) and quotable and self._variable(node.name, node.span) is None:
+        if isinstance(node, Name) and node.name[0] != "." and quotable and self._variable(node.name, node.span) is None:
             return self._unknown(node, quotable=True)
         return self.check(node)
 
@@ -359,11 +365,13 @@ class Checker:
             self.check(node.target)
         if name in MACROS:
             return self._invalid(node.name_span, say.macro_usage(name, macro_usages(name)))
-        meant = MEANT.get(name) or say.nearest(name, (*FUNCTIONS, *MACROS, "has"))
+        meant = MEANT.get(name) or nearest(name, (*FUNCTIONS, *MACROS, "has"))
         if meant not in MACROS:
             for argument in node.arguments:
                 self.check(argument)
-        suggestion = say.did_you_mean(meant)
+        suggestion = None
+        if meant:
+            suggestion = say.did_you_mean(meant, Fix(node.name_span, meant) if _could_call(meant, node) else None)
         return self._invalid(node.name_span, say.unknown_function(name), suggestion)
 
     def _map(self, node: MapLiteral) -> Node:
@@ -392,6 +400,16 @@ def _value_type(type_: Type) -> Type:
 
 def _comparable(left: Type, right: Type) -> bool:
     return left == right or DYN in (left, right) or (left in NUMBERS and right in NUMBERS)
+
+
+def _could_call(function: str, node: Call) -> bool:
+    """Whether the function takes so many arguments, and a receiver if there is one."""
+    if function in MACROS:
+        return node.target is not None and len(node.arguments) in map(len, MACROS[function])
+    return function == "has" or any(
+        overload.member == (node.target is not None) and len(overload.parameters) == len(node.operands)
+        for overload in FUNCTIONS[function]
+    )
 
 
 def _fits(overload: Overload, member: bool, given: tuple[Type, ...]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from secateur.cel import diagnostics as say
+from secateur.cel import messages as say
 from secateur.cel.types import (
     BOOL,
     BYTES,

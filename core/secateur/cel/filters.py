@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from secateur.cel import diagnostics as say
+from secateur.cel import messages as say
 from secateur.cel.checker import check_filter
 from secateur.cel.declarations import CANCELLATION, Declarations
 from secateur.cel.diagnostics import Diagnostic, EvaluationError, Reporter

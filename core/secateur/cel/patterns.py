@@ -14,9 +14,9 @@ from functools import lru_cache
 
 import re2
 
-from secateur.cel import diagnostics as say
+from secateur.cel import messages as say
 from secateur.cel.charsets import CLASSES, DIGITS, SPACES, TOP, WORDS, Charset
-from secateur.cel.diagnostics import EvaluationError
+from secateur.cel.diagnostics import EvaluationError, Suggestion
 
 MAX_LENGTH = 1_000
 MAX_REPEAT = 255
@@ -61,7 +61,7 @@ version of Unicode, so that RE2's next release would match other runs than a sto
 class PatternError(ValueError):
     """The pattern cannot be used; the message says why, and `hint`, if there is one, what to write."""
 
-    def __init__(self, message: str, hint: str | None = None) -> None:
+    def __init__(self, message: str, hint: Suggestion | None = None) -> None:
         super().__init__(message)
         self.hint = hint
 
@@ -93,7 +93,7 @@ def matcher(pattern: str) -> Callable[[str], bool]:
     try:
         translate(pattern)
     except PatternError as error:
-        raise EvaluationError(f"{error}; {error.hint}" if error.hint else str(error)) from None
+        raise EvaluationError(f"{error}; {error.hint.message}" if error.hint else str(error)) from None
     options = re2.Options()
     options.log_errors = False
     compiled = re2.compile(pattern, options)

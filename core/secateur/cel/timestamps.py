@@ -10,7 +10,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
-from secateur.cel import diagnostics as say
+from secateur.cel import messages as say
 from secateur.cel.diagnostics import EvaluationError
 from secateur.cel.values import Duration, Timestamp
 

@@ -17,7 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from zoneinfo import TZPATH, ZoneInfo
 
-from secateur.cel import diagnostics as say
+from secateur.cel import messages as say
 from secateur.cel.diagnostics import EvaluationError
 from secateur.cel.timestamps import SECOND
 from secateur.cel.values import Timestamp

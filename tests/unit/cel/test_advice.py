@@ -11,14 +11,13 @@ from random_expressions import expression
 
 from secateur.cel import ExpressionError, compile
 from secateur.cel.authoring.advice import advise
-from secateur.cel.authoring.fixes import fix
 from secateur.cel.authoring.shapes import summarise
 
 
 def advised(source: str) -> str:
     warnings = advise(compile(source), SHAPE)
     lines = [warning.render(source) for warning in warnings]
-    fixed = next((text for warning in warnings if (text := fix(source, warning))), None)
+    fixed = next((warning.fix.apply(source) for warning in warnings if warning.fix), None)
     return "\n".join([*lines, *([f"fixed: {fixed}"] if fixed else [])]) or "fine"
 
 
@@ -52,5 +51,6 @@ def test_any_expression_can_be_advised_on() -> None:
         for warning in advise(filter_, SHAPE):
             assert warning.severity == "warning"
             warning.render(source)
-            fix(source, warning)
+            if warning.fix is not None:
+                compile(warning.fix.apply(source))
     assert compiled > 100

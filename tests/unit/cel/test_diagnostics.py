@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from blocks import blocks
 
-from secateur.cel import SEARCH, ExpressionError, compile
+from secateur.cel import SEARCH, Diagnostic, ExpressionError, compile
 
 
 def rendered(source: str) -> str:
@@ -39,3 +39,52 @@ def test_searches_may_read_what_changes() -> None:
     with pytest.raises(ExpressionError) as caught:
         compile(source)
     assert len(caught.value.problems) == 3
+
+
+def problems(source: str) -> tuple[Diagnostic, ...]:
+    try:
+        return compile(source).warnings
+    except ExpressionError as error:
+        return error.diagnostics
+
+
+@pytest.mark.parametrize("source", [source for source, _ in blocks("diagnostics.txt")])
+def test_each_fix_removes_its_problem(source: str) -> None:
+    for problem in problems(source):
+        if problem.fix is None:
+            continue
+        left = {(each.message, each.span.start) for each in problems(problem.fix.apply(source))}
+        assert (problem.message, problem.span.start) not in left
+
+
+@pytest.mark.parametrize(
+    ("source", "fixed"),
+    [
+        ("event.data.a = 1", "event.data.a == 1"),
+        ("event.data.a == 1 and event.data.b == 2", "event.data.a == 1 && event.data.b == 2"),
+        ("event.in == 'a'", "event['in'] == 'a'"),
+        ("event . in == 'a'", "event ['in'] == 'a'"),
+        ("run.ap == 'a'", "run.app == 'a'"),
+        ("run['ap'] == 'a'", "run['app'] == 'a'"),
+        ("has(run['ap'])", "has(run['app'])"),
+        ("run.`ap` == 'a'", "run.app == 'a'"),
+        ("amount > 5", "event.data.amount > 5"),
+        ("event.data.vendor == acme", "event.data.vendor == 'acme'"),
+        ("event.data.vendor == .acme", "event.data.vendor == .event.data.acme"),
+        ("'2024-01-21' < now", 'timestamp("2024-01-21T00:00:00Z") < now'),
+        ("now - 60 > run.started_at", 'now - duration("60s") > run.started_at'),
+        ("event.data.a.lower() == 'a'", "event.data.a.lowerAscii() == 'a'"),
+    ],
+)
+def test_a_fix_is_one_exact_edit(source: str, fixed: str) -> None:
+    (problem,) = problems(source)
+    assert problem.fix is not None
+    assert problem.fix.apply(source) == fixed
+    assert problems(fixed) == ()
+
+
+@pytest.mark.parametrize("source", ["event.data.a.lower('x') == 'a'", "len(event.data.a, 1) == 1", "any(x, x > 1)"])
+def test_a_name_that_could_not_be_called_like_this_is_suggested_but_not_written(source: str) -> None:
+    problem = problems(source)[0]
+    assert (problem.suggestion or "").startswith("did you mean")
+    assert problem.fix is None

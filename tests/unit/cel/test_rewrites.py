@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from secateur.cel import ExpressionError, compile
-from secateur.cel.authoring.fixes import fix
 
 FULL = {
     "data": {
@@ -68,7 +67,8 @@ def test_says_what_to_write_instead(source: str, column: int, expected: str) -> 
     (diagnostic,) = caught.value.diagnostics
     assert (diagnostic.line, diagnostic.column) == (1, column)
     assert f"write the whole expression as `{expected}`" in (diagnostic.suggestion or "")
-    assert fix(source, diagnostic) == expected
+    assert diagnostic.fix is not None
+    assert diagnostic.fix.apply(source) == expected
     condition = compile(expected)
     assert isinstance(condition.evaluate({"event": EMPTY}), bool)
     if "x.y" not in source:

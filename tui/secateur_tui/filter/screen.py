@@ -17,10 +17,9 @@ from textual.content import Content
 from textual.message import Message
 from textual.timer import Timer
 
-from secateur.cel import CANCELLATION, Diagnostic, ExpressionError, Filter, compile
+from secateur.cel import CANCELLATION, Diagnostic, ExpressionError, Filter, Fix, compile
 from secateur.cel.authoring.advice import advise
 from secateur.cel.authoring.completion import Completion, complete
-from secateur.cel.authoring.fixes import fix
 from secateur.cel.authoring.shapes import Shape
 from secateur.engines.base import Verdict as RunVerdict
 from secateur.errors import RequestError, SecateurError
@@ -107,7 +106,7 @@ class FilterScreen(Place):
         self._editor = ExpressionEditor(
             draft.if_, complete=self._complete, candidates=self._candidates, id="expression"
         )
-        self._fixed: str | None = None
+        self._fix: Fix | None = None
         self._check_took = 0.0
         self._check_later: Timer | None = None
         self._verdict = Verdict(id="verdict")
@@ -238,9 +237,9 @@ class FilterScreen(Place):
         return []
 
     def _say(self, source: str, diagnostics: Sequence[Diagnostic], otherwise: Content) -> None:
-        """Show the diagnostics, and how to do what the first suggests."""
-        self._fixed = fix(source, diagnostics[0], CANCELLATION) if diagnostics else None
-        self._verdict.show(source, diagnostics, otherwise, _FIX_KEY if self._fixed is not None else "")
+        """Show the diagnostics, and the key that does what the first suggests."""
+        self._fix = diagnostics[0].fix if diagnostics else None
+        self._verdict.show(source, diagnostics, otherwise, _FIX_KEY if self._fix is not None else "")
 
     def _build(self, source: str) -> CancellationRequest | None:
         fields = self._window
@@ -361,10 +360,10 @@ class FilterScreen(Place):
 
     def action_fix(self) -> None:
         self._catch_up()
-        if self._fixed is None:
+        if self._fix is None:
             self.notify("There is no suggestion to apply.", markup=False)
         else:
-            self._editor.rewrite(self._fixed)
+            self._editor.rewrite(self._fix.apply(self._editor.text))
 
     def action_explain(self) -> None:
         self._catch_up()
@@ -448,7 +447,7 @@ class FilterScreen(Place):
             case "filter.review":
                 return self._request is None or self._must_be_standing
             case "filter.fix":
-                return self._fixed is None
+                return self._fix is None
             case "filter.explain":
                 return self._examples.chosen is None or (self._filter is None and not self.draft.retry)
         return False

@@ -12,7 +12,9 @@ from secateur.cel.authoring import remarks
 from secateur.cel.authoring.constancy import remark_constants
 from secateur.cel.authoring.shapes import Field, Shape
 from secateur.cel.declarations import ARITHMETIC, FUNCTIONS
-from secateur.cel.diagnostics import Diagnostic, Reporter, did_you_mean, nearest, write_instead
+from secateur.cel.diagnostics import Diagnostic, Fix, Reporter, Suggestion
+from secateur.cel.hints import nearest
+from secateur.cel.messages import did_you_mean, write_instead
 from secateur.cel.paths import EACH, EVENT, Bindings, Path, bindings_below, dotted, path_of
 from secateur.cel.syntax.ast import Binary, Call, Has, Index, ListLiteral, Literal, Node, Select, Span
 from secateur.cel.syntax.writing import field_access, literal_text, text_literal
@@ -53,7 +55,7 @@ class _Adviser:
                     self._call(node, bindings)
             pending += reversed(bindings_below(node, bindings))
 
-    def _warn(self, span: Span, message: str, suggestion: str | None = None) -> None:
+    def _warn(self, span: Span, message: str, suggestion: Suggestion | None = None) -> None:
         self._reporter.warning(span, message, suggestion)
 
     def _text(self, node: Node) -> str:
@@ -73,7 +75,7 @@ class _Adviser:
         else:
             message = remarks.nobody_has(dotted(path), self._shape.sampled)
         span, meant = self._meant(node, path)
-        self._warn(span, message, did_you_mean(meant))
+        self._warn(span, message, did_you_mean(meant, Fix(span, meant)) if meant else None)
 
     def _meant(self, node: Select | Has | Index, path: Path) -> tuple[Span, str | None]:
         """What to replace and with what: the sibling with the nearest name, or the path of a field with this name."""
@@ -127,7 +129,8 @@ class _Adviser:
             return  # this asks for a JSON null, which may just be missing from the sample
         say = {"==": remarks.never_equal, "!=": remarks.always_unequal}.get(node.operator, remarks.not_comparable)
         span, instead = self._conversion(side, field, other, equality)
-        self._warn(span or node.span, say(path, seen, given), instead and write_instead(instead))
+        suggestion = write_instead(instead, span) if span and instead else None
+        self._warn(span or node.span, say(path, seen, given), suggestion)
 
     def _conversion(
         self, side: Node, field: Field, other: Node, equality: bool
@@ -156,13 +159,12 @@ class _Adviser:
         value = literal.value
         if not field.all_values or any(_same(value, known) for known, _ in field.values):
             return
+        suggestion = None
         if isinstance(value, str):
-            near = nearest(value, [known for known, _ in field.values if isinstance(known, str)])
-            suggestion = did_you_mean(near and literal_text(near))
+            if near := nearest(value, [known for known, _ in field.values if isinstance(known, str)]):
+                suggestion = did_you_mean(literal_text(near), Fix(literal.span, literal_text(near)))
         elif isinstance(value, int) and len(field.values) > 8:
             return  # a number, not a member of a small set
-        else:
-            suggestion = None
         self._warn(literal.span, remarks.never_that_value(dotted(field.path), self._shape.sampled), suggestion)
 
     def _membership(self, node: Binary, field: Field | None) -> None:
@@ -191,7 +193,9 @@ class _Adviser:
             if field is None or not wanted or _any_fits(wanted, types):
                 continue
             path, seen = dotted(field.path), remarks.any_of(list(types))
-            suggestion = write_instead(f"string({self._text(operand)})") if _stringable(wanted, types) else None
+            suggestion = None
+            if _stringable(wanted, types):
+                suggestion = write_instead(f"string({self._text(operand)})", operand.span)
             self._warn(operand.span, remarks.not_taken(node.function, path, seen), suggestion)
 
     def _arithmetic(
@@ -209,7 +213,9 @@ class _Adviser:
             if not failing:
                 continue
             share = remarks.percentage(sum(failing.values()) / max(1, sum(types.values())))
-            suggestion = write_instead(f"double({self._text(side)})") if set(failing) <= _NUMBERS else None
+            suggestion = None
+            if set(failing) <= _NUMBERS:
+                suggestion = write_instead(f"double({self._text(side)})", side.span)
             seen, given = remarks.any_of(list(failing)), remarks.any_of(list(others))
             message = remarks.arithmetic_fails(node.operator, dotted(field.path), seen, given, share)
             self._warn(side.span, message, suggestion)

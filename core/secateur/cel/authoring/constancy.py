@@ -7,11 +7,13 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeAlias
 
 from secateur.cel.authoring import remarks
-from secateur.cel.diagnostics import EvaluationError, Reporter, write_instead
+from secateur.cel.diagnostics import EvaluationError, Reporter
+from secateur.cel.messages import write_instead
 from secateur.cel.paths import children, reads_nothing
 from secateur.cel.python.evaluator import evaluator
 from secateur.cel.python.operations import BINARY
 from secateur.cel.syntax.ast import Binary, Logical, Node, Span, Unary
+from secateur.cel.syntax.scanner import scan
 from secateur.cel.types import BOOL, Type
 from secateur.cel.values import Value
 
@@ -94,9 +96,15 @@ def _chain(node: Logical, reporter: Reporter) -> None:
                 reporter.warning(second.span, remarks.never_together(second.text))
                 break
             if node.operator == "||" and any(_cover(first, second) for first in firsts):
-                place = reporter.source.rfind("||", 0, second.span.start)
-                reporter.warning(Span(place, place + 2), remarks.one_of_both(second.text), write_instead("&&"))
+                place = _operator_before(second.span, reporter.source)
+                reporter.warning(place, remarks.one_of_both(second.text), write_instead("&&", place))
                 break
+
+
+def _operator_before(operand: Span, source: str) -> Span:
+    """Where the `||` in front of the operand is."""
+    signs = [token for token in scan(source) if token.text == "||" and token.start < operand.start]
+    return Span(signs[-1].start, signs[-1].end)
 
 
 def _exclude(first: _Bound, second: _Bound) -> bool:

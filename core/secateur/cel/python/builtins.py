@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from secateur.cel import diagnostics as say
+from secateur.cel import messages as say
 from secateur.cel import timestamps as times
 from secateur.cel.declarations import CALENDAR, CLOCK, ZONED
 from secateur.cel.diagnostics import EvaluationError

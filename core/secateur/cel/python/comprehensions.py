@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
-from secateur.cel import diagnostics as say
+from secateur.cel import messages as say
 from secateur.cel.diagnostics import EvaluationError
 from secateur.cel.python.operations import check_items
 from secateur.cel.syntax.ast import Comprehension

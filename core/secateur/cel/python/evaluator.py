@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import assert_never
 
-from secateur.cel import diagnostics as say
+from secateur.cel import messages as say
 from secateur.cel.diagnostics import EvaluationError
 from secateur.cel.python.builtins import Function, bind_function
 from secateur.cel.python.comprehensions import Program, Variables, comprehension

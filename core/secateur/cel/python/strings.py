@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from secateur.cel import diagnostics as say
+from secateur.cel import messages as say
 from secateur.cel.diagnostics import EvaluationError
 from secateur.cel.python.operations import check_items, check_text
 from secateur.cel.values import Value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from secateur.cel import diagnostics as say
+from secateur.cel import messages as say
 from secateur.cel import timestamps as times
 from secateur.cel.declarations import ZONED
 from secateur.cel.diagnostics import EvaluationError, Reporter

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, assert_never
 
-from secateur.cel import diagnostics as say
+from secateur.cel import messages as say
 from secateur.cel import timestamps as times
 from secateur.cel.diagnostics import EvaluationError, Reporter
 from secateur.cel.python.operations import build_map

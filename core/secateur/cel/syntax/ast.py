@@ -172,7 +172,6 @@ class Invalid:
 
     span: Span
     message: str | None = None
-    suggestion: str | None = None
     type: Type = DYN
 
 

@@ -8,7 +8,7 @@ from typing import Literal as OneOf
 
 from lark import Token, Transformer
 
-from secateur.cel import diagnostics as say
+from secateur.cel import messages as say
 from secateur.cel.declarations import MACROS
 from secateur.cel.syntax import literals
 from secateur.cel.syntax.ast import (

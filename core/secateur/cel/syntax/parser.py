@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from secateur.cel import diagnostics as say
+from secateur.cel import messages as say
 from secateur.cel.diagnostics import Reporter
 from secateur.cel.syntax.ast import Node, Span
 from secateur.cel.syntax.rewrites import foreign
@@ -83,7 +83,7 @@ def _tokens(source: str, reporter: Reporter) -> list[Token] | None:
         if token.kind == "wrong":
             instead = _MISTAKES.get(token.text)
             message = say.SINGLE_EQUALS if token.text == "=" else say.no_such_character(token.text)
-            reporter.error(span, message, instead and say.write_instead(instead))
+            reporter.error(span, message, say.write_instead(instead, span) if instead else None)
             return None
         if token.kind != "comment":
             tokens.append(token)
@@ -220,14 +220,16 @@ def _report_unexpected(tokens: list[Token], position: int, reporter: Reporter) -
     span = Span(token.start, token.end)
     before = tokens[position - 1].text if position else ""
     if before == "." and token.kind == "keyword":
-        reporter.error(span, say.keyword_as_field(token.text), say.write_instead(f"['{token.text}']"))
+        from_the_dot = Span(tokens[position - 1].start, token.end)
+        reporter.error(span, say.keyword_as_field(token.text), say.write_instead(f"['{token.text}']", from_the_dot))
     elif before in ("not", "NOT", "<"):
         culprit = tokens[position - 1]
         place = Span(culprit.start, token.end if culprit.text + token.text == "<>" else culprit.end)
         instead = _MISTAKES.get(culprit.text) or _MISTAKES.get(culprit.text + token.text)
-        reporter.error(place, say.unexpected(culprit.text), instead and say.write_instead(instead))
+        suggestion = say.write_instead(instead, place) if instead else None
+        reporter.error(place, say.unexpected(culprit.text), suggestion)
     elif token.text == "." and position + 1 == len(tokens):
         reporter.error(span, say.UNEXPECTED_END)
     else:
         instead = _MISTAKES.get(token.text)
-        reporter.error(span, say.unexpected(token.text), instead and say.write_instead(instead))
+        reporter.error(span, say.unexpected(token.text), say.write_instead(instead, span) if instead else None)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from secateur.cel import diagnostics as say
+from secateur.cel import messages as say
+from secateur.cel.diagnostics import Suggestion
 from secateur.cel.syntax.ast import Span
 from secateur.cel.syntax.scanner import Token
 
@@ -29,7 +30,7 @@ class _NotSayable(Exception):
     """There is nothing to write instead."""
 
 
-def foreign(source: str, tokens: Sequence[Token]) -> tuple[Span, str, str | None] | None:
+def foreign(source: str, tokens: Sequence[Token]) -> tuple[Span, str, Suggestion | None] | None:
     """The first thing in another dialect: its place, what is wrong, and what to write for the whole source.
 
     The brackets of `tokens` match.
@@ -44,7 +45,7 @@ def foreign(source: str, tokens: Sequence[Token]) -> tuple[Span, str, str | None
             plain = _plain(text)
         except _NotSayable:
             return Span(token.start, token.end), message, None
-        return Span(token.start, token.end), message, say.write_the_whole(plain, rewriter.means)
+        return Span(token.start, token.end), message, say.write_the_whole(plain, source, rewriter.means)
     return None
 
 

@@ -28,6 +28,7 @@ from secateur.errors import (
 )
 from secateur.postgres.database import Database
 from secateur.postgres.embedded import EmbeddedPostgres
+from secateur.postgres.sqlstates import translate
 
 
 @pytest.fixture
@@ -164,6 +165,35 @@ class TestTimeout:
             with pytest.raises(QueryTimeout):
                 await database.fetchval("select pg_sleep(30)")
             assert await database.fetchval("select 1 from pg_sleep(0.4)", timeout=5) == 1
+
+    @pytest.mark.parametrize("timeout", [None, 60])
+    async def test_differs_from_a_cancellation_by_somebody_else(
+        self, empty: Database, empty_database_url: str, timeout: float | None
+    ) -> None:
+        async with Database.connect(empty_database_url, application_name="the victim") as database:
+            waiting = asyncio.create_task(database.fetchval("select pg_sleep(60)", timeout=timeout))
+            cancelled = "select pg_cancel_backend(pid) from pg_stat_activity where application_name = 'the victim'"
+            cancelled += " and wait_event = 'PgSleep'"
+            await eventually(lambda: empty.fetchval(cancelled))
+            with pytest.raises(DatabaseError, match="somebody cancelled") as caught:
+                await waiting
+        assert type(caught.value) is (QueryTimeout if timeout is None else DatabaseError)
+
+    @pytest.mark.parametrize(
+        ("in_time", "error", "words"),
+        [
+            (True, DatabaseError, "somebody cancelled the statement in Postgres; nothing was changed"),
+            (False, QueryTimeout, "the statement timed out; nothing was changed"),
+            (None, QueryTimeout, "or because somebody cancelled it; nothing was changed"),
+        ],
+    )
+    def test_is_not_read_from_the_server_s_sentence(
+        self, in_time: bool | None, error: type[SecateurError], words: str
+    ) -> None:
+        for sentence in ("storniere Anfrage wegen Benutzeraufforderung", "canceling statement due to user request"):
+            told = translate(asyncpg.QueryCanceledError(sentence), "local/db", in_time=in_time)
+            assert type(told) is error
+            assert f"{words} ({sentence})" in str(told)
 
     async def test_that_is_kept_commits(self, empty: Database) -> None:
         await empty.execute("create table t (n int)", timeout=5)

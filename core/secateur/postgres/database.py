@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeAlias, TypeVar
@@ -44,8 +45,16 @@ class Database:
     Cancelling the task that waits for a statement cancels the statement in the server.
     """
 
-    def __init__(self, pool: asyncpg.Pool, sessions: Sessions, description: str, read_only: bool) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        sessions: Sessions,
+        description: str,
+        read_only: bool,
+        statement_timeout: float | None,
+    ) -> None:
         self._pool = pool
+        self._statement_timeout = statement_timeout
         self._sessions = sessions
         self._turnstile = Turnstile(pool.get_max_size())
         self._closing: asyncio.Future[None] | None = None
@@ -85,7 +94,7 @@ class Database:
         )
         await pool
         try:
-            yield cls(pool, sessions, address.description, read_only)
+            yield cls(pool, sessions, address.description, read_only, statement_timeout)
         finally:
             await _close(pool)
 
@@ -116,7 +125,7 @@ class Database:
     @asynccontextmanager
     async def transaction(self, *, timeout: float | None = None) -> AsyncIterator[Connection]:
         """A READ COMMITTED transaction, committed on leaving the block and rolled back on any exception."""
-        with self._in_words():
+        with self._in_words(timeout):
             async with self._transaction(timeout) as connection:
                 yield connection
 
@@ -156,7 +165,7 @@ class Database:
         repeatable = repeatable or self.read_only
         while True:
             try:
-                with self._in_words():
+                with self._in_words(timeout):
                     return await self._run_once(operation, timeout)
             except Unreachable:
                 if not repeatable:
@@ -241,11 +250,15 @@ class Database:
                 await connection.close()
 
     @contextmanager
-    def _in_words(self) -> Iterator[None]:
+    def _in_words(self, timeout: float | None = None) -> Iterator[None]:
+        limit = self._statement_timeout if timeout is None else timeout
+        began = time.monotonic()
         try:
             yield
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-            known = translate(error, self.description)
+            # Our clock starts before the server's: a statement that timed out has always passed its limit here.
+            in_time = None if limit is None else time.monotonic() - began < limit
+            known = translate(error, self.description, in_time=in_time)
             if known is None:
                 raise
             raise known from error

@@ -37,12 +37,16 @@ TRANSACTION_MODE = (
 )
 
 
-def translate(error: BaseException, database: str) -> SecateurError | None:
+def translate(error: BaseException, database: str, *, in_time: bool | None = None) -> SecateurError | None:
     """The error to raise instead; None for what is a bug and should look like one.
 
-    `database` says which one, without a password.
+    `database` says which one, without a password. `in_time` says whether the failed statement was still within the
+    time limit that this program gave it; None if it gave none. The server has one SQLSTATE for a statement that timed
+    out and one that somebody cancelled, and says which in its own language only.
     """
     match error:
+        case asyncpg.QueryCanceledError() if in_time is not None:
+            return _cancelled(error) if in_time else _timed_out(error, database)
         case asyncpg.DataError() if error.severity is None:
             # An argument that never reached the server: no Unicode, too large a number; or of the wrong type, a bug.
             if isinstance(error.__cause__, UnicodeEncodeError | OverflowError):
@@ -132,10 +136,19 @@ def _denied(error: asyncpg.PostgresError, database: str) -> SecateurError:
     return PermissionDenied(f"the role lacks a right in {database}: {_sentence(error)}")
 
 
-def _out_of_time(error: asyncpg.PostgresError, database: str) -> SecateurError:
-    if "user request" in str(error):
-        return DatabaseError("somebody cancelled the statement in Postgres; nothing was changed")
+def _cancelled(error: asyncpg.PostgresError) -> SecateurError:
+    return DatabaseError(f"somebody cancelled the statement in Postgres; nothing was changed ({_sentence(error)})")
+
+
+def _timed_out(error: asyncpg.PostgresError, database: str) -> SecateurError:
     return QueryTimeout(f"the statement timed out; nothing was changed ({_sentence(error)})")
+
+
+def _ended(error: asyncpg.PostgresError, database: str) -> SecateurError:
+    return QueryTimeout(
+        "Postgres ended the statement, at the time limit of the role or the database or because somebody cancelled it; "
+        f"nothing was changed ({_sentence(error)})"
+    )
 
 
 def _locked(error: asyncpg.PostgresError, database: str) -> SecateurError:
@@ -192,7 +205,7 @@ Translation = Callable[[asyncpg.PostgresError, str], SecateurError]
 BY_STATE: dict[str, Translation] = {
     "25006": _read_only,
     "25P03": _lost,
-    "25P04": _out_of_time,
+    "25P04": _timed_out,
     # Statements that were prepared in another session, or by somebody else in this one.
     "26000": _changing_sessions,
     "42P05": _changing_sessions,
@@ -207,7 +220,7 @@ BY_STATE: dict[str, Translation] = {
     "53100": _disk_full,
     "53300": _lost,
     "55P03": _locked,
-    "57014": _out_of_time,
+    "57014": _ended,
     "57P01": _lost,
     "57P02": _lost,
     "57P03": _lost,

@@ -1,4 +1,4 @@
-"""Settings: defaults, then the configuration file, then the environment, then flags; the later wins.
+"""Settings: flags override the environment, which overrides the configuration file, which overrides the defaults.
 
 The file is TOML, at `--config`, else `$SECATEUR_CONFIG`, else `~/.config/secateur/config.toml` (or under
 `$XDG_CONFIG_HOME`). Every setting `x` can be given as the variable `SECATEUR_X`.
@@ -34,9 +34,9 @@ from secateur.words.redaction import quoted, redact
 
 PREFIX = "SECATEUR_"
 _READ = ("DATABASE_URL", "TZ", "LOGNAME", "USER", "LNAME", "USERNAME")
-"""Variables with other names that are read; the last four by `getpass.getuser`."""
+"""Other variables that are read; `getpass.getuser` reads the last four."""
 LIBPQ = ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER")
-"""Any of these says that somebody meant a database; the file of a password alone does not."""
+"""Setting any of these names a database; a password file alone does not."""
 
 NO_DATABASE = (
     "no database is named: give --database URL or --context NAME, set DATABASE_URL or PGHOST, PGDATABASE, …, "
@@ -50,15 +50,15 @@ class Context(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     database: str = Field(min_length=1, repr=False)
-    """The URL; `postgresql://?service=billing` takes a service of pg_service.conf."""
+    """The URL; `postgresql://?service=billing` reads a service from pg_service.conf."""
     read_only: bool = False
-    """Opens it without any way to write, whatever the flags say."""
+    """Refuse every write to this database, whatever the flags say."""
     production: bool = False
-    """Shows it in a warning colour."""
+    """Show the database's name in a warning colour."""
     engine: str = "native"
-    """The job queue that lives in the database."""
+    """Which job queue the database holds."""
     replica: str | None = Field(default=None, min_length=1, repr=False)
-    """The URL of a streaming replica, which is then asked for counts, previews and samples."""
+    """The URL of a streaming replica, used for counts, previews and samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Target:
     """The database to work with, and how."""
 
     url: str | None = field(repr=False)
-    """None: what libpq's environment says."""
+    """None: use libpq's environment variables."""
     read_only: bool
     context: str | None = None
     production: bool = False
@@ -84,29 +84,29 @@ class Settings(BaseSettings):
     read_only: bool = False
     """Never write, in any context."""
     author: str | None = None
-    """Who commits cancellations, as the audit shows it; without one, the operating system's user."""
+    """The author recorded with cancellations and in the audit; by default, the operating system's user."""
     timezone: str = "local"
-    """In which times are read and shown beside UTC: `local`, `UTC` or a name like `Europe/Berlin`."""
+    """The time zone for times you type, and shown beside UTC: `local`, `UTC` or a name like `Europe/Berlin`."""
     refresh_seconds: float = Field(default=1.0, ge=0.1, le=3600)
-    """How often the console asks for the queues' depth."""
+    """How often the console refreshes the depth of the queues."""
     query_timeout_seconds: float = Field(default=30.0, ge=0.1, le=3600)
-    """How long the database may work on a count or another question."""
+    """The timeout of a count or any other query."""
     confirm_above: int = Field(default=1000, ge=0)
-    """A cancellation of more runs than this has to be confirmed by typing the function's name or their number."""
+    """To cancel more runs than this, you must type the function's name or the number of runs."""
     sweep_batch: int = Field(default=10_000, ge=1, le=100_000)
-    """How many runs the sweep of a cancellation rewrites in one transaction."""
+    """The number of runs that the sweep of a cancellation rewrites in one transaction."""
     theme: str | None = Field(default=None, min_length=1)
-    """The console's colours; without one, what suits the terminal."""
+    """The console's colours; by default, chosen to suit the terminal."""
     connections: int = Field(default=5, ge=3, le=1000)
-    """How many connections a command, the console or `secateur serve` opens at most."""
+    """The most connections that a command, the console or `secateur serve` opens."""
     worker_concurrency: int = Field(default=10, ge=1, le=10_000)
-    """How many runs `secateur worker` works on at a time."""
+    """The number of runs that `secateur worker` executes at a time."""
     worker_lease_seconds: float = Field(default=30.0, ge=1, le=86_400)
-    """How long a run is held without a heartbeat: if its worker dies, it is tried again after so long."""
+    """How long a worker holds a run without a heartbeat: if the worker dies, the run is retried after this time."""
     worker_grace_seconds: float = Field(default=20.0, ge=0, le=86_400)
-    """How long a run that has to stop, since it was cancelled or its worker stops, may take to end by itself."""
+    """How long a running run gets to finish by itself when it is cancelled or its worker stops."""
     worker_connections: int | None = Field(default=None, ge=2, le=1000)
-    """How many connections a worker opens at most; without a number, as many as its concurrency can use."""
+    """The most connections that a worker opens; by default, as many as its concurrency can use."""
     contexts: dict[str, Context] = {}
     """Databases by name, for `--context`."""
 
@@ -142,7 +142,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The order is `load_settings`' business; and no `.env` of whatever directory this is."""
+        """`load_settings` decides the order; a `.env` in the current directory is never read."""
         return (init_settings,)
 
     @property
@@ -166,7 +166,7 @@ class Settings(BaseSettings):
         read_only: bool = False,
         environment: Mapping[str, str] | None = None,
     ) -> Target:
-        """The database that the flags, else the environment, else the file name. Raises `SettingsError`."""
+        """The database named by the flags, else by the environment, else by the file. Raises `SettingsError`."""
         environment = os.environ if environment is None else environment
         read_only = read_only or self.read_only
         if database and context:
@@ -194,9 +194,9 @@ class Settings(BaseSettings):
 
 
 def load_settings(config: Path | None = None, **flags: object) -> Settings:
-    """The settings of the file, the environment and the flags that are not None.
+    """The settings from the file, the environment and the flags that are not None.
 
-    `config` is the file that a flag names; it must exist. Raises `SettingsError` with all that is wrong.
+    `config` is the file named by a flag; it must exist. Raises `SettingsError` with every problem at once.
     """
     prefixed = [name for name in os.environ if name.startswith(PREFIX)]
     check_encodings(os.environ, [*prefixed, *_READ])
@@ -207,7 +207,7 @@ def load_settings(config: Path | None = None, **flags: object) -> Settings:
         in_environment = EnvSettingsSource(Settings)()
         return Settings(**{**in_file, **in_environment, **in_flags})
     except UnreadableVariable as error:
-        # The only setting that is not a word or a number.
+        # The only setting that is neither a word nor a number.
         raise SettingsError(f"{PREFIX}CONTEXTS is not valid JSON: {error.__cause__}") from None
     except ValidationError as error:
         origins = {
@@ -242,7 +242,7 @@ def _read(path: Path, *, must_exist: bool) -> dict[str, Any]:
 
 
 def _explain(error: ErrorDetails, origins: Mapping[str, str]) -> str:
-    """What is wrong with one setting, where it was set and what would be right."""
+    """What is wrong with a setting, where it was set, and what would be valid."""
     place = [str(part) for part in error["loc"]]
     origin = origins.get(place[0], "") if place else origins.get("default_context", "")
     *parents, name = place or [""]
@@ -255,7 +255,7 @@ def _explain(error: ErrorDetails, origins: Mapping[str, str]) -> str:
         case "value_error":
             return f"{origin}{redact(error['msg'].removeprefix('Value error, '))}"
     wish = error["msg"].removeprefix("Input ").rstrip(".")
-    # What a context holds, or a list, may be a password.
+    # A value in a context, or a list, may be a password.
     is_shown = place[:1] != ["contexts"] and isinstance(error["input"], str | int | float)
     got = f", not {redact(repr(error['input']))}" if is_shown else ""
     return f"{origin}`{redact('.'.join(place))}` {wish[0].lower()}{wish[1:]}{got}"

@@ -288,7 +288,7 @@ def test_waiting_can_be_interrupted(url: str) -> None:
     assert process.returncode == 130
     assert err.splitlines() == [
         "secateur: stopped waiting; other secateur processes continue the work",
-        f"secateur: done before that: cancellation {committed} is committed: secateur show {committed}",
+        f"secateur: already done: cancellation {committed} is committed: secateur show {committed}",
     ]
 
 

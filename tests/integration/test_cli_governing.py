@@ -185,7 +185,7 @@ class TestRetention:
 
     def test_shorter_takes_consent_and_longer_does_not(self, here: Here, url: str) -> None:
         told = one_line(here("retention", "--cancelled", "1d", url=url), 2)
-        assert "there is no terminal to ask on: add --yes to shorten it" in told
+        assert "there is no terminal to ask for confirmation: add --yes to shorten it" in told
         assert here("retention", "--cancelled", "60d", "--standing", "1d", url=url).code == 0
         command = ("retention", "--cancelled", "1d", "--finished", "8d")
         no = run_on_terminal(*command, url=url, answers=[("Change it? [y/N] ", "n\n")])

@@ -177,7 +177,7 @@ def test_without_a_standard_input_nobody_is_asked(command: str, here: Here, url:
     arguments = [each for each in CHANGING[command](here, url) if each != "--yes"]
     done = into("<&-", command, *arguments, url=url)
     assert (done.code, done.out) == (2, "")
-    assert "there is no terminal to ask on" in done.err
+    assert "there is no terminal to ask for confirmation" in done.err
 
 
 @pytest.mark.parametrize("streams", ["2>/dev/full", "2>&-", ">&- 2>&-", ">/dev/full 2>/dev/full"])
@@ -191,4 +191,4 @@ def test_what_was_done_is_named_where_the_rest_fails(here: Here, url: str) -> No
     asyncio.run(_execute(url, "alter table secateur.depth_seconds rename to elsewhere"))
     done = here("pause", "billing", "--yes", url=url)
     assert done.code == 1
-    assert done.err.splitlines()[-1] == "secateur: done before that: billing / every function is paused"
+    assert done.err.splitlines()[-1] == "secateur: already done: billing / every function is paused"

@@ -57,7 +57,7 @@ def test_the_readme_lists_every_command() -> None:
         (["stop", "5", "--database", NOWHERE], "'5' is not a cancellation's id"),
         (["show"], "the following arguments are required: ID"),
         (["undo", "5", "--yes", "--database", NOWHERE], "'5' is not a cancellation's id"),
-        (["undo", str(UUID(int=1)), "--database", NOWHERE], "there is no terminal to ask on: add --yes to undo"),
+        (["undo", str(UUID(int=1)), "--database", NOWHERE], "to ask for confirmation: add --yes to undo"),
         (["cancel-run", "5", "--database", NOWHERE], "'5' is not a run's id"),
         (["cancel-run", str(UUID(int=1)), "--database", NOWHERE], "add --yes to do it without being asked"),
         (["restore-run", "5", "--database", NOWHERE], "'5' is not a run's id"),
@@ -185,7 +185,7 @@ def test_a_body_and_flags_exclude_each_other(here: Here) -> None:
 def test_without_a_terminal_nobody_consents_unless_told(here: Here, flags: list[str]) -> None:
     done = here("cancel", "--app", "billing", *flags, url=NOWHERE)
     assert (done.code, done.out) == (2, "")
-    assert "there is no terminal to ask on: add --yes" in done.err
+    assert "there is no terminal to ask for confirmation: add --yes" in done.err
 
 
 def test_a_request_from_stdin_leaves_nobody_to_ask(here: Here) -> None:

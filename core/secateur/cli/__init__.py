@@ -1,8 +1,8 @@
 """The command `secateur`: the composition root of everything without a screen.
 
-Exit codes: 0 done; 1 it failed; 2 the request or the usage is wrong, or the session is read-only; 74 it is
-done, and stdout did not take the answer; 130 interrupted.
-Each command is imported when it is asked for.
+Exit codes: 0 done; 1 failed; 2 the request or the usage is wrong, or the session is read-only; 74 done, but the
+answer could not be written to stdout; 130 interrupted.
+A command's module is imported only when that command runs.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from secateur.words.shell import work_at
 
 INTERRUPTED = 130
 NOT_TOLD = 74
-"""EX_IOERR of sysexits.h: it is done, and standard output did not take what it would have said."""
+"""EX_IOERR of sysexits.h: the command succeeded, but its answer could not be written to stdout."""
 PIPE_CLOSED = 141
-"""What a shell reports for a program that SIGINT or SIGPIPE ended."""
+"""What a shell reports for a program killed by SIGPIPE."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; errors are written to stderr in words.
+    """Run one command and return its exit code; errors are written to stderr.
 
-    Whatever ends the command after it has changed something, stderr names what was changed.
+    If the command fails after it has changed something, stderr also names what was changed.
     """
     prepare_streams()
     done.clear()
@@ -37,14 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except SecateurError as error:
         complain(error)
-        _tell("done before that")
-        # Asking a read-only session to write is a mistake of usage, though the database may be the one to say so.
+        _tell("already done")
+        # A write in a read-only session is a usage error, even when only the database reports it.
         return 2 if isinstance(error, ReadOnly) else error.exit_code
     except KeyboardInterrupt:
-        _tell("done before that")
+        _tell("already done")
         return INTERRUPTED
     except OSError as error:
-        # The interpreter must not fail again over what is still buffered.
+        # The interpreter must not fail again when it flushes the buffer at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError) and not done:
             return PIPE_CLOSED

@@ -1,4 +1,4 @@
-"""The command line itself: which commands and flags there are, and what `--help` says of them.
+"""The command line: its commands and flags, and their `--help`.
 
 Only the standard library is imported here: `secateur --help` must not wait for a database driver.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 TEXT_FLAGS = frozenset({"--app", "--function", "--if", "--after", "--before", "--reason", "--idempotency-key"})
-"""Flags whose value may begin with a dash, as `-2h` does; argparse alone would take it for a flag."""
+"""Flags whose value may start with a dash, such as `-2h`; argparse itself would take the value for a flag."""
 
 DEFAULT_PORT = 8484
 
@@ -51,13 +51,13 @@ EXAMPLES = {
     "retention": "secateur retention --finished 30d",
     "eval": "secateur eval 'event.data.qty > 2' --event event.json",
 }
-"""By command, at the end of its help."""
+"""One for each command, shown at the end of its help."""
 
 TIMES = "a time: 2024-01-21T00:00:00Z, -2h, yesterday, 'yesterday 14:00', now; local times in your zone"
 
 
 class Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong, and never guesses what an abbreviated flag was to mean."""
+    """Reports errors in one line, and never accepts abbreviated flags."""
 
     def __init__(self, **options: object) -> None:
         super().__init__(
@@ -66,11 +66,11 @@ class Parser(argparse.ArgumentParser):
         )
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
-        """Every value passes here, with the name of its flag or place, also the name of a command.
+        """Check the encoding of every value, including the name of a command.
 
         In `--flag=--` the value is two dashes; before Python 3.13 argparse loses them.
         """
-        # What follows a command's name is the business of that command's parser.
+        # The command's own parser checks what follows its name.
         for text in arg_strings[:1] if action.nargs == argparse.PARSER else arg_strings:
             if problem := problem_of_encoding(text):
                 raise argparse.ArgumentError(action, problem)
@@ -79,7 +79,7 @@ class Parser(argparse.ArgumentParser):
         return super()._get_values(action, arg_strings)
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
-        """Help and version; argparse alone would pass over what cannot be written."""
+        """Print the help or the version; argparse itself would ignore a failed write."""
         (file or sys.stdout).write(message)
 
     def error(self, message: str) -> NoReturn:
@@ -93,7 +93,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command's flags, with the path of its function in `command`. Raises `UsageError`."""
+    """The parsed flags; `command` is the path of the command's function. Raises `UsageError`."""
     parsed = _parser().parse_args(_joined(arguments))
     for flag in ("database", "context", "config"):
         if not hasattr(parsed, flag):
@@ -122,7 +122,7 @@ def _joined(arguments: Sequence[str]) -> list[str]:
 
 
 def _parser() -> Parser:
-    # Without a default of its own, a flag after the command never overwrites one that was given before it.
+    # SUPPRESS: the default of a flag after the command must not overwrite a value given before the command.
     everywhere = Parser(add_help=False, argument_default=argparse.SUPPRESS)
     where = everywhere.add_argument_group("database")
     where.add_argument("--database", metavar="URL", help="postgresql://… (default: DATABASE_URL, PG*, PGSERVICE)")
@@ -131,9 +131,9 @@ def _parser() -> Parser:
     where.add_argument("--read-only", action="store_true", help="refuse every write, here and in the database")
     parser = Parser(
         prog="secateur",
-        description="Prune the backlog of job queues kept in Postgres. Without a command: the console.",
+        description="Prune the backlog of job queues kept in Postgres. Without a command, open the console.",
         epilog="exit codes: 0 done; 1 failed; 2 wrong request or usage, or a read-only session; 74 done, but\n"
-        "standard output did not take the answer",
+        "the answer could not be written to standard output",
         parents=[everywhere],
     )
     parser.add_argument("--version", action="version", version=f"secateur {__version__}")
@@ -173,7 +173,7 @@ def _running(command: AddCommand) -> None:
         "--check", action="store_true", help="only report what is missing; exit code 0 if nothing is, else 1"
     )
     install.add_argument("--json", action="store_true", help="as JSON")
-    demo = command("demo", "start:demo", "simulate an incident on an embedded Postgres, to try secateur on")
+    demo = command("demo", "start:demo", "simulate an incident on an embedded Postgres, to try secateur out")
     demo.add_argument("--headless", action="store_true", help="no console; print the database's URL first")
     demo.add_argument("--runs", type=_positive, metavar="N", help="size of the backlog")
     worker = command(
@@ -187,13 +187,13 @@ def _running(command: AddCommand) -> None:
     worker.add_argument(
         "target", metavar="MODULE:OBJECT", help="a secateur.App or Worker, or a list of apps, to import"
     )
-    worker.add_argument("--concurrency", type=_positive, metavar="N", help="how many runs to work on at a time")
+    worker.add_argument("--concurrency", type=_positive, metavar="N", help="how many runs to execute at a time")
     worker.add_argument(
         "--lease", type=_span, metavar="SPAN", help="how long to hold a run without a heartbeat, as in 30s"
     )
-    worker.add_argument("--grace", type=_span, metavar="SPAN", help="how long a run that must stop may take to end")
+    worker.add_argument("--grace", type=_span, metavar="SPAN", help="how long a run that must stop gets to finish")
     worker.add_argument("--name", metavar="NAME", help="name shown for its runs and connections (default: HOST:PID)")
-    worker.add_argument("--connections", type=_positive, metavar="N", help="most connections to open (2 or more)")
+    worker.add_argument("--connections", type=_positive, metavar="N", help="open at most N connections (2 or more)")
     serve = command("serve", "serve:serve", "serve the HTTP API on 127.0.0.1")
     serve.add_argument(
         "--port",
@@ -210,16 +210,14 @@ def _looking(command: AddCommand) -> None:
     depth.add_argument("--watch", action="store_true", help="refresh until interrupted")
     history = command("history", "look:history", "list cancellations, newest first")
     history.add_argument("--json", action="store_true", help="as JSON")
-    history.add_argument("--limit", type=_positive, default=50, metavar="N", help="most entries (default: 50)")
-    runs = command(
-        "runs", "look:runs", "list runs of one status, newest first", "Lists runs of one status, newest first."
-    )
+    history.add_argument("--limit", type=_positive, default=50, metavar="N", help="show at most N (default: 50)")
+    runs = command("runs", "look:runs", "list the runs with one status, newest first")
     runs.add_argument("--app", metavar="APP", required=True, help="the app's id")
     runs.add_argument("--function", metavar="FUNCTION", help="the function's id (default: every function of the app)")
     runs.add_argument(
         "--status", choices=[str(one) for one in LISTED], default="failed", help="status (default: failed)"
     )
-    runs.add_argument("--limit", type=_positive, default=50, metavar="N", help="most entries (default: 50)")
+    runs.add_argument("--limit", type=_positive, default=50, metavar="N", help="show at most N (default: 50)")
     runs.add_argument("--before", metavar="RUN", help="continue after this run, the last of the previous page")
     runs.add_argument("--json", action="store_true", help="as JSON, with the events")
     show = command("show", "look:show", "show a cancellation and its progress, or a run")
@@ -252,9 +250,9 @@ def _cancelling(command: AddCommand) -> None:
     retry = command(
         "retry",
         "cancel:retry",
-        "queue failed runs again, exactly those that match",
-        "Counts the matching failed runs, asks, and queues them again. They start with fresh attempts and keep their\n"
-        "finished steps. Any running secateur process does it in the background (or see --wait).",
+        "queue exactly the matching failed runs again",
+        "Counts the matching failed runs, asks, and queues them again. They keep their finished steps, and their\n"
+        "attempts are counted afresh. Any running secateur process does it in the background (or see --wait).",
     )
     retry.set_defaults(verb="retry")
     _request(retry, standing=False)
@@ -268,13 +266,13 @@ def _cancelling(command: AddCommand) -> None:
     retry.add_argument(
         "--idempotency-key", type=_key, metavar="KEY", help="commit the same request at most once under this key"
     )
-    stop = command("stop", "cancel:stop", "stop a cancellation or a retry; what it did stays done")
+    stop = command("stop", "cancel:stop", "stop a cancellation or a retry; what it has done so far stays done")
     stop.add_argument("id", metavar="ID", help="the cancellation's id")
     stop.add_argument("--json", action="store_true", help="as JSON")
     undo = command(
         "undo",
         "undo:undo",
-        "undo a cancellation: waiting runs wait again; or a retry: runs not yet begun are failed again",
+        "undo a cancellation (its runs wait again) or a retry (runs that have not started are failed again)",
         "Shows what will come back, asks, and undoes. Runs that were waiting become exactly what they were. Runs that\n"
         "were stopped while running stay cancelled, unless --requeue-stopped is given. Repeatable.",
     )
@@ -309,15 +307,15 @@ def _governing(command: AddCommand) -> None:
         "pause",
         "pause:pause",
         "stop claiming runs of a function or of a whole app",
-        "No run is claimed until `secateur resume`. Running runs go on; new runs wait.",
+        "No run is claimed until `secateur resume`. Running runs continue; new runs wait.",
     )
     resume = command("resume", "pause:resume", "claim runs again after a pause")
     forget = command(
         "forget",
         "forget:forget",
         "hide a function or app that no longer exists from depth and console",
-        "Events no longer start its runs; its history stays. Refused while runs, cancellations, retries or undos\n"
-        "of it are unfinished. It comes back when something is enqueued into it, or a worker has it. Repeatable.",
+        "Events no longer start its runs; its history stays. Refused while it has unfinished runs, cancellations,\n"
+        "retries or undos. It comes back when a run is enqueued, or when a worker starts with it. Repeatable.",
     )
     for parser in (pause, resume, forget):
         parser.add_argument("app", metavar="APP", help="the app's id")
@@ -330,20 +328,20 @@ def _governing(command: AddCommand) -> None:
     forget.add_argument("--json", action="store_true", help="the functions that were forgotten, as JSON")
     audit = command("audit", "audit:audit", "show who changed what, newest first")
     audit.add_argument("--app", metavar="APP", help="only entries of this app")
-    audit.add_argument("--limit", type=_positive, default=50, metavar="N", help="most entries (default: 50)")
+    audit.add_argument("--limit", type=_positive, default=50, metavar="N", help="show at most N (default: 50)")
     audit.add_argument("--json", action="store_true", help="as JSON")
     retention = command(
         "retention",
         "audit:retention",
         "show how long runs and cancellations are kept; flags change it",
-        "A span is a number with s, m, h, d or w, such as 12h or 30d.",
+        "A span is a number followed by s, m, h, d or w, such as 12h or 30d.",
     )
     retention.add_argument("--finished", type=_span, metavar="SPAN", help="how long to keep completed and failed runs")
     retention.add_argument("--cancelled", type=_span, metavar="SPAN", help="how long cancellations can be undone")
     retention.add_argument(
         "--standing", type=_span, metavar="SPAN", help="how far ahead a standing cancellation may end"
     )
-    retention.add_argument("--yes", action="store_true", help="do not ask before shortening a time")
+    retention.add_argument("--yes", action="store_true", help="do not ask before shortening a retention")
     retention.add_argument("--json", action="store_true", help="as JSON")
 
 
@@ -356,9 +354,9 @@ def _request(parser: Parser, *, standing: bool = True) -> None:
         "--function",
         action="append",
         metavar="FUNCTION",
-        help="the function's id (default: every function of the app); repeat it to make one cancellation for each",
+        help="the function's id (default: every function of the app); repeat it for one cancellation each",
     )
-    what.add_argument("--if", dest="if_", metavar="EXPR", help="only runs that match, such as: event.data.x == 1")
+    what.add_argument("--if", dest="if_", metavar="EXPR", help="only runs that match, for example: event.data.x == 1")
     what.add_argument("--after", metavar="TIME", help=f"only runs that started after {TIMES}")
     what.add_argument("--before", metavar="TIME", help="only runs that started before TIME (default: the commit)")
     if standing:
@@ -366,7 +364,7 @@ def _request(parser: Parser, *, standing: bool = True) -> None:
             "--standing", action="store_true", help="also cancel runs that arrive until --before, a time in the future"
         )
     what.add_argument("--rate", type=_positive, metavar="N", help="rewrite at most N rows a second")
-    what.add_argument("--request", metavar="FILE", help="read all of this from the API's JSON body; - reads stdin")
+    what.add_argument("--request", metavar="FILE", help="read the request as the API's JSON body; - reads stdin")
 
 
 def _evaluating(command: AddCommand) -> None:
@@ -376,14 +374,14 @@ def _evaluating(command: AddCommand) -> None:
         "evaluate an expression, as a cancellation would",
         'Evaluates EXPR with `event` from --event; with --jsonl, each line {"expr": …, "vars": {…}} of stdin.',
     )
-    evaluate.add_argument("expression", metavar="EXPR", nargs="?", help="such as: event.data.amount > 100")
+    evaluate.add_argument("expression", metavar="EXPR", nargs="?", help="for example: event.data.amount > 100")
     evaluate.add_argument("--event", metavar="FILE", help="the event as JSON; - reads stdin")
     evaluate.add_argument(
         "--in", dest="where", choices=("python", "postgres", "both"), default="python", help="(default: python)"
     )
     evaluate.add_argument("--json", action="store_true", help="as JSON")
     evaluate.add_argument("--format", action="store_true", help="print EXPR normalised instead of evaluating it")
-    evaluate.add_argument("--jsonl", action="store_true", help="one answer for each line of stdin")
+    evaluate.add_argument("--jsonl", action="store_true", help="answer each line of stdin with one line")
 
 
 def _key(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Questions on the terminal, and who may be asked."""
+"""Questions on the terminal."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from secateur.errors import UsageError
 
 
 def require_a_terminal(instead: str) -> None:
-    """Raises `UsageError` where nobody could answer; `instead` says which flag answers."""
+    """Raises `UsageError` if nobody can answer a question; `instead` names the flag to use."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(f"there is no terminal to ask on: {instead}")
+        raise UsageError(f"there is no terminal to ask for confirmation: {instead}")
 
 
 def consents(question: str) -> bool:
-    """Whether somebody answers the question with yes."""
+    """Whether the answer to the question is yes."""
     return answer(f"{question} [y/N] ").lower() in {"y", "yes"}
 
 
@@ -34,7 +34,7 @@ def answer(question: str) -> str:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C ends a read from the terminal; the event loop's handler would only take note of it."""
+    """Let Ctrl-C interrupt a read from the terminal; the event loop's handler would only record the signal."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield

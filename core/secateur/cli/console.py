@@ -1,4 +1,4 @@
-"""The console is a package above this one; it is found under the entry point group `secateur.console`."""
+"""Finds the console, which is a package above this one, by the entry point group `secateur.console`."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from secateur.errors import UsageError
 
 
 class Console(Protocol):
-    """What a console offers the command line."""
+    """What the command line needs of a console."""
 
     def check_terminal(self) -> None:
-        """Raises `UsageError`, with what to do instead, where no console can be shown."""
+        """Raises `UsageError`, with what to do instead, if this terminal cannot show a console."""
 
     async def run(self, opened: Session) -> int:
-        """Show it until somebody leaves it; the exit code."""
+        """Show the console until the user leaves it; returns the exit code."""
         ...
 
 
 def load_console() -> Console:
-    """Raises `UsageError` where none is installed."""
+    """Raises `UsageError` if none is installed."""
     found = [*entry_points(group="secateur.console")]
     if not found:
-        raise UsageError("no console is installed; secateur depth, preview, cancel and history do the same without one")
+        raise UsageError("no console is installed; use secateur depth, preview, cancel and history instead")
     console: Console = found[0].load()
     return console

@@ -1,4 +1,4 @@
-"""Cancellations and runs by their ids, as people copy them."""
+"""Reads the ids of cancellations and runs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def read_id(text: str) -> UUID:
 
 
 def require_any_id(place: Place, text: str) -> None:
-    """Raises `UsageError` for what is the id of neither a cancellation nor a run."""
+    """Raises `UsageError` if `text` cannot be the id of a cancellation or a run."""
     if read_uuid(text) is None and not _can_be_a_run(place, text):
         cancellations = f"`{command_line('history')}` lists cancellations"
         raise UsageError(f"{text!r} is not an id; {cancellations}, {_listing_runs()}")
 
 
 def read_run_id(place: Place, text: str) -> str:
-    """A run's id, which each engine writes in its own way. Raises `UsageError`."""
+    """A run's id, in the engine's own format. Raises `UsageError`."""
     if not _can_be_a_run(place, text):
         raise UsageError(f"{text!r} is not a run's id; {_listing_runs()}")
     return text

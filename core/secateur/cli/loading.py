@@ -1,4 +1,4 @@
-"""What `MODULE:OBJECT` names: apps, or a worker."""
+"""Loads what `MODULE:OBJECT` names: apps, or a worker."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from secateur.errors import UsageError
 
 
 def load_worker(spec: str) -> Worker | list[App]:
-    """The `Worker` that `MODULE:OBJECT` names, or the apps: of an `App`, or of a list of apps.
+    """The `Worker` that `MODULE:OBJECT` names, or a list of apps (a single `App` gives a list of one).
 
-    The module is looked for in the working directory too. Raises `UsageError` in words; what the module
-    itself raises comes through.
+    The working directory is searched too. Raises `UsageError`; exceptions raised by the module itself
+    pass through.
     """
     module_name, colon, path = spec.partition(":")
     if not (module_name and colon and path):

@@ -1,4 +1,4 @@
-"""From flags to an open queue: settings, the database that is meant, its engine and the services over it."""
+"""From flags to an open queue: the settings, the database, its engine and the services over it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from secateur.settings import Settings, Target, load_settings
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a command works, before anything is connected."""
+    """Where a command works; nothing is connected yet."""
 
     settings: Settings
     target: Target
 
     def refuse_writes(self) -> None:
-        """Raises `ReadOnly` where nothing may be written."""
+        """Raises `ReadOnly` if nothing may be written."""
         if self.target.read_only:
             where = f"the context {self.target.context!r}" if self.target.context else "this session"
             raise ReadOnly(f"{where} is read-only, because of --read-only or a setting: nothing was changed")
@@ -45,9 +45,9 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
 
 
 def find_place(arguments: argparse.Namespace, *, writes: bool = False, database: str | None = None) -> Place:
-    """What the flags name, else `database`, else what the environment and the configuration name.
+    """The place named by the flags, else by `database`, else by the environment and the configuration file.
 
-    Raises `SettingsError`; and `ReadOnly` for a command that writes where that is refused."""
+    Raises `SettingsError`; and `ReadOnly` if the command writes but writes are refused."""
     settings = read_settings(arguments)
     target = settings.target(
         database=arguments.database or database, context=arguments.context, read_only=arguments.read_only
@@ -62,8 +62,8 @@ def find_place(arguments: argparse.Namespace, *, writes: bool = False, database:
 async def open_session(
     place: Place, *, statement_timeout: float | None = None, counts_at_once: int = 1, wait: bool = False
 ) -> AsyncIterator[Session]:
-    """Raises `NotInstalled` before a command fails half-way. `statement_timeout` is in seconds. `wait` for a database
-    that cannot be reached yet, instead of failing."""
+    """Raises `NotInstalled`, so that no command fails half-way. `statement_timeout` is in seconds. With `wait`, wait
+    for a database that cannot be reached yet, instead of failing."""
     target, most = place.target, place.settings.connections
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(

@@ -1,4 +1,4 @@
-"""What the commands write: tables, JSON and errors; nothing here knows what a queue is."""
+"""Writes tables, JSON and errors for the commands; knows nothing about queues."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ _BOLD, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[33m", "\x1b[0m"
 
 
 done: list[str] = []
-"""What this command has changed, in words: named on stderr where it ends before its answer is on stdout."""
+"""What this command has changed, in words; stderr names it if the command fails before its answer is written."""
 
 
 def prepare_streams() -> None:
-    """No text whatever may end in a UnicodeEncodeError: what the terminal cannot show is written as an escape.
+    """Write characters that the terminal cannot encode as escapes, so that no text raises UnicodeEncodeError.
 
-    Nothing can be read from a standard input that was closed. Every write to a standard output that was closed
-    fails, as on a full disk.
+    A closed standard input reads as empty. Every write to a closed standard output fails, as on a full disk.
     """
     if sys.stdin is None:
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
@@ -44,14 +43,14 @@ def line(text: str = "") -> None:
 
 
 def write(lines: Iterable[str]) -> None:
-    """Lines that somebody is to see before anything else happens."""
+    """Write the lines and flush, so that they are seen before anything else happens."""
     for each in lines:
         line(each)
     sys.stdout.flush()
 
 
 def flush() -> None:
-    """Now, not at exit: whoever reads a pipe acts on each answer."""
+    """Flush now, not at exit: the reader of a pipe acts on each answer."""
     sys.stdout.flush()
 
 
@@ -60,20 +59,20 @@ def json_line(value: Any) -> None:
 
 
 def json_text(value: Any) -> str:
-    """JSON on one line; in UTF-8, and in ASCII where the output has another encoding."""
+    """JSON on one line; in UTF-8, or in ASCII if the output has another encoding."""
     unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     return json.dumps(value, ensure_ascii=not unicode, allow_nan=False)
 
 
 def notice(text: str) -> None:
-    """To people, beside what is written for programs. Where stderr takes nothing, there is nobody to tell."""
+    """A line on stderr, for people; stdout is for programs. If stderr cannot be written, nobody is listening."""
     with suppress(OSError):
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 
 
 def complain(error: SecateurError) -> None:
-    """One line for each problem; the place in an expression is shown below it, with a caret."""
+    """One line for each problem; below it, the expression with a caret under the place."""
     problems = error.problems if isinstance(error, RequestError) else ()
     for problem in problems:
         notice(f"secateur: {one_line(in_words(problem))}")
@@ -92,7 +91,7 @@ def in_words(problem: Problem) -> str:
 
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
-    """Columns as wide as they need to be; within `width` characters where one is given, so far as they can be cut."""
+    """Columns as wide as they need to be; if `width` is given, cut to that many characters as far as possible."""
     keys = [column.key for column in columns]
     texts = [dict(zip(keys, map(one_line, row), strict=True)) for row in rows]
     layout = lay_out(columns, texts, width, overflows=True)
@@ -101,12 +100,12 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int |
 
 
 def terminal_width() -> int | None:
-    """The columns of the terminal that reads this; None where a program does, which gets everything."""
+    """The terminal's width in columns; None if the output is not a terminal, in which case nothing is cut."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def fields(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """One labelled value a line."""
+    """One line for each labelled value."""
     width = max(len(label) for label, _ in pairs)
     return [f"{label.ljust(width)}  {value}" for label, value in pairs]
 
@@ -116,7 +115,7 @@ def warning(text: str, stream: TextIO | None = None) -> str:
 
 
 def styled(text: str, style: str, stream: TextIO | None = None) -> str:
-    """In colour where a person looks at it and has not asked for none."""
+    """In colour if the output is a terminal and NO_COLOR is not set."""
     return f"{style}{text}{_PLAIN}" if has_colour(stream or sys.stdout) else text
 
 

@@ -1,4 +1,4 @@
-"""Which runs are meant: from the flags, whose times may be relative and local, or from a JSON body."""
+"""Builds a request from the flags, whose times may be relative and local, or from a JSON body."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from secateur.times import resolve_time
 from secateur.words.lines import one_line
 
 AT_COMMIT = "now"
-"""As the end of a window it leaves the end open: the commit then takes its own time, and no run slips between."""
+"""As the end of a window it leaves the end open: the commit then uses its own time, so no run is missed in between."""
 
 _FLAGS = {"app": "app_id", "if_": "if", "rate": "rate"}
 _TIMES = {"after": "started_after", "before": "started_before"}
@@ -26,10 +26,10 @@ Resolve = Callable[[datetime], CancellationRequest]
 
 
 def read_request(arguments: argparse.Namespace, zone: tzinfo) -> Resolve:
-    """The request as a function of the database's time, which relative times need.
+    """The request, as a function of the database's time, which relative times need.
 
-    Everything that is wrong with it is said here, before a connection is made: raises `RequestError` with all
-    problems at once, or `UsageError`.
+    The whole request is checked here, before a connection is made: raises `RequestError` with all problems at
+    once, or `UsageError`.
     """
     given = {name for name in (*_FLAGS, "function", *_TIMES) if getattr(arguments, name) is not None}
     given |= {name for name in ("standing", "cancelled") if getattr(arguments, name, False)}
@@ -60,7 +60,7 @@ def read_input(name: str) -> bytes:
 
 
 def warn(request: CancellationRequest, warnings: Iterable[Diagnostic]) -> None:
-    """Say what is doubtful about the condition, though it is accepted."""
+    """Print the warnings about a condition that is valid."""
     for found in warnings:
         notice(
             warning(

@@ -112,8 +112,6 @@ class CancellationFields(SQLModel):
     """When the last transaction was over that had not seen it; None: pending."""
     rate: int | None = Field(default=None, sa_type=Integer)
     """Runs a second that its sweep and its restore may rewrite; None is as fast as it goes."""
-    run_id: UUID | None = None
-    """Of kind `run`: which one."""
     undone_at: datetime | None = Field(default=None, sa_type=Timestamptz)
     undone_by: str | None = Field(default=None, sa_type=Text)
     with_cancelled: bool = False
@@ -130,10 +128,14 @@ class CancellationTable(CancellationFields, table=True):
     __tablename__ = "cancellations"
     __table_args__: ClassVar[dict[str, str]] = {"schema": "secateur"}
 
+    run_id: UUID | None = None
+
 
 class Cancellation(CancellationFields):
     """A committed cancellation with its tallies, which are sums of the deltas of its sweep, its restore and claims."""
 
+    run_id: str | None = None
+    """Of kind `run`: which one, as its engine writes it."""
     blocked_by: list[int] = []
     """While pending: the process ids whose open transactions it waits for, as of now."""
     blocked_by_prepared: list[str] = []

@@ -114,7 +114,7 @@ async def test_a_single_run(queue: Queue) -> None:
     undone = await queue.restore_run(first)
     assert (undone.restored, undone.not_restored) == (0, 1)
     (left,) = await queue.unrestored(undone.id)
-    assert left.run_id == first
+    assert left.run_id == str(first)
     assert left.reason == f"its idempotency key 'k' is taken by run {again}"
     assert (await status(queue, first), await status(queue, again)) == ("cancelled", "queued")
 
@@ -131,7 +131,7 @@ async def test_an_undo_leaves_the_runs_whose_keys_are_taken_and_restores_all_oth
     assert not undone.restoring
     assert (undone.cancelled, undone.restored, undone.not_restored) == (45, 35, 10)
     left = {each.run_id: each.reason for each in await queue.unrestored(cancelled.id)}
-    assert left == {runs[key]: f"its idempotency key '{key}' is taken by run {run}" for key, run in again.items()}
+    assert left == {str(runs[key]): f"its idempotency key '{key}' is taken by run {run}" for key, run in again.items()}
     for key, run in runs.items():
         assert await status(queue, run) == ("cancelled" if key in again else "queued")
         assert await send(queue, key) == again.get(key, run)

@@ -120,7 +120,7 @@ async def test_an_undo_makes_what_has_not_begun_exactly_what_it_was(queue: Queue
     after = await rows(queue)
     assert {run for run in failed if after[run] == before[run]} == set(failed) - begun
     left = {each.run_id: each.reason for each in await queue.unrestored(retry.id)}
-    assert left == dict.fromkeys(begun, "it has begun since")
+    assert left == dict.fromkeys(map(str, begun), "it has begun since")
     await recount(queue)
     again = await queue.retry(BILLING, wait=True)
     assert again.retried == 4
@@ -164,7 +164,7 @@ async def test_a_run_whose_key_is_taken_is_left_and_reported(queue: Queue) -> No
     assert (retry.retried, retry.left_alone, retry.matched) == (1, 1, 2)
     assert await statuses(queue, [taken]) == {"failed"}
     assert [(each.run_id, each.reason) for each in await queue.unrestored(retry.id)] == [
-        (taken, f"its idempotency key 'k1' is taken by run {heir}")
+        (str(taken), f"its idempotency key 'k1' is taken by run {heir}")
     ]
     assert await queue.enqueue("billing", "sync", {"data": {"vendor": "acme"}}, idempotency_key="k2") == free
 

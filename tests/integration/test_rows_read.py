@@ -436,7 +436,8 @@ async def asking(desk: Desk) -> None:
         "cancelled_singly": (APP, run),
         "app_of_run": (run, "key"),
         "app_of_cancellation": (id,),
-        "cancellations": (id, None, 1),
+        "cancellation": (id,),
+        "cancellations": (None, 1),
     }
     assert await statements_with_ids(desk.connection) - arguments.keys() - PAGES == set()
     for name, values in arguments.items():

@@ -118,7 +118,7 @@ async def test_what_was_stopped_while_it_ran_is_queued_again_only_if_asked(queue
     undone = await queue.undo(cancelled.id, wait=True)
     assert (undone.restored, undone.not_restored) == (2, 2)
     left = await queue.cancellations.unrestored(cancelled.id)
-    assert {each.run_id for each in left} == {run["id"] for run in held}
+    assert {each.run_id for each in left} == {str(run["id"]) for run in held}
     assert {each.reason.partition(":")[0] for each in left} == {"it was stopped while it ran"}
     undone = await queue.undo(cancelled.id, requeue_stopped=True, wait=True)
     assert (undone.restored, undone.not_restored, undone.requeue_stopped) == (4, 0, True)
@@ -248,7 +248,12 @@ class TestSingleRuns:
         one, other = await enqueue(queue, count=2)
         before = await rows(queue)
         cancelled = await queue.cancel_run(one, reason="a typo")
-        assert (cancelled.kind, cancelled.state, cancelled.cancelled, cancelled.run_id) == ("run", "complete", 1, one)
+        assert (cancelled.kind, cancelled.state, cancelled.cancelled, cancelled.run_id) == (
+            "run",
+            "complete",
+            1,
+            str(one),
+        )
         assert [run["id"] for run in await claim(queue, 50)] == [other]
         with pytest.raises(Conflict, match="has already ended: cancelled at "):
             await queue.cancel_run(one)

@@ -103,7 +103,7 @@ class CancellationForm(Form):
     """Of a retry: cancelled runs are meant as well as failed ones."""
     rate: int | None
     """Runs a second that its sweep and its restore may rewrite; null is as fast as it goes."""
-    run_id: Identifier | None
+    run_id: str | None
     """Of kind `run`: which one."""
     guarantee: str
     """Now. `in_force`: no matching run is claimed any more; `pending`: not yet, an open transaction is in the way;
@@ -139,7 +139,7 @@ class CancellationForm(Form):
 class UnrestoredForm(Form):
     """A run that an undo did not put back."""
 
-    run_id: Identifier
+    run_id: str
     reason: str
 
 

@@ -534,7 +534,7 @@ def cancellation_json(cancellation: Cancellation) -> dict[str, Any]:
         "standing": cancellation.standing,
         "with_cancelled": cancellation.with_cancelled,
         "rate": cancellation.rate,
-        "run_id": str(cancellation.run_id) if cancellation.run_id else None,
+        "run_id": cancellation.run_id,
         "guarantee": cancellation.guarantee,
         "blocked_by": cancellation.blocked_by,
         "blocked_by_prepared": cancellation.blocked_by_prepared,

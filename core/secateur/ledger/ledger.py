@@ -13,7 +13,7 @@ from uuid import UUID
 from secateur.bounds import require_id
 from secateur.cel import COMPILER_VERSION
 from secateur.cel.sql.requirements import Requirement
-from secateur.errors import DatabaseError, NotFound, ReadOnly, Unreachable
+from secateur.errors import NotFound, ReadOnly
 from secateur.ledger.commits import Commit, RunCancellation
 from secateur.ledger.reading import read_record
 from secateur.ledger.steps import OpenCancellation, SweepProblem, SweepStep, Unrestored
@@ -97,7 +97,7 @@ class Ledger:
             requirement is not None and requirement.suffices,
             expected.exact if expected else None,
         )
-        return [await self._written(row["id"]) for row in rows]
+        return [_cancellation(row["record"]) for row in rows]
 
     async def cancel_run(self, cancellation: RunCancellation) -> Cancellation:
         """Cancel a run that waits, or ask one that runs to stop.
@@ -109,7 +109,7 @@ class Ledger:
         app_id = await self._database.fetchval(_SQL["app_of_run"], run_id, cancellation.idempotency_key)
         if app_id is None:
             raise NotFound(f"there is no run {run_id}")
-        committed: UUID = await self._database.fetchval(
+        record: str = await self._database.fetchval(
             _SQL["cancel_run"],
             cancellation.id,
             app_id,
@@ -119,14 +119,13 @@ class Ledger:
             cancellation.source,
             cancellation.author,
         )
-        return await self._written(committed)
+        return _cancellation(record)
 
     async def stop(self, cancellation_id: UUID, author: str, source: str) -> Cancellation:
         """Stop matching at once. Stopping twice is harmless; raises `NotFound` and `LockUnavailable`."""
         self._refuse_if_read_only()
         app_id = await self._app_of(cancellation_id)
-        await self._database.fetchval(_SQL["stop"], app_id, cancellation_id, author, source)
-        return await self._written(cancellation_id)
+        return _cancellation(await self._database.fetchval(_SQL["stop"], app_id, cancellation_id, author, source))
 
     async def undo(
         self, cancellation_id: UUID, author: str, source: str, *, requeue_stopped: bool = False
@@ -137,16 +136,9 @@ class Ledger:
         """
         self._refuse_if_read_only()
         app_id = await self._app_of(cancellation_id)
-        await self._database.fetchval(_SQL["undo"], app_id, cancellation_id, author, source, requeue_stopped)
-        return await self._written(cancellation_id)
-
-    async def _written(self, cancellation_id: UUID) -> Cancellation:
-        """Reads back what was just written. Should that fail, the error must not deny what was done."""
-        try:
-            return await self.cancellation(cancellation_id)
-        except DatabaseError as error:
-            done = f"the change was made, but cancellation {cancellation_id} could not be read afterwards"
-            raise Unreachable(done) from error
+        return _cancellation(
+            await self._database.fetchval(_SQL["undo"], app_id, cancellation_id, author, source, requeue_stopped)
+        )
 
     async def _app_of(self, cancellation_id: UUID) -> str:
         app_id: str | None = await self._database.fetchval(_SQL["app_of_cancellation"], cancellation_id)
@@ -205,15 +197,15 @@ class Ledger:
 
     async def cancellations(self, limit: int, before: UUID | None = None) -> Sequence[Cancellation]:
         """Newest first; `before` continues after the last of a page."""
-        rows = await self._database.fetch(_SQL["cancellations"], None, before, limit)
-        return [_cancellation(row[0]) for row in rows]
+        rows = await self._database.fetch(_SQL["cancellations"], before, limit)
+        return [_cancellation(row["record"]) for row in rows]
 
     async def cancellation(self, cancellation_id: UUID) -> Cancellation:
         """Raises `NotFound`."""
-        row = await self._database.fetchrow(_SQL["cancellations"], cancellation_id, None, 1)
-        if row is None:
+        record: str | None = await self._database.fetchval(_SQL["cancellation"], cancellation_id)
+        if record is None:
             raise NotFound(f"there is no cancellation {cancellation_id}")
-        return _cancellation(row[0])
+        return _cancellation(record)
 
     def _refuse_if_read_only(self) -> None:
         if self._database.read_only:

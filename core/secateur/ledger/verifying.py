@@ -155,7 +155,7 @@ def _differing_request(cancellation: Cancellation) -> Iterator[str]:
     """Fields of the request that are not what the record has, which is what is executed."""
     request = cancellation.request
     if cancellation.kind == Kind.RUN:
-        wanted: dict[str, Any] = {"run_id": str(cancellation.run_id)}
+        wanted: dict[str, Any] = {"run_id": cancellation.run_id}
     else:
         wanted = {"app_id": cancellation.app_id, "if": cancellation.if_}
     if cancellation.kind in (Kind.BULK, Kind.RETRY):

@@ -55,6 +55,7 @@ DEFINITIONS = (
     "ledger/sql/progress.sql",
     "ledger/sql/undoing.sql",
     "ledger/sql/restoring.sql",
+    "ledger/sql/reporting.sql",
     "engines/native/sql/forgetting.sql",
     "engines/native/sql/depth.sql",
     "engines/native/sql/pruning.sql",

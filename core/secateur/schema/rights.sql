@@ -27,12 +27,12 @@ declare
     ],
     'secateur_operator', array[
       'pause', 'resume', 'forget', 'commit_cancellation', 'commit_cancellations', 'commit_retries', 'stop_cancellation', 'undo_cancellation', 'cancel_run',
-      'unrestored', 'set_retention',
+      'unrestored', 'cancellation_records', 'set_retention',
       'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'decide_slowly',
       'restore_cancellation', 'note_sweep_failure',
       'all_apps', 'compact_depth', 'check_depth', 'prune', 'rights_gaps'
     ],
-    'secateur_viewer', array['unrestored', 'rights_gaps']);
+    'secateur_viewer', array['unrestored', 'cancellation_records', 'rights_gaps']);
   ours constant text[] := array['secateur_sandbox', 'secateur_audit',
                                 'secateur_viewer', 'secateur_worker', 'secateur_operator', 'secateur_importer'];
   -- Whoever installed.

@@ -63,7 +63,7 @@ def terminating(cancellation: Cancellation) -> str:
 
 def _meaning(cancellation: Cancellation) -> list[Content]:
     if cancellation.kind == Kind.RUN:
-        return [toned(("run     ", "quiet"), (str(cancellation.run_id), "plain"))]
+        return [toned(("run     ", "quiet"), (cancellation.run_id or "", "plain"))]
     if cancellation.if_ is None:
         condition = ("no condition: every run of the window", "warn")
     else:

@@ -109,7 +109,7 @@ def text_of(cancellation: Cancellation, now: datetime) -> str:
         cancellation.state,
         cancellation.if_,
         str(cancellation.id),
-        str(cancellation.run_id or ""),
+        cancellation.run_id or "",
     )
     return " ".join(part for part in parts if part).casefold()
 

@@ -197,5 +197,5 @@ async def unrestored(
     await services.queue.cancellations.get(cancellation_id)
     left = await services.queue.cancellations.unrestored(cancellation_id, limit)
     return answer(
-        [{"run_id": str(each.run_id), "reason": each.reason} for each in left], await services.queue.reader.clock()
+        [{"run_id": each.run_id, "reason": each.reason} for each in left], await services.queue.reader.clock()
     )

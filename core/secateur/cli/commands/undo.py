@@ -89,7 +89,7 @@ async def _left(session: Session, undone: Cancellation) -> Sequence[Unrestored]:
 
 
 def _unrestored_json(left: Sequence[Unrestored]) -> list[dict[str, str]]:
-    return [{"run_id": str(each.run_id), "reason": each.reason} for each in left]
+    return [{"run_id": each.run_id, "reason": each.reason} for each in left]
 
 
 def _prospect(cancellation: Cancellation, zone: tzinfo, *, requeue: bool) -> list[str]:

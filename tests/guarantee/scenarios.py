@@ -212,7 +212,7 @@ async def prune_after_a_completion_in_a_commit(here: Scene) -> None:
 async def pruned_within_a_commit(here: Scene) -> None:
     """The run ended and was deleted, for nothing is kept, before the commit that asked it to stop was there."""
     operator = await here.connect()
-    async with here.paused("commit", "commit_cancellations", "returned"):
+    async with here.paused("commit", "commit_draft", "returned"):
         await here.complete(operator)
         async with operator.transaction():
             await here.prune(operator)
@@ -259,7 +259,7 @@ async def retry_slips_past_the_sweep(here: Scene) -> None:
     """A fail that decided to retry just before the commit was there, and is heard of after the sweep's clean pass."""
     operator = await here.connect()
     async with AsyncExitStack() as failing:
-        async with here.paused("commit", "commit_cancellations", "recorded"):
+        async with here.paused("commit", "commit_draft", "recorded"):
             await failing.enter_async_context(here.paused("fail", "fail", "not cancelled"))
         await sweep_until_idle(here, operator)
     await sweep_until_idle(here, operator)
@@ -279,7 +279,7 @@ async def cancelled_while_it_is_retried(here: Scene) -> None:
     operator = await here.connect()
     await _fail_and_retry(here, operator)
     async with AsyncExitStack() as retrying:
-        async with here.paused("commit", "commit_cancellations", "recorded"):
+        async with here.paused("commit", "commit_draft", "recorded"):
             await retrying.enter_async_context(here.paused("retry", "retry_batch", "cancellations read"))
         await sweep_until_idle(here, operator)
     await here.verify()

@@ -105,13 +105,13 @@ async def test_a_killed_workers_runs_are_cancelled_or_retried(
     assert [row[0] for row in froms] == ["running"]
 
 
-@pytest.mark.parametrize("point", points("commit_cancellations"))
+@pytest.mark.parametrize("point", points("commit_draft"))
 async def test_a_commit_whose_backend_dies_never_happened(arena_url: str, point: str) -> None:
     stage = Stage(arena_url)
     async with stage.scene() as here:
         operator = here.connections[0]
         with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
-            async with here.paused("commit", "commit_cancellations", point):
+            async with here.paused("commit", "commit_draft", point):
                 await operator.execute(
                     "select pg_terminate_backend(pid, 5000) from pg_locks where classid = 99001 and not granted"
                     " and database = (select oid from pg_database where datname = current_database())"

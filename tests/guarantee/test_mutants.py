@@ -106,9 +106,9 @@ MUTANTS = [
         "commit takes no lock",
         [
             Mutation(
-                "  held := secateur.try_lock_app(commit_cancellations.app_id, '250 ms');\n",
+                "  held := secateur.try_lock_app(draft.app_id, '250 ms');\n",
                 "  held := true;\n",
-                "commit_cancellations",
+                "commit_draft",
             )
         ],
         meeting("claim", "claim_batch", "cancellations read", "commit"),
@@ -133,8 +133,8 @@ MUTANTS = [
     ),
     Mutant(
         "commit asks nobody to stop",
-        [Mutation("      perform secateur.request_running(committed);\n", "", "commit_cancellations")],
-        meeting("commit", "commit_cancellations", "before the lock", "begin_step"),
+        [Mutation("      perform secateur.request_running(committed);\n", "", "commit_draft")],
+        meeting("commit", "commit_draft", "before the lock", "begin_step"),
     ),
     Mutant(
         "a newer cancellation does not ask those that were asked before",
@@ -316,7 +316,7 @@ MUTANTS = [
     ),
     Mutant(
         "a commit says that it is in force when it is pending",
-        [Mutation("case when held then moment end", "moment", "commit_cancellations")],
+        [Mutation("case when held then moment end", "moment", "commit_draft")],
         confirmed_while_a_claim_is_open,
     ),
     Mutant(

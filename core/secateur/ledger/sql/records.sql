@@ -1,5 +1,9 @@
 -- A cancellation's record: what it may contain, what it says for the audit, and its horizon.
 
+-- Of older programs: require_draft has taken its place.
+drop function if exists secateur.require_commit(
+  uuid[], text[], text, text, jsonb, integer, jsonb, text, text, bigint, jsonb, integer, jsonb[]);
+
 -- A time as the API writes it: 2024-01-21T00:00:00.000000Z.
 create or replace function secateur.in_utc(moment timestamptz)
   returns text
@@ -120,18 +124,21 @@ begin
 end
 $$;
 
--- Raises unless a commit's numbers, texts and documents can be kept. What an event declares may be longer.
-create or replace function secateur.require_commit(
-  ids uuid[], function_ids text[], "if" text, condition text, parameters jsonb, compiler integer, request jsonb,
-  idempotency_key text, source text, expected bigint, expected_by_function jsonb, rate integer, requires jsonb[]
-)
+-- Raises unless a draft can become records with these ids, one for each of the functions (null: one for all of the app
+-- together). A draft is a record that has not been inserted. What an event declares may be larger. Raises SC422 with the field,
+-- SC400 (condition).
+create or replace function secateur.require_draft(draft secateur.cancellations, ids uuid[], function_ids text[])
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
 as $$
 declare
+  by_event constant boolean := draft.source is not distinct from 'event';
   named constant integer := coalesce(cardinality(function_ids), 1);
 begin
+  perform secateur.require_instant('started_after', draft.started_after);
+  perform secateur.require_instant('started_before', draft.started_before);
+  perform secateur.require_record(draft.reason, draft.created_by, draft.source);
   if function_ids is not null then
     perform secateur.require_count('function_ids', cardinality(function_ids), 1, 100);
     if exists (select from unnest(function_ids) as given (id) where given.id is null) then
@@ -143,35 +150,172 @@ begin
   if coalesce(cardinality(ids) <> named, true) then
     raise exception using errcode = 'SC422', column = 'ids', message = format('ids: must have %s values, not %s',
       named, coalesce(cardinality(ids), 0));
-  elsif ("if" is null) <> (condition is null) then
+  elsif (draft."if" is null) <> (draft.condition is null) then
     raise exception using errcode = 'SC422', column = 'if',
       message = 'if: must be given together with its compiled condition';
   end if;
-  perform secateur.require_text('if', "if", case when source = 'event' then 40000 else 20000 end);
-  perform secateur.require_object('parameters', parameters, case when source = 'event' then 67108864 else 1000000 end);
-  if exists (select from jsonb_each(parameters) as given where jsonb_typeof(given.value) not in ('string', 'null')) then
+  perform secateur.require_text('if', draft."if", case when by_event then 40000 else 20000 end);
+  perform secateur.require_object('parameters', draft.parameters, case when by_event then 67108864 else 1000000 end);
+  if exists (select from jsonb_each(draft.parameters) as given where jsonb_typeof(given.value) not in ('string', 'null')) then
     raise exception using errcode = 'SC422', column = 'parameters', message = 'parameters: each must be a string or null';
   end if;
-  perform secateur.require_number('compiler', compiler, 1, 3);
-  perform secateur.require_object('request', request, case when source = 'event' then 2000000 else 1000000 end);
-  if source is distinct from 'event' then
-    perform secateur.require_key(idempotency_key);
+  perform secateur.require_number('compiler', draft.compiler, 1, 3);
+  perform secateur.require_object('request', draft.request, case when by_event then 2000000 else 1000000 end);
+  if not by_event then
+    perform secateur.require_key(draft.idempotency_key);
   end if;
+  perform secateur.require_expected(draft.expected, draft.expected_by_function);
+  if draft.rate is not null then
+    perform secateur.require_number('rate', draft.rate, 1, 2147483647);
+  end if;
+  if pg_column_size(draft.requires) > 1000000 then
+    raise exception using errcode = 'SC422', column = 'requires', message = 'requires: is larger than 1000000 bytes';
+  end if;
+  perform secateur.check_condition(draft.condition);
+  perform secateur.require_functions(draft.app_id, function_ids);
+end
+$$;
+
+-- Raises SC422 unless these can be the numbers of matches that the author was shown. Null: nothing was counted.
+create or replace function secateur.require_expected(expected bigint, expected_by_function jsonb)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  most constant bigint := 9007199254740991;
+begin
   if expected is not null then
-    perform secateur.require_number('expected', expected, 0, 9007199254740991);
+    perform secateur.require_number('expected', expected, 0, most);
   end if;
   if expected_by_function is not null then
     perform secateur.require_object('expected_by_function', expected_by_function, 1000000);
     perform secateur.require_number('expected_by_function',
-              case when given.value::text ~ '^[0-9]{1,16}$' then given.value::text::bigint end, 0, 9007199254740991)
+              case when given.value::text ~ '^[0-9]{1,16}$' then given.value::text::bigint end, 0, most)
        from jsonb_each(expected_by_function) as given;
   end if;
-  if rate is not null then
-    perform secateur.require_number('rate', rate, 1, 2147483647);
+end
+$$;
+
+-- Raises SC422 unless a draft's window can be committed at its `created_at`. Only a standing cancellation's window may end in
+-- the future, and no later than the limit.
+create or replace function secateur.require_window(draft secateur.cancellations)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  moment constant timestamptz := draft.created_at;
+  latest constant timestamptz := moment + (select retention.standing from secateur.retention);
+begin
+  if draft.standing and draft.started_before is null then
+    raise exception using errcode = 'SC422', column = 'started_before',
+      message = 'started_before: is required for a standing cancellation, which cancels new runs until then';
+  elsif draft.standing and draft.started_before <= moment then
+    raise exception using errcode = 'SC422', column = 'started_before',
+      message = format('started_before: must be in the future for a standing cancellation; the database''s clock says %s',
+                       secateur.in_utc(moment)),
+      hint = 'leave `standing` out to cancel only runs that have already arrived';
+  elsif draft.started_before > moment and not draft.standing then
+    raise exception using errcode = 'SC422', column = 'started_before',
+      message = format('started_before: %s is in the future; the database''s clock says %s',
+                       secateur.in_utc(draft.started_before), secateur.in_utc(moment)),
+      hint = 'leave it out to mean the time of the commit' || case when draft.kind <> 'retry' then ', or set `standing`' else '' end;
+  elsif draft.standing and draft.started_before > latest then
+    raise exception using errcode = 'SC422', column = 'started_before',
+      message = format('started_before: is too far ahead; here a standing cancellation may last until %s',
+                       secateur.in_utc(latest)),
+      hint = 'the limit is `standing` of secateur.set_retention';
+  elsif draft.started_after >= coalesce(draft.started_before, moment) then
+    raise exception using errcode = 'SC422', column = 'started_after',
+      message = 'started_after: must be before started_before, and in the past';
   end if;
-  if pg_column_size(requires) > 1000000 then
-    raise exception using errcode = 'SC422', column = 'requires', message = 'requires: is larger than 1000000 bytes';
+end
+$$;
+
+-- The records that a draft becomes, one for each of the functions, in their order. The first has the draft's key, the others'
+-- keys are made of it. Each has its function's part of what was expected.
+create or replace function secateur.records_of(draft secateur.cancellations, ids uuid[], function_ids text[])
+  returns setof secateur.cancellations
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  made secateur.cancellations := draft;
+begin
+  made.started_before := coalesce(draft.started_before, draft.created_at);
+  made.parameters := draft.parameters || jsonb_build_object('now', secateur.in_utc(draft.created_at));
+  made.requires_suffices := draft.requires is not null and coalesce(draft.requires_suffices, false);
+  for i in 1 .. cardinality(ids) loop
+    made.id := ids[i];
+    made.function_id := function_ids[i];
+    if i > 1 then
+      made.idempotency_key := draft.idempotency_key || ' ' || made.function_id;
+    end if;
+    if cardinality(ids) > 1 then
+      made.expected := coalesce((draft.expected_by_function ->> made.function_id)::bigint,
+                                case when draft.expected is not null then 0 end);
+      made.expected_by_function := case when draft.expected_by_function ? made.function_id
+        then jsonb_build_object(made.function_id, draft.expected_by_function -> made.function_id) end;
+    end if;
+    made.expected_exact := case when made.expected is not null then coalesce(draft.expected_exact, false) end;
+    return next made;
+  end loop;
+end
+$$;
+
+-- Inserts a record, and the place of its sweep. Null if another commit, which did not hold the app's lock, has taken its key.
+--
+-- The horizon is taken after the record's time: below it lies every transaction that may still insert a run which started
+-- before that time, since enqueue takes its transaction id before its time. The window of a standing cancellation goes on;
+-- its horizon is taken when the window has ended.
+create or replace function secateur.insert_record(made secateur.cancellations)
+  returns secateur.cancellations
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+declare
+  committed secateur.cancellations;
+  end_of_ids xid8;
+begin
+  insert into secateur.cancellations (
+    id, kind, state, app_id, function_id, "if", started_after, started_before, standing, with_cancelled, condition, parameters,
+    compiler, request, idempotency_key, reason, source, created_at, created_by, created_role, expected, expected_exact,
+    expected_by_function, in_force_at, rate, requires, requires_suffices)
+  values (
+    made.id, made.kind, made.state, made.app_id, made.function_id, made."if", made.started_after, made.started_before,
+    made.standing, coalesce(made.with_cancelled, false), made.condition, made.parameters, made.compiler, made.request,
+    made.idempotency_key, made.reason, made.source, made.created_at, made.created_by, session_user, made.expected,
+    made.expected_exact, made.expected_by_function, made.in_force_at, made.rate, made.requires, made.requires_suffices)
+  on conflict on constraint cancellations_app_id_idempotency_key_key do nothing
+  returning * into committed;
+  if committed.id is null then
+    return null;
   end if;
+  insert into secateur.sweeps (app_id, cancellation_id) values (committed.app_id, committed.id);
+  if committed.state = 'active' and not committed.standing then
+    end_of_ids := secateur.horizon(committed.app_id, committed.id);
+    update secateur.sweeps as place
+       set horizon = end_of_ids
+     where place.app_id = committed.app_id and place.cancellation_id = committed.id;
+  end if;
+  return committed;
+end
+$$;
+
+-- Writes a commit to the audit, with `more` that is known of it, and tells the programs that listen.
+create or replace function secateur.announce_commit(committed secateur.cancellations, more jsonb)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform secateur.record_audit(
+    'commit', committed.app_id, committed.function_id, committed.id, committed.created_by, committed.source,
+    jsonb_build_object('request', committed.request, 'expected', committed.expected, 'expected_exact', committed.expected_exact,
+                       'executed', secateur.executed(committed)) || more);
+  perform pg_notify('secateur_cancellations', committed.id::text);
 end
 $$;
 

@@ -39,68 +39,48 @@ create or replace function secateur.commit_retries(
   security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  functions constant text[] := coalesce(function_ids, array[null::text]);
-  keys constant text[] := array(
-    select case named.place when 1 then commit_retries.idempotency_key
-           else commit_retries.idempotency_key || ' ' || named.function_id end
-      from unnest(functions) with ordinality as named (function_id, place) order by named.place);
-  moment timestamptz;
+  draft secateur.cancellations;
+  made secateur.cancellations;
   committed secateur.cancellations;
-  expected_here bigint;
 begin
+  draft.kind := 'retry';
+  draft.state := 'retrying';
+  draft.standing := false;
+  draft.with_cancelled := with_cancelled;
+  draft.app_id := app_id;
+  draft."if" := "if";
+  draft.started_after := started_after;
+  draft.started_before := started_before;
+  draft.condition := condition;
+  draft.parameters := parameters;
+  draft.compiler := compiler;
+  draft.request := request;
+  draft.idempotency_key := idempotency_key;
+  draft.reason := reason;
+  draft.source := source;
+  draft.created_by := created_by;
+  draft.expected := expected;
+  draft.expected_exact := expected_exact;
+  draft.expected_by_function := expected_by_function;
+  draft.rate := rate;
+  draft.requires := requires;
+  draft.requires_suffices := requires_suffices;
   perform secateur.require_read_committed();
-  perform secateur.require_instant('started_after', commit_retries.started_after);
-  perform secateur.require_instant('started_before', commit_retries.started_before);
-  perform secateur.require_record(commit_retries.reason, commit_retries.created_by, commit_retries.source);
-  perform secateur.require_commit(
-    commit_retries.ids, commit_retries.function_ids, commit_retries."if", commit_retries.condition, commit_retries.parameters,
-    commit_retries.compiler, commit_retries.request, commit_retries.idempotency_key, commit_retries.source,
-    commit_retries.expected, commit_retries.expected_by_function, commit_retries.rate, commit_retries.requires);
-  perform secateur.check_condition(commit_retries.condition);
-  perform secateur.require_functions(commit_retries.app_id, commit_retries.function_ids);
-  moment := clock_timestamp();
-  if commit_retries.started_before > moment then
-    raise exception using errcode = 'SC422', column = 'started_before',
-      message = format('started_before: %s is in the future; the database''s clock says %s',
-                       secateur.in_utc(commit_retries.started_before), secateur.in_utc(moment)),
-      hint = 'leave it out to mean the time of the commit';
-  elsif commit_retries.started_after >= coalesce(commit_retries.started_before, moment) then
-    raise exception using errcode = 'SC422', column = 'started_after',
-      message = 'started_after: must be before started_before, and in the past';
+  perform secateur.require_draft(draft, ids, function_ids);
+  draft.created_at := clock_timestamp();
+  draft.in_force_at := draft.created_at;
+  perform secateur.require_window(draft);
+  committed := secateur.committed_under(draft.app_id, draft.idempotency_key, draft.request);
+  if committed.id is null then
+    perform secateur.require_free_ids(draft.app_id, ids);
   end if;
-  if (secateur.committed_under(commit_retries.app_id, keys[1], commit_retries.request)).id is null then
-    perform secateur.require_free_ids(commit_retries.app_id, commit_retries.ids);
-  end if;
-  for i in 1 .. cardinality(functions) loop
-    expected_here := case when cardinality(functions) = 1 then commit_retries.expected
-                          else coalesce((commit_retries.expected_by_function ->> functions[i])::bigint,
-                                        case when commit_retries.expected is not null then 0 end) end;
-    insert into secateur.cancellations (
-      id, kind, state, app_id, function_id, "if", started_after, started_before, standing, with_cancelled, condition, parameters,
-      compiler, request, idempotency_key, reason, source, created_at, created_by, created_role, expected, expected_exact,
-      expected_by_function, in_force_at, rate, requires, requires_suffices)
-    values (
-      commit_retries.ids[i], 'retry', 'retrying', commit_retries.app_id, functions[i], commit_retries."if",
-      commit_retries.started_after, coalesce(commit_retries.started_before, moment), false,
-      coalesce(commit_retries.with_cancelled, false), commit_retries.condition,
-      commit_retries.parameters || jsonb_build_object('now', secateur.in_utc(moment)), commit_retries.compiler,
-      commit_retries.request, keys[i], commit_retries.reason, commit_retries.source, moment, commit_retries.created_by,
-      session_user, expected_here,
-      case when expected_here is not null then coalesce(commit_retries.expected_exact, false) end,
-      case when expected_here is not null then commit_retries.expected_by_function end, moment, commit_retries.rate,
-      commit_retries.requires, commit_retries.requires is not null and coalesce(commit_retries.requires_suffices, false))
-    on conflict on constraint cancellations_app_id_idempotency_key_key do nothing
-    returning * into committed;
+  for made in select * from secateur.records_of(draft, ids, function_ids) loop
+    committed := secateur.insert_record(made);
     if committed.id is null then
-      committed := secateur.committed_under(commit_retries.app_id, keys[i], commit_retries.request);
+      committed := secateur.committed_under(made.app_id, made.idempotency_key, made.request);
     else
-      insert into secateur.sweeps (app_id, cancellation_id) values (committed.app_id, committed.id);
       -- point: recorded
-      perform secateur.record_audit(
-        'commit', committed.app_id, committed.function_id, committed.id, committed.created_by, committed.source,
-        jsonb_build_object('kind', 'retry', 'request', committed.request, 'expected', committed.expected,
-                           'expected_exact', committed.expected_exact, 'executed', secateur.executed(committed)));
-      perform pg_notify('secateur_cancellations', committed.id::text);
+      perform secateur.announce_commit(committed, '{"kind": "retry"}');
     end if;
     return next committed;
   end loop;

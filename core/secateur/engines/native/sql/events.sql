@@ -164,14 +164,10 @@ begin
     rule := secateur.declared_cancellation(cancel_by_event.app_id, one.function_id, one.declared, event, moment);
     continue when rule.id is null or not secateur.may_match(rule);
     -- point: before a commit
-    perform secateur.commit_cancellation(
-      id => rule.id, app_id => rule.app_id, function_id => rule.function_id, "if" => rule."if",
-      started_after => rule.started_after, started_before => rule.started_before, standing => false,
-      condition => rule.condition, parameters => rule.parameters, compiler => rule.compiler, request => rule.request,
-      idempotency_key => case when seen is not null then one.key end, reason => rule.reason, source => 'event',
-      created_by => event ->> 'name', expected => null, expected_by_function => null, requires => rule.requires);
-    update secateur.cancellations as made
-       set kind = 'event' where made.app_id = cancel_by_event.app_id and made.id = rule.id;
+    rule.source := 'event';
+    rule.idempotency_key := case when seen is not null then one.key end;
+    rule.created_by := event ->> 'name';
+    perform secateur.commit_draft(rule, array[rule.id], array[rule.function_id]);
     return query select rule.id, one.function_id;
   end loop;
 end

@@ -1,6 +1,6 @@
 """A run as its function sees it: its event, its steps, and what the function may raise.
 
-Nothing here touches a database, so that functions can be tested by calling them with an `ActiveRun` or a `SyncRun`.
+Nothing here touches a database, so a function can be tested by calling it with an `ActiveRun` or a `SyncRun`.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ LONGEST_RETRY_DELAY = timedelta(days=366)
 
 
 class RunCancelled(BaseException):
-    """The run must stop: raised by `step` instead of beginning the next one.
+    """The run must stop: `step` raises this instead of beginning the step.
 
-    Not an `Exception`, so that a function's own `except Exception` cannot mistake it for a failure. Clean up
-    in `finally`; whoever catches it and goes on meets it again at the next step.
+    Not an `Exception`, so that a function's own `except Exception` does not treat it as a failure. Clean up
+    in `finally`; a function that catches it and continues gets it again at the next step.
     """
 
 
 class Discard(Exception):
-    """Raised by a function: its run fails now and is not tried again, however many retries are left."""
+    """Raise this in a function to fail its run for good, however many retries are left."""
 
 
 class RetryAfter(Exception):
-    """Raised by a function: this attempt has failed, and the next one begins after `delay` (in seconds, or a
-    timedelta; 366 days at most) instead of after the usual pause. It is an attempt like any other: without retries
-    left the run fails. Raises `UsageError` for another delay."""
+    """Raise this in a function to fail the attempt, and begin the next one after `delay` (seconds or a timedelta, at
+    most 366 days) instead of after the usual pause. It counts as an attempt: if no retries are left, the run fails
+    for good. The constructor raises `UsageError` for an invalid delay."""
 
     def __init__(self, delay: timedelta | float, message: str = "") -> None:
         try:
@@ -49,7 +49,7 @@ class RetryAfter(Exception):
 
 
 def without_a_loop(work: Coroutine[Any, Any, Result]) -> Result:
-    """What the coroutine returns, which waits for nothing: as in a test without a queue."""
+    """The result of a coroutine that never waits, as in a test without a queue."""
     try:
         work.send(None)
     except StopIteration as end:
@@ -69,17 +69,17 @@ class _Run:
     event: Any
     """The triggering event as decoded JSON."""
     attempt: int = 1
-    """From 1."""
+    """Counted from 1."""
     max_attempts: int = 1
     started_at: datetime | None = None
-    """When the run entered the queue, by the database's clock."""
+    """When the run was enqueued, by the database's clock."""
     steps: Steps = field(default_factory=Steps, repr=False)
-    """What the queue knows of its steps."""
+    """What the queue knows about the run's steps."""
     must_stop: bool = False
-    """The worker has heard that the run was cancelled, or is not its own any more, or has to stop for another reason:
-    long steps may look here and end early. The next step decides."""
+    """The worker has learned that the run must stop: it was cancelled, or belongs to another worker now, or for another
+    reason. A long step may check this and end early; it is the next step that decides."""
     stopped_because: str | None = field(default=None, repr=False)
-    """Why the worker has interrupted this attempt: no step begins any more."""
+    """Why the worker interrupted this attempt; no further step begins. None if it did not."""
     _names: StepNames = field(default_factory=StepNames, repr=False)
 
     def __str__(self) -> str:
@@ -122,18 +122,18 @@ class ActiveRun(_Run):
     ) -> Result: ...
 
     async def step(self, name: str, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """What `work` returns, from this attempt or, if the step has finished in an earlier one, from that.
+        """Call `work` and return its result; if the step finished in an earlier attempt, return that result instead.
 
-        The step begins when the database grants it, so that no step begins after a matching cancellation was
-        committed: then it raises `RunCancelled`. It has finished when its result is kept there, so `work` may be
-        called again only if the worker was lost before that. The result is kept as JSON and is the same in each
-        attempt: a tuple comes back as a list. Raises `UsageError` if it cannot be written as JSON.
+        The step begins once the database grants it. After a matching cancellation is committed the database refuses,
+        and this raises `RunCancelled`. The step is finished once its result is stored, so `work` is called again only
+        if the worker was lost before that. The result is stored as JSON and is the same in every attempt: a tuple comes
+        back as a list. Raises `UsageError` if it cannot be written as JSON.
 
-        Steps are known by their names, and of those with the same name by their order: the second step `fetch`
-        of a run is `fetch #2`. So a function should name its steps in the same order each time.
+        Steps are identified by name, and steps with the same name by their order: a run's second step `fetch` is
+        `fetch #2`. So a function should name its steps in the same order each time.
 
-        A plain callable runs on the event loop, which it holds up: give a slow one to `asyncio.to_thread`, or declare
-        the function itself without `async`.
+        A plain callable blocks the event loop while it runs: pass a slow one to `asyncio.to_thread`, or declare the
+        function without `async`.
         """
         name = self._names.distinct(name)
         if (kept := self.steps.finished.get(name)) is not None:
@@ -150,19 +150,19 @@ class ActiveRun(_Run):
 
 @dataclass(slots=True)
 class SyncRun(_Run):
-    """One attempt at a run, as a plain function sees it, which a worker runs in a thread.
+    """One attempt at a run, as a plain function sees it; the worker runs that function in a thread.
 
-    A thread cannot be interrupted: where a coroutine would be, `must_stop` becomes true and the next step raises
-    `RunCancelled`. A function that takes no steps should look at `must_stop` now and then.
+    A thread cannot be interrupted. Instead, `must_stop` becomes true and the next step raises `RunCancelled`. A
+    function without steps should check `must_stop` now and then.
     """
 
     wait_for: Callable[[Coroutine[Any, Any, Any]], Any] = field(default=without_a_loop, repr=False)
-    """Gives what a coroutine returns, from the worker's event loop."""
+    """Runs a coroutine on the worker's event loop and returns its result."""
 
     def step(
         self, name: str, work: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
     ) -> Result:
-        """As of `ActiveRun`, for a plain callable, which runs in the function's own thread."""
+        """Like `ActiveRun.step`, for a plain callable, which runs in the function's thread."""
         name = self._names.distinct(name)
         if (kept := self.steps.finished.get(name)) is not None:
             earlier: Result = read_kept(kept)
@@ -182,6 +182,6 @@ class SyncRun(_Run):
 
 
 def _close(awaitable: object) -> None:
-    """So that nobody complains that it was never awaited."""
+    """Close the coroutine, to avoid the warning that it was never awaited."""
     if inspect.iscoroutine(awaitable):
         awaitable.close()

@@ -1,4 +1,4 @@
-"""The queue from Python: put runs in, look at them, preview and cancel them.
+"""The queue from Python: enqueue runs, look at them, preview and cancel them.
 
 async with secateur.connect("postgresql://…") as queue:
     await queue.send({"name": "vendor/sync", "data": {"vendor_id": "globex"}}, idempotency_key="sync 4211")
@@ -56,19 +56,19 @@ if TYPE_CHECKING:
     from secateur.runs import Count
 
 Request: TypeAlias = CancellationRequest | Mapping[str, object] | str
-"""A request, or what `CancellationRequest.parse` reads: the API's JSON, decoded or not."""
+"""A request, or anything that `CancellationRequest.parse` reads: the API's JSON, decoded or not."""
 
 COMMIT_ATTEMPTS = 3
 
 SHORTEST_LOOK = 0.02
 LONGEST_LOOK = 0.5
-"""Seconds between two looks at a run that somebody waits for."""
+"""`wait` looks at its run at least this often, in seconds."""
 
 _SQL = Statements.load("secateur.engines.native", "client.sql")
 
 
 class Queue:
-    """secateur's own queue in one database. Made by `connect`; every error is one of `secateur.errors`."""
+    """secateur's own queue in one database. Create it with `connect`; all its errors are in `secateur.errors`."""
 
     def __init__(self, database: Database, engine: NativeEngine) -> None:
         self.database = database
@@ -86,15 +86,15 @@ class Queue:
         started_at: datetime | None = None,
         idempotency_key: str | None = None,
     ) -> UUID:
-        """Put one run into the queue and return its id; app and function are created when they are new.
+        """Enqueue one run and return its id; a new app or function is created.
 
-        `event` is what `json.dumps` takes. A larger `priority` is claimed first. `started_at` is for imports.
-        Times are aware.
+        `event` is anything that `json.dumps` accepts. A higher `priority` is claimed first. `started_at` is for
+        imports. Times must be aware.
 
-        With an `idempotency_key` it can be asked for again: for a day, the same key for the same function returns the
-        run that waits, runs or has completed under it, whatever its schedule and priority, and raises
-        `IdempotencyConflict` for another event. The key of a run that was cancelled or has failed for good is free.
-        A call whose answer was lost is repeated once by itself.
+        With an `idempotency_key` the call can be repeated: for a day, the same key for the same function returns the
+        run that is waiting, running or completed under that key, whatever its schedule and priority; with a different
+        event it raises `IdempotencyConflict`. The key of a run that was cancelled or failed for good is free again.
+        If the answer to a call is lost, the call is repeated once automatically.
         """
         self._refuse_if_read_only()
         bounds.require(
@@ -131,9 +131,9 @@ class Queue:
         priorities: Sequence[int] | None = None,
         started_at: Sequence[datetime | None] | None = None,
     ) -> list[UUID]:
-        """One run per event, in one transaction, so best by the thousand; returns the ids in the events' order.
+        """Enqueue one run per event in one transaction, ideally thousands; returns the ids in the order of the events.
 
-        The other sequences are as long as `events`.
+        The other sequences must be as long as `events`.
         """
         self._refuse_if_read_only()
         if isinstance(events, str | bytes) or not isinstance(events, Sequence):
@@ -168,14 +168,15 @@ class Queue:
         scheduled_for: datetime | None = None,
         priority: int = 0,
     ) -> int:
-        """One run per event of an iterable, asynchronous or not, however many, in one transaction; returns how many.
+        """Enqueue one run per event of an iterable, sync or async, of any length, in one transaction; returns how many.
 
-        The events are copied into a temporary table, a megabyte at a time, while the next are taken from the iterable
-        and written as JSON, so that neither waits for the other nor has all of them at once; then they are entered,
-        all with the same started at. (Below a thousand or so `enqueue_many` is quicker, which makes no table.) No
-        run can be claimed before this has returned, and none is there if it raises: what the iterable raises, as it is,
-        or `RequestError` for an event that cannot be kept, with its number. Cancellations complete only after
-        transactions that were open when they were committed, so the iterable should not dawdle.
+        A megabyte of events at a time is copied into a temporary table, while the next events are taken from the
+        iterable and written as JSON, so that neither side waits for the other and they are never all in memory. Then
+        all runs are inserted with the same `started_at`. (For fewer than about a thousand events, `enqueue_many` is
+        faster: it creates no table.) No run can be claimed before this returns, and no run exists if it raises: an
+        exception of the iterable is raised unchanged; an event that cannot be stored raises `RequestError` with its
+        position. A cancellation completes only after the transactions that were open at its commit, so the iterable
+        should be quick.
         """
         self._refuse_if_read_only()
         bounds.require(
@@ -191,18 +192,19 @@ class Queue:
         )
 
     async def send(self, event: Mapping[str, object], *, idempotency_key: str | None = None) -> Sent:
-        """Start a run of every function, of any app, that declares the event's name as a trigger, maybe none; and
-        cancel what functions declare in `cancel_on`. All in one transaction; returns the runs and the cancellations.
+        """Start a run of every function, in any app, that declares the event's name as a trigger (there may be none),
+        and cancel the runs that functions declare in `cancel_on`. All in one transaction; returns the runs and the
+        cancellations.
 
-        With an `idempotency_key` it can be sent again, as in `enqueue`, for each function that it triggers. Without
-        one, an event with an `id` cancels once, and starts runs each time.
+        With an `idempotency_key` the event can be sent again: as in `enqueue`, it starts one run per function that it
+        triggers. Without one, an event with an `id` cancels once, but starts runs each time.
         """
         self._refuse_if_read_only()
         require_event(event)
         return await send_event(self.database, as_json(event), idempotency_key=idempotency_key)
 
     async def preview(self, request: Request) -> Preview:
-        """How many runs the request matches right now, exactly; changes nothing."""
+        """Count exactly how many runs the request matches right now; changes nothing."""
         return await self.cancellations.preview(_request(request))
 
     async def cancel(
@@ -215,14 +217,14 @@ class Queue:
         expected: Count | None = None,
         wait: bool = False,
     ) -> Cancellation:
-        """Cancel what the request matches; for a request that names several functions see `cancel_all`.
+        """Cancel the runs that the request matches; if it names several functions, use `cancel_all`.
 
-        Once this has returned, no matching run is claimed any more, unless its `guarantee` is `pending`: then the
-        open transactions of the processes `blocked_by` are in the way, and it is in force when they are over.
-        Rows are rewritten in the background by any living worker, server or console; with `wait`, by this call,
-        before it returns. A commit whose answer was lost is asked for again under the same key, so it is made once.
-        Under a key of an earlier commit, the `guarantee` is `ended` if that was stopped or undone since.
-        `author` is by default the user of this process, `expected` the count that somebody saw, for the record.
+        Once this has returned, no matching run is claimed any more. The exception is a `guarantee` of `pending`: the
+        processes in `blocked_by` have open transactions, and the cancellation is in force when these have ended.
+        Any live worker, server or console rewrites the rows in the background; with `wait`, this call does it before
+        it returns. If the answer to the commit is lost, it is repeated under the same key, so it happens only once.
+        If an earlier commit used the key and was stopped or undone since, its `guarantee` is `ended`.
+        `author` defaults to the user of this process; `expected` is the count that the author saw, for the record.
         """
         parsed = _request(request)
         select(parsed)  # refuses several functions before anything is committed
@@ -257,12 +259,12 @@ class Queue:
         expected: Count | None = None,
         wait: bool = False,
     ) -> Cancellation:
-        """Queue the failed runs that the request means again, and with `"with_cancelled": true` cancelled ones too.
+        """Queue the matching failed runs again, and with `"with_cancelled": true` the cancelled ones too.
 
-        Scope, window and `if` are a cancellation's; its record, of kind `retry`, is stopped and undone like any.
-        Its runs are queued in the background, or with `wait` before this returns, each with a fresh count of attempts
-        and its finished steps kept. Left alone are runs whose idempotency key is taken, or that an active cancellation
-        matches: `unrestored` lists them. Undone, runs that nobody has claimed become exactly what they were.
+        Scope, window and `if` work as in a cancellation; the record, of kind `retry`, is stopped and undone like one.
+        The runs are queued in the background, or with `wait` before this returns. Their attempts are counted afresh,
+        and their finished steps are kept. Runs whose idempotency key is taken, or that an active cancellation matches,
+        are left alone; `unrestored` lists them. An undo makes the runs that nobody has claimed exactly what they were.
         """
         parsed = _retry_request(request)
         if reason is not None:
@@ -272,7 +274,7 @@ class Queue:
         return committed
 
     async def preview_retry(self, request: Request) -> Preview:
-        """How many ended runs a retry would mean right now, exactly; changes nothing."""
+        """Count exactly how many runs a retry would queue right now; changes nothing."""
         return await self.cancellations.preview(_retry_request(request))
 
     async def _commit(
@@ -284,7 +286,7 @@ class Queue:
         *,
         wait: bool,
     ) -> list[Cancellation]:
-        """Under one key, asking again when the answer is lost."""
+        """Commit under one key, and repeat that if the answer is lost."""
         author = _author(author)
         bounds.require({"idempotency_key": optional(problem_of_key(idempotency_key), idempotency_key)})
         key = str(uuid4()) if idempotency_key is None else idempotency_key
@@ -301,7 +303,7 @@ class Queue:
         return [await self.cancellations.wait(each.id) if wait else each for each in committed]
 
     async def cancel_run(self, run_id: UUID, *, reason: str | None = None, author: str | None = None) -> Cancellation:
-        """Cancel one run: at once if it waits; if it runs, it is asked to stop. Raises `Conflict` when it has ended."""
+        """Cancel one run: at once if it waits; a running one is asked to stop. Raises `Conflict` if it has finished."""
         bounds.require({"reason": optional(problem_of_text(reason, LONGEST_REASON), reason)})
         return await self.cancellations.cancel_run(
             str(require_id("run_id", run_id)), author=_author(author), source="python", reason=reason
@@ -310,20 +312,20 @@ class Queue:
     async def restore_run(
         self, run_id: UUID, *, author: str | None = None, requeue_stopped: bool = False
     ) -> Cancellation:
-        """Take back `cancel_run`; `requeue_stopped` also if the run was stopped while it ran."""
+        """Undo `cancel_run`; with `requeue_stopped`, also if the run was stopped while running."""
         return await self.cancellations.restore_run(
             str(require_id("run_id", run_id)), author=_author(author), source="python", requeue_stopped=requeue_stopped
         )
 
     async def stop(self, cancellation_id: UUID, *, author: str | None = None) -> Cancellation:
-        """Let a cancellation match nothing more; what it cancelled stays cancelled. Repeatable."""
+        """Stop a cancellation: it matches no more runs; what it has cancelled stays cancelled. Repeatable."""
         return await self.cancellations.stop(_id(cancellation_id), author=_author(author))
 
     async def undo(
         self, cancellation_id: UUID, *, author: str | None = None, requeue_stopped: bool = False, wait: bool = False
     ) -> Cancellation:
-        """Take a cancellation back: what waited when it was cancelled waits again, in the background or, with `wait`,
-        before this returns. `requeue_stopped` also queues again what was stopped while it ran. Repeatable.
+        """Undo a cancellation: the runs that were waiting wait again. This happens in the background or, with `wait`,
+        before this returns. `requeue_stopped` also queues the runs again that were stopped while running. Repeatable.
 
         Raises `NotFound`, `Conflict` after `undo_until`, and `LockUnavailable`.
         """
@@ -333,7 +335,7 @@ class Queue:
         return await self.cancellations.wait(undone.id) if wait else undone
 
     async def pause(self, app_id: str, function_id: str | None = None, *, author: str | None = None) -> None:
-        """Claim nothing more of the function, or (None) of the whole app, until `resume`; running runs go on.
+        """Stop claiming runs of the function, or (None) of the whole app, until `resume`; running runs continue.
 
         Pausing again changes nothing. Raises `NotFound` if there is no such app or function, `LockUnavailable`
         if an open claim holds the app's lock for seconds, and `ReadOnly`.
@@ -341,28 +343,28 @@ class Queue:
         await self.engine.pause(read_scope(app_id, function_id), _author(author), "python")
 
     async def resume(self, app_id: str, function_id: str | None = None, *, author: str | None = None) -> None:
-        """Take back a pause: that of the function, or (None) that of the app as a whole, which leaves functions paused
-        that were paused by themselves. Raises as `pause` does."""
+        """Undo a pause: that of the function, or (None) that of the app. Resuming an app does not resume functions that
+        were paused individually. Raises the same errors as `pause`."""
         await self.engine.resume(read_scope(app_id, function_id), _author(author), "python")
 
     async def forget(self, app_id: str, function_id: str | None = None, *, author: str | None = None) -> list[str]:
-        """Leave a function that is no more, or (None) the whole app, out of the depth; its history stays.
+        """Hide a function that no longer exists, or (None) the whole app, from the depth; its history stays.
 
-        Events start no runs of it any more. It comes back by itself when something is enqueued into it, or a worker
-        has it. Returns the functions that were not forgotten before, sorted. Raises `Conflict`, with what is in
-        the way, while runs, cancellations, retries or undos of it are unfinished; else as `pause` does.
+        Events no longer start its runs. It comes back when a run is enqueued, or when a worker starts with it. Returns
+        the newly forgotten functions, sorted. Raises `Conflict`, naming the reason, while it has unfinished runs,
+        cancellations, retries or undos; otherwise the same errors as `pause`.
         """
         return await self.engine.forget(read_scope(app_id, function_id), _author(author), "python")
 
     async def depth(self) -> list[FunctionDepth]:
-        """What waits and what runs of every function, sorted by app and function; how fast it comes and goes.
+        """Waiting and running runs of every function, with arrival and completion rates, sorted by app and function.
 
-        Of those that are forgotten, only the ones with unfinished runs.
+        A forgotten function is included only while it has unfinished runs.
         """
         return await self.engine.depth()
 
     async def history(self, limit: int = 50, before: UUID | None = None) -> Sequence[Cancellation]:
-        """Cancellations, newest first; `before` is the last of the page before."""
+        """Cancellations, newest first; `before` is the last one of the previous page."""
         bounds.require({"limit": problem_of_number(limit, 1, LONGEST_PAGE)})
         return await self.cancellations.list(limit, before if before is None else require_id("before", before))
 
@@ -371,12 +373,12 @@ class Queue:
         return await self.cancellations.get(_id(cancellation_id))
 
     async def unrestored(self, cancellation_id: UUID, limit: int = 100) -> Sequence[Unrestored]:
-        """Runs that an undo did not bring back, with the reasons."""
+        """Runs that an undo did not restore, with the reasons."""
         bounds.require({"limit": problem_of_number(limit, 1, INT_MAX)})
         return await self.cancellations.unrestored(_id(cancellation_id), limit)
 
     async def audit(self, limit: int = 50, before: int | None = None) -> Sequence[AuditEntry]:
-        """Who did what and when, newest first; `before` is the id of the last entry of the page before."""
+        """Who did what and when, newest first; `before` is the id of the last entry of the previous page."""
         bounds.require(
             {
                 "limit": problem_of_number(limit, 1, LONGEST_PAGE),
@@ -397,7 +399,7 @@ class Queue:
         standing: timedelta | None = None,
         author: str | None = None,
     ) -> Retention:
-        """Change what is given, and return what holds then. Raises `RequestError` and `ReadOnly`."""
+        """Change the given values and return all of them. Raises `RequestError` and `ReadOnly`."""
         lengths = {"finished": finished, "cancelled": cancelled, "standing": standing}
         bounds.require(
             {
@@ -418,20 +420,21 @@ class Queue:
         limit: int = 50,
         before: UUID | None = None,
     ) -> list[Run]:
-        """Runs that are `failed`, `queued`, `scheduled` or `running`, newest first; `before` is the last id of the page
-        before. Raises `NotFound` for an app or function that is not known, `RequestError` for another status."""
+        """Runs that are `failed`, `queued`, `scheduled` or `running`, newest first; `before` is the last id of the
+        previous page. Raises `NotFound` for an unknown app or function, and `RequestError` for any other status."""
         bounds.require({"limit": problem_of_number(limit, 1, LONGEST_PAGE)})
         page = before if before is None else str(require_id("before", before))
         return await self.engine.runs(read_scope(app_id, function_id), read_status(status), limit, page)
 
     async def get(self, run_id: UUID) -> Run:
-        """The run as it stands. Raises `NotFound`."""
+        """The run in its current state. Raises `NotFound`."""
         return await self.engine.run(str(require_id("run_id", run_id)))
 
     async def wait(self, run_id: UUID) -> Run:
-        """The run, once it has completed, failed for good or been cancelled; looks again every half second at least.
+        """Wait until the run has completed, failed for good or been cancelled, and return it.
 
-        Bound it with `asyncio.timeout`. Raises `NotFound` if there is no such run (any more).
+        It looks at least every half second. Limit the wait with `asyncio.timeout`. Raises `NotFound` if the run does
+        not exist, or no longer exists.
         """
         wanted = str(require_id("run_id", run_id))
         pause = SHORTEST_LOOK
@@ -449,7 +452,7 @@ class Queue:
 async def connect(
     url: str | None = None, *, read_only: bool = False, application_name: str = "secateur"
 ) -> AsyncIterator[Queue]:
-    """The queue in the database `url`; None means libpq's environment. Connects when it is first used."""
+    """The queue in the database `url`; None means libpq's environment variables. Connects on first use."""
     async with Database.connect(url, read_only=read_only, application_name=application_name) as database:
         yield Queue(database, NativeEngine(database))
 
@@ -469,7 +472,7 @@ def _request(request: Request) -> CancellationRequest:
 
 
 def _scope_problems(app_id: object, function_id: object) -> dict[str, str | None]:
-    """Of the function that a run is enqueued for, which may be new."""
+    """Check the names of the function that a run is enqueued for; the function may be new."""
     return {"app_id": problem_of_name(app_id), "function_id": problem_of_name(function_id)}
 
 
@@ -482,7 +485,7 @@ def _id(cancellation_id: object) -> UUID:
 
 
 def _author(given: str | None) -> str:
-    """Who writes: as given, or the user of this process. Raises `RequestError`."""
+    """The given author, or the user of this process. Raises `RequestError`."""
     if given is None:
         return _user()
     bounds.require({"author": problem_of_name(given)})

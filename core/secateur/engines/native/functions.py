@@ -1,4 +1,4 @@
-"""Apps and their functions, declared as decorated functions; what a worker runs.
+"""Declares apps and their functions with a decorator; a worker runs them.
 
     app = App("billing")
 
@@ -13,10 +13,10 @@
         vendor = await run.step("fetch", fetch_vendor, run.event["data"]["vendor_id"])
         await run.step("store", store, vendor)
 
-A step that has finished is not taken again: should `store` fail, or the worker die in it, the next attempt gets
-what `fetch` returned from the queue, and goes on with `store`. At most 20 of these runs run at once, on however
-many workers. A run stops before its next step when an event `vendor/removed` arrives with the same
-`data.vendor_id`, and is not begun at all if it still waits; see `cancel_on.py`.
+A finished step is not repeated: if `store` fails, or the worker dies during it, the next attempt gets the result of
+`fetch` from the queue and continues with `store`. At most 20 of these runs execute at once, over all workers. When
+an event `vendor/removed` with the same `data.vendor_id` arrives, a waiting run is cancelled and a running one stops
+before its next step; see `cancel_on.py`.
 """
 
 from __future__ import annotations
@@ -49,20 +49,20 @@ class Function:
     id: str
     work: Work
     triggers: tuple[str, ...] = ()
-    """Names of the events that start a run of it."""
+    """Names of the events that start a run of this function."""
     max_attempts: int = 4
     concurrency: int | None = None
-    """How many runs of it run at a time, over all workers; None: as many as the workers take."""
+    """The maximum of concurrent runs over all workers; None is no limit."""
     cancel_on: tuple[CancelOn, ...] = ()
-    """Events that cancel its runs."""
+    """Events that cancel runs of this function."""
     timeout: timedelta | None = None
-    """How long an attempt may take; None: as long as it likes."""
+    """The time limit of an attempt; None is no limit."""
     interruptible: bool = True
-    """Whether a cancelled run of it is interrupted if it takes too long to come to its next step."""
+    """Whether a cancelled run is interrupted if it takes too long to reach its next step."""
 
     @property
     def is_async(self) -> bool:
-        """Whether it runs on the event loop; otherwise it runs in a thread."""
+        """Whether the function runs on the event loop; otherwise it runs in a thread."""
         return _is(self.work, inspect.iscoroutinefunction)
 
 
@@ -95,21 +95,21 @@ class App:
     ) -> Callable[[DeclaredWork], DeclaredWork]:
         """Declare the decorated function as this app's function `id`.
 
-        One declared with `async def` runs on the worker's event loop and gets an `ActiveRun`. It must not block: it
-        would hold up the worker's other runs. A plain function may: it runs in a thread and gets a `SyncRun`.
+        An `async def` function runs on the worker's event loop and gets an `ActiveRun`. It must not block, or it
+        stalls the worker's other runs. A plain function may block: it runs in a thread and gets a `SyncRun`.
 
-        A run that raises is tried again after a growing pause, `retries` times at most; see also `Discard` and
-        `RetryAfter`. `concurrency` is how many of its runs may run at once, over all workers: the database keeps it to
-        the run. (How many runs of whatever function one worker takes is the worker's own `concurrency`.) `cancel_on`
-        are up to five declarations of events that cancel its runs.
+        A run that raises is retried at most `retries` times, after a growing pause; see also `Discard` and
+        `RetryAfter`. `concurrency` limits how many runs of this function execute at once, over all workers; the
+        database enforces it exactly. (The worker's own `concurrency` limits how many runs of any function it takes.)
+        `cancel_on` holds up to five declarations of events that cancel its runs.
 
-        An attempt that takes longer than `timeout` is interrupted and has failed. A cancelled run that comes to no
-        step within the worker's `grace` is interrupted too, unless `interruptible` is false. Interrupting cancels the
-        task, as asyncio does it. A thread cannot be interrupted: a plain function stops at its next step.
+        An attempt that takes longer than `timeout` is interrupted, and fails. A cancelled run that reaches no step
+        within the worker's `grace` is interrupted too, unless `interruptible` is false. To interrupt is to cancel the
+        asyncio task. A thread cannot be interrupted: a plain function stops at its next step.
 
-        What is declared holds from the start of a worker that has it, for all workers, until another one starts
-        with another declaration. The function itself is left as it is. Raises `UsageError` for a declaration that
-        could not work.
+        When a worker with this function starts, the declaration applies to all workers, until a worker with a
+        different declaration starts. The decorated function itself is unchanged. Raises `UsageError` for a
+        declaration that could not work.
         """
 
         def declare(work: DeclaredWork) -> DeclaredWork:
@@ -170,5 +170,5 @@ class App:
 
 
 def _is(work: Work, kind: Callable[[Callable[..., object]], bool]) -> bool:
-    """Also of an object that is called like a function."""
+    """Whether calling it gives a coroutine; also works for callable objects."""
     return any(kind(cast("Callable[..., object]", one)) for one in (work, getattr(work, "__call__", None)))  # noqa: B004

@@ -1,7 +1,7 @@
-"""Claims runs and performs them, several at a time, until it is told to stop.
+"""Claims runs and executes them, several at a time, until it is told to stop.
 
-One process runs one `Worker`. If it dies, its runs are taken up again when their lease ends; if Postgres goes
-away, it waits and goes on.
+One process runs one `Worker`. If it dies, its runs are claimed again when their leases expire; if Postgres goes
+away, it waits and then continues.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from secateur.schema import check_installed
 from secateur.signals import stopped_by_signals
 
 SLOW_SECONDS = 5.0
-"""After this it is said what the start waits for."""
+"""After this time the log says what the start is waiting for."""
 
 LAST_WORDS_SECONDS = 5.0
-"""How long to try to tell Postgres about interrupted runs."""
+"""How long a stopping worker tries to report interrupted runs to Postgres."""
 
 MOST_CONCURRENCY = 10_000
 MOST_CONNECTIONS = 1_000
@@ -54,19 +54,19 @@ logger = logging.getLogger("secateur.worker")
 
 
 class Worker:
-    """Performs the runs of `apps`, up to `concurrency` of whatever function at a time.
+    """Executes the runs of `apps`, at most `concurrency` at a time, whatever their function.
 
-    What the apps' functions declare is registered at the start and holds for all workers, `concurrency` of a
-    function too: its limit is kept by the database, over all of them. An idle worker is woken by the transaction
-    that queues a run; where notifications do not get through, as through a transaction pooler, it looks often.
+    At the start it registers the declarations of the apps' functions, which then apply to all workers. This includes a
+    function's own `concurrency`, which the database enforces over all workers. The transaction that queues a run wakes
+    an idle worker; where notifications do not get through, as with a transaction pooler, the worker polls often.
 
-    A run is held for `lease` and kept alive by heartbeats. A run that has to stop has `grace` to end by itself, be it
-    that it was cancelled, or that the worker stops gracefully; then it is interrupted. What a stopping worker
-    interrupts is queued again, with its finished steps and without using up an attempt, ten times at most.
+    A run is held for `lease`, which heartbeats extend. When a run is cancelled, or the worker stops gracefully, the run
+    has `grace` to finish by itself; then it is interrupted. A run that a stopping worker interrupts is queued again,
+    keeps its finished steps and does not use up an attempt, at most ten times.
 
-    `connections` is how many connections to Postgres it opens at most, 2 or more: one is for heartbeats and, from 3 on,
-    one for notifications; all else shares the others. `url` None means libpq's environment. Raises `UsageError` for
-    what could not work.
+    `connections` is the maximum number of connections to Postgres, 2 or more: one for heartbeats and, from 3 on, one
+    for notifications; everything else shares the rest. `url` None means libpq's environment variables. Raises
+    `UsageError` for values that cannot work.
     """
 
     def __init__(
@@ -87,16 +87,16 @@ class Worker:
         if name is not None:
             self.configure(name=name)
         self.started = asyncio.Event()
-        """Set once functions are registered and runs are being claimed."""
+        """Set once the functions are registered and runs are being claimed."""
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
         self._slot_or_stop = asyncio.Event()
         self._cut_off = False
         self._held: dict[UUID, Attempt] = {}
         self._busy = 0
-        """How many of the held runs have not ended yet; of the others the queue has yet to be told."""
+        """How many held runs are still executing; the others have ended, but that is not yet reported to the queue."""
         self.database: Database | None = None
-        """Its connections, while it runs."""
+        """Its connections while it runs."""
         self._intakes = [Intake(app.id, dict(app.functions)) for app in self.apps]
         self._ear: Ear | None = None
         self._heartbeats: Heartbeats | None = None
@@ -112,7 +112,7 @@ class Worker:
         name: str | None = None,
         connections: int | None = None,
     ) -> None:
-        """Change what is given, before it runs. Raises `UsageError`."""
+        """Change the given settings, before the worker runs. Raises `UsageError`."""
         if url is not None:
             self.url = url
         if concurrency is not None:
@@ -134,23 +134,23 @@ class Worker:
 
     @property
     def connections(self) -> int:
-        """How many connections it opens at most."""
+        """The most connections that it opens."""
         return self._connections or min(self.concurrency, 10) + 4
 
     def stop(self) -> None:
-        """Stop gracefully; a second time, without waiting for running runs."""
+        """Stop gracefully; a second call no longer waits for running runs."""
         if self._stopping.is_set():
             self._hurrying.set()
         self._stopping.set()
         self._slot_or_stop.set()
 
     async def run(self, *, to_the_end: bool = False) -> None:
-        """Work until SIGTERM, SIGINT or `stop()`, once in the worker's life. Waits for Postgres, also at the start.
+        """Work until SIGTERM, SIGINT or `stop()`; a worker can run only once. Waits for Postgres, also at the start.
 
-        `to_the_end`: the process ends with the worker. Signals are ignored afterwards, and functions that cannot be
-        interrupted end with it: the process exits in here.
+        `to_the_end` means that the process ends with the worker: signals are then ignored, and if functions cannot be
+        interrupted, the process exits from here.
 
-        Raises `SecateurError` if Postgres refuses: the login, say, or a right.
+        Raises `SecateurError` if Postgres refuses, for example the login or a missing right.
         """
         application = f"secateur worker {self.name}"[:63]
         spare = 2 if self.connections > 2 else 1
@@ -171,7 +171,7 @@ class Worker:
             raise _first(known) from group
 
     async def _prepare(self, claims: Claims, database: Database) -> bool:
-        """Register the functions. False: it was stopped before."""
+        """Register the functions. Returns False if the worker was stopped first."""
 
         async def register() -> None:
             await until_reachable(database, logger.warning)
@@ -183,7 +183,7 @@ class Worker:
         return await self._unless_stopped(register())
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Wait for it, or until the worker is to stop. Whether it was done."""
+        """Wait for it, or until the worker must stop. Returns whether it was done."""
         task, stopping = asyncio.create_task(work), asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -205,7 +205,7 @@ class Worker:
             helpers = [group.create_task(self._heartbeats.run())]
             if self.connections > 2:
                 helpers.append(group.create_task(self._ear.listen()))
-            # Nothing is claimed before it can be kept, and nothing else takes connections before.
+            # Claim nothing, and use no other connection, before heartbeats can be sent.
             await self._unless_stopped(self._first_beat(self._heartbeats))
             helpers += [
                 group.create_task(self._sweep(database)),
@@ -235,9 +235,9 @@ class Worker:
             await heartbeats.ready.wait()
 
     async def _claim_round(self, claims: Claims, group: asyncio.TaskGroup) -> float:
-        """Fill the free slots, shared by the queues that are due. Returns how long there is nothing to do.
+        """Fill the free slots, divided among the queues that are due. Returns how long there is nothing to do.
 
-        A run that has ended leaves its slot before the queue knows of it: the next claim need not wait for that.
+        A run frees its slot when it ends, before the queue is told, so that the next claim need not wait for that.
         """
         free = min(self.concurrency - self._busy, 2 * self.concurrency - len(self._held))
         if free <= 0:
@@ -277,7 +277,7 @@ class Worker:
         return batch
 
     def _wake(self, app_id: str | None) -> None:
-        """Runs of the app (None: of any) may have come; see `Ear`."""
+        """Called when there may be new runs of the app (None: of any app); see `Ear`."""
         for intake in self._intakes:
             if app_id is None or intake.app_id == app_id:
                 intake.wake()
@@ -306,19 +306,19 @@ class Worker:
                 self._heartbeats.let_go(claim)
             self._slot_or_stop.set()
             if claim.function.concurrency is not None:
-                self._wake(claim.run.app_id)  # what it was in the way of may begin
+                self._wake(claim.run.app_id)  # whatever it was blocking may now begin
 
     def _freed(self) -> None:
         self._busy -= 1
         self._slot_or_stop.set()
 
     def _told_to_stop(self, reasons: Mapping[UUID, str]) -> None:
-        """What a heartbeat said, by token; see `Heartbeats`."""
+        """Called with the answers of a heartbeat, by token; see `Heartbeats`."""
         for token, attempt in self._held.items():
             attempt.must_stop(reasons.get(token), self.grace)
 
     async def _sweep(self, database: Database) -> None:
-        """Rewrite what cancellations match, as any living process does; claims never depend on it."""
+        """Rewrite the rows that cancellations match, as every live process does; claims never depend on it."""
         await Cancellations(NativeEngine(database)).sweep_forever()
 
     async def _wind_down(self, claims: Claims, *, to_the_end: bool) -> None:
@@ -347,7 +347,7 @@ class Worker:
         await self._until(lambda: not self._held)
 
     def _stubborn(self) -> list[Attempt]:
-        """Those whose function has not ended, though it may have been interrupted."""
+        """Attempts whose function has not ended, although it may have been interrupted."""
         return [attempt for attempt in self._held.values() if attempt.busy]
 
     async def _until(self, reached: Callable[[], bool], seconds: float | None = None) -> None:
@@ -359,7 +359,7 @@ class Worker:
 
 
 def _exit_at_once() -> NoReturn:
-    """Threads cannot be ended, and the interpreter would wait for them."""
+    """Exit without waiting for threads: they cannot be stopped, and the interpreter would wait for them."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
@@ -385,7 +385,7 @@ def _checked(apps: Sequence[App]) -> tuple[App, ...]:
         raise UsageError("a worker needs at least one app")
     for app in apps:
         if ids.count(app.id) > 1:
-            raise UsageError(f"app {app.id} is given twice: declare its functions on one App object")
+            raise UsageError(f"app {app.id} is listed twice: declare its functions on one App object")
         if not app.functions:
             raise UsageError(f"app {app.id} has no functions: declare them with @app.function(id=…)")
     return tuple(apps)

@@ -179,7 +179,7 @@ class TestFromPython:
             yield from ({} for _ in range(10_000))
 
         for before in (0, 4499):
-            wrong = rf"event: item {before + 1:,} cannot be kept: Postgres refused: .*Unicode"
+            wrong = rf"event: item {before + 1:,} cannot be stored: Postgres refused: .*Unicode"
             with pytest.raises(RequestError, match=wrong):
                 await queue.enqueue_bulk("billing", "sync", events({"text": "a\0b"}, before))
             with pytest.raises(RequestError, match=wrong):

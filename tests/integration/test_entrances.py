@@ -277,7 +277,7 @@ async def test_what_json_cannot_keep_is_refused_alike(queue: Queue) -> None:
             lambda: queue.enqueue_bulk("billing", "sync", [{"name": "x", "data": text}]),  # noqa: B023
             lambda: queue.send({"name": "x", "data": text}),  # noqa: B023
         ):
-            with pytest.raises(RequestError, match=r"event: .*cannot be kept"):
+            with pytest.raises(RequestError, match=r"event: .*cannot be stored"):
                 await send()
 
 

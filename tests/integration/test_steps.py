@@ -144,7 +144,7 @@ async def test_a_result_that_is_not_json_names_its_step(
     async with working(database_url, app):
         run_id = await queue.enqueue("billing", "invoices", {})
         await in_status(queue, run_id, RunStatus.FAILED)
-    begins = f"UsageError: the result of step 'fetch' of billing / invoices {run_id} cannot be kept as JSON: "
+    begins = f"UsageError: the result of step 'fetch' of billing / invoices {run_id} cannot be stored as JSON: "
     error = await error_of(queue, run_id)
     assert error.startswith(begins)
     with pytest.raises(UsageError, match=why):
@@ -236,5 +236,5 @@ def test_names_are_told_apart_by_their_order() -> None:
 
 def test_large_results_belong_elsewhere() -> None:
     assert read_kept(kept_json("x" * (LARGEST_RESULT - 2), "it")) == "x" * (LARGEST_RESULT - 2)
-    with pytest.raises(UsageError, match="too large to be kept: 16,000,001 characters"):
+    with pytest.raises(UsageError, match="too large to be stored: 16,000,001 characters"):
         kept_json("x" * (LARGEST_RESULT - 1), "it")

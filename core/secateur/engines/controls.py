@@ -1,6 +1,6 @@
-"""What people do to a queue beside cancelling: pause and resume, forget, send events, set the retention.
+"""What people do to a queue besides cancelling: pause and resume, forget, send events, set the retention.
 
-Each is a capability of the engine: asked of one that lacks it, it raises `Unsupported`, in words. `can_…` tells before.
+Each is a capability of the engine. If the engine lacks it, the method raises `Unsupported`; `can_…` tells beforehand.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from secateur.runs import Scope
 
 
 class Controls:
-    """The controls of one queue. Whatever changes something raises `ReadOnly` in a read-only session."""
+    """The controls of one queue. In a read-only session, every method that changes something raises `ReadOnly`."""
 
     def __init__(self, engine: Source) -> None:
         self._engine = engine
@@ -34,15 +34,15 @@ class Controls:
         return isinstance(self._engine, Upkeep)
 
     async def pause(self, scope: Scope, author: str, source: str) -> None:
-        """Claim nothing more of the scope; see `Pausing`."""
+        """Stop claiming runs of the scope; see `Pausing`."""
         await self._pausing("pause a queue").pause(scope, author, source)
 
     async def resume(self, scope: Scope, author: str, source: str) -> None:
-        """Take back the pause of exactly this scope; see `Pausing`."""
+        """Undo the pause of exactly this scope; see `Pausing`."""
         await self._pausing("pause a queue, or resume it").resume(scope, author, source)
 
     async def forget(self, scope: Scope, author: str, source: str) -> list[str]:
-        """Take functions that are no more off the list; see `Forgetting`."""
+        """Remove functions that no longer exist from the list; see `Forgetting`."""
         if not isinstance(self._engine, Forgetting):
             raise unsupported(self._engine, "forget functions")
         return await self._engine.forget(scope, author, source)
@@ -66,7 +66,7 @@ class Controls:
         author: str,
         source: str,
     ) -> Retention:
-        """Change what is given; what holds then. Raises `RequestError`."""
+        """Change the given values and return all of them. Raises `RequestError`."""
         return await self._keeping().set_retention(
             finished=finished, cancelled=cancelled, standing=standing, author=author, source=source
         )

@@ -1,7 +1,7 @@
-"""How far the truth may be from what a sample of pages says.
+"""Estimates a count from a sample of pages, with an interval.
 
-Postgres draws whole pages, and the runs of a page entered together, so they are alike: the spread *between* pages says
-how much a sample tells, and it may be far less than so many runs drawn one by one would.
+Postgres samples whole pages. The runs on a page were enqueued together, so they are alike, and a sample may tell far
+less than the same number of runs drawn one by one. How much it tells depends on the spread *between* pages.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from math import sqrt
 
 Z = 1.96
-"""For intervals that hold the truth in 95 of 100 samples."""
+"""For intervals that contain the true value in 95 of 100 samples."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """How many runs match, and between which numbers that lies at 95 %."""
+    """How many runs match, with a 95 % confidence interval."""
 
     matched: int
     low: int
@@ -24,13 +24,13 @@ class Estimate:
 
 
 def estimate(pages: Iterable[tuple[int, int]], total: int, share: float) -> Estimate:
-    """What `pages`, each with its runs of the scope and how many of them match, say of `total` runs.
+    """Estimate how many of `total` runs match, from `pages`: the runs of the scope on each page, and the matches.
 
-    `share` of the table was drawn, from 0 to 1. At least one page must hold a run of the scope.
+    `share`, from 0 to 1, is the sampled part of the table. At least one page must hold a run of the scope.
 
-    The interval is Wilson's, which holds for rare matches too, for as many independent runs as would have had the
-    spread that the pages have. Where all pages say the same, because nothing or everything matches, each of them
-    counts as one such run: those that were not drawn may all be of the other kind.
+    The interval is Wilson's, which is valid for rare matches too. Its sample size is the number of independent runs
+    that would show the same spread as the pages. If no run or every run in the sample matches, the pages have no
+    spread; each page then counts as one observation, because the pages not drawn may all differ.
     """
     drawn = [page for page in pages if page[0] > 0]
     runs, matched = sum(page[0] for page in drawn), sum(page[1] for page in drawn)
@@ -39,7 +39,7 @@ def estimate(pages: Iterable[tuple[int, int]], total: int, share: float) -> Esti
         deviation = sum((hits - part * size) ** 2 for size, hits in drawn) / runs**2
         variance = deviation * len(drawn) / max(1, len(drawn) - 1)
         independent = min(float(runs), part * (1 - part) / variance) if variance else float(runs)
-        # Student's quantile, nearly: a spread that was seen in a few places only is itself not known well.
+        # Roughly Student's quantile: a spread estimated from only a few pages is itself uncertain.
         z = Z + (Z**3 + Z) / (4 * max(1.0, independent * min(part, 1 - part)))
     else:
         independent, z = float(len(drawn)), Z

@@ -1,7 +1,7 @@
-"""What keeps a queue small and its figures true while nobody looks: every process that may write takes part.
+"""Keeps a queue small and its figures correct in the background; every process that may write takes part.
 
-Any number of them may do so at once: in the database each task is one process's at a time, and is not begun
-again before it is due.
+Any number of processes may do this at once: the database lets only one of them do a task at a time, and only when the
+task is due.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ logger = logging.getLogger(__name__)
 
 COMPACT_SECONDS = 1.0
 COMPACT_BATCH = 100_000
-"""Deltas that are summed up in one transaction: about a quarter of a second."""
+"""Deltas summed up in one transaction, which takes about a quarter of a second."""
 
 PRUNE_SECONDS = 10.0
-"""Between two looks for something to prune."""
+"""Time between two looks for something to prune."""
 PRUNE_BATCH = 1000
-"""Runs that one transaction deletes."""
+"""Runs deleted in one transaction."""
 
 CHECK_EVERY = timedelta(minutes=10)
-"""Between two comparisons of the depth with the rows, by whichever process."""
+"""Time between two comparisons of the depth with the rows, by any process."""
 CHECK_SECONDS = 30.0
-"""Between two looks whether such a comparison is due; a process that has just begun waits as long."""
+"""Time between two checks whether a comparison is due; a new process waits this long before its first one."""
 
 COMPACT_SHARE, PRUNE_SHARE = 0.1, 0.5
-"""Of a process's time that these may take at most: a database that is slow gets more rest."""
+"""The largest share of a process's time for these tasks, so that a slow database gets more rest."""
 
 
 class Maintenance:
-    """The upkeep of one queue: nothing where it is `read_only`, or keeps itself up."""
+    """The upkeep of one queue; does nothing if it is `read_only`, or if the engine does not need it."""
 
     def __init__(self, engine: Source, *, read_only: bool = False) -> None:
         self._engine = engine
         self._read_only = read_only
         self.troubles = Troubles(logger)
-        """What fails in `keep_up_forever`."""
+        """What is failing in `keep_up_forever`."""
 
     async def keep_up_forever(self) -> None:
-        """Until cancelled. Survives a database that goes away; gives up a task that the role has no right to."""
+        """Run until cancelled. Survives a database that goes away; gives up a task for which the role lacks a right."""
         if self._read_only or not isinstance(self._engine, Upkeep):
             return
         async with asyncio.TaskGroup() as group:
@@ -62,27 +62,27 @@ class Maintenance:
         return self._engine
 
     async def compact(self) -> float:
-        """Sum up what the depth is read from. Returns in how many seconds to do so again."""
+        """Sum up the deltas that the depth is read from. Returns the seconds until the next time."""
         began = time.monotonic()
         moved = await self._upkeep.compact_depth(timedelta(seconds=COMPACT_SECONDS / 2), COMPACT_BATCH)
         took = time.monotonic() - began
         return took if moved >= COMPACT_BATCH else max(COMPACT_SECONDS, took * (1 / COMPACT_SHARE - 1))
 
     async def prune(self) -> float:
-        """Delete one batch of what was kept long enough. Returns in how many seconds to do so again."""
+        """Delete one batch of expired runs. Returns the seconds until the next time."""
         began = time.monotonic()
         pruned = await self._upkeep.prune(PRUNE_BATCH)
         return (time.monotonic() - began) * (1 / PRUNE_SHARE - 1) if pruned.more else PRUNE_SECONDS
 
     async def check(self) -> float:
-        """Compare the depth with the rows if that is due. Returns in how many seconds to look again."""
+        """Compare the depth with the rows if that is due. Returns the seconds until the next check."""
         found = await self._upkeep.check_depth(CHECK_EVERY)
         if found is not None and found.drift:
             logger.warning("the depth was off by %d of %d runs; it has been corrected", found.drift, found.counted)
         return CHECK_SECONDS
 
     async def _repeat(self, what: str, task: Callable[[], Awaitable[float]], *, first: float = 0.0) -> None:
-        """Every task waits a little more or less than it is told, so that processes do not march in step."""
+        """Wait a little more or less than `seconds`, so that processes do not run in step."""
         pause = first
         while True:
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311

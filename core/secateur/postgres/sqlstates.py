@@ -241,10 +241,10 @@ BY_CLASS: dict[str, Translation] = {"08": _lost, "53": _short}
 
 @contextmanager
 def keeping_events() -> Iterator[None]:
-    """What Postgres says of an event that it cannot keep as JSON, such as one with U+0000 in it, is `RequestError`."""
+    """Raise `RequestError` if Postgres cannot store an event as JSON, for example because it contains U+0000."""
     try:
         yield
     except DatabaseError as error:
         if isinstance(error.__cause__, asyncpg.DataError | asyncpg.ProgramLimitExceededError):
-            raise RequestError([Problem("event", f"cannot be kept: {error}")]) from error
+            raise RequestError([Problem("event", f"cannot be stored: {error}")]) from error
         raise

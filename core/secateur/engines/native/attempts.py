@@ -1,6 +1,6 @@
 """One attempt at a run: calls its function, interrupts it if it must, and tells the queue how it ended.
 
-Whatever the function raises is its run's failure, and never the worker's.
+Whatever the function raises fails its run, never the worker.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from secateur.engines.native.containment import NAMES, PRESENT_RUN, Escaped
 from secateur.engines.native.functions import AsyncWork, PlainWork
 
 CLEANUP_SECONDS = 2.0
-"""How long a function that was interrupted may take to clean up before it is called stubborn."""
+"""How long an interrupted function may take to clean up before the log complains about it."""
 
 logger = logging.getLogger("secateur.worker")
 
 
 class Interruption(Enum):
-    """Why an attempt has to end before its function does."""
+    """Why an attempt must end before its function returns."""
 
     STOP = "interrupted: the worker stopped before the run ended"
     TIMEOUT = "it ran longer than its timeout"
@@ -37,9 +37,9 @@ class Interruption(Enum):
 
 
 class Attempt:
-    """An attempt at the run that the claim holds, by the worker of that name.
+    """An attempt at the claimed run, by the worker with that name.
 
-    `on_freed` is called when the function has ended: its slot is free, though the queue has yet to be told.
+    `on_freed` is called when the function has ended: the slot is free, although the queue has not been told yet.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class Attempt:
         self.claim = claim
         self.interruption: Interruption | None = None
         self.task: asyncio.Task[None] | None = None
-        """The one that performs it."""
+        """The task that performs the attempt."""
         self.busy = True
-        """The function has not ended, or not even begun."""
+        """The function has not ended; it may not even have begun."""
         self._claims = claims
         self._worker = worker
         self._executor = executor
@@ -64,7 +64,7 @@ class Attempt:
         return str(self.claim.run)
 
     def must_stop(self, reason: str | None, grace: timedelta) -> None:
-        """What a heartbeat said: `cancelled` or `lost`; None takes it back. Interrupts after the grace."""
+        """Take note of a heartbeat's answer, `cancelled` or `lost`, and interrupt after the grace; None reverts it."""
         if reason is None:
             if self._grace is not None:
                 self._grace.cancel()
@@ -85,7 +85,7 @@ class Attempt:
         asyncio.get_running_loop().call_later(CLEANUP_SECONDS, self._complain)
 
     def leave(self) -> None:
-        """The worker ends: nothing more is waited for but a function in a thread, which cannot be left."""
+        """The worker is leaving: stop waiting, except for a function in a thread, which cannot be abandoned."""
         self._left = True
         if self.task is not None and not (self.busy and not self.claim.function.is_async):
             self.task.cancel()
@@ -96,7 +96,7 @@ class Attempt:
             logger.warning("%s should stop, but it %s: %s", self, kind, self.claim.run.stopped_because)
 
     async def perform(self) -> None:
-        """Raises `SecateurError` if the queue cannot be told."""
+        """Raises `SecateurError` if the outcome cannot be reported to the queue."""
         try:
             if not await self._claims.recall(self.claim):
                 logger.info("%s was not begun: it was cancelled, or %s no longer holds it", self, self._worker)
@@ -113,7 +113,7 @@ class Attempt:
         await self._tell(error)
 
     async def _work(self) -> BaseException | None:
-        """What the function raised."""
+        """Call the function; returns what it raised."""
         if self.claim.unreadable is not None:
             return Discard(self.claim.unreadable)
         timeout, timer = self.claim.function.timeout, None
@@ -142,7 +142,7 @@ class Attempt:
             self._working = None
             NAMES.pop(task, None)
             PRESENT_RUN.reset(present)
-        # Whoever has cancelled the task, we or the function itself, meant the function.
+        # Whoever cancelled the task, we or the function itself, meant the function.
         with suppress(asyncio.CancelledError):
             while task.cancelling():
                 task.uncancel()
@@ -165,7 +165,7 @@ class Attempt:
         run.wait_for = wait_for
         context = copy_context()
         context.run(PRESENT_RUN.set, str(self))
-        # What it raises is returned: a future does not take every exception.
+        # Return what it raises: a future does not accept every exception.
         return await loop.run_in_executor(self._executor, context.run, self._call)
 
     def _call(self) -> BaseException | None:
@@ -208,13 +208,13 @@ class Attempt:
 
     @property
     def _spoiled(self) -> bool:
-        """A coroutine was interrupted because of what it was, so that its end says nothing. (One that the worker's stop
-        interrupted may have ended well all the same, and so may a thread, which was not interrupted.)"""
+        """A coroutine was interrupted for a reason of its own run, so the way it ended means nothing. (If it was the
+        worker's stop that interrupted it, it may still have succeeded; so may a thread, which is not interrupted.)"""
         return self.claim.function.is_async and self.interruption in {Interruption.TIMEOUT, Interruption.CANCELLED}
 
 
 def _verdict(error: BaseException | None) -> tuple[bool, timedelta | None]:
-    """Whether the run is to be discarded, and after what time to be tried again, also by what is in a group."""
+    """Whether to discard the run, and the delay before a retry; exceptions inside a group count as well."""
     raised = [] if error is None else list(_leaves(error))
     delays = [one.delay for one in raised if isinstance(one, RetryAfter)]
     return any(isinstance(one, Discard) for one in raised), max(delays, default=None)
@@ -229,7 +229,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def describe(error: BaseException) -> str:
-    """In a line for the record, whatever the error does when it is asked."""
+    """The error on one line, for the run's record; never raises, even if the error's `__str__` does."""
     if isinstance(error, Escaped) and error.__cause__ is not None:
         error = error.__cause__
     try:
@@ -241,7 +241,7 @@ def describe(error: BaseException) -> str:
 
 
 def _log(level: int, text: str, error: BaseException | None) -> None:
-    """With the traceback, if it can be shown."""
+    """Log with the traceback, unless formatting it raises."""
     try:
         logger.log(level, "%s", text, exc_info=error)
     except BaseException:

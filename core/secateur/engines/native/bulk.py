@@ -1,4 +1,4 @@
-"""Any number of events as runs, by COPY and in one transaction."""
+"""Enqueues any number of events as runs, with COPY and in one transaction."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from secateur.postgres.statements import Statements
 Events: TypeAlias = Iterable[object] | AsyncIterable[object]
 
 COPY_BYTES = 1_000_000
-"""What one COPY takes, or an event more. Twice that is held at a time; a refusal is heard of when it is sent."""
+"""The size of one COPY, to the nearest event. Two are in memory at a time; a bad event is reported when it is sent."""
 BREATH = 200
-"""Events after which others have their turn."""
+"""Other tasks get a turn after this many events."""
 
 HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TAIL = b"\xff\xff"
 _row_head = struct.Struct("!hiB").pack
-"""COPY's binary format: a row begins with its number of columns, a column with its length, and jsonb with a 1."""
+"""COPY's binary format: a row starts with its number of columns, a column with its length, and jsonb with a 1."""
 
 _LINE = re.compile(r"^COPY secateur_bulk\b\D*(\d+)", re.MULTILINE)
-"""In the error's context, whatever language the server speaks."""
+"""Finds the line number in the error's context, whatever the server's language."""
 
 _SQL = Statements.load("secateur.engines.native", "bulk.sql")
 
@@ -40,9 +40,9 @@ _SQL = Statements.load("secateur.engines.native", "bulk.sql")
 async def enqueue_bulk(
     database: Database, app_id: str, function_id: str, events: Events, *, scheduled_for: datetime | None, priority: int
 ) -> int:
-    """One run per event, all or none; returns how many. What the iterable raises is raised as it is.
+    """Enqueue one run per event, all or none; returns how many. An exception of the iterable is raised unchanged.
 
-    Raises `RequestError` for an event that cannot be kept, and says the how manieth.
+    Raises `RequestError` for an event that cannot be stored, giving its position in the input.
     """
     async with aclosing(_chunks(events)) as chunks:
         try:
@@ -63,22 +63,22 @@ async def enqueue_bulk(
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """Events as COPY takes them."""
+    """Events in COPY's format."""
 
     before: int
-    """How many events came before."""
+    """How many events came before these."""
     rows: bytes
 
 
 class _EventsFailed(Exception):
-    """Rolls the transaction back, and is not mistaken for an error of the connection, which is put into other words."""
+    """Rolls the transaction back. A type of its own, so that it is not translated like an error of the connection."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
 
 
 async def _next(chunks: AsyncIterator[_Chunk]) -> _Chunk | None:
-    """None at the end. Raises `_EventsFailed`."""
+    """The next chunk; None at the end. Raises `_EventsFailed`."""
     try:
         return await anext(chunks, None)
     except asyncio.CancelledError:
@@ -88,7 +88,7 @@ async def _next(chunks: AsyncIterator[_Chunk]) -> _Chunk | None:
 
 
 async def _copy_all(database: Database, connection: Connection, first: _Chunk, others: AsyncIterator[_Chunk]) -> None:
-    """Copies a chunk while the next one is made."""
+    """Copy each chunk while the next one is prepared."""
     chunk: _Chunk | None = first
     while chunk is not None:
         copying = asyncio.create_task(_copy(database, connection, chunk))
@@ -110,7 +110,7 @@ async def _copy(database: Database, connection: Connection, chunk: _Chunk) -> No
         line = _LINE.search(error.context or "")
         which = f"item {chunk.before + int(line[1]):,} " if line else ""
         why = translate(error, database.description)
-        raise RequestError([Problem("event", f"{which}cannot be kept: {why}")]) from error
+        raise RequestError([Problem("event", f"{which}cannot be stored: {why}")]) from error
 
 
 async def _chunks(events: Events) -> AsyncGenerator[_Chunk, None]:

@@ -1,9 +1,9 @@
-"""What a function declares about events that cancel its runs; checked and compiled where it is declared.
+"""Declarations of the events that cancel a function's runs; checked and compiled when the function is declared.
 
     CancelOn(event="user/deleted", match="data.user_id", timeout=timedelta(hours=1))
 
-An event `user/deleted` cancels the function's runs whose own event has the same `data.user_id`, and that entered
-the queue at most an hour before it. Without `match` and `if_` it cancels all of them.
+An event `user/deleted` cancels the function's runs whose own event has the same `data.user_id` and which were enqueued
+at most an hour before it. Without `match` and `if_` it cancels all of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from secateur.engines.native.events import OWN_EVENT
 from secateur.errors import UsageError
 
 MOST = 5
-"""Declarations of one function."""
+"""The most declarations that one function may have."""
 
 LONGEST_PATH = 1000
 LONGEST_TIMEOUT = timedelta(days=36_500)
@@ -28,19 +28,19 @@ LONGEST_TIMEOUT = timedelta(days=36_500)
 
 @dataclass(frozen=True, slots=True)
 class CancelOn:
-    """An event that cancels runs which entered the queue before it, where both `match` and `if_` hold."""
+    """An event that cancels earlier runs, if both `match` and `if_` hold."""
 
     event: str
     """The event's name."""
     match: str | None = None
-    """The path of a field that is the same in both events: `data.user_id`."""
+    """The path of a field that must be equal in both events, such as `data.user_id`."""
     if_: str | None = None
-    """An expression over `event`, the run's, and `async`, the one that has arrived: `async.data.hard == true`."""
+    """An expression over `event` (the run's) and `async` (the one that arrived), as in `async.data.hard == true`."""
     timeout: timedelta | None = None
-    """Only runs that entered the queue at most so long before the event; None is any time."""
+    """Cancel only runs that were enqueued at most this long before the event; None is no limit."""
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with it, each in words that begin with the field's name."""
+        """What is wrong with the declaration; each message starts with the field's name."""
         if not isinstance(self.event, str) or not self.event:
             yield "event: must be the name of an event"
         elif problem := problem_of_name(self.event):
@@ -66,12 +66,12 @@ class CancelOn:
                 yield f"if:\n{error.render()}"
 
     def stored(self) -> dict[str, Any]:
-        """As `secateur.declare_cancel_on` takes it, with what the compiler makes of `if_`."""
+        """The argument of `secateur.declare_cancel_on`, with `if_` compiled."""
         declared: dict[str, Any] = {"event": self.event}
         if self.match is not None:
             declared["match"] = self.match
         if self.timeout is not None:
-            # In seconds: a day of an interval is not always 24 hours.
+            # Without days: a day of an interval is not always 24 hours.
             declared["timeout"] = f"{self.timeout // timedelta(microseconds=1)} microseconds"
         if self.if_ is not None:
             condition, parameters = compile(self.if_, CANCEL_ON).condition.stored()
@@ -85,7 +85,7 @@ class CancelOn:
 
 
 def checked(name: str, declarations: Sequence[CancelOn]) -> tuple[CancelOn, ...]:
-    """The declarations of the function called `name`. Raises `UsageError` with everything that is wrong with them."""
+    """Check the declarations of the function `name`. Raises `UsageError` with every problem."""
     if isinstance(declarations, CancelOn) or not all(isinstance(one, CancelOn) for one in declarations):
         raise UsageError(f'{name}: cancel_on must be a list, as in cancel_on=[CancelOn(event="user/deleted")]')
     problems = [

@@ -1,7 +1,7 @@
-"""A worker's side of the queue's SQL functions: claim runs, keep them alive, say how they ended.
+"""A worker's side of the queue's SQL functions: claim runs, keep them alive, report how they ended.
 
-What must be said is said again until Postgres hears it: every call names a claim's token, so that repeating
-one does no harm, and one that comes too late is refused.
+Reports are repeated until Postgres accepts them. Every call carries the claim's token, so a repeated call does no
+harm, and a call that comes too late is refused.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ LONGEST_PAUSE = 3.0
 """Seconds between two attempts to reach Postgres."""
 
 MOST_RESULTS = 1_000_000
-"""Characters of steps' results that are sent together."""
+"""The most characters of step results in one call."""
 
 LONGEST_TEXT = 10_000
-"""Characters of an error's text that are kept."""
+"""The most characters of an error's text that are stored."""
 
 logger = logging.getLogger("secateur.worker")
 
@@ -48,32 +48,32 @@ _SQL = Statements.load("secateur.engines.native", "worker.sql")
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A run that this worker holds, under the token that proves it."""
+    """A run that this worker holds; the token proves it."""
 
     run: ActiveRun | SyncRun
     token: UUID
     function: Function
     asked_at: float
-    """When it was asked for, on the monotonic clock: the lease began later."""
+    """When the claim was requested, on the monotonic clock; the lease began later."""
     resumes: bool = False
-    """Steps of an earlier attempt are kept."""
+    """Whether finished steps of an earlier attempt are stored."""
     unreadable: str | None = None
-    """Why the run cannot be given to its function."""
+    """Why the run cannot be passed to its function; None if it can."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one claim brought. `more`: cancelled runs were in the way, so ask again at once."""
+    """The result of one claim. `more`: cancelled runs were in the way, so claim again at once."""
 
     claims: list[Claim]
     more: bool = False
     due_in: float | None = None
-    """If it brought nothing: seconds until the next scheduled run becomes due; None if none is known."""
+    """If nothing was claimed: seconds until the next scheduled run is due; None if none is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A step that has ended, with its result's JSON."""
+    """A finished step, with its result as JSON."""
 
     app_id: str
     run_id: UUID
@@ -83,7 +83,7 @@ class Finished:
 
 
 class KeptSteps(Steps):
-    """The steps of one claimed run, as the queue has them."""
+    """The steps of one claimed run, as stored in the queue."""
 
     def __init__(self, claims: Claims, app_id: str, run_id: UUID, token: UUID) -> None:
         self._claims, self._app_id, self._run_id, self._token = claims, app_id, run_id, token
@@ -109,15 +109,15 @@ class Claims:
         )
 
     def close(self) -> None:
-        """Tell nothing more."""
+        """Send no more reports."""
         for runs in self._completed.values():
             runs.close()
         for steps in self._finished.values():
             steps.close()
 
     async def register(self, function: Function) -> None:
-        """What was declared before and is declared no more goes. Raises `LockUnavailable` if its limit changes while
-        somebody's open transaction has claimed runs of the app."""
+        """Declare the functions; declarations that they no longer contain are removed. Raises `LockUnavailable` if a
+        function's limit changes while an open transaction has claimed runs of the app."""
         await self._database.execute(
             _SQL["register"],
             function.app_id,
@@ -129,10 +129,10 @@ class Claims:
         )
 
     async def claim(self, app_id: str, functions: dict[str, Function], limit: int) -> Batch:
-        """Up to `limit` runs of these functions.
+        """Claim up to `limit` runs of these functions.
 
-        Not repeated by itself; raises `DatabaseError` if Postgres is away. Runs whose claim got lost on the
-        way here come back when their lease ends.
+        Not repeated automatically; raises `DatabaseError` if Postgres is away. If the answer is lost, the claimed runs
+        come back when their leases expire.
         """
         asked_at = time.monotonic()
         rows = await self._database.fetch(_SQL["claim"], app_id, list(functions), limit, self._worker, self._lease)
@@ -143,7 +143,7 @@ class Claims:
         return Batch([self._claim(row, functions[row["function_id"]], asked_at) for row in rows], more, due_in)
 
     def _claim(self, row: asyncpg.Record, function: Function, asked_at: float) -> Claim:
-        """What is wrong with one run is no other's business."""
+        """An unreadable run must not affect the other runs of the claim."""
         event, unreadable = None, None
         try:
             event = decode_exact(row["event"])
@@ -174,21 +174,21 @@ class Claims:
                 lambda: self._database.fetch(_SQL["finished_steps"], claim.run.app_id, claim.run.id, claim.token)
             )
             claim.run.steps.finished = {row["step"]: row["result"] for row in rows}
-        # Asking may have taken so long that somebody else has the run by now.
+        # The query may have taken so long that another worker has the run by now.
         stopped = await self._insist(lambda: extend_leases(self._database, [claim], self._lease))
         if stopped:
             await self.release([claim])
         return not stopped
 
     async def begin_step(self, app_id: str, run_id: UUID, token: UUID, step: str) -> bool:
-        """False: the run must stop; if it was cancelled, that is recorded now."""
+        """Returns False if the run must stop; if it was cancelled, that is now recorded."""
         granted: bool = await self._insist(
             lambda: self._database.fetchval(_SQL["begin_step"], app_id, run_id, token, step)
         )
         return granted
 
     async def finish_step(self, finished: Finished) -> bool:
-        """Keep the result. False: the claim was not this worker's any more."""
+        """Store the result. Returns False if this worker no longer holds the claim."""
         return await self._finished[finished.app_id](finished)
 
     async def _finish(self, batch: Sequence[Finished]) -> Sequence[bool]:
@@ -203,7 +203,7 @@ class Claims:
         return kept
 
     async def complete(self, claim: Claim) -> bool:
-        """False: the claim was not this worker's any more."""
+        """Returns False if this worker no longer holds the claim."""
         return await self._completed[claim.run.app_id](claim)
 
     async def _complete(self, batch: Sequence[Claim]) -> Sequence[bool]:
@@ -217,23 +217,23 @@ class Claims:
     async def fail(
         self, claim: Claim, error: str, *, retry_after: timedelta | None = None, discard: bool = False
     ) -> str | None:
-        """The run's status now: `scheduled`, `failed` or `cancelled`; None: not this worker's any more.
+        """Returns the run's new status, `scheduled`, `failed` or `cancelled`; None if this worker no longer holds it.
 
-        `discard`: it is not tried again; `retry_after`: not before.
+        With `discard` it is not retried; with `retry_after` not before that time.
         """
         arguments = (claim.run.app_id, claim.run.id, claim.token, _storable(error), retry_after, discard)
         status: str | None = await self._insist(lambda: self._database.fetchval(_SQL["fail"], *arguments))
         return status
 
     async def interrupt(self, claim: Claim, why: str) -> str | None:
-        """Give back a run that has begun. Its status now: `queued`, `cancelled`, or as of `fail` if it was interrupted
-        too often; None: not this worker's any more."""
+        """Give back a run that has begun. Returns its new status: `queued`, `cancelled`, or that of `fail` if it was
+        interrupted too often; None if this worker no longer holds it."""
         arguments = (claim.run.app_id, claim.run.id, claim.token, _storable(why))
         status: str | None = await self._insist(lambda: self._database.fetchval(_SQL["interrupt"], *arguments))
         return status
 
     async def release(self, claims: Sequence[Claim]) -> None:
-        """Give back runs that were not begun; their attempt does not count."""
+        """Give back runs that have not begun; the attempt does not count."""
         await asyncio.gather(*(self._release(app_id, held) for app_id, held in _by_app(claims)))
 
     async def _release(self, app_id: str, claims: Sequence[Claim]) -> None:
@@ -245,7 +245,7 @@ class Claims:
 
 
 async def extend_leases(database: Database, claims: Sequence[Claim], lease: timedelta) -> dict[UUID, str]:
-    """A heartbeat: extend the leases, one claim a run. Returns the runs that must stop: `cancelled` or `lost`."""
+    """A heartbeat: extend the leases, one claim per run. Returns the runs that must stop: `cancelled` or `lost`."""
     stopped: dict[UUID, str] = {}
     for app_id, held in _by_app(claims):
         tokens = [claim.token for claim in held]
@@ -257,7 +257,7 @@ async def extend_leases(database: Database, claims: Sequence[Claim], lease: time
 
 
 async def insist(worker: str, call: Callable[[], Awaitable[Answer]]) -> Answer:
-    """What the call gives, once Postgres hears it. Raises what no repetition helps against."""
+    """Repeat the call until Postgres answers, and return the answer. Raises errors that repeating cannot cure."""
     pause = SHORTEST_PAUSE
     while True:
         try:
@@ -272,7 +272,7 @@ async def insist(worker: str, call: Callable[[], Awaitable[Answer]]) -> Answer:
 
 
 def may_pass(error: DatabaseError) -> bool:
-    """Whether the same call may work later. A worker that gave up on a full disk would have to be restarted."""
+    """Whether the same call may work later. This includes a full disk, so that nobody has to restart the workers."""
     refused = isinstance(error.__cause__, asyncpg.DataError | asyncpg.ProgramLimitExceededError)
     return not isinstance(error, PermissionDenied) and not refused
 
@@ -287,6 +287,6 @@ def _by_app(claims: Sequence[Claim]) -> list[tuple[str, list[Claim]]]:
 
 
 def _storable(text: str) -> str:
-    """What Postgres can keep: no NUL, no half of a surrogate pair, and an end."""
+    """The text as Postgres can store it: without NULs and lone surrogates, and not too long."""
     readable = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
     return readable if len(readable) <= LONGEST_TEXT else f"{readable[: LONGEST_TEXT - 1]}…"

@@ -1,8 +1,8 @@
-"""Tasks and callbacks that a function starts cannot end the process.
+"""Keeps the tasks and callbacks that a function starts from ending the process.
 
-asyncio lets `SystemExit` and `KeyboardInterrupt` out of the event loop when a task or a callback raises them, past
-whoever awaits the task. In a task that was started within a run they are its own failure, and `Escaped` takes their
-place. In a callback that was scheduled within a run they are reported as any other exception of a callback is.
+When a task or a callback raises `SystemExit` or `KeyboardInterrupt`, asyncio lets it out of the event loop, past
+whoever awaits the task. In a task started within a run, it is replaced by `Escaped`, which is the task's own failure.
+In a callback scheduled within a run, it is reported like any other exception of a callback.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 PRESENT_RUN: ContextVar[str | None] = ContextVar("secateur_run", default=None)
-"""The name of the run within which the present code runs, also in the tasks that it starts."""
+"""The name of the run that the current code belongs to; tasks that it starts inherit it."""
 
 NAMES: WeakKeyDictionary[asyncio.Future[Any], str] = WeakKeyDictionary()
-"""Of the tasks that were started within a run: the run's name."""
+"""For each task that was started within a run, the run's name."""
 
 
 class Escaped(BaseException):
-    """A task raised its cause, `SystemExit` or `KeyboardInterrupt`."""
+    """A task raised `SystemExit` or `KeyboardInterrupt`, which is the cause of this error."""
 
 
 class _Contained(Coroutine[Any, Any, Any]):
-    """The coroutine, but for what it lets out."""
+    """Wraps a coroutine, and replaces the exceptions that asyncio would let out."""
 
     def __init__(self, inner: Coroutine[Any, Any, Any]) -> None:
         self._inner = inner
@@ -51,13 +51,13 @@ class _Contained(Coroutine[Any, Any, Any]):
         return self._inner.__await__()
 
     def __getattr__(self, name: str) -> Any:
-        """What shows where a task stands, such as `cr_frame`."""
+        """Attributes that show where a task is, such as `cr_frame`."""
         return getattr(self._inner, name)
 
 
 @contextmanager
 def contained() -> Iterator[None]:
-    """While it lasts, tasks of the running loop that are started within a run are contained."""
+    """Within this context, tasks of the running loop that are started within a run are contained."""
     loop = asyncio.get_running_loop()
     with _contained_callbacks(loop), _contained_tasks(loop):
         yield
@@ -65,7 +65,7 @@ def contained() -> Iterator[None]:
 
 @contextmanager
 def _contained_callbacks(loop: Any) -> Iterator[None]:
-    """What a callback raises leaves the loop through `_run_once`; what was ready behind it is still there."""
+    """A callback's exception leaves the loop through `_run_once`; callbacks that were ready behind it remain."""
     run_once = getattr(loop, "_run_once", None)
     if run_once is None:  # a loop that is not asyncio's own
         yield
@@ -90,7 +90,7 @@ def _contained_callbacks(loop: Any) -> Iterator[None]:
 
 
 def _run_of_callback(error: BaseException) -> str | None:
-    """The name of the run within which the callback was scheduled that raised the error."""
+    """The name of the run in which the failing callback was scheduled."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         handle = frame.f_locals.get("self")
         if isinstance(handle, asyncio.Handle):

@@ -1,4 +1,4 @@
-"""Events on their way to the database."""
+"""Writes events as JSON for the database."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import json
 from secateur.errors import Problem, RequestError
 
 OWN_EVENT = "function.cancelled"
-"""What the queue itself sends, and nobody else."""
+"""The event that only the queue itself may send."""
 
 _encode = json.JSONEncoder(allow_nan=False).encode
-"""`json.dumps` with this option makes an encoder for each call."""
+"""Kept, because `json.dumps` with this option creates an encoder for each call."""
 
 
 def as_json(event: object) -> str:
-    """The event as JSON, in ASCII. Raises `RequestError` for what JSON does not have."""
+    """The event as JSON in ASCII. Raises `RequestError` for values that JSON cannot express."""
     try:
         return _encode(event)
     except (TypeError, ValueError, RecursionError) as error:

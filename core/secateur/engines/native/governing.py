@@ -1,4 +1,4 @@
-"""Pausing functions and apps of secateur's own queue, and forgetting those that are no more."""
+"""Pauses functions and apps of secateur's own queue, and forgets those that no longer exist."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SQL = Statements.load("secateur.engines.native", "governing.sql")
 
 
 class NativeGoverning(Writing, Pausing, Forgetting):
-    """By flags of the app and of each function, which claims look at."""
+    """Sets flags on the app or function, which claims check."""
 
     async def pause(self, scope: Scope, author: str, source: str) -> None:
         self._refuse_if_read_only()

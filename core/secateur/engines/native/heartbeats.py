@@ -1,7 +1,7 @@
-"""Heartbeats, from a thread of their own: a function that blocks the worker's event loop cannot stop them.
+"""Sends heartbeats from a separate thread, so that a function that blocks the worker's event loop cannot stop them.
 
-The thread has its own event loop and connection. With the worker's it shares the claims that are held, behind a lock,
-and the flags of the runs that must stop. It also notices when the worker's event loop is late, and says who blocks it.
+The thread has its own event loop and connection. It shares two things with the worker's: the held claims, behind a
+lock, and the flags of the runs that must stop. It also logs when the worker's event loop is blocked, and by which run.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from secateur.errors import DatabaseError
 from secateur.postgres.database import Database
 
 LOOK_SECONDS = 0.25
-"""How often to look whether the event loop answers."""
+"""How often to check that the event loop responds."""
 
 LATE_SECONDS = 1.0
-"""After this it is said that it does not, and again after twice the time, four times …"""
+"""After this time a blocked event loop is logged, and again after twice the time, four times the time, …"""
 
 GOODBYE_SECONDS = 6.0
-"""How long the thread may take to end."""
+"""How long the thread may take to finish."""
 
 logger = logging.getLogger("secateur.worker")
 
 
 class Heartbeats:
-    """Keeps the claims that are held alive until they are let go.
+    """Keeps the held claims alive until they are let go.
 
     After each heartbeat `on_stopped` is called on the worker's event loop, with the tokens of all claims that must stop
-    and why: `cancelled` or `lost`. `on_refused` is called there when Postgres refuses the thread its connection, since
-    there are too many.
+    and the reason, `cancelled` or `lost`. `on_refused` is called there if Postgres has too many connections to give the
+    thread one.
     """
 
     def __init__(
@@ -74,14 +74,14 @@ class Heartbeats:
             self._held.pop(claim.token, None)
 
     def beat(self) -> None:
-        """Now, and not only when it is time."""
+        """Send a heartbeat now, not only when the next one is due."""
         with self._lock:
             if self._living is not None:
                 loop, _, wake = self._living
                 loop.call_soon_threadsafe(wake.set)
 
     async def run(self) -> None:
-        """Until cancelled. Raises what ends the thread, such as `PermissionDenied`."""
+        """Run until cancelled. Raises the error that ends the thread, such as `PermissionDenied`."""
         ended: Future[None] = Future()
         watch = Watch(asyncio.get_running_loop(), threading.get_ident())
 
@@ -95,7 +95,7 @@ class Heartbeats:
             else:
                 ended.set_result(None)
 
-        # A daemon: a process that is left in a hurry does not wait for it.
+        # A daemon, so that a process that exits in a hurry does not wait for it.
         threading.Thread(target=live, name="secateur heartbeats", daemon=True).start()
         end = asyncio.wrap_future(ended)
         try:
@@ -140,7 +140,7 @@ class Heartbeats:
             held = list(self._held.values())
         if not held:
             return
-        # A run whose lease ended can have come back to this very worker: the later claim counts.
+        # A run whose lease expired can have come back to this same worker: the later claim counts.
         newest = {claim.run.id: claim for claim in held}
         stopped = await insist(self._worker, lambda: self._ask(database, list(newest.values()), watch))
         reasons = {}
@@ -163,7 +163,7 @@ class Heartbeats:
 
 
 class Watch:
-    """Whether the worker's event loop answers, seen from another thread."""
+    """Checks from another thread that the worker's event loop responds."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
         self._loop = loop
@@ -171,7 +171,7 @@ class Watch:
         self._answered = False
 
     def tell(self, callback: Callable[..., object], *arguments: object) -> None:
-        """Call it on the worker's event loop, unless that is closed."""
+        """Call it on the worker's event loop, unless the loop is closed."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback, *arguments)
 

@@ -1,4 +1,4 @@
-"""Sending events: each starts the runs that it triggers, and cancels those whose functions say so in `cancel_on`."""
+"""Sends events: an event starts the runs that it triggers, and cancels runs whose functions name it in `cancel_on`."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class NativeSending(Sending):
 
 
 def require_event(event: object) -> None:
-    """Raises `RequestError` for an event that says nothing by which functions could be found, or the queue's own, and
-    for what `event.id` and `event.ts` cannot be."""
+    """Raises `RequestError` for an event without a name, for the queue's own event, and for an invalid `event.id` or
+    `event.ts`."""
     if not isinstance(event, Mapping):
         raise RequestError([Problem("event", "must be a JSON object")])
     name, ts = event.get("name"), event.get("ts")
@@ -55,10 +55,10 @@ def _is(value: Any, *kinds: type) -> bool:
 
 
 async def send_event(database: Database, event: str, *, idempotency_key: str | None = None) -> Sent:
-    """Send an event, given as JSON text. Its runs are started each time, unless a key says that it is the same one.
+    """Send an event, given as JSON text. It starts runs each time, unless it repeats an idempotency key.
 
-    Raises `RequestError` for what Postgres does not keep as JSON, `IdempotencyConflict` for another event under the
-    key, and `ReadOnly`.
+    Raises `RequestError` if Postgres cannot store it as JSON, `IdempotencyConflict` if the key was used for a
+    different event, and `ReadOnly`.
     """
     if database.read_only:
         raise ReadOnly("this session is read-only: it cannot send events")

@@ -1,4 +1,4 @@
-"""Calls that are made at about the same time, as one call for all of them."""
+"""Merges calls that are made at about the same time into one call."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Answer = TypeVar("Answer")
 
 
 class Together(Generic[Item, Answer]):
-    """Asks `ask` for the answers to several items at once, in their order. One such call is under way at a time, and
-    takes all that came during the one before, up to a total of `most` by `size`."""
+    """Calls `ask` with several items at once; it returns their answers in the same order. One call is under way at a
+    time. It takes all items that arrived during the previous one, up to a total `size` of `most`."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class Together(Generic[Item, Answer]):
         self._asking: asyncio.Task[None] | None = None
 
     async def __call__(self, item: Item) -> Answer:
-        """The item's answer. Raises what `ask` raises for it."""
+        """The item's answer. Raises the error that `ask` raises for it."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, answer))
         if self._asking is None:
@@ -36,15 +36,15 @@ class Together(Generic[Item, Answer]):
         return await answer
 
     def close(self) -> None:
-        """Ask no more; whoever still waits is interrupted."""
+        """Make no more calls; cancels those who still wait."""
         if self._asking is not None:
             self._asking.cancel()
 
     async def _ask_all(self) -> None:
-        """A task of its own, so that all answers of a call come in one moment, whoever is interrupted."""
+        """A separate task, so that all answers of a call arrive together, even if one caller is cancelled."""
         batch: list[tuple[Item, asyncio.Future[Answer]]] = []
         try:
-            await asyncio.sleep(0)  # lets those join that come in this very moment
+            await asyncio.sleep(0)  # let calls made at this very moment join
             while self._waiting:
                 batch = self._take()
                 await self._answer(batch)

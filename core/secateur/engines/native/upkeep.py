@@ -1,4 +1,4 @@
-"""Keeping secateur's own queue small, and its depth true."""
+"""Keeps secateur's own queue small, and its depth correct."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     import asyncpg
 
 CHECK_SECONDS = 300.0
-"""How long the database may count all unfinished runs for the depth's self-check."""
+"""The timeout for counting all unfinished runs, when the depth is checked."""
 
 _SQL = Statements.load("secateur.engines.native", "upkeep.sql")
 
 
 class NativeUpkeep(Writing, Upkeep):
-    """One app at a time, each in a transaction of its own."""
+    """One app at a time, each in its own transaction."""
 
     async def compact_depth(self, every: timedelta, batch: int) -> int:
         self._refuse_if_read_only()
@@ -40,7 +40,7 @@ class NativeUpkeep(Writing, Upkeep):
         return Pruned(sum(row["runs"] for row in pruned), any(row["more"] for row in pruned))
 
     async def _of_each_app(self, name: str, *arguments: object, seconds: float | None = None) -> list[asyncpg.Record]:
-        """The statement's rows for all apps, asked for one app at a time."""
+        """The rows of the statement for all apps; it is executed for one app at a time."""
         return [
             row
             for app_id in await self._database.fetchval(_SQL["all_apps"])

@@ -1,8 +1,8 @@
-"""When a worker looks for runs: at once while there are some, when it is told, and now and then in any case.
+"""Decides when a worker looks for runs: at once while there are any, when it is notified, and also from time to time.
 
-Whoever queues runs notifies idle workers in the same transaction (`wake` in sql/levels.sql). It is a hint:
-a notification may be missed, never arrives through a transaction pooler, and is not sent to an app whose workers
-seem to be busy. So a worker also looks by itself; seldom if it hears notifications, often if it does not.
+The transaction that queues runs also notifies idle workers (`wake` in sql/levels.sql). This is only a hint: a
+notification can be missed, never arrives through a transaction pooler, and is not sent to an app whose workers seem
+to be busy. So a worker also polls: rarely if it receives notifications, often if it does not.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from secateur.postgres.statements import Statements
 
 SHORTEST_POLL = 0.05
 LONGEST_POLL = 0.5
-"""Seconds between two looks at a queue that was empty, for a worker that does not hear notifications."""
+"""Seconds between two polls of an empty queue, for a worker that does not receive notifications."""
 
 LONGEST_SLEEP = 3.0
-"""The same for one that hears them."""
+"""The same for a worker that receives them."""
 
 PROBE_SECONDS = 60.0
-"""Between two questions whether notifications get through."""
+"""Time between two tests whether notifications get through."""
 ECHO_SECONDS = 5.0
-"""How long the answer may take."""
+"""How long a test notification may take to arrive."""
 
 RUNS, CANCELLATIONS = "secateur_runs", "secateur_cancellations"
 
@@ -43,7 +43,7 @@ _SQL = Statements.load("secateur.engines.native", "worker.sql")
 
 @dataclass(slots=True)
 class Intake:
-    """The functions of one app, whose runs are claimed together, and when to do so. Times on the monotonic clock."""
+    """The functions of one app, whose runs are claimed together, and when to claim. Times on the monotonic clock."""
 
     app_id: str
     functions: dict[str, Function]
@@ -52,20 +52,20 @@ class Intake:
     looked: float = float("-inf")
     pause: float = 0.0
     rest: float = 0.0
-    """How soon after a look that brought nothing a notification may bring about the next one."""
+    """After a look that found nothing, a notification can cause the next one no sooner than this."""
     told: bool = False
-    """The present look was brought about by a notification."""
+    """The current look was caused by a notification."""
     woken: bool = False
-    """A notification has come since the present look began, which may not have seen what it told of."""
+    """A notification arrived after the current look began, which may therefore have missed the new runs."""
 
     def looking(self) -> None:
         """A look begins."""
         self.told, self.woken = self.woken, False
 
     def brought(self, batch: Batch, *, wanted: int, longest: float) -> None:
-        """Look again at once while there seems to be more, otherwise less and less often, but when a run becomes due.
+        """Look again at once while there seem to be more runs; otherwise ever less often, but when a run becomes due.
 
-        A worker that is told in vain again and again, because others are quicker, listens less often too.
+        A worker that is repeatedly notified in vain, because others are quicker, also reacts less often.
         """
         self.looked = time.monotonic()
         if len(batch.claims) == wanted or batch.more:
@@ -95,13 +95,13 @@ class Intake:
 
 
 class Ear:
-    """Listens on one connection for runs to claim (`on_runs` gets their app, or None for any) and for cancellations."""
+    """Listens on one connection for cancellations and for runs to claim (`on_runs` gets their app, or None for any)."""
 
     def __init__(
         self, database: Database, *, on_runs: Callable[[str | None], None], on_cancellations: Callable[[], None]
     ) -> None:
         self.hears = False
-        """Whether notifications get through, as far as is known."""
+        """Whether notifications get through, as far as known."""
         self._database = database
         self._on_runs = on_runs
         self._on_cancellations = on_cancellations
@@ -110,7 +110,7 @@ class Ear:
         self._echoed = asyncio.Event()
 
     async def listen(self) -> None:
-        """Until cancelled; returns when the role may not."""
+        """Listen until cancelled; returns if the role may not."""
         probing = asyncio.create_task(self._probe())
         try:
             async with aclosing(self._database.listen_to(RUNS, CANCELLATIONS, self._own)) as notifications:
@@ -125,7 +125,7 @@ class Ear:
     def _hear(self, channel: str, payload: str) -> None:
         if channel == self._own:
             self._echoed.set()
-        if not channel:  # a new connection: look, for what was notified before is lost
+        if not channel:  # a new connection: look now, because earlier notifications are lost
             self._listening.set()
         if channel in {"", RUNS}:
             self._on_runs(payload or None)
@@ -133,8 +133,8 @@ class Ear:
             self._on_cancellations()
 
     async def _probe(self) -> None:
-        """Find out, and again now and then, whether a notification gets through. A transaction pooler takes a LISTEN
-        and delivers nothing."""
+        """Test from time to time whether a notification gets through. A transaction pooler accepts LISTEN but
+        delivers nothing."""
         await self._listening.wait()
         while True:
             self._listening.clear()

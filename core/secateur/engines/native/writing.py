@@ -1,4 +1,4 @@
-"""What the writing halves of the native engine share."""
+"""What the writing parts of the native engine share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from secateur.postgres.database import Database
 
 
 class Writing:
-    """Writes through the functions of the database only."""
+    """Writes only through the database's functions."""
 
     _database: Database
 

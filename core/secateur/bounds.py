@@ -1,7 +1,7 @@
-"""What may come in, the same at every entrance: Python, the command line, HTTP and the screens.
+"""Limits on input, the same at every entrance: Python, the command line, HTTP and the screens.
 
-For callers in other languages the functions of bounds.sql say the same. What is wrong with a value is said in words
-that go on after the field's name, as in `priority: must be a whole number from -5 to 5`.
+For callers in other languages, the functions in bounds.sql apply the same limits. A message continues after the
+field's name, as in `priority: must be a whole number from -5 to 5`.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from secateur.errors import Problem, RequestError
 from secateur.instants import EARLIEST, LATEST
 
 LONGEST_NAME = 200
-"""Characters of the name of an app, a function, an event, a worker or an author."""
+"""The most characters of the name of an app, a function, an event, a worker or an author."""
 LONGEST_KEY = 500
 LONGEST_REASON = 2000
 INT_MIN, INT_MAX = -(2**31), 2**31 - 1
-"""What Postgres keeps as an `integer`: priorities, limits."""
+"""The range of Postgres's `integer`: priorities, limits."""
 MOST_AT_ONCE = 10_000
-"""Runs of a function at once, where there is a limit: each is a row. Also a function's attempts."""
+"""The highest concurrency limit of a function, because each slot is a row; also the most attempts of a function."""
 MOST_TRIGGERS = 100
 LONGEST_LEASE = timedelta(days=1)
 LONGEST_PAGE = 1_000_000
-"""Entries of a list that are asked for at once."""
+"""The most entries of a list that one call returns."""
 
 _UNPLAIN = re.compile("[\x01-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def problem_of_text(value: object, most: int) -> str | None:
-    """What is wrong with a text that is free otherwise, such as a reason."""
+    """What is wrong with a free text, such as a reason."""
     if not isinstance(value, str):
         return "must be a string"
     if len(value) > most:
@@ -43,13 +43,13 @@ def problem_of_text(value: object, most: int) -> str | None:
 
 
 def problem_of_named(value: object) -> str | None:
-    """What is wrong with a name by which something is asked for; whether there is such a thing is another question."""
+    """What is wrong with a name used in a query; whether anything has that name is not checked here."""
     return "must not be empty" if value == "" else problem_of_text(value, LONGEST_NAME)
 
 
 def problem_of_name(value: object, most: int = LONGEST_NAME) -> str | None:
-    """What is wrong with a name that something gets. Control characters and the like would let one name pass for
-    another, or steer the terminal that shows it."""
+    """What is wrong with the name for something new. Control characters and the like could make one name look like
+    another, or control the terminal that shows it."""
     problem = "must not be empty" if value == "" else problem_of_text(value, most)
     if problem is None and isinstance(value, str) and _UNPLAIN.search(value):
         return "must not contain control characters, line breaks or changes of the writing direction"
@@ -87,19 +87,19 @@ def problem_of_instant(moment: object) -> str | None:
 
 
 def optional(problem: str | None, value: object) -> str | None:
-    """The problem, unless the value is not given."""
+    """The problem with the value, if it is given."""
     return None if value is None else problem
 
 
 def require(found: Mapping[str, str | None]) -> None:
-    """Raises `RequestError` with all problems, by field; None is none."""
+    """Raises `RequestError` with all problems, by field; None means no problem."""
     problems = [Problem(field, problem) for field, problem in found.items() if problem is not None]
     if problems:
         raise RequestError(problems)
 
 
 def require_each(field: str, problems: Iterable[str | None]) -> None:
-    """Raises `RequestError` with the first problems of a list's values, which are counted from 1."""
+    """Raises `RequestError` with the first problems of a list's values; positions count from 1."""
     found = [
         Problem(field, f"item {number:,} {problem}")
         for number, problem in enumerate(problems, 1)
@@ -110,12 +110,12 @@ def require_each(field: str, problems: Iterable[str | None]) -> None:
 
 
 def require_instants(field: str, moments: Sequence[datetime | None]) -> None:
-    """Raises `RequestError`; None is one that is not given."""
+    """Raises `RequestError`; None means not given."""
     require_each(field, (optional(problem_of_instant(moment), moment) for moment in moments))
 
 
 def require_id(field: str, value: object) -> UUID:
-    """Raises `RequestError` for what is no id."""
+    """Raises `RequestError` if it is not an id."""
     try:
         return value if isinstance(value, UUID) else UUID(value)  # type: ignore[arg-type]
     except (ValueError, TypeError, AttributeError):

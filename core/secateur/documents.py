@@ -1,4 +1,4 @@
-"""JSON from outside, read such that nothing of it is lost without a word."""
+"""Reads JSON from outside, without losing anything silently."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def read_json(text: str | bytes | bytearray) -> Any:
-    """Raises `ValueError` in words: also for a key that is there twice, of which most readers take the last."""
+    """Raises `ValueError` with a message for people, also for a duplicate key, of which most readers keep the last."""
     try:
         return json.loads(text, object_pairs_hook=_object)
     except RecursionError:

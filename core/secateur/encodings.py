@@ -1,6 +1,6 @@
-"""Text that the operating system hands over, and that is not UTF-8: typed in a terminal with another encoding.
+"""Finds text from the operating system that is not UTF-8, such as input from a terminal with another encoding.
 
-Python keeps each byte that it cannot decode as half of a surrogate pair, which neither Postgres nor JSON takes.
+Python keeps each byte that it cannot decode as half of a surrogate pair, which neither Postgres nor JSON accepts.
 Only the standard library is imported here.
 """
 
@@ -15,7 +15,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def problem_of_encoding(text: str) -> str | None:
-    """What is wrong with an argument, which is not repeated: it may hold a password. None if nothing is wrong."""
+    """What is wrong with an argument; None if nothing. The message never quotes it, because it may hold a password."""
     found = _SURROGATE.search(text)
     if found is None:
         return None
@@ -27,7 +27,7 @@ def problem_of_encoding(text: str) -> str | None:
 
 
 def check_encodings(environment: Mapping[str, str], names: Iterable[str]) -> None:
-    """Raises `SettingsError` for the variables among `names` that are not UTF-8; their values may be secret."""
+    """Raises `SettingsError` if a variable in `names` is not UTF-8, without its value, which may be secret."""
     for name in names:
         if _SURROGATE.search(environment.get(name, "")):
             raise SettingsError(f"the environment variable {name} is not UTF-8: write its value in UTF-8, or unset it")

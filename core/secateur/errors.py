@@ -4,19 +4,19 @@ SecateurError                     exit code 1
 ├── UsageError                    exit code 2: the request or the usage is wrong
 │   ├── SettingsError             a setting, a context or a flag
 │   ├── RequestError              one or more problems of a request, each with its field
-│   └── Conflict                  what is asked for does not fit what is there: the run has ended, say
-│       ├── IdempotencyConflict   the key was used before with another body
-│       └── Unsupported           the queue's engine has no such thing as pausing, say
+│   └── Conflict                  the current state forbids it: for example, the run has finished
+│       ├── IdempotencyConflict   the key was used before with a different body
+│       └── Unsupported           the queue's engine cannot do this, for example pause
 ├── NotFound                      no such cancellation, run, app or function
-├── ReadOnly                      a write was asked of a read-only session
-├── Busy                          this process has as much to do as it takes; ask again
+├── ReadOnly                      a write was requested in a read-only session
+├── Busy                          this process has too much to do; try again
 ├── NotInstalled                  the database has no (or an older) secateur schema
-├── DatabaseError                 what Postgres or the connection said
-│   ├── Unreachable               no connection; retried by whoever can
+├── DatabaseError                 an error of Postgres or of the connection
+│   ├── Unreachable               no connection; retried where possible
 │   ├── PermissionDenied          the role lacks a right
-│   ├── QueryTimeout              the statement's time ran out; nothing was changed
+│   ├── QueryTimeout              the statement timed out; nothing was changed
 │   ├── DiskFull                  the server's disk is full; nothing was changed
-│   ├── OutOfResources            the server is short of memory, say; nothing was changed
+│   ├── OutOfResources            the server is short of resources such as memory; nothing was changed
 │   └── LockUnavailable           somebody's open transaction holds the lock; nothing was changed
 └── EmbeddedPostgresError         the embedded Postgres did not start
 """
@@ -29,7 +29,7 @@ from typing import ClassVar
 
 
 class SecateurError(Exception):
-    """An error with a message for people: what is wrong, where, and what to do."""
+    """An error whose message tells people what is wrong, where, and what to do."""
 
     exit_code: ClassVar[int] = 1
 
@@ -46,9 +46,9 @@ class SettingsError(UsageError):
 class Problem:
     """One thing that is wrong with a request.
 
-    `field` is named as in the API (`if`, `started_after`, …); `line` and
-    `column` count from 1, in code points, and are known for `if` only.
-    `excerpt` is the source with a caret under the place, ready to print.
+    `field` is the API's name (`if`, `started_after`, …). `line` and `column`
+    count from 1, in code points, and are set for `if` only. `excerpt` is the
+    source with a caret under the place, ready to print.
     """
 
     field: str

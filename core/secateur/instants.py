@@ -1,8 +1,8 @@
-"""Times as the database keeps them: exact in the years 1 to 9999, and shown as they are beyond.
+"""Times as the database stores them: exact in the years 1 to 9999, and shown unchanged outside of those.
 
-Postgres keeps times from 4713 BC to the year 294276, and two infinities; Python, JSON's readers and CEL know the years
-1 to 9999. secateur takes no other times. A row may have one all the same, written by an older program or past the
-queue's functions; then it is read as an `OddTime`, so that it neither hides the other rows nor ends who reads it.
+Postgres stores times from 4713 BC to the year 294276, and two infinities; Python, JSON readers and CEL know only the
+years 1 to 9999. secateur accepts no other times. A row may still contain one, written by an older program or without
+the queue's functions. It is read as an `OddTime`, so that it neither hides the other rows nor crashes the reader.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any, Self, SupportsIndex
 POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 INFINITY = 2**63 - 1
-"""Microseconds that stand for `infinity` in Postgres' protocol; one less than their negative is `-infinity`."""
+"""The microseconds that mean `infinity` in Postgres's protocol; `-infinity` is their negative minus one."""
 
 EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 LATEST = datetime.max.replace(tzinfo=UTC) - MICROSECOND
-"""Of the times that are taken. The last microsecond of 9999 is left out: asyncpg and Npgsql write it as `infinity`."""
+"""The latest accepted time. Not the last microsecond of 9999, which asyncpg and Npgsql write as `infinity`."""
 
 _FIRST = (EARLIEST - POSTGRES_EPOCH) // MICROSECOND
 _LAST = (datetime.max.replace(tzinfo=UTC) - POSTGRES_EPOCH) // MICROSECOND
@@ -26,17 +26,17 @@ _WRITTEN = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d(?:\.\d{1,6})?)([+-]
 
 
 class OddTime(datetime):
-    """A time outside of the years 1 to 9999. Compares like the first or the last second of them; reads as it is.
+    """A time outside of the years 1 to 9999. It compares like the first or the last second of those years.
 
-    Written in any format it is its `text`: `infinity`, `10000-01-01T00:00:00Z`, `0044-03-15T00:00:00Z BC`. It is the
-    same in every zone, whose offset Python could not add.
+    In any format it is written as its `text`: `infinity`, `10000-01-01T00:00:00Z`, `0044-03-15T00:00:00Z BC`. It is
+    the same in every time zone, because Python could not add an offset.
     """
 
     text: str = "an odd time"
 
     @classmethod
     def of(cls, text: str, *, late: bool) -> Self:
-        """`late`: after the year 9999, else before the year 1."""
+        """`late` means after the year 9999, otherwise it is before the year 1."""
         odd = cls(9999, 12, 31, 23, 59, 59, tzinfo=UTC) if late else cls(1, 1, 1, tzinfo=UTC)
         odd.text = text
         return odd
@@ -71,7 +71,7 @@ def _odd_again(text: str, late: bool) -> OddTime:
 
 
 def from_microseconds(since_2000: int) -> datetime:
-    """The time that Postgres sends as this number of microseconds since 2000, in UTC."""
+    """The UTC time for Postgres's number of microseconds since 2000."""
     if _FIRST <= since_2000 <= _LAST:
         return POSTGRES_EPOCH + timedelta(microseconds=since_2000)
     if since_2000 == INFINITY:
@@ -82,12 +82,12 @@ def from_microseconds(since_2000: int) -> datetime:
 
 
 def to_microseconds(moment: datetime) -> int:
-    """As Postgres counts them; an aware time's exact one, also of the last microsecond of 9999."""
+    """Postgres's microseconds for an aware time; exact, even for the last microsecond of 9999."""
     return (moment - POSTGRES_EPOCH) // MICROSECOND
 
 
 def read_instant(text: str) -> datetime:
-    """A time as `to_jsonb` writes it, in UTC; odd, whatever else the text is."""
+    """Reads a time as `to_jsonb` writes it, in UTC; any other text gives an `OddTime`."""
     plain = _WRITTEN.fullmatch(text)
     if plain is not None:
         try:
@@ -99,12 +99,12 @@ def read_instant(text: str) -> datetime:
 
 
 def utc(moment: datetime) -> str:
-    """RFC 3339 in UTC, without a fraction when there is none: `2024-01-21T00:00:00Z`."""
+    """RFC 3339 in UTC, without a fraction if it is zero: `2024-01-21T00:00:00Z`."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def readable(moment: datetime, digits: int = 6) -> str:
-    """`2024-01-21 00:00:00.5 UTC`, cut to so many digits of a second; fractions only where there are any."""
+    """`2024-01-21 00:00:00.5 UTC`, with at most `digits` digits of a second; without a fraction if it is zero."""
     if isinstance(moment, OddTime):
         return moment.text
     whole, _, fraction = f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}".partition(".")
@@ -113,7 +113,7 @@ def readable(moment: datetime, digits: int = 6) -> str:
 
 
 def in_zone(moment: datetime, zone: tzinfo) -> datetime:
-    """The time in that zone; in UTC where its offset would lead out of the calendar."""
+    """The time in that zone; in UTC if the zone's offset would leave the calendar."""
     try:
         return moment.astimezone(zone)
     except OverflowError:
@@ -121,9 +121,9 @@ def in_zone(moment: datetime, zone: tzinfo) -> datetime:
 
 
 def _text(since_2000: int) -> str:
-    """RFC 3339 with as many digits as the year has, and `BC` behind years before the first.
+    """RFC 3339, with all digits of the year, and `BC` for years before 1.
 
-    The calendar repeats itself every 400 years, so it is Python's of a year with the same place in them.
+    The calendar repeats every 400 years, so Python's calendar of the equivalent year is used.
     """
     days, microseconds = divmod(since_2000, 86_400_000_000)
     cycles, days = divmod(days, 146_097)

@@ -1,4 +1,4 @@
-"""The services over one queue: all that commands, paths and screens work with. None of them sees the engine itself."""
+"""The services over one queue, used by commands, HTTP paths and screens; none of these sees the engine itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from secateur.looking.reader import Reader
 
 @dataclass(frozen=True, slots=True)
 class OpenQueue:
-    """A queue that is open. Its database belongs to whoever opened it."""
+    """An open queue. Whoever opened its database also closes it."""
 
     reader: Reader
     controls: Controls
@@ -25,7 +25,7 @@ class OpenQueue:
     def over(
         cls, engine: Source, *, read_only: bool = False, batch: int = SWEEP_BATCH, counts_at_once: int = 1
     ) -> Self:
-        """`batch` and `counts_at_once` as `Cancellations` takes them."""
+        """`batch` and `counts_at_once` are passed to `Cancellations`."""
         return cls(
             Reader(engine),
             Controls(engine),

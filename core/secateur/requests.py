@@ -1,4 +1,4 @@
-"""The one request model that the HTTP body, the CLI's flags, Python and the filter screen all build."""
+"""The request model shared by the HTTP body, the CLI's flags, Python and the filter screen."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MOST_FUNCTIONS = 100
 
 
 def _instant(value: object) -> object:
-    """Instants are aware, and no finer than Postgres keeps them; a number or a naive time is refused."""
+    """An aware time with at most microseconds, as Postgres stores it; numbers and naive times are refused."""
     if isinstance(value, datetime):
         return _in_utc(value)
     if not isinstance(value, str):
@@ -101,7 +101,7 @@ FunctionIds = Annotated[list[Name], Field(min_length=1, max_length=MOST_FUNCTION
 
 
 def without_nulls(schema: dict[str, Any]) -> None:
-    """What may be left out, must not be null: the schema of a body says so too."""
+    """A field that may be left out must not be null; the schema of a body says so too."""
     for field in schema["properties"].values():
         kinds = [kind for kind in field.get("anyOf", ()) if kind != {"type": "null"}]
         if len(kinds) == 1:
@@ -120,16 +120,16 @@ class CancellationRequest(BaseModel):
     """Which runs to cancel, and why.
 
     `parse` reads it from JSON; `if` is called `if_` in Python. `started_after` and `started_before` are
-    exclusive; without `started_before` the commit's own time ends the window. A `standing` one ends in the
-    future, and also cancels what arrives until then. `function_ids` names several functions, each of which
-    gets a cancellation of its own. `rate` bounds the runs a second that are rewritten in the background; it
-    delays nothing else.
+    exclusive; without `started_before`, the window ends at the time of the commit. The window of a `standing`
+    cancellation ends in the future, and runs that arrive until then are cancelled too. `function_ids` names
+    several functions, each of which gets its own cancellation. `rate` limits how many runs a second are rewritten
+    in the background; it delays nothing else.
     """
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True, frozen=True, json_schema_extra=_schema)
     noun: ClassVar[str] = "a cancellation"
     verb: ClassVar[str] = "cancel"
-    """The command that asks for it."""
+    """The command that makes such a request."""
 
     app_id: Name
     function_id: Name | None = None
@@ -193,21 +193,21 @@ class CancellationRequest(BaseModel):
 
     @property
     def scopes(self) -> tuple[Scope, ...]:
-        """One for each cancellation that this makes, sorted by function."""
+        """One scope for each cancellation that the request makes, sorted by function."""
         if self.function_ids is None:
             return (Scope(self.app_id, self.function_id),)
         return tuple(Scope(self.app_id, function_id) for function_id in self.function_ids)
 
     @property
     def scope(self) -> Scope:
-        """The only one. Raises `RequestError` if several functions are named."""
+        """The only scope. Raises `RequestError` if several functions are named."""
         if len(self.scopes) > 1:
             raise RequestError([Problem("function_ids", "must name only one function here")])
         return self.scopes[0]
 
     @property
     def statuses(self) -> tuple[RunStatus, ...]:
-        """Runs of which statuses are meant."""
+        """The statuses of the runs that the request applies to."""
         return UNFINISHED
 
     @property
@@ -215,11 +215,11 @@ class CancellationRequest(BaseModel):
         return Window(self.started_after, self.started_before)
 
     def compile(self) -> Filter | None:
-        """The compiled `if`; None without one. Raises `secateur.cel.ExpressionError`."""
+        """The compiled `if`; None if there is none. Raises `secateur.cel.ExpressionError`."""
         return None if self.if_ is None else _compiled(self.if_)
 
     def body(self) -> dict[str, Any]:
-        """The request as JSON, only the fields that say something, times in UTC."""
+        """The request as JSON: only the fields that are set, times in UTC."""
         body: dict[str, Any] = {"if": self.if_, "started_after": self.started_after}
         body |= {
             "started_before": self.started_before,
@@ -235,11 +235,11 @@ class CancellationRequest(BaseModel):
         }
 
     def command_line(self, *, key: str | None = None, yes: bool = False) -> str:
-        """The same request as a shell command; under an idempotency key and with consent, if asked for."""
+        """The same request as a shell command; on request, with an idempotency key and with `--yes`."""
         more = [("--idempotency-key", key)]
         switches = ["--yes"] if yes else []
         if self.function_ids is not None and len(self.function_ids) == 1:
-            # A single --function is a `function_id`: another request, by its key.
+            # A single --function would become `function_id`, which is a different request under the same key.
             body = quoted(json.dumps(self.body(), ensure_ascii=False))
             return f"printf %s {body} | {command_line(self.verb, flags=[('--request', '-'), *more], switches=switches)}"
         flags = [
@@ -258,9 +258,9 @@ class CancellationRequest(BaseModel):
 
 
 class RetryRequest(CancellationRequest):
-    """Which failed runs to queue again, and why: scope, window and `if` are a cancellation's.
+    """Which failed runs to queue again, and why; scope, window and `if` work as in a cancellation.
 
-    `with_cancelled` means cancelled runs as well. What failed after the commit is not meant.
+    `with_cancelled` includes cancelled runs. Runs that fail after the commit are not included.
     """
 
     noun: ClassVar[str] = "a retry"
@@ -293,12 +293,12 @@ class RetryRequest(CancellationRequest):
 
 @lru_cache(maxsize=64)
 def _compiled(source: str) -> Filter:
-    """What looks, counts and commits one after the other compiles once."""
+    """Cached, so that a preview, a count and a commit in a row compile only once."""
     return compile_filter(source)
 
 
 def decoded(body: object, *, such_as: str) -> dict[str, Any]:
-    """The object that a body is, from JSON text or from decoded JSON. Raises `RequestError`."""
+    """The body as an object, from JSON text or decoded JSON. Raises `RequestError`."""
     if isinstance(body, str | bytes | bytearray):
         try:
             body = read_json(body)
@@ -312,7 +312,7 @@ def decoded(body: object, *, such_as: str) -> dict[str, Any]:
 
 
 def null_problems(body: Mapping[str, Any], model: type[BaseModel]) -> list[Problem]:
-    """For each field that may be left out and is null: it could be meant as "none" or as "all"."""
+    """A problem for each optional field that is null, which could mean "none" or "all"."""
     names = [info.alias or name for name, info in model.model_fields.items() if not info.is_required()]
     return [
         Problem(name, f"must not be null; leave it out{_MEANS.get(name, '')}")
@@ -331,13 +331,13 @@ _MEANS = {
 
 
 def given(body: Mapping[str, Any], problems: Sequence[Problem]) -> dict[str, Any]:
-    """The body without the fields that are known to be wrong."""
+    """The body without the fields already known to be wrong."""
     wrong = {problem.field for problem in problems}
     return {name: value for name, value in body.items() if name not in wrong}
 
 
 def problem_of(detail: ErrorDetails, model: type[BaseModel], noun: str) -> Problem:
-    """Pydantic's finding about a `model`, which describes `noun`, in words of ours where its own need a programmer."""
+    """Pydantic's error about a `model`, which describes `noun`, reworded if only a programmer would understand it."""
     context = detail.get("ctx", {})
     field = str(detail["loc"][0]) if detail["loc"] else str(context.get("field", "body"))
     match detail["type"]:

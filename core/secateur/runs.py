@@ -1,4 +1,4 @@
-"""The vocabulary that every engine maps to: app, function, run, event, scope, window, depth."""
+"""The vocabulary that every engine uses: app, function, run, event, scope, window, depth."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class RunStatus(StrEnum):
 
 
 UNFINISHED = (RunStatus.QUEUED, RunStatus.SCHEDULED, RunStatus.RUNNING)
-"""The statuses that a cancellation can reach."""
+"""The statuses of runs that a cancellation can cancel."""
 
 LISTED = (*UNFINISHED, RunStatus.FAILED)
-"""The statuses that have an index of their own, so that their runs can be listed."""
+"""The statuses that have their own index, so that their runs can be listed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Whose runs are meant: one function, or (`function_id` None) every function of the app."""
+    """One function, or (`function_id` None) every function of the app."""
 
     app_id: str
     function_id: str | None = None
@@ -39,7 +39,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Bounds on a run's `started_at`, both exclusive, each optional, both aware."""
+    """Bounds on a run's `started_at`: exclusive, optional, and aware."""
 
     started_after: datetime | None = None
     started_before: datetime | None = None
@@ -47,13 +47,13 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One execution of a function, as it stands in the queue."""
+    """One execution of a function, in its current state in the queue."""
 
     id: str
     app_id: str
     function_id: str
     event: Any
-    """The triggering event as decoded JSON (normally an object); None where the engine keeps no JSON."""
+    """The triggering event as decoded JSON (normally an object); None if the engine stores no JSON."""
     status: RunStatus
     priority: int
     attempt: int
@@ -66,16 +66,16 @@ class Run:
     finished_at: datetime | None = None
     cancellation_id: str | None = None
     error: str | None = None
-    """What the last attempt failed with; None once the next one has begun."""
+    """The error of the last attempt; None once the next one has begun."""
     claimed_at: datetime | None = None
     """When the last attempt began."""
     step: str | None = None
-    """The step that was granted last, and when."""
+    """The last step that was granted, and when."""
     step_at: datetime | None = None
     idempotency_key: str | None = None
-    """Under which it was enqueued."""
+    """The key under which it was enqueued."""
     lost: bool = False
-    """It is `running`, and its lease has expired: no live worker has it. The next claim of its app takes it back."""
+    """The run is `running`, but its lease has expired: no live worker has it. The app's next claim takes it back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,35 +87,35 @@ class FunctionDepth:
     queued: int
     scheduled: int
     running: int
-    """Also those that are `lost`."""
+    """Including those that are `lost`."""
     cancelling: int
-    """Estimate: runs that a committed cancellation has matched and that still stand in the queue."""
+    """Estimate: runs that a committed cancellation matches and that are still in the queue."""
     oldest_started_at: datetime | None
-    """Since when the oldest run that can be claimed now could be: its start, or the time that it was scheduled for if
-    that was later; None if there is none."""
+    """When the oldest claimable run became claimable: its start, or its scheduled time if that was later; None if no
+    run is claimable."""
     in_per_second: float
-    """Runs that entered, averaged over the last ten seconds."""
+    """Runs enqueued per second, averaged over the last ten seconds."""
     out_per_second: float
-    """Runs that completed or failed, averaged over the last ten seconds; cancelled ones do not count."""
+    """Runs completed or failed per second, averaged over the last ten seconds; cancelled runs do not count."""
     as_of: datetime
     paused: bool = False
-    """The function, or its app as a whole, is paused: nothing of it is claimed."""
+    """The function, or its app as a whole, is paused: none of its runs is claimed."""
     checked_at: datetime | None = None
-    """When the sums that depth is read from were last compared with the rows; None if never."""
+    """When the sums behind the depth were last compared with the rows; None if never."""
     drift: int = 0
-    """How many runs these sums were off at that time, before it was put right."""
+    """By how many runs the sums were off then, before they were corrected."""
     app_paused: bool = False
-    """The app is paused as a whole; `paused` is then true of each of its functions."""
+    """The app as a whole is paused; `paused` is then true for each of its functions."""
     function_paused: bool = False
-    """The function is paused by itself, whatever is true of its app."""
+    """The function itself is paused, whether or not its app is."""
     failed: int = 0
-    """Runs that have failed for good and are still kept."""
+    """Runs that failed for good and are not yet deleted."""
     lost: int = 0
-    """Of `running`, those whose lease is over: no living worker has them."""
+    """The part of `running` whose leases have expired: no live worker has them."""
 
 
 class CountedBy(StrEnum):
-    """Who counted."""
+    """The database that counted."""
 
     PRIMARY = "primary"
     REPLICA = "replica"
@@ -125,10 +125,10 @@ class CountedBy(StrEnum):
 class Count:
     """How many unfinished runs a selection matches.
 
-    `total` is every unfinished run of the scope, whatever its start and event. `errors` are the runs of
-    scope and window on which the expression could not be evaluated; they never match; None as long as they
-    were not counted. If not `exact`, the figures are extrapolated from a sample. `as_of` is the moment to
-    which they are true: a replica's may be a while ago.
+    `total` counts every unfinished run of the scope, whatever its start and event. `errors` counts the runs of
+    scope and window on which the expression could not be evaluated; they never match; None if they have not
+    been counted. If not `exact`, the figures are extrapolated from a sample. They are true as of `as_of`,
+    which may be a while ago on a replica.
     """
 
     matched: int
@@ -137,12 +137,12 @@ class Count:
     errors: int | None
     as_of: datetime
     by_status: dict[RunStatus, int] = field(default_factory=dict)
-    """The matched ones; every status of `UNFINISHED` is present."""
+    """Matching runs by status; every status of `UNFINISHED` is present."""
     by_function: dict[str, int] = field(default_factory=dict)
-    """The matched ones; functions without a match may be absent."""
+    """Matching runs by function; functions without a match may be absent."""
     low: int | None = None
     high: int | None = None
-    """Of an estimate: between these the truth lies with a probability of 95 %; None where it is exact."""
+    """The 95 % confidence interval of an estimate; None if the count is exact."""
     source: CountedBy = CountedBy.PRIMARY
     replica_failed: str | None = None
-    """Why the primary counted though there is a replica."""
+    """Why the primary counted although there is a replica."""

@@ -1,4 +1,4 @@
-"""Signals that stop a process gracefully, from its beginning to its very end."""
+"""Handles the signals that stop a process gracefully, from its start to its very end."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def stopped_by_signals(stop: Callable[[], None], *, to_the_end: bool = False) -> Iterator[None]:
-    """While it lasts, SIGTERM and SIGINT call `stop` on the running event loop, in the main thread.
+    """Within this context, SIGTERM and SIGINT call `stop` on the running event loop, in the main thread.
 
-    Not by the loop's own handlers: these go with the loop, and a second signal that comes while the process leaves
-    would kill it. `to_the_end`: the process ends with this, and from then on ignores both.
+    It does not use the loop's own handlers: they disappear with the loop, and a second signal during the exit would
+    kill the process. `to_the_end` means that the process exits afterwards, and ignores both signals from then on.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

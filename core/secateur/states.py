@@ -1,4 +1,4 @@
-"""Where a cancellation is in its life, as the database writes it."""
+"""The states of a cancellation, as the database writes them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class Kind(StrEnum):
     BULK = "bulk"
     """By expression and window."""
     RUN = "run"
-    """Of a single run."""
+    """A single run, by its id."""
     EVENT = "event"
-    """Declared by its function, in `cancel_on`."""
+    """Declared in a function's `cancel_on`."""
     RETRY = "retry"
-    """It is a retry: a record of the same form, which queues failed runs again."""
+    """A retry: a record of the same form, which queues failed runs again."""
 
 
 class State(StrEnum):
@@ -29,7 +29,7 @@ class State(StrEnum):
     STOPPED = "stopped"
     UNDONE = "undone"
     RESTORING = "restoring"
-    """Undone, and runs are still coming back: so a sweeper sees it. Its record says `undone`."""
+    """Undone, and runs are still coming back: only sweepers see this state. The record says `undone`."""
 
 
 OPEN = frozenset({State.ACTIVE, State.RETRYING, State.RESTORING})
@@ -42,8 +42,8 @@ class Guarantee(StrEnum):
     IN_FORCE = "in_force"
     """No matching run is claimed."""
     PENDING = "pending"
-    """It is committed, but a transaction that had not seen it is still open."""
+    """It is committed, but a transaction that does not see it is still open."""
     ENDED = "ended"
-    """It was stopped or undone, and matches nothing any more."""
+    """It was stopped or undone, and no longer matches anything."""
     NONE = "none"
     """It is a retry."""

@@ -1,4 +1,4 @@
-"""Times as people type them: absolute, relative to now, or local; nothing that could mean two instants."""
+"""Times as people type them: absolute, relative to now, or local; ambiguous times are refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNITS = {
 FORMS = "2024-01-21T00:00:00Z, 2024-01-21 14:00, -2h, now, today, yesterday 14:00"
 """For messages."""
 
-_TOO_FINE = "fractions of a second go to microseconds, six digits"
+_TOO_FINE = "a fraction of a second must have at most six digits"
 
 _RELATIVE = re.compile(r"(?a)(?P<sign>[-+−])\s*(?P<parts>\d+(?:\.\d+)?[smhdw](?:\s*\d+(?:\.\d+)?[smhdw])*)")
 _PART = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
@@ -39,9 +39,9 @@ _DATE = re.compile(
 def resolve_time(text: str, now: datetime, zone: tzinfo) -> datetime:
     """The instant that `text` means, in UTC.
 
-    `now` is the database's clock and aware. Times without an offset are local to `zone`. A relative time
-    moves by elapsed time, so that `-1d` is 24 hours. Raises `UsageError` for what is no time, for one that
-    the clocks skipped or showed twice, and for more than microseconds.
+    `now` is the database's time, and aware. Times without an offset are local to `zone`. Relative times
+    are elapsed time, so `-1d` is 24 hours. Raises `UsageError` if `text` is not a time, if the clocks skipped
+    that time or showed it twice, and if it is finer than microseconds.
     """
     words = text.strip().lower()
     if words == "now":
@@ -59,14 +59,14 @@ def resolve_time(text: str, now: datetime, zone: tzinfo) -> datetime:
                 return moment.replace(tzinfo=UTC) - _offset(match["offset"])
             return _local(moment, zone, text)
     except (ValueError, OverflowError) as error:
-        raise UsageError(f"{text.strip()!r} is not a time: {error}") from None
+        raise UsageError(f"{text.strip()!r} is not a valid time: {error}") from None
     if re.fullmatch(r"\d+(?:\.\d+)?[smhdw]", words):
         raise UsageError(f"{text.strip()!r} needs a sign: write -{words} for that long ago")
-    raise UsageError(f"{text.strip()!r} is not a time; use one of these forms: {FORMS}")
+    raise UsageError(f"{text.strip()!r} is not a valid time; use one of these forms: {FORMS}")
 
 
 def find_zone(name: str) -> tzinfo:
-    """The zone of that name; `local` is this machine's. Raises `UsageError`."""
+    """The time zone with that name; `local` is this machine's. Raises `UsageError`."""
     if name == "local":
         return _local_zone()
     if name.upper() == "UTC":
@@ -78,7 +78,8 @@ def find_zone(name: str) -> tzinfo:
 
 
 def _local_zone() -> tzinfo:
-    """As the C library finds it: a zone that knows its summer times, not today's offset. Raises `UsageError`."""
+    """This machine's zone, as the C library finds it; with its summer time, not just today's offset. Raises
+    `UsageError`."""
     given = os.environ.get("TZ")
     if given is None:
         try:
@@ -110,13 +111,13 @@ _POSIX = re.compile(rf"(?a){_NAME}{_OFFSET}(?P<summer>{_NAME}(?:{_OFFSET})?(?P<r
 def _posix_zone(rule: str) -> tzinfo:
     """The zone of a POSIX rule such as `EST5EDT,M3.2.0,M11.1.0`. Raises `ValueError`.
 
-    By way of a zone's file that has nothing but the rule, which is the last line of every such file.
+    Built from a zone file that contains only the rule, which is the last line of every such file.
     """
     match = _POSIX.fullmatch(rule)
     if match is None:
         raise ValueError(rule)
     if match["summer"] and not match["rule"]:
-        rule += ",M3.2.0,M11.1.0"  # the C library's, where nothing is said
+        rule += ",M3.2.0,M11.1.0"  # the C library's default
     head = b"TZif2" + bytes(15) + struct.pack(">6l", 0, 0, 0, 0, 1, 4) + struct.pack(">lbb", 0, 0, 0) + b"UTC\0"
     return ZoneInfo.from_file(BytesIO(head + head + f"\n{rule}\n".encode()), key=rule)
 

@@ -1,4 +1,4 @@
-"""What fails again and again in the background of a process: said when it begins and when it is over, not each time."""
+"""Repeated failures of a process's background work, logged when they begin and when they are over, not each time."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 SAID_AFTER = 2
-"""Failures in a row: a single one happens, as when Postgres restarts, and is tried again a moment later."""
+"""Failures in a row before one is logged: a single failure is normal, as when Postgres restarts, and is retried."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something that fails. `since` is by this machine's clock: the database may be what is away."""
+    """Something that keeps failing. `since` is by this machine's clock, because the database may be away."""
 
     what: str
     error: str
@@ -22,7 +22,7 @@ class Trouble:
 
 
 class Troubles:
-    """Those of one process. Each is logged as a warning twice: when it is certain, and when it is over."""
+    """The troubles of one process. Each is logged as a warning twice: when it is certain, and when it is over."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
@@ -42,7 +42,7 @@ class Troubles:
         self._end(what, "works again")
 
     def keep_only(self, whats: Collection[str]) -> None:
-        """The others are not tried any more."""
+        """Forget the others, which are no longer tried."""
         for what in self._failing.keys() - set(whats):
             self._end(what, "has nothing left to do")
 

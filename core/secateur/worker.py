@@ -1,4 +1,4 @@
-"""Where programs import the worker from: `from secateur.worker import Worker`."""
+"""The public import path of the worker: `from secateur.worker import Worker`."""
 
 from secateur.engines.native.worker import Worker
 

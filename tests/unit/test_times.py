@@ -62,15 +62,15 @@ def test_means(text: str, instant: datetime) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "is not a time; use"),
-        ("soon", "is not a time; use.*-2h"),
+        ("", "is not a valid time; use"),
+        ("soon", "is not a valid time; use.*-2h"),
         ("2h", "needs a sign: write -2h"),
-        ("-2", "is not a time; use"),
-        ("-2 months", "is not a time; use"),
-        ("14:00", "is not a time; use"),
-        ("21.01.2026", "is not a time; use"),
-        ("2026-01-21T", "is not a time; use"),
-        ("2026-01-21Z", "is not a time; use"),
+        ("-2", "is not a valid time; use"),
+        ("-2 months", "is not a valid time; use"),
+        ("14:00", "is not a valid time; use"),
+        ("21.01.2026", "is not a valid time; use"),
+        ("2026-01-21T", "is not a valid time; use"),
+        ("2026-01-21Z", "is not a valid time; use"),
         ("2026-02-30", "not a time: day"),
         ("2026-13-01", "not a time: month"),
         ("2026-01-21 24:00", "not a time: hour"),
@@ -81,7 +81,7 @@ def test_means(text: str, instant: datetime) -> None:
         ("2026-01-21T00:00:00+24:00", "offset"),
         ("0001-01-01T00:00:00+02:00", "not a time"),
         ("-9999999999999w", "not a time"),
-        ("٢٠٢٦-01-21", "is not a time; use"),
+        ("٢٠٢٦-01-21", "is not a valid time; use"),
     ],
 )
 def test_is_refused(text: str, words: str) -> None:

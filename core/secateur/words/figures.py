@@ -15,7 +15,7 @@ def runs(value: int) -> str:
 
 
 def about(guess: int, low: int | None, high: int | None) -> tuple[str, str]:
-    """An estimate with no more digits than its interval bears out, and the interval, which is only ever widened.
+    """An estimate rounded to the digits that its interval justifies, and the interval, which is only ever widened.
 
     `about(75_112, 74_318, 75_877)` is `("75,100", "74,300 – 75,900")`; without an interval the second is empty.
     """
@@ -44,7 +44,7 @@ def duration(seconds: float) -> str:
 
 
 def ago(moment: datetime, now: datetime) -> str:
-    """`just now`, `40 s ago`, `2h 14m ago`; a date from a week on."""
+    """`just now`, `40 s ago`, `2h 14m ago`; a date after a week."""
     seconds = (now - moment).total_seconds()
     if seconds < 5:
         return "just now"

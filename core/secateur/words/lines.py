@@ -1,10 +1,10 @@
-"""Text from outside on one line, of as many cells of a terminal as there are."""
+"""Fits text from outside on one line, in a given number of terminal cells."""
 
 from __future__ import annotations
 
 
 def one_line(text: str) -> str:
-    """The text as it can neither break the line nor steer the terminal: what does not print becomes an escape."""
+    """The text with unprintable characters as escapes, so that it can neither break the line nor steer the terminal."""
     if text.isprintable():
         return text
     return "".join(
@@ -14,7 +14,7 @@ def one_line(text: str) -> str:
 
 
 def cells(text: str) -> int:
-    """How wide a terminal shows the text."""
+    """The text's width in terminal cells."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len  # importing it takes as long as all the rest that `--help` needs
@@ -29,7 +29,7 @@ def shorten(text: str, width: int) -> str:
 
 
 def shorten_middle(text: str, length: int = 200) -> str:
-    """At most about `length` characters, the middle left out: names in a message may be of any length."""
+    """About `length` characters at most, without the middle, for names in messages, which can be of any length."""
     half = length // 2
     return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
 

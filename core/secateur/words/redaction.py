@@ -1,4 +1,4 @@
-"""Messages without passwords: whatever text somebody has put in the wrong place may be the URL of a database."""
+"""Removes passwords from messages: any text that was put in the wrong place may be a database URL."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import re
 from urllib.parse import unquote, urlsplit
 
 _URL = re.compile(r"(?is)((?<![\w/])postgres\w*[+\w]*:|postgres\w*[+\w]*:(?!\s)|\w+://(?=.*@)).*")
-"""To the text's end: a password may contain anything, also what looks like the end of a URL.
+"""Matches to the end of the text: a password may contain anything, even what looks like the end of a URL.
 
-`pg-3/postgres: the reason` is no URL.
+`pg-3/postgres: the reason` is not a URL.
 """
 _PARAMETER = re.compile(r"(?is)(\w*pass(?:word|phrase|wd)\w*)[\"']?\s*[=:]\s*\S.*")
 _LOGIN = re.compile(r"[^\s'\"`]*:[^\s'\"`]*@[^\s'\"`]*")
 
 
 URL_SHAPE = "a database URL must start with postgresql://, as in postgresql://user@host/database"
-"""A text with a URL in it that stays as it is."""
+"""A text that contains a URL and is never redacted."""
 
 _kept = [URL_SHAPE]
 _HOSTS = re.compile(r"(?:(?:\[[^\]@]*\]|[^:@\[\]]*)(?::\d*)?(?:,|$))*")
 
 
 def keep(url: str | None) -> None:
-    """Let this URL, which has no password, stay in messages; in the place of the one before."""
+    """Allow this URL, which has no password, in messages; it replaces the previous one."""
     _kept[1:] = [] if url is None else [url]
 
 
@@ -37,7 +37,7 @@ def _redacted(text: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """The URL of a database without its passwords; `URL` where one might still be in it."""
+    """The database URL without its passwords; `URL` if it might still contain one."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -56,5 +56,5 @@ def _names_a_password(parameter: str) -> bool:
 
 
 def quoted(text: str) -> str:
-    """What somebody gave as a name, for a message that says what is wrong with it."""
+    """A name as it was given, quoted and redacted, for a message that says what is wrong with it."""
     return repr(redact(text))

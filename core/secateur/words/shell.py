@@ -1,4 +1,4 @@
-"""Command lines that a shell reads back as they were meant, whatever the values are."""
+"""Writes command lines that a shell reads back correctly, whatever the values are."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ Flags = Iterable[tuple[str, str | None]]
 """Flags with their values; those whose value is None are left out."""
 
 _place: list[tuple[str, str | None]] = []
-"""The flags by which this program was told where to work: every command that it prints repeats them."""
+"""The flags that named this program's database; every command that it prints repeats them."""
 
 
 def work_at(*, database: str | None = None, context: str | None = None, config: str | None = None) -> None:
-    """Where this process works, by its own flags. Without one, a printed command finds the place as this one did."""
+    """Record the flags that name this process's database. Without any, a printed command finds it as this one did."""
     shown = None if database is None else without_password(database)
     _place[:] = [("--config", config), ("--context", context), ("--database", shown)]
     keep(shown)
 
 
 def command_line(name: str, *positionals: str, flags: Flags = (), switches: Iterable[str] = ()) -> str:
-    """`secateur NAME …`, to be copied into bash, zsh or ksh; at the place where this process works.
+    """`secateur NAME …`, for copying into bash, zsh or ksh; it works on the same database as this process.
 
-    A value that looks like a flag is joined to its own by `=`, or comes behind `--`. What does not print is written as
-    an escape, so that it neither breaks the line nor steers the terminal.
+    A value that looks like a flag is joined to its flag by `=`, or put after `--`. Unprintable characters are written
+    as escapes, so that they neither break the line nor control the terminal.
     """
     words = ["secateur", name]
     for flag, value in (*_place, *flags):

@@ -12,32 +12,32 @@ from secateur.words.lines import cells, fit
 class Column:
     key: str
     title: str = ""
-    """The heading, where that is not the key."""
+    """The heading, if it is not the key."""
     short: str = ""
-    """The title where space is short."""
+    """The heading if space is short."""
     right: bool = True
     minimum: int = 0
-    """Cells that it takes at least, so that it does not jump with every digit."""
+    """The least width in cells, so that the column does not jump with every digit."""
     shrinks_to: int = 0
-    """Cells that it may be cut to where space is short; 0 for a column that is never cut."""
+    """The width to which it may be cut if space is short; 0 for a column that is never cut."""
     grows_to: int = 0
-    """Cells that it may fill where space is left."""
+    """The width to which it may grow if space is left."""
     rank: int = 0
-    """`EXTRA`, or where space runs out the lowest rank is given up first; 0 always stays."""
+    """If space runs out, the column with the lowest rank is dropped first (`EXTRA` before all); 0 always stays."""
     blank_if: str | None = None
-    """The text of a cell without news; if all cells have it, the column is given up before titles shrink."""
+    """The text of a cell without news; if all cells have it, the column is dropped before titles shrink."""
     only_news: bool = False
     """If all cells are without news, the column is left out, however much space there is."""
 
 
 EXTRA = 1
-"""The rank of a column that is only there to fill space: given up before anything else."""
+"""The rank of a column that only fills space: dropped before anything else."""
 
 ALWAYS = 1000
 """More than any rank."""
 
 Texts = Mapping[str, str]
-"""A row: the text of each column, by its key. A cell that is not there stays empty."""
+"""A row: the text of each column, by its key. A missing cell stays empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Layout:
         return {column.key: _title(column, short=self.short) for column in self.columns}
 
     def fitted(self, row: Texts) -> Iterator[tuple[str, str]]:
-        """From left to right, each column's key and its cell, as wide as the column and the gap before it."""
+        """From left to right, each column's key and its cell, padded to the column's width after a gap."""
         gap = ""
         for column, width in zip(self.columns, self.widths, strict=True):
             yield column.key, gap + fit(row.get(column.key, ""), width, right=column.right)
@@ -72,10 +72,10 @@ def lay_out(
     *,
     overflows: bool = False,
 ) -> Layout:
-    """The fullest layout that fits into `width` cells; without a width, that of every column as wide as it needs.
+    """The fullest layout that fits into `width` cells; without a width, every column is as wide as it needs to be.
 
     `widest` remembers the widest text of each column between calls, so that columns do not jump while
-    the figures change. Where no layout fits, the row is cut, unless it `overflows`: a terminal wraps it then.
+    the figures change. If no layout fits, the row is cut, or with `overflows` left for the terminal to wrap.
     """
     columns = [column for column in columns if not (column.only_news and _is_blank(column, rows))]
     seen = widest if widest is not None else {}
@@ -93,7 +93,7 @@ def lay_out(
 
 
 def _attempts(columns: Sequence[Column], rows: Sequence[Texts]) -> list[_Attempt]:
-    """What is tried, from the fullest on; each gives up a little more."""
+    """The layouts to try, the fullest first; each drops a little more."""
     essential = [column for column in columns if column.rank != EXTRA]
     newsworthy = [column for column in essential if not _is_blank(column, rows)]
     attempts = [

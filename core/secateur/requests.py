@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
@@ -184,7 +183,7 @@ class CancellationRequest(BaseModel):
         source = body.get("if")
         if isinstance(source, str):
             try:
-                _compiled(source)
+                compile_filter(source)
             except RequestError as error:
                 problems += error.problems
         if request is None or problems:
@@ -216,7 +215,7 @@ class CancellationRequest(BaseModel):
 
     def compile(self) -> Filter | None:
         """The compiled `if`; None if there is none. Raises `secateur.cel.ExpressionError`."""
-        return None if self.if_ is None else _compiled(self.if_)
+        return None if self.if_ is None else compile_filter(self.if_)
 
     def body(self) -> dict[str, Any]:
         """The request as JSON: only the fields that are set, times in UTC."""
@@ -289,12 +288,6 @@ class RetryRequest(CancellationRequest):
         line = super().command_line(key=key, yes=yes)
         in_the_body = self.function_ids is not None and len(self.function_ids) == 1
         return f"{line} --cancelled" if self.with_cancelled and not in_the_body else line
-
-
-@lru_cache(maxsize=64)
-def _compiled(source: str) -> Filter:
-    """Cached, so that a preview, a count and a commit in a row compile only once."""
-    return compile_filter(source)
 
 
 def decoded(body: object, *, such_as: str) -> dict[str, Any]:

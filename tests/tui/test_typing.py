@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from conftest import Start
+from secateur.cel import filters
+from secateur.cel.diagnostics import Reporter
+from secateur.cel.syntax.ast import Node
 from secateur_tui.filter.editor import ExpressionEditor
 from secateur_tui.filter.screen import FilterScreen
 from secateur_tui.history.screen import HistoryScreen
@@ -41,6 +46,29 @@ async def test_ten_thousand_typed_characters_are_looked_at_a_few_times(
         assert console.app.screen.query_one(ExpressionEditor).text == LONG[kind]
         await console.until(lambda: checked and checked[-1] == LONG[kind])
         assert len(checked) < 100
+
+
+async def test_a_keystroke_compiles_once(start: Start, incident_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also with the count, the examples and the review that follow."""
+    compiled: list[str] = []
+    parse = filters.parse
+
+    def counted(source: str, reporter: Reporter) -> Node | None:
+        compiled.append(source)
+        return parse(source, reporter)
+
+    monkeypatch.setattr(filters, "parse", counted)
+    async with start(incident_url) as console:
+        await console.filter_for("vendor", "event.data.vendor_id != 'compiled '")
+        await console.shows("✓ valid", "exact")
+        await console.press("left")
+        for key in "once":
+            await console.press(key)
+            await console.shows("✓ valid", "exact", "✓ match")
+        await console.press("f9")
+        await console.shows("counted", "the same as the filter showed")
+        beginnings = ("", "o", "on", "onc", "once")
+        assert Counter(compiled) == {f"event.data.vendor_id != 'compiled {text}'": 1 for text in beginnings}
 
 
 async def test_ctrl_q_waits_for_no_held_key(start: Start, incident_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,9 +35,9 @@ class Variable:
     """Its value is plain JSON, as it stands in a jsonb column."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Declarations:
-    """Variables by their whole, possibly dotted name.
+    """Variables by their whole, possibly dotted name. Equal only to itself, so that compiled filters can be kept.
 
     `refused` are names that people will try and that are refused, each with the reason.
     """

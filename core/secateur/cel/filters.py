@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from secateur.cel import messages as say
@@ -81,8 +82,12 @@ def flatten(variables: Mapping[str, object]) -> dict[str, Value]:
     return flat
 
 
+@lru_cache(maxsize=64)
 def compile_filter(source: str, declarations: Declarations = CANCELLATION) -> Filter:
-    """Compile a filter. Raises `ExpressionError` with everything that is wrong with it."""
+    """Compile a filter. Raises `ExpressionError` with everything that is wrong with it.
+
+    Filters are kept, so that a check, a count and a commit in a row compile once.
+    """
     reporter = Reporter(source)
     parsed = parse(source, reporter)
     reporter.raise_errors()

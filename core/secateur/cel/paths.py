@@ -1,9 +1,10 @@
-"""Which field of the event a node reads."""
+"""Which fields of the event a node reads, and what is inside of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from itertools import takewhile
 from typing import Final, TypeAlias
 
 from secateur.cel.syntax.ast import Comprehension, Has, HasVariable, Index, Invalid, Literal, Name, Node, Select, Span
@@ -25,16 +26,36 @@ def path_of(node: Node, bindings: Bindings = EVENT) -> Path | None:
     match node:
         case Name(name=name):
             return bindings.get(name)
-        case Select(operand=operand, field=key) | Has(operand=operand, field=key):
-            above = path_of(operand, bindings)
-            return None if above is None else (*above, key)
-        case Index(operand=operand, index=Literal(value=str(key))):
+        case Select(operand=operand, field=key) | Index(operand=operand, index=Literal(value=str(key))):
             above = path_of(operand, bindings)
             return None if above is None else (*above, key)
         case Index(operand=operand):
             above = path_of(operand, bindings)
             return None if above is None else (*above, EACH)
     return None
+
+
+def path_in(node: Select | Has | Index, bindings: Bindings = EVENT) -> Path | None:
+    """As `path_of`; of `has(a.b)`, the path of `a.b`."""
+    if not isinstance(node, Has):
+        return path_of(node, bindings)
+    above = path_of(node.operand, bindings)
+    return None if above is None else (*above, node.field)
+
+
+def fields_read(node: Node) -> list[tuple[str, ...]]:
+    """The event's fields that the node reads, in the order of the source; of a list that it looks into, the whole.
+
+    Of a field and one inside of it, only the inner one is named.
+    """
+    found: dict[tuple[str, ...], None] = {}
+    pending = [(node, EVENT)]
+    while pending:
+        node, bindings = pending.pop()
+        if isinstance(node, Select | Has | Index) and (path := path_in(node, bindings)) is not None:
+            found.setdefault(tuple(takewhile(lambda key: key is not EACH, path)))  # type: ignore[arg-type]  # no EACH
+        pending += reversed(bindings_below(node, bindings))
+    return [path for path in found if not any(other[: len(path)] == path != other for other in found)]
 
 
 def dotted(path: Path, variable: str = "event") -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from secateur.cel import Filter
 from secateur.cel.authoring.explain import obstacles
-from secateur.cel.syntax.ast import Has as HasField
-from secateur.cel.syntax.ast import Index, Literal, Name, Select
+from secateur.cel.paths import fields_read
 from secateur.engines.base import Verdict
 from secateur.ledger.cancellations import ErrorExample
 from secateur.runs import Run, RunStatus, Scope
@@ -188,18 +187,13 @@ def _value(event: Any, path: Path) -> Cell:
     return Cell(one_line(text[:60]), "field")
 
 
-def fields_read(filter_: Filter | None) -> list[Path]:
-    """The event's fields that the expression reads, in its order, at most four."""
-    if filter_ is None:
-        return []
-    paths: dict[Path, None] = {}
-    for path in _paths(filter_.expression):
-        paths.setdefault(path)
-    longest = [path for path in paths if not any(other[: len(path)] == path and other != path for other in paths)]
-    return longest[:_MOST_FIELDS]
+def fields_shown(filter_: Filter | None, runs: Sequence[Run]) -> Sequence[Path]:
+    """The event's fields that the expression reads, at most four; without one, the first of what there is."""
+    read = fields_read(filter_.expression) if filter_ is not None else []
+    return read[:_MOST_FIELDS] or _fields_present(runs)
 
 
-def fields_present(runs: Sequence[Run]) -> list[Path]:
+def _fields_present(runs: Sequence[Run]) -> list[Path]:
     """The first plain values of the first run's data: what to show where no field was asked for."""
     for run in runs:
         data = run.event.get("data") if isinstance(run.event, dict) else None
@@ -207,29 +201,3 @@ def fields_present(runs: Sequence[Run]) -> list[Path]:
             plain = [key for key, value in data.items() if not isinstance(value, dict | list)]
             return [("data", key) for key in plain[:3]]
     return []
-
-
-def _paths(node: Any) -> Iterator[Path]:
-    path = _path(node)
-    if path:
-        yield path
-    if not is_dataclass(node):
-        return
-    for each in fields(node):
-        value = getattr(node, each.name)
-        for child in value if isinstance(value, tuple) else (value,):
-            yield from _paths(child)
-
-
-def _path(node: Any) -> Path | None:
-    """The keys of `event.a.b` or `event.a["b"]`; None for anything else."""
-    match node:
-        case Name("event"):
-            return ()
-        case Select(operand=operand, field=key) | HasField(operand=operand, field=key):
-            above = _path(operand)
-        case Index(operand=operand, index=Literal(value=key)) if isinstance(key, str):
-            above = _path(operand)
-        case _:
-            return None
-    return None if above is None else (*above, key)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 from uuid import uuid4
 
 from textual import on, work
@@ -21,25 +20,19 @@ from secateur.cel import CANCELLATION, Diagnostic, ExpressionError, Filter, Fix,
 from secateur.cel.authoring.advice import advise
 from secateur.cel.authoring.completion import Completion, complete
 from secateur.cel.authoring.shapes import Shape
-from secateur.engines.base import Verdict as RunVerdict
 from secateur.errors import RequestError, SecateurError
-from secateur.ledger.cancellations import Preview
 from secateur.requests import CancellationRequest, RetryRequest
 from secateur.runs import Count, Scope
 from secateur.words.lines import one_line
 from secateur_tui.filter.completing import CompletionList
+from secateur_tui.filter.counting import Counting
 from secateur_tui.filter.editor import ExpressionEditor, Verdict
 from secateur_tui.filter.examples import (
-    Example,
     Examples,
-    advice,
     cancel_question,
-    fields_present,
-    fields_read,
-    nearest,
 )
 from secateur_tui.filter.explaining import ExplainScreen
-from secateur_tui.filter.matches import Matches, Stage
+from secateur_tui.filter.matches import Matches
 from secateur_tui.filter.window import WindowFields
 from secateur_tui.frame.place import Place
 from secateur_tui.frame.question import Answer, QuestionScreen
@@ -51,13 +44,6 @@ TYPING_PAUSE = 0.15
 """Seconds without a keystroke before the filter is counted."""
 SLOW_CHECK = 0.03
 """Seconds from which on a check is not worth its time at every keystroke: then it waits for a pause in the typing."""
-ESTIMATE_AFTER = 0.1
-"""Seconds that an exact count may take before an estimate is shown meanwhile."""
-RECOUNT_SECONDS = 5.0
-RECOUNT_COST = 20
-"""An unchanged filter is counted again after so many times the last count's own time, but not sooner."""
-_LOOKED_AT = 8
-"""So many times the runs that are shown are looked at for near misses."""
 _MARKED = 20
 """Mistakes that are underlined at once."""
 _FIX_KEY = display_of("filter.fix")
@@ -91,7 +77,6 @@ class FilterScreen(Place):
         self._feed = feed
         self._filter: Filter | None = None
         self._request: CancellationRequest | None = None
-        self._seen: Count | None = None
         # Held here, not looked up: a count may come back while the screen is being taken down.
         self._window = WindowFields(
             draft.started_after,
@@ -112,6 +97,7 @@ class FilterScreen(Place):
         self._verdict = Verdict(id="verdict")
         self._matches = Matches(lambda: self._feed.now())
         self._examples = Examples(ended=draft.retry, with_function=draft.function_id is None)
+        self._counting = Counting(session, self._matches, self._examples, self.refresh_bindings)
 
     def content(self) -> ComposeResult:
         with Container(id="top"):
@@ -149,7 +135,7 @@ class FilterScreen(Place):
 
     def on_screen_resume(self) -> None:
         if self._request is not None:
-            self._count(self._request, self._filter)
+            self._count(self._request)
 
     @work(exclusive=True, group="sample")
     async def _sample(self, scope: Scope) -> None:
@@ -183,8 +169,7 @@ class FilterScreen(Place):
         elif self._check_took < SLOW_CHECK:
             self._restart()
         else:
-            self._matches.counting()
-            self._examples.add_class("stale")
+            self._counting.outdated()
             self._check_later = self.set_timer(TYPING_PAUSE, self._restart)
 
     def _catch_up(self) -> None:
@@ -211,16 +196,14 @@ class FilterScreen(Place):
         self._editor.mark([(problem.span.start, problem.span.end) for problem in errors[:_MARKED]])
         self._request = None if errors else self._build(source)
         self._check_took = time.monotonic() - began
-        self._seen = None
+        self._counting.seen = None
         self.refresh_bindings()
         if self._request is None:
             self.workers.cancel_group(self, "count")
-            self._matches.invalid()
-            self._examples.add_class("stale")
-            return
-        self._matches.counting()
-        self._examples.add_class("stale")
-        self._count(self._request, self._filter)
+            self._counting.invalid()
+        else:
+            self._counting.outdated()
+            self._count(self._request)
 
     def _check(self, source: str) -> list[Diagnostic]:
         """Compile the source and show what is to be said about it; returns the errors."""
@@ -242,24 +225,21 @@ class FilterScreen(Place):
         self._verdict.show(source, diagnostics, otherwise, _FIX_KEY if self._fix is not None else "")
 
     def _build(self, source: str) -> CancellationRequest | None:
-        fields = self._window
-        if (window := fields.window) is None:
+        """The request for what is typed; None where that makes none."""
+        if (window := self._window.window) is None:
             return None
-        body: dict[str, object] = {"app_id": self.draft.app_id}
-        if self.draft.function_id is not None:
-            body["function_id"] = self.draft.function_id
-        if source.strip():
-            body["if"] = source
-        if window.started_after is not None:
-            body["started_after"] = window.started_after.isoformat()
-        if window.started_before is not None:
-            body["started_before"] = window.started_before.isoformat()
-        if fields.standing:
-            body["standing"] = True
-        if self.draft.with_cancelled:
-            body["with_cancelled"] = True
+        body = {
+            "app_id": self.draft.app_id,
+            "function_id": self.draft.function_id,
+            "if": source if source.strip() else None,
+            "started_after": window.started_after,
+            "started_before": window.started_before,
+            "standing": self._window.standing or None,
+            "with_cancelled": self.draft.with_cancelled or None,
+        }
+        kind = RetryRequest if self.draft.retry else CancellationRequest
         try:
-            return (RetryRequest if self.draft.retry else CancellationRequest).parse(body)
+            return kind.parse({field: value for field, value in body.items() if value is not None})
         except RequestError as error:
             self._complain(error)
             return None
@@ -273,86 +253,13 @@ class FilterScreen(Place):
                 self.notify(f"{problem.field}: {problem.message}", severity="error", markup=False)
 
     @work(exclusive=True, group="count")
-    async def _count(self, request: CancellationRequest, filter_: Filter | None) -> None:
+    async def _count(self, request: CancellationRequest) -> None:
         # Being exclusive, a newer keystroke cancels this task, and with it the query in the database.
         await asyncio.sleep(TYPING_PAUSE)
-        while True:
-            began = time.monotonic()
-            try:
-                preview = await self._count_once(request)
-                took = time.monotonic() - began
-                await self._find_examples(request, filter_, preview)
-            except RequestError as error:
-                self._complain(error)
-                self._matches.failed(str(error))
-                return
-            except SecateurError as error:
-                self._matches.failed(str(error))
-                took = time.monotonic() - began
-            await asyncio.sleep(max(RECOUNT_SECONDS, took * RECOUNT_COST))
-
-    async def _count_once(self, request: CancellationRequest) -> Preview:
-        """The exact count; should it take long, an estimate is shown until it is there. The errors follow."""
-        matches, cancellations = self._matches, self.session.queue.cancellations
-        exact = asyncio.ensure_future(self.session.ask(cancellations.count(request)))
-        again = matches.tally.stage is Stage.EXACT
         try:
-            if not again:
-                await asyncio.wait({exact}, timeout=ESTIMATE_AFTER)
-                if not exact.done():
-                    await self._estimate(request, exact)
-            count = await exact
-        finally:
-            if not exact.done():
-                exact.cancel()
-                await asyncio.wait({exact})
-        if not again:
-            matches.counted(count, [])
-            self._seen = count
-        preview = await self.session.ask(cancellations.with_errors(request, count))
-        matches.counted(preview.count, [example.message for example in preview.error_examples])
-        self._seen = preview.count
-        return preview
-
-    async def _estimate(self, request: CancellationRequest, exact: asyncio.Future[Count]) -> None:
-        """Show an estimate, unless there is none or the exact count is quicker after all."""
-        guess = asyncio.ensure_future(self.session.ask(self.session.queue.cancellations.guess(request)))
-        try:
-            both: set[asyncio.Future[Any]] = {guess, exact}
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            with suppress(SecateurError):
-                if guess.done() and (count := guess.result()) is not None and not exact.done():
-                    self._matches.estimated(count)
-                    self._seen = count
-        finally:
-            if not guess.done():
-                guess.cancel()
-                await asyncio.wait({guess})
-
-    async def _find_examples(self, request: CancellationRequest, filter_: Filter | None, preview: Preview) -> None:
-        table, count = self._examples, preview.count
-        errors = count.errors or 0
-        wanted = {
-            RunVerdict.MATCH: count.matched > 0,
-            RunVerdict.NO_MATCH: filter_ is not None and count.matched + errors < count.total,
-            RunVerdict.ERROR: errors > 0,
-        }
-        each = max(1, (table.size.height - 1) // max(1, sum(wanted.values())))
-        found: list[Example] = []
-        for verdict, asked in wanted.items():
-            if asked:
-                near = filter_ is not None and verdict is RunVerdict.NO_MATCH
-                most = each * _LOOKED_AT if near else each
-                runs = await self.session.ask(self.session.queue.cancellations.examples(request, verdict, most))
-                if filter_ is not None and near:
-                    found += nearest(filter_, runs, count.as_of)[:each]
-                else:
-                    found += [Example(verdict, run) for run in runs]
-        paths = fields_read(filter_) or fields_present([example.run for example in found])
-        table.show(found, paths, count.as_of)
-        table.remove_class("stale")
-        self.refresh_bindings()
-        self._matches.advise(advice(found, paths, preview.error_examples))
+            await self._counting.follow(request)
+        except RequestError as error:
+            self._complain(error)
 
     def action_complete(self) -> None:
         self._editor.focus()
@@ -367,10 +274,15 @@ class FilterScreen(Place):
 
     def action_explain(self) -> None:
         self._catch_up()
-        if (run := self._examples.chosen) is None:
-            self.notify("There is no example to explain.", markup=False)
+        if (run := self._examples.chosen) is None or not self._explains:
+            self.notify("There is nothing to explain.", markup=False)
         else:
             self.app.push_screen(ExplainScreen(self.session, self._filter, run, self._feed.now()))
+
+    @property
+    def _explains(self) -> bool:
+        """Whether there is a condition, or a failure, to explain of an example."""
+        return self._filter is not None or self.draft.retry
 
     def action_next_field(self) -> None:
         self.focus_next()
@@ -386,7 +298,7 @@ class FilterScreen(Place):
             told = f"The window ends in the future: press {_STANDING_KEY} to make it standing, or clear started before."
             self.notify(told, severity="warning", markup=False)
         else:
-            self.post_message(self.ReviewWanted(self._request, self._seen))
+            self.post_message(self.ReviewWanted(self._request, self._counting.seen))
 
     @work(exclusive=True, group="cancel-run")
     async def action_cancel_run(self) -> None:
@@ -449,5 +361,5 @@ class FilterScreen(Place):
             case "filter.fix":
                 return self._fix is None
             case "filter.explain":
-                return self._examples.chosen is None or (self._filter is None and not self.draft.retry)
+                return self._examples.chosen is None or not self._explains
         return False

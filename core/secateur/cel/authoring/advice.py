@@ -15,7 +15,7 @@ from secateur.cel.declarations import ARITHMETIC, FUNCTIONS
 from secateur.cel.diagnostics import Diagnostic, Fix, Reporter, Suggestion
 from secateur.cel.hints import nearest
 from secateur.cel.messages import did_you_mean, write_instead
-from secateur.cel.paths import EACH, EVENT, Bindings, Path, bindings_below, dotted, path_of
+from secateur.cel.paths import EACH, EVENT, Bindings, Path, bindings_below, dotted, path_in, path_of
 from secateur.cel.syntax.ast import Binary, Call, Has, Index, ListLiteral, Literal, Node, Select, Span
 from secateur.cel.syntax.writing import field_access, literal_text, text_literal
 from secateur.cel.types import DOUBLE, DYN, INT, TIMESTAMP, UINT, Type, accepts
@@ -63,7 +63,7 @@ class _Adviser:
 
     def _field(self, node: Select | Has | Index, bindings: Bindings) -> None:
         """Warns about a field that no sampled run has. For `event.a.b` where no run has `a`, only `a` is named."""
-        path = path_of(node, bindings)
+        path = path_in(node, bindings)
         if path is None or path[-1] is EACH or path in self._shape.fields or path in self._missed:
             return
         if not self._shape.knows(path[:-1]):

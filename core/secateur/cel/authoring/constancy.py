@@ -12,12 +12,11 @@ from secateur.cel.messages import write_instead
 from secateur.cel.paths import children, reads_nothing
 from secateur.cel.python.evaluator import evaluator
 from secateur.cel.python.operations import BINARY
-from secateur.cel.syntax.ast import Binary, Logical, Node, Span, Unary
+from secateur.cel.syntax.ast import MIRRORED, Binary, Logical, Node, Span, Unary
 from secateur.cel.syntax.scanner import scan
 from secateur.cel.types import BOOL, Type
 from secateur.cel.values import Value
 
-_MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _LOWER, _UPPER = (">", ">="), ("<", "<=")
 
 
@@ -77,10 +76,10 @@ def _chain(node: Logical, reporter: Reporter) -> None:
     """Comparisons of one thing with two constants that cannot both hold, or of which one always does."""
     bounds: dict[_Key, list[_Bound]] = {}
     for operand in node.operands:
-        if isinstance(operand, Binary) and operand.operator in _MIRRORED:
+        if isinstance(operand, Binary) and operand.operator in MIRRORED:
             for side, other, operator in (
                 (operand.left, operand.right, operand.operator),
-                (operand.right, operand.left, _MIRRORED[operand.operator]),
+                (operand.right, operand.left, MIRRORED[operand.operator]),
             ):
                 if reads_nothing(other) and not reads_nothing(side):
                     text = reporter.source[side.span.start : side.span.end]

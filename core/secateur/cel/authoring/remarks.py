@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from secateur.cel.messages import article
 from secateur.cel.types import Type
 
 ALWAYS_TRUE = "this is true for every run"
@@ -60,13 +61,8 @@ def arithmetic_fails(operator: str, path: str, seen: str, other: str, percent: s
 
 def any_of(types: list[str]) -> str:
     """`an int or a string`."""
-    named = [article(name) for name in types]
+    named = [article(Type(name)) for name in types]
     return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} or {named[-1]}"
-
-
-def article(name: str) -> str:
-    plain = str(Type(name))
-    return plain if plain == "null" else f"{'an' if plain[0] in 'aeio' else 'a'} {plain}"
 
 
 def percentage(share: float) -> str:

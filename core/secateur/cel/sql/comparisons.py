@@ -6,10 +6,9 @@ import math
 
 from secateur.cel.sql.doubles import Rounding, rounding_to
 from secateur.cel.sql.forms import ERROR, Form, Forms, Sql, boolean, content
-from secateur.cel.syntax.ast import Comparison
+from secateur.cel.syntax.ast import MIRRORED, Comparison
 from secateur.cel.values import UInt, Value
 
-MIRRORED: dict[Comparison, Comparison] = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 _NATIVE = {"==": "=", "!=": "<>"}
 _EXACT = 2**53
 """Each integer below it is exactly a double, so one interval covers a payload's integers and doubles."""

@@ -9,10 +9,11 @@ import json
 from collections.abc import Mapping
 from typing import Final, TypeAlias, TypeGuard
 
+from secateur.cel import paths
 from secateur.cel.sql.boxes import storable
-from secateur.cel.sql.comparisons import MIRRORED, beyond, number_rounding
+from secateur.cel.sql.comparisons import beyond, number_rounding
 from secateur.cel.sql.loops import chain
-from secateur.cel.syntax.ast import Binary, Call, Comparison, Comprehension, Index, Literal, Logical, Name, Node, Select
+from secateur.cel.syntax.ast import MIRRORED, Binary, Call, Comparison, Comprehension, Literal, Logical, Node
 from secateur.cel.values import Value
 
 Keys: TypeAlias = tuple[str, ...]
@@ -28,13 +29,11 @@ def path_of(node: Node, places: Places = EVENT) -> Keys | None:
 
 
 def _place_of(node: Node, places: Places) -> Keys | None:
-    match node:
-        case Name(name=name):
-            return places.get(name)
-        case Select(operand=operand, field=key) | Index(operand=operand, index=Literal(value=str(key))):
-            above = _place_of(operand, places)
-            return None if above is None or not storable(key) else (*above, key)
-    return None
+    path = paths.path_of(node, places)
+    if path is None:
+        return None
+    keys = tuple(key for key in path if key is not paths.EACH)
+    return keys if len(keys) == len(path) and all(map(storable, keys)) else None
 
 
 def equality_of(node: Node, places: Places = EVENT) -> tuple[Keys, Value] | None:

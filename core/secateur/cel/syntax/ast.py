@@ -17,6 +17,8 @@ from secateur.cel.values import Value
 Comparison: TypeAlias = OneOf["==", "!=", "<", "<=", ">", ">="]
 Arithmetic: TypeAlias = OneOf["+", "-", "*", "/", "%"]
 BinaryOperator: TypeAlias = Comparison | Arithmetic | OneOf["in"]
+MIRRORED: dict[Comparison, Comparison] = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
+"""What a comparison becomes when its sides change places."""
 Macro: TypeAlias = OneOf["all", "exists", "exists_one", "map", "filter"]
 
 

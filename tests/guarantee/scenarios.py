@@ -84,21 +84,21 @@ async def stop_during_a_sweep(here: Scene) -> None:
     """Of a sweep's second batch, when there is no request any more that stop and sweep would both have to lock."""
     operator = await here.connect()
     await operator.fetch("select secateur.sweep_cancellation($1, $2, 1)", here.app, here.cancellation)
-    await here.meet("sweep", "sweep_batch", "batch evaluated", "stop")
+    await here.meet("sweep", "walk_backlog", "batch evaluated", "stop")
 
 
 async def undo_during_a_sweep(here: Scene) -> None:
     """The same, and then what the sweep cancels must not be missing among what is restored."""
     operator = await here.connect()
     await operator.fetch("select secateur.sweep_cancellation($1, $2, 1)", here.app, here.cancellation)
-    await here.meet("sweep", "sweep_batch", "batch evaluated", "undo")
+    await here.meet("sweep", "walk_backlog", "batch evaluated", "undo")
 
 
 async def undo_of_the_older_during_a_sweep(here: Scene) -> None:
     """Of the newer one's second batch, which would make the runs the older one's after that is undone."""
     operator = await here.connect()
     await operator.fetch("select secateur.sweep_cancellation($1, $2, 1)", here.app, here.newer)
-    await here.meet("sweep_newer", "sweep_batch", "owners known", "undo")
+    await here.meet("sweep_newer", "walk_backlog", "owners known", "undo")
 
 
 async def confirmed_while_a_claim_is_open(here: Scene) -> None:
@@ -291,7 +291,7 @@ async def retried_while_it_is_cancelled(here: Scene) -> None:
     await _fail_and_retry(here, operator)
     await here.commit(operator)
     await here.sweep(operator)
-    await here.meet("sweep", "sweep_batch", "batch read", "retry")
+    await here.meet("sweep", "walk_backlog", "batch read", "retry")
     await sweep_until_idle(here, operator)
 
 

@@ -39,9 +39,9 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
     "pause": ("pause",),
     "resume": ("resume",),
     "limit": ("limit_function",),
-    "sweep": ("sweep_batch",),
-    "sweep_older": ("sweep_batch",),
-    "sweep_newer": ("sweep_batch",),
+    "sweep": ("sweep_batch", "walk_backlog"),
+    "sweep_older": ("sweep_batch", "walk_backlog"),
+    "sweep_newer": ("sweep_batch", "walk_backlog"),
     "restore": ("restore_cancellation",),
     "prune": ("prune", "prune_cancelled"),
 }

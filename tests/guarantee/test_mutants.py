@@ -158,12 +158,12 @@ MUTANTS = [
     ),
     Mutant(
         "complete ignores the horizon",
-        [Mutation(" and place.pass_xmin >= place.horizon", "", "sweep_batch")],
+        [Mutation(" and place.pass_xmin >= place.horizon", "", "end_pass")],
         enqueue_stays_open,
     ),
     Mutant(
         "complete does not wait for a bulk",
-        [Mutation(" and place.pass_xmin >= place.horizon", "", "sweep_batch")],
+        [Mutation(" and place.pass_xmin >= place.horizon", "", "end_pass")],
         bulk_stays_open,
     ),
     Mutant(
@@ -238,12 +238,12 @@ MUTANTS = [
             Mutation(" and run.status || '' in ('queued', 'scheduled')", "", "cancel_backlog"),
             Mutation("cancelled_from = run.status", "cancelled_from = 'queued'", "cancel_backlog"),
         ],
-        meeting("sweep", "sweep_batch", "batch evaluated", "claim"),
+        meeting("sweep", "walk_backlog", "batch evaluated", "claim"),
         "committed",
     ),
     Mutant(
         "the sweep does not enter the gate",
-        [Mutation("if not secateur.enter_sweeps(sweep_batch.app_id) then", "if false then", "sweep_batch")],
+        [Mutation("if not secateur.enter_sweeps(app) then", "if false then", "sweep_batch")],
         stop_during_a_sweep,
         "committed",
     ),
@@ -269,7 +269,7 @@ MUTANTS = [
     ),
     Mutant(
         "the sweep does not wait for an undo",
-        [Mutation("if not secateur.enter_sweeps(sweep_batch.app_id) then", "if false then", "sweep_batch")],
+        [Mutation("if not secateur.enter_sweeps(app) then", "if false then", "sweep_batch")],
         undo_during_a_sweep,
         "committed",
     ),
@@ -489,7 +489,7 @@ MUTANTS = [
     ),
     Mutant(
         "a cancellation is complete with runs undecided",
-        [Mutation("and slow.verdict is not false) then", "and false) then", "sweep_batch")],
+        [Mutation("and slow.verdict is not false) then", "and false) then", "end_pass")],
         a_waiting_run_is_undecided,
         "committed",
     ),
@@ -505,8 +505,8 @@ MUTANTS = [
     Mutant(
         "a run that goes back to the backlog is forgotten",
         [
-            Mutation("  place.clean := place.clean and requeued = 0;\n", "", "sweep_batch"),
-            Mutation("  place.found := place.found + requeued;\n", "", "sweep_batch"),
+            Mutation("  place.clean := place.clean and requeued = 0;\n", "", "begin_pass"),
+            Mutation("  place.found := place.found + requeued;\n", "", "begin_pass"),
         ],
         retry_slips_past_the_sweep,
     ),

@@ -51,6 +51,7 @@ DEFINITIONS = (
     "ledger/sql/single_runs.sql",
     "ledger/sql/retrying.sql",
     "ledger/sql/settling.sql",
+    "ledger/sql/walking.sql",
     "ledger/sql/sweeping.sql",
     "ledger/sql/progress.sql",
     "ledger/sql/undoing.sql",

@@ -454,7 +454,10 @@ async def statements_with_ids(connection: asyncpg.Connection) -> set[str]:
             continue
         statements = Statements(file.read_text(encoding="utf-8"), file.name)
         for name, sql in statements.items():
-            prepared = await connection.prepare(sql.replace("{condition}", "true").replace("{among}", "true"))
+            written = {"{condition}": "true", "{among}": "true", "{runs}": "secateur.runs", "{columns}": "run.*"}
+            for placeholder, meant in written.items():
+                sql = sql.replace(placeholder, meant)
+            prepared = await connection.prepare(sql)
             ids = {"uuid", "uuid[]"} & {parameter.name for parameter in prepared.get_parameters()}
             if ids and re.search(r"\b(?:from|join)\s+secateur\.\w+\b(?!\s*\()", sql):
                 found.add(name)

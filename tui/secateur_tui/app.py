@@ -294,7 +294,9 @@ class ConsoleApp(App[None]):
             return False
         if action == "queues" and isinstance(self.screen, QueuesScreen):
             return False
-        if action == "history" and isinstance(self.screen, HistoryScreen):
+        if action == "history" and (
+            isinstance(self.screen, HistoryScreen) or not self.session.queue.cancellations.can_cancel
+        ):
             return False
         return allowed("console", action, read_only=self.session.read_only)
 

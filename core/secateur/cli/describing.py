@@ -31,8 +31,8 @@ def instant(moment: datetime, zone: tzinfo) -> str:
     return f"{utc(moment)} ({local:%Y-%m-%d %H:%M:%S} {local.tzname()})"
 
 
-def review(request: CancellationRequest, seen: Seen, where: str, zone: tzinfo) -> list[str]:
-    """What a commit would do, in one sentence; then what it is made of."""
+def review(request: CancellationRequest, seen: Seen, where: str, zone: tzinfo, stops_at: str | None) -> list[str]:
+    """What a commit would do, in one sentence; then what it is made of. `stops_at` as `Cancellations` has it."""
     count = seen.count
     lines = [_sentence(count, f"{scopes_in_words(request)} in {one_line(where)}", meant(request))]
     if seen.why is not None:
@@ -42,7 +42,7 @@ def review(request: CancellationRequest, seen: Seen, where: str, zone: tzinfo) -
         lines.append(warning(told))
     if request.if_ is None:
         lines.append(warning(f"No condition: this matches every {meant(request)} run of the scope in the window."))
-    lines += [f"  {each}" for each in fields(_particulars(request, count, zone))]
+    lines += [f"  {each}" for each in fields(_particulars(request, count, zone, stops_at))]
     examples = seen.preview.error_examples if seen.preview else ()
     lines += [f"    {one_line(each.run_id)}  {one_line(each.message)}" for each in examples]
     if request.function_id is None and count is not None and count.matched:
@@ -134,7 +134,9 @@ def run_lines(run: Run, zone: tzinfo) -> list[str]:
     return fields(pairs)
 
 
-def _particulars(request: CancellationRequest, count: Count | None, zone: tzinfo) -> list[tuple[str, str]]:
+def _particulars(
+    request: CancellationRequest, count: Count | None, zone: tzinfo, stops_at: str | None
+) -> list[tuple[str, str]]:
     after, before = request.started_after, request.started_before
     window = f"after {instant(after, zone)}, " if after else "any time "
     window += f"before {instant(before, zone)}" if before else "before the commit"
@@ -144,10 +146,10 @@ def _particulars(request: CancellationRequest, count: Count | None, zone: tzinfo
     if request.rate is not None:
         pairs.append(("rate", f"at most {number(request.rate)} rows a second are rewritten; this delays nothing else"))
     pairs.append(("started", window))
-    return pairs if count is None else pairs + _figures(count)
+    return pairs if count is None else pairs + _figures(count, stops_at)
 
 
-def _figures(count: Count) -> list[tuple[str, str]]:
+def _figures(count: Count, stops_at: str | None) -> list[tuple[str, str]]:
     by_status = ", ".join(f"{number(matched)} {status}" for status, matched in count.by_status.items())
     accuracy = "exact"
     if not count.exact:
@@ -158,7 +160,8 @@ def _figures(count: Count) -> list[tuple[str, str]]:
     if count.replica_failed:
         pairs.append(("replica", f"not used; the primary was counted instead: {one_line(count.replica_failed)}"))
     if count.by_status.get(RunStatus.RUNNING):
-        pairs.append(("running", "these stop at their next step, unless they end first"))
+        ends = f"stop at their {stops_at}, unless they end first" if stops_at else "run to their end"
+        pairs.append(("running", f"these {ends}"))
     if count.errors:
         pairs.append(("errors", f"{runs(count.errors)} could not be evaluated; they do not match"))
     return pairs

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from secateur.cel import EvaluationError, Filter
-from secateur.engines.base import Retrying, Selection, Source, Verdict, unsupported
+from secateur.engines.base import Gate, Retrying, Selection, Source, Stopping, Verdict, unsupported
 from secateur.errors import (
     Conflict,
     DatabaseError,
@@ -131,6 +131,16 @@ class Cancellations:
     def can_retry(self) -> bool:
         """Whether runs that have ended can be queued again."""
         return self.can_cancel and isinstance(self.engine, Retrying)
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether claims obey a cancellation; else a run that its sweep has not reached may still start."""
+        return isinstance(self.engine, Gate)
+
+    @property
+    def stops_at(self) -> str | None:
+        """When a running run stops that was asked to, such as `next step`; None where it runs to its end."""
+        return self.engine.stops_at if isinstance(self.engine, Stopping) else None
 
     async def preview(self, request: CancellationRequest, *, on_primary: bool = False) -> Preview:
         """The exact count with the errors, and why a few of the failing runs fail. Raises like `count`."""

@@ -333,6 +333,8 @@ class FilterScreen(Place):
         return self._window.is_ahead and not self._window.standing
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("review", "cancel_run") and not self.session.queue.cancellations.can_cancel:
+            return False
         if action == "cancel_run" and (self.draft.retry or not (self._examples.has_focus and self._examples.chosen)):
             return False
         if action == "with_cancelled" and not self.draft.retry:

@@ -242,7 +242,13 @@ class ReviewScreen(Dialog[None]):
 
     def _draw(self) -> None:
         facts = review_text.Facts(
-            self._request, self._found, self._seen, self._arrivals, time.monotonic() - self._taken
+            self._request,
+            self._found,
+            self._seen,
+            self._arrivals,
+            time.monotonic() - self._taken,
+            self.session.queue.cancellations.is_gated,
+            self.session.queue.cancellations.stops_at,
         )
         where = self.session.context or self.session.where
         self._sentence.update(facts.sentence(where))

@@ -62,6 +62,10 @@ class Facts:
     """Matching runs that arrive per second."""
     age: float
     """Seconds since the count was taken."""
+    is_gated: bool
+    """Claims obey the cancellation."""
+    stops_at: str | None
+    """When a running run stops that is asked to; None where it runs to its end."""
 
     def sentence(self, where: str) -> Content:
         """What will happen, and what will not."""
@@ -97,14 +101,13 @@ class Facts:
             )
         running = count.by_status.get(RunStatus.RUNNING, 0)
         others = count.total - count.matched
-        stops = "stops at its next step" if running == 1 else "stop at their next step"
         return toned(
             (f"{self.request.verb.capitalize()} ", "plain"),
             (runs(count.matched), "count"),
             (" of ", "plain"),
             *place,
             *self._standing(),
-            (self._becomes(count.matched, running, stops), "quiet"),
+            (self._becomes(count.matched, running), "quiet"),
             ("", "plain")
             if self.request.verb == "retry"
             else _spared(others, "this queue" if self.request.function_id else "this app"),
@@ -121,10 +124,18 @@ class Facts:
     def _done(self) -> str:
         return "retried" if self.request.verb == "retry" else "cancelled"
 
-    def _becomes(self, matched: int, running: int, stops: str) -> str:
+    def _becomes(self, matched: int, running: int) -> str:
         if self.request.verb == "retry":
             return "\nEach waits again, with fresh attempts and its finished steps kept, unless its key is taken."
-        return f"\n{number(matched - running)} never start, {number(running)} running {stops}."
+        waiting = f"{number(matched - running)} never start"
+        if not self.is_gated:
+            waiting += ", unless a worker is quicker than the sweep"
+        if self.stops_at is None:
+            return (
+                f"\n{waiting}; {number(running)} running {'goes on to its' if running == 1 else 'go on to their'} end."
+            )
+        stops = "stops at its" if running == 1 else "stop at their"
+        return f"\n{waiting}, {number(running)} running {stops} {self.stops_at}."
 
     def _standing(self) -> list[tuple[str, str]]:
         """That more is cancelled than what is there now, and until when."""

@@ -166,7 +166,8 @@ async def stop(arguments: argparse.Namespace) -> int:
 
 
 def _review(session: Session, request: CancellationRequest, seen: Seen) -> list[str]:
-    return review(request, seen, session.database.description, session.place.settings.zone)
+    where, zone = session.database.description, session.place.settings.zone
+    return review(request, seen, where, zone, session.queue.cancellations.stops_at)
 
 
 def _check_that_somebody_can_answer(arguments: argparse.Namespace) -> None:

@@ -1,20 +1,3 @@
--- name: clock
--- Every time that people see or compare is the database's.
-select clock_timestamp()
-
--- name: replayed
--- To which moment a replica has followed: the last commit that it repeated or, where it has all that it was sent, the time
--- of the primary's last message, as far as the role may see it. The clock, where it is no replica.
-select case when not pg_is_in_recovery() then clock_timestamp() else coalesce(
-  greatest(pg_last_xact_replay_timestamp(),
-           (select link.last_msg_send_time from pg_stat_wal_receiver as link
-             where link.status = 'streaming' and pg_last_wal_replay_lsn() >= link.latest_end_lsn)),
-  (select past.checkpoint_time from pg_control_checkpoint() as past)) end
-
--- name: plan_for_values
--- Compiling a plan takes longer than most of these take.
-select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true)
-
 -- name: depth
 -- The sums of totals and of the deltas that nobody has moved yet: as quick whatever the backlog, and exact as of this
 -- snapshot unless the drift says otherwise. Rates are of the last ten seconds; of the second in which they began, as much
@@ -144,39 +127,6 @@ select known.app_id,
  where gone.function_id is null or depth.queued + depth.scheduled + depth.running > 0
  order by known.app_id, known.function_id
 
--- name: count
--- The cheaper form of the condition, where only *true* matters, in the WHERE clause: an index on the events serves it. The
--- scope's runs are found by runs_unfinished.
-select run.function_id, run.status, count(*) as matched
-  from secateur.runs as run
- where run.app_id = $1
-   and ($2::text is null or run.function_id = $2)
-   and {among}
-   and ($3::timestamptz is null or run.started_at > $3)
-   and ($4::timestamptz is null or run.started_at < $4)
-   and {condition}
- group by run.function_id, run.status
-
--- name: errors
--- Takes the exact form: null is an error.
-select count(*)
-  from secateur.runs as run
- where run.app_id = $1
-   and ($2::text is null or run.function_id = $2)
-   and {among}
-   and ($3::timestamptz is null or run.started_at > $3)
-   and ($4::timestamptz is null or run.started_at < $4)
-   and {condition} is null
-
--- name: total
--- The scope's unfinished runs, from the index alone.
-select run.status, count(*) as total
-  from secateur.runs as run
- where run.app_id = $1
-   and ($2::text is null or run.function_id = $2)
-   and {among}
- group by run.status
-
 -- name: size
 -- The scope's unfinished runs as depth has them, and the table's pages: what a sample is sized by and scaled up to.
 select coalesce(sum(part.queued + part.scheduled + part.running), 0)::bigint as total,
@@ -211,19 +161,6 @@ select judged.page,
     offset 0
   ) as judged
  group by judged.page, judged.function_id, judged.status
-
--- name: examples
--- Ordered as runs_unfinished is within a function, so that a common verdict is found at once.
-select run.*, run.status = 'running' and run.lease_expires_at < now() as lost
-  from secateur.runs as run
- where run.app_id = $1
-   and ($2::text is null or run.function_id = $2)
-   and {among}
-   and ($3::timestamptz is null or run.started_at > $3)
-   and ($4::timestamptz is null or run.started_at < $4)
-   and ({condition}) is not distinct from $5::boolean
- order by run.app_id, run.function_id, run.status, run.id
- limit $6
 
 -- name: sample_events
 -- Ids from the index alone, then only the rows that were drawn.

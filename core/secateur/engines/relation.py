@@ -1,0 +1,271 @@
+"""Reading a queue whose runs are one relation.
+
+An engine that reads in this way says where its runs are: a table, a view, or a sub-select over its own tables, with
+canonical columns. `id`, `app_id`, `function_id`, `event` (jsonb), `status` and `started_at` must be there; `priority`,
+`attempt` and the other fields of `Run` may be. The compiled conditions are over this relation, by the name `run`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from secateur.cel.values import decode_json, decode_shown
+from secateur.engines.base import Selection, Source, Verdict
+from secateur.errors import DatabaseError, NotFound, NotInstalled, Problem, QueryTimeout, RequestError
+from secateur.postgres.database import Database
+from secateur.postgres.statements import Statements
+from secateur.runs import UNFINISHED, Count, CountedBy, Run, RunStatus, Scope
+
+if TYPE_CHECKING:
+    import asyncpg
+
+RATE_SECONDS = 10.0
+"""The span that the statements average rates over."""
+
+REPLICA_REST_SECONDS = 15.0
+"""After a failure the replica is left alone for so long."""
+
+STATEMENTS: Mapping[str, str] = Statements.load("secateur.engines", "relation.sql")
+
+_VERDICTS = {Verdict.MATCH: True, Verdict.NO_MATCH: False, Verdict.ERROR: None}
+
+_AMONG = {
+    UNFINISHED: "run.status in ('queued', 'scheduled', 'running')",
+    (RunStatus.FAILED,): "run.status = 'failed'",
+    (RunStatus.FAILED, RunStatus.CANCELLED): "(run.status = 'failed' or run.status = 'cancelled')",
+}
+
+Answer = TypeVar("Answer")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An open transaction to read in, and how its answers are to be taken."""
+
+    connection: asyncpg.Connection
+    as_of: datetime
+    source: CountedBy
+    replica_failed: str | None
+
+
+class RelationSource(Source):
+    """What reads many runs is asked of the `replica`, if there is one: a streaming copy, in a read-only session.
+
+    What is left to the engine: `name`, `detect`, `depth`, and `problem_of_run_id`.
+    """
+
+    first_run: ClassVar[str | None] = None
+    relation: ClassVar[str]
+    """The runs, as SQL that may stand after FROM."""
+    columns: ClassVar[str] = "run.*"
+    """What to select of them."""
+    statements: ClassVar[Mapping[str, str]] = STATEMENTS
+    """Those of relation.sql, and the engine's own of the same names in their place."""
+
+    def __init__(self, database: Database, replica: Database | None = None) -> None:
+        self._database = database
+        self._replica = replica
+        self._replica_tried = float("-inf")
+
+    @classmethod
+    def sql(cls, name: str) -> str:
+        """The statement over the engine's relation."""
+        return cls.statements[name].replace("{runs}", cls.relation).replace("{columns}", cls.columns)
+
+    async def clock(self) -> datetime:
+        moment: datetime = await self._database.fetchval(self.sql("clock"))
+        return moment
+
+    async def estimate(self, selection: Selection) -> Count | None:
+        return None
+
+    async def sample_events(self, scope: Scope, limit: int) -> list[Any]:
+        async def ask(reading: Reading) -> list[Any]:
+            rows = await reading.connection.fetch(self.sql("sample_events"), scope.app_id, scope.function_id, limit)
+            return [decode_json(row["event"]) for row in rows if row["event"] is not None]
+
+        return await self.read(ask)
+
+    async def run(self, run_id: str) -> Run:
+        self.require_run_id("run_id", run_id)
+        row = await self._database.fetchrow(self.sql("run"), run_id)
+        if row is None:
+            raise NotFound(f"there is no run {run_id}")
+        return run_of(row)
+
+    async def runs(self, scope: Scope, status: RunStatus, limit: int, before: str | None = None) -> list[Run]:
+        await self.require_known(scope)
+        if before is not None:
+            self.require_run_id("before", before)
+        rows = await self._database.fetch(
+            self.sql("runs"), scope.app_id, scope.function_id, status.value, limit, before
+        )
+        return [run_of(row) for row in rows]
+
+    def require_run_id(self, field: str, run_id: str) -> None:
+        """Raises `RequestError` for what cannot be one."""
+        if (problem := self.problem_of_run_id(run_id)) is not None:
+            raise RequestError([Problem(field, problem)])
+
+    async def require_known(self, scope: Scope) -> None:
+        """Raises `NotFound` for an app or function that is not known."""
+        if not await self._database.fetchval(self.sql("is_known"), scope.app_id, scope.function_id):
+            raise NotFound(f"there is no {scope}" if scope.function_id else f"there is no app {scope.app_id!r}")
+
+    async def count(self, selection: Selection, *, on_primary: bool = False) -> Count:
+        scope = scoped(selection)
+
+        async def ask(reading: Reading) -> Count:
+            totals = await reading.connection.fetch(among(self.sql("total"), selection), *scope[:2])
+            sql, parameters = self.conditioned("count", selection, reading.as_of, scope, only_matches=True)
+            rows = await reading.connection.fetch(sql, *parameters)
+            total = sum(row["total"] for row in totals)
+            return counted(rows, reading, selection, exact=True, total=total, errors=None if selection.filter else 0)
+
+        return await self.read(ask, on_primary=on_primary)
+
+    async def count_errors(self, selection: Selection, *, on_primary: bool = False) -> int:
+        async def ask(reading: Reading) -> int:
+            sql, parameters = self.conditioned("errors", selection, reading.as_of, scoped(selection))
+            errors: int = await reading.connection.fetchval(sql, *parameters)
+            return errors
+
+        return 0 if selection.filter is None else await self.read(ask, on_primary=on_primary)
+
+    async def examples(self, selection: Selection, verdict: Verdict, limit: int) -> list[Run]:
+        async def ask(reading: Reading) -> list[Run]:
+            wanted = [*scoped(selection), _VERDICTS[verdict], limit]
+            sql, parameters = self.conditioned("examples", selection, reading.as_of, wanted)
+            return [run_of(row) for row in await reading.connection.fetch(sql, *parameters)]
+
+        return await self.read(ask)
+
+    async def arrival_rate(self, selection: Selection) -> float:
+        if selection.statuses is not UNFINISHED:
+            return 0.0
+
+        async def ask(reading: Reading) -> float:
+            sql, parameters = self.conditioned(
+                "arrivals", selection, reading.as_of, scoped(selection), only_matches=True
+            )
+            arrived: int = await reading.connection.fetchval(sql, *parameters)
+            return arrived / RATE_SECONDS
+
+        return await self.read(ask, on_primary=True)
+
+    async def read(self, ask: Callable[[Reading], Awaitable[Answer]], *, on_primary: bool = False) -> Answer:
+        """The answer of the replica, if there is one; where it fails, the primary's."""
+        failed: str | None = None
+        if self._replica is not None and not on_primary:
+            if time.monotonic() < self._replica_tried + REPLICA_REST_SECONDS:
+                failed = "it could not be read recently"
+            else:
+                try:
+                    return await self._ask(self._replica, "replayed", CountedBy.REPLICA, None, ask)
+                except QueryTimeout:
+                    raise
+                except (DatabaseError, NotInstalled) as error:
+                    logger.warning("the replica cannot be read; reading the primary instead: %s", error)
+                    self._replica_tried = time.monotonic()
+                    failed = str(error)
+        return await self._ask(self._database, "clock", CountedBy.PRIMARY, failed, ask)
+
+    async def _ask(
+        self,
+        database: Database,
+        clock: str,
+        source: CountedBy,
+        replica_failed: str | None,
+        ask: Callable[[Reading], Awaitable[Answer]],
+    ) -> Answer:
+        """Plans for the values at hand: a plan for any scope would ignore the indexes of this one."""
+        async with database.transaction() as connection:
+            as_of = await connection.fetchval(self.sql(clock))
+            await connection.execute(self.sql("plan_for_values"))
+            return await ask(Reading(connection, as_of, source, replica_failed))
+
+    def conditioned(
+        self, name: str, selection: Selection, as_of: datetime, parameters: list[object], *, only_matches: bool = False
+    ) -> tuple[str, list[object]]:
+        """The statement with the generated condition in its place, and all parameters.
+
+        `only_matches` where nothing but true matters, so that the cheaper form does.
+        """
+        sql = among(self.sql(name), selection)
+        if selection.filter is None:
+            return sql.replace("{condition}", "true"), parameters
+        form = selection.filter.matching if only_matches else selection.filter.condition
+        condition, more = form.bind(len(parameters) + 1, selection.now or as_of)
+        return sql.replace("{condition}", f"({condition})"), [*parameters, *more]
+
+
+def scoped(selection: Selection) -> list[object]:
+    scope, window = selection.scope, selection.window
+    return [scope.app_id, scope.function_id, window.started_after, window.started_before]
+
+
+def among(sql: str, selection: Selection) -> str:
+    """The statement with the statuses that are meant in their place, in the words of the index that has these."""
+    return sql.replace("{among}", _AMONG[selection.statuses])
+
+
+def counted(
+    rows: Sequence[Any],
+    reading: Reading,
+    selection: Selection,
+    *,
+    exact: bool,
+    total: int,
+    errors: int | None,
+    scale: float = 1,
+) -> Count:
+    by_status = dict.fromkeys(selection.statuses, 0)
+    by_function: dict[str, int] = {}
+    for row in rows:
+        by_status[RunStatus(row["status"])] += row["matched"]
+        by_function[row["function_id"]] = by_function.get(row["function_id"], 0) + row["matched"]
+    matched = round(sum(by_status.values()) * scale)
+    return Count(
+        matched=matched,
+        # The scope was counted a statement earlier, and runs arrive meanwhile.
+        total=max(total, matched),
+        exact=exact,
+        errors=None if errors is None else round(errors * scale),
+        as_of=reading.as_of,
+        source=reading.source,
+        replica_failed=reading.replica_failed,
+        by_status={status: round(matched * scale) for status, matched in by_status.items()},
+        by_function={name: round(matched * scale) for name, matched in by_function.items()},
+    )
+
+
+def run_of(row: asyncpg.Record) -> Run:
+    """A run from its canonical columns; those that an engine does not have are left at their defaults."""
+    return Run(
+        id=str(row["id"]),
+        app_id=row["app_id"],
+        function_id=row["function_id"],
+        event=decode_shown(row["event"]),
+        status=RunStatus(row["status"]),
+        priority=row.get("priority") or 0,
+        attempt=row.get("attempt") or 0,
+        started_at=row["started_at"],
+        scheduled_for=row.get("scheduled_for"),
+        worker=row.get("worker"),
+        lease_expires_at=row.get("lease_expires_at"),
+        finished_at=row.get("finished_at"),
+        cancellation_id=str(row["cancellation_id"]) if row.get("cancellation_id") else None,
+        error=row.get("error"),
+        claimed_at=row.get("claimed_at"),
+        step=row.get("step"),
+        step_at=row.get("step_at"),
+        idempotency_key=row.get("idempotency_key"),
+        lost=bool(row.get("lost")),
+    )

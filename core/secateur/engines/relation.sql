@@ -1,0 +1,102 @@
+-- How any queue is read whose runs are one relation, {runs}, with canonical columns: see relation.py. An engine's own file may
+-- have a statement of the same name that its indexes serve better.
+
+-- name: clock
+-- Every time that people see or compare is the database's.
+select clock_timestamp()
+
+-- name: replayed
+-- To which moment a replica has followed: the last commit that it repeated or, where it has all that it was sent, the time
+-- of the primary's last message, as far as the role may see it. The clock, where it is no replica.
+select case when not pg_is_in_recovery() then clock_timestamp() else coalesce(
+  greatest(pg_last_xact_replay_timestamp(),
+           (select link.last_msg_send_time from pg_stat_wal_receiver as link
+             where link.status = 'streaming' and pg_last_wal_replay_lsn() >= link.latest_end_lsn)),
+  (select past.checkpoint_time from pg_control_checkpoint() as past)) end
+
+-- name: plan_for_values
+-- Compiling a plan takes longer than most of these take.
+select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true)
+
+-- name: count
+-- The cheaper form of the condition, where only *true* matters, in the WHERE clause: an index on the events serves it.
+select run.function_id, run.status, count(*) as matched
+  from {runs} as run
+ where run.app_id = $1
+   and ($2::text is null or run.function_id = $2)
+   and {among}
+   and ($3::timestamptz is null or run.started_at > $3)
+   and ($4::timestamptz is null or run.started_at < $4)
+   and {condition}
+ group by run.function_id, run.status
+
+-- name: errors
+-- Takes the exact form: null is an error.
+select count(*)
+  from {runs} as run
+ where run.app_id = $1
+   and ($2::text is null or run.function_id = $2)
+   and {among}
+   and ($3::timestamptz is null or run.started_at > $3)
+   and ($4::timestamptz is null or run.started_at < $4)
+   and {condition} is null
+
+-- name: total
+-- The scope's unfinished runs, from the index alone.
+select run.status, count(*) as total
+  from {runs} as run
+ where run.app_id = $1
+   and ($2::text is null or run.function_id = $2)
+   and {among}
+ group by run.status
+
+-- name: examples
+-- Ordered as an index of a function's runs is, so that a common verdict is found at once.
+select {columns}
+  from {runs} as run
+ where run.app_id = $1
+   and ($2::text is null or run.function_id = $2)
+   and {among}
+   and ($3::timestamptz is null or run.started_at > $3)
+   and ($4::timestamptz is null or run.started_at < $4)
+   and ({condition}) is not distinct from $5::boolean
+ order by run.app_id, run.function_id, run.status, run.id
+ limit $6
+
+-- name: arrivals
+-- Matching runs that entered in the last ten seconds, whatever has become of them since.
+select count(*)
+  from {runs} as run
+ where run.started_at > now() - interval '10 s'
+   and run.app_id = $1
+   and ($2::text is null or run.function_id = $2)
+   and ($3::timestamptz is null or run.started_at > $3)
+   and ($4::timestamptz is null or run.started_at < $4)
+   and {condition}
+
+-- name: sample_events
+select run.event
+  from {runs} as run
+ where run.app_id = $1
+   and ($2::text is null or run.function_id = $2)
+   and run.status in ('queued', 'scheduled', 'running')
+ order by random()
+ limit $3
+
+-- name: run
+select {columns} from {runs} as run where run.id::text = $1
+
+-- name: runs
+-- Newest first, from before $5 on.
+select {columns}
+  from {runs} as run
+ where run.app_id = $1
+   and ($2::text is null or run.function_id = $2)
+   and run.status = $3
+   and ($5::text is null
+        or (run.started_at, run.id::text) < (select page.started_at, page.id::text from {runs} as page where page.id::text = $5))
+ order by run.started_at desc, run.id::text desc
+ limit $4
+
+-- name: is_known
+select exists (select from {runs} as run where run.app_id = $1 and ($2::text is null or run.function_id = $2))

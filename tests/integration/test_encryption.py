@@ -172,6 +172,6 @@ def test_a_password_file_that_others_may_read(plain: EmbeddedPostgres, tmp_path:
     url = f"postgresql://postgres@127.0.0.1:{plain.port}/postgres"
     done = run("depth", url=url, PGPASSFILE=str(file))
     assert done.code == 1
-    assert f"the password file {file} is not read, as others may read it too: chmod 600 {file}" in done.err
+    assert f"the password file {file} is ignored, because others can read it: chmod 600 {file}" in done.err
     assert "UserWarning" not in done.err
     assert "refused the login" in done.err

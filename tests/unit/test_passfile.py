@@ -83,7 +83,7 @@ def test_others_may_not_read_it(passfile: Path, mode: int, read: bool, caplog: p
         for _ in range(3):
             assert find_password(passfile, HERE, "d", "u") == ("secret" if read else None)
     said = (
-        [] if read else [f"the password file {passfile} is not read, as others may read it too: chmod 600 {passfile}"]
+        [] if read else [f"the password file {passfile} is ignored, because others can read it: chmod 600 {passfile}"]
     )
     assert [record.getMessage() for record in caplog.records] == said
 

@@ -35,7 +35,7 @@ def test_an_unknown_name_says_where_it_was_looked_for() -> None:
     ("text", "complaint"),
     [
         ("select 1", "SQL before the first"),
-        ("-- name: a\nselect 1\n-- name: a\nselect 2", "`a` is there twice"),
+        ("-- name: a\nselect 1\n-- name: a\nselect 2", "`a` is defined twice"),
         ("-- name: a\n-- nothing\n-- name: b\nselect 2", "`a` has no SQL"),
     ],
 )

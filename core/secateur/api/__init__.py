@@ -1,7 +1,7 @@
 """The HTTP API of one queue, as an ASGI application.
 
 Answers are `{"data": …, "metadata": {"fetched_at": …}}`, failures `{"error", "status", "details"}`, without
-exception. While it runs, it sweeps and keeps the queue up like every other process that may write.
+exception. While it runs, it sweeps and maintains the queue like every other process that may write.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def create_api(
     author: str,
     limits: Limits = DEFAULT,
 ) -> FastAPI:
-    """The application. `author` is who writes where a request names nobody.
+    """The application. `author` is recorded if a request names no author.
 
-    The database under the services belongs to the caller and stays open as long as the application runs.
+    The database under the services belongs to the caller, and must stay open while the application runs.
     """
 
     background = Background(queue)
@@ -44,7 +44,7 @@ def create_api(
         async with background.run():
             yield
 
-    # No documentation pages: they would run scripts from elsewhere, which could then call this API as their own.
+    # No documentation pages: they would run third-party scripts, which could then call this API.
     api = FastAPI(
         title="secateur",
         version=__version__,
@@ -62,7 +62,7 @@ def create_api(
         *api.routes,
         *(route for paths in (cancelling, retrying, running, watching) for route in paths.router.routes),
     ]
-    # The last one sees a request first.
+    # The last one added sees a request first.
     api.add_middleware(Methods, routes=[route for route in routes if isinstance(route, Route)])
     api.add_middleware(LoopbackGuard)
     api.add_middleware(UnderWay, limits=limits, stopping=api.state.stopping)

@@ -1,4 +1,4 @@
-"""What the server does beside answering: it sweeps and keeps the queue up, and knows how that fares."""
+"""The server's background work: it sweeps and maintains the queue, and knows how that is going."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from secateur.open_queue import OpenQueue
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0
-"""How long the state of health may wait for what is kept with the records: a monitor waits for no lock."""
+"""How long a health check may wait for the records, so that a monitor never waits for a lock."""
 
 
 class Background:
-    """Runs as long as the application."""
+    """Runs while the application runs."""
 
     def __init__(self, queue: OpenQueue) -> None:
         self._cancellations = queue.cancellations
@@ -43,7 +43,7 @@ class Background:
             await asyncio.wait(tasks)
 
     async def problems(self) -> list[dict[str, Any]]:
-        """What does not go well, here or in any process that keeps it with the record: `what`, `error`, `since`."""
+        """What is failing, here or in any process that notes it in the record: `what`, `error`, `since`."""
         problems = {each["what"]: each for each in self._own()}
         try:
             async with asyncio.timeout(LOOK_SECONDS):
@@ -66,7 +66,7 @@ class Background:
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()):
             logger.error(
-                "the %s task of this server has ended by a bug; the server goes on without it",
+                "the %s task of this server crashed because of a bug; the server continues without it",
                 task.get_name(),
                 exc_info=error,
             )

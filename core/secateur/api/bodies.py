@@ -1,4 +1,4 @@
-"""The bodies of requests: read with a bound, checked as a whole, every problem named by its field."""
+"""Reads the bodies of requests: limited in size, checked as a whole, with every problem under its field's name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from secateur.requests import (
 
 
 class OptionalBody(BaseModel):
-    """A body that may be left out, where every field has a default."""
+    """A body that may be left out, because every field has a default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=without_nulls)
     noun: ClassVar[str]
@@ -46,13 +46,13 @@ class OptionalBody(BaseModel):
 
 
 class UndoBody(OptionalBody):
-    """How to undo."""
+    """Options of an undo."""
 
     noun: ClassVar[str] = "an undo"
     example: ClassVar[str] = '{"requeue_stopped": true}'
 
     requeue_stopped: bool = Field(default=False, strict=True)
-    """Also queue again, from its beginning, what was stopped while it ran."""
+    """Also queue the runs again that were stopped while running. They keep their finished steps."""
 
 
 class RunCancellationBody(OptionalBody):
@@ -66,14 +66,14 @@ class RunCancellationBody(OptionalBody):
 
 @dataclass(frozen=True, slots=True)
 class EventBody:
-    """An event, decoded, and as the text that was sent: to read and write it again would change some numbers."""
+    """An event, decoded and as the text that was sent, because decoding and encoding it would change some numbers."""
 
     event: Any
     text: str
 
 
 async def _read(request: Request, *, optional: bool = False) -> bytes:
-    """Raises HTTP's own error for what is not sent as JSON."""
+    """Raises HTTP status 415 if the body is not sent as JSON."""
     body = await request.body()
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and (body or not optional):
@@ -147,14 +147,14 @@ EVENT = _documented(
         "type": "object",
         "required": ["name"],
         "properties": {
-            "name": {"type": "string", "minLength": 1, "description": "By which functions are found."},
-            "id": {"description": "Under the same id an event cancels once a day; it starts runs each time."},
-            "data": {"description": "What expressions read as event.data."},
-            "user": {"description": "What expressions read as event.user."},
+            "name": {"type": "string", "minLength": 1, "description": "Functions with this trigger get a run."},
+            "id": {"description": "Events with the same id cancel only once a day, but start runs each time."},
+            "data": {"description": "Expressions read it as event.data."},
+            "user": {"description": "Expressions read it as event.user."},
             "ts": {"type": "integer", "description": "Milliseconds since 1970."},
         },
     },
     {"name": "vendor/sync", "id": "4211", "data": {"vendor_id": "globex"}},
     required=True,
 )
-"""For the documentation of the paths that take them."""
+"""For the documentation of the paths that accept them."""

@@ -1,4 +1,4 @@
-"""Every failure in one form, whoever noticed it: the queue, the framework or nobody."""
+"""Answers every failure in one form, whether it comes from the queue, the framework or a bug."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ STATUSES: tuple[tuple[type[SecateurError], HTTPStatus], ...] = (
     (QueryTimeout, HTTPStatus.GATEWAY_TIMEOUT),
     (DiskFull, HTTPStatus.INSUFFICIENT_STORAGE),
 )
-"""The first that fits; every other error is the server's own, 500."""
+"""The first match applies; any other error is the server's own, 500."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """What a failure adds when the connection is lost in the middle of a write: nobody can tell whether it was done."""
+    """Added to a failure when the connection is lost during a write, so that nobody can tell whether it was done."""
 
     words: str
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -106,7 +106,7 @@ async def _not_routed(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _not_valid(request: Request, error: Exception) -> JSONResponse:
-    """Path, query and headers; the body is read by the request model itself."""
+    """Errors in the path, query and headers; the request model itself reads the body."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - it is registered for these
     details = [
         Detail(field=str(problem["loc"][-1]), message=_uncapitalised(problem["msg"])) for problem in error.errors()

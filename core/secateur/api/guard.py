@@ -1,8 +1,8 @@
-"""What keeps other people's web pages away from a server that listens on loopback and asks for no token.
+"""Keeps other sites' web pages away from a server that listens on loopback and needs no token.
 
-A page that somebody looks at can make their browser send requests here. It cannot hide where it comes from: a
-name of its own that resolves to 127.0.0.1 shows in `Host`, a request across sites carries its `Origin`, and the
-browser itself says in `Sec-Fetch-Site` who asked.
+A web page can make its visitor's browser send requests here. It cannot hide where it comes from: a domain of its own
+that resolves to 127.0.0.1 shows in `Host`, a cross-site request carries its `Origin`, and the browser itself says in
+`Sec-Fetch-Site` which site sent the request.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from secateur.api.failures import failure
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 
 READING = frozenset({"GET", "HEAD"})
-"""Methods that change nothing. A page elsewhere may link to them, and cannot read the answer."""
+"""Methods that change nothing. Other sites may link to them, but cannot read the answer."""
 
 OWN_SITES = frozenset({"same-origin", "none"})
-"""Of `Sec-Fetch-Site`: our own, and a person who typed the address."""
+"""Accepted values of `Sec-Fetch-Site`: our own site, and a person who typed the address."""
 
 
 class LoopbackGuard:
-    """Answers 403 to every request that does not name this machine, or was sent by a page from elsewhere.
+    """Answers 403 to every request that does not name this machine, or that another site's page sent.
 
-    And 400 to one whose length is said in two ways, which servers on its way may understand differently.
+    Answers 400 to a request that gives its length in two ways, because proxies may interpret it differently.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -50,7 +50,7 @@ class LoopbackGuard:
 
 
 def why_foreign(headers: Headers, method: str) -> str | None:
-    """None for a request of this machine's own."""
+    """Why the request is refused; None for a request from this machine itself."""
     hosts, origins = headers.getlist("host"), headers.getlist("origin")
     # Any port: it may be forwarded, as by `ssh -L`.
     if len(hosts) != 1 or _name(hosts[0]) not in LOOPBACK_NAMES:
@@ -58,7 +58,7 @@ def why_foreign(headers: Headers, method: str) -> str | None:
     if any(origin not in (f"http://{hosts[0]}", f"https://{hosts[0]}") for origin in origins):
         return "this server does not answer to web pages of other sites"
     if method not in READING and not OWN_SITES.issuperset(headers.getlist("sec-fetch-site")):
-        return "this server changes nothing for web pages of other sites"
+        return "this server accepts no changes from web pages of other sites"
     return None
 
 

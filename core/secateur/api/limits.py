@@ -1,4 +1,4 @@
-"""How much the server takes on, and how long it waits for whoever asks."""
+"""How much work the server accepts, and how long it waits for clients."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ class Limits:
     """Times are in seconds."""
 
     head: float = 10.0
-    """For a client to send the head of a request, from its first byte (or from connecting)."""
+    """For a client to send the head of a request, from its first byte (or from the connection)."""
     body: float = 20.0
     """For a client to send the body, and to read an answer."""
     request: float = 60.0
-    """For a request as a whole; a single statement ends earlier, by the setting `query_timeout_seconds`."""
+    """For a whole request; the setting `query_timeout_seconds` ends a single statement earlier."""
     grace: float = 10.0
-    """For the requests that are under way when the server is told to stop."""
+    """For requests in progress when the server is told to stop."""
     connections: int = 200
-    """Whoever connects beyond them is answered 503; twice as many are not even listened to."""
+    """Further connections are answered 503; beyond twice as many, they are not even accepted."""
     counts: int = 2
-    """Previews that are counted at once: counting is slow, and the other connections to the database stay free."""
+    """Previews counted at once: counting is slow, and the other database connections must stay free."""
     counts_waiting: int = 8
-    """Previews that wait for their turn; the next one is answered 503 at once."""
+    """Previews that may wait for their turn; the next one is answered 503 at once."""
     count_wait: float = 10.0
     """For a preview to wait for its turn."""
     count: float = 30.0
@@ -32,4 +32,4 @@ class Limits:
 DEFAULT = Limits()
 
 LARGEST_BODY = 256 * 1024
-"""Bytes; many times what the longest expression takes."""
+"""In bytes; many times the size of the longest expression."""

@@ -1,4 +1,4 @@
-"""Which methods a path takes: decided before the router, which looks at one route and not at the path."""
+"""Which methods a path allows: decided before the router, which looks at one route at a time, not at the path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from secateur.api.failures import failure
 
 
 class Methods:
-    """HEAD wherever GET is, OPTIONS everywhere, and 405 with all that the path takes."""
+    """Allows HEAD wherever GET is allowed, and OPTIONS everywhere; a 405 lists all methods that the path allows."""
 
     def __init__(self, app: ASGIApp, *, routes: Sequence[Route]) -> None:
         self._app = app
@@ -30,13 +30,13 @@ class Methods:
             message = f"{scope['path']} does not allow {method}; it allows {allow['Allow']}"
             await failure(HTTPStatus.METHOD_NOT_ALLOWED, message, headers=allow)(scope, receive, send)
         elif method == "HEAD":
-            # A copy: the server leaves the body out by its own scope's method.
+            # A copy, because the server omits the body according to the method in its own scope.
             await self._app({**scope, "method": "GET"}, receive, _without_body(send))
         else:
             await self._app(scope, receive, send)
 
     def _allowed(self, path: str) -> set[str]:
-        """None for a path that there is not. A path that is written out is no example of one with a name in it."""
+        """The path's methods; none if there is no such path. A literal path precedes one with a parameter."""
         fitting = [route for route in self._routes if route.path_regex.match(path)]
         routes = [route for route in fitting if route.path == path] or fitting
         methods = {method for route in routes for method in route.methods or ()}

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as uvicorn speaks it, with a clock on whatever the client has to do."""
+"""uvicorn's HTTP/1.1, with a time limit on everything that the client has to do."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from secateur.api.limits import DEFAULT, Limits
 
 
 def protocol_with(limits: Limits) -> type[H11Protocol]:
-    """The class of connections, for uvicorn, which makes one for each."""
+    """The class of which uvicorn creates an object for each connection."""
     return type("LimitedProtocol", (TimedProtocol,), {"limits": limits})
 
 
 class TimedProtocol(H11Protocol):
-    """A client that is slow is answered 408, one too many 503, and what is no HTTP 400; then the connection ends.
+    """Answers 408 to a slow client, 503 to one too many, and 400 to invalid HTTP; then the connection is closed.
 
-    The time runs for a head or a body as a whole: to send a byte now and then does not help.
+    The time limit applies to a head or a body as a whole: sending a byte now and then does not extend it.
     """
 
     limits: ClassVar[Limits] = DEFAULT
@@ -49,7 +49,7 @@ class TimedProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         if self.conn.their_state is not h11.SEND_BODY:
-            self._await(None)  # until the next head begins, it is uvicorn's time for idle connections
+            self._await(None)  # until the next head begins, uvicorn's own limit for idle connections applies
         super().on_response_complete()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -60,7 +60,7 @@ class TimedProtocol(H11Protocol):
         self._refuse(failure(HTTPStatus.BAD_REQUEST, "the request is not HTTP/1.1, or its head is too long"))
 
     def _await(self, state: object) -> None:
-        """Begins the time for the client to send what h11 waits for; nothing for most states."""
+        """Start the time limit for what h11 is waiting for from the client; most states have none."""
         if state is self._awaited:
             return
         self._awaited = state
@@ -77,7 +77,7 @@ class TimedProtocol(H11Protocol):
         self._refuse(failure(HTTPStatus.REQUEST_TIMEOUT, message))
 
     def _refuse(self, answer: JSONResponse) -> None:
-        """Answers if nobody has begun to, and ends the connection. A request under way sees its client leave."""
+        """Answer, unless an answer has begun, and close the connection. A request in progress sees its client leave."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             headers: Any = [*answer.raw_headers, (b"connection", b"close")]
             reason = HTTPStatus(answer.status_code).phrase.encode()
@@ -94,7 +94,7 @@ class TimedProtocol(H11Protocol):
         self._drop_later()
 
     def _drop_later(self) -> None:
-        """To close a connection waits for the client to read; that takes as long as it may."""
+        """Closing a connection waits for the client to read; this limits that time."""
         self.loop.call_later(self.limits.body, self.transport.abort)
 
 

@@ -1,4 +1,4 @@
-"""Serving the API on this machine's loopback, until a signal."""
+"""Serves the API on this machine's loopback, until a signal."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from secateur.api.protocol import protocol_with
 from secateur.errors import SecateurError
 
 HOST = "127.0.0.1"
-"""Without tokens nobody but this machine is answered."""
+"""There are no tokens, so only this machine is served."""
 
 BACKLOG = 128
-"""Connections that wait to be accepted."""
+"""How many connections may wait to be accepted."""
 
 GIVING_UP_SECONDS = 15.0
-"""How long requests may take to end once they are given up: their statements are cancelled in Postgres."""
+"""How long abandoned requests may take to end, while their statements are cancelled in Postgres."""
 
 
 def listen(port: int) -> socket.socket:
-    """A socket on the loopback; 0 takes a free port. Raises `SecateurError` if it is taken."""
+    """A socket on the loopback; port 0 picks a free one. Raises `SecateurError` if the port is taken."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((HOST, port))
-        listener.listen(BACKLOG)  # so that whoever is told the address can connect, also before anybody accepts
+        listener.listen(BACKLOG)  # so that a client that knows the address can connect, before anything accepts
     except OSError as error:
         listener.close()
         raise SecateurError(
@@ -40,7 +40,7 @@ def listen(port: int) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, as the API needs it. Ends when `should_exit` is set."""
+    """uvicorn's server, configured for the API. Ends when `should_exit` is set."""
 
     def __init__(self, api: FastAPI, limits: Limits = DEFAULT) -> None:
         super().__init__(
@@ -61,7 +61,7 @@ class Server(uvicorn.Server):
         self._grace = limits.grace
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Waits for the requests that are under way; those that take longer than the grace are answered 503."""
+        """Wait for the requests in progress; those that take longer than the grace are answered 503."""
         giving_up = asyncio.get_running_loop().call_later(self._grace, self._give_up)
         try:
             await super().shutdown(sockets)
@@ -70,13 +70,13 @@ class Server(uvicorn.Server):
 
 
 async def run_server(api: FastAPI, listener: socket.socket, limits: Limits = DEFAULT) -> None:
-    """Answer requests until SIGINT or SIGTERM; those under way are answered first."""
+    """Answer requests until SIGINT or SIGTERM; requests in progress are answered first."""
     server = Server(api, limits)
 
     def stop(number: int, frame: FrameType | None) -> None:
         server.should_exit = True
 
-    # uvicorn raises the signal again after its own graceful end; this end is what was asked for, not a failure.
+    # uvicorn raises the signal again after its graceful end, but this end was requested and is not a failure.
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         await server.serve(sockets=[listener])

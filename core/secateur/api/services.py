@@ -1,4 +1,4 @@
-"""What every path has at hand: the queue, who asks, and the form of answers."""
+"""What every path uses: the queue, the author, and the form of answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """One queue, and who writes where a request names nobody."""
+    """One queue, and the author to record if a request names none."""
 
     queue: OpenQueue
     author: str
@@ -41,7 +41,7 @@ def _author(services: Injected, x_author: Annotated[str | None, Header(max_lengt
 
 
 Author = Annotated[str, Depends(_author)]
-"""`X-Author`, or the server's own user."""
+"""The author: `X-Author`, or the server's own user."""
 
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200, pattern=r"^[!-~]+$")]
 
@@ -63,7 +63,7 @@ def answer(data: Any, fetched_at: datetime) -> dict[str, Any]:
 
 
 def latest(before: datetime, *written: Cancellation) -> datetime:
-    """When a write was done, which began after `before`: by its own times. Asking for the clock could fail after it."""
+    """When a write that began after `before` was done, by its own times; a query for the time could fail afterwards."""
     times = [
         moment
         for each in written
@@ -77,18 +77,18 @@ _REASONS = {
     400: "The request is wrong; `details` has every problem.",
     403: "The server or its role is read-only, or the request came from a page of another site.",
     404: "There is no such cancellation, run, app or function.",
-    409: "It conflicts with the current state: the idempotency key was used for another request, the run has ended, "
-    "it is too late, or what is to be forgotten is not finished.",
+    409: "It conflicts with the current state: the idempotency key was used for another request, the run has finished, "
+    "it is too late, or something is unfinished that should be forgotten.",
     413: "The body is too long.",
     415: "The body is not sent as JSON.",
-    503: "The database, a lock or a turn is not available, or the server is stopping; try again after `Retry-After`.",
+    503: "The database or a lock is not available, or the server is busy or stopping; try again after `Retry-After`.",
     504: "It took too long; nothing was changed, unless the answer says that this is unknown.",
     507: "The disk of the database is full; nothing was changed.",
 }
 
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The documentation of the failures of a path, with those that every path can have."""
+    """The documentation of a path's failures, including those that every path can have."""
     possible = sorted({*statuses, 403, 503, 504, 507})
     documented: dict[int | str, dict[str, Any]] = {
         status: {"model": Failure, "description": _REASONS[status]} for status in possible
@@ -97,7 +97,7 @@ def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def repeated(form: Any) -> dict[int | str, dict[str, Any]]:
-    """The documentation of the answers to a commit that gives no guarantee: not yet, or not any more."""
+    """The documentation of the answers to a commit without a guarantee: not yet, or no longer."""
     return {
         200: {"model": form, "description": "Committed before under this key, and stopped or undone since: `ended`."},
         202: {"model": form, "description": "Committed, and pending: `blocked_by` says what it waits for."},

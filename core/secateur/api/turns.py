@@ -1,4 +1,4 @@
-"""Taking turns at what is slow, in a queue that has an end."""
+"""Takes turns at slow work, with a bounded queue."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from secateur.errors import Busy, QueryTimeout
 
 
 class Turns:
-    """Of the previews. Everything else need not wait for them."""
+    """The turns of previews. Nothing else has to wait for them."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -20,7 +20,7 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Raises `Busy` when too many wait already or this one has waited too long, and `QueryTimeout`."""
+        """Raises `Busy` if too many are waiting or this one has waited too long, and `QueryTimeout`."""
         await self._take()
         try:
             async with asyncio.timeout(self._limits.count):

@@ -1,4 +1,4 @@
-"""Requests under way: each one ends, and nobody works for a client that has left."""
+"""Requests in progress: each one ends, and no work is done for a client that has left."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class End(Enum):
 
 
 class Reply:
-    """`send`, and whether an answer has begun."""
+    """Wraps `send`, and knows whether an answer has begun."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -39,11 +39,11 @@ class Reply:
 
 
 class UnderWay:
-    """Gives a request up when its client leaves, its time is over, or the server stops.
+    """Abandons a request if its client leaves, its time is over, or the server stops.
 
-    Giving it up cancels its task, and with it the statement in Postgres. Whoever is still there gets an answer, in
-    the form of every failure; also when the application breaks. `stopping` is set when the server has waited long
-    enough for what was under way.
+    This cancels its task, and with it the statement in Postgres. A client that is still there gets an answer, in the
+    form of every failure; so it does if the application crashes. `stopping` is set when the server has waited long
+    enough for the requests in progress.
     """
 
     def __init__(self, app: ASGIApp, *, limits: Limits, stopping: asyncio.Event) -> None:
@@ -55,14 +55,14 @@ class UnderWay:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope = {**scope, "state": scope.get("state", {})}  # where handlers leave word for whoever answers
+        scope = {**scope, "state": scope.get("state", {})}  # where handlers leave a message for whoever answers
         reply = Reply(send)
         end = await self._run(scope, receive, reply)
         if end not in (None, End.LEFT) and not reply.begun:
             await _answer(end, scope)(scope, receive, send)
 
     async def _run(self, scope: Scope, receive: Receive, reply: Reply) -> End | None:
-        """None when the application has answered."""
+        """Why the request was abandoned; None if the application has answered."""
         messages: asyncio.Queue[Message] = asyncio.Queue()
         working = asyncio.create_task(self._work(scope, messages.get, reply))
         watching = asyncio.create_task(_watch(receive, messages))
@@ -93,7 +93,7 @@ def _outcome(working: asyncio.Task[None], scope: Scope) -> End | None:
 
 
 async def _watch(receive: Receive, messages: asyncio.Queue[Message]) -> End:
-    """Passes the body on, then waits for the client to leave."""
+    """Pass the body on, then wait for the client to leave."""
     size = 0
     while True:
         message = await receive()
@@ -115,10 +115,10 @@ def _answer(end: End | None, scope: Scope) -> JSONResponse:
             status, message = HTTPStatus.SERVICE_UNAVAILABLE, "the server is stopping"
             headers = {"Retry-After": RETRY_AFTER_SECONDS, "Connection": "close"}
         case End.OUT_OF_TIME:
-            status, message = HTTPStatus.GATEWAY_TIMEOUT, "the request took too long and was given up"
+            status, message = HTTPStatus.GATEWAY_TIMEOUT, "the request took too long and was cancelled"
         case _:
             status = HTTPStatus.INTERNAL_SERVER_ERROR
-            message = "internal error; the server's log says more"
+            message = "internal error; see the server's log"
     unknown: Unknown | None = scope["state"].get("unknown")
     if unknown is not None:
         message += f"; {unknown.words}"

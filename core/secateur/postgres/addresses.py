@@ -1,7 +1,7 @@
-"""Which database is meant: a URL, a service of `pg_service.conf`, or libpq's `PG*` variables.
+"""Finds the database: from a URL, a service in `pg_service.conf`, or libpq's `PG*` variables.
 
-The driver reads most of these itself, but not as `psql` does: what psql accepts is resolved here into a URL that the
-driver takes completely, and what the driver would silently leave undone is refused.
+The driver reads most of these itself, but not as `psql` does. So everything that psql accepts is resolved here into a
+URL that the driver fully supports, and parameters that the driver would silently ignore are refused.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ VARIABLES = {
     "gssencmode": "PGGSSENCMODE",
     "target_session_attrs": "PGTARGETSESSIONATTRS",
 }
-"""Where libpq looks for a parameter that is not given."""
+"""The variable that libpq reads if a parameter is not given."""
 
 DEMANDS: dict[str, Callable[[str], bool]] = {
     "channel_binding": lambda value: value == "require",
@@ -51,7 +51,7 @@ DEMANDS: dict[str, Callable[[str], bool]] = {
     "require_auth": bool,
     "requirepeer": bool,
 }
-"""What asks for a safety that the driver cannot give."""
+"""Parameters that request a protection that the driver cannot provide."""
 
 TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl")
 SESSION_ATTRIBUTES = ("any", "primary", "standby", "prefer-standby", "read-write", "read-only")
@@ -64,21 +64,21 @@ class Address:
     """How to reach one database. `description` is for people and holds no password."""
 
     url: str | None = field(repr=False)
-    """In the form that asyncpg understands completely; None leaves everything to `PG*`."""
+    """A URL that asyncpg fully supports; None leaves everything to `PG*`."""
     description: str
     """`host/database`."""
     connect_timeout: float = CONNECT_SECONDS
     """Seconds."""
     statement_cache_size: int | None = None
-    """Of asyncpg; None for its own default."""
+    """asyncpg's option; None for its default."""
     find_password: Callable[[], str | None] | None = field(default=None, compare=False)
-    """Looks the password up where neither the URL nor the environment has one."""
+    """Looks up the password if neither the URL nor the environment has one."""
     encryption: ssl.SSLContext | None = field(default=None, compare=False)
-    """Where the driver cannot make it."""
+    """The TLS context, if the driver cannot create it."""
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What `asyncpg.connect` and `create_pool` take, besides the settings of the session."""
+        """Arguments for `asyncpg.connect` and `create_pool`, besides the session's settings."""
         given = {
             "statement_cache_size": self.statement_cache_size,
             "password": self.find_password,
@@ -92,7 +92,7 @@ class Address:
 
 
 def resolve(url: str | None, environment: Mapping[str, str] | None = None) -> Address:
-    """The database of `url`, or of the environment without one. Raises `SettingsError`, without a password."""
+    """The database of `url`, or without one, of the environment. Raises `SettingsError`, never with a password."""
     environment = os.environ if environment is None else environment
     check_encodings(environment, [name for name in environment if name.startswith("PG")])
     given = parse_url(url) if url is not None else {}
@@ -167,7 +167,7 @@ def _describe(parameter: Callable[[str], str | None]) -> str:
 def _password_finder(
     parameter: Callable[[str], str | None], passfile: str | None, environment: Mapping[str, str]
 ) -> Callable[[], str | None]:
-    """Looks again for each connection, so that a changed password is found."""
+    """Looked up for each connection, so that a changed password is found."""
     hosts, ports = (parameter("host") or "").split(","), (parameter("port") or DEFAULT_PORT).split(",")
     places = [(host.strip("[]"), ports[at] if len(ports) > 1 else ports[0]) for at, host in enumerate(hosts)]
     path = passfile_path(passfile, environment)
@@ -177,7 +177,7 @@ def _password_finder(
 
 
 def _timeout(text: str | None) -> float:
-    """libpq's reading: seconds; 0 or nothing waits without end, which nobody at a screen wants."""
+    """As libpq reads it, in seconds; but 0 or nothing, which would wait forever, gives the default."""
     try:
         return float(text) if text and float(text) > 0 else CONNECT_SECONDS
     except ValueError:
@@ -193,7 +193,7 @@ def _cache_size(text: str | None) -> int | None:
 
 
 def _service(name: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """The parameters of a service, from the first file that has it."""
+    """The parameters of a service, from the first file that contains it."""
     looked_in = []
     for path in _service_files(environment):
         if not path.is_file():

@@ -1,7 +1,7 @@
-"""How values of Postgres are read, and written, on every connection: no value that a row can have raises.
+"""Reads and writes Postgres's values on every connection; no value in a row can raise.
 
-asyncpg's own codecs raise for times outside of Python's calendar and for intervals longer than a `timedelta`: one such
-value in one row, and nothing of the whole answer can be had.
+asyncpg's own codecs raise for times outside of Python's calendar and for intervals longer than a `timedelta`, so a
+single such value would make the whole result unreadable.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 from secateur.instants import from_microseconds, to_microseconds
 
 _DAYS_OF_YEAR, _DAYS_OF_MONTH = 365, 30
-"""Where an interval's months have to be days, as in asyncpg."""
+"""Days per month of an interval, as in asyncpg."""
 
 _LONGEST = timedelta.max.days - 1
 
 
 async def set_codecs(connection: Any) -> None:
-    """Takes no round trip: both types are built in."""
+    """Needs no round trip, because both types are built in."""
     await connection.set_type_codec(
         "timestamptz", schema="pg_catalog", format="tuple", encoder=_encode_instant, decoder=_decode_instant
     )
@@ -28,7 +28,7 @@ async def set_codecs(connection: Any) -> None:
 
 
 def _encode_instant(moment: datetime) -> tuple[int]:
-    """Exact; asyncpg writes `datetime.max` as `infinity`."""
+    """Exact; asyncpg itself writes `datetime.max` as `infinity`."""
     return (to_microseconds(moment),)
 
 
@@ -41,7 +41,7 @@ def _encode_interval(length: timedelta) -> tuple[int, int, int]:
 
 
 def _decode_interval(value: tuple[int, int, int]) -> timedelta:
-    """The longest there is, where it is longer."""
+    """An interval too long for a `timedelta` gives the longest `timedelta`."""
     months, days, microseconds = value
     years = int(months / 12)
     days += years * _DAYS_OF_YEAR + (months - 12 * years) * _DAYS_OF_MONTH + microseconds // 86_400_000_000

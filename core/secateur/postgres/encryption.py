@@ -1,4 +1,4 @@
-"""TLS: whether the certificates that a connection is to use are there, said before it fails in other words."""
+"""TLS: checks the certificates for a connection first, because the driver's own errors do not name the cause."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from secateur.errors import SettingsError
 
 MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 SYSTEM = "system"
-"""As `sslrootcert`: the authorities that the machine trusts."""
+"""The value of `sslrootcert` for the authorities that the machine trusts."""
 
 Parameter = Callable[[str], str | None]
-"""A parameter by libpq's name, from the URL, the service or the environment."""
+"""Gets a parameter by libpq's name, from the URL, the service or the environment."""
 
 
 def prepare_encryption(parameter: Parameter) -> ssl.SSLContext | None:
-    """The context for `sslrootcert=system`; for anything else None, which leaves making one to the driver.
+    """The context for `sslrootcert=system`; None for anything else, for which the driver creates one.
 
-    Raises `SettingsError` for a mode that there is not, and for a file that is missing or no certificate.
+    Raises `SettingsError` for an unknown mode, and for a file that is missing or not a certificate.
     """
     mode = parameter("sslmode")
     if mode and mode not in MODES:

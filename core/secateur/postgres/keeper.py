@@ -1,8 +1,7 @@
-"""Runs one Postgres for `embedded.py` and outlives whoever asked for it, just long enough to clean up.
+"""Runs one Postgres for `embedded.py`, and outlives the process that started it, just long enough to clean up.
 
-A script, started by its path in a session of its own and never imported: it needs nothing but the standard
-library, so that it starts in a few milliseconds. It reads orders from stdin and writes events to stdout, a
-line each:
+A script, started by its path in its own session and never imported. It needs only the standard library, so that
+it starts in a few milliseconds. It reads orders from stdin and writes events to stdout, one per line:
 
     {…}              first of all the plan, as JSON (`Plan`)
     start            start the server again after it has exited
@@ -12,8 +11,8 @@ line each:
     exited <status>  the server and all its processes are gone
     failed <text>    it could not be prepared; the server's log says more
 
-Should the keeper itself be killed, Linux interrupts the server (PR_SET_PDEATHSIG). The keeper has one thread,
-so "the parent" in that rule is the whole keeper.
+If the keeper itself is killed, Linux interrupts the server (PR_SET_PDEATHSIG). The keeper has a single thread,
+so "the parent" in that rule means the whole keeper.
 """
 
 from __future__ import annotations
@@ -37,19 +36,19 @@ PR_SET_CHILD_SUBREAPER = 36
 ORDERS = 0
 STOP_SECONDS = 10.0
 ORPHAN_SECONDS = 1.0
-"""What a backend may go on for after its server was killed; most end at once, a busy one never looks up."""
+"""How long a backend may continue after its server was killed; most end at once, but a busy one does not notice."""
 
 
 class Plan(TypedDict):
-    """What to run. `user` and `group` are the ids to run it under; None keeps ours."""
+    """What to run. `user` and `group` are the ids to run the server under; None keeps our own."""
 
     directory: str
     temporary: bool
     """Remove `directory` at the end, and shut down without a checkpoint."""
     socket_directory: str | None
-    """Another directory to make, and always to remove, if `directory` is too long for a socket's address."""
+    """An extra directory, created and always removed, if `directory` is too long for a socket's address."""
     copies: list[tuple[str, str]]
-    """Trees to copy first, from and to, if the user to run it under cannot reach the originals."""
+    """Directory trees to copy first, as (from, to), if the server's user cannot reach the originals."""
     user: int | None
     group: int | None
     password: str
@@ -66,7 +65,7 @@ class Keeper:
         self.asked_to_stop = False
         self.libc = ctypes.CDLL(None) if sys.platform == "linux" else None
         if self.libc is not None:
-            # The server's children come to us when it is killed, whatever process 1 does with orphans.
+            # If the server is killed, its children become ours, whatever process 1 does with orphans.
             self.libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
 
     def run(self) -> None:
@@ -92,7 +91,7 @@ class Keeper:
             self._remove()
 
     def _wake_on_signals(self) -> int:
-        """A descriptor that becomes readable when a child has ended or somebody wants us to end."""
+        """A descriptor that becomes readable when a child has exited or a signal tells us to stop."""
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
@@ -164,7 +163,7 @@ class Keeper:
         return run_in_child
 
     def _reap(self) -> None:
-        """Collect what has ended; once the server has, see that none of its processes stays."""
+        """Reap the processes that have exited; once the server has, make sure that none of its processes stays."""
         server = self.server
         for pid, status in iter(_ended_child, None):
             if server is not None and pid == server.pid:
@@ -212,7 +211,7 @@ def _ended_child() -> tuple[int, int] | None:
 
 
 def _children() -> list[int]:
-    """Our children's ids; none on systems without /proc, where orphans go to process 1 anyway."""
+    """The ids of our children; empty on systems without /proc, where orphans go to process 1 anyway."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -226,7 +225,7 @@ def _children() -> list[int]:
 
 
 def _tell(event: str) -> None:
-    with suppress(OSError):  # if nobody listens any more, the end of file on stdin says so
+    with suppress(OSError):  # if nobody reads any more, the end of file on stdin tells us
         os.write(1, f"{event}\n".encode())
 
 

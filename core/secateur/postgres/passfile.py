@@ -1,4 +1,4 @@
-"""`~/.pgpass`: lines of host:port:database:user:password, in which a backslash escapes a colon or a backslash."""
+"""Reads `~/.pgpass`: lines of host:port:database:user:password; a backslash escapes a colon or a backslash."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FIELD = re.compile(r"((?:[^\\:]|\\.|\\$)*)(?::|$)")
 
 
 def passfile_path(given: str | None, environment: Mapping[str, str]) -> Path | None:
-    """The file that a URL, the variable or the home directory has; None without a home."""
+    """The password file, from the URL, the variable or the home directory; None without a home directory."""
     named = given or environment.get("PGPASSFILE")
     if named:
         return Path(named)
@@ -25,9 +25,9 @@ def passfile_path(given: str | None, environment: Mapping[str, str]) -> Path | N
 
 
 def find_password(path: Path, places: Sequence[tuple[str, str]], database: str, user: str) -> str | None:
-    """The password for the first of the places, (host, port), that the file has one for.
+    """The password for the first of the places, (host, port), that the file contains.
 
-    Says once in the log why a file cannot be used; one that is not there is nothing to speak of.
+    If a file cannot be used, the log says why, once; a missing file is not worth a message.
     """
     lines = _lines(path)
     for host, port in places:
@@ -43,7 +43,7 @@ def find_password(path: Path, places: Sequence[tuple[str, str]], database: str, 
 
 
 def _fields(line: str) -> Iterator[str]:
-    """Five; what follows the password after another colon belongs to nothing, as libpq has it."""
+    """The five fields; as in libpq, anything after a further colon is ignored."""
     place = 0
     for _ in range(5):
         match = _FIELD.match(line, place)
@@ -59,10 +59,10 @@ def _lines(path: Path) -> list[str]:
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
-            _warn_once(f"the password file {path} is not read: it is not a plain file")
+            _warn_once(f"the password file {path} is ignored: it is not a plain file")
             return []
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            _warn_once(f"the password file {path} is not read, as others may read it too: chmod 600 {path}")
+            _warn_once(f"the password file {path} is ignored, because others can read it: chmod 600 {path}")
             return []
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):

@@ -1,9 +1,9 @@
-"""Opening sessions: each with its settings, in a database of Unicode, and a session of its own.
+"""Opens sessions: each with its settings, in a UTF-8 database, and not shared with anybody.
 
-A pooler may stand between. In session mode it gives each of our connections a session of Postgres for as long as it
-lasts, which is all that is needed. In transaction mode the session changes from one statement to the next: prepared
-statements get lost, LISTEN hears nothing, and settings are somebody else's. That is found out here, before anything
-goes wrong, and refused.
+There may be a pooler in between. In session mode it gives each of our connections its own Postgres session for as long
+as the connection lasts, which is all we need. In transaction mode the session can change after every transaction:
+prepared statements get lost, LISTEN hears nothing, and settings belong to somebody else. This is detected here, before
+anything goes wrong, and refused.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from secateur.postgres.sqlstates import TRANSACTION_MODE
 
 ROUNDS = 10
 PROBE_SECONDS = 3.0
-"""How long to wait for a second session; where none is to be had, the first one is kept for us."""
+"""How long to wait for a second session; if none is available, the first one must be reserved for us."""
 
 PINNED = {
     "extra_float_digits": "1",
@@ -34,7 +34,7 @@ PINNED = {
     "transform_null_equals": "off",
     "gin_fuzzy_search_limit": "0",
 }
-"""What a session computes depends on these, so that a preview says what a claim will do: see schema/pins.sql."""
+"""Settings that change what a session computes, fixed so that a preview and a claim agree: see schema/pins.sql."""
 
 QUICK = {"jit": "off"}
 """Compiling a plan takes seconds, on a busy machine minutes. Postgres compiles by the cost that it expects: with old
@@ -45,11 +45,11 @@ SET = "select set_config(one.name, one.value, false) from unnest($1::text[], $2:
 
 
 class Sessions:
-    """Opens the sessions of one program with one database."""
+    """Opens one program's sessions with one database."""
 
     def __init__(self, address: Address, settings: Mapping[str, str]) -> None:
-        """`settings` are the server's, for each session. With `default_transaction_read_only` among them, each is
-        verified to be read-only."""
+        """`settings` are server settings for each session. If they include `default_transaction_read_only`, each
+        session is verified to be read-only."""
         self._address = address
         self._settings = dict(settings)
         self._one_at_a_time = asyncio.Lock()
@@ -58,7 +58,7 @@ class Sessions:
     async def open(self, _dsn: None = None, /, **more: Any) -> asyncpg.Connection:
         """A new session; called as a pool calls `asyncpg.connect`.
 
-        Raises asyncpg's errors, and `SettingsError` or `DatabaseError` where the session is not what it has to be.
+        Raises asyncpg's errors, and `SettingsError` or `DatabaseError` if the session is unsuitable.
         """
         connection = await self._connect(**more)
         try:
@@ -66,7 +66,7 @@ class Sessions:
                 async with asyncio.timeout(self._address.connect_timeout):
                     await self._prepare(connection)
             except TimeoutError:
-                # A pooler lets anybody in, and has the first statement wait until a session is free.
+                # A pooler accepts every connection, and makes its first statement wait until a session is free.
                 raise asyncpg.TooManyConnectionsError("no session became free in time") from None
         except BaseException:
             connection.terminate()
@@ -79,7 +79,7 @@ class Sessions:
         except asyncpg.ProtocolViolationError as error:
             if "unsupported startup parameter" not in str(error):
                 raise
-        # PgBouncer, as it comes. What it would not pass on is set once the session is known to be ours.
+        # PgBouncer's default. Set what it does not pass on once the session is known to be ours.
         named = {"application_name": self._settings["application_name"]}
         return await asyncpg.connect(**self._address.arguments, server_settings=named, **more)
 
@@ -92,11 +92,11 @@ class Sessions:
             )
         await set_codecs(connection)
         pinned = PINNED | QUICK
-        # A pooler makes up the number by which a statement is cancelled.
+        # A pooler invents the number that is used to cancel a statement.
         if await connection.fetchval(OWN_PROCESS) != connection.get_server_pid():
             await self._require_session_mode(connection)
             pinned |= self._settings
-        # In a statement and not at the session's start: a pooler may drop that, and lend what another session had set.
+        # In a statement, not at the session's start: a pooler may drop those, and pass on another session's settings.
         await connection.fetch(SET, list(pinned), list(pinned.values()))
         if "default_transaction_read_only" in self._settings:
             await _require_read_only(connection)
@@ -114,16 +114,16 @@ class Sessions:
             self._is_session_mode = True
 
     async def _is_shared(self, connection: asyncpg.Connection) -> bool:
-        """Whether this session changes, or another connection gets it too, while both are open.
+        """Whether this connection's session changes, or another connection gets the same one, while both are open.
 
-        In transaction mode both are idle in between: a quiet pooler gives the second the session that the first has
-        just given back, and a busy one has given it to somebody else before the first asks again.
+        In transaction mode both are idle in between: a quiet pooler gives the second connection the session that the
+        first has just returned, and a busy one has given it to somebody else before the first asks again.
         """
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 other = await self._connect()
         except (TimeoutError, OSError, asyncpg.PostgresError):
-            return False  # no second session to be had, as this one is held for us
+            return False  # no second session is available, so this one is reserved for us
         try:
             own, others = set(), set()
             for _ in range(ROUNDS):
@@ -140,7 +140,7 @@ class Sessions:
 
 
 async def _require_read_only(connection: asyncpg.Connection) -> None:
-    """Something in between may drop what a session was to begin with; then nothing would refuse a write."""
+    """Something in between may drop the settings that a session should start with; then no write would be refused."""
     if await connection.fetchval("show default_transaction_read_only") != "on":
         raise SettingsError(
             "a read-only session is not possible here: the pooler drops default_transaction_read_only; "

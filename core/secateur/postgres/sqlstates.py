@@ -1,4 +1,4 @@
-"""What Postgres or the connection said, as secateur's errors and in words."""
+"""Translates errors of Postgres and of the connection into secateur's errors, with messages for people."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TRANSACTION_MODE = (
 
 
 def translate(error: BaseException, database: str, *, in_time: bool | None = None) -> SecateurError | None:
-    """The error to raise instead; None for what is a bug and should look like one.
+    """The error to raise instead; None for a bug, which should look like one.
 
     `database` says which one, without a password. `in_time` says whether the failed statement was still within the
     time limit that this program gave it; None if it gave none. The server has one SQLSTATE for a statement that timed
@@ -48,7 +48,7 @@ def translate(error: BaseException, database: str, *, in_time: bool | None = Non
         case asyncpg.QueryCanceledError() if in_time is not None:
             return _cancelled(error) if in_time else _timed_out(error, database)
         case asyncpg.DataError() if error.severity is None:
-            # An argument that never reached the server: no Unicode, too large a number; or of the wrong type, a bug.
+            # An argument that never reached the server: not Unicode or too large; or of the wrong type, which is a bug.
             if isinstance(error.__cause__, UnicodeEncodeError | OverflowError):
                 return RequestError([Problem("request", f"has a value that Postgres cannot store: {error}"[:500])])
             return None
@@ -63,8 +63,8 @@ def translate(error: BaseException, database: str, *, in_time: bool | None = Non
         case asyncpg.OutdatedSchemaCacheError():
             return None
         case asyncpg.InternalClientError():
-            # asyncpg lost track of the protocol and gave the connection up: most often because the server said
-            # good-bye on an idle connection, whose end of file comes a moment after the next statement.
+            # asyncpg lost track of the protocol and dropped the connection, usually because the server closed it
+            # while it was idle, and the end of file arrived just after the next statement was sent.
             return Unreachable(f"the connection to {database} was lost")
         case OSError():
             return Unreachable(f"cannot reach {database}: {_why_unreachable(error)}")
@@ -103,7 +103,7 @@ def _from_server(error: asyncpg.PostgresError, database: str) -> SecateurError:
 
 
 def _sentence(error: asyncpg.PostgresError) -> str:
-    """What the server wrote, on one line."""
+    """The server's message, on one line."""
     parts = [getattr(error, "message", None) or str(error), error.detail, error.hint]
     return "; ".join(" ".join(part.split()).rstrip(".") for part in parts if part)
 
@@ -168,7 +168,7 @@ def _read_only(error: asyncpg.PostgresError, database: str) -> SecateurError:
 
 
 def _request(error: asyncpg.PostgresError, database: str) -> SecateurError:
-    """A problem from each line of a message, as our functions write it: `priority: must be …`, `events[2]: must be …`.
+    """One problem for each line of a message of our functions: `priority: must be …`, `events[2]: must be …`.
 
     COLUMN has the field without an index, HINT a suggestion.
     """
@@ -206,7 +206,7 @@ BY_STATE: dict[str, Translation] = {
     "25006": _read_only,
     "25P03": _lost,
     "25P04": _timed_out,
-    # Statements that were prepared in another session, or by somebody else in this one.
+    # Statements prepared in another session, or by somebody else in this one.
     "26000": _changing_sessions,
     "42P05": _changing_sessions,
     "28000": _login,
@@ -226,7 +226,7 @@ BY_STATE: dict[str, Translation] = {
     "57P03": _lost,
     "57P04": _lost,
     "57P05": _lost,
-    # Raised by the functions of the schema secateur.
+    # Raised by the functions in the schema secateur.
     "SC404": lambda error, database: NotFound(_sentence(error)),
     "SC400": _condition,
     "SC409": _conflict,

@@ -20,10 +20,10 @@ NAME = re.compile(r"^-- name: ([a-z_][a-z0-9_]*)[ \t]*$", re.MULTILINE)
 
 
 class Statements(Mapping[str, str]):
-    """The statements of one file by name, each with its comment, which shows in the server's log."""
+    """The statements of one file by name, each with its comment, so that the comment shows in the server's log."""
 
     def __init__(self, text: str, origin: str) -> None:
-        """`origin` names the text in errors. Raises `ValueError` where the text has not the format."""
+        """`origin` names the text in errors. Raises `ValueError` if the text does not have the format."""
         start, *named = NAME.split(text)
         if any(line.strip() and not line.startswith("--") for line in start.splitlines()):
             raise ValueError(f"{origin}: SQL before the first `-- name:`")
@@ -31,7 +31,7 @@ class Statements(Mapping[str, str]):
         self._statements: dict[str, str] = {}
         for name, body in zip(named[::2], named[1::2], strict=True):
             if name in self._statements:
-                raise ValueError(f"{origin}: `{name}` is there twice")
+                raise ValueError(f"{origin}: `{name}` is defined twice")
             statement = body.strip().removesuffix(";")
             if not any(line.strip() and not line.startswith("--") for line in statement.splitlines()):
                 raise ValueError(f"{origin}: `{name}` has no SQL")

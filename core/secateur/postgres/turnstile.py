@@ -1,4 +1,4 @@
-"""How many connections of a pool are in use at a time."""
+"""Limits how many connections of a pool are in use at a time."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import time
 from collections import deque
 
 GROW_SECONDS = 10.0
-"""How long after a refusal to try whether the server takes one connection more."""
+"""How long after a refusal to try whether the server accepts one more connection."""
 
 
 class Turnstile:
-    """Lets in as many as there may be connections: `ceiling`, or fewer once the server has refused more.
+    """Admits as many tasks as there may be connections: `ceiling`, or fewer once the server has refused more.
 
-    Whoever finds no room waits for somebody to leave, in the order of coming, instead of knocking at the server's
-    door again.
+    The others wait in order until a connection is free, instead of asking the server again.
     """
 
     def __init__(self, ceiling: int) -> None:
@@ -49,13 +48,13 @@ class Turnstile:
         self._let_in()
 
     def fits(self, open_now: int) -> None:
-        """The server has taken so many."""
+        """The server has accepted this many."""
         if open_now > self.room:
             self.room = open_now
             self._let_in()
 
     def refused(self, open_now: int) -> None:
-        """The server takes no more connections than these."""
+        """The server accepts no more connections than this."""
         self.refusals += 1
         self.room = max(1, min(open_now, self.room))
         self._grow_at = time.monotonic() + GROW_SECONDS

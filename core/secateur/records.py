@@ -253,6 +253,15 @@ class Cancellation(CancellationFields):
         return max(0, self.cancelled - self.stopped - gone)
 
     @property
+    def restored_of(self) -> tuple[int, int]:
+        """How many runs an undo has dealt with, and of how many."""
+        if self.is_retry:
+            return self.restored, self.retried
+        left_out = 0 if self.requeue_stopped else self.stopped
+        wanted = max(0, self.cancelled - self.pruned - left_out)
+        return min(wanted, self.restored + self.handed_over), wanted
+
+    @property
     def not_restored(self) -> int:
         """Once an undo is through: of `cancelled`, those that it left cancelled."""
         if self.restored_at is None:

@@ -81,7 +81,7 @@ def test_history_and_show(here: Here, url: str) -> None:
     assert shown["counts"]["expected"] is None
     assert len(here("history", "--limit", "1", url=url).out.splitlines()) == 2
     people = here("show", cancellation_id, url=url)
-    assert "active: their rows are being rewritten" in people.out
+    assert "active: the rows of its runs are being rewritten" in people.out
     assert "in force since " in people.out
     assert "line\\none \\x1b[31m" in people.out, "what came from outside neither breaks lines nor steers the terminal"
     unknown = here("show", str(uuid4()), url=url)

@@ -16,7 +16,8 @@ from patience import eventually
 from secateur import Queue
 from secateur.engines.native.engine import NativeEngine
 from secateur.engines.upkeep import Maintenance
-from secateur.ledger.cancellations import sweep_in_words, sweep_of
+from secateur.ledger.cancellations import sweep_of
+from secateur.ledger.wording import sweep_in_words
 from secateur.records import Cancellation
 from secateur.troubles import Troubles
 
@@ -153,7 +154,7 @@ async def test_one_that_nobody_sweeps_says_for_how_long(queue: Queue, embedded_u
     assert made.unswept_for is not None
     assert made.unswept_for < 60
     await queue.database.execute("update secateur.cancellations set created_at = created_at - interval '5 minutes'")
-    assert "no sweep for 5 min" in (await asyncio.to_thread(run, "show", str(made.id), url=embedded_url)).out
+    assert "no sweep for 5m" in (await asyncio.to_thread(run, "show", str(made.id), url=embedded_url)).out
     problems = await NativeEngine(queue.database).ledger.sweep_problems()
     assert [each.id for each in problems] == [made.id]
     assert "nobody has swept it" in problems[0].error

@@ -48,7 +48,7 @@ async def test_an_active_cancellation_shows_its_progress(
     # A read-only console does not sweep, so that it stays as it is.
     async with start(incident_url, size=size, read_only=True) as console:
         await history(console)
-        await console.shows("jun", "sweeping", "from cli: acme retry storm", "nothing matching can start")
+        await console.shows("jun", "sweeping", "from cli: acme retry storm", "no matching run is claimed")
         await console.shows_stored("history-active")
 
 

@@ -67,7 +67,7 @@ async def test_a_commit_leads_to_its_history(start: Start, incident_url: str, si
         await console.press("enter")
         await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
         await stop_running(console.database)
-        await console.shows("✓ complete", "INC-4211", "guaranteed since", "expected")
+        await console.shows("✓ complete", "INC-4211", "in force since", "expected")
         await console.shows_stored("history")
         row = await console.database.fetchrow("select * from secateur.cancellations")
         assert row is not None
@@ -222,7 +222,7 @@ async def test_a_standing_one_also_cancels_what_arrives(start: Start, incident_u
         await console.shows("and what arrives in the window")
         await console.press("enter")
         await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
-        await console.shows("◆ standing until", "◆ standing: also cancels what arrives until", "x stop", "U undo")
+        await console.shows("◆ standing until", "◆ standing: runs that arrive until", "x stop", "U undo")
         event = '{"data": {"vendor_id": "acme_inc"}}'
         late = await console.database.fetchval("select secateur.enqueue('billing', 'vendor-syncs', $1)", event)
         state = "select status = 'cancelled' from secateur.runs where id = $1"
@@ -271,7 +271,7 @@ async def test_a_pending_commit_says_whom_it_waits_for_and_is_followed(
             await console.until(lambda: looks.call_count > seen + 1)
             assert isinstance(console.app.screen, ReviewScreen)
         await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
-        await console.shows("guaranteed since")
+        await console.shows("in force since")
         in_force = "select in_force_at > created_at from secateur.cancellations"
         assert await console.database.fetchval(in_force)
 
@@ -287,8 +287,8 @@ async def test_a_pending_commit_can_be_left_to_the_history(start: Start, inciden
             assert await committed(console) == 1
             await console.press("escape")
             await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
-            await console.shows("◌ pending", f"pending: waits for process {pid}", f"pg_terminate_backend({pid})")
-        await console.shows("✓ guaranteed since")
+            await console.shows("◌ pending", f"pending: waiting for process {pid}", f"pg_terminate_backend({pid})")
+        await console.shows("✓ in force since")
 
 
 async def test_a_bug_in_the_commit_leaves_nobody_waiting(

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from datetime import datetime, tzinfo
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from secateur.cli.output import fields, json_text, styled, table, warning
 from secateur.instants import in_zone, utc
-from secateur.ledger.cancellations import sweep_in_words
 from secateur.ledger.verifying import Compiled, verify
+from secateur.ledger.wording import (
+    At,
+    blocked_by,
+    guarantee_in_words,
+    held_back_in_words,
+    progress_in_words,
+    standing_in_words,
+    sweep_in_words,
+)
 from secateur.looking.counting import Seen
 from secateur.requests import CancellationRequest
 from secateur.runs import UNFINISHED, Count, CountedBy, Run, RunStatus, Scope
-from secateur.states import Guarantee, Kind, State
-from secateur.words.figures import duration, number, runs
+from secateur.states import Kind
+from secateur.words.figures import number, runs
 from secateur.words.lines import one_line
 from secateur.words.shell import command_line
 from secateur.words.tables import Column
@@ -167,13 +176,13 @@ def _figures(count: Count, stops_at: str | None) -> list[tuple[str, str]]:
     return pairs
 
 
-def retry_lines(retry: Cancellation, zone: tzinfo) -> list[str]:
+def _retry_lines(retry: Cancellation, now: datetime, zone: tzinfo) -> list[str]:
     """Everything that is kept of a retry."""
     after = retry.started_after
     window = f"after {instant(after, zone)}, " if after else "any time "
     pairs = [
         ("id", str(retry.id)),
-        ("state", state_in_words(retry, zone)),
+        ("state", _state(retry, now, zone)),
         ("retry of", scope_in_words(retry)),
         ("which", "failed and cancelled runs" if retry.with_cancelled else "failed runs"),
         ("started", f"{window}before {instant(retry.started_before, zone)}"),
@@ -201,10 +210,10 @@ def retry_lines(retry: Cancellation, zone: tzinfo) -> list[str]:
     return fields(pairs)
 
 
-def cancellation_lines(cancellation: Cancellation, zone: tzinfo) -> list[str]:
+def cancellation_lines(cancellation: Cancellation, now: datetime, zone: tzinfo) -> list[str]:
     """Everything that is kept of a cancellation, or of a retry."""
     if cancellation.is_retry:
-        return retry_lines(cancellation, zone)
+        return _retry_lines(cancellation, now, zone)
     after = cancellation.started_after
     window = f"after {instant(after, zone)}, " if after else "any time "
     asked, stopping = number(cancellation.requested), number(cancellation.stopping)
@@ -213,8 +222,8 @@ def cancellation_lines(cancellation: Cancellation, zone: tzinfo) -> list[str]:
     verification = verify(cancellation).in_words()
     pairs = [
         ("id", str(cancellation.id)),
-        ("state", state_in_words(cancellation, zone)),
-        ("guarantee", guarantee_in_words(cancellation, zone)),
+        ("state", _state(cancellation, now, zone)),
+        ("guarantee", guarantee_in_words(cancellation, _at(zone))),
         *([("sweep", warning(one_line(wrong)))] if (wrong := sweep_in_words(cancellation)) else []),
         ("runs of", scope_in_words(cancellation)),
     ]
@@ -227,9 +236,7 @@ def cancellation_lines(cancellation: Cancellation, zone: tzinfo) -> list[str]:
     if verification is not None:
         pairs.append(("compiled", warning(verification)))
     if cancellation.standing:
-        arrive, be = ("arrives", "is") if cancellation.state == State.ACTIVE else ("arrived", "was")
-        until = instant(cancellation.started_before, zone)
-        pairs.append(("standing", f"what {arrive} until {until} {be} cancelled too"))
+        pairs.append(("standing", standing_in_words(cancellation, _at(zone))))
     if cancellation.rate is not None:
         pairs.append(("rate", f"at most {number(cancellation.rate)} rows a second"))
     pairs += [
@@ -244,7 +251,7 @@ def cancellation_lines(cancellation: Cancellation, zone: tzinfo) -> list[str]:
         ("errors", f"{number(cancellation.errors)} could not be evaluated and were left alone"),
     ]
     if cancellation.undecided:
-        pairs.append(("undecided", undecided_in_words(cancellation)))
+        pairs.append(("undecided", held_back_in_words(cancellation)))
     if cancellation.undone_at is not None:
         by = one_line(cancellation.undone_by or "somebody")
         pairs += [
@@ -262,39 +269,13 @@ def cancellation_lines(cancellation: Cancellation, zone: tzinfo) -> list[str]:
     return [*fields(pairs), *pending(cancellation)]
 
 
-def undecided_in_words(cancellation: Cancellation) -> str:
-    text = f"{number(cancellation.undecided)} held back: `if` takes too long on these"
-    if cancellation.stuck:
-        text += f", on {number(cancellation.stuck)} far too long; stop it and write a simpler one"
-    return text
+def _at(zone: tzinfo) -> At:
+    return partial(instant, zone=zone)
 
 
-def state_in_words(cancellation: Cancellation, zone: tzinfo) -> str:
-    match cancellation.state:
-        case State.RETRYING:
-            return "retrying: its runs are being queued again"
-        case State.ACTIVE if cancellation.standing:
-            return "active: no matching run is claimed, and new ones are cancelled"
-        case State.ACTIVE if cancellation.swept and cancellation.stopping:
-            return f"active: {runs(cancellation.stopping)} asked to stop, still in their step"
-        case State.ACTIVE if cancellation.swept and cancellation.undecided:
-            return f"active: {runs(cancellation.undecided)} held back until they are decided"
-        case State.ACTIVE:
-            return "active: their rows are being rewritten"
-        case State.COMPLETE if cancellation.completed_at:
-            took = duration((cancellation.completed_at - cancellation.created_at).total_seconds())
-            return f"complete at {instant(cancellation.completed_at, zone)}, after {took}"
-        case State.STOPPED if cancellation.stopped_at:
-            by = one_line(cancellation.stopped_by or "somebody")
-            return f"stopped at {instant(cancellation.stopped_at, zone)} by {by}"
-        case State.UNDONE if cancellation.restoring and cancellation.is_retry:
-            return "undone: runs that have not begun are being taken back"
-        case State.UNDONE if cancellation.restoring:
-            return "undone: its runs are coming back"
-        case State.UNDONE if cancellation.restored_at:
-            return f"undone: every run that could be restored was back at {instant(cancellation.restored_at, zone)}"
-        case state:
-            return state
+def _state(cancellation: Cancellation, now: datetime, zone: tzinfo) -> str:
+    """As in the record, and what that means."""
+    return f"{cancellation.state}: {progress_in_words(cancellation, now, _at(zone))}"
 
 
 def expected_in_words(cancellation: Cancellation) -> str:
@@ -304,33 +285,12 @@ def expected_in_words(cancellation: Cancellation) -> str:
     return f"{'' if cancellation.expected_exact else 'about '}{number(cancellation.expected)}"
 
 
-def state_word(cancellation: Cancellation) -> str:
-    """The state in one word, and what an `active` or `undone` one is about."""
-    if cancellation.unswept_for is not None and cancellation.failures > 1:
-        return "failing"
-    if cancellation.is_pending:
-        return "pending"
-    if cancellation.restoring:
-        return "restoring"
-    if cancellation.state == State.ACTIVE:
-        return "standing" if cancellation.standing else "stopping" if cancellation.swept else "active"
-    return "retried" if cancellation.is_retry and cancellation.state == State.COMPLETE else cancellation.state
-
-
-def guarantee_in_words(cancellation: Cancellation, zone: tzinfo) -> str:
-    if cancellation.guarantee == Guarantee.ENDED:
-        return "none: it no longer matches anything"
-    if cancellation.is_pending or cancellation.in_force_at is None:
-        return f"pending: waiting for {processes(cancellation)}"
-    return f"in force since {instant(cancellation.in_force_at, zone)}: no matching run is claimed"
-
-
 def pending(cancellation: Cancellation) -> list[str]:
     """What a pending guarantee means, and what can be done about it; nothing for one that is in force."""
     if not cancellation.is_pending:
         return []
     lines = [
-        f"Pending: an open transaction of {processes(cancellation)} is in the way. Runs that it has",
+        f"Pending: an open transaction of {blocked_by(cancellation)} is in the way. Runs that it has",
         "claimed may still start; claims from now on obey the cancellation. It cannot be lost, and",
         "will be in force when that transaction ends.",
     ]
@@ -344,14 +304,6 @@ def pending(cancellation: Cancellation) -> list[str]:
     ):
         lines += [f"  Prepared transaction {gid!r} has no process.", f"  To end it:     {ending}"]
     return lines
-
-
-def processes(cancellation: Cancellation) -> str:
-    """Whom a pending guarantee waits for: `process 123`, `process 123 and process 456`."""
-    if not cancellation.blockers:
-        return "an older transaction"
-    *others, last = cancellation.blockers
-    return f"{', '.join(others)} and {last}" if others else last
 
 
 def follow(cancellation_id: UUID) -> str:

@@ -7,10 +7,11 @@ import sys
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from secateur.cli.describing import expected_in_words, processes
+from secateur.cli.describing import expected_in_words
 from secateur.cli.opening import Session
 from secateur.cli.output import notice
 from secateur.errors import SecateurError, Unreachable
+from secateur.ledger.wording import blocked_by
 from secateur.words.figures import number
 
 if TYPE_CHECKING:
@@ -61,5 +62,5 @@ async def _show_progress(session: Session, cancellation_id: UUID) -> None:
         return
     expected = f" of {expected_in_words(now)}" if now.expected is not None else ""
     stopping = f", {number(now.stopping)} still running" if now.stopping else ""
-    pending = f"; pending, waiting for {processes(now)}" if now.is_pending else ""
+    pending = f"; pending, waiting for {blocked_by(now)}" if now.is_pending else ""
     notice(f"  {number(now.cancelled)}{expected} cancelled{stopping}{pending}")

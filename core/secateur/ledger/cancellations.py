@@ -52,9 +52,6 @@ SWEEP_PAUSE = 1.0
 SHORTEST_WAIT = 0.05
 """Seconds before a waiting caller looks again, doubling up to `SWEEP_PAUSE`."""
 
-NEGLECTED_SECONDS = 60.0
-"""Whoever sweeps looks every second; after so long there seems to be nobody."""
-
 ERRORS_EXPLAINED = 100
 """Failing runs that a preview looks at for the reasons."""
 
@@ -469,20 +466,6 @@ class Cancellations:
 def sweep_of(cancellation_id: UUID) -> str:
     """What people call it that brings the cancellation's rows to what it says."""
     return f"the sweep of cancellation {cancellation_id}"
-
-
-def sweep_in_words(cancellation: Cancellation) -> str | None:
-    """What is wrong with its sweep or its restore; None where that goes on or is through."""
-    if cancellation.unswept_for is None:
-        return None
-    what = "restore" if cancellation.restoring else "sweep"
-    if cancellation.failures > 1 and cancellation.failing_since is not None:
-        since = utc(cancellation.failing_since.replace(microsecond=0))
-        return f"its {what} has failed {cancellation.failures:,} times since {since}: {cancellation.last_error}"
-    if cancellation.unswept_for > NEGLECTED_SECONDS:
-        minutes = cancellation.unswept_for / 60
-        return f"no {what} for {minutes:,.0f} min: start a console, server or worker"
-    return None
 
 
 def select(request: CancellationRequest) -> Selection:

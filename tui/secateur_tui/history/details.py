@@ -4,19 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 from textual.content import Content
 
 from secateur.instants import readable
-from secateur.ledger.cancellations import sweep_in_words
 from secateur.ledger.steps import Unrestored
 from secateur.ledger.verifying import verify
+from secateur.ledger.wording import (
+    STILL_MAY_START,
+    Phase,
+    guarantee_in_words,
+    held_back_in_words,
+    is_standing,
+    phase,
+    progress_in_words,
+    standing_in_words,
+    stopping_in_words,
+    sweep_in_words,
+    task_of,
+    undone_in_words,
+)
 from secateur.records import Cancellation
 from secateur.states import Kind, State
 from secateur.troubles import Trouble
 from secateur.words.figures import number
 from secateur.words.lines import one_line
-from secateur_tui.history.rows import restored_of
 from secateur_tui.themes import toned
 
 REASONS = 3
@@ -44,16 +57,6 @@ def details(
         )
     )
     return Content("\n").join(lines)
-
-
-def blocked_by(cancellation: Cancellation) -> str:
-    """What a pending guarantee waits for: `process 123's open transaction`, or several."""
-    if not cancellation.blockers:
-        return "an older transaction"
-    if not cancellation.blocked_by_prepared and len(cancellation.blocked_by) == 1:
-        return f"{cancellation.blockers[0]}'s open transaction"
-    *others, last = map(one_line, cancellation.blockers)
-    return f"{', '.join(others)} and {last}" if others else last
 
 
 def terminating(cancellation: Cancellation) -> str:
@@ -148,70 +151,53 @@ def _of_cancellation(cancellation: Cancellation) -> Tallies:
     return rows
 
 
-def _held_back(cancellation: Cancellation) -> str:
-    held = f"◌ {number(cancellation.undecided)} held back: the condition takes too long on them"
-    return f"{held}; stop this and write a simpler one" if cancellation.stuck else held
-
-
 def _standing(cancellation: Cancellation, now: datetime) -> list[Content]:
     """What holds now."""
-    if cancellation.is_retry and cancellation.state != State.UNDONE:
-        return [_retrying(cancellation)]
-    since = readable(cancellation.in_force_at or cancellation.created_at, digits=3)
-    match cancellation.state:
-        case State.ACTIVE if cancellation.is_pending:
+    match phase(cancellation, now):
+        case Phase.PENDING:
             return _pending(cancellation)
-        case State.ACTIVE:
-            lines = [toned((f"✓ guaranteed since {since}: nothing matching can start", "good"))]
-            if cancellation.standing and cancellation.started_before > now:
-                until = readable(cancellation.started_before, digits=0)
-                lines.append(toned((f"◆ standing: also cancels what arrives until {until}", "warn")))
-            if cancellation.stopping:
-                told = f"◌ {number(cancellation.stopping)} asked to stop, still at their step"
-                lines.append(toned((told, "sweep")))
-            if cancellation.undecided:
-                lines.append(toned((_held_back(cancellation), "warn")))
-            return lines
-        case State.COMPLETE:
-            return [toned((f"✓ guaranteed since {since}; nothing matching is left", "good"))]
-        case State.STOPPED:
-            who = _signed(cancellation.stopped_at, cancellation.stopped_by)
-            return [toned((f"■ stopped{who}: matching runs start again", "warn"))]
-        case State.UNDONE:
-            who = _signed(cancellation.undone_at, cancellation.undone_by)
-            if not cancellation.restoring:
-                return [toned((f"↺ undone{who}: what could be restored is back", "plain"))]
-            back, wanted = restored_of(cancellation)
-            return [toned((f"↺ restoring {number(back)} of {number(wanted)}", "sweep"), (f"; undone{who}", "plain"))]
-        case other:
-            return [toned((f"{other}; committed {since}", "quiet"))]
+        case Phase.RETRYING:
+            return [_line("◌", progress_in_words(cancellation, now, _to_the_second), "sweep")]
+        case Phase.RETRIED:
+            return [_line("✓", progress_in_words(cancellation, now, _to_the_second), "good")]
+        case Phase.STOPPED:
+            return [_line("■", progress_in_words(cancellation, now, _to_the_second), "warn")]
+        case Phase.UNDONE:
+            return [_line("↺", progress_in_words(cancellation, now, _to_the_second), "plain")]
+    if cancellation.restoring:
+        back, wanted = cancellation.restored_of
+        undone = undone_in_words(cancellation, _to_the_second)
+        return [toned((f"↺ restoring {number(back)} of {number(wanted)}", "sweep"), (f"; {undone}", "plain"))]
+    lines = []
+    if not cancellation.is_retry:
+        lines.append(_line("✓", guarantee_in_words(cancellation, partial(readable, digits=3)), "good"))
+    if is_standing(cancellation, now):
+        lines.append(_line("◆", f"standing: {standing_in_words(cancellation, _to_the_second)}", "warn"))
+    if cancellation.is_active and cancellation.stopping:
+        lines.append(_line("◌", stopping_in_words(cancellation), "sweep"))
+    if cancellation.is_active and cancellation.undecided:
+        lines.append(_line("◌", held_back_in_words(cancellation), "warn"))
+    return lines
 
 
-def _retrying(retry: Cancellation) -> Content:
-    """How far a retry is; it guarantees nothing."""
-    match retry.state:
-        case State.RETRYING:
-            return toned(("◌ its runs are being queued again", "sweep"))
-        case State.COMPLETE:
-            return toned(("✓ every matching run is queued again, or was left alone", "good"))
-        case State.STOPPED:
-            who = _signed(retry.stopped_at, retry.stopped_by)
-            return toned((f"■ stopped{who}: what it had not reached stays as it was", "warn"))
-        case other:
-            return toned((other, "quiet"))
+_to_the_second = partial(readable, digits=0)
+
+
+def _line(sign: str, words: str, tone: str) -> Content:
+    return toned((f"{sign} {words}", tone))
 
 
 def _sweep(cancellation: Cancellation, trouble: Trouble | None) -> list[Content]:
     """What is wrong with its sweep or restore, as its record says; or as this process knows, with a full disk say."""
     words = sweep_in_words(cancellation)
     if words is None and trouble is not None:
-        words = f"its sweep has failed {trouble.failures:,} times from here: {trouble.error}"
+        words = f"its {task_of(cancellation)} has failed {number(trouble.failures)} times from here: {trouble.error}"
     return [] if words is None else [toned((f"! {one_line(words)}", "error"))]
 
 
 def _pending(cancellation: Cancellation) -> list[Content]:
-    what = "what it has claimed may still start; claims from now on honour this"
-    lines = [toned((f"◌ pending: waits for {blocked_by(cancellation)}; {what}", "warn"))]
+    told = f"{guarantee_in_words(cancellation, readable)}; {STILL_MAY_START}"
+    lines = [_line("◌", told, "warn")]
     if sql := terminating(cancellation):
         lines.append(toned(("  if that cannot wait: ", "quiet"), (sql, "field")))
     return lines
@@ -227,11 +213,6 @@ def _not_back(unrestored: Sequence[Unrestored]) -> list[Content]:
         for reason, its in ids.items()
         for line in (toned((f"! {one_line(reason)}:", "warn")), toned((f"  {' '.join(its)}", "quiet")))
     ]
-
-
-def _signed(moment: datetime | None, who: str | None) -> str:
-    when = f" {readable(moment, digits=0)}" if moment else ""
-    return f"{when} by {one_line(who)}" if who else when
 
 
 def _undo(cancellation: Cancellation, now: datetime) -> list[Content]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from secateur.ledger.cancellations import sweep_in_words
+from secateur.ledger.wording import Phase, phase, task_of
 from secateur.records import Cancellation
 from secateur.runs import Scope
-from secateur.states import Kind, State
+from secateur.states import Kind
 from secateur.words.figures import ago, number
 from secateur.words.lines import one_line
 from secateur.words.tables import Column
@@ -50,36 +50,43 @@ def is_under_way(cancellation: Cancellation) -> bool:
     return cancellation.is_active or cancellation.restoring
 
 
+_SIGNS = {
+    Phase.PENDING: ("◌", "warn"),
+    Phase.FAILING: ("!", "error"),
+    Phase.HOLDING_BACK: ("◌", "warn"),
+    Phase.STANDING: ("◆", "warn"),
+    Phase.STOPPING: ("◌", "sweep"),
+    Phase.SWEEPING: ("", "sweep"),
+    Phase.RETRYING: ("", "sweep"),
+    Phase.COMPLETE: ("✓", "good"),
+    Phase.RETRIED: ("✓", "good"),
+    Phase.STOPPED: ("■", "warn"),
+    Phase.RESTORING: ("↺", "sweep"),
+    Phase.UNDONE: ("↺", "plain"),
+}
+
+
 def state(cancellation: Cancellation, now: datetime) -> Cell:
     """Where it stands, in words and with a sign; while rows are rewritten with a bar."""
-    if cancellation.is_pending:
-        return Cell("◌ pending", "warn")
-    match cancellation.state:
-        case State.ACTIVE | State.RETRYING | State.UNDONE if sweep_in_words(cancellation) is not None:
-            what = "restore" if cancellation.restoring else "sweep"
-            return Cell(f"! {what} fails" if cancellation.last_error else f"! no {what}", "error")
-        case State.RETRYING:
-            return Cell("queueing again", "sweep")
-        case State.COMPLETE if cancellation.is_retry:
-            return Cell("✓ retried", "good")
-        case State.ACTIVE if cancellation.undecided:
-            return Cell(f"◌ holding back {number(cancellation.undecided)}", "warn")
-        case State.ACTIVE if cancellation.standing and cancellation.started_before > now:
-            return Cell(f"◆ standing until {_short(cancellation.started_before, now)}", "warn")
-        case State.ACTIVE if cancellation.swept and cancellation.stopping:
-            return Cell(f"◌ stopping {number(cancellation.stopping)}", "sweep")
-        case State.ACTIVE:
-            share = share_done(cancellation)
-            return Cell("sweeping" if share is None else f"sweeping {_bar(share)}", "sweep")
-        case State.COMPLETE:
-            return Cell("✓ complete", "good")
-        case State.UNDONE if cancellation.restoring:
-            back, wanted = restored_of(cancellation)
-            return Cell(f"↺ restoring {_bar(min(0.99, back / wanted) if wanted else 0.0)}", "sweep")
-        case State.UNDONE:
-            return Cell("↺ undone", "plain")
-        case other:
-            return Cell(f"■ {other}", "warn")
+    now_in = phase(cancellation, now)
+    sign, tone = _SIGNS[now_in]
+    word = f"{sign} {now_in}".lstrip()
+    match now_in:
+        case Phase.FAILING:
+            what = task_of(cancellation)
+            word = f"{sign} {what} fails" if cancellation.last_error else f"{sign} no {what}"
+        case Phase.HOLDING_BACK:
+            word += f" {number(cancellation.undecided)}"
+        case Phase.STOPPING:
+            word += f" {number(cancellation.stopping)}"
+        case Phase.STANDING:
+            word += f" until {_short(cancellation.started_before, now)}"
+        case Phase.SWEEPING if (share := share_done(cancellation)) is not None:
+            word += f" {_bar(share)}"
+        case Phase.RESTORING:
+            back, wanted = cancellation.restored_of
+            word += f" {_bar(min(0.99, back / wanted) if wanted else 0.0)}"
+    return Cell(word, tone)
 
 
 def share_done(cancellation: Cancellation) -> float | None:
@@ -87,15 +94,6 @@ def share_done(cancellation: Cancellation) -> float | None:
     if not cancellation.expected:
         return None
     return min(0.99, (cancellation.cancelled + cancellation.finished_first) / cancellation.expected)
-
-
-def restored_of(cancellation: Cancellation) -> tuple[int, int]:
-    """How many runs an undo has dealt with, and of how many."""
-    if cancellation.is_retry:
-        return cancellation.restored, cancellation.retried
-    left_out = 0 if cancellation.requeue_stopped else cancellation.stopped
-    wanted = max(0, cancellation.cancelled - cancellation.pruned - left_out)
-    return min(wanted, cancellation.restored + cancellation.handed_over), wanted
 
 
 def text_of(cancellation: Cancellation, now: datetime) -> str:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from textual.content import Content
 
 from secateur.instants import readable
+from secateur.ledger.wording import STILL_MAY_START, blocked_by
 from secateur.looking.counting import Seen
 from secateur.records import Cancellation
 from secateur.requests import CancellationRequest, RetryRequest
 from secateur.runs import Count, RunStatus, Scope
 from secateur.words.figures import about, duration, number, rate, runs
 from secateur.words.lines import one_line
-from secateur_tui.history.details import blocked_by, terminating
+from secateur_tui.history.details import terminating
 from secateur_tui.themes import toned
 
 _LABEL = 10
@@ -39,10 +40,9 @@ def wire(request: CancellationRequest) -> Content:
 
 def pending(cancellation: Cancellation) -> Content:
     """What a pending guarantee means, whom it waits for, and what can be done."""
-    whose = blocked_by(cancellation)
     lines = [
-        toned(("◌ committed, and pending: ", "count"), (f"it waits for {whose}", "warn")),
-        toned(("what that has claimed may still start; later claims honour the cancellation", "plain")),
+        toned(("◌ committed, and pending: ", "count"), (f"waiting for {blocked_by(cancellation)}", "warn")),
+        toned((STILL_MAY_START, "plain")),
     ]
     if sql := terminating(cancellation):
         lines.append(toned(("if it cannot wait: ", "quiet"), (sql, "field")))

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from secateur.cli.describing import cancellation_lines, condition_in_words, run_lines, state_word
+from secateur.cli.describing import cancellation_lines, condition_in_words, run_lines
 from secateur.cli.identifying import read_run_id, read_uuid, require_any_id
 from secateur.cli.opening import Session, find_place, open_session
 from secateur.cli.output import flush, json_line, line, notice, table, terminal_width
 from secateur.errors import NotFound, QueryTimeout, Unreachable
 from secateur.instants import utc
 from secateur.ledger.cancellations import cancellation_json
+from secateur.ledger.wording import phase
 from secateur.looking.depth import depth_json, drains_in
 from secateur.looking.listing import read_scope, read_status, run_json
 from secateur.runs import FunctionDepth, Run, RunStatus, Scope
@@ -116,21 +117,22 @@ async def history(arguments: argparse.Namespace) -> int:
     place = find_place(arguments)
     async with open_session(place) as session:
         cancellations = await session.queue.cancellations.list(arguments.limit)
+        now = await session.queue.reader.clock()
     if arguments.json:
         json_line([cancellation_json(each) for each in cancellations])
     elif not cancellations:
         line("There are no cancellations yet.")
     else:
-        for row in _history_lines(cancellations, terminal_width()):
+        for row in _history_lines(cancellations, now, terminal_width()):
             line(row)
     return 0
 
 
-def _history_lines(cancellations: Sequence[Cancellation], width: int | None) -> list[str]:
+def _history_lines(cancellations: Sequence[Cancellation], now: datetime, width: int | None) -> list[str]:
     """One line each where there is room for it; otherwise two, so that nothing is left out."""
     titles = ("id", "state", "committed", "cancelled", "by", "runs of", "if")
     columns = [Column(title, right=title == "cancelled") for title in titles]
-    rows = [_history_row(each) for each in cancellations]
+    rows = [_history_row(each, now) for each in cancellations]
     whole = table(columns, [(*row[:-1], shorten(row[-1], LONGEST_CONDITION)) for row in rows])
     if width is None or max(map(cells, whole[1:])) <= width:
         return whole
@@ -139,10 +141,10 @@ def _history_lines(cancellations: Sequence[Cancellation], width: int | None) -> 
     return [headings, *(each for pair in zip(firsts, seconds, strict=True) for each in pair)]
 
 
-def _history_row(cancellation: Cancellation) -> tuple[str, ...]:
+def _history_row(cancellation: Cancellation, now: datetime) -> tuple[str, ...]:
     return (
         str(cancellation.id),
-        f"{state_word(cancellation)}{' (odd)' if cancellation.odd else ''}",
+        f"{phase(cancellation, now)}{' (odd)' if cancellation.odd else ''}",
         utc(cancellation.created_at.replace(microsecond=0)),
         f"{number(cancellation.retried)} retried" if cancellation.is_retry else number(cancellation.cancelled),
         cancellation.created_by,
@@ -165,10 +167,11 @@ async def show(arguments: argparse.Namespace) -> int:
         left: Sequence[Unrestored] = ()
         if cancellation.is_retry and (cancellation.left_alone or cancellation.not_restored) and not arguments.json:
             left = await session.queue.cancellations.unrestored(cancellation_id, MOST_LEFT)
+        now = await session.queue.reader.clock()
     if arguments.json:
         json_line(cancellation_json(cancellation))
     else:
-        for each in cancellation_lines(cancellation, place.settings.zone):
+        for each in cancellation_lines(cancellation, now, place.settings.zone):
             line(each)
         for one in left:
             line(f"  {one.run_id}  {one_line(one.reason)}")

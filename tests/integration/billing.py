@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import secateur
-from secateur.ledger.cancellations import cancellation_json
+from secateur.ledger.forms import cancellation_form
 from secateur.postgres.database import Database
 
 CULPRIT = "event.data.vendor_id == 'acme_inc'"
@@ -68,7 +68,7 @@ async def unfinished(url: str) -> int:
 async def cancellations(url: str) -> list[dict[str, Any]]:
     """As JSON, newest first."""
     async with secateur.connect(url) as queue:
-        return [cancellation_json(each) for each in await queue.cancellations.list()]
+        return [cancellation_form(each).as_json() for each in await queue.cancellations.list()]
 
 
 def _sync(data: dict[str, str]) -> dict[str, object]:

@@ -14,7 +14,7 @@ from billing import CANCELLATION_KEYS
 from roles import LOGINS, url_of
 
 from patience import PATIENCE
-from secateur.api.answers import RunForm
+from secateur.looking.forms import RunForm
 from secateur.postgres.database import Database
 
 CLAIM = "select id, claim_token from secateur.claim('billing', null, $1, 'w', interval '1 hour')"

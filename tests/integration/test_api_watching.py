@@ -9,7 +9,7 @@ import pytest
 from api_client import data_of, failure_of
 from billing import DEPTH_KEYS, INVOICES
 
-from secateur.api.answers import AuditForm
+from secateur.ledger.forms import AuditForm
 from secateur.postgres.database import Database
 
 CLAIM = "select id from secateur.claim($1, null, 100, 'w', interval '1 hour')"

@@ -366,9 +366,9 @@ async def test_preview_and_cancel_hit_exactly_the_matching_runs(queue: Queue) ->
     events = [{"data": {"vendor_id": vendor} if vendor else {}} for vendor in vendors]
     ids = await queue.enqueue_many("billing", "vendor-syncs", events)
     request = {"app_id": "billing", "function_id": "vendor-syncs", "if": "event.data.vendor_id == 'acme_inc'"}
-    preview = (await queue.preview(request)).as_json()
-    assert (preview["matched"], preview["total"], preview["errors"]) == (2, 4, 1)
-    assert preview["error_examples"][0]["run_id"] == str(ids[3])
+    preview = await queue.preview(request)
+    assert (preview.count.matched, preview.count.total, preview.count.errors) == (2, 4, 1)
+    assert preview.error_examples[0].run_id == str(ids[3])
     cancellation = await queue.cancel(request, reason="a loop", author="jo", wait=True)
     assert (cancellation.state, cancellation.created_by, cancellation.reason) == ("complete", "jo", "a loop")
     assert (cancellation.source, cancellation.cancelled) == ("python", 2)

@@ -36,6 +36,11 @@ assert not code, code
     assert imported_by(code) == set()
 
 
+@pytest.mark.parametrize("module", ["secateur.cli.commands.look", "secateur_tui.app"])
+def test_the_first_screen_and_quick_commands_wait_for_no_sqlalchemy(module: str) -> None:
+    assert imported_by(f"import {module}") & {"celpy", "fastapi", "sqlalchemy", "sqlmodel", "uvicorn"} == set()
+
+
 def test_the_core_runs_without_the_console() -> None:
     code = "import secateur\nfor name in secateur.__all__: getattr(secateur, name)"
     assert "textual" not in imported_by(code)

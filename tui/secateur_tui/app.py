@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 from uuid import UUID
 
 from textual import events, on, work
@@ -127,8 +128,9 @@ class ConsoleApp(App[None]):
 
     @work(thread=True, group="warm-up")
     def _warm_up(self) -> None:
-        """The first expression of a process loads the grammar, which takes a quarter of a second."""
+        """The first expression of a process loads the grammar, and the first record SQLAlchemy: half a second."""
         compile("true")
+        import_module("secateur.records")
 
     @work(exclusive=True, group="sweep")
     async def _sweep(self) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice, zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from secateur.cel import EvaluationError, Filter
@@ -25,11 +25,9 @@ from secateur.errors import (
     RequestError,
     Unreachable,
 )
-from secateur.instants import utc
 from secateur.ledger.commits import Commit, RunCancellation
 from secateur.ledger.ledger import Cancelling, Ledger
 from secateur.ledger.steps import OpenCancellation, SweepProblem, SweepStep, Unrestored
-from secateur.ledger.verifying import verify
 from secateur.requests import CancellationRequest
 from secateur.runs import Count, Run, RunStatus, Scope
 from secateur.states import OPEN, Kind, State
@@ -73,25 +71,6 @@ class Preview:
 
     count: Count
     error_examples: tuple[ErrorExample, ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        """`{"matched", "low", "high", "total", "exact", "by_status", "errors", "error_examples", "as_of", "source",
-        "replica_failed"}`."""
-        return {
-            "matched": self.count.matched,
-            "low": self.count.low,
-            "high": self.count.high,
-            "total": self.count.total,
-            "exact": self.count.exact,
-            "by_status": {str(status): matched for status, matched in self.count.by_status.items()},
-            "errors": self.count.errors,
-            "error_examples": [
-                {"run_id": example.run_id, "message": example.message} for example in self.error_examples
-            ],
-            "as_of": utc(self.count.as_of),
-            "source": str(self.count.source),
-            "replica_failed": self.count.replica_failed,
-        }
 
 
 class Cancellations:
@@ -511,58 +490,3 @@ def why_failing(filter: Filter, run: Run, now: datetime) -> str:
     except EvaluationError as error:
         return str(error)
     return "could not be evaluated"
-
-
-def cancellation_json(cancellation: Cancellation) -> dict[str, Any]:
-    """A cancellation as the CLI and the API write it, to the letter."""
-    return {
-        "id": str(cancellation.id),
-        "state": cancellation.state,
-        "kind": cancellation.kind,
-        "app_id": cancellation.app_id,
-        "function_id": cancellation.function_id,
-        "if": cancellation.if_,
-        "started_after": utc(cancellation.started_after) if cancellation.started_after else None,
-        "started_before": utc(cancellation.started_before),
-        "standing": cancellation.standing,
-        "with_cancelled": cancellation.with_cancelled,
-        "rate": cancellation.rate,
-        "run_id": cancellation.run_id,
-        "guarantee": cancellation.guarantee,
-        "blocked_by": cancellation.blocked_by,
-        "blocked_by_prepared": cancellation.blocked_by_prepared,
-        "created_at": utc(cancellation.created_at),
-        "created_by": cancellation.created_by,
-        "created_role": cancellation.created_role,
-        "compiled": str(verify(cancellation).compiled),
-        "reason": cancellation.reason,
-        "source": cancellation.source,
-        "undone_at": utc(cancellation.undone_at) if cancellation.undone_at else None,
-        "undone_by": cancellation.undone_by,
-        "undo_until": utc(cancellation.undo_until) if cancellation.undo_until else None,
-        "restoring": cancellation.restoring,
-        "sweep": {
-            "unswept_for": cancellation.unswept_for,
-            "failures": cancellation.failures,
-            "failing_since": utc(cancellation.failing_since) if cancellation.failing_since else None,
-            "last_error": cancellation.last_error,
-            "last_error_at": utc(cancellation.last_error_at) if cancellation.last_error_at else None,
-        },
-        "odd": cancellation.odd,
-        "counts": {
-            "expected": cancellation.expected,
-            "expected_exact": cancellation.expected_exact,
-            "matched": cancellation.matched,
-            "cancelled": cancellation.cancelled,
-            "requested": cancellation.requested,
-            "finished_first": cancellation.finished_first,
-            "errors": cancellation.errors,
-            "undecided": cancellation.undecided,
-            "restored": cancellation.restored,
-            "handed_over": cancellation.handed_over,
-            "not_restored": cancellation.not_restored,
-            "pruned": cancellation.pruned,
-            "retried": cancellation.retried,
-            "left_alone": cancellation.left_alone,
-        },
-    }

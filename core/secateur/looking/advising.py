@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
 from secateur.cel import Diagnostic
 from secateur.cel.authoring.advice import advise
 from secateur.looking.reader import Reader
@@ -20,16 +17,3 @@ async def advise_request(reader: Reader, request: CancellationRequest) -> tuple[
     if filter_ is None:
         return ()
     return advise(filter_, await reader.shape(request.scopes))
-
-
-def warnings_json(warnings: Iterable[Diagnostic]) -> list[dict[str, Any]]:
-    """Warnings as the CLI and the API write them: `{"message", "line", "column", "suggestion"}`."""
-    return [
-        {
-            "message": warning.message,
-            "line": warning.line,
-            "column": warning.column,
-            "suggestion": warning.suggestion,
-        }
-        for warning in warnings
-    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 from textual.content import Content
 
@@ -25,12 +26,14 @@ from secateur.ledger.wording import (
     task_of,
     undone_in_words,
 )
-from secateur.records import Cancellation
 from secateur.states import Kind, State
 from secateur.troubles import Trouble
 from secateur.words.figures import number
 from secateur.words.lines import one_line
 from secateur_tui.themes import toned
+
+if TYPE_CHECKING:
+    from secateur.records import Cancellation
 
 REASONS = 3
 """Runs that an undo did not bring back that are shown with the reason."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from secateur.ledger.wording import Phase, phase, task_of
-from secateur.records import Cancellation
 from secateur.runs import Scope
 from secateur.states import Kind
 from secateur.words.figures import ago, number
@@ -13,6 +13,9 @@ from secateur.words.lines import one_line
 from secateur.words.tables import Column
 from secateur_tui.frame.bars import progress
 from secateur_tui.frame.columns import Cell, Row
+
+if TYPE_CHECKING:
+    from secateur.records import Cancellation
 
 COLUMNS = (
     Column("when", "when", right=False, minimum=9),

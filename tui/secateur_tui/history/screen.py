@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from textual import on, work
@@ -17,7 +18,6 @@ from textual.widgets import Input, Static
 
 from secateur.errors import SecateurError
 from secateur.ledger.steps import Unrestored
-from secateur.records import Cancellation
 from secateur.states import Kind, State
 from secateur.words.lines import one_line
 from secateur_tui.frame.columns import lay_out_cells
@@ -29,6 +29,9 @@ from secateur_tui.history import rows as history_rows
 from secateur_tui.history.undoing import stop_question, undo_label, undo_question
 from secateur_tui.keymap import Action, bindings_of
 from secateur_tui.session import Feed, Session
+
+if TYPE_CHECKING:
+    from secateur.records import Cancellation
 
 _SHOWN = 100
 """Cancellations that are listed, newest first."""

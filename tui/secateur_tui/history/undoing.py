@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from secateur.instants import readable
-from secateur.records import Cancellation
 from secateur.states import State
 from secateur.words.figures import number, runs
 from secateur.words.lines import one_line
 from secateur_tui.frame.question import Question
 from secateur_tui.history.rows import scope_text
 from secateur_tui.themes import toned
+
+if TYPE_CHECKING:
+    from secateur.records import Cancellation
 
 
 def undo_label(cancellation: Cancellation, now: datetime) -> str:

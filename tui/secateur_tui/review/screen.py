@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from textual import events, on, work
@@ -28,7 +29,6 @@ from secateur.errors import (
 )
 from secateur.ledger.cancellations import Preview
 from secateur.looking.counting import Seen, count_within
-from secateur.records import Cancellation
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
 from secateur.words.figures import number, runs
@@ -39,6 +39,9 @@ from secateur_tui.keymap import Action, bindings_of
 from secateur_tui.review import sentences as review_text
 from secateur_tui.session import Session
 from secateur_tui.themes import toned
+
+if TYPE_CHECKING:
+    from secateur.records import Cancellation
 
 FOLLOW_SECONDS = 0.5
 """Between two looks whether a pending cancellation is in force."""

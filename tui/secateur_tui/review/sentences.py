@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from textual.content import Content
 
 from secateur.instants import readable
 from secateur.ledger.wording import STILL_MAY_START, blocked_by
 from secateur.looking.counting import Seen
-from secateur.records import Cancellation
 from secateur.requests import CancellationRequest, RetryRequest
 from secateur.runs import Count, RunStatus, Scope
 from secateur.words.figures import about, duration, number, rate, runs
 from secateur.words.lines import one_line
 from secateur_tui.history.details import terminating
 from secateur_tui.themes import toned
+
+if TYPE_CHECKING:
+    from secateur.records import Cancellation
 
 _LABEL = 10
 

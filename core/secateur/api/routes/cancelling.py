@@ -10,12 +10,13 @@ from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Query, Request, Response
 
-from secateur.api.answers import Answer, CancellationForm, PreviewForm, UnrestoredForm
+from secateur.api.answers import Answer
 from secateur.api.bodies import CANCELLATION, UNDO, CancellationSent, UndoSent
 from secateur.api.failures import Unknown
 from secateur.api.services import Author, Injected, Key, Services, answer, failures, latest, repeated
-from secateur.ledger.cancellations import cancellation_json
-from secateur.looking.advising import advise_request, warnings_json
+from secateur.ledger.forms import CancellationForm, UnrestoredForm, cancellation_form
+from secateur.looking.advising import advise_request
+from secateur.looking.forms import PreviewForm, preview_form
 from secateur.requests import CancellationRequest
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ async def committed_answer(
     key = name_key(request, idempotency_key)
     committed = await services.queue.cancellations.commit_all(body, author=author, source="api", idempotency_key=key)
     describe(response, committed, key)
-    documents = [cancellation_json(each) for each in committed]
+    documents = [cancellation_form(each) for each in committed]
     if body.function_ids is not None:
         return answer(documents, latest(now, *committed))
     response.headers["Location"] = f"/v1/cancellations/{committed[0].id}"
@@ -115,7 +116,7 @@ async def counted_answer(services: Services, body: CancellationRequest) -> dict[
         # The count comes first: of an app that does not exist nothing could be sampled.
         counted = await services.queue.cancellations.preview(body)
         warnings = await advise_request(services.queue.reader, body)
-    return answer({**counted.as_json(), "warnings": warnings_json(warnings)}, counted.count.as_of)
+    return answer(preview_form(counted, warnings), counted.count.as_of)
 
 
 @router.get(
@@ -134,7 +135,7 @@ async def history(
         await services.queue.cancellations.get(before)
     documents = []
     for each in await services.queue.cancellations.list(limit, before):
-        documents.append(cancellation_json(each))
+        documents.append(cancellation_form(each))
         await asyncio.sleep(0)  # it compiles the `if` of each again, and others want to be answered meanwhile
     return answer(documents, await services.queue.reader.clock())
 
@@ -148,7 +149,7 @@ async def history(
 async def show(services: Injected, cancellation_id: UUID) -> dict[str, Any]:
     """Its tallies grow as its rows are rewritten."""
     cancellation = await services.queue.cancellations.get(cancellation_id)
-    return answer(cancellation_json(cancellation), await services.queue.reader.clock())
+    return answer(cancellation_form(cancellation), await services.queue.reader.clock())
 
 
 @router.delete(
@@ -161,7 +162,7 @@ async def stop(services: Injected, cancellation_id: UUID, author: Author) -> dic
     """It matches nothing from now on; what it cancelled stays cancelled. Can be repeated."""
     now = await services.queue.reader.clock()
     stopped = await services.queue.cancellations.stop(cancellation_id, author=author, source="api")
-    return answer(cancellation_json(stopped), latest(now, stopped))
+    return answer(cancellation_form(stopped), latest(now, stopped))
 
 
 @router.post(
@@ -178,7 +179,7 @@ async def undo(services: Injected, cancellation_id: UUID, body: UndoSent, author
     undone = await services.queue.cancellations.undo(
         cancellation_id, author=author, source="api", requeue_stopped=body.requeue_stopped
     )
-    return answer(cancellation_json(undone), latest(now, undone))
+    return answer(cancellation_form(undone), latest(now, undone))
 
 
 @router.get(

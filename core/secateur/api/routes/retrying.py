@@ -7,10 +7,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from secateur.api.answers import Answer, PreviewForm
+from secateur.api.answers import Answer
 from secateur.api.bodies import RETRY, RetrySent
 from secateur.api.routes.cancelling import Committed, committed_answer, counted_answer
 from secateur.api.services import Author, Injected, Key, failures, repeated
+from secateur.looking.forms import PreviewForm
 
 router = APIRouter()
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from secateur.api.answers import Answer, CancellationForm, RunForm, SentForm
+from secateur.api.answers import Answer, EffectForm, SentForm
 from secateur.api.bodies import EVENT, RUN_CANCELLATION, UNDO, EventSent, RunCancellationSent, UndoSent
 from secateur.api.failures import Unknown
 from secateur.api.routes.cancelling import describe, name_key
@@ -17,8 +17,9 @@ from secateur.api.services import Author, Injected, Key, answer, failures, lates
 from secateur.bounds import LONGEST_NAME
 from secateur.engines.base import Effect
 from secateur.errors import PermissionDenied
-from secateur.ledger.cancellations import cancellation_json
-from secateur.looking.listing import read_scope, read_status, run_json
+from secateur.ledger.forms import CancellationForm, cancellation_form
+from secateur.looking.forms import RunForm
+from secateur.looking.listing import read_scope, read_status
 from secateur.runs import LISTED, RunStatus
 
 router = APIRouter()
@@ -46,7 +47,7 @@ async def listed(
     """Of one status, by default `failed`; newest first, as they entered the queue."""
     scope = read_scope(app_id, function_id)
     runs = await services.queue.reader.runs(scope, read_status(status), limit, before)
-    return JSONResponse(answer([run_json(run) for run in runs], await services.queue.reader.clock()))
+    return JSONResponse(answer([RunForm.of(run).as_json() for run in runs], await services.queue.reader.clock()))
 
 
 @router.get(
@@ -59,7 +60,7 @@ async def show(services: Injected, run_id: RunId) -> JSONResponse:
     """As it stands, with its event. Its numbers have all their digits; one that Python cannot hold is a text."""
     run = await services.queue.reader.run(run_id)
     # Not by way of the form, which does not write events that are nested deeply.
-    return JSONResponse(answer(run_json(run), await services.queue.reader.clock()))
+    return JSONResponse(answer(RunForm.of(run).as_json(), await services.queue.reader.clock()))
 
 
 @router.post(
@@ -90,7 +91,7 @@ async def cancel(
     )
     describe(response, [committed], key)
     response.headers["Location"] = f"/v1/cancellations/{committed.id}"
-    return answer(cancellation_json(committed), latest(now, committed))
+    return answer(cancellation_form(committed), latest(now, committed))
 
 
 @router.post(
@@ -109,7 +110,7 @@ async def restore(services: Injected, run_id: RunId, body: UndoSent, author: Aut
     undone = await services.queue.cancellations.restore_run(
         run_id, author=author, source="api", requeue_stopped=body.requeue_stopped
     )
-    return answer(cancellation_json(undone), latest(now, undone))
+    return answer(cancellation_form(undone), latest(now, undone))
 
 
 @router.post(
@@ -136,5 +137,5 @@ async def send(request: Request, services: Injected, body: EventSent) -> dict[st
     return answer({"runs": _effects(sent.runs), "cancellations": _effects(sent.cancellations)}, now)
 
 
-def _effects(effects: Iterable[Effect]) -> list[dict[str, str]]:
-    return [{"id": str(each.id), "app_id": each.app_id, "function_id": each.function_id} for each in effects]
+def _effects(effects: Iterable[Effect]) -> list[EffectForm]:
+    return [EffectForm.of(each) for each in effects]

@@ -8,11 +8,11 @@ from urllib.parse import unquote
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from secateur.api.answers import Answer, AuditForm, DepthForm, ForgottenForm, Health
+from secateur.api.answers import Answer, ForgottenForm, Health
 from secateur.api.services import Author, Injected, Services, answer, failures
 from secateur.errors import NotFound
-from secateur.ledger.auditing import audit_json
-from secateur.looking.depth import depth_json
+from secateur.ledger.forms import AuditForm
+from secateur.looking.forms import DepthForm
 from secateur.looking.listing import read_scope
 from secateur.runs import FunctionDepth, Scope
 
@@ -146,7 +146,9 @@ async def _resume(services: Services, scope: Scope, author: str) -> dict[str, An
 
 
 async def _depth(services: Services, depths: Sequence[FunctionDepth]) -> dict[str, Any]:
-    return answer(depth_json(depths), depths[0].as_of if depths else await services.queue.reader.clock())
+    return answer(
+        [DepthForm.of(each) for each in depths], depths[0].as_of if depths else await services.queue.reader.clock()
+    )
 
 
 @router.get("/v1/audit", response_model=Answer[list[AuditForm]], responses=failures(400), summary="Show who did what")
@@ -157,7 +159,7 @@ async def audit(
 ) -> dict[str, Any]:
     """Newest first: every commit, stop, undo, pause, resume, forget, install and change of the retention."""
     page = await services.queue.cancellations.audit(limit, before)
-    return answer([audit_json(each) for each in page], await services.queue.reader.clock())
+    return answer([AuditForm.of(each) for each in page], await services.queue.reader.clock())
 
 
 @router.get("/healthz", response_model=Answer[Health], responses=failures(), summary="Say how the queue fares")

@@ -11,7 +11,7 @@ from secateur.cli.asking import consents, require_a_terminal
 from secateur.cli.opening import Session, find_place, open_session
 from secateur.cli.output import done, fields, json_line, line, notice, table, terminal_width
 from secateur.instants import utc
-from secateur.ledger.auditing import audit_json
+from secateur.ledger.forms import AuditForm
 from secateur.runs import Scope
 from secateur.words.lines import one_line, shorten
 from secateur.words.tables import Column
@@ -32,7 +32,7 @@ async def audit(arguments: argparse.Namespace) -> int:
     async with open_session(place) as session:
         found = await _entries(session, arguments.app, arguments.limit)
     if arguments.json:
-        json_line([audit_json(each) for each in found])
+        json_line([AuditForm.of(each).as_json() for each in found])
     elif not found:
         line(
             f"There is no audit entry for app {one_line(arguments.app)}."

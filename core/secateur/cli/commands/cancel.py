@@ -18,9 +18,10 @@ from secateur.cli.output import done, json_line, line, notice, write
 from secateur.cli.requesting import read_request, warn
 from secateur.cli.waiting import wait_for
 from secateur.errors import DatabaseError, SecateurError, Unreachable, UsageError
-from secateur.ledger.cancellations import cancellation_json
-from secateur.looking.advising import advise_request, warnings_json
+from secateur.ledger.forms import cancellation_form
+from secateur.looking.advising import advise_request
 from secateur.looking.counting import Seen, count_within, within
+from secateur.looking.forms import preview_form
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
 from secateur.states import State
@@ -57,7 +58,7 @@ async def _preview(session: Session, request: CancellationRequest, *, as_json: b
     counted = await session.queue.cancellations.preview(request)
     warnings = await advise_request(session.queue.reader, request)
     if as_json:
-        json_line({**counted.as_json(), "warnings": warnings_json(warnings)})
+        json_line(preview_form(counted, warnings).as_json())
     else:
         warn(request, warnings)
         write(_review(session, request, Seen(counted)))
@@ -111,7 +112,7 @@ async def _ask_and_commit(arguments: argparse.Namespace) -> int:
         if arguments.wait:
             committed = [await wait_for(session, each) for each in committed]
     if arguments.json:
-        documents = [cancellation_json(each) for each in committed]
+        documents = [cancellation_form(each).as_json() for each in committed]
         json_line(documents if request.function_ids is not None else documents[0])
     elif arguments.wait:
         write(outcome(each) for each in committed)
@@ -140,7 +141,7 @@ async def cancel_run(arguments: argparse.Namespace) -> int:
         )
     done.append(f"cancellation {cancelled.id} of run {run_id} is committed{follow(cancelled.id)}")
     if arguments.json:
-        json_line(cancellation_json(cancelled))
+        json_line(cancellation_form(cancelled).as_json())
     else:
         stops = cancelled.stopping > 0
         line("Asked to stop: it stops at its next step." if stops else "Cancelled: it will not start.")
@@ -157,7 +158,7 @@ async def stop(arguments: argparse.Namespace) -> int:
         )
     done.append(f"{stopped.id} is {stopped.state}{follow(stopped.id)}")
     if arguments.json:
-        json_line(cancellation_json(stopped))
+        json_line(cancellation_form(stopped).as_json())
     elif stopped.state == State.STOPPED:
         line(f"Stopped. {outcome(stopped)}")
     else:

@@ -15,10 +15,11 @@ from secateur.cli.opening import Session, find_place, open_session
 from secateur.cli.output import flush, json_line, line, notice, table, terminal_width
 from secateur.errors import NotFound, QueryTimeout, Unreachable
 from secateur.instants import utc
-from secateur.ledger.cancellations import cancellation_json
+from secateur.ledger.forms import cancellation_form
 from secateur.ledger.wording import phase
-from secateur.looking.depth import depth_json, drains_in
-from secateur.looking.listing import read_scope, read_status, run_json
+from secateur.looking.depth import drains_in
+from secateur.looking.forms import DepthForm, RunForm
+from secateur.looking.listing import read_scope, read_status
 from secateur.runs import FunctionDepth, Run, RunStatus, Scope
 from secateur.words.figures import duration, number
 from secateur.words.lines import cells, one_line, shorten
@@ -69,7 +70,7 @@ async def _watch(session: Session, *, as_json: bool) -> None:
 
 def _write_depth(depths: Sequence[FunctionDepth], *, as_json: bool) -> None:
     if as_json:
-        json_line(depth_json(depths))
+        json_line([DepthForm.of(each).as_json() for each in depths])
     elif not depths:
         line("There are no functions yet: start a worker, or enqueue a run.")
     else:
@@ -119,7 +120,7 @@ async def history(arguments: argparse.Namespace) -> int:
         cancellations = await session.queue.cancellations.list(arguments.limit)
         now = await session.queue.reader.clock()
     if arguments.json:
-        json_line([cancellation_json(each) for each in cancellations])
+        json_line([cancellation_form(each).as_json() for each in cancellations])
     elif not cancellations:
         line("There are no cancellations yet.")
     else:
@@ -169,7 +170,7 @@ async def show(arguments: argparse.Namespace) -> int:
             left = await session.queue.cancellations.unrestored(cancellation_id, MOST_LEFT)
         now = await session.queue.reader.clock()
     if arguments.json:
-        json_line(cancellation_json(cancellation))
+        json_line(cancellation_form(cancellation).as_json())
     else:
         for each in cancellation_lines(cancellation, now, place.settings.zone):
             line(each)
@@ -184,7 +185,7 @@ async def _show_run(session: Session, run_id: str, *, as_json: bool) -> int:
     except NotFound:
         raise NotFound(f"there is no cancellation and no run {run_id}") from None
     if as_json:
-        json_line(run_json(run))
+        json_line(RunForm.of(run).as_json())
     else:
         for each in run_lines(run, session.place.settings.zone):
             line(each)
@@ -199,7 +200,7 @@ async def runs(arguments: argparse.Namespace) -> int:
         found = await session.queue.reader.runs(scope, read_status(arguments.status), arguments.limit, before)
         now = await session.queue.reader.clock()
     if arguments.json:
-        json_line([run_json(run) for run in found])
+        json_line([RunForm.of(run).as_json() for run in found])
     elif not found:
         line(f"No run of {one_line(str(scope))} is {arguments.status}.")
     else:

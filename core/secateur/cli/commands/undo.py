@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from datetime import tzinfo
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from secateur.cli.asking import consents, require_a_terminal
 from secateur.cli.describing import follow, instant, scope_in_words
@@ -13,7 +13,7 @@ from secateur.cli.identifying import read_id, read_run_id
 from secateur.cli.opening import Session, find_place, open_session
 from secateur.cli.output import done, fields, json_line, line, notice, write
 from secateur.cli.waiting import wait_for
-from secateur.ledger.cancellations import cancellation_json
+from secateur.ledger.forms import UnrestoredForm, cancellation_form
 from secateur.states import State
 from secateur.words.figures import number, runs
 from secateur.words.lines import one_line
@@ -56,8 +56,7 @@ async def undo(arguments: argparse.Namespace) -> int:
             undone = await wait_for(session, undone)
             left = await _left(session, undone)
     if arguments.json:
-        more = {"unrestored": _unrestored_json(left)} if arguments.wait else {}
-        json_line({**cancellation_json(undone), **more})
+        json_line(_as_json(undone, left) if arguments.wait else cancellation_form(undone).as_json())
     elif arguments.wait:
         write(_report(undone, left))
     return 0
@@ -76,7 +75,7 @@ async def restore_run(arguments: argparse.Namespace) -> int:
         done.append(f"the cancellation of run {run_id} is undone{follow(undone.id)}")
         left = await _left(session, undone)
     if arguments.json:
-        json_line({**cancellation_json(undone), "unrestored": _unrestored_json(left)})
+        json_line(_as_json(undone, left))
     elif left:
         notice(f"secateur: run {run_id} is not back: {one_line(left[0].reason)}")
     else:
@@ -88,8 +87,9 @@ async def _left(session: Session, undone: Cancellation) -> Sequence[Unrestored]:
     return await session.queue.cancellations.unrestored(undone.id, undone.cancelled + undone.retried + 1)
 
 
-def _unrestored_json(left: Sequence[Unrestored]) -> list[dict[str, str]]:
-    return [{"run_id": each.run_id, "reason": each.reason} for each in left]
+def _as_json(undone: Cancellation, left: Sequence[Unrestored]) -> dict[str, Any]:
+    unrestored = [UnrestoredForm.of(each).as_json() for each in left]
+    return {**cancellation_form(undone).as_json(), "unrestored": unrestored}
 
 
 def _prospect(cancellation: Cancellation, zone: tzinfo, *, requeue: bool) -> list[str]:

@@ -13,6 +13,7 @@ from workers import working
 import secateur
 from patience import eventually
 from secateur import ActiveRun, App, schema
+from secateur.backoff import Backoff
 from secateur.engines.native.client import Queue
 from secateur.errors import LockUnavailable
 from secateur.postgres.database import Database
@@ -61,7 +62,7 @@ async def test_nobody_without_rights_holds_up_an_install(
     database_url: str, stranger: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither by advisory locks, nor by a lock of the table that installers lock."""
-    monkeypatch.setattr(schema, "ATTEMPTS", 1)
+    monkeypatch.setattr(schema, "GIVING_WAY", Backoff(0, 0, attempts=1))
     await stranger.execute("select pg_advisory_lock(7215, key) from generate_series(0, 9) as key")
     async with stranger.transaction(), Database.connect(database_url) as database:
         for mode in ("access share", "share", "exclusive"):
@@ -73,7 +74,7 @@ async def test_nobody_without_rights_holds_up_an_install(
 
 
 async def test_an_install_names_whom_it_waits_for(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "ATTEMPTS", 1)
+    monkeypatch.setattr(schema, "GIVING_WAY", Backoff(0, 0, attempts=1))
     async with Database.connect(database_url) as database, Database.connect(database_url) as other:
         await database.execute("drop function secateur.forget(text, text, text, text)")
         async with other.transaction() as holder:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from secateur.backoff import Backoff, persist
 from secateur.cli.describing import expected_in_words
 from secateur.cli.opening import Session
 from secateur.cli.output import notice
@@ -17,13 +19,14 @@ from secateur.words.figures import number
 if TYPE_CHECKING:
     from secateur.records import Cancellation
 
-ATTEMPTS = 60
-"""How often it goes on, a second later, when the connection is lost."""
+LOST_CONNECTION = Backoff(1, 1, attempts=60)
+"""The work goes on in the database as long as anybody sweeps; the wait is only for its end."""
 
 
 async def wait_for(session: Session, cancellation: Cancellation) -> Cancellation:
     """The cancellation once it is complete, stopped or restored; with progress for whoever looks on."""
-    work = asyncio.create_task(_work(session, cancellation.id))
+    wait = partial(session.queue.cancellations.wait, cancellation.id)
+    work = asyncio.create_task(persist(wait, LOST_CONNECTION, Unreachable))
     try:
         while not (await asyncio.wait({work}, timeout=1))[0]:
             await _show_progress(session, cancellation.id)
@@ -33,17 +36,6 @@ async def wait_for(session: Session, cancellation: Cancellation) -> Cancellation
     finally:
         work.cancel()
     return await work
-
-
-async def _work(session: Session, cancellation_id: UUID) -> Cancellation:
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return await session.queue.cancellations.wait(cancellation_id)
-        except Unreachable:
-            if attempt == ATTEMPTS:
-                raise
-            await asyncio.sleep(1)
-    raise AssertionError("unreachable")
 
 
 async def _show_progress(session: Session, cancellation_id: UUID) -> None:

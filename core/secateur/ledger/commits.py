@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from secateur.backoff import Backoff
 from secateur.engines.base import Selection
 from secateur.runs import Count
+
+COMMITTING = Backoff(0.5, 2.0, attempts=4)
+"""For a commit whose answer is lost: under its key it is committed once at most."""
 
 
 @dataclass(frozen=True, slots=True)

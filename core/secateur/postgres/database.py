@@ -7,7 +7,6 @@ statement needs is set for its transaction only, so that a connection needs no r
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
@@ -15,6 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 
+from secateur.backoff import Backoff, persist
 from secateur.errors import Unreachable
 from secateur.postgres.addresses import resolve
 from secateur.postgres.sessions import Sessions
@@ -30,8 +30,8 @@ RELEASE_SECONDS = 5.0
 """How long a connection may take to come to rest after its statement was cancelled, before it is dropped."""
 PING_SECONDS = 30.0
 """How long a listening connection may be silent before it is asked whether it still exists."""
-LONGEST_PAUSE = 5.0
-"""Between two attempts to listen again."""
+RECONNECTING = Backoff(0.1, 5.0)
+"""For notifications: as long as somebody listens."""
 
 
 async def _nothing_to_reset(connection: object) -> None:
@@ -140,16 +140,13 @@ class Database:
 
         Two empty texts come first, and after every reconnection: what was notified before is lost, so look.
         """
-        pause = 0.1
+
+        async def connect() -> Any:
+            with self._in_words():
+                return await self._sessions.open()
+
         while True:
-            try:
-                with self._in_words():
-                    connection = await self._sessions.open()
-            except Unreachable:
-                await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads the reconnections
-                pause = min(pause * 2, LONGEST_PAUSE)
-                continue
-            pause = 0.1
+            connection = await persist(connect, RECONNECTING, Unreachable)
             try:
                 async for notification in _notifications(connection, channels):
                     yield notification

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import random
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -20,6 +19,7 @@ from importlib.resources import files
 from typing import Any
 
 from secateur import __version__
+from secateur.backoff import Backoff, persist
 from secateur.errors import DatabaseError, LockUnavailable, NotInstalled, PermissionDenied
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
@@ -72,7 +72,9 @@ RETIRED = frozenset({"functions.sql"})
 """Repeatable files of older programs, whose functions are in others by now."""
 
 OLDEST_POSTGRES = 14
-ATTEMPTS = 10
+GIVING_WAY = Backoff(0.5, 0.5, attempts=10)
+"""An install that gets no lock lets the workers pass before it tries again."""
+
 LOOK_SECONDS = 0.25
 """How often an install looks up whom it waits for."""
 
@@ -139,19 +141,15 @@ async def install(
     """
     migrations = _current() if migrations is None else migrations
     blockers: list[str] = []
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return await _install_once(database, migrations, author, blockers)
-        except LockUnavailable as error:
-            if attempt == ATTEMPTS:
-                raise LockUnavailable(_in_the_way(database, blockers)) from error
-            await asyncio.sleep(random.uniform(0.1, 0.5))  # noqa: S311 - lets workers pass
-        except PermissionDenied as error:
-            raise PermissionDenied(
-                f"installing into {database.description} needs a role that may create schemas and roles "
-                f"and, on an upgrade, owns the schema secateur ({error})"
-            ) from error
-    raise AssertionError("unreachable")
+    try:
+        return await persist(lambda: _install_once(database, migrations, author, blockers), GIVING_WAY, LockUnavailable)
+    except LockUnavailable as error:
+        raise LockUnavailable(_in_the_way(database, blockers)) from error
+    except PermissionDenied as error:
+        raise PermissionDenied(
+            f"installing into {database.description} needs a role that may create schemas and roles "
+            f"and, on an upgrade, owns the schema secateur ({error})"
+        ) from error
 
 
 async def inspect_installation(database: Database, migrations: Sequence[Migration] | None = None) -> Installation:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, NoReturn
 from uuid import uuid4
 
+from secateur.backoff import persist
 from secateur.cli.asking import answer, consents, require_a_terminal
 from secateur.cli.describing import follow, outcome, pending, review, run_in_words
 from secateur.cli.identifying import read_id, read_run_id
@@ -18,6 +19,7 @@ from secateur.cli.output import done, json_line, line, notice, write
 from secateur.cli.requesting import read_request, warn
 from secateur.cli.waiting import wait_for
 from secateur.errors import DatabaseError, SecateurError, Unreachable, UsageError
+from secateur.ledger.commits import COMMITTING
 from secateur.ledger.forms import cancellation_form
 from secateur.looking.advising import advise_request
 from secateur.looking.counting import Seen, count_within, within
@@ -31,9 +33,6 @@ from secateur.words.shell import command_line
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
-
-ASK_AGAIN_AFTER = (0.5, 1.0, 2.0)
-"""Seconds between attempts to commit when the connection is lost: under its key it is committed once at most."""
 
 ADVICE_SECONDS = 3.0
 """How long a commit may be held up by the warnings about its condition."""
@@ -203,25 +202,26 @@ async def _commit(
     session: Session, request: CancellationRequest, expected: Count | None, key: str
 ) -> Sequence[Cancellation]:
     """Commit, asking again with the same key when the answer is lost."""
-    attempts = len(ASK_AGAIN_AFTER) + 1
-    for attempt in range(attempts):
-        try:
-            return await session.queue.cancellations.commit_all(
-                request,
-                author=session.place.settings.author_name,
-                source="cli",
-                idempotency_key=key,
-                expected=expected,
-            )
-        except Unreachable as error:
-            if attempt == attempts - 1:
-                _outcome_is_unknown(request, key, error)
-            notice(f"secateur: {one_line(str(error))}; trying again with the same idempotency key")
-            await asyncio.sleep(ASK_AGAIN_AFTER[attempt])
-        except asyncio.CancelledError:
-            notice(f"secateur: interrupted: {_how_to_find_out(request, key)}")
-            raise
-    raise AssertionError("unreachable")
+
+    def commit() -> Awaitable[Sequence[Cancellation]]:
+        return session.queue.cancellations.commit_all(
+            request,
+            author=session.place.settings.author_name,
+            source="cli",
+            idempotency_key=key,
+            expected=expected,
+        )
+
+    def note(error: Unreachable) -> None:
+        notice(f"secateur: {one_line(str(error))}; trying again with the same idempotency key")
+
+    try:
+        return await persist(commit, COMMITTING, Unreachable, note)
+    except Unreachable as error:
+        _outcome_is_unknown(request, key, error)
+    except asyncio.CancelledError:
+        notice(f"secateur: interrupted: {_how_to_find_out(request, key)}")
+        raise
 
 
 def _outcome_is_unknown(request: CancellationRequest, key: str, error: SecateurError) -> NoReturn:

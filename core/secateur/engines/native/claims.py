@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import random
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,6 +19,7 @@ from uuid import UUID
 
 import asyncpg
 
+from secateur.backoff import Backoff, persist
 from secateur.cel.values import decode_exact
 from secateur.engines.native.active_runs import ActiveRun, SyncRun
 from secateur.engines.native.functions import Function
@@ -31,9 +31,8 @@ from secateur.postgres.statements import Statements
 
 Answer = TypeVar("Answer")
 
-SHORTEST_PAUSE = 0.1
-LONGEST_PAUSE = 3.0
-"""Seconds between two attempts to reach Postgres."""
+INSISTING = Backoff(0.1, 3.0)
+"""A worker goes on asking until Postgres has answered."""
 
 MOST_RESULTS = 1_000_000
 """The most characters of step results in one call."""
@@ -258,17 +257,14 @@ async def extend_leases(database: Database, claims: Sequence[Claim], lease: time
 
 async def insist(worker: str, call: Callable[[], Awaitable[Answer]]) -> Answer:
     """Repeat the call until Postgres answers, and return the answer. Raises errors that repeating cannot cure."""
-    pause = SHORTEST_PAUSE
-    while True:
-        try:
-            return await call()
-        except DatabaseError as error:
-            if not may_pass(error):
-                raise
-            level = logging.DEBUG if isinstance(error, Unreachable) else logging.WARNING
-            logger.log(level, "%s keeps trying: %s", worker, error)
-        await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads the attempts
-        pause = min(pause * 2, LONGEST_PAUSE)
+
+    def note(error: DatabaseError) -> None:
+        if not may_pass(error):
+            raise error
+        level = logging.DEBUG if isinstance(error, Unreachable) else logging.WARNING
+        logger.log(level, "%s keeps trying: %s", worker, error)
+
+    return await persist(call, INSISTING, DatabaseError, note)
 
 
 def may_pass(error: DatabaseError) -> bool:

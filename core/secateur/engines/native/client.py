@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from uuid import UUID, uuid4
 
 from secateur import bounds
+from secateur.backoff import persist
 from secateur.bounds import (
     INT_MAX,
     INT_MIN,
@@ -43,6 +44,7 @@ from secateur.engines.native.events import as_json
 from secateur.engines.native.sending import require_event, send_event
 from secateur.errors import Problem, ReadOnly, RequestError, Unreachable
 from secateur.ledger.cancellations import Cancellations, Preview, select
+from secateur.ledger.commits import COMMITTING
 from secateur.ledger.steps import Unrestored
 from secateur.looking.listing import read_scope, read_status
 from secateur.postgres.database import Database
@@ -57,8 +59,6 @@ if TYPE_CHECKING:
 
 Request: TypeAlias = CancellationRequest | Mapping[str, object] | str
 """A request, or anything that `CancellationRequest.parse` reads: the API's JSON, decoded or not."""
-
-COMMIT_ATTEMPTS = 3
 
 SHORTEST_LOOK = 0.02
 LONGEST_LOOK = 0.5
@@ -290,16 +290,13 @@ class Queue:
         author = _author(author)
         bounds.require({"idempotency_key": optional(problem_of_key(idempotency_key), idempotency_key)})
         key = str(uuid4()) if idempotency_key is None else idempotency_key
-        for attempt in range(1, COMMIT_ATTEMPTS + 1):
-            try:
-                committed = await self.cancellations.commit_all(
-                    request, author=author, source="python", idempotency_key=key, expected=expected
-                )
-            except Unreachable:
-                if attempt == COMMIT_ATTEMPTS:
-                    raise
-                continue
-            break
+        committed = await persist(
+            lambda: self.cancellations.commit_all(
+                request, author=author, source="python", idempotency_key=key, expected=expected
+            ),
+            COMMITTING,
+            Unreachable,
+        )
         return [await self.cancellations.wait(each.id) if wait else each for each in committed]
 
     async def cancel_run(self, run_id: UUID, *, reason: str | None = None, author: str | None = None) -> Cancellation:

@@ -28,7 +28,7 @@ Instant = Annotated[str, BeforeValidator(_instant), Field(json_schema_extra={"fo
 Identifier = Annotated[str, BeforeValidator(_identifier), Field(json_schema_extra={"format": "uuid"})]
 
 
-class Form(BaseModel):
+class JsonForm(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     @classmethod

@@ -30,7 +30,7 @@ class TextArray(ARRAY[str]):
         super().__init__(Text)
 
 
-class App(SQLModel, table=True):
+class AppTable(SQLModel, table=True):
     """An app: the unit of the queue's locks."""
 
     __tablename__ = "apps"
@@ -45,7 +45,7 @@ class App(SQLModel, table=True):
     paused_by: str | None = Field(default=None, sa_type=Text)
 
 
-class Function(SQLModel, table=True):
+class FunctionTable(SQLModel, table=True):
     """A function of an app, with what the queue needs to know of it."""
 
     __tablename__ = "functions"

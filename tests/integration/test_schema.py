@@ -7,7 +7,7 @@ from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 
 from secateur.postgres.database import Database
-from secateur.records import App, CancellationTable, Function
+from secateur.records import AppTable, CancellationTable, FunctionTable
 
 COLUMNS = """
 select attname, lower(format_type(atttypid, atttypmod)) as type, attnotnull as required,
@@ -21,7 +21,7 @@ DATABASE_ONLY = {"secateur.cancellations": {"requires", "requires_suffices", "pr
 """Columns that only the functions use."""
 
 
-@pytest.mark.parametrize("model", [App, Function, CancellationTable], ids=lambda model: model.__tablename__)
+@pytest.mark.parametrize("model", [AppTable, FunctionTable, CancellationTable], ids=lambda model: model.__tablename__)
 async def test_model_and_table_agree(database: Database, model: type) -> None:
     table: Table = model.__table__
     dialect = postgresql.dialect()

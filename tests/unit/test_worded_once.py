@@ -54,3 +54,15 @@ def test_bare_states_are_found(code: str) -> None:
 def test_states_are_compared_by_name() -> None:
     found = {path.name: list(bare(ast.parse(path.read_text(encoding="utf-8")))) for path in SOURCES}
     assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+def test_one_class_name_is_one_thing() -> None:
+    """Outside the compiler, whose names are its own."""
+    places: dict[str, list[str]] = {}
+    for path in SOURCES:
+        if "cel" in path.parts:
+            continue
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(path.as_posix().rpartition("secateur")[2])
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

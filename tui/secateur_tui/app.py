@@ -26,7 +26,7 @@ from secateur.errors import SecateurError, UsageError
 from secateur.runs import Scope
 from secateur_tui.filter.screen import FilterScreen
 from secateur_tui.frame.help import HelpScreen
-from secateur_tui.frame.place import Place
+from secateur_tui.frame.place import PlaceScreen
 from secateur_tui.frame.typeahead import TypeAhead
 from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.keymap import actions_of, allowed, bindings_of, display
@@ -309,12 +309,12 @@ class ConsoleApp(App[None]):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: what the table of actions offers at this place, and the themes."""
         active = {binding.binding.id for binding in screen.active_bindings.values() if binding.enabled}
-        place = screen.place if isinstance(screen, Place) else ""
+        place = screen.place if isinstance(screen, PlaceScreen) else ""
         for action in [*actions_of(place, read_only=self.session.read_only), *actions_of("console")]:
             if action.id in active and action.id != "console.palette":
                 target = self if action.place == "console" else screen
                 command = getattr(target, f"action_{action.method}")
-                description = screen.describe(action) if isinstance(screen, Place) else action.description
+                description = screen.describe(action) if isinstance(screen, PlaceScreen) else action.description
                 title = f"{description[:1].upper()}{description[1:]}  ({display(action.keys[0])})"
                 yield SystemCommand(title, action.help, command)
         if len(self._fitting) > 1:

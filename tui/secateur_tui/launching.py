@@ -10,7 +10,7 @@ from secateur_tui.terminal import check_terminal
 __all__ = ["check_terminal", "run"]
 
 
-async def run(opened: opening.Session) -> int:
+async def run(opened: opening.CommandSession) -> int:
     """The console on an open queue, until somebody leaves it; the exit code."""
     settings, target = opened.place.settings, opened.place.target
     session = Session(

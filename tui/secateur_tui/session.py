@@ -15,7 +15,7 @@ from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.runs import FunctionDepth
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,6 @@ class Session:
         """Host and database, for the header."""
         return self.database.description
 
-    async def ask(self, question: Awaitable[Answer], *, seconds: float | None = None) -> Answer:
+    async def ask(self, question: Awaitable[Result], *, seconds: float | None = None) -> Result:
         """The answer, or `QueryTimeout`; cancelling the task cancels the query in the database."""
         return await within(seconds or self.query_timeout_seconds, question)

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-from secateur.forms import Form, Identifier, Instant
+from secateur.forms import Identifier, Instant, JsonForm
 
 Data = TypeVar("Data")
 
 
-class Metadata(Form):
+class Metadata(JsonForm):
     fetched_at: Instant
     """By the database's clock."""
 
 
-class Answer(Form, Generic[Data]):
+class Answer(JsonForm, Generic[Data]):
     data: Data
     metadata: Metadata
 
 
-class Detail(Form):
+class Detail(JsonForm):
     """One thing that is wrong with a request; `line` and `column` count from 1 and are known for `if` only."""
 
     field: str
@@ -29,18 +29,18 @@ class Detail(Form):
     suggestion: str | None = None
 
 
-class Failure(Form):
+class Failure(JsonForm):
     error: str
     status: int
     details: list[Detail]
 
 
-class ForgottenForm(Form):
+class ForgottenForm(JsonForm):
     app_id: str
     function_id: str
 
 
-class EffectForm(Form):
+class EffectForm(JsonForm):
     """A run or a cancellation, and of which function."""
 
     id: Identifier
@@ -48,14 +48,14 @@ class EffectForm(Form):
     function_id: str
 
 
-class SentForm(Form):
+class SentForm(JsonForm):
     runs: list[EffectForm]
     """Those that the event started."""
     cancellations: list[EffectForm]
     """Those that it committed, of functions that declare it in `cancel_on`."""
 
 
-class HealthProblem(Form):
+class HealthProblem(JsonForm):
     """Something that does not go well in the background."""
 
     what: str
@@ -63,7 +63,7 @@ class HealthProblem(Form):
     since: Instant | None
 
 
-class Health(Form):
+class Health(JsonForm):
     status: str
     """`ok` or `degraded`."""
     problems: list[HealthProblem]

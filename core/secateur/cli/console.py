@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import Protocol
 
-from secateur.cli.opening import Session
+from secateur.cli.opening import CommandSession
 from secateur.errors import UsageError
 
 
@@ -15,7 +15,7 @@ class Console(Protocol):
     def check_terminal(self) -> None:
         """Raises `UsageError`, with what to do instead, if this terminal cannot show a console."""
 
-    async def run(self, opened: Session) -> int:
+    async def run(self, opened: CommandSession) -> int:
         """Show the console until the user leaves it; returns the exit code."""
         ...
 

@@ -32,7 +32,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class CommandSession:
     """An open queue."""
 
     place: Place
@@ -61,7 +61,7 @@ def find_place(arguments: argparse.Namespace, *, writes: bool = False, database:
 @asynccontextmanager
 async def open_session(
     place: Place, *, statement_timeout: float | None = None, counts_at_once: int = 1, wait: bool = False
-) -> AsyncIterator[Session]:
+) -> AsyncIterator[CommandSession]:
     """Raises `NotInstalled`, so that no command fails half-way. `statement_timeout` is in seconds. With `wait`, wait
     for a database that cannot be reached yet, instead of failing."""
     target, most = place.target, place.settings.connections
@@ -81,4 +81,4 @@ async def open_session(
         queue = OpenQueue.over(
             engine, read_only=target.read_only, batch=place.settings.sweep_batch, counts_at_once=counts_at_once
         )
-        yield Session(place, database, queue)
+        yield CommandSession(place, database, queue)

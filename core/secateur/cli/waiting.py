@@ -10,7 +10,7 @@ from uuid import UUID
 
 from secateur.backoff import Backoff, persist
 from secateur.cli.describing import expected_in_words
-from secateur.cli.opening import Session
+from secateur.cli.opening import CommandSession
 from secateur.cli.output import notice
 from secateur.errors import SecateurError, Unreachable
 from secateur.ledger.wording import blocked_by
@@ -23,7 +23,7 @@ LOST_CONNECTION = Backoff(1, 1, attempts=60)
 """The work goes on in the database as long as anybody sweeps; the wait is only for its end."""
 
 
-async def wait_for(session: Session, cancellation: Cancellation) -> Cancellation:
+async def wait_for(session: CommandSession, cancellation: Cancellation) -> Cancellation:
     """The cancellation once it is complete, stopped or restored; with progress for whoever looks on."""
     wait = partial(session.queue.cancellations.wait, cancellation.id)
     work = asyncio.create_task(persist(wait, LOST_CONNECTION, Unreachable))
@@ -38,7 +38,7 @@ async def wait_for(session: Session, cancellation: Cancellation) -> Cancellation
     return await work
 
 
-async def _show_progress(session: Session, cancellation_id: UUID) -> None:
+async def _show_progress(session: CommandSession, cancellation_id: UUID) -> None:
     if not sys.stderr.isatty():
         return
     try:

@@ -61,10 +61,6 @@ class Staff:
         self._supervisor.join()
         self._end_all()
 
-    @property
-    def pids(self) -> list[int]:
-        return [post.process.pid for post in self._posts]
-
     def _start(self, role: str, number: int) -> subprocess.Popen[str]:
         with self._log.open("ab") as log:
             process = subprocess.Popen(  # noqa: S603 - our own module

@@ -38,7 +38,7 @@ Report: TypeAlias = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class SeedBatch:
     """A slice of a stream, oldest first."""
 
     stream: Stream
@@ -69,14 +69,14 @@ async def seed(url: str, runs: int, report: Report) -> None:
         await queue.database.execute("update secateur.depth_deltas set entered = 0")
 
 
-def _batches(runs: int, now: datetime) -> Iterator[Batch]:
+def _batches(runs: int, now: datetime) -> Iterator[SeedBatch]:
     numbers = count()
     for stream, size in zip(STREAMS, _shares(runs), strict=True):
         random = Random(next(numbers))  # noqa: S311 - the same story each time
         reach = FLOOD_REACHES_BACK if stream.flood else BACKLOG_REACHES_BACK
         moments = sorted(now - reach * _age(random, stream) for _ in range(size))
         for start in range(0, size, BATCH):
-            yield Batch(stream, next(numbers), moments[start : start + BATCH])
+            yield SeedBatch(stream, next(numbers), moments[start : start + BATCH])
 
 
 def _shares(runs: int) -> list[int]:
@@ -91,7 +91,7 @@ def _age(random: Random, stream: Stream) -> float:
     return 1 - sqrt(random.random()) if stream.flood else random.random()
 
 
-async def _enqueue(queue: Queue, batch: Batch) -> None:
+async def _enqueue(queue: Queue, batch: SeedBatch) -> None:
     stream, random = batch.stream, Random(batch.seed)  # noqa: S311
     now = batch.moments[-1]
     await queue.enqueue_many(

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from secateur.forms import Form, Identifier, Instant
+from secateur.forms import Identifier, Instant, JsonForm
 from secateur.ledger.verifying import verify
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
 
 
-class Counts(Form):
+class Counts(JsonForm):
     expected: int | None
     """How many matches the author was shown before the commit; null where nothing was counted."""
     expected_exact: bool | None
@@ -43,7 +43,7 @@ class Counts(Form):
     """Of a retry: runs that match, and that it left: their key is taken, or an active cancellation matches them too."""
 
 
-class SweepForm(Form):
+class SweepForm(JsonForm):
     """How its sweep fares, or its restore."""
 
     unswept_for: float | None
@@ -56,7 +56,7 @@ class SweepForm(Form):
     last_error_at: Instant | None
 
 
-class CancellationForm(Form):
+class CancellationForm(JsonForm):
     id: Identifier
     state: str
     """`active` (of a retry: `retrying`), `complete`, `stopped` or `undone`."""
@@ -115,14 +115,14 @@ def cancellation_form(cancellation: Cancellation) -> CancellationForm:
     )
 
 
-class UnrestoredForm(Form):
+class UnrestoredForm(JsonForm):
     """A run that an undo did not put back."""
 
     run_id: str
     reason: str
 
 
-class AuditForm(Form):
+class AuditForm(JsonForm):
     id: int
     at: Instant
     action: str

@@ -13,7 +13,7 @@ from secateur.ledger.cancellations import Cancellations, Preview
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 ESTIMATE_SECONDS = 3.0
 """How long the estimate may take that stands in for an exact count."""
@@ -33,7 +33,7 @@ class Seen:
         return None if self.preview is None else self.preview.count
 
 
-async def within(seconds: float, question: Awaitable[Answer]) -> Answer:
+async def within(seconds: float, question: Awaitable[Result]) -> Result:
     """The answer, or `QueryTimeout`; cancels the query in the database."""
     try:
         async with asyncio.timeout(seconds):

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from secateur.cel import Diagnostic
-from secateur.forms import Form, Identifier, Instant
+from secateur.forms import Identifier, Instant, JsonForm
 from secateur.ledger.cancellations import Preview
 
 
-class DepthForm(Form):
+class DepthForm(JsonForm):
     app_id: str
     function_id: str
     queued: int
@@ -34,7 +34,7 @@ class DepthForm(Form):
     as_of: Instant
 
 
-class RunForm(Form):
+class RunForm(JsonForm):
     id: Identifier
     app_id: str
     function_id: str
@@ -67,7 +67,7 @@ class RunForm(Form):
         return {**self.model_dump(exclude={"event"}), "event": self.event}
 
 
-class WarningForm(Form):
+class WarningForm(JsonForm):
     """What is doubtful about `if`; `line` and `column` count from 1."""
 
     message: str
@@ -76,12 +76,12 @@ class WarningForm(Form):
     suggestion: str | None
 
 
-class ErrorExampleForm(Form):
+class ErrorExampleForm(JsonForm):
     run_id: str
     message: str
 
 
-class PreviewForm(Form):
+class PreviewForm(JsonForm):
     matched: int
     low: int | None
     high: int | None

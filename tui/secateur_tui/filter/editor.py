@@ -192,7 +192,7 @@ class ExpressionEditor(TextArea):
             start = starts[row]
 
 
-class Verdict(Static):
+class CheckLine(Static):
     """Under the editor: that the expression is valid, or what is wrong with it, where, and what to do."""
 
     def __init__(self, *, id: str | None = None) -> None:

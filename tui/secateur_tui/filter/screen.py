@@ -26,7 +26,7 @@ from secateur.runs import Count, Scope
 from secateur.words.lines import one_line
 from secateur_tui.filter.completing import CompletionList
 from secateur_tui.filter.counting import Counting
-from secateur_tui.filter.editor import ExpressionEditor, Verdict
+from secateur_tui.filter.editor import CheckLine, ExpressionEditor
 from secateur_tui.filter.examples import (
     Examples,
     cancel_question,
@@ -34,8 +34,8 @@ from secateur_tui.filter.examples import (
 from secateur_tui.filter.explaining import ExplainScreen
 from secateur_tui.filter.matches import Matches
 from secateur_tui.filter.window import WindowFields
-from secateur_tui.frame.place import Place
-from secateur_tui.frame.question import Answer, QuestionScreen
+from secateur_tui.frame.place import PlaceScreen
+from secateur_tui.frame.question import Choice, QuestionScreen
 from secateur_tui.keymap import Action, bindings_of, display_of
 from secateur_tui.session import Draft, Feed, Session
 from secateur_tui.themes import toned
@@ -52,7 +52,7 @@ _WIDTHS = [(0, "-narrow"), (110, "-wide")]
 """From how many columns on which class of the stylesheet holds."""
 
 
-class FilterScreen(Place):
+class FilterScreen(PlaceScreen):
     """Posts `ReviewWanted`; it never writes."""
 
     place = "filter"
@@ -94,7 +94,7 @@ class FilterScreen(Place):
         self._fix: Fix | None = None
         self._check_took = 0.0
         self._check_later: Timer | None = None
-        self._verdict = Verdict(id="verdict")
+        self._verdict = CheckLine(id="verdict")
         self._matches = Matches(lambda: self._feed.now())
         self._examples = Examples(ended=draft.retry, with_function=draft.function_id is None)
         self._counting = Counting(session, self._matches, self._examples, self.refresh_bindings)
@@ -305,7 +305,7 @@ class FilterScreen(Place):
         if (run := self._examples.chosen) is None:
             return
         asked = QuestionScreen(self.session, cancel_question(run, self._feed.now()))
-        if await self.app.push_screen_wait(asked) is not Answer.YES:
+        if await self.app.push_screen_wait(asked) is not Choice.YES:
             return
         try:
             await self.session.ask(

@@ -14,7 +14,7 @@ from secateur_tui.session import Session
 Result = TypeVar("Result")
 
 
-class Place(Screen[None]):
+class PlaceScreen(Screen[None]):
     """One of the places; `place` names its part of the table of actions."""
 
     place: ClassVar[str]

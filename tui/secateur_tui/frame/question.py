@@ -16,7 +16,7 @@ from secateur_tui.keymap import Action, bindings_of
 from secateur_tui.session import Session
 
 
-class Answer(Enum):
+class Choice(Enum):
     NO = auto()
     YES = auto()
     OTHER = auto()
@@ -35,7 +35,7 @@ class Question:
     """What `a` does; empty where there is only one way."""
 
 
-class QuestionScreen(Dialog[Answer]):
+class QuestionScreen(Dialog[Choice]):
     """Ends with the answer; enter answers nothing."""
 
     place = "question"
@@ -62,13 +62,13 @@ class QuestionScreen(Dialog[Answer]):
         return action.description
 
     def action_yes(self) -> None:
-        self.dismiss(Answer.YES)
+        self.dismiss(Choice.YES)
 
     def action_other(self) -> None:
-        self.dismiss(Answer.OTHER)
+        self.dismiss(Choice.OTHER)
 
     def action_no(self) -> None:
-        self.dismiss(Answer.NO)
+        self.dismiss(Choice.NO)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "other" and not self._question.other:

@@ -22,8 +22,8 @@ from secateur.states import Kind, State
 from secateur.words.lines import one_line
 from secateur_tui.frame.columns import lay_out_cells
 from secateur_tui.frame.line_table import LineTable, TableRow
-from secateur_tui.frame.place import Place
-from secateur_tui.frame.question import Answer, QuestionScreen
+from secateur_tui.frame.place import PlaceScreen
+from secateur_tui.frame.question import Choice, QuestionScreen
 from secateur_tui.history import details as history_details
 from secateur_tui.history import rows as history_rows
 from secateur_tui.history.undoing import stop_question, undo_label, undo_question
@@ -43,7 +43,7 @@ In Queues, enter on a row builds a filter for it; F9 reviews and cancels what it
 Every cancellation is then listed here, with who, when, why and how far."""
 
 
-class CancellationTable(LineTable):
+class HistoryTable(LineTable):
     """The list; the cursor's key is the cancellation's id."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class CancellationTable(LineTable):
         self.relist()
 
 
-class HistoryScreen(Place):
+class HistoryScreen(PlaceScreen):
     """Posts `FilterWanted` and `BackWanted`; stopping and undoing it does itself, after asking."""
 
     place = "history"
@@ -94,7 +94,7 @@ class HistoryScreen(Place):
         self._find = ""
         self._unrestored: dict[tuple[UUID, datetime], Sequence[Unrestored]] = {}
         """By cancellation and end of its restore: a few runs that did not come back."""
-        self._table = CancellationTable()
+        self._table = HistoryTable()
         self._empty = Static("asking the database…", id="empty", markup=False)
         self._detail = Static(id="detail", classes="panel", markup=False)
         self._panel = Vertical(self._table, self._empty, id="history", classes="panel")
@@ -225,7 +225,7 @@ class HistoryScreen(Place):
         if cancellation is None or not cancellation.is_active:
             return
         asked = QuestionScreen(self.session, stop_question(cancellation))
-        if await self.app.push_screen_wait(asked) is not Answer.YES:
+        if await self.app.push_screen_wait(asked) is not Choice.YES:
             return
         await self._write(
             self.session.queue.cancellations.stop(cancellation.id, author=self.session.author, source="tui")
@@ -238,9 +238,9 @@ class HistoryScreen(Place):
             return
         question = undo_question(cancellation)
         answer = await self.app.push_screen_wait(QuestionScreen(self.session, question))
-        if answer is Answer.NO:
+        if answer is Choice.NO:
             return
-        requeue = answer is Answer.OTHER or cancellation.state == State.UNDONE
+        requeue = answer is Choice.OTHER or cancellation.state == State.UNDONE
         await self._write(
             self.session.queue.cancellations.undo(
                 cancellation.id, author=self.session.author, source="tui", requeue_stopped=requeue

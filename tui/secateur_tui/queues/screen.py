@@ -17,8 +17,8 @@ from secateur.words.figures import number, rate, runs
 from secateur.words.lines import one_line
 from secateur_tui.frame.chrome import is_stale
 from secateur_tui.frame.line_table import LineTable
-from secateur_tui.frame.place import Place
-from secateur_tui.frame.question import Answer, QuestionScreen
+from secateur_tui.frame.place import PlaceScreen
+from secateur_tui.frame.question import Choice, QuestionScreen
 from secateur_tui.keymap import Action, bindings_of, display_of
 from secateur_tui.queues.depth_rows import flood, scope_of
 from secateur_tui.queues.depth_table import DepthTable
@@ -31,7 +31,7 @@ _EMPTY = "The database has no functions yet.\n\nThey appear here with their firs
 _TO_BEGIN = ", from any language:\n\n  {first_run}\n\nTo see secateur at work first: secateur demo"
 
 
-class QueuesScreen(Place):
+class QueuesScreen(PlaceScreen):
     """Posts `FilterWanted` and `FailedWanted`; the app decides where these lead. Pauses and resumes after asking."""
 
     place = "queues"
@@ -164,7 +164,7 @@ class QueuesScreen(Place):
         if (offered := self._offer) is None:
             return
         answer = await self.app.push_screen_wait(QuestionScreen(self.session, offered.question))
-        change = {Answer.YES: offered.yes, Answer.OTHER: offered.other}.get(answer)
+        change = {Choice.YES: offered.yes, Choice.OTHER: offered.other}.get(answer)
         if change is None:
             return
         controls = self.session.queue.controls

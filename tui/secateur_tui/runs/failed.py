@@ -21,7 +21,7 @@ from secateur.words.lines import one_line
 from secateur.words.tables import EXTRA, Column
 from secateur_tui.frame.columns import Cell, Row, lay_out_cells
 from secateur_tui.frame.line_table import LineTable, TableRow
-from secateur_tui.frame.place import Place
+from secateur_tui.frame.place import PlaceScreen
 from secateur_tui.keymap import bindings_of, display_of
 from secateur_tui.runs.details import RunScreen, life
 from secateur_tui.session import Feed, Session
@@ -84,7 +84,7 @@ class FailedTable(LineTable):
         self.relist()
 
 
-class FailedScreen(Place):
+class FailedScreen(PlaceScreen):
     """Posts `RetryWanted` and `BackWanted`."""
 
     place = "failed"

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from secateur.cli.asking import consents, require_a_terminal
-from secateur.cli.opening import Session, find_place, open_session
+from secateur.cli.opening import CommandSession, find_place, open_session
 from secateur.cli.output import done, fields, json_line, line, notice, table, terminal_width
 from secateur.instants import utc
 from secateur.ledger.forms import AuditForm
@@ -54,7 +54,7 @@ async def audit(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _entries(session: Session, app_id: str | None, limit: int) -> list[AuditEntry]:
+async def _entries(session: CommandSession, app_id: str | None, limit: int) -> list[AuditEntry]:
     """The newest first; of one app, as many pages as it takes."""
     found: list[AuditEntry] = []
     before: int | None = None

@@ -14,7 +14,7 @@ from secateur.backoff import persist
 from secateur.cli.asking import answer, consents, require_a_terminal
 from secateur.cli.describing import follow, outcome, pending, review, run_in_words
 from secateur.cli.identifying import read_id, read_run_id
-from secateur.cli.opening import Session, find_place, open_session
+from secateur.cli.opening import CommandSession, find_place, open_session
 from secateur.cli.output import done, json_line, line, notice, write
 from secateur.cli.requesting import read_request, warn
 from secateur.cli.waiting import wait_for
@@ -52,7 +52,7 @@ async def preview(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _preview(session: Session, request: CancellationRequest, *, as_json: bool) -> None:
+async def _preview(session: CommandSession, request: CancellationRequest, *, as_json: bool) -> None:
     # The count comes first: of an app that does not exist nothing could be sampled.
     counted = await session.queue.cancellations.preview(request)
     warnings = await advise_request(session.queue.reader, request)
@@ -63,7 +63,7 @@ async def _preview(session: Session, request: CancellationRequest, *, as_json: b
         write(_review(session, request, Seen(counted)))
 
 
-async def _look(session: Session, request: CancellationRequest) -> Seen:
+async def _look(session: CommandSession, request: CancellationRequest) -> Seen:
     """What a commit would hit, in bounded time, with warnings about the condition."""
     seconds = session.place.settings.query_timeout_seconds
     seen = await count_within(session.queue.cancellations, request, seconds, on_primary=True)
@@ -165,7 +165,7 @@ async def stop(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _review(session: Session, request: CancellationRequest, seen: Seen) -> list[str]:
+def _review(session: CommandSession, request: CancellationRequest, seen: Seen) -> list[str]:
     where, zone = session.database.description, session.place.settings.zone
     return review(request, seen, where, zone, session.queue.cancellations.stops_at)
 
@@ -176,7 +176,7 @@ def _check_that_somebody_can_answer(arguments: argparse.Namespace) -> None:
     require_a_terminal(f"{_ADD_YES}, or --dry-run to count")
 
 
-def _agreed(arguments: argparse.Namespace, session: Session, request: CancellationRequest, seen: Seen) -> bool:
+def _agreed(arguments: argparse.Namespace, session: CommandSession, request: CancellationRequest, seen: Seen) -> bool:
     shown = _review(session, request, seen)
     if not arguments.json:
         write(shown)
@@ -199,7 +199,7 @@ def _consents(request: CancellationRequest, seen: Seen, confirm_above: int) -> b
 
 
 async def _commit(
-    session: Session, request: CancellationRequest, expected: Count | None, key: str
+    session: CommandSession, request: CancellationRequest, expected: Count | None, key: str
 ) -> Sequence[Cancellation]:
     """Commit, asking again with the same key when the answer is lost."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from secateur.cli.describing import cancellation_lines, condition_in_words, run_lines
 from secateur.cli.identifying import read_run_id, read_uuid, require_any_id
-from secateur.cli.opening import Session, find_place, open_session
+from secateur.cli.opening import CommandSession, find_place, open_session
 from secateur.cli.output import flush, json_line, line, notice, table, terminal_width
 from secateur.errors import NotFound, QueryTimeout, Unreachable
 from secateur.instants import utc
@@ -51,7 +51,7 @@ async def depth(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _watch(session: Session, *, as_json: bool) -> None:
+async def _watch(session: CommandSession, *, as_json: bool) -> None:
     """Until interrupted. A database that goes away is waited for."""
     clear = _HOME_AND_CLEAR if sys.stdout.isatty() and not as_json else ""
     while True:
@@ -179,7 +179,7 @@ async def show(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _show_run(session: Session, run_id: str, *, as_json: bool) -> int:
+async def _show_run(session: CommandSession, run_id: str, *, as_json: bool) -> int:
     try:
         run = await session.queue.reader.run(run_id)
     except NotFound:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from secateur.cli.asking import consents, require_a_terminal
 from secateur.cli.describing import follow, instant, scope_in_words
 from secateur.cli.identifying import read_id, read_run_id
-from secateur.cli.opening import Session, find_place, open_session
+from secateur.cli.opening import CommandSession, find_place, open_session
 from secateur.cli.output import done, fields, json_line, line, notice, write
 from secateur.cli.waiting import wait_for
 from secateur.ledger.forms import UnrestoredForm, cancellation_form
@@ -83,7 +83,7 @@ async def restore_run(arguments: argparse.Namespace) -> int:
     return 1 if left else 0
 
 
-async def _left(session: Session, undone: Cancellation) -> Sequence[Unrestored]:
+async def _left(session: CommandSession, undone: Cancellation) -> Sequence[Unrestored]:
     return await session.queue.cancellations.unrestored(undone.id, undone.cancelled + undone.retried + 1)
 
 

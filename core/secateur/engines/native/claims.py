@@ -29,7 +29,7 @@ from secateur.errors import DatabaseError, PermissionDenied, Unreachable
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 INSISTING = Backoff(0.1, 3.0)
 """A worker goes on asking until Postgres has answered."""
@@ -239,7 +239,7 @@ class Claims:
         tokens = [claim.token for claim in claims]
         await self._insist(lambda: self._database.fetchval(_SQL["release"], app_id, _ids(claims), tokens))
 
-    async def _insist(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def _insist(self, call: Callable[[], Awaitable[Result]]) -> Result:
         return await insist(self._worker, call)
 
 
@@ -255,7 +255,7 @@ async def extend_leases(database: Database, claims: Sequence[Claim], lease: time
     return stopped
 
 
-async def insist(worker: str, call: Callable[[], Awaitable[Answer]]) -> Answer:
+async def insist(worker: str, call: Callable[[], Awaitable[Result]]) -> Result:
     """Repeat the call until Postgres answers, and return the answer. Raises errors that repeating cannot cure."""
 
     def note(error: DatabaseError) -> None:

@@ -7,16 +7,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
-class Together(Generic[Item, Answer]):
+class Together(Generic[Item, Result]):
     """Calls `ask` with several items at once; it returns their answers in the same order. One call is under way at a
     time. It takes all items that arrived during the previous one, up to a total `size` of `most`."""
 
     def __init__(
         self,
-        ask: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]],
+        ask: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         *,
         most: int = 1_000,
         size: Callable[[Item], int] = lambda _: 1,
@@ -24,12 +24,12 @@ class Together(Generic[Item, Answer]):
         self._ask = ask
         self._most = most
         self._size = size
-        self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._asking: asyncio.Task[None] | None = None
 
-    async def __call__(self, item: Item) -> Answer:
+    async def __call__(self, item: Item) -> Result:
         """The item's answer. Raises the error that `ask` raises for it."""
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, answer))
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask_all())
@@ -42,7 +42,7 @@ class Together(Generic[Item, Answer]):
 
     async def _ask_all(self) -> None:
         """A separate task, so that all answers of a call arrive together, even if one caller is cancelled."""
-        batch: list[tuple[Item, asyncio.Future[Answer]]] = []
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
         try:
             await asyncio.sleep(0)  # let calls made at this very moment join
             while self._waiting:
@@ -53,7 +53,7 @@ class Together(Generic[Item, Answer]):
             for _, answer in batch + self._waiting:
                 answer.cancel()
 
-    async def _answer(self, batch: Sequence[tuple[Item, asyncio.Future[Answer]]]) -> None:
+    async def _answer(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
             answers = await self._ask([item for item, _ in batch])
         except Exception as error:
@@ -67,7 +67,7 @@ class Together(Generic[Item, Answer]):
             if not future.done():
                 future.set_result(answer)
 
-    def _take(self) -> list[tuple[Item, asyncio.Future[Answer]]]:
+    def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         total = number = 0
         for item, _ in self._waiting:
             total += self._size(item)

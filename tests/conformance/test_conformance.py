@@ -6,7 +6,6 @@ refused with the reason that refused.txt gives. A wrong answer is never right.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import asyncpg
@@ -14,9 +13,7 @@ import pytest
 from cases import SUITE, VARIABLE, Case, suite
 
 from secateur.cel import EvaluationError, ExpressionError
-from secateur.cel.evaluation import decode
-from secateur.cel.python.operations import equal
-from secateur.cel.values import Value, type_of
+from secateur.cel.evaluation import decode, same
 
 CASES = suite()
 REFUSED = Path(__file__).with_name("refused.txt")
@@ -75,18 +72,3 @@ async def _in_sql(connection: asyncpg.Connection, case: Case) -> str:
 def _refused() -> list[str]:
     lines = REFUSED.read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line and not line.startswith("#")]
-
-
-def same(one: Value, other: Value) -> bool:
-    """Of the same type, also inside, and equal; NaN is itself and a zero has its sign."""
-    if type_of(one) != type_of(other):
-        return False
-    if isinstance(one, float):
-        return (math.isnan(one) and math.isnan(other)) or (
-            one == other and math.copysign(1, one) == math.copysign(1, other)
-        )
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    return equal(one, other)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -15,11 +14,10 @@ import pytest
 
 from secateur.cel import EvaluationError, compile
 from secateur.cel.diagnostics import Reporter
-from secateur.cel.evaluation import decode, prepare
+from secateur.cel.evaluation import decode, prepare, same
 from secateur.cel.python.evaluator import evaluator
-from secateur.cel.python.operations import equal
 from secateur.cel.sql.generator import COLUMNS, generate_value
-from secateur.cel.values import decode_json, from_json, type_of
+from secateur.cel.values import decode_json
 from secateur.runs import Run, RunStatus
 
 CORPUS = Path(__file__).parents[1] / "unit" / "cel" / "corpus"
@@ -118,7 +116,7 @@ async def test_random_expressions_mean_the_same(connection: asyncpg.Connection) 
                 if box is not None:
                     differences.append((source, PAYLOADS[number], str(error), box))
                 continue
-            if box is None or not identical(decode(box), expected):
+            if box is None or not same(decode(box), expected):
                 differences.append((source, PAYLOADS[number], expected, box))
     assert not differences, f"{len(differences)} differences, such as {differences[:10]}"
 
@@ -126,7 +124,7 @@ async def test_random_expressions_mean_the_same(connection: asyncpg.Connection) 
 async def test_payloads_decode_alike_from_either_text(connection: asyncpg.Connection) -> None:
     """What a client sends and what jsonb prints are the same value to the evaluator."""
     for number, printed in await connection.fetch("select number, event::text from payloads"):
-        assert identical(decode_json(printed), decode_json(PAYLOADS[number])), PAYLOADS[number]
+        assert same(decode_json(printed), decode_json(PAYLOADS[number])), PAYLOADS[number]
 
 
 async def test_values_are_the_same(connection: asyncpg.Connection) -> None:
@@ -142,22 +140,6 @@ async def test_values_are_the_same(connection: asyncpg.Connection) -> None:
                 if box is not None:
                     differences.append((source, payload, str(error), box))
                 continue
-            if box is None or not identical(decode(box), expected):
+            if box is None or not same(decode(box), expected):
                 differences.append((source, payload, expected, box))
     assert not differences, f"{len(differences)} differences, such as {differences[:10]}"
-
-
-def identical(one: Any, other: Any) -> bool:
-    """Of the same type, also inside, and equal; NaN is itself and a zero has its sign."""
-    one, other = from_json(one), from_json(other)
-    if type_of(one) != type_of(other):
-        return False
-    if isinstance(one, float):
-        return (math.isnan(one) and math.isnan(other)) or (
-            one == other and math.copysign(1, one) == math.copysign(1, other)
-        )
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(identical, one, other))
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(identical(one[key], other[key]) for key in one)
-    return equal(one, other)

@@ -275,7 +275,9 @@ def _at(zone: tzinfo) -> At:
 
 def _state(cancellation: Cancellation, now: datetime, zone: tzinfo) -> str:
     """As in the record, and what that means."""
-    return f"{cancellation.state}: {progress_in_words(cancellation, now, _at(zone))}"
+    told = progress_in_words(cancellation, now, _at(zone))
+    names_it = cancellation.is_over and not cancellation.restoring
+    return told if names_it else f"{cancellation.state}: {told}"
 
 
 def expected_in_words(cancellation: Cancellation) -> str:

@@ -191,7 +191,7 @@ class TestStanding:
         (one,) = here("history", "--json", url=url).json
         assert (one["standing"], one["state"]) == (True, "active")
         assert "  standing  " in here("history", url=url).out
-        assert "new ones are cancelled" in here("show", one["id"], url=url).out
+        assert "state           active: runs that arrive until " in here("show", one["id"], url=url).out
         assert here("stop", one["id"], url=url).out.startswith("Stopped. ")
 
     def test_waiting_for_its_end(self, here: Here, url: str) -> None:

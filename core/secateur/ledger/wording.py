@@ -98,7 +98,8 @@ STILL_MAY_START = "runs that it has claimed may still start; claims from now on 
 
 
 def standing_in_words(cancellation: Cancellation, at: At) -> str:
-    return f"runs that arrive until {at(cancellation.started_before)} are cancelled too"
+    arrive, are = ("arrive", "are") if cancellation.state == State.ACTIVE else ("arrived", "were")
+    return f"runs that {arrive} until {at(cancellation.started_before)} {are} cancelled too"
 
 
 def stopping_in_words(cancellation: Cancellation) -> str:

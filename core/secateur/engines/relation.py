@@ -40,7 +40,7 @@ _AMONG = {
     (RunStatus.FAILED, RunStatus.CANCELLED): "(run.status = 'failed' or run.status = 'cancelled')",
 }
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ class RelationSource(Source):
 
         return await self.read(ask, on_primary=True)
 
-    async def read(self, ask: Callable[[Reading], Awaitable[Answer]], *, on_primary: bool = False) -> Answer:
+    async def read(self, ask: Callable[[Reading], Awaitable[Result]], *, on_primary: bool = False) -> Result:
         """The answer of the replica, if there is one; where it fails, the primary's."""
         failed: str | None = None
         if self._replica is not None and not on_primary:
@@ -183,8 +183,8 @@ class RelationSource(Source):
         clock: str,
         source: CountedBy,
         replica_failed: str | None,
-        ask: Callable[[Reading], Awaitable[Answer]],
-    ) -> Answer:
+        ask: Callable[[Reading], Awaitable[Result]],
+    ) -> Result:
         """Plans for the values at hand: a plan for any scope would ignore the indexes of this one."""
         async with database.transaction() as connection:
             as_of = await connection.fetchval(self.sql(clock))

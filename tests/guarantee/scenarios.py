@@ -225,7 +225,7 @@ async def undo_at_the_last_moment(here: Scene) -> None:
 
 async def handed_over_while_pruned(here: Scene) -> None:
     """The newer one's runs are pruned, all of them, when it gets others."""
-    await here.meet("restore", "restore_cancellation", "handed over", "prune")
+    await here.meet("restore", "restore_batch", "handed over", "prune")
 
 
 async def prune_before_the_restore(here: Scene) -> None:

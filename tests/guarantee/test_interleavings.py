@@ -42,7 +42,7 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
     "sweep": ("sweep_batch", "walk_backlog"),
     "sweep_older": ("sweep_batch", "walk_backlog"),
     "sweep_newer": ("sweep_batch", "walk_backlog"),
-    "restore": ("restore_cancellation",),
+    "restore": ("restore_cancellation", "restore_batch"),
     "prune": ("prune", "prune_cancelled"),
 }
 """Whose points each operation comes by."""

@@ -281,17 +281,17 @@ MUTANTS = [
     ),
     Mutant(
         "restore does not take the lock",
-        [Mutation("  perform secateur.share_app(restore_cancellation.app_id);\n", "", "restore_cancellation")],
-        meeting("restore", "restore_cancellation", "owners known", "overlap"),
+        [Mutation("  perform secateur.share_app(app);\n", "", "restore_cancellation")],
+        meeting("restore", "restore_batch", "owners known", "overlap"),
         "undone",
     ),
     Mutant(
         "restore ignores other owners",
         [
             Mutation(
-                "secateur.other_owners(restore_cancellation.app_id, walk, '500 ms') as other;",
-                "secateur.other_owners(restore_cancellation.app_id, walk, '500 ms') as other where false;",
-                "restore_cancellation",
+                "secateur.other_owners(undone.app_id, run_ids, '500 ms') as other;",
+                "secateur.other_owners(undone.app_id, run_ids, '500 ms') as other where false;",
+                "find_owners",
             )
         ],
         restored_what_another_means,

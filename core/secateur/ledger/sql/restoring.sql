@@ -81,19 +81,209 @@ begin
 end
 $$;
 
--- Puts back one batch of the runs of an undone cancellation, looking at up to `batch` of them in id order: a run that
--- another cancellation matches, active or complete, is handed over to the oldest of these; the others that waited when they
--- were cancelled become exactly what they were. Those that were stopped while they ran stay cancelled, or are queued again
--- if the undo asked for it; and those stay cancelled whose key another run has taken meanwhile. One transaction a call; whoever calls next, in whichever process, goes on where the last
--- one ended. The step's state is `restoring` until all is done, then `undone`. Raises SC404.
+-- The next runs that an undone cancellation has, behind a place, in id order. Part of a restore.
+--
+-- In the words of runs_cancelled: to ask for one cancellation's runs in id order would let the primary key do. Nobody else writes
+-- cancelled rows but pruning, which spares these, and whoever takes their keys, which reclaim_keys sees to.
+create or replace function secateur.cancelled_after(rule secateur.cancellations, place uuid, batch integer)
+  returns uuid[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
+as $$
+begin
+  return array(
+    select next.id
+      from (
+        select run.id, run.cancellation_id from secateur.runs as run
+         where run.app_id = rule.app_id
+           and run.cancellation_id is not null
+           and (run.cancellation_id, run.id) > (rule.id, coalesce(place, '00000000-0000-0000-0000-000000000000'))
+           -- Where the index goes on with another app's runs, the walk would pass by them all.
+           and (run.cancellation_id, run.id) <= (rule.id, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+         order by run.cancellation_id, run.id
+         limit batch
+      ) as next
+     where next.cancellation_id = rule.id
+     order by next.id);
+end
+$$;
+
+-- The new owners of the first `seen` of the runs: `owners[i]` takes over `taken[i]`, in id order; nobody else matches the others.
+-- It sees all of them unless another's condition takes too long on one: then those before it. That one by itself goes to the other
+-- if a longer time does not help: it may be restored only if nothing else matches it. Part of a restore.
+create or replace function secateur.find_owners(
+  undone secateur.cancellations, run_ids uuid[], out seen integer, out taken uuid[], out owners uuid[]
+)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
+as $$
+declare
+  unsure integer;
+begin
+  seen := cardinality(run_ids);
+  select coalesce(array_agg(other.run_id order by other.run_id) filter (where other.cancellation_id is not null), '{}'),
+         coalesce(array_agg(other.cancellation_id order by other.run_id) filter (where other.cancellation_id is not null), '{}'),
+         min(array_position(run_ids, other.run_id)) filter (where other.undecided_by is not null)
+    into taken, owners, unsure
+    from secateur.other_owners(undone.app_id, run_ids, '500 ms') as other;
+  if unsure = 1 then
+    seen := 1;
+    select coalesce(array_agg(other.run_id), '{}'),
+           coalesce(array_agg(coalesce(other.cancellation_id, other.undecided_by)), '{}')
+      into taken, owners
+      from secateur.other_owners(undone.app_id, run_ids[:1], '1 second') as other;
+  elsif unsure > 1 then
+    seen := unsure - 1;
+    select coalesce(array_agg(other.run_id order by other.run_id), '{}'),
+           coalesce(array_agg(other.cancellation_id order by other.run_id), '{}')
+      into taken, owners
+      from unnest(taken, owners) as other (run_id, cancellation_id) where other.run_id in (select unnest(run_ids[:seen]));
+  end if;
+end
+$$;
+
+-- Hands runs over to other cancellations: `owners[i]` takes `taken[i]`, in id order. The tallies follow, and what was pruned has
+-- something to prune again. Part of a restore; the caller holds the owners' records.
+create or replace function secateur.hand_over(undone secateur.cancellations, taken uuid[], owners uuid[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
+as $$
+declare
+  owner_id uuid;
+begin
+  with moved as (
+    update secateur.runs as run
+       set cancellation_id = owners[width_bucket(run.id, taken)], handed_over_from = undone.id
+     where run.app_id = undone.app_id and run.id = any (taken)
+       -- A retry may have been quicker.
+       and run.cancellation_id = undone.id
+    returning run.function_id, run.cancellation_id
+  ), given as (
+    insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, handed_over)
+    select undone.app_id, undone.id, moved.function_id, count(*) from moved group by moved.function_id
+  )
+  insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, cancelled)
+  select undone.app_id, moved.cancellation_id, moved.function_id, count(*)
+    from moved group by moved.cancellation_id, moved.function_id;
+  for owner_id in select distinct one.id from unnest(owners) as one (id) order by one.id loop
+    update secateur.cancellations as owner
+       set pruned_at = null
+     where owner.app_id = undone.app_id and owner.id = owner_id and owner.pruned_at is not null;
+  end loop;
+end
+$$;
+
+-- Makes runs what they were before the undone cancellation cancelled them; those that ran are queued. Returns them. The tallies and
+-- the depth follow. Part of a restore; the caller holds the runs' keys.
+create or replace function secateur.put_back(undone secateur.cancellations, run_ids uuid[])
+  returns uuid[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
+as $$
+declare
+  back uuid[];
+begin
+  with restored as (
+    update secateur.runs as run
+       set status = case run.cancelled_from when 'running' then 'queued' else run.cancelled_from end,
+           claim_token = case when run.cancelled_from <> 'running' then run.claim_token end,
+           worker = case when run.cancelled_from <> 'running' then run.worker end,
+           finished_at = null,
+           cancelled_from = null,
+           cancellation_id = null,
+           handed_over_from = null
+     where run.app_id = undone.app_id
+       and run.id = any (run_ids)
+       and run.cancellation_id = undone.id
+    returning run.id, run.function_id, run.status
+  ), tallied as (
+    insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, restored)
+    select undone.app_id, undone.id, restored.function_id, count(*) from restored group by restored.function_id
+  ), measured as (
+    insert into secateur.depth_deltas (app_id, function_id, queued, scheduled)
+    select undone.app_id, restored.function_id, count(*) filter (where restored.status = 'queued'),
+           count(*) filter (where restored.status = 'scheduled')
+      from restored group by restored.function_id
+  )
+  select coalesce(array_agg(restored.id), '{}') into back from restored;
+  perform secateur.lower_floors(undone.app_id, back);
+  if cardinality(back) > 0 then
+    perform secateur.wake(undone.app_id);
+  end if;
+  return back;
+end
+$$;
+
+-- Restores the first `seen` of the runs of an undone cancellation: `handed_over` of them to others, `restored` to what they were. `busy`
+-- are those whose key somebody is taking at this moment. Part of a restore, under the app's shared lock.
+create or replace function secateur.restore_batch(
+  undone secateur.cancellations, run_ids uuid[],
+  out seen integer, out handed_over integer, out restored integer, out busy uuid[]
+)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
+as $$
+declare
+  walk uuid[];
+  theirs record;
+  reclaimed record;
+  returned record;
+begin
+  if undone.kind = 'retry' then
+    returned := secateur.unretry(undone, run_ids);
+    seen := cardinality(run_ids);
+    handed_over := 0;
+    restored := cardinality(returned.back);
+    busy := returned.busy;
+    return;
+  end if;
+  theirs := secateur.find_owners(undone, run_ids);
+  seen := theirs.seen;
+  walk := run_ids[:seen];
+  -- point: owners known
+  -- A prune holds the record while it looks whether anything is left of it: that look must not miss what comes now.
+  perform from (select distinct one.id from unnest(theirs.owners) as one (id) order by one.id) as mine,
+               lateral (select from secateur.cancellations as owner
+                         where owner.app_id = undone.app_id and owner.id = mine.id
+                        offset 0
+                           for key share) as held;
+  -- point: owners locked
+  perform secateur.hand_over(undone, theirs.taken, theirs.owners);
+  handed_over := cardinality(theirs.taken);
+  -- point: handed over
+  reclaimed := secateur.reclaim_keys(
+    undone.app_id,
+    array(select run.id from secateur.runs as run
+           where run.app_id = undone.app_id and run.id = any (array(select unnest(walk) except select unnest(theirs.taken)))
+             and (run.cancelled_from <> 'running' or undone.requeue_stopped)));
+  busy := reclaimed.busy;
+  -- point: keys reclaimed
+  restored := cardinality(secateur.put_back(undone, reclaimed.free));
+  -- point: batch restored
+end
+$$;
+
+-- Puts back one batch of the runs of an undone cancellation, looking at up to `batch` of them in id order. Each of them
+-- * is handed over, if other cancellations match it, active or complete: to the oldest of these;
+-- * stays cancelled, if it was stopped while it ran (or is queued again, if the undo asked for that), or if another run has taken
+--   its key meanwhile;
+-- * else becomes exactly what it was.
+-- One transaction a call. Whoever calls next, in whichever process, goes on where the last one ended. The step's state is
+-- `restoring` until all is done, then `undone`. Raises SC404.
 --
 -- The batch reads the other cancellations in a statement after it has the app's lock shared, and holds that until its
 -- rows are visible. So a commit, stop or undo of another one comes either before, and is read, or after the batch is
--- over: then the restored rows are there for its sweep, and those that it would have taken back are not lost. A pending
--- commit, which holds no lock, may not be read; it comes into force, and is swept, only when no such batch is left, and a
+-- over: then its sweep finds the restored rows, and those that it would have taken back are not lost. A pending
+-- commit holds no lock and may not be read. But it comes into force, and is swept, only when no such batch is left, and a
 -- claim that could give out what the batch restored begins after it.
 --
--- Locks: the record, tried, so that one process restores it and the undo is not asked for again meanwhile; then the app's,
+-- Locks: the record, tried, so that one process restores it and nobody repeats the undo meanwhile; then the app's,
 -- shared; then the records that runs are handed over to, against pruning; then the runs. Runs whose key somebody is taking at
 -- this moment are passed over, and come last.
 create or replace function secateur.restore_cancellation(app_id text, id uuid, batch integer default 1000)
@@ -103,25 +293,19 @@ create or replace function secateur.restore_cancellation(app_id text, id uuid, b
   set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
 as $$
 declare
+  app constant text := app_id;
   undone secateur.cancellations;
   place secateur.restores;
-  wanted integer := restore_cancellation.batch;
+  wanted integer := batch;
   walk uuid[];
-  taken uuid[];
-  owners uuid[];
-  owner_id uuid;
-  unsure integer;
-  back uuid[];
-  free uuid[];
-  busy uuid[];
+  ended boolean;
+  done record;
   moment timestamptz;
   step secateur.sweep_step;
 begin
   perform secateur.require_read_committed();
-  perform secateur.require_number('batch', restore_cancellation.batch, 1, 100000);
-  select rule.* into undone
-    from secateur.cancellations as rule
-   where rule.app_id = restore_cancellation.app_id and rule.id = restore_cancellation.id;
+  perform secateur.require_number('batch', batch, 1, 100000);
+  select rule.* into undone from secateur.cancellations as rule where rule.app_id = app and rule.id = restore_cancellation.id;
   if not found then
     raise exception using errcode = 'SC404', message = format('there is no cancellation %s', restore_cancellation.id);
   end if;
@@ -132,7 +316,7 @@ begin
   -- point: undone
   select rule.* into undone
     from secateur.cancellations as rule
-   where rule.app_id = restore_cancellation.app_id and rule.id = restore_cancellation.id
+   where rule.app_id = app and rule.id = restore_cancellation.id
      for no key update skip locked;
   if not found then
     step.state := 'restoring';
@@ -143,8 +327,7 @@ begin
   end if;
   -- point: alone
   step.state := 'restoring';
-  select restores.* into place
-    from secateur.restores where restores.app_id = restore_cancellation.app_id and restores.cancellation_id = undone.id;
+  select restores.* into place from secateur.restores where restores.app_id = app and restores.cancellation_id = undone.id;
   if place.next_at > clock_timestamp() then
     step.idle := true;
     step.wait := extract(epoch from place.next_at - clock_timestamp());
@@ -152,148 +335,44 @@ begin
   end if;
   wanted := least(wanted, ceil(undone.rate / 4.0));
   -- point: before the lock
-  perform secateur.share_app(restore_cancellation.app_id);
+  perform secateur.share_app(app);
   -- point: locked
-  -- In the words of runs_cancelled: to ask for one cancellation's runs in id order would let the primary key do. Nobody
-  -- else writes cancelled rows but pruning, which spares these, and whoever takes their keys, which reclaim_keys sees to.
-  walk := case when undone.kind = 'retry' then secateur.retried_after(undone, place.run_id, wanted) else array(
-    select next.id
-      from (
-        select run.id, run.cancellation_id from secateur.runs as run
-         where run.app_id = restore_cancellation.app_id
-           and run.cancellation_id is not null
-           and (run.cancellation_id, run.id)
-               > (undone.id, coalesce(place.run_id, '00000000-0000-0000-0000-000000000000'))
-           -- Where the index goes on with another app's runs, the walk would pass by them all.
-           and (run.cancellation_id, run.id) <= (undone.id, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
-         order by run.cancellation_id, run.id
-         limit wanted
-      ) as next
-     where next.cancellation_id = undone.id
-     order by next.id) end;
+  walk := case when undone.kind = 'retry' then secateur.retried_after(undone, place.run_id, wanted)
+               else secateur.cancelled_after(undone, place.run_id, wanted) end;
+  ended := cardinality(walk) < wanted;
   -- point: batch read
-  if cardinality(walk) > 0 and undone.kind = 'retry' then
-    select returned.back, returned.busy into back, busy from secateur.unretry(undone, walk) as returned;
-  elsif cardinality(walk) > 0 then
-    select coalesce(array_agg(other.run_id order by other.run_id) filter (where other.cancellation_id is not null), '{}'),
-           coalesce(array_agg(other.cancellation_id order by other.run_id) filter (where other.cancellation_id is not null), '{}'),
-           min(array_position(walk, other.run_id)) filter (where other.undecided_by is not null)
-      into taken, owners, unsure
-      from secateur.other_owners(restore_cancellation.app_id, walk, '500 ms') as other;
-    if unsure is not null then
-      -- Up to the first on which another's condition takes too long; that one by itself, and it goes to the other if that does not
-      -- help: it may be restored only if nothing else matches it.
-      walk := walk[:greatest(1, unsure - 1)];
-      wanted := cardinality(walk);
-      if unsure = 1 then
-        select coalesce(array_agg(other.run_id), '{}'),
-               coalesce(array_agg(coalesce(other.cancellation_id, other.undecided_by)), '{}')
-          into taken, owners
-          from secateur.other_owners(restore_cancellation.app_id, walk, '1 second') as other;
-      else
-        select coalesce(array_agg(other.run_id order by other.run_id), '{}'),
-               coalesce(array_agg(other.cancellation_id order by other.run_id), '{}')
-          into taken, owners
-          from unnest(taken, owners) as other (run_id, cancellation_id) where other.run_id in (select unnest(walk));
-      end if;
-    end if;
-    -- point: owners known
-    -- A prune holds the record while it looks whether anything is left of it: that look must not miss what comes now.
-    perform from (select distinct one.id from unnest(owners) as one (id) order by one.id) as mine,
-                 lateral (select from secateur.cancellations as owner
-                           where owner.app_id = restore_cancellation.app_id and owner.id = mine.id
-                          offset 0
-                             for key share) as held;
-    -- point: owners locked
-    with moved as (
-      update secateur.runs as run
-         set cancellation_id = owners[width_bucket(run.id, taken)], handed_over_from = undone.id
-       where run.app_id = restore_cancellation.app_id and run.id = any (taken)
-         -- A retry may have been quicker.
-         and run.cancellation_id = undone.id
-      returning run.function_id, run.cancellation_id
-    ), given as (
-      insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, handed_over)
-      select undone.app_id, undone.id, moved.function_id, count(*) from moved group by moved.function_id
-    )
-    insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, cancelled)
-    select undone.app_id, moved.cancellation_id, moved.function_id, count(*)
-      from moved group by moved.cancellation_id, moved.function_id;
-    -- What was pruned has something to prune again.
-    for owner_id in select distinct one.id from unnest(owners) as one (id) order by one.id loop
-      update secateur.cancellations as owner
-         set pruned_at = null
-       where owner.app_id = restore_cancellation.app_id and owner.id = owner_id and owner.pruned_at is not null;
-    end loop;
-    -- point: handed over
-    select reclaimed.free, reclaimed.busy into free, busy
-      from secateur.reclaim_keys(
-             undone.app_id,
-             array(select run.id from secateur.runs as run
-                    where run.app_id = undone.app_id and run.id = any (array(select unnest(walk) except select unnest(taken)))
-                      and (run.cancelled_from <> 'running' or undone.requeue_stopped))) as reclaimed;
-    -- point: keys reclaimed
-    with restored as (
-      update secateur.runs as run
-         set status = case run.cancelled_from when 'running' then 'queued' else run.cancelled_from end,
-             claim_token = case when run.cancelled_from <> 'running' then run.claim_token end,
-             worker = case when run.cancelled_from <> 'running' then run.worker end,
-             finished_at = null,
-             cancelled_from = null,
-             cancellation_id = null,
-             handed_over_from = null
-       where run.app_id = restore_cancellation.app_id
-         and run.id = any (free)
-         and run.cancellation_id = undone.id
-      returning run.id, run.function_id, run.status
-    ), tallied as (
-      insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, restored)
-      select undone.app_id, undone.id, restored.function_id, count(*) from restored group by restored.function_id
-    ), measured as (
-      insert into secateur.depth_deltas (app_id, function_id, queued, scheduled)
-      select undone.app_id, restored.function_id, count(*) filter (where restored.status = 'queued'),
-             count(*) filter (where restored.status = 'scheduled')
-        from restored group by restored.function_id
-    )
-    select coalesce(array_agg(restored.id), '{}') into back from restored;
-    perform secateur.lower_floors(undone.app_id, back);
-    if cardinality(back) > 0 then
-      perform secateur.wake(undone.app_id);
-    end if;
-    -- point: batch restored
-  end if;
   if cardinality(walk) > 0 then
-    step.restored := cardinality(back);
-    if cardinality(busy) > 0 then
+    done := secateur.restore_batch(undone, walk);
+    ended := ended and done.seen = cardinality(walk);
+    step.restored := done.restored;
+    if cardinality(done.busy) > 0 then
       place.again_from := coalesce(place.again_from, place.run_id, '00000000-0000-0000-0000-000000000000');
     end if;
-    place.run_id := walk[cardinality(walk)];
+    place.run_id := walk[done.seen];
     if undone.rate is not null then
-      step.wait := (cardinality(back) + coalesce(cardinality(taken), 0))::double precision / undone.rate;
+      step.wait := (done.restored + done.handed_over)::double precision / undone.rate;
       place.next_at := clock_timestamp() + step.wait * interval '1 second';
     end if;
   end if;
-  if cardinality(walk) < wanted and place.again_from is not null then
+  if ended and place.again_from is not null then
     place.run_id := place.again_from;
     place.again_from := null;
     place.next_at := greatest(place.next_at, clock_timestamp() + interval '100 ms');
     step.idle := true;
     step.wait := extract(epoch from place.next_at - clock_timestamp());
-    wanted := 0;
+    ended := false;
   end if;
   update secateur.restores
      set run_id = place.run_id, again_from = place.again_from, next_at = place.next_at
-   where restores.app_id = restore_cancellation.app_id and restores.cancellation_id = undone.id;
-  if cardinality(walk) < wanted then
+   where restores.app_id = app and restores.cancellation_id = undone.id;
+  if ended then
     moment := clock_timestamp();
-    update secateur.cancellations as rule
-       set restored_at = moment
-     where rule.app_id = restore_cancellation.app_id and rule.id = undone.id;
+    update secateur.cancellations as rule set restored_at = moment where rule.app_id = app and rule.id = undone.id;
     step.state := 'undone';
-    perform secateur.record_audit('restore', undone.app_id, undone.function_id, undone.id, undone.undone_by, null,
-                                  secateur.tallied(undone.app_id, undone.id));
+    perform secateur.record_audit('restore', app, undone.function_id, undone.id, undone.undone_by, null,
+                                  secateur.tallied(app, undone.id));
   end if;
-  perform secateur.note_step(undone.app_id, undone.id);
+  perform secateur.note_step(app, undone.id);
   return step;
 end
 $$;

@@ -22,6 +22,11 @@ LATEST = datetime.max.replace(tzinfo=UTC) - MICROSECOND
 
 _FIRST = (EARLIEST - POSTGRES_EPOCH) // MICROSECOND
 _LAST = (datetime.max.replace(tzinfo=UTC) - POSTGRES_EPOCH) // MICROSECOND
+_RFC3339 = re.compile(
+    r"(?P<day>\d{4}-\d\d-\d\d)[Tt ](?P<clock>\d\d:\d\d(?::\d\d)?)(?:(?<=:\d\d:\d\d)\.(?P<fraction>\d+))?"
+    r"(?P<offset>[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)?",
+    re.ASCII,
+)
 _WRITTEN = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d(?:\.\d{1,6})?)([+-]\d\d(?::?\d\d)?|Z)?", re.ASCII)
 
 
@@ -96,6 +101,18 @@ def read_instant(text: str) -> datetime:
             pass  # on the edge of the calendar, in another zone than the session's
     shown = re.sub(r"\+00(:00)?(?= BC$|$)", "Z", text)
     return OddTime.of(shown, late=not (text.endswith(" BC") or text.startswith("-")))
+
+
+def read_rfc3339(text: str) -> tuple[datetime, str]:
+    """A time in whole seconds, and the digits of its fraction. Naive if there is no offset; seconds may be left out.
+
+    Raises ValueError.
+    """
+    found = _RFC3339.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a time of RFC 3339")
+    whole = f"{found['day']}T{found['clock']}{(found['offset'] or '').upper()}"
+    return datetime.fromisoformat(whole), found["fraction"] or ""
 
 
 def utc(moment: datetime) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -26,11 +25,9 @@ from secateur.cel import Filter
 from secateur.cel import compile as compile_filter
 from secateur.documents import read_json
 from secateur.errors import Problem, RequestError
-from secateur.instants import utc
+from secateur.instants import read_rfc3339, utc
 from secateur.runs import UNFINISHED, RunStatus, Scope, Window
 from secateur.words.shell import command_line, quoted
-
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.(?P<fraction>\d+))?)?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
 
 MOST_FUNCTIONS = 100
 """How many functions one request may name."""
@@ -42,16 +39,13 @@ def _instant(value: object) -> object:
         return _in_utc(value)
     if not isinstance(value, str):
         raise PydanticCustomError("not_a_time", "must be a time such as 2024-01-21T00:00:00Z, as a string")
-    found = _RFC3339.fullmatch(value)
     try:
-        if found is None:
-            raise ValueError(value)
-        moment = datetime.fromisoformat(value.upper())
+        moment, fraction = read_rfc3339(value)
     except ValueError as error:
         raise PydanticCustomError("not_a_time", "must be a time such as 2024-01-21T00:00:00Z") from error
-    if len(found["fraction"] or "") > 6:
+    if len(fraction) > 6:
         raise PydanticCustomError("too_fine", "must not be finer than microseconds")
-    return _in_utc(moment)
+    return _in_utc(moment.replace(microsecond=int(fraction.ljust(6, "0"))))
 
 
 def _in_utc(moment: datetime) -> datetime:

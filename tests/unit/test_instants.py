@@ -17,6 +17,7 @@ from secateur.instants import (
     from_microseconds,
     in_zone,
     read_instant,
+    read_rfc3339,
     readable,
     to_microseconds,
     utc,
@@ -56,3 +57,29 @@ def test_times_of_the_calendar_are_exact(moment: datetime) -> None:
 )
 def test_what_json_has_is_read_as_it_is(text: str) -> None:
     assert str(read_instant(text.replace("Z", "+00:00"))) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "moment", "fraction"),
+    [
+        ("2024-01-21T01:02:03Z", datetime(2024, 1, 21, 1, 2, 3, tzinfo=UTC), ""),
+        ("2024-01-21t01:02:03.0250z", datetime(2024, 1, 21, 1, 2, 3, tzinfo=UTC), "0250"),
+        ("2024-01-21 01:02+05:30", datetime(2024, 1, 20, 19, 32, tzinfo=UTC), ""),
+        ("2024-01-21T01:02:03.123456789", datetime(2024, 1, 21, 1, 2, 3), "123456789"),
+    ],
+)
+def test_times_of_rfc_3339(text: str, moment: datetime, fraction: str) -> None:
+    assert read_rfc3339(text) == (moment, fraction)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "2024-01-21", "2024-01-21T01", "2024-01-21T01:02.5Z", "2024-02-30T01:02:03Z", "2024-01-21T25:02:03Z"),
+        *("2024-01-21T01:02:03+05:75", "2024-01-21T01:02:03+24:00", "2024-01-21T01:02:03+05", "٢024-01-21T01:02:03Z"),
+    ],
+)
+def test_what_is_no_time_of_rfc_3339(text: str) -> None:
+    """An offset of 75 minutes, say, which Python's own parser takes for one of an hour and a quarter."""
+    with pytest.raises(ValueError, match=r"."):
+        read_rfc3339(text)

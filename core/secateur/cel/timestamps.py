@@ -13,6 +13,7 @@ from fractions import Fraction
 from secateur.cel import messages as say
 from secateur.cel.diagnostics import EvaluationError
 from secateur.cel.values import Duration, Timestamp
+from secateur.instants import read_rfc3339
 
 SECOND = 1_000_000_000
 TIMESTAMP_MIN = -62_135_596_800 * SECOND
@@ -20,9 +21,6 @@ TIMESTAMP_MAX = 253_402_300_800 * SECOND - 1
 DURATION_MAX = 315_576_000_001 * SECOND - 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TIMESTAMP = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|([+-])([01]\d|2[0-3]):([0-5]\d))", re.ASCII
-)
 _DURATION = re.compile(r"([+-]?)(?:0|((?:(?:\d+\.?\d*|\.\d+)(?:h|ms|m|s|us|µs|μs|ns))+))", re.ASCII)
 _DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(h|ms|m|s|us|µs|μs|ns)", re.ASCII)
 _UNITS = {
@@ -50,20 +48,17 @@ def check_duration(nanoseconds: int) -> Duration:
 
 
 def parse_timestamp(text: str, *, nanoseconds: bool = False) -> Timestamp:
-    match = _TIMESTAMP.fullmatch(text)
-    if match is None:
-        raise EvaluationError(say.not_a_time(text))
     try:
-        moment = datetime.fromisoformat(f"{match[1]}T{match[2]}+00:00")
+        moment, digits = read_rfc3339(text)
     except ValueError:
         raise EvaluationError(say.not_a_time(text)) from None
-    offset = 0
-    if match[5]:
-        offset = (int(match[6]) * 60 + int(match[7])) * (60 if match[5] == "+" else -60)
-    fraction = int((match[3] or "").ljust(9, "0"))
+    # The language leaves out neither the T, the seconds nor the offset.
+    if moment.tzinfo is None or text[10] == " " or text[16] != ":" or len(digits) > 9:
+        raise EvaluationError(say.not_a_time(text))
+    fraction = int(digits.ljust(9, "0"))
     if fraction % 1000 and not nanoseconds:
         raise EvaluationError(say.SUB_MICROSECOND)
-    seconds = (moment - _EPOCH) // timedelta(seconds=1) - offset
+    seconds = (moment - _EPOCH) // timedelta(seconds=1)
     return check_timestamp(seconds * SECOND + fraction)
 
 

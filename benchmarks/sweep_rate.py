@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from benchmarks.bed import APP, Bed, Ground, median_ratio, say, seed, timed
 from benchmarks.report import because, goal
-from secateur.ledger.cancellations import SWEEP_BATCH
+from secateur.ledger.sweeping import SWEEP_BATCH
 from secateur.requests import CancellationRequest
 
 TITLE = "Sweep and undo"

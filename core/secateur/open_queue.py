@@ -8,7 +8,8 @@ from typing import Self
 from secateur.engines.base import Source
 from secateur.engines.controls import Controls
 from secateur.engines.upkeep import Maintenance
-from secateur.ledger.cancellations import SWEEP_BATCH, Cancellations
+from secateur.ledger.cancellations import Cancellations
+from secateur.ledger.sweeping import SWEEP_BATCH
 from secateur.looking.reader import Reader
 
 

@@ -16,7 +16,7 @@ from patience import eventually
 from secateur import Queue
 from secateur.engines.native.engine import NativeEngine
 from secateur.engines.upkeep import Maintenance
-from secateur.ledger.cancellations import sweep_of
+from secateur.ledger.sweeping import sweep_of
 from secateur.ledger.wording import sweep_in_words
 from secateur.records import Cancellation
 from secateur.troubles import Troubles

@@ -10,7 +10,7 @@ from typing import Any
 
 from secateur.errors import PermissionDenied
 from secateur.instants import utc
-from secateur.ledger.cancellations import sweep_of
+from secateur.ledger.sweeping import sweep_of
 from secateur.open_queue import OpenQueue
 
 logger = logging.getLogger(__name__)

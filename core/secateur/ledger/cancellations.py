@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice, zip_longest
@@ -16,39 +14,23 @@ from secateur.cel import EvaluationError, Filter
 from secateur.engines.base import Gate, Retrying, Selection, Source, Stopping, Verdict, unsupported
 from secateur.errors import (
     Conflict,
-    DatabaseError,
     NotFound,
-    NotInstalled,
-    PermissionDenied,
     Problem,
     ReadOnly,
     RequestError,
-    Unreachable,
 )
 from secateur.ledger.commits import Commit, RunCancellation
 from secateur.ledger.ledger import Cancelling, Ledger
-from secateur.ledger.steps import OpenCancellation, SweepProblem, SweepStep, Unrestored
+from secateur.ledger.steps import SweepProblem, Unrestored
+from secateur.ledger.sweeping import SWEEP_BATCH, Sweeper, sweep_of
 from secateur.requests import CancellationRequest
 from secateur.runs import Count, Run, RunStatus, Scope
-from secateur.states import OPEN, Kind, State
-from secateur.troubles import Trouble, Troubles
+from secateur.states import Kind
+from secateur.troubles import Trouble
 
 if TYPE_CHECKING:
     from secateur.records import AuditEntry, Cancellation
 
-logger = logging.getLogger(__name__)
-
-SWEEP_BATCH = 10_000
-"""Runs that one transaction of a sweep looks at: about a quarter of a second."""
-
-RESTORE_BATCH = 1_000
-"""Runs that one transaction of a restore looks at: few, for it holds the app's lock, and commits wait for it."""
-
-SWEEP_PAUSE = 1.0
-"""Seconds between two looks for something to sweep."""
-
-SHORTEST_WAIT = 0.05
-"""Seconds before a waiting caller looks again, doubling up to `SWEEP_PAUSE`."""
 
 ERRORS_EXPLAINED = 100
 """Failing runs that a preview looks at for the reasons."""
@@ -86,11 +68,8 @@ class Cancellations:
     ) -> None:
         self.engine = engine
         self.read_only = read_only
-        self._batch = batch
-        self._committed = asyncio.Event()
+        self._sweeper = Sweeper(engine.ledger, batch) if isinstance(engine, Cancelling) else None
         self._counting = asyncio.Semaphore(counts_at_once)
-        self._rounds = Troubles(logger)
-        self._sweeps = Troubles(logger)
 
     @property
     def ledger(self) -> Ledger:
@@ -217,7 +196,7 @@ class Cancellations:
                 for selection in selections(request)
             ]
         )
-        self._committed.set()
+        self._hurry()
         return committed
 
     async def cancel_run(
@@ -234,7 +213,7 @@ class Cancellations:
         committed = await self.ledger.cancel_run(
             RunCancellation(uuid4(), run_id, author, source, reason, idempotency_key)
         )
-        self._committed.set()
+        self._hurry()
         return committed
 
     async def restore_run(
@@ -275,7 +254,7 @@ class Cancellations:
         """
         self._refuse_if_read_only()
         undone = await self.ledger.undo(cancellation_id, author, source, requeue_stopped=requeue_stopped)
-        self._committed.set()
+        self._hurry()
         return undone
 
     async def unrestored(self, cancellation_id: UUID, limit: int = 100) -> Sequence[Unrestored]:
@@ -302,90 +281,28 @@ class Cancellations:
 
         A standing one is waited for until its window has ended.
         """
-        pause = SHORTEST_WAIT
-        open = OpenCancellation((await self.get(cancellation_id)).app_id, cancellation_id, State.ACTIVE)
-        while (step := await self._step(open)).state in OPEN:
-            open = replace(open, state=step.state)
-            if step.busy or step.idle:
-                await asyncio.sleep(pause if step.wait is None else min(step.wait, SWEEP_PAUSE))
-                pause = min(2 * pause, SWEEP_PAUSE)
+        found = await self.get(cancellation_id)
+        if self._sweeper is not None:
+            await self._sweeper.finish(found.app_id, found.id)
         return await self.get(cancellation_id)
 
     @property
     def troubles(self) -> tuple[Trouble, ...]:
         """What fails in `sweep_forever` of this process."""
-        return (*self._rounds, *self._sweeps)
+        return () if self._sweeper is None else self._sweeper.troubles
 
     def trouble_of(self, cancellation_id: UUID) -> Trouble | None:
         """What keeps this process from sweeping that cancellation."""
-        return next((each for each in self._sweeps if each.what == sweep_of(cancellation_id)), None)
+        return next((each for each in self.troubles if each.what == sweep_of(cancellation_id)), None)
 
     async def sweep_forever(self) -> None:
-        """Sweep every open cancellation, until cancelled. Any number of processes may do this at once.
+        """Sweep every open cancellation, until cancelled; see `Sweeper`. Not where nothing can be cancelled."""
+        if not self.read_only and self._sweeper is not None:
+            await self._sweeper.sweep_forever()
 
-        Survives a database that goes away; returns when the role has no right to sweep. What keeps failing is logged
-        as a warning once, kept with the record, and in `troubles`.
-        """
-        if self.read_only or not isinstance(self.engine, Cancelling):
-            return
-        while True:
-            pause = SWEEP_PAUSE
-            try:
-                pause = await self._sweep_open()
-                self._rounds.went_well("sweeping")
-            except PermissionDenied as error:
-                logger.warning("this process cannot sweep: %s", error)
-                return
-            except (DatabaseError, NotInstalled) as error:
-                self._rounds.failed("sweeping", error)
-            self._committed.clear()
-            # Not `wait_for`, which loses a cancellation that arrives together with what it waits for (before 3.12).
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._committed.wait()
-
-    async def _sweep_open(self) -> float:
-        """Batches of every open cancellation in turn, until none of them has anything to do right now.
-
-        Returns the seconds until one has, as far as that is known.
-        """
-        pause = SWEEP_PAUSE
-        working = await self.ledger.open_cancellations()
-        self._sweeps.keep_only({sweep_of(open.id) for open in working})
-        while working:
-            steps = [(open, await self._try_step(open)) for open in working]
-            pause = min([pause, *(step.wait for _, step in steps if step.idle and step.wait is not None)])
-            working = [
-                replace(open, state=step.state)
-                for open, step in steps
-                if step.state in OPEN and not step.busy and not step.idle
-            ]
-        return pause
-
-    async def _try_step(self, open: OpenCancellation) -> SweepStep:
-        """One that fails does not keep the others waiting; it is left alone until the next round."""
-        what = sweep_of(open.id)
-        try:
-            step = await self._step(open)
-        except (PermissionDenied, Unreachable):
-            raise
-        except DatabaseError as error:
-            self._sweeps.failed(what, error)
-            with suppress(DatabaseError):  # with a full disk, this fails too
-                await self.ledger.note_sweep_failure(open.app_id, open.id, str(error))
-            return SweepStep(open.state, busy=True)
-        if not step.busy:
-            self._sweeps.went_well(what)
-        return step
-
-    async def _step(self, open: OpenCancellation) -> SweepStep:
-        if open.state == State.RESTORING:
-            return await self.ledger.restore(open.app_id, open.id, min(self._batch, RESTORE_BATCH))
-        step = await self.ledger.sweep(open.app_id, open.id, self._batch)
-        if step.undecided and await self.ledger.decide(open.app_id, open.id):
-            # There is something to cancel now, or nothing left to wait for.
-            step = replace(step, idle=False)
-        return step
+    def _hurry(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.hurry()
 
     async def _examples(self, wanted: Sequence[Selection], verdict: Verdict, limit: int) -> Sequence[Run]:
         found: list[Run] = []
@@ -440,11 +357,6 @@ class Cancellations:
     def _refuse_if_read_only(self) -> None:
         if self.read_only:
             raise ReadOnly("this context is read-only; to cancel, start without --read-only or use another context")
-
-
-def sweep_of(cancellation_id: UUID) -> str:
-    """What people call it that brings the cancellation's rows to what it says."""
-    return f"the sweep of cancellation {cancellation_id}"
 
 
 def select(request: CancellationRequest) -> Selection:

@@ -1,0 +1,129 @@
+"""Bringing the rows to what the cancellations say: batch by batch, by whichever process lives."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import replace
+from uuid import UUID
+
+from secateur.errors import DatabaseError, NotInstalled, PermissionDenied, Unreachable
+from secateur.ledger.ledger import Ledger
+from secateur.ledger.steps import OpenCancellation, SweepStep
+from secateur.states import OPEN, State
+from secateur.troubles import Trouble, Troubles
+
+logger = logging.getLogger(__name__)
+
+SWEEP_BATCH = 10_000
+"""Runs that one transaction of a sweep looks at: about a quarter of a second."""
+
+RESTORE_BATCH = 1_000
+"""Runs that one transaction of a restore looks at: few, for it holds the app's lock, and commits wait for it."""
+
+SWEEP_PAUSE = 1.0
+"""Seconds between two looks for something to sweep."""
+
+SHORTEST_WAIT = 0.05
+"""Seconds before a waiting caller looks again, doubling up to `SWEEP_PAUSE`."""
+
+
+class Sweeper:
+    """Sweeps and restores what is open in one ledger."""
+
+    def __init__(self, ledger: Ledger, batch: int) -> None:
+        self._ledger = ledger
+        self._batch = batch
+        self._hurried = asyncio.Event()
+        self._rounds = Troubles(logger)
+        self._sweeps = Troubles(logger)
+
+    @property
+    def troubles(self) -> tuple[Trouble, ...]:
+        """What fails in `sweep_forever`."""
+        return (*self._rounds, *self._sweeps)
+
+    def hurry(self) -> None:
+        """There is something to do now."""
+        self._hurried.set()
+
+    async def finish(self, app_id: str, cancellation_id: UUID) -> None:
+        """Sweep or restore, or wait for whoever does, until there is nothing left to do for the cancellation."""
+        pause = SHORTEST_WAIT
+        open = OpenCancellation(app_id, cancellation_id, State.ACTIVE)
+        while (step := await self._step(open)).state in OPEN:
+            open = replace(open, state=step.state)
+            if step.busy or step.idle:
+                await asyncio.sleep(pause if step.wait is None else min(step.wait, SWEEP_PAUSE))
+                pause = min(2 * pause, SWEEP_PAUSE)
+
+    async def sweep_forever(self) -> None:
+        """Sweep every open cancellation, until cancelled. Any number of processes may do this at once.
+
+        Survives a database that goes away; returns when the role has no right to sweep. What keeps failing is logged
+        as a warning once, kept with the record, and in `troubles`.
+        """
+        while True:
+            pause = SWEEP_PAUSE
+            try:
+                pause = await self._sweep_open()
+                self._rounds.went_well("sweeping")
+            except PermissionDenied as error:
+                logger.warning("this process cannot sweep: %s", error)
+                return
+            except (DatabaseError, NotInstalled) as error:
+                self._rounds.failed("sweeping", error)
+            self._hurried.clear()
+            # Not `wait_for`, which loses a cancellation that arrives together with what it waits for (before 3.12).
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._hurried.wait()
+
+    async def _sweep_open(self) -> float:
+        """Batches of every open cancellation in turn, until none of them has anything to do right now.
+
+        Returns the seconds until one has, as far as that is known.
+        """
+        pause = SWEEP_PAUSE
+        working = await self._ledger.open_cancellations()
+        self._sweeps.keep_only({sweep_of(open.id) for open in working})
+        while working:
+            steps = [(open, await self._try_step(open)) for open in working]
+            pause = min([pause, *(step.wait for _, step in steps if step.idle and step.wait is not None)])
+            working = [
+                replace(open, state=step.state)
+                for open, step in steps
+                if step.state in OPEN and not step.busy and not step.idle
+            ]
+        return pause
+
+    async def _try_step(self, open: OpenCancellation) -> SweepStep:
+        """One that fails does not keep the others waiting; it is left alone until the next round."""
+        what = sweep_of(open.id)
+        try:
+            step = await self._step(open)
+        except (PermissionDenied, Unreachable):
+            raise
+        except DatabaseError as error:
+            self._sweeps.failed(what, error)
+            with suppress(DatabaseError):  # with a full disk, this fails too
+                await self._ledger.note_sweep_failure(open.app_id, open.id, str(error))
+            return SweepStep(open.state, busy=True)
+        if not step.busy:
+            self._sweeps.went_well(what)
+        return step
+
+    async def _step(self, open: OpenCancellation) -> SweepStep:
+        if open.state == State.RESTORING:
+            return await self._ledger.restore(open.app_id, open.id, min(self._batch, RESTORE_BATCH))
+        step = await self._ledger.sweep(open.app_id, open.id, self._batch)
+        if step.undecided and await self._ledger.decide(open.app_id, open.id):
+            # There is something to cancel now, or nothing left to wait for.
+            step = replace(step, idle=False)
+        return step
+
+
+def sweep_of(cancellation_id: UUID) -> str:
+    """What people call it that brings the cancellation's rows to what it says."""
+    return f"the sweep of cancellation {cancellation_id}"

@@ -112,6 +112,8 @@ class FunctionDepth:
     """Runs that failed for good and are not yet deleted."""
     lost: int = 0
     """The part of `running` whose leases have expired: no live worker has them."""
+    growing_since: datetime | None = None
+    """When the queue was last at its usual depth, if it has been growing since; else None."""
 
 
 class CountedBy(StrEnum):

@@ -32,7 +32,7 @@ PREVIEW_KEYS = [
 DEPTH_KEYS = [
     *("app_id", "function_id", "queued", "scheduled", "running", "lost", "failed", "cancelling"),
     *("oldest_started_at",),
-    *("in_per_second", "out_per_second", "paused", "checked_at", "drift", "as_of"),
+    *("in_per_second", "out_per_second", "growing_since", "paused", "checked_at", "drift", "as_of"),
 ]
 
 

@@ -10,6 +10,7 @@ from api_client import data_of, failure_of
 from billing import DEPTH_KEYS, INVOICES
 
 from secateur.ledger.forms import AuditForm
+from secateur.looking.forms import SeriesForm
 from secateur.postgres.database import Database
 
 CLAIM = "select id from secateur.claim($1, null, 100, 'w', interval '1 hour')"
@@ -144,3 +145,23 @@ async def test_pages_of_the_audit_that_cannot_be(client: httpx.AsyncClient) -> N
     for wrong in ({"limit": "0"}, {"limit": "1001"}, {"before": "x"}, {"before": "0"}, {"before": str(2**63)}):
         (detail,) = failure_of(await client.get("/v1/audit", params=wrong), 400).details
         assert [detail.field] == list(wrong)
+
+
+async def test_the_history_of_a_queue(client: httpx.AsyncClient, flooded: Database) -> None:
+    await flooded.execute("select secateur.compact_depth('billing')")
+    series = data_of(await client.get("/v1/queues/history", params={"app_id": "billing", "function_id": "invoices"}))
+    SeriesForm.model_validate(series)
+    assert (series["app_id"], series["function_id"], series["step_seconds"]) == ("billing", "invoices", 1)
+    assert len(series["points"]) == 900
+    assert series["points"][-1]["queued"] == INVOICES
+    assert series["points"][0]["queued"] is None
+    assert len(series["gaps"]) == 1
+    await client.post("/v1/queues/billing/pause", headers={"X-Author": "mia"})
+    whole = data_of(await client.get("/v1/queues/history", params={"app_id": "billing", "range": "2h"}))
+    assert whole["function_id"] is None
+    assert [(mark["action"], mark["author"]) for mark in whole["marks"]] == [("pause", "mia")]
+    for wrong, field in (({}, "app_id"), ({"app_id": "billing", "range": "3h"}, "range")):
+        failure = failure_of(await client.get("/v1/queues/history", params=wrong), 400)
+        assert [detail.field for detail in failure.details] == [field]
+    missing = await client.get("/v1/queues/history", params={"app_id": "nobody"})
+    assert missing.status_code == 404

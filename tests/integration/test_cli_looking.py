@@ -157,3 +157,59 @@ def test_a_headless_demo_announces_its_database_and_cleans_up(here: Here) -> Non
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     assert here("depth", url=announced["database"]).code == 1
+
+
+def test_how_deep_the_queues_were(here: Here, url: str) -> None:
+    empty = here("depth", "--history", url=url)
+    assert "Nothing has waited or run in that time" in empty.out
+    asyncio.run(flood_of_the_last_minutes(url))
+    _, row = here("depth", "--history", "2h", url=url).out.splitlines()[:2]
+    assert row.split()[:2] == ["billing", "vendor-syncs"]
+    assert row.split()[2].startswith("·")
+    assert "█" in row
+    out = here("depth", "--history", "2h", "--app", "billing", "--function", "vendor-syncs", url=url).out
+    title, depth, *_ = out.splitlines()
+    assert title.startswith("billing / vendor-syncs, ")
+    assert "; growing since " in title
+    assert depth.endswith("30 to 3,030")
+    assert "no worker, server or console was running" in out
+    assert len(out.splitlines()[-20:][0].split()) == 8
+    series = here("depth", "--history", "--app", "billing", "--json", url=url).json
+    assert (series["app_id"], series["function_id"], len(series["points"])) == ("billing", None, 900)
+    shown = here("depth", "--json", url=url).json
+    assert [each["growing_since"] is not None for each in shown] == [False, True]
+    assert "growing since" in here("depth", url=url).out.splitlines()[0]
+    plain = run("depth", "--history", "2h", url=url, PYTHONIOENCODING="ascii").out
+    assert plain.splitlines()[1].split()[2].startswith("?")
+    assert plain.isascii()
+
+
+def test_what_the_depth_cannot_be_asked_for(here: Here, url: str) -> None:
+    for flags, message in (
+        (("--function", "invoices"), "--function needs --app"),
+        (("--watch", "--history"), "give one of them"),
+        (("--history", "3h"), "choose from 15m, 2h, 48h"),
+    ):
+        refused = here("depth", *flags, url=url)
+        assert refused.code == 2
+        assert message in refused.err
+    for flags in ((), ("--history",)):
+        missing = here("depth", *flags, "--app", "nobody", url=url)
+        assert missing.code != 0
+        assert "there is no app 'nobody'" in missing.err
+    (only,) = here("depth", "--app", "billing", "--function", "invoices", "--json", url=url).json
+    assert only["function_id"] == "invoices"
+
+
+async def flood_of_the_last_minutes(url: str) -> None:
+    """Samples of half an hour, the last ten minutes of them a flood; and its runs."""
+    async with secateur.connect(url) as queue:
+        await queue.enqueue_many("billing", "vendor-syncs", [{}] * 3000)
+        await queue.database.execute("select secateur.compact_depth('billing')")
+        await queue.database.execute("""
+            insert into secateur.depth_samples
+              (app_id, coarse, at, function_ids, queued, scheduled, running, failed, entered, drained, cancelling)
+            select 'billing', true, now() - interval '10 s' * n, array['', 'vendor-syncs'], array[depth, depth],
+                   '{0,0}', '{0,0}', '{0,0}', array[depth, depth], '{0,0}', '{0,0}'
+              from (select n, 30 + greatest(0, 60 - n) * 50 as depth from generate_series(0, 180) as n) as one
+        """)

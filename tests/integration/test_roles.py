@@ -18,7 +18,7 @@ import pytest
 from roles import FLOOD, LOGINS, NOBODY, ROLES, events, refused, url_of
 
 import secateur
-from secateur.engines.base import Forgetting, Pausing, Sending, Source, Upkeep, Verdict
+from secateur.engines.base import Forgetting, Pausing, Remembering, Sending, Source, Upkeep, Verdict
 from secateur.engines.native.engine import NativeEngine
 from secateur.engines.native.worker import Worker
 from secateur.errors import PermissionDenied, ReadOnly
@@ -27,6 +27,7 @@ from secateur.ledger.ledger import Ledger
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
 from secateur.runs import RunStatus, Scope
+from secateur.samples import Steps
 from secateur.schema import definition
 
 OWNERS = ("secateur_sandbox", "secateur_audit")
@@ -64,7 +65,7 @@ FOR_NOBODY = frozenset(
 READS = frozenset(
     {
         *("clock", "depth", "count", "count_errors", "estimate", "examples", "sample_events", "arrival_rate", "run"),
-        *("detect", "runs"),
+        *("detect", "runs", "samples", "samples_of_functions", "gaps", "marks"),
         *("cancelled_singly", "unrestored", "audit", "retention", "cancellations", "cancellation", "sweep_problems"),
     }
 )
@@ -309,7 +310,7 @@ class TestTheViewer:
     async def test_reads_all_that_an_engine_offers(self, owner: asyncpg.Connection, database_url: str) -> None:
         offered = {
             name
-            for kind in (Source, Pausing, Forgetting, Upkeep, Sending, Ledger)
+            for kind in (Source, Remembering, Pausing, Forgetting, Upkeep, Sending, Ledger)
             for name, member in vars(kind).items()
             if inspect.iscoroutinefunction(member) and not name.startswith("_")
         }
@@ -318,7 +319,13 @@ class TestTheViewer:
         request = CancellationRequest.parse(FLOOD)
         async with engine_of("secateur_viewer", database_url, read_only=True) as engine:
             (selection,) = selections(request)
+            now = await engine.clock()
+            hour = [Steps(now - timedelta(hours=1), now, timedelta(minutes=1))]
             answers = {
+                "samples": await engine.samples(selection.scope, hour),
+                "samples_of_functions": await engine.samples_of_functions(hour),
+                "gaps": await engine.gaps("billing", now - timedelta(hours=1), now),
+                "marks": await engine.marks(selection.scope, now - timedelta(hours=1), now),
                 "detect": await engine.detect(),
                 "clock": await engine.clock(),
                 "depth": await engine.depth(),

@@ -31,7 +31,7 @@ ADDED: dict[str, dict[str, Any]] = {
         **dict.fromkeys(("stepped_at", "failing_since", "last_error", "last_error_at")),
         "failures": 0,
     },
-    "depth_totals": {"failed": 0},
+    "depth_totals": {"failed": 0, "entered": 0, "drained": 0},
     "depth_deltas": {"failed": 0},
     "runs": {
         "idempotency_key": None,
@@ -45,7 +45,7 @@ ADDED: dict[str, dict[str, Any]] = {
 """Columns that came later, and what is in them."""
 FORGOTTEN = {"depth_checks", "depth_drifts", "migrations", "condition_vocabulary"}
 """Checks of all apps together, and what an install writes."""
-LATER = {"upkeep", "slow_verdicts", "forgotten_functions"}
+LATER = {"depth_samples", "upkeep", "slow_verdicts", "forgotten_functions"}
 """Tables that came later, and are empty."""
 LISTS = {"due_functions", "due_epochs", "searches"}
 """Tables that came later: all functions are on the list at first."""

@@ -18,6 +18,7 @@ from secateur.bounds import INT_MAX
 from secateur.encodings import problem_of_encoding
 from secateur.errors import UsageError
 from secateur.runs import LISTED
+from secateur.samples import DEFAULT_RANGE, RANGES
 from secateur.times import UNITS
 
 if TYPE_CHECKING:
@@ -208,6 +209,15 @@ def _looking(command: AddCommand) -> None:
     depth = command("depth", "look:depth", "show waiting and running runs per app and function")
     depth.add_argument("--json", action="store_true", help="as JSON")
     depth.add_argument("--watch", action="store_true", help="refresh until interrupted")
+    depth.add_argument(
+        "--history",
+        nargs="?",
+        choices=list(RANGES),
+        const=DEFAULT_RANGE,
+        help=f"show how deep the queues were in the last {' or '.join(RANGES)} (default: {DEFAULT_RANGE})",
+    )
+    depth.add_argument("--app", metavar="APP", help="the app's id (default: every app)")
+    depth.add_argument("--function", metavar="FUNCTION", help="the function's id (default: every function of the app)")
     history = command("history", "look:history", "list cancellations, newest first")
     history.add_argument("--json", action="store_true", help="as JSON")
     history.add_argument("--limit", type=_positive, default=50, metavar="N", help="show at most N (default: 50)")

@@ -7,6 +7,7 @@ asks for an engine by its name. Cancellations and their records are no engine's:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -18,6 +19,7 @@ from secateur.cel import Filter
 from secateur.errors import Unsupported, UsageError
 from secateur.postgres.database import Database
 from secateur.runs import UNFINISHED, Count, FunctionDepth, Run, RunStatus, Scope, Window
+from secateur.samples import Gap, Mark, Sample, Steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +236,29 @@ class Sending(Protocol):
         Raises `RequestError` for what cannot be an event, `IdempotencyConflict` for another event under the key, and
         `ReadOnly`.
         """
+        ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """It is known how deep the queue was, as long as any of secateur's processes was alive: for 48 hours."""
+
+    async def samples(self, scope: Scope, steps: Sequence[Steps]) -> list[Sample]:
+        """The function's, or the whole app's, in the order of their times: of each step the last one, if it has any."""
+        ...
+
+    async def samples_of_functions(
+        self, steps: Sequence[Steps], app_ids: Sequence[str] | None = None
+    ) -> dict[Scope, list[Sample]]:
+        """Of every function that had or got runs meanwhile, of these apps or all; the steps are ten seconds or more."""
+        ...
+
+    async def gaps(self, app_id: str, since: datetime, until: datetime) -> list[Gap]:
+        """When nobody was alive to keep samples of the app, in order."""
+        ...
+
+    async def marks(self, scope: Scope, since: datetime, until: datetime) -> list[Mark]:
+        """What was done to the scope, or to an app or function that has part in it, in order; the last 200."""
         ...
 
 

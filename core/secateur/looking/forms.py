@@ -8,6 +8,7 @@ from typing import Any
 from secateur.cel import Diagnostic
 from secateur.forms import Identifier, Instant, JsonForm
 from secateur.ledger.cancellations import Preview
+from secateur.looking.history import Series
 
 
 class DepthForm(JsonForm):
@@ -26,12 +27,77 @@ class DepthForm(JsonForm):
     """Since when the oldest run that can be claimed now could be: its start, or its schedule where that was later."""
     in_per_second: float
     out_per_second: float
+    growing_since: Instant | None
+    """When the queue was last at its usual depth, if it has been growing since; null if it is not growing."""
     paused: bool
     checked_at: Instant | None
     """When the depth's sums were last compared with the rows."""
     drift: int
     """How many runs they were off then, before that was put right."""
     as_of: Instant
+
+
+class PointForm(JsonForm):
+    """The depth at the end of a step; null where it is not known: in a gap, for example."""
+
+    at: Instant
+    queued: int | None
+    scheduled: int | None
+    running: int | None
+    failed: int | None
+    """Runs that had failed for good and were kept."""
+    cancelling: int | None
+    """Estimate."""
+    in_per_second: float | None
+    out_per_second: float | None
+
+
+class GapForm(JsonForm):
+    since: Instant
+    until: Instant
+
+
+class MarkForm(JsonForm):
+    at: Instant
+    action: str
+    """As in the audit, such as `commit`, `undo` or `pause`."""
+    function_id: str | None
+    """Null for the whole app."""
+    cancellation_id: Identifier | None
+    author: str | None
+
+
+class SeriesForm(JsonForm):
+    """The depth of one function, or of a whole app, as it was."""
+
+    app_id: str
+    function_id: str | None
+    """Null is the app as a whole."""
+    since: Instant
+    until: Instant
+    step_seconds: float
+    growing_since: Instant | None
+    """When the queue was last at its usual depth, if it has been growing since; null if it is not growing."""
+    points: list[PointForm]
+    """One for the end of every step, oldest first."""
+    gaps: list[GapForm]
+    """When no worker, server or console was running, so that nothing is known."""
+    marks: list[MarkForm]
+    """What people did to the scope meanwhile, oldest first; the last 200."""
+
+
+def series_form(series: Series) -> SeriesForm:
+    return SeriesForm.of(
+        series,
+        app_id=series.scope.app_id,
+        function_id=series.scope.function_id,
+        since=series.steps.since,
+        until=series.steps.until,
+        step_seconds=series.steps.length.total_seconds(),
+        points=[PointForm.of(each) for each in series.points],
+        gaps=[GapForm.of(each) for each in series.gaps],
+        marks=[MarkForm.of(each) for each in series.marks],
+    )
 
 
 class RunForm(JsonForm):

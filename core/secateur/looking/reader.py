@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from secateur.cel.authoring.shapes import Shape
 from secateur.engines.base import Source
 from secateur.looking.facets import payload_shape
+from secateur.looking.history import DepthHistory
 from secateur.runs import FunctionDepth, Run, RunStatus, Scope
 
 
@@ -16,6 +18,7 @@ class Reader:
 
     def __init__(self, engine: Source) -> None:
         self._engine = engine
+        self.history = DepthHistory(engine)
 
     @property
     def engine_name(self) -> str:
@@ -31,8 +34,10 @@ class Reader:
         return await self._engine.clock()
 
     async def depth(self) -> list[FunctionDepth]:
-        """Every function, sorted by app and function."""
-        return await self._engine.depth()
+        """Every function, sorted by app and function, with the time since when it has been growing."""
+        depths = await self._engine.depth()
+        growing = await self.history.growing(depths)
+        return [replace(each, growing_since=growing.get(Scope(each.app_id, each.function_id))) for each in depths]
 
     async def depth_of(self, scope: Scope) -> list[FunctionDepth]:
         """The function of the scope, or all of its app."""

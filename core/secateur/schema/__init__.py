@@ -58,6 +58,7 @@ DEFINITIONS = (
     "ledger/sql/restoring.sql",
     "ledger/sql/reporting.sql",
     "engines/native/sql/forgetting.sql",
+    "engines/native/sql/history.sql",
     "engines/native/sql/depth.sql",
     "engines/native/sql/pruning.sql",
     "schema/pins.sql",

@@ -2,24 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-_BLOCKS = "▁▂▃▄▅▆▇█"
-_FLAT = 0.03
-"""A change below this share of the largest value is drawn flat: it is noise, not a trend."""
-
-
-def sparkline(values: Sequence[float], width: int) -> str:
-    """The newest `width` values, right-aligned; scaled between their minimum and maximum."""
-    shown = list(values[-width:]) if width > 0 else []
-    if not shown:
-        return " " * max(0, width)
-    low, high = min(shown), max(shown)
-    if high - low <= high * _FLAT:
-        bars = ("▁" if high == 0 else "▃") * len(shown)
-    else:
-        bars = "".join(_BLOCKS[round((value - low) / (high - low) * 7)] for value in shown)
-    return bars.rjust(width)
+from secateur.words.sparklines import sparkline as sparkline
 
 
 def progress(share: float, width: int) -> str:

@@ -10,11 +10,13 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 
 from secateur.api.answers import Answer, ForgottenForm, Health
 from secateur.api.services import Author, Injected, Services, answer, failures
+from secateur.bounds import LONGEST_NAME
 from secateur.errors import NotFound
 from secateur.ledger.forms import AuditForm
-from secateur.looking.forms import DepthForm
+from secateur.looking.forms import DepthForm, SeriesForm, series_form
 from secateur.looking.listing import read_scope
 from secateur.runs import FunctionDepth, Scope
+from secateur.samples import DEFAULT_RANGE, RANGES
 
 router = APIRouter()
 
@@ -50,6 +52,31 @@ OfFunction = Annotated[Scope, Depends(_function_scope)]
 async def queues(services: Injected) -> dict[str, Any]:
     """Per app and function."""
     return await _depth(services, await services.queue.reader.depth())
+
+
+@router.get(
+    "/v1/queues/history",
+    response_model=Answer[SeriesForm],
+    responses=failures(400, 404),
+    summary="Show how deep a queue was",
+)
+async def history(
+    services: Injected,
+    app_id: Annotated[str, Query(min_length=1, max_length=LONGEST_NAME)],
+    function_id: Annotated[str | None, Query(min_length=1, max_length=LONGEST_NAME)] = None,
+    range_name: Annotated[
+        str,
+        Query(
+            alias="range",
+            description=f"How far back: one of {', '.join(RANGES)}, in steps of 1, 10 or 240 seconds.",
+            json_schema_extra={"enum": list(RANGES)},
+        ),
+    ] = DEFAULT_RANGE,
+) -> dict[str, Any]:
+    """Of a function or, without `function_id`, of the app as a whole. It is kept as long as any worker, server or
+    console is running; `gaps` are the times of which nothing is known."""
+    series = await services.queue.reader.history.series(read_scope(app_id, function_id), range_name)
+    return answer(series_form(series), await services.queue.reader.clock())
 
 
 @router.post(

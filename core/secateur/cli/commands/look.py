@@ -6,14 +6,15 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING
 
+from secateur.cli.commands.past import clock, write_history
 from secateur.cli.describing import cancellation_lines, condition_in_words, run_lines
 from secateur.cli.identifying import read_run_id, read_uuid, require_any_id
 from secateur.cli.opening import CommandSession, find_place, open_session
 from secateur.cli.output import flush, json_line, line, notice, table, terminal_width
-from secateur.errors import NotFound, QueryTimeout, Unreachable
+from secateur.errors import NotFound, QueryTimeout, Unreachable, UsageError
 from secateur.instants import utc
 from secateur.ledger.forms import cancellation_form
 from secateur.ledger.wording import phase
@@ -43,32 +44,49 @@ _HOME_AND_CLEAR = "\x1b[H\x1b[J"
 
 async def depth(arguments: argparse.Namespace) -> int:
     place = find_place(arguments)
+    if arguments.function is not None and arguments.app is None:
+        raise UsageError("--function needs --app: an app has it")
+    if arguments.watch and arguments.history is not None:
+        raise UsageError("--watch shows what is now, and --history what was: give one of them")
+    scope = None if arguments.app is None else read_scope(arguments.app, arguments.function)
     async with open_session(place) as session:
-        if arguments.watch:
-            await _watch(session, as_json=arguments.json)
+        if arguments.history is not None:
+            await write_history(session, scope, arguments.history, as_json=arguments.json)
+        elif arguments.watch:
+            await _watch(session, scope, as_json=arguments.json)
         else:
-            _write_depth(await session.queue.reader.depth(), as_json=arguments.json)
+            _write_depth(session, await _read_depth(session, scope), as_json=arguments.json)
     return 0
 
 
-async def _watch(session: CommandSession, *, as_json: bool) -> None:
+async def _read_depth(session: CommandSession, scope: Scope | None) -> Sequence[FunctionDepth]:
+    reader = session.queue.reader
+    if scope is None:
+        return await reader.depth()
+    depths = await reader.depth_of(scope)
+    if not depths:
+        raise NotFound(f"there is no {scope}" if scope.function_id else f"there is no app {scope.app_id!r}")
+    return depths
+
+
+async def _watch(session: CommandSession, scope: Scope | None, *, as_json: bool) -> None:
     """Until interrupted. A database that goes away is waited for."""
     clear = _HOME_AND_CLEAR if sys.stdout.isatty() and not as_json else ""
     while True:
         try:
-            depths = await session.queue.reader.depth()
+            depths = await _read_depth(session, scope)
         except (Unreachable, QueryTimeout) as error:
             notice(f"secateur: {one_line(str(error))}; trying again")
         else:
             sys.stdout.write(clear)
-            _write_depth(depths, as_json=as_json)
+            _write_depth(session, depths, as_json=as_json)
             if not clear and not as_json:
                 line()
             flush()
         await asyncio.sleep(session.place.settings.refresh_seconds)
 
 
-def _write_depth(depths: Sequence[FunctionDepth], *, as_json: bool) -> None:
+def _write_depth(session: CommandSession, depths: Sequence[FunctionDepth], *, as_json: bool) -> None:
     if as_json:
         json_line([DepthForm.of(each).as_json() for each in depths])
     elif not depths:
@@ -87,12 +105,14 @@ def _write_depth(depths: Sequence[FunctionDepth], *, as_json: bool) -> None:
             Column("in/s", rank=30),
             Column("out/s", rank=30),
             Column("drains in"),
+            Column("growing since", short="growing", blank_if="-", only_news=True),
         )
-        for each in table(columns, [_depth_row(each) for each in depths], terminal_width()):
+        zone = session.place.settings.zone
+        for each in table(columns, [_depth_row(each, zone) for each in depths], terminal_width()):
             line(each)
 
 
-def _depth_row(depth: FunctionDepth) -> tuple[str, ...]:
+def _depth_row(depth: FunctionDepth, zone: tzinfo) -> tuple[str, ...]:
     backlog = depth.queued + depth.scheduled
     drained = drains_in(backlog, depth.in_per_second, depth.out_per_second)
     drains = "-" if backlog == 0 else "never" if drained is None else duration(drained)
@@ -107,6 +127,7 @@ def _depth_row(depth: FunctionDepth) -> tuple[str, ...]:
         f"{depth.in_per_second:,.1f}",
         f"{depth.out_per_second:,.1f}",
         drains,
+        "-" if depth.growing_since is None else clock(depth.growing_since, depth.as_of, zone),
     )
 
 

@@ -46,12 +46,15 @@ from secateur.errors import Problem, ReadOnly, RequestError, Unreachable
 from secateur.ledger.cancellations import Cancellations, Preview, select
 from secateur.ledger.commits import COMMITTING
 from secateur.ledger.steps import Unrestored
+from secateur.looking.history import Series
 from secateur.looking.listing import read_scope, read_status
+from secateur.looking.reader import Reader
 from secateur.postgres.database import Database
 from secateur.postgres.sqlstates import keeping_events
 from secateur.postgres.statements import Statements
 from secateur.requests import CancellationRequest, RetryRequest
 from secateur.runs import UNFINISHED, FunctionDepth, Run
+from secateur.samples import DEFAULT_RANGE
 
 if TYPE_CHECKING:
     from secateur.records import AuditEntry, Cancellation
@@ -74,6 +77,7 @@ class Queue:
         self.database = database
         self.engine = engine
         self.cancellations = Cancellations(engine, read_only=database.read_only)
+        self._reader = Reader(engine)
 
     async def enqueue(
         self,
@@ -358,7 +362,15 @@ class Queue:
 
         A forgotten function is included only while it has unfinished runs.
         """
-        return await self.engine.depth()
+        return await self._reader.depth()
+
+    async def depth_history(self, app_id: str, function_id: str | None = None, *, range: str = DEFAULT_RANGE) -> Series:
+        """How deep the function's queue was, or (None) that of the app as a whole: in the last `15m`, `2h` or `48h`.
+
+        Its points are one second, ten seconds or four minutes apart. Raises `NotFound` if there is no such app or
+        function, and `RequestError` for another range.
+        """
+        return await self._reader.history.series(read_scope(app_id, function_id), range)
 
     async def history(self, limit: int = 50, before: UUID | None = None) -> Sequence[Cancellation]:
         """Cancellations, newest first; `before` is the last one of the previous page."""

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from secateur.engines.base import Gate, Retrying, Stopping
 from secateur.engines.native.governing import NativeGoverning
+from secateur.engines.native.history import NativeHistory
 from secateur.engines.native.sending import NativeSending
 from secateur.engines.native.source import NativeSource
 from secateur.engines.native.upkeep import NativeUpkeep
@@ -14,7 +15,9 @@ from secateur.postgres.database import Database
 from secateur.runs import RunStatus
 
 
-class NativeEngine(NativeSource, NativeGoverning, NativeSending, NativeUpkeep, Gate, Stopping, Retrying, Cancelling):
+class NativeEngine(
+    NativeSource, NativeHistory, NativeGoverning, NativeSending, NativeUpkeep, Gate, Stopping, Retrying, Cancelling
+):
     """Reads the queue's tables, and writes through its SQL functions only."""
 
     gate: ClassVar[str] = "claim function"

@@ -20,30 +20,6 @@ with pending as (
     from secateur.depth_seconds as past
    where past.second > now() - interval '11 s'
    group by past.app_id, past.function_id
-), tallied as (
-  -- One by one: the tallies of all that was ever cancelled would have to be summed up otherwise.
-  select rule.app_id, rule.id, tally.function_id, tally.cancelled, tally.finished_first, tally.stopping
-    from secateur.cancellations as rule
-   cross join lateral (
-     select one.* from secateur.cancellation_tallies as one
-      where one.app_id = rule.app_id and one.cancellation_id = rule.id
-   ) as tally
-   where rule.state = 'active'
-), cancelling as (
-  select known.app_id, known.function_id,
-         sum(greatest(0, coalesce(
-           -- Whatever else is there is no number of runs.
-           case when jsonb_typeof(rule.expected_by_function -> known.function_id) = 'number'
-                then least(1e15, trunc((rule.expected_by_function -> known.function_id)::numeric))::bigint end
-             - coalesce(tallied.cancelled, 0) - coalesce(tallied.finished_first, 0),
-           tallied.stopping, 0))) as runs
-    from secateur.cancellations as rule
-    join secateur.functions as known
-      on known.app_id = rule.app_id and (rule.function_id is null or known.function_id = rule.function_id)
-    left join tallied
-      on tallied.app_id = rule.app_id and tallied.id = rule.id and tallied.function_id = known.function_id
-   where rule.state = 'active'
-   group by known.app_id, known.function_id
 ), lost as (
   select one.app_id, over.function_id, over.runs
     from secateur.apps as one
@@ -76,7 +52,7 @@ select known.app_id,
   left join secateur.depth_totals as total using (app_id, function_id)
   left join pending using (app_id, function_id)
   left join recent using (app_id, function_id)
-  left join cancelling using (app_id, function_id)
+  left join secateur.cancelling_runs as cancelling using (app_id, function_id)
   left join lost using (app_id, function_id)
   left join lateral (
     select past.id, past.checked_at from secateur.depth_checks as past

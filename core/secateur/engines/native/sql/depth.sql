@@ -3,7 +3,8 @@
 -- Any number of processes may call both. For each app, one process at a time does the work (see is_alone), and `every` keeps
 -- the others from repeating what was just done.
 
--- Moves up to `batch` deltas of the app into the totals, unless that was done less than `every` ago. Returns how many it moved.
+-- Moves up to `batch` deltas of the app into the totals, unless that was done less than `every` ago, and keeps a sample of the
+-- totals for the history (see history.sql). Returns how many it moved.
 -- A reader sees each delta once: still pending, or already in the totals.
 -- Locks: the app's `compact`, tried; then rows that nobody else writes.
 create or replace function secateur.compact_depth(app_id text, every interval default '0', batch integer default 100000)
@@ -44,12 +45,13 @@ begin
        set entered = known.entered + excluded.entered, drained = known.drained + excluded.drained
   ), totalled as (
     insert into secateur.depth_totals as known
-      (app_id, function_id, queued, scheduled, running, failed, oldest_started_at, moved_at)
-    select compact_depth.app_id, part.function_id, part.queued, part.scheduled, part.running, part.failed, oldest.since, moment
+      (app_id, function_id, queued, scheduled, running, failed, entered, drained, oldest_started_at, moved_at)
+    select compact_depth.app_id, part.function_id, part.queued, part.scheduled, part.running, part.failed, part.entered,
+           part.drained, oldest.since, moment
       from (
         select moved.function_id,
                sum(moved.queued) as queued, sum(moved.scheduled) as scheduled, sum(moved.running) as running,
-               sum(moved.failed) as failed
+               sum(moved.failed) as failed, sum(moved.entered) as entered, sum(moved.drained) as drained
           from moved
          group by moved.function_id
       ) as part
@@ -82,6 +84,8 @@ begin
            scheduled = known.scheduled + excluded.scheduled,
            running = known.running + excluded.running,
            failed = known.failed + excluded.failed,
+           entered = known.entered + excluded.entered,
+           drained = known.drained + excluded.drained,
            oldest_started_at = excluded.oldest_started_at,
            moved_at = excluded.moved_at
   )
@@ -89,6 +93,10 @@ begin
   -- point: moved
   delete from secateur.depth_seconds as old
    where old.app_id = compact_depth.app_id and old.second < moment - interval '15 seconds';
+  -- What is half moved is no depth that ever was.
+  if moved_rows < compact_depth.batch then
+    perform secateur.sample_depth(compact_depth.app_id, moment);
+  end if;
   return moved_rows;
 end
 $$;

@@ -1,0 +1,103 @@
+"""How the depth of secateur's own queue was: reads the samples that `compact_depth` keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from secateur.engines.base import Remembering
+from secateur.postgres.database import Database
+from secateur.postgres.statements import Statements
+from secateur.runs import Scope
+from secateur.samples import Gap, Mark, Sample, Steps
+
+WHOLE_APP = ""
+"""The name under which a sample has the app as a whole."""
+
+LONGEST_SILENCE = timedelta(seconds=30)
+"""Samples are ten seconds apart, more where the database is slow; from here on it is a gap."""
+
+MOST_MARKS = 200
+
+_SQL = Statements.load("secateur.engines.native", "history.sql")
+
+
+class NativeHistory(Remembering):
+    """Some milliseconds for some hundred moments, however long ago they are: each is a descent of an index."""
+
+    _database: Database
+
+    async def samples(self, scope: Scope, steps: Sequence[Steps]) -> list[Sample]:
+        name = WHOLE_APP if scope.function_id is None else scope.function_id
+        rows = await self._database.fetch(_SQL["samples"], scope.app_id, name, *_columns(steps))
+        return _complete((row["at"], dict(row) if row["listed"] else None, row["cut"]) for row in rows)
+
+    async def samples_of_functions(
+        self, steps: Sequence[Steps], app_ids: Sequence[str] | None = None
+    ) -> dict[Scope, list[Sample]]:
+        rows = await self._database.fetch(_SQL["samples_of_functions"], *_columns(steps), app_ids)
+        of_apps: dict[str, list[Any]] = {}
+        for row in rows:
+            of_apps.setdefault(row["app_id"], []).append(row)
+        return {
+            Scope(app_id, function_id): samples
+            for app_id, of_app in of_apps.items()
+            for function_id, samples in _by_function(of_app).items()
+        }
+
+    async def gaps(self, app_id: str, since: datetime, until: datetime) -> list[Gap]:
+        rows = await self._database.fetch(_SQL["gaps"], app_id, since, until, LONGEST_SILENCE)
+        return [Gap(**row) for row in rows]
+
+    async def marks(self, scope: Scope, since: datetime, until: datetime) -> list[Mark]:
+        rows = await self._database.fetch(_SQL["marks"], scope.app_id, scope.function_id, since, until, MOST_MARKS)
+        return [Mark(**row) for row in reversed(rows)]
+
+
+def _columns(steps: Sequence[Steps]) -> tuple[list[datetime], list[datetime], list[timedelta]]:
+    return [one.since for one in steps], [one.until for one in steps], [one.length for one in steps]
+
+
+_FIGURES = ("queued", "scheduled", "running", "failed", "cancelling", "entered", "drained")
+
+
+def _by_function(rows: Sequence[Any]) -> dict[str, list[Sample]]:
+    """Of one app's rows, in the order of their times."""
+    places = [{name: place for place, name in enumerate(row["function_ids"] or ())} for row in rows]
+    names = sorted({name for listed in places for name in listed} - {WHOLE_APP})
+    columns = [{figure: row[figure] for figure in _FIGURES} for row in rows]
+
+    def figures(at: int, name: str) -> Mapping[str, int | None] | None:
+        place = places[at].get(name)
+        return None if place is None else {key: values and values[place] for key, values in columns[at].items()}
+
+    return {
+        name: _complete((row["at"], figures(at, name), row["cut"]) for at, row in enumerate(rows)) for name in names
+    }
+
+
+def _complete(moments: Iterable[tuple[datetime, Mapping[str, Any] | None, bool]]) -> list[Sample]:
+    """The samples of one function: where it was not listed, it was empty, and all else is as it was before.
+
+    Left out are moments at which it may have been one of the functions that a sample had no room for. As long as its
+    counters are not known, they are taken to be what they are at first, less the runs that are there then.
+    """
+    known = [(at, figures) for at, figures, cut in moments if figures is not None or not cut]
+    first = next((figures for _, figures in known if figures is not None), None)
+    entered = drained = 0
+    if first is not None:
+        drained = first["drained"]
+        entered = max(0, first["entered"] - first["queued"] - first["scheduled"] - first["running"])
+    failed = cancelling = None
+    samples: list[Sample] = []
+    for at, figures in known:
+        queued = scheduled = running = 0
+        if figures is not None:
+            queued, scheduled, running = figures["queued"], figures["scheduled"], figures["running"]
+            entered, drained, failed = figures["entered"], figures["drained"], figures["failed"]
+            cancelling = figures["cancelling"] if figures["cancelling"] is not None else cancelling
+        elif cancelling is not None:
+            cancelling = 0
+        samples.append(Sample(at, queued, scheduled, running, failed, cancelling, entered, drained))
+    return samples

@@ -1,0 +1,120 @@
+-- The depth's history: how it was in the last 48 hours, for whoever looks only after something has begun.
+--
+-- Whichever process sums up the depth (compact_depth, once a second) also keeps a sample of the app. So there are samples for as
+-- long as any worker, server or console was alive, and none for the time in which none was: readers show a gap there. All times
+-- are the database's.
+--
+-- `depth_samples` has one row a sample, with arrays, and not one a function: it is one insert a second and one delete, whatever
+-- the number of functions, and a tenth of the index. It takes about 2 MB for an app that is idle, 10 MB for one with three busy
+-- functions, and at most 100 MB (200 functions in each sample). A reader needs no more than SELECT on it; a replica has it, too.
+
+-- How many of each function's unfinished runs its active cancellations have matched and not yet reached: an estimate, from the
+-- tallies, so that it costs nothing per run. No row for functions without a cancellation in force.
+create or replace view secateur.cancelling_runs as
+  select rule.app_id, known.function_id,
+         sum(greatest(0, coalesce(
+           -- Whatever else is there is no number of runs.
+           case when jsonb_typeof(rule.expected_by_function -> known.function_id) = 'number'
+                then least(1e15, trunc((rule.expected_by_function -> known.function_id)::numeric))::bigint end
+             - coalesce(tally.cancelled, 0) - coalesce(tally.finished_first, 0),
+           tally.stopping, 0))) as runs
+    from secateur.cancellations as rule
+    join secateur.functions as known
+      on known.app_id = rule.app_id and (rule.function_id is null or known.function_id = rule.function_id)
+    -- One by one: the tallies of all that was ever cancelled would have to be summed up otherwise.
+    left join lateral (
+      select one.* from secateur.cancellation_tallies as one
+       where one.app_id = rule.app_id and one.cancellation_id = rule.id
+    ) as tally on tally.function_id = known.function_id
+   where rule.state = 'active'
+   group by rule.app_id, known.function_id;
+
+-- Keeps a sample of the app's depth as it was at `moment`, unless there is one of the same second, or the queue has not changed
+-- and its last ten seconds have one. Then deletes what is too old, a batch at a time. Part of compact_depth, whose lock keeps
+-- other processes from doing the same.
+create or replace function secateur.sample_depth(app_id text, moment timestamptz)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+declare
+  -- Functions that a sample has room for: those with the deepest queues, and the most traffic, come first.
+  room constant integer := 200;
+  batch constant integer := 1000;
+  last_coarse timestamptz;
+  last_one timestamptz;
+  is_coarse boolean;
+begin
+  -- After a clock that was ahead has been set back, these would be in the way for as long.
+  delete from secateur.depth_samples as ahead
+   where ahead.app_id = sample_depth.app_id and ahead.coarse in (false, true) and ahead.at > moment + interval '1 minute';
+  select max(past.at) into last_coarse
+    from secateur.depth_samples as past where past.app_id = sample_depth.app_id and past.coarse;
+  select greatest(max(past.at), last_coarse) into last_one
+    from secateur.depth_samples as past where past.app_id = sample_depth.app_id and not past.coarse;
+  is_coarse := last_coarse is null or last_coarse < date_bin('10 s', moment, timestamptz '2000-01-01 00:00:00+00');
+  -- Two processes' turns may be closer than a second.
+  if last_one > moment - interval '750 ms' and not is_coarse then
+    return;
+  end if;
+  -- point: due
+  if not is_coarse and not exists (select from secateur.depth_totals as total
+                                    where total.app_id = sample_depth.app_id and total.moved_at > last_one) then
+    return;
+  end if;
+  with now_there as (
+    select total.function_id, total.queued, total.scheduled, total.running, total.failed, total.entered, total.drained,
+           case when is_coarse then least(coalesce(matched.runs, 0), total.queued + total.scheduled + total.running)::bigint
+                end as cancelling,
+           total.queued <> 0 or total.scheduled <> 0 or total.running <> 0
+             or (is_coarse and total.failed <> 0) or total.moved_at > coalesce(last_one, '-infinity') as listed,
+           total.moved_at > coalesce(last_one, '-infinity') as changed
+      from secateur.depth_totals as total
+      left join secateur.cancelling_runs as matched
+        on is_coarse and matched.app_id = total.app_id and matched.function_id = total.function_id
+     where total.app_id = sample_depth.app_id
+  ), ranked as (
+    select there.*, row_number() over (order by there.queued + there.scheduled + there.running desc, there.changed desc) as place
+      from now_there as there where there.listed
+  ), kept as (
+    -- The app as a whole, of all its functions.
+    select 0 as place, '' as function_id, sum(there.queued) as queued, sum(there.scheduled) as scheduled,
+           sum(there.running) as running, sum(there.failed) as failed, sum(there.entered) as entered,
+           sum(there.drained) as drained, sum(there.cancelling) as cancelling
+      from now_there as there
+    having bool_or(there.listed)
+     union all
+    select ranked.place, ranked.function_id, ranked.queued, ranked.scheduled, ranked.running, ranked.failed, ranked.entered,
+           ranked.drained, ranked.cancelling
+      from ranked where ranked.place <= room
+  )
+  insert into secateur.depth_samples
+    (app_id, coarse, at, function_ids, queued, scheduled, running, failed, entered, drained, cancelling, cut)
+  select sample_depth.app_id, is_coarse, moment,
+         array_agg(kept.function_id order by kept.place),
+         array_agg(greatest(0, kept.queued)::bigint order by kept.place),
+         array_agg(greatest(0, kept.scheduled)::bigint order by kept.place),
+         array_agg(greatest(0, kept.running)::bigint order by kept.place),
+         array_agg(greatest(0, kept.failed)::bigint order by kept.place),
+         array_agg(kept.entered::bigint order by kept.place),
+         array_agg(kept.drained::bigint order by kept.place),
+         case when is_coarse then array_agg(kept.cancelling::bigint order by kept.place) end,
+         coalesce(max(kept.place), 0) >= room and exists (select from ranked where ranked.place > room)
+    from kept
+  on conflict do nothing;
+  -- point: sampled
+  if is_coarse then
+    delete from secateur.depth_samples as old
+     where old.app_id = sample_depth.app_id
+       and old.ctid = any (array(
+             (select fine.ctid from secateur.depth_samples as fine
+               where fine.app_id = sample_depth.app_id and not fine.coarse and fine.at < moment - interval '15 minutes'
+               order by fine.at limit batch)
+             union all
+             (select long.ctid from secateur.depth_samples as long
+               where long.app_id = sample_depth.app_id and long.coarse and long.at < moment - interval '48 hours'
+               order by long.at limit batch)));
+  end if;
+end
+$$;

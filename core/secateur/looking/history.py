@@ -1,0 +1,208 @@
+"""The depth as it was: points of the last 15 minutes, 2 hours or 48 hours, and since when it has been growing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from secateur.engines.base import Remembering, Source, unsupported
+from secateur.errors import NotFound, Problem, RequestError
+from secateur.looking.growth import FEWEST_RUNS, growing_since, ladder
+from secateur.runs import FunctionDepth, Scope
+from secateur.samples import DEFAULT_RANGE, RANGES, Gap, Mark, Sample, Steps
+
+OVERVIEW_POINTS = 60
+"""Of every function at once: enough for a sparkline."""
+
+LONGEST_HOLD = timedelta(seconds=30)
+"""How long a queue is taken to be as it was when it was last seen."""
+
+GROWTH_SECONDS = 10.0
+"""How long what is growing is remembered: there is a new sample to tell by every ten seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The depth at the end of a step; every figure is None where it is not known."""
+
+    at: datetime
+    queued: int | None = None
+    scheduled: int | None = None
+    running: int | None = None
+    failed: int | None = None
+    """Runs that had failed for good and were kept."""
+    cancelling: int | None = None
+    """Estimate: runs that a cancellation had matched and not yet reached."""
+    in_per_second: float | None = None
+    """Runs that came in, averaged over the step."""
+    out_per_second: float | None = None
+    """Runs that completed or failed for good, averaged over the step."""
+
+    @property
+    def backlog(self) -> int | None:
+        return None if self.queued is None or self.scheduled is None else self.queued + self.scheduled
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The history of the depth of one function, or of a whole app."""
+
+    scope: Scope
+    steps: Steps
+    points: list[Point]
+    """One for the end of every step, oldest first."""
+    gaps: list[Gap]
+    """When none of secateur's processes was alive: nothing is known of these times."""
+    marks: list[Mark]
+    """What was done to the scope meanwhile, oldest first; the last 200."""
+    growing_since: datetime | None
+    """See `secateur.looking.growth`."""
+
+
+class DepthHistory:
+    """Reads the history of one queue's depth. Raises `Unsupported` where its engine keeps none."""
+
+    def __init__(self, engine: Source) -> None:
+        self._engine = engine
+        self._growing: dict[Scope, datetime] = {}
+        self._looked_at = float("-inf")
+
+    @property
+    def is_kept(self) -> bool:
+        return isinstance(self._engine, Remembering)
+
+    async def series(self, scope: Scope, range_name: str = DEFAULT_RANGE) -> Series:
+        """Of one function, or of the app as a whole.
+
+        `range_name` is one of `RANGES`. Raises `RequestError` for another, and `NotFound` for an unknown scope.
+        """
+        reach, length = _range(range_name)
+        steps = await self._steps(reach, length)
+        samples = await self._source.samples(scope, _with_the_one_before(steps))
+        if not samples and not _has(await self._engine.depth(), scope):
+            raise NotFound(f"there is no {scope}" if scope.function_id else f"there is no app {scope.app_id!r}")
+        return Series(
+            scope,
+            steps,
+            points(samples, steps),
+            await self._source.gaps(scope.app_id, steps.since, steps.until),
+            await self._source.marks(scope, steps.since, steps.until),
+            await self.growing_since(scope),
+        )
+
+    async def overview(self, range_name: str = DEFAULT_RANGE, count: int = OVERVIEW_POINTS) -> list[Series]:
+        """`count` points of every function that had or got runs meanwhile, by app and function; without marks."""
+        reach, _ = _range(range_name)
+        steps = await self._steps(reach, reach / count)
+        found = await self._source.samples_of_functions(_with_the_one_before(steps))
+        gaps = {
+            app_id: await self._source.gaps(app_id, steps.since, steps.until)
+            for app_id in sorted({scope.app_id for scope in found})
+        }
+        growing = await self.growing(await self._engine.depth())
+        return [
+            Series(scope, steps, points(samples, steps), gaps[scope.app_id], [], growing.get(scope))
+            for scope, samples in sorted(found.items(), key=lambda each: (each[0].app_id, each[0].function_id or ""))
+        ]
+
+    async def growing_since(self, scope: Scope) -> datetime | None:
+        """When the function, or the app as a whole, was last at its usual depth; None if it is not growing."""
+        return growing_since(await self._source.samples(scope, ladder(await self._engine.clock())))
+
+    async def growing(self, depths: Iterable[FunctionDepth]) -> dict[Scope, datetime]:
+        """The functions that grow, with their times. What was found is remembered for some seconds."""
+        if not self.is_kept:
+            return {}
+        deep = {
+            Scope(depth.app_id, depth.function_id): depth
+            for depth in depths
+            if depth.queued + depth.scheduled > FEWEST_RUNS
+        }
+        if deep and time.monotonic() > self._looked_at + GROWTH_SECONDS:
+            self._looked_at = time.monotonic()
+            as_of = next(iter(deep.values())).as_of
+            apps = sorted({scope.app_id for scope in deep})
+            samples = await self._source.samples_of_functions(ladder(as_of), apps)
+            self._growing = await asyncio.to_thread(_growing, {scope: samples.get(scope, []) for scope in deep})
+        return {scope: since for scope, since in self._growing.items() if scope in deep}
+
+    @property
+    def _source(self) -> Remembering:
+        if not isinstance(self._engine, Remembering):
+            raise unsupported(self._engine, "tell how deep it was")
+        return self._engine
+
+    async def _steps(self, reach: timedelta, length: timedelta) -> Steps:
+        # The last step is that of the present, and not over yet.
+        until = (await self._engine.clock()).replace(microsecond=0) + timedelta(seconds=1)
+        return Steps(until - reach, until, length)
+
+
+def points(samples: Sequence[Sample], steps: Steps) -> list[Point]:
+    """What the samples say of the end of each step; those before the first step count, too.
+
+    A step without a sample is as the one before, for half a minute: there are fewer while nothing happens. What came in
+    or went out between two samples is spread evenly; if they are further apart than that, it is not known when.
+    """
+    found: list[Point] = []
+    place = 0
+    farthest = max(LONGEST_HOLD, 2 * steps.length)
+    for number in range(1, (steps.until - steps.since) // steps.length + 1):
+        end = steps.since + number * steps.length
+        while place < len(samples) and samples[place].at <= end:
+            place += 1
+        if place == 0 or samples[place - 1].at <= end - max(LONGEST_HOLD, steps.length):
+            found.append(Point(end))
+            continue
+        sample = samples[place - 1]
+        is_new = sample.at > end - steps.length
+        one = place - 1 if is_new or place == len(samples) else place
+        entered, drained = _rates(samples[one - 1], samples[one], farthest) if one else (None, None)
+        found.append(
+            Point(
+                end,
+                sample.queued,
+                sample.scheduled,
+                sample.running,
+                sample.failed,
+                sample.cancelling,
+                entered,
+                drained,
+            )
+        )
+    return found
+
+
+def _range(name: str) -> tuple[timedelta, timedelta]:
+    if name not in RANGES:
+        raise RequestError([Problem("range", f"must be one of {', '.join(RANGES)}, not {name!r}")])
+    return RANGES[name]
+
+
+def _with_the_one_before(steps: Steps) -> list[Steps]:
+    """As far back as a sample can speak for the first step."""
+    before = -(-LONGEST_HOLD // steps.length) * steps.length
+    return [Steps(steps.since - before, steps.until, steps.length)]
+
+
+def _rates(before: Sample, after: Sample, farthest: timedelta) -> tuple[float | None, float | None]:
+    """Runs in and out, each second between the two."""
+    apart = after.at - before.at
+    if apart > farthest:
+        return None, None
+    seconds = apart.total_seconds()
+    return (
+        round(max(0, after.entered - before.entered) / seconds, 3),
+        round(max(0, after.drained - before.drained) / seconds, 3),
+    )
+
+
+def _growing(samples: dict[Scope, list[Sample]]) -> dict[Scope, datetime]:
+    return {scope: since for scope, each in samples.items() if (since := growing_since(each)) is not None}
+
+
+def _has(depths: Iterable[FunctionDepth], scope: Scope) -> bool:
+    return any(each.app_id == scope.app_id and scope.function_id in (None, each.function_id) for each in depths)

@@ -10,8 +10,8 @@ import pytest
 from secateur.cel import EvaluationError, ExpressionError, compile
 from secateur.cel.diagnostics import Reporter
 from secateur.cel.evaluation import decode, prepare
+from secateur.cel.limits import MAX_ITEMS, MAX_TEXT
 from secateur.cel.python.evaluator import evaluator
-from secateur.cel.python.operations import MAX_ITEMS, MAX_TEXT
 from secateur.cel.sql.generator import COLUMNS, generate_value
 
 EVENT = {

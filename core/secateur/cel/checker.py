@@ -9,19 +9,16 @@ from secateur.cel import messages as say
 from secateur.cel import types
 from secateur.cel.declarations import (
     ARITHMETIC,
-    FUNCTIONS,
     MACROS,
-    MEANT,
+    MACROS_MEANT,
     ORDERED,
-    ZONED,
     Declarations,
-    Overload,
     macro_usages,
-    usages,
 )
 from secateur.cel.diagnostics import EvaluationError, Fix, Reporter, Suggestion
 from secateur.cel.hints import as_duration, as_timestamp, nearest
-from secateur.cel.patterns import PatternError, translate
+from secateur.cel.library import FUNCTIONS, MEANT, Overload, usages
+from secateur.cel.patterns import PatternError
 from secateur.cel.syntax.ast import (
     Binary,
     Call,
@@ -42,10 +39,8 @@ from secateur.cel.syntax.ast import (
     Unary,
 )
 from secateur.cel.syntax.writing import text_literal
-from secateur.cel.timestamps import parse_duration, parse_timestamp
 from secateur.cel.types import BOOL, DYN, INT, NULL, NUMBERS, STRING, UINT, Type, accepts
 from secateur.cel.values import INT_MAX, type_of
-from secateur.cel.zones import zone
 
 MAX_NESTING = 2
 """Macros inside of a macro's condition: three deep, 300 elements take ten seconds for a run."""
@@ -298,9 +293,10 @@ class Checker:
         return replace(node, type=types.join((left, right)) if type_ == types.LIST else type_)
 
     def _call(self, node: Call) -> Node:
-        overloads = FUNCTIONS.get(node.function)
-        if overloads is None:
+        function = FUNCTIONS.get(node.function)
+        if function is None:
             return self._unknown_function(node)
+        overloads = function.overloads
         target = None if node.target is None else self.check(node.target)
         checked = replace(node, target=target, arguments=tuple(map(self.check, node.arguments)))
         given = tuple(operand.type for operand in checked.operands)
@@ -315,19 +311,15 @@ class Checker:
 
     def _arguments(self, node: Call) -> None:
         """Reports errors that do not depend on the run: a literal that is not a valid pattern, time or duration."""
-        last = node.operands[-1]
-        value = last.value if isinstance(last, Literal) else None
+        function, last = FUNCTIONS[node.function], node.operands[-1]
+        overloads = function.overloads_for(len(node.operands), member=node.target is not None)
+        if function.reads is None or all(each.parameters[-1] != STRING for each in overloads):
+            return
         try:
-            if node.function == "matches" and not isinstance(value, str):
-                self._mismatch(last.span, say.PATTERN_NOT_LITERAL)
-            elif node.function == "matches":
-                translate(value)
-            elif node.function in ZONED and len(node.operands) == 2:
-                self._zone(last, value)
-            elif node.function == "timestamp" and isinstance(value, str):
-                parse_timestamp(value)
-            elif node.function == "duration" and isinstance(value, str):
-                parse_duration(value)
+            if isinstance(last, Literal) and isinstance(last.value, str):
+                function.reads(last.value)
+            elif function.not_literal is not None:
+                self._mismatch(last.span, function.not_literal)
         except PatternError as error:
             self._mismatch(last.span, str(error), error.hint)
         except EvaluationError as error:
@@ -353,19 +345,13 @@ class Checker:
             type_ = types.list_of(transform.type if transform else element)
         return replace(node, operand=operand, predicate=predicate, transform=transform, type=type_)
 
-    def _zone(self, node: Node, name: object) -> None:
-        if isinstance(name, str):
-            zone(name)
-        else:
-            self._mismatch(node.span, say.ZONE_NOT_LITERAL)
-
     def _unknown_function(self, node: Call) -> Node:
         name = node.function
         if node.target is not None:
             self.check(node.target)
         if name in MACROS:
             return self._invalid(node.name_span, say.macro_usage(name, macro_usages(name)))
-        meant = MEANT.get(name) or nearest(name, (*FUNCTIONS, *MACROS, "has"))
+        meant = MEANT.get(name) or MACROS_MEANT.get(name) or nearest(name, (*FUNCTIONS, *MACROS, "has"))
         if meant not in MACROS:
             for argument in node.arguments:
                 self.check(argument)
@@ -406,10 +392,9 @@ def _could_call(function: str, node: Call) -> bool:
     """Whether the function takes so many arguments, and a receiver if there is one."""
     if function in MACROS:
         return node.target is not None and len(node.arguments) in map(len, MACROS[function])
-    return function == "has" or any(
-        overload.member == (node.target is not None) and len(overload.parameters) == len(node.operands)
-        for overload in FUNCTIONS[function]
-    )
+    if function == "has":
+        return node.target is None and len(node.arguments) == 1
+    return bool(FUNCTIONS[function].overloads_for(len(node.operands), member=node.target is not None))
 
 
 def _fits(overload: Overload, member: bool, given: tuple[Type, ...]) -> bool:

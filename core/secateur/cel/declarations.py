@@ -1,8 +1,8 @@
-"""What an expression may name: variables, functions and their overloads."""
+"""What an expression may name and combine: variables, macros and operators. Functions are in `library/`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from secateur.cel import messages as say
@@ -11,17 +11,13 @@ from secateur.cel.types import (
     BYTES,
     DOUBLE,
     DURATION,
-    DYN,
     INT,
     JSON_OBJECT,
     LIST,
-    MAP,
     STRING,
     TIMESTAMP,
-    TYPE,
     UINT,
     Type,
-    list_of,
 )
 
 
@@ -91,83 +87,6 @@ SEARCH = Declarations({**_FIXED, **_CHANGING}, _ELSEWHERE)
 """For previews and searches, which look at one moment."""
 
 
-@dataclass(frozen=True, slots=True)
-class Overload:
-    """One way to call a function; `parameters` begin with the receiver if there is one."""
-
-    parameters: tuple[Type, ...]
-    result: Type
-    member: bool = False
-
-
-def usages(function: str, overloads: Iterable[Overload]) -> list[str]:
-    """How to call it, one line for overloads that differ in the first operand only."""
-    firsts: dict[tuple[bool, tuple[Type, ...]], list[str]] = {}
-    for overload in overloads:
-        firsts.setdefault((overload.member, overload.parameters[1:]), []).append(str(overload.parameters[0]))
-    found = []
-    for (member, rest), names in firsts.items():
-        first, others = "|".join(names), list(map(str, rest))
-        if member:
-            receiver = f"({first})" if len(names) > 1 else first
-            found.append(f"{receiver}.{function}({', '.join(others)})")
-        else:
-            found.append(f"{function}({', '.join([first, *others])})")
-    return found
-
-
-def _globals(result: Type, parameters: Iterable[Type]) -> tuple[Overload, ...]:
-    return tuple(Overload((parameter,), result) for parameter in parameters)
-
-
-def _members(result: Type, *parameters: tuple[Type, ...]) -> tuple[Overload, ...]:
-    return tuple(Overload(given, result, member=True) for given in parameters)
-
-
-CALENDAR = ("FullYear", "Month", "Date", "DayOfMonth", "DayOfWeek", "DayOfYear")
-"""Of a timestamp, in UTC or in a time zone; `getDate` counts from 1, the others from 0."""
-
-CLOCK = ("Hours", "Minutes", "Seconds", "Milliseconds")
-"""Of a timestamp; of a duration, how many whole ones there are in it, but only the milliseconds below a second."""
-
-ZONED = frozenset(f"get{part}" for part in (*CALENDAR, *CLOCK))
-
-_ON_STRINGS = (Overload((STRING, STRING), BOOL, member=True),)
-_SIZED = (STRING, BYTES, LIST, MAP)
-
-FUNCTIONS: Mapping[str, tuple[Overload, ...]] = {
-    "startsWith": _ON_STRINGS,
-    "endsWith": _ON_STRINGS,
-    "contains": _ON_STRINGS,
-    "matches": (*_ON_STRINGS, Overload((STRING, STRING), BOOL)),
-    "size": (
-        *(Overload((sized,), INT, member=True) for sized in _SIZED),
-        *_globals(INT, _SIZED),
-    ),
-    "timestamp": _globals(TIMESTAMP, (STRING, INT, TIMESTAMP)),
-    "duration": _globals(DURATION, (STRING, DURATION)),
-    "int": _globals(INT, (INT, UINT, DOUBLE, STRING, TIMESTAMP)),
-    "uint": _globals(UINT, (UINT, INT, DOUBLE, STRING)),
-    "double": _globals(DOUBLE, (DOUBLE, INT, UINT, STRING)),
-    "string": _globals(STRING, (STRING, BOOL, INT, UINT, DOUBLE, BYTES, TIMESTAMP, DURATION)),
-    "bytes": _globals(BYTES, (BYTES, STRING)),
-    "bool": _globals(BOOL, (BOOL, STRING)),
-    "type": _globals(TYPE, (DYN,)),
-    "dyn": _globals(DYN, (DYN,)),
-    "lowerAscii": _members(STRING, (STRING,)),
-    "upperAscii": _members(STRING, (STRING,)),
-    "trim": _members(STRING, (STRING,)),
-    "charAt": _members(STRING, (STRING, INT)),
-    "indexOf": _members(INT, (STRING, STRING), (STRING, STRING, INT)),
-    "lastIndexOf": _members(INT, (STRING, STRING), (STRING, STRING, INT)),
-    "substring": _members(STRING, (STRING, INT), (STRING, INT, INT)),
-    "replace": _members(STRING, (STRING, STRING, STRING), (STRING, STRING, STRING, INT)),
-    "split": _members(list_of(STRING), (STRING, STRING), (STRING, STRING, INT)),
-    "join": _members(STRING, (list_of(STRING),), (list_of(STRING), STRING)),
-    **{f"get{part}": _members(INT, (TIMESTAMP,), (TIMESTAMP, STRING)) for part in CALENDAR},
-    **{f"get{part}": _members(INT, (TIMESTAMP,), (TIMESTAMP, STRING), (DURATION,)) for part in CLOCK},
-}
-
 _PREDICATE = (("x", "condition"),)
 
 MACROS: Mapping[str, tuple[tuple[str, ...], ...]] = {
@@ -180,20 +99,12 @@ MACROS: Mapping[str, tuple[tuple[str, ...], ...]] = {
 """What a list or a map can be asked of each element, or key, `x`: the arguments of each way to write it."""
 
 
-MEANT: Mapping[str, str] = {
+MACROS_MEANT: Mapping[str, str] = {
     **dict.fromkeys(("any", "some"), "exists"),
     **dict.fromkeys(("every", "forAll"), "all"),
     **dict.fromkeys(("where", "find", "select"), "filter"),
-    **dict.fromkeys(("length", "len", "count"), "size"),
-    **dict.fromkeys(("lower", "toLower", "toLowerCase", "tolower"), "lowerAscii"),
-    **dict.fromkeys(("upper", "toUpper", "toUpperCase", "toupper"), "upperAscii"),
-    **dict.fromkeys(("includes", "has_substring"), "contains"),
-    **dict.fromkeys(("strip", "trimSpace"), "trim"),
-    **dict.fromkeys(("substr", "slice"), "substring"),
-    **dict.fromkeys(("regex", "match", "test"), "matches"),
-    **dict.fromkeys(("getYear", "year"), "getFullYear"),
 }
-"""Functions as other languages call them, whose spelling does not tell which of ours it is."""
+"""Macros as other languages call them."""
 
 
 def macro_usages(macro: str) -> list[str]:

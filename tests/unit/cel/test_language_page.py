@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from secateur.cel import CANCELLATION, EvaluationError, ExpressionError, compile
-from secateur.cel.declarations import FUNCTIONS, MACROS
+from secateur.cel.declarations import MACROS
+from secateur.cel.library import FUNCTIONS
 from secateur.cel.values import decode_json
 from secateur.runs import Run, RunStatus
 

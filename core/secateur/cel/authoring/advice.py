@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from secateur.cel.authoring import remarks
 from secateur.cel.authoring.constancy import remark_constants
 from secateur.cel.authoring.shapes import Field, Shape
-from secateur.cel.declarations import ARITHMETIC, FUNCTIONS
+from secateur.cel.declarations import ARITHMETIC
 from secateur.cel.diagnostics import Diagnostic, Fix, Reporter, Suggestion
 from secateur.cel.hints import nearest
+from secateur.cel.library import FUNCTIONS
 from secateur.cel.messages import did_you_mean, write_instead
 from secateur.cel.paths import EACH, EVENT, Bindings, Path, bindings_below, dotted, path_in, path_of
 from secateur.cel.syntax.ast import Binary, Call, Has, Index, ListLiteral, Literal, Node, Select, Span
@@ -182,11 +183,7 @@ class _Adviser:
 
     def _call(self, node: Call, bindings: Bindings) -> None:
         """Warns about an operand if none of its sampled types fits any overload."""
-        overloads = [
-            overload
-            for overload in FUNCTIONS.get(node.function, ())
-            if overload.member == (node.target is not None) and len(overload.parameters) == len(node.operands)
-        ]
+        overloads = FUNCTIONS[node.function].overloads_for(len(node.operands), member=node.target is not None)
         for position, operand in enumerate(node.operands):
             field, types = self._seen(operand, bindings)
             wanted = [overload.parameters[position] for overload in overloads]

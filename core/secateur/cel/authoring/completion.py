@@ -16,7 +16,8 @@ from secateur.cel.authoring import cursor as operands
 from secateur.cel.authoring.cursor import Cursor, Operand
 from secateur.cel.authoring.remarks import percentage
 from secateur.cel.authoring.shapes import Field, Shape
-from secateur.cel.declarations import CANCELLATION, FUNCTIONS, MACROS, Declarations, Overload
+from secateur.cel.declarations import CANCELLATION, MACROS, Declarations
+from secateur.cel.library import FUNCTIONS, Overload
 from secateur.cel.paths import EACH, Path
 from secateur.cel.syntax.writing import field_access, literal_text
 from secateur.cel.types import BOOL, DYN, NUMBERS, Type, accepts
@@ -233,8 +234,8 @@ def _value(value: object, share: float) -> Candidate:
 def _functions(types: Sequence[Type], *, member: bool) -> list[Candidate]:
     """Those that take one of these types, if any are given; with the cursor between their brackets."""
     found = []
-    for place, (name, overloads) in enumerate(FUNCTIONS.items()):
-        fitting = [each for each in overloads if each.member == member and _takes(each, types)]
+    for place, (name, function) in enumerate(FUNCTIONS.items()):
+        fitting = [each for each in function.overloads if each.member == member and _takes(each, types)]
         if not fitting:
             continue
         alone = member and all(len(each.parameters) == 1 for each in fitting)

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from secateur.cel import messages as say
 from secateur.cel.diagnostics import EvaluationError
-from secateur.cel.python.operations import check_items
+from secateur.cel.limits import check_items
 from secateur.cel.syntax.ast import Comprehension
 from secateur.cel.values import BoolKey, Value, from_json, type_of
 

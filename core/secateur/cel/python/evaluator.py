@@ -11,7 +11,7 @@ from typing import assert_never
 
 from secateur.cel import messages as say
 from secateur.cel.diagnostics import EvaluationError
-from secateur.cel.python.builtins import Function, bind_function
+from secateur.cel.python.builtins import bind_function
 from secateur.cel.python.comprehensions import Program, Variables, comprehension
 from secateur.cel.python.operations import BINARY, build_map, index, negate
 from secateur.cel.syntax.ast import (
@@ -62,7 +62,7 @@ class _Compiler:
             case Unary(operator="!"):
                 return _not(self.compile(node.operand), node)
             case Unary():
-                return _call(Function(negate), (self.compile(node.operand),), node.span)
+                return _call(negate, (self.compile(node.operand),), node.span)
             case Binary():
                 left, right = self.compile(node.left), self.compile(node.right)
                 return _binary(BINARY[node.operator], left, right, node.span)
@@ -194,9 +194,7 @@ def _binary(operation: Callable[[Value, Value], Value], left: Program, right: Pr
     return binary
 
 
-def _call(function: Function, operands: tuple[Program, ...], span: Span) -> Program:
-    call = function.call
-
+def _call(call: Callable[..., Value], operands: tuple[Program, ...], span: Span) -> Program:
     def called(variables: Variables) -> Value:
         values = [operand(variables) for operand in operands]
         try:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from secateur.cel import messages as say
 from secateur.cel.diagnostics import EvaluationError
+from secateur.cel.limits import check_items, check_text
 from secateur.cel.timestamps import check_duration, check_timestamp
 from secateur.cel.values import (
     INT_MAX,
@@ -28,12 +29,6 @@ def _is_number(value: Value) -> bool:
 
 MAX_LEVELS = 64
 """How deep two lists or maps are compared."""
-
-MAX_TEXT = 1_000_000
-"""Characters, or bytes, of a text that an expression puts together."""
-
-MAX_ITEMS = 10_000
-"""Elements of a list that an expression puts together."""
 
 
 def equal(left: Value, right: Value) -> bool:
@@ -156,16 +151,6 @@ def _uint(value: int) -> UInt:
     if not 0 <= value <= UINT_MAX:
         raise EvaluationError(say.OVERFLOW)
     return UInt(value)
-
-
-def check_text(length: int) -> None:
-    if length > MAX_TEXT:
-        raise EvaluationError(say.text_too_long(MAX_TEXT))
-
-
-def check_items(count: int) -> None:
-    if count > MAX_ITEMS:
-        raise EvaluationError(say.list_too_long(MAX_ITEMS))
 
 
 def negate(value: Value) -> Value:

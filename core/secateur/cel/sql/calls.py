@@ -1,4 +1,4 @@
-"""Calls in SQL: operators of Postgres for the common ones, the helpers for the rest."""
+"""Calls in SQL: the templates of the library, and the functions whose SQL depends on how their operands are written."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Callable
 
 from secateur.cel import messages as say
 from secateur.cel import timestamps as times
-from secateur.cel.declarations import ZONED
 from secateur.cel.diagnostics import EvaluationError, Reporter
+from secateur.cel.library import FUNCTIONS, Function, Overload
 from secateur.cel.patterns import PatternError, translate
 from secateur.cel.sql.forms import ERROR, Form, Forms, Sql, boolean, constant, content
 from secateur.cel.syntax.ast import Call, Literal
+from secateur.cel.types import BOOL, INT, STRING, Type
 from secateur.cel.values import Value
 from secateur.cel.zones import zone
 
-_CONVERSIONS = frozenset({"int", "uint", "double", "string", "bytes", "bool", "duration", "type"})
-
-_SEARCHES = {"indexOf": "index_of", "lastIndexOf": "last_index_of"}
+_RESULTS = {BOOL: Form.BOOL, STRING: Form.TEXT, INT: Form.NUMBER}
+"""The form in which a template gives a type; any other is a box."""
 
 
 class Calls:
@@ -28,34 +28,47 @@ class Calls:
         self._fold = fold
 
     def sql(self, node: Call, operands: tuple[Sql, ...]) -> Sql:
-        if node.function in ("timestamp", "duration"):
-            self._check_fraction(node)
-        match node.function, operands:
-            case (("startsWith" | "endsWith" | "contains"), (text, part)):
-                return self._in_text(node.function, self._forms.string(text), self._forms.string(part))
+        function = FUNCTIONS[node.function]
+        overloads = function.overloads_for(len(operands), member=node.target is not None)
+        if not overloads:
+            return ERROR
+        if function.sql is not None:
+            return self._filled(function, function.sql, overloads, operands)
+        match function.name, operands:
             case "matches", (text, pattern):
                 return self._matches(node, self._forms.string(text), pattern.value)
             case "size", (sized,):
                 return self._size(sized)
             case "timestamp", (given,):
+                self._check_fraction(node, times.parse_timestamp)
                 return self._timestamp(given)
-            case "duration", (given,) if folded := self._folded(times.parse_duration, given):
-                return folded
+            case "duration", (given,):
+                self._check_fraction(node, times.parse_duration)
+                folded = self._folded(times.parse_duration, given)
+                return folded or Sql(f"secateur_cel.to_duration_v1({self._forms.box(given)})", Form.BOX)
             case "dyn", (given,):
                 return given
-            case function, (given,) if function in _CONVERSIONS:
-                box = self._forms.box(given)
-                return Sql(f"secateur_cel.to_{function}_v1({box})", Form.BOX)
-            case function, _ if function in ZONED and node.target is not None:
-                return self._part(node, operands)
-        return ERROR if node.target is None else self._on_text(node.function, operands)
+        return self._part(node, operands)
 
-    def _in_text(self, function: str, text: str, part: str) -> Sql:
-        if function == "startsWith":
-            return boolean(f"starts_with({text}, {part})")
-        if function == "contains":
-            return boolean(f"strpos({text}, {part}) > 0")
-        return boolean(f"right({text}, length({part})) = {part}")
+    def _filled(self, function: Function, template: str, overloads: list[Overload], operands: tuple[Sql, ...]) -> Sql:
+        """The function's template with its operands, and with the defaults for those that are left out."""
+        overload = max(function.overloads, key=lambda each: len(each.parameters))
+        missing = len(overload.parameters) - len(operands)
+        if missing and function.defaults:
+            operands = (*operands, *map(constant, function.defaults[-missing:]))
+        else:
+            overload = overloads[0]
+        kinds = [{each.parameters[place] for each in overloads} for place in range(len(overloads[0].parameters))]
+        kinds += [{type_} for type_ in overload.parameters[len(kinds) :]]
+        texts = [self._operand(sql, types) for sql, types in zip(operands, kinds, strict=True)]
+        form = Form.BOX if function.boxed else _RESULTS.get(overload.result, Form.BOX)
+        return Sql(template.format(*texts, all=", ".join(texts)), form)
+
+    def _operand(self, sql: Sql, types: set[Type]) -> str:
+        """In the form that templates take a type in."""
+        if types == {STRING}:
+            return self._forms.string(sql)
+        return self._forms.whole(sql) if types == {INT} else self._forms.box(sql)
 
     def _matches(self, node: Call, text: str, pattern: Value) -> Sql:
         span = node.operands[1].span
@@ -67,34 +80,6 @@ class Calls:
             self._reporter.error(span, str(error), error.hint)
         return ERROR
 
-    def _on_text(self, function: str, operands: tuple[Sql, ...]) -> Sql:
-        """The string functions; an operand left out becomes the one that means the same."""
-        forms = self._forms
-        match function, operands:
-            case (("lowerAscii" | "upperAscii" | "trim"), (text,)):
-                return _text(f"{function.removesuffix('Ascii')}_v1", forms.string(text))
-            case "charAt", (text, place):
-                return _text("char_at_v1", forms.string(text), forms.whole(place))
-            case "substring", (text, *places) if len(places) in (1, 2):
-                return _text("substring_v1", forms.string(text), *map(forms.whole, places))
-            case "indexOf", (text, part):
-                return self._on_text(function, (text, part, constant(0)))
-            case (("indexOf" | "lastIndexOf"), (text, part, *places)) if len(places) < 2:
-                arguments = (forms.string(text), forms.string(part), *map(forms.whole, places))
-                return Sql(_called(f"{_SEARCHES[function]}_v1", *arguments), Form.NUMBER)
-            case ("replace", (_, _, _)) | ("split", (_, _)):
-                return self._on_text(function, (*operands, constant(-1)))
-            case "replace", (text, old, new, most):
-                return _text("replace_v1", *map(forms.string, (text, old, new)), forms.whole(most))
-            case "split", (text, separator, most):
-                arguments = (forms.string(text), forms.string(separator), forms.whole(most))
-                return Sql(_called("split_v1", *arguments), Form.BOX)
-            case "join", (items,):
-                return self._on_text(function, (items, constant("")))
-            case "join", (items, separator):
-                return _text("join_v1", forms.box(items), forms.string(separator))
-        return ERROR
-
     def _part(self, node: Call, operands: tuple[Sql, ...]) -> Sql:
         """`getHours` and so on; the time zone goes along as a table."""
         moment, *places = operands
@@ -102,7 +87,7 @@ class Calls:
         if places:
             table = self._zone(node, places[0].value)
         name, place = self._forms.text_parameter(node.function[3:]), self._forms.text_parameter(table)
-        return Sql(_called("part_v2", self._forms.box(moment), name, f"{place}::jsonb"), Form.NUMBER)
+        return Sql(f"secateur_cel.part_v2({self._forms.box(moment)}, {name}, {place}::jsonb)", Form.NUMBER)
 
     def _zone(self, node: Call, name: Value) -> str:
         span = node.operands[1].span
@@ -146,21 +131,12 @@ class Calls:
         except EvaluationError:
             return None
 
-    def _check_fraction(self, node: Call) -> None:
+    def _check_fraction(self, node: Call, parse: Callable[[str], Value]) -> None:
         """A literal time finer than what Postgres keeps is refused, rather than an error of the expression."""
         given = node.operands[0]
         if isinstance(given, Literal) and isinstance(given.value, str):
-            parse = times.parse_timestamp if node.function == "timestamp" else times.parse_duration
             try:
                 parse(given.value)
             except EvaluationError as error:
                 if error.message == say.SUB_MICROSECOND:
                     self._reporter.error(given.span, error.message)
-
-
-def _called(helper: str, *arguments: str) -> str:
-    return f"secateur_cel.{helper}({', '.join(arguments)})"
-
-
-def _text(helper: str, *arguments: str) -> Sql:
-    return Sql(_called(helper, *arguments), Form.TEXT)

@@ -6,6 +6,10 @@ run there. Left out are placeholders, parentheses, commas and brackets.
 
 from __future__ import annotations
 
+import re
+
+from secateur.cel.library import FUNCTIONS
+
 _COLUMNS = ("id", "app_id", "function_id", "event", "status", "attempt", "priority", "started_at", "scheduled_for")
 _KEYWORDS = ("and", "or", "not", "is", "in", "null", "case", "when", "then", "else", "end")
 _LOOPS = ("select", "from", "all", "item1", "item2")
@@ -38,9 +42,6 @@ _OPERATORS = (
 )
 _FUNCTIONS = (
     "jsonb_typeof",
-    "starts_with",
-    "strpos",
-    "right",
     "length",
     "jsonb_array_length",
     "to_jsonb",
@@ -63,11 +64,13 @@ _HELPERS = (
     ),
     *("equal", "less", "less_equal", "in", "has", "select", "index", "size", "list", "map"),
     *("add", "subtract", "multiply", "divide", "modulo", "negate", "shift", "seconds"),
-    *("to_int", "to_uint", "to_double", "to_string", "to_bytes", "to_bool"),
-    *("to_type", "to_timestamp", "to_duration"),
+    *("to_timestamp", "to_duration"),
     *("items", "json_items", "one", "exists", "count", "collect", "whole", "part"),
-    *("lower", "upper", "trim", "char_at", "index_of", "last_index_of", "substring", "replace", "split", "join"),
 )
+
+_WORDS = re.compile(r"[a-z_][a-z_0-9.]*(?=\()")
+_IN_TEMPLATES = [word for each in FUNCTIONS.values() for word in _WORDS.findall(each.sql or "")]
+"""Functions that the library's templates call."""
 
 VOCABULARY: frozenset[str] = frozenset(
     (
@@ -79,6 +82,7 @@ VOCABULARY: frozenset[str] = frozenset(
         *(f"'{name}'" for name in _TYPE_NAMES),
         *_OPERATORS,
         *_FUNCTIONS,
+        *_IN_TEMPLATES,
         *(f"secateur_cel.{helper}_v1" for helper in _HELPERS),
         "secateur_cel.part_v2",
         "secateur_cel.collect_v2",

@@ -133,7 +133,13 @@ SHAPES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "s": (
         *(("({} + {})", "ss"), *(("string({})", kind) for kind in "snbytz"), ("({}).lowerAscii()", "s")),
-        *(("({}).upperAscii()", "s"), ("({}).trim()", "s"), ("({}).charAt({})", "si"), ("({}).substring({})", "si")),
+        *(
+            ("({}).upperAscii()", "s"),
+            ("({}).trim()", "s"),
+            ("({}).reverse()", "s"),
+            ("({}).charAt({})", "si"),
+            ("({}).substring({})", "si"),
+        ),
         *(("({}).substring({}, {})", "sii"), ("({}).replace({}, {})", "sss"), ("({}).replace({}, {}, {})", "sssi")),
         *(("({}).join()", "l"), ("({}).join({})", "ls"), ("['a', {}].join({})", "ss")),
     ),

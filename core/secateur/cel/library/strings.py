@@ -131,6 +131,7 @@ STRINGS = (
         sql="secateur_cel.trim_v1({0})",
         elsewhere=("strip", "trimSpace"),
     ),
+    Function("reverse", on(STRING, (STRING,)), python=lambda text: text[::-1], sql="reverse({0})"),
     Function("charAt", on(STRING, (STRING, INT)), python=_char_at, sql="secateur_cel.char_at_v1({0}, {1})"),
     Function(
         "indexOf",

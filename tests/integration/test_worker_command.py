@@ -7,9 +7,12 @@ import asyncio
 import signal
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -18,7 +21,7 @@ from command_line import run as command
 from workers import commanded, eventually, in_status
 
 import secateur
-from secateur import Worker
+from secateur import Queue, Worker
 from secateur.cli.arguments import parse
 from secateur.cli.commands.start import _worker
 from secateur.cli.loading import load_worker
@@ -239,11 +242,28 @@ def test_help_names_the_flags() -> None:
         assert flag in text
 
 
+@asynccontextmanager
+async def working(queue: Queue, url: str, app: secateur.App, limit: int, **settings: Any) -> AsyncIterator[Worker]:
+    """A worker whose role may have only `limit` connections."""
+    role = f"few_{uuid4().hex}"
+    await queue.database.execute(f"create role {role} login connection limit {limit} in role secateur_worker")
+    worker = Worker(url.replace("//postgres@", f"//{role}@"), apps=[app], **settings)
+    running = asyncio.create_task(worker.run())
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        await running
+        await queue.database.execute(f"drop role {role}")
+
+
+def role_of(worker: Worker) -> str:
+    return urlsplit(worker.url or "").username or ""
+
+
 class TestFewConnections:
     async def test_a_worker_shares_what_it_gets(self, embedded_url: str) -> None:
         async with secateur.connect(embedded_url) as queue:
-            role = f"few_{uuid4().hex}"
-            await queue.database.execute(f"create role {role} login connection limit 5 in role secateur_worker")
             app = secateur.App("billing")
 
             @app.function(id="invoices")
@@ -251,34 +271,29 @@ class TestFewConnections:
                 await run.step("wait", asyncio.sleep, 0.01)
 
             await queue.enqueue_many("billing", "invoices", [{}] * 300)
-            worker = Worker(embedded_url.replace("//postgres@", f"//{role}@"), apps=[app], concurrency=20)
-            working = asyncio.create_task(worker.run())
 
             async def drained() -> bool:
                 return not await queue.database.fetchval(
                     "select exists (select from secateur.runs where status <> 'completed')"
                 )
 
-            async def listening() -> bool:
-                return worker._ear is not None and worker._ear.hears
+            async with working(queue, embedded_url, app, 5, concurrency=20) as worker:
 
-            try:
+                async def listening() -> bool:
+                    return worker._ear is not None and worker._ear.hears
+
                 await eventually(drained, "300 runs to be completed with five connections")
                 await eventually(listening, "notifications to be heard")
                 assert worker.database is not None
                 assert worker.database.refusals <= 20, "it learns instead of knocking again and again"
-                number = await queue.database.fetchval("select count(*) from pg_stat_activity where usename = $1", role)
+                number = await queue.database.fetchval(
+                    "select count(*) from pg_stat_activity where usename = $1", role_of(worker)
+                )
                 assert number <= 5
-            finally:
-                worker.stop()
-                await working
-                await queue.database.execute(f"drop role {role}")
 
     async def test_heartbeats_get_theirs_back(self, embedded_url: str) -> None:
         """Their connection breaks, and before they have a new one the others have taken its place."""
         async with secateur.connect(embedded_url) as queue:
-            role = f"few_{uuid4().hex}"
-            await queue.database.execute(f"create role {role} login connection limit 4 in role secateur_worker")
             app = secateur.App("billing")
 
             @app.function(id="invoices")
@@ -287,26 +302,19 @@ class TestFewConnections:
                     await run.step(f"step {number}", asyncio.sleep, 0.005)
 
             ids = await queue.enqueue_many("billing", "invoices", [{}] * 8)
-            worker = Worker(
-                embedded_url.replace("//postgres@", f"//{role}@"),
-                apps=[app],
-                concurrency=8,
-                lease=timedelta(seconds=6),
-                grace=timedelta(0),
-            )
-            working = asyncio.create_task(worker.run())
+            settings = {"concurrency": 8, "lease": timedelta(seconds=6), "grace": timedelta(0)}
 
             async def leases() -> datetime:
                 at: datetime = await queue.database.fetchval("select min(lease_expires_at) from secateur.runs")
                 return at
 
-            try:
+            async with working(queue, embedded_url, app, 4, **settings) as worker:
                 for id in ids:
                     await in_status(queue, id, RunStatus.RUNNING)
                 assert worker.database is not None
                 for _ in range(2):
                     # All but the heartbeats take what there is.
-                    await queue.database.execute(BREAK_HEARTBEATS, role)
+                    await queue.database.execute(BREAK_HEARTBEATS, role_of(worker))
                     before = await leases()
 
                     async def extended(before: datetime = before) -> bool:
@@ -315,15 +323,9 @@ class TestFewConnections:
                     await eventually(extended, "a heartbeat")
                 attempts = await queue.database.fetch("select distinct attempt from secateur.runs")
                 assert [row[0] for row in attempts] == [1]
-            finally:
-                worker.stop()
-                await working
-                await queue.database.execute(f"drop role {role}")
 
     async def test_two_are_enough(self, embedded_url: str) -> None:
         async with secateur.connect(embedded_url) as queue:
-            role = f"two_{uuid4().hex}"
-            await queue.database.execute(f"create role {role} login connection limit 2 in role secateur_worker")
             app = secateur.App("billing")
 
             @app.function(id="invoices")
@@ -331,12 +333,6 @@ class TestFewConnections:
                 await run.step("wait", asyncio.sleep, 0.01)
 
             ids = await queue.enqueue_many("billing", "invoices", [{}] * 20)
-            worker = Worker(embedded_url.replace("//postgres@", f"//{role}@"), apps=[app], connections=2, concurrency=5)
-            working = asyncio.create_task(worker.run())
-            try:
+            async with working(queue, embedded_url, app, 2, connections=2, concurrency=5):
                 for id in ids:
                     await in_status(queue, id, RunStatus.COMPLETED)
-            finally:
-                worker.stop()
-                await working
-                await queue.database.execute(f"drop role {role}")

@@ -30,7 +30,7 @@ from model import CONDITIONS, UNFINISHED, Cancellation, Model, Run, demand
 from operations import COMMIT, compile_filter
 
 HISTORIES = int(os.environ.get("SECATEUR_HISTORIES", "0"))
-FEW, MANY, STEPS = 40, 500, 60
+FEW, MANY, STEPS = 60, 500, 60
 
 MAX_ATTEMPTS = {"f": 2, "g": 3}
 FUNCTIONS = tuple(MAX_ATTEMPTS)

@@ -52,11 +52,13 @@ declare
 begin
   for one in select oid from pg_class where relnamespace = 'secateur'::regnamespace and relkind = 'r' loop
     execute format('alter table %s set (autovacuum_enabled = false)', one);
+    delete from pg_statistic where starelid = one;
   end loop;
 end
 $$
 """
-"""So that the planner knows nothing about any table, as in a new database into which a flood comes."""
+"""So that the planner knows nothing about any table, as in a new database into which a flood comes. This database was
+copied from one that may have been analyzed."""
 KNOWN = """
 select count(*) from pg_statistic, pg_class as class
  where class.oid = starelid and class.relnamespace = 'secateur'::regnamespace

@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import httpx
 import pytest
@@ -19,6 +20,9 @@ from patience import PATIENCE, wait_for
 from secateur.postgres.database import Database
 
 FLOOD = {"app_id": "billing", "function_id": "vendor-syncs", "if": CULPRIT}
+
+get = partial(httpx.get, timeout=PATIENCE)
+post = partial(httpx.post, timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -47,7 +51,7 @@ def _server(url: str, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str]
 
 def _answers(address: str) -> bool:
     try:
-        return httpx.get(f"{address}/healthz").status_code == 200
+        return get(f"{address}/healthz").status_code == 200
     except httpx.TransportError:
         return False
 
@@ -55,10 +59,10 @@ def _answers(address: str) -> bool:
 def test_it_serves_sweeps_and_stops(url: str) -> None:
     with _server(url) as (process, address):
         assert address.startswith("http://127.0.0.1:")
-        committed = httpx.post(f"{address}/v1/cancellations", json=FLOOD).json()["data"]
+        committed = post(f"{address}/v1/cancellations", json=FLOOD).json()["data"]
         path = f"{address}/v1/cancellations/{committed['id']}"
-        wait_for(lambda: httpx.get(path).json()["data"]["state"] == "complete", "the sweep")
-        now = httpx.get(path).json()["data"]
+        wait_for(lambda: get(path).json()["data"]["state"] == "complete", "the sweep")
+        now = get(path).json()["data"]
         assert now["counts"]["cancelled"] == ACME - 1
         assert now["created_by"] == "nadia"
         process.send_signal(signal.SIGTERM)
@@ -73,14 +77,14 @@ def test_it_undoes_and_takes_names_as_they_were_escaped(url: str) -> None:
 
     asyncio.run(register())
     with _server(url) as (_, address):
-        (paused,) = httpx.post(f"{address}/v1/queues/billing/a%2Fb/pause").json()["data"]
+        (paused,) = post(f"{address}/v1/queues/billing/a%2Fb/pause").json()["data"]
         assert (paused["function_id"], paused["paused"]) == ("a/b", True)
-        assert httpx.post(f"{address}/v1/queues/billing/a/b/pause").status_code == 404
-        committed = httpx.post(f"{address}/v1/cancellations", json=FLOOD).json()["data"]
+        assert post(f"{address}/v1/queues/billing/a/b/pause").status_code == 404
+        committed = post(f"{address}/v1/cancellations", json=FLOOD).json()["data"]
         path = f"{address}/v1/cancellations/{committed['id']}"
-        assert httpx.post(f"{path}/undo").json()["data"]["undone_by"] == "nadia"
-        wait_for(lambda: not httpx.get(path).json()["data"]["restoring"], "the restore")
-        now = httpx.get(path).json()["data"]
+        assert post(f"{path}/undo").json()["data"]["undone_by"] == "nadia"
+        wait_for(lambda: not get(path).json()["data"]["restoring"], "the restore")
+        now = get(path).json()["data"]
         assert now["counts"]["restored"] == now["counts"]["cancelled"]
         assert now["counts"]["not_restored"] == 0
 
@@ -113,7 +117,7 @@ def test_a_request_under_way_is_answered_before_it_ends(url: str) -> None:
     with _server(url) as (process, address), _runs_locked(url) as release:
         answers: list[httpx.Response] = []
         path = f"{address}/v1/cancellations/preview"
-        asking = threading.Thread(target=lambda: answers.append(httpx.post(path, json=FLOOD, timeout=PATIENCE)))
+        asking = threading.Thread(target=lambda: answers.append(post(path, json=FLOOD)))
         asking.start()
         wait_for(lambda: asyncio.run(_a_count_waits(url)), "the count to wait for the lock")
         process.send_signal(signal.SIGINT)
@@ -160,11 +164,11 @@ def _runs_locked(url: str) -> Iterator[threading.Event]:
 def test_a_read_only_server_refuses_and_leaves_the_sweep_to_others(url: str) -> None:
     assert run("cancel", "--app", "billing", "--if", CULPRIT, "--yes", url=url).code == 0
     with _server(url, "--read-only") as (_, address):
-        assert httpx.post(f"{address}/v1/cancellations/preview", json=FLOOD).status_code == 200
-        refused = httpx.post(f"{address}/v1/cancellations", json=FLOOD)
+        assert post(f"{address}/v1/cancellations/preview", json=FLOOD).status_code == 200
+        refused = post(f"{address}/v1/cancellations", json=FLOOD)
         assert (refused.status_code, refused.json()["status"]) == (403, 403)
-        (cancellation,) = httpx.get(f"{address}/v1/cancellations").json()["data"]
+        (cancellation,) = get(f"{address}/v1/cancellations").json()["data"]
         assert (cancellation["state"], cancellation["counts"]["cancelled"]) == ("active", 0)
         with _server(url):
             swept = f"{address}/v1/cancellations/{cancellation['id']}"
-            wait_for(lambda: httpx.get(swept).json()["data"]["counts"]["cancelled"] == ACME - 1, "another one's sweep")
+            wait_for(lambda: get(swept).json()["data"]["counts"]["cancelled"] == ACME - 1, "another one's sweep")

@@ -530,8 +530,8 @@ def test_all_that_is_wrong_is_said_when_it_is_declared() -> None:
         "                  ^",
         "  write `==`",
         "billing / sync: cancel_on 4, if:",
-        "1:17: error: a cancellation cannot depend on `run.status`: it changes while a run waits, so that what is true "
-        "now could be false when the run is claimed",
+        "1:17: error: a cancellation cannot depend on `run.status`: it changes while a run waits, so a condition that "
+        "is true now could be false when the run is claimed",
         "  event.data.x == run.status",
         "                  ^^^^^^^^^^",
         "billing / sync: cancel_on 5, timeout: must be a timedelta above zero and at most 100 years",

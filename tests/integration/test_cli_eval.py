@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -96,12 +96,13 @@ def test_lines_are_answered_one_by_one(here: Here, where: str, embedded_url: str
     assert (answers[1]["line"], answers[1]["column"]) == (1, 4)
 
 
-def test_thousands_of_lines_take_seconds() -> None:
+def test_thousands_of_lines_take_seconds_of_the_processor() -> None:
     lines = [json.dumps({"expr": f"x.y[{i % 3}] + {i}", "vars": {"x": {"y": [1, 2, 3]}}}) for i in range(3_000)]
-    began = time.monotonic()
+    before = os.times()
     done = run("eval", "--jsonl", stdin="\n".join(lines))
+    after = os.times()
     assert done.out.count('"value"') == 3_000
-    assert time.monotonic() - began < 20
+    assert after.children_user - before.children_user < 20
 
 
 def test_an_answer_is_written_before_the_next_line_is_read() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 import secateur
 from patience import PATIENCE
-from secateur.engines.native import engine as native
+from secateur.engines.native import source
 from secateur.looking.facets import payload_shape
 from secateur.runs import Scope
 
@@ -35,7 +35,7 @@ async def test_a_sample_of_a_large_one(database_url: str, monkeypatch: pytest.Mo
         scope = Scope("billing", "vendor-syncs")
         drawn = await payload_shape(queue.engine, scope, 1_000)
         assert drawn.sampled == 1_000
-        monkeypatch.setattr(native, "DRAWING_IS_QUICK", 1_000)
+        monkeypatch.setattr(source, "DRAWING_IS_QUICK", 1_000)
         pages = await payload_shape(queue.engine, scope, 1_000)
         assert 300 <= pages.sampled <= 1_000
         for shape in (drawn, pages):
@@ -43,7 +43,7 @@ async def test_a_sample_of_a_large_one(database_url: str, monkeypatch: pytest.Mo
 
 
 async def test_large_payloads_end_the_sample(embedded_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "SAMPLE_CHARACTERS", 100_000)
+    monkeypatch.setattr(source, "SAMPLE_CHARACTERS", 100_000)
     async with secateur.connect(embedded_url) as queue:
         await queue.enqueue_many("billing", "vendor-syncs", [{"data": {"text": "x" * 10_000}}] * 100)
         assert 10 <= (await payload_shape(queue.engine, Scope("billing"))).sampled < 20
@@ -52,8 +52,8 @@ async def test_large_payloads_end_the_sample(embedded_url: str, monkeypatch: pyt
 async def test_leaving_cancels_the_query(embedded_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with secateur.connect(embedded_url) as queue:
         await queue.enqueue("billing", "vendor-syncs", {"data": {}})
-        slow = {**native._SQL, "sample_events": "select pg_sleep(60)::text, $1::text, $2::text, $3::int"}
-        monkeypatch.setattr(native, "_SQL", slow)
+        slow = {**source._SQL, "sample_events": "select pg_sleep(60)::text, $1::text, $2::text, $3::int"}
+        monkeypatch.setattr(source, "_SQL", slow)
         task = asyncio.ensure_future(payload_shape(queue.engine, Scope("billing")))
         running = "select count(*) from pg_stat_activity where query like 'select pg_sleep%' and state = 'active'"
         while not await queue.database.fetchval(running):

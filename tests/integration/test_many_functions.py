@@ -66,7 +66,7 @@ async def noted(connection: asyncpg.Connection, app: str = APP) -> list[str]:
 
 
 async def read_by_claim(
-    connection: asyncpg.Connection, functions: Sequence[str] | None, most: int = 10, app: str = APP
+    connection: asyncpg.Connection, functions: Sequence[str] | None, most: int = 10, app: str = APP, seed: float = 0.5
 ) -> dict[str, int]:
     """Rows and index entries that a claim between two searches reads, which is then rolled back."""
     await connection.execute("update secateur.searches set next_at = now() + interval '1 hour'")
@@ -74,11 +74,19 @@ async def read_by_claim(
     await transaction.start()
     before = await rows_read(connection)
     # Now and then one raises floors, too.
-    await connection.execute("select setseed(0.5)")
+    await connection.execute("select setseed($1)", seed)
     assert await connection.fetch("select id from secateur.claim($1, $2, $3, 'w', '1 hour')", app, functions, most)
     after = await rows_read(connection)
     await transaction.rollback()
     return {name: rows - before.get(name, 0) for name, rows in after.items()}
+
+
+async def usually_read(
+    connection: asyncpg.Connection, functions: Sequence[str] | None, most: int, app: str = APP
+) -> dict[str, int]:
+    """The median of three claims: some raise floors, by chance."""
+    claims = [await read_by_claim(connection, functions, most, app, seed) for seed in (0.1, 0.5, 0.9)]
+    return sorted(claims, key=lambda read: sum(read.values()))[1]
 
 
 async def work_off(connection: asyncpg.Connection, app: str, names: Sequence[str]) -> None:
@@ -115,10 +123,10 @@ async def test_a_claim_costs_as_in_an_app_with_three_functions(
     await connection.execute(enqueue_many, "narrow", three)
     await connection.execute(enqueue_many, APP, FEW)
     calls = [(named, size) for named in (None, NAMES) for size in (20, 100)]
-    narrow = {size: sum((await read_by_claim(connection, three, size, "narrow")).values()) for size in (20, 100)}
-    few = [(size, await read_by_claim(connection, named, size)) for named, size in calls]
+    narrow = {size: sum((await usually_read(connection, three, size, "narrow")).values()) for size in (20, 100)}
+    few = [(size, await usually_read(connection, named, size)) for named, size in calls]
     await connection.execute(ENQUEUE, APP, NAMES)
-    many = [(size, await read_by_claim(connection, named, size)) for named, size in calls]
+    many = [(size, await usually_read(connection, named, size)) for named, size in calls]
     await transaction.rollback()
     await holder.close()
     for size, read in few + many:

@@ -229,7 +229,7 @@ async def test_does_not_wait_for_what_will_not_come(empty_database_url: str, emb
     for url, why in (
         (missing, "the database does not exist"),
         (stranger, "refused the login"),
-        (empty_database_url, "run `secateur install`"),
+        (empty_database_url, "run `secateur install --database"),
     ):
         with commanded(tmp_path, JOBS, "jobs_of_the_command:billing", "--database", url) as worker:
             assert await worker.exit_code() == 1

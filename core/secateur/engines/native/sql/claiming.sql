@@ -94,8 +94,8 @@ create or replace function secateur.claim_batch(
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
-  -- So many functions at most have their runs locked: enough for a batch, also if some of what they have is passed over.
-  most constant integer := ceil(least(greatest(claim_batch.max_runs, 1), 10000) * 1.1);
+  -- At most this many functions have their runs locked: enough for a batch.
+  most integer := least(greatest(claim_batch.max_runs, 1), 10000);
   candidates text[] := claim_batch.function_ids;
   -- From so many it takes without the list of those that may have something (see due.sql).
   few constant integer := 10;
@@ -142,6 +142,10 @@ begin
   -- point: locked
   active := array(select rule from secateur.cancellations as rule
                    where rule.app_id = claim_batch.app_id and rule.state = 'active' order by rule.serial);
+  if cardinality(active) > 0 then
+    -- Some of what they have may be passed over.
+    most := ceil(most * 1.1);
+  end if;
   -- point: cancellations read
   if candidates is null then
     -- One more tells that there are many.

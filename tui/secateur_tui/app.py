@@ -38,19 +38,19 @@ from secateur_tui.terminal import accept_every_byte, check_terminal, outlive_the
 from secateur_tui.themes import THEMES, HighlightsReversed, ThemeChoice, is_colourless, themes_for
 
 LEAVING_KEY = "ctrl+q"
-"""It leaves from anywhere: no text field takes it, no question, and it does not queue behind other keys for long."""
+"""Leaves from anywhere: neither text fields nor questions take this key, and it hardly waits for earlier keys."""
 
 LEAVING_SECONDS = 0.5
-"""How long keys that were pressed before it may still take to have their effect."""
+"""How long the keys pressed before it may still take."""
 
 HANGUP_PATIENCE_SECONDS = 5.0
-"""How long a hang-up waits for a commit that is under way."""
+"""How long a hang-up waits for a commit in progress."""
 
 
 async def run_console(session: Session, *, theme: str | None = None, mouse: bool = True) -> int:
-    """Show the console until somebody leaves it; returns the exit code.
+    """Show the console until the user leaves it; returns the exit code.
 
-    Raises `UsageError` where there is no terminal to show it in, or no such theme.
+    Raises `UsageError` if there is no suitable terminal, or no such theme.
     """
     check_terminal()
     names = [each.name for each in THEMES]
@@ -64,7 +64,7 @@ async def run_console(session: Session, *, theme: str | None = None, mouse: bool
 
 
 class ConsoleApp(App[None]):
-    """The console. `feed` is the newest depth; screens and header follow it."""
+    """The console. `feed` is the newest depth; the screens and the header follow it."""
 
     CSS_PATH = "app.tcss"
     TITLE = "secateur"
@@ -82,10 +82,10 @@ class ConsoleApp(App[None]):
         for each in THEMES:
             self.register_theme(each)
         self._fitting = themes_for(self.console.color_system, colourless=colourless)
-        """The names of the themes that this terminal can show, the best first."""
+        """The names of the themes that this terminal can show, best first."""
         self.theme = theme if theme in self._fitting else self._fitting[0]
         if colourless:
-            # Before Textual takes the colours out, which would leave nothing of a highlight.
+            # Before Textual removes the colours, which would leave nothing of a highlight.
             self._filters.insert(0, HighlightsReversed())
 
     async def on_event(self, event: events.Event) -> None:
@@ -128,13 +128,13 @@ class ConsoleApp(App[None]):
 
     @work(thread=True, group="warm-up")
     def _warm_up(self) -> None:
-        """The first expression of a process loads the grammar, and the first record SQLAlchemy: half a second."""
+        """Load the grammar and SQLAlchemy in advance, which the first expression and record need: half a second."""
         compile("true")
         import_module("secateur.records")
 
     @work(exclusive=True, group="sweep")
     async def _sweep(self) -> None:
-        """Any living process sweeps; a console that may write is one."""
+        """Every live process sweeps, including a console that may write."""
         await self.session.queue.cancellations.sweep_forever()
 
     @work(exclusive=True, group="upkeep")
@@ -158,14 +158,14 @@ class ConsoleApp(App[None]):
         self._filter(message.scope, retry=True)
 
     def _filter(self, scope: Scope, *, retry: bool) -> None:
-        """The filter of this scope as it was left, or a new one."""
+        """The filter of this scope as the user left it, or a new one."""
         draft = Draft(scope.app_id, scope.function_id, retry=retry)
         self._show_filter(self.session.drafts.pop(draft.key, draft))
 
     @on(HistoryScreen.FilterWanted)
     def _filter_again(self, message: HistoryScreen.FilterWanted) -> None:
         past = message.cancellation
-        # An end that was left open then stays open now: the stored one is that commit's time.
+        # An end that was left open stays open: the stored end is the time of that commit.
         before = str(past.request.get("started_before") or "")
         after = past.started_after.isoformat() if past.started_after else ""
         self._back_to_queues()
@@ -203,7 +203,7 @@ class ConsoleApp(App[None]):
             self._commit_under_way = asyncio.create_task(self._commit(message))
 
     async def _commit(self, wanted: ReviewScreen.CommitWanted) -> None:
-        # A task of its own: neither leaving a screen nor a hang-up may cut a commit in two.
+        # A separate task, so that neither leaving a screen nor a hang-up interrupts a commit.
         try:
             cancellation = await self.session.ask(
                 self.session.queue.cancellations.commit(
@@ -217,7 +217,7 @@ class ConsoleApp(App[None]):
         except SecateurError as error:
             self._refuse(error)
         except Exception as error:
-            # A bug, but whoever pressed the key must not wait for ever: the same key tells what came of it.
+            # A bug, but the user must not wait forever: asking again with the same key tells what became of it.
             self._refuse(SecateurError(f"{type(error).__name__}: {error}"))
             raise
         else:
@@ -251,7 +251,7 @@ class ConsoleApp(App[None]):
         self.push_screen(screen)
 
     def _hang_up(self) -> None:
-        """The terminal is gone: finish a commit that is under way, then leave."""
+        """The terminal is gone: finish a commit in progress, then leave."""
         self.run_worker(self._leave(), group="leave", exclusive=True)
 
     async def _leave_soon(self) -> None:
@@ -272,7 +272,7 @@ class ConsoleApp(App[None]):
         self._back_to_queues()
 
     def action_filter(self) -> None:
-        """The filter of the row or, elsewhere, the one that was open last."""
+        """The filter of the row or, elsewhere, the last open one."""
         if isinstance(self.screen, QueuesScreen):
             self.screen.action_open_filter()
         elif self.session.drafts:
@@ -291,7 +291,7 @@ class ConsoleApp(App[None]):
         self.action_command_palette()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Where one already is, no key leads."""
+        """A key does not lead to the place that is already shown."""
         if action == "filter" and (isinstance(self.screen, FilterScreen) or not self._has_filter):
             return False
         if action == "queues" and isinstance(self.screen, QueuesScreen):
@@ -307,7 +307,7 @@ class ConsoleApp(App[None]):
         return bool(self.session.drafts or self.feed.depths)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The palette: what the table of actions offers at this place, and the themes."""
+        """The palette: the actions of this place, from the table, and the themes."""
         active = {binding.binding.id for binding in screen.active_bindings.values() if binding.enabled}
         place = screen.place if isinstance(screen, PlaceScreen) else ""
         for action in [*actions_of(place, read_only=self.session.read_only), *actions_of("console")]:
@@ -321,5 +321,5 @@ class ConsoleApp(App[None]):
             yield SystemCommand("Theme", "Choose another theme", self.action_change_theme)
 
     def search_themes(self) -> None:
-        """Ours only: those that Textual brings along lack the colours that our screens use."""
+        """Only our themes: Textual's lack colours that our screens use."""
         self.push_screen(CommandPalette(providers=[ThemeChoice], placeholder="Search for themes…"))

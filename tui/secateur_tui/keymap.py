@@ -1,4 +1,4 @@
-"""Every key of the console, in one table: bindings, footer, palette, help and the README are made from it.
+"""Every key of the console in one table, from which bindings, footer, palette, help and the README are made.
 
 `python -m secateur_tui.keymap README.md` rewrites the table between the two `keys` comments of that file.
 """
@@ -16,7 +16,7 @@ from textual.binding import Binding, BindingType
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something a person can do at a place; `id` is `<place>.<method>`, for its `action_<method>`."""
+    """Something that a person can do in a place; `id` is `<place>.<method>`, for its `action_<method>`."""
 
     id: str
     keys: tuple[str, ...]
@@ -26,7 +26,7 @@ class Action:
     help: str
     """A sentence, for the help screen, the palette and the README."""
     dangerous: bool = False
-    """It writes; a read-only console does not have it at all."""
+    """The action writes; a read-only console does not have it."""
     footer: bool = True
 
     @property
@@ -51,7 +51,7 @@ PLACES = {
     "help": "Help",
     "list": "Lists",
 }
-"""Where an action belongs, with its title; the digit is the key that leads there."""
+"""The places of actions, with their titles; the digit is the key that leads there."""
 
 ACTIONS = (
     Action("queues.open_filter", ("enter",), "filter", "Build a filter for the function or app of the row"),
@@ -63,7 +63,7 @@ ACTIONS = (
         True,
     ),
     Action("queues.failed", ("f",), "failed", "List the failed runs of the row, with their errors"),
-    Action("queues.retry", ("r",), "retry", "Queue failed runs of the row again: build a filter for them"),
+    Action("queues.retry", ("r",), "retry", "Build a filter for the failed runs of the row, to queue them again"),
     Action("queues.find", ("/",), "find", "Show only the functions whose name contains a text"),
     Action("queues.sort", ("s",), "sort", "Sort by name, queued, oldest or growth"),
     Action("queues.fold", ("space",), "fold", "Fold or unfold the app of the row"),
@@ -82,25 +82,31 @@ ACTIONS = (
         "filter.standing",
         ("f6",),
         "make standing",
-        "For a window into the future: cancel what arrives, too",
+        "If the window ends in the future: also cancel runs that arrive until then",
     ),
-    Action("filter.with_cancelled", ("f7",), "also cancelled", "In a retry: also cancelled runs, or failed ones only"),
-    Action("filter.cancel_run", ("x",), "cancel this run", "In the examples: cancel the chosen run alone", True),
+    Action("filter.with_cancelled", ("f7",), "also cancelled", "In a retry: include cancelled runs, or not"),
+    Action("filter.cancel_run", ("x",), "cancel this run", "In the examples: cancel only the chosen run", True),
     Action(
         "completion.take",
         ("tab", "enter"),
         "take",
-        "Write the chosen candidate; → takes the grey suggestion",
+        "Insert the chosen candidate; → accepts the grey suggestion",
     ),
     Action("completion.down", ("down",), "down", "The next candidate", footer=False),
-    Action("completion.up", ("up",), "up", "The candidate before", footer=False),
-    Action("completion.close", ("escape",), "close", "Close the list and go on typing"),
+    Action("completion.up", ("up",), "up", "The previous candidate", footer=False),
+    Action("completion.close", ("escape",), "close", "Close the list and continue typing"),
     Action("filter.back", ("escape",), "back", "Go back; the filter is kept for this session"),
-    Action("filter.explain", ("f2",), "explain", "Why the chosen example matches or not; its error"),
-    Action("filter.complete", ("ctrl+space", "ctrl+@"), "complete", "What could stand at the cursor"),
-    Action("filter.fix", ("f3", "alt+enter"), "fix", "Do what the message under the condition suggests", footer=False),
+    Action("filter.explain", ("f2",), "explain", "Explain why the chosen example matches or not, or its error"),
+    Action("filter.complete", ("ctrl+space", "ctrl+@"), "complete", "Complete the expression at the cursor"),
+    Action(
+        "filter.fix",
+        ("f3", "alt+enter"),
+        "fix",
+        "Apply the fix that the message suggests",
+        footer=False,
+    ),
     Action("filter.next_field", ("tab",), "next", "Go to the next field or list", footer=False),
-    Action("filter.previous_field", ("shift+tab",), "previous", "Go to the field before", footer=False),
+    Action("filter.previous_field", ("shift+tab",), "previous", "Go to the previous field or list", footer=False),
     Action(
         "review.go_on",
         ("f8",),
@@ -108,17 +114,17 @@ ACTIONS = (
         "Do not wait for the count; the function's name confirms",
     ),
     Action("review.copy_json", ("c",), "copy JSON", "Copy the request's body (outside text fields)"),
-    Action("review.copy_command", ("l",), "copy command", "Copy the same as a command line (outside text fields)"),
+    Action("review.copy_command", ("l",), "copy command", "Copy the request as a command line (outside text fields)"),
     Action("review.ask_again", ("r",), "ask again", "After a failure: commit again under the same key", True),
     Action("review.leave", ("escape",), "leave, nothing is written", "Leave without writing anything"),
     Action("history.stop", ("x",), "stop", "Stop the cancellation; what it cancelled stays cancelled", True),
-    Action("history.undo", ("U",), "undo", "Put back what it cancelled, exactly as it was", True),
+    Action("history.undo", ("U",), "undo", "Put back the runs that it cancelled, exactly as they were", True),
     Action("history.use_as_filter", ("u",), "use as filter", "Start a new filter from this cancellation"),
     Action("history.find", ("/",), "find", "Show only the cancellations that contain a text"),
     Action("history.back", ("escape",), "back", "Go back"),
     Action("explain.close", ("escape", "q", "f2"), "close", "Close the explanation"),
     Action("question.yes", ("y",), "yes", "Do what the question asks", True),
-    Action("question.other", ("a",), "the other", "Do the other thing that the question offers", True),
+    Action("question.other", ("a",), "the other", "Do the alternative that the question offers", True),
     Action("question.no", ("escape", "n"), "no, leave it", "Leave everything as it is"),
     Action("help.close", ("escape", "q", "?"), "close", "Close the help"),
     Action("list.up", ("up", "k"), "up", "Move up", footer=False),
@@ -127,12 +133,12 @@ ACTIONS = (
     Action("list.last", ("end", "G"), "last", "Go to the last row", footer=False),
     Action("list.page_up", ("pageup", "ctrl+u"), "page up", "Move up by a page", footer=False),
     Action("list.page_down", ("pagedown", "ctrl+d"), "page down", "Move down by a page", footer=False),
-    Action("console.history", ("H", "4", "f4"), "history", "Every cancellation: who, when, why, how far"),
+    Action("console.history", ("H", "4", "f4"), "history", "Every cancellation: who, when, why, and its progress"),
     Action("console.queues", ("1",), "queues", "Live depth of every app and function"),
-    Action("console.filter", ("2",), "filter", "The filter of the row, or the one that was open last", footer=False),
+    Action("console.filter", ("2",), "filter", "The filter of the row, or the last open one", footer=False),
     Action("console.palette", (":", "ctrl+p"), "commands", "Find a command by its name", footer=False),
     Action("console.help", ("?", "f1"), "help", "What every key does"),
-    Action("console.quit", ("q", "ctrl+q"), "quit", "Leave secateur; sweeps go on in any other process"),
+    Action("console.quit", ("q", "ctrl+q"), "quit", "Leave secateur; sweeps continue in any other process"),
 )
 
 
@@ -142,10 +148,10 @@ def actions_of(place: str, *, read_only: bool = False) -> Iterator[Action]:
 
 
 def bindings_of(place: str, *, priority: bool = False) -> list[BindingType]:
-    """The place's bindings; `check_action` takes out what is dangerous where the console is read-only.
+    """The place's bindings; in a read-only console, `check_action` removes those that write.
 
-    With `priority` they come before what the focused widget does with the key. So does a function key: a text field
-    would select text by some of them.
+    With `priority` they take precedence over the focused widget. Function keys always do, because a text field would
+    use some of them to select text.
     """
     return [
         Binding(
@@ -162,7 +168,7 @@ def bindings_of(place: str, *, priority: bool = False) -> list[BindingType]:
 
 
 def allowed(place: str, method: str, *, read_only: bool) -> bool:
-    """Whether the console has this action; what is not in the table belongs to a widget and is its affair."""
+    """Whether the console has this action; an action that is not in the table belongs to a widget, which decides."""
     return not (read_only and any(action.dangerous for action in ACTIONS if action.id == f"{place}.{method}"))
 
 
@@ -218,7 +224,7 @@ START, END = "<!-- keys: made by python -m secateur_tui.keymap -->", "<!-- /keys
 
 
 def rewrite(text: str) -> str:
-    """The document with its table of keys renewed; raises ValueError without the two comments."""
+    """The document with an up-to-date table of keys. Raises ValueError if the two comments are missing."""
     before, start, rest = text.partition(START)
     _, end, after = rest.partition(END)
     if not (start and end):

@@ -11,7 +11,7 @@ __all__ = ["check_terminal", "run"]
 
 
 async def run(opened: opening.CommandSession) -> int:
-    """The console on an open queue, until somebody leaves it; the exit code."""
+    """Show the console on an open queue until the user leaves it; returns the exit code."""
     settings, target = opened.place.settings, opened.place.target
     session = Session(
         database=opened.database,

@@ -1,4 +1,4 @@
-"""What every screen of one console shares: the database's services, who is asking, and the live figures."""
+"""What all screens of a console share: the database's services, the author, and the live figures."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """The newest depth, and how the database has been answering since."""
+    """The newest depth, and whether the database has answered since."""
 
     depths: tuple[FunctionDepth, ...] = ()
     as_of: datetime | None = None
-    """The database's clock at the newest depth; None before the first."""
+    """The database's time at the newest depth; None before the first."""
     taken: float = 0.0
     """`time.monotonic()` when it arrived."""
     sweep_problems: tuple[SweepProblem, ...] = ()
-    """Cancellations whose sweep fails, or that nobody sweeps."""
+    """Cancellations whose sweep fails, or that no process sweeps."""
     problem: SecateurError | None = None
-    """Why the newest question was not answered; None while all is well."""
+    """Why the newest query failed; None while all is well."""
 
     @property
     def age(self) -> float:
@@ -54,11 +54,11 @@ class Draft:
     started_after: str = ""
     started_before: str = ""
     retry: bool = False
-    """It is for failed runs, to queue them again."""
+    """It selects failed runs, to queue them again."""
     with_cancelled: bool = False
-    """Of a retry: cancelled runs too."""
+    """For a retry: include cancelled runs."""
     standing: bool = False
-    """Matching runs that arrive until a `started_before` in the future are to be cancelled too."""
+    """Whether runs that arrive before a future `started_before` are to be cancelled as well."""
 
     @property
     def key(self) -> tuple[str, str | None, bool]:
@@ -67,10 +67,10 @@ class Draft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """The services and settings that the screens work with; whoever starts the console makes it."""
+    """The services and settings that the screens use; created by whoever starts the console."""
 
     database: Database
-    """Read-only where the console is; it belongs to the caller, who closes it afterwards."""
+    """Read-only if the console is; it belongs to the caller, who closes it afterwards."""
     queue: OpenQueue
     author: str
     read_only: bool = False
@@ -78,13 +78,13 @@ class Session:
     production: bool = True
     """The context deserves a warning colour."""
     zone: tzinfo = UTC
-    """Where local times are meant."""
+    """The time zone of local times."""
     refresh_seconds: float = 1.0
     query_timeout_seconds: float = 10.0
     confirm_above: int = 100
-    """A cancellation of more runs than this asks for a typed confirmation."""
+    """A cancellation of more runs than this needs a typed confirmation."""
     drafts: dict[tuple[str, str | None, bool], Draft] = field(default_factory=dict)
-    """By `Draft.key`, the last filter of each scope, so that leaving loses nothing."""
+    """The last filter of each scope, by `Draft.key`, so that leaving a filter loses nothing."""
 
     @property
     def where(self) -> str:

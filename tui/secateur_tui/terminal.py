@@ -1,4 +1,4 @@
-"""Whether this terminal can show a console at all, said before anything is asked of it; and what if it goes away."""
+"""Checks in advance whether this terminal can show a console, and handles a terminal that goes away."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import TextIO
 
 from secateur.errors import UsageError
 
-_INSTEAD = "secateur depth, preview, cancel and history do the same without one"
+_INSTEAD = "use secateur depth, preview, cancel and history instead"
 _STREAMS = ("standard input", "standard output", "standard error")
 
 
 def check_terminal() -> None:
-    """Raises `UsageError`, with what to do instead, where no console can be shown."""
+    """Raises `UsageError`, with what to do instead, if this terminal cannot show a console."""
     streams = dict(zip(_STREAMS, (sys.__stdin__, sys.__stdout__, sys.__stderr__), strict=True))
     missing = [name for name, stream in streams.items() if not _is_terminal(stream)]
     if missing:
@@ -40,7 +40,7 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 
 def _moves_the_cursor(term: str) -> bool:
-    """Whether that kind of terminal understands the usual sequences; one that nobody knows is believed to."""
+    """Whether this kind of terminal understands the usual sequences; an unknown kind is assumed to."""
     if term in ("", "dumb", "unknown"):
         return False
     try:
@@ -54,8 +54,8 @@ def _moves_the_cursor(term: str) -> bool:
 
 
 def accept_every_byte() -> None:
-    """Let no byte that is typed or pasted end the console: Textual would fall over the first that is not UTF-8, such as
-    a letter of a terminal in Latin-1."""
+    """Keep typed or pasted bytes from ending the console: Textual would crash on the first that is not UTF-8, such as a
+    letter from a Latin-1 terminal."""
     from textual.drivers import linux_driver
 
     tolerant = partial(codecs.getincrementaldecoder("utf-8"), errors="replace")
@@ -63,10 +63,10 @@ def accept_every_byte() -> None:
 
 
 def outlive_the_terminal() -> None:
-    """Make a terminal that went away a hang-up, also where nobody sends the signal.
+    """Treat a terminal that went away as a hang-up, even if no signal is sent.
 
-    Textual writes from a thread of its own, which ends with the first write that fails; whatever draws next would
-    wait for ever, the loop and a commit under way with it. So somebody goes on taking what is drawn.
+    Textual writes from a separate thread, which ends at the first failed write. The next drawing would then wait
+    forever, and with it the event loop and a commit in progress. So the output is still consumed after that.
     """
     otherwise = threading.excepthook
 

@@ -137,16 +137,16 @@ THEMES = (DARK, LIGHT, SIXTEEN)
 
 
 def is_colourless(environment: MutableMapping[str, str]) -> bool:
-    """Whether nothing may be in colour. An empty NO_COLOR says nothing (no-color.org), and Textual must not see it."""
+    """Whether colours are off. An empty NO_COLOR has no effect (no-color.org), and is hidden from Textual."""
     if environment.get("NO_COLOR") == "":
         del environment["NO_COLOR"]
     return "NO_COLOR" in environment
 
 
 def themes_for(color_system: str | None, *, colourless: bool) -> tuple[str, ...]:
-    """The names of the themes that the terminal can show, the best first.
+    """The names of the themes that the terminal can show, best first.
 
-    Of 16 colours only the terminal's own palette is readable; without any it does not matter which they would be.
+    With 16 colours, only the terminal's own palette is readable; without colours, any theme will do.
     """
     if colourless or color_system not in ("truecolor", "256"):
         return (SIXTEEN.name,)
@@ -163,7 +163,7 @@ class ThemeChoice(ThemeProvider):
 
 
 class HighlightsReversed(LineFilter):
-    """Says by reverse video what a background said, such as the cursor's row or a focused button, where colours go."""
+    """Without colours, shows a background (such as the cursor's row or a focused button) by reverse video."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
         return [

@@ -1,4 +1,4 @@
-"""What could be written at the cursor, in a list beside it."""
+"""A list of completions beside the cursor."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class CompletionList(OptionList, can_focus=False):
         return self.completion.candidates[self.highlighted]
 
     def offer(self, completion: Completion, place: Offset) -> None:
-        """Show the candidates below that place of the screen; nothing where there is none."""
+        """Show the candidates below that position on the screen; nothing if there are none."""
         if not completion.candidates:
             self.close()
             return

@@ -1,4 +1,4 @@
-"""The editor of an expression: highlighted and completed while typing, with what is wrong under its place."""
+"""The editor of an expression: highlighting and completion while typing, and errors under their places."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from secateur_tui.keymap import actions_of, bindings_of
 from secateur_tui.themes import SYNTAX, toned
 
 _VISIBLE_LINES = 4
-"""Lines that the editor shows at least, without scrolling."""
+"""The least number of lines that the editor shows without scrolling."""
 LONGEST_COLOURED = 2_000
-"""Characters of a text that is coloured and has suggestions. Textual lays out all colours of a line for each
-of its rows on the screen, which takes a second for ten thousand characters."""
+"""The longest text that is coloured and gets suggestions, in characters. For each row on the screen, Textual lays out
+all colours of the line, which takes a second for ten thousand characters."""
 
 
 class ExpressionEditor(TextArea):
-    """A text area that colours the expression language; it knows nothing of what the text is for.
+    """A text area that colours the expression language, whatever the text is for.
 
-    `complete` says what could stand at an offset of a text, and `candidates` shows it.
+    `complete` gives the completions at an offset of a text, and `candidates` shows them.
     """
 
     BINDINGS = bindings_of("completion", priority=True)
@@ -64,12 +64,12 @@ class ExpressionEditor(TextArea):
 
     @property
     def offset_in_text(self) -> int:
-        """Where the cursor is, in code points."""
+        """The cursor's offset, in code points."""
         row, column = self.cursor_location
         return sum(len(line) + 1 for line in self.text.split("\n")[:row]) + column
 
     def update_suggestion(self) -> None:
-        """What the best candidate would add, in grey behind the cursor, at the end of a line only."""
+        """What the best candidate would add, in grey after the cursor; only at the end of a line."""
         self.suggestion = ""
         if self._complete is not None and self.selection.is_empty and self.cursor_at_end_of_line:
             text, offset = self.text, self.offset_in_text
@@ -78,7 +78,7 @@ class ExpressionEditor(TextArea):
             self.suggestion = self._complete(text, offset).ghost(text, offset)
 
     def on_text_area_selection_changed(self) -> None:
-        # Once for all keys that have come by then: a long text takes a while to be understood.
+        # Once for all keys that have arrived by then, because a long text takes a while to parse.
         if not self._follows:
             self._follows = True
             self.call_after_refresh(self._follow)
@@ -92,7 +92,7 @@ class ExpressionEditor(TextArea):
         self.action_close()
 
     def offer(self) -> None:
-        """Open the list of what could stand at the cursor."""
+        """Open the list of completions at the cursor."""
         if self._complete is None or self._candidates is None:
             return
         completion = self._complete(self.text, self.offset_in_text)
@@ -103,7 +103,7 @@ class ExpressionEditor(TextArea):
         self.screen.refresh_bindings()
 
     def _offer_again(self) -> None:
-        """While the list is open it follows the word that is typed, and closes with it."""
+        """While the list is open, it follows the word being typed, and closes when the word ends."""
         if self._complete is None or self._candidates is None or self._candidates.completion is None:
             return
         before, text = self._candidates.completion, self.text
@@ -129,7 +129,7 @@ class ExpressionEditor(TextArea):
             self.offer()
 
     def rewrite(self, text: str, offset: int | None = None) -> None:
-        """Another text, as one edit that can be undone; the cursor at `offset`, or at the end."""
+        """Replace the text, as one edit that can be undone; the cursor goes to `offset`, or to the end."""
         self.replace(text, self.document.start, self.document.end)
         before = text[: len(text) if offset is None else offset]
         self.move_cursor((before.count("\n"), len(before) - (before.rfind("\n") + 1)))
@@ -155,8 +155,8 @@ class ExpressionEditor(TextArea):
             self.refresh()
 
     def _build_highlight_map(self) -> None:
-        # Textual colours only what tree-sitter has a grammar for. This hook is private (hence textual<9). It is called
-        # with every edit; the colours are only needed by the next line that is drawn.
+        # Textual colours only languages with a tree-sitter grammar. This hook is private (hence textual<9). It is run
+        # on every edit; the colours are needed only when the next line is drawn.
         super()._build_highlight_map()
         self._is_coloured = False
 
@@ -193,7 +193,7 @@ class ExpressionEditor(TextArea):
 
 
 class CheckLine(Static):
-    """Under the editor: that the expression is valid, or what is wrong with it, where, and what to do."""
+    """Below the editor: whether the expression is valid, or what is wrong with it, where, and what to do."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, markup=False)
@@ -203,9 +203,9 @@ class CheckLine(Static):
         self._hint = ""
 
     def show(self, source: str, diagnostics: Sequence[Diagnostic], otherwise: Content, hint: str = "") -> None:
-        """Show the diagnostics of the source, the first with a caret under its place.
+        """Show the diagnostics of the source, the first one with a caret under its place.
 
-        `otherwise` is what there is to say where the expression is valid, `hint` how to do what the first suggests.
+        `otherwise` is shown if the expression is valid; `hint` says how to apply the first one's suggestion.
         """
         self._source, self._diagnostics, self._otherwise, self._hint = source, diagnostics, otherwise, hint
         self._draw()
@@ -233,7 +233,7 @@ class CheckLine(Static):
         return self._place(diagnostic, tone), message
 
     def _place(self, diagnostic: Diagnostic, tone: str) -> list[Content]:
-        """A caret under the column; with its source line above it unless that is the very line above."""
+        """A caret under the column, with its source line above it unless that line is directly above anyway."""
         lines = self._source.split("\n")
         text = one_line(lines[diagnostic.line - 1])
         column = diagnostic.column - 1

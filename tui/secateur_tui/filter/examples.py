@@ -1,4 +1,4 @@
-"""A few runs that match, that do not, and that cannot be evaluated, with the fields the filter reads."""
+"""Shows a few runs that match, do not match or cannot be evaluated, with the fields that the filter reads."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ class Example:
     verdict: Verdict
     run: Run
     missed: str = ""
-    """Of a near miss: the one of several conditions that keeps the run out."""
+    """For a near miss: the only condition that excludes the run."""
 
 
 class Examples(LineTable):
     """Shows examples; rows are keyed by verdict and run."""
 
     def __init__(self, *, ended: bool = False, with_function: bool = False) -> None:
-        """`ended` runs are shown with when and with which error they ended."""
+        """`ended` runs are shown with their end and their error."""
         super().__init__(id="examples")
         self._ended, self._with_function = ended, with_function
         self._examples: Sequence[Example] = ()
@@ -75,7 +75,7 @@ class Examples(LineTable):
         return next((each.run for each in self._examples if (each.verdict, each.run.id) == key), None)
 
     def relist(self) -> None:
-        """List again what is known, after a change of size."""
+        """Show the rows again, after a change of size."""
         columns = [
             Column("verdict", "runs", right=False),
             *(
@@ -133,7 +133,7 @@ class Examples(LineTable):
 
 
 def cancel_question(run: Run, now: datetime) -> Question:
-    """Whether to cancel this run alone, and what becomes of it."""
+    """The question whether to cancel only this run, and what will happen to it."""
     scope = Scope(run.app_id, run.function_id)
     age = duration((now - run.started_at).total_seconds())
     running = run.status is RunStatus.RUNNING
@@ -149,7 +149,7 @@ def cancel_question(run: Run, now: datetime) -> Question:
 
 
 def nearest(filter_: Filter, runs: Sequence[Run], now: datetime) -> list[Example]:
-    """Runs that do not match, those first that the fewest conditions keep out."""
+    """Runs that do not match; those that fail the fewest conditions come first."""
     found = []
     for run in runs:
         kept_out = obstacles(filter_, run, now)
@@ -165,11 +165,11 @@ def _look_up(event: Any, path: Path) -> Any:
 
 
 def advice(examples: Sequence[Example], paths: Sequence[Path], failures: Sequence[ErrorExample]) -> str:
-    """The condition that spares runs which cannot be evaluated since they lack a field that others have."""
+    """Advice for runs that cannot be evaluated because they lack a field that other runs have."""
     told = failures[0].message if failures else ""
     for path in sorted(paths, key=lambda path: _dotted(path) not in told):
         lacking = [_look_up(each.run.event, path) is _MISSING for each in examples]
-        # Of a field that no example has, the warnings about the condition speak.
+        # The condition's own warnings cover a field that no example has.
         if any(lacking) and not all(lacking) and all(key.isidentifier() for key in path):
             return f"they do not match; decide them with has({_dotted(path)}) && …"
     return ""
@@ -188,13 +188,13 @@ def _value(event: Any, path: Path) -> Cell:
 
 
 def fields_shown(filter_: Filter | None, runs: Sequence[Run]) -> Sequence[Path]:
-    """The event's fields that the expression reads, at most four; without one, the first of what there is."""
+    """The event's fields that the expression reads, at most four; if it reads none, the event's first fields."""
     read = fields_read(filter_.expression) if filter_ is not None else []
     return read[:_MOST_FIELDS] or _fields_present(runs)
 
 
 def _fields_present(runs: Sequence[Run]) -> list[Path]:
-    """The first plain values of the first run's data: what to show where no field was asked for."""
+    """The first plain values of the first run's data, shown if the expression reads no field."""
     for run in runs:
         data = run.event.get("data") if isinstance(run.event, dict) else None
         if isinstance(data, dict):

@@ -16,11 +16,11 @@ from secateur_tui.session import Session
 from secateur_tui.themes import toned
 
 _LONGEST = 300
-"""Characters of a text or a value that are shown."""
+"""The most characters of a text or a value that are shown."""
 
 
 class ExplainScreen(RunScreen):
-    """The run with what the filter says of it; without a filter the run alone."""
+    """The run, and how the filter evaluates it; without a filter, only the run."""
 
     def __init__(self, session: Session, filter_: Filter | None, run: Run, now: datetime) -> None:
         super().__init__(session, run, now)

@@ -1,4 +1,4 @@
-"""How many runs a filter matches: estimated, then exact, never old without saying so."""
+"""How many runs a filter matches: an estimate first, then exact; old figures are always marked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UNDER_WAY = "≈ estimate, 95 % sure; exact count under way"
 
 
 class Stage(Enum):
-    """How far the count of the newest text is."""
+    """The progress of the count for the newest text."""
 
     INVALID = auto()
     COUNTING = auto()
@@ -31,17 +31,17 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What is known of the count."""
+    """What is known about the count."""
 
     stage: Stage = Stage.COUNTING
     count: Count | None = None
-    """The newest count; while `COUNTING` that of an older text."""
+    """The newest count; while `COUNTING`, the one of an earlier text."""
     taken: float = 0.0
     """`time.monotonic()` when it arrived."""
     failures: Sequence[str] = ()
     """Why runs could not be evaluated, by example."""
     advice: str = ""
-    """What helps those runs."""
+    """What to write so that those runs can be evaluated."""
     note: str = ""
     """Why there is no exact count."""
 
@@ -60,7 +60,7 @@ class Matches(Static):
         self._draw()
 
     def invalid(self) -> None:
-        """The text means nothing, so that no number does either."""
+        """The text is not valid, so no number is shown."""
         self._show(replace(self.tally, stage=Stage.INVALID))
 
     def counting(self) -> None:
@@ -74,7 +74,7 @@ class Matches(Static):
         self._show(Tally(Stage.EXACT, count, time.monotonic(), failures))
 
     def advise(self, advice: str) -> None:
-        """Say what helps runs that cannot be evaluated."""
+        """Give advice for runs that cannot be evaluated."""
         if advice != self.tally.advice:
             self._show(replace(self.tally, advice=advice))
 
@@ -122,7 +122,7 @@ class Matches(Static):
                 (f" ({between})" if between else "", "plain"),
                 (f" of {number(count.total)}", "plain"),
             )
-        # A replica's figures are as old as what it has followed to.
+        # A replica's figures are as old as the last change that it has replayed.
         is_replica = count.source is CountedBy.REPLICA
         age = (self._now() - count.as_of).total_seconds() if is_replica else time.monotonic() - tally.taken
         when = "just now" if age < 2 else f"{duration(age)} ago"
@@ -134,7 +134,7 @@ class Matches(Static):
         )
 
     def _source(self, count: Count) -> list[Content]:
-        """Who counted, where that is not simply the database."""
+        """Who counted, unless it was simply the database."""
         if count.source is CountedBy.REPLICA:
             told = f"counted by the replica, as of {count.as_of:%H:%M:%S} UTC"
             return [toned((told, "quiet"))]
@@ -167,7 +167,7 @@ class Matches(Static):
         return [line, toned((f"  {one_line(tally.advice)}", "field"))]
 
     def _functions(self, count: Count) -> list[Content]:
-        """Which functions the matches are of, where there are several."""
+        """The matches by function, if there are several functions."""
         if len(count.by_function) < 2:
             return []
         largest = sorted(count.by_function.items(), key=lambda item: (-item[1], item[0]))[:4]

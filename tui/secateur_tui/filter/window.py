@@ -1,4 +1,4 @@
-"""The two ends of a window: typed as ISO or relative times, shown as the UTC instants they mean."""
+"""The two ends of a window: typed as ISO or relative times, and shown as UTC times."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from secateur_tui.keymap import display_of
 from secateur_tui.themes import toned
 
 _AT_COMMIT = "now"
-"""Leaves the end open, as an empty field does: a cancellation then reaches up to its own commit."""
+"""Leaves the end open, as an empty field does; the window then ends at the commit."""
 _ORDER = "must be later than started after"
 _STANDING_KEY = display_of("filter.standing")
 
@@ -30,12 +30,12 @@ _STANDING_KEY = display_of("filter.standing")
 class WindowFields(Vertical):
     """Two fields. Relative times are resolved once, when they are typed, by the database's clock.
 
-    An end in the future means a standing cancellation, which has to be asked for: `toggle_standing`.
+    An end in the future needs a standing cancellation, which has to be requested: `toggle_standing`.
     """
 
     @dataclass
     class Changed(Message):
-        """A field was edited; `window` is None while one of them makes no sense."""
+        """A field was edited; `window` is None while one of the fields is invalid."""
 
         window: Window | None
 
@@ -66,7 +66,7 @@ class WindowFields(Vertical):
 
     @property
     def standing(self) -> bool:
-        """Whether a standing cancellation was asked for, and its window does end in the future."""
+        """Whether a standing cancellation was requested, and its window ends in the future."""
         return self._standing and self.is_ahead
 
     @property
@@ -76,7 +76,7 @@ class WindowFields(Vertical):
 
     @property
     def window(self) -> Window | None:
-        """The instants; None while a field makes no sense."""
+        """The two times; None while a field is invalid."""
         if self._wrong:
             return None
         return Window(self._resolved["started_after"], self._resolved["started_before"])
@@ -116,24 +116,24 @@ class WindowFields(Vertical):
         self.screen.focus_next()
 
     def toggle_standing(self) -> None:
-        """Ask for a standing cancellation, or take that back."""
+        """Request a standing cancellation, or withdraw the request."""
         self._standing = self.is_ahead and not self._standing
         self._say("started_before")
         self.post_message(self.Changed(self.window))
 
     def limit_standing(self, limit: timedelta) -> None:
-        """How far ahead the database lets a window end."""
+        """Set how far in the future the database lets a window end."""
         self._limit = limit
         if self.is_ahead:
             self._resolve_again()
 
     def look_at_the_clock(self) -> None:
-        """What was in the future may have become the past."""
+        """Check again, because a time in the future may have become the past."""
         if self._was_ahead and not self.is_ahead:
             self._resolve_again()
 
     def _resolve_again(self) -> None:
-        """Check both ends anew, the instants staying what they are."""
+        """Check both ends again; relative times are not resolved again."""
         self._check_ends()
         self.post_message(self.Changed(self.window))
 
@@ -147,12 +147,12 @@ class WindowFields(Vertical):
             except UsageError as error:
                 self._wrong[field] = str(error)
         if field == "started_before" and field not in self._wrong and not self.is_ahead:
-            # Whoever comes back to the future asks again.
+            # If the end moves back into the future, standing has to be requested again.
             self._standing = False
         self._check_ends()
 
     def _check_ends(self) -> None:
-        """Both ends may be fine and together mean nothing, or reach too far ahead."""
+        """Two valid ends may still be in the wrong order, or reach too far into the future."""
         after, before = self._resolved["started_after"], self._resolved["started_before"]
         if before is not None:
             self._wrong.pop("started_before", None)
@@ -178,7 +178,7 @@ class WindowFields(Vertical):
             self._say_standing()
 
     def _say_standing(self) -> None:
-        """What an end in the future means, and the key for it."""
+        """What an end in the future means, and the key to press."""
         self._was_ahead = self.is_ahead
         line = self.query_one("#standing", Static)
         line.display = self._was_ahead and "started_before" not in self._wrong

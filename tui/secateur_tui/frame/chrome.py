@@ -1,4 +1,4 @@
-"""What frames every place: the header that says where one is, and the footer of the keys that work now."""
+"""The frame of every place: a header that says where you are, and a footer with the keys that work now."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from secateur_tui.session import Feed, Session
 from secateur_tui.themes import toned
 
 _HELP = "console.help"
-"""Has its place in the footer however narrow it is."""
+"""Always in the footer, however narrow it is."""
 _PATIENCE_SECONDS = 3.0
-"""How old figures may be, beyond the refresh, before the header calls them stale."""
+"""How much older than the refresh interval figures may be before the header calls them stale."""
 
 
 class Header(Widget):
-    """Context, database, engine, connection, mode and the database's clock, on one line."""
+    """Context, database, engine, connection, mode and the database's time, on one line."""
 
     feed: Feed = Feed()
 
@@ -42,7 +42,7 @@ class Header(Widget):
         self.refresh()
 
     def _tick(self) -> None:
-        """Between answers only the age of stale figures changes."""
+        """Between answers, only the age of stale figures changes."""
         if self.feed.problem is not None or is_stale(self.feed, self._session):
             self.refresh()
 
@@ -59,7 +59,7 @@ class Header(Widget):
         return (left + Content(" " * gap) + right).truncate(width)
 
     def _left(self, room: int) -> Content:
-        """Where this is; where space is short the context stays longest, for it is what must not be mistaken."""
+        """Where this is; if space is short, the context is dropped last, because it must not be mistaken."""
         session = self._session
         context = one_line(session.context) if session.context else ""
         parts = {
@@ -89,12 +89,12 @@ class Header(Widget):
 
 
 def is_stale(feed: Feed, session: Session) -> bool:
-    """Whether the figures are older than the refresh explains."""
+    """Whether the figures are older than the refresh interval explains."""
     return feed.as_of is not None and feed.age > session.refresh_seconds + _PATIENCE_SECONDS
 
 
 class KeyBar(Widget):
-    """The keys that work now, as many as fit; a click does the same as the key."""
+    """The keys that work now, as many as fit; clicking one does the same as pressing it."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class KeyBar(Widget):
                 return
 
     def _working(self) -> Iterator[tuple[Action, Binding]]:
-        """Actions of the table with the first key that reaches them from where the focus is."""
+        """The table's actions, each with the first key that reaches it from the current focus."""
         typing = isinstance(self.screen.focused, Input | TextArea)
         active = self.screen.active_bindings
         for action in ACTIONS:

@@ -1,4 +1,4 @@
-"""A table that repaints only the rows that changed: what a slow link notices first."""
+"""A table that repaints only changed rows, which matters most on a slow connection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GUTTER = 2
 @dataclass(frozen=True, slots=True)
 class TableRow:
     key: Hashable
-    """What the row is about; the cursor stays with it when rows move."""
+    """Identifies the row; the cursor stays with it when rows move."""
     line: Content
 
 
@@ -51,7 +51,7 @@ class LineTable(ScrollView, can_focus=True):
 
     @property
     def line_width(self) -> int:
-        """Cells that a line may take."""
+        """The width available for a line, in cells."""
         return max(1, self.scrollable_content_region.width - _GUTTER)
 
     @property
@@ -59,7 +59,7 @@ class LineTable(ScrollView, can_focus=True):
         return self._rows[self._cursor].key if self._rows else None
 
     def move_to(self, key: Hashable) -> None:
-        """Put the cursor on that row, if it is there."""
+        """Put the cursor on that row, if it exists."""
         for index, row in enumerate(self._rows):
             if row.key == key:
                 self._move(index)
@@ -100,7 +100,7 @@ class LineTable(ScrollView, can_focus=True):
             return self._strip(Content(" " * _GUTTER) + self._rows[index].line, base, width)
         mark = Content.styled("▌ ", TONES["key"] if self.has_focus else TONES["quiet"])
         if self.has_focus:
-            # Whatever stands out from the terminal's own background does so reversed, too.
+            # A style that stands out from the terminal's background also does so reversed.
             base += Style.parse("reverse" if self.app.native_ansi_color else "on $row-cursor")
         return self._strip(mark + self._rows[index].line, base, width)
 

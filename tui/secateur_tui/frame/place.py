@@ -1,4 +1,4 @@
-"""What all places have in common: header, footer, and only the actions that they may have."""
+"""What all places have in common: a header, a footer, and only the actions that are allowed."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ class PlaceScreen(Screen[None]):
         yield KeyBar(self.is_pointless, self.describe)
 
     def content(self) -> ComposeResult:
-        """What is between header and footer."""
+        """The widgets between header and footer."""
         raise NotImplementedError
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return allowed(self.place, action, read_only=self.session.read_only)
 
     def is_pointless(self, action: Action) -> bool:
-        """Whether the action would only say why it does nothing now: the footer leaves it out."""
+        """Whether the action would now only say why it does nothing; the footer then omits it."""
         return False
 
     def describe(self, action: Action) -> str:
-        """What the action would do now, in a word or two, where that is not always the same."""
+        """What the action would do now, in a word or two, if that varies."""
         return action.description
 
 

@@ -20,23 +20,23 @@ class Choice(Enum):
     NO = auto()
     YES = auto()
     OTHER = auto()
-    """Yes, but in the other way that was offered."""
+    """Yes, with the alternative that was offered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, and what its keys do, each in a word or two."""
+    """A question, and what its keys do, each in a word or two."""
 
     title: str
     text: Content
     yes: str
     """What `y` does."""
     other: str = ""
-    """What `a` does; empty where there is only one way."""
+    """What `a` does; empty if there is no alternative."""
 
 
 class QuestionScreen(Dialog[Choice]):
-    """Ends with the answer; enter answers nothing."""
+    """Returns the answer; enter is not an answer."""
 
     place = "question"
     BINDINGS = bindings_of("question")

@@ -1,8 +1,8 @@
-"""Keys one after the other, however fast they arrive.
+"""Handles keys one after the other, however fast they arrive.
 
-A slow link delivers keys in bursts, and Textual hands each to the widget that has the focus at that moment,
-before the key ahead of it has moved the focus or opened a screen: the text after `/` would be taken for
-commands, and a name typed into the next field would end up in this one.
+A slow connection delivers keys in bursts. Textual passes each key to the widget that has the focus at that moment,
+before the previous key has moved the focus or opened a screen: the text after `/` would be taken for commands, and
+a name typed for the next field would end up in this one.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from textual.dom import DOMNode
 from textual.widgets import Input, TextArea
 
 _QUIET_ROUNDS = 2
-"""So many times in a row nothing may have moved before the next key is let in."""
+"""Nothing may have moved this many times in a row before the next key is let in."""
 _MOST_ROUNDS = 20
 _NODE_SECONDS = 0.5
-"""How long one node may take to come to its turn; one that is being removed never does."""
+"""How long one node may take to get its turn; a node that is being removed never gets it."""
 
 Typed = events.Key | events.Paste
 
 
 class TypeAhead:
-    """Holds keys back until what the key before them set off has come to rest.
+    """Holds keys back until everything that the previous key set off has finished.
 
-    Characters that wait for the same text field go to it as one paste: a field that gets ten thousand characters one
-    by one would look through its whole text as often.
+    Characters that wait for the same text field are passed to it as one paste; otherwise a field that gets ten thousand
+    characters would process its whole text ten thousand times.
     """
 
     def __init__(self, app: App[None], handle: Callable[[Typed], Awaitable[None]]) -> None:
@@ -46,7 +46,7 @@ class TypeAhead:
         self._arrived.set()
 
     def forget(self) -> int:
-        """Drop every key that waits, as nobody wants its effect any more; returns how many there were."""
+        """Drop all waiting keys, because nobody wants their effect any more; returns how many there were."""
         forgotten = len(self._waiting)
         self._waiting.clear()
         return forgotten
@@ -71,13 +71,13 @@ class TypeAhead:
                 await self._let_pass(field)
 
     def _field_for(self, event: Typed) -> Input | TextArea | None:
-        """The text field that takes the event as text; None where it may do anything else."""
+        """The text field that takes the event as text; None if the event may do anything else."""
         field = self._app.focused
         is_text = isinstance(event, events.Paste) or event.is_printable
         return field if is_text and isinstance(field, Input | TextArea) else None
 
     def _with_more_text(self, event: Typed, field: Input | TextArea) -> Typed:
-        """The event, or a paste of its character and of those behind it that the field has room for."""
+        """The event, or a paste of its character and the following ones that the field has room for."""
         text = [event.character] if isinstance(event, events.Key) and event.character else []
         room = field.max_length - len(field.value) if isinstance(field, Input) and field.max_length else inf
         while text and len(text) < room and self._waiting:
@@ -89,7 +89,7 @@ class TypeAhead:
         return events.Paste("".join(text)) if len(text) > 1 else event
 
     async def _settle(self) -> None:
-        """A key travels from its widget over the screen to the app; whatever it changes starts the journey anew."""
+        """A key travels from its widget through the screen to the app; any change it makes restarts the journey."""
         quiet = 0
         for _ in range(_MOST_ROUNDS):
             before = (self._app.screen, self._app.focused)

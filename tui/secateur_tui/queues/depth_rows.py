@@ -41,7 +41,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """An app with the functions that are shown of it."""
+    """An app, with its functions that are shown."""
 
     total: FunctionDepth
     functions: tuple[FunctionDepth, ...]
@@ -49,7 +49,7 @@ class Branch:
 
 @dataclass(slots=True)
 class Trends:
-    """How many runs were queued of late, per scope; a bar of the sparkline holds several samples."""
+    """The recent number of queued runs, per scope; each bar of the sparkline combines several samples."""
 
     bars: dict[Scope, deque[int]] = field(default_factory=dict)
     taken: int = 0
@@ -71,7 +71,7 @@ def scope_of(depth: FunctionDepth) -> Scope:
 
 
 def total_of(app_id: str, depths: Sequence[FunctionDepth]) -> FunctionDepth:
-    """The sum of several functions, as the depth of a function without a name."""
+    """The sum of several functions, as the depth of a nameless function."""
     oldest = [depth.oldest_started_at for depth in depths if depth.oldest_started_at is not None]
     return FunctionDepth(
         app_id=app_id,
@@ -91,7 +91,7 @@ def total_of(app_id: str, depths: Sequence[FunctionDepth]) -> FunctionDepth:
 
 
 def tree(depths: Iterable[FunctionDepth], sort: str = "name", find: str = "") -> list[Branch]:
-    """Apps with their functions, both in the order of `sort`; `find` keeps what contains it, in any case."""
+    """Apps with their functions, both in the order of `sort`; filtered by `find`, ignoring case."""
     wanted = find.casefold()
     apps: dict[str, list[FunctionDepth]] = {}
     for depth in depths:
@@ -118,7 +118,7 @@ def _order(depth: FunctionDepth, sort: str) -> tuple[float, str, str]:
 
 
 def flood(depths: Sequence[FunctionDepth]) -> FunctionDepth | None:
-    """The function that holds most of all that is queued and will not be through soon; None if none does."""
+    """The function that holds most of the queued runs and will not finish them soon; None if there is none."""
     if not depths:
         return None
     worst = max(depths, key=lambda depth: depth.queued)
@@ -130,7 +130,7 @@ def flood(depths: Sequence[FunctionDepth]) -> FunctionDepth | None:
 
 
 def outlook(depth: FunctionDepth) -> Cell:
-    """What becomes of the queue, in a word or a time, always with a sign."""
+    """Where the queue is heading, as a word or a time, always with a sign."""
     if depth.paused:
         return Cell("paused ‖", "warn")
     if depth.queued == 0:

@@ -12,7 +12,7 @@ from secateur_tui.queues import depth_rows
 
 
 class DepthTable(LineTable):
-    """Shows what it is given by `show_depth`; the cursor's key is a `Scope`."""
+    """Shows the figures passed to `show_depth`; the cursor's key is a `Scope`."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -25,7 +25,7 @@ class DepthTable(LineTable):
 
     @property
     def scope(self) -> Scope | None:
-        """What the cursor is on."""
+        """The scope under the cursor."""
         key = self.cursor_key
         return key if isinstance(key, Scope) else None
 
@@ -36,7 +36,7 @@ class DepthTable(LineTable):
         self.relist()
 
     def relist(self) -> None:
-        """List again what is known, after a change of order, search, folding or size."""
+        """Show the rows again, after a change of order, search, folding or size."""
         branches = depth_rows.tree(self._depths, self.sort, self.find)
         flooding = depth_rows.flood(self._depths)
         rows: list[tuple[Scope, Row]] = []

@@ -1,6 +1,6 @@
-"""Pause and resume: what the key does to a row as it stands now, in words before and after.
+"""Pause and resume: what the key does to a row in its current state, worded for before and after.
 
-An app and its functions are paused by flags of their own: nothing of a function is claimed while either of them is set.
+An app and each of its functions have their own flags; a function's runs are not claimed while either flag is set.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from secateur_tui.frame.question import Question
 from secateur_tui.themes import toned
 
 _MOST_NAMED = 5
-"""Functions that are listed by name."""
+"""The most functions that are listed by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A flag to set or to take away, and what to say when that is done."""
+    """A flag to set or to clear, and what to say afterwards."""
 
     scope: Scope
     pause: bool
@@ -32,11 +32,11 @@ class Offer:
     """What the key offers for one row."""
 
     label: str
-    """For the footer: what it will do."""
+    """What the key will do, for the footer."""
     question: Question
     yes: Change
     other: Change | None = None
-    """The other way, if the question offers one."""
+    """The alternative, if the question offers one."""
 
 
 def offer(scope: Scope, depths: Sequence[FunctionDepth]) -> Offer:
@@ -100,7 +100,7 @@ def _resume_app(app_id: str, depths: Sequence[FunctionDepth]) -> Offer:
 
 
 def _resume_app_for(scope: Scope, depths: Sequence[FunctionDepth]) -> Offer:
-    """For a function that only its app's pause holds back."""
+    """The offer for a function that only its app's pause holds back."""
     whole = _resume_app(scope.app_id, depths)
     app, function = one_line(scope.app_id), one_line(scope.function_id or "")
     text = (

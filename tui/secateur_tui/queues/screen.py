@@ -1,4 +1,4 @@
-"""Queues, the start: live depth per app and function, and which of them is the flood."""
+"""Queues, the first screen: live depth per app and function, and which function is the flood."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class QueuesScreen(PlaceScreen):
 
     @dataclass
     class FilterWanted(Message):
-        """Somebody wants to filter the runs of this scope."""
+        """The user wants to filter the runs of this scope."""
 
         scope: Scope
         retry: bool = False
@@ -47,13 +47,13 @@ class QueuesScreen(PlaceScreen):
 
     @dataclass
     class FailedWanted(Message):
-        """Somebody wants to see the failed runs of this scope."""
+        """The user wants to see the failed runs of this scope."""
 
         scope: Scope
 
     @dataclass
     class DepthChanged(Message):
-        """Somebody changed something here that the next look at the depth shows."""
+        """The user changed something that the next depth will show."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -135,7 +135,7 @@ class QueuesScreen(PlaceScreen):
 
     @property
     def _has_failed(self) -> bool:
-        """Whether a run of the row's scope has failed."""
+        """Whether the row's scope has failed runs."""
         if (scope := self.query_one(DepthTable).scope) is None:
             return False
         return any(
@@ -146,14 +146,14 @@ class QueuesScreen(PlaceScreen):
 
     @property
     def _offer(self) -> Offer | None:
-        """What pausing means on this row; None without one, and where nothing can be paused."""
+        """What pausing means on this row; None if there is no row, or nothing can be paused."""
         if not self.session.queue.controls.can_pause or (scope := self.query_one(DepthTable).scope) is None:
             return None
         return offer(scope, [each for each in self._feed.depths if each.app_id == scope.app_id])
 
     @on(LineTable.Moved)
     def _label_pause(self) -> None:
-        """The footer says what the key does to the row that the cursor is on."""
+        """Let the footer say what the key does to the row under the cursor."""
         label = found.label if (found := self._offer) else ""
         if label != self._pause_label:
             self._pause_label = label
@@ -226,7 +226,7 @@ class QueuesScreen(PlaceScreen):
 
 
 def _empty(first_run: str | None) -> str:
-    """What stands in the place of the queues where there is none; how to begin, if that is the queue's affair."""
+    """What is shown if there are no queues: how to begin, if the engine says so."""
     return _EMPTY + ("." if first_run is None else _TO_BEGIN.format(first_run=first_run))
 
 
@@ -244,7 +244,7 @@ def _flood_line(worst: FunctionDepth, feed: Feed) -> Content:
 
 
 def _sweep_line(feed: Feed) -> Content:
-    """That a sweep fails, or that nobody sweeps; the guarantee holds all the same."""
+    """A warning that a sweep fails, or that no process sweeps; the guarantee holds regardless."""
     if not feed.sweep_problems:
         return Content("")
     many = len(feed.sweep_problems)
@@ -256,7 +256,7 @@ def _sweep_line(feed: Feed) -> Content:
 
 
 def _drift_line(feed: Feed) -> Content:
-    """What the last comparison of the depth with the rows found, if it found anything."""
+    """What the last comparison of the depth with the rows found, if it found a difference."""
     drift = sum(depth.drift for depth in feed.depths)
     checked = max((depth.checked_at for depth in feed.depths if depth.checked_at), default=None)
     if not drift or checked is None:

@@ -1,4 +1,4 @@
-"""All that is known of one run: how it failed, how far it came, and its event."""
+"""Everything that is known about one run: how it failed, how far it got, and its event."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LABEL = 10
 
 
 class RunScreen(Dialog[None]):
-    """One run over the place that it was chosen in; closed by esc."""
+    """One run, shown over the place where it was chosen; esc closes it."""
 
     place = "explain"
     BINDINGS = bindings_of("explain")
@@ -58,7 +58,7 @@ class RunScreen(Dialog[None]):
 
 
 def life(run: Run, now: datetime) -> list[Content]:
-    """What became of the run until now, its error first."""
+    """What has happened to the run so far, its error first."""
     lines = [*_error(run)]
     ended = run.finished_at
     lines.append(_labelled(run.status.value, f"{ago(ended, now)}, {readable(ended, digits=0)}" if ended else ""))

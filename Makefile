@@ -4,7 +4,7 @@
 BIN := .venv/bin
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 
-.PHONY: demo test fuzz race lint format bench screenshots clean
+.PHONY: demo test fuzz race floods lint format bench screenshots clean
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make test         the tests, JOBS=2 at a time; ARGS='-k cancel' goes to pytest"
 	@echo "make fuzz         random expressions over random payloads; EXPRESSIONS=6000, 20 payloads each"
 	@echo "make race         workers and operators against each other, and random histories; COMMITS=10000 HISTORIES=1000"
+	@echo "make floods       floods of known cause, whose filters must be suggested; FLOODS=400"
 	@echo "make lint         ruff, mypy and the direction of imports"
 	@echo "make format       what ruff can mend by itself"
 	@echo "make bench        the benchmarks; ARGS='drain sweep' for some of them, --resume for what is missing, --quick to try"
@@ -37,6 +38,11 @@ HISTORIES ?= 1000
 race: .venv/.dev
 	@SECATEUR_RACED_COMMITS=$(COMMITS) SECATEUR_HISTORIES=$(HISTORIES) $(BIN)/pytest -s \
 	  tests/guarantee/test_races.py tests/guarantee/test_model.py $(ARGS)
+
+FLOODS ?= 400
+
+floods: .venv/.dev
+	@SECATEUR_FLOODS=$(FLOODS) SECATEUR_FLOOD_RUNS=5000 $(BIN)/pytest -s --timeout 7200 tests/floods $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from secateur.engines.native.worker import Worker
     from secateur.errors import SecateurError
     from secateur.ledger.cancellations import Preview
+    from secateur.looking.suggestions import Suggestion, Suggestions
     from secateur.records import AuditEntry, Cancellation
     from secateur.requests import CancellationRequest
     from secateur.runs import FunctionDepth, Run, RunStatus
@@ -41,6 +42,8 @@ __all__ = [
     "RunStatus",
     "SecateurError",
     "Sent",
+    "Suggestion",
+    "Suggestions",
     "SyncRun",
     "Worker",
     "__version__",
@@ -65,6 +68,8 @@ _HOMES = {
     "RunStatus": "secateur.runs",
     "SecateurError": "secateur.errors",
     "Sent": "secateur.engines.base",
+    "Suggestion": "secateur.looking.suggestions",
+    "Suggestions": "secateur.looking.suggestions",
     "SyncRun": "secateur.engines.native.active_runs",
     "Worker": "secateur.engines.native.worker",
     "connect": "secateur.engines.native.client",

@@ -249,6 +249,8 @@ ALLOWED = {
     "/v1/queues/billing/invoices": "DELETE, OPTIONS",
     "/v1/queues/billing/a%2Fb": "DELETE, OPTIONS",
     # A function may be called so.
+    "/v1/queues/billing/suggestions": "DELETE, GET, HEAD, OPTIONS",
+    "/v1/queues/billing/a%2Fb/suggestions": "DELETE, GET, HEAD, OPTIONS",
     "/v1/queues/billing/pause": "DELETE, OPTIONS, POST",
     "/v1/queues/billing/resume": "DELETE, OPTIONS, POST",
     "/v1/queues/billing/a%2Fb/pause": "DELETE, OPTIONS, POST",
@@ -361,6 +363,8 @@ async def test_the_documentation_describes_what_is_answered(client: httpx.AsyncC
         "/v1/queues": ["get"],
         "/v1/queues/{app_id}": ["delete"],
         "/v1/queues/{app_id}/{function_id}": ["delete"],
+        "/v1/queues/{app_id}/suggestions": ["get"],
+        "/v1/queues/{app_id}/{function_id}/suggestions": ["get"],
         "/v1/queues/{app_id}/pause": ["post"],
         "/v1/queues/{app_id}/resume": ["post"],
         "/v1/queues/{app_id}/{function_id}/pause": ["post"],

@@ -70,6 +70,7 @@ LOOKING: dict[str, Prepare] = {
     "runs": lambda here, url: ["--app", "billing", "--status", "queued", "--limit", "500"],
     "show": lambda here, url: [any_run(here, url)],
     "preview": lambda here, url: [*FLOOD],
+    "suggest": lambda here, url: ["--app", "billing"],
     "audit": lambda here, url: [],
     "eval": lambda here, url: ["1 + 1"],
 }

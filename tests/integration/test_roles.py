@@ -26,7 +26,7 @@ from secateur.ledger.cancellations import Cancellations, selections
 from secateur.ledger.ledger import Ledger
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
-from secateur.runs import RunStatus, Scope
+from secateur.runs import RunStatus, Scope, Window
 from secateur.samples import Steps
 from secateur.schema import definition
 
@@ -65,7 +65,7 @@ FOR_NOBODY = frozenset(
 READS = frozenset(
     {
         *("clock", "depth", "count", "count_errors", "estimate", "examples", "sample_events", "arrival_rate", "run"),
-        *("detect", "runs", "samples", "samples_of_functions", "gaps", "marks"),
+        *("detect", "runs", "samples", "samples_of_functions", "gaps", "marks", "arrivals", "arrival_times"),
         *("cancelled_singly", "unrestored", "audit", "retention", "cancellations", "cancellation", "sweep_problems"),
     }
 )
@@ -334,6 +334,8 @@ class TestTheViewer:
                 "estimate": await engine.estimate(selection),
                 "examples": await engine.examples(selection, Verdict.MATCH, 5),
                 "sample_events": await engine.sample_events(Scope("billing", None), 5),
+                "arrivals": (await engine.arrivals(Scope("billing"), Window(), 5)).total,
+                "arrival_times": await engine.arrival_times(Scope("billing"), 5),
                 "arrival_rate": await engine.arrival_rate(selection),
                 "run": await engine.run(run_id),
                 "runs": await engine.runs(Scope("billing"), RunStatus.QUEUED, 5),

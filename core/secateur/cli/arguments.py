@@ -24,7 +24,9 @@ from secateur.times import UNITS
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
-TEXT_FLAGS = frozenset({"--app", "--function", "--if", "--after", "--before", "--reason", "--idempotency-key"})
+TEXT_FLAGS = frozenset(
+    {"--app", "--function", "--if", "--after", "--before", "--since", "--until", "--reason", "--idempotency-key"}
+)
 """Flags whose value may start with a dash, such as `-2h`; argparse itself would take the value for a flag."""
 
 DEFAULT_PORT = 8484
@@ -38,6 +40,7 @@ EXAMPLES = {
     "depth": "secateur depth --watch",
     "history": "secateur history --limit 10",
     "runs": "secateur runs --app billing --status failed --limit 20",
+    "suggest": "secateur suggest --app billing --function sync --since -30m",
     "show": "secateur show 0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b",
     "preview": "secateur preview --app billing --if 'event.data.amount > 100'",
     "cancel": "secateur cancel --app billing --function sync --after -2h",
@@ -230,6 +233,21 @@ def _looking(command: AddCommand) -> None:
     runs.add_argument("--limit", type=_positive, default=50, metavar="N", help="show at most N (default: 50)")
     runs.add_argument("--before", metavar="RUN", help="continue after this run, the last of the previous page")
     runs.add_argument("--json", action="store_true", help="as JSON, with the events")
+    suggest = command(
+        "suggest",
+        "suggest:suggest",
+        "show what stands out in what arrives, and suggest filters for it",
+        "Compares a sample of the runs that arrived since --since with one from before, and suggests up to three\n"
+        "filters, the shortest first. Changes nothing.",
+    )
+    suggest.add_argument("--app", metavar="APP", required=True, help="the app's id")
+    suggest.add_argument(
+        "--function", metavar="FUNCTION", help="the function's id (default: every function of the app)"
+    )
+    suggest.add_argument("--since", metavar="TIME", help="when the flood began (default: when more began to arrive)")
+    suggest.add_argument("--until", metavar="TIME", help="when it ended (default: now)")
+    suggest.add_argument("--limit", type=_positive, default=10, metavar="N", help="most fields to list (default: 10)")
+    suggest.add_argument("--json", action="store_true", help="as JSON")
     show = command("show", "look:show", "show a cancellation and its progress, or a run")
     show.add_argument("id", metavar="ID", help="the id of the cancellation or run")
     show.add_argument("--json", action="store_true", help="as JSON")

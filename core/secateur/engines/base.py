@@ -93,6 +93,25 @@ class Sent:
     """One for each cancellation that a function declares for such events, where it concerns a run."""
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A run as it arrived, whatever has become of it."""
+
+    event: Any
+    function_id: str
+    started_at: datetime
+    unfinished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """A sample of the runs that arrived, in their order, and about how many there are in all."""
+
+    sample: tuple[Arrival, ...]
+    total: int
+    unfinished: int
+
+
 class Source(Protocol):
     """One job queue in one database, as it is read. Every time is the database's; the ids of runs are text.
 
@@ -259,6 +278,25 @@ class Remembering(Protocol):
 
     async def marks(self, scope: Scope, since: datetime, until: datetime) -> list[Mark]:
         """What was done to the scope, or to an app or function that has part in it, in order; the last 200."""
+        ...
+
+
+@runtime_checkable
+class Arriving(Protocol):
+    """Runs are kept when they have ended, so that what arrived can be compared with what arrives.
+
+    Cancelled runs are left out: they have been dealt with. Cancelling the task cancels the query in the database.
+    """
+
+    async def arrival_times(self, scope: Scope, limit: int) -> list[datetime]:
+        """When about `limit` runs of the scope arrived, of all that are kept; sorted. Raises `NotFound`."""
+        ...
+
+    async def arrivals(self, scope: Scope, window: Window, limit: int, *, beside: str | None = None) -> Arrivals:
+        """About `limit` runs of the scope that arrived in the window, with the events as `decode_json` reads them.
+
+        Fewer if these are large. `beside` leaves out a function of the app. Raises `NotFound`.
+        """
         ...
 
 

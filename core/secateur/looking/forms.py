@@ -1,14 +1,19 @@
-"""The forms of what looking at a queue finds: depth, runs, counts and warnings."""
+"""The forms of what looking at a queue finds: depth, runs, counts, warnings and suggestions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
 
 from secateur.cel import Diagnostic
 from secateur.forms import Identifier, Instant, JsonForm
 from secateur.ledger.cancellations import Preview
 from secateur.looking.history import Series
+from secateur.looking.suggestions import Suggestions
+
+Share = Annotated[float, AfterValidator(lambda share: round(share, 4))]
 
 
 class DepthForm(JsonForm):
@@ -174,4 +179,79 @@ def preview_form(preview: Preview, warnings: Iterable[Diagnostic]) -> PreviewFor
         preview.count,
         error_examples=[ErrorExampleForm.of(each) for each in preview.error_examples],
         warnings=[WarningForm.of(each) for each in warnings],
+    )
+
+
+class BaselineForm(JsonForm):
+    what: str
+    """`before`: the same scope before the flood, finished runs too; `other_functions`: those of the app, at the same
+    time; `none`: nothing to compare with, so that the suggestions are only the most frequent values."""
+    runs: int
+    """Sampled."""
+
+
+class HitForm(JsonForm):
+    path: str
+    value: Any
+    runs: int
+    """Of the sample."""
+
+
+class SuggestionForm(JsonForm):
+    """A filter. Shares, precision and recall are from 0 to 1, of the samples; null where there is no baseline."""
+
+    if_: str = Field(alias="if")
+    flood_share: Share
+    """The part of what arrived that matches."""
+    baseline_share: Share | None
+    precision: Share | None
+    """Of the arrivals that match, the part that is more than usual."""
+    recall: Share | None
+    """Of the arrivals that are more than usual, the part that matches."""
+    matched_estimate: int
+    """About how many unfinished runs of the scope match, whenever they arrived."""
+    also_hits: list[HitForm]
+    """Of the field that is most of one value among the matches: other values that are hit, two at most."""
+
+
+class HotValueForm(JsonForm):
+    kind: str
+    """`value`, `values`, `missing`, `null`, `type`, `range` (from, below), `size` (of a list), `prefix` or `suffix`."""
+    value: Any
+    flood_share: Share
+    baseline_share: Share | None
+    if_: str = Field(alias="if")
+    """The condition that it is so."""
+
+
+class HotFieldForm(JsonForm):
+    path: str
+    values: list[HotValueForm]
+
+
+class SuggestionsForm(JsonForm):
+    since: Instant | None
+    """When the flood began; null where arrivals have not grown, and everything that is kept was looked at."""
+    until: Instant | None
+    since_found: bool
+    """`since` was found in the times of the arrivals, and not given."""
+    baseline: BaselineForm
+    sampled: int
+    """Runs of the flood that were looked at."""
+    suggestions: list[SuggestionForm]
+    fields: list[HotFieldForm]
+    """The most skewed first; what changes with the clock last."""
+
+
+def suggestions_form(found: Suggestions) -> SuggestionsForm:
+    """What stands out, and the filters for it."""
+    return SuggestionsForm.of(
+        found,
+        baseline=BaselineForm(what=str(found.baseline), runs=found.baseline_runs),
+        suggestions=[
+            SuggestionForm.of(each, also_hits=[HitForm.of(hit) for hit in each.also_hits]) for each in found.suggestions
+        ],
+        fields=[
+            HotFieldForm.of(field, values=[HotValueForm.of(one) for one in field.values]) for field in found.fields
+        ],
     )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from secateur.cel.authoring.shapes import Shape
 from secateur.engines.base import Source
+from secateur.errors import Problem, RequestError
 from secateur.looking.facets import payload_shape
 from secateur.looking.history import DepthHistory
+from secateur.looking.suggestions import DEFAULT_FIELDS, Suggestions, suggest
 from secateur.runs import FunctionDepth, Run, RunStatus, Scope
 
 
@@ -19,6 +22,7 @@ class Reader:
     def __init__(self, engine: Source) -> None:
         self._engine = engine
         self.history = DepthHistory(engine)
+        self._suggesting = asyncio.Lock()
 
     @property
     def engine_name(self) -> str:
@@ -58,3 +62,20 @@ class Reader:
     async def shape(self, scopes: Scope | Sequence[Scope]) -> Shape:
         """The fields and values of a sample of the events of unfinished runs."""
         return await payload_shape(self._engine, scopes)
+
+    async def suggest(
+        self,
+        scope: Scope,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = DEFAULT_FIELDS,
+    ) -> Suggestions:
+        """What stands out in what arrived from `since`, or from when arrivals grew, and filters for it; one at a time.
+
+        Raises `RequestError` for times that leave nothing, `NotFound` and `Unsupported`. Cancelling the task cancels
+        the query in the database, or the search.
+        """
+        if since is not None and until is not None and since >= until:
+            raise RequestError([Problem("since", "must be before `until`")])
+        async with self._suggesting:
+            return await suggest(self._engine, scope, since, until, limit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import unquote
 
@@ -13,8 +14,10 @@ from secateur.api.services import Author, Injected, Services, answer, failures
 from secateur.bounds import LONGEST_NAME
 from secateur.errors import NotFound
 from secateur.ledger.forms import AuditForm
-from secateur.looking.forms import DepthForm, SeriesForm, series_form
+from secateur.looking.forms import DepthForm, SeriesForm, SuggestionsForm, series_form, suggestions_form
 from secateur.looking.listing import read_scope
+from secateur.looking.suggestions import DEFAULT_FIELDS
+from secateur.requests import Instant
 from secateur.runs import FunctionDepth, Scope
 from secateur.samples import DEFAULT_RANGE, RANGES
 
@@ -44,6 +47,10 @@ def _function_scope(
 
 OfApp = Annotated[Scope, Depends(_app_scope)]
 OfFunction = Annotated[Scope, Depends(_function_scope)]
+
+Since = Annotated[Instant | None, Query(description="When the flood began; by default, when more began to arrive.")]
+Until = Annotated[Instant | None, Query(description="When it ended; by default, now.")]
+Fields = Annotated[int, Query(ge=1, le=100, description="How many fields.")]
 
 
 @router.get(
@@ -77,6 +84,33 @@ async def history(
     console is running; `gaps` are the times of which nothing is known."""
     series = await services.queue.reader.history.series(read_scope(app_id, function_id), range_name)
     return answer(series_form(series), await services.queue.reader.clock())
+
+
+@router.get(
+    "/v1/queues/{app_id}/suggestions",
+    response_model=Answer[SuggestionsForm],
+    responses=failures(400, 404),
+    summary="Suggest filters for an app",
+)
+async def suggest_for_app(
+    services: Injected, scope: OfApp, since: Since = None, until: Until = None, limit: Fields = DEFAULT_FIELDS
+) -> dict[str, Any]:
+    """What stands out in what arrived since `since`, against what arrived before, by samples; and up to three filters,
+    the shortest first, that tell the one from the other. Changes nothing, and takes turns with the previews."""
+    return await _suggest(services, scope, since, until, limit)
+
+
+@router.get(
+    "/v1/queues/{app_id}/{function_id:path}/suggestions",
+    response_model=Answer[SuggestionsForm],
+    responses=failures(400, 404),
+    summary="Suggest filters for a function",
+)
+async def suggest_for_function(
+    services: Injected, scope: OfFunction, since: Since = None, until: Until = None, limit: Fields = DEFAULT_FIELDS
+) -> dict[str, Any]:
+    """As for an app."""
+    return await _suggest(services, scope, since, until, limit)
 
 
 @router.post(
@@ -154,6 +188,14 @@ async def forget_app(services: Injected, scope: OfApp, author: Author) -> dict[s
 async def forget_function(services: Injected, scope: OfFunction, author: Author) -> dict[str, Any]:
     """Leaves a function that is no more out of the queues; as for an app."""
     return await _forget(services, scope, author)
+
+
+async def _suggest(
+    services: Services, scope: Scope, since: datetime | None, until: datetime | None, limit: int
+) -> dict[str, Any]:
+    async with services.counting.turn():
+        found = await services.queue.reader.suggest(scope, since, until, limit)
+    return answer(suggestions_form(found), found.as_of)
 
 
 async def _forget(services: Services, scope: Scope, author: str) -> dict[str, Any]:

@@ -49,6 +49,7 @@ from secateur.ledger.steps import Unrestored
 from secateur.looking.history import Series
 from secateur.looking.listing import read_scope, read_status
 from secateur.looking.reader import Reader
+from secateur.looking.suggestions import DEFAULT_FIELDS, Suggestions
 from secateur.postgres.database import Database
 from secateur.postgres.sqlstates import keeping_events
 from secateur.postgres.statements import Statements
@@ -76,8 +77,8 @@ class Queue:
     def __init__(self, database: Database, engine: NativeEngine) -> None:
         self.database = database
         self.engine = engine
+        self.reader = Reader(engine)
         self.cancellations = Cancellations(engine, read_only=database.read_only)
-        self._reader = Reader(engine)
 
     async def enqueue(
         self,
@@ -362,7 +363,7 @@ class Queue:
 
         A forgotten function is included only while it has unfinished runs.
         """
-        return await self._reader.depth()
+        return await self.reader.depth()
 
     async def depth_history(self, app_id: str, function_id: str | None = None, *, range: str = DEFAULT_RANGE) -> Series:
         """How deep the function's queue was, or (None) that of the app as a whole: in the last `15m`, `2h` or `48h`.
@@ -370,7 +371,7 @@ class Queue:
         Its points are one second, ten seconds or four minutes apart. Raises `NotFound` if there is no such app or
         function, and `RequestError` for another range.
         """
-        return await self._reader.history.series(read_scope(app_id, function_id), range)
+        return await self.reader.history.series(read_scope(app_id, function_id), range)
 
     async def history(self, limit: int = 50, before: UUID | None = None) -> Sequence[Cancellation]:
         """Cancellations, newest first; `before` is the last one of the previous page."""
@@ -434,6 +435,29 @@ class Queue:
         bounds.require({"limit": problem_of_number(limit, 1, LONGEST_PAGE)})
         page = before if before is None else str(require_id("before", before))
         return await self.engine.runs(read_scope(app_id, function_id), read_status(status), limit, page)
+
+    async def suggest(
+        self,
+        app_id: str,
+        function_id: str | None = None,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = DEFAULT_FIELDS,
+    ) -> Suggestions:
+        """What stands out in what arrived from `since` to `until`, against what arrived before, and filters for it.
+
+        By samples of some thousand runs. Without `since`, from when more began to arrive. `limit` is how many fields
+        are listed. Times are aware. Raises `NotFound` for an app or function that is not known.
+        """
+        bounds.require(
+            {
+                "since": optional(problem_of_instant(since), since),
+                "until": optional(problem_of_instant(until), until),
+                "limit": problem_of_number(limit, 1, LONGEST_PAGE),
+            }
+        )
+        return await self.reader.suggest(read_scope(app_id, function_id), since, until, limit)
 
     async def get(self, run_id: UUID) -> Run:
         """The run in its current state. Raises `NotFound`."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from secateur.engines.base import Gate, Retrying, Stopping
+from secateur.engines.native.arrivals import NativeArrivals
 from secateur.engines.native.governing import NativeGoverning
 from secateur.engines.native.history import NativeHistory
 from secateur.engines.native.sending import NativeSending
-from secateur.engines.native.source import NativeSource
 from secateur.engines.native.upkeep import NativeUpkeep
 from secateur.ledger.ledger import Cancelling, Ledger
 from secateur.postgres.database import Database
@@ -16,7 +16,7 @@ from secateur.runs import RunStatus
 
 
 class NativeEngine(
-    NativeSource, NativeHistory, NativeGoverning, NativeSending, NativeUpkeep, Gate, Stopping, Retrying, Cancelling
+    NativeArrivals, NativeHistory, NativeGoverning, NativeSending, NativeUpkeep, Gate, Stopping, Retrying, Cancelling
 ):
     """Reads the queue's tables, and writes through its SQL functions only."""
 

@@ -1,0 +1,144 @@
+"""`suggest`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from datetime import datetime, tzinfo
+
+from secateur.cel.syntax.writing import value_text
+from secateur.cli.describing import instant
+from secateur.cli.opening import find_place, open_session
+from secateur.cli.output import json_line, line
+from secateur.errors import Problem, RequestError, UsageError
+from secateur.looking.forms import suggestions_form
+from secateur.looking.hot_values import HotField, HotValue
+from secateur.looking.listing import read_scope
+from secateur.looking.suggestions import Baseline, Suggestion, Suggestions
+from secateur.times import resolve_time
+from secateur.words.figures import number, runs
+from secateur.words.lines import one_line, shorten
+
+LONGEST_VALUE = 40
+"""Characters of a value that a line shows."""
+
+SHOWN_VALUES = 4
+"""Of a field; the JSON has more."""
+
+_COMPARED = {
+    Baseline.BEFORE: "the same scope before",
+    Baseline.OTHERS: "the app's other functions",
+}
+
+
+async def suggest(arguments: argparse.Namespace) -> int:
+    place = find_place(arguments)
+    zone = place.settings.zone
+    scope = read_scope(arguments.app, arguments.function)
+    async with open_session(place) as session:
+        now = await session.queue.reader.clock()
+        since, until = _times(arguments, now, zone)
+        found = await session.queue.reader.suggest(scope, since, until, arguments.limit)
+    if arguments.json:
+        json_line(suggestions_form(found).as_json())
+    else:
+        for each in _lines(found, zone):
+            line(each)
+    return 0
+
+
+def _times(arguments: argparse.Namespace, now: datetime, zone: tzinfo) -> tuple[datetime | None, datetime | None]:
+    times: dict[str, datetime | None] = {"since": None, "until": None}
+    problems: list[Problem] = []
+    for name in times:
+        text = getattr(arguments, name)
+        if text is not None:
+            try:
+                times[name] = resolve_time(text, now, zone)
+            except UsageError as error:
+                problems.append(Problem(name, str(error)))
+    if problems:
+        raise RequestError(problems)
+    return times["since"], times["until"]
+
+
+def _lines(found: Suggestions, zone: tzinfo) -> Iterator[str]:
+    yield from _head(found, zone)
+    yield ""
+    if not found.suggestions:
+        yield "No field tells what arrives from what is usual."
+    for each in found.suggestions:
+        yield one_line(each.if_)
+        yield f"    {_figures(each)}"
+    if found.fields:
+        yield ""
+        yield "What stands out, with its share before:" if found.baseline is Baseline.BEFORE else "What stands out:"
+    for field in found.fields:
+        yield f"  {_field(field)}"
+
+
+def _head(found: Suggestions, zone: tzinfo) -> Iterator[str]:
+    if found.since is None:
+        yield f"Arrivals have not grown, so this is about all that is kept: {runs(found.sampled)} sampled."
+    else:
+        why = "when arrivals grew" if found.since_found else "as asked"
+        end = f" until {instant(found.until, zone)}" if found.until else ""
+        yield f"Since {instant(found.since, zone)} ({why}){end}: {runs(found.sampled)} sampled."
+    if found.baseline is Baseline.NONE:
+        yield "There is nothing to compare with: these are only the most frequent values."
+    else:
+        yield f"Compared with {number(found.baseline_runs)} sampled runs of {_COMPARED[found.baseline]}."
+
+
+def _figures(each: Suggestion) -> str:
+    parts = [f"{_percent(each.flood_share)} of what arrives"]
+    if each.baseline_share is not None:
+        parts.append(f"before {_percent(each.baseline_share)}")
+    if each.precision is not None and each.recall is not None:
+        parts.append(f"precision {_percent(each.precision)}, recall {_percent(each.recall)}")
+    parts.append(f"about {number(each.matched_estimate)} unfinished runs match")
+    if each.also_hits:
+        others = ", ".join(f"{number(hit.runs)} of {_value(hit.value)}" for hit in each.also_hits)
+        parts.append(f"of the sample also {others}")
+    return "; ".join(parts)
+
+
+def _field(field: HotField) -> str:
+    values = "  ".join(_hot(each) for each in field.values[:SHOWN_VALUES])
+    return f"{one_line(field.path)}:  {values}"
+
+
+def _hot(each: HotValue) -> str:
+    before = "" if each.baseline_share is None else f" ({_percent(each.baseline_share)})"
+    return f"{_label(each)} {_percent(each.flood_share)}{before}"
+
+
+def _label(each: HotValue) -> str:
+    match each.kind:
+        case "missing" | "null":
+            return each.kind
+        case "type":
+            return f"a {each.value}"
+        case "prefix":
+            return f"{_value(each.value)}…"
+        case "suffix":
+            return f"…{_value(each.value)}"
+        case "range" | "size":
+            low, high = each.value
+            ends = [f"from {low}"] * (low is not None) + [f"below {high}"] * (high is not None)
+            return f"{'size ' if each.kind == 'size' else ''}{' '.join(ends)}"
+        case "values":
+            return " or ".join(map(_value, each.value))
+    return _value(each.value)
+
+
+def _value(value: object) -> str:
+    return shorten(value if isinstance(value, str) and value else value_text(value), LONGEST_VALUE)
+
+
+def _percent(share: float) -> str:
+    """Never 0 % or 100 % of what is only nearly so."""
+    percent = 100 * share
+    if 0 < percent < 1 or 99 < percent < 100:
+        return f"{percent:.1f} %" if 0.1 <= percent <= 99.9 else ("< 0.1 %" if percent < 1 else "> 99.9 %")
+    return f"{percent:.0f} %"

@@ -1,0 +1,326 @@
+"""What can be said of one field of an event: each a piece of an expression, with the events that it is true of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from secateur.cel.diagnostics import EvaluationError
+from secateur.cel.paths import EACH, Path
+from secateur.cel.syntax.writing import field_access, literal_text, text_literal
+from secateur.cel.timestamps import SECOND, format_timestamp, parse_timestamp
+from secateur.cel.values import INT_MAX, INT_MIN, Timestamp
+from secateur.looking.affixes import prefixes, suffixes
+from secateur.looking.contrasts import Contrast, Extent, Field
+from secateur.looking.intervals import Interval, Round, intervals, round_time, roundest
+
+COMPARABLE = 0.2
+"""How much more frequent than before a value in a list must be, as a part of what the first one is."""
+
+LONGEST_TEXT = 80
+"""Longer texts are nobody's enumeration: only what they begin with counts."""
+
+MOST_LISTED = 5
+"""Values that one `in` has at most."""
+
+FEWEST_TEXTS = 8
+"""Different strings of a field, for what they begin with to say more than they do."""
+
+MOST_AFFIXES = 12
+"""Of one field."""
+
+ELEMENT = "item"
+"""The variable for an element of a list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conjunct:
+    """One condition on one field."""
+
+    path: Path
+    kind: str
+    """`value`, `values`, `range`, `prefix`, `suffix`, `missing`, `present`, `null`, `type` or `size`."""
+    source: str
+    """As an expression."""
+    value: Any
+    """What it is about, to be shown: the value, the text in front, the name of the type, `[low, high]`."""
+    extent: Extent
+    cost: float
+    """Nats of evidence that it takes to be believed, beside what each conjunct takes: rich kinds fit always."""
+
+
+def conjuncts(contrast: Contrast, field: Field, least: int) -> Iterator[Conjunct]:
+    """Everything that can be said of one field, and of the presence of what is in it.
+
+    Of values, those that at least `least` events have.
+    """
+    yield from _presence(contrast, field)
+    yield from _types(contrast, field)
+    yield from _values(contrast, field, least)
+    yield from _affixes(contrast, field, least)
+    if not field.inside_list:
+        yield from ranges(contrast, field)
+
+
+def access(path: Path, variable: str = "event") -> str:
+    """The field as an expression selects it; the path has no `EACH`."""
+    return variable + "".join(field_access(key) for key in path if key is not EACH)
+
+
+def condition(path: Path, predicate: Callable[[str], str]) -> str:
+    """`predicate` of the field; of any element, below a list."""
+    if EACH not in path:
+        return predicate(access(path))
+    at = path.index(EACH)
+    return f"{access(path[:at])}.exists({ELEMENT}, {predicate(access(path[at + 1 :], ELEMENT))})"
+
+
+def _presence(contrast: Contrast, field: Field) -> Iterator[Conjunct]:
+    """That a key is there, or is not, of objects that are there."""
+    objects = field.types.get("map")
+    if not objects or field.inside_list:
+        return
+    every = contrast.extent(objects)
+    for key, child in field.children.items():
+        present = contrast.extent(child.present)
+        path = (*field.path, key)
+        has = _has(field.path, key)
+        yield Conjunct(path, "missing", f"!{has}" if has.startswith("has") else f"!({has})", None, every - present, 1.0)
+        yield Conjunct(path, "present", has, None, present, 2.0)
+
+
+def _has(path: Path, key: str) -> str:
+    selector = field_access(key)
+    return f"has({access(path)}{selector})" if selector.startswith(".") else f"{text_literal(key)} in {access(path)}"
+
+
+def _types(contrast: Contrast, field: Field) -> Iterator[Conjunct]:
+    """Where there are several."""
+    if field.nulls:
+        yield Conjunct(
+            field.path, "null", condition(field.path, "{} == null".format), None, contrast.extent(field.nulls), 0.5
+        )
+    others = [name for name in field.types if name != "null_type"]
+    if len(others) < 2:
+        return
+    for name in others:
+        source = condition(field.path, lambda text, name=name: f"type({text}) == {name}")  # type: ignore[misc]
+        yield Conjunct(field.path, "type", source, name, contrast.extent(field.types[name]), 1.5)
+
+
+def _values(contrast: Contrast, field: Field, least: int) -> Iterator[Conjunct]:
+    found: list[Conjunct] = []
+    variety = len(field.texts) + len(field.numbers)
+    # A field of many values has had many chances to have one that stands out.
+    cost = 0.25 * min(12, variety.bit_length())
+    columns: tuple[Mapping[Any, list[int]], ...] = (field.booleans, field.texts, field.numbers)
+    for values in columns:
+        for value, numbers in values.items():
+            if len(numbers) < least or not _writable(value):
+                continue
+            literal = literal_text(value)
+            found.append(
+                Conjunct(field.path, "value", _equals(field.path, literal), value, contrast.extent(numbers), cost)
+            )
+    yield from found
+    yield from _listed(contrast, field, found)
+
+
+def _writable(value: object) -> bool:
+    if isinstance(value, str):
+        return len(value) <= LONGEST_TEXT
+    return not isinstance(value, int) or INT_MIN <= value <= INT_MAX
+
+
+def _equals(path: Path, literal: str) -> str:
+    if path and path[-1] is EACH:
+        return f"{literal} in {access(path[:-1])}"
+    return condition(path, lambda text: f"{text} == {literal}")
+
+
+def _listed(contrast: Contrast, field: Field, single: Sequence[Conjunct]) -> Iterator[Conjunct]:
+    """Several values that each stand out by themselves."""
+    scored = [(contrast.evidence(each.extent), each) for each in single if not isinstance(each.value, bool)]
+    chosen = sorted((each for each in scored if each[0] > 8), key=lambda each: -each[0])
+    if chosen:
+        added = [_added(contrast, each.extent) for _, each in chosen]
+        chosen = [each for each, more in zip(chosen, added, strict=True) if more >= COMPARABLE * added[0]]
+    if not 2 <= len(chosen) <= MOST_LISTED or (field.path and field.path[-1] is EACH):
+        return
+    values = [each.value for _, each in chosen]
+    extent = chosen[0][1].extent
+    for _, each in chosen[1:]:
+        extent |= each.extent
+    literals = ", ".join(map(literal_text, values))
+    source = condition(field.path, lambda text: f"{text} in [{literals}]")
+    yield Conjunct(field.path, "values", source, values, extent, chosen[0][1].cost * len(values) + 2)
+
+
+def _added(contrast: Contrast, extent: Extent) -> float:
+    flood, baseline = contrast.shares(extent)
+    return flood - baseline
+
+
+def _affixes(contrast: Contrast, field: Field, least: int) -> Iterator[Conjunct]:
+    if len(field.texts) < FEWEST_TEXTS:
+        return
+    counts = {text: contrast.count(numbers) for text, numbers in field.texts.items()}
+    totals = contrast.flood, contrast.baseline
+    for kind, call, find in (("prefix", "startsWith", prefixes), ("suffix", "endsWith", suffixes)):
+        scored = [(contrast.gain(each.flood, each.baseline, *totals), each) for each in find(counts, least)]
+        scored = [each for each in scored if each[0] >= 4]
+        # Of several with the same texts, the one that ends at a separator.
+        scored.sort(key=lambda each: (-each[0], not each[1].at_boundary, len(each[1].text)))
+        last = 0.0
+        for gain, affix in scored[:MOST_AFFIXES]:
+            if gain == last:
+                continue
+            last = gain
+            extent = contrast.extent(number for text in affix.texts for number in field.texts[text])
+            yield Conjunct(
+                field.path,
+                kind,
+                _calls(field.path, call, affix.text),
+                affix.text,
+                extent,
+                5.0 if affix.at_boundary else 7.0,
+            )
+
+
+def _calls(path: Path, function: str, affix: str) -> str:
+    return condition(path, lambda text: f"{text}.{function}({text_literal(affix)})")
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A field as numbers, with how an interval of it is written."""
+
+    path: Path
+    kind: str
+    values: Mapping[float, list[int]]
+    write: Callable[[Interval], str]
+    show: Callable[[float], Any]
+    round: Round = roundest
+
+
+FEWEST_ON_A_SCALE = 4
+"""Distinct values below which single ones say enough."""
+
+
+def ranges(contrast: Contrast, field: Field, among: Extent | None = None) -> Iterator[Conjunct]:
+    """Intervals of numbers, times, dates and sizes that the flood lies in; `among` looks at some of the events only."""
+    for scale in scales(field):
+        yield from _intervals(contrast, scale, among)
+
+
+def scales(field: Field) -> Iterator[Scale]:
+    """How the field can be put on a scale."""
+    path = field.path
+    text = access(path)
+    if len(field.numbers) >= FEWEST_ON_A_SCALE:
+        yield Scale(path, "range", field.numbers, lambda interval: _between(text, interval, literal_text), _same)
+    if len(field.sizes) >= 2:
+        sizes: Mapping[float, list[int]] = {float(size): numbers for size, numbers in field.sizes.items()}
+        yield Scale(path, "size", sizes, lambda interval: _between(f"size({text})", interval, _whole), int)
+    for read, written, show in (
+        (_seconds, f"timestamp({text})", _time),
+        (_midnight, text, _date),
+    ):
+        moments = _moments(field, read)
+        if len(moments) >= FEWEST_ON_A_SCALE:
+            yield _scale_of_times(path, moments, written, show)
+
+
+def _scale_of_times(
+    path: Path, moments: Mapping[float, list[int]], written: str, show: Callable[[float], str]
+) -> Scale:
+    def literal(value: float) -> str:
+        text = text_literal(show(value))
+        return f"timestamp({text})" if written.startswith("timestamp(") else text
+
+    return Scale(path, "range", moments, lambda interval: _between(written, interval, literal), show, round_time)
+
+
+def _intervals(contrast: Contrast, scale: Scale, among: Extent | None) -> Iterator[Conjunct]:
+    totals = contrast.everything.counts if among is None else among.counts
+    points = _points(contrast, scale, among)
+
+    for interval in intervals(points, totals, scale.round):
+        chosen = (
+            number
+            for value, numbers in scale.values.items()
+            if (interval.low is None or value >= interval.low) and (interval.high is None or value < interval.high)
+            for number in numbers
+        )
+        bounds = [None if end is None else scale.show(end) for end in (interval.low, interval.high)]
+        cost = 4.0 * sum(bound is not None for bound in bounds)
+        yield Conjunct(scale.path, scale.kind, scale.write(interval), bounds, contrast.extent(chosen), cost)
+
+
+def _points(contrast: Contrast, scale: Scale, among: Extent | None) -> list[tuple[float, int, int]]:
+    """Value, flood, baseline."""
+    start = contrast.baseline
+    points: list[tuple[float, int, int]] = []
+    inside = None if among is None else contrast.marks(among)
+    for value in sorted(scale.values):
+        flood = baseline = 0
+        for number in scale.values[value]:
+            if inside is None or inside[number]:
+                if number >= start:
+                    flood += 1
+                else:
+                    baseline += 1
+        if flood or baseline:
+            points.append((value, flood, baseline))
+    return points
+
+
+def _between(text: str, interval: Interval, literal: Callable[[float], str]) -> str:
+    ends = []
+    if interval.low is not None:
+        ends.append(f"{text} >= {literal(interval.low)}")
+    if interval.high is not None:
+        ends.append(f"{text} < {literal(interval.high)}")
+    return " && ".join(ends)
+
+
+def _whole(value: float) -> str:
+    return str(-int(-value // 1))
+
+
+def _same(value: float) -> float:
+    return value
+
+
+def _time(seconds: float) -> str:
+    return format_timestamp(Timestamp(round(seconds * SECOND)))
+
+
+def _date(seconds: float) -> str:
+    return _time(-(-seconds // 86400) * 86400)[:10]
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        return parse_timestamp(text).nanoseconds / SECOND
+    except EvaluationError:
+        return None
+
+
+def _midnight(text: str) -> float | None:
+    return _seconds(f"{text}T00:00:00Z") if len(text) == 10 else None
+
+
+def _moments(field: Field, read: Callable[[str], float | None]) -> Mapping[float, list[int]]:
+    """Texts that are times, by seconds since 1970; none where hardly any text is one."""
+    moments: dict[float, list[int]] = {}
+    texts = iter(field.texts.items())
+    if not any(read(text) is not None for text, _ in islice(texts, 20)):
+        return moments
+    for text, numbers in field.texts.items():
+        moment = read(text)
+        if moment is not None:
+            moments.setdefault(moment, []).extend(numbers)
+    return moments

@@ -1,0 +1,195 @@
+"""Two samples of events side by side, field by field: which of them have what, as sets of bits.
+
+A set is one integer per sample, and bit *n* is the sample's event *n*, in the order of arrival. So whatever a search
+asks (how many of the flood have both this and that?) is an AND and a count of bits.
+
+Memory is bounded as `secateur.cel.authoring.shapes` bounds it: so many fields, so deep, so many keys of one object.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from secateur.cel.authoring.shapes import MAX_DEPTH, MAX_ELEMENTS, MAX_KEYS, MAX_PATHS
+from secateur.cel.paths import EACH, Path
+from secateur.cel.values import INT_MAX, INT_MIN
+
+Number = int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The events that something is true of, of each sample."""
+
+    flood: int
+    baseline: int
+
+    def __and__(self, other: Extent) -> Extent:
+        return Extent(self.flood & other.flood, self.baseline & other.baseline)
+
+    def __or__(self, other: Extent) -> Extent:
+        return Extent(self.flood | other.flood, self.baseline | other.baseline)
+
+    def __sub__(self, other: Extent) -> Extent:
+        return Extent(self.flood & ~other.flood, self.baseline & ~other.baseline)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        return self.flood.bit_count(), self.baseline.bit_count()
+
+
+@dataclass(slots=True)
+class Field:
+    """One path below `event`, and the numbers of the events that have it, by type and value.
+
+    Below a list an event may be there several times, once for each element.
+    """
+
+    path: Path
+    present: list[int] = field(default_factory=list)
+    nulls: list[int] = field(default_factory=list)
+    booleans: dict[bool, list[int]] = field(default_factory=dict)
+    texts: dict[str, list[int]] = field(default_factory=dict)
+    numbers: dict[Number, list[int]] = field(default_factory=dict)
+    """1 and 1.0 are one value, as in the language."""
+    types: dict[str, list[int]] = field(default_factory=dict)
+    """By the language's name."""
+    sizes: dict[int, list[int]] = field(default_factory=dict)
+    """Of lists."""
+    children: dict[str, Field] = field(default_factory=dict)
+    each: Field | None = None
+
+    @property
+    def inside_list(self) -> bool:
+        return EACH in self.path
+
+
+class Contrast:
+    """The events of a flood against those of a baseline, which may be empty. Both are in the order of arrival."""
+
+    def __init__(self, flood: Sequence[Any], baseline: Sequence[Any]) -> None:
+        self.flood, self.baseline = len(flood), len(baseline)
+        self.event = Field(())
+        self._paths = 0
+        self._marked: tuple[Extent, list[bool]] = Extent(0, 0), [False] * (self.flood + self.baseline)
+        self._logs = [0.0] + [count * math.log(count) for count in range(1, self.flood + self.baseline + 1)]
+        for number, event in enumerate(baseline):
+            self._visit(self.event, event, number)
+        for number, event in enumerate(flood, self.baseline):
+            self._visit(self.event, event, number)
+
+    @property
+    def everything(self) -> Extent:
+        return Extent((1 << self.flood) - 1, (1 << self.baseline) - 1)
+
+    def fields(self) -> Iterator[Field]:
+        """Every field, parents first."""
+        pending = [self.event]
+        while pending:
+            found = pending.pop()
+            yield found
+            pending += found.children.values()
+            if found.each is not None:
+                pending.append(found.each)
+
+    def count(self, numbers: Sequence[int]) -> tuple[int, int]:
+        """How many are of the flood, and of the baseline; in their order."""
+        before = bisect_left(numbers, self.baseline)
+        return len(numbers) - before, before
+
+    def extent(self, numbers: Iterable[int]) -> Extent:
+        """Of event numbers as `Field` has them: those of the baseline come first."""
+        marks = bytearray((self.flood + self.baseline + 7) // 8)
+        for number in numbers:
+            marks[number >> 3] |= 1 << (number & 7)
+        both = int.from_bytes(marks, "little")
+        return Extent(both >> self.baseline, both & ((1 << self.baseline) - 1))
+
+    def marks(self, extent: Extent) -> list[bool]:
+        """The extent by event number, as `Field` has them."""
+        if self._marked[0] != extent:
+            both = (extent.flood << self.baseline) | extent.baseline
+            size = self.flood + self.baseline
+            self._marked = extent, [character == "1" for character in reversed(f"{both:0{size}b}")]
+        return self._marked[1]
+
+    def shares(self, extent: Extent) -> tuple[float, float]:
+        flood, baseline = extent.counts
+        return flood / max(1, self.flood), baseline / max(1, self.baseline)
+
+    def evidence(self, extent: Extent, among: Extent | None = None) -> float:
+        """How strongly the extent tells the flood from the baseline, in nats: the logarithm of the likelihood ratio.
+
+        0 for what is no more frequent in the flood. `among` restricts both samples.
+        """
+        flood, baseline = (extent if among is None else extent & among).counts
+        if among is None:
+            return self.gain(flood, baseline, self.flood, self.baseline)
+        return self.gain(flood, baseline, *among.counts)
+
+    def gain(self, flood: int, baseline: int, all_flood: int, all_baseline: int) -> float:
+        """The same for counts: so many of so many."""
+        if flood * all_baseline <= baseline * all_flood:
+            return 0.0
+        flood, baseline = min(flood, all_flood), min(baseline, all_baseline)  # elements may be more than events
+        logs, every, hit = self._logs, all_flood + all_baseline, flood + baseline
+        inside = logs[flood] + logs[baseline] - logs[hit]
+        outside = logs[all_flood - flood] + logs[all_baseline - baseline] - logs[every - hit]
+        return inside + outside + logs[every] - logs[all_flood] - logs[all_baseline]
+
+    def _visit(self, here: Field, value: Any, number: int) -> None:
+        here.present.append(number)
+        kind = type(value)
+        if kind is str:
+            here.texts.setdefault(value, []).append(number)
+            name = "string"
+        elif kind is bool:
+            here.booleans.setdefault(value, []).append(number)
+            name = "bool"
+        elif kind is int or kind is float:
+            name = "int" if kind is int and INT_MIN <= value <= INT_MAX else "double"
+            if name == "int" or math.isfinite(value):
+                here.numbers.setdefault(value, []).append(number)
+        elif value is None:
+            here.nulls.append(number)
+            name = "null_type"
+        elif kind is dict:
+            self._object(here, value, number)
+            name = "map"
+        else:
+            self._list(here, value, number)
+            name = "list"
+        here.types.setdefault(name, []).append(number)
+
+    def _object(self, here: Field, value: dict[str, Any], number: int) -> None:
+        if len(here.path) >= MAX_DEPTH or len(value) > MAX_KEYS:
+            return
+        children = here.children
+        for key, inner in value.items():
+            child = children.get(key)
+            if child is None:
+                child = self._below(here, key)
+                if child is None:
+                    continue
+                children[key] = child
+            self._visit(child, inner, number)
+
+    def _list(self, here: Field, value: list[Any], number: int) -> None:
+        here.sizes.setdefault(len(value), []).append(number)
+        if here.inside_list or len(here.path) >= MAX_DEPTH or not value:
+            return
+        if here.each is None:
+            here.each = self._below(here, EACH)
+        if here.each is not None:
+            for element in value[:MAX_ELEMENTS]:
+                self._visit(here.each, element, number)
+
+    def _below(self, here: Field, key: str | None) -> Field | None:
+        if self._paths >= MAX_PATHS:
+            return None
+        self._paths += 1
+        return Field((*here.path, key))

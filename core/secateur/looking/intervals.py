@@ -1,0 +1,125 @@
+"""Where on a scale the flood lies: intervals of numbers that tell it best from the baseline, with round ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+Round = Callable[[float, float, float], float]
+"""The roundest number in (above, upto]; of several, the one nearest to the third."""
+
+WEIGHTS = (1.0, 2.0, 5.0, 0.5)
+"""How much a baseline's event counts against one of the flood, as shares: small floods need large weights."""
+
+NOTICEABLE = 1.4
+"""Standard deviations by which a slice must be denser, or thinner, for an end not to be moved over it."""
+
+FARTHEST = 400
+"""Distinct values from the best end at which a rounder one is still looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """From `low` up to but without `high`; None is open."""
+
+    low: float | None
+    high: float | None
+
+
+def intervals(points: Sequence[tuple[float, int, int]], totals: tuple[int, int], rounded: Round) -> Iterator[Interval]:
+    """The best intervals of `points` (value, flood, baseline), sorted by value; `totals` scales the two counts."""
+    floods = [0, *accumulate(flood for _, flood, _ in points)]
+    baselines = [0, *accumulate(baseline for _, _, baseline in points)]
+    tried: set[tuple[int, int]] = set()
+    for weight in WEIGHTS:
+        start, end = _densest(points, totals, weight)
+        if end <= start or (start, end) in tried or (start, end) == (0, len(points)):
+            continue
+        tried.add((start, end))
+        one, other = 1 / max(1, totals[0]), weight / max(1, totals[1])
+
+        def matters(first: int, last: int) -> bool:
+            flood, baseline = floods[last] - floods[first], baselines[last] - baselines[first]
+            return abs(flood * one - baseline * other) > NOTICEABLE * math.hypot(  # noqa: B023
+                math.sqrt(flood) * one,  # noqa: B023
+                math.sqrt(baseline) * other,  # noqa: B023
+            )
+
+        lowest, highest = _reach(matters, start, range(end))
+        low = None if lowest == 0 else rounded(points[lowest - 1][0], points[highest][0], points[start][0])
+        lowest, highest = _reach(matters, end, range(start + 1, len(points) + 1))
+        high = None
+        if highest < len(points):
+            high = rounded(points[lowest - 1][0], points[highest][0], points[end][0])
+        if low is not None or high is not None:
+            yield Interval(low, high)
+
+
+def _densest(points: Sequence[tuple[float, int, int]], totals: tuple[int, int], weight: float) -> tuple[int, int]:
+    """The slice in which the flood's share exceeds the weighted baseline's by most (Kadane)."""
+    one, other = 1 / max(1, totals[0]), weight / max(1, totals[1])
+    best = running = 0.0
+    start = best_start = best_end = 0
+    for index, (_, flood, baseline) in enumerate(points):
+        running += flood * one - baseline * other
+        if running <= 0:
+            running, start = 0.0, index + 1
+        elif running > best:
+            best, best_start, best_end = running, start, index + 1
+    return best_start, best_end
+
+
+def _reach(matters: Callable[[int, int], bool], at: int, allowed: range) -> tuple[int, int]:
+    """How far an end may be moved down and up without gaining or losing more than chance would."""
+    lowest = highest = at
+    for index in range(at - 1, max(allowed.start - 1, at - FARTHEST), -1):
+        if matters(index, at):
+            break
+        lowest = index
+    for index in range(at + 1, min(allowed.stop, at + FARTHEST)):
+        if matters(at, index):
+            break
+        highest = index
+    return lowest, highest
+
+
+def roundest(above: float, upto: float, near: float) -> float:
+    """The number in (above, upto] with the fewest digits; of these, the one nearest to `near`."""
+    if above < 0 <= upto:
+        return 0
+    width = upto - above
+    if width <= 0 or not math.isfinite(width):
+        return upto
+    top = math.floor(math.log10(max(abs(above), abs(upto)))) + 1
+    for exponent in range(top, math.floor(math.log10(width)) - 3, -1):
+        for factor in (1, 0.5):
+            step = factor * 10.0**exponent
+            first, last = math.floor(above / step) + 1, math.floor(upto / step)
+            if first > last:
+                continue
+            found = min(max(round(near / step), first), last) * step
+            found = _clean(found, exponent)
+            if above < found <= upto:
+                return found
+    return upto
+
+
+def _clean(value: float, exponent: int) -> float:
+    """Without what binary arithmetic adds to a decimal number."""
+    cleaned = round(value, max(0, 1 - exponent))
+    return int(cleaned) if cleaned == int(cleaned) and abs(cleaned) < 2**53 else cleaned
+
+
+STEPS = (86400, 3600, 600, 60, 1)
+"""Seconds between times that people would call round."""
+
+
+def round_time(above: float, upto: float, near: float) -> float:
+    """`roundest` for seconds since 1970."""
+    for step in STEPS:
+        first, last = math.floor(above / step) + 1, math.floor(upto / step)
+        if first <= last:
+            return min(max(round(near / step), first), last) * step
+    return upto

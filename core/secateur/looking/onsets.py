@@ -1,0 +1,66 @@
+"""When more began to arrive, found in the times of what arrived."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+
+FEWEST = 30
+"""Arrivals since then, below which nothing is said."""
+
+STEP = 1.5
+"""How many times the rate before the rate since then must be."""
+
+CERTAIN = 12.0
+"""Nats of evidence for a step. A sample of pages has bursts, so this is more than chance would need."""
+
+AGAIN = 2.0
+"""The same for a second step within what the first one began: else a flood that swells would begin late."""
+
+CANDIDATES = 240
+
+
+def onset(times: Sequence[float], now: float) -> float | None:
+    """The time, in seconds, since when the rate is higher than before; None if it is not. `times` are sorted.
+
+    The best fit of two rates, one before and one since: the likelihood of that step, against one rate for all. Looked
+    for at ages that grow by a factor, so that ten minutes are found in a month; then at the arrivals around the best.
+    """
+    began = _step(times, now, STEP)
+    if began is None:
+        return None
+    later = _step(times[bisect_left(times, began) :], now, AGAIN)
+    return began if later is None else later
+
+
+def _step(times: Sequence[float], now: float, least: float) -> float | None:
+    if len(times) < FEWEST or now <= times[0]:
+        return None
+    first, span = times[0], now - times[0]
+    finest = max(0.05, span * 1e-7)
+    ratio = (span / finest) ** (1 / CANDIDATES) if span > finest else 1.0
+    ages = [finest * ratio**power for power in range(CANDIDATES)]
+    coarse = [now - age for age in ages]
+    best = max(coarse, key=lambda at: _evidence(times, at, now))
+    # No arrivals but those around it can be where the step is.
+    near = times[bisect_left(times, now - (now - best) * ratio) : bisect_left(times, now - (now - best) / ratio)]
+    stride = max(1, len(near) // CANDIDATES)
+    best = max([best, *near[::stride]], key=lambda at: _evidence(times, at, now))
+    if _evidence(times, best, now) < CERTAIN:
+        return None
+    before = bisect_left(times, best)
+    since = len(times) - before
+    grown = (since / (now - best)) / max(before, 1) * (best - first)
+    return best if since >= FEWEST and grown >= least else None
+
+
+def _evidence(times: Sequence[float], at: float, now: float) -> float:
+    """How much likelier two rates with a step up at that time are than one, in nats."""
+    first = times[0]
+    before, past, rest = bisect_left(times, at), at - first, now - at
+    since = len(times) - before
+    if past <= 0 or rest <= 0 or since == 0 or since * past <= before * rest:
+        return 0.0
+    two = since * math.log(since / rest) + (before * math.log(before / past) if before else 0.0)
+    return two - len(times) * math.log(len(times) / (now - first))

@@ -1,0 +1,342 @@
+"""Filters for a flood: the shortest conditions that tell what arrives from what is usual.
+
+A flood is a mixture: some of what arrives is as usual, and the rest has something in common. Of all conditions, the one
+that describes just that rest tells the two samples apart best, by any measure of likelihood: it is a sufficient
+statistic of the question "flood or baseline?". So the search maximises the evidence, less what a condition costs: of
+many candidates one fits by chance, and a longer one always fits better.
+
+Pure: everything is computed from the samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+from secateur.cel import EvaluationError, ExpressionError, Filter
+from secateur.cel import compile as compile_source
+from secateur.cel.paths import Path
+from secateur.looking.conjuncts import Conjunct, conjuncts, ranges
+from secateur.looking.contrasts import Contrast, Extent, Field
+from secateur.looking.steadiness import Steadiness
+
+MOST = 3
+"""Proposals, and conjuncts of one."""
+
+LEAST_SHARE = 0.006
+LEAST_RUNS = 8
+"""Of the flood, for anything to be said of it."""
+
+POOL = 260
+"""Conjuncts that are tried in pairs."""
+
+BEAM = 80
+"""Pairs that are tried with a third."""
+
+REFINED = 5
+"""Conjuncts, and pairs, within whose events the scales are looked at again."""
+
+LEAST_SCORE = 0.5
+"""Nats that must be left of the evidence: less is chance."""
+
+ALIKE = 0.97
+"""Two conditions that have so many events in common are one."""
+
+THIRDS = 120
+"""Conjuncts that are tried as a third one."""
+
+MOST_OF_FIELD = 10
+"""Conjuncts of one field."""
+
+KEPT = 30
+"""Conditions of each length."""
+
+SPARE = 8
+"""Conditions to propose, with some in case that one does not compile."""
+
+_BY_VALUE = {"value", "values", "range", "prefix", "suffix", "size"}
+
+WIDER = 1.1
+"""How much more of the flood a second condition on the same fields must take in."""
+
+LENGTH_SHARE = 0.015
+"""The part of the evidence by which a further conjunct must improve it, however many events there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Conjuncts that hold together."""
+
+    conjuncts: tuple[Conjunct, ...]
+    extent: Extent
+    score: float
+    excess: float
+    """The part of the arrivals that is more than usual, were it just this."""
+
+    @property
+    def paths(self) -> frozenset[Path]:
+        return frozenset(each.path for each in self.conjuncts)
+
+    @property
+    def source(self) -> str:
+        return " && ".join(each.source for each in self.conjuncts)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A filter, and what it would hit, counted by evaluating it on the samples."""
+
+    filter: Filter
+    condition: Condition
+    extent: Extent
+    flood_share: float
+    baseline_share: float | None
+    """None without a baseline."""
+    precision: float | None
+    """Of what it matches in the flood, the part that is more than usual."""
+    recall: float | None
+    """Of what is more than usual in the flood, the part that it matches."""
+
+
+class Search:
+    """One contrast, and the conditions found in it."""
+
+    def __init__(self, contrast: Contrast, checkpoint: Callable[[], None] = lambda: None) -> None:
+        """`checkpoint` is called often, and may raise to end the search."""
+        self.contrast = contrast
+        self.steadiness = Steadiness(contrast)
+        self._checkpoint = checkpoint
+        self._least = max(LEAST_RUNS, math.ceil(LEAST_SHARE * contrast.flood))
+        self._scaled: list[Field] = []
+        self.found: list[tuple[Field, list[Conjunct]]] = []
+        self._pool, self._every = self._gather()
+        kinds = Counter(each.kind for each in self._pool)
+        self._chance = {kind: math.log(1 + number) for kind, number in kinds.items()}
+
+    def best(self) -> list[Condition]:
+        """The conditions worth proposing, the best first; none where flood and baseline are alike."""
+        found = self._among(self._pool)
+        if not found:
+            found = self._among(self._every)
+        return _different(found)
+
+    def _gather(self) -> tuple[list[Conjunct], list[Conjunct]]:
+        """What stands out; and apart from it, what is true of all that arrives. What follows the clock is neither."""
+        steady: list[tuple[float, Conjunct]] = []
+        every: list[tuple[float, Conjunct]] = []
+        for field in self.contrast.fields():
+            self._checkpoint()
+            follows = self.steadiness.follows_time(field)
+            if not (follows or field.inside_list):
+                self._scaled.append(field)
+            found = list(conjuncts(self.contrast, field, self._least))
+            self.found.append((field, found))
+            scored = [(self.contrast.evidence(each.extent), each) for each in found]
+            scored.sort(key=lambda each: each[1].cost - each[0])
+            for evidence, each in scored[:MOST_OF_FIELD]:
+                if evidence < 1:
+                    continue
+                by_value = each.kind in _BY_VALUE and each.path == field.path
+                if (follows and by_value) or self.steadiness.switches(each.extent):
+                    continue
+                everything = self.steadiness.describes_everything(each.extent)
+                (every if everything else steady).append((evidence, each))
+        return _strongest(steady), _strongest(every)
+
+    def _among(self, pool: Sequence[Conjunct]) -> list[Condition]:
+        """Every good condition of the conjuncts, the best first."""
+        singles = self._ranked([(each,) for each in pool])
+        pairs = self._ranked(combinations(pool, 2))
+        within = self._refined([*singles[:REFINED], *pairs[:REFINED]])
+        pairs = self._merged(pairs, [each for each in within if len(each.conjuncts) == 2])
+        triples = self._ranked(
+            (*pair.conjuncts, each) for pair in pairs[:BEAM] for each in pool[:THIRDS] if each not in pair.conjuncts
+        )
+        triples += [each for each in within if len(each.conjuncts) == 3]
+        triples += [each for each in self._refined(triples[:REFINED]) if len(each.conjuncts) == 3]
+        singles = self._merged(singles, [each for each in within if len(each.conjuncts) == 1])
+        return sorted([*singles[:KEPT], *pairs[:KEPT], *triples[:KEPT]], key=lambda each: -each.score)
+
+    def _merged(self, one: list[Condition], other: list[Condition]) -> list[Condition]:
+        return sorted([*one, *other], key=lambda each: -each.score)
+
+    def _ranked(self, candidates: Iterable[tuple[Conjunct, ...]]) -> list[Condition]:
+        found: list[Condition] = []
+        worst = LEAST_SCORE
+        for number, parts in enumerate(candidates):
+            if number % 1000 == 0:
+                self._checkpoint()
+            condition = self._condition(parts, worst)
+            if condition is None:
+                continue
+            found.append(condition)
+            if len(found) > 4 * BEAM:
+                found.sort(key=lambda each: -each.score)
+                del found[BEAM:]
+                worst = found[-1].score
+        found.sort(key=lambda each: -each.score)
+        return found[:BEAM]
+
+    def _condition(self, parts: tuple[Conjunct, ...], worst: float) -> Condition | None:
+        """None for what is no better than `worst`, or says less than it seems to."""
+        flood, baseline = parts[0].extent.flood, parts[0].extent.baseline
+        for each in parts[1:]:
+            flood &= each.extent.flood
+            baseline &= each.extent.baseline
+        counts = flood.bit_count(), baseline.bit_count()
+        if counts[0] < self._least:
+            return None
+        evidence = self.contrast.gain(*counts, self.contrast.flood, self.contrast.baseline)
+        score = evidence * (1 - LENGTH_SHARE * (len(parts) - 1)) - sum(
+            each.cost + self._chance.get(each.kind, 3.0) for each in parts
+        )
+        if score <= worst or (len(parts) > 1 and _overlapping(parts)):
+            return None
+        excess = excess_of(counts[0] / self.contrast.flood, counts[1] / max(1, self.contrast.baseline))
+        return Condition(parts, Extent(flood, baseline), score, excess)
+
+    def _refined(self, conditions: Sequence[Condition]) -> list[Condition]:
+        """The conditions with an interval of each scale, as it is best beside the other conjuncts."""
+        found: list[Condition] = []
+        for condition in conditions:
+            for field in self._scaled:
+                self._checkpoint()
+                others = tuple(each for each in condition.conjuncts if each.path != field.path)
+                if not others or len(others) >= MOST:
+                    continue
+                among = others[0].extent
+                for each in others[1:]:
+                    among &= each.extent
+                for each in ranges(self.contrast, field, among):
+                    refined = self._condition((*others, each), LEAST_SCORE)
+                    if refined is not None:
+                        found.append(refined)
+        return found
+
+
+def _strongest(scored: list[tuple[float, Conjunct]]) -> list[Conjunct]:
+    scored.sort(key=lambda each: each[1].cost - each[0])
+    return [each for _, each in scored[:POOL]]
+
+
+def _overlapping(parts: tuple[Conjunct, ...]) -> bool:
+    """Whether two of them are about the same field, or about one and what is in it."""
+    return any(
+        one.path == other.path[: len(one.path)] or other.path == one.path[: len(other.path)]
+        for one, other in combinations(parts, 2)
+    )
+
+
+def _different(found: Sequence[Condition]) -> list[Condition]:
+    """The best, without those that say the same in other words, or more words; the best first."""
+    chosen: list[Condition] = []
+    for condition in found:
+        if condition.score < 0.05 * found[0].score:
+            continue
+        if any(_same(condition, other) for other in chosen):
+            continue
+        chosen.append(condition)
+        if len(chosen) >= SPARE:
+            break
+    return chosen
+
+
+def _same(condition: Condition, other: Condition) -> bool:
+    if _alike(condition.extent, other.extent):
+        return True
+    if condition.paths == other.paths:
+        # A wider one of the same fields is worth a proposal: it may take in more of the flood.
+        return condition.excess < WIDER * other.excess
+    return condition.paths > other.paths
+
+
+def _alike(one: Extent, other: Extent) -> bool:
+    both, either = one & other, one | other
+    return all(a >= ALIKE * b for a, b in zip(both.counts, either.counts, strict=True))
+
+
+def propose(
+    search: Search, flood: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]]
+) -> list[Proposal]:
+    """Up to `MOST` filters, the shortest first. `flood` and `baseline` are the variables of the search's events."""
+    contrast = search.contrast
+    proposals: list[Proposal] = []
+    for condition in search.best():
+        if len(proposals) == MOST:
+            break
+        try:
+            filter_ = compile_source(condition.source)
+        except ExpressionError:
+            continue  # too much for the language's bounds
+        extent = Extent(_matching(filter_, flood), _matching(filter_, baseline))
+        share, usual = contrast.shares(extent)
+        proposals.append(Proposal(filter_, condition, extent, share, usual if contrast.baseline else None, None, None))
+    if contrast.baseline:
+        proposals = _rated(proposals)
+    return sorted(proposals, key=lambda each: len(each.condition.conjuncts))
+
+
+def _matching(filter_: Filter, events: Sequence[Mapping[str, Any]]) -> int:
+    marks = bytearray((len(events) + 7) // 8)
+    for number, variables in enumerate(events):
+        try:
+            matches = filter_.evaluate(variables) is True
+        except EvaluationError:
+            continue
+        if matches:
+            marks[number >> 3] |= 1 << (number & 7)
+    return int.from_bytes(marks, "little")
+
+
+def _rated(proposals: Sequence[Proposal]) -> list[Proposal]:
+    """With precision and recall, by what each would explain of the arrivals by itself."""
+    excess = [excess_of(each.flood_share, each.baseline_share or 0.0) for each in proposals]
+    # The first is the best: what another has more is what it takes from the usual.
+    most = excess[0] if excess else 0.0
+    return [
+        replace(
+            each,
+            precision=min(1.0, own / each.flood_share) if each.flood_share else 0.0,
+            recall=min(1.0, own / most) if most else 0.0,
+        )
+        for each, own in zip(proposals, excess, strict=True)
+    ]
+
+
+def excess_of(share: float, usual: float) -> float:
+    """The part of the arrivals that is more than usual, were it just what a condition matches.
+
+    Of the rest nothing is more frequent than usual, so it says how much is usual: (1 - f) = (1 - x)(1 - b).
+    """
+    return max(0.0, (share - usual) / (1 - usual)) if usual < 1 else 0.0
+
+
+FREQUENT = 0.2
+"""The share of a value from which on it is proposed where there is no baseline."""
+
+
+def frequent(search: Search, flood: Sequence[Mapping[str, Any]]) -> list[Proposal]:
+    """Without a baseline: the most frequent values of up to `MOST` fields, those first that many others could be."""
+    contrast = search.contrast
+    best: dict[Path, tuple[float, Conjunct]] = {}
+    for field, found in search.found:
+        if search.steadiness.follows_time(field):
+            continue
+        variety = len(field.texts) + len(field.numbers) + len(field.booleans)
+        for each in found:
+            share = contrast.shares(each.extent)[0]
+            if each.kind in ("value", "null", "prefix") and FREQUENT <= share < 1:
+                weight = share * math.log(1 + variety)
+                best[each.path] = max(best.get(each.path, (0.0, each)), (weight, each), key=lambda pair: pair[0])
+    chosen = sorted(best.values(), key=lambda pair: -pair[0])[:MOST]
+    proposals = []
+    for weight, each in chosen:
+        filter_ = compile_source(each.source)
+        extent = Extent(_matching(filter_, flood), 0)
+        condition = Condition((each,), extent, weight, 0.0)
+        proposals.append(Proposal(filter_, condition, extent, contrast.shares(extent)[0], None, None, None))
+    return proposals

@@ -1,0 +1,190 @@
+"""What stands out in what arrives, and the filters that it suggests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from threading import Event
+from typing import Any
+
+from secateur.engines.base import Arrival, Arrivals, Arriving, Source, unsupported
+from secateur.looking.contrasts import Contrast
+from secateur.looking.hot_values import Hit, HotField, also_hits, hot_fields
+from secateur.looking.onsets import onset
+from secateur.looking.proposals import Search, frequent, propose
+from secateur.runs import Scope, Window
+
+SAMPLED_RUNS = 5_000
+"""Of what arrives, and of the baseline."""
+
+SAMPLED_TIMES = 20_000
+
+FEWEST_BEFORE = 50
+"""Runs of a baseline: fewer say too little about what is usual."""
+
+MARGIN = 0.1
+"""The part of the flood's length before its beginning that is left out of the baseline: the beginning is a guess."""
+
+DEFAULT_FIELDS = 10
+
+
+class Baseline(StrEnum):
+    """What the flood is compared with."""
+
+    BEFORE = "before"
+    """The same scope before the flood, finished runs too."""
+    OTHERS = "other_functions"
+    """The app's other functions, at the time of the flood."""
+    NONE = "none"
+    """Nothing: frequencies alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A filter, and what it does to the samples. Shares are from 0 to 1; None where there is no baseline."""
+
+    if_: str
+    flood_share: float
+    baseline_share: float | None
+    precision: float | None
+    """Of what it matches in the flood, the part that is more than usual."""
+    recall: float | None
+    """Of what is more than usual in the flood, the part that it matches."""
+    matched_estimate: int
+    """Unfinished runs of the scope, of any time, that it matches: about."""
+    also_hits: tuple[Hit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestions:
+    since: datetime | None
+    """When the flood began, as given or as found; None where arrivals have not grown: then it is all that is kept."""
+    until: datetime | None
+    since_found: bool
+    """`since` was found in the times of the arrivals, and not given."""
+    baseline: Baseline
+    baseline_runs: int
+    sampled: int
+    """Runs of the flood that were looked at."""
+    suggestions: tuple[Suggestion, ...]
+    """The shortest first, three at most; none where nothing stands out."""
+    fields: tuple[HotField, ...]
+    """The most skewed first."""
+    as_of: datetime
+
+
+async def suggest(
+    engine: Source,
+    scope: Scope,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int = DEFAULT_FIELDS,
+) -> Suggestions:
+    """What stands out in what arrived from `since` to `until`, with `limit` fields.
+
+    Without `since`, from when more began to arrive. Raises `Unsupported` where the engine keeps no past.
+    Cancelling the task cancels the query in the database, or the search.
+    """
+    if not isinstance(engine, Arriving):
+        raise unsupported(engine, "tell what has arrived")
+    now = await engine.clock()
+    found = since is None
+    if since is None:
+        since = await _began(engine, scope, until or now)
+    flood = await engine.arrivals(scope, Window(since, until), SAMPLED_RUNS)
+    baseline, before = await _baseline(engine, scope, since, until or now)
+    return await _in_thread(
+        lambda checkpoint: _contrasted(flood, baseline, before, Asked(since, until, found, limit, now), checkpoint)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for, and when."""
+
+    since: datetime | None
+    until: datetime | None
+    found: bool
+    limit: int
+    now: datetime
+
+
+async def _began(engine: Arriving, scope: Scope, end: datetime) -> datetime | None:
+    times = [each.timestamp() for each in await engine.arrival_times(scope, SAMPLED_TIMES) if each < end]
+    began = onset(times, end.timestamp())
+    # Windows are open: what arrived at that very time belongs to the flood.
+    return None if began is None else datetime.fromtimestamp(began, UTC) - timedelta(milliseconds=1)
+
+
+async def _baseline(engine: Arriving, scope: Scope, since: datetime | None, end: datetime) -> tuple[Baseline, Arrivals]:
+    before = Arrivals((), 0, 0)
+    if since is not None:
+        edge = since - MARGIN * (end - since) if end > since else since
+        before = await engine.arrivals(scope, Window(None, edge), SAMPLED_RUNS)
+        if len(before.sample) >= FEWEST_BEFORE:
+            return Baseline.BEFORE, before
+    if scope.function_id is not None:
+        app = Scope(scope.app_id)
+        others = await engine.arrivals(app, Window(since, None), SAMPLED_RUNS, beside=scope.function_id)
+        if len(others.sample) >= FEWEST_BEFORE:
+            return Baseline.OTHERS, others
+    return Baseline.NONE, Arrivals((), 0, 0)
+
+
+async def _in_thread(search: Callable[[Callable[[], None]], Suggestions]) -> Suggestions:
+    """Beside the event loop; cancelling the task ends it at its next checkpoint."""
+    stopped = Event()
+
+    def checkpoint() -> None:
+        if stopped.is_set():
+            raise InterruptedError("nobody waits for the suggestions any more")
+
+    try:
+        return await asyncio.to_thread(search, checkpoint)
+    finally:
+        stopped.set()
+
+
+def _contrasted(
+    flood: Arrivals, baseline: Baseline, before: Arrivals, asked: Asked, checkpoint: Callable[[], None]
+) -> Suggestions:
+    usual = before.sample
+    search = Search(Contrast([each.event for each in flood.sample], [each.event for each in usual]), checkpoint)
+    variables = [_variables(each) for each in flood.sample], [_variables(each) for each in usual]
+    proposals = propose(search, *variables) if usual else frequent(search, variables[0])
+    suggestions = tuple(
+        Suggestion(
+            each.filter.source,
+            each.flood_share,
+            each.baseline_share,
+            each.precision,
+            each.recall,
+            round(
+                _matched(each.extent.flood, flood)
+                + (_matched(each.extent.baseline, before) if baseline is Baseline.BEFORE else 0)
+            ),
+            tuple(also_hits(search, each)),
+        )
+        for each in proposals[: asked.limit]
+    )
+    fields = tuple(hot_fields(search, asked.limit))
+    return Suggestions(
+        asked.since, asked.until, asked.found, baseline, len(usual), len(flood.sample), suggestions, fields, asked.now
+    )
+
+
+def _variables(arrival: Arrival) -> dict[str, Any]:
+    return {"event": arrival.event}
+
+
+def _matched(matches: int, arrivals: Arrivals) -> float:
+    """Unfinished runs of all the arrivals that match, by those of the sample that do."""
+    unfinished = hits = 0
+    for number, each in enumerate(arrivals.sample):
+        if each.unfinished:
+            unfinished += 1
+            hits += matches >> number & 1
+    return arrivals.unfinished * hits / unfinished if unfinished else 0.0

@@ -1,0 +1,71 @@
+"""Of floods whose cause is known, the cause is proposed: judged on events that were not sampled."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+from synthetic import KINDS, Flood, make_flood
+
+from secateur.cel import EvaluationError, Filter
+from secateur.looking.contrasts import Contrast
+from secateur.looking.proposals import Search, propose
+
+FLOODS = int(os.environ.get("SECATEUR_FLOODS", str(len(KINDS))))
+"""One of each kind in every run of the tests; `make floods` tries many."""
+
+SAMPLED = int(os.environ.get("SECATEUR_FLOOD_RUNS", "2000"))
+"""Events of the flood, and of the baseline."""
+
+WANTED = 0.97
+"""Precision and recall of a right filter."""
+
+FOUND = 0.95
+"""Floods of which one of the three filters must be right."""
+
+TELLING = 8.0
+"""Nats of evidence that the cause itself has in the sample. A flood of less cannot be told from chance among as many
+conditions as there are; it is counted as missed, and said to be too weak."""
+
+
+def judge(filter_: Filter, flood: Flood) -> tuple[float, float]:
+    """Precision and recall of the filter on what arrives, beside the cause itself."""
+    hits = right = caused = 0
+    for event in flood.unseen:
+        try:
+            matches = filter_.evaluate({"event": event}) is True
+        except EvaluationError:
+            matches = False
+        cause = flood.is_of(event)
+        hits += matches
+        caused += cause
+        right += matches and cause
+    return right / max(1, hits), right / max(1, caused)
+
+
+def test_the_cause_is_among_the_proposals() -> None:
+    found: Counter[str] = Counter()
+    weak: Counter[str] = Counter()
+    missed: list[str] = []
+    for seed in range(FLOODS):
+        flood = make_flood(seed, SAMPLED)
+        arrivals, baseline = [{"event": event} for event in flood.arrivals], [{"event": e} for e in flood.baseline]
+        contrast = Contrast(flood.arrivals, flood.baseline)
+        search = Search(contrast)
+        proposals = propose(search, arrivals, baseline)
+        judged = [(each.filter.source, *judge(each.filter, flood)) for each in proposals]
+        if any(precision >= WANTED and recall >= WANTED for _, precision, recall in judged):
+            found[flood.kind] += 1
+        else:
+            caused, before = sum(map(flood.is_of, flood.arrivals)), sum(map(flood.is_of, flood.baseline))
+            usual = before / SAMPLED
+            weak[flood.kind] += contrast.gain(caused, before, SAMPLED, SAMPLED) < TELLING
+            lines = "".join(f"\n    {source}: {precision:.3f}, {recall:.3f}" for source, precision, recall in judged)
+            missed.append(f"{seed} {flood.kind}, {flood.share:.1%} (usual {usual:.1%}): {flood.cause}{lines}")
+    kinds = list(KINDS)
+    of = Counter(kinds[seed % len(kinds)] for seed in range(FLOODS))
+    print("\n" + "\n".join(f"{kind:16} {found[kind]:4} of {of[kind]:4}, {weak[kind]} too weak" for kind in kinds))
+    print(f"{'all':16} {found.total():4} of {FLOODS:4}, {weak.total()} too weak")
+    print("\n".join(missed))
+    assert found.total() >= FOUND * (FLOODS - weak.total()), "\n".join(missed)
+    assert found.total() >= 0.85 * FLOODS, "\n".join(missed)

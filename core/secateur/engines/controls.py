@@ -21,18 +21,6 @@ class Controls:
     def can_pause(self) -> bool:
         return isinstance(self._engine, Pausing)
 
-    @property
-    def can_forget(self) -> bool:
-        return isinstance(self._engine, Forgetting)
-
-    @property
-    def can_send(self) -> bool:
-        return isinstance(self._engine, Sending)
-
-    @property
-    def has_retention(self) -> bool:
-        return isinstance(self._engine, Upkeep)
-
     async def pause(self, scope: Scope, author: str, source: str) -> None:
         """Stop claiming runs of the scope; see `Pausing`."""
         await self._pausing("pause a queue").pause(scope, author, source)

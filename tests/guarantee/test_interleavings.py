@@ -12,7 +12,7 @@ from arena import Mutation, functions, points, protocol
 from scene import Stage
 
 FUNCTIONS: dict[str, tuple[str, ...]] = {
-    "claim": ("claim_batch",),
+    "claim": ("claim_batch", "hold_back"),
     "claim_few": ("claim_batch", "look_ahead"),
     "claim_nothing": ("claim_batch",),
     "begin_step": ("begin_step",),

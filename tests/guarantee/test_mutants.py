@@ -50,17 +50,17 @@ class Mutant:
         self.name, self.mutations, self.scenario, self.situation = name, mutations, scenario, situation
 
 
-LOCK = "  if not secateur.share_app({0}.app_id) then\n    return{1};\n  end if;\n"
+LOCK = "  if not secateur.share_app({0}) then\n    return{1};\n  end if;\n"
 TOKENS = "((run.id, run.claim_token) in (select * from unnest(run_ids, claim_tokens))) is true\n"
 LATE_TOKENS = TOKENS.replace("run.claim_token", "coalesce(run.last_token, run.claim_token)", 1)
 READ = """  active := array(select rule from secateur.cancellations as rule
-                   where rule.app_id = claim_batch.app_id and rule.state = 'active' order by rule.serial);
+                   where rule.app_id = app and rule.state = 'active' order by rule.serial);
 """
 
 MUTANTS = [
     Mutant(
         "claim takes no lock",
-        [Mutation(LOCK.format("claim_batch", ""), "", "claim_batch")],
+        [Mutation(LOCK.format("app", ""), "", "claim_batch")],
         meeting("claim", "claim_batch", "cancellations read", "commit"),
     ),
     Mutant(
@@ -128,7 +128,7 @@ MUTANTS = [
     ),
     Mutant(
         "begin_step takes no lock",
-        [Mutation(LOCK.format("begin_step", " false"), "", "begin_step")],
+        [Mutation(LOCK.format("begin_step.app_id", " false"), "", "begin_step")],
         meeting("begin_step", "begin_step", "not cancelled", "commit"),
     ),
     Mutant(
@@ -463,7 +463,7 @@ MUTANTS = [
     ),
     Mutant(
         "claims ignore limits",
-        [Mutation("array_agg(known.concurrency is not null)", "array_agg(false)", "claim_batch")],
+        [Mutation("array_agg(known.concurrency is not null)", "array_agg(false)", "unpaused")],
         one_at_a_time,
     ),
     Mutant(
@@ -473,11 +473,7 @@ MUTANTS = [
     ),
     Mutant(
         "an undecided run is claimed",
-        [
-            Mutation(
-                "unnest(hit_runs || slow_runs) as hit (id) where", "unnest(hit_runs) as hit (id) where", "claim_batch"
-            )
-        ],
+        [Mutation("run_ids := hit_runs || slow_runs;", "run_ids := hit_runs;", "hold_back")],
         a_waiting_run_is_undecided,
         "committed",
     ),

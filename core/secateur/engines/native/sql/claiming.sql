@@ -73,6 +73,116 @@ begin
 end
 $$;
 
+-- Those of the functions that are not paused, in random order, and which of them have a limit; null if there is none. Part of a
+-- claim. (From here to nothing_before, the parts of a claim set nothing: what claim_batch has set holds in them, and to set it again
+-- takes some microseconds a call.)
+create or replace function secateur.unpaused(app_id text, function_ids text[], out functions text[], out limited boolean[])
+  language plpgsql
+as $$
+begin
+  select array_agg(known.function_id), array_agg(known.concurrency is not null) into functions, limited
+    from (select one.function_id, one.concurrency
+            from (select distinct given.id from unnest(function_ids) as given (id)) as named,
+                 lateral (select * from secateur.functions as one
+                           where one.app_id = unpaused.app_id and one.function_id = named.id offset 0) as one
+           where one.paused_at is null
+           order by random()) as known;
+end
+$$;
+
+-- Where an app has many functions: the first `most` that may have something to claim, by the list (see due.sql), as find_functions
+-- says them; and in `seen` all that it looked into. `slow`: there are so many dead entries above the floors of functions that have
+-- nothing that their floors should be raised, too. Part of a claim.
+create or replace function secateur.search_functions(
+  app_id text, function_ids text[], most integer, active secateur.cancellations[],
+  out functions text[], out limited boolean[], out floorless boolean[], out seen text[], out slow boolean
+)
+  language plpgsql
+as $$
+declare
+  begun timestamptz;
+begin
+  perform secateur.search_due(app_id, active);
+  begun := clock_timestamp();
+  select due.functions, due.limited, due.floorless, due.seen into functions, limited, floorless, seen
+    from secateur.find_due(app_id, function_ids, most) as due;
+  slow := clock_timestamp() - begun > interval '10 ms' + cardinality(seen) * interval '20 us';
+  -- What it finds is for the next claim, where it is of a function that had nothing.
+  perform secateur.walk_below(app_id, seen, active);
+end
+$$;
+
+-- Of each function, whether it has more levels than are kept. Part of a claim.
+create or replace function secateur.are_floorless(app_id text, functions text[])
+  returns boolean[]
+  language plpgsql
+as $$
+begin
+  return array(select (select count(*) from secateur.levels as one
+                        where one.app_id = are_floorless.app_id and one.function_id = looked_into.id) > 32
+                 from unnest(functions) with ordinality as looked_into (id, place) order by looked_into.place);
+end
+$$;
+
+-- How many runs a claim takes of each function where some have a limit: `share`, but not more than the free slots. Part of a claim.
+create or replace function secateur.shares_of(functions text[], limited boolean[], share integer, slot_functions text[])
+  returns integer[]
+  language plpgsql
+as $$
+begin
+  -- Paired by grouping: a join would go through the slots for each function.
+  return array(select case when bool_or(one.limited) then least(share, count(*) filter (where one.place is null))
+                           else share end
+                 from (select wants.id, wants.limited, wants.place
+                         from unnest(functions, limited) with ordinality as wants (id, limited, place)
+                       union all
+                       select free.id, null, null from unnest(slot_functions) as free (id)) as one
+                group by one.id
+                order by max(one.place));
+end
+$$;
+
+-- Those of the locked runs that a claim must not give out: active cancellations match them, or may. Of those that match it cancels
+-- up to `budget`; `matching` is how many there are. The undecided ones are left to decide_slowly. Part of a claim.
+create or replace function secateur.hold_back(
+  app_id text, active secateur.cancellations[], locked uuid[], budget integer, out run_ids uuid[], out matching integer
+)
+  language plpgsql
+as $$
+declare
+  hit_runs uuid[];
+  hit_rules uuid[];
+  slow_runs uuid[];
+  slow_rules uuid[];
+begin
+  select coalesce(array_agg(hit.run_id) filter (where hit.cancellation_id is not null), '{}'),
+         coalesce(array_agg(hit.cancellation_id) filter (where hit.cancellation_id is not null), '{}'),
+         coalesce(array_agg(hit.run_id) filter (where hit.undecided_by is not null), '{}'),
+         coalesce(array_agg(hit.undecided_by) filter (where hit.undecided_by is not null), '{}')
+    into hit_runs, hit_rules, slow_runs, slow_rules
+    from secateur.reached(app_id, active, locked, quickly => true, budget => '250 ms') as hit;
+  -- point: batch checked
+  perform secateur.keep_undecided(app_id, slow_runs, slow_rules);
+  perform secateur.cancel_backlog(app_id, hit_runs[1:budget], hit_rules[1:budget]);
+  run_ids := hit_runs || slow_runs;
+  matching := cardinality(hit_runs);
+  -- point: matches cancelled
+end
+$$;
+
+-- The last row of a claim that found nothing: when the next run becomes due. Part of a claim.
+create or replace function secateur.nothing_before(next_due timestamptz)
+  returns secateur.claimed_run
+  language plpgsql
+as $$
+begin
+  -- What is due never is nothing to wait for.
+  next_due := case when isfinite(next_due) then next_due end;
+  return jsonb_populate_record(null::secateur.claimed_run, jsonb_build_object(
+           'more', false, 'scheduled_for', next_due, 'due_in', next_due - clock_timestamp()));
+end
+$$;
+
 -- Claims up to `max_runs` runs for `worker` until `lease` from now (heartbeat extends it), by priority and age within each
 -- function, the functions sharing the batch; null stands for all of the app. With more than ten, it looks into
 -- those on the list of functions that may have something (see due.sql); if many are on it, into some, chosen at random.
@@ -85,6 +195,8 @@ $$;
 -- row without an id has `more` if the end of the queue was not reached, which tells "ask again" from "empty"; and if
 -- nothing was found, in `scheduled_for` and `due_in`, when the next run becomes due.
 --
+-- It is longer than others, for its parts share what it keeps count of: functions, free slots, what is still open.
+--
 -- Locks: the app's, shared, until the transaction ends (so end it soon); rows with SKIP LOCKED.
 create or replace function secateur.claim_batch(
   app_id text, function_ids text[], max_runs integer, worker text, lease interval
@@ -94,19 +206,21 @@ create or replace function secateur.claim_batch(
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
+  app constant text := app_id;
   -- At most this many functions have their runs locked: enough for a batch.
-  most integer := least(greatest(claim_batch.max_runs, 1), 10000);
-  candidates text[] := claim_batch.function_ids;
+  most integer := least(greatest(max_runs, 1), 10000);
+  candidates text[] := function_ids;
   -- From so many it takes without the list of those that may have something (see due.sql).
   few constant integer := 10;
   many boolean;
   paused boolean;
+  looked record;
   wanted text[];
   limited boolean[];
   floorless boolean[];
   cut boolean := false;
   active secateur.cancellations[];
-  open integer := claim_batch.max_runs;
+  open integer := max_runs;
   share integer;
   shares integer[];
   budget integer := 200;
@@ -116,32 +230,29 @@ declare
   slow boolean := false;
   slow_to_find boolean := false;
   locked uuid[];
-  hit_runs uuid[] := '{}';
-  hit_rules uuid[];
-  -- Those that a cancellation may match: there was no time to find out.
-  slow_runs uuid[] := '{}';
-  slow_rules uuid[];
+  held_back record;
+  -- Those of the last batch that a cancellation matches, or may match.
+  passed uuid[] := '{}';
   granted uuid[];
   held integer[];
   room integer;
   level record;
   ahead record;
   more boolean := false;
-  next_due timestamptz;
 begin
   perform secateur.require_read_committed();
-  perform secateur.require_number('max_runs', claim_batch.max_runs, 1, 10000);
-  perform secateur.require_interval('lease', claim_batch.lease, '1 millisecond', '1 day');
-  if claim_batch.worker is not null then
-    perform secateur.require_name('worker', claim_batch.worker);
+  perform secateur.require_number('max_runs', max_runs, 1, 10000);
+  perform secateur.require_interval('lease', lease, '1 millisecond', '1 day');
+  if worker is not null then
+    perform secateur.require_name('worker', worker);
   end if;
   -- point: before the lock
-  if not secateur.share_app(claim_batch.app_id) then
+  if not secateur.share_app(app) then
     return;
   end if;
   -- point: locked
   active := array(select rule from secateur.cancellations as rule
-                   where rule.app_id = claim_batch.app_id and rule.state = 'active' order by rule.serial);
+                   where rule.app_id = app and rule.state = 'active' order by rule.serial);
   if cardinality(active) > 0 then
     -- Some of what they have may be passed over.
     most := ceil(most * 1.1);
@@ -150,147 +261,115 @@ begin
   if candidates is null then
     -- One more tells that there are many.
     candidates := array(select known.function_id from secateur.functions as known
-                         where known.app_id = claim_batch.app_id limit few + 1);
+                         where known.app_id = app limit few + 1);
   end if;
   many := cardinality(candidates) > few;
-  paused := exists (select from secateur.apps where apps.app_id = claim_batch.app_id and apps.paused_at is not null);
+  paused := exists (select from secateur.apps where apps.app_id = app and apps.paused_at is not null);
   if not many and not paused then
-    select array_agg(known.function_id), array_agg(known.concurrency is not null) into wanted, limited
-      from (select found.function_id, found.concurrency
-              from (select distinct named.id from unnest(candidates) as named (id)) as named,
-                   lateral (select * from secateur.functions as one
-                             where one.app_id = claim_batch.app_id and one.function_id = named.id offset 0) as found
-             where found.paused_at is null
-             order by random()) as known;
+    looked := secateur.unpaused(app, candidates);
+    wanted := looked.functions;
+    limited := looked.limited;
   end if;
   -- point: flags read
-  if exists (select from secateur.forgotten_functions as gone where gone.app_id = claim_batch.app_id)
-     and claim_batch.function_ids is not null then
+  if exists (select from secateur.forgotten_functions as gone where gone.app_id = app)
+     and function_ids is not null then
     -- Somebody works for it.
-    perform secateur.recall_functions(claim_batch.app_id, claim_batch.function_ids);
+    perform secateur.recall_functions(app, function_ids);
   end if;
-  perform secateur.recover_expired(claim_batch.app_id);
+  perform secateur.recover_expired(app);
   if paused or (not many and wanted is null) then
-    perform secateur.fall_idle(claim_batch.app_id);
+    perform secateur.fall_idle(app);
     return;
   end if;
   if many then
-    perform secateur.search_due(claim_batch.app_id, active);
-    begun := clock_timestamp();
-    select found.functions, found.limited, found.floorless, found.seen into wanted, limited, floorless, candidates
-      from secateur.find_due(claim_batch.app_id, claim_batch.function_ids, most) as found;
+    looked := secateur.search_functions(app, function_ids, most, active);
+    wanted := looked.functions;
+    limited := looked.limited;
+    floorless := looked.floorless;
+    candidates := looked.seen;
+    slow_to_find := looked.slow;
     cut := cardinality(wanted) = most;
-    -- Dead entries above the floors of functions that have nothing: their floors are raised, too.
-    slow_to_find := clock_timestamp() - begun > interval '10 ms' + cardinality(candidates) * interval '20 us';
-    -- What it finds is for the next claim, where it is of a function that had nothing.
-    perform secateur.walk_below(claim_batch.app_id, candidates, active);
   else
     candidates := wanted;
-    perform secateur.walk_below(claim_batch.app_id, wanted, active);
-    floorless := array(select (select count(*) from secateur.levels as one
-                                where one.app_id = claim_batch.app_id and one.function_id = looked_into.id) > 32
-                         from unnest(wanted) with ordinality as looked_into (id, place) order by looked_into.place);
+    perform secateur.walk_below(app, wanted, active);
+    floorless := secateur.are_floorless(app, wanted);
   end if;
-  perform secateur.promote_due(claim_batch.app_id, wanted);
+  perform secateur.promote_due(app, wanted);
   if true = any (limited) then
     select free.functions, free.slots into slot_functions, slot_numbers
-      from secateur.lock_slots(claim_batch.app_id,
+      from secateur.lock_slots(app,
              array(select one.id from unnest(wanted, limited) as one (id, limited) where one.limited),
-             claim_batch.max_runs) as free;
+             max_runs) as free;
   end if;
   share := ceil(open::numeric / greatest(1, cardinality(wanted)));
   loop
     -- point: before a batch
-    if true = any (limited) then
-      -- Paired by grouping: a join would go through the slots for each function.
-      shares := array(select case when bool_or(one.limited) then least(share, count(*) filter (where one.place is null))
-                                  else share end
-                        from (select wants.id, wants.limited, wants.place
-                                from unnest(wanted, limited) with ordinality as wants (id, limited, place)
-                              union all
-                              select free.id, null, null from unnest(slot_functions) as free (id)) as one
-                       group by one.id
-                       order by max(one.place));
-    else
-      shares := array_fill(share, array[cardinality(wanted)]);
-    end if;
+    shares := case when true = any (limited) then secateur.shares_of(wanted, limited, share, slot_functions)
+                   else array_fill(share, array[cardinality(wanted)]) end;
     begun := clock_timestamp();
-    locked := secateur.lock_queued(claim_batch.app_id, wanted, shares, floorless);
+    locked := secateur.lock_queued(app, wanted, shares, floorless);
     slow := slow or clock_timestamp() - begun > interval '2 ms' + cardinality(locked) * interval '30 us';
     exit when cardinality(locked) = 0;
     -- point: batch locked
     if cardinality(active) > 0 then
-      select coalesce(array_agg(hit.run_id) filter (where hit.cancellation_id is not null), '{}'),
-             coalesce(array_agg(hit.cancellation_id) filter (where hit.cancellation_id is not null), '{}'),
-             coalesce(array_agg(hit.run_id) filter (where hit.undecided_by is not null), '{}'),
-             coalesce(array_agg(hit.undecided_by) filter (where hit.undecided_by is not null), '{}')
-        into hit_runs, hit_rules, slow_runs, slow_rules
-        from secateur.reached(claim_batch.app_id, active, locked, quickly => true, budget => '250 ms') as hit;
-      -- point: batch checked
-      perform secateur.keep_undecided(claim_batch.app_id, slow_runs, slow_rules);
-      perform secateur.cancel_backlog(claim_batch.app_id, hit_runs[1:budget], hit_rules[1:budget]);
-      budget := greatest(0, budget - cardinality(hit_runs));
-      -- point: matches cancelled
+      held_back := secateur.hold_back(app, active, locked, budget);
+      passed := held_back.run_ids;
+      budget := greatest(0, budget - held_back.matching);
     end if;
     granted := array(select next.id from unnest(locked) with ordinality as next (id, turn)
-                      where not exists (select from unnest(hit_runs || slow_runs) as hit (id) where hit.id = next.id)
+                      where not exists (select from unnest(passed) as hit (id) where hit.id = next.id)
                       order by next.turn limit open);
     -- Not those of the batch before.
     held := case when cardinality(slot_functions) > 0
-                 then secateur.hold_slots(claim_batch.app_id, granted, slot_functions, slot_numbers) end;
-    return query
-    select * from secateur.grant_runs(claim_batch.app_id, granted, claim_batch.worker, claim_batch.lease, held);
+                 then secateur.hold_slots(app, granted, slot_functions, slot_numbers) end;
+    return query select * from secateur.grant_runs(app, granted, worker, lease, held);
     -- point: granted
     open := open - cardinality(granted);
-    exit when open = 0 or cardinality(hit_runs || slow_runs) > 0 or share >= open + cardinality(granted);
+    exit when open = 0 or cardinality(passed) > 0 or share >= open + cardinality(granted);
     -- Some functions had too little for their share: look further into the others.
     share := open;
     if cardinality(slot_functions) > 0 then
       select free.functions, free.slots into slot_functions, slot_numbers
-        from secateur.still_free(claim_batch.app_id, slot_functions, slot_numbers) as free;
+        from secateur.still_free(app, slot_functions, slot_numbers) as free;
     end if;
   end loop;
-  if cardinality(hit_runs || slow_runs) > 0 and open > 0 then
+  if cardinality(passed) > 0 and open > 0 then
     more := true;
     for level in
       select distinct run.function_id, run.priority, one.limited
         from unnest(wanted, limited, floorless) as one (id, limited, floorless)
         join secateur.runs as run on run.function_id = one.id
-       where run.app_id = claim_batch.app_id and run.id = any (hit_runs || slow_runs) and not one.floorless
+       where run.app_id = app and run.id = any (passed) and not one.floorless
        order by run.function_id, run.priority desc
     loop
       room := open;
       if level.limited then
         select free.functions, free.slots into slot_functions, slot_numbers
-          from secateur.still_free(claim_batch.app_id, slot_functions, slot_numbers) as free;
+          from secateur.still_free(app, slot_functions, slot_numbers) as free;
         room := least(room, (select count(*) from unnest(slot_functions) as free (id) where free.id = level.function_id));
       end if;
       continue when room = 0;
-      ahead := secateur.look_ahead(claim_batch.app_id, level.function_id, level.priority, active, room, budget);
+      ahead := secateur.look_ahead(app, level.function_id, level.priority, active, room, budget);
       budget := budget - ahead.cancelled;
       open := open - cardinality(ahead.run_ids);
       held := case when cardinality(slot_functions) > 0
-                   then secateur.hold_slots(claim_batch.app_id, ahead.run_ids, slot_functions, slot_numbers) end;
-      return query
-      select * from secateur.grant_runs(claim_batch.app_id, ahead.run_ids, claim_batch.worker, claim_batch.lease, held);
+                   then secateur.hold_slots(app, ahead.run_ids, slot_functions, slot_numbers) end;
+      return query select * from secateur.grant_runs(app, ahead.run_ids, worker, lease, held);
       -- point: granted what was ahead
     end loop;
   end if;
-  if random() < greatest((claim_batch.max_runs - open) / 1000.0, case when slow or slow_to_find then 0.2 else 0 end) then
-    perform secateur.raise_floors(claim_batch.app_id, case when slow_to_find then candidates else wanted end);
+  if random() < greatest((max_runs - open) / 1000.0, case when slow or slow_to_find then 0.2 else 0 end) then
+    perform secateur.raise_floors(app, case when slow_to_find then candidates else wanted end);
   end if;
   if (more or cut) and open > 0 then
     return query select (jsonb_populate_record(null::secateur.claimed_run, '{"more": true}')).*;
-  elsif open = claim_batch.max_runs then
+  elsif open = max_runs then
     -- point: nothing found
-    perform secateur.fall_idle(claim_batch.app_id);
-    next_due := case when many then secateur.next_noted(claim_batch.app_id, claim_batch.function_ids, candidates)
-                     else secateur.next_due(claim_batch.app_id, candidates) end;
-    -- What is due never is nothing to wait for.
-    next_due := case when isfinite(next_due) then next_due end;
+    perform secateur.fall_idle(app);
     return query
-    select (jsonb_populate_record(null::secateur.claimed_run, jsonb_build_object(
-              'more', false, 'scheduled_for', next_due, 'due_in', next_due - clock_timestamp()))).*;
+    select last.* from secateur.nothing_before(
+      case when many then secateur.next_noted(app, function_ids, candidates)
+           else secateur.next_due(app, candidates) end) as last;
   end if;
 end
 $$;

@@ -30,7 +30,7 @@ class Mutation:
 
 def protocol() -> str:
     """The functions of the lock protocol: every file that an upgrade replaces, but the expression language's."""
-    return "\n".join(definition(name) for name in REPEATABLE if name != "cel_v1.sql")
+    return "\n".join(definition(name) for name in REPEATABLE if not name.startswith("cel_"))
 
 
 def functions(sql: str) -> dict[str, str]:

@@ -28,7 +28,7 @@ FILES = {
     "0001_schema.sql": "create table secateur.things (n int); insert into secateur.things values (1);",
     "0002_more.sql": "alter table secateur.things add column m int;",
     "apps.sql": "create or replace function secateur.f() returns int language sql as 'select 1';",
-    "cel_v1.sql": "create or replace function secateur.c() returns int language sql as 'select 1';",
+    "cel_zones.sql": "create or replace function secateur.c() returns int language sql as 'select 1';",
     "notes.txt": "not a migration",
 }
 
@@ -58,7 +58,7 @@ def all_names(directory: Path) -> list[str]:
 
 
 def test_the_order(directory: Path) -> None:
-    assert all_names(directory) == ["0001_schema.sql", "0002_more.sql", "cel_v1.sql", "apps.sql"]
+    assert all_names(directory) == ["0001_schema.sql", "0002_more.sql", "cel_zones.sql", "apps.sql"]
 
 
 async def test_installs_once(empty: Database, directory: Path) -> None:
@@ -82,7 +82,7 @@ async def test_changed_functions_are_replaced_together(empty: Database, director
     (directory / "apps.sql").write_text(FILES["apps.sql"].replace("select 1", "select 2"))
     with pytest.raises(NotInstalled):
         await check_installed(empty, read_migrations(directory))
-    assert (await install(empty, read_migrations(directory))).files == ["cel_v1.sql", "apps.sql"]
+    assert (await install(empty, read_migrations(directory))).files == ["cel_zones.sql", "apps.sql"]
     assert await empty.fetchval("select secateur.f()") == 2
     await check_installed(empty, read_migrations(directory))
 

@@ -26,7 +26,14 @@ from secateur.postgres.statements import Statements
 from secateur.words.shell import command_line
 
 DEFINITIONS = (
-    "cel/sql/cel_v1.sql",
+    "cel/sql/cel_boxes.sql",
+    "cel/sql/cel_comparisons.sql",
+    "cel/sql/cel_containers.sql",
+    "cel/sql/cel_arithmetic.sql",
+    "cel/sql/cel_conversions.sql",
+    "cel/sql/cel_macros.sql",
+    "cel/sql/cel_strings.sql",
+    "cel/sql/cel_zones.sql",
     "schema/roles.sql",
     "ledger/sql/audit.sql",
     "schema/bounds.sql",
@@ -69,7 +76,7 @@ DEFINITIONS = (
 REPEATABLE = tuple(path.rpartition("/")[2] for path in DEFINITIONS)
 """Their names in the database's history."""
 
-RETIRED = frozenset({"functions.sql"})
+RETIRED = frozenset({"functions.sql", "cel_v1.sql"})
 """Repeatable files of older programs, whose functions are in others by now."""
 
 OLDEST_POSTGRES = 14

@@ -17,7 +17,7 @@ from secateur.cel.declarations import (
 )
 from secateur.cel.diagnostics import EvaluationError, Fix, Reporter, Suggestion
 from secateur.cel.hints import as_duration, as_timestamp, nearest
-from secateur.cel.library import FUNCTIONS, MEANT, Overload, usages
+from secateur.cel.library import FUNCTIONS, MEANT, usages
 from secateur.cel.patterns import PatternError
 from secateur.cel.syntax.ast import (
     Binary,
@@ -300,7 +300,8 @@ class Checker:
         target = None if node.target is None else self.check(node.target)
         checked = replace(node, target=target, arguments=tuple(map(self.check, node.arguments)))
         given = tuple(operand.type for operand in checked.operands)
-        fitting = [overload for overload in overloads if _fits(overload, target is not None, given)]
+        possible = function.overloads_for(len(given), member=target is not None)
+        fitting = [overload for overload in possible if all(map(accepts, overload.parameters, given))]
         if not fitting:
             alike = [overload for overload in overloads if overload.member == (target is not None)] or overloads
             self._mismatch(node.name_span, say.no_overload(node.function, given, usages(node.function, alike)))
@@ -395,11 +396,3 @@ def _could_call(function: str, node: Call) -> bool:
     if function == "has":
         return node.target is None and len(node.arguments) == 1
     return bool(FUNCTIONS[function].overloads_for(len(node.operands), member=node.target is not None))
-
-
-def _fits(overload: Overload, member: bool, given: tuple[Type, ...]) -> bool:
-    return (
-        overload.member == member
-        and len(overload.parameters) == len(given)
-        and all(accepts(*pair) for pair in zip(overload.parameters, given, strict=True))
-    )

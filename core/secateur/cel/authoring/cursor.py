@@ -1,4 +1,15 @@
-"""Where the cursor is in an unfinished expression, and which operand is beside it."""
+"""Where the cursor is in an unfinished expression, and which operand is beside it.
+
+An unfinished expression does not parse, so this works on the tokens in front of the cursor. Example, with the cursor
+at the end of `event.data.items.exists(i, i.sku == 'a`:
+
+1. `locate` takes the last token, `'a`, for a text that is being typed: its place is "text".
+2. `_calls` finds the bracket that is still open. In front of it are `exists` and a dot, behind it a name and a comma:
+   so `i` is a variable, and `_operand` walks back from the dot to find what it goes through, `event.data.items`.
+3. `_compared` finds `==` in front of the text, and `_operand` the operand before it: `i.sku`.
+4. `understand("i.sku", …)` parses only that, with `i` bound to an element of `event.data.items`. The path is
+   `data.items[].sku`, and completion offers the values that a sample has there.
+"""
 
 from __future__ import annotations
 

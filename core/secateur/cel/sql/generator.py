@@ -6,6 +6,18 @@ literal and every field name becomes a parameter.
 
 Common comparisons become Postgres operators on jsonb. Everything else calls versioned functions of the schema
 `secateur_cel`, which take boxes (see boxes.py).
+
+Example: `event.data.vendor == 'acme' && event.data.amount + 1 > event.data.limit`. `Generator.sql` goes down the tree,
+and each node returns its SQL with the form that the value has in it (forms.py):
+
+    event.data.vendor     run.event -> 'data' -> 'vendor'              JSON: as it stands in the payload
+    'acme'                not written yet                              CONSTANT: takes the form that its neighbour needs
+    … == …                <vendor> = '"acme"'::jsonb                   BOOL: jsonb compared with jsonb, no helper
+    event.data.amount + 1 int_v1(json_int_v1(<amount>) + 1::numeric)   NUMBER: NULL, an error, for a double such as 1.5
+    … > event.data.limit  less_v1(box_json_v1(<limit>), box_number_v1(<sum>))   BOOL: the limit may be of any type
+    … && …                (<equal> and <less>)                         BOOL: false and NULL is false
+
+Every literal and field name above stands as a parameter in the real text: `run.event -> $1::text -> $2::text = …`.
 """
 
 from __future__ import annotations

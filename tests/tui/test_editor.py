@@ -10,14 +10,14 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
 from secateur.cel import ExpressionError, compile
-from secateur_tui.filter.editor import ExpressionEditor, Verdict
+from secateur_tui.filter.editor import CheckLine, ExpressionEditor
 from secateur_tui.themes import THEMES, toned
 
 
 class Desk(App[None]):
     """An editor with its verdict, and nothing else."""
 
-    CSS = "ExpressionEditor { height: auto; padding: 0; border: none; } Verdict { height: auto; }"
+    CSS = "ExpressionEditor { height: auto; padding: 0; border: none; } CheckLine { height: auto; }"
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -28,14 +28,14 @@ class Desk(App[None]):
 
     def compose(self) -> ComposeResult:
         yield ExpressionEditor(self._text)
-        yield Verdict()
+        yield CheckLine()
 
 
 @asynccontextmanager
-async def desk(text: str, width: int = 60) -> AsyncIterator[tuple[Pilot[None], ExpressionEditor, Verdict]]:
+async def desk(text: str, width: int = 60) -> AsyncIterator[tuple[Pilot[None], ExpressionEditor, CheckLine]]:
     app = Desk(text)
     async with app.run_test(size=(width, 12)) as pilot:
-        yield pilot, app.query_one(ExpressionEditor), app.query_one(Verdict)
+        yield pilot, app.query_one(ExpressionEditor), app.query_one(CheckLine)
 
 
 def lines(app: App[None]) -> list[str]:

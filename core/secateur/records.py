@@ -1,6 +1,6 @@
 """The records that people read and audit, as tables. Migrations define the schema; a test compares the two.
 
-Importing this costs half a second (SQLAlchemy), so the modules that only pass records on import it late.
+Importing this module takes half a second (SQLAlchemy), so modules that only pass records on import it late.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from secateur.states import Guarantee, Kind, State
 
 
 class Timestamptz(DateTime):
-    """`timestamptz`: every time that secateur keeps has an offset."""
+    """`timestamptz`: every time that secateur stores has an offset."""
 
     def __init__(self) -> None:
         super().__init__(timezone=True)
@@ -38,15 +38,15 @@ class AppTable(SQLModel, table=True):
 
     app_id: str = Field(primary_key=True, sa_type=Text)
     lock_number: int = Field(sa_type=BigInteger)
-    """What the tables are called by that are the app's locks."""
+    """The number in the names of the tables that are the app's locks."""
     created_at: datetime = Field(sa_type=Timestamptz)
     paused_at: datetime | None = Field(default=None, sa_type=Timestamptz)
-    """Since when nothing of the app is claimed; None while it is."""
+    """When the app was paused; None if it is not paused."""
     paused_by: str | None = Field(default=None, sa_type=Text)
 
 
 class FunctionTable(SQLModel, table=True):
-    """A function of an app, with what the queue needs to know of it."""
+    """A function of an app, with what the queue needs to know about it."""
 
     __tablename__ = "functions"
     __table_args__: ClassVar[dict[str, str]] = {"schema": "secateur"}
@@ -54,20 +54,20 @@ class FunctionTable(SQLModel, table=True):
     app_id: str = Field(primary_key=True, sa_type=Text)
     function_id: str = Field(primary_key=True, sa_type=Text)
     triggers: list[str] = Field(sa_type=TextArray)
-    """Event names that start a run of it."""
+    """Names of the events that start a run of it."""
     max_attempts: int = Field(sa_type=Integer)
     created_at: datetime = Field(sa_type=Timestamptz)
     paused_at: datetime | None = Field(default=None, sa_type=Timestamptz)
-    """Since when nothing of the function itself is claimed, whether or not its app is paused too."""
+    """When the function itself was paused; None if it is not paused, whatever its app is."""
     paused_by: str | None = Field(default=None, sa_type=Text)
     concurrency: int | None = Field(default=None, sa_type=Integer)
-    """How many of its runs may run at once, over all workers; None is unlimited."""
+    """The maximum of concurrent runs over all workers; None is no limit."""
     cancel_on: list[dict[str, Any]] = Field(sa_type=JSONB)
-    """What `secateur.declare_cancel_on` made of the declarations; empty without any."""
+    """The declarations as `secateur.declare_cancel_on` stored them; empty if there are none."""
 
 
 class CancellationFields(SQLModel):
-    """What is kept of a cancellation."""
+    """The stored fields of a cancellation."""
 
     id: UUID = Field(primary_key=True)
     serial: int = Field(sa_type=BigInteger)
@@ -81,7 +81,7 @@ class CancellationFields(SQLModel):
     if_: str | None = Field(default=None, sa_type=Text, sa_column_kwargs={"name": "if"})
     started_after: datetime | None = Field(default=None, sa_type=Timestamptz)
     started_before: datetime = Field(sa_type=Timestamptz)
-    """Always set: without one in the request, the commit's own time."""
+    """Always set: if the request has none, the time of the commit."""
     standing: bool
     condition: str | None = Field(default=None, sa_type=Text)
     """The SQL that `if` was compiled to; None without an `if`."""
@@ -89,37 +89,37 @@ class CancellationFields(SQLModel):
     compiler: int = Field(sa_type=Integer)
     """Version of the compiler that wrote `condition`."""
     request: dict[str, Any] = Field(sa_type=JSONB)
-    """The request as said, to tell a repeated commit from another one under the same key."""
+    """The request as given, to tell a repeated commit from a different one under the same key."""
     idempotency_key: str | None = Field(default=None, sa_type=Text)
     reason: str | None = Field(default=None, sa_type=Text)
     source: str = Field(sa_type=Text)
-    """`tui`, `cli`, `api` or `python`, as said by the client."""
+    """`tui`, `cli`, `api` or `python`, as claimed by the client."""
     created_at: datetime = Field(sa_type=Timestamptz)
     """When it was committed: claims that began later honour it."""
     created_by: str = Field(sa_type=Text)
-    """The author, as said by the client; nobody proves it."""
+    """The author, as claimed by the client, not verified."""
     created_role: str = Field(sa_type=Text)
     """The database role that committed it, which is proven."""
     expected: int | None = Field(default=None, sa_type=BigInteger)
-    """How many matches the author was shown before the commit; None where nothing was counted."""
+    """How many matches the author saw before the commit; None if nothing was counted."""
     expected_exact: bool | None = None
-    """Whether that was the exact count, not an estimate; None where nothing was counted."""
+    """Whether that was an exact count, not an estimate; None if nothing was counted."""
     expected_by_function: dict[str, int] | None = Field(default=None, sa_type=JSONB)
     completed_at: datetime | None = Field(default=None, sa_type=Timestamptz)
     stopped_at: datetime | None = Field(default=None, sa_type=Timestamptz)
     stopped_by: str | None = Field(default=None, sa_type=Text)
     in_force_at: datetime | None = Field(default=None, sa_type=Timestamptz)
-    """When the last transaction was over that had not seen it; None: pending."""
+    """When the last transaction that did not see it had ended; None while it is pending."""
     rate: int | None = Field(default=None, sa_type=Integer)
-    """Runs a second that its sweep and its restore may rewrite; None is as fast as it goes."""
+    """The most runs a second that its sweep and its restore rewrite; None is as fast as possible."""
     undone_at: datetime | None = Field(default=None, sa_type=Timestamptz)
     undone_by: str | None = Field(default=None, sa_type=Text)
     with_cancelled: bool = False
-    """Of a retry: cancelled runs are meant as well as failed ones."""
+    """For a retry: whether it includes cancelled runs."""
     requeue_stopped: bool = False
-    """Whether the undo also queues the runs again that were stopped while they ran."""
+    """Whether the undo also queues the runs again that were stopped while running."""
     restored_at: datetime | None = Field(default=None, sa_type=Timestamptz)
-    """When all runs were back that could be; None while an undone one is still being restored."""
+    """When every run that could be restored was back; None until then."""
 
 
 class CancellationTable(CancellationFields, table=True):
@@ -135,61 +135,61 @@ class Cancellation(CancellationFields):
     """A committed cancellation with its tallies, which are sums of the deltas of its sweep, its restore and claims."""
 
     run_id: str | None = None
-    """Of kind `run`: which one, as its engine writes it."""
+    """For kind `run`: the run's id, in its engine's format."""
     blocked_by: list[int] = []
-    """While pending: the process ids whose open transactions it waits for, as of now."""
+    """While pending: the ids of the processes whose open transactions it is waiting for now."""
     blocked_by_prepared: list[str] = []
-    """While pending: the prepared transactions that it waits for, by the names they were prepared under; as of now."""
+    """While pending: the names of the prepared transactions that it is waiting for now."""
     odd: list[str] = []
-    """Fields that hold what secateur does not write, and are shown as far as they can be: see `ledger.reading`."""
+    """Fields with values that secateur never writes; they are shown as far as possible. See `ledger.reading`."""
     undo_until: datetime | None = None
-    """Until when it can be undone; None while it is active: as long as it is, and the retention after that."""
+    """The end of the time in which it can be undone; None while it is active, because the time starts when it ends."""
     cancelled: int = 0
-    """Every run that was its own at some time, also those that were restored, handed over or pruned since."""
+    """Every run that it ever cancelled, including those restored, handed over or pruned since."""
     requested: int = 0
     """Running runs that were asked to stop."""
     finished_first: int = 0
-    """Of those, the ones that ended before they could be stopped."""
+    """The part of `requested` that ended before it could be stopped."""
     stopping: int = 0
-    """Of those, the ones still running."""
+    """The part of `requested` that is still running."""
     errors: int = 0
-    """Runs of scope and window that the sweep could not evaluate `if` on; none of them was cancelled."""
+    """Runs of scope and window on which the sweep could not evaluate `if`; none of them was cancelled."""
     undecided: int = 0
-    """Runs that `if` takes too long on: neither claimed nor cancelled until it is known whether they match."""
+    """Runs on which `if` takes too long: neither claimed nor cancelled until it is known whether they match."""
     stuck: int = 0
-    """Of those, the ones on which it took more than five seconds: tried again ever more seldom."""
+    """The part of `undecided` on which `if` took more than five seconds; they are retried ever less often."""
     restored: int = 0
-    """Of `cancelled`, those that an undo put back into the queue; of `retried`, those that it took back."""
+    """The part of `cancelled` that an undo put back into the queue, or the part of `retried` that it took back."""
     handed_over: int = 0
-    """Of `cancelled`, those that another cancellation has since an undo, because it matches them too."""
+    """The part of `cancelled` that an undo handed over to another cancellation that matches them too."""
     pruned: int = 0
-    """Of `cancelled`, those that were deleted when their time was over."""
+    """The part of `cancelled` that was deleted after its retention."""
     stopped: int = 0
-    """Of `cancelled`, those that were stopped while they ran."""
+    """The part of `cancelled` that was stopped while running."""
     retried: int = 0
-    """Of a retry: runs that it queued again. Of a cancellation: those of `cancelled` that retries have queued again."""
+    """For a retry: runs that it queued again. For a cancellation: the part of `cancelled` that retries queued again."""
     left_alone: int = 0
-    """Of a retry: runs that match, and that it left: their key is taken, or an active cancellation matches them too."""
+    """For a retry: matching runs that it left alone: their key is taken, or an active cancellation matches them."""
     requires: list[Any] | None = None
-    """What the event of every matching run contains one of, where that is known."""
+    """Documents of which the event of every matching run contains at least one, if known."""
     requires_suffices: bool = False
-    """Whether a run whose event does is matched without `condition`."""
+    """Whether a run whose event contains one matches without evaluating `condition`."""
     stepped_at: datetime | None = None
-    """When a batch of its sweep or its restore was last through; None before the first."""
+    """When a batch of its sweep or restore last succeeded; None before the first."""
     unswept_for: float | None = None
-    """Seconds since then, or since the commit; None where there is nothing left to do."""
+    """Seconds since then, or since the commit; None if there is nothing left to do."""
     failures: int = 0
-    """Batches that failed since the last one that was through."""
+    """Batches that failed since the last one that succeeded."""
     failing_since: datetime | None = None
     last_error: str | None = None
-    """Why the last one did, in the words of the process that tried; None since one was through."""
+    """The error of the last failed batch; None once a batch succeeds."""
     last_error_at: datetime | None = None
     swept: bool = False
-    """A pass over the backlog found nothing more: only running runs that were asked to stop are waited for."""
+    """A pass over the backlog found nothing more; it only waits for running runs that were asked to stop."""
 
     @property
     def blockers(self) -> list[str]:
-        """Whom a pending one waits for, each in words; empty once nobody is in the way."""
+        """What a pending cancellation is waiting for, each in words; empty once nothing is in the way."""
         return [
             *(f"process {pid}" for pid in self.blocked_by),
             *(f"prepared transaction {gid!r}" for gid in self.blocked_by_prepared),
@@ -216,17 +216,17 @@ class Cancellation(CancellationFields):
 
     @property
     def is_active(self) -> bool:
-        """Whether it still matches runs, or a retry still queues them: it can be stopped."""
+        """Whether it still matches runs (or a retry still queues them), so that it can be stopped."""
         return self.state in (State.ACTIVE, State.RETRYING)
 
     @property
     def is_over(self) -> bool:
-        """Whether it was stopped or undone: it matches nothing any more."""
+        """Whether it was stopped or undone, so that it matches nothing any more."""
         return self.state in (State.STOPPED, State.UNDONE)
 
     @property
     def is_pending(self) -> bool:
-        """Whether it is committed, but a transaction that had not seen it is still open."""
+        """Whether it is committed while a transaction that does not see it is still open."""
         return self.guarantee == Guarantee.PENDING
 
     @property
@@ -246,7 +246,7 @@ class Cancellation(CancellationFields):
 
     @property
     def waiting(self) -> int:
-        """Of `cancelled`, those that waited when they were cancelled and that an undo can still put back."""
+        """The part of `cancelled` that was waiting when it was cancelled and that an undo can still put back."""
         if self.is_retry:
             return max(0, self.retried - self.restored)
         gone = self.restored + self.handed_over + self.pruned + self.retried
@@ -254,7 +254,7 @@ class Cancellation(CancellationFields):
 
     @property
     def restored_of(self) -> tuple[int, int]:
-        """How many runs an undo has dealt with, and of how many."""
+        """How many runs an undo has handled, and how many there are in all."""
         if self.is_retry:
             return self.restored, self.retried
         left_out = 0 if self.requeue_stopped else self.stopped
@@ -263,7 +263,7 @@ class Cancellation(CancellationFields):
 
     @property
     def not_restored(self) -> int:
-        """Once an undo is through: of `cancelled`, those that it left cancelled."""
+        """After an undo has finished: the part of `cancelled` that it left cancelled."""
         if self.restored_at is None:
             return 0
         if self.is_retry:
@@ -272,7 +272,7 @@ class Cancellation(CancellationFields):
 
 
 class AuditEntry(SQLModel):
-    """Who did what, when and from where; written in the transaction that did it, and never changed."""
+    """Who did what, when and from where; written in the same transaction, and never changed."""
 
     id: int
     at: datetime
@@ -286,8 +286,8 @@ class AuditEntry(SQLModel):
     author: str | None = None
     """As given by the client."""
     address: str | None = None
-    """The client's, as the server saw it; None is a local connection."""
+    """The client's address, as the server saw it; None for a local connection."""
     application_name: str | None = None
     source: str | None = None
     details: dict[str, Any] = {}
-    """What was asked for, and counts; what there is depends on the action."""
+    """The request, and counts; the content depends on the action."""

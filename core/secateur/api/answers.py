@@ -1,4 +1,4 @@
-"""The forms of answers, for the documentation and as a check on what is sent."""
+"""The forms of answers, used for the documentation and to check what is sent."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ForgottenForm(JsonForm):
 
 
 class EffectForm(JsonForm):
-    """A run or a cancellation, and of which function."""
+    """A run or a cancellation, and its function."""
 
     id: Identifier
     app_id: str
@@ -50,13 +50,13 @@ class EffectForm(JsonForm):
 
 class SentForm(JsonForm):
     runs: list[EffectForm]
-    """Those that the event started."""
+    """The runs that the event started."""
     cancellations: list[EffectForm]
-    """Those that it committed, of functions that declare it in `cancel_on`."""
+    """The cancellations that it committed, for functions that declare it in `cancel_on`."""
 
 
 class HealthProblem(JsonForm):
-    """Something that does not go well in the background."""
+    """Something that is failing in the background."""
 
     what: str
     error: str

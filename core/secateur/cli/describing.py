@@ -63,7 +63,7 @@ def review(request: CancellationRequest, seen: Seen, where: str, zone: tzinfo, s
 
 
 def meant(request: CancellationRequest) -> str:
-    """Of which runs it is: `unfinished`, `failed`, `failed or cancelled`."""
+    """Which runs the request applies to: `unfinished`, `failed`, `failed or cancelled`."""
     return "unfinished" if request.statuses is UNFINISHED else " or ".join(request.statuses)
 
 
@@ -83,7 +83,7 @@ def scopes_in_words(request: CancellationRequest) -> str:
 
 
 def condition_in_words(cancellation: Cancellation) -> str:
-    """Its `if`, marked where that is not what is executed."""
+    """Its `if`, marked if that is not what is executed."""
     condition = cancellation.if_ if cancellation.if_ is not None else "(every run)"
     if cancellation.run_id is not None:
         condition = f"(run {cancellation.run_id})"
@@ -96,7 +96,7 @@ def condition_in_words(cancellation: Cancellation) -> str:
 
 
 def scope_in_words(cancellation: Cancellation) -> str:
-    """Whose runs a cancellation is of."""
+    """The scope of a cancellation."""
     scope = Scope(cancellation.app_id, cancellation.function_id)
     return one_line(f"run {cancellation.run_id} of {scope}" if cancellation.run_id else str(scope))
 

@@ -56,7 +56,7 @@ class Preview:
 
 
 class Cancellations:
-    """The cancellations of one queue. Raises `secateur.errors`, each in words."""
+    """The cancellations of one queue. Raises errors of `secateur.errors`."""
 
     def __init__(
         self,
@@ -103,11 +103,11 @@ class Cancellations:
         return await self.with_errors(request, count, on_primary=on_primary)
 
     async def count(self, request: CancellationRequest, *, on_primary: bool = False) -> Count:
-        """The exact count, its errors left out; of several functions the sum.
+        """The exact count without its errors; for several functions, the sum.
 
-        Not of a replica if `on_primary`, as when something is decided by it. So many at once as this was made for:
-        whoever comes next waits until the database is done with one of them, or has cancelled it. Raises
-        `RequestError` for an app or function that is not known: a misspelt name is no empty queue.
+        With `on_primary` the replica is not used, because something will be decided by the count. At most
+        `counts_at_once` counts run at a time: the next one waits until the database has finished or cancelled one.
+        Raises `RequestError` for an unknown app or function: a misspelt name is not an empty queue.
         """
         async with self._counting:
             wanted = selections(request)
@@ -141,7 +141,7 @@ class Cancellations:
         return await self._examples(selections(request), verdict, limit)
 
     async def arrival_rate(self, request: CancellationRequest) -> float:
-        """Matching runs per second that are still arriving, whatever the request's window ends with."""
+        """Matching runs per second that are still arriving, regardless of the end of the request's window."""
         unbounded = request.model_copy(update={"started_before": None})
         return sum([await self.engine.arrival_rate(selection) for selection in selections(unbounded)])
 
@@ -170,13 +170,13 @@ class Cancellations:
         idempotency_key: str | None = None,
         expected: Count | None = None,
     ) -> Sequence[Cancellation]:
-        """Cancel what the request matches, by one cancellation, or one for each of its `function_ids`, all or nothing;
-        or, if it is a `RetryRequest`, queue it again: then there is no guarantee, and the sweep does all the work.
+        """Cancel the matching runs with one cancellation, or with one for each of its `function_ids`, all or nothing.
+        A `RetryRequest` queues them again instead: it has no guarantee, and the sweep does all the work.
 
-        Where the guarantee is `in_force`, no matching run is claimed any more; where it is `pending`, an open
-        transaction is in the way, `wait` or any sweeper will put it in force, and claims that begin from now on
-        honour it already. `expected` is the count that was shown, for the record; a commit needs none. Under the same
-        `idempotency_key` the same request is committed once, however often it is asked for.
+        If the guarantee is `in_force`, no matching run is claimed any more. If it is `pending`, an open transaction is
+        in the way: `wait` or any sweeper will put it in force, and claims that begin from now on already honour it.
+        `expected` is the count that was shown, for the record; a commit needs none. Under the same `idempotency_key`
+        the same request is committed only once, however often it is repeated.
         """
         self._refuse_if_read_only()
         committed = await self.ledger.commit_all(
@@ -208,7 +208,7 @@ class Cancellations:
         reason: str | None = None,
         idempotency_key: str | None = None,
     ) -> Cancellation:
-        """Cancel one run: at once if it waits; if it runs, it is asked to stop. Raises `Conflict` when it has ended."""
+        """Cancel one run: at once if it waits; a running one is asked to stop. Raises `Conflict` if it has finished."""
         self._refuse_if_read_only()
         committed = await self.ledger.cancel_run(
             RunCancellation(uuid4(), run_id, author, source, reason, idempotency_key)
@@ -221,7 +221,7 @@ class Cancellations:
     ) -> Cancellation:
         """Undo the cancellation of a single run, and wait until it is back. Repeatable.
 
-        Raises `Conflict` if it was not cancelled singly: then its whole cancellation can be undone, or nothing.
+        Raises `Conflict` if it was cancelled together with others: then only that whole cancellation can be undone.
         """
         self._refuse_if_read_only()
         run = await self.engine.run(run_id)
@@ -247,10 +247,10 @@ class Cancellations:
     async def undo(
         self, cancellation_id: UUID, *, author: str, source: str = "python", requeue_stopped: bool = False
     ) -> Cancellation:
-        """Stop matching at once and put back what waited when it was cancelled, in the background (see `wait`).
+        """Stop matching at once, and put back the runs that were waiting, in the background (see `wait`).
 
-        With `requeue_stopped` also what was stopped while it ran, to go on after its last finished step; this can be
-        asked for later too. Repeatable. Raises `Conflict` after `undo_until`.
+        With `requeue_stopped` also the runs that were stopped while running; they continue after their last finished
+        step. This can also be requested later. Repeatable. Raises `Conflict` after `undo_until`.
         """
         self._refuse_if_read_only()
         undone = await self.ledger.undo(cancellation_id, author, source, requeue_stopped=requeue_stopped)
@@ -258,7 +258,7 @@ class Cancellations:
         return undone
 
     async def unrestored(self, cancellation_id: UUID, limit: int = 100) -> Sequence[Unrestored]:
-        """Runs that an undo did not bring back, with the reasons."""
+        """Runs that an undo did not restore, with the reasons."""
         return await self.ledger.unrestored(cancellation_id, limit)
 
     async def audit(self, limit: int = 50, before: int | None = None) -> Sequence[AuditEntry]:
@@ -277,9 +277,9 @@ class Cancellations:
         return await self.ledger.cancellations(limit, before)
 
     async def wait(self, cancellation_id: UUID) -> Cancellation:
-        """Sweep or restore, or wait for whoever does, until there is nothing left to do for the cancellation.
+        """Sweep or restore, or wait for the process that does, until there is nothing left to do for the cancellation.
 
-        A standing one is waited for until its window has ended.
+        For a standing one, wait until its window has ended.
         """
         found = await self.get(cancellation_id)
         if self._sweeper is not None:
@@ -360,12 +360,12 @@ class Cancellations:
 
 
 def select(request: CancellationRequest) -> Selection:
-    """What a request for one function or a whole app means. Raises `secateur.cel.ExpressionError` for its `if`."""
+    """What a request for one function or a whole app selects. Raises `secateur.cel.ExpressionError` for its `if`."""
     return Selection(request.scope, request.window, request.compile(), statuses=request.statuses)
 
 
 def selections(request: CancellationRequest) -> list[Selection]:
-    """What the request means, one for each cancellation that it makes. Raises like `select`."""
+    """The request's selections, one for each cancellation that it makes. Raises like `select`."""
     compiled = request.compile()
     return [Selection(scope, request.window, compiled, statuses=request.statuses) for scope in request.scopes]
 

@@ -15,44 +15,44 @@ if TYPE_CHECKING:
 
 class Counts(JsonForm):
     expected: int | None
-    """How many matches the author was shown before the commit; null where nothing was counted."""
+    """How many matches the author saw before the commit; null if nothing was counted."""
     expected_exact: bool | None
-    """Whether that was the exact count, not an estimate; null where nothing was counted."""
+    """Whether that was an exact count, not an estimate; null if nothing was counted."""
     matched: int
     cancelled: int
-    """Every run that was its own at some time, also those counted below that are so no longer."""
+    """Every run that it ever cancelled, including those counted below that came back, moved or were deleted."""
     requested: int
     """Running runs that were asked to stop."""
     finished_first: int
-    """Of those, the ones that ended before they could be stopped."""
+    """The part of `requested` that ended before it could be stopped."""
     errors: int
     """Runs on which the sweep could not evaluate `if`; none of them was cancelled."""
     undecided: int
     """Runs on which `if` takes too long: none is claimed or cancelled until it is known whether it matches."""
     restored: int
-    """Of `cancelled`, those that an undo put back into the queue."""
+    """The part of `cancelled` that an undo put back into the queue."""
     handed_over: int
-    """Of `cancelled`, those that another cancellation has since an undo, because it matches them too."""
+    """The part of `cancelled` that an undo handed over to another cancellation that matches them too."""
     not_restored: int
-    """Of `cancelled`, those that an undo left cancelled; known once it is through, 0 until then."""
+    """The part of `cancelled` that an undo left cancelled; 0 until the undo has finished."""
     pruned: int
-    """Of `cancelled`, those that were deleted when their time was over."""
+    """The part of `cancelled` that was deleted after its retention."""
     retried: int
-    """Of a retry: runs that it queued again. Of a cancellation: those of `cancelled` that retries have queued again."""
+    """For a retry: runs that it queued again. For a cancellation: the part of `cancelled` that retries queued again."""
     left_alone: int
-    """Of a retry: runs that match, and that it left: their key is taken, or an active cancellation matches them too."""
+    """For a retry: matching runs that it left alone: their key is taken, or an active cancellation matches them."""
 
 
 class SweepForm(JsonForm):
-    """How its sweep fares, or its restore."""
+    """How its sweep or its restore is going."""
 
     unswept_for: float | None
-    """Seconds since a batch was last through; null where there is nothing left to do."""
+    """Seconds since a batch last succeeded; null if there is nothing left to do."""
     failures: int
     """Batches that failed since then."""
     failing_since: Instant | None
     last_error: str | None
-    """Why the last one did, in the words of the process that tried."""
+    """The error of the last failed batch."""
     last_error_at: Instant | None
 
 
@@ -69,33 +69,33 @@ class CancellationForm(JsonForm):
     started_before: Instant
     standing: bool
     with_cancelled: bool
-    """Of a retry: cancelled runs are meant as well as failed ones."""
+    """For a retry: whether it includes cancelled runs."""
     rate: int | None
-    """Runs a second that its sweep and its restore may rewrite; null is as fast as it goes."""
+    """The most runs a second that its sweep and its restore rewrite; null is as fast as possible."""
     run_id: str | None
-    """Of kind `run`: which one."""
+    """For kind `run`: the run's id."""
     guarantee: str
     """Now. `in_force`: no matching run is claimed any more; `pending`: not yet, an open transaction is in the way;
     `ended`: not any more, it was stopped or undone; `none`: it is a retry."""
     blocked_by: list[int]
-    """While pending: the process ids in Postgres whose open transactions it waits for."""
+    """While pending: the ids of the Postgres processes whose open transactions it waits for."""
     blocked_by_prepared: list[str]
-    """While pending: the prepared transactions that it waits for, by their names in `pg_prepared_xacts`."""
+    """While pending: the names, in `pg_prepared_xacts`, of the prepared transactions that it waits for."""
     created_at: Instant
     created_by: str
-    """The author, as said by the client; nobody proves it."""
+    """The author, as claimed by the client, not verified."""
     created_role: str
-    """The database role that was logged in, which is proven: of what came through this server, the server's own."""
+    """The database role that was logged in, which is proven; the server's own role for requests through this server."""
     compiled: str
     """`verified`: what is executed is what `if` and the request say; `unverified`: it is not, so somebody committed it
     by other means than secateur; `other_version`: another version of the compiler wrote it, this one cannot tell."""
     reason: str | None
     source: str
-    """As said by the client."""
+    """As claimed by the client."""
     undone_at: Instant | None
     undone_by: str | None
     undo_until: Instant | None
-    """Until when it can be undone; null while it is active: as long as it is, and for a set time after that."""
+    """The end of the time in which it can be undone; null while it is active, because the time starts when it ends."""
     restoring: bool
     """It is undone, and runs are still coming back."""
     sweep: SweepForm
@@ -134,8 +134,8 @@ class AuditForm(JsonForm):
     role: str
     """The database role that was logged in."""
     address: str | None
-    """The client's of Postgres, as Postgres saw it: this server's, for what came through it; null is a local one."""
+    """The address of Postgres's client: this server's, for requests through it; null for a local connection."""
     application_name: str | None
     source: str | None
     details: dict[str, Any]
-    """What was asked for, and counts; what there is depends on the action."""
+    """The request, and counts; the content depends on the action."""

@@ -1,4 +1,4 @@
-"""Bringing the rows to what the cancellations say: batch by batch, by whichever process lives."""
+"""Rewrites the rows that cancellations match, batch by batch, in any live process."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from secateur.troubles import Trouble, Troubles
 logger = logging.getLogger(__name__)
 
 SWEEP_BATCH = 10_000
-"""Runs that one transaction of a sweep looks at: about a quarter of a second."""
+"""Runs that one transaction of a sweep looks at, which takes about a quarter of a second."""
 
 RESTORE_BATCH = 1_000
-"""Runs that one transaction of a restore looks at: few, for it holds the app's lock, and commits wait for it."""
+"""Runs that one transaction of a restore looks at: few, because it holds the app's lock, and commits wait for it."""
 
 SWEEP_PAUSE = 1.0
 """Seconds between two looks for something to sweep."""
@@ -49,7 +49,7 @@ class Sweeper:
         self._hurried.set()
 
     async def finish(self, app_id: str, cancellation_id: UUID) -> None:
-        """Sweep or restore, or wait for whoever does, until there is nothing left to do for the cancellation."""
+        """Sweep or restore, or wait for the process that does, until nothing is left to do for the cancellation."""
         pause = SHORTEST_WAIT
         open = OpenCancellation(app_id, cancellation_id, State.ACTIVE)
         while (step := await self._step(open)).state in OPEN:
@@ -61,8 +61,8 @@ class Sweeper:
     async def sweep_forever(self) -> None:
         """Sweep every open cancellation, until cancelled. Any number of processes may do this at once.
 
-        Survives a database that goes away; returns when the role has no right to sweep. What keeps failing is logged
-        as a warning once, kept with the record, and in `troubles`.
+        Survives a database that goes away; returns if the role has no right to sweep. A repeated failure is logged as a
+        warning once, stored with the record, and listed in `troubles`.
         """
         while True:
             pause = SWEEP_PAUSE
@@ -99,7 +99,7 @@ class Sweeper:
         return pause
 
     async def _try_step(self, open: OpenCancellation) -> SweepStep:
-        """One that fails does not keep the others waiting; it is left alone until the next round."""
+        """A cancellation that fails does not hold up the others; it is left alone until the next round."""
         what = sweep_of(open.id)
         try:
             step = await self._step(open)

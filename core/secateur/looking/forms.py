@@ -23,22 +23,22 @@ class DepthForm(JsonForm):
     scheduled: int
     running: int
     lost: int
-    """Of `running`, those whose lease is over: no living worker has them."""
+    """The part of `running` whose leases have expired: no live worker has them."""
     failed: int
-    """Runs that have failed for good and are still kept."""
+    """Runs that failed for good and are not yet deleted."""
     cancelling: int
     """Estimate."""
     oldest_started_at: Instant | None
-    """Since when the oldest run that can be claimed now could be: its start, or its schedule where that was later."""
+    """When the oldest claimable run became claimable: its start, or its scheduled time if that was later."""
     in_per_second: float
     out_per_second: float
     growing_since: Instant | None
     """When the queue was last at its usual depth, if it has been growing since; null if it is not growing."""
     paused: bool
     checked_at: Instant | None
-    """When the depth's sums were last compared with the rows."""
+    """When the sums behind the depth were last compared with the rows."""
     drift: int
-    """How many runs they were off then, before that was put right."""
+    """By how many runs they were off then, before they were corrected."""
     as_of: Instant
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from secateur.records import Cancellation
 
 Committed = Answer[CancellationForm] | Answer[list[CancellationForm]]
-"""The list answers a request with `function_ids`, also if that names one only."""
+"""A request with `function_ids` is answered with a list, even if it names only one function."""
 
 router = APIRouter()
 
@@ -50,10 +50,10 @@ async def cancel(
     processes `blocked_by` have ended. A request with `function_ids` makes one cancellation for each function, all or
     nothing, and is answered by a list of them, sorted by function; with 202 if one of them is pending.
 
-    Under the same `Idempotency-Key` the same request is committed once an app. Asked again, the answer is what has
-    become of it: with 200 it has been stopped or undone since, its guarantee is `ended`, and to cancel again takes a
-    new key. The answer names the key, also if the server made it. `X-Author` is recorded as who cancelled, without
-    proof; without it, the server's own user.
+    Under the same `Idempotency-Key` the same request is committed once per app. A repeated request is answered with the
+    current state: 200 means that the cancellation was stopped or undone since, its guarantee is `ended`, and cancelling
+    again needs a new key. The answer contains the key, even if the server generated it. `X-Author` is recorded as the
+    author, unverified; the default is the server's own user.
     """
     return await committed_answer(request, response, services, body, author, idempotency_key)
 
@@ -106,7 +106,7 @@ def describe(response: Response, committed: Sequence[Cancellation], key: str) ->
     summary="Count the matching runs",
 )
 async def preview(services: Injected, body: CancellationSent) -> dict[str, Any]:
-    """What a cancellation would hit now, exactly, and what is doubtful about its `if`. Changes nothing."""
+    """Exactly what a cancellation would match now, with warnings about its `if`. Changes nothing."""
     return await counted_answer(services, body)
 
 
@@ -159,7 +159,7 @@ async def show(services: Injected, cancellation_id: UUID) -> dict[str, Any]:
     summary="Stop a cancellation",
 )
 async def stop(services: Injected, cancellation_id: UUID, author: Author) -> dict[str, Any]:
-    """It matches nothing from now on; what it cancelled stays cancelled. Can be repeated."""
+    """It matches no more runs from now on; what it has cancelled stays cancelled. Can be repeated."""
     now = await services.queue.reader.clock()
     stopped = await services.queue.cancellations.stop(cancellation_id, author=author, source="api")
     return answer(cancellation_form(stopped), latest(now, stopped))
@@ -173,7 +173,7 @@ async def stop(services: Injected, cancellation_id: UUID, author: Author) -> dic
     summary="Undo a cancellation",
 )
 async def undo(services: Injected, cancellation_id: UUID, body: UndoSent, author: Author) -> dict[str, Any]:
-    """It matches nothing from now on, and what waited when it was cancelled is put back in the background, as long as
+    """It matches no more runs from now on, and the runs that were waiting are put back in the background, as long as
     `restoring` is true. Can be repeated, also to ask for `requeue_stopped` later, until `undo_until`."""
     now = await services.queue.reader.clock()
     undone = await services.queue.cancellations.undo(

@@ -49,5 +49,5 @@ async def retry(
     summary="Count the matching failed runs",
 )
 async def preview(services: Injected, body: RetrySent) -> dict[str, Any]:
-    """What a retry would mean now, exactly. Changes nothing."""
+    """Exactly which runs a retry would queue now. Changes nothing."""
     return await counted_answer(services, body)

@@ -57,7 +57,7 @@ async def listed(
     summary="Show a run",
 )
 async def show(services: Injected, run_id: RunId) -> JSONResponse:
-    """As it stands, with its event. Its numbers have all their digits; one that Python cannot hold is a text."""
+    """Its current state, with its event. Numbers keep all their digits; one too large for Python is a string."""
     run = await services.queue.reader.run(run_id)
     # Not by way of the form, which does not write events that are nested deeply.
     return JSONResponse(answer(RunForm.of(run).as_json(), await services.queue.reader.clock()))
@@ -80,7 +80,7 @@ async def cancel(
     author: Author,
     idempotency_key: Key = None,
 ) -> dict[str, Any]:
-    """At once if it waits; if it runs, it is asked to stop. Refused with 409 when it has ended.
+    """A waiting run is cancelled at once; a running one is asked to stop. Refused with 409 if it has finished.
 
     Answers with a cancellation of kind `run`; `Idempotency-Key` and `X-Author` as for many runs.
     """
@@ -99,12 +99,12 @@ async def cancel(
     response_model=Answer[CancellationForm],
     responses=failures(400, 404, 409, 413, 415),
     openapi_extra=UNDO,
-    summary="Take back the cancellation of one run",
+    summary="Undo the cancellation of one run",
 )
 async def restore(services: Injected, run_id: RunId, body: UndoSent, author: Author) -> dict[str, Any]:
     """Answers with the cancellation when it is undone: `counts.restored` is 1 if the run was put back. Can be repeated.
 
-    Refused with 409 for a run that was not cancelled, or was together with others.
+    Refused with 409 for a run that was not cancelled, or that was cancelled together with others.
     """
     now = await services.queue.reader.clock()
     undone = await services.queue.cancellations.restore_run(

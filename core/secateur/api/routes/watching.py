@@ -1,4 +1,4 @@
-"""The paths of whoever watches over the queue: its depth, pausing and forgetting it, its audit, its health."""
+"""The paths for watching over the queue: its depth, pausing and forgetting, the audit and the health check."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ async def pause_app(services: Injected, scope: OfApp, author: Author) -> dict[st
     summary="Resume an app",
 )
 async def resume_app(services: Injected, scope: OfApp, author: Author) -> dict[str, Any]:
-    """Takes back the pause of the app as a whole; functions that were paused by themselves stay `paused`.
+    """Undoes the pause of the app as a whole; functions that were paused individually stay `paused`.
 
     Can be repeated.
     """
@@ -159,7 +159,7 @@ async def pause_function(services: Injected, scope: OfFunction, author: Author) 
     summary="Resume a function",
 )
 async def resume_function(services: Injected, scope: OfFunction, author: Author) -> dict[str, Any]:
-    """Takes back its own pause; it stays `paused` while the app as a whole is. Can be repeated."""
+    """Undoes its own pause; it stays `paused` while the app as a whole is paused. Can be repeated."""
     return await _resume(services, scope, author)
 
 
@@ -170,11 +170,11 @@ async def resume_function(services: Injected, scope: OfFunction, author: Author)
     summary="Forget an app",
 )
 async def forget_app(services: Injected, scope: OfApp, author: Author) -> dict[str, Any]:
-    """Leaves an app that is no more, with all its functions, out of the queues, and starts no runs of it for events.
-    Its history stays, and it comes back by itself when something is enqueued into it, or a worker has it.
+    """Hides an app that no longer exists, with all its functions, from the queues; events no longer start its runs. Its
+    history stays, and it comes back when a run is enqueued, or when a worker starts with it.
 
-    Answers with the functions that were not forgotten before. Can be repeated. 409, with what is in the way, while
-    runs, cancellations, retries or undos of it are unfinished.
+    Answers with the newly forgotten functions. Can be repeated. Refused with 409, naming the reason, while it has
+    unfinished runs, cancellations, retries or undos.
     """
     return await _forget(services, scope, author)
 
@@ -186,7 +186,7 @@ async def forget_app(services: Injected, scope: OfApp, author: Author) -> dict[s
     summary="Forget a function",
 )
 async def forget_function(services: Injected, scope: OfFunction, author: Author) -> dict[str, Any]:
-    """Leaves a function that is no more out of the queues; as for an app."""
+    """Hides a function that no longer exists from the queues, as for an app."""
     return await _forget(services, scope, author)
 
 
@@ -231,7 +231,7 @@ async def audit(
     return answer([AuditForm.of(each) for each in page], await services.queue.reader.clock())
 
 
-@router.get("/healthz", response_model=Answer[Health], responses=failures(), summary="Say how the queue fares")
+@router.get("/healthz", response_model=Answer[Health], responses=failures(), summary="Check the health of the queue")
 async def health(services: Injected) -> dict[str, Any]:
     """`ok`; or `degraded`: the database answers, but something in the background fails again and again, such as the
     sweep of a cancellation. With 503 the database does not answer."""

@@ -21,7 +21,7 @@ async def main(url: str) -> int:
                 database=database,
                 queue=OpenQueue.over(NativeEngine(database)),
                 author="nadia",
-                refresh_seconds=0.2,
+                refresh_seconds=float(os.environ.get("SECATEUR_REFRESH_SECONDS", "0.2")),
             ),
             theme=os.environ.get("SECATEUR_THEME"),
         )

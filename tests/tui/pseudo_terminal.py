@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import pty
 import select
@@ -13,6 +14,8 @@ import threading
 from collections.abc import Callable
 from fcntl import ioctl
 from pathlib import Path
+
+from terminal_screen import TerminalScreen
 
 from patience import PATIENCE
 
@@ -42,6 +45,8 @@ class Terminal:
         self._painted = b""
         self.everything = b""
         """All that was ever painted."""
+        self.screen = TerminalScreen(size)
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._changed = threading.Condition()
         self._is_open = True
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -59,14 +64,19 @@ class Terminal:
             with self._changed:
                 self._painted += painted
                 self.everything += painted
+                self.screen.write(self._decoder.decode(painted))
                 self._changed.notify_all()
 
     def read_until(self, text: str) -> None:
-        """Wait until the text has been painted since the last call."""
+        """Wait until the text is on the screen, or has been written in one piece since the last call."""
         with self._changed:
-            painted = self._changed.wait_for(lambda: text.encode() in self._painted, PATIENCE)
-            assert painted, f"{text!r} was not painted; at the end there was {self._painted[-2000:]!r}"
+            assert self._changed.wait_for(lambda: self._has(text), PATIENCE), (
+                f"{text!r} did not appear; the screen shows:\n" + "\n".join(self.screen.lines)
+            )
             self._painted = b""
+
+    def _has(self, text: str) -> bool:
+        return text.encode() in self._painted or any(text in line for line in self.screen.lines)
 
     def until(self, condition: Callable[[bytes], bool]) -> None:
         """Wait until it is true of all that was ever painted."""
@@ -74,8 +84,9 @@ class Terminal:
             assert self._changed.wait_for(lambda: condition(self.everything), PATIENCE), self.everything[-2000:]
 
     def has_painted(self, text: str) -> bool:
-        """Whether the text has been painted since the last `read_until`."""
-        return text.encode() in self._painted
+        """Whether the text is on the screen, or has been written in one piece since the last `read_until`."""
+        with self._changed:
+            return self._has(text)
 
     def send(self, keys: bytes) -> None:
         os.write(self._ours, keys)

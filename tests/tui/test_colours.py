@@ -10,7 +10,7 @@ import pytest
 from pseudo_terminal import Terminal
 from rich.color import Color
 
-from patience import PATIENCE
+from patience import PATIENCE, wait_for
 
 DARK, LIGHT, SIXTEEN = "secateur-dark", "secateur-light", "secateur-16"
 FEW = ("linux", "xterm", "screen", "vt100")
@@ -179,7 +179,12 @@ def test_the_caret_is_seen(
     terminals[0].send(b"\r")
     terminals[0].read_until("Matches")
     terminals[0].send(b"tru\x1b[D\x1b[D\x1b[D")
-    terminals[0].until(lambda stream: caret_on_first("tru", stream))
+
+    def seen() -> bool:
+        terminals[0].send(b"\x0c")  # paints all of it in one piece
+        return caret_on_first("tru", terminals[0].everything)
+
+    wait_for(seen, "the caret")
 
 
 def test_an_empty_no_color_says_nothing(incident_url: str, terminals: list[Terminal]) -> None:

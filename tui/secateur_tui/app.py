@@ -15,7 +15,9 @@ from dataclasses import replace
 from importlib import import_module
 from uuid import UUID
 
+from rich.console import RenderableType
 from textual import events, on, work
+from textual._compositor import CompositorUpdate
 from textual.app import App, SystemCommand
 from textual.command import CommandPalette
 from textual.reactive import Reactive, reactive
@@ -26,6 +28,7 @@ from secateur.errors import SecateurError, UsageError
 from secateur.runs import Scope
 from secateur_tui.filter.screen import FilterScreen
 from secateur_tui.frame.help import HelpScreen
+from secateur_tui.frame.painting import Canvas, Difference
 from secateur_tui.frame.place import PlaceScreen
 from secateur_tui.frame.typeahead import TypeAhead
 from secateur_tui.history.screen import HistoryScreen
@@ -40,8 +43,14 @@ from secateur_tui.themes import THEMES, HighlightsReversed, ThemeChoice, is_colo
 LEAVING_KEY = "ctrl+q"
 """Leaves from anywhere: neither text fields nor questions take this key, and it hardly waits for earlier keys."""
 
+REPAINTING_KEY = "ctrl+l"
+"""Paints again from anywhere, over a question as well."""
+
 LEAVING_SECONDS = 0.5
 """How long the keys pressed before it may still take."""
+
+AWAY_SECONDS = 10.0
+"""From one look to the next while the terminal does not have the focus: nobody is looking."""
 
 HANGUP_PATIENCE_SECONDS = 5.0
 """How long a hang-up waits for a commit in progress."""
@@ -78,6 +87,7 @@ class ConsoleApp(App[None]):
         super().__init__(ansi_color=colourless or None)
         self.session = session
         self.type_ahead = TypeAhead(self, super().on_event)
+        self._canvas = Canvas()
         self._commit_under_way: asyncio.Task[None] | None = None
         for each in THEMES:
             self.register_theme(each)
@@ -89,13 +99,33 @@ class ConsoleApp(App[None]):
             self._filters.insert(0, HighlightsReversed())
 
     async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Resize):
+            # The terminal has rearranged or lost what it showed, also where it comes back from a suspension.
+            self._paint_all()
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
             if isinstance(event, events.Key) and event.key == LEAVING_KEY:
                 self.run_worker(self._leave_soon(), group="leave")
+            elif isinstance(event, events.Key) and event.key == REPAINTING_KEY:
+                self._paint_all()
             else:
                 self.type_ahead.put(event)
         else:
             await super().on_event(event)
+
+    def _paint_all(self) -> None:
+        self._canvas.forget()
+        self.refresh()
+
+    def action_repaint(self) -> None:
+        self._paint_all()
+
+    def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
+        # All that is painted passes here. The hook is private (hence textual<9).
+        if isinstance(renderable, CompositorUpdate) and not (self._batch_count or self.is_headless):
+            painted = self._canvas.paint(renderable, self.console)
+            cursor_moved = self.cursor_position != self._previous_cursor_position
+            renderable = Difference(painted) if painted or cursor_moved else None
+        super()._display(screen, renderable)
 
     def on_mount(self) -> None:
         self.run_worker(self.type_ahead.run(), group="keys", exclusive=True)
@@ -111,20 +141,30 @@ class ConsoleApp(App[None]):
                 with suppress(NotImplementedError, ValueError, RuntimeError):
                     loop.add_signal_handler(number, self._hang_up)
 
+    @property
+    def _every(self) -> float:
+        """Seconds from one look to the next."""
+        return self.session.refresh_seconds if self.app_focus else max(AWAY_SECONDS, self.session.refresh_seconds)
+
+    def watch_app_focus(self, has_focus: bool) -> None:
+        """Terminals tell when they get and lose the focus: who comes back sees new figures at once."""
+        if has_focus and self.feed.as_of is not None:
+            self._follow_depth()
+
     @work(exclusive=True, group="feed")
     async def _follow_depth(self) -> None:
         session = self.session
         while True:
-            began = time.monotonic()
+            began, every = time.monotonic(), self._every
             try:
                 depths = await session.ask(session.queue.reader.depth())
                 as_of = depths[0].as_of if depths else await session.ask(session.queue.reader.clock())
                 unswept = await session.ask(session.queue.cancellations.problems())
             except SecateurError as error:
-                self.feed = replace(self.feed, problem=error)
+                self.feed = replace(self.feed, every=every, problem=error)
             else:
-                self.feed = Feed(tuple(depths), as_of, time.monotonic(), tuple(unswept))
-            await asyncio.sleep(max(0.1, session.refresh_seconds - (time.monotonic() - began)))
+                self.feed = Feed(tuple(depths), as_of, time.monotonic(), tuple(unswept), every)
+            await asyncio.sleep(max(0.1, every - (time.monotonic() - began)))
 
     @work(thread=True, group="warm-up")
     def _warm_up(self) -> None:

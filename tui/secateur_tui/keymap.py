@@ -138,6 +138,13 @@ ACTIONS = (
     Action("console.filter", ("2",), "filter", "The filter of the row, or the last open one", footer=False),
     Action("console.palette", (":", "ctrl+p"), "commands", "Find a command by its name", footer=False),
     Action("console.help", ("?", "f1"), "help", "What every key does"),
+    Action(
+        "console.repaint",
+        ("ctrl+l",),
+        "paint again",
+        "Paint the whole screen again, after another program wrote to the terminal",
+        footer=False,
+    ),
     Action("console.quit", ("q", "ctrl+q"), "quit", "Leave secateur; sweeps continue in any other process"),
 )
 

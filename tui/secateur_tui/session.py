@@ -18,6 +18,10 @@ from secateur.runs import FunctionDepth
 Result = TypeVar("Result")
 
 
+_PATIENCE_SECONDS = 3.0
+"""How much older than the refresh interval figures may be before they count as stale."""
+
+
 @dataclass(frozen=True, slots=True)
 class Feed:
     """The newest depth, and whether the database has answered since."""
@@ -29,6 +33,8 @@ class Feed:
     """`time.monotonic()` when it arrived."""
     sweep_problems: tuple[SweepProblem, ...] = ()
     """Cancellations whose sweep fails, or that no process sweeps."""
+    every: float = 1.0
+    """Seconds from one look to the next: more while the terminal does not have the focus."""
     problem: SecateurError | None = None
     """Why the newest query failed; None while all is well."""
 
@@ -36,6 +42,11 @@ class Feed:
     def age(self) -> float:
         """Seconds since the figures arrived."""
         return time.monotonic() - self.taken
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the figures are older than the refresh interval explains."""
+        return self.as_of is not None and self.age > self.every + _PATIENCE_SECONDS
 
     def now(self) -> datetime:
         """The database's clock, carried forward by ours; our own clock before the first answer."""

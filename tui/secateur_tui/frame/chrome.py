@@ -20,8 +20,6 @@ from secateur_tui.themes import toned
 
 _HELP = "console.help"
 """Always in the footer, however narrow it is."""
-_PATIENCE_SECONDS = 3.0
-"""How much older than the refresh interval figures may be before the header calls them stale."""
 
 
 class Header(Widget):
@@ -43,7 +41,7 @@ class Header(Widget):
 
     def _tick(self) -> None:
         """Between answers, only the age of stale figures changes."""
-        if self.feed.problem is not None or is_stale(self.feed, self._session):
+        if self.feed.problem is not None or self.feed.is_stale:
             self.refresh()
 
     def render(self) -> RenderResult:
@@ -76,21 +74,16 @@ class Header(Widget):
         return Content("").join(part for name, part in parts.items() if name in kept)
 
     def _connection(self) -> Content:
-        feed, session = self.feed, self._session
+        feed = self.feed
         if feed.problem is not None:
             age = f", figures {duration(feed.age)} old" if feed.as_of else ""
             lost = isinstance(feed.problem, Unreachable | QueryTimeout)
             return toned((f"○ {'no answer' if lost else 'refused'}{age}, trying again", "danger"))
         if feed.as_of is None:
             return toned(("◌ connecting", "warn"))
-        if is_stale(feed, session):
+        if feed.is_stale:
             return toned((f"◌ waiting, figures {duration(feed.age)} old", "warn"))
-        return toned((f"● live {session.refresh_seconds:g} s", "good"))
-
-
-def is_stale(feed: Feed, session: Session) -> bool:
-    """Whether the figures are older than the refresh interval explains."""
-    return feed.as_of is not None and feed.age > session.refresh_seconds + _PATIENCE_SECONDS
+        return toned((f"● live {feed.every:g} s", "good"))
 
 
 class KeyBar(Widget):

@@ -128,7 +128,7 @@ class HistoryScreen(PlaceScreen):
                 self._stale(str(error))
             else:
                 self._show()
-            await asyncio.sleep(self.session.refresh_seconds)
+            await asyncio.sleep(self._feed.every)
 
     def _stale(self, message: str) -> None:
         self._table.add_class("stale")
@@ -149,7 +149,7 @@ class HistoryScreen(PlaceScreen):
         if self._selected is not None:
             table.move_to(self._selected)
             self._selected = None
-        if self._all and self.focused is None:
+        if self._all and self.app.app_focus and self.focused is None:
             table.focus()
         self._show_detail()
 

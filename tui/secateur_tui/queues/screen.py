@@ -15,7 +15,6 @@ from secateur.errors import SecateurError
 from secateur.runs import FunctionDepth, Scope
 from secateur.words.figures import number, rate, runs
 from secateur.words.lines import one_line
-from secateur_tui.frame.chrome import is_stale
 from secateur_tui.frame.line_table import LineTable
 from secateur_tui.frame.place import PlaceScreen
 from secateur_tui.frame.question import Choice, QuestionScreen
@@ -87,7 +86,7 @@ class QueuesScreen(PlaceScreen):
         empty = feed.as_of is not None and not feed.depths
         self.query_one("#empty").display = empty
         table.display = not empty
-        if self.is_current and not empty and self.focused is None:
+        if self.is_current and self.app.app_focus and not empty and self.focused is None:
             table.focus()
         self._dim_if_stale()
         self.query_one("#headline", Static).update(self._headline(feed))
@@ -95,7 +94,7 @@ class QueuesScreen(PlaceScreen):
         self._label_pause()
 
     def _dim_if_stale(self) -> None:
-        stale = self._feed.problem is not None or is_stale(self._feed, self.session)
+        stale = self._feed.problem is not None or self._feed.is_stale
         self.query_one(DepthTable).set_class(stale, "stale")
 
     def _subtitle(self) -> None:

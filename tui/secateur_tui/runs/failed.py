@@ -140,7 +140,7 @@ class FailedScreen(PlaceScreen):
             else:
                 self._show()
             took = time.monotonic() - began
-            await asyncio.sleep(max(self.session.refresh_seconds, took * LOOK_COST))
+            await asyncio.sleep(max(self._feed.every, took * LOOK_COST))
 
     def _show(self) -> None:
         self._problem = None

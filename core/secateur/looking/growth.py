@@ -74,7 +74,8 @@ def growing_since(samples: Sequence[Sample]) -> datetime | None:
     backlogs = [sample.backlog for sample in samples]
     depths = _smoothed(backlogs)
     present = median(depths[-3:])
-    if present <= FEWEST_RUNS:
+    lowest = min(backlogs)
+    if present <= lowest + max(FEWEST_RUNS, 0.1 * lowest):
         return None
     weights = _weights(samples)
     place = _break(depths)

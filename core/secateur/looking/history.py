@@ -82,7 +82,7 @@ class DepthHistory:
         reach, length = _range(range_name)
         steps = await self._steps(reach, length)
         samples = await self._source.samples(scope, _with_the_one_before(steps))
-        if not samples and not _has(await self._engine.depth(), scope):
+        if not any(sample.entered for sample in samples) and not _has(await self._engine.depth(), scope):
             raise NotFound(f"there is no {scope}" if scope.function_id else f"there is no app {scope.app_id!r}")
         return Series(
             scope,

@@ -5,8 +5,9 @@
 -- are the database's.
 --
 -- `depth_samples` has one row a sample, with arrays, and not one a function: it is one insert a second and one delete, whatever
--- the number of functions, and a tenth of the index. It takes about 2 MB for an app that is idle, 10 MB for one with three busy
--- functions, and at most 100 MB (200 functions in each sample). A reader needs no more than SELECT on it; a replica has it, too.
+-- the number of functions, and a tenth of the index. 48 hours take about 2 MB for an app that is idle, 10 MB with three busy
+-- functions, and 70 MB with 200 or more, which is all that a sample has room for. A reader needs no more than SELECT on it; a
+-- replica has it, too.
 
 -- How many of each function's unfinished runs its active cancellations have matched and not yet reached: an estimate, from the
 -- tallies, so that it costs nothing per run. No row for functions without a cancellation in force.
@@ -74,33 +75,33 @@ begin
       left join secateur.cancelling_runs as matched
         on is_coarse and matched.app_id = total.app_id and matched.function_id = total.function_id
      where total.app_id = sample_depth.app_id
-  ), ranked as (
-    select there.*, row_number() over (order by there.queued + there.scheduled + there.running desc, there.changed desc) as place
-      from now_there as there where there.listed
   ), kept as (
     -- The app as a whole, of all its functions.
-    select 0 as place, '' as function_id, sum(there.queued) as queued, sum(there.scheduled) as scheduled,
-           sum(there.running) as running, sum(there.failed) as failed, sum(there.entered) as entered,
-           sum(there.drained) as drained, sum(there.cancelling) as cancelling
+    select '' as function_id, sum(there.queued) as queued, sum(there.scheduled) as scheduled, sum(there.running) as running,
+           sum(there.failed) as failed, sum(there.entered) as entered, sum(there.drained) as drained,
+           sum(there.cancelling) as cancelling, count(*) filter (where there.listed) > room as cut
       from now_there as there
     having bool_or(there.listed)
      union all
-    select ranked.place, ranked.function_id, ranked.queued, ranked.scheduled, ranked.running, ranked.failed, ranked.entered,
-           ranked.drained, ranked.cancelling
-      from ranked where ranked.place <= room
+    (select there.function_id, there.queued, there.scheduled, there.running, there.failed, there.entered, there.drained,
+            there.cancelling, false
+       from now_there as there
+      where there.listed
+      order by there.queued + there.scheduled + there.running desc, there.changed desc
+      limit room)
   )
   insert into secateur.depth_samples
     (app_id, coarse, at, function_ids, queued, scheduled, running, failed, entered, drained, cancelling, cut)
   select sample_depth.app_id, is_coarse, moment,
-         array_agg(kept.function_id order by kept.place),
-         array_agg(greatest(0, kept.queued)::bigint order by kept.place),
-         array_agg(greatest(0, kept.scheduled)::bigint order by kept.place),
-         array_agg(greatest(0, kept.running)::bigint order by kept.place),
-         array_agg(greatest(0, kept.failed)::bigint order by kept.place),
-         array_agg(kept.entered::bigint order by kept.place),
-         array_agg(kept.drained::bigint order by kept.place),
-         case when is_coarse then array_agg(kept.cancelling::bigint order by kept.place) end,
-         coalesce(max(kept.place), 0) >= room and exists (select from ranked where ranked.place > room)
+         array_agg(kept.function_id),
+         array_agg(greatest(0, kept.queued)::bigint),
+         array_agg(greatest(0, kept.scheduled)::bigint),
+         array_agg(greatest(0, kept.running)::bigint),
+         array_agg(greatest(0, kept.failed)::bigint),
+         array_agg(kept.entered::bigint),
+         array_agg(kept.drained::bigint),
+         case when is_coarse then array_agg(kept.cancelling::bigint) end,
+         coalesce(bool_or(kept.cut), false)
     from kept
   on conflict do nothing;
   -- point: sampled

@@ -93,6 +93,7 @@ PASSED_BY: dict[tuple[str, str], set[str]] = {
 ELSEWHERE = {
     "compact_depth": "decides nothing: tests/integration/test_depth.py has its races",
     "check_depth": "decides nothing: tests/integration/test_depth.py has its races",
+    "sample_depth": "decides nothing: tests/integration/test_depth_history.py has its races",
     "may_match": "looks whether a commit is worth while, which is then one",
     "cancel_by_event": "is commits, one after the other",
     "send_to": "is a commit, then enqueues",

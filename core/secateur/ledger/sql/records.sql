@@ -14,7 +14,7 @@ as $$
   select to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 $$;
 
--- What a cancellation executes, for the audit: its request is only said.
+-- What a cancellation executes, for the audit. Its request is only what the author wrote.
 create or replace function secateur.executed(rule secateur.cancellations)
   returns jsonb
   language plpgsql
@@ -51,10 +51,12 @@ begin
 end
 $$;
 
--- A horizon: above the id of every transaction that has one by now, so that they all have ended when the oldest open one
--- is not below it. The end of a snapshot alone is only above the last transaction that *ended*, and the caller's own id
--- may be an old one; a subtransaction takes a new id when it locks a row (nobody else waits for a cancellation's place), and
--- has ended when it is rolled back.
+-- The horizon is greater than every transaction id that has been assigned so far. Once the oldest open transaction's id has reached
+-- it, all of those transactions have ended.
+--
+-- The end of a snapshot alone does not suffice: it is only above the last transaction that *ended*. The caller's own id may be an
+-- old one, too. So a subtransaction locks a row, which takes a new id, and ends when it is rolled back. (Nobody waits for that row:
+-- it is the cancellation's place.)
 create or replace function secateur.horizon(app_id text, cancellation_id uuid)
   returns xid8
   language plpgsql

@@ -22,13 +22,13 @@
 --   the planner does not make a join. What goes with each id is taken from a sorted array by width_bucket.
 -- * What belongs to a row is looked up by a sub-select of one value, or by a lateral or an `exists` that ends in `offset 0`:
 --   the planner neither pulls these up into a join nor hashes the whole table for them.
--- * Nothing is asked for that a partial index has as its predicate (`status || '' = 'running'`): such an index is empty
---   while the queue is quiet, so that reading all of it looks cheaper than the key.
+-- * It must not repeat the predicate of a partial index (hence `status || '' = 'running'`). Statistics of a quiet queue make that
+--   index look empty, so the planner would read all of it instead of using the key, and keep doing so when the flood comes.
 -- * They forbid whatever reads more: `enable_seqscan = off`, `enable_bitmapscan = off`, and a plan for any app and a few ids.
 -- tests/integration/test_rows_read.py calls each of them and counts the rows.
 -- Those that walk an index in its order forbid the planner to sort.
--- What it was forbidden and had to take all the same looks so expensive, before Postgres 18, that it would be compiled, for
--- 100 ms: so these have `jit = off` too.
+-- Before Postgres 18, a plan node disabled by `enable_… = off` gets a huge cost, and the plan would be compiled, which takes
+-- 100 ms. Hence `jit = off` in all of them.
 --
 -- Lines `-- point: …` name the places between two statements of a deciding function; tests put a pause there.
 

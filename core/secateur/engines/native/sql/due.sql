@@ -1,18 +1,24 @@
 -- Which functions of an app may have something to claim: a list of hints, which saves work and decides nothing. A claim that may
--- take from more functions than its batch needs looks into those on the list, and asks no others.
+-- take from more functions than its batch needs looks only into those on the list.
 --
 -- Who writes it. Whoever queues or schedules runs notes their function in the same transaction (note_due), and writes nothing
--- where it sees it noted. There is no key and no row to lock: those who note the same function at once write an entry each.
--- Only a search takes functions off the list: about once a second, one of the claims compares it with the queue (search_due).
+-- where it sees the function noted. There is no key and no row to lock: two who note the same function at once write an entry each.
+-- Only a search takes functions off the list. About once a second, one of the claims compares the list with the queue (search_due).
 -- It asks every function, at its floors, a thousand of them in one claim, and takes a twentieth of the time at most.
 --
--- Why nothing is lost. A function that has nothing is first marked. It is still looked into, but whoever queues something now
--- notes it anew. The next search, about a second later, takes it off. So the only run that can be overlooked is one whose
--- transaction saw the unmarked entry and stayed open for longer than that second, or had an older snapshot (REPEATABLE
--- READ). The first search after its commit finds it, for a search believes nothing that is on the list.
+-- For example, the function `mail`, while its queue drains:
+--   0.0 s  a run is queued: `mail` is noted. More runs come and go for an hour; nothing is written.
+--   1 h    the last run is claimed. The next search finds nothing queued, and marks the entry (`empty_since`).
+--   +0.5 s a run is queued by somebody who sees the mark: `mail` is noted a second time.
+--   +1.0 s the next search takes the marked entry off. The second one stays, so claims still look into `mail`.
 --
--- Why it stays quick while a transaction keeps old versions alive, for which no vacuum helps: nothing is written while a
--- function has something, however many runs come and go; and when more entries have died than live, the search writes the
+-- Why nothing is lost. A function that has nothing is first marked. It is still looked into, but whoever queues something now
+-- notes it anew. The next search, about a second later, takes it off. So only one kind of run can be overlooked: its
+-- transaction saw the unmarked entry, and stayed open for longer than that second or had an older snapshot (REPEATABLE
+-- READ). The first search after its commit finds it, for a search does not trust the list.
+--
+-- Why it stays quick while a transaction keeps old versions alive, so that no vacuum helps. Nothing is written while a
+-- function has something, however many runs come and go. When more entries have died than live, the search writes the
 -- list anew under the next epoch. So a claim never passes more dead entries than about twice the living.
 
 -- Notes that the function has something to claim or, with `due_at`, that something of it falls due then. Writes nothing where

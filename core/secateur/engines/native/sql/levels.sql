@@ -1,18 +1,25 @@
--- Where claims begin to look, and whom to tell when there is something to claim: hints, which save work and decide nothing.
+-- Where claims begin to look, and whom to tell when there is something to claim. These are hints: they save work and decide nothing.
 --
--- Why floors. What a claim took stays in the index as a dead entry until no transaction can see it, so one long transaction
+-- Why floors. A claimed run stays in the index as a dead entry until no transaction can see it. So one long transaction
 -- anywhere makes every claim walk past all that was claimed since (70 ms at a hundred thousand), and no vacuum helps.
--- A level (function and priority) therefore knows a floor, below which no queued run is known, and claims seek from there.
+-- Therefore a level (function and priority) has a floor. No queued run is known below it, and claims seek from there.
 --
--- Why nothing is lost. A floor is only raised to the smallest queued id that a snapshot shows, or past runs that an active
--- cancellation matches (reset_floors lets them be found again when it is stopped or undone). Runs get below it in three
--- ways: they come back to the queue (lower_floors, in the same transaction), they were enqueued by a transaction that took
--- longer than `floor_lag` to commit, or lower_floors found the row locked. For the last two, and should anything else have
+-- For example, ids 1 to 9 of one level, of which x are claimed:
+--   x x x x 5 6 7 8 9    floor 1: a claim passes four dead entries before it finds 5.
+--   x x x x 5 6 7 8 9    floor 5: raise_floors has seen that 5 is the smallest that is queued. Claims seek from 5.
+--   x 2 x x x x 7 8 9    5 and 6 are claimed; 2 comes back, and lower_floors sets the floor to 2 in the same transaction.
+--   x x x x x x 7 8 9    2 is claimed again; some time later the floor is raised to 7.
+-- Had the row of the level been locked when 2 came back, the floor would have stayed at 5. Then walk_below finds 2, within about a second.
+--
+-- Why nothing is lost. A floor is raised only to the smallest queued id that a snapshot shows, or past runs that an active
+-- cancellation matches (reset_floors makes them findable when it is stopped or undone). Runs get below it in three
+-- ways. They come back to the queue: lower_floors sees to that. They were enqueued by a transaction that took
+-- longer than `floor_lag` to commit. Or lower_floors found the row locked. For the last two, and whatever else may have
 -- been overlooked, walk_below looks below each floor again and again, at most once a second.
 --
--- Why it is cheap. A floor is raised about once in a thousand claimed runs, and now and then when looking took long; a
--- level is locked with SKIP LOCKED only: nobody waits for a hint, the row is not hot, and while a long transaction keeps
--- the old versions of it too, there is one of them for a thousand runs.
+-- Why it is cheap. A floor is raised about once in a thousand claimed runs, and sometimes after a slow search. A
+-- level is locked only with SKIP LOCKED, so nobody waits for a hint and the row is not hot. While a long transaction keeps
+-- the old versions of the row too, there is one of them for a thousand runs.
 
 -- The smallest id that a run can have which was enqueued this long ago.
 create or replace function secateur.floor_lag(lag interval default '250 ms')

@@ -1,8 +1,9 @@
 """Time zones as tables, and the parts of a point in time.
 
-A table is made once, by the compiler, and goes along into the database, so that both executions know the same rules,
-and so that a stored cancellation goes on meaning what it meant. It lists the changes of offset up to a year from
-which on a rule holds for good, and 40 years of that rule; for a later year stands one of those with its calendar.
+The compiler makes a table once and passes it to the database. So both executions follow the same rules, and a stored
+cancellation keeps its meaning when the system's time zones are updated. The table lists every change of offset up to
+the year from which one rule holds for good, and 40 years of that rule. A later year uses the one of those 40 years
+that has the same calendar.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What could be written at a place of an expression that is being typed.
+"""What could be written at the cursor, in an expression that is being typed.
 
-Candidates come from the declarations and from a sample of the payloads. Works on any text, at any offset: what is
-before the cursor hardly ever parses, so the tokens tell where the cursor stands, and only the operand in front of a
-dot or of a comparison is parsed.
+Candidates come from the declarations and from a sample of the payloads. Any text and any offset will do. The text
+before the cursor hardly ever parses, so its tokens say where the cursor is (see cursor.py), and only the operand before
+a dot or a comparison is parsed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MOST = 50
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """`insert` replaces the answer's range; then the cursor belongs at `cursor` of it, or at its end."""
+    """`insert` replaces the completion's range. The cursor goes to `cursor` within it, or to its end."""
 
     label: str
     insert: str
@@ -41,9 +41,9 @@ class Candidate:
     """The share of the sample; orders candidates of one kind."""
     cursor: int | None = None
     key: str = ""
-    """What the typed word is looked for in, where that is not the label."""
+    """The text that the typed word is matched with, if that is not the label."""
     before: int = 0
-    """So many characters in front of the range go, too: the dot before a key that needs brackets."""
+    """The number of characters before the range that are replaced too: the dot before a key that needs brackets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +55,13 @@ class Completion:
     candidates: tuple[Candidate, ...] = ()
 
     def apply(self, source: str, candidate: Candidate) -> tuple[str, int]:
-        """The source with the candidate in it, and where the cursor belongs."""
+        """The source with the candidate in it, and the new place of the cursor."""
         start = self.start - candidate.before
         inside = len(candidate.insert) if candidate.cursor is None else candidate.cursor
         return source[:start] + candidate.insert + source[self.end :], start + inside
 
     def ghost(self, source: str, offset: int) -> str:
-        """What the best candidate would add behind the cursor; empty where it would change what is typed."""
+        """The text that the best candidate would add after the cursor; empty if it would change what is typed."""
         if not self.candidates or offset != self.end:
             return ""
         best, typed = self.candidates[0], source[self.start : offset]
@@ -72,7 +72,7 @@ class Completion:
 def complete(
     source: str, offset: int, declarations: Declarations = CANCELLATION, shape: Shape | None = None
 ) -> Completion:
-    """Never raises. Without a shape only the declarations speak."""
+    """Never raises. Without a shape, candidates come from the declarations only."""
     cursor = operands.locate(source, max(0, min(offset, len(source))))
     completer = _Completer(cursor, declarations, shape or Shape(0, {}))
     found = completer.candidates()
@@ -168,7 +168,7 @@ class _Completer:
         return found
 
     def _paths(self) -> list[Candidate]:
-        """Whole paths of the fields, wherever they are, for who types a field's own name."""
+        """The whole path of every field, for people who begin with the field's own name."""
         return [
             Candidate(
                 dotted := "event" + "".join(field_access(str(key)) for key in path),
@@ -232,7 +232,7 @@ def _value(value: object, share: float) -> Candidate:
 
 
 def _functions(types: Sequence[Type], *, member: bool) -> list[Candidate]:
-    """Those that take one of these types, if any are given; with the cursor between their brackets."""
+    """Functions that take one of these types; all, if no type is given. The cursor goes into the brackets."""
     found = []
     for place, (name, function) in enumerate(FUNCTIONS.items()):
         fitting = [each for each in function.overloads if each.member == member and _takes(each, types)]
@@ -254,9 +254,9 @@ def _usage(overload: Overload) -> str:
 
 
 def _macros(types: Iterable[Type]) -> list[Candidate]:
-    """With their placeholders; the cursor belongs on the first condition or value."""
+    """The macros with their placeholders. The cursor goes to the first condition or value."""
     if not any(each.name in ("list", "dyn") for each in types):
-        return []  # over a map's keys is what hardly anybody wants
+        return []  # hardly anybody wants a macro over a map's keys
     found = []
     for name, usages in MACROS.items():
         for arguments in usages:
@@ -267,7 +267,7 @@ def _macros(types: Iterable[Type]) -> list[Candidate]:
 
 
 def _ranked(candidates: Iterable[Candidate], typed: str, *, quoted: bool) -> list[Candidate]:
-    """Those that fit what is typed: by how well they fit, by what they are, by how many runs have them."""
+    """The candidates that match the typed word, ordered by match, then by kind, then by their share of the sample."""
     word = typed.casefold()
     ranked = []
     for candidate in candidates:
@@ -283,7 +283,7 @@ _RANKS = {"value": 6, "operator": 5, "field": 4, "variable": 3, "macro": 2, "fun
 
 
 def _fit(text: str, word: str) -> int | None:
-    """0 for a beginning, 1 for the beginning of a part, 2 for anything within, 3 for its letters in order."""
+    """0 if the text starts with the word, 1 if a part does, 2 if it contains it, 3 if it has its letters in order."""
     if text.startswith(word):
         return 0
     parts = text.replace("_", ".").replace("`", ".").replace("-", ".").split(".")

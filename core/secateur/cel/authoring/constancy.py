@@ -42,7 +42,7 @@ def remark_constants(root: Node, reporter: Reporter) -> None:
 
 
 def _decides(node: Node) -> bool:
-    """Whether a constant below this node is a condition, and not just a value to compare with."""
+    """Whether a constant right below this node is a condition, not a value to compare with."""
     return isinstance(node, Logical) or (isinstance(node, Unary) and node.operator == "!")
 
 
@@ -73,7 +73,7 @@ class _Bound:
 
 
 def _chain(node: Logical, reporter: Reporter) -> None:
-    """Comparisons of one thing with two constants that cannot both hold, or of which one always does."""
+    """Warn of two comparisons of the same operand that cannot both be true (`&&`), or of which one always is (`||`)."""
     bounds: dict[_Key, list[_Bound]] = {}
     for operand in node.operands:
         if isinstance(operand, Binary) and operand.operator in MIRRORED:
@@ -134,7 +134,7 @@ _Key: TypeAlias = tuple[Any, ...]
 
 
 def _key(node: Node) -> _Key:
-    """Equal for nodes that say the same, wherever they stand."""
+    """Equal for equal nodes, wherever they are in the source."""
     return (type(node).__name__, *_parts(getattr(node, each.name) for each in fields(node)))
 
 

@@ -1,6 +1,6 @@
-"""Why an expression is what it is for one run: every part with its value or its error.
+"""Why an expression matches one run or does not: every part with its value or its error.
 
-And what keeps a run out: of the conditions joined by `&&`, those that are not true.
+`obstacles` are the conditions that keep a run out: of those joined by `&&`, the ones that are not true.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ MAX_ELEMENTS = 10
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A sub-expression and what it is; exactly one of `value` and `error` means something."""
+    """A sub-expression with its value, or with its error if that is not None."""
 
     text: str
-    """As it stands in the source; for an element of a list `x = …` is in `binding`."""
+    """As it stands in the source. For an element of a list, `binding` has the `x = …`."""
     span: Span
     value: Value = None
     error: str | None = None
@@ -45,7 +45,7 @@ class Part:
 
     @property
     def outcome(self) -> str:
-        """The value as it is written in an expression, or the error; nothing if a part below says the error."""
+        """The value as an expression would write it, or the error; empty if a part below has the same error."""
         if not self.used:
             return ""
         if self.error is None:
@@ -130,7 +130,7 @@ def _evaluate(node: Node, variables: Mapping[str, Value]) -> tuple[Value, str | 
 
 
 def _chosen(node: Node, variables: Mapping[str, Value]) -> Node | None:
-    """The branch that a conditional takes; None where both or neither count."""
+    """The branch that a conditional takes, or its condition if that fails; None for any other node."""
     if not isinstance(node, Conditional):
         return None
     value, _ = _evaluate(node.condition, variables)
@@ -138,7 +138,7 @@ def _chosen(node: Node, variables: Mapping[str, Value]) -> Node | None:
 
 
 def _visible(node: Node) -> Iterator[Node]:
-    """The nodes below that say more than the source does: no constants, no parts of a path."""
+    """The nodes below that are worth showing: no constants, no parts of a path."""
     if isinstance(node, Has) or _is_path(node):
         return
     for child in children(node):

@@ -1,8 +1,8 @@
 """The macros over lists and maps, in Python.
 
-`exists` and `all` are `||` and `&&` over the elements: a decisive element decides whatever fails beside it. The
-others fail with the first element that fails. A map is gone through by its keys, in an order of its own that is the
-same in both executions, since JSON's is lost in the database: by type, then by length, then by value.
+`exists` and `all` are `||` and `&&` over the elements: one element can decide, even if others fail. The other macros
+fail with the first element that fails. A macro over a map visits the keys, ordered by type, then length, then value.
+Both executions use this order, because jsonb does not keep the order of the JSON text.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def _brackets_match(tokens: list[Token], reporter: Reporter) -> bool:
 
 
 def _signs_alike(tokens: list[Token], reporter: Reporter) -> bool:
-    """`!-a` and `-!a` are no expressions, though the grammar thinks so; `!-1` is one, with a number."""
+    """Reports `!-a` and `-!a`, which the grammar accepts and the standard does not. In `!-1`, `-1` is a number."""
     for position, (sign, other) in enumerate(pairwise(tokens)):
         if {sign.text, other.text} != {"!", "-"} or (sign.text == "-" and _ends_operand(tokens, position - 1)):
             continue
@@ -189,7 +189,7 @@ def _terminal(token: Token, operators: dict[str, str]) -> str:
 
 
 def _trailing_commas(tokens: list[Token]) -> set[int]:
-    """Of list and map literals, also of empty ones: the standard allows them, the grammar does not know them."""
+    """The commas that end list and map literals, even empty ones. The standard allows them, the grammar does not."""
     opened: list[int] = []
     found = set()
     for position, token in enumerate(tokens):

@@ -69,7 +69,7 @@ def meant(request: CancellationRequest) -> str:
 
 def _sentence(count: Count | None, where: str, kind: str) -> str:
     if count is None:
-        return f"Every matching run of {where} is meant."
+        return f"This applies to every matching run of {where}."
     about = "" if count.exact else "About "
     matched = styled(f"{about}{runs(count.matched)}", "\x1b[1m")
     verb = "matches" if count.matched == 1 else "match"

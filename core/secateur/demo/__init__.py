@@ -1,9 +1,9 @@
-"""A believable incident to try everything on: a real Postgres, a backlog, workers, a producer, a flood.
+"""A realistic incident to try everything on: a real Postgres, a backlog, workers, a producer, a flood.
 
     with incident(200_000, report_on(sys.stderr)) as place:
         …  # place.url
 
-Everything is a real process, and none of them, nor any directory, outlives this one, whatever ends it.
+Everything is a real process. No process and no directory outlives this process, however it ends.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Incident:
     """Where it happens."""
 
     url: str
-    """Of the database, as its superuser, by TCP: for other shells too."""
+    """The database's URL, as its superuser, over TCP, so that other shells can use it too."""
 
 
 @contextmanager
@@ -84,14 +84,14 @@ def run_headless(runs: int, report: Report) -> None:
 
 
 def _leave(*_: object) -> NoReturn:
-    """Once; a second signal must not disturb the cleaning up."""
+    """Stop once; a second signal must not disturb the cleanup."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def report_on(stream: TextIO) -> Report:
-    """Shows progress: on a terminal in one line that changes, elsewhere a line for every stage."""
+    """Shows progress: on a terminal as one changing line, elsewhere as one line per stage."""
     live = stream.isatty()
     shown = ""
 

@@ -1,4 +1,4 @@
-"""Events as they come in on an ordinary day, and on this one: nested, uneven, and a few without a field."""
+"""Events as they arrive on an ordinary day, and on this one: nested, irregular, and a few without a field."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PLANS = ("free", "team", "business", "enterprise")
 WORDS = ("north", "river", "amber", "cedar", "delta", "ember", "flint", "grove", "harbor", "iris")
 
 LACKS_A_FIELD = 1 / 4000
-"""The part of the vendors' events that an older client sent, without `vendor_id`."""
+"""The share of the vendors' events that an older client sent, without `vendor_id`."""
 
 
 def vendor_sync(random: Random, moment: datetime) -> dict[str, Any]:

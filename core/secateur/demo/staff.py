@@ -1,8 +1,7 @@
 """The demo's own processes: `python -m secateur.demo.staff worker|producer NUMBER`.
 
-The database's URL is the first line on stdin, which stays open as long as whoever started the process lives:
-at its end the process ends, so that nothing outlives the demo whatever kills it. `ready` on stdout says that
-the work has begun.
+The database's URL is the first line on stdin, which stays open while the starting process lives. The process exits
+when stdin ends, so that nothing outlives the demo, whatever kills it. `ready` on stdout says that the work has begun.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from secateur.engines.native.worker import Worker
 from secateur.errors import DatabaseError
 
 TICK = 0.25
-"""Seconds between two looks of the producer at what is due."""
+"""Seconds between the producer's checks for what is due."""
 
 LEASE = timedelta(seconds=10)
 

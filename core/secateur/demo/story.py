@@ -1,7 +1,7 @@
 """What the demo's company does: its apps and functions, how busy each is, and what went wrong today.
 
-A vendor's webhook, `acme_inc`, has been calling in a loop since about fifty minutes ago, faster and faster, and
-`billing / vendor-syncs` drowns in its runs. Everything else is an ordinary day.
+For about fifty minutes a vendor's webhook, `acme_inc`, has been calling in a loop, faster and faster, and
+`billing / vendor-syncs` is drowning in runs. Everything else is an ordinary day.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Stream:
     function_id: str
     make: MakeEvent
     backlog: float
-    """Its part of the seeded backlog, of 1."""
+    """Its share of the seeded backlog, from 0 to 1."""
     per_second: float
     """How many go on arriving."""
     scheduled: float = 0.0
-    """The part, of 1, that is scheduled for the next hours."""
+    """The share, from 0 to 1, that is scheduled for the next hours."""
     flood: bool = False
     """Began lately and ramps up."""
 
@@ -50,9 +50,9 @@ class Duty:
     concurrency: int
     """How many runs of it a worker process has at a time."""
     needs: tuple[str, ...] = ()
-    """Fields of `event.data` that the function cannot do without."""
+    """Fields of `event.data` that the function needs."""
     fails: float = 0.0
-    """The part, of 1, of the attempts that fail for no fault of the event."""
+    """The share of attempts, from 0 to 1, that fail although the event is fine."""
 
 
 STREAMS = (
@@ -83,4 +83,4 @@ DUTIES = (
     Duty("growth", "score-leads", "lead/changed", ("load", "score"), (0.05, 0.15), 3, fails=0.01),
     Duty("growth", "weekly-digest", "digest/due", ("collect", "mail"), (0.1, 0.4), 2),
 )
-"""Concurrency is per worker process. All of vendor-syncs' drains less than the flood brings."""
+"""Concurrency is per worker process. Together, the workers complete fewer vendor-syncs than the flood brings."""

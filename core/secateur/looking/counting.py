@@ -1,4 +1,4 @@
-"""What a request matches, found out in bounded time: a commit waits for no figure."""
+"""Counts what a request matches, in bounded time, because a commit waits for no figure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from secateur.runs import Count
 Result = TypeVar("Result")
 
 ESTIMATE_SECONDS = 3.0
-"""How long the estimate may take that stands in for an exact count."""
+"""The time limit of the estimate that replaces an exact count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What there was time to find out. An operator may commit whatever this says."""
+    """What could be found out in time. An operator may commit in any case."""
 
     preview: Preview | None
     """Exact, or an estimate where the exact count was not to be had; None where there is neither."""
@@ -64,7 +64,7 @@ async def count_within(
 async def estimate_within(
     cancellations: Cancellations, request: CancellationRequest, seconds: float = ESTIMATE_SECONDS
 ) -> Preview | None:
-    """A count from a sample; None where that fails too."""
+    """A count from a sample; None if that fails too."""
     try:
         return await within(seconds, cancellations.estimate(request))
     except DatabaseError:

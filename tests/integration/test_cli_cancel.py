@@ -205,7 +205,7 @@ IMPATIENT = {"SECATEUR_QUERY_TIMEOUT_SECONDS": "0.5"}
 def test_a_commit_waits_for_the_count_no_longer_than_the_setting_says(here: Here, slow_url: str) -> None:
     done = here("cancel", *SLOW, "--yes", url=slow_url, **IMPATIENT)
     assert done.code == 0
-    assert "Every matching run of billing / every function in " in done.out
+    assert "every matching run of billing / every function in " in done.out
     assert "Not counted: the database did not answer within 0.5 s." in done.out
     assert "In force: no matching run can be claimed." in done.out
     (cancellation,) = asyncio.run(cancellations(slow_url))

@@ -29,6 +29,7 @@ from benchmarks import (
     live_counts,
     never_analyzed,
     pins,
+    suggesting,
     sustained,
     sweep_rate,
 )
@@ -49,6 +50,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "commit": commit_latency,
     "depth": depth_refresh,
     "counts": live_counts,
+    "suggestions": suggesting,
     "language": language,
 }
 """In their order: those on the largest backlog come one after the other, for they share it."""

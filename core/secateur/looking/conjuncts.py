@@ -51,7 +51,7 @@ class Conjunct:
     """Nats of evidence that it takes to be believed, beside what each conjunct takes: rich kinds fit always."""
 
 
-def conjuncts(contrast: Contrast, field: Field, least: int) -> Iterator[Conjunct]:
+def conjuncts(contrast: Contrast, field: Field, scaled: Sequence[Scale], least: int) -> Iterator[Conjunct]:
     """Everything that can be said of one field, and of the presence of what is in it.
 
     Of values, those that at least `least` events have.
@@ -60,8 +60,7 @@ def conjuncts(contrast: Contrast, field: Field, least: int) -> Iterator[Conjunct
     yield from _types(contrast, field)
     yield from _values(contrast, field, least)
     yield from _affixes(contrast, field, least)
-    if not field.inside_list:
-        yield from ranges(contrast, field)
+    yield from ranges(contrast, scaled)
 
 
 def access(path: Path, variable: str = "event") -> str:
@@ -199,7 +198,8 @@ class Scale:
 
     path: Path
     kind: str
-    values: Mapping[float, list[int]]
+    values: Sequence[tuple[float, Sequence[int]]]
+    """In their order, each with the events that have it."""
     write: Callable[[Interval], str]
     show: Callable[[float], Any]
     round: Round = roundest
@@ -209,9 +209,9 @@ FEWEST_ON_A_SCALE = 4
 """Distinct values below which single ones say enough."""
 
 
-def ranges(contrast: Contrast, field: Field, among: Extent | None = None) -> Iterator[Conjunct]:
+def ranges(contrast: Contrast, scaled: Sequence[Scale], among: Extent | None = None) -> Iterator[Conjunct]:
     """Intervals of numbers, times, dates and sizes that the flood lies in; `among` looks at some of the events only."""
-    for scale in scales(field):
+    for scale in scaled:
         yield from _intervals(contrast, scale, among)
 
 
@@ -220,9 +220,11 @@ def scales(field: Field) -> Iterator[Scale]:
     path = field.path
     text = access(path)
     if len(field.numbers) >= FEWEST_ON_A_SCALE:
-        yield Scale(path, "range", field.numbers, lambda interval: _between(text, interval, literal_text), _same)
+        yield Scale(
+            path, "range", sorted(field.numbers.items()), lambda interval: _between(text, interval, literal_text), _same
+        )
     if len(field.sizes) >= 2:
-        sizes: Mapping[float, list[int]] = {float(size): numbers for size, numbers in field.sizes.items()}
+        sizes = sorted((float(size), numbers) for size, numbers in field.sizes.items())
         yield Scale(path, "size", sizes, lambda interval: _between(f"size({text})", interval, _whole), int)
     for read, written, show in (
         (_seconds, f"timestamp({text})", _time),
@@ -230,7 +232,8 @@ def scales(field: Field) -> Iterator[Scale]:
     ):
         moments = _moments(field, read)
         if len(moments) >= FEWEST_ON_A_SCALE:
-            yield _scale_of_times(path, moments, written, show)
+            # Several texts may be one time: bring its events into order again.
+            yield _scale_of_times(path, {at: sorted(numbers) for at, numbers in moments.items()}, written, show)
 
 
 def _scale_of_times(
@@ -240,7 +243,9 @@ def _scale_of_times(
         text = text_literal(show(value))
         return f"timestamp({text})" if written.startswith("timestamp(") else text
 
-    return Scale(path, "range", moments, lambda interval: _between(written, interval, literal), show, round_time)
+    return Scale(
+        path, "range", sorted(moments.items()), lambda interval: _between(written, interval, literal), show, round_time
+    )
 
 
 def _intervals(contrast: Contrast, scale: Scale, among: Extent | None) -> Iterator[Conjunct]:
@@ -250,7 +255,7 @@ def _intervals(contrast: Contrast, scale: Scale, among: Extent | None) -> Iterat
     for interval in intervals(points, totals, scale.round):
         chosen = (
             number
-            for value, numbers in scale.values.items()
+            for value, numbers in scale.values
             if (interval.low is None or value >= interval.low) and (interval.high is None or value < interval.high)
             for number in numbers
         )
@@ -261,13 +266,15 @@ def _intervals(contrast: Contrast, scale: Scale, among: Extent | None) -> Iterat
 
 def _points(contrast: Contrast, scale: Scale, among: Extent | None) -> list[tuple[float, int, int]]:
     """Value, flood, baseline."""
+    if among is None:
+        return [(value, *contrast.count(numbers)) for value, numbers in scale.values]
     start = contrast.baseline
     points: list[tuple[float, int, int]] = []
-    inside = None if among is None else contrast.marks(among)
-    for value in sorted(scale.values):
+    inside = contrast.marks(among)
+    for value, numbers in scale.values:
         flood = baseline = 0
-        for number in scale.values[value]:
-            if inside is None or inside[number]:
+        for number in numbers:
+            if inside[number]:
                 if number >= start:
                     flood += 1
                 else:

@@ -20,7 +20,7 @@ from typing import Any
 from secateur.cel import EvaluationError, ExpressionError, Filter
 from secateur.cel import compile as compile_source
 from secateur.cel.paths import Path
-from secateur.looking.conjuncts import Conjunct, conjuncts, ranges
+from secateur.looking.conjuncts import Conjunct, Scale, conjuncts, ranges, scales
 from secateur.looking.contrasts import Contrast, Extent, Field
 from secateur.looking.steadiness import Steadiness
 
@@ -111,7 +111,7 @@ class Search:
         self.steadiness = Steadiness(contrast)
         self._checkpoint = checkpoint
         self._least = max(LEAST_RUNS, math.ceil(LEAST_SHARE * contrast.flood))
-        self._scaled: list[Field] = []
+        self._scaled: list[tuple[Path, list[Scale]]] = []
         self.found: list[tuple[Field, list[Conjunct]]] = []
         self._pool, self._every = self._gather()
         kinds = Counter(each.kind for each in self._pool)
@@ -131,9 +131,10 @@ class Search:
         for field in self.contrast.fields():
             self._checkpoint()
             follows = self.steadiness.follows_time(field)
-            if not (follows or field.inside_list):
-                self._scaled.append(field)
-            found = list(conjuncts(self.contrast, field, self._least))
+            scaled = [] if follows or field.inside_list else list(scales(field))
+            if scaled:
+                self._scaled.append((field.path, scaled))
+            found = list(conjuncts(self.contrast, field, scaled, self._least))
             self.found.append((field, found))
             scored = [(self.contrast.evidence(each.extent), each) for each in found]
             scored.sort(key=lambda each: each[1].cost - each[0])
@@ -203,15 +204,15 @@ class Search:
         """The conditions with an interval of each scale, as it is best beside the other conjuncts."""
         found: list[Condition] = []
         for condition in conditions:
-            for field in self._scaled:
+            for path, scaled in self._scaled:
                 self._checkpoint()
-                others = tuple(each for each in condition.conjuncts if each.path != field.path)
+                others = tuple(each for each in condition.conjuncts if each.path != path)
                 if not others or len(others) >= MOST:
                     continue
                 among = others[0].extent
                 for each in others[1:]:
                     among &= each.extent
-                for each in ranges(self.contrast, field, among):
+                for each in ranges(self.contrast, scaled, among):
                     refined = self._condition((*others, each), LEAST_SCORE)
                     if refined is not None:
                         found.append(refined)

@@ -17,7 +17,7 @@ FEW = 1_000
 ENDED = 30_000
 """Ended runs of an app, the last ones, among which those of a small scope are looked for."""
 
-MOST_CHARACTERS = 12_000_000
+MOST_CHARACTERS = 5_000_000
 """A sample ends once it has read this much JSON."""
 
 _SQL = Statements.load("secateur.engines.native", "arrivals.sql")

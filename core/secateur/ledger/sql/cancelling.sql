@@ -163,7 +163,7 @@ begin
 end
 $$;
 
--- Takes back what running runs were asked for by a cancellation that is no longer active; the tallies follow.
+-- Withdraws the requests by which a cancellation that is no longer active asked running runs to stop. The tallies follow.
 -- Locks the requests in the order of runs.
 create or replace function secateur.withdraw_requests(app_id text, cancellation_id uuid)
   returns void

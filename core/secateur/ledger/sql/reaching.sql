@@ -10,7 +10,7 @@
 -- that nothing matches mostly evaluates none.
 --
 -- A condition is evaluated on runs of its scope alone, and each has a part of the budget, however long the others take: so no
--- function's runs are held up by another's cancellation. A verdict that took long before is not asked for again.
+-- function's runs are held up by another's cancellation. A condition that was too slow on a run before is not evaluated on it again.
 create or replace function secateur.reached(
   app_id text, rules secateur.cancellations[], run_ids uuid[], quickly boolean default false, budget interval default null
 )

@@ -1,9 +1,9 @@
--- Retries: failed runs, and cancelled ones if that was asked for, are queued again. A retry has a record like a cancellation's, of
--- kind `retry`: reviewed, committed under a key, audited, swept with a rate, stopped and undone in the same way. But it promises
--- nothing about claims: it says how far it is.
+-- Retries: they queue failed runs again, and cancelled ones if the author wants that. A retry has a record like a cancellation's, of
+-- kind `retry`. It is reviewed, committed under a key, audited, swept with a rate, stopped and undone in the same way. But it promises
+-- nothing about claims. It only says how far it is.
 --
--- A retried run starts over with a fresh count of attempts, and its finished steps kept. It keeps what was replaced in
--- `retried_from` until it is claimed: so long, an undo makes it what it was.
+-- A retried run starts over with a fresh count of attempts, and keeps its finished steps. What was replaced is kept in
+-- `retried_from` until the run is claimed. Until then an undo makes the run what it was.
 --
 -- A retry leaves runs alone that must not wait again: those whose idempotency key another run has taken, and those that an
 -- active cancellation matches, which would only cancel them again.
@@ -87,7 +87,7 @@ begin
 end
 $$;
 
--- Those of the runs that a retry means: failed, or cancelled if it was asked for those, before it was committed; in id order.
+-- Those of the runs that a retry means: they failed, or were cancelled if it means those too, before it was committed. In id order.
 -- Part of a retry.
 create or replace function secateur.retryable(rule secateur.cancellations, run_ids uuid[])
   returns uuid[]

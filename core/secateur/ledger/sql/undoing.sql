@@ -34,8 +34,8 @@ $$;
 
 -- Stops an active cancellation: from now on it matches nothing, and running runs that were only asked to stop go on. What
 -- it cancelled stays cancelled. Repeatable. Raises SC404, SC423 (after 5 s in all).
--- Locks: the gate of the app's sweeps and the record, which a sweep's batch holds shared; only then the app's, exclusive, so
--- that claims need not wait for that batch; then the requests in the order of runs.
+-- Locks: the gate of the app's sweeps and the record, which a sweep's batch holds shared. Only then the app's, exclusive, so
+-- that claims need not wait for that batch. Then the requests, in the order of runs.
 create or replace function secateur.stop_cancellation(app_id text, id uuid, author text, source text default null)
   returns secateur.cancellations
   language plpgsql
@@ -72,7 +72,7 @@ begin
 end
 $$;
 
--- Until when a cancellation can be undone: so long its runs are kept. Null: it has not ended.
+-- Until when a cancellation can be undone, which is as long as its runs are kept. Null if it has not ended.
 create or replace function secateur.undo_until(rule secateur.cancellations)
   returns timestamptz
   language plpgsql
@@ -102,8 +102,8 @@ end
 $$;
 
 -- Undoes a cancellation that is active, complete or stopped: from now on it matches nothing, running runs that were only
--- asked to stop go on, and restore_cancellation puts back what it cancelled. With `requeue_stopped` that also queues the
--- runs again that were stopped while they ran; this can be asked for later as well. Repeatable; if runs were left because
+-- asked to stop go on, and restore_cancellation puts back what it cancelled. With `requeue_stopped` it also queues the
+-- runs again that were stopped while they ran; a later call may ask for that, too. Repeatable. If runs were left because
 -- their key was taken, the restore tries again.
 --
 -- O(open requests), whatever was cancelled. Raises SC404, SC409 (too late: its runs may have been pruned), SC423.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import operator
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from itertools import repeat
+from typing import Any, TypeAlias
 
 from secateur.engines.base import Remembering
 from secateur.postgres.database import Database
@@ -31,7 +33,8 @@ class NativeHistory(Remembering):
     async def samples(self, scope: Scope, steps: Sequence[Steps]) -> list[Sample]:
         name = WHOLE_APP if scope.function_id is None else scope.function_id
         rows = await self._database.fetch(_SQL["samples"], scope.app_id, name, *_columns(steps))
-        return _complete((row["at"], dict(row) if row["listed"] else None, row["cut"]) for row in rows)
+        figures = operator.itemgetter(*_FIGURES)
+        return _complete((row["at"], figures(row) if row["listed"] else None, row["cut"]) for row in rows)
 
     async def samples_of_functions(
         self, steps: Sequence[Steps], app_ids: Sequence[str] | None = None
@@ -61,42 +64,44 @@ def _columns(steps: Sequence[Steps]) -> tuple[list[datetime], list[datetime], li
 
 _FIGURES = ("queued", "scheduled", "running", "failed", "cancelling", "entered", "drained")
 
+Figures: TypeAlias = tuple[int, int, int, int, int | None, int, int]
+"""In their order."""
+
 
 def _by_function(rows: Sequence[Any]) -> dict[str, list[Sample]]:
     """Of one app's rows, in the order of their times."""
-    places = [{name: place for place, name in enumerate(row["function_ids"] or ())} for row in rows]
-    names = sorted({name for listed in places for name in listed} - {WHOLE_APP})
-    columns = [{figure: row[figure] for figure in _FIGURES} for row in rows]
-
-    def figures(at: int, name: str) -> Mapping[str, int | None] | None:
-        place = places[at].get(name)
-        return None if place is None else {key: values and values[place] for key, values in columns[at].items()}
-
+    listed: list[dict[str, Figures]] = []
+    for row in rows:
+        names = row["function_ids"] or ()
+        columns = (row[figure] or repeat(None) for figure in _FIGURES)
+        listed.append(dict(zip(names, zip(*columns, strict=False), strict=False)))
+    functions = sorted({name for each in listed for name in each} - {WHOLE_APP})
     return {
-        name: _complete((row["at"], figures(at, name), row["cut"]) for at, row in enumerate(rows)) for name in names
+        name: _complete((row["at"], each.get(name), row["cut"]) for row, each in zip(rows, listed, strict=True))
+        for name in functions
     }
 
 
-def _complete(moments: Iterable[tuple[datetime, Mapping[str, Any] | None, bool]]) -> list[Sample]:
+def _complete(moments: Iterable[tuple[datetime, Figures | None, bool]]) -> list[Sample]:
     """The samples of one function: where it was not listed, it was empty, and all else is as it was before.
 
     Left out are moments at which it may have been one of the functions that a sample had no room for. As long as its
     counters are not known, they are taken to be what they are at first, less the runs that are there then.
     """
     known = [(at, figures) for at, figures, cut in moments if figures is not None or not cut]
-    first = next((figures for _, figures in known if figures is not None), None)
-    entered = drained = 0
-    if first is not None:
-        drained = first["drained"]
-        entered = max(0, first["entered"] - first["queued"] - first["scheduled"] - first["running"])
     failed = cancelling = None
+    entered = drained = 0
+    for _, figures in known:
+        if figures is not None:
+            queued, scheduled, running, _, _, entered, drained = figures
+            entered = max(0, entered - queued - scheduled - running)
+            break
     samples: list[Sample] = []
     for at, figures in known:
         queued = scheduled = running = 0
         if figures is not None:
-            queued, scheduled, running = figures["queued"], figures["scheduled"], figures["running"]
-            entered, drained, failed = figures["entered"], figures["drained"], figures["failed"]
-            cancelling = figures["cancelling"] if figures["cancelling"] is not None else cancelling
+            queued, scheduled, running, failed, estimated, entered, drained = figures
+            cancelling = cancelling if estimated is None else estimated
         elif cancelling is not None:
             cancelling = 0
         samples.append(Sample(at, queued, scheduled, running, failed, cancelling, entered, drained))

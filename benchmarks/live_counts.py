@@ -6,7 +6,7 @@ import statistics
 
 from benchmarks.bed import INCIDENT, Bed, Ground, say, timed
 from benchmarks.report import because, goal
-from secateur.ledger.cancellations import select
+from secateur.ledger.selections import select
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
 

@@ -22,8 +22,9 @@ from secateur.engines.base import Forgetting, Pausing, Remembering, Sending, Sou
 from secateur.engines.native.engine import NativeEngine
 from secateur.engines.native.worker import Worker
 from secateur.errors import PermissionDenied, ReadOnly
-from secateur.ledger.cancellations import Cancellations, selections
+from secateur.ledger.cancellations import Cancellations
 from secateur.ledger.ledger import Ledger
+from secateur.ledger.selections import selections
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
 from secateur.runs import RunStatus, Scope, Window

@@ -7,22 +7,13 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Callable, Sequence
-from datetime import timedelta
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from secateur import __version__
-from secateur.bounds import INT_MAX
-from secateur.encodings import problem_of_encoding
+from secateur.cli.parsing import Parser, key, port, positive, span
 from secateur.errors import UsageError
 from secateur.runs import LISTED
 from secateur.samples import DEFAULT_RANGE, RANGES
-from secateur.times import UNITS
-
-if TYPE_CHECKING:
-    from _typeshed import SupportsWrite
 
 TEXT_FLAGS = frozenset(
     {"--app", "--function", "--if", "--after", "--before", "--since", "--until", "--reason", "--idempotency-key"}
@@ -58,42 +49,6 @@ EXAMPLES = {
 """One for each command, shown at the end of its help."""
 
 TIMES = "a time: 2024-01-21T00:00:00Z, -2h, yesterday, 'yesterday 14:00', now; local times in your zone"
-
-
-class Parser(argparse.ArgumentParser):
-    """Reports errors in one line, and never accepts abbreviated flags."""
-
-    def __init__(self, **options: object) -> None:
-        super().__init__(
-            allow_abbrev=False,
-            **options,  # type: ignore[arg-type]
-        )
-
-    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
-        """Check the encoding of every value, including the name of a command.
-
-        In `--flag=--` the value is two dashes; before Python 3.13 argparse loses them.
-        """
-        # The command's own parser checks what follows its name.
-        for text in arg_strings[:1] if action.nargs == argparse.PARSER else arg_strings:
-            if problem := problem_of_encoding(text):
-                raise argparse.ArgumentError(action, problem)
-        if action.option_strings and action.nargs is None and arg_strings == ["--"]:
-            return self._get_value(action, "--")
-        return super()._get_values(action, arg_strings)
-
-    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
-        """Print the help or the version; argparse itself would ignore a failed write."""
-        (file or sys.stdout).write(message)
-
-    def error(self, message: str) -> NoReturn:
-        unknown = re.match(r"argument \S+: invalid choice: '(.*?)' \(choose from (.*)\)$", message)
-        if unknown:
-            known = re.findall(r"[\w-]+", unknown[2])
-            near = get_close_matches(unknown[1], known, n=1)
-            hint = f"did you mean `{near[0]}`?" if near else f"choose from {', '.join(known)}"
-            message = f"there is no `{unknown[1]}`; {hint}"
-        raise UsageError(f"{message} (see `{self.prog} --help`)")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -179,7 +134,7 @@ def _running(command: AddCommand) -> None:
     install.add_argument("--json", action="store_true", help="as JSON")
     demo = command("demo", "start:demo", "simulate an incident on an embedded Postgres, to try secateur out")
     demo.add_argument("--headless", action="store_true", help="no console; print the database's URL first")
-    demo.add_argument("--runs", type=_positive, metavar="N", help="size of the backlog")
+    demo.add_argument("--runs", type=positive, metavar="N", help="size of the backlog")
     worker = command(
         "worker",
         "start:worker",
@@ -191,17 +146,17 @@ def _running(command: AddCommand) -> None:
     worker.add_argument(
         "target", metavar="MODULE:OBJECT", help="a secateur.App or Worker, or a list of apps, to import"
     )
-    worker.add_argument("--concurrency", type=_positive, metavar="N", help="how many runs to execute at a time")
+    worker.add_argument("--concurrency", type=positive, metavar="N", help="how many runs to execute at a time")
     worker.add_argument(
-        "--lease", type=_span, metavar="SPAN", help="how long to hold a run without a heartbeat, as in 30s"
+        "--lease", type=span, metavar="SPAN", help="how long to hold a run without a heartbeat, as in 30s"
     )
-    worker.add_argument("--grace", type=_span, metavar="SPAN", help="how long a run that must stop gets to finish")
+    worker.add_argument("--grace", type=span, metavar="SPAN", help="how long a run that must stop gets to finish")
     worker.add_argument("--name", metavar="NAME", help="name shown for its runs and connections (default: HOST:PID)")
-    worker.add_argument("--connections", type=_positive, metavar="N", help="open at most N connections (2 or more)")
+    worker.add_argument("--connections", type=positive, metavar="N", help="open at most N connections (2 or more)")
     serve = command("serve", "serve:serve", "serve the HTTP API on 127.0.0.1")
     serve.add_argument(
         "--port",
-        type=_port,
+        type=port,
         default=DEFAULT_PORT,
         metavar="N",
         help=f"port; 0 picks a free one (default: {DEFAULT_PORT})",
@@ -223,14 +178,14 @@ def _looking(command: AddCommand) -> None:
     depth.add_argument("--function", metavar="FUNCTION", help="the function's id (default: every function of the app)")
     history = command("history", "look:history", "list cancellations, newest first")
     history.add_argument("--json", action="store_true", help="as JSON")
-    history.add_argument("--limit", type=_positive, default=50, metavar="N", help="show at most N (default: 50)")
+    history.add_argument("--limit", type=positive, default=50, metavar="N", help="show at most N (default: 50)")
     runs = command("runs", "look:runs", "list the runs with one status, newest first")
     runs.add_argument("--app", metavar="APP", required=True, help="the app's id")
     runs.add_argument("--function", metavar="FUNCTION", help="the function's id (default: every function of the app)")
     runs.add_argument(
         "--status", choices=[str(one) for one in LISTED], default="failed", help="status (default: failed)"
     )
-    runs.add_argument("--limit", type=_positive, default=50, metavar="N", help="show at most N (default: 50)")
+    runs.add_argument("--limit", type=positive, default=50, metavar="N", help="show at most N (default: 50)")
     runs.add_argument("--before", metavar="RUN", help="continue after this run, the last of the previous page")
     runs.add_argument("--json", action="store_true", help="as JSON, with the events")
     suggest = command(
@@ -246,7 +201,7 @@ def _looking(command: AddCommand) -> None:
     )
     suggest.add_argument("--since", metavar="TIME", help="when the flood began (default: when more began to arrive)")
     suggest.add_argument("--until", metavar="TIME", help="when it ended (default: now)")
-    suggest.add_argument("--limit", type=_positive, default=10, metavar="N", help="most fields to list (default: 10)")
+    suggest.add_argument("--limit", type=positive, default=10, metavar="N", help="most fields to list (default: 10)")
     suggest.add_argument("--json", action="store_true", help="as JSON")
     show = command("show", "look:show", "show a cancellation and its progress, or a run")
     show.add_argument("id", metavar="ID", help="the id of the cancellation or run")
@@ -266,15 +221,8 @@ def _cancelling(command: AddCommand) -> None:
         "any running secateur process rewrites their rows in the background (or see --wait).",
     )
     _request(cancel)
-    cancel.add_argument("--reason", metavar="TEXT", help="reason to record in the history")
+    _commit(cancel, "cancellation", "cancelled")
     cancel.add_argument("--dry-run", action="store_true", help="only count, as `secateur preview` does")
-    cancel.add_argument("--no-count", action="store_true", help="commit at once, without counting the matching runs")
-    cancel.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
-    cancel.add_argument("--wait", action="store_true", help="wait until every matching run is cancelled")
-    cancel.add_argument("--json", action="store_true", help="the cancellation as JSON; does not imply --yes")
-    cancel.add_argument(
-        "--idempotency-key", type=_key, metavar="KEY", help="commit the same request at most once under this key"
-    )
     retry = command(
         "retry",
         "cancel:retry",
@@ -285,15 +233,8 @@ def _cancelling(command: AddCommand) -> None:
     retry.set_defaults(verb="retry")
     _request(retry, standing=False)
     retry.add_argument("--cancelled", action="store_true", help="include cancelled runs")
-    retry.add_argument("--reason", metavar="TEXT", help="reason to record in the history")
+    _commit(retry, "retry", "queued again")
     retry.add_argument("--dry-run", action="store_true", help="only count")
-    retry.add_argument("--no-count", action="store_true", help="commit at once, without counting the matching runs")
-    retry.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
-    retry.add_argument("--wait", action="store_true", help="wait until every matching run is queued again")
-    retry.add_argument("--json", action="store_true", help="the retry as JSON; does not imply --yes")
-    retry.add_argument(
-        "--idempotency-key", type=_key, metavar="KEY", help="commit the same request at most once under this key"
-    )
     stop = command("stop", "cancel:stop", "stop a cancellation or a retry; what it has done so far stays done")
     stop.add_argument("id", metavar="ID", help="the cancellation's id")
     stop.add_argument("--json", action="store_true", help="as JSON")
@@ -320,6 +261,18 @@ def _cancelling(command: AddCommand) -> None:
     restore_run.add_argument("run", metavar="RUN", help="the run's id")
     _requeue_stopped(restore_run)
     restore_run.add_argument("--json", action="store_true", help="its cancellation as JSON")
+
+
+def _commit(parser: Parser, noun: str, done: str) -> None:
+    """The flags of a command that counts, asks and commits."""
+    parser.add_argument("--reason", metavar="TEXT", help="reason to record in the history")
+    parser.add_argument("--no-count", action="store_true", help="commit at once, without counting the matching runs")
+    parser.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
+    parser.add_argument("--wait", action="store_true", help=f"wait until every matching run is {done}")
+    parser.add_argument("--json", action="store_true", help=f"the {noun} as JSON; does not imply --yes")
+    parser.add_argument(
+        "--idempotency-key", type=key, metavar="KEY", help="commit the same request at most once under this key"
+    )
 
 
 def _requeue_stopped(parser: Parser) -> None:
@@ -356,7 +309,7 @@ def _governing(command: AddCommand) -> None:
     forget.add_argument("--json", action="store_true", help="the functions that were forgotten, as JSON")
     audit = command("audit", "audit:audit", "show who changed what, newest first")
     audit.add_argument("--app", metavar="APP", help="only entries of this app")
-    audit.add_argument("--limit", type=_positive, default=50, metavar="N", help="show at most N (default: 50)")
+    audit.add_argument("--limit", type=positive, default=50, metavar="N", help="show at most N (default: 50)")
     audit.add_argument("--json", action="store_true", help="as JSON")
     retention = command(
         "retention",
@@ -364,10 +317,10 @@ def _governing(command: AddCommand) -> None:
         "show how long runs and cancellations are kept; flags change it",
         "A span is a number followed by s, m, h, d or w, such as 12h or 30d.",
     )
-    retention.add_argument("--finished", type=_span, metavar="SPAN", help="how long to keep completed and failed runs")
-    retention.add_argument("--cancelled", type=_span, metavar="SPAN", help="how long cancellations can be undone")
+    retention.add_argument("--finished", type=span, metavar="SPAN", help="how long to keep completed and failed runs")
+    retention.add_argument("--cancelled", type=span, metavar="SPAN", help="how long cancellations can be undone")
     retention.add_argument(
-        "--standing", type=_span, metavar="SPAN", help="how far ahead a standing cancellation may end"
+        "--standing", type=span, metavar="SPAN", help="how far ahead a standing cancellation may end"
     )
     retention.add_argument("--yes", action="store_true", help="do not ask before shortening a retention")
     retention.add_argument("--json", action="store_true", help="as JSON")
@@ -391,7 +344,7 @@ def _request(parser: Parser, *, standing: bool = True) -> None:
         what.add_argument(
             "--standing", action="store_true", help="also cancel runs that arrive until --before, a time in the future"
         )
-    what.add_argument("--rate", type=_positive, metavar="N", help="rewrite at most N rows a second")
+    what.add_argument("--rate", type=positive, metavar="N", help="rewrite at most N rows a second")
     what.add_argument("--request", metavar="FILE", help="read the request as the API's JSON body; - reads stdin")
 
 
@@ -410,30 +363,3 @@ def _evaluating(command: AddCommand) -> None:
     evaluate.add_argument("--json", action="store_true", help="as JSON")
     evaluate.add_argument("--format", action="store_true", help="print EXPR normalised instead of evaluating it")
     evaluate.add_argument("--jsonl", action="store_true", help="answer each line of stdin with one line")
-
-
-def _key(text: str) -> str:
-    if not re.fullmatch(r"[!-~]{1,200}", text):
-        raise argparse.ArgumentTypeError("must be 1 to 200 printable ASCII characters without spaces")
-    return text
-
-
-def _span(text: str) -> timedelta:
-    found = re.fullmatch(r"(?a)(\d{1,6})([smhdw])", text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a span such as 12h or 30d")
-    return int(found[1]) * UNITS[found[2]]
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text[:20]) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r:.100} must be a whole number of 1 or more")
-    if len(text) > 20 or int(text) > INT_MAX:
-        raise argparse.ArgumentTypeError(f"{text:.100} must be at most {INT_MAX:,}")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text) < 65536):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a port from 0 to 65535")
-    return int(text)

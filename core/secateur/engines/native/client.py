@@ -43,8 +43,9 @@ from secateur.engines.native.engine import NativeEngine
 from secateur.engines.native.events import as_json
 from secateur.engines.native.sending import require_event, send_event
 from secateur.errors import Problem, ReadOnly, RequestError, Unreachable
-from secateur.ledger.cancellations import Cancellations, Preview, select
+from secateur.ledger.cancellations import Cancellations, Preview
 from secateur.ledger.commits import COMMITTING
+from secateur.ledger.selections import select
 from secateur.ledger.steps import Unrestored
 from secateur.looking.history import Series
 from secateur.looking.listing import read_scope, read_status

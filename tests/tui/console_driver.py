@@ -17,7 +17,8 @@ from textual.pilot import Pilot
 from patience import PATIENCE
 from secateur.postgres.database import Database
 from secateur_tui.app import ConsoleApp
-from secateur_tui.review.screen import CommitButton
+from secateur_tui.frame.question import QuestionScreen
+from secateur_tui.review.screen import FRESH_SECONDS, CommitButton
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
@@ -57,8 +58,11 @@ class Console:
         return "\n".join(strip.text.rstrip() for strip in strips) + "\n"
 
     async def press(self, *keys: str) -> None:
-        """Press keys by name, each when the one before has had its effect."""
-        await self.pilot.press(*keys)
+        """Press keys by name, each when the one before has had its effect, and a question has been read."""
+        for key in keys:
+            if isinstance(question := self.app.screen, QuestionScreen):
+                await self.until(lambda question=question: question.settles_at <= time.monotonic())
+            await self.pilot.press(key)
         await self.at_rest()
 
     async def type(self, text: str) -> None:
@@ -113,7 +117,7 @@ class Console:
     async def settled(self) -> None:
         """Wait until the commit button has the focus and takes a press for a decision."""
         await self.until(lambda: isinstance(self.app.focused, CommitButton))
-        await self.until(lambda: self._commit_button.settles_at <= time.monotonic())
+        await self.until(lambda: self._commit_button.settles_at <= time.monotonic() - FRESH_SECONDS)
 
     @property
     def _commit_button(self) -> CommitButton:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
+import time
 
 import asyncpg
 import pytest
@@ -12,6 +13,7 @@ from pseudo_terminal import PROGRAM, Terminal
 from standing_incident import ACME, ARRIVING, CULPRIT
 
 from patience import PATIENCE, wait_for
+from secateur_tui.review.screen import FRESH_SECONDS
 
 
 def test_without_a_terminal_it_says_what_to_do_instead(embedded_url: str) -> None:
@@ -89,9 +91,10 @@ async def _goes_on(terminal: Terminal) -> None:
 
 
 def _commit(terminal: Terminal) -> None:
-    """A press that comes too soon after the button got the focus is ignored, and so is one after the decision."""
+    """A press that comes too soon after another is ignored, and so is one after the decision."""
 
     def pressed() -> bool:
+        time.sleep(FRESH_SECONDS * 1.2)
         terminal.send(b"\r")
         return terminal.has_painted("committing")
 

@@ -82,9 +82,14 @@ class LineTable(ScrollView, can_focus=True):
                 self.refresh_line(self._line_of(index))
             if footing_changed:
                 self.refresh_line(self.size.height - 1 + self.scroll_offset.y)
+        if self._cursor != selected_index or len(old) != len(rows):
+            # A key must never act on a row that nobody sees.
+            self.call_after_refresh(self._reveal)
         if self.cursor_key != selected:
-            self._reveal()
             self.post_message(self.Moved(self, self.cursor_key))
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._reveal)
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width

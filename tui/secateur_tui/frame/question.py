@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
@@ -14,6 +17,10 @@ from secateur_tui.frame.chrome import KeyBar
 from secateur_tui.frame.place import Dialog
 from secateur_tui.keymap import Action, bindings_of
 from secateur_tui.session import Session
+
+SETTLE_SECONDS = 0.3
+"""How long a question stays before it takes yes for an answer."""
+_NO_KEYS = ("escape", "n")
 
 
 class Choice(Enum):
@@ -38,6 +45,9 @@ class Question:
 class QuestionScreen(Dialog[Choice]):
     """Returns the answer; enter is not an answer."""
 
+    settles_at = math.inf
+    """When an answer begins to count, by the monotonic clock."""
+
     place = "question"
     BINDINGS = bindings_of("question")
 
@@ -52,6 +62,7 @@ class QuestionScreen(Dialog[Choice]):
 
     def on_mount(self) -> None:
         self.query_one("#question").border_title = Content(self._question.title)
+        self.call_after_refresh(self._settle)
 
     def describe(self, action: Action) -> str:
         match action.id:
@@ -60,6 +71,13 @@ class QuestionScreen(Dialog[Choice]):
             case "question.other":
                 return self._question.other
         return action.description
+
+    def accepts(self, event: events.Key) -> bool:
+        """What was pressed before anyone can have read the question does not answer it with yes."""
+        return event.time >= self.settles_at or event.key in _NO_KEYS
+
+    def _settle(self) -> None:
+        self.settles_at = time.monotonic() + SETTLE_SECONDS
 
     def action_yes(self) -> None:
         self.dismiss(Choice.YES)

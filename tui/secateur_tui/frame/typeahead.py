@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from math import inf
+from typing import Protocol, runtime_checkable
 
 from textual import events
 from textual.app import App
@@ -23,7 +24,23 @@ _MOST_ROUNDS = 20
 _NODE_SECONDS = 0.5
 """How long one node may take to get its turn; a node that is being removed never gets it."""
 
+_PASTE_KEYS = 64
+_PASTE_DIFFERENT_KEYS = 8
+"""So many characters that wait, so many of them different, are a paste that the terminal did not mark as one."""
+_PASTE_PAUSE_SECONDS = 0.3
+"""A paste goes on until nothing has come for so long."""
+_PASTE_DROPPED = "Pasted text was ignored: it goes into text fields only."
+
 Typed = events.Key | events.Paste
+
+
+@runtime_checkable
+class Careful(Protocol):
+    """A screen that does not take every key for a decision."""
+
+    def accepts(self, event: events.Key) -> bool:
+        """Asked once for each key, in their order; what is not accepted has no effect."""
+        ...
 
 
 class TypeAhead:
@@ -37,6 +54,7 @@ class TypeAhead:
         self._app, self._handle = app, handle
         self._waiting: deque[Typed] = deque()
         self._arrived = asyncio.Event()
+        self._pasting_until = -inf
         self._resting = asyncio.Event()
         self._resting.set()
 
@@ -63,12 +81,32 @@ class TypeAhead:
                 await self._arrived.wait()
                 continue
             event = self._waiting.popleft()
+            if self._is_dropped(event):
+                continue
             if (field := self._field_for(event)) is None:
                 await self._handle(event)
                 await self._settle()
             else:
                 await self._handle(self._with_more_text(event, field))
                 await self._let_pass(field)
+
+    def _is_dropped(self, event: Typed) -> bool:
+        """Whether the screen does not want the key, or it belongs to a paste that no text field takes."""
+        if not isinstance(event, events.Key):
+            return False
+        if self._field_for(event) is None and (event.time < self._pasting_until or self._begins_paste()):
+            self._pasting_until = event.time + _PASTE_PAUSE_SECONDS
+            return True
+        screen = self._app.screen
+        return isinstance(screen, Careful) and not screen.accepts(event)
+
+    def _begins_paste(self) -> bool:
+        """Whether so much text has come at once that nobody can have typed it; a held key is always the same."""
+        coming = [each.key for each in self._waiting if isinstance(each, events.Key) and each.is_printable]
+        if len(coming) < _PASTE_KEYS or len(set(coming)) < _PASTE_DIFFERENT_KEYS:
+            return False
+        self._app.notify(_PASTE_DROPPED, severity="warning", markup=False)
+        return True
 
     def _field_for(self, event: Typed) -> Input | TextArea | None:
         """The text field that takes the event as text; None if the event may do anything else."""

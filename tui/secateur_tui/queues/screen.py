@@ -58,6 +58,8 @@ class QueuesScreen(PlaceScreen):
         super().__init__(session)
         self._feed = Feed()
         self._pause_label = ""
+        self._before_find: Scope | None = None
+        """What the cursor was on before the search began."""
 
     def content(self) -> ComposeResult:
         with Vertical(id="queues", classes="panel"):
@@ -185,15 +187,23 @@ class QueuesScreen(PlaceScreen):
         self.query_one(DepthTable).toggle_fold()
 
     def action_find(self) -> None:
+        if not self.query_one("#find").display:
+            self._before_find = self.query_one(DepthTable).scope
         field = self.query_one("#find", Input)
         field.display = True
         field.focus()
 
     def action_clear_find(self) -> None:
         field = self.query_one("#find", Input)
+        is_given_up = field.has_focus
         field.value = ""
         field.display = False
-        self.query_one(DepthTable).focus()
+        table = self.query_one(DepthTable)
+        table.find = ""
+        table.relist()
+        if is_given_up and self._before_find is not None:
+            table.move_to(self._before_find)
+        table.focus()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "clear_find":

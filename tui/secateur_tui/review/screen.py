@@ -65,6 +65,10 @@ class Step(Enum):
     """Committed; an open transaction keeps it from being in force."""
 
 
+FRESH_SECONDS = 0.5
+"""An enter this soon after another may be the repeat of a held key."""
+
+
 class CommitButton(Button):
     """Ignores keys that were pressed before the focus had been on it for a moment, however late they are handled."""
 
@@ -116,6 +120,8 @@ class ReviewScreen(Dialog[None]):
         self._arrivals: float | None = None
         self._step = Step.COUNTING
         self._confirmed = False
+        self.entered_at = -math.inf
+        """When enter was pressed last, by the monotonic clock, if no other key has been since."""
         self._pending: UUID | None = None
         self._sentence = Static(id="sentence", markup=False)
         self._facts = Static(id="facts", markup=False)
@@ -149,6 +155,12 @@ class ReviewScreen(Dialog[None]):
         self._draw()
         self._take_count()
         self.set_interval(1.0, self._draw)
+
+    def accepts(self, event: events.Key) -> bool:
+        """A held or repeated enter never commits: that takes a fresh press."""
+        is_fresh = event.time - self.entered_at >= FRESH_SECONDS
+        self.entered_at = event.time if event.key == "enter" else -math.inf
+        return is_fresh or not (event.key == "enter" and isinstance(self.focused, CommitButton))
 
     def on_resize(self) -> None:
         self._make_room()

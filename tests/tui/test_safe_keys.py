@@ -1,0 +1,120 @@
+"""Keys that are held, pasted or pressed blindly decide nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from console_driver import Console
+from standing_incident import CULPRIT
+
+from conftest import NARROW, Start
+from secateur.runs import Scope
+from secateur_tui.frame.question import QuestionScreen
+from secateur_tui.queues.depth_table import DepthTable
+from secateur_tui.queues.screen import QueuesScreen
+from secateur_tui.review.screen import FRESH_SECONDS, CommitButton
+
+KEY_REPEAT_SECONDS = 1 / 30
+
+
+async def committed(console: Console) -> int:
+    found: int = await console.database.fetchval("select count(*) from secateur.cancellations")
+    return found
+
+
+async def paused(console: Console) -> int:
+    found: int = await console.database.fetchval("select count(*) from secateur.functions where paused_at is not null")
+    return found
+
+
+def table(console: Console) -> DepthTable:
+    return console.app.screen.query_one(DepthTable)
+
+
+async def test_a_held_enter_never_commits(start: Start, incident_url: str) -> None:
+    async with start(incident_url, confirm_above=10_000) as console:
+        await console.filter_for("vendor", CULPRIT)
+        await console.shows("exact")
+        await console.press("f9")
+        await console.shows("enter goes on")
+        began: float | None = None
+        while began is None or time.monotonic() - began < 3 * FRESH_SECONDS:
+            console.burst("enter")
+            await asyncio.sleep(KEY_REPEAT_SECONDS)
+            if began is None and isinstance(console.app.focused, CommitButton):
+                began = time.monotonic()
+        await console.at_rest()
+        assert await committed(console) == 0
+        await console.settled()
+        await asyncio.sleep(FRESH_SECONDS)
+        await console.press("enter")
+        await console.shows("History")
+        assert await committed(console) == 1
+
+
+async def test_text_that_comes_as_keys_answers_no_question(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        console.burst(*"copy")
+        await console.at_rest()
+        assert isinstance(console.app.screen, QuestionScreen)
+        assert await paused(console) == 0
+        await console.press("y")
+        await console.until(lambda: isinstance(console.app.screen, QueuesScreen))
+        await console.shows("Paused")
+        assert await paused(console) == 1
+
+
+async def test_no_is_taken_at_once(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        console.burst("p", "escape")
+        await console.at_rest()
+        assert isinstance(console.app.screen, QueuesScreen)
+
+
+async def test_a_paste_that_the_terminal_does_not_mark_is_dropped(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        before = table(console).scope
+        console.burst(*("copy the quick brown fox jumps over " * 200).replace(" ", ""))
+        await console.at_rest()
+        await console.shows("Pasted text was ignored")
+        assert isinstance(console.app.screen, QueuesScreen)
+        assert table(console).scope == before
+        assert await paused(console) == 0
+
+
+async def test_a_held_key_is_no_paste(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.press("g")
+        console.burst(*["j"] * 200)
+        await console.at_rest()
+        assert table(console).scope == Scope("growth", "weekly-digest")
+
+
+async def test_a_search_that_is_given_up_puts_the_cursor_back(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        before = table(console).scope
+        for text in ("digest", "no such function"):
+            await console.press("slash")
+            await console.type(text)
+            await console.press("escape")
+            assert table(console).scope == before
+            assert "▌" in console.text
+
+
+async def test_the_row_that_keys_act_on_is_on_the_screen(start: Start, incident_url: str) -> None:
+    async with start(incident_url, size=NARROW) as console:
+        await console.database.execute(
+            "select secateur.register_function('monolith', format('function-%s', nth), '{}', 3)"
+            "  from generate_series(1, 200) as nth"
+        )
+        await console.shows("function-")
+        await console.press("slash")
+        await console.type("function-77")
+        await console.press("enter", "down", "escape")
+        await console.until(lambda: "▌" in console.text)
+        assert table(console).scope == Scope("monolith", "function-77")
+        assert any("▌" in line and "function-77" in line for line in console.text.splitlines())
+        await console.pilot.resize_terminal(60, 12)
+        await console.until(lambda: "▌" in console.text)
+        assert table(console).scope == Scope("monolith", "function-77")

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeAlias
@@ -26,7 +26,6 @@ from secateur import bounds
 from secateur.backoff import persist
 from secateur.bounds import (
     INT_MAX,
-    INT_MIN,
     LONGEST_PAGE,
     LONGEST_REASON,
     optional,
@@ -37,12 +36,10 @@ from secateur.bounds import (
     problem_of_text,
     require_id,
 )
-from secateur.engines.base import Retention, Sent
-from secateur.engines.native.bulk import Events, enqueue_bulk
+from secateur.engines.base import Retention
 from secateur.engines.native.engine import NativeEngine
-from secateur.engines.native.events import as_json
-from secateur.engines.native.sending import require_event, send_event
-from secateur.errors import Problem, ReadOnly, RequestError, Unreachable
+from secateur.engines.native.enqueueing import Enqueueing
+from secateur.errors import Problem, RequestError, Unreachable
 from secateur.ledger.cancellations import Cancellations, Preview
 from secateur.ledger.commits import COMMITTING
 from secateur.ledger.selections import select
@@ -52,8 +49,6 @@ from secateur.looking.listing import read_scope, read_status
 from secateur.looking.reader import Reader
 from secateur.looking.suggestions import DEFAULT_FIELDS, Suggestions
 from secateur.postgres.database import Database
-from secateur.postgres.sqlstates import keeping_events
-from secateur.postgres.statements import Statements
 from secateur.requests import CancellationRequest, RetryRequest
 from secateur.runs import UNFINISHED, FunctionDepth, Run
 from secateur.samples import DEFAULT_RANGE
@@ -69,145 +64,15 @@ SHORTEST_LOOK = 0.02
 LONGEST_LOOK = 0.5
 """`wait` looks at its run at least this often, in seconds."""
 
-_SQL = Statements.load("secateur.engines.native", "client.sql")
 
-
-class Queue:
+class Queue(Enqueueing):
     """secateur's own queue in one database. Create it with `connect`; all its errors are in `secateur.errors`."""
 
     def __init__(self, database: Database, engine: NativeEngine) -> None:
-        self.database = database
+        super().__init__(database)
         self.engine = engine
         self.reader = Reader(engine)
         self.cancellations = Cancellations(engine, read_only=database.read_only)
-
-    async def enqueue(
-        self,
-        app_id: str,
-        function_id: str,
-        event: object,
-        *,
-        scheduled_for: datetime | None = None,
-        priority: int = 0,
-        started_at: datetime | None = None,
-        idempotency_key: str | None = None,
-    ) -> UUID:
-        """Enqueue one run and return its id; a new app or function is created.
-
-        `event` is anything that `json.dumps` accepts. A higher `priority` is claimed first. `started_at` is for
-        imports. Times must be aware.
-
-        With an `idempotency_key` the call can be repeated: for a day, the same key for the same function returns the
-        run that is waiting, running or completed under that key, whatever its schedule and priority; with a different
-        event it raises `IdempotencyConflict`. The key of a run that was cancelled or failed for good is free again.
-        If the answer to a call is lost, the call is repeated once automatically.
-        """
-        self._refuse_if_read_only()
-        bounds.require(
-            _scope_problems(app_id, function_id)
-            | {
-                "scheduled_for": optional(problem_of_instant(scheduled_for), scheduled_for),
-                "priority": _problem_of_priority(priority),
-                "started_at": optional(problem_of_instant(started_at), started_at),
-                "idempotency_key": optional(problem_of_key(idempotency_key), idempotency_key),
-            }
-        )
-        text = as_json(event)
-        with keeping_events():
-            run_id: UUID = await self.database.fetchval(
-                _SQL["enqueue"],
-                app_id,
-                function_id,
-                text,
-                scheduled_for,
-                priority,
-                started_at,
-                idempotency_key,
-                repeatable=idempotency_key is not None,
-            )
-        return run_id
-
-    async def enqueue_many(
-        self,
-        app_id: str,
-        function_id: str,
-        events: Sequence[object],
-        *,
-        scheduled_for: Sequence[datetime | None] | None = None,
-        priorities: Sequence[int] | None = None,
-        started_at: Sequence[datetime | None] | None = None,
-    ) -> list[UUID]:
-        """Enqueue one run per event in one transaction, ideally thousands; returns the ids in the order of the events.
-
-        The other sequences must be as long as `events`.
-        """
-        self._refuse_if_read_only()
-        if isinstance(events, str | bytes) or not isinstance(events, Sequence):
-            raise RequestError([Problem("events", "must be a list of events")])
-        columns: dict[str, Sequence[object] | None] = {
-            "scheduled_for": scheduled_for,
-            "priorities": priorities,
-            "started_at": started_at,
-        }
-        bounds.require(_scope_problems(app_id, function_id))
-        for name, values in columns.items():
-            if values is None:
-                continue
-            if isinstance(values, str | bytes) or not isinstance(values, Sequence):
-                raise RequestError([Problem(name, "must be a list, or None")])
-            if len(values) != len(events):
-                raise RequestError([Problem(name, f"must have {len(events)} values, not {len(values)}")])
-        bounds.require_instants("scheduled_for", scheduled_for or ())
-        bounds.require_each("priorities", map(_problem_of_priority, priorities or ()))
-        bounds.require_instants("started_at", started_at or ())
-        texts = [as_json(event) for event in events]
-        with keeping_events():
-            rows = await self.database.fetch(_SQL["enqueue_many"], app_id, function_id, texts, *columns.values())
-        return [row[0] for row in rows]
-
-    async def enqueue_bulk(
-        self,
-        app_id: str,
-        function_id: str,
-        events: Events,
-        *,
-        scheduled_for: datetime | None = None,
-        priority: int = 0,
-    ) -> int:
-        """Enqueue one run per event of an iterable, sync or async, of any length, in one transaction; returns how many.
-
-        A megabyte of events at a time is copied into a temporary table, while the next events are taken from the
-        iterable and written as JSON, so that neither side waits for the other and they are never all in memory. Then
-        all runs are inserted with the same `started_at`. (For fewer than about a thousand events, `enqueue_many` is
-        faster: it creates no table.) No run can be claimed before this returns, and no run exists if it raises: an
-        exception of the iterable is raised unchanged; an event that cannot be stored raises `RequestError` with its
-        position. A cancellation completes only after the transactions that were open at its commit, so the iterable
-        should be quick.
-        """
-        self._refuse_if_read_only()
-        bounds.require(
-            _scope_problems(app_id, function_id)
-            | {
-                "scheduled_for": optional(problem_of_instant(scheduled_for), scheduled_for),
-                "priority": _problem_of_priority(priority),
-                "events": None if isinstance(events, Iterable | AsyncIterable) else "must be an iterable of events",
-            }
-        )
-        return await enqueue_bulk(
-            self.database, app_id, function_id, events, scheduled_for=scheduled_for, priority=priority
-        )
-
-    async def send(self, event: Mapping[str, object], *, idempotency_key: str | None = None) -> Sent:
-        """Start a run of every function, in any app, that declares the event's name as a trigger (there may be none),
-        and cancel the runs that functions declare in `cancel_on`. All in one transaction; returns the runs and the
-        cancellations.
-
-        With an `idempotency_key` the event can be sent again: as in `enqueue`, it starts one run per function that it
-        triggers. Without one, an event with an `id` cancels once, but starts runs each time.
-        """
-        self._refuse_if_read_only()
-        require_event(event)
-        return await send_event(self.database, as_json(event), idempotency_key=idempotency_key)
 
     async def preview(self, request: Request) -> Preview:
         """Count exactly how many runs the request matches right now; changes nothing."""
@@ -477,10 +342,6 @@ class Queue:
             pause = min(pause * 1.5, LONGEST_LOOK)
         return run
 
-    def _refuse_if_read_only(self) -> None:
-        if self.database.read_only:
-            raise ReadOnly("this connection is read-only: it cannot enqueue runs")
-
 
 @asynccontextmanager
 async def connect(
@@ -503,15 +364,6 @@ def _request(request: Request) -> CancellationRequest:
     if isinstance(request, CancellationRequest):
         return request
     return CancellationRequest.parse(dict(request) if isinstance(request, Mapping) else request)
-
-
-def _scope_problems(app_id: object, function_id: object) -> dict[str, str | None]:
-    """Check the names of the function that a run is enqueued for; the function may be new."""
-    return {"app_id": problem_of_name(app_id), "function_id": problem_of_name(function_id)}
-
-
-def _problem_of_priority(priority: object) -> str | None:
-    return problem_of_number(priority, INT_MIN, INT_MAX)
 
 
 def _id(cancellation_id: object) -> UUID:

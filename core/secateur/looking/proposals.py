@@ -60,7 +60,7 @@ SPARE = 8
 
 _BY_VALUE = {"value", "values", "range", "prefix", "suffix", "size"}
 
-WIDER = 1.1
+WIDER = 1.05
 """How much more of the flood a second condition on the same fields must take in."""
 
 LENGTH_SHARE = 0.015
@@ -249,10 +249,8 @@ def _different(found: Sequence[Condition]) -> list[Condition]:
 def _same(condition: Condition, other: Condition) -> bool:
     if _alike(condition.extent, other.extent):
         return True
-    if condition.paths == other.paths:
-        # A wider one of the same fields is worth a proposal: it may take in more of the flood.
-        return condition.excess < WIDER * other.excess
-    return condition.paths > other.paths
+    # A wider one that has the same fields is worth a proposal: it may take in more of the flood.
+    return condition.paths >= other.paths and condition.excess < WIDER * other.excess
 
 
 def _alike(one: Extent, other: Extent) -> bool:

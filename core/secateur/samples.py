@@ -16,7 +16,7 @@ DEFAULT_RANGE = "15m"
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
+class SampleSteps:
     """Moments that are asked for: the end of every step of that length between `since` and `until`."""
 
     since: datetime
@@ -47,7 +47,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class SampleGap:
     """A time of which nothing is known, because none of secateur's processes was alive."""
 
     since: datetime

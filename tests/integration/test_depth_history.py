@@ -18,7 +18,7 @@ from secateur.errors import NotFound, RequestError
 from secateur.looking.reader import Reader as DepthReader
 from secateur.postgres.database import Database
 from secateur.runs import Scope
-from secateur.samples import Gap, Sample, Steps
+from secateur.samples import Sample, SampleGap, SampleSteps
 
 SYNC = Scope("billing", "sync")
 APP = Scope("billing")
@@ -64,7 +64,7 @@ async def keep(database: Database, ago: timedelta = timedelta(0)) -> datetime:
 
 async def samples_of(engine: NativeEngine, scope: Scope, length: timedelta = SECOND, count: int = 900) -> list[Sample]:
     now = await engine.clock()
-    return await engine.samples(scope, [Steps(now - count * length, now, length)])
+    return await engine.samples(scope, [SampleSteps(now - count * length, now, length)])
 
 
 async def kept(database: Database) -> list[tuple[bool, datetime]]:
@@ -87,7 +87,7 @@ async def test_what_the_depth_counts_is_kept_with_what_came_and_went(database: D
         (second, 17, 20, 37, 0),
         (third, 17, 5, 37, 15),
     ]
-    functions = await engine.samples_of_functions([Steps(first - SECOND, third + 9 * SECOND, 10 * SECOND)])
+    functions = await engine.samples_of_functions([SampleSteps(first - SECOND, third + 9 * SECOND, 10 * SECOND)])
     assert set(functions) == {SYNC, Scope("billing", "mail")}
     for one, whole in zip(zip(*functions.values(), strict=True), found, strict=True):
         assert sum(each.backlog + each.running for each in one) == whole.backlog + whole.running
@@ -147,12 +147,12 @@ async def test_a_time_in_which_nobody_was_alive_is_a_gap(database: Database, eng
     times = [await keep(database, timedelta(seconds=seconds)) for seconds in (100, 90, 80, 20, 10)]
     now = await engine.clock()
     since = now - timedelta(seconds=200)
-    assert await engine.gaps("billing", since, now) == [Gap(since, times[0]), Gap(times[2], times[3])]
+    assert await engine.gaps("billing", since, now) == [SampleGap(since, times[0]), SampleGap(times[2], times[3])]
     assert await engine.gaps("billing", times[1], times[2]) == []
-    assert await engine.gaps("billing", times[3] - SECOND, times[4]) == [Gap(times[3] - SECOND, times[3])]
+    assert await engine.gaps("billing", times[3] - SECOND, times[4]) == [SampleGap(times[3] - SECOND, times[3])]
     late = now + LONGEST_SILENCE
-    assert (await engine.gaps("billing", times[3], late)) == [Gap(times[4], late)]
-    assert await engine.gaps("nobody's", since, now) == [Gap(since, now)]
+    assert (await engine.gaps("billing", times[3], late)) == [SampleGap(times[4], late)]
+    assert await engine.gaps("nobody's", since, now) == [SampleGap(since, now)]
 
 
 async def test_old_samples_are_pruned_by_and_by(database: Database) -> None:
@@ -330,8 +330,8 @@ async def test_reading_takes_as_many_rows_as_it_gives_points(database: Database,
     await database.execute("analyze secateur.depth_samples")
     before = await rows_read(database)
     now = await engine.clock()
-    await engine.samples(SYNC, [Steps(now - timedelta(hours=48), now, timedelta(minutes=4))])
-    await engine.samples_of_functions([Steps(now - timedelta(hours=48), now, timedelta(minutes=48))])
+    await engine.samples(SYNC, [SampleSteps(now - timedelta(hours=48), now, timedelta(minutes=4))])
+    await engine.samples_of_functions([SampleSteps(now - timedelta(hours=48), now, timedelta(minutes=48))])
     assert await rows_read(database) - before <= 720 + 60 + 10
 
 

@@ -28,7 +28,7 @@ from secateur.ledger.selections import selections
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
 from secateur.runs import RunStatus, Scope, Window
-from secateur.samples import Steps
+from secateur.samples import SampleSteps
 from secateur.schema import definition
 
 OWNERS = ("secateur_sandbox", "secateur_audit")
@@ -321,7 +321,7 @@ class TestTheViewer:
         async with engine_of("secateur_viewer", database_url, read_only=True) as engine:
             (selection,) = selections(request)
             now = await engine.clock()
-            hour = [Steps(now - timedelta(hours=1), now, timedelta(minutes=1))]
+            hour = [SampleSteps(now - timedelta(hours=1), now, timedelta(minutes=1))]
             answers = {
                 "samples": await engine.samples(selection.scope, hour),
                 "samples_of_functions": await engine.samples_of_functions(hour),

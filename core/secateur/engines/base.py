@@ -19,7 +19,7 @@ from secateur.cel import Filter
 from secateur.errors import Unsupported, UsageError
 from secateur.postgres.database import Database
 from secateur.runs import UNFINISHED, Count, FunctionDepth, Run, RunStatus, Scope, Window
-from secateur.samples import Gap, Mark, Sample, Steps
+from secateur.samples import Mark, Sample, SampleGap, SampleSteps
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,17 +262,17 @@ class Sending(Protocol):
 class Remembering(Protocol):
     """It is known how deep the queue was, as long as any of secateur's processes was alive: for 48 hours."""
 
-    async def samples(self, scope: Scope, steps: Sequence[Steps]) -> list[Sample]:
+    async def samples(self, scope: Scope, steps: Sequence[SampleSteps]) -> list[Sample]:
         """The function's, or the whole app's, in the order of their times: of each step the last one, if it has any."""
         ...
 
     async def samples_of_functions(
-        self, steps: Sequence[Steps], app_ids: Sequence[str] | None = None
+        self, steps: Sequence[SampleSteps], app_ids: Sequence[str] | None = None
     ) -> dict[Scope, list[Sample]]:
         """Of every function that had or got runs meanwhile, of these apps or all; the steps are ten seconds or more."""
         ...
 
-    async def gaps(self, app_id: str, since: datetime, until: datetime) -> list[Gap]:
+    async def gaps(self, app_id: str, since: datetime, until: datetime) -> list[SampleGap]:
         """When nobody was alive to keep samples of the app, in order."""
         ...
 

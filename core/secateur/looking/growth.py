@@ -9,7 +9,7 @@ from itertools import accumulate, pairwise
 from math import log1p
 from statistics import median
 
-from secateur.samples import Sample, Steps
+from secateur.samples import Sample, SampleSteps
 
 MINUTE = timedelta(minutes=1)
 
@@ -38,11 +38,11 @@ SETTLED = timedelta(hours=24)
 SAME_TIME_YESTERDAY = timedelta(hours=24), timedelta(minutes=45)
 
 
-def ladder(now: datetime) -> list[Steps]:
+def ladder(now: datetime) -> list[SampleSteps]:
     """The steps of which `growing_since` wants samples, in order."""
     steps, until = [], now
     for reach, length in LADDER:
-        steps.append(Steps(now - reach, until, length))
+        steps.append(SampleSteps(now - reach, until, length))
         until = now - reach
     return steps[::-1]
 

@@ -12,7 +12,7 @@ from secateur.engines.base import Remembering, Source, unsupported
 from secateur.errors import NotFound, Problem, RequestError
 from secateur.looking.growth import FEWEST_RUNS, growing_since, ladder
 from secateur.runs import FunctionDepth, Scope
-from secateur.samples import DEFAULT_RANGE, RANGES, Gap, Mark, Sample, Steps
+from secateur.samples import DEFAULT_RANGE, RANGES, Mark, Sample, SampleGap, SampleSteps
 
 OVERVIEW_POINTS = 60
 """Of every function at once: enough for a sparkline."""
@@ -51,10 +51,10 @@ class Series:
     """The history of the depth of one function, or of a whole app."""
 
     scope: Scope
-    steps: Steps
+    steps: SampleSteps
     points: list[Point]
     """One for the end of every step, oldest first."""
-    gaps: list[Gap]
+    gaps: list[SampleGap]
     """When none of secateur's processes was alive: nothing is known of these times."""
     marks: list[Mark]
     """What was done to the scope meanwhile, oldest first; the last 200."""
@@ -135,13 +135,13 @@ class DepthHistory:
             raise unsupported(self._engine, "tell how deep it was")
         return self._engine
 
-    async def _steps(self, reach: timedelta, length: timedelta) -> Steps:
+    async def _steps(self, reach: timedelta, length: timedelta) -> SampleSteps:
         # The last step is that of the present, and not over yet.
         until = (await self._engine.clock()).replace(microsecond=0) + timedelta(seconds=1)
-        return Steps(until - reach, until, length)
+        return SampleSteps(until - reach, until, length)
 
 
-def points(samples: Sequence[Sample], steps: Steps) -> list[Point]:
+def points(samples: Sequence[Sample], steps: SampleSteps) -> list[Point]:
     """What the samples say of the end of each step; those before the first step count, too.
 
     A step without a sample is as the one before, for half a minute: there are fewer while nothing happens. What came in
@@ -182,10 +182,10 @@ def _range(name: str) -> tuple[timedelta, timedelta]:
     return RANGES[name]
 
 
-def _with_the_one_before(steps: Steps) -> list[Steps]:
+def _with_the_one_before(steps: SampleSteps) -> list[SampleSteps]:
     """As far back as a sample can speak for the first step."""
     before = -(-LONGEST_HOLD // steps.length) * steps.length
-    return [Steps(steps.since - before, steps.until, steps.length)]
+    return [SampleSteps(steps.since - before, steps.until, steps.length)]
 
 
 def _rates(before: Sample, after: Sample, farthest: timedelta) -> tuple[float | None, float | None]:

@@ -12,7 +12,7 @@ from secateur.engines.base import Remembering
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
 from secateur.runs import Scope
-from secateur.samples import Gap, Mark, Sample, Steps
+from secateur.samples import Mark, Sample, SampleGap, SampleSteps
 
 WHOLE_APP = ""
 """The name under which a sample has the app as a whole."""
@@ -30,14 +30,14 @@ class NativeHistory(Remembering):
 
     _database: Database
 
-    async def samples(self, scope: Scope, steps: Sequence[Steps]) -> list[Sample]:
+    async def samples(self, scope: Scope, steps: Sequence[SampleSteps]) -> list[Sample]:
         name = WHOLE_APP if scope.function_id is None else scope.function_id
         rows = await self._database.fetch(_SQL["samples"], scope.app_id, name, *_columns(steps))
         figures = operator.itemgetter(*_FIGURES)
         return _complete((row["at"], figures(row) if row["listed"] else None, row["cut"]) for row in rows)
 
     async def samples_of_functions(
-        self, steps: Sequence[Steps], app_ids: Sequence[str] | None = None
+        self, steps: Sequence[SampleSteps], app_ids: Sequence[str] | None = None
     ) -> dict[Scope, list[Sample]]:
         rows = await self._database.fetch(_SQL["samples_of_functions"], *_columns(steps), app_ids)
         of_apps: dict[str, list[Any]] = {}
@@ -49,16 +49,16 @@ class NativeHistory(Remembering):
             for function_id, samples in _by_function(of_app).items()
         }
 
-    async def gaps(self, app_id: str, since: datetime, until: datetime) -> list[Gap]:
+    async def gaps(self, app_id: str, since: datetime, until: datetime) -> list[SampleGap]:
         rows = await self._database.fetch(_SQL["gaps"], app_id, since, until, LONGEST_SILENCE)
-        return [Gap(**row) for row in rows]
+        return [SampleGap(**row) for row in rows]
 
     async def marks(self, scope: Scope, since: datetime, until: datetime) -> list[Mark]:
         rows = await self._database.fetch(_SQL["marks"], scope.app_id, scope.function_id, since, until, MOST_MARKS)
         return [Mark(**row) for row in reversed(rows)]
 
 
-def _columns(steps: Sequence[Steps]) -> tuple[list[datetime], list[datetime], list[timedelta]]:
+def _columns(steps: Sequence[SampleSteps]) -> tuple[list[datetime], list[datetime], list[timedelta]]:
     return [one.since for one in steps], [one.until for one in steps], [one.length for one in steps]
 
 

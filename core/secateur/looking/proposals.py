@@ -240,6 +240,11 @@ def _different(found: Sequence[Condition]) -> list[Condition]:
             continue
         if any(_same(condition, other) for other in chosen):
             continue
+        twins = [place for place, other in enumerate(chosen) if other.paths == condition.paths]
+        if len(twins) > 1:
+            # Of the same fields, the surest and the widest: what lies between takes the place of something else.
+            chosen[twins[-1]] = condition
+            continue
         chosen.append(condition)
         if len(chosen) >= SPARE:
             break

@@ -363,6 +363,7 @@ async def test_the_documentation_describes_what_is_answered(client: httpx.AsyncC
         "/v1/queues": ["get"],
         "/v1/queues/{app_id}": ["delete"],
         "/v1/queues/{app_id}/{function_id}": ["delete"],
+        "/v1/queues/history": ["get"],
         "/v1/queues/{app_id}/suggestions": ["get"],
         "/v1/queues/{app_id}/{function_id}/suggestions": ["get"],
         "/v1/queues/{app_id}/pause": ["post"],

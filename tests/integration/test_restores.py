@@ -188,7 +188,7 @@ SPOILT = [
     ("grant pg_monitor to secateur_sandbox", "role secateur_sandbox: is a member of pg_monitor"),
     ("drop function secateur.lock_app", "function secateur.lock_app: is missing"),
     ("drop function secateur.unrestored", "function secateur.unrestored: is missing"),
-    ("drop view secateur.cancellation_tallies", "view secateur.cancellation_tallies: is missing"),
+    ("drop view secateur.cancelling_runs", "view secateur.cancelling_runs: is missing"),
 ]
 
 

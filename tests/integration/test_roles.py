@@ -137,7 +137,7 @@ class TestTheCatalog:
         assert listed["secateur_worker"] >= FOR_WORKERS
         assert not FOR_OPERATORS & listed["secateur_worker"]
         assert not FOR_WORKERS & listed["secateur_operator"]
-        assert listed["secateur_viewer"] == {"unrestored", "cancellation_records", "rights_gaps"}
+        assert listed["secateur_viewer"] == {"unrestored", "rights_gaps"}
         assert not FOR_NOBODY & set.union(*listed.values())
 
     async def test_what_may_be_called_runs_with_its_owners_rights_and_a_fixed_path(

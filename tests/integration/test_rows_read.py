@@ -364,6 +364,8 @@ async def undoing(desk: Desk) -> None:
                 await desk.connection.fetch("select secateur.restore_cancellation($1, $2, 2)", APP, id)
     async with desk.measured("unrestored"):
         await desk.connection.fetch("select secateur.unrestored($1, $2, 10)", APP, first)
+    async with desk.measured("cancellation_records"):
+        assert await desk.connection.fetch("select secateur.cancellation_records(array[$1::uuid])", first)
 
 
 @call

@@ -80,18 +80,16 @@ select open.app_id, open.id, open.state from secateur.open_cancellations() as op
 select * from secateur.unrestored($1, $2, $3)
 
 -- name: cancellation
-select record from secateur.cancellation_records(array[$1::uuid]) as record
+select one.record from secateur.cancellation_documents as one where one.id = $1
 
 -- name: cancellations
 -- Newest first.
-select record
-  from secateur.cancellation_records(array(
-         select rule.id
-           from secateur.cancellations as rule
-          where $1::uuid is null
-             or rule.serial < (select page.serial from secateur.cancellations as page where page.id = $1)
-          order by rule.serial desc
-          limit $2)) as record
+select one.record
+  from secateur.cancellation_documents as one
+ where $1::uuid is null
+    or one.serial < (select page.serial from secateur.cancellations as page where page.id = $1)
+ order by one.serial desc
+ limit $2
 
 -- name: audit
 select to_jsonb(entry) - 'xid' || jsonb_build_object('app_id', nullif(entry.app_id, ''))

@@ -32,7 +32,7 @@ declare
       'restore_cancellation', 'note_sweep_failure',
       'all_apps', 'compact_depth', 'check_depth', 'prune', 'rights_gaps'
     ],
-    'secateur_viewer', array['unrestored', 'cancellation_records', 'rights_gaps']);
+    'secateur_viewer', array['unrestored', 'rights_gaps']);
   ours constant text[] := array['secateur_sandbox', 'secateur_audit',
                                 'secateur_viewer', 'secateur_worker', 'secateur_operator', 'secateur_importer'];
   -- Whoever installed.

@@ -1,8 +1,56 @@
 -- The records of cancellations, for whoever shows them.
 
--- Each record that there is, in the order of the ids: one document, with its tallies, how its sweep fares, and who holds the
--- lock that a pending one waits for, as of now. Takes no lock, and may be repeated. Volatile, so that it sees what the statement
--- that calls it has written: a commit answers with its records.
+-- Each record as one document: with its tallies, how its sweep fares, and who holds the lock that a pending one waits for, as of
+-- now. A view, so that a role with SELECT alone can read the history.
+create or replace view secateur.cancellation_documents as
+select rule.id, rule.serial,
+       to_jsonb(rule) || to_jsonb(tally) || jsonb_build_object(
+         'blocked_by', coalesce(holder.pids, '[]'),
+         'blocked_by_prepared', coalesce(holder.gids, '[]'),
+         'swept', coalesce(place.clean, false),
+         'stepped_at', place.stepped_at,
+         'unswept_for', case when rule.state in ('active', 'retrying') or rule.state = 'undone' and rule.restored_at is null
+           then greatest(0, extract(epoch from now() - coalesce(place.stepped_at, rule.undone_at, rule.created_at))) end,
+         'failures', coalesce(place.failures, 0),
+         'failing_since', place.failing_since,
+         'last_error', place.last_error,
+         'last_error_at', place.last_error_at,
+         'undecided', slow.undecided,
+         'stuck', slow.stuck,
+         'undo_until', coalesce(rule.stopped_at, rule.completed_at, rule.undone_at) + retention.cancelled) as record
+  from secateur.cancellations as rule
+ cross join secateur.retention
+  left join secateur.sweeps as place on place.app_id = rule.app_id and place.cancellation_id = rule.id
+  left join lateral (
+    select jsonb_agg(one.pid order by one.pid) filter (where one.pid is not null) as pids,
+           jsonb_agg(one.gid order by one.gid) filter (where one.gid is not null) as gids
+      from secateur.lock_holders as one
+     where one.app_id = rule.app_id and rule.state = 'active' and rule.in_force_at is null
+  ) as holder on true
+  left join lateral (
+    select count(*) as undecided, count(*) filter (where pair.attempts > 1) as stuck
+      from secateur.slow_verdicts as pair
+     where pair.app_id = rule.app_id and pair.cancellation_id = rule.id and pair.verdict is null
+       and rule.state = 'active'
+  ) as slow on true
+  left join lateral (
+    select coalesce(sum(one.cancelled), 0) as cancelled,
+           coalesce(sum(one.requested), 0) as requested,
+           coalesce(sum(one.finished_first), 0) as finished_first,
+           coalesce(sum(one.stopping), 0) as stopping,
+           coalesce(sum(one.errors), 0) as errors,
+           coalesce(sum(one.restored), 0) as restored,
+           coalesce(sum(one.handed_over), 0) as handed_over,
+           coalesce(sum(one.pruned), 0) as pruned,
+           coalesce(sum(one.stopped), 0) as stopped,
+           coalesce(sum(one.retried), 0) as retried,
+           coalesce(sum(one.left_alone), 0) as left_alone
+      from secateur.cancellation_tallies as one
+     where one.app_id = rule.app_id and one.cancellation_id = rule.id
+  ) as tally on true;
+
+-- The documents of these records, in the order of the ids. Takes no lock, and may be repeated. Volatile, so that it sees what the
+-- statement that calls it has written: a commit answers with its records.
 create or replace function secateur.cancellation_records(ids uuid[])
   returns setof jsonb
   language plpgsql
@@ -11,54 +59,9 @@ create or replace function secateur.cancellation_records(ids uuid[])
 as $$
 begin
   return query
-  with held as materialized (
-    select waiting.app_id, holder.pid, holder.gid
-      from (select distinct rule.app_id from secateur.cancellations as rule
-             where rule.id = any (cancellation_records.ids) and rule.state = 'active' and rule.in_force_at is null) as waiting,
-           lateral (select one.pid, one.gid from secateur.lock_holders as one where one.app_id = waiting.app_id) as holder
-  )
-  select to_jsonb(rule) || to_jsonb(tally) || jsonb_build_object(
-           'blocked_by', (select coalesce(jsonb_agg(held.pid order by held.pid), '[]')
-                            from held where held.app_id = rule.app_id and held.pid is not null and pending),
-           'blocked_by_prepared', (select coalesce(jsonb_agg(held.gid order by held.gid), '[]')
-                                     from held where held.app_id = rule.app_id and held.gid is not null and pending),
-           'swept', coalesce(place.clean, false),
-           'stepped_at', place.stepped_at,
-           'unswept_for', case when rule.state in ('active', 'retrying') or rule.state = 'undone' and rule.restored_at is null
-             then greatest(0, extract(epoch from now() - coalesce(place.stepped_at, rule.undone_at, rule.created_at))) end,
-           'failures', coalesce(place.failures, 0),
-           'failing_since', place.failing_since,
-           'last_error', place.last_error,
-           'last_error_at', place.last_error_at,
-           'undecided', slow.undecided,
-           'stuck', slow.stuck,
-           'undo_until', coalesce(rule.stopped_at, rule.completed_at, rule.undone_at) + retention.cancelled)
+  select one.record
     from unnest(cancellation_records.ids) with ordinality as wanted (id, place)
-    join secateur.cancellations as rule on rule.id = wanted.id
-   cross join lateral (select rule.state = 'active' and rule.in_force_at is null as pending) as guarantee
-   cross join secateur.retention
-    left join secateur.sweeps as place on place.app_id = rule.app_id and place.cancellation_id = rule.id
-    left join lateral (
-      select count(*) as undecided, count(*) filter (where pair.attempts > 1) as stuck
-        from secateur.slow_verdicts as pair
-       where pair.app_id = rule.app_id and pair.cancellation_id = rule.id and pair.verdict is null
-         and rule.state = 'active'
-    ) as slow on true
-    left join lateral (
-      select coalesce(sum(one.cancelled), 0) as cancelled,
-             coalesce(sum(one.requested), 0) as requested,
-             coalesce(sum(one.finished_first), 0) as finished_first,
-             coalesce(sum(one.stopping), 0) as stopping,
-             coalesce(sum(one.errors), 0) as errors,
-             coalesce(sum(one.restored), 0) as restored,
-             coalesce(sum(one.handed_over), 0) as handed_over,
-             coalesce(sum(one.pruned), 0) as pruned,
-             coalesce(sum(one.stopped), 0) as stopped,
-             coalesce(sum(one.retried), 0) as retried,
-             coalesce(sum(one.left_alone), 0) as left_alone
-        from secateur.cancellation_tallies as one
-       where one.app_id = rule.app_id and one.cancellation_id = rule.id
-    ) as tally on true
+    join secateur.cancellation_documents as one on one.id = wanted.id
    order by wanted.place;
 end
 $$;

@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         notice(f"secateur: cannot write to standard output: {error.strerror or error}")
         _tell("done, but the output was lost")
         return NOT_TOLD if done else 1
+    finally:
+        work_at()  # a program that calls this goes on, and its hints are its own
     return code
 
 

@@ -25,7 +25,7 @@ demo: .venv/.demo
 JOBS ?= 2
 
 test: .venv/.dev
-	@$(BIN)/pytest --numprocesses $(JOBS) $(ARGS)
+	@$(BIN)/pytest --numprocesses $(JOBS) --dist worksteal $(ARGS)
 
 EXPRESSIONS ?= 6000
 

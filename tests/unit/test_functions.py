@@ -85,7 +85,7 @@ class TestDeclarations:
         app.function(id="invoices")(_nothing)
         for apps, options, why in (
             ([], {}, "at least one app"),
-            ([app, app], {}, "given twice"),
+            ([app, app], {}, "listed twice"),
             ([app], {"concurrency": 0}, "a worker's concurrency must be from 1 to 10000, not 0"),
             ([app], {"concurrency": 2**31}, "concurrency"),
             ([app], {"concurrency": 1.5}, "concurrency"),

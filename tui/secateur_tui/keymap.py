@@ -142,7 +142,7 @@ ACTIONS = (
         "console.repaint",
         ("ctrl+l",),
         "paint again",
-        "Paint the whole screen again, after another program wrote to the terminal",
+        "Paint the screen again, after another program wrote to it",
         footer=False,
     ),
     Action("console.quit", ("q", "ctrl+q"), "quit", "Leave secateur; sweeps continue in any other process"),

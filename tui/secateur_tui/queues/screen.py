@@ -82,7 +82,7 @@ class QueuesScreen(PlaceScreen):
             table.show_depth(feed.depths)
             if self._feed.as_of is None and (worst := flood(feed.depths)) is not None:
                 table.move_to(scope_of(worst))
-        if bool(feed.depths) != bool(self._feed.depths):
+        if _offered(feed) != _offered(self._feed):
             self.call_later(self.refresh_bindings)
         self._feed = feed
         empty = feed.as_of is not None and not feed.depths
@@ -237,6 +237,11 @@ class QueuesScreen(PlaceScreen):
 def _empty(first_run: str | None) -> str:
     """What is shown if there are no queues: how to begin, if the engine says so."""
     return _EMPTY + ("." if first_run is None else _TO_BEGIN.format(first_run=first_run))
+
+
+def _offered(feed: Feed) -> set[tuple[str, str, bool]]:
+    """What decides which keys work: the functions, and whether they have failed runs."""
+    return {(depth.app_id, depth.function_id, depth.failed > 0) for depth in feed.depths}
 
 
 def _flood_line(worst: FunctionDepth, feed: Feed) -> Content:

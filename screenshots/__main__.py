@@ -28,7 +28,7 @@ from secateur.schema import install
 from secateur_tui.app import ConsoleApp
 from secateur_tui.filter.editor import ExpressionEditor
 from secateur_tui.history.screen import HistoryScreen
-from secateur_tui.review.screen import SETTLE_SECONDS
+from secateur_tui.review.screen import FRESH_SECONDS, SETTLE_SECONDS
 from secateur_tui.session import Session
 from secateur_tui.themes import DARK
 
@@ -120,7 +120,8 @@ async def tour(camera: Camera) -> None:
     await camera.take("review")
     await camera.type("yncs")
     await press("enter")
-    await asyncio.sleep(SETTLE_SECONDS)
+    # A press counts once the button has settled and enter was let go.
+    await asyncio.sleep(SETTLE_SECONDS + FRESH_SECONDS + 0.2)
     await press("enter")
     await camera.until(lambda: isinstance(camera.app.screen, HistoryScreen))
     await camera.shows("sweeping ━━")

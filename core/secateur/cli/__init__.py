@@ -31,7 +31,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     prepare_streams()
     done.clear()
-    work_at()
     try:
         code = _run(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()

@@ -82,8 +82,8 @@ class QueuesScreen(PlaceScreen):
             table.show_depth(feed.depths)
             if self._feed.as_of is None and (worst := flood(feed.depths)) is not None:
                 table.move_to(scope_of(worst))
-        if _offered(feed) != _offered(self._feed):
-            self.call_later(self.refresh_bindings)
+            if _offered(feed) != _offered(self._feed):
+                self.call_later(self.refresh_bindings)
         self._feed = feed
         empty = feed.as_of is not None and not feed.depths
         self.query_one("#empty").display = empty

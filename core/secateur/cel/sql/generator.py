@@ -78,10 +78,6 @@ class Condition:
     sql: str
     parameters: tuple[str | None, ...]
 
-    @property
-    def uses_now(self) -> bool:
-        return "$now" in self.sql
-
     def bind(self, first: int, now: datetime | None, arrived: str | None = None) -> tuple[str, list[str | None]]:
         """The SQL with its placeholders from `$first` on, and the values for them; `arrived` is an event's JSON."""
         values = list(self.parameters)

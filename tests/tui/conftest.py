@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC
 from typing import Any
 
 import pytest
-from console_driver import Console
+from console_driver import NARROW, WIDE, Console, Start
 from pseudo_terminal import Terminal
 from standing_incident import seed
 
@@ -17,9 +17,6 @@ from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur_tui.app import ConsoleApp
 from secateur_tui.session import Session
-
-NARROW, WIDE = (80, 24), (120, 36)
-Start = Callable[..., AbstractAsyncContextManager[Console]]
 
 
 @pytest.fixture(params=[NARROW, WIDE], ids=["80x24", "120x36"])

@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,9 @@ _VARYING = (
     (re.compile(r"(?<=[▲▼=!–‖] )[ ▁▂▃▄▅▆▇█]+(?=│\n)"), lambda found: " " * len(found[0])),
 )
 """What differs from run to run although nothing is wrong; a line keeps its width where it can."""
+
+
+NARROW, WIDE = (80, 24), (120, 36)
 
 
 class Console:
@@ -162,3 +166,7 @@ class Console:
             if (now := self._lasting) != shown:
                 shown, since = now, time.monotonic()
         return shown
+
+
+Start = Callable[..., AbstractAsyncContextManager[Console]]
+"""Starts a console over the database with a URL, in a size."""

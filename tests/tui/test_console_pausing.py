@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from console_driver import Console
+from console_driver import Console, Start
 
-from conftest import Start
 from secateur.runs import Scope
 from secateur_tui.queues.depth_table import DepthTable
 from secateur_tui.queues.screen import QueuesScreen

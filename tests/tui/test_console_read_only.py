@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from console_driver import Start
 from standing_incident import CULPRIT
 
-from conftest import Start
 from secateur.postgres.database import Database
 from secateur_tui.filter.screen import FilterScreen
 from secateur_tui.history.screen import HistoryScreen

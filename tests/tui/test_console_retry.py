@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from console_driver import Console
+from console_driver import WIDE, Console, Start
 
-from conftest import WIDE, Start
 from secateur_tui.filter.screen import FilterScreen
 from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.queues.screen import QueuesScreen

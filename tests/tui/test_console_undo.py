@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from uuid import UUID
 
-from console_driver import Console
+from console_driver import Console, Start
 from standing_incident import ACME, stop_running
 from test_history import cancel, history
 
-from conftest import Start
 from secateur.postgres.database import Database
 from secateur_tui.history.screen import HistoryScreen
 

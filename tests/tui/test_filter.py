@@ -8,9 +8,9 @@ import time
 from datetime import datetime
 
 import pytest
+from console_driver import Start
 from standing_incident import ACME, ARRIVING, CULPRIT
 
-from conftest import Start
 from patience import eventually
 from secateur.requests import CancellationRequest
 from secateur.runs import Count

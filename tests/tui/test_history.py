@@ -6,10 +6,9 @@ import json
 from datetime import timedelta
 from uuid import UUID
 
-from console_driver import Console
+from console_driver import Console, Start
 from standing_incident import CULPRIT, stop_running
 
-from conftest import Start
 from secateur.engines.native.engine import NativeEngine
 from secateur.ledger.cancellations import Cancellations
 from secateur.postgres.database import Database

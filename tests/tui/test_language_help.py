@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from console_driver import Start
 from standing_incident import CULPRIT
 
-from conftest import Start
 from secateur_tui.filter.completing import CompletionList
 from secateur_tui.filter.editor import ExpressionEditor
 from secateur_tui.filter.screen import FilterScreen

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from console_driver import NARROW, Start
 from textual.geometry import Region
 
-from conftest import NARROW, Start
 from secateur.postgres.embedded import EmbeddedPostgres
 from secateur.runs import Scope
 from secateur.schema import install

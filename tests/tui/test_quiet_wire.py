@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import pytest
+from console_driver import NARROW, WIDE
 from pseudo_terminal import Terminal
 from terminal_screen import TerminalScreen
 
-from conftest import NARROW, WIDE
 from patience import PATIENCE
 from secateur.postgres.database import Database
 

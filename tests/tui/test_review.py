@@ -9,11 +9,10 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from console_driver import Console
+from console_driver import Console, Start
 from standing_incident import ACME, ARRIVING, CULPRIT, seed, stop_running
 from textual.widgets import Button, Input
 
-from conftest import Start
 from patience import eventually
 from secateur.postgres.embedded import EmbeddedPostgres
 from secateur.schema import install

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 
-from console_driver import Console
+from console_driver import NARROW, Console, Start
 from standing_incident import CULPRIT
 
-from conftest import NARROW, Start
 from secateur.runs import Scope
 from secateur_tui.frame.question import QuestionScreen
 from secateur_tui.queues.depth_table import DepthTable

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from console_driver import Start
 
-from conftest import Start
 from secateur.cel import filters
 from secateur.cel.diagnostics import Reporter
 from secateur.cel.syntax.ast import Node

@@ -9,9 +9,10 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from importlib import import_module
 from uuid import UUID
 
@@ -25,13 +26,16 @@ from textual.screen import Screen
 
 from secateur.cel import compile
 from secateur.errors import SecateurError, UsageError
+from secateur.looking.aftermath import look_after
 from secateur.runs import Scope
 from secateur_tui.filter.screen import FilterScreen
 from secateur_tui.frame.help import HelpScreen
 from secateur_tui.frame.painting import Canvas, Difference
 from secateur_tui.frame.place import PlaceScreen
+from secateur_tui.frame.question import Choice, Question, QuestionScreen
 from secateur_tui.frame.typeahead import TypeAhead
 from secateur_tui.history.screen import HistoryScreen
+from secateur_tui.history.taking_back import TakingBack
 from secateur_tui.keymap import actions_of, allowed, bindings_of, display
 from secateur_tui.queues.screen import QueuesScreen
 from secateur_tui.review.screen import ReviewScreen
@@ -51,6 +55,12 @@ LEAVING_SECONDS = 0.5
 
 AWAY_SECONDS = 10.0
 """From one look to the next while the terminal does not have the focus: nobody is looking."""
+
+AFTERMATH_SECONDS, AFTERMATH_COST = 2.0, 20
+"""From one look at what came of a commit to the next: so long, or so many times as long as the look took."""
+
+NEWS_FOR = timedelta(minutes=30)
+"""How long a commit or an undo is news."""
 
 HANGUP_PATIENCE_SECONDS = 5.0
 """How long a hang-up waits for a commit in progress."""
@@ -89,6 +99,7 @@ class ConsoleApp(App[None]):
         self.type_ahead = TypeAhead(self, super().on_event)
         self._canvas = Canvas()
         self._commit_under_way: asyncio.Task[None] | None = None
+        self._taking_back = TakingBack(session, self._ask, lambda: self.feed)
         for each in THEMES:
             self.register_theme(each)
         self._fitting = themes_for(self.console.color_system, colourless=colourless)
@@ -163,8 +174,24 @@ class ConsoleApp(App[None]):
             except SecateurError as error:
                 self.feed = replace(self.feed, every=every, problem=error)
             else:
-                self.feed = Feed(tuple(depths), as_of, time.monotonic(), tuple(unswept), every)
+                taken, aftermath = time.monotonic(), self.feed.aftermath
+                self.feed = Feed(tuple(depths), as_of, taken, tuple(unswept), every, aftermath=aftermath)
             await asyncio.sleep(max(0.1, every - (time.monotonic() - began)))
+
+    @work(exclusive=True, group="aftermath")
+    async def follow_aftermath(self) -> None:
+        """Look now and then what came of this console's newest cancellation, as long as that is news."""
+        session = self.session
+        while session.journal.newest is not None and self.feed.as_of is not None:
+            began, now = time.monotonic(), self.feed.now()
+            with suppress(SecateurError):
+                found = await session.ask(look_after(session.queue.cancellations, session.journal.newest, now))
+                is_news = now - (found.cancellation.undone_at or found.cancellation.created_at) < NEWS_FOR
+                self.feed = replace(self.feed, aftermath=found if is_news else None)
+                if not is_news:
+                    return
+            took = time.monotonic() - began
+            await asyncio.sleep(max(AFTERMATH_SECONDS, AFTERMATH_COST * took, self._every))
 
     @work(thread=True, group="warm-up")
     def _warm_up(self) -> None:
@@ -261,6 +288,8 @@ class ConsoleApp(App[None]):
             self._refuse(SecateurError(f"{type(error).__name__}: {error}"))
             raise
         else:
+            self.session.journal.committed(cancellation.id)
+            self.follow_aftermath()
             if cancellation.is_pending and isinstance(self.screen, ReviewScreen):
                 self.screen.pending(cancellation)
             else:
@@ -323,6 +352,32 @@ class ConsoleApp(App[None]):
     def action_history(self) -> None:
         if not isinstance(self.screen, HistoryScreen):
             self._open_history()
+
+    @work(exclusive=True, group="taking-back")
+    async def action_undo(self) -> None:
+        await self._take_back(self._taking_back.undo())
+
+    @work(exclusive=True, group="taking-back")
+    async def action_redo(self) -> None:
+        await self._take_back(self._taking_back.redo())
+
+    async def _take_back(self, change: Awaitable[str | None]) -> None:
+        try:
+            told = await change
+        except SecateurError as error:
+            self.notify(f"Nothing was changed: {error}", severity="error", markup=False)
+            return
+        if told is not None:
+            self.notify(told, markup=False)
+            self.follow_aftermath()
+
+    async def _ask(self, question: Question) -> Choice:
+        return await self.push_screen_wait(QuestionScreen(self.session, question))
+
+    @on(HistoryScreen.TookBack)
+    def _took_back(self, message: HistoryScreen.TookBack) -> None:
+        self.session.journal.took_back(message.cancellation_id)
+        self.follow_aftermath()
 
     def action_help(self) -> None:
         self.push_screen(HelpScreen(self.session))

@@ -136,6 +136,15 @@ ACTIONS = (
     Action("console.history", ("H", "4", "f4"), "history", "Every cancellation: who, when, why, and its progress"),
     Action("console.queues", ("1",), "queues", "Live depth of every app and function"),
     Action("console.filter", ("2",), "filter", "The filter of the row, or the last open one", footer=False),
+    Action(
+        "console.undo",
+        ("z",),
+        "undo",
+        "Undo what this console cancelled or retried last, after a question",
+        True,
+        False,
+    ),
+    Action("console.redo", ("Z",), "redo", "Do again what this console undid last, after a question", True, False),
     Action("console.palette", (":", "ctrl+p"), "commands", "Find a command by its name", footer=False),
     Action("console.help", ("?", "f1"), "help", "What every key does"),
     Action(
@@ -192,6 +201,7 @@ _NAMES = {
     "upper_h": "H",
     "upper_g": "G",
     "upper_u": "U",
+    "upper_z": "Z",
 }
 
 

@@ -7,9 +7,11 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TypeVar
+from uuid import UUID
 
 from secateur.errors import SecateurError
 from secateur.ledger.steps import SweepProblem
+from secateur.looking.aftermath import Aftermath
 from secateur.looking.counting import within
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
@@ -37,6 +39,8 @@ class Feed:
     """Seconds from one look to the next: more while the terminal does not have the focus."""
     problem: SecateurError | None = None
     """Why the newest query failed; None while all is well."""
+    aftermath: Aftermath | None = None
+    """What came of this console's newest cancellation; None before there is one, and some time after it."""
 
     @property
     def age(self) -> float:
@@ -76,6 +80,30 @@ class Draft:
         return self.app_id, self.function_id, self.retry
 
 
+@dataclass(slots=True)
+class Journal:
+    """What this console committed and undid, for undo and redo."""
+
+    done: list[UUID] = field(default_factory=list)
+    """Cancellations, retries included, that can be undone next; the newest is last."""
+    undone: list[UUID] = field(default_factory=list)
+    """Those that were undone since the last commit, and can be committed again; the newest is last."""
+    newest: UUID | None = None
+    """The one that was last committed or undone."""
+
+    def committed(self, cancellation_id: UUID, *, again: UUID | None = None) -> None:
+        """`again` is the undone one that it repeats; any other commit leaves nothing to redo."""
+        self.undone[:] = [] if again is None else [each for each in self.undone if each != again]
+        self.done.append(cancellation_id)
+        self.newest = cancellation_id
+
+    def took_back(self, cancellation_id: UUID) -> None:
+        """Also one of somebody else's, which then can be redone here."""
+        self.done[:] = [each for each in self.done if each != cancellation_id]
+        self.undone[:] = [*(each for each in self.undone if each != cancellation_id), cancellation_id]
+        self.newest = cancellation_id
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """The services and settings that the screens use; created by whoever starts the console."""
@@ -94,6 +122,7 @@ class Session:
     query_timeout_seconds: float = 10.0
     confirm_above: int = 100
     """A cancellation of more runs than this needs a typed confirmation."""
+    journal: Journal = field(default_factory=Journal)
     drafts: dict[tuple[str, str | None, bool], Draft] = field(default_factory=dict)
     """The last filter of each scope, by `Draft.key`, so that leaving a filter loses nothing."""
 

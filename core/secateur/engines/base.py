@@ -21,6 +21,9 @@ from secateur.postgres.database import Database
 from secateur.runs import UNFINISHED, Count, FunctionDepth, Run, RunStatus, Scope, Window
 from secateur.samples import Mark, Sample, SampleGap, SampleSteps
 
+RATE_SECONDS = 10.0
+"""The span that rates are averaged over."""
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:

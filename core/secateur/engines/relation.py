@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from secateur.cel.values import decode_json, decode_shown
-from secateur.engines.base import Selection, Source, Verdict
+from secateur.engines.base import RATE_SECONDS, Selection, Source, Verdict
 from secateur.errors import DatabaseError, NotFound, NotInstalled, Problem, QueryTimeout, RequestError
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
@@ -23,9 +23,6 @@ from secateur.runs import UNFINISHED, Count, CountedBy, Run, RunStatus, Scope
 
 if TYPE_CHECKING:
     import asyncpg
-
-RATE_SECONDS = 10.0
-"""The span that the statements average rates over."""
 
 REPLICA_REST_SECONDS = 15.0
 """After a failure the replica is left alone for so long."""

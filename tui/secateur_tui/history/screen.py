@@ -87,6 +87,12 @@ class HistoryScreen(PlaceScreen):
     class BackWanted(Message):
         pass
 
+    @dataclass
+    class TookBack(Message):
+        """The user undid it here."""
+
+        cancellation_id: UUID
+
     def __init__(self, session: Session, feed: Feed, selected: UUID | None = None) -> None:
         super().__init__(session)
         self._feed, self._selected = feed, selected
@@ -241,20 +247,23 @@ class HistoryScreen(PlaceScreen):
         if answer is Choice.NO:
             return
         requeue = answer is Choice.OTHER or cancellation.state == State.UNDONE
-        await self._write(
+        is_done = await self._write(
             self.session.queue.cancellations.undo(
                 cancellation.id, author=self.session.author, source="tui", requeue_stopped=requeue
             )
         )
+        if is_done:
+            self.post_message(self.TookBack(cancellation.id))
 
-    async def _write(self, change: Awaitable[Cancellation]) -> None:
-        """Ask the database for a change, and show what came of it."""
+    async def _write(self, change: Awaitable[Cancellation]) -> bool:
+        """Ask the database for a change, and show what came of it; whether it was made."""
         try:
             await self.session.ask(change)
         except SecateurError as error:
             self.notify(str(error), severity="error", markup=False)
-            return
+            return False
         self._poll()
+        return True
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         chosen = self.chosen

@@ -33,6 +33,23 @@ def undo_question(cancellation: Cancellation) -> Question:
     return _requeue(cancellation) if cancellation.state == State.UNDONE else _undo(cancellation)
 
 
+def redo_question(cancellation: Cancellation) -> Question:
+    """What committing it again would do, once it is undone."""
+    verb, does = ("Retry", "queued again") if cancellation.is_retry else ("Cancel", "cancelled again")
+    condition = "" if cancellation.if_ is None else f"\nif {one_line(' '.join(cancellation.if_.split()))}"
+    text = toned(
+        (f"{verb} again: ", "plain"),
+        (scope_text(cancellation), "strong"),
+        ("?", "plain"),
+        (condition, "field"),
+        ("\n\n", "plain"),
+        (f"{runs(cancellation.restored)}", "count"),
+        (f" came back by the undo. Whatever of them still waits is {does}: the same condition,", "plain"),
+        (f" the same window, before {readable(cancellation.started_before, digits=0)}.", "plain"),
+    )
+    return Question("Redo", text, verb.lower() + " again")
+
+
 def stop_question(cancellation: Cancellation) -> Question:
     """What stays as it is once it is stopped, and what does not."""
     if cancellation.is_retry:

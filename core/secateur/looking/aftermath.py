@@ -1,0 +1,104 @@
+"""What came of a commit: how much it cancelled, and how many matching runs still arrive that it does not reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from secateur.engines.base import RATE_SECONDS
+from secateur.ledger.cancellations import Cancellations
+from secateur.looking.depth import NEGLIGIBLE
+from secateur.requests import CancellationRequest, RetryRequest
+from secateur.states import Kind
+
+if TYPE_CHECKING:
+    from secateur.records import Cancellation
+
+STANDING_FOR = timedelta(hours=2)
+"""How long a cancellation stands that is to take what still arrives, unless the retention allows less."""
+
+_SOONEST = 2.0
+"""Seconds after the commit before which a rate says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aftermath:
+    """A cancellation some time after its commit."""
+
+    cancellation: Cancellation
+    as_of: datetime
+    """By the database's clock."""
+    arriving: float | None
+    """Runs a second that match its condition but came after its window. None: not known, or none can come (a retry, a
+    single run, a cancellation that stands, one that is stopped or undone)."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether matching runs still arrive that it does not cancel."""
+        return self.arriving is not None and self.arriving >= NEGLIGIBLE
+
+
+async def look_after(cancellations: Cancellations, cancellation_id: UUID, now: datetime) -> Aftermath:
+    """The cancellation as it is, and what still arrives; `now` is by the database's clock.
+
+    Raises `NotFound` and `DatabaseError`.
+    """
+    cancellation = await cancellations.get(cancellation_id)
+    return Aftermath(cancellation, now, await still_arriving(cancellations, cancellation, now))
+
+
+async def still_arriving(cancellations: Cancellations, cancellation: Cancellation, now: datetime) -> float | None:
+    """See `Aftermath.arriving`."""
+    if not leaves_arrivals(cancellation, now):
+        return None
+    seconds = min(RATE_SECONDS, (now - cancellation.started_before).total_seconds())
+    if seconds < _SOONEST:
+        return None
+    later = _selecting(cancellation, {"started_after": cancellation.started_before})
+    return await cancellations.arrival_rate(later) * RATE_SECONDS / seconds
+
+
+def leaves_arrivals(cancellation: Cancellation, now: datetime) -> bool:
+    """Whether matching runs can arrive that it does not cancel."""
+    if cancellation.kind != Kind.BULK or cancellation.is_over:
+        return False
+    return cancellation.started_before <= now
+
+
+def also_arriving(
+    request: CancellationRequest, now: datetime, longest: timedelta = STANDING_FOR
+) -> CancellationRequest:
+    """The same, standing: it also cancels what arrives in two hours from `now`, or in `longest`, the retention's."""
+    until = (now + min(STANDING_FOR, longest)).replace(microsecond=0)
+    return request.model_copy(update={"standing": True, "started_before": until})
+
+
+def again(cancellation: Cancellation, now: datetime) -> CancellationRequest:
+    """A request for what the cancellation, or the retry, was for: its scope, its condition and its window.
+
+    Raises `RequestError` for a record that no request makes.
+    """
+    return _selecting(
+        cancellation,
+        {
+            "started_after": cancellation.started_after,
+            "started_before": cancellation.started_before,
+            "standing": cancellation.standing and cancellation.started_before > now,
+            "rate": cancellation.rate,
+            "reason": cancellation.reason,
+        },
+    )
+
+
+def _selecting(cancellation: Cancellation, fields: dict[str, Any]) -> CancellationRequest:
+    kind = RetryRequest if cancellation.is_retry else CancellationRequest
+    body = {
+        "app_id": cancellation.app_id,
+        "function_id": cancellation.function_id,
+        "if": cancellation.if_,
+        "with_cancelled": cancellation.with_cancelled or None,
+        **fields,
+    }
+    return kind.parse({field: value for field, value in body.items() if value})

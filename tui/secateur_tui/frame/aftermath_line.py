@@ -1,0 +1,45 @@
+"""What came of this console's newest cancellation, in a line with the keys that go on from there."""
+
+from __future__ import annotations
+
+from textual.content import Content
+
+from secateur.ledger.wording import Phase, phase
+from secateur.looking.aftermath import Aftermath
+from secateur.words.figures import ago, number, rate
+from secateur_tui.themes import toned
+
+
+def aftermath_line(found: Aftermath, *, also: str, undo: str, redo: str) -> Content:
+    """`✂ 99,242 cancelled 1m 04s ago · 124/s still match: f also those for 2 h · z undo`.
+
+    `also`, `undo` and `redo` are the keys; an empty one is not offered.
+    """
+    line = toned(*_done(found))
+    if found.goes_on:
+        line += toned((f" · {rate(found.arriving or 0.0)}/s still match", "warn"))
+        if also:
+            line += toned((": ", "warn"), (also, "key"), (" also those for 2 h", "plain"))
+    key, what = (redo, "redo") if found.cancellation.undone_at else (undo, "undo")
+    if key:
+        line += toned((" · ", "quiet"), (key, "key"), (f" {what}", "plain"))
+    return line
+
+
+def _done(found: Aftermath) -> list[tuple[str, str]]:
+    cancellation, now = found.cancellation, found.as_of
+    since = ago(cancellation.undone_at or cancellation.stopped_at or cancellation.created_at, now)
+    many = number(cancellation.retried if cancellation.is_retry else cancellation.cancelled)
+    done = "queued again" if cancellation.is_retry else "cancelled"
+    match phase(cancellation, now):
+        case Phase.UNDONE | Phase.RESTORING:
+            back = cancellation.restored_of[0]
+            return [("↺ ", "plain"), (f"undone {since}, ", "plain"), (f"{number(back)} are back", "count")]
+        case Phase.PENDING:
+            return [("◌ ", "warn"), ("committed, and pending: an open transaction is in the way", "warn")]
+        case Phase.STOPPED:
+            return [("■ ", "warn"), (f"{many} {done}, then stopped {since}", "plain")]
+        case Phase.SWEEPING | Phase.RETRYING | Phase.FAILING | Phase.HOLDING_BACK:
+            return [("✂ ", "good"), (many, "count"), (f" {done} so far, committed {since}", "plain")]
+        case _:
+            return [("✂ ", "good"), (many, "count"), (f" {done} {since}", "plain")]

@@ -45,6 +45,9 @@ class Window:
     started_before: datetime | None = None
 
 
+NO_BOUNDS = Window()
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One execution of a function, in its current state in the queue."""

@@ -18,6 +18,7 @@ from secateur.engines.native import arrivals as native
 from secateur.errors import NotFound, RequestError
 from secateur.looking import suggestions as suggesting
 from secateur.postgres.database import Database
+from secateur.runs import Scope, Window
 
 BEFORE, DURING = 1200, 900
 FLOOD = timedelta(minutes=15)
@@ -138,6 +139,53 @@ async def test_cancelled_runs_are_not_suggested_again(embedded_url: str) -> None
         again = await queue.suggest("billing", "syncs", since=began)
         assert again.sampled < 0.5 * DURING
         assert CAUSE not in [each.if_ for each in again.suggestions]
+
+
+async def test_several_functions(embedded_url: str) -> None:
+    began = await seed(embedded_url)
+    async with secateur.connect(embedded_url) as queue:
+        both = [Scope("billing", "syncs"), Scope("billing", "others")]
+        found = await queue.reader.suggest(both, since=began)
+        assert found.sampled == pytest.approx(DURING + 300, abs=60)
+        with pytest.raises(RequestError, match="must be one app"):
+            await queue.reader.suggest([Scope("billing"), Scope("crm")])
+        with pytest.raises(NotFound, match="nowhere"):
+            await queue.reader.suggest([*both, Scope("billing", "nowhere")])
+
+
+async def test_the_blast_radius_of_a_filter(embedded_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it matches against what it leaves, of the unfinished runs; and what of the matches is something else."""
+    began = await seed(embedded_url)
+    async with secateur.connect(embedded_url, read_only=True) as queue:
+        scope = Scope("billing", "syncs")
+        exact = await queue.reader.blast_radius(scope, compile_source(CAUSE))
+        assert exact.sampled + exact.others == DURING
+        vendor = exact.fields[0]
+        assert (vendor.path, vendor.values[0].value) == ("event.data.vendor_id", "acme_inc")
+        assert (vendor.values[0].flood_share, vendor.values[0].baseline_share) == (1, 0)
+        assert vendor.values[0].unless == "event.data.vendor_id != 'acme_inc'"
+        assert exact.mixed is None
+        wide = await queue.reader.blast_radius(scope, compile_source("event.data.vendor_id in ['acme_inc', 'hooli']"))
+        assert wide.sampled > exact.sampled
+        early = await queue.reader.blast_radius(scope, compile_source(CAUSE), Window(began, began + FLOOD / 2))
+        assert early.sampled < 0.7 * exact.sampled
+        assert early.sampled + early.others < DURING
+        monkeypatch.setattr(native, "SAMPLE_PAGES", 1)
+        assert (await queue.reader.blast_radius(scope, compile_source(CAUSE))).sampled == exact.sampled
+        nothing = await queue.reader.blast_radius(scope, compile_source("event.data.vendor_id == 'none'"))
+        assert (nothing.sampled, nothing.others) == (0, DURING)
+
+
+async def test_matches_that_are_not_of_one_piece(embedded_url: str) -> None:
+    async with secateur.connect(embedded_url) as queue:
+        events = [
+            {"data": {"region": "eu", "vendor_id": "acme_inc" if number % 20 else "globex"}} for number in range(400)
+        ] + [{"data": {"region": "us", "vendor_id": ("globex", "hooli")[number % 2]}} for number in range(400)]
+        await queue.enqueue_many("billing", "syncs", events)
+        found = await queue.reader.blast_radius(Scope("billing"), compile_source("event.data.region == 'eu'"))
+        assert found.mixed is not None
+        assert found.mixed.path == "event.data.vendor_id"
+        assert [(each.value, each.flood_share) for each in found.mixed.values] == [("acme_inc", 0.95), ("globex", 0.05)]
 
 
 async def test_a_small_scope_in_a_large_table(embedded_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from uuid import UUID
 from secateur.cel import Filter
 from secateur.errors import Unsupported, UsageError
 from secateur.postgres.database import Database
-from secateur.runs import UNFINISHED, Count, FunctionDepth, Run, RunStatus, Scope, Window
+from secateur.runs import NO_BOUNDS, UNFINISHED, Count, FunctionDepth, Run, RunStatus, Scope, Window
 from secateur.samples import Mark, Sample, SampleGap, SampleSteps
 
 RATE_SECONDS = 10.0
@@ -94,6 +94,23 @@ class Sent:
     """One of each function that it triggers, sorted by app and function."""
     cancellations: tuple[Effect, ...]
     """One for each cancellation that a function declares for such events, where it concerns a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """The runs of one app that a sample is drawn from. Never cancelled ones: they have been dealt with."""
+
+    app_id: str
+    function_ids: tuple[str, ...] | None = None
+    """None is every function."""
+    window: Window = NO_BOUNDS
+    but_functions: tuple[str, ...] = ()
+    """Functions that are left out."""
+    unfinished: bool = False
+    """Only runs that a cancellation can cancel."""
+    filter: Filter | None = None
+    matching: bool = True
+    """Only those that the filter matches, or only the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,18 +305,15 @@ class Remembering(Protocol):
 class Arriving(Protocol):
     """Runs are kept when they have ended, so that what arrived can be compared with what arrives.
 
-    Cancelled runs are left out: they have been dealt with. Cancelling the task cancels the query in the database.
+    Cancelling the task cancels the query in the database. Raises `NotFound` for an app or function that is not known.
     """
 
-    async def arrival_times(self, scope: Scope, limit: int) -> list[datetime]:
-        """When about `limit` runs of the scope arrived, of all that are kept; sorted. Raises `NotFound`."""
+    async def arrival_times(self, population: Population, limit: int) -> list[datetime]:
+        """When about `limit` of the runs arrived; sorted."""
         ...
 
-    async def arrivals(self, scope: Scope, window: Window, limit: int, *, beside: str | None = None) -> Arrivals:
-        """About `limit` runs of the scope that arrived in the window, with the events as `decode_json` reads them.
-
-        Fewer if these are large. `beside` leaves out a function of the app. Raises `NotFound`.
-        """
+    async def arrivals(self, population: Population, limit: int) -> Arrivals:
+        """About `limit` of the runs, with the events as `decode_json` reads them; fewer if these are large."""
         ...
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from secateur.cel.authoring.picking import MISSING, access, condition, conjunct, has
 from secateur.cel.diagnostics import EvaluationError
 from secateur.cel.paths import EACH, Path
-from secateur.cel.syntax.writing import field_access, literal_text, text_literal
+from secateur.cel.syntax.writing import literal_text, text_literal
 from secateur.cel.timestamps import SECOND, format_timestamp, parse_timestamp
 from secateur.cel.values import INT_MAX, INT_MIN, Timestamp
 from secateur.looking.affixes import prefixes, suffixes
@@ -30,9 +31,6 @@ FEWEST_TEXTS = 8
 
 MOST_AFFIXES = 12
 """Of one field."""
-
-ELEMENT = "item"
-"""The variable for an element of a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +61,6 @@ def conjuncts(contrast: Contrast, field: Field, scaled: Sequence[Scale], least: 
     yield from ranges(contrast, scaled)
 
 
-def access(path: Path, variable: str = "event") -> str:
-    """The field as an expression selects it; the path has no `EACH`."""
-    return variable + "".join(field_access(key) for key in path if key is not EACH)
-
-
-def condition(path: Path, predicate: Callable[[str], str]) -> str:
-    """`predicate` of the field; of any element, below a list."""
-    if EACH not in path:
-        return predicate(access(path))
-    at = path.index(EACH)
-    return f"{access(path[:at])}.exists({ELEMENT}, {predicate(access(path[at + 1 :], ELEMENT))})"
-
-
 def _presence(contrast: Contrast, field: Field) -> Iterator[Conjunct]:
     """That a key is there, or is not, of objects that are there."""
     objects = field.types.get("map")
@@ -85,22 +70,14 @@ def _presence(contrast: Contrast, field: Field) -> Iterator[Conjunct]:
     for key, child in field.children.items():
         present = contrast.extent(child.present)
         path = (*field.path, key)
-        has = _has(field.path, key)
-        yield Conjunct(path, "missing", f"!{has}" if has.startswith("has") else f"!({has})", None, every - present, 1.0)
-        yield Conjunct(path, "present", has, None, present, 2.0)
-
-
-def _has(path: Path, key: str) -> str:
-    selector = field_access(key)
-    return f"has({access(path)}{selector})" if selector.startswith(".") else f"{text_literal(key)} in {access(path)}"
+        yield Conjunct(path, "missing", conjunct(path, MISSING), None, every - present, 1.0)
+        yield Conjunct(path, "present", has(access(field.path), key), None, present, 2.0)
 
 
 def _types(contrast: Contrast, field: Field) -> Iterator[Conjunct]:
     """Where there are several."""
     if field.nulls:
-        yield Conjunct(
-            field.path, "null", condition(field.path, "{} == null".format), None, contrast.extent(field.nulls), 0.5
-        )
+        yield Conjunct(field.path, "null", conjunct(field.path, None), None, contrast.extent(field.nulls), 0.5)
     others = [name for name in field.types if name != "null_type"]
     if len(others) < 2:
         return
@@ -119,10 +96,8 @@ def _values(contrast: Contrast, field: Field, least: int) -> Iterator[Conjunct]:
         for value, numbers in values.items():
             if len(numbers) < least or not _writable(value):
                 continue
-            literal = literal_text(value)
-            found.append(
-                Conjunct(field.path, "value", _equals(field.path, literal), value, contrast.extent(numbers), cost)
-            )
+            source = conjunct(field.path, value)
+            found.append(Conjunct(field.path, "value", source, value, contrast.extent(numbers), cost))
     yield from found
     yield from _listed(contrast, field, found)
 
@@ -131,12 +106,6 @@ def _writable(value: object) -> bool:
     if isinstance(value, str):
         return len(value) <= LONGEST_TEXT
     return not isinstance(value, int) or INT_MIN <= value <= INT_MAX
-
-
-def _equals(path: Path, literal: str) -> str:
-    if path and path[-1] is EACH:
-        return f"{literal} in {access(path[:-1])}"
-    return condition(path, lambda text: f"{text} == {literal}")
 
 
 def _listed(contrast: Contrast, field: Field, single: Sequence[Conjunct]) -> Iterator[Conjunct]:

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from secateur.cel.authoring.shapes import MAX_DEPTH, MAX_ELEMENTS, MAX_KEYS, MAX_PATHS
+from secateur.cel.authoring import shapes
+from secateur.cel.authoring.shapes import MAX_DEPTH, MAX_ELEMENTS, MAX_KEYS, MAX_PATHS, Shape
 from secateur.cel.paths import EACH, Path
 from secateur.cel.values import INT_MAX, INT_MIN
 
@@ -95,6 +96,16 @@ class Contrast:
             pending += found.children.values()
             if found.each is not None:
                 pending.append(found.each)
+
+    def shape(self) -> Shape:
+        """How often each field is there, and of which types, in both samples together; without the values."""
+        fields = {
+            each.path: shapes.Field(
+                each.path, len(each.present), 0, {name: len(numbers) for name, numbers in each.types.items()}
+            )
+            for each in self.fields()
+        }
+        return Shape(self.flood + self.baseline, fields)
 
     def count(self, numbers: Sequence[int]) -> tuple[int, int]:
         """How many are of the flood, and of the baseline; in their order."""

@@ -222,6 +222,8 @@ class HotValueForm(JsonForm):
     baseline_share: Share | None
     if_: str = Field(alias="if")
     """The condition that it is so."""
+    unless: str
+    """The condition that it is not so, true also of runs that lack the field."""
 
 
 class HotFieldForm(JsonForm):

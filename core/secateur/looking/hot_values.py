@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from secateur.cel.authoring.picking import MISSING, access, guarded, negated, negation
+from secateur.cel.authoring.shapes import Shape
 from secateur.cel.paths import EACH, Path
-from secateur.looking.conjuncts import Conjunct, access
-from secateur.looking.contrasts import Contrast
+from secateur.looking.conjuncts import Conjunct
+from secateur.looking.contrasts import Contrast, Field
 from secateur.looking.proposals import Proposal, Search
 
 LEAST_SHARE = 0.01
@@ -25,8 +28,12 @@ class HotValue:
     flood_share: float
     baseline_share: float | None
     """None without a baseline."""
+    skew: float
+    """How much it tells about flood or baseline: nats."""
     if_: str
     """The condition that it is so."""
+    unless: str
+    """The condition that it is not so, true also of runs that lack the field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +41,9 @@ class HotField:
     path: str
     """As an expression selects it; `[]` stands for the elements of a list."""
     values: tuple[HotValue, ...]
-    """The most frequent in the flood first."""
+    """The most skewed first."""
     skew: float
-    """How much the values tell about flood or baseline: nats."""
+    """Of the most skewed value."""
 
 
 def hot_fields(search: Search, limit: int) -> list[HotField]:
@@ -44,6 +51,7 @@ def hot_fields(search: Search, limit: int) -> list[HotField]:
     contrast = search.contrast
     by_path: dict[Path, list[Conjunct]] = {}
     late: set[Path] = set()
+    shape = contrast.shape()
     for field, conjuncts in search.found:
         if search.steadiness.follows_time(field):
             late.add(field.path)
@@ -54,7 +62,8 @@ def hot_fields(search: Search, limit: int) -> list[HotField]:
     for path, values in by_path.items():
         skew = max(_skew(contrast, each) for each in values)
         shown = sorted(values, key=lambda each: _order(contrast, each))[:MOST_VALUES]
-        found.append((path in late, HotField(written(path), tuple(_hot(contrast, each) for each in shown), skew)))
+        hot = tuple(_hot(contrast, each, shape) for each in shown)
+        found.append((path in late, HotField(written(path), hot, skew)))
     found.sort(key=lambda each: (each[0], -each[1].skew, each[1].path))
     return [hot for _, hot in found[:limit]]
 
@@ -73,15 +82,38 @@ def _skew(contrast: Contrast, conjunct: Conjunct) -> float:
     return max(contrast.evidence(conjunct.extent), contrast.evidence(contrast.everything - conjunct.extent) / 2)
 
 
-def _order(contrast: Contrast, conjunct: Conjunct) -> tuple[bool, float]:
-    """Plain values first, and what is made of them after."""
-    return conjunct.kind in ("range", "prefix", "suffix", "size", "values"), -contrast.shares(conjunct.extent)[0]
+def _order(contrast: Contrast, conjunct: Conjunct) -> tuple[float, float]:
+    """The most skewed first; of two that are nearly so, the plain value."""
+    derived = conjunct.kind in ("range", "prefix", "suffix", "size", "values")
+    return -_skew(contrast, conjunct) * (0.9 if derived else 1.0), -contrast.shares(conjunct.extent)[0]
 
 
-def _hot(contrast: Contrast, conjunct: Conjunct) -> HotValue:
+def _hot(contrast: Contrast, conjunct: Conjunct, shape: Shape) -> HotValue:
     flood, baseline = contrast.shares(conjunct.extent)
-    usual = baseline if contrast.baseline else None
-    return HotValue(conjunct.kind, conjunct.value, flood, usual, conjunct.source)
+    return HotValue(
+        conjunct.kind,
+        conjunct.value,
+        flood,
+        baseline if contrast.baseline else None,
+        _skew(contrast, conjunct),
+        conjunct.source,
+        _unless(conjunct, shape),
+    )
+
+
+_OF_KIND = {"prefix": "string", "suffix": "string", "size": "list"}
+"""What a field is where such a condition of it can be true."""
+
+
+def _unless(conjunct: Conjunct, shape: Shape) -> str:
+    match conjunct.kind:
+        case "value":
+            return negation(conjunct.path, conjunct.value, shape)
+        case "null":
+            return negation(conjunct.path, None, shape)
+        case "missing":
+            return negation(conjunct.path, MISSING, shape)
+    return guarded(conjunct.path, negated(conjunct.source), shape, _OF_KIND.get(conjunct.kind, ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +130,39 @@ def also_hits(search: Search, proposal: Proposal) -> list[Hit]:
 
     A filter by region hits nearly all of one vendor, and 41 runs of another.
     """
-    contrast, matches = search.contrast, proposal.extent.flood
-    count = matches.bit_count()
-    best, hits = 0.0, []
+    mostly = _mostly_of_one(search, proposal.extent.flood, proposal.condition.paths)
+    return [] if mostly is None else [Hit(written(mostly[0].path), each.value, n) for n, each in mostly[1][1:3]]
+
+
+def mixed_field(search: Search, but: Collection[Path]) -> HotField | None:
+    """The field, but none of these, that is most of one value in the flood, and not all, with its values there."""
+    everything = search.contrast.everything.flood
+    mostly = _mostly_of_one(search, everything, but)
+    if mostly is None:
+        return None
+    shape = search.contrast.shape()
+    hot = tuple(_hot(search.contrast, each, shape) for _, each in mostly[1][:MOST_VALUES])
+    return HotField(written(mostly[0].path), hot, hot[0].skew)
+
+
+def _mostly_of_one(
+    search: Search, matches: int, but: Collection[Path]
+) -> tuple[Field, list[tuple[int, Conjunct]]] | None:
+    """The field that is about what matches, with how many of these have each of its values; the most frequent first.
+
+    Its main value is far more frequent in the flood than usual; of others, that says nothing.
+    """
+    count = max(1, matches.bit_count())
+    best, found = 0.5, None
     for field, conjuncts in search.found:
         values = [each for each in conjuncts if each.kind == "value" and each.path == field.path]
-        if field.path in proposal.condition.paths or field.inside_list or len(values) < 2:
+        if field.path in but or field.inside_list or len(values) < 2:
             continue
-        counted = sorted(((each.extent.flood & matches).bit_count(), str(each.value), each) for each in values)
-        most, _, main = counted[-1]
-        share = most / max(1, count)
-        # Only a field that the flood is about: its main value is far more frequent there than usual.
-        if not max(best, 0.5) < share < 1 or contrast.evidence(main.extent) < 10:
+        counted = [((each.extent.flood & matches).bit_count(), each) for each in values]
+        counted = sorted(((n, each) for n, each in counted if n), key=lambda each: (-each[0], str(each[1].value)))
+        if not counted:
             continue
-        best, hits = share, [Hit(written(field.path), each.value, n) for n, _, each in counted[-2:-4:-1] if n]
-    return hits
+        share = counted[0][0] / count
+        if best < share < 1 and search.contrast.evidence(counted[0][1].extent) >= 10:
+            best, found = share, (field, counted)
+    return found

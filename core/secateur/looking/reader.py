@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from secateur.cel import Filter
 from secateur.cel.authoring.shapes import Shape
-from secateur.engines.base import Source
+from secateur.engines.base import Arriving, Source
 from secateur.errors import Problem, RequestError
+from secateur.looking.blast import BlastRadius, blast_radius
 from secateur.looking.facets import payload_shape
 from secateur.looking.history import DepthHistory
 from secateur.looking.suggestions import DEFAULT_FIELDS, Suggestions, suggest
-from secateur.runs import FunctionDepth, Run, RunStatus, Scope
+from secateur.runs import NO_BOUNDS, FunctionDepth, Run, RunStatus, Scope, Window
 
 
 class Reader:
@@ -63,19 +65,35 @@ class Reader:
         """The fields and values of a sample of the events of unfinished runs."""
         return await payload_shape(self._engine, scopes)
 
+    @property
+    def can_suggest(self) -> bool:
+        """Whether the engine keeps what has arrived, so that `suggest` and `blast_radius` have something to look at."""
+        return isinstance(self._engine, Arriving)
+
     async def suggest(
         self,
-        scope: Scope,
+        scopes: Scope | Sequence[Scope],
         since: datetime | None = None,
         until: datetime | None = None,
         limit: int = DEFAULT_FIELDS,
     ) -> Suggestions:
         """What stands out in what arrived from `since`, or from when arrivals grew, and filters for it; one at a time.
 
-        Raises `RequestError` for times that leave nothing, `NotFound` and `Unsupported`. Cancelling the task cancels
-        the query in the database, or the search.
+        Several scopes are functions of one app. Raises `RequestError` for times that leave nothing, `NotFound` and
+        `Unsupported`. Cancelling the task cancels the query in the database, or the search.
         """
         if since is not None and until is not None and since >= until:
             raise RequestError([Problem("since", "must be before `until`")])
         async with self._suggesting:
-            return await suggest(self._engine, scope, since, until, limit)
+            return await suggest(self._engine, scopes, since, until, limit)
+
+    async def blast_radius(
+        self,
+        scopes: Scope | Sequence[Scope],
+        filter_: Filter,
+        window: Window = NO_BOUNDS,
+        limit: int = DEFAULT_FIELDS,
+    ) -> BlastRadius:
+        """What the matches of a filter have, against the runs that it leaves; in turn with `suggest`, raising as it."""
+        async with self._suggesting:
+            return await blast_radius(self._engine, scopes, filter_, window, limit)

@@ -1,21 +1,28 @@
-"""What stands out in what arrives, and the filters that it suggests."""
+"""What stands out in what arrives, and the filters that it suggests.
+
+Screens ask `Reader.suggest` and `Reader.blast_radius` (see `secateur.looking.blast`), and offer both where
+`Reader.can_suggest`. Each `HotField` has its `HotValue`s, most skewed first, each with the condition that it is so
+(`if_`) and that it is not (`unless`); `secateur.cel.authoring.picking` writes these of any other field and value, and
+adds them to an expression.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
-from secateur.engines.base import Arrival, Arrivals, Arriving, Source, unsupported
+from secateur.engines.base import Arrival, Arrivals, Arriving, Population, Source, unsupported
+from secateur.errors import Problem, RequestError
 from secateur.looking.contrasts import Contrast
 from secateur.looking.hot_values import Hit, HotField, also_hits, hot_fields
 from secateur.looking.onsets import onset
 from secateur.looking.proposals import Search, frequent, propose
-from secateur.runs import Scope, Window
+from secateur.runs import NO_BOUNDS, Scope, Window
 
 SAMPLED_RUNS = 5_000
 """Of what arrives, and of the baseline."""
@@ -29,6 +36,8 @@ MARGIN = 0.1
 """The part of the flood's length before its beginning that is left out of the baseline: the beginning is a guess."""
 
 DEFAULT_FIELDS = 10
+
+Result = TypeVar("Result")
 
 
 class Baseline(StrEnum):
@@ -78,27 +87,38 @@ class Suggestions:
 
 async def suggest(
     engine: Source,
-    scope: Scope,
+    scopes: Scope | Sequence[Scope],
     since: datetime | None = None,
     until: datetime | None = None,
     limit: int = DEFAULT_FIELDS,
 ) -> Suggestions:
     """What stands out in what arrived from `since` to `until`, with `limit` fields.
 
-    Without `since`, from when more began to arrive. Raises `Unsupported` where the engine keeps no past.
-    Cancelling the task cancels the query in the database, or the search.
+    Without `since`, from when more began to arrive. Several scopes are of one app. Raises `Unsupported` where the
+    engine keeps no past. Cancelling the task cancels the query in the database, or the search.
     """
     if not isinstance(engine, Arriving):
         raise unsupported(engine, "tell what has arrived")
+    runs = population(scopes)
     now = await engine.clock()
     found = since is None
     if since is None:
-        since = await _began(engine, scope, until or now)
-    flood = await engine.arrivals(scope, Window(since, until), SAMPLED_RUNS)
-    baseline, before = await _baseline(engine, scope, since, until or now)
-    return await _in_thread(
+        since = await _began(engine, runs, until or now)
+    flood = await engine.arrivals(replace(runs, window=Window(since, until)), SAMPLED_RUNS)
+    baseline, before = await _baseline(engine, runs, since, until or now)
+    return await in_thread(
         lambda checkpoint: _contrasted(flood, baseline, before, Asked(since, until, found, limit, now), checkpoint)
     )
+
+
+def population(scopes: Scope | Sequence[Scope], window: Window = NO_BOUNDS) -> Population:
+    """The runs of the scopes. Raises `RequestError` for scopes of several apps, or none."""
+    each_of = [scopes] if isinstance(scopes, Scope) else list(scopes)
+    if len({scope.app_id for scope in each_of}) != 1:
+        raise RequestError([Problem("app_id", "must be one app")])
+    functions = sorted({scope.function_id for scope in each_of if scope.function_id is not None})
+    is_whole = any(scope.function_id is None for scope in each_of)
+    return Population(each_of[0].app_id, None if is_whole else tuple(functions), window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,29 +132,31 @@ class Asked:
     now: datetime
 
 
-async def _began(engine: Arriving, scope: Scope, end: datetime) -> datetime | None:
-    times = [each.timestamp() for each in await engine.arrival_times(scope, SAMPLED_TIMES) if each < end]
+async def _began(engine: Arriving, runs: Population, end: datetime) -> datetime | None:
+    times = [each.timestamp() for each in await engine.arrival_times(runs, SAMPLED_TIMES) if each < end]
     began = onset(times, end.timestamp())
     # Windows are open: what arrived at that very time belongs to the flood.
     return None if began is None else datetime.fromtimestamp(began, UTC) - timedelta(milliseconds=1)
 
 
-async def _baseline(engine: Arriving, scope: Scope, since: datetime | None, end: datetime) -> tuple[Baseline, Arrivals]:
+async def _baseline(
+    engine: Arriving, runs: Population, since: datetime | None, end: datetime
+) -> tuple[Baseline, Arrivals]:
     before = Arrivals((), 0, 0)
     if since is not None:
         edge = since - MARGIN * (end - since) if end > since else since
-        before = await engine.arrivals(scope, Window(None, edge), SAMPLED_RUNS)
+        before = await engine.arrivals(replace(runs, window=Window(None, edge)), SAMPLED_RUNS)
         if len(before.sample) >= FEWEST_BEFORE:
             return Baseline.BEFORE, before
-    if scope.function_id is not None:
-        app = Scope(scope.app_id)
-        others = await engine.arrivals(app, Window(since, None), SAMPLED_RUNS, beside=scope.function_id)
+    if runs.function_ids is not None:
+        beside = Population(runs.app_id, window=Window(since, None), but_functions=runs.function_ids)
+        others = await engine.arrivals(beside, SAMPLED_RUNS)
         if len(others.sample) >= FEWEST_BEFORE:
             return Baseline.OTHERS, others
     return Baseline.NONE, Arrivals((), 0, 0)
 
 
-async def _in_thread(search: Callable[[Callable[[], None]], Suggestions]) -> Suggestions:
+async def in_thread(search: Callable[[Callable[[], None]], Result]) -> Result:
     """Beside the event loop; cancelling the task ends it at its next checkpoint."""
     stopped = Event()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from secateur.cel.values import decode_json
-from secateur.engines.base import Arrival, Arrivals, Arriving
+from secateur.engines.base import Arrival, Arrivals, Arriving, Population
 from secateur.engines.native.source import SAMPLE_PAGES, NativeSource
 from secateur.engines.relation import Reading
 from secateur.postgres.statements import Statements
-from secateur.runs import Scope, Window
+from secateur.runs import Scope
 
 FEW = 1_000
 """Runs on the sampled pages below which a scope is looked for by the indexes."""
@@ -26,38 +26,64 @@ _SQL = Statements.load("secateur.engines.native", "arrivals.sql")
 class NativeArrivals(NativeSource, Arriving):
     """From the same pages of the table each time, a few thousand at most; by the replica if there is one."""
 
-    async def arrival_times(self, scope: Scope, limit: int) -> list[datetime]:
-        await self.require_known(scope)
-        where = _where(scope, Window(), None)
+    async def arrival_times(self, population: Population, limit: int) -> list[datetime]:
+        await self._require_known(population)
 
         async def ask(reading: Reading) -> list[datetime]:
             percent = await _percent(reading)
-            counted = await reading.connection.fetchrow(_SQL["arrivals_on_pages"], *where, percent)
+            about = _Question(population, reading)
+            counted = await reading.connection.fetchrow(*about("arrivals_on_pages", percent))
             if counted["runs"] < FEW and percent < 100:
-                rows = await reading.connection.fetch(_SQL["arrivals_of_few"], *where, limit, ENDED)
+                rows = await reading.connection.fetch(*about("arrivals_of_few", limit, ENDED))
             else:
                 share = limit / max(1, counted["runs"])
-                rows = await reading.connection.fetch(_SQL["arrival_times_of_pages"], *where, percent, share)
+                rows = await reading.connection.fetch(*about("arrival_times_of_pages", percent, share))
             return sorted(row["started_at"] for row in rows)
 
         return await self.read(ask)
 
-    async def arrivals(self, scope: Scope, window: Window, limit: int, *, beside: str | None = None) -> Arrivals:
-        await self.require_known(scope)
-        where = _where(scope, window, beside)
+    async def arrivals(self, population: Population, limit: int) -> Arrivals:
+        await self._require_known(population)
 
         async def ask(reading: Reading) -> Arrivals:
             percent = await _percent(reading)
-            counted = await reading.connection.fetchrow(_SQL["arrivals_on_pages"], *where, percent)
+            about = _Question(population, reading)
+            counted = await reading.connection.fetchrow(*about("arrivals_on_pages", percent))
             if counted["runs"] < FEW and percent < 100:
-                arrivals = await _read_some(reading, "arrivals_of_few", [*where, limit, ENDED])
+                arrivals = await _read_some(reading, *about("arrivals_of_few", limit, ENDED))
                 return Arrivals(arrivals, len(arrivals), sum(each.unfinished for each in arrivals))
             share = limit / max(1, counted["runs"])
-            arrivals = await _read_some(reading, "arrivals_of_pages", [*where, percent, share])
+            arrivals = await _read_some(reading, *about("arrivals_of_pages", percent, share))
             scale = 100 / percent
             return Arrivals(arrivals, round(counted["runs"] * scale), round(counted["unfinished"] * scale))
 
         return await self.read(ask)
+
+    async def _require_known(self, population: Population) -> None:
+        for function_id in population.function_ids or (None,):
+            await self.require_known(Scope(population.app_id, function_id))
+
+
+class _Question:
+    """The statements about one population, each with its parameters in front of further ones."""
+
+    def __init__(self, population: Population, reading: Reading) -> None:
+        self._population, self._as_of = population, reading.as_of
+
+    def __call__(self, name: str, *more: object) -> tuple[object, ...]:
+        asked = self._population
+        functions = None if asked.function_ids is None else list(asked.function_ids)
+        window = asked.window
+        parameters = [
+            *(asked.app_id, functions, list(asked.but_functions), window.started_after, window.started_before),
+            *(asked.unfinished, *more),
+        ]
+        if asked.filter is None:
+            return _SQL[name].replace("{which}", "true"), *parameters
+        form = asked.filter.matching if asked.matching else asked.filter.condition
+        condition, values = form.bind(len(parameters) + 1, self._as_of)
+        which = f"({condition})" if asked.matching else f"({condition}) is not true"
+        return _SQL[name].replace("{which}", which), *parameters, *values
 
 
 async def _percent(reading: Reading) -> float:
@@ -65,19 +91,13 @@ async def _percent(reading: Reading) -> float:
     return min(100.0, 100.0 * SAMPLE_PAGES / max(1, pages))
 
 
-async def _read_some(reading: Reading, name: str, parameters: list[object]) -> tuple[Arrival, ...]:
+async def _read_some(reading: Reading, *question: object) -> tuple[Arrival, ...]:
     """In the order of arrival."""
     arrivals = []
     characters = 0
-    async for text, function_id, started_at, unfinished in reading.connection.cursor(
-        _SQL[name], *parameters, prefetch=500
-    ):
+    async for text, function_id, started_at, unfinished in reading.connection.cursor(*question, prefetch=500):
         arrivals.append(Arrival(decode_json(text), function_id, started_at, unfinished))
         characters += len(text)
         if characters > MOST_CHARACTERS:
             break
     return tuple(sorted(arrivals, key=lambda each: each.started_at))
-
-
-def _where(scope: Scope, window: Window, beside: str | None) -> list[object]:
-    return [scope.app_id, scope.function_id, beside, window.started_after, window.started_before]

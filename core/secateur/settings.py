@@ -54,7 +54,7 @@ class Context(BaseModel):
     read_only: bool = False
     """Refuse every write to this database, whatever the flags say."""
     production: bool = False
-    """Show the database's name in a warning colour."""
+    """Say PRODUCTION in the header, and confirm every cancellation by typing."""
     engine: str = "native"
     """Which job queue the database holds."""
     replica: str | None = Field(default=None, min_length=1, repr=False)

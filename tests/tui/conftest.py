@@ -16,7 +16,7 @@ from secateur.engines.native.engine import NativeEngine
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur_tui.app import ConsoleApp
-from secateur_tui.session import Session
+from secateur_tui.session import Contexts, Session
 
 
 @pytest.fixture(params=[NARROW, WIDE], ids=["80x24", "120x36"])
@@ -43,6 +43,7 @@ def start() -> Start:
         size: tuple[int, int] = NARROW,
         read_only: bool = False,
         replica: str | None = None,
+        contexts: Contexts | None = None,
         **options: Any,
     ) -> AsyncIterator[Console]:
         settings: dict[str, Any] = {
@@ -65,7 +66,7 @@ def start() -> Start:
                 read_only=read_only,
                 **{**settings, **options},
             )
-            app = ConsoleApp(session)
+            app = ConsoleApp(session, contexts=contexts)
             async with app.run_test(size=size, notifications=True) as pilot:
                 console = Console(app, pilot, database)
                 await console.until(lambda: app.feed.as_of is not None or app.feed.problem is not None)

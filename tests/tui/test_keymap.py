@@ -13,6 +13,7 @@ from secateur_tui.filter.explaining import ExplainScreen
 from secateur_tui.filter.screen import FilterScreen
 from secateur_tui.frame.help import HelpScreen
 from secateur_tui.frame.line_table import LineTable
+from secateur_tui.frame.palette import PaletteScreen
 from secateur_tui.frame.question import QuestionScreen
 from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.keymap import ACTIONS, PLACES, Action
@@ -30,6 +31,7 @@ OWNERS = {
     "completion": ExpressionEditor,
     "explain": ExplainScreen,
     "question": QuestionScreen,
+    "palette": PaletteScreen,
     "help": HelpScreen,
     "list": LineTable,
 }

@@ -9,40 +9,44 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from importlib import import_module
+from inspect import isawaitable
 from uuid import UUID
 
 from rich.console import RenderableType
 from textual import events, on, work
 from textual._compositor import CompositorUpdate
-from textual.app import App, SystemCommand
-from textual.command import CommandPalette
+from textual.app import App
 from textual.reactive import Reactive, reactive
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 
 from secateur.cel import compile
 from secateur.errors import SecateurError, UsageError
 from secateur.looking.aftermath import look_after
 from secateur.runs import Scope
+from secateur.words.lines import one_line
 from secateur_tui.filter.screen import FilterScreen
+from secateur_tui.frame import offers
 from secateur_tui.frame.help import HelpScreen
 from secateur_tui.frame.painting import Canvas, Difference
-from secateur_tui.frame.place import PlaceScreen
+from secateur_tui.frame.palette import Entry, PaletteScreen
+from secateur_tui.frame.place import Dialog, PlaceScreen
 from secateur_tui.frame.question import Choice, Question, QuestionScreen
 from secateur_tui.frame.typeahead import TypeAhead
 from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.history.taking_back import TakingBack
-from secateur_tui.keymap import actions_of, allowed, bindings_of, display
+from secateur_tui.keymap import allowed, bindings_of
 from secateur_tui.queues.screen import QueuesScreen
 from secateur_tui.review.screen import ReviewScreen
 from secateur_tui.runs.failed import FailedScreen
-from secateur_tui.session import Draft, Feed, Session
+from secateur_tui.session import Contexts, Draft, Feed, Session
 from secateur_tui.terminal import accept_every_byte, check_terminal, outlive_the_terminal
-from secateur_tui.themes import THEMES, HighlightsReversed, ThemeChoice, is_colourless, themes_for
+from secateur_tui.themes import THEMES, HighlightsReversed, is_colourless, themes_for
 
 LEAVING_KEY = "ctrl+q"
 """Leaves from anywhere: neither text fields nor questions take this key, and it hardly waits for earlier keys."""
@@ -62,11 +66,16 @@ AFTERMATH_SECONDS, AFTERMATH_COST = 2.0, 20
 NEWS_FOR = timedelta(minutes=30)
 """How long a commit or an undo is news."""
 
+_OF_ONE_SESSION = ("feed", "aftermath", "taking-back", "sweep", "upkeep")
+"""The groups of workers that end with their session."""
+
 HANGUP_PATIENCE_SECONDS = 5.0
 """How long a hang-up waits for a commit in progress."""
 
 
-async def run_console(session: Session, *, theme: str | None = None, mouse: bool = True) -> int:
+async def run_console(
+    session: Session, *, theme: str | None = None, contexts: Contexts | None = None, mouse: bool = True
+) -> int:
     """Show the console until the user leaves it; returns the exit code.
 
     Raises `UsageError` if there is no suitable terminal, or no such theme.
@@ -75,7 +84,7 @@ async def run_console(session: Session, *, theme: str | None = None, mouse: bool
     names = [each.name for each in THEMES]
     if theme is not None and theme not in names:
         raise UsageError(f"there is no theme {theme!r}; choose from {', '.join(names)}")
-    app = ConsoleApp(session, theme=theme)
+    app = ConsoleApp(session, theme=theme, contexts=contexts)
     accept_every_byte()
     outlive_the_terminal()
     await app.run_async(mouse=mouse)
@@ -88,18 +97,19 @@ class ConsoleApp(App[None]):
     CSS_PATH = "app.tcss"
     TITLE = "secateur"
     BINDINGS = bindings_of("console")
-    ENABLE_COMMAND_PALETTE = True
+    ENABLE_COMMAND_PALETTE = False
+    """Textual's, which has a look of its own."""
 
     feed: Reactive[Feed] = reactive(Feed(), always_update=True)
 
-    def __init__(self, session: Session, *, theme: str | None = None) -> None:
+    def __init__(self, session: Session, *, theme: str | None = None, contexts: Contexts | None = None) -> None:
         colourless = is_colourless(os.environ)
         super().__init__(ansi_color=colourless or None)
         self.session = session
+        self._contexts = contexts
         self.type_ahead = TypeAhead(self, super().on_event)
         self._canvas = Canvas()
         self._commit_under_way: asyncio.Task[None] | None = None
-        self._taking_back = TakingBack(session, self._ask, lambda: self.feed)
         for each in THEMES:
             self.register_theme(each)
         self._fitting = themes_for(self.console.color_system, colourless=colourless)
@@ -140,17 +150,22 @@ class ConsoleApp(App[None]):
 
     def on_mount(self) -> None:
         self.run_worker(self.type_ahead.run(), group="keys", exclusive=True)
-        self.push_screen(QueuesScreen(self.session))
-        self._follow_depth()
+        self._begin()
         self._warm_up()
-        if not self.session.read_only:
-            self._sweep()
-            self._keep_up()
         loop = asyncio.get_running_loop()
         for name in ("SIGHUP", "SIGTERM"):
             if number := getattr(signal, name, None):
                 with suppress(NotImplementedError, ValueError, RuntimeError):
                     loop.add_signal_handler(number, self._hang_up)
+
+    def _begin(self) -> None:
+        """Show the session's queues, and do what every live process does."""
+        self._taking_back = TakingBack(self.session, self._ask, lambda: self.feed)
+        self.push_screen(QueuesScreen(self.session))
+        self._follow_depth()
+        if not self.session.read_only:
+            self._sweep()
+            self._keep_up()
 
     @property
     def _every(self) -> float:
@@ -380,16 +395,52 @@ class ConsoleApp(App[None]):
         self.follow_aftermath()
 
     def action_help(self) -> None:
-        self.push_screen(HelpScreen(self.session))
+        here = self.screen.place if isinstance(self.screen, PlaceScreen | Dialog) else ""
+        self.push_screen(HelpScreen(self.session, here))
 
     def action_palette(self) -> None:
-        self.action_command_palette()
+        self._offer(self.offers, "Go to or do")
+
+    def action_contexts(self) -> None:
+        self._offer(self._other_contexts, "Go to another database")
+
+    def _offer(self, entries: list[Entry], title: str) -> None:
+        if not isinstance(self.screen, ModalScreen):
+            self.push_screen(PaletteScreen(self.session, entries, title), self._chosen)
+
+    async def _chosen(self, entry: Entry | None) -> None:
+        if entry is not None:
+            outcome = entry.choose()
+            if isawaitable(outcome):
+                await outcome
+
+    @work(exclusive=True, group="context")
+    async def _switch_to(self, name: str) -> None:
+        """Show another context's queues. What cannot be opened leaves everything as it was."""
+        if self._contexts is None or self._commit_under_way is not None:
+            return
+        self.notify(f"connecting to {name} …", timeout=2, markup=False)
+        try:
+            session = await self._contexts.open(name)
+        except SecateurError as error:
+            self.notify(f"{name}: {one_line(str(error))}", severity="error", timeout=10, markup=False)
+            return
+        before = self.session
+        for group in _OF_ONE_SESSION:
+            self.workers.cancel_group(self, group)
+        while len(self.screen_stack) > 1:
+            await self.pop_screen()
+        self.session, self.feed = session, Feed()
+        self._begin()
+        await self._contexts.close(before)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """A key does not lead to the place that is already shown."""
         if action == "filter" and (isinstance(self.screen, FilterScreen) or not self._has_filter):
             return False
         if action == "queues" and isinstance(self.screen, QueuesScreen):
+            return False
+        if action == "contexts" and not self._other_contexts:
             return False
         if action == "history" and (
             isinstance(self.screen, HistoryScreen) or not self.session.queue.cancellations.can_cancel
@@ -401,20 +452,17 @@ class ConsoleApp(App[None]):
     def _has_filter(self) -> bool:
         return bool(self.session.drafts or self.feed.depths)
 
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The palette: the actions of this place, from the table, and the themes."""
-        active = {binding.binding.id for binding in screen.active_bindings.values() if binding.enabled}
-        place = screen.place if isinstance(screen, PlaceScreen) else ""
-        for action in [*actions_of(place, read_only=self.session.read_only), *actions_of("console")]:
-            if action.id in active and action.id != "console.palette":
-                target = self if action.place == "console" else screen
-                command = getattr(target, f"action_{action.method}")
-                description = screen.describe(action) if isinstance(screen, PlaceScreen) else action.description
-                title = f"{description[:1].upper()}{description[1:]}  ({display(action.keys[0])})"
-                yield SystemCommand(title, action.help, command)
-        if len(self._fitting) > 1:
-            yield SystemCommand("Theme", "Choose another theme", self.action_change_theme)
+    @property
+    def offers(self) -> list[Entry]:
+        """What the palette offers here."""
+        return [
+            *offers.commands(self, self.screen, read_only=self.session.read_only),
+            *offers.functions(self.feed.depths, partial(self._filter, retry=False)),
+            *self._other_contexts,
+            *offers.themes(self._fitting, self.theme, partial(setattr, self, "theme")),
+        ]
 
-    def search_themes(self) -> None:
-        """Only our themes: Textual's lack colours that our screens use."""
-        self.push_screen(CommandPalette(providers=[ThemeChoice], placeholder="Search for themes…"))
+    @property
+    def _other_contexts(self) -> list[Entry]:
+        known = self._contexts.known if self._contexts is not None else {}
+        return [*offers.contexts(known, self.session.context, self._switch_to)]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import TypeVar
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 from secateur.errors import SecateurError
@@ -134,3 +134,20 @@ class Session:
     async def ask(self, question: Awaitable[Result], *, seconds: float | None = None) -> Result:
         """The answer, or `QueryTimeout`; cancelling the task cancels the query in the database."""
         return await within(seconds or self.query_timeout_seconds, question)
+
+
+class Contexts(Protocol):
+    """The databases that the configuration names, for a console that goes from one to another."""
+
+    @property
+    def known(self) -> Mapping[str, str]:
+        """Each name, and what to say of it: `production · pg-3/billing`."""
+        ...
+
+    async def open(self, name: str) -> Session:
+        """Connect to it. Raises `SecateurError`; nothing is open then."""
+        ...
+
+    async def close(self, session: Session) -> None:
+        """End what `open` or the start opened."""
+        ...

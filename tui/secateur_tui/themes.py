@@ -6,7 +6,7 @@ a word as well, so that the console reads the same in 16 colours and in none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import MutableMapping
 from functools import lru_cache
 
 from rich.segment import Segment
@@ -14,7 +14,7 @@ from rich.style import Style
 from textual.color import Color
 from textual.content import Content
 from textual.filter import LineFilter
-from textual.theme import Theme, ThemeProvider
+from textual.theme import Theme
 
 TONES = {
     "plain": "$foreground",
@@ -151,15 +151,6 @@ def themes_for(color_system: str | None, *, colourless: bool) -> tuple[str, ...]
     if colourless or color_system not in ("truecolor", "256"):
         return (SIXTEEN.name,)
     return (DARK.name, LIGHT.name, SIXTEEN.name)
-
-
-class ThemeChoice(ThemeProvider):
-    """Offers the themes that the terminal can show."""
-
-    @property
-    def commands(self) -> list[tuple[str, Callable[[], None]]]:
-        fitting = themes_for(self.app.console.color_system, colourless=self.app.no_color)
-        return [(name, choose) for name, choose in super().commands if name in fitting]
 
 
 class HighlightsReversed(LineFilter):

@@ -23,6 +23,13 @@ class Place:
 
     settings: Settings
     target: Target
+    must_not_write: bool = False
+    """Whether `--read-only` was given, which holds for whatever is opened later as well."""
+
+    def elsewhere(self, context: str) -> Place:
+        """The place of another context. Raises `SettingsError`."""
+        target = self.settings.target(context=context, read_only=self.must_not_write)
+        return Place(self.settings, target, self.must_not_write)
 
     def refuse_writes(self) -> None:
         """Raises `ReadOnly` if nothing may be written."""
@@ -52,7 +59,7 @@ def find_place(arguments: argparse.Namespace, *, writes: bool = False, database:
     target = settings.target(
         database=arguments.database or database, context=arguments.context, read_only=arguments.read_only
     )
-    place = Place(settings, target)
+    place = Place(settings, target, arguments.read_only)
     if writes:
         place.refuse_writes()
     return place

@@ -10,9 +10,12 @@ from textual.widgets import Static
 from secateur_tui.frame.chrome import KeyBar
 from secateur_tui.frame.place import Dialog
 from secateur_tui.keymap import PLACES, actions_of, bindings_of, shown_keys
+from secateur_tui.session import Session
 from secateur_tui.themes import toned
 
 _KEYS_WIDTH = 15
+_ORDER = ("here", *PLACES)
+"""Where somebody is comes first."""
 
 _LANGUAGE = """\
 event.data.vendor_id == 'acme_inc' && event.data.amount > 100
@@ -23,10 +26,14 @@ size(event.data.items) > 10 || run.priority < 0"""
 
 
 class HelpScreen(Dialog[None]):
-    """Closed by esc."""
+    """Begins with the place that one comes from, `here`; closed by esc."""
 
     place = "help"
     BINDINGS = bindings_of("help")
+
+    def __init__(self, session: Session, here: str = "") -> None:
+        super().__init__(session)
+        self._here = here
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="help", classes="panel"):
@@ -54,7 +61,9 @@ class HelpScreen(Dialog[None]):
         ]
         if read_only:
             lines.append(toned(("This console is read-only: it cannot change anything.", "good")))
-        for place, title in PLACES.items():
+        places = sorted(PLACES, key=lambda place: _ORDER.index("here" if place == self._here else place))
+        for place in places:
+            title = PLACES[place] + (" — you are here" if place == self._here else "")
             lines += [Content(""), toned((title, "title"))]
             for action in actions_of(place, read_only=read_only):
                 keys = " ".join(shown_keys(action))

@@ -46,7 +46,7 @@ def demo(arguments: argparse.Namespace) -> int:
     shown.check_terminal()
     with incident(runs, report) as place:
         target = Target(place.url, settings.read_only or arguments.read_only, "demo")
-        return asyncio.run(_show(shown, Place(settings, target)))
+        return asyncio.run(_show(shown, Place(settings, target, arguments.read_only)))
 
 
 async def worker(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,49 @@
+"""What the palette offers: the actions of the place one is in, the functions, the other contexts, the themes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+
+from textual.app import App
+from textual.screen import Screen
+
+from secateur.runs import FunctionDepth, Scope
+from secateur_tui.frame.palette import Entry
+from secateur_tui.frame.place import PlaceScreen
+from secateur_tui.keymap import actions_of, display
+
+
+def commands(app: App[None], screen: Screen[object], *, read_only: bool) -> Iterator[Entry]:
+    """The actions that would now do something."""
+    active = {binding.binding.id for binding in screen.active_bindings.values() if binding.enabled}
+    place = screen.place if isinstance(screen, PlaceScreen) else ""
+    for action in [*actions_of(place, read_only=read_only), *actions_of("console")]:
+        if action.id in active and action.id != "console.palette":
+            name = screen.describe(action) if isinstance(screen, PlaceScreen) else action.description
+            target = app if action.place == "console" else screen
+            yield Entry(
+                "command", name, action.help, getattr(target, f"action_{action.method}"), display(action.keys[0])
+            )
+
+
+def functions(depths: Sequence[FunctionDepth], open_filter: Callable[[Scope], None]) -> Iterator[Entry]:
+    """A filter of each function, the deepest queue first."""
+    for depth in sorted(depths, key=lambda depth: -depth.queued):
+        scope = Scope(depth.app_id, depth.function_id)
+        name = f"{depth.app_id} / {depth.function_id}"
+        yield Entry("function", name, f"{depth.queued:,} queued", partial(open_filter, scope))
+
+
+def contexts(known: Mapping[str, str], current: str | None, switch_to: Callable[[str], object]) -> Iterator[Entry]:
+    """The other databases of the configuration."""
+    for name, what in known.items():
+        if name != current:
+            yield Entry("context", name, what, partial(switch_to, name))
+
+
+def themes(names: Sequence[str], current: str, choose: Callable[[str], None]) -> Iterator[Entry]:
+    """The other themes that the terminal can show."""
+    for name in names:
+        if name != current:
+            yield Entry("theme", name, "show the console in these colours", partial(choose, name))

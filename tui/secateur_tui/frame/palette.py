@@ -1,0 +1,124 @@
+"""The palette: everything that can be done or gone to from here, found by a few letters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Input
+
+from secateur.words.lines import one_line
+from secateur_tui.frame.chrome import KeyBar
+from secateur_tui.frame.fuzzy import best
+from secateur_tui.frame.line_table import LineTable, TableRow
+from secateur_tui.frame.place import Dialog
+from secateur_tui.keymap import bindings_of
+from secateur_tui.session import Session
+from secateur_tui.themes import toned
+
+_KIND_WIDTH = 11
+_KEY_WIDTH = 10
+_FOUND = "underline"
+_MOST = 500
+"""Entries shown at once; whoever wants another types one more letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something that the palette offers."""
+
+    kind: str
+    """What it is, in a word: command, function, context, theme, expression."""
+    name: str
+    """What is searched and shown."""
+    about: str
+    """What choosing it does."""
+    choose: Callable[[], object]
+    """What comes of it is awaited, if it can be."""
+    key: str = ""
+    """The key that does the same, as people write it."""
+
+
+class PaletteScreen(Dialog[Entry | None]):
+    """Returns the chosen entry; None if it was closed."""
+
+    place: ClassVar[str] = "palette"
+    BINDINGS = bindings_of("palette", priority=True)
+
+    def __init__(self, session: Session, entries: Sequence[Entry], title: str = "Go to or do") -> None:
+        super().__init__(session)
+        self._entries, self._title = entries, title
+        self._offered: list[Entry] = []
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="palette", classes="panel"):
+            yield Input(placeholder="type a few letters of a command, a function, …", id="wanted")
+            yield LineTable(id="entries")
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        self.query_one("#palette").border_title = self._title
+        self.query_one("#wanted").focus()
+        self.call_after_refresh(self._list)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._list)
+
+    @on(Input.Changed)
+    def _list(self) -> None:
+        table = self.query_one(LineTable)
+        found = best(self.query_one(Input).value, self._entries, lambda entry: f"{entry.name} {entry.kind}")[:_MOST]
+        self._offered = [entry for entry, _ in found]
+        room = table.line_width - _KIND_WIDTH - _KEY_WIDTH
+        rows = [TableRow(number, _line(entry, places, room)) for number, (entry, places) in enumerate(found)]
+        heading = "what       name" if rows else "nothing has these letters"
+        table.show_lines(toned((heading, "quiet")), rows)
+        self.query_one("#palette").border_subtitle = f"{len(rows)} of {len(self._entries)}"
+        table.action_first()
+
+    @property
+    def _table(self) -> LineTable:
+        return self.query_one(LineTable)
+
+    def action_choose(self) -> None:
+        number = self._table.cursor_key
+        if isinstance(number, int):
+            self.dismiss(self._offered[number])
+
+    def action_down(self) -> None:
+        self._table.action_down()
+
+    def action_up(self) -> None:
+        self._table.action_up()
+
+    def action_page_down(self) -> None:
+        self._table.action_page_down()
+
+    def action_page_up(self) -> None:
+        self._table.action_page_up()
+
+    def action_close(self) -> None:
+        self.dismiss(None)
+
+
+def _line(entry: Entry, places: Sequence[int], room: int) -> Content:
+    """`command    Pause · Pause the function or app of the row   p`, with the letters that were found marked."""
+    name = one_line(entry.name)
+    shown = toned((name, "strong"))
+    if len(name) == len(entry.name):
+        for place in places:
+            if place < len(name):
+                shown = shown.stylize(_FOUND, place, place + 1)
+    line = shown + toned((f"  {entry.about}", "quiet"))
+    line = line.truncate(room, ellipsis=True)
+    return (
+        toned((f"{entry.kind:<{_KIND_WIDTH}}", "quiet"))
+        + line
+        + Content(" " * max(0, room - line.cell_length))
+        + toned((f"{entry.key:>{_KEY_WIDTH}}", "key"))
+    )

@@ -81,6 +81,7 @@ async def test_the_palette_at_each_size(start: Start, incident_url: str) -> None
     async with start(incident_url) as console:
         await console.shows("flood")
         await console.press("colon")
+        await console.type("vend")
         for width, height in ((60, 15), (80, 24), (120, 36), (200, 50)):
             await console.pilot.resize_terminal(width, height)
             await console.shows_stored("palette")

@@ -173,8 +173,9 @@ async def test_help_and_palette_come_from_the_table(start: Start, incident_url: 
     async with start(incident_url, size=size) as console:
         await console.shows("flood")
         await console.press("question_mark")
-        await console.shows("Everywhere", "1 Queues")
-        await console.shows_stored("help")
+        await console.shows("1 Queues — you are here", "Pause the function or app of the row")
+        await console.press("end")
+        await console.shows("an error never matches")
         await console.press("escape", "colon")
         await console.type("sort")
         await console.shows("Sort by")

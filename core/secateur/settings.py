@@ -7,6 +7,7 @@ The file is TOML, at `--config`, else `$SECATEUR_CONFIG`, else `~/.config/secate
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -109,6 +110,10 @@ class Settings(BaseSettings):
     """The most connections that a worker opens; by default, as many as its concurrency can use."""
     contexts: dict[str, Context] = {}
     """Databases by name, for `--context`."""
+    keys: dict[str, dict[str, str | list[str]]] = {}
+    """The console's keys that differ from its own: place → action → key or keys."""
+    themes: dict[str, dict[str, str]] = {}
+    """Further themes of the console: name → colour's name → colour."""
 
     @field_validator("author")
     @classmethod
@@ -207,8 +212,7 @@ def load_settings(config: Path | None = None, **flags: object) -> Settings:
         in_environment = EnvSettingsSource(Settings)()
         return Settings(**{**in_file, **in_environment, **in_flags})
     except UnreadableVariable as error:
-        # The only setting that is neither a word nor a number.
-        raise SettingsError(f"{PREFIX}CONTEXTS is not valid JSON: {error.__cause__}") from None
+        raise SettingsError(f"{_unreadable_variable()} is not valid JSON: {error.__cause__}") from None
     except ValidationError as error:
         origins = {
             **dict.fromkeys(in_file, f"{path}: "),
@@ -216,6 +220,17 @@ def load_settings(config: Path | None = None, **flags: object) -> Settings:
             **{name: f"--{name.replace('_', '-')}: " for name in in_flags},
         }
         raise SettingsError("\n".join(_explain(one, origins) for one in error.errors())) from None
+
+
+def _unreadable_variable() -> str:
+    """The variable of a setting that is neither a word nor a number, and does not hold JSON."""
+    for name in ("contexts", "keys", "themes"):
+        variable = PREFIX + name.upper()
+        try:
+            json.loads(os.environ.get(variable) or "{}")
+        except ValueError:
+            return variable
+    return f"a variable {PREFIX}…"
 
 
 def _default_path() -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC
 from typing import Any
@@ -11,12 +11,14 @@ import pytest
 from console_driver import NARROW, WIDE, Console, Start
 from pseudo_terminal import Terminal
 from standing_incident import seed
+from textual.theme import Theme
 
 from secateur.engines.native.engine import NativeEngine
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur_tui.app import ConsoleApp
 from secateur_tui.session import Contexts, Session
+from secateur_tui.themes import THEMES
 
 
 @pytest.fixture(params=[NARROW, WIDE], ids=["80x24", "120x36"])
@@ -44,6 +46,8 @@ def start() -> Start:
         read_only: bool = False,
         replica: str | None = None,
         contexts: Contexts | None = None,
+        theme: str | None = None,
+        themes: Sequence[Theme] = THEMES,
         **options: Any,
     ) -> AsyncIterator[Console]:
         settings: dict[str, Any] = {
@@ -66,7 +70,7 @@ def start() -> Start:
                 read_only=read_only,
                 **{**settings, **options},
             )
-            app = ConsoleApp(session, contexts=contexts)
+            app = ConsoleApp(session, theme=theme, themes=themes, contexts=contexts)
             async with app.run_test(size=size, notifications=True) as pilot:
                 console = Console(app, pilot, database)
                 await console.until(lambda: app.feed.as_of is not None or app.feed.problem is not None)

@@ -62,7 +62,9 @@ class TestExample:
         text = re.sub(r"^#(?=[a-z_]+ = |\[)", "", EXAMPLE.read_text(), flags=re.MULTILINE)
         shown: dict[str, Any] = tomllib.loads(text)
         (context,) = shown.pop("contexts").values()
-        self.compare(shown, Settings, without={"contexts"})
+        assert shown.pop("keys")
+        assert shown.pop("themes")
+        self.compare(shown, Settings, without={"contexts", "keys", "themes"})
         self.compare(context, Context, without=set())
 
     def compare(self, shown: dict[str, Any], model: type[Settings | Context], without: set[str]) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -24,6 +24,7 @@ from textual._compositor import CompositorUpdate
 from textual.app import App
 from textual.reactive import Reactive, reactive
 from textual.screen import ModalScreen, Screen
+from textual.theme import Theme
 
 from secateur.cel import compile
 from secateur.errors import SecateurError, UsageError
@@ -74,17 +75,22 @@ HANGUP_PATIENCE_SECONDS = 5.0
 
 
 async def run_console(
-    session: Session, *, theme: str | None = None, contexts: Contexts | None = None, mouse: bool = True
+    session: Session,
+    *,
+    theme: str | None = None,
+    themes: Sequence[Theme] = THEMES,
+    contexts: Contexts | None = None,
+    mouse: bool = True,
 ) -> int:
     """Show the console until the user leaves it; returns the exit code.
 
     Raises `UsageError` if there is no suitable terminal, or no such theme.
     """
     check_terminal()
-    names = [each.name for each in THEMES]
+    names = [each.name for each in themes]
     if theme is not None and theme not in names:
         raise UsageError(f"there is no theme {theme!r}; choose from {', '.join(names)}")
-    app = ConsoleApp(session, theme=theme, contexts=contexts)
+    app = ConsoleApp(session, theme=theme, themes=themes, contexts=contexts)
     accept_every_byte()
     outlive_the_terminal()
     await app.run_async(mouse=mouse)
@@ -102,7 +108,14 @@ class ConsoleApp(App[None]):
 
     feed: Reactive[Feed] = reactive(Feed(), always_update=True)
 
-    def __init__(self, session: Session, *, theme: str | None = None, contexts: Contexts | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        *,
+        theme: str | None = None,
+        themes: Sequence[Theme] = THEMES,
+        contexts: Contexts | None = None,
+    ) -> None:
         colourless = is_colourless(os.environ)
         super().__init__(ansi_color=colourless or None)
         self.session = session
@@ -110,9 +123,9 @@ class ConsoleApp(App[None]):
         self.type_ahead = TypeAhead(self, super().on_event)
         self._canvas = Canvas()
         self._commit_under_way: asyncio.Task[None] | None = None
-        for each in THEMES:
+        for each in themes:
             self.register_theme(each)
-        self._fitting = themes_for(self.console.color_system, colourless=colourless)
+        self._fitting = themes_for(self.console.color_system, colourless=colourless, themes=themes)
         """The names of the themes that this terminal can show, best first."""
         self.theme = theme if theme in self._fitting else self._fitting[0]
         if colourless:

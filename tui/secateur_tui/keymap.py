@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +54,7 @@ PLACES = {
 }
 """The places of actions, with their titles; the digit is the key that leads there."""
 
-ACTIONS = (
+ACTIONS: tuple[Action, ...] = (
     Action("queues.open_filter", ("enter",), "filter", "Build a filter for the function or app of the row"),
     Action(
         "queues.pause",
@@ -166,6 +166,18 @@ ACTIONS = (
 )
 
 
+_bound = False
+"""Whether bindings were made, which would not follow a change of the table."""
+
+
+def use(actions: Sequence[Action]) -> None:
+    """Replace the table, before the screens are imported: their bindings are made then."""
+    global ACTIONS
+    if _bound:
+        raise RuntimeError("the screens have their bindings already")
+    ACTIONS = tuple(actions)
+
+
 def actions_of(place: str, *, read_only: bool = False) -> Iterator[Action]:
     """The actions of a place that exist in this console, in the order of the table."""
     return (action for action in ACTIONS if action.place == place and not (read_only and action.dangerous))
@@ -177,6 +189,8 @@ def bindings_of(place: str, *, priority: bool = False) -> list[BindingType]:
     With `priority` they take precedence over the focused widget. Function keys always do, because a text field would
     use some of them to select text.
     """
+    global _bound
+    _bound = True
     return [
         Binding(
             ",".join(action.keys),
@@ -185,7 +199,7 @@ def bindings_of(place: str, *, priority: bool = False) -> list[BindingType]:
             show=action.footer,
             key_display=display(action.keys[0]),
             id=action.id,
-            priority=priority or _is_function_key(action.keys[0]),
+            priority=priority or is_function_key(action.keys[0]),
         )
         for action in actions_of(place)
     ]
@@ -213,13 +227,13 @@ _NAMES = {
 }
 
 
-def _is_function_key(key: str) -> bool:
+def is_function_key(key: str) -> bool:
     return re.fullmatch(r"f\d+", key) is not None
 
 
 def display(key: str) -> str:
     """A key as people write it."""
-    if _is_function_key(key):
+    if is_function_key(key):
         return key.upper()
     return _NAMES.get(key, key)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from secateur.cli import opening
-from secateur_tui.app import run_console
-from secateur_tui.contexts import ConfiguredContexts, session_of
+from secateur_tui import keymap
+from secateur_tui.own_keys import with_own_keys
 from secateur_tui.terminal import check_terminal
 
 __all__ = ["check_terminal", "run"]
@@ -12,8 +12,19 @@ __all__ = ["check_terminal", "run"]
 
 async def run(opened: opening.CommandSession) -> int:
     """Show the console on an open queue until the user leaves it; returns the exit code."""
+    settings = opened.place.settings
+    if settings.keys:
+        keymap.use(with_own_keys(settings.keys))
+
+    # Only now: the bindings of the screens are made when they are imported.
+    from secateur_tui.app import run_console
+    from secateur_tui.contexts import ConfiguredContexts, session_of
+    from secateur_tui.themes import themes_of
+
     contexts = ConfiguredContexts(opened.place)
     try:
-        return await run_console(session_of(opened), theme=opened.place.settings.theme, contexts=contexts)
+        return await run_console(
+            session_of(opened), theme=settings.theme, themes=themes_of(settings.themes), contexts=contexts
+        )
     finally:
         await contexts.close_all()

@@ -6,15 +6,18 @@ a word as well, so that the console reads the same in 16 colours and in none.
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from rich.segment import Segment
 from rich.style import Style
-from textual.color import Color
+from textual.color import Color, ColorParseError
 from textual.content import Content
 from textual.filter import LineFilter
 from textual.theme import Theme
+
+from secateur.errors import SettingsError
 
 TONES = {
     "plain": "$foreground",
@@ -136,6 +139,51 @@ SIXTEEN = Theme(
 THEMES = (DARK, LIGHT, SIXTEEN)
 
 
+_NAMED = (
+    "primary",
+    "secondary",
+    "accent",
+    "warning",
+    "error",
+    "success",
+    "foreground",
+    "background",
+    "surface",
+    "panel",
+)
+_COLOURS = (*_NAMED, *DARK.variables)
+"""What a theme of the configuration may set."""
+
+
+def themes_of(own: Mapping[str, Mapping[str, str]]) -> tuple[Theme, ...]:
+    """Ours, and those of the configuration: name → `base` and the colours that differ. Raises `SettingsError`."""
+    return (*THEMES, *(_own_theme(name, colours) for name, colours in own.items()))
+
+
+def _own_theme(name: str, colours: Mapping[str, str]) -> Theme:
+    bases = {theme.name: theme for theme in THEMES}
+    wanted = dict(colours)
+    base = wanted.pop("base", DARK.name)
+    if name in bases:
+        raise SettingsError(f"themes.{name}: this is the name of a theme of secateur; choose another")
+    if base not in bases:
+        raise SettingsError(f"themes.{name}.base: there is no theme {base!r}; choose from {', '.join(bases)}")
+    for colour, value in wanted.items():
+        if colour not in _COLOURS:
+            raise SettingsError(f"themes.{name}: there is no colour {colour!r}; choose from {', '.join(_COLOURS)}")
+        try:
+            Color.parse(value.split()[0] if value.strip() else value)
+        except ColorParseError:
+            raise SettingsError(f"themes.{name}.{colour}: {value!r} is no colour; write #7aa2f7 or ansi_blue") from None
+    theme = replace(bases[base], name=name, variables={**bases[base].variables})
+    for colour, value in wanted.items():
+        if colour in _NAMED:
+            setattr(theme, colour, value)
+        else:
+            theme.variables[colour] = value
+    return theme
+
+
 def is_colourless(environment: MutableMapping[str, str]) -> bool:
     """Whether colours are off. An empty NO_COLOR has no effect (no-color.org), and is hidden from Textual."""
     if environment.get("NO_COLOR") == "":
@@ -143,14 +191,14 @@ def is_colourless(environment: MutableMapping[str, str]) -> bool:
     return "NO_COLOR" in environment
 
 
-def themes_for(color_system: str | None, *, colourless: bool) -> tuple[str, ...]:
+def themes_for(color_system: str | None, *, colourless: bool, themes: Sequence[Theme] = THEMES) -> tuple[str, ...]:
     """The names of the themes that the terminal can show, best first.
 
     With 16 colours, only the terminal's own palette is readable; without colours, any theme will do.
     """
     if colourless or color_system not in ("truecolor", "256"):
-        return (SIXTEEN.name,)
-    return (DARK.name, LIGHT.name, SIXTEEN.name)
+        return tuple(theme.name for theme in themes if theme.ansi)
+    return tuple(theme.name for theme in themes)
 
 
 class HighlightsReversed(LineFilter):

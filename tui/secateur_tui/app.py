@@ -6,7 +6,6 @@ await run_console(Session(database=database, queue=OpenQueue.over(engine), autho
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import time
 from collections.abc import Awaitable, Sequence
@@ -18,12 +17,9 @@ from importlib import import_module
 from inspect import isawaitable
 from uuid import UUID
 
-from rich.console import RenderableType
-from textual import events, on, work
-from textual._compositor import CompositorUpdate
-from textual.app import App
+from textual import on, work
 from textual.reactive import Reactive, reactive
-from textual.screen import ModalScreen, Screen
+from textual.screen import ModalScreen
 from textual.theme import Theme
 
 from secateur.cel import compile
@@ -34,11 +30,10 @@ from secateur.words.lines import one_line
 from secateur_tui.filter.screen import FilterScreen
 from secateur_tui.frame import offers
 from secateur_tui.frame.help import HelpScreen
-from secateur_tui.frame.painting import Canvas, Difference
 from secateur_tui.frame.palette import Entry, PaletteScreen
 from secateur_tui.frame.place import Dialog, PlaceScreen
 from secateur_tui.frame.question import Choice, Question, QuestionScreen
-from secateur_tui.frame.typeahead import TypeAhead
+from secateur_tui.frame.terminal_app import TerminalApp
 from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.history.taking_back import TakingBack
 from secateur_tui.keymap import allowed, bindings_of
@@ -47,16 +42,7 @@ from secateur_tui.review.screen import ReviewScreen
 from secateur_tui.runs.failed import FailedScreen
 from secateur_tui.session import Contexts, Draft, Feed, Session
 from secateur_tui.terminal import accept_every_byte, check_terminal, outlive_the_terminal
-from secateur_tui.themes import THEMES, HighlightsReversed, is_colourless, themes_for
-
-LEAVING_KEY = "ctrl+q"
-"""Leaves from anywhere: neither text fields nor questions take this key, and it hardly waits for earlier keys."""
-
-REPAINTING_KEY = "ctrl+l"
-"""Paints again from anywhere, over a question as well."""
-
-LEAVING_SECONDS = 0.5
-"""How long the keys pressed before it may still take."""
+from secateur_tui.themes import THEMES
 
 AWAY_SECONDS = 10.0
 """From one look to the next while the terminal does not have the focus: nobody is looking."""
@@ -97,14 +83,12 @@ async def run_console(
     return app.return_code or 0
 
 
-class ConsoleApp(App[None]):
+class ConsoleApp(TerminalApp):
     """The console. `feed` is the newest depth; the screens and the header follow it."""
 
     CSS_PATH = "app.tcss"
     TITLE = "secateur"
     BINDINGS = bindings_of("console")
-    ENABLE_COMMAND_PALETTE = False
-    """Textual's, which has a look of its own."""
 
     feed: Reactive[Feed] = reactive(Feed(), always_update=True)
 
@@ -116,53 +100,12 @@ class ConsoleApp(App[None]):
         themes: Sequence[Theme] = THEMES,
         contexts: Contexts | None = None,
     ) -> None:
-        colourless = is_colourless(os.environ)
-        super().__init__(ansi_color=colourless or None)
+        super().__init__(theme=theme, themes=themes)
         self.session = session
         self._contexts = contexts
-        self.type_ahead = TypeAhead(self, super().on_event)
-        self._canvas = Canvas()
         self._commit_under_way: asyncio.Task[None] | None = None
-        for each in themes:
-            self.register_theme(each)
-        self._fitting = themes_for(self.console.color_system, colourless=colourless, themes=themes)
-        """The names of the themes that this terminal can show, best first."""
-        self.theme = theme if theme in self._fitting else self._fitting[0]
-        if colourless:
-            # Before Textual removes the colours, which would leave nothing of a highlight.
-            self._filters.insert(0, HighlightsReversed())
-
-    async def on_event(self, event: events.Event) -> None:
-        if isinstance(event, events.Resize):
-            # The terminal has rearranged or lost what it showed, also where it comes back from a suspension.
-            self._paint_all()
-        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
-            if isinstance(event, events.Key) and event.key == LEAVING_KEY:
-                self.run_worker(self._leave_soon(), group="leave")
-            elif isinstance(event, events.Key) and event.key == REPAINTING_KEY:
-                self._paint_all()
-            else:
-                self.type_ahead.put(event)
-        else:
-            await super().on_event(event)
-
-    def _paint_all(self) -> None:
-        self._canvas.forget()
-        self.refresh()
-
-    def action_repaint(self) -> None:
-        self._paint_all()
-
-    def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
-        # All that is painted passes here. The hook is private (hence textual<9).
-        if isinstance(renderable, CompositorUpdate) and not (self._batch_count or self.is_headless):
-            painted = self._canvas.paint(renderable, self.console)
-            cursor_moved = self.cursor_position != self._previous_cursor_position
-            renderable = Difference(painted) if painted or cursor_moved else None
-        super()._display(screen, renderable)
 
     def on_mount(self) -> None:
-        self.run_worker(self.type_ahead.run(), group="keys", exclusive=True)
         self._begin()
         self._warm_up()
         loop = asyncio.get_running_loop()
@@ -349,21 +292,12 @@ class ConsoleApp(App[None]):
 
     def _hang_up(self) -> None:
         """The terminal is gone: finish a commit in progress, then leave."""
-        self.run_worker(self._leave(), group="leave", exclusive=True)
+        self.run_worker(self.leave(), group="leave", exclusive=True)
 
-    async def _leave_soon(self) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self.type_ahead.done(), LEAVING_SECONDS)
-        self.type_ahead.forget()
-        await self._leave()
-
-    async def _leave(self) -> None:
+    async def leave(self) -> None:
         if (commit := self._commit_under_way) is not None:
             await asyncio.wait({commit}, timeout=HANGUP_PATIENCE_SECONDS)
         self.exit()
-
-    async def action_quit(self) -> None:
-        await self._leave()
 
     def action_queues(self) -> None:
         self._back_to_queues()

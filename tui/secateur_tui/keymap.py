@@ -162,6 +162,7 @@ ACTIONS: tuple[Action, ...] = (
         "Paint the screen again, after another program wrote to it",
         footer=False,
     ),
+    Action("console.suspend", ("ctrl+z",), "suspend", "Go back to the shell; `fg` continues", footer=False),
     Action("console.quit", ("q", "ctrl+q"), "quit", "Leave secateur; sweeps continue in any other process"),
 )
 

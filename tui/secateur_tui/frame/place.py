@@ -5,13 +5,37 @@ from __future__ import annotations
 from typing import Any, ClassVar, Generic, TypeVar
 
 from textual.app import ComposeResult
+from textual.content import Content
 from textual.screen import ModalScreen, Screen
+from textual.widget import Widget
 
 from secateur_tui.frame.chrome import Header, KeyBar
+from secateur_tui.frame.terminal_app import LEAST, LEAVING_KEY
 from secateur_tui.keymap import Action, allowed
 from secateur_tui.session import Session
 
 Result = TypeVar("Result")
+
+
+class TooSmall(Widget):
+    """Covers a screen that has too little room to be understood."""
+
+    def render(self) -> Content:
+        size = self.app.size
+        return Content(
+            f"too small: {size.width}x{size.height}\n{LEAST.width}x{LEAST.height} at least\n{LEAVING_KEY} leaves"
+        )
+
+
+def _cover_if_too_small(screen: Screen[Any]) -> None:
+    covers = screen.query(TooSmall)
+    size = screen.app.size
+    if size.width >= LEAST.width and size.height >= LEAST.height:
+        covers.remove()
+    elif covers:
+        covers.first().refresh()
+    else:
+        screen.mount(TooSmall())
 
 
 class PlaceScreen(Screen[None]):
@@ -31,6 +55,9 @@ class PlaceScreen(Screen[None]):
     def content(self) -> ComposeResult:
         """The widgets between header and footer."""
         raise NotImplementedError
+
+    def on_resize(self) -> None:
+        _cover_if_too_small(self)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return allowed(self.place, action, read_only=self.session.read_only)
@@ -52,6 +79,9 @@ class Dialog(ModalScreen[Result], Generic[Result]):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
+
+    def on_resize(self) -> None:
+        _cover_if_too_small(self)
 
     def check_action(self, action: str, parameters: tuple[Any, ...]) -> bool | None:
         return allowed(self.place, action, read_only=self.session.read_only)

@@ -72,7 +72,7 @@ async def test_sorting_keeps_the_cursor_on_its_row(start: Start, incident_url: s
         await console.press("s")
         await console.shows("by queued")
         assert table.scope == chosen
-        listed = [row.key for row in table._rows]
+        listed = list(table.keys)
         assert listed[:2] == [Scope("billing"), Scope("billing", "vendor-syncs")]
         assert listed.index(Scope("crm")) < listed.index(Scope("growth"))
 

@@ -142,11 +142,14 @@ class ConsoleApp(TerminalApp):
                 depths = await session.ask(session.queue.reader.depth())
                 as_of = depths[0].as_of if depths else await session.ask(session.queue.reader.clock())
                 unswept = await session.ask(session.queue.cancellations.problems())
+                in_force = await session.ask(session.queue.cancellations.in_force())
             except SecateurError as error:
                 self.feed = replace(self.feed, every=every, problem=error)
             else:
                 taken, aftermath = time.monotonic(), self.feed.aftermath
-                self.feed = Feed(tuple(depths), as_of, taken, tuple(unswept), every, aftermath=aftermath)
+                self.feed = Feed(
+                    tuple(depths), as_of, taken, tuple(unswept), tuple(in_force), every, aftermath=aftermath
+                )
             await asyncio.sleep(max(0.1, every - (time.monotonic() - began)))
 
     @work(exclusive=True, group="aftermath")

@@ -34,6 +34,7 @@ TONES = {
     "chart": "$text-quiet",
     "chart-danger": "$error",
     "sweep": "$warning",
+    "line": "$line",
 }
 """What a text means → how it looks, in Textual's style notation; see `Content` and `LineTable`."""
 

@@ -20,7 +20,7 @@ from secateur.errors import (
 from secateur.ledger.commits import Commit, RunCancellation
 from secateur.ledger.ledger import Cancelling, Ledger
 from secateur.ledger.selections import added, select, selections, why_failing
-from secateur.ledger.steps import SweepProblem, Unrestored
+from secateur.ledger.steps import InForce, SweepProblem, Unrestored
 from secateur.ledger.sweeping import SWEEP_BATCH, Sweeper, sweep_of
 from secateur.requests import CancellationRequest
 from secateur.runs import Count, Run, RunStatus, Scope
@@ -267,6 +267,10 @@ class Cancellations:
     async def problems(self) -> Sequence[SweepProblem]:
         """Cancellations whose sweep or restore fails, or that nobody sweeps; oldest commit first, twenty at most."""
         return await self.ledger.sweep_problems() if self.can_cancel else ()
+
+    async def in_force(self) -> Sequence[InForce]:
+        """The functions and apps with active cancellations, those of single runs apart."""
+        return await self.ledger.in_force() if self.can_cancel else ()
 
     async def get(self, cancellation_id: UUID) -> Cancellation:
         return await self.ledger.cancellation(cancellation_id)

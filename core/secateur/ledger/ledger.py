@@ -16,7 +16,7 @@ from secateur.cel.sql.requirements import Requirement
 from secateur.errors import NotFound, ReadOnly
 from secateur.ledger.commits import Commit, RunCancellation
 from secateur.ledger.reading import read_record
-from secateur.ledger.steps import OpenCancellation, SweepProblem, SweepStep, Unrestored
+from secateur.ledger.steps import InForce, OpenCancellation, SweepProblem, SweepStep, Unrestored
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
 from secateur.runs import UNFINISHED, RunStatus
@@ -177,6 +177,10 @@ class Ledger:
     async def sweep_problems(self) -> list[SweepProblem]:
         """Oldest commit first; twenty at most."""
         return [SweepProblem(**row) for row in await self._database.fetch(_SQL["sweep_problems"])]
+
+    async def in_force(self) -> list[InForce]:
+        """The functions and apps with active cancellations, those of single runs apart."""
+        return [InForce(**row) for row in await self._database.fetch(_SQL["in_force"])]
 
     async def unrestored(self, cancellation_id: UUID, limit: int) -> list[Unrestored]:
         """Up to `limit` runs that an undo left cancelled or handed over, with the reasons."""

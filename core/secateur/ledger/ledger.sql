@@ -72,6 +72,14 @@ select rule.id,
  order by rule.serial
  limit 20
 
+-- name: in_force
+-- By the index of active cancellations. One of a single run is no matter of its function.
+select rule.app_id, rule.function_id, count(*) as count,
+       max(rule.started_before) filter (where rule.standing and rule.started_before > now()) as standing_until
+  from secateur.cancellations as rule
+ where rule.state = 'active' and rule.run_id is null
+ group by rule.app_id, rule.function_id
+
 -- name: open_cancellations
 -- A function, so that a role that may only work can sweep.
 select open.app_id, open.id, open.state from secateur.open_cancellations() as open

@@ -34,6 +34,17 @@ class SweepProblem:
 
 
 @dataclass(frozen=True, slots=True)
+class InForce:
+    """Claims of this function, or of the whole app (None), obey cancellations that are active."""
+
+    app_id: str
+    function_id: str | None
+    count: int
+    standing_until: datetime | None
+    """Until when one of them also cancels what arrives; None if none does."""
+
+
+@dataclass(frozen=True, slots=True)
 class SweepStep:
     """What one batch of a sweep or a restore did. `busy` says that another process is at this cancellation."""
 

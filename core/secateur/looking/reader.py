@@ -43,7 +43,13 @@ class Reader:
         """Every function, sorted by app and function, with the time since when it has been growing."""
         depths = await self._engine.depth()
         growing = await self.history.growing(depths)
-        return [replace(each, growing_since=growing.get(Scope(each.app_id, each.function_id))) for each in depths]
+        if not growing:
+            return depths
+        return [
+            each if since is None else replace(each, growing_since=since)
+            for each in depths
+            for since in (growing.get(Scope(each.app_id, each.function_id)),)
+        ]
 
     async def depth_of(self, scope: Scope) -> list[FunctionDepth]:
         """The function of the scope, or all of its app."""

@@ -1,8 +1,8 @@
-"""A table that repaints only changed rows, which matters most on a slow connection."""
+"""A table that draws only the rows on the screen, and repaints only those that changed: it may have any number."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 from textual import events
@@ -46,47 +46,82 @@ class LineTable(ScrollView, can_focus=True):
         super().__init__(id=id)
         self._heading = Content("")
         self._footing: Content | None = None
-        self._rows: Sequence[TableRow] = ()
+        self._keys: Sequence[Hashable] = ()
+        self._line_of_row: Callable[[int], Content] = _no_line
+        self._drawn: dict[int, Content] = {}
+        """The lines of the rows on the screen, as they were drawn last, by their index."""
         self._cursor = 0
+
+    gutter_width = _GUTTER
+    """Cells before each line, for the cursor's mark."""
 
     @property
     def line_width(self) -> int:
-        """The width available for a line, in cells."""
-        return max(1, self.scrollable_content_region.width - _GUTTER)
+        """The width available for a line, in cells; the last column stays blank."""
+        return max(1, self.scrollable_content_region.width - _GUTTER - 1)
+
+    @property
+    def keys(self) -> Sequence[Hashable]:
+        """The keys of all rows, in order."""
+        return self._keys
 
     @property
     def cursor_key(self) -> Hashable | None:
-        return self._rows[self._cursor].key if self._rows else None
+        return self._keys[self._cursor] if self._keys else None
 
     def move_to(self, key: Hashable) -> None:
         """Put the cursor on that row, if it exists."""
-        for index, row in enumerate(self._rows):
-            if row.key == key:
-                self._move(index)
+        if (index := self._index_of(key)) is not None:
+            self._move(index)
+            self._reveal()
 
     def show_lines(self, heading: Content, rows: Sequence[TableRow], footing: Content | None = None) -> None:
         """Show these rows; only lines that differ are painted again."""
-        old, old_top = [row.line for row in self._rows], self._line_of(0)
+        lines = [row.line for row in rows]
+        self.show_rows(heading, [row.key for row in rows], lines.__getitem__, footing)
+
+    def show_rows(
+        self,
+        heading: Content,
+        keys: Sequence[Hashable],
+        line_of: Callable[[int], Content],
+        footing: Content | None = None,
+    ) -> None:
+        """Show rows with these keys; `line_of` makes the line of a row by its index, when it comes into sight.
+
+        Only lines that differ are painted again.
+        """
+        count, top = len(self._keys), self._line_of(0)
         selected, selected_index = self.cursor_key, self._cursor
         heading_changed = heading != self._heading
         footing_changed = footing != self._footing
-        self._heading, self._rows, self._footing = heading, tuple(rows), footing
-        self._cursor = self._index_of(selected, selected_index)
+        self._heading, self._keys, self._footing = heading, keys, footing
+        self._line_of_row = line_of
+        found = self._index_of(selected)
+        self._cursor = max(0, min(selected_index, len(keys) - 1)) if found is None else found
+        drawn, self._drawn = self._drawn, {}
         self._resize()
-        if heading_changed or len(old) != len(rows) or old_top != self._line_of(0):
+        if heading_changed or len(keys) != count or top != self._line_of(0):
             self.refresh()
         else:
             moved = {selected_index, self._cursor} if selected_index != self._cursor else set()
-            changed = {i for i, row in enumerate(rows) if row.line != old[i]} | moved
-            for index in changed:
+            shown = range(self.scroll_offset.y, self.scroll_offset.y + self.size.height)
+            for index in {index for index in drawn if index in shown and self._line(index) != drawn[index]} | moved:
                 self.refresh_line(self._line_of(index))
             if footing_changed:
                 self.refresh_line(self.size.height - 1 + self.scroll_offset.y)
-        if self._cursor != selected_index or len(old) != len(rows):
+        if self._cursor != selected_index or len(keys) != count:
             # A key must never act on a row that nobody sees.
             self.call_after_refresh(self._reveal)
         if self.cursor_key != selected:
             self.post_message(self.Moved(self, self.cursor_key))
+
+    def _line(self, index: int) -> Content:
+        """The line of a row that is drawn now, made once for all that draws it."""
+        line = self._drawn.get(index)
+        if line is None:
+            line = self._drawn[index] = self._line_of_row(index)
+        return line
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._reveal)
@@ -99,15 +134,15 @@ class LineTable(ScrollView, can_focus=True):
         if self._footing is not None and y == self.size.height - 1:
             return self._strip(Content(" " * _GUTTER) + self._footing, base, width)
         index = y - 1 + self.scroll_offset.y
-        if not 0 <= index < len(self._rows):
+        if not 0 <= index < len(self._keys):
             return Strip.blank(width, base.rich_style)
         if index != self._cursor:
-            return self._strip(Content(" " * _GUTTER) + self._rows[index].line, base, width)
+            return self._strip(Content(" " * _GUTTER) + self._line(index), base, width)
         mark = Content.styled("▌ ", TONES["key"] if self.has_focus else TONES["quiet"])
         if self.has_focus:
             # A style that stands out from the terminal's background also does so reversed.
             base += Style.parse("reverse" if self.app.native_ansi_color else "on $row-cursor")
-        return self._strip(mark + self._rows[index].line, base, width)
+        return self._strip(mark + self._line(index), base, width)
 
     def _strip(self, content: Content, base: Style, width: int) -> Strip:
         segments = content.render_segments(base)
@@ -116,21 +151,21 @@ class LineTable(ScrollView, can_focus=True):
     def _line_of(self, index: int) -> int:
         return index + 1
 
-    def _index_of(self, key: Hashable | None, otherwise: int) -> int:
-        for index, row in enumerate(self._rows):
-            if row.key == key:
-                return index
-        return max(0, min(otherwise, len(self._rows) - 1))
+    def _index_of(self, key: Hashable | None) -> int | None:
+        """Where the row of that key is: mostly where the cursor was."""
+        if self._cursor < len(self._keys) and self._keys[self._cursor] == key:
+            return self._cursor
+        return next((index for index, each in enumerate(self._keys) if each == key), None)
 
     def _resize(self) -> None:
         fixed = 1 if self._footing is None else 2
-        size = Size(self.scrollable_content_region.width, len(self._rows) + fixed)
+        size = Size(self.scrollable_content_region.width, len(self._keys) + fixed)
         if size != self.virtual_size:
             self.virtual_size = size
 
     def _move(self, index: int) -> None:
-        index = max(0, min(index, len(self._rows) - 1))
-        if index == self._cursor or not self._rows:
+        index = max(0, min(index, len(self._keys) - 1))
+        if index == self._cursor or not self._keys:
             return
         for line in (self._line_of(self._cursor), self._line_of(index)):
             self.refresh_line(line)
@@ -152,7 +187,7 @@ class LineTable(ScrollView, can_focus=True):
         self.refresh_line(self._line_of(self._cursor))
 
     def on_click(self, event: events.Click) -> None:
-        if 0 < event.y <= len(self._rows) - self.scroll_offset.y:
+        if 0 < event.y <= len(self._keys) - self.scroll_offset.y:
             self._move(event.y - 1 + self.scroll_offset.y)
 
     def action_up(self) -> None:
@@ -165,10 +200,14 @@ class LineTable(ScrollView, can_focus=True):
         self._move(0)
 
     def action_last(self) -> None:
-        self._move(len(self._rows) - 1)
+        self._move(len(self._keys) - 1)
 
     def action_page_up(self) -> None:
         self._move(self._cursor - max(1, self.size.height - 3))
 
     def action_page_down(self) -> None:
         self._move(self._cursor + max(1, self.size.height - 3))
+
+
+def _no_line(index: int) -> Content:
+    return Content("")

@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from secateur.ledger.steps import InForce
 from secateur.looking.depth import NEGLIGIBLE, drains_in
 from secateur.runs import FunctionDepth, Scope
 from secateur.words.figures import duration, number, rate
 from secateur.words.lines import one_line
-from secateur.words.tables import EXTRA, Column
-from secateur_tui.frame.bars import sparkline
+from secateur.words.tables import Column
 from secateur_tui.frame.columns import Cell, Row
 
-SORTS = ("name", "queued", "oldest", "growth")
-
-SPARK_WIDTH = 12
-_SAMPLES_A_BAR = 5
 _FLOOD_SHARE = 0.5
 _FLOOD_AT_LEAST = 100
 _SLOW_DRAIN_SECONDS = 600.0
 
 COLUMNS = (
-    Column("name", "app / function", right=False, shrinks_to=10, grows_to=26),
-    Column("queued", "queued", minimum=7),
+    Column("name", "app / function", right=False, shrinks_to=10, grows_to=34),
+    Column("marks", " ", right=False, minimum=2, blank_if="", only_news=True, rank=45),
+    Column("queued", minimum=7),
     Column("scheduled", "scheduled", "sched", blank_if="0", rank=20),
     Column("running", "running", "run", rank=30),
     Column("lost", "lost", blank_if="0", only_news=True, rank=25),
     Column("failed", "failed", "fail", blank_if="0", only_news=True, rank=35),
     Column("cancelling", "cancelling", "canc", blank_if="0", rank=10),
     Column("oldest", "oldest", minimum=7, rank=40),
-    Column("in", "in/s", minimum=5),
-    Column("out", "out/s", minimum=5),
+    Column("in", "in/s", minimum=5, rank=48),
+    Column("out", "out/s", minimum=5, rank=47),
     Column("drains", "drains in", minimum=9),
-    Column("spark", "last minute", minimum=SPARK_WIDTH, rank=EXTRA),
+    Column("spark", "15 min", right=False, minimum=10, grows_to=60, rank=28),
 )
+
+SORTS = tuple(column.key for column in COLUMNS if column.key not in ("marks", "spark"))
+SORT_NAMES = {"in": "in/s", "out": "out/s", "drains": "growth"}
+"""Where the name of an order is not that of its column."""
+
+STANDING, IN_FORCE, PAUSED = "✂∞", "✂", "‖"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +46,7 @@ class Branch:
     """An app, with its functions that are shown."""
 
     total: FunctionDepth
-    functions: tuple[FunctionDepth, ...]
-
-
-@dataclass(slots=True)
-class Trends:
-    """The recent number of queued runs, per scope; each bar of the sparkline combines several samples."""
-
-    bars: dict[Scope, deque[int]] = field(default_factory=dict)
-    taken: int = 0
-
-    def add(self, depths: Sequence[FunctionDepth]) -> None:
-        for total in [*depths, *(branch.total for branch in tree(depths))]:
-            bars = self.bars.setdefault(scope_of(total), deque(maxlen=SPARK_WIDTH))
-            if bars and self.taken % _SAMPLES_A_BAR:
-                bars.pop()
-            bars.append(total.queued)
-        self.taken += 1
-
-    def line(self, scope: Scope) -> str:
-        return sparkline(tuple(self.bars.get(scope, ())), SPARK_WIDTH)
+    functions: Sequence[FunctionDepth]
 
 
 def scope_of(depth: FunctionDepth) -> Scope:
@@ -72,48 +55,70 @@ def scope_of(depth: FunctionDepth) -> Scope:
 
 def total_of(app_id: str, depths: Sequence[FunctionDepth]) -> FunctionDepth:
     """The sum of several functions, as the depth of a nameless function."""
-    oldest = [depth.oldest_started_at for depth in depths if depth.oldest_started_at is not None]
+    queued = scheduled = running = cancelling = failed = lost = 0
+    entering = leaving = 0.0
+    oldest: datetime | None = None
+    for depth in depths:
+        queued += depth.queued
+        scheduled += depth.scheduled
+        running += depth.running
+        cancelling += depth.cancelling
+        failed += depth.failed
+        lost += depth.lost
+        entering += depth.in_per_second
+        leaving += depth.out_per_second
+        since = depth.oldest_started_at
+        if since is not None and (oldest is None or since < oldest):
+            oldest = since
     return FunctionDepth(
         app_id=app_id,
         function_id="",
-        queued=sum(depth.queued for depth in depths),
-        scheduled=sum(depth.scheduled for depth in depths),
-        running=sum(depth.running for depth in depths),
-        cancelling=sum(depth.cancelling for depth in depths),
-        failed=sum(depth.failed for depth in depths),
-        lost=sum(depth.lost for depth in depths),
-        oldest_started_at=min(oldest, default=None),
-        in_per_second=sum(depth.in_per_second for depth in depths),
-        out_per_second=sum(depth.out_per_second for depth in depths),
-        as_of=max((depth.as_of for depth in depths), default=datetime.min),
+        queued=queued,
+        scheduled=scheduled,
+        running=running,
+        cancelling=cancelling,
+        failed=failed,
+        lost=lost,
+        oldest_started_at=oldest,
+        in_per_second=entering,
+        out_per_second=leaving,
+        as_of=depths[0].as_of if depths else datetime.min.replace(tzinfo=UTC),
         paused=bool(depths) and all(depth.paused for depth in depths),
     )
 
 
-def tree(depths: Iterable[FunctionDepth], sort: str = "name", find: str = "") -> list[Branch]:
+def tree(
+    depths: Iterable[FunctionDepth], sort: str = "name", find: str = "", *, backwards: bool = False
+) -> list[Branch]:
     """Apps with their functions, both in the order of `sort`; filtered by `find`, ignoring case."""
     wanted = find.casefold()
     apps: dict[str, list[FunctionDepth]] = {}
     for depth in depths:
-        if wanted in f"{depth.app_id} / {depth.function_id}".casefold():
+        if not wanted or wanted in f"{depth.app_id} / {depth.function_id}".casefold():
             apps.setdefault(depth.app_id, []).append(depth)
-    branches = [
-        Branch(total_of(app_id, found), tuple(sorted(found, key=lambda depth: _order(depth, sort))))
-        for app_id, found in apps.items()
-    ]
-    return sorted(branches, key=lambda branch: _order(branch.total, sort))
+    for found in apps.values():
+        found.sort(key=lambda depth: _order(depth, sort), reverse=backwards)
+    branches = [Branch(total_of(app_id, found), found) for app_id, found in apps.items()]
+    return sorted(branches, key=lambda branch: _order(branch.total, sort), reverse=backwards)
 
 
 def _order(depth: FunctionDepth, sort: str) -> tuple[float, str, str]:
+    """Names from a to z, figures from the largest down."""
     largest_first = 0.0
     match sort:
-        case "queued":
-            largest_first = -float(depth.queued)
+        case "name":
+            pass
         case "oldest":
             oldest = depth.oldest_started_at
             largest_first = oldest.timestamp() if oldest else float("inf")
-        case "growth":
+        case "in":
+            largest_first = -depth.in_per_second
+        case "out":
+            largest_first = -depth.out_per_second
+        case "drains":
             largest_first = depth.out_per_second - depth.in_per_second
+        case _:
+            largest_first = -float(getattr(depth, sort))
     return largest_first, depth.app_id, depth.function_id
 
 
@@ -143,28 +148,35 @@ def outlook(depth: FunctionDepth) -> Cell:
     return Cell("steady =", "quiet") if depth.out_per_second else Cell("stalled !", "warn")
 
 
-def row(depth: FunctionDepth, name: Cell, now: datetime, trend: str, *, flooding: bool) -> Row:
+def marks(scope: Scope, in_force: Mapping[Scope, InForce], *, paused: bool) -> str:
+    """What people did to the function, or to its app, that holds now."""
+    found = [each for each in (in_force.get(scope), in_force.get(Scope(scope.app_id))) if each is not None]
+    scissors = STANDING if any(each.standing_until for each in found) else IN_FORCE if found else ""
+    return scissors + (PAUSED if paused else "")
+
+
+def row(depth: FunctionDepth, name: Cell, marks: str, trend: str, *, flooding: bool) -> Row:
     """The cells of one function or app."""
     oldest = depth.oldest_started_at
-    look = outlook(depth)
     return {
         "name": name,
+        "marks": Cell(marks, "warn"),
         "queued": _amount(depth.queued, "danger" if flooding else "plain"),
         "scheduled": _amount(depth.scheduled),
         "running": _amount(depth.running),
         "lost": _amount(depth.lost, "warn"),
-        "failed": _amount(depth.failed, "error"),
+        "failed": _amount(depth.failed, "warn"),
         "cancelling": _amount(depth.cancelling, "sweep"),
-        "oldest": Cell(duration((now - oldest).total_seconds()) if oldest else "–", "error" if flooding else "quiet"),
+        "oldest": Cell(duration((depth.as_of - oldest).total_seconds()) if oldest else "–", "quiet"),
         "in": Cell(rate(depth.in_per_second), "plain" if depth.in_per_second else "quiet"),
         "out": Cell(rate(depth.out_per_second), "plain" if depth.out_per_second else "quiet"),
-        "drains": look,
-        "spark": Cell(trend, "chart-danger" if look.tone == "danger" else "chart"),
+        "drains": outlook(depth),
+        "spark": Cell(trend, "chart-danger" if flooding else "chart"),
     }
 
 
-def app_name(branch: Branch, *, folded: bool) -> Cell:
-    return Cell(f"{'▸' if folded else '▾'} {one_line(branch.total.app_id)}", "strong")
+def app_name(app_id: str, *, folded: bool) -> Cell:
+    return Cell(f"{'▸' if folded else '▾'} {one_line(app_id)}", "strong")
 
 
 def function_name(depth: FunctionDepth, *, flooding: bool) -> Cell:

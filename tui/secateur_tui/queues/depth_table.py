@@ -3,24 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from textual import events
+from textual.content import Content
+from textual.message import Message
+
+from secateur.ledger.steps import InForce
+from secateur.looking.history import Series
 from secateur.runs import FunctionDepth, Scope
 from secateur.words.figures import number
-from secateur_tui.frame.columns import Cell, Row, lay_out_cells
-from secateur_tui.frame.line_table import LineTable, TableRow
+from secateur.words.lines import cells, one_line
+from secateur_tui.frame.columns import Cell, Row, ToneLayout, lay_out_cells
+from secateur_tui.frame.line_table import LineTable
 from secateur_tui.queues import depth_rows
+from secateur_tui.queues.trends import Trends
+from secateur_tui.themes import toned
+
+_FOUND_NOTHING = "nothing is called so"
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A row: of a function, or of an app, which is folded or not."""
+
+    depth: FunctionDepth
+    folded: bool | None = None
 
 
 class DepthTable(LineTable):
-    """Shows the figures passed to `show_depth`; the cursor's key is a `Scope`."""
+    """Shows the figures passed to `show_depth`; the cursor's key is a `Scope`.
+
+    An app may have thousands of functions. Only those in sight become rows; the columns are as wide as the totals and
+    the longest name need them, so that neither scrolling nor finding moves them.
+    """
+
+    @dataclass
+    class Sorted(Message):
+        """The rows have another order."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._depths: Sequence[FunctionDepth] = ()
+        self._in_force: dict[Scope, InForce] = {}
         self._folded: set[str] = set()
-        self._trends = depth_rows.Trends()
+        self._trends = Trends()
         self._widest: dict[str, int] = {}
+        self._longest_name = ("", 0)
+        self._names = 0
+        self._entries: list[_Entry] = []
+        self._flooding: FunctionDepth | None = None
+        self._layout = lay_out_cells(depth_rows.COLUMNS, [], 0)
         self.sort = depth_rows.SORTS[0]
+        self.backwards = False
         self.find = ""
 
     @property
@@ -29,48 +64,123 @@ class DepthTable(LineTable):
         key = self.cursor_key
         return key if isinstance(key, Scope) else None
 
-    def show_depth(self, depths: Sequence[FunctionDepth]) -> None:
+    @property
+    def order(self) -> str:
+        """The order in words."""
+        return depth_rows.SORT_NAMES.get(self.sort, self.sort) + (", reversed" if self.backwards else "")
+
+    def show_depth(self, depths: Sequence[FunctionDepth], in_force: Sequence[InForce] = ()) -> None:
         """Show new figures."""
         self._depths = depths
-        self._trends.add(depths)
+        self._in_force = {Scope(each.app_id, each.function_id): each for each in in_force}
+        self.relist()
+
+    def remember(self, past: Sequence[Series]) -> None:
+        """Let the lines begin with what the database remembers."""
+        self._trends.remember(past)
         self.relist()
 
     def relist(self) -> None:
         """Show the rows again, after a change of order, search, folding or size."""
-        branches = depth_rows.tree(self._depths, self.sort, self.find)
-        flooding = depth_rows.flood(self._depths)
-        rows: list[tuple[Scope, Row]] = []
+        depths = self._depths
+        everything = depth_rows.total_of("", depths)
+        branches = depth_rows.tree(depths, self.sort, self.find, backwards=self.backwards)
+        if depths and not self.find:
+            self._trends.see([*depths, *(branch.total for branch in branches)], everything.as_of)
+        self._flooding = depth_rows.flood(depths)
+        entries: list[_Entry] = []
         for branch in branches:
             folded = branch.total.app_id in self._folded and not self.find
-            rows.append(self._row(branch.total, depth_rows.app_name(branch, folded=folded), flooding=False))
-            for depth in () if folded else branch.functions:
-                is_flood = depth is flooding
-                name = depth_rows.function_name(depth, flooding=is_flood)
-                rows.append(self._row(depth, name, flooding=is_flood))
-        total = self._total([depth for branch in branches for depth in branch.functions])
-        layout = lay_out_cells(depth_rows.COLUMNS, [*(row for _, row in rows), total], self.line_width, self._widest)
-        self.show_lines(
-            layout.heading(),
-            [TableRow(scope, layout.line(row)) for scope, row in rows],
-            layout.line(total) if rows else None,
-        )
+            entries.append(_Entry(branch.total, folded))
+            if not folded:
+                entries += map(_Entry, branch.functions)
+        self._entries = entries
+        self._layout = self._lay_out(everything)
+        found = [depth for branch in branches for depth in branch.functions] if self.find else depths
+        total = depth_rows.total_of("", found) if self.find else everything
+        footing = self._layout.line(self._total(total, len(found))) if entries else self._nothing_found()
+        keys = [depth_rows.scope_of(entry.depth) for entry in entries]
+        self.show_rows(self._heading_of(self._layout), keys, self._row_line, footing)
 
-    def _row(self, depth: FunctionDepth, name: Cell, *, flooding: bool) -> tuple[Scope, Row]:
+    def _lay_out(self, everything: FunctionDepth) -> ToneLayout:
+        """Whatever is found, each column is as wide as the totals over everything need it."""
+        marks = "".join(
+            depth_rows.marks(Scope(each.app_id, each.function_id), self._in_force, paused=False)
+            for each in self._in_force.values()
+        ) + ("‖" if any(each.paused for each in self._depths) else "")
+        total = self._total(everything, len(self._depths))
+        widest: Row = {**total, "marks": Cell(marks[:1]), "name": Cell(self._longest())}
+        return lay_out_cells(depth_rows.COLUMNS, [widest, total], self.line_width, self._widest)
+
+    def _longest(self) -> str:
+        """The longest name, looked for when there are other functions."""
+        names = len(self._depths)
+        if names != self._names:
+            self._names = names
+            longest = max((f"    {one_line(each.function_id)}" for each in self._depths), key=cells, default="")
+            self._longest_name = (longest, cells(longest))
+        return self._longest_name[0]
+
+    def _heading_of(self, layout: ToneLayout) -> Content:
+        return layout.heading(self.sort, "▴" if self._goes_up else "▾")
+
+    @property
+    def _goes_up(self) -> bool:
+        return (self.sort == "name") != self.backwards
+
+    def _row_line(self, index: int) -> Content:
+        entry = self._entries[index]
+        depth, layout = entry.depth, self._layout
         scope = depth_rows.scope_of(depth)
-        trend = self._trends.line(scope)
-        return scope, depth_rows.row(depth, name, depth.as_of, trend, flooding=flooding)
+        flooding = depth is self._flooding
+        if entry.folded is None:
+            name = depth_rows.function_name(depth, flooding=flooding)
+        else:
+            name = depth_rows.app_name(depth.app_id, folded=entry.folded)
+        marks = depth_rows.marks(scope, self._in_force, paused=depth.paused)
+        trend = self._trends.line(scope, depth.queued, layout.width_of("spark"))
+        return layout.line(depth_rows.row(depth, name, marks, trend, flooding=flooding))
 
-    def _total(self, depths: Sequence[FunctionDepth]) -> Row:
-        total = depth_rows.total_of("", depths)
-        functions = f"{number(len(depths))} function{'' if len(depths) == 1 else 's'}"
-        row = depth_rows.row(total, Cell(functions), total.as_of, "", flooding=False)
-        return {key: Cell(cell.text, "quiet") for key, cell in row.items() if key != "spark"}
+    def _total(self, total: FunctionDepth, count: int) -> Row:
+        functions = f"{number(count)} function{'' if count == 1 else 's'}"
+        row = depth_rows.row(total, Cell(functions), "", "", flooding=False)
+        return {key: Cell(cell.text, "quiet") for key, cell in row.items()}
+
+    def _nothing_found(self) -> Content | None:
+        """That the search has no result; without functions at all, the place says so."""
+        if not self.find:
+            return None
+        return toned((f"{_FOUND_NOTHING}: “{one_line(self.find)}”", "warn"))
 
     def next_sort(self) -> None:
-        """Sort by the next column; the cursor stays with its row."""
-        names = depth_rows.SORTS
-        self.sort = names[(names.index(self.sort) + 1) % len(names)]
+        """Sort by the next column on the screen; the cursor stays with its row."""
+        names = [name for name in depth_rows.SORTS if name in self._layout.keys]
+        place = names.index(self.sort) if self.sort in names else -1
+        self.sort_by(names[(place + 1) % len(names)])
+
+    def sort_by(self, column: str) -> None:
+        """Names from a to z, figures from the largest down."""
+        self.sort, self.backwards = column, False
+        self._resort()
+
+    def reverse(self) -> None:
+        self.backwards = not self.backwards
+        self._resort()
+
+    def _resort(self) -> None:
         self.relist()
+        self.call_after_refresh(self._reveal)
+        self.post_message(self.Sorted())
+
+    def on_click(self, event: events.Click) -> None:
+        """A click on a heading sorts by its column, or reverses the order."""
+        if event.y > 0:
+            return
+        column = self._layout.column_at(event.x - self.gutter_width)
+        if column == self.sort:
+            self.reverse()
+        elif column in depth_rows.SORTS:
+            self.sort_by(column)
 
     def toggle_fold(self) -> None:
         """Fold or unfold the app under the cursor; the cursor goes to the app."""

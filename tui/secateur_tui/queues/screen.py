@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static
@@ -18,6 +18,7 @@ from secateur.words.lines import one_line
 from secateur_tui.frame.line_table import LineTable
 from secateur_tui.frame.place import PlaceScreen
 from secateur_tui.frame.question import Choice, QuestionScreen
+from secateur_tui.frame.rule import Rule
 from secateur_tui.keymap import Action, bindings_of, display_of
 from secateur_tui.queues.depth_rows import flood, scope_of
 from secateur_tui.queues.depth_table import DepthTable
@@ -62,14 +63,13 @@ class QueuesScreen(PlaceScreen):
         """What the cursor was on before the search began."""
 
     def content(self) -> ComposeResult:
-        with Vertical(id="queues", classes="panel"):
-            yield DepthTable(id="depth")
-            yield Static(_empty(self.session.queue.reader.first_run), id="empty", markup=False)
+        yield Rule("Queues", id="queues")
+        yield DepthTable(id="depth")
+        yield Static(_empty(self.session.queue.reader.first_run), id="empty", markup=False)
         yield Static(id="headline", markup=False)
         yield Input(placeholder="part of an app's or function's name", id="find", compact=True)
 
     def on_mount(self) -> None:
-        self.query_one("#queues").border_title = "Queues"
         self.query_one("#find").display = False
         self.query_one("#empty").display = False
         self.query_one(DepthTable).focus()
@@ -79,9 +79,16 @@ class QueuesScreen(PlaceScreen):
     def _show(self, feed: Feed) -> None:
         table = self.query_one(DepthTable)
         if feed.as_of is not None and feed.as_of != self._feed.as_of:
-            table.show_depth(feed.depths)
-            if self._feed.as_of is None and (worst := flood(feed.depths)) is not None:
+            is_first = self._feed.as_of is None
+            if is_first and (worst := flood(feed.depths)) is not None:
+                # One has come to see this: the order changes only when somebody asks for it.
+                table.sort = "queued"
+                table.show_depth(feed.depths, feed.in_force)
                 table.move_to(scope_of(worst))
+            else:
+                table.show_depth(feed.depths, feed.in_force)
+            if is_first:
+                self._remember()
             if _offered(feed) != _offered(self._feed):
                 self.call_later(self.refresh_bindings)
         self._feed = feed
@@ -95,6 +102,14 @@ class QueuesScreen(PlaceScreen):
         self._subtitle()
         self._label_pause()
 
+    @work(exclusive=True, group="past")
+    async def _remember(self) -> None:
+        """How it was before this console looked; without that, the lines begin now."""
+        if self.session.queue.reader.history.is_kept:
+            with suppress(SecateurError):
+                past = await self.session.ask(self.session.queue.reader.history.overview())
+                self.query_one(DepthTable).remember(past)
+
     def _dim_if_stale(self) -> None:
         stale = self._feed.problem is not None or self._feed.is_stale
         self.query_one(DepthTable).set_class(stale, "stale")
@@ -106,9 +121,10 @@ class QueuesScreen(PlaceScreen):
         sign = "+" if net > 0 else "−" if net < 0 else "±"
         found = f"only “{one_line(table.find)}” · " if table.find else ""
         paused = sum(depth.paused for depth in feed.depths)
-        self.query_one("#queues").border_subtitle = Content(
-            f"{found}by {table.sort} · {number(queued)} queued · {sign}{rate(abs(net))}/s"
-            f"{f' · {paused} paused ‖' if paused else ''}"
+        self.query_one("#queues", Rule).show(
+            "Queues",
+            f"{found}by {table.order} · {number(queued)} queued · {sign}{rate(abs(net))}/s"
+            f"{f' · {paused} paused ‖' if paused else ''}",
         )
 
     def _headline(self, feed: Feed) -> Content:
@@ -181,6 +197,12 @@ class QueuesScreen(PlaceScreen):
 
     def action_sort(self) -> None:
         self.query_one(DepthTable).next_sort()
+
+    def action_reverse(self) -> None:
+        self.query_one(DepthTable).reverse()
+
+    @on(DepthTable.Sorted)
+    def _sorted(self) -> None:
         self._subtitle()
 
     def action_fold(self) -> None:
@@ -208,7 +230,7 @@ class QueuesScreen(PlaceScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "clear_find":
             return self.query_one("#find").display
-        if action in ("open_filter", "pause", "find", "sort", "fold") and not self._feed.depths:
+        if action in ("open_filter", "pause", "find", "sort", "reverse", "fold") and not self._feed.depths:
             return False
         if action == "failed":
             return self._has_failed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -16,6 +17,9 @@ from secateur.errors import NotFound
 from secateur.postgres.statements import Statements
 from secateur.runs import UNFINISHED, Count, FunctionDepth, Run, RunStatus, Scope
 from secateur.schema import check_installed
+
+ROWS_AT_ONCE = 250
+"""Of the depth: so many take a few milliseconds."""
 
 SAMPLE_RUNS = 20_000
 """About how many runs of the scope an estimate looks at."""
@@ -57,7 +61,13 @@ class NativeSource(RelationSource):
         return await check_installed(self._database)
 
     async def depth(self) -> list[FunctionDepth]:
-        return [FunctionDepth(**row) for row in await self._database.fetch(self.sql("depth"))]
+        depths: list[FunctionDepth] = []
+        for number, row in enumerate(await self._database.fetch(self.sql("depth"))):
+            if number % ROWS_AT_ONCE == 0:
+                # With thousands of functions, what else the event loop has to do comes in between: a pressed key, too.
+                await asyncio.sleep(0)
+            depths.append(FunctionDepth(**row))
+        return depths
 
     async def estimate(self, selection: Selection) -> Count | None:
         if selection.statuses is not UNFINISHED:

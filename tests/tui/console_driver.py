@@ -41,7 +41,7 @@ _VARYING = (
     ),
     (re.compile(r"(YYYY-MM[^\n]*?) +│\n"), r"\1 │\n"),
     (re.compile(r"(just now|\d+ s ago) *"), "just now "),
-    (re.compile(r"(?<=[▲▼=!–‖] )[ ▁▂▃▄▅▆▇█]+(?=│\n)"), lambda found: " " * len(found[0])),
+    (re.compile(r"(?<=[▲▼=!–‖])[ ▁▂▃▄▅▆▇█]+(?=\n)"), ""),
 )
 """What differs from run to run although nothing is wrong; a line keeps its width where it can."""
 

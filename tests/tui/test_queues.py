@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from console_driver import NARROW, Start
+from console_driver import NARROW, WIDE, Start
 from textual.geometry import Region
 
 from secateur.postgres.embedded import EmbeddedPostgres
@@ -67,14 +67,33 @@ async def test_sorting_keeps_the_cursor_on_its_row(start: Start, incident_url: s
     async with start(incident_url) as console:
         await console.shows("flood")
         table = console.app.screen.query_one(DepthTable)
-        await console.press("j", "j")
-        chosen = table.scope
-        await console.press("s")
-        await console.shows("by queued")
-        assert table.scope == chosen
+        await console.shows("by queued", "▾queued")
         listed = list(table.keys)
         assert listed[:2] == [Scope("billing"), Scope("billing", "vendor-syncs")]
         assert listed.index(Scope("crm")) < listed.index(Scope("growth"))
+        await console.press("j", "j")
+        chosen = table.scope
+        await console.press("S")
+        await console.shows("by queued, reversed", "▴queued")
+        assert table.keys[0] == Scope("growth")
+        assert table.scope == chosen
+
+
+async def test_sorting_goes_through_all_columns(start: Start, incident_url: str) -> None:
+    async with start(incident_url, size=WIDE) as console:
+        await console.shows("flood")
+        table = console.app.screen.query_one(DepthTable)
+        seen = []
+        for _ in table._layout.keys:
+            await console.press("s")
+            seen.append(table.sort)
+        assert {"name", "queued", "running", "oldest", "in", "out", "drains"} <= set(seen)
+        heading = next(line for line in console.text.splitlines() if "app / function" in line)
+        oldest = heading.index("oldest")
+        await console.pilot.click(DepthTable, offset=(oldest, 0))
+        await console.shows("by oldest", "▾oldest")
+        await console.pilot.click(DepthTable, offset=(oldest, 0))
+        await console.shows("by oldest, reversed", "▴oldest")
 
 
 async def test_apps_fold(start: Start, incident_url: str) -> None:

@@ -41,6 +41,8 @@ _VARYING = (
     ),
     (re.compile(r"(YYYY-MM[^\n]*?) +│\n"), r"\1 │\n"),
     (re.compile(r"(just now|\d+ s ago) *"), "just now "),
+    # Every new key adds a command.
+    (re.compile(r"(?<=\d of )\d\d(?= ─)"), "NN"),
     (re.compile(r"(?<=[▲▼=!–‖])[ ▁▂▃▄▅▆▇█]+(?=\n)"), ""),
 )
 """What differs from run to run although nothing is wrong; a line keeps its width where it can."""

@@ -57,8 +57,8 @@ class LineTable(ScrollView, can_focus=True):
 
     @property
     def line_width(self) -> int:
-        """The width available for a line, in cells; the last column stays blank."""
-        return max(1, self.scrollable_content_region.width - _GUTTER - 1)
+        """The width available for a line, in cells."""
+        return max(1, self.scrollable_content_region.width - _GUTTER)
 
     @property
     def keys(self) -> Sequence[Hashable]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,7 +30,6 @@ from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
 from secateur.runs import RunStatus, Scope, Window
 from secateur.samples import SampleSteps
-from secateur.schema import definition
 
 OWNERS = ("secateur_sandbox", "secateur_audit")
 
@@ -74,12 +74,11 @@ READS = frozenset(
 SWEEPERS_READ = frozenset({"open_cancellations"})
 
 
-def granted_by_the_file() -> dict[str, set[str]]:
+async def granted_by_the_file(owner: asyncpg.Connection) -> dict[str, set[str]]:
     """The functions' names that rights.sql lists, by role."""
-    text = definition("rights.sql")
-    lists = dict(re.findall(r"'(secateur_\w+)', array\[(.*?)\]", text, re.DOTALL))
+    lists = json.loads(await owner.fetchval("select secateur.callable()"))
     assert set(lists) == set(ROLES)
-    return {role: set(re.findall(r"'(\w+)'", names)) for role, names in lists.items()}
+    return {role: set(names) for role, names in lists.items()}
 
 
 @asynccontextmanager
@@ -120,7 +119,7 @@ async def relations_of(owner: asyncpg.Connection) -> list[asyncpg.Record]:
 
 class TestTheCatalog:
     async def test_each_function_may_be_called_by_whom_the_file_lists(self, owner: asyncpg.Connection) -> None:
-        listed = granted_by_the_file()
+        listed = await granted_by_the_file(owner)
         for function in await functions_of(owner):
             may = {
                 role
@@ -130,7 +129,7 @@ class TestTheCatalog:
             assert may == {role for role in ROLES if function["name"] in listed[role]}, function["signature"]
 
     async def test_the_file_lists_what_it_should(self, owner: asyncpg.Connection) -> None:
-        listed = granted_by_the_file()
+        listed = await granted_by_the_file(owner)
         known = {function["name"] for function in await functions_of(owner)}
         assert known >= FOR_OPERATORS | FOR_WORKERS | FOR_NOBODY
         assert listed["secateur_operator"] >= FOR_OPERATORS
@@ -144,7 +143,7 @@ class TestTheCatalog:
         self, owner: asyncpg.Connection
     ) -> None:
         """Without the first it would be of no use to a role without rights; without the second, of too much."""
-        listed = set.union(*granted_by_the_file().values())
+        listed = set.union(*(await granted_by_the_file(owner)).values())
         for row in await owner.fetch(
             "select proname, prosecdef, proconfig from pg_proc where pronamespace = 'secateur'::regnamespace"
         ):
@@ -251,7 +250,7 @@ class TestRefusals:
     """The same as the catalog says it, tried."""
 
     async def test_functions(self, owner: asyncpg.Connection, logins: dict[str, asyncpg.Connection]) -> None:
-        listed = granted_by_the_file()
+        listed = await granted_by_the_file(owner)
         tried = 0
         for function in await functions_of(owner):
             for role, connection in logins.items():

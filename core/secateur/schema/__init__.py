@@ -313,7 +313,8 @@ async def _gaps(connection: Any, migrations: Sequence[Migration], applied: Mappi
     defined = [found for one in current if not one.once for found in _DEFINITION.findall(one.sql)]
     kinds, names = zip(*defined, strict=True) if defined else ((), ())
     lost = await connection.fetch(statements["lost"], kinds, names)
-    asked = "rights" if await connection.fetchval(statements["tells_rights"]) else "dangers"
+    # Without all of its functions, the schema may be unable to tell.
+    asked = "rights" if not lost and await connection.fetchval(statements["tells_rights"]) else "dangers"
     return list(dict.fromkeys(Gap(**row) for row in (*lost, *await connection.fetch(statements[asked]))))
 
 

@@ -1,42 +1,64 @@
 -- Rights. Nobody may call anything until it is granted here. Stored conditions run as a role that owns nothing else, and the
 -- audit belongs to one that does nothing else.
 --
--- `rights_gaps` is the one place that says who owns what and who may do what; `mend_rights` makes it so. Both look at the
--- catalog, whatever has been there before: an older program's rights, a restore without the roles, somebody's GRANT.
+-- `rights_gaps` and its parts are the one place that says who owns what and who may do what; `mend_rights` makes it so. Both
+-- look at the catalog, whatever has been there before: an older program's rights, a restore without the roles, somebody's
+-- GRANT.
 
--- Where the catalog is not what it should be; no row if all is well. `what` is the object, `gap` what is wrong with it, and
--- `remedy` the statement that puts it right. `phase` is the order of mending: 1 roles, 2 owners, 3 rights, 4 memberships.
--- Rights of roles that are not secateur's are their grantor's business.
-create or replace function secateur.rights_gaps(out phase integer, out what text, out gap text, out remedy text)
+-- What the roles may call. A name stands for all functions of that name; a new one is granted by a line here.
+create or replace function secateur.callable()
+  returns jsonb
+  language sql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+           'secateur_worker', upkeep.functions || array[
+             'register_function', 'declare_cancel_on', 'enqueue', 'enqueue_many', 'begin_bulk', 'enqueue_bulk', 'send', 'send_to',
+             'apps_of_event',
+             'claim', 'claim_batch', 'begin_step', 'finish_step', 'finish_steps', 'finished_steps', 'complete',
+             'complete_runs', 'fail', 'heartbeat', 'release', 'interrupt'
+           ],
+           'secateur_operator', upkeep.functions || array[
+             'pause', 'resume', 'forget', 'commit_cancellation', 'commit_cancellations', 'commit_retries', 'stop_cancellation',
+             'undo_cancellation', 'cancel_run', 'unrestored', 'cancellation_records', 'set_retention'
+           ],
+           'secateur_viewer', array['unrestored', 'rights_gaps'])
+    from (select array[
+            'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'decide_slowly', 'restore_cancellation',
+            'note_sweep_failure', 'all_apps', 'compact_depth', 'check_depth', 'prune', 'rights_gaps'
+          ] as functions) as upkeep
+$$;
+
+create or replace function secateur.own_roles()
+  returns text[]
+  language sql
+  immutable
+  set search_path = pg_catalog, pg_temp
+as $$
+  select array['secateur_sandbox', 'secateur_audit', 'secateur_viewer', 'secateur_worker', 'secateur_operator',
+               'secateur_importer']
+$$;
+
+-- Whoever installed.
+create or replace function secateur.installer()
+  returns oid
+  language sql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+  select space.nspowner from pg_namespace as space where space.nspname = 'secateur'
+$$;
+
+-- Part of rights_gaps: roles and functions that are missing, and powers that no role of ours may have.
+create or replace function secateur.role_gaps(out phase integer, out what text, out gap text, out remedy text)
   returns setof record
   language plpgsql
   stable
-  security definer set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
-  -- What the roles may call. A name stands for all functions of that name; a new one is granted by a line here.
-  roles constant jsonb := jsonb_build_object(
-    'secateur_worker', array[
-      'register_function', 'declare_cancel_on', 'enqueue', 'enqueue_many', 'begin_bulk', 'enqueue_bulk', 'send', 'send_to',
-      'apps_of_event',
-      'claim', 'claim_batch', 'begin_step', 'finish_step', 'finish_steps', 'finished_steps', 'complete', 'complete_runs',
-      'fail', 'heartbeat', 'release', 'interrupt',
-      'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'decide_slowly',
-      'restore_cancellation', 'note_sweep_failure',
-      'all_apps', 'compact_depth', 'check_depth', 'prune', 'rights_gaps'
-    ],
-    'secateur_operator', array[
-      'pause', 'resume', 'forget', 'commit_cancellation', 'commit_cancellations', 'commit_retries', 'stop_cancellation', 'undo_cancellation', 'cancel_run',
-      'unrestored', 'cancellation_records', 'set_retention',
-      'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'decide_slowly',
-      'restore_cancellation', 'note_sweep_failure',
-      'all_apps', 'compact_depth', 'check_depth', 'prune', 'rights_gaps'
-    ],
-    'secateur_viewer', array['unrestored', 'rights_gaps']);
-  ours constant text[] := array['secateur_sandbox', 'secateur_audit',
-                                'secateur_viewer', 'secateur_worker', 'secateur_operator', 'secateur_importer'];
-  -- Whoever installed.
-  installer constant oid := (select space.nspowner from pg_namespace as space where space.nspname = 'secateur');
+  ours constant text[] := secateur.own_roles();
 begin
   return query
   select 1, format('role %I', needed.name), 'is missing', format('create role %I nologin', needed.name)
@@ -45,7 +67,7 @@ begin
 
   return query
   select 1, format('function secateur.%I', listed.name), 'is missing', null
-    from jsonb_each(roles) as one (role, list), jsonb_array_elements_text(one.list) as listed (name)
+    from jsonb_each(secateur.callable()) as one (role, list), jsonb_array_elements_text(one.list) as listed (name)
    where not exists (select from pg_proc as known
                       where known.pronamespace = 'secateur'::regnamespace and known.proname = listed.name);
 
@@ -57,7 +79,19 @@ begin
                          (known.rolcreatedb, 'createdb'), (known.rolreplication, 'replication'),
                          (known.rolbypassrls, 'bypassrls')) as power (has, name)
    where known.rolname = any (ours) and power.has;
+end
+$$;
 
+-- Part of rights_gaps: owners.
+create or replace function secateur.owner_gaps(out phase integer, out what text, out gap text, out remedy text)
+  returns setof record
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  installer constant oid := secateur.installer();
+begin
   return query
   select 2, thing.what, format('belongs to %s, not to %s', pg_get_userbyid(thing.owner), wanted.rolname),
          format('alter %s owner to %I', thing.what, wanted.rolname)
@@ -84,39 +118,59 @@ begin
            else wanted.oid = installer
          end
    where thing.owner <> wanted.oid;
+end
+$$;
 
+-- Part of rights_gaps: everything that has rights. `acl` is null where nobody has granted anything yet: then `unsaid` holds.
+create or replace function secateur.things_with_rights()
+  returns table (what text, name name, kind text, owner oid, acl aclitem[], unsaid aclitem[])
+  language sql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+  select format('schema %I', space.nspname) as what, space.nspname as name, 'schema' as kind, space.nspowner as owner,
+         space.nspacl as acl, acldefault('n', space.nspowner) as unsaid
+    from pg_namespace as space
+   where space.nspname in ('secateur', 'secateur_cel', 'secateur_locks')
+  union all
+  select format('function %s', routine.oid::regprocedure), routine.proname,
+         case when space.nspname = 'secateur' then 'function' else 'operator' end,
+         routine.proowner, routine.proacl, acldefault('f', routine.proowner)
+    from pg_proc as routine
+    join pg_namespace as space on space.oid = routine.pronamespace and space.nspname in ('secateur', 'secateur_cel')
+  union all
+  select format('%s %s', case when relation.relkind = 'S' then 'sequence' else 'table' end, relation.oid::regclass),
+         relation.relname,
+         -- Whoever may do anything with a lock can hold up the queue.
+         case when relation.relnamespace <> 'secateur'::regnamespace then 'lock'
+              when relation.relkind = 'S' then 'sequence' else 'table' end,
+         relation.relowner, relation.relacl,
+         acldefault(case when relation.relkind = 'S' then 's' else 'r' end::"char", relation.relowner)
+    from pg_class as relation
+   where relation.relnamespace in (to_regnamespace('secateur'), to_regnamespace('secateur_locks'))
+     and relation.relkind in ('r', 'p', 'v', 'S')
+$$;
+
+-- Part of rights_gaps: rights on schemas, functions and tables that are not granted, or are and should not be.
+create or replace function secateur.right_gaps(out phase integer, out what text, out gap text, out remedy text)
+  returns setof record
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
   return query
-  with thing as (
-    select format('schema %I', space.nspname) as what, space.nspname as name, 'schema' as kind, space.nspowner as owner,
-           space.nspacl as acl, acldefault('n', space.nspowner) as unsaid
-      from pg_namespace as space
-     where space.nspname in ('secateur', 'secateur_cel', 'secateur_locks')
-    union all
-    select format('function %s', routine.oid::regprocedure), routine.proname,
-           case when space.nspname = 'secateur' then 'function' else 'operator' end,
-           routine.proowner, routine.proacl, acldefault('f', routine.proowner)
-      from pg_proc as routine
-      join pg_namespace as space on space.oid = routine.pronamespace and space.nspname in ('secateur', 'secateur_cel')
-    union all
-    select format('%s %s', case when relation.relkind = 'S' then 'sequence' else 'table' end, relation.oid::regclass),
-           relation.relname,
-           -- Whoever may do anything with a lock can hold up the queue.
-           case when relation.relnamespace <> 'secateur'::regnamespace then 'lock'
-                when relation.relkind = 'S' then 'sequence' else 'table' end,
-           relation.relowner, relation.relacl,
-           acldefault(case when relation.relkind = 'S' then 's' else 'r' end::"char", relation.relowner)
-      from pg_class as relation
-     where relation.relnamespace in (to_regnamespace('secateur'), to_regnamespace('secateur_locks'))
-       and relation.relkind in ('r', 'p', 'v', 'S')
+  with thing as materialized (
+    select * from secateur.things_with_rights()
   ), wanted as (
     select thing.what, needed.role, needed.right
       from thing,
            lateral (
-             select one.key as role, 'EXECUTE' as right from jsonb_each(roles) as one
+             select one.key as role, 'EXECUTE' as right from jsonb_each(secateur.callable()) as one
               where thing.kind = 'function' and one.value ? thing.name
              union all
              -- What was granted to an owner went with the ownership.
-             select pg_get_userbyid(installer), 'EXECUTE'
+             select pg_get_userbyid(secateur.installer()), 'EXECUTE'
               where thing.kind = 'function' and thing.name in ('evaluate_conditions', 'record_audit')
              union all
              select 'PUBLIC', 'EXECUTE' where thing.kind = 'operator'
@@ -149,9 +203,22 @@ begin
   select 3, surplus.what, format('%s is granted to %s', surplus.right, surplus.role),
          format('revoke %s on %s from %s cascade', surplus.right, surplus.what,
                 case surplus.role when 'PUBLIC' then 'public' else quote_ident(surplus.role) end)
-    from (select granted.* from granted where granted.role = any (ours || 'PUBLIC'::text)
+    from (select granted.* from granted where granted.role = any (secateur.own_roles() || 'PUBLIC'::text)
           except select wanted.* from wanted) as surplus;
+end
+$$;
 
+-- Part of rights_gaps: what columns and tables to come say by themselves.
+create or replace function secateur.further_right_gaps(out phase integer, out what text, out gap text, out remedy text)
+  returns setof record
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  ours constant text[] := secateur.own_roles();
+  installer constant oid := secateur.installer();
+begin
   return query
   select 3, format('column %s.%I', relation.oid::regclass, part.attname),
          format('%s is granted to %s', item.privilege_type, coalesce(known.rolname, 'PUBLIC')),
@@ -174,8 +241,17 @@ begin
            select from pg_default_acl as kept, aclexplode(kept.defaclacl) as item
             where kept.defaclrole = installer and kept.defaclnamespace = 'secateur'::regnamespace
               and kept.defaclobjtype = 'r' and item.grantee = reader.oid and item.privilege_type = 'SELECT');
+end
+$$;
 
-  -- Who may give a membership on need not have it; before Postgres 16 the one came with the other.
+-- Part of rights_gaps: memberships. Who may give one on need not have it; before Postgres 16 the one came with the other.
+create or replace function secateur.member_gaps(out phase integer, out what text, out gap text, out remedy text)
+  returns setof record
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
   return query
   select 4, format('role %I', member.rolname), format('is a member of %s', granted.rolname),
          format('revoke %I from %I%s', granted.rolname, member.rolname,
@@ -191,6 +267,22 @@ begin
    where (granted.rolname in ('secateur_sandbox', 'secateur_audit') and usable.held)
       or member.rolname in ('secateur_sandbox', 'secateur_audit');
 end
+$$;
+
+-- Where the catalog is not what it should be; no row if all is well. `what` is the object, `gap` what is wrong with it, and
+-- `remedy` the statement that puts it right. `phase` is the order of mending: 1 roles, 2 owners, 3 rights, 4 memberships.
+-- Rights of roles that are not secateur's are their grantor's business.
+create or replace function secateur.rights_gaps(out phase integer, out what text, out gap text, out remedy text)
+  returns setof record
+  language sql
+  stable
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+  select * from secateur.role_gaps()
+   union all select * from secateur.owner_gaps()
+   union all select * from secateur.right_gaps()
+   union all select * from secateur.further_right_gaps()
+   union all select * from secateur.member_gaps()
 $$;
 
 -- Closes every gap. Raises 42501 where the session's role may not close one, and where a function is granted that there is

@@ -224,12 +224,12 @@ MUTANTS = [
     ),
     Mutant(
         "the window includes its start",
-        [Mutation("run.started_at > rule.started_after", "run.started_at >= rule.started_after", "reached")],
+        [Mutation("run.started_at > rule.started_after", "run.started_at >= rule.started_after", "sift")],
         runs_at_the_bounds,
     ),
     Mutant(
         "the window includes its end",
-        [Mutation("run.started_at < rule.started_before", "run.started_at <= rule.started_before", "reached")],
+        [Mutation("run.started_at < rule.started_before", "run.started_at <= rule.started_before", "sift")],
         runs_at_the_bounds,
     ),
     Mutant(
@@ -479,7 +479,7 @@ MUTANTS = [
     ),
     Mutant(
         "an undecided run counts as one that does not match",
-        [Mutation("array(select one.verdict is null from", "array(select false from", "reached")],
+        [Mutation("slow.verdict, slow.verdict is null from", "slow.verdict, false from", "ask_conditions")],
         a_waiting_run_is_undecided,
         "committed",
     ),

@@ -1,5 +1,131 @@
 -- Which runs cancellations reach, and the pairs of both for which there was no time to find out.
 
+-- Sorts runs by what can be told without evaluating a condition: `sure_ids` are reached, by the oldest such of `rules` (its place
+-- is in `sure_nth`); of `ids` the conditions have yet to be asked, and `asking` tells which: bit n - 1 is for the n-th of
+-- `rules`. A run that no rule can reach is in neither. The other arrays say what conditions read of the runs in `ids`; all are
+-- null where there are none. Part of reached.
+create or replace function secateur.sift(
+  app_id text, rules secateur.cancellations[], run_ids uuid[], quickly boolean,
+  out sure_ids uuid[], out sure_nth integer[], out ids uuid[], out asking bigint[],
+  out function_ids text[], out events jsonb[], out started_at timestamptz[], out priorities integer[]
+)
+  language plpgsql
+as $$
+declare
+  -- What a run must contain one of to be worth a closer look; null where that is not known.
+  documents jsonb[];
+begin
+  if quickly then
+    select case when bool_and(rule.requires is not null) then array_agg(document) end into documents
+      from unnest(rules) as rule left join unnest(rule.requires) as document on true;
+  end if;
+  with rule as materialized (
+    select one.ordinality::integer as nth, one.function_id, one.run_id, one.started_after, one.started_before,
+           one.requires, one.condition is null or one.requires_suffices is true as suffices
+      from unnest(rules) with ordinality as one
+  ), tested as (
+    select run.id, run.function_id, run.event, run.started_at, run.priority, fulfilled.sure,
+           fulfilled.asking & ((1::bigint << coalesce(fulfilled.sure, cardinality(rules) + 1) - 1) - 1) as asking
+      from secateur.runs as run,
+           lateral (
+             select min(applied.nth) filter (where applied.suffices and applied.fulfils) as sure,
+                    coalesce(bit_or(1::bigint << applied.nth - 1) filter (
+                      where case when applied.fulfils then not applied.suffices else not quickly end), 0) as asking
+               from (select rule.nth, rule.suffices, rule.requires is null or run.event @> any (rule.requires) as fulfils
+                       from rule
+                      where (rule.function_id is null or run.function_id = rule.function_id)
+                        and (rule.run_id is null or run.id = rule.run_id)
+                        and (rule.started_after is null or run.started_at > rule.started_after)
+                        and run.started_at < rule.started_before
+                     offset 0) as applied
+           ) as fulfilled
+     where run.app_id = sift.app_id and run.id = any (run_ids)
+       and (documents is null or run.event @> any (documents))
+  )
+  select array_agg(tested.id) filter (where tested.sure is not null),
+         array_agg(tested.sure) filter (where tested.sure is not null),
+         array_agg(tested.id) filter (where tested.asking <> 0),
+         array_agg(tested.asking) filter (where tested.asking <> 0),
+         array_agg(tested.function_id) filter (where tested.asking <> 0),
+         array_agg(tested.event) filter (where tested.asking <> 0),
+         array_agg(tested.started_at) filter (where tested.asking <> 0),
+         array_agg(tested.priority) filter (where tested.asking <> 0)
+    into sure_ids, sure_nth, ids, asking, function_ids, events, started_at, priorities
+    from tested
+   where tested.sure is not null or tested.asking <> 0;
+end
+$$;
+
+-- What the conditions of `rules` say, or have said before, of runs that sift has left over. A row for each run and rule, but for
+-- some whose verdict is false. It is null where the condition could not be evaluated, and where the pair is `undecided`. Part of
+-- reached.
+create or replace function secateur.ask_conditions(
+  app_id text, rules secateur.cancellations[], ids uuid[], asking bigint[],
+  function_ids text[], events jsonb[], started_at timestamptz[], priorities integer[], budget interval
+)
+  returns table (run_id uuid, nth integer, verdict boolean, undecided boolean)
+  language plpgsql
+as $$
+declare
+  deadline constant timestamptz := clock_timestamp() + ask_conditions.budget;
+  -- Whether some pair was too slow before.
+  known constant boolean := exists (select from secateur.slow_verdicts as slow
+                                     where slow.app_id = ask_conditions.app_id and slow.run_id = any (ids));
+  together constant integer[] := array(select n from generate_series(1, cardinality(rules)) as n
+                                        where asking[1] & (1::bigint << n - 1) <> 0);
+  known_ids uuid[];
+  known_verdicts boolean[];
+  -- What the n-th of them is asked about.
+  asked_ids uuid[];
+  asked_functions text[];
+  asked_events jsonb[];
+  asked_times timestamptz[];
+  asked_priorities integer[];
+begin
+  if not known and cardinality(together) > 1 and asking = array_fill(asking[1], array[cardinality(asking)]) then
+    -- All of them about the same runs: together, unless that raises or takes too long.
+    begin
+      return query
+      select ids[said.place], together[said.nth], said.verdict, false
+        from secateur.verdicts_of_all(
+               array(select rules[one.n] from unnest(together) with ordinality as one (n, turn) order by one.turn),
+               ask_conditions.app_id, function_ids, ids, events, ask_conditions.started_at, priorities, budget) as said;
+      return;
+    exception when others then
+      null;
+    end;
+  end if;
+  for n in 1 .. cardinality(rules) loop
+    known_ids := '{}';
+    if known then
+      select coalesce(array_agg(slow.run_id), '{}'), array_agg(slow.verdict) into known_ids, known_verdicts
+        from unnest(ids, asking) as asked (id, mask),
+             lateral (select one.run_id, one.verdict from secateur.slow_verdicts as one
+                       where one.app_id = ask_conditions.app_id and one.run_id = asked.id and one.cancellation_id = rules[n].id
+                         and (one.verdict is not null or budget is not null)
+                      offset 0) as slow
+       where asked.mask & (1::bigint << n - 1) <> 0;
+      return query
+      select slow.id, n, slow.verdict, slow.verdict is null from unnest(known_ids, known_verdicts) as slow (id, verdict);
+    end if;
+    select array_agg(asked.id), array_agg(asked.function_id), array_agg(asked.event), array_agg(asked.started_at),
+           array_agg(asked.priority)
+      into asked_ids, asked_functions, asked_events, asked_times, asked_priorities
+      from unnest(asking, ids, function_ids, events, ask_conditions.started_at, priorities)
+           as asked (mask, id, function_id, event, started_at, priority)
+     where asked.mask & (1::bigint << n - 1) <> 0 and (asked.id in (select unnest(known_ids))) is not true;
+    continue when asked_ids is null;
+    return query
+    select asked_ids[said.place], n, said.verdict, said.undecided
+      from secateur.verdicts(
+             rules[n].condition, rules[n].parameters, ask_conditions.app_id, asked_functions, asked_ids, asked_events,
+             asked_times, asked_priorities,
+             -- What is left of it, but for each a little.
+             greatest(budget / 20, least(deadline - clock_timestamp(), budget / 2))) as said;
+  end loop;
+end
+$$;
+
 -- Which of the app's runs its cancellations reach: for each reached run the oldest of them; for a run that none reaches, but that
 -- may be reached by some as far as the budget let them be evaluated, a row that names the oldest of these in `undecided_by`; for a
 -- run that some could not be evaluated on, a row without a cancellation. `rules` come oldest first. Scope and window are decided
@@ -21,35 +147,9 @@ create or replace function secateur.reached(
   set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
+  -- As many as `asking` has bits for.
   most constant integer := 60;
-  -- What a run must contain one of to be worth a closer look; null where that is not known.
-  documents jsonb[];
-  -- Runs that a cancellation reaches for sure, and the place of the oldest such in `rules`.
-  sure_ids uuid[];
-  sure_nth integer[];
-  -- Runs that conditions have yet to be asked about; of `asking`, bit n - 1 is for the n-th of `rules`.
-  ids uuid[];
-  asking bigint[];
-  function_ids text[];
-  events jsonb[];
-  started_at timestamptz[];
-  priorities integer[];
-  -- What the conditions said, or had said before; an error is null, and so is what is undecided.
-  said_ids uuid[] := '{}';
-  said_nth integer[] := '{}';
-  said_verdicts boolean[] := '{}';
-  said_undecided boolean[] := '{}';
-  asked integer[];
-  known boolean;
-  known_ids uuid[];
-  known_verdicts boolean[];
-  -- What the n-th of them is asked about.
-  asked_ids uuid[];
-  asked_functions text[];
-  asked_events jsonb[];
-  asked_times timestamptz[];
-  asked_priorities integer[];
-  deadline constant timestamptz := clock_timestamp() + reached.budget;
+  sifted record;
 begin
   if cardinality(rules) = 0 or cardinality(run_ids) = 0 then
     return;
@@ -65,108 +165,24 @@ begin
      order by part.run_id, part.cancellation_id is null, part.undecided_by is null, part.turn;
     return;
   end if;
-  if quickly then
-    select case when bool_and(rule.requires is not null) then array_agg(document) end into documents
-      from unnest(rules) as rule left join unnest(rule.requires) as document on true;
-  end if;
-  with rule as materialized (
-    select one.ordinality::integer as nth, one.function_id, one.run_id, one.started_after, one.started_before,
-           one.requires, one.condition is null or one.requires_suffices is true as suffices
-      from unnest(rules) with ordinality as one
-  ), tested as (
-    select run.id, run.function_id, run.event, run.started_at, run.priority, fulfilled.sure,
-           fulfilled.asking & ((1::bigint << coalesce(fulfilled.sure, most + 1) - 1) - 1) as asking
-      from secateur.runs as run,
-           lateral (
-             select min(applied.nth) filter (where applied.suffices and applied.fulfils) as sure,
-                    coalesce(bit_or(1::bigint << applied.nth - 1) filter (
-                      where case when applied.fulfils then not applied.suffices else not quickly end), 0) as asking
-               from (select rule.nth, rule.suffices, rule.requires is null or run.event @> any (rule.requires) as fulfils
-                       from rule
-                      where (rule.function_id is null or run.function_id = rule.function_id)
-                        and (rule.run_id is null or run.id = rule.run_id)
-                        and (rule.started_after is null or run.started_at > rule.started_after)
-                        and run.started_at < rule.started_before
-                     offset 0) as applied
-           ) as fulfilled
-     where run.app_id = reached.app_id and run.id = any (run_ids)
-       and (documents is null or run.event @> any (documents))
-  )
-  select array_agg(tested.id) filter (where tested.sure is not null),
-         array_agg(tested.sure) filter (where tested.sure is not null),
-         array_agg(tested.id) filter (where tested.asking <> 0),
-         array_agg(tested.asking) filter (where tested.asking <> 0),
-         array_agg(tested.function_id) filter (where tested.asking <> 0),
-         array_agg(tested.event) filter (where tested.asking <> 0),
-         array_agg(tested.started_at) filter (where tested.asking <> 0),
-         array_agg(tested.priority) filter (where tested.asking <> 0)
-    into sure_ids, sure_nth, ids, asking, function_ids, events, started_at, priorities
-    from tested
-   where tested.sure is not null or tested.asking <> 0;
-  if ids is null then
+  sifted := secateur.sift(reached.app_id, rules, run_ids, quickly);
+  if sifted.ids is null then
     return query
-    select mine.id, rules[mine.nth].id, null::uuid from unnest(sure_ids, sure_nth) as mine (id, nth);
+    select mine.id, rules[mine.nth].id, null::uuid from unnest(sifted.sure_ids, sifted.sure_nth) as mine (id, nth);
     return;
   end if;
-  known := exists (select from secateur.slow_verdicts as slow
-                    where slow.app_id = reached.app_id and slow.run_id = any (ids));
-  asked := array(select nth from generate_series(1, cardinality(rules)) as nth where asking[1] & (1::bigint << nth - 1) <> 0);
-  if not known and cardinality(asked) > 1 and asking = array_fill(asking[1], array[cardinality(asking)]) then
-    -- All of them about the same runs: together, unless that raises or takes too long.
-    begin
-      select coalesce(array_agg(ids[said.place]), '{}'), coalesce(array_agg(asked[said.nth]), '{}'),
-             coalesce(array_agg(said.verdict), '{}'), array_fill(false, array[count(*)::integer])
-        into said_ids, said_nth, said_verdicts, said_undecided
-        from secateur.verdicts_of_all(
-               array(select rules[one.nth] from unnest(asked) with ordinality as one (nth, turn) order by one.turn),
-               reached.app_id, function_ids, ids, events, started_at, priorities, budget) as said;
-      asking := array_fill(0::bigint, array[cardinality(asking)]);
-    exception when others then
-      null;
-    end;
-  end if;
-  for nth in 1 .. cardinality(rules) loop
-    known_ids := '{}';
-    if known then
-      select coalesce(array_agg(slow.run_id), '{}'), coalesce(array_agg(slow.verdict), '{}') into known_ids, known_verdicts
-        from unnest(ids, asking) as asked (id, mask),
-             lateral (select one.run_id, one.verdict from secateur.slow_verdicts as one
-                       where one.app_id = reached.app_id and one.run_id = asked.id and one.cancellation_id = rules[nth].id
-                         and (one.verdict is not null or budget is not null)
-                      offset 0) as slow
-       where asked.mask & (1::bigint << nth - 1) <> 0;
-      said_ids := said_ids || known_ids;
-      said_nth := said_nth || array_fill(nth, array[cardinality(known_ids)]);
-      said_verdicts := said_verdicts || known_verdicts;
-      said_undecided := said_undecided || array(select one.verdict is null from unnest(known_verdicts) as one (verdict));
-    end if;
-    select array_agg(asked.id), array_agg(asked.function_id), array_agg(asked.event), array_agg(asked.started_at),
-           array_agg(asked.priority)
-      into asked_ids, asked_functions, asked_events, asked_times, asked_priorities
-      from unnest(asking, ids, function_ids, events, started_at, priorities)
-           as asked (mask, id, function_id, event, started_at, priority)
-     where asked.mask & (1::bigint << nth - 1) <> 0 and (asked.id in (select unnest(known_ids))) is not true;
-    continue when asked_ids is null;
-    select said_ids || coalesce(array_agg(asked_ids[said.place]), '{}'),
-           said_nth || array_fill(nth, array[count(*)::integer]),
-           said_verdicts || coalesce(array_agg(said.verdict), '{}'),
-           said_undecided || coalesce(array_agg(said.undecided), '{}')
-      into said_ids, said_nth, said_verdicts, said_undecided
-      from secateur.verdicts(
-             rules[nth].condition, rules[nth].parameters, reached.app_id, asked_functions, asked_ids, asked_events,
-             asked_times, asked_priorities,
-             -- What is left of it, but for each a little.
-             greatest(budget / 20, least(deadline - clock_timestamp(), budget / 2))) as said;
-  end loop;
   return query
-  select distinct on (said.id) said.id, case when said.verdict then rules[said.nth].id end,
+  select distinct on (said.run_id) said.run_id, case when said.verdict then rules[said.nth].id end,
          case when said.undecided then rules[said.nth].id end
-    from (select mine.id, mine.nth, true as verdict, false as undecided from unnest(sure_ids, sure_nth) as mine (id, nth)
+    from (select mine.id as run_id, mine.nth, true as verdict, false as undecided
+            from unnest(sifted.sure_ids, sifted.sure_nth) as mine (id, nth)
           union all
-          select other.id, other.nth, other.verdict, other.undecided
-            from unnest(said_ids, said_nth, said_verdicts, said_undecided) as other (id, nth, verdict, undecided)
+          select other.run_id, other.nth, other.verdict, other.undecided
+            from secateur.ask_conditions(
+                   reached.app_id, rules, sifted.ids, sifted.asking, sifted.function_ids, sifted.events, sifted.started_at,
+                   sifted.priorities, budget) as other
            where other.verdict is distinct from false) as said
-   order by said.id, said.verdict nulls last, said.undecided desc, said.nth;
+   order by said.run_id, said.verdict nulls last, said.undecided desc, said.nth;
 end
 $$;
 

@@ -13,7 +13,7 @@ from scene import Stage
 
 FUNCTIONS: dict[str, tuple[str, ...]] = {
     "claim": ("claim_batch", "hold_back"),
-    "claim_few": ("claim_batch", "look_ahead"),
+    "claim_few": ("claim_batch", "take_ahead"),
     "claim_nothing": ("claim_batch",),
     "begin_step": ("begin_step",),
     "complete": ("complete_runs",),

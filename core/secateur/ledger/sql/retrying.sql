@@ -160,6 +160,41 @@ begin
 end
 $$;
 
+-- Those of the runs that an active cancellation reaches, or may reach. Part of a retry.
+create or replace function secateur.barred_from_retry(app_id text, run_ids uuid[])
+  returns uuid[]
+  language plpgsql
+as $$
+begin
+  return array(
+    select hit.run_id
+      from secateur.reached(barred_from_retry.app_id,
+                            array(select active from secateur.cancellations as active
+                                   where active.app_id = barred_from_retry.app_id and active.state = 'active'
+                                   order by active.serial),
+                            run_ids, quickly => true, budget => '500 ms') as hit
+     where hit.cancellation_id is not null or hit.undecided_by is not null);
+end
+$$;
+
+-- Tallies, of the runs that a batch has dealt with, those whose condition could not be evaluated, and those that were left alone.
+-- Part of a retry.
+create or replace function secateur.tally_left_alone(
+  rule secateur.cancellations, run_ids uuid[], function_ids text[], failing uuid[], left_alone uuid[]
+)
+  returns void
+  language plpgsql
+as $$
+begin
+  insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, errors, left_alone)
+  select rule.app_id, rule.id, one.function_id, count(*) filter (where one.id = any (failing)),
+         count(*) filter (where one.id = any (tally_left_alone.left_alone))
+    from unnest(run_ids, function_ids) as one (id, function_id)
+   where one.id = any (failing || tally_left_alone.left_alone)
+   group by one.function_id;
+end
+$$;
+
 -- One batch of a retry, looking at up to `batch` ended runs of its scope behind its place, function by function, in id order. With
 -- a rate, a batch queues a quarter of a second of it, and the next one waits. Ends where somebody is taking a run's key at
 -- this moment; the next call goes on from there. Part of sweep_batch.
@@ -190,7 +225,6 @@ declare
   busy uuid[];
   back uuid[] := '{}';
   seen integer;
-  moment timestamptz;
 begin
   select sweeps.* into place
     from secateur.sweeps where sweeps.app_id = app and sweeps.cancellation_id = rule.id
@@ -221,12 +255,7 @@ begin
   if seen > 0 then
     -- Some may have been queued again meanwhile, and have failed again.
     matching := secateur.retryable(rule, matching);
-    barred := array(
-      select hit.run_id
-        from secateur.reached(app, array(select active from secateur.cancellations as active
-                                          where active.app_id = app and active.state = 'active' order by active.serial),
-                              matching, quickly => true, budget => '500 ms') as hit
-       where hit.cancellation_id is not null or hit.undecided_by is not null);
+    barred := secateur.barred_from_retry(app, matching);
     -- point: cancellations read
     select reclaimed.free, reclaimed.busy into free, busy
       from secateur.reclaim_keys(app, array(select unnest(matching) except select unnest(barred))) as reclaimed;
@@ -235,12 +264,8 @@ begin
     -- point: batch queued
     seen := coalesce((select min(one.place) - 1 from unnest(walk) with ordinality as one (id, place)
                        where one.id = any (busy)), seen);
-    insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, errors, left_alone)
-    select app, rule.id, one.function_id, count(*) filter (where one.id = any (failing)),
-           count(*) filter (where one.id = any (matching) and one.id <> all (back))
-      from unnest(walk[:seen], functions[:seen]) as one (id, function_id)
-     where one.id = any (failing) or (one.id = any (matching) and one.id <> all (back))
-     group by one.function_id;
+    perform secateur.tally_left_alone(
+      rule, walk[:seen], functions[:seen], failing, array(select unnest(matching) except select unnest(back)));
     if seen > 0 then
       place.function_id := functions[seen];
       place.status := statuses[seen];
@@ -260,9 +285,8 @@ begin
          pass = greatest(place.pass, 1)
    where sweeps.app_id = app and sweeps.cancellation_id = rule.id;
   if cardinality(walk) < wanted and seen = cardinality(walk) then
-    moment := clock_timestamp();
     update secateur.cancellations as swept
-       set state = 'complete', completed_at = moment
+       set state = 'complete', completed_at = clock_timestamp()
      where swept.app_id = app and swept.id = rule.id and swept.state = 'retrying';
     step.state := 'complete';
     step.idle := false;

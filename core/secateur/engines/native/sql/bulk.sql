@@ -74,42 +74,24 @@ begin
 end
 $$;
 
--- Enqueues one run per event that was copied since begin_bulk, and returns how many; creates app and function when they are
--- new. `scheduled_for` and `priority` are for rows that have none of their own. All start at the moment of this call, and
--- their ids keep the order in which they were copied, a microsecond apart. Otherwise as enqueue_many. Removes the table,
--- so that another bulk may begin in the same transaction. Raises SC409 without a table, 42501 where it is not begin_bulk's,
--- SC422 for an event that cannot be kept or that only the queue sends.
-create or replace function secateur.enqueue_bulk(
-  app_id text, function_id text, scheduled_for timestamptz default null, priority integer default 0
+-- Counts what was copied since begin_bulk, and checks it: SC422 for an event that cannot be kept or that only the queue sends, 42501
+-- for `started_at` of whoever may not import. `imported` says whether a row has one; `priorities` are all that occur. Part of
+-- enqueue_bulk.
+create or replace function secateur.check_bulk(
+  priority integer, out total bigint, out imported boolean, out priorities integer[]
 )
-  returns bigint
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set jit = off
 as $$
 declare
-  -- The last eight bytes of a random UUID, with a bit cleared to leave room for counting. Each run adds its position, so that
-  -- ids differ even between imports that start at the same moment. A random number for each row would cost a tenth of the time.
-  chance constant bigint :=
-    ('x' || encode(substring(uuid_send(gen_random_uuid()), 9), 'hex'))::bit(64)::bigint & ~(1::bigint << 61);
-  total bigint;
   given bigint;
   timely bigint;
-  imported boolean;
   reserved boolean;
-  priorities integer[];
-  entered timestamptz;
-  entered_us bigint;
-  lowest uuid[];
-  -- When the first of them can be claimed: null is now.
-  due_at timestamptz;
 begin
-  perform secateur.require_bulk();
-  perform secateur.require_instant('scheduled_for', enqueue_bulk.scheduled_for);
   select coalesce(sum(level.total), 0), coalesce(sum(level.given), 0), coalesce(sum(level.timely), 0),
          coalesce(bool_or(level.imported), false), array_agg(level.priority),
          bool_or(level.reserved)
     into total, given, timely, imported, priorities, reserved
-    from (select coalesce(one.priority, enqueue_bulk.priority, 0) as priority, count(*) as total, count(one.event) as given,
+    from (select coalesce(one.priority, check_bulk.priority, 0) as priority, count(*) as total, count(one.event) as given,
                  count(*) filter (where secateur.is_instant(one.scheduled_for)
                                     and secateur.is_instant(one.started_at)) as timely,
                  count(one.started_at) > 0 as imported,
@@ -129,8 +111,38 @@ begin
     perform secateur.require_instants('scheduled_for', array(select one.scheduled_for from only pg_temp.secateur_bulk as one));
     perform secateur.require_instants('started_at', array(select one.started_at from only pg_temp.secateur_bulk as one));
   end if;
+end
+$$;
+
+-- Enqueues one run per event that was copied since begin_bulk, and returns how many; creates app and function when they are
+-- new. `scheduled_for` and `priority` are for rows that have none of their own. All start at the moment of this call, and
+-- their ids keep the order in which they were copied, a microsecond apart. Otherwise as enqueue_many. Removes the table,
+-- so that another bulk may begin in the same transaction. Raises SC409 without a table, 42501 where it is not begin_bulk's,
+-- SC422 for an event that cannot be kept or that only the queue sends.
+create or replace function secateur.enqueue_bulk(
+  app_id text, function_id text, scheduled_for timestamptz default null, priority integer default 0
+)
+  returns bigint
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set jit = off
+as $$
+declare
+  -- The last eight bytes of a random UUID, with a bit cleared to leave room for counting. Each run adds its position, so that
+  -- ids differ even between imports that start at the same moment. A random number for each row would cost a tenth of the time.
+  chance constant bigint :=
+    ('x' || encode(substring(uuid_send(gen_random_uuid()), 9), 'hex'))::bit(64)::bigint & ~(1::bigint << 61);
+  checked record;
+  entered timestamptz;
+  entered_us bigint;
+  lowest uuid[];
+  -- When the first of them can be claimed: null is now.
+  due_at timestamptz;
+begin
+  perform secateur.require_bulk();
+  perform secateur.require_instant('scheduled_for', enqueue_bulk.scheduled_for);
+  checked := secateur.check_bulk(enqueue_bulk.priority);
   perform secateur.ensure_function(enqueue_bulk.app_id, enqueue_bulk.function_id);
-  perform secateur.ensure_levels(enqueue_bulk.app_id, enqueue_bulk.function_id, priorities || array[0]);
+  perform secateur.ensure_levels(enqueue_bulk.app_id, enqueue_bulk.function_id, checked.priorities || array[0]);
   -- As in enqueue_many; the transaction has had its id since it made the table.
   perform pg_current_xact_id();
   -- point: id taken
@@ -169,17 +181,17 @@ begin
     having count(*) > 0
   )
   select array(select distinct on (entering.priority) entering.id from entering
-                where imported order by entering.priority, entering.id),
+                where checked.imported order by entering.priority, entering.id),
          (select case when bool_and(entering.status = 'scheduled') then min(entering.scheduled_for) end from entering)
     into lowest, due_at;
-  if imported then
+  if checked.imported then
     perform secateur.lower_floors(enqueue_bulk.app_id, lowest);
   end if;
   drop table pg_temp.secateur_bulk;
-  if total > 0 then
+  if checked.total > 0 then
     perform secateur.note_due(enqueue_bulk.app_id, enqueue_bulk.function_id, due_at);
   end if;
   perform secateur.wake(enqueue_bulk.app_id);
-  return total;
+  return checked.total;
 end
 $$;

@@ -3,6 +3,36 @@
 -- Any number of processes may call both. For each app, one process at a time does the work (see is_alone), and `every` keeps
 -- the others from repeating what was just done.
 
+-- Since when the oldest queued run of the function can be claimed: the start of the first that never waited for its time (of a
+-- thousand, in the words of runs_unfinished: for `status = 'queued' order by id` the primary key would do as well, past
+-- everything that has finished), or the earliest time that one has waited for. Part of compact_depth, and written out there by
+-- the planner: so it has no settings.
+create or replace function secateur.oldest_claimable(app_id text, function_id text)
+  returns table (since timestamptz)
+  language sql
+  stable
+as $$
+  select least(
+    (select first.started_at
+       from (select run.started_at, run.scheduled_for
+               from secateur.runs as run
+              where run.app_id = oldest_claimable.app_id
+                and run.function_id = oldest_claimable.function_id
+                and run.status in ('queued', 'scheduled', 'running')
+                and (run.status, run.id) >= ('queued', '00000000-0000-0000-0000-000000000000')
+                and (run.status, run.id) <= ('queued', 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+              order by run.status, run.id
+              limit 1000) as first
+      where first.scheduled_for is null
+      limit 1),
+    (select run.scheduled_for
+       from secateur.runs as run
+      where run.app_id = oldest_claimable.app_id and run.function_id = oldest_claimable.function_id
+        and run.status = 'queued' and run.scheduled_for is not null
+      order by run.scheduled_for
+      limit 1))
+$$;
+
 -- Moves up to `batch` deltas of the app into the totals, unless that was done less than `every` ago, and keeps a sample of the
 -- totals for the history (see history.sql). Returns how many it moved.
 -- A reader sees each delta once: still pending, or already in the totals.
@@ -55,30 +85,7 @@ begin
           from moved
          group by moved.function_id
       ) as part
-     cross join lateral (
-        -- Since when the oldest queued run can be claimed: the start of the first that never waited for its time (of a
-        -- thousand, in the words of runs_unfinished: for `status = 'queued' order by id` the primary key would do as well,
-        -- past everything that has finished), or the earliest time that one has waited for.
-        select least(
-          (select first.started_at
-             from (select run.started_at, run.scheduled_for
-                     from secateur.runs as run
-                    where run.app_id = compact_depth.app_id
-                      and run.function_id = part.function_id
-                      and run.status in ('queued', 'scheduled', 'running')
-                      and (run.status, run.id) >= ('queued', '00000000-0000-0000-0000-000000000000')
-                      and (run.status, run.id) <= ('queued', 'ffffffff-ffff-ffff-ffff-ffffffffffff')
-                    order by run.status, run.id
-                    limit 1000) as first
-            where first.scheduled_for is null
-            limit 1),
-          (select run.scheduled_for
-             from secateur.runs as run
-            where run.app_id = compact_depth.app_id and run.function_id = part.function_id
-              and run.status = 'queued' and run.scheduled_for is not null
-            order by run.scheduled_for
-            limit 1)) as since
-      ) as oldest
+     cross join lateral secateur.oldest_claimable(compact_depth.app_id, part.function_id) as oldest
     on conflict on constraint depth_totals_pkey do update
        set queued = known.queued + excluded.queued,
            scheduled = known.scheduled + excluded.scheduled,
@@ -99,6 +106,54 @@ begin
   end if;
   return moved_rows;
 end
+$$;
+
+-- By how much the app's sums differ from its rows, function by function; `counted` are the unfinished rows. One statement, so one
+-- snapshot. Part of check_depth.
+create or replace function secateur.compare_depth(app_id text)
+  returns table (function_id text, counted bigint, queued bigint, scheduled bigint, running bigint, failed bigint)
+  language sql
+  stable
+as $$
+  with rows_counted as (
+    select run.function_id,
+           count(*) filter (where run.status = 'queued') as queued,
+           count(*) filter (where run.status = 'scheduled') as scheduled,
+           count(*) filter (where run.status = 'running') as running,
+           0::bigint as failed
+      from secateur.runs as run
+     where run.app_id = compare_depth.app_id and run.status in ('queued', 'scheduled', 'running')
+     group by run.function_id
+     union all
+    select run.function_id, 0, 0, 0, count(*)
+      from secateur.runs as run
+     where run.app_id = compare_depth.app_id and run.status = 'failed'
+     group by run.function_id
+  ), found as (
+    select one.function_id,
+           sum(one.queued) as queued, sum(one.scheduled) as scheduled, sum(one.running) as running, sum(one.failed) as failed
+      from rows_counted as one
+     group by one.function_id
+  ), summed as (
+    select part.function_id,
+           sum(part.queued) as queued, sum(part.scheduled) as scheduled, sum(part.running) as running,
+           sum(part.failed) as failed
+      from (
+        select total.function_id, total.queued, total.scheduled, total.running, total.failed
+          from secateur.depth_totals as total where total.app_id = compare_depth.app_id
+         union all
+        select delta.function_id, delta.queued, delta.scheduled, delta.running, delta.failed
+          from secateur.depth_deltas as delta where delta.app_id = compare_depth.app_id
+      ) as part
+     group by part.function_id
+  )
+  select function_id,
+         coalesce(found.queued + found.scheduled + found.running, 0) as counted,
+         coalesce(found.queued, 0) - coalesce(summed.queued, 0) as queued,
+         coalesce(found.scheduled, 0) - coalesce(summed.scheduled, 0) as scheduled,
+         coalesce(found.running, 0) - coalesce(summed.running, 0) as running,
+         coalesce(found.failed, 0) - coalesce(summed.failed, 0) as failed
+    from found full join summed using (function_id)
 $$;
 
 -- Compares the app's totals and deltas with its rows, in one snapshot. `counted` is the number of unfinished rows; `drift` is how
@@ -139,53 +194,13 @@ begin
     return next;
     return;
   end if;
-  -- One statement, so one snapshot. What is written next is a statement of its own.
-  with rows_counted as (
-    select run.function_id,
-           count(*) filter (where run.status = 'queued') as queued,
-           count(*) filter (where run.status = 'scheduled') as scheduled,
-           count(*) filter (where run.status = 'running') as running,
-           0::bigint as failed
-      from secateur.runs as run
-     where run.app_id = check_depth.app_id and run.status in ('queued', 'scheduled', 'running')
-     group by run.function_id
-     union all
-    select run.function_id, 0, 0, 0, count(*)
-      from secateur.runs as run
-     where run.app_id = check_depth.app_id and run.status = 'failed'
-     group by run.function_id
-  ), found as (
-    select one.function_id,
-           sum(one.queued) as queued, sum(one.scheduled) as scheduled, sum(one.running) as running, sum(one.failed) as failed
-      from rows_counted as one
-     group by one.function_id
-  ), summed as (
-    select part.function_id,
-           sum(part.queued) as queued, sum(part.scheduled) as scheduled, sum(part.running) as running,
-           sum(part.failed) as failed
-      from (
-        select total.function_id, total.queued, total.scheduled, total.running, total.failed
-          from secateur.depth_totals as total where total.app_id = check_depth.app_id
-         union all
-        select delta.function_id, delta.queued, delta.scheduled, delta.running, delta.failed
-          from secateur.depth_deltas as delta where delta.app_id = check_depth.app_id
-      ) as part
-     group by part.function_id
-  ), compared as (
-    select function_id,
-           coalesce(found.queued + found.scheduled + found.running, 0) as counted,
-           coalesce(found.queued, 0) - coalesce(summed.queued, 0) as queued,
-           coalesce(found.scheduled, 0) - coalesce(summed.scheduled, 0) as scheduled,
-           coalesce(found.running, 0) - coalesce(summed.running, 0) as running,
-           coalesce(found.failed, 0) - coalesce(summed.failed, 0) as failed
-      from found full join summed using (function_id)
-  )
+  -- What is written next is a statement of its own.
   select coalesce(sum(one.counted), 0),
          coalesce(sum(abs(one.queued) + abs(one.scheduled) + abs(one.running) + abs(one.failed)), 0),
          array_agg(one.function_id), array_agg(one.queued), array_agg(one.scheduled), array_agg(one.running),
          array_agg(one.failed)
     into counted, drift, functions, queued, scheduled, running, failed
-    from compared as one;
+    from secateur.compare_depth(check_depth.app_id) as one;
   insert into secateur.depth_checks (app_id, counted, drift) values (check_depth.app_id, counted, drift)
   returning depth_checks.id into this_check;
   with rebased as (

@@ -237,6 +237,51 @@ begin
 end
 $$;
 
+-- Of runs that were read without a lock, in id order: locks up to `room` that no active cancellation reaches, and cancels up to
+-- `budget` that one reaches. `missed` is the first that the floor must not be raised past, because somebody else holds it: it may
+-- come back. `place` is the last run that there was room for, if there was no more. Part of look_ahead.
+create or replace function secateur.take_ahead(
+  app_id text, active secateur.cancellations[], candidates uuid[], room integer, budget integer,
+  out run_ids uuid[], out cancelled integer, out missed uuid, out place uuid
+)
+  language plpgsql
+as $$
+declare
+  free uuid[];
+  hit_runs uuid[];
+  hit_rules uuid[];
+  slow_runs uuid[];
+  slow_rules uuid[];
+  held uuid[] := '{}';
+begin
+  cancelled := 0;
+  select coalesce(array_agg(hit.run_id) filter (where hit.cancellation_id is not null), '{}'),
+         coalesce(array_agg(hit.cancellation_id) filter (where hit.cancellation_id is not null), '{}'),
+         coalesce(array_agg(hit.run_id) filter (where hit.undecided_by is not null), '{}'),
+         coalesce(array_agg(hit.undecided_by) filter (where hit.undecided_by is not null), '{}')
+    into hit_runs, hit_rules, slow_runs, slow_rules
+    from secateur.reached(take_ahead.app_id, active, candidates, quickly => true, budget => '250 ms') as hit;
+  free := array(select unnest(candidates) except select unnest(hit_runs || slow_runs) order by 1 limit room);
+  -- point: looked ahead
+  run_ids := secateur.lock_still_queued(take_ahead.app_id, free);
+  if cardinality(run_ids) = room then
+    -- What comes after the last of these is for the next claim.
+    place := free[room];
+  end if;
+  if cardinality(slow_runs) > 0 then
+    held := secateur.keep_undecided(take_ahead.app_id, slow_runs, slow_rules);
+  end if;
+  missed := (select one.id from unnest(free || slow_runs) as one (id)
+              where one.id <> all (run_ids || held) order by one.id limit 1);
+  if budget > 0 and cardinality(hit_runs) > 0 then
+    held := secateur.lock_still_queued(take_ahead.app_id, hit_runs[:budget]);
+    select coalesce(array_agg(hit.id), '{}'), coalesce(array_agg(hit.rule), '{}') into hit_runs, hit_rules
+      from unnest(hit_runs, hit_rules) as hit (id, rule) where hit.id = any (held);
+    cancelled := secateur.cancel_backlog(take_ahead.app_id, hit_runs, hit_rules);
+  end if;
+end
+$$;
+
 -- Looks for runs behind those that active cancellations match: reads on from the level's floor without locking, raises the
 -- floor past what matched, and returns up to `room` others, locked. Of those that matched it cancels `budget` at most; the
 -- sweep does the others. Ends after about 40 ms, with `more`; the next claim goes on where this one ended. Part of a claim.
@@ -259,12 +304,7 @@ declare
   size integer := 500;
   seen uuid[];
   others uuid[];
-  hit_runs uuid[];
-  hit_rules uuid[];
-  slow_runs uuid[];
-  slow_rules uuid[];
-  mine uuid[];
-  locked uuid[];
+  taken record;
   missed uuid;
   ended boolean;
   new_floor uuid;
@@ -301,37 +341,12 @@ begin
       ended := false;
     end if;
     if cardinality(others) > 0 then
-      select coalesce(array_agg(hit.run_id) filter (where hit.cancellation_id is not null), '{}'),
-             coalesce(array_agg(hit.cancellation_id) filter (where hit.cancellation_id is not null), '{}'),
-             coalesce(array_agg(hit.run_id) filter (where hit.undecided_by is not null), '{}'),
-             coalesce(array_agg(hit.undecided_by) filter (where hit.undecided_by is not null), '{}')
-        into hit_runs, hit_rules, slow_runs, slow_rules
-        from secateur.reached(look_ahead.app_id, active, others, quickly => true, budget => '250 ms') as hit;
-      others := array(select unnest(others) except select unnest(hit_runs || slow_runs) order by 1);
-      others := others[:room];
-      -- point: looked ahead
-      locked := secateur.lock_still_queued(look_ahead.app_id, others);
-      run_ids := run_ids || locked;
-      if cardinality(slow_runs) > 0 then
-        -- Of those that cannot be kept in mind the floor must not be raised past any.
-        mine := secateur.keep_undecided(look_ahead.app_id, slow_runs, slow_rules);
-        missed := coalesce(missed, (select slow.id from unnest(slow_runs) as slow (id)
-                                     where slow.id <> all (mine) order by slow.id limit 1));
-      end if;
-      -- Those that somebody else holds may come back.
-      missed := coalesce(missed, (select other.id from unnest(others) as other (id)
-                                   where other.id <> all (locked) order by other.id limit 1));
-      if cardinality(locked) = room then
-        -- What comes after the last of these is for the next claim.
-        place := others[room];
-      end if;
-      room := room - cardinality(locked);
-      if cancelled < budget and cardinality(hit_runs) > 0 then
-        mine := secateur.lock_still_queued(look_ahead.app_id, hit_runs[:budget - cancelled]);
-        select coalesce(array_agg(hit.id), '{}'), coalesce(array_agg(hit.rule), '{}') into hit_runs, hit_rules
-          from unnest(hit_runs, hit_rules) as hit (id, rule) where hit.id = any (mine);
-        cancelled := cancelled + secateur.cancel_backlog(look_ahead.app_id, hit_runs, hit_rules);
-      end if;
+      taken := secateur.take_ahead(look_ahead.app_id, active, others, room, budget - cancelled);
+      run_ids := run_ids || taken.run_ids;
+      room := room - cardinality(taken.run_ids);
+      cancelled := cancelled + taken.cancelled;
+      missed := coalesce(missed, taken.missed);
+      place := coalesce(taken.place, place);
     end if;
     exit when room = 0 or ended;
     more := clock_timestamp() >= deadline;

@@ -20,6 +20,9 @@ select id from secateur.commit_cancellation(
   $1, $2, $3, $4, $5, $6, false, $7, $8::jsonb, 1, $9::jsonb, $10, null, 'python', 'tester', null, null)
 """
 
+RETRY = {"parameters": {}, "compiler": 1, "request": {}, "source": "python", "created_by": "tester"}
+"""The draft of one, without the app."""
+
 compile_filter = cache(compile_source)
 
 
@@ -168,9 +171,8 @@ class Cast:
     async def commit_retry(self, connection: asyncpg.Connection) -> UUID:
         """Of every failed run of `sync`."""
         return await connection.fetchval(
-            "select id from secateur.commit_retries(array[gen_random_uuid()], $1, array['sync'], null, null, null,"
-            " false, null, '{}', 1, '{}', null, null, 'python', 'tester', null, null)",
-            self.app,
+            "select id from secateur.commit_retries(array[gen_random_uuid()], array['sync'], $1)",
+            json.dumps(RETRY | {"app_id": self.app}),
         )
 
     async def retry(self, connection: asyncpg.Connection) -> None:

@@ -305,9 +305,10 @@ async def test_what_an_undo_or_a_retry_brings_back_is_noted(connection: asyncpg.
     await search(connection)
     assert await noted(connection) == []
     retry = await connection.fetchval(
-        "select id from secateur.commit_retries(array[gen_random_uuid()], $1, array[$2], null, null, null, false, null,"
-        " '{}', 1, '{}', null, null, 'python', 'me', null, null)",
-        *(APP, FEW[0]),
+        "select id from secateur.commit_retries(array[gen_random_uuid()], array[$1], jsonb_build_object("
+        " 'app_id', $2::text, 'parameters', '{}'::jsonb, 'compiler', 1, 'request', '{}'::jsonb, 'source', 'python',"
+        " 'created_by', 'me'))",
+        *(FEW[0], APP),
     )
     await connection.execute("select secateur.sweep_cancellation($1, $2)", APP, retry)
     assert await claim(connection, None) == FEW[:1]

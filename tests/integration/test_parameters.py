@@ -74,6 +74,8 @@ BASE: dict[str, str] = {
     "parameters": "'{}'::jsonb",
     "compiler": "1",
     "request": """'{"app_id": "billing"}'::jsonb""",
+    "draft": """jsonb_build_object('app_id', 'billing', 'parameters', '{}'::jsonb, 'compiler', 1, 'request', '{}'::jsonb,
+                                   'source', 'cli', 'created_by', 'ada')""",
     "started_after": "now() - interval '1 day'",
     "started_before": "now()",
     "standing": "false",
@@ -240,3 +242,23 @@ async def test_no_value_of_any_parameter_is_an_error_of_postgres_or_more_than_it
                 if said is not None and not said.startswith("SC"):
                     wrong.append(f"{name}({parameter} => {value}): {said[:200]}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("draft", "said"),
+    [
+        ("[]", "draft: must be a JSON object"),
+        ('{"app_id": "billing", "rat": 5}', "draft: has a field 'rat', which no draft has"),
+        ('{"app_id": "billing", "id": "x", "state": "complete"}', "draft: has a field 'id', which no draft has"),
+        ('{"rate": "fast"}', 'draft: invalid input syntax for type integer: "fast"'),
+        ('{"started_before": "soon"}', 'draft: invalid input syntax for type timestamp with time zone: "soon"'),
+        ('{"expected": 1e30}', "draft: value .* is out of range for type bigint"),
+        ('{"requires": {"a": 1}}', "requires: must be a list"),
+        ('{"app_id": "billing", "parameters": {"1": 2}}', "author: must not be empty"),
+    ],
+)
+@pytest.mark.parametrize("function", ["commit_cancellations", "commit_retries"])
+async def test_a_draft_is_what_a_draft_can_be(owner: asyncpg.Connection, function: str, draft: str, said: str) -> None:
+    with pytest.raises(asyncpg.PostgresError, match=said) as caught:
+        await owner.execute(f"select secateur.{function}($1, array['invoices'], $2)", [uuid4()], draft)
+    assert caught.value.sqlstate == "SC422"

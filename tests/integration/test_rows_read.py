@@ -378,9 +378,9 @@ async def retrying(desk: Desk) -> None:
     id = uuid4()
     async with desk.measured("commit_retries"):
         await desk.connection.fetch(
-            "select secateur.commit_retries($1, $2, $3, null, null, null, false, null, '{}', 1, '{}', null, null,"
-            " 'python', 'tester', null, null)",
-            *([id], APP, ["calm"]),
+            "select secateur.commit_retries($1, $2, jsonb_build_object('app_id', $3::text, 'parameters', '{}'::jsonb,"
+            " 'compiler', 1, 'request', '{}'::jsonb, 'source', 'python', 'created_by', 'tester'))",
+            *([id], ["calm"], APP),
         )
     async with desk.measured("sweep of a retry"):
         await desk.sweep(id)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from secateur.backoff import Backoff
 from secateur.engines.base import Selection
-from secateur.runs import Count
+from secateur.runs import UNFINISHED, Count
 
 COMMITTING = Backoff(0.5, 2.0, attempts=4)
 """For a commit whose answer is lost: under its key it is committed once at most."""
@@ -16,7 +16,7 @@ COMMITTING = Backoff(0.5, 2.0, attempts=4)
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A cancellation about to be committed; `id` is made by the caller, before sending."""
+    """A cancellation or a retry about to be committed; `id` is made by the caller, before sending."""
 
     id: UUID
     selection: Selection
@@ -32,6 +32,11 @@ class Commit:
     """The count that the operator saw, exact or not; recorded, never used to decide. None: nothing was counted."""
     rate: int | None = None
     """Runs a second that the sweep, and later a restore, may rewrite."""
+
+    @property
+    def is_retry(self) -> bool:
+        """It means runs that have ended, and queues them again."""
+        return self.selection.statuses is not UNFINISHED
 
 
 @dataclass(frozen=True, slots=True)

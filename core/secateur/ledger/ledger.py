@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from uuid import UUID
 
 from secateur.bounds import require_id
 from secateur.cel import COMPILER_VERSION
-from secateur.cel.sql.requirements import Requirement
+from secateur.cel.values import encode_json
 from secateur.errors import NotFound, ReadOnly
 from secateur.ledger.commits import Commit, RunCancellation
 from secateur.ledger.reading import read_record
 from secateur.ledger.steps import InForce, OpenCancellation, SweepProblem, SweepStep, Unrestored
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
-from secateur.runs import UNFINISHED, RunStatus
+from secateur.runs import RunStatus
 
 if TYPE_CHECKING:
     from secateur.records import AuditEntry, Cancellation
@@ -63,39 +64,12 @@ class Ledger:
         A selection of ended runs is committed as a retry, which is in force nowhere: it queues them again by its sweep.
         """
         self._refuse_if_read_only()
-        commit = commits[0]
         functions = [each.selection.scope.function_id for each in commits]
-        selection, expected = commit.selection, commit.expected
-        condition: str | None = None
-        parameters: dict[str, str | None] = {}
-        requirement: Requirement | None = None
-        if selection.filter is not None:
-            condition, parameters = selection.filter.condition.stored()
-            requirement = selection.filter.requirement
-        retries = selection.statuses is not UNFINISHED
         rows = await self._database.fetch(
-            _SQL["commit_retry" if retries else "commit"],
+            _SQL["commit_retry" if commits[0].is_retry else "commit"],
             [each.id for each in commits],
-            selection.scope.app_id,
             None if functions == [None] else functions,
-            selection.filter.source if selection.filter else None,
-            selection.window.started_after,
-            selection.window.started_before,
-            RunStatus.CANCELLED in selection.statuses if retries else commit.standing,
-            condition,
-            json.dumps(parameters),
-            COMPILER_VERSION,
-            json.dumps(commit.request),
-            commit.idempotency_key,
-            commit.reason,
-            commit.source,
-            commit.author,
-            expected.matched if expected else None,
-            json.dumps(expected.by_function) if expected else None,
-            commit.rate,
-            requirement.stored() if requirement else None,
-            requirement is not None and requirement.suffices,
-            expected.exact if expected else None,
+            encode_json(_draft(commits[0])),
         )
         return [_cancellation(row["record"]) for row in rows]
 
@@ -214,6 +188,44 @@ class Ledger:
     def _refuse_if_read_only(self) -> None:
         if self._database.read_only:
             raise ReadOnly("this session is read-only: it cannot cancel, stop or sweep")
+
+
+def _draft(commit: Commit) -> dict[str, Any]:
+    """What the records of a commit share, as `draft_of` in records.sql reads it."""
+    selection, expected = commit.selection, commit.expected
+    draft: dict[str, Any] = {
+        "app_id": selection.scope.app_id,
+        "started_after": _in_iso(selection.window.started_after),
+        "started_before": _in_iso(selection.window.started_before),
+        "parameters": {},
+        "compiler": COMPILER_VERSION,
+        "request": commit.request,
+        "idempotency_key": commit.idempotency_key,
+        "reason": commit.reason,
+        "source": commit.source,
+        "created_by": commit.author,
+        "rate": commit.rate,
+    }
+    if commit.is_retry:
+        draft["with_cancelled"] = RunStatus.CANCELLED in selection.statuses
+    else:
+        draft["standing"] = commit.standing
+    if selection.filter is not None:
+        draft["if"] = selection.filter.source
+        draft["condition"], draft["parameters"] = selection.filter.condition.stored()
+        if (requirement := selection.filter.requirement) is not None:
+            draft |= {"requires": list(requirement.documents), "requires_suffices": requirement.suffices}
+    if expected is not None:
+        draft |= {
+            "expected": expected.matched,
+            "expected_exact": expected.exact,
+            "expected_by_function": dict(expected.by_function),
+        }
+    return draft
+
+
+def _in_iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
 
 
 def _cancellation(document: str) -> Cancellation:

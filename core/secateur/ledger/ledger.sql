@@ -1,20 +1,14 @@
 -- name: commit
 -- O(running runs); see the function's header.
 select record
-  from secateur.cancellation_records(array(
-         select committed.id
-           from secateur.commit_cancellations(
-                  $1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11::jsonb, $12, $13, $14, $15, $16, $17::jsonb, $18,
-                  $19::jsonb[], $20, $21) as committed)) as record
+  from secateur.cancellation_records(
+         array(select committed.id from secateur.commit_cancellations($1, $2, $3::jsonb) as committed)) as record
 
 -- name: commit_retry
 -- O(1); see the function's header.
 select record
-  from secateur.cancellation_records(array(
-         select committed.id
-           from secateur.commit_retries(
-                  $1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11::jsonb, $12, $13, $14, $15, $16, $17::jsonb, $18,
-                  $19::jsonb[], $20, $21) as committed)) as record
+  from secateur.cancellation_records(
+         array(select committed.id from secateur.commit_retries($1, $2, $3::jsonb) as committed)) as record
 
 -- name: cancel_run
 select record from secateur.cancellation_records(array(select written.id from secateur.cancel_run($1, $2, $3, $4, $5, $6, $7) as written)) as record

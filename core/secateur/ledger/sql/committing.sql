@@ -167,11 +167,9 @@ end
 $$;
 
 -- Commits a cancellation of one app's functions (`function_ids` null: of all of them together), one for each function, all
--- or nothing; `ids` are theirs. Returns their records in the order of the functions.
+-- or nothing; `ids` are theirs. The draft has what they share: see draft_of. Returns their records in the order of the functions.
 --
 -- O(running runs), whatever the backlog: it inserts the record, and a cancel request for each matching running run.
--- `expected` is how many matches the author was shown, for the record. It is an estimate unless `expected_exact`. Null: nothing was
--- counted, which keeps nobody from committing.
 -- Repeatable under its idempotency key: the same request gives the same records, another one raises SC409. (The first
 -- function's record has the key itself. The others' keys are made of it.)
 -- Raises SC404, SC422 with the field (app or functions unknown, window, rate), SC400 (condition).
@@ -188,61 +186,20 @@ $$;
 --
 -- Locks: the app's, exclusive, until the transaction ends; no run. Its time is taken after the lock or the attempt; then the
 -- horizon: see insert_record.
-create or replace function secateur.commit_cancellations(
-  ids uuid[],
-  app_id text,
-  function_ids text[],
-  "if" text,
-  started_after timestamptz,
-  started_before timestamptz,
-  standing boolean,
-  condition text,
-  parameters jsonb,
-  compiler integer,
-  request jsonb,
-  idempotency_key text,
-  reason text,
-  source text,
-  created_by text,
-  expected bigint,
-  expected_by_function jsonb,
-  rate integer default null,
-  requires jsonb[] default null,
-  requires_suffices boolean default false,
-  expected_exact boolean default true
-)
+create or replace function secateur.commit_cancellations(ids uuid[], function_ids text[], draft jsonb)
   returns setof secateur.cancellations
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  draft secateur.cancellations;
+  given secateur.cancellations := secateur.draft_of(draft);
 begin
-  draft.kind := 'bulk';
-  draft.standing := standing;
-  draft.app_id := app_id;
-  draft."if" := "if";
-  draft.started_after := started_after;
-  draft.started_before := started_before;
-  draft.condition := condition;
-  draft.parameters := parameters;
-  draft.compiler := compiler;
-  draft.request := request;
-  draft.idempotency_key := idempotency_key;
-  draft.reason := reason;
-  draft.source := source;
-  draft.created_by := created_by;
-  draft.expected := expected;
-  draft.expected_exact := expected_exact;
-  draft.expected_by_function := expected_by_function;
-  draft.rate := rate;
-  draft.requires := requires;
-  draft.requires_suffices := requires_suffices;
-  return query select committed.* from secateur.commit_draft(draft, ids, function_ids) as committed;
+  given.kind := 'bulk';
+  return query select committed.* from secateur.commit_draft(given, ids, function_ids) as committed;
 end
 $$;
 
--- commit_cancellations of one function, or of all of an app together.
+-- commit_cancellations of one function, or of all of an app together, for people and programs that write SQL by hand.
 create or replace function secateur.commit_cancellation(
   id uuid,
   app_id text,
@@ -267,13 +224,37 @@ create or replace function secateur.commit_cancellation(
   expected_exact boolean default true
 )
   returns secateur.cancellations
-  language sql
+  language plpgsql
   security definer set search_path = pg_catalog, pg_temp
 as $$
-  select committed.* from secateur.commit_cancellations(
-    array[id], app_id, case when function_id is not null then array[function_id] end, "if", started_after, started_before,
-    standing, condition, parameters, compiler, request, idempotency_key, reason, source, created_by, expected,
-    expected_by_function, rate, requires, requires_suffices, expected_exact) as committed
+declare
+  draft secateur.cancellations;
+  committed secateur.cancellations;
+begin
+  draft.kind := 'bulk';
+  draft.standing := standing;
+  draft.app_id := app_id;
+  draft."if" := "if";
+  draft.started_after := started_after;
+  draft.started_before := started_before;
+  draft.condition := condition;
+  draft.parameters := parameters;
+  draft.compiler := compiler;
+  draft.request := request;
+  draft.idempotency_key := idempotency_key;
+  draft.reason := reason;
+  draft.source := source;
+  draft.created_by := created_by;
+  draft.expected := expected;
+  draft.expected_exact := expected_exact;
+  draft.expected_by_function := expected_by_function;
+  draft.rate := rate;
+  draft.requires := requires;
+  draft.requires_suffices := requires_suffices;
+  select made.* into committed
+    from secateur.commit_draft(draft, array[id], case when function_id is not null then array[function_id] end) as made;
+  return committed;
+end
 $$;
 
 -- Puts a pending cancellation in force if every transaction that had not seen it is over; true when it is in force, or

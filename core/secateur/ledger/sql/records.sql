@@ -126,9 +126,49 @@ begin
 end
 $$;
 
+-- A draft is a record that has not been inserted: what its author gave. As a document it has these fields, all of which may be
+-- missing: app_id, if, condition, parameters, compiler, requires (a list) and requires_suffices, started_after,
+-- started_before, standing, with_cancelled (of a retry), request, idempotency_key, reason, source, created_by, rate, and
+-- `expected`: how many matches the author was shown, by `expected_by_function`, as an estimate unless `expected_exact`. Without
+-- it nothing was counted, which keeps nobody from committing. Raises SC422 for a field that there is not, and for a value
+-- that is not of its type; require_draft looks at the values.
+create or replace function secateur.draft_of(document jsonb)
+  returns secateur.cancellations
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  fields constant text[] := array[
+    'app_id', 'if', 'condition', 'parameters', 'compiler', 'requires_suffices', 'started_after', 'started_before', 'standing',
+    'with_cancelled', 'request', 'idempotency_key', 'reason', 'source', 'created_by', 'rate', 'expected', 'expected_exact',
+    'expected_by_function'];
+  unknown text;
+  draft secateur.cancellations;
+begin
+  perform secateur.require_object('draft', document, 8000000);
+  unknown := (select min(given.key) from jsonb_object_keys(document) as given (key)
+               where given.key <> 'requires' and given.key <> all (fields));
+  if unknown is not null then
+    raise exception using errcode = 'SC422', column = 'draft',
+      message = format('draft: has a field %L, which no draft has', left(unknown, 200));
+  elsif jsonb_typeof(document -> 'requires') not in ('array', 'null') then
+    raise exception using errcode = 'SC422', column = 'requires', message = 'requires: must be a list';
+  end if;
+  begin
+    draft := jsonb_populate_record(null::secateur.cancellations, document - 'requires');
+  exception when data_exception then
+    raise exception using errcode = 'SC422', column = 'draft', message = format('draft: %s', sqlerrm);
+  end;
+  if jsonb_typeof(document -> 'requires') = 'array' then
+    -- Each may be a list itself, which would become a dimension of the array.
+    draft.requires := array(select one.value from jsonb_array_elements(document -> 'requires') as one);
+  end if;
+  return draft;
+end
+$$;
+
 -- Raises unless a draft can become records with these ids, one for each of the functions (null: one for all of the app
--- together). A draft is a record that has not been inserted. What an event declares may be larger. Raises SC422 with the field,
--- SC400 (condition).
+-- together). What an event declares may be larger. Raises SC422 with the field, SC400 (condition).
 create or replace function secateur.require_draft(draft secateur.cancellations, ids uuid[], function_ids text[])
   returns void
   language plpgsql

@@ -11,70 +11,29 @@
 -- Commits a retry of one app's functions; parameters, keys and records are as for commit_cancellations, and so is what it
 -- raises. The runs that it means are those that had failed, or had been cancelled if `with_cancelled`, before this moment.
 -- O(1), and takes no lock.
-create or replace function secateur.commit_retries(
-  ids uuid[],
-  app_id text,
-  function_ids text[],
-  "if" text,
-  started_after timestamptz,
-  started_before timestamptz,
-  with_cancelled boolean,
-  condition text,
-  parameters jsonb,
-  compiler integer,
-  request jsonb,
-  idempotency_key text,
-  reason text,
-  source text,
-  created_by text,
-  expected bigint,
-  expected_by_function jsonb,
-  rate integer default null,
-  requires jsonb[] default null,
-  requires_suffices boolean default false,
-  expected_exact boolean default true
-)
+create or replace function secateur.commit_retries(ids uuid[], function_ids text[], draft jsonb)
   returns setof secateur.cancellations
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  draft secateur.cancellations;
+  given secateur.cancellations := secateur.draft_of(draft);
   made secateur.cancellations;
   committed secateur.cancellations;
 begin
-  draft.kind := 'retry';
-  draft.state := 'retrying';
-  draft.standing := false;
-  draft.with_cancelled := with_cancelled;
-  draft.app_id := app_id;
-  draft."if" := "if";
-  draft.started_after := started_after;
-  draft.started_before := started_before;
-  draft.condition := condition;
-  draft.parameters := parameters;
-  draft.compiler := compiler;
-  draft.request := request;
-  draft.idempotency_key := idempotency_key;
-  draft.reason := reason;
-  draft.source := source;
-  draft.created_by := created_by;
-  draft.expected := expected;
-  draft.expected_exact := expected_exact;
-  draft.expected_by_function := expected_by_function;
-  draft.rate := rate;
-  draft.requires := requires;
-  draft.requires_suffices := requires_suffices;
+  given.kind := 'retry';
+  given.state := 'retrying';
+  given.standing := false;
   perform secateur.require_read_committed();
-  perform secateur.require_draft(draft, ids, function_ids);
-  draft.created_at := clock_timestamp();
-  draft.in_force_at := draft.created_at;
-  perform secateur.require_window(draft);
-  committed := secateur.committed_under(draft.app_id, draft.idempotency_key, draft.request);
+  perform secateur.require_draft(given, ids, function_ids);
+  given.created_at := clock_timestamp();
+  given.in_force_at := given.created_at;
+  perform secateur.require_window(given);
+  committed := secateur.committed_under(given.app_id, given.idempotency_key, given.request);
   if committed.id is null then
-    perform secateur.require_free_ids(draft.app_id, ids);
+    perform secateur.require_free_ids(given.app_id, ids);
   end if;
-  for made in select * from secateur.records_of(draft, ids, function_ids) loop
+  for made in select * from secateur.records_of(given, ids, function_ids) loop
     committed := secateur.insert_record(made);
     if committed.id is null then
       committed := secateur.committed_under(made.app_id, made.idempotency_key, made.request);

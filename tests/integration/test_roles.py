@@ -41,6 +41,7 @@ FOR_OPERATORS = frozenset(
             "commit_cancellations",
             "commit_retries",
             "cancel_run",
+            "app_of_run",
             "stop_cancellation",
             "undo_cancellation",
         ),

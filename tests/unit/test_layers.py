@@ -51,3 +51,20 @@ def test_links_lead_somewhere(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in headings(target)):
             broken.append(link)
     assert not broken
+
+
+def test_the_ledger_names_no_table_of_the_queue() -> None:
+    """Whatever the queue keeps in them, it does itself."""
+    core = ROOT / "core/secateur"
+    tables = set(re.findall(r"^create table secateur\.(\w+)", "\n".join(sql(core / "schema", "0*.sql")), re.MULTILINE))
+    theirs = {
+        *("cancellations", "cancellation_deltas", "cancel_requests", "slow_verdicts", "sweeps", "restores", "audit"),
+        *("condition_vocabulary", "retention"),
+    }
+    assert theirs < tables
+    named = re.findall(r"\bsecateur\.(\w+)\b(?!\()", "\n".join(sql(core / "ledger", "**/*.sql")))
+    assert set(named) & (tables - theirs) == set()
+
+
+def sql(folder: Path, names: str) -> list[str]:
+    return [path.read_text(encoding="utf-8") for path in sorted(folder.glob(names))]

@@ -14,10 +14,7 @@ select record
 select record from secateur.cancellation_records(array(select written.id from secateur.cancel_run($1, $2, $3, $4, $5, $6, $7) as written)) as record
 
 -- name: app_of_run
--- Also of a run that is pruned, for whoever asks for its cancellation again under the same key.
-select coalesce(
-  (select run.app_id from secateur.runs as run where run.id = $1),
-  (select rule.app_id from secateur.cancellations as rule where rule.run_id = $1 and rule.idempotency_key = $2))
+select secateur.app_of_run($1, $2)
 
 -- name: cancelled_singly
 -- The cancellation of this run alone: the oldest that has asked it to stop and still waits for that; else the last one that

@@ -21,7 +21,7 @@ as $$
            ],
            'secateur_operator', upkeep.functions || array[
              'pause', 'resume', 'forget', 'commit_cancellation', 'commit_cancellations', 'commit_retries', 'stop_cancellation',
-             'undo_cancellation', 'cancel_run', 'unrestored', 'cancellation_records', 'set_retention'
+             'undo_cancellation', 'cancel_run', 'app_of_run', 'unrestored', 'cancellation_records', 'set_retention'
            ],
            'secateur_viewer', array['unrestored', 'rights_gaps'])
     from (select array[

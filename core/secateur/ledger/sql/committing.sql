@@ -1,52 +1,5 @@
 -- Committing cancellations, and putting pending ones in force. undoing.sql stops them and takes them back.
 
--- Asks every running run that the cancellation matches to stop, also when an older one asked before; whom it asked already
--- is not asked twice. Part of a commit.
-create or replace function secateur.request_running(rule secateur.cancellations)
-  returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off set enable_bitmapscan = off set jit = off
-as $$
-declare
-  app constant text := rule.app_id;
-  running uuid[];
-  slow uuid[];
-begin
-  if rule.run_id is not null then
-    running := array[rule.run_id];
-  else
-    running := array(
-      select run.id from secateur.runs as run
-       where run.app_id = app
-         and run.status = 'running'
-         -- It has one. The index of all that is unfinished has none, and would otherwise do without a look at the table.
-         and run.lease_expires_at is not null
-         and (rule.function_id is null or run.function_id = rule.function_id));
-  end if;
-  select coalesce(array_agg(hit.run_id) filter (where hit.cancellation_id is not null), '{}'),
-         coalesce(array_agg(hit.run_id) filter (where hit.undecided_by is not null), '{}')
-    into running, slow
-    from secateur.reached(app, array[rule], running, quickly => true, budget => '250 ms') as hit;
-  -- None of these begins another step: see begin_step. Nobody else writes of a cancellation that is being committed.
-  insert into secateur.slow_verdicts (app_id, cancellation_id, run_id, function_id)
-  select app, rule.id, run.id, run.function_id
-    from secateur.runs as run where run.app_id = app and run.id = any (slow)
-  on conflict do nothing;
-  -- point: running runs known
-  with requested as (
-    insert into secateur.cancel_requests (app_id, run_id, claim_token, cancellation_id, function_id)
-    select run.app_id, run.id, run.claim_token, rule.id, run.function_id
-      from secateur.runs as run
-     where run.app_id = app and run.id = any (running) and run.status || '' = 'running'
-    on conflict do nothing
-    returning cancel_requests.function_id
-  )
-  insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, requested)
-  select app, rule.id, requested.function_id, count(*) from requested group by requested.function_id;
-end
-$$;
-
 -- lock_app, answering false instead of raising.
 create or replace function secateur.try_lock_app(app_id text, patience interval)
   returns boolean
@@ -287,5 +240,43 @@ begin
   -- point: locked
   perform secateur.put_in_force(rule.app_id, rule.id);
   return true;
+end
+$$;
+
+-- Commits a retry of one app's functions; parameters, keys and records are as for commit_cancellations, and so is what it
+-- raises. The runs that it means are those that had failed, or had been cancelled if `with_cancelled`, before this moment.
+-- O(1), and takes no lock.
+create or replace function secateur.commit_retries(ids uuid[], function_ids text[], draft jsonb)
+  returns setof secateur.cancellations
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  given secateur.cancellations := secateur.draft_of(draft);
+  made secateur.cancellations;
+  committed secateur.cancellations;
+begin
+  given.kind := 'retry';
+  given.state := 'retrying';
+  given.standing := false;
+  perform secateur.require_read_committed();
+  perform secateur.require_draft(given, ids, function_ids);
+  given.created_at := clock_timestamp();
+  given.in_force_at := given.created_at;
+  perform secateur.require_window(given);
+  committed := secateur.committed_under(given.app_id, given.idempotency_key, given.request);
+  if committed.id is null then
+    perform secateur.require_free_ids(given.app_id, ids);
+  end if;
+  for made in select * from secateur.records_of(given, ids, function_ids) loop
+    committed := secateur.insert_record(made);
+    if committed.id is null then
+      committed := secateur.committed_under(made.app_id, made.idempotency_key, made.request);
+    else
+      -- point: recorded
+      perform secateur.announce_commit(committed, '{"kind": "retry"}');
+    end if;
+    return next committed;
+  end loop;
 end
 $$;

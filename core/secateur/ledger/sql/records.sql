@@ -1,4 +1,11 @@
 -- A cancellation's record: what it may contain, what it says for the audit, and its horizon.
+--
+-- The ledger names no table of the queue: which runs a record reaches, and how they are cancelled, queued again and put back, is
+-- the queue's business (engines/native/sql). It calls these by name: require_functions, request_running, walk_backlog,
+-- restore_batch and others.
+--
+-- `run_id`, of the cancellation of a single run, is a uuid because the queue's ids are. As text, it would have to be cast wherever it meets
+-- a run, past the primary key or with a cast for each row. Outside of the database ids are text for every engine.
 
 -- Of older programs: require_draft has taken its place.
 drop function if exists secateur.require_commit(
@@ -358,39 +365,5 @@ begin
     jsonb_build_object('request', committed.request, 'expected', committed.expected, 'expected_exact', committed.expected_exact,
                        'executed', secateur.executed(committed)) || more);
   perform pg_notify('secateur_cancellations', committed.id::text);
-end
-$$;
-
--- Raises SC422, with what is known, unless there are such an app and such functions of it (null: all of them).
-create or replace function secateur.require_functions(app_id text, function_ids text[])
-  returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-as $$
-declare
-  field constant text := case when cardinality(function_ids) = 1 then 'function_id' else 'function_ids' end;
-  unknown text;
-begin
-  if not exists (select from secateur.apps where apps.app_id = require_functions.app_id) then
-    raise exception using errcode = 'SC422', column = 'app_id',
-      message = format('app_id: there is no app %s', quote_literal(require_functions.app_id)),
-      hint = (select 'known apps: ' || coalesce(string_agg(known.app_id, ', ' order by known.app_id), 'none yet')
-                from (select apps.app_id from secateur.apps order by 1 limit 20) as known);
-  end if;
-  select string_agg(format('%s: app %s has no function %s', field, quote_literal(require_functions.app_id),
-                           quote_literal(named.function_id)), E'\n' order by named.place)
-    into unknown
-    from unnest(require_functions.function_ids) with ordinality as named (function_id, place)
-   where not exists (select from secateur.functions as known
-                      where known.app_id = require_functions.app_id and known.function_id = named.function_id
-                     offset 0);
-  if unknown is not null then
-    raise exception using errcode = 'SC422', column = field, message = unknown,
-      hint = (select 'known functions: ' || coalesce(string_agg(known.function_id, ', ' order by known.function_id), 'none yet')
-                from secateur.functions as known
-               where known.app_id = require_functions.app_id
-                 and not exists (select from secateur.forgotten_functions as gone
-                                  where gone.app_id = known.app_id and gone.function_id = known.function_id offset 0));
-  end if;
 end
 $$;

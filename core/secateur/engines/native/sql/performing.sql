@@ -95,7 +95,7 @@ begin
   held := array(
     select coalesce(run.last_token, run.claim_token)
       from secateur.runs as run
-     -- Written so that the planner uses neither a partial index nor a join, here and below: see apps.sql.
+     -- Written so that the planner uses neither a partial index nor a join, here and below: see locks.sql.
      where run.app_id = finish_steps.app_id and run.id = any (run_ids)
        and ((run.id, coalesce(run.last_token, run.claim_token)) in (select * from unnest(run_ids, claim_tokens))) is true
        and (run.status || '' = 'running' or run.last_token is not null and run.status || '' in ('queued', 'failed'))

@@ -1,4 +1,4 @@
--- Putting back the runs of an undone cancellation, in the background.
+-- Putting back the runs of an undone cancellation, in the background, and telling which were not.
 
 -- Of the app's runs: those that another of its cancellations matches as well, active or complete, each
 -- with the oldest of them. Looks at those whose scope and window meet the runs only, a few dozen at a time, so that a
@@ -269,110 +269,74 @@ begin
 end
 $$;
 
--- Puts back one batch of the runs of an undone cancellation, looking at up to `batch` of them in id order. Each of them
--- * is handed over, if other cancellations match it, active or complete: to the oldest of these;
--- * stays cancelled, if it was stopped while it ran (or is queued again, if the undo asked for that), or if another run has taken
---   its key meanwhile;
--- * else becomes exactly what it was.
--- One transaction a call. Whoever calls next, in whichever process, goes on where the last one ended. The step's state is
--- `restoring` until all is done, then `undone`. Raises SC404.
---
--- The batch reads the other cancellations in a statement after it has the app's lock shared, and holds that until its
--- rows are visible. So a commit, stop or undo of another one comes either before, and is read, or after the batch is
--- over: then its sweep finds the restored rows, and those that it would have taken back are not lost. A pending
--- commit holds no lock and may not be read. But it comes into force, and is swept, only when no such batch is left, and a
--- claim that could give out what the batch restored begins after it.
---
--- Locks: the record, tried, so that one process restores it and nobody repeats the undo meanwhile; then the app's,
--- shared; then the records that runs are handed over to, against pruning; then the runs. Runs whose key somebody is taking at
--- this moment are passed over, and come last.
-create or replace function secateur.restore_cancellation(app_id text, id uuid, batch integer default 1000)
-  returns secateur.sweep_step
+-- Whether the restore of an undone cancellation left runs cancelled because another run had taken their key: a repeated undo
+-- tries these again.
+create or replace function secateur.has_keyed(undone secateur.cancellations)
+  returns boolean
   language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+begin
+  return exists (select from secateur.runs as run
+                  where run.app_id = undone.app_id and run.cancellation_id = undone.id and run.key_taken_by is not null
+                    and (run.cancelled_from <> 'running' or undone.requeue_stopped));
+end
+$$;
+
+-- Up to `limit` runs of an undone cancellation that its restore did not put back, and why; those that were handed over
+-- to another cancellation are among them. Of a retry: those that it left alone, and once it is undone, those that it could
+-- not take back.
+create or replace function secateur.unrestored(app_id text, id uuid, "limit" integer)
+  returns table (run_id uuid, reason text)
+  language plpgsql
+  stable
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
-  app constant text := app_id;
-  undone secateur.cancellations;
-  place secateur.restores;
-  wanted integer := batch;
-  walk uuid[];
-  ended boolean;
-  done record;
-  moment timestamptz;
-  step secateur.sweep_step;
+  rule secateur.cancellations;
 begin
-  perform secateur.require_read_committed();
-  perform secateur.require_number('batch', batch, 1, 100000);
-  select rule.* into undone from secateur.cancellations as rule where rule.app_id = app and rule.id = restore_cancellation.id;
-  if not found then
-    raise exception using errcode = 'SC404', message = format('there is no cancellation %s', restore_cancellation.id);
+  -- For the number of all, whatever it is.
+  perform secateur.require_number('limit', unrestored."limit", 0, 2147483647);
+  select known.* into rule from secateur.cancellations as known
+   where known.app_id = unrestored.app_id and known.id = unrestored.id;
+  if rule.kind = 'retry' and rule.state <> 'undone' then
+    return query select one.run_id, one.reason from secateur.left_alone(rule, unrestored."limit") as one;
+    return;
+  elsif rule.kind = 'retry' then
+    return query
+    select run.id,
+           case when run.cancellation_id is not null then format('cancellation %s has cancelled it since', run.cancellation_id)
+                when run.retried_from is null then 'it has begun since'
+                else 'the undo has not reached it yet' end
+      from secateur.runs as run
+     where run.app_id = unrestored.app_id and run.retry_id = unrestored.id
+     order by run.id
+     limit unrestored."limit";
+    return;
   end if;
-  step := row(undone.state, 0, false, false, 0, null, 0);
-  if undone.state <> 'undone' then
-    return step;
-  end if;
-  -- point: undone
-  select rule.* into undone
-    from secateur.cancellations as rule
-   where rule.app_id = app and rule.id = restore_cancellation.id
-     for no key update skip locked;
-  if not found then
-    step.state := 'restoring';
-    step.busy := true;
-    return step;
-  elsif undone.restored_at is not null then
-    return step;
-  end if;
-  -- point: alone
-  step.state := 'restoring';
-  select restores.* into place from secateur.restores where restores.app_id = app and restores.cancellation_id = undone.id;
-  if place.next_at > clock_timestamp() then
-    step.idle := true;
-    step.wait := extract(epoch from place.next_at - clock_timestamp());
-    return step;
-  end if;
-  wanted := least(wanted, ceil(undone.rate / 4.0));
-  -- point: before the lock
-  perform secateur.share_app(app);
-  -- point: locked
-  walk := case when undone.kind = 'retry' then secateur.retried_after(undone, place.run_id, wanted)
-               else secateur.cancelled_after(undone, place.run_id, wanted) end;
-  ended := cardinality(walk) < wanted;
-  -- point: batch read
-  if cardinality(walk) > 0 then
-    done := secateur.restore_batch(undone, walk);
-    ended := ended and done.seen = cardinality(walk);
-    step.restored := done.restored;
-    if cardinality(done.busy) > 0 then
-      place.again_from := coalesce(place.again_from, place.run_id, '00000000-0000-0000-0000-000000000000');
-    end if;
-    place.run_id := walk[done.seen];
-    if undone.rate is not null then
-      step.wait := (done.restored + done.handed_over)::double precision / undone.rate;
-      place.next_at := clock_timestamp() + step.wait * interval '1 second';
-    end if;
-  end if;
-  if ended and place.again_from is not null then
-    place.run_id := place.again_from;
-    place.again_from := null;
-    place.next_at := greatest(place.next_at, clock_timestamp() + interval '100 ms');
-    step.idle := true;
-    step.wait := extract(epoch from place.next_at - clock_timestamp());
-    ended := false;
-  end if;
-  update secateur.restores
-     set run_id = place.run_id, again_from = place.again_from, next_at = place.next_at
-   where restores.app_id = app and restores.cancellation_id = undone.id;
-  if ended then
-    moment := clock_timestamp();
-    update secateur.cancellations as rule set restored_at = moment where rule.app_id = app and rule.id = undone.id;
-    step.state := 'undone';
-    perform secateur.record_audit('restore', app, undone.function_id, undone.id, undone.undone_by, null,
-                                  secateur.tallied(app, undone.id));
-  end if;
-  perform secateur.note_step(app, undone.id);
-  return step;
+  return query
+  (select run.id,
+          case when run.cancelled_from = 'running' and not rule.requeue_stopped
+            then 'it was stopped while it ran: an undo that queues stopped runs again brings it back'
+            else format('its idempotency key %L %s', run.idempotency_key,
+                        coalesce('is taken by run ' || run.key_taken_by, 'is being taken right now')) end
+     from secateur.runs as run
+     left join secateur.restores as place on place.app_id = run.app_id and place.cancellation_id = run.cancellation_id
+    where run.app_id = unrestored.app_id
+      and run.cancellation_id = unrestored.id
+      and rule.state = 'undone'
+      and (rule.restored_at is not null or run.id <= place.run_id)
+    order by run.id
+    limit unrestored."limit")
+  union all
+  (select run.id, format('cancellation %s matches it too', run.cancellation_id)
+     from secateur.runs as run
+    where run.app_id = unrestored.app_id and run.handed_over_from = unrestored.id
+    order by run.id
+    limit unrestored."limit")
+  limit unrestored."limit";
 end
 $$;

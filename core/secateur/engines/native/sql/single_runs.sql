@@ -84,3 +84,17 @@ begin
   return committed;
 end
 $$;
+
+-- The app of a run, also of one that is pruned, for whoever asks for its cancellation again under the same key; null if nobody
+-- knows it.
+create or replace function secateur.app_of_run(run_id uuid, idempotency_key text)
+  returns text
+  language sql
+  stable
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    (select run.app_id from secateur.runs as run where run.id = app_of_run.run_id),
+    (select rule.app_id from secateur.cancellations as rule
+      where rule.run_id = app_of_run.run_id and rule.idempotency_key = app_of_run.idempotency_key))
+$$;

@@ -33,7 +33,7 @@ begin
            -- Else by the place of its id among them, found by halving, which takes as long as all the rest.
            cancellation_id = case when owner is not null then owner else owners[width_bucket(run.id, ids)] end,
            finished_at = moment
-     -- In words that no partial index has as its predicate: see apps.sql.
+     -- In words that no partial index has as its predicate: see locks.sql.
      where run.app_id = cancel_backlog.app_id and run.id = any (ids)
        and run.status || '' in ('queued', 'scheduled')
     returning run.id, run.function_id, run.cancellation_id, run.cancelled_from
@@ -193,5 +193,52 @@ begin
   insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, withdrawn)
   select withdraw_requests.app_id, withdraw_requests.cancellation_id, withdrawn.function_id, count(*)
     from withdrawn group by withdrawn.function_id;
+end
+$$;
+
+-- Asks every running run that the cancellation matches to stop, also when an older one asked before; whom it asked already
+-- is not asked twice. Part of a commit.
+create or replace function secateur.request_running(rule secateur.cancellations)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+declare
+  app constant text := rule.app_id;
+  running uuid[];
+  slow uuid[];
+begin
+  if rule.run_id is not null then
+    running := array[rule.run_id];
+  else
+    running := array(
+      select run.id from secateur.runs as run
+       where run.app_id = app
+         and run.status = 'running'
+         -- It has one. The index of all that is unfinished has none, and would otherwise do without a look at the table.
+         and run.lease_expires_at is not null
+         and (rule.function_id is null or run.function_id = rule.function_id));
+  end if;
+  select coalesce(array_agg(hit.run_id) filter (where hit.cancellation_id is not null), '{}'),
+         coalesce(array_agg(hit.run_id) filter (where hit.undecided_by is not null), '{}')
+    into running, slow
+    from secateur.reached(app, array[rule], running, quickly => true, budget => '250 ms') as hit;
+  -- None of these begins another step: see begin_step. Nobody else writes of a cancellation that is being committed.
+  insert into secateur.slow_verdicts (app_id, cancellation_id, run_id, function_id)
+  select app, rule.id, run.id, run.function_id
+    from secateur.runs as run where run.app_id = app and run.id = any (slow)
+  on conflict do nothing;
+  -- point: running runs known
+  with requested as (
+    insert into secateur.cancel_requests (app_id, run_id, claim_token, cancellation_id, function_id)
+    select run.app_id, run.id, run.claim_token, rule.id, run.function_id
+      from secateur.runs as run
+     where run.app_id = app and run.id = any (running) and run.status || '' = 'running'
+    on conflict do nothing
+    returning cancel_requests.function_id
+  )
+  insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, requested)
+  select app, rule.id, requested.function_id, count(*) from requested group by requested.function_id;
 end
 $$;

@@ -18,7 +18,7 @@ begin
     from secateur.cancel_requests as open,
          lateral (select one.id, one.claim_token from secateur.runs as one
                    where one.app_id = settle_requests.app_id and one.id = open.run_id
-                     -- In words that no partial index has as its predicate, here and below: see apps.sql.
+                     -- In words that no partial index has as its predicate, here and below: see locks.sql.
                      and one.claim_token = open.claim_token and one.status || '' in ('completed', 'failed')
                   offset 0) as run
    where open.app_id = settle_requests.app_id

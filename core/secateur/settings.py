@@ -98,6 +98,8 @@ class Settings(BaseSettings):
     """The number of runs that the sweep of a cancellation rewrites in one transaction."""
     theme: str | None = Field(default=None, min_length=1)
     """The console's colours; by default, chosen to suit the terminal."""
+    ascii: bool = False
+    """Draw the console with ASCII characters only; without UTF-8 it does so by itself."""
     connections: int = Field(default=5, ge=3, le=1000)
     """The most connections that a command, the console or `secateur serve` opens."""
     worker_concurrency: int = Field(default=10, ge=1, le=10_000)

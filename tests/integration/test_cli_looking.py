@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pty
 import signal
+import socket
 import subprocess
 from pathlib import Path
 from uuid import uuid4
@@ -139,6 +142,34 @@ async def greet(run):
 async def _enqueue(url: str) -> None:
     async with secateur.connect(url) as queue:
         await queue.enqueue("shop", "greet", {"name": "shop/greet", "data": "world"})
+
+
+def test_one_plain_frame_of_the_console(here: Here, url: str) -> None:
+    done = here("--once", url=url, COLUMNS="90", LINES="20")
+    lines = done.out.splitlines()
+    assert (done.code, done.err) == (0, "")
+    assert any("vendor-syncs" in line and "51" in line for line in lines)
+    assert "\x1b" not in done.out
+    assert max(map(len, lines)) <= 90
+    assert len(lines) <= 20
+    assert here("--once", url=url, SECATEUR_ASCII="true").out.isascii()
+    gone = here("--once", url="postgresql://nobody@127.0.0.1:1/none")
+    assert gone.code == 1
+    assert "cannot reach 127.0.0.1/none" in gone.err
+
+
+def test_a_host_that_does_not_answer_is_named_while_one_waits(here: Here) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"postgresql://nobody@127.0.0.1:{deaf.getsockname()[1]}/none"
+        ours, theirs = pty.openpty()
+        with subprocess.Popen([*COMMAND, "--database", url], stdin=theirs, stdout=theirs, stderr=theirs) as waiting:
+            told = b""
+            while b"connecting to 127.0.0.1" not in told:
+                told += os.read(ours, 4096)
+            waiting.send_signal(signal.SIGINT)
+            assert waiting.wait(PATIENCE) == 130
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_a_headless_demo_announces_its_database_and_cleans_up(here: Here) -> None:

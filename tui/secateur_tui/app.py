@@ -41,7 +41,7 @@ from secateur_tui.queues.screen import QueuesScreen
 from secateur_tui.review.screen import ReviewScreen
 from secateur_tui.runs.failed import FailedScreen
 from secateur_tui.session import Contexts, Draft, Feed, Session
-from secateur_tui.terminal import accept_every_byte, check_terminal, outlive_the_terminal
+from secateur_tui.terminal import accept_every_byte, can_encode, check_terminal, outlive_the_terminal
 from secateur_tui.themes import THEMES
 
 AWAY_SECONDS = 10.0
@@ -66,6 +66,7 @@ async def run_console(
     theme: str | None = None,
     themes: Sequence[Theme] = THEMES,
     contexts: Contexts | None = None,
+    ascii_only: bool = False,
     mouse: bool = True,
 ) -> int:
     """Show the console until the user leaves it; returns the exit code.
@@ -76,7 +77,7 @@ async def run_console(
     names = [each.name for each in themes]
     if theme is not None and theme not in names:
         raise UsageError(f"there is no theme {theme!r}; choose from {', '.join(names)}")
-    app = ConsoleApp(session, theme=theme, themes=themes, contexts=contexts)
+    app = ConsoleApp(session, theme=theme, themes=themes, contexts=contexts, ascii_only=ascii_only or not can_encode())
     accept_every_byte()
     outlive_the_terminal()
     await app.run_async(mouse=mouse)
@@ -99,8 +100,12 @@ class ConsoleApp(TerminalApp):
         theme: str | None = None,
         themes: Sequence[Theme] = THEMES,
         contexts: Contexts | None = None,
+        ascii_only: bool = False,
+        looks_only: bool = False,
     ) -> None:
-        super().__init__(theme=theme, themes=themes)
+        super().__init__(theme=theme, themes=themes, ascii_only=ascii_only)
+        self._looks_only = looks_only
+        """Whether it takes no part in the work that every live process does."""
         self.session = session
         self._contexts = contexts
         self._commit_under_way: asyncio.Task[None] | None = None
@@ -119,7 +124,7 @@ class ConsoleApp(TerminalApp):
         self._taking_back = TakingBack(self.session, self._ask, lambda: self.feed)
         self.push_screen(QueuesScreen(self.session))
         self._follow_depth()
-        if not self.session.read_only:
+        if not (self.session.read_only or self._looks_only):
             self._sweep()
             self._keep_up()
 

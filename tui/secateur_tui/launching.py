@@ -7,7 +7,7 @@ from secateur_tui import keymap
 from secateur_tui.own_keys import with_own_keys
 from secateur_tui.terminal import check_terminal
 
-__all__ = ["check_terminal", "run"]
+__all__ = ["check_terminal", "frame", "run"]
 
 
 async def run(opened: opening.CommandSession) -> int:
@@ -24,7 +24,25 @@ async def run(opened: opening.CommandSession) -> int:
     contexts = ConfiguredContexts(opened.place)
     try:
         return await run_console(
-            session_of(opened), theme=settings.theme, themes=themes_of(settings.themes), contexts=contexts
+            session_of(opened),
+            theme=settings.theme,
+            themes=themes_of(settings.themes),
+            contexts=contexts,
+            ascii_only=settings.ascii,
         )
     finally:
         await contexts.close_all()
+
+
+async def frame(opened: opening.CommandSession, width: int, height: int) -> str:
+    """The first screen as plain text of this size, or of the least that shows it."""
+    from textual.geometry import Size
+
+    from secateur_tui.contexts import session_of
+    from secateur_tui.frame.ascii_only import in_ascii
+    from secateur_tui.frame.terminal_app import LEAST
+    from secateur_tui.once import frame_of
+
+    size = Size(max(width, LEAST.width), max(height, LEAST.height))
+    shown = await frame_of(session_of(opened), size)
+    return in_ascii(shown) if opened.place.settings.ascii else shown

@@ -25,13 +25,12 @@ def check_terminal() -> None:
     term = os.environ.get("TERM", "")
     if not _moves_the_cursor(term):
         raise UsageError(f"the console needs a terminal that can move the cursor, but TERM is {term!r}; {_INSTEAD}")
-    # Textual draws on standard error.
+
+
+def can_encode() -> bool:
+    """Whether the output takes every character that the console draws. Textual draws on standard error."""
     encoding = sys.__stderr__.encoding if sys.__stderr__ else ""
-    if codecs.lookup(encoding).name != "utf-8":
-        raise UsageError(
-            f"the console needs UTF-8, but the output's encoding is {encoding!r}: set LC_ALL=C.UTF-8 (or another "
-            f"locale in UTF-8), and unset PYTHONIOENCODING and PYTHONUTF8; {_INSTEAD}"
-        )
+    return codecs.lookup(encoding or "ascii").name == "utf-8"
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

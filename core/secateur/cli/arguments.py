@@ -96,6 +96,7 @@ def _parser() -> Parser:
         parents=[everywhere],
     )
     parser.add_argument("--version", action="version", version=f"secateur {__version__}")
+    parser.add_argument("--once", action="store_true", help="print the first screen as plain text, and leave")
     parser.set_defaults(command="start:console")
     commands = parser.add_subparsers(metavar="COMMAND", title="commands", parser_class=Parser)
 

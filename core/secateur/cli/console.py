@@ -15,6 +15,10 @@ class Console(Protocol):
     def check_terminal(self) -> None:
         """Raises `UsageError`, with what to do instead, if this terminal cannot show a console."""
 
+    async def frame(self, opened: CommandSession, width: int, height: int) -> str:
+        """The first screen as plain text."""
+        ...
+
     async def run(self, opened: CommandSession) -> int:
         """Show the console until the user leaves it; returns the exit code."""
         ...

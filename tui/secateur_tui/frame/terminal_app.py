@@ -15,6 +15,7 @@ from textual.geometry import Size
 from textual.screen import Screen
 from textual.theme import Theme
 
+from secateur_tui.frame.ascii_only import AsciiOnly
 from secateur_tui.frame.painting import Canvas, Difference
 from secateur_tui.frame.typeahead import TypeAhead
 from secateur_tui.themes import THEMES, HighlightsReversed, is_colourless, themes_for
@@ -38,7 +39,7 @@ class TerminalApp(App[None]):
     ENABLE_COMMAND_PALETTE = False
     """Textual's, which has a look of its own."""
 
-    def __init__(self, *, theme: str | None = None, themes: Sequence[Theme] = THEMES) -> None:
+    def __init__(self, *, theme: str | None = None, themes: Sequence[Theme] = THEMES, ascii_only: bool = False) -> None:
         colourless = is_colourless(os.environ)
         super().__init__(ansi_color=colourless or None)
         self.type_ahead = TypeAhead(self, super().on_event)
@@ -51,6 +52,8 @@ class TerminalApp(App[None]):
         if colourless:
             # Before Textual removes the colours, which would leave nothing of a highlight.
             self._filters.insert(0, HighlightsReversed())
+        if ascii_only:
+            self._filters.append(AsciiOnly())
 
     @property
     def is_too_small(self) -> bool:

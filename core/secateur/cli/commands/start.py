@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import shutil
 import sys
 from contextlib import suppress
 from datetime import timedelta
@@ -12,23 +13,49 @@ from typing import TYPE_CHECKING
 
 from secateur.cli.console import Console, load_console
 from secateur.cli.opening import Place, find_place, open_session, read_settings
+from secateur.cli.output import line, notice
 from secateur.errors import SettingsError, UsageError
+from secateur.postgres.addresses import resolve
 from secateur.settings import Target
 
 if TYPE_CHECKING:
     from secateur.engines.native.worker import Worker
 
+_SILENCE_SECONDS = 0.3
+"""How long connecting may take before it is talked about."""
+
 
 async def console(arguments: argparse.Namespace) -> int:
     place = find_place(arguments)
     shown = load_console()
+    if arguments.once:
+        return await _show_once(shown, place)
     shown.check_terminal()
     return await _show(shown, place)
 
 
-async def _show(console: Console, place: Place) -> int:
+async def _show_once(console: Console, place: Place) -> int:
+    """A frame as large as the terminal, or as COLUMNS and LINES say."""
+    size = shutil.get_terminal_size((120, 36))
     async with open_session(place, statement_timeout=place.settings.query_timeout_seconds) as session:
-        return await console.run(session)
+        line(await console.frame(session, size.columns, size.lines))
+    return 0
+
+
+async def _show(console: Console, place: Place) -> int:
+    saying = asyncio.create_task(_say_what_is_awaited(place))
+    try:
+        async with open_session(place, statement_timeout=place.settings.query_timeout_seconds) as session:
+            saying.cancel()
+            return await console.run(session)
+    finally:
+        saying.cancel()
+
+
+async def _say_what_is_awaited(place: Place) -> None:
+    """Nobody shall look at an empty line for long without knowing why."""
+    await asyncio.sleep(_SILENCE_SECONDS)
+    notice(f"secateur: connecting to {resolve(place.target.url).description} … (ctrl+C gives up)")
 
 
 def demo(arguments: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from secateur_tui import keymap
 from secateur_tui.app import ConsoleApp
 from secateur_tui.filter.editor import ExpressionEditor
 from secateur_tui.filter.explaining import ExplainScreen
+from secateur_tui.filter.hot_values import HotRows
 from secateur_tui.filter.screen import FilterScreen
 from secateur_tui.frame.help import HelpScreen
 from secateur_tui.frame.line_table import LineTable
@@ -28,6 +29,8 @@ OWNERS = {
     "filter": FilterScreen,
     "review": ReviewScreen,
     "history": HistoryScreen,
+    "editor": ExpressionEditor,
+    "hot": HotRows,
     "completion": ExpressionEditor,
     "explain": ExplainScreen,
     "question": QuestionScreen,

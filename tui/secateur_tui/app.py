@@ -193,7 +193,7 @@ class ConsoleApp(TerminalApp):
 
     @on(QueuesScreen.FilterWanted)
     def _open_filter(self, message: QueuesScreen.FilterWanted) -> None:
-        self._filter(message.scope, retry=message.retry)
+        self._filter(message.scope, retry=message.retry, stands_out=message.stands_out)
 
     @on(QueuesScreen.FailedWanted)
     def _list_failed(self, message: QueuesScreen.FailedWanted) -> None:
@@ -203,10 +203,10 @@ class ConsoleApp(TerminalApp):
     def _retry_failed(self, message: FailedScreen.RetryWanted) -> None:
         self._filter(message.scope, retry=True)
 
-    def _filter(self, scope: Scope, *, retry: bool) -> None:
+    def _filter(self, scope: Scope, *, retry: bool, stands_out: bool = False) -> None:
         """The filter of this scope as the user left it, or a new one."""
         draft = Draft(scope.app_id, scope.function_id, retry=retry)
-        self._show_filter(self.session.drafts.pop(draft.key, draft))
+        self._show_filter(self.session.drafts.pop(draft.key, draft), stands_out=stands_out)
 
     @on(HistoryScreen.FilterWanted)
     def _filter_again(self, message: HistoryScreen.FilterWanted) -> None:
@@ -219,10 +219,10 @@ class ConsoleApp(TerminalApp):
         draft.retry, draft.with_cancelled = past.is_retry, past.with_cancelled
         self._show_filter(draft)
 
-    def _show_filter(self, draft: Draft) -> None:
+    def _show_filter(self, draft: Draft, *, stands_out: bool = False) -> None:
         """The newest draft is the last of them."""
         self.session.drafts[draft.key] = draft
-        self.push_screen(FilterScreen(self.session, draft, self.feed))
+        self.push_screen(FilterScreen(self.session, draft, self.feed, stands_out=stands_out))
 
     @on(FailedScreen.BackWanted)
     @on(FilterScreen.BackWanted)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from rich.cells import cell_len
 from rich.style import Style as RichStyle
 from rich.text import Text
+from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.style import Style
 from textual.widgets import Static, TextArea
@@ -27,13 +29,22 @@ LONGEST_COLOURED = 2_000
 all colours of the line, which takes a second for ten thousand characters."""
 
 
-class ExpressionEditor(TextArea):
+_NOT_OURS = ("f6", "f7")
+"""Textual selects text with these, and the next letter replaces it."""
+
+
+class ExpressionEditor(TextArea, inherit_bindings=False):
     """A text area that colours the expression language, whatever the text is for.
 
-    `complete` gives the completions at an offset of a text, and `candidates` shows them.
+    `complete` gives the completions at an offset of a text, and `candidates` shows them. Grey text after the cursor is
+    what a key would add: the rest of the word or, while there is no text, the `proposal`.
     """
 
-    BINDINGS = bindings_of("completion", priority=True)
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(each for each in TextArea.BINDINGS if not (isinstance(each, Binding) and each.key in _NOT_OURS)),
+        *bindings_of("completion", priority=True),
+        *bindings_of("editor"),
+    ]
 
     def __init__(
         self,
@@ -47,6 +58,7 @@ class ExpressionEditor(TextArea):
         self._is_coloured = False
         self._follows = False
         self._complete, self._candidates = complete, candidates
+        self._proposal = ""
         super().__init__(text, id=id, compact=True, tab_behavior="focus", highlight_cursor_line=False)
         self.cursor_blink = False
 
@@ -68,9 +80,22 @@ class ExpressionEditor(TextArea):
         row, column = self.cursor_location
         return sum(len(line) + 1 for line in self.text.split("\n")[:row]) + column
 
+    @property
+    def proposal(self) -> str:
+        """A whole expression, offered while there is no text."""
+        return self._proposal
+
+    @proposal.setter
+    def proposal(self, expression: str) -> None:
+        self._proposal = expression
+        self.update_suggestion()
+
     def update_suggestion(self) -> None:
         """What the best candidate would add, in grey after the cursor; only at the end of a line."""
         self.suggestion = ""
+        if not self.text:
+            self.suggestion = self._proposal
+            return
         if self._complete is not None and self.selection.is_empty and self.cursor_at_end_of_line:
             text, offset = self.text, self.offset_in_text
             if len(text) > LONGEST_COLOURED:
@@ -116,7 +141,12 @@ class ExpressionEditor(TextArea):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if any(each.method == action for each in actions_of("completion")):
             return self._candidates is not None and self._candidates.is_open
+        if action == "take_grey":
+            return bool(self.suggestion)
         return True
+
+    def action_take_grey(self) -> None:
+        self.insert(self.suggestion)
 
     def action_take(self) -> None:
         candidates = self._candidates

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.containers import Container, Vertical
+from textual.containers import Container, Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.timer import Timer
@@ -19,10 +19,13 @@ from textual.timer import Timer
 from secateur.cel import CANCELLATION, Diagnostic, ExpressionError, Filter, Fix, compile
 from secateur.cel.authoring.advice import advise
 from secateur.cel.authoring.completion import Completion, complete
+from secateur.cel.authoring.picking import added
 from secateur.cel.authoring.shapes import Shape
 from secateur.errors import RequestError, SecateurError
+from secateur.looking.suggestions import Suggestions
+from secateur.looking.wording import shares
 from secateur.requests import CancellationRequest, RetryRequest
-from secateur.runs import Count, Scope
+from secateur.runs import Count, Scope, Window
 from secateur.words.lines import one_line
 from secateur_tui.filter.completing import CompletionList
 from secateur_tui.filter.counting import Counting
@@ -32,7 +35,9 @@ from secateur_tui.filter.examples import (
     cancel_question,
 )
 from secateur_tui.filter.explaining import ExplainScreen
+from secateur_tui.filter.hot_values import HotRows, HotValues, How
 from secateur_tui.filter.matches import Matches
+from secateur_tui.filter.suggesting import Question, Suggesting
 from secateur_tui.filter.window import WindowFields
 from secateur_tui.frame.place import PlaceScreen
 from secateur_tui.frame.question import Choice, QuestionScreen
@@ -44,10 +49,13 @@ TYPING_PAUSE = 0.15
 """Seconds without a keystroke before the filter is counted."""
 SLOW_CHECK = 0.03
 """Seconds from which on a check is not worth its time at every keystroke: then it waits for a pause in the typing."""
+HOT_VALUES_PAUSE = 0.6
+"""Seconds without a keystroke before it is asked what stands out: a look at ten thousand events."""
 _MARKED = 20
 """Mistakes that are underlined at once."""
 _FIX_KEY = display_of("filter.fix")
 _STANDING_KEY = display_of("filter.standing")
+_GREY_KEY = display_of("editor.take_grey")
 _WIDTHS = [(0, "-narrow"), (110, "-wide")]
 """From how many columns on which class of the stylesheet holds."""
 
@@ -71,9 +79,12 @@ class FilterScreen(PlaceScreen):
     class BackWanted(Message):
         pass
 
-    def __init__(self, session: Session, draft: Draft, feed: Feed) -> None:
+    def __init__(self, session: Session, draft: Draft, feed: Feed, *, stands_out: bool = False) -> None:
+        """`stands_out`: what stands out gets the focus."""
         super().__init__(session)
         self.draft = draft
+        self._scope = Scope(draft.app_id, draft.function_id)
+        self._begins_with_hot_values = stands_out
         self._feed = feed
         self._filter: Filter | None = None
         self._request: CancellationRequest | None = None
@@ -91,6 +102,12 @@ class FilterScreen(PlaceScreen):
         self._editor = ExpressionEditor(
             draft.if_, complete=self._complete, candidates=self._candidates, id="expression"
         )
+        self._hot = HotValues()
+        self._suggesting = Suggesting(session, self._scope, self._hot, self._proposed)
+        self._question: Question | None = None
+        """The one that the pane answers, or is about to answer."""
+        self._offer = ""
+        """What the grey proposal would do."""
         self._fix: Fix | None = None
         self._check_took = 0.0
         self._check_later: Timer | None = None
@@ -107,45 +124,104 @@ class FilterScreen(PlaceScreen):
                     yield self._editor
                     yield self._verdict
             yield self._matches
-        with Vertical(id="runs", classes="panel"):
-            yield self._examples
+        with Horizontal(id="lower"):
+            with Vertical(id="runs", classes="panel"):
+                yield self._examples
+            if not self.draft.retry:
+                with Vertical(id="stands-out", classes="panel"):
+                    yield self._hot
         yield self._candidates
 
     def on_mount(self) -> None:
-        scope = Scope(self.draft.app_id, self.draft.function_id)
         self._title()
         self.query_one("#if").border_title = "if"
         self.query_one("#runs").border_title = "Examples"
-        self._editor.focus()
+        self.set_class(self._begins_with_hot_values, "-hot")
+        if self._begins_with_hot_values:
+            self._hot.focus_rows()
+        else:
+            self._editor.focus()
         self._editor.move_cursor(self._editor.document.end)
         self.watch(self.app, "feed", self._follow)
         self.call_after_refresh(self._restart)
-        self._sample(scope)
+        self._sample()
         self._ask_how_far_ahead()
+        if not self.draft.retry:
+            self.query_one("#stands-out").border_title = "What stands out"
 
     def _title(self) -> None:
         """The scope and, of a retry, which of its runs."""
-        scope = one_line(str(Scope(self.draft.app_id, self.draft.function_id)))
+        scope = one_line(str(self._scope))
         which = "failed and cancelled" if self.draft.with_cancelled else "failed"
         self._window.border_title = Content(f"Retry {which} runs: {scope}" if self.draft.retry else scope)
 
     def on_screen_suspend(self) -> None:
         """Behind a review nothing is counted."""
         self.workers.cancel_group(self, "count")
+        self.workers.cancel_group(self, "hot")
 
     def on_screen_resume(self) -> None:
+        if self._question is not None:
+            self._ask_what_stands_out(again=True)
         if self._request is not None:
             self._count(self._request)
 
     @work(exclusive=True, group="sample")
-    async def _sample(self, scope: Scope) -> None:
+    async def _sample(self) -> None:
         """See which fields and values there are: completion and warnings go by them, and do without."""
         try:
-            self._shape = await self.session.ask(self.session.queue.reader.shape(scope))
+            self._shape = await self.session.ask(self.session.queue.reader.shape(self._scope))
         except SecateurError:
             return
         self._check(self._editor.text)
         self._editor.update_suggestion()
+
+    @work(exclusive=True, group="hot")
+    async def _look_for_hot_values(self, question: Question, pause: float) -> None:
+        await self._suggesting.follow(question, pause)
+
+    def _ask_what_stands_out(self, *, again: bool = False) -> None:
+        """Ask when the question is another one, or again."""
+        if self.draft.retry or (window := self._window.window) is None or (self._filter is None and self._has_text):
+            self._hot.outdated()
+            return
+        if self._window.is_ahead:
+            window = Window(window.started_after, None)
+        question = Question(self._filter, window)
+        if again or question != self._question:
+            is_first = self._question is None
+            self._question = question
+            self._look_for_hot_values(question, 0.0 if again or is_first else HOT_VALUES_PAUSE)
+
+    @property
+    def _has_text(self) -> bool:
+        return bool(self._editor.text.strip())
+
+    def _proposed(self, found: Suggestions) -> None:
+        """Offer the first proposal as grey text, for as long as there is no expression."""
+        first = found.suggestions[0] if found.suggestions else None
+        self._offer = "" if first is None else shares(first, found)
+        self._editor.proposal = "" if first is None else first.if_
+        if not self._has_text:
+            self._check(self._editor.text)
+
+    @on(HotValues.Shown)
+    def _hot_values_shown(self) -> None:
+        if self._question is not None:
+            self._ask_what_stands_out(again=True)
+
+    @on(HotRows.Picked)
+    def _picked(self, message: HotRows.Picked) -> None:
+        """Write the condition into the expression; the focus goes to it, where F9 goes on."""
+        source, condition = self._editor.text, message.pick.condition
+        match message.how:
+            case How.TAKE:
+                self._editor.rewrite(condition)
+            case How.ADD:
+                self._editor.rewrite(added(source, condition))
+            case How.EXCLUDE:
+                self._editor.rewrite(added(source, message.pick.unless or ""))
+        self._editor.focus()
 
     @work(exclusive=True, group="retention")
     async def _ask_how_far_ahead(self) -> None:
@@ -195,6 +271,7 @@ class FilterScreen(PlaceScreen):
         errors = self._check(source)
         self._editor.mark([(problem.span.start, problem.span.end) for problem in errors[:_MARKED]])
         self._request = None if errors else self._build(source)
+        self._ask_what_stands_out()
         self._check_took = time.monotonic() - began
         self._counting.seen = None
         self.refresh_bindings()
@@ -209,7 +286,7 @@ class FilterScreen(PlaceScreen):
         """Compile the source and show what is to be said about it; returns the errors."""
         self._filter = None
         if not source.strip():
-            self._say(source, (), toned(("no condition: every run of the window matches", "warn")))
+            self._say(source, (), self._without_condition())
             return []
         try:
             self._filter = compile(source, CANCELLATION)
@@ -218,6 +295,13 @@ class FilterScreen(PlaceScreen):
             return list(error.diagnostics)
         self._say(source, advise(self._filter, self._shape)[:2], toned(("✓ valid", "good")))
         return []
+
+    def _without_condition(self) -> Content:
+        """What an empty expression means, and what the grey text in its place is."""
+        told = toned(("no condition: every run of the window matches", "warn"))
+        if not self._editor.suggestion:
+            return told
+        return toned((self._offer, "plain"), (f": {_GREY_KEY} takes it", "key")) + Content("\n") + told
 
     def _say(self, source: str, diagnostics: Sequence[Diagnostic], otherwise: Content) -> None:
         """Show the diagnostics, and the key that does what the first suggests."""

@@ -44,6 +44,8 @@ class QueuesScreen(PlaceScreen):
         scope: Scope
         retry: bool = False
         """Failed runs, to queue them again."""
+        stands_out: bool = False
+        """With the pane of what stands out in focus."""
 
     @dataclass
     class FailedWanted(Message):
@@ -142,6 +144,10 @@ class QueuesScreen(PlaceScreen):
         if (scope := self.query_one(DepthTable).scope) is not None:
             self.post_message(self.FilterWanted(scope))
 
+    def action_stands_out(self) -> None:
+        if (scope := self.query_one(DepthTable).scope) is not None:
+            self.post_message(self.FilterWanted(scope, stands_out=True))
+
     def action_retry(self) -> None:
         if (scope := self.query_one(DepthTable).scope) is not None:
             self.post_message(self.FilterWanted(scope, retry=True))
@@ -230,7 +236,7 @@ class QueuesScreen(PlaceScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "clear_find":
             return self.query_one("#find").display
-        if action in ("open_filter", "pause", "find", "sort", "reverse", "fold") and not self._feed.depths:
+        if action in ("open_filter", "stands_out", "pause", "find", "sort", "reverse", "fold") and not self._feed.depths:
             return False
         if action == "failed":
             return self._has_failed

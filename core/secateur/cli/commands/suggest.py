@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Iterator
 from datetime import datetime, tzinfo
 
-from secateur.cel.syntax.writing import value_text
 from secateur.cli.describing import instant
 from secateur.cli.opening import find_place, open_session
 from secateur.cli.output import json_line, line
@@ -15,12 +14,10 @@ from secateur.looking.forms import suggestions_form
 from secateur.looking.hot_values import HotField, HotValue
 from secateur.looking.listing import read_scope
 from secateur.looking.suggestions import Baseline, Suggestion, Suggestions
+from secateur.looking.wording import also, label, percent, quality
 from secateur.times import resolve_time
 from secateur.words.figures import number, runs
-from secateur.words.lines import one_line, shorten
-
-LONGEST_VALUE = 40
-"""Characters of a value that a line shows."""
+from secateur.words.lines import one_line
 
 SHOWN_VALUES = 4
 """Of a field; the JSON has more."""
@@ -91,14 +88,11 @@ def _head(found: Suggestions, zone: tzinfo) -> Iterator[str]:
 
 
 def _figures(each: Suggestion) -> str:
-    parts = [f"{_percent(each.flood_share)} of what arrives"]
+    parts = [f"{percent(each.flood_share)} of what arrives"]
     if each.baseline_share is not None:
-        parts.append(f"before {_percent(each.baseline_share)}")
-    if each.precision is not None and each.recall is not None:
-        parts.append(f"precision {_percent(each.precision)}, recall {_percent(each.recall)}")
-    parts.append(f"about {number(each.matched_estimate)} unfinished runs match")
-    if each.also_hits:
-        others = ", ".join(f"{number(hit.runs)} of {_value(hit.value)}" for hit in each.also_hits)
+        parts.append(f"before {percent(each.baseline_share)}")
+    parts.append(quality(each))
+    if others := also(each):
         parts.append(f"of the sample also {others}")
     return "; ".join(parts)
 
@@ -109,36 +103,5 @@ def _field(field: HotField) -> str:
 
 
 def _hot(each: HotValue) -> str:
-    before = "" if each.baseline_share is None else f" ({_percent(each.baseline_share)})"
-    return f"{_label(each)} {_percent(each.flood_share)}{before}"
-
-
-def _label(each: HotValue) -> str:
-    match each.kind:
-        case "missing" | "null":
-            return each.kind
-        case "type":
-            return f"a {each.value}"
-        case "prefix":
-            return f"{_value(each.value)}…"
-        case "suffix":
-            return f"…{_value(each.value)}"
-        case "range" | "size":
-            low, high = each.value
-            ends = [f"from {low}"] * (low is not None) + [f"below {high}"] * (high is not None)
-            return f"{'size ' if each.kind == 'size' else ''}{' '.join(ends)}"
-        case "values":
-            return " or ".join(map(_value, each.value))
-    return _value(each.value)
-
-
-def _value(value: object) -> str:
-    return shorten(value if isinstance(value, str) and value else value_text(value), LONGEST_VALUE)
-
-
-def _percent(share: float) -> str:
-    """Never 0 % or 100 % of what is only nearly so."""
-    percent = 100 * share
-    if 0 < percent < 1 or 99 < percent < 100:
-        return f"{percent:.1f} %" if 0.1 <= percent <= 99.9 else ("< 0.1 %" if percent < 1 else "> 99.9 %")
-    return f"{percent:.0f} %"
+    before = "" if each.baseline_share is None else f" ({percent(each.baseline_share)})"
+    return f"{label(each)} {percent(each.flood_share)}{before}"

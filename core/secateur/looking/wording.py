@@ -1,0 +1,103 @@
+"""What stands out, in words: the same in the console, the command line and what is copied from them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from secateur.cel.syntax.writing import value_text
+from secateur.looking.hot_values import HotValue
+from secateur.looking.suggestions import Baseline, Suggestion, Suggestions
+from secateur.runs import Scope
+from secateur.words.figures import number
+from secateur.words.lines import one_line, shorten
+
+LONGEST_VALUE = 40
+"""Characters of a value that a line shows."""
+
+
+def label(value: HotValue) -> str:
+    """What the value is, for a person: `acme_inc`, `missing`, `from 500`, `us-…`."""
+    match value.kind:
+        case "missing" | "null":
+            return value.kind
+        case "type":
+            return f"a {value.value}"
+        case "prefix":
+            return f"{shown(value.value)}…"
+        case "suffix":
+            return f"…{shown(value.value)}"
+        case "range" | "size":
+            low, high = value.value
+            ends = [f"from {low}"] * (low is not None) + [f"below {high}"] * (high is not None)
+            return f"{'size ' if value.kind == 'size' else ''}{' '.join(ends)}"
+        case "values":
+            return " or ".join(map(shown, value.value))
+    return shown(value.value)
+
+
+def shown(value: object) -> str:
+    """A value on one line, a string without quotes."""
+    return shorten(value if isinstance(value, str) and value else value_text(value), LONGEST_VALUE)
+
+
+def percent(share: float) -> str:
+    """Never 0 % or 100 % of what is only nearly so."""
+    percents = 100 * share
+    if 0 < percents < 1 or 99 < percents < 100:
+        return f"{percents:.1f} %" if 0.1 <= percents <= 99.9 else ("< 0.1 %" if percents < 1 else "> 99.9 %")
+    return f"{percents:.0f} %"
+
+
+def shares(each: Suggestion | HotValue, found: Suggestions) -> str:
+    """`96 % of what arrives since 13:20; before 4 %`."""
+    text = f"{percent(each.flood_share)} of {_arrivals(found)}"
+    if each.baseline_share is None:
+        return text
+    usual = percent(each.baseline_share)
+    if found.baseline is Baseline.OTHERS:
+        return f"{text}; of the other functions {usual}"
+    return f"{text}; before {usual}"
+
+
+def match_shares(each: HotValue) -> str:
+    """Of a blast radius: `96 % of what matches; of the other runs 4 %`."""
+    text = f"{percent(each.flood_share)} of what matches"
+    return text if each.baseline_share is None else f"{text}; of the other runs {percent(each.baseline_share)}"
+
+
+def _arrivals(found: Suggestions) -> str:
+    if found.since is None:
+        return "all that is kept"
+    until = f" until {_clock(found.until, found.as_of)}" if found.until else ""
+    return f"what arrives since {_clock(found.since, found.as_of)}{until}"
+
+
+def _clock(moment: datetime, now: datetime) -> str:
+    """In UTC, to the minute; with the day where that is not today's."""
+    moment, now = moment.astimezone(UTC), now.astimezone(UTC)
+    return f"{moment:%H:%M}" if moment.date() == now.date() else f"{moment:%m-%d %H:%M}"
+
+
+def quality(each: Suggestion) -> str:
+    """Precision, recall and how many runs match, for what is measured of it."""
+    parts = []
+    if each.precision is not None and each.recall is not None:
+        parts.append(f"precision {percent(each.precision)}, recall {percent(each.recall)}")
+    parts.append(f"about {number(each.matched_estimate)} unfinished runs match")
+    return "; ".join(parts)
+
+
+def also(each: Suggestion) -> str:
+    """What else the filter hits: `41 of globex, 3 of initech`; empty where that is nothing."""
+    return ", ".join(f"{number(hit.runs)} of {shown(hit.value)}" for hit in each.also_hits)
+
+
+def compared(found: Suggestions, scope: Scope) -> str:
+    """What the arrivals are compared with, as a person would name it."""
+    match found.baseline:
+        case Baseline.BEFORE:
+            before = f" before {_clock(found.since, found.as_of)}" if found.since else " before"
+            return f"{one_line(str(scope))}{before}"
+        case Baseline.OTHERS:
+            return f"{one_line(scope.app_id)}'s other functions"
+    return "nothing to compare with: only the most frequent values"

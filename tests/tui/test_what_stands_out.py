@@ -1,0 +1,133 @@
+"""What stands out in a flood, offered as a filter: as grey text, and in its pane."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+import pytest
+from console_driver import Start
+from pseudo_terminal import Terminal
+from standing_incident import ACME, ARRIVING, CULPRIT
+
+from secateur_tui.filter.editor import ExpressionEditor
+from secateur_tui.filter.hot_rows import bar
+from secateur_tui.review.screen import FRESH_SECONDS
+
+MATCHING = f"{ACME + ARRIVING:,}"
+TAKES_IT = "tab takes it"
+MOST_KEYS = 8
+"""From the first screen to the guaranteed cancellation, besides the reason and the typed confirmation."""
+MOST_BYTES = 60_000
+"""On the way, at 80x24: a second and a half of a link of 40 kB/s."""
+
+
+async def test_from_the_first_screen_to_the_guarantee_in_eight_keys(
+    incident_url: str, terminals: list[Terminal]
+) -> None:
+    terminal = Terminal(incident_url, SECATEUR_REFRESH_SECONDS="1")
+    terminals.append(terminal)
+    keys = 0
+
+    async def press(key: bytes, then: str) -> None:
+        nonlocal keys
+        keys += 1
+        terminal.send(key)
+        await asyncio.to_thread(terminal.read_until, then)
+
+    async def fill_in(text: str) -> None:
+        terminal.send(text.encode())
+        await asyncio.to_thread(terminal.read_until, text)
+
+    await asyncio.to_thread(terminal.read_until, "flood")
+    before = len(terminal.everything)
+    await press(b"\r", TAKES_IT)
+    await press(b"\t", f"{MATCHING} of")
+    await press(b"\x1b[20~", "enter goes on")
+    await fill_in("INC-1")
+    await press(b"\r", "vendor-syncs")
+    await fill_in("vendor-syncs")
+    await press(b"\r", "enter cancels")
+    await asyncio.sleep(FRESH_SECONDS * 1.2)  # a press that comes sooner might be that of a held key
+    await press(b"\r", "in force since")
+    assert keys <= MOST_KEYS
+    assert len(terminal.everything) - before < MOST_BYTES
+    connection = await asyncpg.connect(incident_url)
+    try:
+        assert await connection.fetchval("select array_agg(request ->> 'if') from secateur.cancellations") == [CULPRIT]
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("key", ["tab", "right"])
+@pytest.mark.parametrize("read_only", [False, True], ids=["read-write", "read-only"])
+async def test_a_key_takes_the_grey_proposal(start: Start, incident_url: str, key: str, read_only: bool) -> None:
+    async with start(incident_url, read_only=read_only) as console:
+        await console.press("enter")
+        await console.shows(CULPRIT, TAKES_IT, "29 % of what arrives since")
+        editor = console.app.screen.query_one(ExpressionEditor)
+        assert editor.text == ""
+        await console.press(key)
+        await console.shows(f"{MATCHING} of")
+        assert (editor.text, editor.has_focus) == (CULPRIT, True)
+        await console.press("ctrl+z")
+        assert editor.text == ""
+        await console.shows(TAKES_IT)
+
+
+async def test_only_without_grey_text_tab_leaves_the_field(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.filter_for("vendor-syncs")
+        editor = console.app.screen.query_one(ExpressionEditor)
+        await console.type("e")
+        await console.press("tab")
+        assert (editor.text, editor.has_focus) == ("event.", True)
+        await console.type("data.vendor_id == 'acme_inc'")
+        await console.press("tab")
+        assert (editor.text, editor.has_focus) == (CULPRIT, False)
+
+
+@pytest.mark.parametrize("read_only", [False, True], ids=["read-write", "read-only"])
+async def test_h_leads_to_the_pane_and_enter_takes_from_it(start: Start, incident_url: str, read_only: bool) -> None:
+    async with start(incident_url, read_only=read_only) as console:
+        await console.press("h")
+        await console.shows("What stands out", "against billing's other", CULPRIT, "29 %")
+        await console.press("enter")
+        editor = console.app.screen.query_one(ExpressionEditor)
+        assert (editor.text, editor.has_focus) == (CULPRIT, True)
+        await console.shows(f"{MATCHING} of")
+
+
+async def test_values_are_added_and_excluded(start: Start, incident_url: str) -> None:
+    async with start(incident_url, size=(120, 36)) as console:
+        await console.press("h")
+        await console.shows("against billing's other", CULPRIT)
+        editor = console.app.screen.query_one(ExpressionEditor)
+        await console.press("down", "=")
+        first = editor.text
+        assert first.startswith("event.data.")
+        await console.until(lambda: not console.app.screen.query_one("#hot").has_class("stale"))
+        console.app.screen.query_one("#hot-rows").focus()
+        await console.press("home", "-")
+        assert editor.text.startswith(f"{first} && ")
+        assert "!=" in editor.text or "!(" in editor.text
+
+
+async def test_with_a_filter_the_pane_tells_matches_from_the_rest(start: Start, incident_url: str) -> None:
+    async with start(incident_url, size=(120, 36)) as console:
+        await console.filter_for("vendor-syncs", CULPRIT)
+        await console.shows("623 that match, against", "vendor_id acme_inc")
+
+
+@pytest.mark.parametrize(
+    ("share", "other", "drawn"),
+    [
+        (1.0, None, "████████"),
+        (0.5, 0.0, "┃███    "),
+        (0.5, 1.0, "████   ┃"),
+        (0.001, None, "▏       "),
+        (0.0, 0.5, "    ┃   "),
+    ],
+)
+def test_a_bar_has_a_tick_where_the_share_was(share: float, other: float | None, drawn: str) -> None:
+    assert bar(share, other, 8) == drawn

@@ -1,0 +1,189 @@
+"""What stands out: proposed filters, and the values that are more frequent, or rarer, than usual."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from secateur.words.figures import duration
+from secateur.words.lines import one_line
+from secateur_tui.filter.hot_rows import Pick, View, fits, heading, rows
+from secateur_tui.frame.line_table import LineTable
+from secateur_tui.keymap import bindings_of
+from secateur_tui.themes import toned
+
+RECENT_SECONDS = 60.0
+"""A younger answer is as good as new. An age is told in minutes, which costs a slow link next to nothing."""
+
+_ASKING = "Looking at what has arrived, and at what is usual…"
+_WHAT_TO_DO = "Narrow from and until to the time of the trouble, or look through the examples."
+
+
+class How(Enum):
+    """What becomes of a condition that was picked."""
+
+    TAKE = auto()
+    """It replaces the expression."""
+    ADD = auto()
+    EXCLUDE = auto()
+
+
+class HotRows(LineTable):
+    """The rows of one view."""
+
+    BINDINGS = bindings_of("hot")
+
+    @dataclass
+    class Picked(Message):
+        pick: Pick
+        how: How
+
+    def __init__(self) -> None:
+        super().__init__(id="hot-rows")
+        self._view: View | None = None
+        self._age = ""
+
+    def show(self, view: View, age: str) -> None:
+        self._view, self._age = view, age
+        self.relist()
+
+    def relist(self) -> None:
+        """Show the rows again, after a change of size."""
+        if (view := self._view) is not None:
+            self.show_lines(heading(view, self._age, self.line_width), rows(view, self.line_width))
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        self.relist()
+
+    @property
+    def chosen(self) -> Pick | None:
+        """What the row under the cursor offers."""
+        key = self.cursor_key
+        return next((each for each in self._view.picks if each.key == key), None) if self._view else None
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        match action:
+            case "take" | "add":
+                return self.chosen is not None
+            case "exclude":
+                return self.chosen is not None and self.chosen.unless is not None
+        return True
+
+    def action_take(self) -> None:
+        self._pick(How.TAKE)
+
+    def action_add(self) -> None:
+        self._pick(How.ADD)
+
+    def action_exclude(self) -> None:
+        self._pick(How.EXCLUDE)
+
+    def _pick(self, how: How) -> None:
+        if (chosen := self.chosen) is not None:
+            self.post_message(self.Picked(chosen, how))
+
+
+class HotValues(Vertical):
+    """Shows the newest answer, its age, and why there is none."""
+
+    @dataclass
+    class Shown(Message):
+        """The pane has come into view."""
+
+    def __init__(self) -> None:
+        super().__init__(id="hot")
+        self._view: View | None = None
+        self._taken = 0.0
+        self._problem = ""
+        self._rows = HotRows()
+        self._told = Static(id="hot-told", markup=False)
+        self._detail = Static(id="hot-detail", markup=False)
+
+    def compose(self) -> ComposeResult:
+        yield self._rows
+        yield self._told
+        yield self._detail
+
+    def on_mount(self) -> None:
+        self.set_interval(RECENT_SECONDS, self._draw)
+        self._draw()
+
+    def on_show(self) -> None:
+        self.post_message(self.Shown())
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    @property
+    def is_in_view(self) -> bool:
+        return self.is_attached and bool(self.size) and all(each.display for each in self.ancestors_with_self)
+
+    def focus_rows(self) -> None:
+        self._rows.focus()
+
+    def outdated(self) -> None:
+        """The answer belongs to an earlier question: it is dimmed until the next."""
+        self.add_class("stale")
+
+    def show(self, view: View) -> None:
+        self._view, self._taken, self._problem = view, time.monotonic(), ""
+        self.remove_class("stale")
+        self._draw()
+
+    def failed(self, problem: str) -> None:
+        """There is no answer; an earlier one stays, dimmed."""
+        self._problem = problem
+        self.outdated()
+        self._draw()
+
+    def _draw(self) -> None:
+        told = self._instead_of_rows()
+        self._told.update(told)
+        self._told.display, self._rows.display = bool(told), not told
+        if self._view is not None:
+            self._rows.show(self._view, self._age())
+        self._show_detail()
+
+    def _instead_of_rows(self) -> Content:
+        view = self._view
+        if view is None:
+            return toned((f"! {one_line(self._problem)}", "warn") if self._problem else (_ASKING, "quiet"))
+        if view.picks:
+            return Content("")
+        why = f"Nothing stands out: {view.nothing}.\n"
+        return toned((why, "plain"), (f"{view.about}{self._age()}.\n", "quiet"), (_WHAT_TO_DO, "quiet"))
+
+    def _age(self) -> str:
+        age = time.monotonic() - self._taken
+        return f" · {duration(age // 60 * 60)} ago" if age >= RECENT_SECONDS else ""
+
+    def on_line_table_moved(self) -> None:
+        self._show_detail()
+
+    def _show_detail(self) -> None:
+        chosen = self._rows.chosen
+        if self._problem and self._view is not None:
+            self._detail.update(toned((f"! {one_line(self._problem)}", "warn")))
+        elif chosen is None or self._view is None or not self._rows.display:
+            self._detail.update("")
+        else:
+            is_told = fits(self._view, self._age(), self._rows.line_width)
+            about = "" if is_told else f"\n{self._view.about}{self._age()}"
+            self._detail.update(_detail(chosen) + toned((about, "quiet")))
+
+
+def _detail(pick: Pick) -> Content:
+    """The whole condition, and its figures."""
+    return toned(
+        (f"{one_line(pick.condition)}\n", "strong"),
+        (pick.figures or pick.shares, "quiet"),
+        (f"; of the sample also {pick.also}" if pick.also else "", "warn"),
+    )

@@ -1,0 +1,72 @@
+"""Asks what stands out: in what arrives or, once there is a filter, in what it matches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from secateur.cel import Filter
+from secateur.errors import SecateurError
+from secateur.looking.suggestions import Suggestions
+from secateur.runs import Scope, Window
+from secateur_tui.filter.hot_rows import View
+from secateur_tui.filter.hot_values import RECENT_SECONDS, HotValues
+from secateur_tui.session import Session
+
+PATIENCE_SECONDS = 30.0
+"""For an answer that nobody has to wait for."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is typed: no filter asks for what arrives. The window ends in the past, or is open."""
+
+    filter: Filter | None
+    window: Window
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Question) and (self._source, self.window) == (other._source, other.window)
+
+    def __hash__(self) -> int:
+        return hash((self._source, self.window))
+
+    @property
+    def _source(self) -> str:
+        return self.filter.source if self.filter else ""
+
+
+class Suggesting:
+    """Keeps `hot` up to date for one question at a time; `proposed` is called with what stands out in what arrives.
+
+    A task that is cancelled cancels its query in the database.
+    """
+
+    def __init__(self, session: Session, scope: Scope, hot: HotValues, proposed: Callable[[Suggestions], None]) -> None:
+        self._session, self._scope, self._hot, self._proposed = session, scope, hot, proposed
+
+    async def follow(self, question: Question, pause: float) -> None:
+        """Ask after a pause, and again from time to time while somebody may be looking, until the task is cancelled."""
+        self._hot.outdated()
+        await asyncio.sleep(pause)
+        while True:
+            if self._hot.app.app_focus and (question.filter is None or self._hot.is_in_view):
+                await self._ask(question)
+            await asyncio.sleep(RECENT_SECONDS)
+
+    async def _ask(self, question: Question) -> None:
+        reader, window = self._session.queue.reader, question.window
+        try:
+            if question.filter is None:
+                found = await self._session.ask(
+                    reader.suggest(self._scope, window.started_after, window.started_before), seconds=PATIENCE_SECONDS
+                )
+                self._hot.show(View.of_arrivals(found, self._scope))
+                self._proposed(found)
+            else:
+                radius = await self._session.ask(
+                    reader.blast_radius(self._scope, question.filter, window), seconds=PATIENCE_SECONDS
+                )
+                self._hot.show(View.of_matches(radius))
+        except SecateurError as error:
+            self._hot.failed(str(error))

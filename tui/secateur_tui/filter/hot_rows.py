@@ -89,7 +89,7 @@ class View:
     @classmethod
     def of_matches(cls, found: BlastRadius) -> View:
         """The blast radius."""
-        values = _values(found.fields, match_shares)
+        values = _values(found.fields, match_shares) if found.sampled else ()
         about = f"{number(found.sampled)} that match"
         if found.others:
             about += f", against {number(found.others)} that do not"

@@ -133,8 +133,9 @@ class HotValues(Vertical):
         """The answer belongs to an earlier question: it is dimmed until the next."""
         self.add_class("stale")
 
-    def show(self, view: View) -> None:
-        self._view, self._taken, self._problem = view, time.monotonic(), ""
+    def show(self, view: View, taken: float) -> None:
+        """`taken` is when the answer came, by the monotonic clock."""
+        self._view, self._taken, self._problem = view, taken, ""
         self.remove_class("stale")
         self._draw()
 

@@ -182,7 +182,7 @@ class FilterScreen(PlaceScreen):
 
     def _ask_what_stands_out(self, *, again: bool = False) -> None:
         """Ask when the question is another one, or again."""
-        if self.draft.retry or (window := self._window.window) is None or (self._filter is None and self._has_text):
+        if self.draft.retry or (window := self._window.window) is None:
             self._hot.outdated()
             return
         if self._window.is_ahead:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ PATIENCE_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Question:
-    """What is typed: no filter asks for what arrives. The window ends in the past, or is open."""
+    """What is typed: no valid filter asks for what arrives. The window ends in the past, or is open."""
 
     filter: Filter | None
     window: Window
@@ -44,10 +45,16 @@ class Suggesting:
 
     def __init__(self, session: Session, scope: Scope, hot: HotValues, proposed: Callable[[Suggestions], None]) -> None:
         self._session, self._scope, self._hot, self._proposed = session, scope, hot, proposed
+        self._arrived: tuple[Question, View, float] | None = None
+        """The newest answer about what arrives, and when it came: it is wanted again whenever a filter is unfinished."""
 
     async def follow(self, question: Question, pause: float) -> None:
         """Ask after a pause, and again from time to time while somebody may be looking, until the task is cancelled."""
-        self._hot.outdated()
+        if self._arrived is not None and self._arrived[0] == question:
+            self._hot.show(*self._arrived[1:])
+            pause = max(pause, RECENT_SECONDS - (time.monotonic() - self._arrived[2]))
+        else:
+            self._hot.outdated()
         await asyncio.sleep(pause)
         while True:
             if self._hot.app.app_focus and (question.filter is None or self._hot.is_in_view):
@@ -61,12 +68,13 @@ class Suggesting:
                 found = await self._session.ask(
                     reader.suggest(self._scope, window.started_after, window.started_before), seconds=PATIENCE_SECONDS
                 )
-                self._hot.show(View.of_arrivals(found, self._scope))
+                self._arrived = question, View.of_arrivals(found, self._scope), time.monotonic()
+                self._hot.show(*self._arrived[1:])
                 self._proposed(found)
             else:
                 radius = await self._session.ask(
                     reader.blast_radius(self._scope, question.filter, window), seconds=PATIENCE_SECONDS
                 )
-                self._hot.show(View.of_matches(radius))
+                self._hot.show(View.of_matches(radius), time.monotonic())
         except SecateurError as error:
             self._hot.failed(str(error))

@@ -46,7 +46,7 @@ class Suggesting:
     def __init__(self, session: Session, scope: Scope, hot: HotValues, proposed: Callable[[Suggestions], None]) -> None:
         self._session, self._scope, self._hot, self._proposed = session, scope, hot, proposed
         self._arrived: tuple[Question, View, float] | None = None
-        """The newest answer about what arrives, and when it came: it is wanted again whenever a filter is unfinished."""
+        """The newest answer about what arrives, and when it came: it is wanted whenever a filter is unfinished."""
 
     async def follow(self, question: Question, pause: float) -> None:
         """Ask after a pause, and again from time to time while somebody may be looking, until the task is cancelled."""

@@ -236,7 +236,8 @@ class QueuesScreen(PlaceScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "clear_find":
             return self.query_one("#find").display
-        if action in ("open_filter", "stands_out", "pause", "find", "sort", "reverse", "fold") and not self._feed.depths:
+        needs_rows = ("open_filter", "stands_out", "pause", "find", "sort", "reverse", "fold")
+        if action in needs_rows and not self._feed.depths:
             return False
         if action == "failed":
             return self._has_failed

@@ -19,6 +19,7 @@ from secateur_tui.frame.question import QuestionScreen
 from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.keymap import ACTIONS, PLACES, Action
 from secateur_tui.queues.screen import QueuesScreen
+from secateur_tui.review.copying import CopyScreen
 from secateur_tui.review.screen import ReviewScreen
 from secateur_tui.runs.failed import FailedScreen
 
@@ -28,6 +29,7 @@ OWNERS = {
     "failed": FailedScreen,
     "filter": FilterScreen,
     "review": ReviewScreen,
+    "copying": CopyScreen,
     "history": HistoryScreen,
     "editor": ExpressionEditor,
     "hot": HotRows,

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shlex
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import Mock
 
@@ -14,9 +18,13 @@ from standing_incident import ACME, ARRIVING, CULPRIT, seed, stop_running
 from textual.widgets import Button, Input
 
 from patience import eventually
+from secateur.cli.arguments import parse
+from secateur.cli.requesting import read_request
 from secateur.postgres.embedded import EmbeddedPostgres
+from secateur.requests import CancellationRequest
 from secateur.schema import install
 from secateur_tui.history.screen import HistoryScreen
+from secateur_tui.review.copying import as_curl
 from secateur_tui.review.screen import ReviewScreen
 
 MATCHING = f"{ACME + ARRIVING:,}"
@@ -55,7 +63,8 @@ async def test_it_says_what_will_happen(start: Start, incident_url: str, size: t
             f"Cancel {MATCHING} runs of billing / vendor-syncs in prod.",
             "never start",
             "keep going",
-            "12.0 more a second",
+            "12.0/s still match, NOT cancelled: F6 also those for 2 h",
+            "the same as the filter showed",
         )
         await console.shows_stored("review")
 
@@ -84,19 +93,34 @@ async def test_esc_leaves_without_writing(start: Start, incident_url: str) -> No
         assert await committed(console) == 0
 
 
-async def test_keys_before_the_count_is_painted_are_discarded(start: Start, incident_url: str) -> None:
+async def test_it_waits_for_no_count(start: Start, incident_url: str) -> None:
     async with start(incident_url) as console:
         await console.filter_for("vendor-syncs", CULPRIT)
         await console.shows("exact")
         async with console.database.transaction() as connection:
             await connection.execute("lock table secateur.runs in access exclusive mode")
             await console.press("f9")
-            await console.type("vendor-syncs")
-            await console.press("enter", "enter", "tab", "enter")
-            assert isinstance(console.app.screen, ReviewScreen)
-            assert not isinstance(console.app.focused, Input | Button)
-        await console.until(lambda: isinstance(console.app.focused, Input))
-        assert all(field.value == "" for field in console.app.screen.query(Input))
+            await console.shows(f"Cancel {MATCHING} runs", "counting exactly", "enter goes on")
+            await consent(console)
+            assert not console.app.screen.query_one("#commit", Button).disabled
+        assert await committed(console) == 0
+
+
+async def test_keys_before_the_figure_is_painted_are_discarded(
+    start: Start, incident_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Mock()
+    monkeypatch.setattr(ReviewScreen, "_open", lambda screen: opened())
+    async with start(incident_url) as console:
+        await console.filter_for("vendor-syncs", CULPRIT)
+        await console.shows("exact")
+        await console.press("f9")
+        await console.type("vendor-syncs")
+        await console.press("enter", "enter", "tab", "enter", "f", "f6")
+        assert isinstance(console.app.screen, ReviewScreen)
+        assert opened.called
+        assert all(field.value == "" and field.disabled for field in console.app.screen.query(Input))
+        assert "STANDING" not in console.text
         assert await committed(console) == 0
 
 
@@ -178,13 +202,60 @@ async def test_the_drift_since_the_filter_is_said(start: Start, incident_url: st
 
 async def test_the_request_can_be_copied(start: Start, incident_url: str) -> None:
     async with review(start, incident_url) as console:
-        await console.type("cl")
-        assert console.app.screen.query_one("#reason", Input).value == "cl"
-        console.app.screen.query_one("#sheet").focus()
+        await console.type("y")
+        assert console.app.screen.query_one("#reason", Input).value == "y"
+        await console.press("ctrl+y")
+        await console.shows("Copy, for prod", "j JSON", "c command", "u curl")
         await console.press("c")
-        assert '"app_id": "billing"' in console.app.clipboard
-        await console.press("l")
-        assert console.app.clipboard.startswith("secateur cancel --app billing")
+        await console.shows("copied: command")
+        command = shlex.split(console.app.clipboard)
+        assert command[:2] == ["secateur", "cancel"]
+        request = read_request(parse(command[1:]), UTC)(datetime.now(UTC))
+        console.app.screen.query_one("#sheet").focus()
+        await console.press("y", "j")
+        assert CancellationRequest.parse(console.app.clipboard) == request
+        assert (request.if_, request.reason) == (CULPRIT, "y")
+        await console.press("y", "u")
+        assert sent_by(console.app.clipboard) == request.body()
+        await console.press("y", "escape")
+        assert isinstance(console.app.screen, ReviewScreen)
+
+
+def sent_by(commands: str) -> Any:
+    """The body that the command sends, by a shell in which curl and secateur only tell what they are given."""
+    told = subprocess.run(
+        ["bash", "-c", "curl() { printf '%s\\n' \"$@\" >&2; cat; }\n" + commands], capture_output=True, check=True
+    )
+    assert "http://127.0.0.1:8484/v1/cancellations" in told.stderr.decode().splitlines()
+    return json.loads(told.stdout)
+
+
+def test_curl_sends_any_request() -> None:
+    nasty = 'event.data.a == "\'$HOME`id`\\\\"\n|| event.data.JSON == 1'
+    request = CancellationRequest.parse({"app_id": "a'b", "if": nasty, "reason": "JSON"})
+    assert sent_by(as_curl(request, "key")) == request.body()
+
+
+async def test_what_arrives_can_be_cancelled_too(start: Start, incident_url: str) -> None:
+    async with review(start, incident_url) as console:
+        await console.shows("12.0/s still match, NOT cancelled: F6 also those for 2 h")
+        await console.press("f6")
+        await console.shows("Review: standing", "◆ STANDING: also matching runs that arrive until")
+        await console.press("f6")
+        await console.until(lambda: "STANDING" not in console.text)
+        console.app.screen.query_one("#sheet").focus()
+        await console.shows("f also those for 2 h")
+        await console.press("f")
+        await console.shows("◆ STANDING")
+        console.app.screen.query_one("#reason").focus()
+        await consent(console)
+        await console.press("enter")
+        await console.shows("◆ standing until")
+        row = await console.database.fetchrow(
+            "select standing, started_before - created_at > '119 min' as ahead from secateur.cancellations"
+        )
+        assert row is not None
+        assert (row["standing"], row["ahead"]) == (True, True)
 
 
 @asynccontextmanager
@@ -206,7 +277,7 @@ async def test_a_standing_one_also_cancels_what_arrives(start: Start, incident_u
         await console.shows(
             "Review: standing",
             "◆ STANDING: also matching runs that arrive until",
-            "12.0 more a second, cancelled too",
+            "12.0/s still match, and are cancelled too",
             "Cancel these, and what arrives",
         )
         await console.shows_stored("review-standing")
@@ -351,7 +422,8 @@ async def test_a_count_that_takes_too_long_takes_only_the_figure(
         await console.database.execute(SLOWLY)
         await console.type(SLOW)
         await console.press("f9")
-        await console.shows("Cancel every matching run of billing / vendor-syncs in prod.", "did not answer within 2 s")
+        await console.shows("Cancel every matching run of billing / vendor-syncs in prod.", "not yet: at most 2,120")
+        await console.shows("did not answer within 2 s", "Not counted: at most 2,120")
         await console.shows_stored("review-not-counted")
         await console.type("a loop")
         await console.press("enter")
@@ -371,20 +443,21 @@ async def test_a_count_that_takes_too_long_takes_only_the_figure(
         assert tuple(row) == ("active", None, None)
 
 
-async def test_nobody_has_to_wait_for_the_count(start: Start, incident_url: str) -> None:
-    async with start(incident_url) as console:
+async def test_a_figure_of_the_filter_that_cannot_be_counted_again_is_told_with_its_age(
+    start: Start, incident_url: str
+) -> None:
+    async with start(incident_url, query_timeout_seconds=2, confirm_above=10_000) as console:
         await console.filter_for("vendor-syncs", SLOW)
         await console.shows("exact")
         await console.database.execute(SLOWLY)
         await console.press("f9")
-        await console.shows("Counting the runs of", "F8 go on without the count")
-        await console.press("f8")
-        await console.shows("Cancel about 2,117 runs", "Not counted exactly")
-        assert "F8" not in console.text
+        await console.shows("Cancel 2,117 runs", "counting exactly")
+        assert not console.app.screen.query_one("#confirmation").display
+        await console.shows("not counted again: the database did not answer")
+        await console.shows("type vendor-syncs to confirm")
         await consent(console)
         await console.press("enter")
         await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
-        await console.shows("expected about 2,117")
         row = await console.database.fetchrow("select expected, expected_exact from secateur.cancellations")
         assert row is not None
-        assert tuple(row) == (2_117, False)
+        assert tuple(row) == (2_117, True)

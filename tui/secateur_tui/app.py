@@ -15,7 +15,7 @@ from datetime import timedelta
 from functools import partial
 from importlib import import_module
 from inspect import isawaitable
-from uuid import UUID
+from typing import TYPE_CHECKING
 
 from textual import on, work
 from textual.reactive import Reactive, reactive
@@ -43,6 +43,9 @@ from secateur_tui.runs.failed import FailedScreen
 from secateur_tui.session import Contexts, Draft, Feed, Session
 from secateur_tui.terminal import accept_every_byte, can_encode, check_terminal, outlive_the_terminal
 from secateur_tui.themes import THEMES
+
+if TYPE_CHECKING:
+    from secateur.records import Cancellation
 
 AWAY_SECONDS = 10.0
 """From one look to the next while the terminal does not have the focus: nobody is looking."""
@@ -234,7 +237,7 @@ class ConsoleApp(TerminalApp):
     @on(FilterScreen.ReviewWanted)
     def _review(self, message: FilterScreen.ReviewWanted) -> None:
         if not self.session.read_only and isinstance(self.screen, FilterScreen):
-            self.push_screen(ReviewScreen(self.session, message.request, message.seen))
+            self.push_screen(ReviewScreen(self.session, message.request, message.seen, self.feed))
 
     @on(ReviewScreen.Left)
     def _review_left(self, message: ReviewScreen.Left) -> None:
@@ -272,17 +275,17 @@ class ConsoleApp(TerminalApp):
             if cancellation.is_pending and isinstance(self.screen, ReviewScreen):
                 self.screen.pending(cancellation)
             else:
-                self._show_committed(cancellation.id)
+                self._show_committed(cancellation)
         finally:
             self._commit_under_way = None
 
     @on(ReviewScreen.Committed)
     def _followed(self, message: ReviewScreen.Committed) -> None:
-        self._show_committed(message.cancellation_id)
+        self._show_committed(message.cancellation)
 
-    def _show_committed(self, cancellation_id: UUID) -> None:
+    def _show_committed(self, cancellation: Cancellation) -> None:
         self._back_to_queues()
-        self._open_history_at(HistoryScreen(self.session, self.feed, cancellation_id))
+        self.push_screen(HistoryScreen(self.session, self.feed, cancellation))
 
     def _refuse(self, error: SecateurError) -> None:
         if isinstance(self.screen, ReviewScreen):
@@ -293,10 +296,7 @@ class ConsoleApp(TerminalApp):
             self.pop_screen()
 
     def _open_history(self) -> None:
-        self._open_history_at(HistoryScreen(self.session, self.feed))
-
-    def _open_history_at(self, screen: HistoryScreen) -> None:
-        self.push_screen(screen)
+        self.push_screen(HistoryScreen(self.session, self.feed))
 
     def _hang_up(self) -> None:
         """The terminal is gone: finish a commit in progress, then leave."""

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from secateur.cli.opening import CommandSession, Place, open_session
 from secateur.errors import SecateurError
 from secateur.postgres.addresses import resolve
+from secateur.words.shell import move_to
 from secateur_tui.session import Session
 
 
@@ -40,6 +41,7 @@ class ConfiguredContexts:
                 open_session(place, statement_timeout=place.settings.query_timeout_seconds)
             )
             self._opened[name] = opening.pop_all()
+        name_place(place)
         return session_of(opened)
 
     async def close(self, session: Session) -> None:
@@ -52,6 +54,14 @@ class ConfiguredContexts:
         for opened in [*self._opened.values()]:
             await opened.aclose()
         self._opened.clear()
+
+
+def name_place(place: Place) -> None:
+    """What the console copies and advises is for this database from now on, however it was found."""
+    if place.target.context in place.settings.contexts:
+        move_to(context=place.target.context)
+    elif place.target.url is not None:
+        move_to(database=place.target.url)
 
 
 def session_of(opened: CommandSession) -> Session:

@@ -18,9 +18,10 @@ async def run(opened: opening.CommandSession) -> int:
 
     # Only now: the bindings of the screens are made when they are imported.
     from secateur_tui.app import run_console
-    from secateur_tui.contexts import ConfiguredContexts, session_of
+    from secateur_tui.contexts import ConfiguredContexts, name_place, session_of
     from secateur_tui.themes import themes_of
 
+    name_place(opened.place)
     contexts = ConfiguredContexts(opened.place)
     try:
         return await run_console(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from math import sqrt
+from statistics import fmean
+from typing import Any, TypeVar
 
 from secateur.errors import DatabaseError, QueryTimeout
 from secateur.ledger.cancellations import Cancellations, Preview
@@ -18,6 +21,12 @@ Result = TypeVar("Result")
 ESTIMATE_SECONDS = 3.0
 """The time limit of the estimate that replaces an exact count."""
 
+ESTIMATE_AFTER = 0.3
+"""Seconds that the exact count may take before the first sample is drawn meanwhile, and then between two of them."""
+
+MOST_SAMPLES = 30
+"""More of them narrow the interval by little."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -26,7 +35,9 @@ class Seen:
     preview: Preview | None
     """Exact, or an estimate where the exact count was not to be had; None where there is neither."""
     why: str | None = None
-    """Why there is no exact count; None where there is one."""
+    """Why there is no exact count; None where there is one, or may still be."""
+    under_way: bool = False
+    """A better figure is on its way."""
 
     @property
     def count(self) -> Count | None:
@@ -45,27 +56,105 @@ async def within(seconds: float, question: Awaitable[Result]) -> Result:
 async def count_within(
     cancellations: Cancellations, request: CancellationRequest, seconds: float, *, on_primary: bool = False
 ) -> Seen:
-    """The exact count with its errors, or else an estimate, or else neither; `seconds` for the exact one.
+    """The last of `count_along`: the exact count, or else an estimate, or else neither."""
+    async with aclosing(count_along(cancellations, request, seconds, on_primary=on_primary)) as found:
+        return [each async for each in found][-1]
 
-    Raises `RequestError` for an app or function that is not known; every other failure is told in `why`.
+
+async def count_along(
+    cancellations: Cancellations, request: CancellationRequest, seconds: float, *, on_primary: bool = False
+) -> AsyncGenerator[Seen]:
+    """What is known of the count, ever better: estimates while the exact count takes long, with an interval that every
+    further sample narrows; then the exact count, and last the same with its errors.
+
+    After `seconds` the exact count is given up: the last answer is the estimate then, or none. Raises `RequestError`
+    for an app or function that is not known; every other failure is told in `why`. Closing it cancels the queries.
     """
     end = time.monotonic() + seconds
+    exact = asyncio.ensure_future(within(seconds, cancellations.count(request, on_primary=on_primary)))
+    samples = _Samples(cancellations, request)
     try:
-        count = await within(seconds, cancellations.count(request, on_primary=on_primary))
-    except DatabaseError as error:
-        return Seen(await estimate_within(cancellations, request, min(seconds, ESTIMATE_SECONDS)), str(error))
-    try:
+        while not exact.done():
+            await asyncio.wait({exact}, timeout=ESTIMATE_AFTER)
+            if not exact.done() and await samples.draw_beside(exact):
+                yield Seen(Preview(samples.pooled()), under_way=True)
+        try:
+            count = exact.result()
+        except DatabaseError as error:
+            preview = Preview(samples.pooled()) if samples.drawn else await _estimate(cancellations, request, seconds)
+            yield Seen(preview, str(error))
+            return
+        if request.if_ is None:
+            yield Seen(Preview(replace(count, errors=0)))
+            return
+        yield Seen(Preview(count), under_way=True)
         rest = max(0.1, end - time.monotonic())
-        return Seen(await within(rest, cancellations.with_errors(request, count, on_primary=on_primary)))
-    except DatabaseError:
-        return Seen(Preview(count))
+        try:
+            yield Seen(await within(rest, cancellations.with_errors(request, count, on_primary=on_primary)))
+        except DatabaseError:
+            yield Seen(Preview(count))
+    finally:
+        if not exact.done():
+            exact.cancel()
+            await asyncio.wait({exact})
 
 
-async def estimate_within(
-    cancellations: Cancellations, request: CancellationRequest, seconds: float = ESTIMATE_SECONDS
-) -> Preview | None:
+class _Samples:
+    """Estimates of one request, each from a sample of its own."""
+
+    def __init__(self, cancellations: Cancellations, request: CancellationRequest) -> None:
+        self._cancellations, self._request = cancellations, request
+        self.drawn: list[Count] = []
+        self._is_through = False
+
+    async def draw_beside(self, exact: asyncio.Future[Count]) -> bool:
+        """Whether there is another one; None is drawn to the end once the exact count is there."""
+        if self._is_through or len(self.drawn) == MOST_SAMPLES:
+            await asyncio.wait({exact})
+            return False
+        drawing = asyncio.ensure_future(self._cancellations.guess(self._request))
+        try:
+            both: set[asyncio.Future[Any]] = {drawing, exact}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if not drawing.done() or exact.done():
+                return False
+            guess = None if isinstance(drawing.exception(), DatabaseError) else drawing.result()
+        finally:
+            if not drawing.done():
+                drawing.cancel()
+                await asyncio.wait({drawing})
+        if guess is None:  # the exact count is as quick, or no sample can be had
+            self._is_through = True
+            return False
+        self.drawn.append(guess)
+        return True
+
+    def pooled(self) -> Count:
+        return pooled(self.drawn)
+
+
+def pooled(estimates: Sequence[Count]) -> Count:
+    """One estimate from several of the same selection: samples that know nothing of each other, of one size."""
+    last = estimates[-1]
+    if len(estimates) == 1:
+        return last
+    matched = round(fmean(each.matched for each in estimates))
+    below = fmean(each.matched - (each.matched if each.low is None else each.low) for each in estimates)
+    above = fmean((each.matched if each.high is None else each.high) - each.matched for each in estimates)
+    narrower = sqrt(len(estimates))
+    return replace(
+        last,
+        matched=matched,
+        low=max(0, round(matched - below / narrower)),
+        high=min(last.total, round(matched + above / narrower)) if last.total else None,
+        errors=round(fmean(each.errors or 0 for each in estimates)),
+        by_status={status: round(fmean(each.by_status[status] for each in estimates)) for status in last.by_status},
+    )
+
+
+async def _estimate(cancellations: Cancellations, request: CancellationRequest, seconds: float) -> Preview | None:
     """A count from a sample; None if that fails too."""
     try:
-        return await within(seconds, cancellations.estimate(request))
+        return await within(min(seconds, ESTIMATE_SECONDS), cancellations.estimate(request))
     except DatabaseError:
         return None

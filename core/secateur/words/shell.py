@@ -11,6 +11,9 @@ from secateur.words.redaction import keep, without_password
 Flags = Iterable[tuple[str, str | None]]
 """Flags with their values; those whose value is None are left out."""
 
+_EXPANDED = re.compile(r'["$`\\!]')
+"""What means something within double quotes; `!` where a person types."""
+
 _place: list[tuple[str, str | None]] = []
 """The flags that named this program's database; every command that it prints repeats them."""
 
@@ -20,6 +23,12 @@ def work_at(*, database: str | None = None, context: str | None = None, config: 
     shown = None if database is None else without_password(database)
     _place[:] = [("--config", config), ("--context", context), ("--database", shown)]
     keep(shown)
+
+
+def move_to(*, database: str | None = None, context: str | None = None) -> None:
+    """Printed commands name this database from now on, whatever this process was started with."""
+    config = next((value for flag, value in _place if flag == "--config"), None)
+    work_at(database=database, context=context, config=config)
 
 
 def command_line(name: str, *positionals: str, flags: Flags = (), switches: Iterable[str] = ()) -> str:
@@ -39,9 +48,9 @@ def command_line(name: str, *positionals: str, flags: Flags = (), switches: Iter
 
 
 def quoted(value: str) -> str:
-    """One word of a command line."""
+    """One word of a command line; in double quotes if it contains single ones, and nothing that those would expand."""
     if value.isprintable():
-        return shlex.quote(value)
+        return f'"{value}"' if "'" in value and not _EXPANDED.search(value) else shlex.quote(value)
     return "$'" + re.sub(r"[\\']|[^ -~]", _escaped, value) + "'"
 
 

@@ -8,10 +8,11 @@ from textual.app import ComposeResult
 from textual.content import Content
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
+from textual.widgets import Input, TextArea
 
 from secateur_tui.frame.chrome import Header, KeyBar
 from secateur_tui.frame.terminal_app import LEAST, LEAVING_KEY
-from secateur_tui.keymap import Action, allowed
+from secateur_tui.keymap import Action, actions_of, allowed, display
 from secateur_tui.session import Session
 
 Result = TypeVar("Result")
@@ -69,6 +70,13 @@ class PlaceScreen(Screen[None]):
     def describe(self, action: Action) -> str:
         """What the action would do now, in a word or two, if that varies."""
         return action.description
+
+
+def key_of(screen: Screen[Any], action_id: str) -> str:
+    """The key that reaches the action from the present focus, as people write it: a text field takes its letters."""
+    keys = next(action.keys for action in actions_of(action_id.partition(".")[0]) if action.id == action_id)
+    typing = isinstance(screen.focused, Input | TextArea)
+    return display(next((key for key in keys if not (typing and len(key) == 1)), keys[0]))
 
 
 class Dialog(ModalScreen[Result], Generic[Result]):

@@ -93,10 +93,12 @@ class HistoryScreen(PlaceScreen):
 
         cancellation_id: UUID
 
-    def __init__(self, session: Session, feed: Feed, selected: UUID | None = None) -> None:
+    def __init__(self, session: Session, feed: Feed, committed: Cancellation | None = None) -> None:
+        """`committed` is shown at once; the others join it when the database has told of them."""
         super().__init__(session)
-        self._feed, self._selected = feed, selected
-        self._all: Sequence[Cancellation] = ()
+        self._feed = feed
+        self._selected = None if committed is None else committed.id
+        self._all: Sequence[Cancellation] = () if committed is None else (committed,)
         self._find = ""
         self._unrestored: dict[tuple[UUID, datetime], Sequence[Unrestored]] = {}
         """By cancellation and end of its restore: a few runs that did not come back."""
@@ -120,6 +122,8 @@ class HistoryScreen(PlaceScreen):
         self._detail.display = False
         self._table.display = False
         self.watch(self.app, "feed", self._follow)
+        if self._all:
+            self._show()
         self._poll()
 
     def _follow(self, feed: Feed) -> None:
@@ -134,6 +138,7 @@ class HistoryScreen(PlaceScreen):
                 self._stale(str(error))
             else:
                 self._show()
+                self._selected = None
             await asyncio.sleep(self._feed.every)
 
     def _stale(self, message: str) -> None:
@@ -154,7 +159,6 @@ class HistoryScreen(PlaceScreen):
         table.show(found, self._feed)
         if self._selected is not None:
             table.move_to(self._selected)
-            self._selected = None
         if self._all and self.app.app_focus and self.focused is None:
             table.focus()
         self._show_detail()

@@ -1,23 +1,22 @@
-"""Review: what will happen in one sentence, the exact count taken again, and no commit by accident."""
+"""Review: what will happen in one sentence, with the best figure that there is, and no commit by accident."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import time
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from textual import events, on, work
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.message import Message
-from textual.widgets import Button, Input, Label, Static
+from textual.widgets import Input, Static
 
-from secateur.bounds import LONGEST_REASON
 from secateur.errors import (
     DatabaseError,
     LockUnavailable,
@@ -27,34 +26,41 @@ from secateur.errors import (
     SecateurError,
     UsageError,
 )
-from secateur.ledger.cancellations import Preview
-from secateur.looking.counting import Seen, count_within
+from secateur.looking.aftermath import STANDING_FOR, also_arriving
+from secateur.looking.counting import Seen, count_along
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
-from secateur.words.figures import number, runs
-from secateur.words.lines import one_line
+from secateur.words.figures import runs
 from secateur_tui.frame.chrome import KeyBar
-from secateur_tui.frame.place import Dialog
+from secateur_tui.frame.place import Dialog, key_of
 from secateur_tui.keymap import Action, bindings_of
 from secateur_tui.review import sentences as review_text
-from secateur_tui.session import Session
-from secateur_tui.themes import toned
+from secateur_tui.review.consent import CommitButton, Confirmation, Consent
+from secateur_tui.review.copying import CopyScreen
+from secateur_tui.review.figures import Figures, at_most
+from secateur_tui.session import Feed, Session
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
 
 FOLLOW_SECONDS = 0.5
 """Between two looks whether a pending cancellation is in force."""
-SETTLE_SECONDS = 0.25
-"""A press so soon after the commit button got the focus is the end of another key's press, not a decision."""
 
+FRESH_SECONDS = 0.5
+"""An enter this soon after another may be the repeat of a held key."""
+
+_WIDEST_BAR = 60
+
+_HEIGHTS = [(0, "-short"), (20, "-tall")]
+"""From how many lines on which class of the stylesheet holds."""
 
 _NOTHING_CHANGED = (LockUnavailable, PermissionDenied, ReadOnly, NotInstalled, UsageError)
 """Answers of the database itself; anything else, such as a lost connection, leaves the outcome open."""
 
 
 class Step(Enum):
-    COUNTING = auto()
+    OPENING = auto()
+    """Nothing has been painted yet, and so nothing can have been read."""
     READY = auto()
     COMMITTING = auto()
     NOT_COMMITTED = auto()
@@ -65,31 +71,16 @@ class Step(Enum):
     """Committed; an open transaction keeps it from being in force."""
 
 
-FRESH_SECONDS = 0.5
-"""An enter this soon after another may be the repeat of a held key."""
-
-
-class CommitButton(Button):
-    """Ignores keys that were pressed before the focus had been on it for a moment, however late they are handled."""
-
-    settles_at = math.inf
-    """When a press begins to count, by the monotonic clock."""
-
-    def on_focus(self) -> None:
-        self.settles_at = time.monotonic() + SETTLE_SECONDS
-
-    def on_key(self, event: events.Key) -> None:
-        if event.key == "enter" and event.time < self.settles_at:
-            event.stop()
-            event.prevent_default()
-
-
 class ReviewScreen(Dialog[None]):
-    """Posts `CommitWanted` at most once at a time; the app commits and answers by `refused` or `pending`."""
+    """Posts `CommitWanted` at most once at a time; the app commits and answers by `refused` or `pending`.
+
+    It waits for no count: what the filter showed, or the depth, is shown at once, and replaced by what is counted.
+    """
 
     place = "review"
     BINDINGS = bindings_of("review")
     AUTO_FOCUS = ""
+    VERTICAL_BREAKPOINTS = _HEIGHTS
 
     @dataclass
     class CommitWanted(Message):
@@ -103,7 +94,7 @@ class ReviewScreen(Dialog[None]):
     class Committed(Message):
         """A pending cancellation is in force, or was left to be followed in the history."""
 
-        cancellation_id: UUID
+        cancellation: Cancellation
 
     @dataclass
     class Left(Message):
@@ -111,49 +102,37 @@ class ReviewScreen(Dialog[None]):
 
         unknown: bool
 
-    def __init__(self, session: Session, request: CancellationRequest, seen: Count | None) -> None:
+    def __init__(self, session: Session, request: CancellationRequest, seen: Count | None, feed: Feed) -> None:
         super().__init__(session)
-        self._request, self._seen = request, seen
+        self._asked = self._request = request
+        self._feed = feed
         self._key = str(uuid4())
-        self._found: Seen | None = None
-        self._taken = 0.0
+        self._figures = Figures(seen, at_most(request, feed.depths))
         self._arrivals: float | None = None
-        self._step = Step.COUNTING
-        self._confirmed = False
+        self._longest = STANDING_FOR
+        self._step = Step.OPENING
         self.entered_at = -math.inf
         """When enter was pressed last, by the monotonic clock, if no other key has been since."""
-        self._pending: UUID | None = None
+        self._pending: Cancellation | None = None
         self._sentence = Static(id="sentence", markup=False)
+        self._proportions = Static(id="proportions", markup=False)
         self._facts = Static(id="facts", markup=False)
-        self._wire = Static(review_text.wire(request), id="wire", markup=False)
-        self._reason = Input(
-            id="reason",
-            compact=True,
-            disabled=True,
-            select_on_focus=False,
-            max_length=LONGEST_REASON,
-            placeholder="optional, kept in the history",
-        )
-        self._confirm = Input(id="confirm", compact=True, disabled=True, select_on_focus=False)
-        label = "Cancel these, and what arrives" if request.standing else f"{request.verb.capitalize()} these runs"
-        self._button = CommitButton(label, id="commit", compact=True, disabled=True)
-        self._outcome = Static(id="outcome", markup=False)
+        # All held here, not looked up: a count may come back while the screen is being taken down.
+        self._sheet = VerticalScroll(self._sentence, self._proportions, self._facts, id="sheet", can_focus=True)
+        self._consent = Consent()
+        self._panel = Vertical(self._sheet, self._consent, id="review", classes="panel")
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="review", classes="panel"):
-            yield VerticalScroll(self._sentence, self._facts, self._wire, id="sheet")
-            with Vertical(id="consent"):
-                yield Horizontal(Label("reason", classes="ask"), self._reason)
-                yield Horizontal(Static(id="ask", classes="ask", markup=False), self._confirm, id="confirmation")
-                yield Horizontal(Button("Leave", id="leave", compact=True), self._button)
-                yield self._outcome
+        yield self._panel
         yield KeyBar(describe=self.describe)
 
     def on_mount(self) -> None:
-        self.query_one("#review").border_title = "Review: standing" if self._request.standing else "Review"
-        self.query_one("#confirmation").display = False
+        self.watch(self.app, "feed", self._follow_feed)
         self._draw()
-        self._take_count()
+        # Nothing takes keys before the figure has been painted: what was typed until then is gone.
+        self.call_after_refresh(self._open)
+        self._count()
+        self._ask_what_arrives()
         self.set_interval(1.0, self._draw)
 
     def accepts(self, event: events.Key) -> bool:
@@ -162,146 +141,124 @@ class ReviewScreen(Dialog[None]):
         self.entered_at = event.time if event.key == "enter" else -math.inf
         return is_fresh or not (event.key == "enter" and isinstance(self.focused, CommitButton))
 
-    def on_resize(self) -> None:
-        self._make_room()
+    @on(events.Resize)
+    @on(Consent.Said)
+    def _make_room_later(self) -> None:
+        self.call_after_refresh(self._make_room)
 
     def _make_room(self) -> None:
         """What is read scrolls; what is filled in and pressed is always in view."""
-        taken = 2 + 2 + self.query_one("#consent").outer_size.height
-        self.query_one("#sheet").styles.max_height = max(1, self.size.height - taken)
+        taken = 2 + 2 + self._consent.outer_size.height
+        self._sheet.styles.max_height = max(1, self.size.height - taken)
+
+    def _follow_feed(self, feed: Feed) -> None:
+        self._feed = feed
 
     @work(exclusive=True, group="review-count")
-    async def _take_count(self) -> None:
+    async def _count(self) -> None:
+        began, seconds = time.monotonic(), self.session.query_timeout_seconds
+        counting = count_along(self.session.queue.cancellations, self._request, seconds, on_primary=True)
+        self._figures.began = began
         try:
-            found, self._arrivals = await asyncio.gather(
-                count_within(
-                    self.session.queue.cancellations, self._request, self.session.query_timeout_seconds, on_primary=True
-                ),
-                self._take_arrivals(),
-            )
+            async with aclosing(counting) as found:
+                async for each in found:
+                    self._figures.changed(each)
+                    self._draw()
         except SecateurError as error:
-            self._say(f"! cannot cancel: {error}", "error")
+            self._figures.changed(Seen(None, str(error)))
+            self._draw()
+
+    @work(exclusive=True, group="review-arrivals")
+    async def _ask_what_arrives(self) -> None:
+        """A retry takes what has ended: of that nothing arrives."""
+        if self._asked.verb == "retry":
             return
-        self._counted(found if found.preview else Seen(self._shown(), found.why))
-
-    def _shown(self) -> Preview | None:
-        """What the filter showed: by now it is an estimate."""
-        return None if self._seen is None else Preview(replace(self._seen, exact=False))
-
-    async def _take_arrivals(self) -> float | None:
-        if self._request.verb == "retry":
-            return None  # it takes what has ended; nothing arrives
+        queue = self.session.queue
+        with suppress(SecateurError):
+            self._longest = (await self.session.ask(queue.controls.retention())).standing
         with suppress(DatabaseError):
-            return await self.session.ask(self.session.queue.cancellations.arrival_rate(self._request))
-        return None
-
-    def _counted(self, found: Seen) -> None:
-        """This is as much as will be known; now somebody may decide."""
-        self._found, self._taken = found, time.monotonic()
+            self._arrivals = await self.session.ask(queue.cancellations.arrival_rate(self._asked))
         self._draw()
-        # Nothing takes keys before the count has been painted: what was typed until then is gone.
-        self.call_after_refresh(self._open)
+        self.refresh_bindings()
 
     def _open(self) -> None:
         self._step = Step.READY
-        if self._must_confirm:
-            self.query_one("#confirmation").display = True
-            asked = toned(("type ", "quiet"), (self._word, "strong"), (" to confirm", "quiet"))
-            self.query_one("#ask", Static).update(asked)
-            self._confirm.disabled = False
-        else:
-            self._confirmed = True
-        self.call_after_refresh(self._make_room)
-        self._reason.disabled = False
-        self._reason.focus()
-        self._enable()
+        self._draw()
+        self._consent.open()
+        self._make_room_later()
 
     @property
-    def _exact(self) -> Count | None:
-        """The exact count; None as long as there is none, or if there was none to be had."""
-        return self._found.count if self._found is not None and self._found.why is None else None
-
-    @property
-    def _must_confirm(self) -> bool:
-        """Of a standing one, or one that was not counted, nobody knows how many it will be."""
-        if self._request.standing or self._exact is None:
-            return True
-        return self._exact.matched > self.session.confirm_above
+    def _confirmation(self) -> Confirmation | None:
+        """What must be typed: for one that stands or is not counted nobody knows how many it will be."""
+        figures, word = self._figures, self._request.function_id or self._request.app_id
+        if self._request.standing or not figures.is_certain or figures.exact is None:
+            return Confirmation(word)
+        if figures.exact.matched <= self.session.confirm_above:
+            return None
+        return Confirmation(word, frozenset(figures.numbers), figures.exact.matched)
 
     @property
     def _is_pointless(self) -> bool:
         """Whether there is nothing to cancel, nor will be."""
-        return self._exact is not None and self._exact.matched == 0 and not self._request.standing
-
-    @property
-    def _word(self) -> str:
-        return self._request.function_id or self._request.app_id
-
-    def _accepts(self, text: str) -> bool:
-        if text.strip() == self._word:
-            return True
-        number_typed = text.strip().replace(",", "")
-        return not self._request.standing and self._exact is not None and number_typed == str(self._exact.matched)
-
-    @property
-    def _accepted(self) -> str:
-        """What may be typed, for people."""
-        if self._exact is None or self._request.standing:
-            return self._word
-        return f"{self._word} or {number(self._exact.matched)}"
-
-    def _enable(self) -> None:
-        ready = self._step in (Step.READY, Step.NOT_COMMITTED) and self._confirmed
-        self._button.disabled = not ready or self._is_pointless
-        self.refresh_bindings()
+        figures = self._figures
+        return (
+            figures.is_certain and figures.exact is not None and not (figures.exact.matched or self._request.standing)
+        )
 
     def _draw(self) -> None:
+        self._figures.painted()
+        cancellations = self.session.queue.cancellations
         facts = review_text.Facts(
             self._request,
-            self._found,
-            self._seen,
+            self._figures,
             self._arrivals,
-            time.monotonic() - self._taken,
-            self.session.queue.cancellations.is_gated,
-            self.session.queue.cancellations.stops_at,
+            self._feed.now(),
+            self.session.query_timeout_seconds,
+            cancellations.is_gated,
+            cancellations.stops_at,
+            key_of(self, "review.also") if self._may_also else "",
         )
-        where = self.session.context or self.session.where
-        self._sentence.update(facts.sentence(where))
+        self._sentence.update(facts.sentence(self.session.context or self.session.where))
+        self._proportions.update(facts.proportions(min(_WIDEST_BAR, max(20, self.size.width - 8))))
         self._facts.update(facts.details())
-        if self._is_pointless:
-            self._say(f"nothing matches, so there is nothing to {self._request.verb}", "warn")
-
-    def _say(self, text: str, tone: str) -> None:
-        self._outcome.update(toned((one_line(text), tone)))
-        self.call_after_refresh(self._make_room)
-
-    @on(Input.Changed, "#reason")
-    def _explained(self, event: Input.Changed) -> None:
-        self._request = self._request.model_copy(update={"reason": event.value.strip() or None})
-        self._wire.update(review_text.wire(self._request))
-
-    @on(Input.Changed, "#confirm")
-    def _typed(self, event: Input.Changed) -> None:
-        self._confirmed = self._accepts(event.value)
+        self._panel.border_title = "Review: standing" if self._request.standing else "Review"
+        if self._step in (Step.OPENING, Step.READY):
+            self._consent.ask_for(self._confirmation)
         self._enable()
 
-    @on(Input.Submitted)
-    def _entered(self, event: Input.Submitted) -> None:
-        """Enter in a field only moves on."""
-        event.stop()
-        if event.input.id == "confirm" and not self._confirmed:
-            self._say(f"to confirm, type {self._accepted} exactly", "warn")
-            return
-        if event.input is self._reason and self._must_confirm:
-            self._confirm.focus()
-        elif self._button.disabled:
-            self.query_one("#leave").focus()
-        else:
-            self._button.focus()
+    @on(Input.Changed)
+    def _enable(self) -> None:
+        self._consent.offer(self._label, self._why_not)
+        self.refresh_bindings()
+
+    @property
+    def _label(self) -> str:
+        if self._request.standing:
+            return "Cancel these, and what arrives"
+        count = self._figures.exact
+        what = "whatever matches" if count is None else runs(count.matched)
+        return f"{self._request.verb.capitalize()} {what}"
+
+    @property
+    def _why_not(self) -> str | None:
+        """Why the commit button cannot be pressed now; None if it can."""
+        if self._step not in (Step.READY, Step.NOT_COMMITTED):
+            return {Step.OPENING: "", Step.COMMITTING: "committing…", Step.PENDING: "committed"}.get(
+                self._step, "r asks again"
+            )
+        if self._is_pointless:
+            return f"nothing matches, so there is nothing to {self._request.verb}"
+        return None if self._consent.is_confirmed else f"first type {self._confirmation}"
+
+    @on(Consent.Explained)
+    def _explained(self, event: Consent.Explained) -> None:
+        self._request = self._request.model_copy(update={"reason": event.reason})
+        self._asked = self._asked.model_copy(update={"reason": event.reason})
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         if self._step is Step.READY and not self._is_pointless:
-            self._say(self._hint(event.widget.id or ""), "quiet")
+            self._consent.say(self._hint(event.widget.id or ""), "quiet")
+        self._draw()
 
     def _hint(self, focused: str) -> str:
         """What to press from here."""
@@ -309,57 +266,52 @@ class ReviewScreen(Dialog[None]):
             case "reason":
                 return "enter goes on"
             case "confirm":
-                return f"{self._accepted}, then enter goes on"
+                return f"{self._confirmation}, then enter goes on"
             case "commit":
                 also = " and what arrives in the window" if self._request.standing else ""
-                what = "whatever matches" if self._exact is None else runs(self._exact.matched)
+                count = self._figures.exact
+                what = "whatever matches" if count is None else runs(count.matched)
                 does = "retries" if self._request.verb == "retry" else "cancels"
                 return f"enter {does} {what}{also}; esc leaves"
             case _:
                 return "tab goes on"
 
-    @on(Button.Pressed, "#leave")
-    def _leave_pressed(self) -> None:
+    @on(Consent.Left)
+    def _left(self) -> None:
         self.action_leave()
 
-    @on(Button.Pressed, "#commit")
-    def _commit_pressed(self) -> None:
-        self._commit()
-
+    @on(Consent.Committed)
     def _commit(self) -> None:
-        if self._step not in (Step.READY, Step.NOT_COMMITTED, Step.UNKNOWN) or not self._confirmed:
+        if self._step not in (Step.READY, Step.NOT_COMMITTED, Step.UNKNOWN):
             return
-        if self._is_pointless:
+        if self._is_pointless or not self._consent.is_confirmed:
             return
         self._step = Step.COMMITTING
+        # The database has better things to do now than to count.
+        self.workers.cancel_group(self, "review-count")
+        self._consent.close()
         self._enable()
-        for field in self.query(Input):
-            field.disabled = True
-        self._say("committing…", "count")
-        self.post_message(self.CommitWanted(self._request, self._key, self._found.count if self._found else None))
+        self._consent.say("committing…", "count")
+        self.post_message(self.CommitWanted(self._request, self._key, self._figures.newest))
 
     def refused(self, error: SecateurError) -> None:
         """The commit did not come back with a cancellation; says whether anything can have changed."""
         if isinstance(error, _NOTHING_CHANGED):
             self._step = Step.NOT_COMMITTED
-            self._say(f"! not committed; r tries again: {error}", "error")
+            self._consent.say(f"! not committed; r tries again: {error}", "error")
         else:
             self._step = Step.UNKNOWN
-            self._say(f"! unknown whether it was committed; r tries again with the same key: {error}", "error")
+            self._consent.say(f"! unknown whether it was committed; r tries again with the same key: {error}", "error")
         self._enable()
-        self.query_one("#sheet").focus()
+        self._sheet.focus()
 
     def pending(self, cancellation: Cancellation) -> None:
         """It is committed, but not in force yet: say what is in the way, and follow it until it is."""
-        self._step, self._pending = Step.PENDING, cancellation.id
+        self._step, self._pending = Step.PENDING, cancellation
         self._enable()
-        self.query_one("#sheet").focus()
-        self._say_pending(cancellation)
+        self._sheet.focus()
+        self._consent.show(review_text.pending(cancellation))
         self._follow(cancellation.id)
-
-    def _say_pending(self, cancellation: Cancellation) -> None:
-        self._outcome.update(review_text.pending(cancellation))
-        self.call_after_refresh(self._make_room)
 
     @work(exclusive=True, group="review-follow")
     async def _follow(self, cancellation_id: UUID) -> None:
@@ -368,24 +320,19 @@ class ReviewScreen(Dialog[None]):
             try:
                 found = await self.session.ask(self.session.queue.cancellations.get(cancellation_id))
             except SecateurError as error:
-                self._say(f"! committed, but not known to be in force: {error}", "error")
+                self._consent.say(f"! committed, but not known to be in force: {error}", "error")
                 continue
             if not found.is_pending:
-                self.post_message(self.Committed(cancellation_id))
+                self.post_message(self.Committed(found))
                 return
-            self._say_pending(found)
-
-    def action_go_on(self) -> None:
-        """Decide by what the filter showed, if it showed anything."""
-        self.workers.cancel_group(self, "review-count")
-        self._counted(Seen(self._shown(), "it was not waited for"))
+            self._consent.show(review_text.pending(found))
 
     def action_ask_again(self) -> None:
         self._commit()
 
     def action_leave(self) -> None:
         if self._step is Step.COMMITTING:
-            self._say("the commit is under way; its outcome will appear here", "warn")
+            self._consent.say("the commit is under way; its outcome will appear here", "warn")
             return
         if self._pending is not None:
             self.workers.cancel_group(self, "review-follow")
@@ -394,7 +341,36 @@ class ReviewScreen(Dialog[None]):
         self.workers.cancel_group(self, "review-count")
         self.post_message(self.Left(self._step is Step.UNKNOWN))
 
+    @property
+    def _may_also(self) -> bool:
+        """Whether what arrives can be cancelled too: not where the filter itself asked for that, nor in a retry."""
+        return self._step is Step.READY and self._asked.verb != "retry" and not self._asked.standing
+
+    def action_also(self) -> None:
+        """Make it stand for two hours, or as it was; it is another request then, under another key."""
+        stands = not self._request.standing
+        self._request = also_arriving(self._asked, self._feed.now(), self._longest) if stands else self._asked
+        self._key = str(uuid4())
+        self._figures.outdated()
+        self._count()
+        self._draw()
+        self._make_room_later()
+
+    @work(exclusive=True, group="review-copy")
+    async def action_copy(self) -> None:
+        copied = await self.app.push_screen_wait(CopyScreen(self.session, self._request, self._key))
+        if copied is not None:
+            self._consent.say(f"copied: {copied}", "good")
+
+    def action_scroll_down(self) -> None:
+        self._sheet.scroll_page_down(animate=False)
+
+    def action_scroll_up(self) -> None:
+        self._sheet.scroll_page_up(animate=False)
+
     def describe(self, action: Action) -> str:
+        if action.id == "review.also":
+            return "only what is there now" if self._request.standing else action.description
         if action.id != "review.leave":
             return action.description
         match self._step:
@@ -405,18 +381,10 @@ class ReviewScreen(Dialog[None]):
             case _:
                 return action.description
 
-    def action_copy_json(self) -> None:
-        self.app.copy_to_clipboard(review_text.body(self._request))
-        self.notify("copied the JSON body", markup=False)
-
-    def action_copy_command(self) -> None:
-        self.app.copy_to_clipboard(self._request.command_line())
-        self.notify("copied the command line", markup=False)
-
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in ("copy_json", "copy_command") and self._step is Step.COUNTING:
+        if action == "copy" and self._step is Step.OPENING:
             return False
-        if action == "go_on" and (self._step is not Step.COUNTING or self._found is not None):
+        if action == "also" and not self._may_also:
             return False
         if action == "ask_again" and self._step not in (Step.NOT_COMMITTED, Step.UNKNOWN):
             return False

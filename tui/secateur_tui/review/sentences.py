@@ -1,44 +1,34 @@
-"""The words of a review: the sentence, how the count was taken, and the request as it is sent."""
+"""The words of a review: the sentence, the bar, how the count was taken, and what still arrives."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from textual.content import Content
 
 from secateur.instants import readable
 from secateur.ledger.wording import STILL_MAY_START, blocked_by
-from secateur.looking.counting import Seen
 from secateur.requests import CancellationRequest, RetryRequest
 from secateur.runs import Count, RunStatus, Scope
 from secateur.words.figures import about, duration, number, rate, runs
 from secateur.words.lines import one_line
+from secateur_tui.frame.bars import progress
 from secateur_tui.history.details import terminating
+from secateur_tui.review.figures import Figures
 from secateur_tui.themes import toned
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
 
 _LABEL = 10
+_PROGRESS = 12
+"""Cells of the bar that shows how much of its time a count has taken."""
+_TAKEN, _KEPT, _ODD = "█", "░", "▚"
 
-
-def body(request: CancellationRequest) -> str:
-    """The request as JSON, as it can be sent by hand."""
-    return json.dumps(request.body(), indent=2, ensure_ascii=False)
-
-
-def wire(request: CancellationRequest) -> Content:
-    """The same request for scripts: the JSON body and the command line."""
-    return Content("\n").join(
-        [
-            toned(("\nthe same as JSON (c copies)", "quiet")),
-            toned((body(request), "field")),
-            toned(("as a command (l copies)", "quiet")),
-            toned((request.command_line(), "field")),
-        ]
-    )
+Part = tuple[str, str]
+"""A text and its tone."""
 
 
 def pending(cancellation: Cancellation) -> Content:
@@ -57,64 +47,104 @@ class Facts:
     """What a review knows so far."""
 
     request: CancellationRequest
-    found: Seen | None
-    """What the review found out itself; None as long as it counts."""
-    seen: Count | None
-    """What the filter showed when it was left."""
+    figures: Figures
     arrivals: float | None
     """Matching runs that arrive per second."""
-    age: float
-    """Seconds since the count was taken."""
+    now: datetime
+    """By the database's clock."""
+    most_seconds: float
+    """How long the exact count may take."""
     is_gated: bool
     """Claims obey the cancellation."""
     stops_at: str | None
     """When a running run stops that is asked to; None where it runs to its end."""
+    also_key: str
+    """The key that also takes what arrives; empty where there is none."""
 
     def sentence(self, where: str) -> Content:
-        """What will happen, and what will not."""
+        """What will happen, and to how many."""
         scope = Scope(self.request.app_id, self.request.function_id)
-        place = [
+        parts: list[Part] = [
+            (f"{self._verb} ", "plain"),
+            *self._how_many(),
+            (" of ", "plain"),
             (one_line(str(scope)), "strong"),
             (" in ", "plain"),
             (one_line(where), "danger"),
             (".", "plain"),
-        ]
-        if self.found is None:
-            return toned(("Counting the runs of ", "plain"), *place, ("\n\n", "plain"))
-        count = self.found.count
-        if count is None:
-            return toned(
-                (f"{self.request.verb.capitalize()} ", "plain"),
-                ("every matching run", "count"),
-                (" of ", "plain"),
-                *place,
-                *self._standing(),
-                ("\n! Not counted: nobody knows how many these are.", "warn"),
-            )
-        if not count.exact:
-            guess, between = about(count.matched, count.low, count.high)
-            return toned(
-                (f"{self.request.verb.capitalize()} ", "plain"),
-                (f"about {guess} runs", "count"),
-                (f" ({between})" if between else "", "plain"),
-                (" of ", "plain"),
-                *place,
-                *self._standing(),
-                (f"\n! Not counted exactly: of {number(count.total)}, whatever matches is {self._done}.", "warn"),
-            )
-        running = count.by_status.get(RunStatus.RUNNING, 0)
-        others = count.total - count.matched
-        return toned(
-            (f"{self.request.verb.capitalize()} ", "plain"),
-            (runs(count.matched), "count"),
-            (" of ", "plain"),
-            *place,
             *self._standing(),
-            (self._becomes(count.matched, running), "quiet"),
-            ("", "plain")
-            if self.request.verb == "retry"
-            else _spared(others, "this queue" if self.request.function_id else "this app"),
-        )
+            *self._uncounted(),
+        ]
+        return toned(*parts)
+
+    def _how_many(self) -> list[Part]:
+        count = self.figures.newest
+        if count is None:
+            return [("every matching run", "count")]
+        if count.exact:
+            return [(runs(count.matched), "count")]
+        guess, between = about(count.matched, count.low, count.high)
+        return [(f"about {guess} runs", "count"), (f" ({between})" if between else "", "plain")]
+
+    def _uncounted(self) -> list[Part]:
+        """That the exact count could not be had, which keeps nobody from going on."""
+        if self.figures.found.why is None or self.figures.exact is not None:
+            return []
+        count, most = self.figures.newest, self.figures.at_most
+        if count is not None:
+            told = f"an estimated {about(count.matched, count.low, count.high)[0]} of {number(count.total)}"
+        elif most is not None:
+            told = f"at most {number(most)}, all that there are"
+        else:
+            told = "nobody knows how many these are"
+        return [(f"\n! Not counted: {told}. Whatever matches is {self._done}.", "warn")]
+
+    def proportions(self, width: int) -> Content:
+        """The bar of what is cancelled, kept, and cannot be evaluated, with its legend; what of it keeps going."""
+        count = self.figures.newest
+        if count is None or self.request.verb == "retry":
+            return Content("\n").join(self._becomes(count))
+        errors = count.errors or 0
+        kept = max(0, count.total - count.matched - errors)
+        parts = [(count.matched, _TAKEN, "count"), (kept, _KEPT, "good"), (errors, _ODD, "warn")]
+        bar = toned(*((sign * cells, tone) for (_, sign, tone), cells in zip(parts, _cells(parts, width), strict=True)))
+        around = "" if count.exact else "about "
+        queue = "this queue" if self.request.function_id else "this app"
+        legend: list[Part] = [
+            (f"{_TAKEN} ", "count"),
+            (f"{around}{number(count.matched)} cancelled", "plain"),
+        ]
+        if kept or errors:
+            keeps = "keeps" if kept == 1 else "keep"
+            legend += [(f"   {_KEPT} ", "good"), (f"{around}{number(kept)} of {queue} {keeps} going", "plain")]
+        else:
+            legend.append((f"   ! nothing else waits in {queue}: no run is left", "warn"))
+        if errors:
+            legend += [(f"   {_ODD} ", "warn"), (f"{around}{number(errors)} cannot be evaluated: kept", "warn")]
+        return Content("\n").join([bar, toned(*legend), *self._becomes(count)])
+
+    def _becomes(self, count: Count | None) -> list[Content]:
+        """What becomes of the runs."""
+        if self.request.verb == "retry":
+            told = "Each waits again, with fresh attempts and its finished steps kept, unless its key is taken."
+            if count is not None and count.errors:
+                told += f"\n! {runs(count.errors)} cannot be evaluated and are not retried."
+            return [toned((told, "quiet"))]
+        if count is None or not count.by_status:
+            return []
+        running = count.by_status.get(RunStatus.RUNNING, 0)
+        waiting = f"{number(count.matched - running)} never start"
+        if not self.is_gated:
+            waiting += ", unless a worker is quicker than the sweep"
+        if self.stops_at is None:
+            goes = "goes on to its end" if running == 1 else "go on to their end"
+        else:
+            goes = f"{'stops at its' if running == 1 else 'stop at their'} {self.stops_at}"
+        return [toned((f"{waiting}, {number(running)} running {goes}.", "quiet"))]
+
+    @property
+    def _verb(self) -> str:
+        return self.request.verb.capitalize()
 
     @property
     def _which(self) -> str:
@@ -127,20 +157,7 @@ class Facts:
     def _done(self) -> str:
         return "retried" if self.request.verb == "retry" else "cancelled"
 
-    def _becomes(self, matched: int, running: int) -> str:
-        if self.request.verb == "retry":
-            return "\nEach waits again, with fresh attempts and its finished steps kept, unless its key is taken."
-        waiting = f"{number(matched - running)} never start"
-        if not self.is_gated:
-            waiting += ", unless a worker is quicker than the sweep"
-        if self.stops_at is None:
-            return (
-                f"\n{waiting}; {number(running)} running {'goes on to its' if running == 1 else 'go on to their'} end."
-            )
-        stops = "stops at its" if running == 1 else "stop at their"
-        return f"\n{waiting}, {number(running)} running {stops} {self.stops_at}."
-
-    def _standing(self) -> list[tuple[str, str]]:
+    def _standing(self) -> list[Part]:
         """That more is cancelled than what is there now, and until when."""
         before = self.request.started_before
         if not self.request.standing or before is None:
@@ -149,22 +166,22 @@ class Facts:
         return [(f"\n◆ STANDING: also matching runs that arrive until {until}.", "count")]
 
     def details(self) -> Content:
-        """Condition, window, how it was counted, what still arrives and what cannot be evaluated."""
-        lines = [Content(""), *self._condition(), _labelled("started", self._window())]
-        if self.found is not None:
-            lines.append(_labelled("counted", self._counted(self.found)))
-            if (count := self.found.count) is not None and count.errors:
-                many = f"{'' if count.exact else 'about '}{runs(count.errors)}"
-                told = f"{many} cannot be evaluated and are not {self._done}"
-                lines.append(_labelled("errors", toned((f"! {told}", "warn"))))
-        if self.arrivals and self.request.standing:
-            told = f"{rate(self.arrivals)} more a second, cancelled too as long as the window lasts"
-            lines.append(_labelled("arriving", toned((told, "warn"))))
-        elif self.arrivals:
-            end = "the window" if self.request.started_before else "the commit"
-            told = f"! {rate(self.arrivals)} more a second; those after {end} are NOT cancelled"
-            lines.append(_labelled("arriving", toned((told, "warn"))))
+        """Condition, window, how it was counted, and what still arrives."""
+        lines = [*self._condition(), *self._window(), _labelled("counted", self._counted())]
+        if (arriving := self._arriving()) is not None:
+            lines.append(_labelled("arriving", arriving))
         return Content("\n").join(lines)
+
+    def _arriving(self) -> Content | None:
+        if not self.arrivals:
+            return None
+        many = f"{rate(self.arrivals)}/s still match"
+        if self.request.standing:
+            return toned((f"{many}, and are cancelled too until the window ends", "warn"))
+        told = toned((f"! {many}, NOT cancelled", "warn"))
+        if not self.also_key:
+            return told
+        return told + toned((": ", "warn"), (self.also_key, "key"), (" also those for 2 h", "plain"))
 
     def _condition(self) -> list[Content]:
         if self.request.if_ is None:
@@ -175,42 +192,67 @@ class Facts:
         shown = [_labelled("if", toned((one_line(first), "plain")))]
         return shown + [_labelled("", toned((one_line(line), "plain"))) for line in rest]
 
-    def _window(self) -> Content:
+    def _window(self) -> list[Content]:
         after, before = self.request.started_after, self.request.started_before
-        start = f"after {readable(after)}, " if after else "at any time "
-        end = f"before {readable(before)}" if before else "before this commit"
-        return toned((start + end, "plain"))
+        start = readable(after) if after else "any time"
+        end = readable(before) if before else "the commit"
+        return [_labelled("from", toned((start, "plain"), ("   until ", "quiet"), (end, "plain")))]
 
-    def _counted(self, found: Seen) -> Content:
-        count = found.count
-        if found.why is not None or count is None:
-            basis = "not counted" if count is None else "an estimate"
-            return toned((f"! {basis}: {one_line(found.why or '')}", "warn"))
-        when = "just now" if self.age < 5 else f"{duration(self.age)} ago"
-        text = toned((f"exact, {when}; ", "plain"))
-        if self.seen is None:
-            return text + toned(("the filter had not counted yet", "quiet"))
-        if not self.seen.exact:
-            return text + toned(
-                (
-                    f"the filter showed an estimate of {about(self.seen.matched, self.seen.low, self.seen.high)[0]}",
-                    "warn",
-                )
-            )
-        drift = count.matched - self.seen.matched
+    def _counted(self) -> Content:
+        figures, count = self.figures, self.figures.newest
+        if figures.found.why is not None:
+            basis = "not counted" if count is None else f"{self._basis(count)}; not counted again"
+            return toned((f"! {basis}: {one_line(figures.found.why)}", "warn"))
+        if figures.found.under_way and not (count is not None and count is figures.found.count and count.exact):
+            return toned(*self._so_far(count))
+        if count is None:
+            return toned(("not counted", "warn"))
+        return toned((f"{self._basis(count)}; ", "plain")) + self._drift(count)
+
+    def _basis(self, count: Count) -> str:
+        age = self.figures.age(self.now)
+        when = "just now" if age < 5 else f"{duration(age)} ago"
+        return f"{'exact' if count.exact else 'an estimate'}, {when}"
+
+    def _so_far(self, count: Count | None) -> list[Part]:
+        """What is known while the exact count goes on, and how long that may take."""
+        seconds, most = self.figures.seconds, self.figures.at_most
+        if count is None:
+            so_far = "not yet" if most is None else f"not yet: at most {number(most)}"
+        else:
+            so_far = self._basis(count)
+        parts: list[Part] = [(f"{so_far}; ", "plain")]
+        if seconds < 1:
+            return [*parts, ("counting exactly…", "quiet")]
+        return [
+            *parts,
+            (progress(seconds / self.most_seconds, _PROGRESS), "chart"),
+            (f" counting exactly, {duration(seconds)} of at most {duration(self.most_seconds)}", "quiet"),
+        ]
+
+    def _drift(self, count: Count) -> Content:
+        """What has changed since the filter was left."""
+        shown = self.figures.shown
+        if shown is None:
+            return toned(("the filter had not counted yet", "quiet"))
+        if not shown.exact:
+            guess = about(shown.matched, shown.low, shown.high)[0]
+            return toned((f"the filter showed an estimate of {guess}", "warn"))
+        drift = count.matched - shown.matched
         if drift == 0:
-            return text + toned(("the same as the filter showed", "quiet"))
+            return toned(("the same as the filter showed", "quiet"))
         word = "more" if drift > 0 else "fewer"
-        return text + toned((f"{number(abs(drift))} {word} than the filter showed", "warn"))
+        return toned((f"{number(abs(drift))} {word} than the filter showed", "warn"))
 
 
-def _spared(others: int, queue: str) -> tuple[str, str]:
-    if others == 0:
-        return f"\n! Nothing else waits in {queue}: no run is left.", "warn"
-    return (
-        f"\n{number(others)} other {'run' if others == 1 else 'runs'} of {queue} keep{'s' * (others == 1)} going.",
-        "good",
-    )
+def _cells(parts: list[tuple[int, str, str]], width: int) -> list[int]:
+    """How many of the cells each part gets; one at least where it is not empty."""
+    total = sum(many for many, _, _ in parts)
+    if total == 0:
+        return [0, width, 0]
+    cells = [max(1, round(many * width / total)) if many else 0 for many, _, _ in parts]
+    cells[cells.index(max(cells))] -= sum(cells) - width
+    return cells
 
 
 def _labelled(label: str, content: Content) -> Content:

@@ -22,8 +22,34 @@ class RunStatus(StrEnum):
 UNFINISHED = (RunStatus.QUEUED, RunStatus.SCHEDULED, RunStatus.RUNNING)
 """The statuses of runs that a cancellation can cancel."""
 
-LISTED = (*UNFINISHED, RunStatus.FAILED)
-"""The statuses that have their own index, so that their runs can be listed."""
+
+class AttemptOutcome(StrEnum):
+    """How an attempt ended, or that it goes on."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    LOST = "lost"
+    """Its lease ended: its worker stopped without saying so."""
+    INTERRUPTED = "interrupted"
+    """Its worker had to stop; such an attempt does not count."""
+    STOPPED = "stopped"
+    """A cancellation stopped it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunAttempt:
+    """One claim of a run, and what became of it."""
+
+    number: int
+    """From 1; an interrupted attempt and the one after it have the same number."""
+    outcome: AttemptOutcome
+    began_at: datetime | None
+    ended_at: datetime | None = None
+    worker: str | None = None
+    lease_expires_at: datetime | None = None
+    """Of one that is running."""
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +58,11 @@ class Scope:
 
     app_id: str
     function_id: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The function's; none for every function of the app."""
+        return () if self.function_id is None else (self.function_id,)
 
     def __str__(self) -> str:
         return f"{self.app_id} / {self.function_id or 'every function'}"
@@ -79,6 +110,37 @@ class Run:
     """The key under which it was enqueued."""
     lost: bool = False
     """The run is `running`, but its lease has expired: no live worker has it. The app's next claim takes it back."""
+    past_attempts: tuple[RunAttempt, ...] = ()
+    """Attempts after which the run went on, oldest first; the last twenty."""
+
+    @property
+    def attempts(self) -> tuple[RunAttempt, ...]:
+        """Every attempt that is known, oldest first; the last one may be running."""
+        outcome = _LAST_OUTCOMES.get(self.status)
+        if outcome is None or self.claimed_at is None or self.worker is None or not self.attempt:
+            return self.past_attempts
+        if self.lost:
+            outcome = AttemptOutcome.LOST
+        ended = self.lease_expires_at if self.lost else self.finished_at
+        running = self.status is RunStatus.RUNNING
+        last = RunAttempt(
+            self.attempt,
+            outcome,
+            self.claimed_at,
+            ended,
+            self.worker,
+            self.lease_expires_at if running else None,
+            None if running else self.error,
+        )
+        return (*self.past_attempts, last)
+
+
+_LAST_OUTCOMES = {
+    RunStatus.RUNNING: AttemptOutcome.RUNNING,
+    RunStatus.COMPLETED: AttemptOutcome.COMPLETED,
+    RunStatus.FAILED: AttemptOutcome.FAILED,
+    RunStatus.CANCELLED: AttemptOutcome.STOPPED,
+}
 
 
 @dataclass(frozen=True, slots=True)

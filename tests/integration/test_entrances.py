@@ -124,9 +124,19 @@ def calls(queue: Queue) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "set_retention": (queue.set_retention, {"finished": None, "cancelled": None, "standing": None, "author": None}),
         "runs": (
             queue.runs,
-            {"app_id": "billing", "function_id": None, "status": "failed", "limit": 1, "before": None},
+            {
+                "app_id": "billing",
+                "function_id": None,
+                "status": "failed",
+                "if_": None,
+                "since": None,
+                "until": None,
+                "limit": 1,
+                "before": None,
+            },
         ),
         "get": (queue.get, {"run_id": run}),
+        "why": (queue.why, {"run_id": run}),
     }
 
 

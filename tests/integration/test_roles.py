@@ -22,6 +22,7 @@ import secateur
 from secateur.engines.base import Forgetting, Pausing, Remembering, Sending, Source, Upkeep, Verdict
 from secateur.engines.native.engine import NativeEngine
 from secateur.engines.native.worker import Worker
+from secateur.engines.searching import RunSearch
 from secateur.errors import PermissionDenied, ReadOnly
 from secateur.ledger.cancellations import Cancellations
 from secateur.ledger.ledger import Ledger
@@ -69,6 +70,7 @@ READS = frozenset(
         *("clock", "depth", "count", "count_errors", "estimate", "examples", "sample_events", "arrival_rate", "run"),
         *("detect", "runs", "samples", "samples_of_functions", "gaps", "marks", "arrivals", "arrival_times"),
         *("cancelled_singly", "unrestored", "audit", "retention", "cancellations", "cancellation", "sweep_problems"),
+        *("trace", "touching"),
     }
 )
 """What an engine offers that changes nothing: a viewer may all of it."""
@@ -339,7 +341,7 @@ class TestTheViewer:
                 "arrival_times": await engine.arrival_times(Scope("billing"), 5),
                 "arrival_rate": await engine.arrival_rate(selection),
                 "run": await engine.run(run_id),
-                "runs": await engine.runs(Scope("billing"), RunStatus.QUEUED, 5),
+                "runs": await engine.runs(RunSearch("billing", status=RunStatus.QUEUED, limit=5)),
                 "cancelled_singly": await engine.ledger.cancelled_singly("billing", run_id),
                 "sweep_problems": await engine.ledger.sweep_problems(),
                 "unrestored": await engine.ledger.unrestored(cancellation_id, 5),
@@ -347,6 +349,8 @@ class TestTheViewer:
                 "retention": (await engine.retention()).finished,
                 "cancellations": await engine.ledger.cancellations(10),
                 "cancellation": await engine.ledger.cancellation(cancellation_id),
+                "trace": await engine.trace(await engine.run(run_id)),
+                "touching": await engine.ledger.touching(await engine.run(run_id), [cancellation_id]),
             }
         assert set(answers) == READS
         assert (answers["count"], answers["count_errors"], len(answers["examples"])) == (2, 1, 2)

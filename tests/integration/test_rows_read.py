@@ -24,6 +24,8 @@ from secateur.postgres.statements import Statements
 
 OURS = {
     **Statements.load("secateur.engines.native", "source.sql"),
+    **Statements.load("secateur.engines.native", "searching.sql"),
+    **Statements.load("secateur.engines.native", "tracing.sql"),
     **Statements.load("secateur.engines.native", "governing.sql"),
     **Statements.load("secateur.engines.native", "upkeep.sql"),
     **Statements.load("secateur.ledger", "ledger.sql"),
@@ -87,8 +89,8 @@ class Desk:
         )
 
 
-PAGES = {"runs_failed", "runs_unfinished"}
-"""Statements whose id is the place in a list where a page begins."""
+PAGES = {"next_indexed", "next_any", "runs_found"}
+"""Statements of a search, which are planned anew each time: see test_searching_runs.py."""
 
 ALL_BY_DESIGN = dict.fromkeys(("commit_cancellation", "confirm_cancellation", "send_to"), "runs_running")
 """A commit looks at each running run of its app: so many it may have to ask to stop."""
@@ -440,12 +442,21 @@ async def asking(desk: Desk) -> None:
         "app_of_cancellation": (id,),
         "cancellation": (id,),
         "cancellations": (None, 1),
+        "touching": (APP, "calm", run, [id]),
+        "trace": (run,),
+        "ahead": (APP, "calm", 0, run, 100),
     }
-    assert await statements_with_ids(desk.connection) - arguments.keys() - PAGES == set()
-    for name, values in arguments.items():
+    may_find_nothing: dict[str, tuple[object, ...]] = {
+        "finished_steps": (run, APP),
+        "undecided": (run, APP),
+        "stop_requests": (run, APP),
+    }
+    known = arguments | may_find_nothing
+    assert await statements_with_ids(desk.connection) - known.keys() - PAGES == set()
+    for name, values in known.items():
         async with desk.measured(f"statement {name}"):
             for _ in range(8):
-                assert await desk.connection.fetch(OURS[name], *values)
+                assert await desk.connection.fetch(OURS[name], *values) or name in may_find_nothing
 
 
 async def statements_with_ids(connection: asyncpg.Connection) -> set[str]:
@@ -457,6 +468,7 @@ async def statements_with_ids(connection: asyncpg.Connection) -> set[str]:
         statements = Statements(file.read_text(encoding="utf-8"), file.name)
         for name, sql in statements.items():
             written = {"{condition}": "true", "{among}": "true", "{runs}": "secateur.runs", "{columns}": "run.*"}
+            written |= {"{order}": "desc", "{reverse}": "asc", "{past}": "<", "{until}": ">="}
             for placeholder, meant in written.items():
                 sql = sql.replace(placeholder, meant)
             prepared = await connection.prepare(sql)

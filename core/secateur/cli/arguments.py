@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from secateur import __version__
 from secateur.cli.parsing import Parser, key, port, positive, span
 from secateur.errors import UsageError
-from secateur.runs import LISTED
+from secateur.runs import RunStatus
 from secateur.samples import DEFAULT_RANGE, RANGES
 
 TEXT_FLAGS = frozenset(
@@ -30,7 +30,9 @@ EXAMPLES = {
     "serve": "secateur serve --port 8484",
     "depth": "secateur depth --watch",
     "history": "secateur history --limit 10",
-    "runs": "secateur runs --app billing --status failed --limit 20",
+    "runs": "secateur runs --app billing --if 'event.data.id == 7'",
+    "run": "secateur run 0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b",
+    "why": "secateur why 0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b",
     "suggest": "secateur suggest --app billing --function sync --since -30m",
     "show": "secateur show 0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b",
     "preview": "secateur preview --app billing --if 'event.data.amount > 100'",
@@ -180,15 +182,47 @@ def _looking(command: AddCommand) -> None:
     history = command("history", "look:history", "list cancellations, newest first")
     history.add_argument("--json", action="store_true", help="as JSON")
     history.add_argument("--limit", type=positive, default=50, metavar="N", help="show at most N (default: 50)")
-    runs = command("runs", "look:runs", "list the runs with one status, newest first")
-    runs.add_argument("--app", metavar="APP", required=True, help="the app's id")
-    runs.add_argument("--function", metavar="FUNCTION", help="the function's id (default: every function of the app)")
-    runs.add_argument(
-        "--status", choices=[str(one) for one in LISTED], default="failed", help="status (default: failed)"
+    runs = command(
+        "runs",
+        "runs:runs",
+        "list and search runs by status, expression and time, page by page",
+        "Nothing is counted. A page also ends when it has looked at some 200,000 runs, and says where to go on.",
     )
+    runs.add_argument("--app", metavar="APP", required=True, help="the app's id")
+    runs.add_argument(
+        "--function",
+        action="append",
+        metavar="FUNCTION",
+        help="the function's id (default: every function of the app); repeat it for several",
+    )
+    statuses = [*map(str, RunStatus), "any"]
+    runs.add_argument(
+        "--status",
+        choices=statuses,
+        metavar="STATUS",
+        default="failed",
+        help=f"{', '.join(statuses)} (default: failed)",
+    )
+    runs.add_argument("--if", dest="if_", metavar="EXPR", help="only runs that match; may also read run.status")
+    runs.add_argument("--since", metavar="TIME", help=f"only runs that started after {TIMES}")
+    runs.add_argument("--until", metavar="TIME", help="only runs that started before TIME")
     runs.add_argument("--limit", type=positive, default=50, metavar="N", help="show at most N (default: 50)")
+    order = runs.add_mutually_exclusive_group()
+    order.add_argument("--newest", action="store_true", help="newest first, as they entered the queue (the default)")
+    order.add_argument("--oldest", action="store_true", help="oldest first")
     runs.add_argument("--before", metavar="RUN", help="continue after this run, the last of the previous page")
     runs.add_argument("--json", action="store_true", help="as JSON, with the events")
+    run = command("run", "runs:run", "show a run: its event, timeline, attempts, steps, and why it is where it is")
+    run.add_argument("run", metavar="RUN", help="the run's id")
+    run.add_argument("--json", action="store_true", help="as JSON")
+    why = command(
+        "why",
+        "runs:why",
+        "tell why a run waits, or what became of it, in one sentence",
+        "Names the cancellation, pause, limit or schedule that holds it up, and which part of an `if` decided.",
+    )
+    why.add_argument("run", metavar="RUN", help="the run's id")
+    why.add_argument("--json", action="store_true", help="as JSON")
     suggest = command(
         "suggest",
         "suggest:suggest",

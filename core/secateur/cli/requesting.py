@@ -59,6 +59,22 @@ def read_input(name: str) -> bytes:
         raise UsageError(f"cannot read {name}: {error.strerror or error}") from error
 
 
+def read_span(arguments: argparse.Namespace, now: datetime, zone: tzinfo) -> tuple[datetime | None, datetime | None]:
+    """What `--since` and `--until` mean. Raises `RequestError` with both problems at once."""
+    times: dict[str, datetime | None] = {"since": None, "until": None}
+    problems: list[Problem] = []
+    for name in times:
+        text = getattr(arguments, name)
+        if text is not None:
+            try:
+                times[name] = resolve_time(text, now, zone)
+            except UsageError as error:
+                problems.append(Problem(name, str(error)))
+    if problems:
+        raise RequestError(problems)
+    return times["since"], times["until"]
+
+
 def warn(request: CancellationRequest, warnings: Iterable[Diagnostic]) -> None:
     """Print the warnings about a condition that is valid."""
     for found in warnings:

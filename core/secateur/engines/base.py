@@ -16,10 +16,12 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from uuid import UUID
 
 from secateur.cel import Filter
+from secateur.engines.searching import RunPage, RunSearch
 from secateur.errors import Unsupported, UsageError
 from secateur.postgres.database import Database
 from secateur.runs import NO_BOUNDS, UNFINISHED, Count, FunctionDepth, Run, RunStatus, Scope, Window
 from secateur.samples import Mark, Sample, SampleGap, SampleSteps
+from secateur.traces import RunTrace
 
 RATE_SECONDS = 10.0
 """The span that rates are averaged over."""
@@ -203,10 +205,11 @@ class Source(Protocol):
         """Raises `NotFound`, and `RequestError` for what cannot be the id of a run."""
         ...
 
-    async def runs(self, scope: Scope, status: RunStatus, limit: int, before: str | None = None) -> list[Run]:
-        """Runs of one status of `LISTED`, newest first; `before` is the id of the last of the page before.
+    async def runs(self, search: RunSearch) -> RunPage:
+        """A page of runs, read within bounds and without counting. With a condition, by the replica if there is one.
 
-        Raises `NotFound` for an app or function that is not known, and `RequestError` as `run` does.
+        Raises `NotFound` for an app or function that is not known, and `RequestError` as `run` does. Cancelling the
+        task cancels the query in the database.
         """
         ...
 
@@ -314,6 +317,15 @@ class Arriving(Protocol):
 
     async def arrivals(self, population: Population, limit: int) -> Arrivals:
         """About `limit` of the runs, with the events as `decode_json` reads them; fewer if these are large."""
+        ...
+
+
+@runtime_checkable
+class Tracing(Protocol):
+    """The queue can tell what holds up one of its runs."""
+
+    async def trace(self, run: Run) -> RunTrace:
+        """What there is to know of the run now. Raises `NotFound` if it is gone."""
         ...
 
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from secateur.cel.values import decode_json, decode_shown
 from secateur.engines.base import RATE_SECONDS, Selection, Source, Verdict
+from secateur.engines.searching import MOST_READ, RunPage, RunSearch
 from secateur.errors import DatabaseError, NotFound, NotInstalled, Problem, QueryTimeout, RequestError
+from secateur.instants import read_instant
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
-from secateur.runs import UNFINISHED, Count, CountedBy, Run, RunStatus, Scope
+from secateur.runs import UNFINISHED, AttemptOutcome, Count, CountedBy, Run, RunAttempt, RunStatus, Scope
 
 if TYPE_CHECKING:
     import asyncpg
@@ -97,14 +99,35 @@ class RelationSource(Source):
             raise NotFound(f"there is no run {run_id}")
         return run_of(row)
 
-    async def runs(self, scope: Scope, status: RunStatus, limit: int, before: str | None = None) -> list[Run]:
-        await self.require_known(scope)
-        if before is not None:
-            self.require_run_id("before", before)
-        rows = await self._database.fetch(
-            self.sql("runs"), scope.app_id, scope.function_id, status.value, limit, before
-        )
-        return [run_of(row) for row in rows]
+    async def runs(self, search: RunSearch) -> RunPage:
+        for scope in search.scopes:
+            await self.require_known(scope)
+        if search.before is not None:
+            self.require_run_id("before", search.before)
+        return await self.read(lambda reading: self.page(reading, search), on_primary=search.filter is None)
+
+    async def page(self, reading: Reading, search: RunSearch) -> RunPage:
+        """One page, in the order of the runs' starts: all that is looked at, in one statement."""
+        given = (search.app_id, search.named, search.status, search.before, MOST_READ)
+        window = (search.window.started_after, search.window.started_before)
+        sql, parameters = self.search_condition("runs", search, reading.as_of, [*given, *window, search.limit])
+        rows = await reading.connection.fetch(sql, *parameters)
+        found = [run_of(row) for row in rows]
+        if len(found) == search.limit:
+            return RunPage(found, next=found[-1].id, looked_at=rows[-1]["nth"], back_to=found[-1].started_at)
+        end = await reading.connection.fetchrow(directed(self.sql("runs_reached"), search), *given)
+        goes_on = end["looked"] == MOST_READ
+        return RunPage(found, next=end["id"] if goes_on else None, looked_at=end["looked"], back_to=end["started_at"])
+
+    def search_condition(
+        self, name: str, search: RunSearch, as_of: datetime, parameters: list[object]
+    ) -> tuple[str, list[object]]:
+        """The statement in the direction of the search, with its condition in its place, and all parameters."""
+        sql = directed(self.sql(name), search)
+        if search.filter is None:
+            return sql.replace("{condition}", "true"), parameters
+        condition, more = search.filter.matching.bind(len(parameters) + 1, as_of)
+        return sql.replace("{condition}", f"({condition})"), [*parameters, *more]
 
     def require_run_id(self, field: str, run_id: str) -> None:
         """Raises `RequestError` for what cannot be one."""
@@ -208,6 +231,16 @@ def scoped(selection: Selection) -> list[object]:
     return [scope.app_id, scope.function_id, window.started_after, window.started_before]
 
 
+def directed(sql: str, search: RunSearch) -> str:
+    """The statement with the order of the search in the place of its signs."""
+    signs = {"{order}": "desc", "{reverse}": "asc", "{past}": "<", "{until}": ">="}
+    if not search.newest:
+        signs = {"{order}": "asc", "{reverse}": "desc", "{past}": ">", "{until}": "<="}
+    for sign, word in signs.items():
+        sql = sql.replace(sign, word)
+    return sql
+
+
 def among(sql: str, selection: Selection) -> str:
     """The statement with the statuses that are meant in their place, in the words of the index that has these."""
     return sql.replace("{among}", _AMONG[selection.statuses])
@@ -265,4 +298,22 @@ def run_of(row: asyncpg.Record) -> Run:
         step_at=row.get("step_at"),
         idempotency_key=row.get("idempotency_key"),
         lost=bool(row.get("lost")),
+        past_attempts=tuple(_past_attempts(row.get("past_attempts"))),
     )
+
+
+def _past_attempts(text: str | None) -> Iterator[RunAttempt]:
+    """As `with_attempt` writes them (attempts.sql); whatever has another form is left out."""
+    kept = None if text is None else decode_shown(text)
+    for each in kept if isinstance(kept, list) else ():
+        try:
+            yield RunAttempt(
+                number=int(each["attempt"]),
+                outcome=AttemptOutcome(each["outcome"]),
+                began_at=read_instant(each["began_at"]) if each.get("began_at") else None,
+                ended_at=read_instant(each["ended_at"]) if each.get("ended_at") else None,
+                worker=each.get("worker"),
+                error=each.get("error"),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError):
+            continue

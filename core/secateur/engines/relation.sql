@@ -87,16 +87,43 @@ select run.event
 select {columns} from {runs} as run where run.id::text = $1
 
 -- name: runs
--- Newest first, from before $5 on.
-select {columns}
-  from {runs} as run
- where run.app_id = $1
-   and ($2::text is null or run.function_id = $2)
-   and run.status = $3
-   and ($5::text is null
-        or (run.started_at, run.id::text) < (select page.started_at, page.id::text from {runs} as page where page.id::text = $5))
- order by run.started_at desc, run.id::text desc
- limit $4
+-- From $4 on, in the order of their starts. Looks at $5 runs of the scope and status at most; `nth` says how many it had looked at.
+select {columns}, run.nth
+  from (
+    select run.*, row_number() over (order by run.started_at {order}, run.id::text {order}) as nth
+      from {runs} as run
+     where run.app_id = $1
+       and ($2::text[] is null or run.function_id = any ($2))
+       and ($3::text is null or run.status = $3)
+       and ($4::text is null
+            or (run.started_at, run.id::text)
+               {past} (select page.started_at, page.id::text from {runs} as page where page.id::text = $4))
+     order by run.started_at {order}, run.id::text {order}
+     limit $5
+  ) as run
+ where ($6::timestamptz is null or run.started_at > $6)
+   and ($7::timestamptz is null or run.started_at < $7)
+   and {condition}
+ order by run.nth
+ limit $8
+
+-- name: runs_reached
+-- How many of them that are, and the last.
+select count(*) as looked,
+       (array_agg(seen.id::text order by seen.nth desc))[1] as id,
+       (array_agg(seen.started_at order by seen.nth desc))[1] as started_at
+  from (
+    select run.id, run.started_at, row_number() over (order by run.started_at {order}, run.id::text {order}) as nth
+      from {runs} as run
+     where run.app_id = $1
+       and ($2::text[] is null or run.function_id = any ($2))
+       and ($3::text is null or run.status = $3)
+       and ($4::text is null
+            or (run.started_at, run.id::text)
+               {past} (select page.started_at, page.id::text from {runs} as page where page.id::text = $4))
+     order by run.started_at {order}, run.id::text {order}
+     limit $5
+  ) as seen
 
 -- name: is_known
 select exists (select from {runs} as run where run.app_id = $1 and ($2::text is null or run.function_id = $2))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from secateur.engines.base import Gate, Retrying, Selection, Source, Stopping, Verdict, unsupported
+from secateur.engines.searching import RunSearch
 from secateur.errors import (
     Conflict,
     NotFound,
@@ -352,7 +353,7 @@ class Cancellations:
     async def _exists(self, scope: Scope) -> bool:
         """Also if it is forgotten, and so has no depth."""
         try:
-            await self.engine.runs(scope, RunStatus.QUEUED, 1)
+            await self.engine.runs(RunSearch(scope.app_id, scope.names, RunStatus.QUEUED, limit=1))
         except NotFound:
             return False
         return True

@@ -20,7 +20,7 @@ from secateur.ledger.reading import read_record
 from secateur.ledger.steps import InForce, OpenCancellation, SweepProblem, SweepStep, Unrestored
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
-from secateur.runs import RunStatus
+from secateur.runs import Run, RunStatus
 
 if TYPE_CHECKING:
     from secateur.records import AuditEntry, Cancellation
@@ -184,6 +184,13 @@ class Ledger:
         if record is None:
             raise NotFound(f"there is no cancellation {cancellation_id}")
         return _cancellation(record)
+
+    async def touching(self, run: Run, cancellation_ids: Sequence[UUID]) -> Sequence[Cancellation]:
+        """These records, and every active cancellation whose scope the run is in; newest first."""
+        rows = await self._database.fetch(
+            _SQL["touching"], run.app_id, run.function_id, require_id("run_id", run.id), cancellation_ids
+        )
+        return [_cancellation(row["record"]) for row in rows]
 
     def _refuse_if_read_only(self) -> None:
         if self._database.read_only:

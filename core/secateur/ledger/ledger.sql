@@ -90,6 +90,26 @@ select one.record
  order by one.serial desc
  limit $2
 
+-- name: touching
+-- Those that have $4, and the active ones whose scope a run of the function is in: at most 200 of an app, and those of single
+-- runs. Newest first.
+select one.record
+  from (
+    select unnest($4::uuid[]) as id
+    union
+    (select rule.id
+       from secateur.cancellations as rule
+      where rule.app_id = $1 and rule.state = 'active'
+        and (rule.function_id is null or rule.function_id = $2)
+        and (rule.run_id is null or rule.run_id = $3)
+      order by rule.serial desc
+      limit 200)
+  ) as wanted
+ cross join lateral (
+   select known.serial, known.record from secateur.cancellation_documents as known where known.id = wanted.id offset 0
+ ) as one
+ order by one.serial desc
+
 -- name: audit
 select to_jsonb(entry) - 'xid' || jsonb_build_object('app_id', nullif(entry.app_id, ''))
   from secateur.audit as entry

@@ -140,6 +140,13 @@ def _matching(keys: list[str], first: int) -> tuple[str, dict[str, str]]:
     return condition, parameters
 
 
+def compiled(cancellation: Cancellation) -> Filter | None:
+    """Its `if`, compiled again; None if it has none, or if this program's compiler refuses it."""
+    if cancellation.if_ is None:
+        return None
+    return _filter(cancellation.if_, of_event=cancellation.kind == Kind.EVENT)
+
+
 @lru_cache(maxsize=1024)
 def _filter(source: str, *, of_event: bool) -> Filter | None:
     """None for what our compiler refuses; a record must not keep others from being read."""

@@ -12,6 +12,8 @@ from secateur.forms import Identifier, Instant, JsonForm
 from secateur.ledger.cancellations import Preview
 from secateur.looking.history import Series
 from secateur.looking.suggestions import Suggestions
+from secateur.looking.telling import timeline
+from secateur.runs import Run
 
 Share = Annotated[float, AfterValidator(lambda share: round(share, 4))]
 
@@ -105,6 +107,28 @@ def series_form(series: Series) -> SeriesForm:
     )
 
 
+class AttemptForm(JsonForm):
+    number: int
+    """From 1; an interrupted attempt and the one after it have the same number."""
+    outcome: str
+    """`running`, `completed`, `failed`, `lost` (its lease ended), `interrupted` (its worker had to stop) or `stopped`
+    (by a cancellation)."""
+    began_at: Instant | None
+    ended_at: Instant | None
+    worker: str | None
+    lease_expires_at: Instant | None
+    """Of one that is running."""
+    error: str | None
+
+
+class MomentForm(JsonForm):
+    """Something that happened to the run, or that is going to."""
+
+    at: Instant
+    what: str
+    details: str
+
+
 class RunForm(JsonForm):
     id: Identifier
     app_id: str
@@ -131,11 +155,25 @@ class RunForm(JsonForm):
     """What the last attempt failed with; null once the next one has begun."""
     cancellation_id: Identifier | None
     idempotency_key: str | None
+    attempts: list[AttemptForm]
+    """Oldest first; the last one may be running. Of the attempts after which the run went on, the last twenty."""
+    timeline: list[MomentForm]
+    """In the order of time; what is to come last."""
     event: Any
 
     def as_json(self) -> dict[str, Any]:
         # The event goes past pydantic, which does not write what is nested deeply.
         return {**self.model_dump(exclude={"event"}), "event": self.event}
+
+
+def run_json(run: Run) -> dict[str, Any]:
+    """A run as the command line, the API and a page of a search write it."""
+    form = RunForm.of(
+        run,
+        attempts=[AttemptForm.of(each) for each in run.attempts],
+        timeline=[MomentForm.of(each) for each in timeline(run)],
+    )
+    return form.as_json()
 
 
 class WarningForm(JsonForm):

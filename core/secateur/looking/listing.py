@@ -1,11 +1,25 @@
-"""Listing runs: what may be asked for, and how a run is written."""
+"""Searching for runs: what may be asked for, at every entrance alike."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+
 from secateur import bounds
-from secateur.bounds import optional, problem_of_named
+from secateur.bounds import optional, problem_of_instant, problem_of_named, problem_of_number
+from secateur.cel import SEARCH, ExpressionError, compile
+from secateur.engines.searching import RunSearch
 from secateur.errors import Problem, RequestError
-from secateur.runs import LISTED, RunStatus, Scope
+from secateur.requests import MOST_FUNCTIONS
+from secateur.runs import RunStatus, Scope, Window
+
+ANY = "any"
+"""The status of a search for runs whatever their status."""
+
+STATUSES = (*(str(each) for each in RunStatus), ANY)
+
+LONGEST_SEARCH_PAGE = 1_000
+"""The most runs of one page: each comes with its event."""
 
 
 def read_scope(app_id: str, function_id: str | None) -> Scope:
@@ -16,8 +30,57 @@ def read_scope(app_id: str, function_id: str | None) -> Scope:
     return Scope(app_id, function_id)
 
 
-def read_status(text: str) -> RunStatus:
-    """Raises `RequestError` for what is not one of `LISTED`."""
-    if text not in LISTED:
-        raise RequestError([Problem("status", f"must be one of {', '.join(LISTED)}")])
-    return RunStatus(text)
+def read_search(
+    app_id: str,
+    function_ids: str | Sequence[str] | None = None,
+    *,
+    status: str = RunStatus.FAILED,
+    if_: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int = 50,
+    before: str | None = None,
+    newest: bool = True,
+) -> RunSearch:
+    """A checked search. Raises `RequestError` with every problem at once, each under its name."""
+    names = _names(function_ids)
+    problems = {
+        "app_id": problem_of_named(app_id),
+        "function_id": next((problem for each in names if (problem := problem_of_named(each))), None),
+        "status": None if isinstance(status, str) and status in STATUSES else f"must be one of {', '.join(STATUSES)}",
+        "since": optional(problem_of_instant(since), since),
+        "until": optional(problem_of_instant(until), until),
+        "limit": problem_of_number(limit, 1, LONGEST_SEARCH_PAGE),
+    }
+    if len(names) > MOST_FUNCTIONS:
+        problems["function_id"] = f"must name at most {MOST_FUNCTIONS} functions"
+    if problems["since"] is problems["until"] is None and since is not None and until is not None and since >= until:
+        problems["since"] = "must be before `until`"
+    if if_ is not None and not isinstance(if_, str):
+        problems["if"] = "must be a string"
+    found = [Problem(field, problem) for field, problem in problems.items() if problem is not None]
+    filter = None
+    if isinstance(if_, str):
+        try:
+            filter = compile(if_, SEARCH)
+        except ExpressionError as error:
+            found += error.problems
+    if found:
+        raise RequestError(found)
+    return RunSearch(
+        app_id,
+        tuple(dict.fromkeys(names)),
+        None if status == ANY else RunStatus(status),
+        Window(since, until),
+        filter,
+        limit,
+        before,
+        newest,
+    )
+
+
+def _names(function_ids: object) -> list[str]:
+    """One name, or a list of them; what is neither is refused as a name."""
+    if function_ids is None:
+        return []
+    return list(function_ids) if isinstance(function_ids, list | tuple) else [function_ids]  # type: ignore[list-item]

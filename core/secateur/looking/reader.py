@@ -9,13 +9,15 @@ from datetime import datetime
 
 from secateur.cel import Filter
 from secateur.cel.authoring.shapes import Shape
-from secateur.engines.base import Arriving, Source
+from secateur.engines.base import Arriving, Source, Tracing
+from secateur.engines.searching import RunPage, RunSearch
 from secateur.errors import Problem, RequestError
 from secateur.looking.blast import BlastRadius, blast_radius
 from secateur.looking.facets import payload_shape
 from secateur.looking.history import DepthHistory
 from secateur.looking.suggestions import DEFAULT_FIELDS, Suggestions, suggest
-from secateur.runs import NO_BOUNDS, FunctionDepth, Run, RunStatus, Scope, Window
+from secateur.looking.why import Why, why
+from secateur.runs import NO_BOUNDS, FunctionDepth, Run, Scope, Window
 
 
 class Reader:
@@ -63,9 +65,17 @@ class Reader:
         """Raises `NotFound`, and `RequestError` for what cannot be the id of a run."""
         return await self._engine.run(run_id)
 
-    async def runs(self, scope: Scope, status: RunStatus, limit: int, before: str | None = None) -> list[Run]:
-        """Runs of one status, newest first; `before` is the last id of the page before. Raises like `run`."""
-        return await self._engine.runs(scope, status, limit, before)
+    async def runs(self, search: RunSearch) -> RunPage:
+        """One page of a search, made by `read_search`. Raises `NotFound` for an app or function that is not known."""
+        return await self._engine.runs(search)
+
+    async def why(self, run_id: str) -> Why:
+        """The run, and why it is where it is. Raises like `run`, and `Unsupported`."""
+        return await why(self._engine, run_id)
+
+    @property
+    def can_tell_why(self) -> bool:
+        return isinstance(self._engine, Tracing)
 
     async def shape(self, scopes: Scope | Sequence[Scope]) -> Shape:
         """The fields and values of a sample of the events of unfinished runs."""

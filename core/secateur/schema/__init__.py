@@ -39,6 +39,7 @@ DEFINITIONS = (
     "schema/bounds.sql",
     "engines/native/sql/locks.sql",
     "engines/native/sql/apps.sql",
+    "engines/native/sql/attempts.sql",
     "engines/native/sql/slots.sql",
     "engines/native/sql/levels.sql",
     "engines/native/sql/due.sql",

@@ -14,6 +14,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
+from secateur.engines.searching import RunSearch
 from secateur.errors import SecateurError
 from secateur.runs import Run, RunStatus, Scope
 from secateur.words.figures import ago, number
@@ -130,7 +131,9 @@ class FailedScreen(PlaceScreen):
         while True:
             began = time.monotonic()
             try:
-                question = self.session.queue.reader.runs(self._scope, RunStatus.FAILED, self._wanted)
+                question = self.session.queue.reader.runs(
+                    RunSearch(self._scope.app_id, self._scope.names, RunStatus.FAILED, limit=self._wanted)
+                )
                 self._found = await self.session.ask(question)
             except SecateurError as error:
                 self._table.add_class("stale")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -16,13 +17,27 @@ from secateur.api.routes.cancelling import describe, name_key
 from secateur.api.services import Author, Injected, Key, answer, failures, latest, repeated
 from secateur.bounds import LONGEST_NAME
 from secateur.engines.base import Effect
+from secateur.engines.searching import RunPage
 from secateur.errors import PermissionDenied
+from secateur.instants import utc
 from secateur.ledger.forms import CancellationForm, cancellation_form
-from secateur.looking.forms import RunForm
-from secateur.looking.listing import read_scope, read_status
-from secateur.runs import LISTED, RunStatus
+from secateur.looking.forms import RunForm, run_json
+from secateur.looking.listing import LONGEST_SEARCH_PAGE, STATUSES, read_search
+from secateur.looking.why_forms import WhyForm, why_form
+from secateur.requests import Instant
+from secateur.runs import RunStatus
 
 router = APIRouter()
+
+HOW_FAR = {
+    "Link": {"description": 'The next page: `<…>; rel="next"`; absent on the last.', "schema": {"type": "string"}},
+    "X-Looked-At": {"description": "How many runs were looked at.", "schema": {"type": "integer"}},
+    "X-Back-To": {
+        "description": "When the last of them started; absent if there was none.",
+        "schema": {"type": "string", "format": "date-time"},
+    },
+}
+"""How far a page of a search came."""
 
 RunId = Annotated[str, Path(max_length=LONGEST_NAME)]
 """As the engine writes it."""
@@ -31,23 +46,55 @@ RunId = Annotated[str, Path(max_length=LONGEST_NAME)]
 @router.get(
     "/v1/runs",
     response_model=Answer[list[RunForm]],
-    responses=failures(400, 404),
-    summary="List runs",
+    responses=failures(400, 404) | {200: {"headers": HOW_FAR}},
+    summary="Search for runs",
 )
 async def listed(
+    request: Request,
     services: Injected,
     app_id: Annotated[str, Query(min_length=1, max_length=LONGEST_NAME)],
-    function_id: Annotated[str | None, Query(min_length=1, max_length=LONGEST_NAME)] = None,
+    function_id: Annotated[list[str] | None, Query(description="One or more; by default, every function.")] = None,
     status: Annotated[
-        str, Query(description=f"One of {', '.join(LISTED)}.", json_schema_extra={"enum": [str(one) for one in LISTED]})
+        str, Query(description=f"One of {', '.join(STATUSES)}.", json_schema_extra={"enum": list(STATUSES)})
     ] = RunStatus.FAILED,
-    limit: Annotated[int, Query(ge=1, le=1000, description="How many.")] = 50,
-    before: Annotated[str | None, Query(max_length=LONGEST_NAME, description="The last id of the page before.")] = None,
+    if_: Annotated[str | None, Query(alias="if", description="An expression; may read `run.status`, too.")] = None,
+    since: Annotated[Instant | None, Query(description="Only runs that started after it.")] = None,
+    until: Annotated[Instant | None, Query(description="Only runs that started before it.")] = None,
+    limit: Annotated[int, Query(ge=1, le=LONGEST_SEARCH_PAGE, description="How many at most.")] = 50,
+    before: Annotated[str | None, Query(max_length=LONGEST_NAME, description="The `next` of the page before.")] = None,
+    newest: Annotated[bool, Query(description="Newest first, as they entered the queue; else oldest first.")] = True,
 ) -> JSONResponse:
-    """Of one status, by default `failed`; newest first, as they entered the queue."""
-    scope = read_scope(app_id, function_id)
-    runs = await services.queue.reader.runs(scope, read_status(status), limit, before)
-    return JSONResponse(answer([RunForm.of(run).as_json() for run in runs], await services.queue.reader.clock()))
+    """Runs of one status, by default `failed`, page by page; nothing is counted.
+
+    A page ends when it is full, or when it has looked at some 200,000 runs: it may be empty. As long as there is a next
+    page, the header `Link` has its address (`rel="next"`). With a condition or times, it takes turns with the previews.
+    """
+    search = read_search(
+        app_id,
+        function_id,
+        status=status,
+        if_=if_,
+        since=since,
+        until=until,
+        limit=limit,
+        before=before,
+        newest=newest,
+    )
+    # Only what reads many runs waits for its turn.
+    async with services.counting.turn() if search.searches else nullcontext():
+        page = await services.queue.reader.runs(search)
+    found = answer([run_json(run) for run in page], await services.queue.reader.clock())
+    return JSONResponse(found, headers=_how_far(page, request))
+
+
+def _how_far(page: RunPage, request: Request) -> dict[str, str]:
+    headers = {"X-Looked-At": str(page.looked_at)}
+    if page.back_to is not None:
+        headers["X-Back-To"] = utc(page.back_to)
+    if page.next is not None:
+        url = request.url.include_query_params(before=page.next)
+        headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+    return headers
 
 
 @router.get(
@@ -57,10 +104,26 @@ async def listed(
     summary="Show a run",
 )
 async def show(services: Injected, run_id: RunId) -> JSONResponse:
-    """Its current state, with its event. Numbers keep all their digits; one too large for Python is a string."""
+    """Its current state with its event, its attempts and its timeline.
+
+    Numbers keep all their digits; one too large for Python is a string.
+    """
     run = await services.queue.reader.run(run_id)
     # Not by way of the form, which does not write events that are nested deeply.
-    return JSONResponse(answer(RunForm.of(run).as_json(), await services.queue.reader.clock()))
+    return JSONResponse(answer(run_json(run), await services.queue.reader.clock()))
+
+
+@router.get(
+    "/v1/runs/{run_id}/why",
+    response_model=Answer[WhyForm],
+    responses=failures(400, 404, 409),
+    summary="Tell why a run is where it is",
+)
+async def tell_why(services: Injected, run_id: RunId) -> JSONResponse:
+    """What holds it up: a cancellation, with the part of its `if` that decided, a pause, a limit, its schedule, or its
+    turn."""
+    found = await services.queue.reader.why(run_id)
+    return JSONResponse(answer(why_form(found).as_json(), found.trace.as_of))
 
 
 @router.post(

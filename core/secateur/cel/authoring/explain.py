@@ -72,6 +72,25 @@ def obstacles(filter_: Filter, run: Run, now: datetime) -> tuple[Part, ...]:
     return tuple(_Explainer(filter_.source).obstacles(filter_.expression, run_variables(run, now)))
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What an expression says of a run, and the parts of it that decided."""
+
+    matches: bool | None
+    """None if it cannot be evaluated; then it does not match."""
+    parts: tuple[Part, ...]
+    """For a run that matches, those that make the whole true; else its obstacles."""
+
+
+def judge(filter_: Filter, run: Run, now: datetime, arrived: Value = None) -> Judgement:
+    """`arrived` is the value of `async`, where the expression is a function's own. Never raises."""
+    explainer, variables = _Explainer(filter_.source), {**run_variables(run, now), "async": arrived}
+    value, error = _evaluate(filter_.expression, variables)
+    if value is True:
+        return Judgement(True, tuple(explainer.grounds(filter_.expression, variables)))
+    return Judgement(None if error else False, tuple(explainer.obstacles(filter_.expression, variables)))
+
+
 class _Explainer:
     def __init__(self, source: str) -> None:
         self._source = source
@@ -120,6 +139,23 @@ class _Explainer:
                 yield from self.obstacles(operand, variables)
         elif self._left > 0:
             yield self.part(node, variables)
+
+    def grounds(self, node: Node, variables: Mapping[str, Value]) -> Iterator[Part]:
+        """Of a condition that is true: all operands of `&&`, the first true one of `||`, the branch that was taken."""
+        if isinstance(node, Logical) and node.operator == "&&":
+            for operand in node.operands:
+                yield from self.grounds(operand, variables)
+        elif isinstance(node, Logical):
+            yield from self.grounds(next(each for each in node.operands if _is_true(each, variables)), variables)
+        elif isinstance(node, Conditional) and (chosen := _chosen(node, variables)) is not None:
+            yield self.part(node.condition, variables)
+            yield from self.grounds(chosen, variables)
+        elif self._left > 0:
+            yield self.part(node, variables)
+
+
+def _is_true(node: Node, variables: Mapping[str, Value]) -> bool:
+    return _evaluate(node, variables)[0] is True
 
 
 def _evaluate(node: Node, variables: Mapping[str, Value]) -> tuple[Value, str | None]:

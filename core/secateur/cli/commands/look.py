@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from secateur.cli.commands.past import clock, write_history
 from secateur.cli.describing import cancellation_lines, condition_in_words, run_lines
-from secateur.cli.identifying import read_run_id, read_uuid, require_any_id
+from secateur.cli.identifying import read_uuid, require_any_id
 from secateur.cli.opening import CommandSession, find_place, open_session
 from secateur.cli.output import flush, json_line, line, notice, table, terminal_width
 from secateur.errors import NotFound, QueryTimeout, Unreachable, UsageError
@@ -19,9 +19,9 @@ from secateur.instants import utc
 from secateur.ledger.forms import cancellation_form
 from secateur.ledger.wording import phase
 from secateur.looking.depth import drains_in
-from secateur.looking.forms import DepthForm, RunForm
-from secateur.looking.listing import read_scope, read_status
-from secateur.runs import FunctionDepth, Run, RunStatus, Scope
+from secateur.looking.forms import DepthForm, run_json
+from secateur.looking.listing import read_scope
+from secateur.runs import FunctionDepth, Scope
 from secateur.words.figures import duration, number
 from secateur.words.lines import cells, one_line, shorten
 from secateur.words.tables import Column
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 MOST_LEFT = 20
 """Runs that a retry left, or could not take back, that `show` lists; the API has them all."""
-
-LONGEST_ERROR = 200
-"""Characters of an error that a line of the runs shows."""
 
 LONGEST_CONDITION = 60
 """Characters of an expression that a line of the history shows."""
@@ -206,40 +203,8 @@ async def _show_run(session: CommandSession, run_id: str, *, as_json: bool) -> i
     except NotFound:
         raise NotFound(f"there is no cancellation and no run {run_id}") from None
     if as_json:
-        json_line(RunForm.of(run).as_json())
+        json_line(run_json(run))
     else:
         for each in run_lines(run, session.place.settings.zone):
             line(each)
     return 0
-
-
-async def runs(arguments: argparse.Namespace) -> int:
-    place = find_place(arguments)
-    scope = read_scope(arguments.app, arguments.function)
-    before = read_run_id(place, arguments.before) if arguments.before is not None else None
-    async with open_session(place) as session:
-        found = await session.queue.reader.runs(scope, read_status(arguments.status), arguments.limit, before)
-        now = await session.queue.reader.clock()
-    if arguments.json:
-        json_line([RunForm.of(run).as_json() for run in found])
-    elif not found:
-        line(f"No run of {one_line(str(scope))} is {arguments.status}.")
-    else:
-        columns = (
-            Column("run", right=False),
-            Column("function", right=False, shrinks_to=12),
-            Column("attempt", rank=10),
-            Column("ended" if arguments.status == RunStatus.FAILED else "started"),
-            Column("error" if arguments.status == RunStatus.FAILED else "last error", right=False, shrinks_to=12),
-        )
-        for each in table(columns, [_run_row(run, now) for run in found], terminal_width()):
-            line(each)
-        if len(found) == arguments.limit:
-            notice(f"There may be more: add --before {found[-1].id}")
-    return 0
-
-
-def _run_row(run: Run, now: datetime) -> tuple[str, ...]:
-    age = duration((now - (run.finished_at or run.started_at)).total_seconds())
-    told = "its lease has expired: no live worker has it" if run.lost else run.error or "-"
-    return (run.id, run.function_id, str(run.attempt), f"{age} ago", shorten(told, LONGEST_ERROR))

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 
 from secateur.cli.describing import instant
 from secateur.cli.opening import find_place, open_session
 from secateur.cli.output import json_line, line
-from secateur.errors import Problem, RequestError, UsageError
+from secateur.cli.requesting import read_span
 from secateur.looking.forms import suggestions_form
 from secateur.looking.hot_values import HotField, HotValue
 from secateur.looking.listing import read_scope
 from secateur.looking.suggestions import Baseline, Suggestion, Suggestions
 from secateur.looking.wording import also, label, percent, quality
-from secateur.times import resolve_time
 from secateur.words.figures import number, runs
 from secateur.words.lines import one_line
 
@@ -34,7 +33,7 @@ async def suggest(arguments: argparse.Namespace) -> int:
     scope = read_scope(arguments.app, arguments.function)
     async with open_session(place) as session:
         now = await session.queue.reader.clock()
-        since, until = _times(arguments, now, zone)
+        since, until = read_span(arguments, now, zone)
         found = await session.queue.reader.suggest(scope, since, until, arguments.limit)
     if arguments.json:
         json_line(suggestions_form(found).as_json())
@@ -42,21 +41,6 @@ async def suggest(arguments: argparse.Namespace) -> int:
         for each in _lines(found, zone):
             line(each)
     return 0
-
-
-def _times(arguments: argparse.Namespace, now: datetime, zone: tzinfo) -> tuple[datetime | None, datetime | None]:
-    times: dict[str, datetime | None] = {"since": None, "until": None}
-    problems: list[Problem] = []
-    for name in times:
-        text = getattr(arguments, name)
-        if text is not None:
-            try:
-                times[name] = resolve_time(text, now, zone)
-            except UsageError as error:
-                problems.append(Problem(name, str(error)))
-    if problems:
-        raise RequestError(problems)
-    return times["since"], times["until"]
 
 
 def _lines(found: Suggestions, zone: tzinfo) -> Iterator[str]:

@@ -39,15 +39,17 @@ from secateur.bounds import (
 from secateur.engines.base import Retention
 from secateur.engines.native.engine import NativeEngine
 from secateur.engines.native.enqueueing import Enqueueing
+from secateur.engines.searching import RunPage
 from secateur.errors import Problem, RequestError, Unreachable
 from secateur.ledger.cancellations import Cancellations, Preview
 from secateur.ledger.commits import COMMITTING
 from secateur.ledger.selections import select
 from secateur.ledger.steps import Unrestored
 from secateur.looking.history import Series
-from secateur.looking.listing import read_scope, read_status
+from secateur.looking.listing import read_scope, read_search
 from secateur.looking.reader import Reader
 from secateur.looking.suggestions import DEFAULT_FIELDS, Suggestions
+from secateur.looking.why import Why
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest, RetryRequest
 from secateur.runs import UNFINISHED, FunctionDepth, Run
@@ -290,17 +292,37 @@ class Queue(Enqueueing):
     async def runs(
         self,
         app_id: str,
-        function_id: str | None = None,
+        function_id: str | Sequence[str] | None = None,
         *,
         status: str = "failed",
+        if_: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         limit: int = 50,
-        before: UUID | None = None,
-    ) -> list[Run]:
-        """Runs that are `failed`, `queued`, `scheduled` or `running`, newest first; `before` is the last id of the
-        previous page. Raises `NotFound` for an unknown app or function, and `RequestError` for any other status."""
-        bounds.require({"limit": problem_of_number(limit, 1, LONGEST_PAGE)})
-        page = before if before is None else str(require_id("before", before))
-        return await self.engine.runs(read_scope(app_id, function_id), read_status(status), limit, page)
+        before: UUID | str | None = None,
+        newest: bool = True,
+    ) -> RunPage:
+        """One page of the runs with that status, or of `any`: those that started after `since` and before `until`, and
+        that the expression `if_` is true of. It may read `run.status` and `run.attempt`, too.
+
+        The page is a list that knows where it ended: `next` is the `before` of the next one, None at the end. A page
+        also ends, and may be empty, when it has looked at some 200,000 runs; `looked_at` and `back_to` say how far it
+        came.
+        Raises `NotFound` for an unknown app or function, and `RequestError`.
+        """
+        position = before if before is None else str(require_id("before", before))
+        search = read_search(
+            app_id,
+            function_id,
+            status=status,
+            if_=if_,
+            since=since,
+            until=until,
+            limit=limit,
+            before=position,
+            newest=newest,
+        )
+        return await self.reader.runs(search)
 
     async def suggest(
         self,
@@ -328,6 +350,14 @@ class Queue(Enqueueing):
     async def get(self, run_id: UUID) -> Run:
         """The run in its current state. Raises `NotFound`."""
         return await self.engine.run(str(require_id("run_id", run_id)))
+
+    async def why(self, run_id: UUID) -> Why:
+        """Why the run is where it is: the `reason`, the cancellations that touch it, with the parts of their `if` that
+        decided, and in its `trace` pauses, limits and finished steps. `telling.sentence` puts it into words.
+
+        Raises `NotFound`.
+        """
+        return await self.reader.why(str(require_id("run_id", run_id)))
 
     async def wait(self, run_id: UUID) -> Run:
         """Wait until the run has completed, failed for good or been cancelled, and return it.

@@ -8,7 +8,9 @@ from secateur.engines.base import Gate, Retrying, Stopping
 from secateur.engines.native.arrivals import NativeArrivals
 from secateur.engines.native.governing import NativeGoverning
 from secateur.engines.native.history import NativeHistory
+from secateur.engines.native.searching import NativeSearching
 from secateur.engines.native.sending import NativeSending
+from secateur.engines.native.tracing import NativeTracing
 from secateur.engines.native.upkeep import NativeUpkeep
 from secateur.ledger.ledger import Cancelling, Ledger
 from secateur.postgres.database import Database
@@ -16,7 +18,17 @@ from secateur.runs import RunStatus
 
 
 class NativeEngine(
-    NativeArrivals, NativeHistory, NativeGoverning, NativeSending, NativeUpkeep, Gate, Stopping, Retrying, Cancelling
+    NativeSearching,
+    NativeArrivals,
+    NativeHistory,
+    NativeTracing,
+    NativeGoverning,
+    NativeSending,
+    NativeUpkeep,
+    Gate,
+    Stopping,
+    Retrying,
+    Cancelling,
 ):
     """Reads the queue's tables, and writes through its SQL functions only."""
 

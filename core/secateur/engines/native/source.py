@@ -15,7 +15,7 @@ from secateur.engines.relation import STATEMENTS, Reading, RelationSource, count
 from secateur.engines.sampling import estimate
 from secateur.errors import NotFound
 from secateur.postgres.statements import Statements
-from secateur.runs import UNFINISHED, Count, FunctionDepth, Run, RunStatus, Scope
+from secateur.runs import UNFINISHED, Count, FunctionDepth, Run, Scope
 from secateur.schema import check_installed
 
 ROWS_AT_ONCE = 250
@@ -124,20 +124,6 @@ class NativeSource(RelationSource):
         if row is None:
             raise NotFound(f"there is no run {run_id}")
         return run_of(row)
-
-    async def runs(self, scope: Scope, status: RunStatus, limit: int, before: str | None = None) -> list[Run]:
-        await self.require_known(scope)
-        page = None if before is None else require_id("before", before)
-        failed = status is RunStatus.FAILED
-        rows = await self._database.fetch(
-            self.sql("runs_failed" if failed else "runs_unfinished"),
-            scope.app_id,
-            scope.function_id,
-            page,
-            limit,
-            *(() if failed else (status.value,)),
-        )
-        return [run_of(row) for row in rows]
 
 
 def _percent(wanted: int, *, total: int, pages: int) -> float:

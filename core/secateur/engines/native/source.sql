@@ -175,47 +175,6 @@ select count(*)
 -- name: run
 select run.*, run.status = 'running' and run.lease_expires_at < now() as lost from secateur.runs as run where run.id = $1
 
--- name: runs_failed
--- Newest first, from before $3 on: of each function the first $4, in the order of its index (bounded by rows, so that the primary
--- key, past all that has another status, has no part in it); then the first of all these.
-select listed.*, listed.status = 'running' and listed.lease_expires_at < now() as lost
-  from secateur.functions as known
- cross join lateral (
-   select run.*
-     from secateur.runs as run
-    where run.app_id = known.app_id
-      and run.status = 'failed'
-      and (run.function_id, run.id) >= (known.function_id, '00000000-0000-0000-0000-000000000000')
-      and (run.function_id, run.id) < (known.function_id, coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
-    order by run.function_id desc, run.id desc
-    limit $4
- ) as listed
- where known.app_id = $1
-   and ($2::text is null or known.function_id = $2)
- order by listed.id desc
- limit $4
-
--- name: runs_unfinished
--- Newest first, from before $3 on: of each function the first $4, in the order of its index (bounded by rows, so that the primary
--- key, past all that has another status, has no part in it); then the first of all these.
-select listed.*, listed.status = 'running' and listed.lease_expires_at < now() as lost
-  from secateur.functions as known
- cross join lateral (
-   select run.*
-     from secateur.runs as run
-    where run.app_id = known.app_id
-      and run.status in ('queued', 'scheduled', 'running')
-      and (run.function_id, run.status, run.id) >= (known.function_id, $5, '00000000-0000-0000-0000-000000000000')
-      and (run.function_id, run.status, run.id)
-          < (known.function_id, $5, coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
-    order by run.function_id desc, run.status desc, run.id desc
-    limit $4
- ) as listed
- where known.app_id = $1
-   and ($2::text is null or known.function_id = $2)
- order by listed.id desc
- limit $4
-
 -- name: is_known
 select exists (select from secateur.functions as known
                 where known.app_id = $1 and ($2::text is null or known.function_id = $2))

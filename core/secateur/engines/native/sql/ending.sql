@@ -135,7 +135,9 @@ begin
          claim_token = null,
          lease_expires_at = null,
          worker = null,
-         error = fail.error
+         error = fail.error,
+         past_attempts = secateur.with_attempt(
+           run.past_attempts, run.attempt, 'failed', run.claimed_at, moment, run.worker, fail.error)
    where run.app_id = fail.app_id and run.id = fail.run_id;
   insert into secateur.depth_deltas (app_id, function_id, running, scheduled) values (fail.app_id, function, -1, 1);
   if slotted then
@@ -223,7 +225,9 @@ begin
       interrupt.app_id, run_id, claim_token, format('%s; it was interrupted %s times before', interrupt.error, before));
   end if;
   update secateur.runs as run
-     set interruptions = before + 1, error = interrupt.error
+     set interruptions = before + 1, error = interrupt.error,
+         past_attempts = secateur.with_attempt(
+           run.past_attempts, run.attempt, 'interrupted', run.claimed_at, clock_timestamp(), run.worker, interrupt.error)
    where run.app_id = interrupt.app_id and run.id = interrupt.run_id;
   perform secateur.release(interrupt.app_id, array[run_id], array[claim_token]);
   return (select run.status from secateur.runs as run

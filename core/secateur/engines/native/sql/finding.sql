@@ -53,7 +53,10 @@ begin
     returning run.function_id
   ), requeued as (
     update secateur.runs as run
-       set status = 'queued', claim_token = null, last_token = run.claim_token, lease_expires_at = null, worker = null
+       set status = 'queued', claim_token = null, last_token = run.claim_token, lease_expires_at = null, worker = null,
+           past_attempts = secateur.with_attempt(
+             run.past_attempts, run.attempt, 'lost', run.claimed_at, run.lease_expires_at, run.worker,
+             'the lease ended: the worker stopped without saying so')
      where run.app_id = recover_expired.app_id and run.id = any (back)
     returning run.function_id
   )

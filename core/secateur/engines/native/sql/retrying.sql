@@ -56,7 +56,10 @@ begin
              'status', run.status, 'attempt', run.attempt, 'interruptions', run.interruptions, 'scheduled_for', run.scheduled_for,
              'claim_token', run.claim_token, 'worker', run.worker, 'finished_at', run.finished_at,
              'cancellation_id', run.cancellation_id, 'cancelled_from', run.cancelled_from,
-             'handed_over_from', run.handed_over_from, 'retry_id', run.retry_id)
+             'handed_over_from', run.handed_over_from, 'retry_id', run.retry_id, 'past_attempts', run.past_attempts),
+           past_attempts = case when run.status || '' = 'failed' then secateur.with_attempt(
+             run.past_attempts, run.attempt, 'failed', run.claimed_at, run.finished_at, run.worker, run.error)
+             else run.past_attempts end
      where run.app_id = rule.app_id and run.id = any (run_ids)
        and run.status || '' in ('failed', 'cancelled')
     returning run.id, run.function_id, run.retried_from ->> 'status' as status,
@@ -252,6 +255,9 @@ begin
            cancelled_from = run.retried_from ->> 'cancelled_from',
            handed_over_from = (run.retried_from ->> 'handed_over_from')::uuid,
            retry_id = (run.retried_from ->> 'retry_id')::uuid,
+           -- A retry of before this column was there has not kept it, and added nothing.
+           past_attempts = case when run.retried_from ? 'past_attempts'
+                                then nullif(run.retried_from -> 'past_attempts', 'null') else run.past_attempts end,
            retried_from = null
      where run.app_id = rule.app_id and run.id = any (locked)
     returning run.id, run.function_id, run.status, run.cancellation_id

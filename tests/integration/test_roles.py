@@ -19,7 +19,17 @@ import pytest
 from roles import FLOOD, LOGINS, NOBODY, ROLES, events, refused, url_of
 
 import secateur
-from secateur.engines.base import Forgetting, Pausing, Remembering, Sending, Source, Upkeep, Verdict
+from secateur.engines.base import (
+    Forgetting,
+    Pausing,
+    Population,
+    Remembering,
+    Sending,
+    Source,
+    Tracing,
+    Upkeep,
+    Verdict,
+)
 from secateur.engines.native.engine import NativeEngine
 from secateur.engines.native.worker import Worker
 from secateur.engines.searching import RunSearch
@@ -29,7 +39,7 @@ from secateur.ledger.ledger import Ledger
 from secateur.ledger.selections import selections
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
-from secateur.runs import RunStatus, Scope, Window
+from secateur.runs import RunStatus, Scope
 from secateur.samples import SampleSteps
 
 OWNERS = ("secateur_sandbox", "secateur_audit")
@@ -313,7 +323,7 @@ class TestTheViewer:
     async def test_reads_all_that_an_engine_offers(self, owner: asyncpg.Connection, database_url: str) -> None:
         offered = {
             name
-            for kind in (Source, Remembering, Pausing, Forgetting, Upkeep, Sending, Ledger)
+            for kind in (Source, Remembering, Pausing, Forgetting, Tracing, Upkeep, Sending, Ledger)
             for name, member in vars(kind).items()
             if inspect.iscoroutinefunction(member) and not name.startswith("_")
         }
@@ -337,8 +347,8 @@ class TestTheViewer:
                 "estimate": await engine.estimate(selection),
                 "examples": await engine.examples(selection, Verdict.MATCH, 5),
                 "sample_events": await engine.sample_events(Scope("billing", None), 5),
-                "arrivals": (await engine.arrivals(Scope("billing"), Window(), 5)).total,
-                "arrival_times": await engine.arrival_times(Scope("billing"), 5),
+                "arrivals": (await engine.arrivals(Population("billing"), 5)).total,
+                "arrival_times": await engine.arrival_times(Population("billing"), 5),
                 "arrival_rate": await engine.arrival_rate(selection),
                 "run": await engine.run(run_id),
                 "runs": await engine.runs(RunSearch("billing", status=RunStatus.QUEUED, limit=5)),

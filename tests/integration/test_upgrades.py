@@ -40,6 +40,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "interruptions": 0,
         "retry_id": None,
         "retried_from": None,
+        "past_attempts": None,
     },
 }
 """Columns that came later, and what is in them."""

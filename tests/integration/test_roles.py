@@ -80,7 +80,7 @@ READS = frozenset(
         *("clock", "depth", "count", "count_errors", "estimate", "examples", "sample_events", "arrival_rate", "run"),
         *("detect", "runs", "samples", "samples_of_functions", "gaps", "marks", "arrivals", "arrival_times"),
         *("cancelled_singly", "unrestored", "audit", "retention", "cancellations", "cancellation", "sweep_problems"),
-        *("trace", "touching"),
+        *("trace", "touching", "in_force"),
     }
 )
 """What an engine offers that changes nothing: a viewer may all of it."""
@@ -359,6 +359,7 @@ class TestTheViewer:
                 "retention": (await engine.retention()).finished,
                 "cancellations": await engine.ledger.cancellations(10),
                 "cancellation": await engine.ledger.cancellation(cancellation_id),
+                "in_force": await engine.ledger.in_force(),
                 "trace": await engine.trace(await engine.run(run_id)),
                 "touching": await engine.ledger.touching(await engine.run(run_id), [cancellation_id]),
             }

@@ -68,17 +68,17 @@ async def _sum_up(database: Database) -> None:
     """Depth and rates as they would be, had all of this been done by workers, and at its time."""
     await database.execute("select secateur.check_depth()")
     await database.execute("delete from secateur.depth_checks")
-    await database.execute("update secateur.depth_deltas set entered = 0, drained = 0")
-    await database.execute("update secateur.depth_seconds set entered = 0, drained = 0")
+    await database.execute("update secateur.depth_deltas set entered = 0, drained = 0, at = at - interval '1 hour'")
+    await database.execute("delete from secateur.depth_seconds")
     await database.execute(
         """
-        insert into secateur.depth_deltas (app_id, function_id, entered, drained, at)
-        select app_id, function_id,
-               count(*) filter (where started_at > now()),
-               count(*) filter (where finished_at > now()),
-               clock_timestamp() + interval '1 hour'
-          from secateur.runs
-         group by app_id, function_id
+        insert into secateur.depth_seconds (app_id, function_id, second, entered, drained, grown)
+        select app_id, function_id, clock_timestamp() + interval '1 hour', entered, drained, entered - drained
+          from (select app_id, function_id,
+                       count(*) filter (where started_at > now()) as entered,
+                       count(*) filter (where finished_at > now()) as drained
+                  from secateur.runs
+                 group by app_id, function_id) as counted
         """
     )
 

@@ -45,6 +45,9 @@ class PlainTable(RelationSource):
 
     async def depth(self) -> list[FunctionDepth]:
         return [
-            FunctionDepth(row["queue"], row["kind"], row["queued"], 0, 0, 0, row["oldest"], 0.0, 0.0, row["as_of"])
+            FunctionDepth(
+                *(row["queue"], row["kind"], row["queued"], 0, 0, 0, row["oldest"], 0.0, 0.0, row["as_of"]),
+                oldest_claimable_at=row["oldest"],
+            )
             for row in await self._database.fetch(DEPTH)
         ]

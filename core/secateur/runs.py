@@ -156,8 +156,7 @@ class FunctionDepth:
     cancelling: int
     """Estimate: runs that a committed cancellation matches and that are still in the queue."""
     oldest_started_at: datetime | None
-    """When the oldest claimable run became claimable: its start, or its scheduled time if that was later; None if no
-    run is claimable."""
+    """When the run entered the queue that has been claimable for longest; None if no run is claimable."""
     in_per_second: float
     """Runs enqueued per second, averaged over the last ten seconds."""
     out_per_second: float
@@ -177,8 +176,17 @@ class FunctionDepth:
     """Runs that failed for good and are not yet deleted."""
     lost: int = 0
     """The part of `running` whose leases have expired: no live worker has them."""
+    oldest_claimable_at: datetime | None = None
+    """Since when that run can be claimed: its start, or its scheduled time if it has one."""
+    growth_per_second: float | None = None
+    """By how much the backlog grew per second, averaged over the last ten seconds; negative if it shrank. None if the
+    engine does not know. It is less than `in_per_second` minus what is claimed where a cancellation takes runs."""
     growing_since: datetime | None = None
     """When the queue was last at its usual depth, if it has been growing since; else None."""
+
+    @property
+    def backlog(self) -> int:
+        return self.queued + self.scheduled
 
 
 class CountedBy(StrEnum):

@@ -31,8 +31,9 @@ PREVIEW_KEYS = [
 ]
 DEPTH_KEYS = [
     *("app_id", "function_id", "queued", "scheduled", "running", "lost", "failed", "cancelling"),
-    *("oldest_started_at",),
-    *("in_per_second", "out_per_second", "growing_since", "paused", "checked_at", "drift", "as_of"),
+    *("oldest_started_at", "oldest_claimable_at"),
+    *("in_per_second", "out_per_second", "growth_per_second", "trend", "drains_in_seconds", "growing_since"),
+    *("paused", "checked_at", "drift", "as_of"),
 ]
 
 

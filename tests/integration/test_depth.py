@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+import secateur
 from secateur.engines.native.engine import NativeEngine
+from secateur.looking.depth import Trend, outlook
 from secateur.postgres.database import Database
 from secateur.runs import FunctionDepth
 from secateur.schema import bundled, install
@@ -99,8 +101,29 @@ async def test_moving_the_deltas_changes_nothing_that_is_shown(database: Databas
     assert (after.queued, after.running, after.oldest_started_at) == (10, 5, before.oldest_started_at)
     assert after.in_per_second == pytest.approx(3.0, abs=0.4)
     assert after.out_per_second == pytest.approx(1.5, abs=0.2)
+    assert (before.growth_per_second, after.growth_per_second) == (1.0, pytest.approx(1.0, abs=0.2))
     assert await database.fetchval("select count(*) from secateur.depth_deltas") == 0
     await counted(database)
+
+
+async def test_a_cancellation_takes_runs_that_did_not_go_out(database: Database, database_url: str) -> None:
+    async with secateur.connect(database_url) as queue:
+        await put(database, "sync", 40)
+        await put(database, "mail", 40)
+        await queue.cancel({"app_id": "billing", "function_id": "sync"}, wait=True)
+        (mail, sync) = await queue.engine.depth()
+        assert (sync.in_per_second, sync.out_per_second, sync.growth_per_second) == (4.0, 0.0, 0.0)
+        assert (outlook(sync).trend, outlook(mail).trend) == (Trend.EMPTY, Trend.GROWING)
+
+
+async def test_what_is_put_right_is_no_growth(database: Database, engine: NativeEngine) -> None:
+    await put(database, "sync", 50)
+    await database.execute("delete from secateur.depth_deltas")
+    assert await check(database) == (True, 50, 50)
+    for _ in range(2):
+        depth = await depth_of(engine)
+        assert (depth.queued, depth.in_per_second, depth.growth_per_second) == (50, 0.0, 0.0)
+        await compact(database)
 
 
 async def test_sums_are_the_rows_while_everybody_writes(database: Database, engine: NativeEngine) -> None:
@@ -220,17 +243,17 @@ async def test_the_oldest_queued_run(database: Database, engine: NativeEngine) -
             start + timedelta(days=days),
             later,
         )
-    assert (await depth_of(engine)).oldest_started_at == start + timedelta(days=2)
+    assert (await depth_of(engine)).oldest_claimable_at == start + timedelta(days=2)
     await compact(database)
-    assert (await depth_of(engine)).oldest_started_at == start + timedelta(days=2)
+    assert (await depth_of(engine)).oldest_claimable_at == start + timedelta(days=2)
     await claim(database, 1)
     await compact(database)
-    assert (await depth_of(engine)).oldest_started_at == start + timedelta(days=3)
+    assert (await depth_of(engine)).oldest_claimable_at == start + timedelta(days=3)
     await claim(database, 1)
     # Nobody has moved the deltas since, but none is queued any more.
-    assert (await depth_of(engine)).oldest_started_at is None
+    assert (await depth_of(engine)).oldest_claimable_at is None
     await compact(database)
-    assert (await depth_of(engine)).oldest_started_at is None
+    assert (await depth_of(engine)).oldest_claimable_at is None
 
 
 async def test_an_existing_queue_is_counted_when_installed(empty_database_url: str) -> None:

@@ -163,16 +163,18 @@ async def claim_without_recovery(queue: Queue) -> list[UUID]:
 async def test_the_oldest_is_as_old_as_it_can_be_claimed(queue: Queue) -> None:
     now = await queue.engine.clock()
     await queue.enqueue("billing", "sync", {}, started_at=now - 50 * HOUR, scheduled_for=now + HOUR)
-    assert (await settled(queue)).oldest_started_at is None
+    assert (await settled(queue)).oldest_claimable_at is None
     due = now - timedelta(minutes=2)
     await queue.database.execute("update secateur.runs set scheduled_for = $1", due)
-    assert (await settled(queue)).oldest_started_at == due, "it is due, whether or not somebody has promoted it"
+    assert (await settled(queue)).oldest_started_at == now - 50 * HOUR
+    assert (await settled(queue)).oldest_claimable_at == due, "it is due, whether or not somebody has promoted it"
     promoted = "update secateur.runs set status = 'queued'"
     await queue.database.execute(promoted)
     await queue.database.execute(
         "insert into secateur.depth_deltas (app_id, function_id, queued, scheduled) values ('billing', 'sync', 1, -1)"
     )
-    assert (await settled(queue)).oldest_started_at == due
+    found = await settled(queue)
+    assert (found.oldest_started_at, found.oldest_claimable_at) == (now - 50 * HOUR, due)
     earlier = now - timedelta(minutes=5)
     await queue.enqueue("billing", "sync", {}, started_at=earlier)
-    assert (await settled(queue)).oldest_started_at == earlier
+    assert (await settled(queue)).oldest_claimable_at == earlier

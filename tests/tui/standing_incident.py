@@ -109,17 +109,17 @@ async def _end(database: Database, app_id: str, function_id: str, runs: int) -> 
 async def _sum_up(database: Database) -> None:
     """Depth as the functions would have written it, had all of this been done by them, and at its time."""
     await database.execute("select secateur.check_depth(app_id) from secateur.apps")
-    await database.execute("update secateur.depth_deltas set entered = 0, drained = 0")
+    await database.execute("update secateur.depth_deltas set entered = 0, drained = 0, at = at - interval '1 hour'")
     await database.execute("delete from secateur.depth_checks")
     await database.execute(
         """
-        insert into secateur.depth_deltas (app_id, function_id, entered, drained, at)
-        select app_id, function_id,
-               count(*) filter (where started_at > now() - interval '1 minute'),
-               count(*) filter (where finished_at > now() - interval '1 minute'),
-               clock_timestamp() + interval '1 hour'
-          from secateur.runs
-         group by app_id, function_id
+        insert into secateur.depth_seconds (app_id, function_id, second, entered, drained, grown)
+        select app_id, function_id, clock_timestamp() + interval '1 hour', entered, drained, entered - drained
+          from (select app_id, function_id,
+                       count(*) filter (where started_at > now() - interval '1 minute') as entered,
+                       count(*) filter (where finished_at > now() - interval '1 minute') as drained
+                  from secateur.runs
+                 group by app_id, function_id) as counted
         """
     )
 

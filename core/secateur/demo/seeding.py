@@ -66,7 +66,7 @@ async def seed(url: str, runs: int, report: Report) -> None:
         report(Progress("gathering statistics"))
         await queue.database.execute("vacuum analyze secateur.runs")
         # What entered hours ago in the story did not enter just now.
-        await queue.database.execute("update secateur.depth_deltas set entered = 0")
+        await queue.database.execute("update secateur.depth_deltas set entered = 0, at = at - interval '1 hour'")
 
 
 def _batches(runs: int, now: datetime) -> Iterator[SeedBatch]:

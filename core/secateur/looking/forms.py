@@ -10,10 +10,11 @@ from pydantic import AfterValidator, Field
 from secateur.cel import Diagnostic
 from secateur.forms import Identifier, Instant, JsonForm
 from secateur.ledger.cancellations import Preview
+from secateur.looking.depth import outlook
 from secateur.looking.history import Series
 from secateur.looking.suggestions import Suggestions
 from secateur.looking.telling import timeline
-from secateur.runs import Run
+from secateur.runs import FunctionDepth, Run
 
 Share = Annotated[float, AfterValidator(lambda share: round(share, 4))]
 
@@ -31,9 +32,17 @@ class DepthForm(JsonForm):
     cancelling: int
     """Estimate."""
     oldest_started_at: Instant | None
-    """When the oldest claimable run became claimable: its start, or its scheduled time if that was later."""
+    """When the run entered the queue that has been claimable for longest; null if no run is claimable."""
+    oldest_claimable_at: Instant | None
+    """Since when that run can be claimed: its start, or its scheduled time if it has one."""
     in_per_second: float
     out_per_second: float
+    growth_per_second: float | None
+    """By how much `queued` and `scheduled` grew per second, over the last ten seconds; negative if they shrank."""
+    trend: str
+    """`empty`, `paused`, `growing`, `draining`, `steady`, or `stalled`: nothing comes or goes."""
+    drains_in_seconds: float | None
+    """Until the backlog is empty, if it drains on like that; 0 if it is empty; else null."""
     growing_since: Instant | None
     """When the queue was last at its usual depth, if it has been growing since; null if it is not growing."""
     paused: bool
@@ -42,6 +51,12 @@ class DepthForm(JsonForm):
     drift: int
     """By how many runs they were off then, before they were corrected."""
     as_of: Instant
+
+
+def depth_form(depth: FunctionDepth) -> DepthForm:
+    found = outlook(depth)
+    seconds = found.drains_in_seconds
+    return DepthForm.of(depth, trend=str(found.trend), drains_in_seconds=None if seconds is None else round(seconds, 1))
 
 
 class PointForm(JsonForm):

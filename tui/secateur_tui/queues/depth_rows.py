@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from secateur.ledger.steps import InForce
-from secateur.looking.depth import NEGLIGIBLE, drains_in
+from secateur.looking import depth as looking
+from secateur.looking.depth import Trend, growth_of
 from secateur.runs import FunctionDepth, Scope
 from secateur.words.figures import duration, number, rate
 from secateur.words.lines import one_line
@@ -56,7 +57,7 @@ def scope_of(depth: FunctionDepth) -> Scope:
 def total_of(app_id: str, depths: Sequence[FunctionDepth]) -> FunctionDepth:
     """The sum of several functions, as the depth of a nameless function."""
     queued = scheduled = running = cancelling = failed = lost = 0
-    entering = leaving = 0.0
+    entering = leaving = growth = 0.0
     oldest: datetime | None = None
     for depth in depths:
         queued += depth.queued
@@ -67,7 +68,8 @@ def total_of(app_id: str, depths: Sequence[FunctionDepth]) -> FunctionDepth:
         lost += depth.lost
         entering += depth.in_per_second
         leaving += depth.out_per_second
-        since = depth.oldest_started_at
+        growth += growth_of(depth)
+        since = depth.oldest_claimable_at
         if since is not None and (oldest is None or since < oldest):
             oldest = since
     return FunctionDepth(
@@ -79,9 +81,11 @@ def total_of(app_id: str, depths: Sequence[FunctionDepth]) -> FunctionDepth:
         cancelling=cancelling,
         failed=failed,
         lost=lost,
-        oldest_started_at=oldest,
+        oldest_started_at=None,
+        oldest_claimable_at=oldest,
         in_per_second=entering,
         out_per_second=leaving,
+        growth_per_second=growth,
         as_of=depths[0].as_of if depths else datetime.min.replace(tzinfo=UTC),
         paused=bool(depths) and all(depth.paused for depth in depths),
     )
@@ -109,14 +113,14 @@ def _order(depth: FunctionDepth, sort: str) -> tuple[float, str, str]:
         case "name":
             pass
         case "oldest":
-            oldest = depth.oldest_started_at
+            oldest = depth.oldest_claimable_at
             largest_first = oldest.timestamp() if oldest else float("inf")
         case "in":
             largest_first = -depth.in_per_second
         case "out":
             largest_first = -depth.out_per_second
         case "drains":
-            largest_first = depth.out_per_second - depth.in_per_second
+            largest_first = -growth_of(depth)
         case _:
             largest_first = -float(getattr(depth, sort))
     return largest_first, depth.app_id, depth.function_id
@@ -130,22 +134,25 @@ def flood(depths: Sequence[FunctionDepth]) -> FunctionDepth | None:
     everything = sum(depth.queued for depth in depths)
     if worst.queued < max(_FLOOD_AT_LEAST, everything * _FLOOD_SHARE):
         return None
-    left = drains_in(worst.queued, worst.in_per_second, worst.out_per_second)
+    left = looking.outlook(worst).drains_in_seconds
     return worst if left is None or left > _SLOW_DRAIN_SECONDS else None
 
 
 def outlook(depth: FunctionDepth) -> Cell:
     """Where the queue is heading, as a word or a time, always with a sign."""
-    if depth.paused:
-        return Cell("paused ‖", "warn")
-    if depth.queued == 0:
-        return Cell("–  ", "quiet")
-    if depth.in_per_second - depth.out_per_second >= NEGLIGIBLE:
-        return Cell("growing ▲", "danger" if depth.queued >= _FLOOD_AT_LEAST else "warn")
-    left = drains_in(depth.queued, depth.in_per_second, depth.out_per_second)
-    if left is not None:
-        return Cell(f"{duration(left)} ▼", "good")
-    return Cell("steady =", "quiet") if depth.out_per_second else Cell("stalled !", "warn")
+    found = looking.outlook(depth)
+    match found.trend:
+        case Trend.PAUSED:
+            return Cell("paused ‖", "warn")
+        case Trend.EMPTY:
+            return Cell("–  ", "quiet")
+        case Trend.GROWING:
+            return Cell("growing ▲", "danger" if depth.queued >= _FLOOD_AT_LEAST else "warn")
+        case Trend.DRAINING:
+            return Cell(f"{duration(found.drains_in_seconds or 0)} ▼", "good")
+        case Trend.STEADY:
+            return Cell("steady =", "quiet")
+    return Cell("stalled !", "warn")
 
 
 def marks(scope: Scope, in_force: Mapping[Scope, InForce], *, paused: bool) -> str:
@@ -157,7 +164,7 @@ def marks(scope: Scope, in_force: Mapping[Scope, InForce], *, paused: bool) -> s
 
 def row(depth: FunctionDepth, name: Cell, marks: str, trend: str, *, flooding: bool) -> Row:
     """The cells of one function or app."""
-    oldest = depth.oldest_started_at
+    oldest = depth.oldest_claimable_at
     return {
         "name": name,
         "marks": Cell(marks, "warn"),

@@ -12,6 +12,7 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from secateur.errors import SecateurError
+from secateur.looking.depth import growth_of
 from secateur.runs import FunctionDepth, Scope
 from secateur.words.figures import number, rate, runs
 from secateur.words.lines import one_line
@@ -119,7 +120,7 @@ class QueuesScreen(PlaceScreen):
     def _subtitle(self) -> None:
         table, feed = self.query_one(DepthTable), self._feed
         queued = sum(depth.queued for depth in feed.depths)
-        net = sum(depth.in_per_second - depth.out_per_second for depth in feed.depths)
+        net = sum(map(growth_of, feed.depths))
         sign = "+" if net > 0 else "−" if net < 0 else "±"
         found = f"only “{one_line(table.find)}” · " if table.find else ""
         paused = sum(depth.paused for depth in feed.depths)
@@ -275,7 +276,7 @@ def _offered(feed: Feed) -> set[tuple[str, str, bool]]:
 
 def _flood_line(worst: FunctionDepth, feed: Feed) -> Content:
     everything = sum(depth.queued for depth in feed.depths)
-    net = worst.in_per_second - worst.out_per_second
+    net = growth_of(worst)
     trend = f"+{rate(net)}/s" if net > 0 else f"−{rate(-net)}/s"
     return toned(
         (" ▲ flood: ", "danger"),

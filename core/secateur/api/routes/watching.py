@@ -14,7 +14,7 @@ from secateur.api.services import Author, Injected, Services, answer, failures
 from secateur.bounds import LONGEST_NAME
 from secateur.errors import NotFound
 from secateur.ledger.forms import AuditForm
-from secateur.looking.forms import DepthForm, SeriesForm, SuggestionsForm, series_form, suggestions_form
+from secateur.looking.forms import DepthForm, SeriesForm, SuggestionsForm, depth_form, series_form, suggestions_form
 from secateur.looking.listing import read_scope
 from secateur.looking.suggestions import DEFAULT_FIELDS
 from secateur.requests import Instant
@@ -216,7 +216,7 @@ async def _resume(services: Services, scope: Scope, author: str) -> dict[str, An
 
 async def _depth(services: Services, depths: Sequence[FunctionDepth]) -> dict[str, Any]:
     return answer(
-        [DepthForm.of(each) for each in depths], depths[0].as_of if depths else await services.queue.reader.clock()
+        [depth_form(each) for each in depths], depths[0].as_of if depths else await services.queue.reader.clock()
     )
 
 

@@ -18,8 +18,8 @@ from secateur.errors import NotFound, QueryTimeout, Unreachable, UsageError
 from secateur.instants import utc
 from secateur.ledger.forms import cancellation_form
 from secateur.ledger.wording import phase
-from secateur.looking.depth import drains_in
-from secateur.looking.forms import DepthForm, run_json
+from secateur.looking.depth import Trend, outlook
+from secateur.looking.forms import depth_form, run_json
 from secateur.looking.listing import read_scope
 from secateur.runs import FunctionDepth, Scope
 from secateur.words.figures import duration, number
@@ -85,7 +85,7 @@ async def _watch(session: CommandSession, scope: Scope | None, *, as_json: bool)
 
 def _write_depth(session: CommandSession, depths: Sequence[FunctionDepth], *, as_json: bool) -> None:
     if as_json:
-        json_line([DepthForm.of(each).as_json() for each in depths])
+        json_line([depth_form(each).as_json() for each in depths])
     elif not depths:
         line("There are no functions yet: start a worker, or enqueue a run.")
     else:
@@ -110,22 +110,24 @@ def _write_depth(session: CommandSession, depths: Sequence[FunctionDepth], *, as
 
 
 def _depth_row(depth: FunctionDepth, zone: tzinfo) -> tuple[str, ...]:
-    backlog = depth.queued + depth.scheduled
-    drained = drains_in(backlog, depth.in_per_second, depth.out_per_second)
-    drains = "-" if backlog == 0 else "never" if drained is None else duration(drained)
-    if depth.paused:
-        drains = "paused"
     counts = (depth.queued, depth.scheduled, depth.running, depth.lost, depth.failed, depth.cancelling)
     return (
         depth.app_id,
         depth.function_id,
         *map(number, counts),
-        _age(depth.oldest_started_at, depth.as_of),
+        _age(depth.oldest_claimable_at, depth.as_of),
         f"{depth.in_per_second:,.1f}",
         f"{depth.out_per_second:,.1f}",
-        drains,
+        _outlook(depth),
         "-" if depth.growing_since is None else clock(depth.growing_since, depth.as_of, zone),
     )
+
+
+def _outlook(depth: FunctionDepth) -> str:
+    found = outlook(depth)
+    if found.trend is Trend.DRAINING and found.drains_in_seconds is not None:
+        return duration(found.drains_in_seconds)
+    return "-" if found.trend is Trend.EMPTY else str(found.trend)
 
 
 def _age(moment: datetime | None, now: datetime) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from secateur.cli.asking import consents, require_a_terminal
 from secateur.cli.opening import find_place, open_session
 from secateur.cli.output import done, json_line, notice, write
-from secateur.looking.forms import DepthForm
+from secateur.looking.forms import depth_form
 from secateur.looking.listing import read_scope
 from secateur.runs import FunctionDepth, Scope
 from secateur.words.figures import runs
@@ -44,7 +44,7 @@ async def _change(arguments: argparse.Namespace, *, resume: bool) -> int:
         done.append(f"{one_line(str(scope))} is {verb}d")
         after = await session.queue.reader.depth_of(scope)
     if arguments.json:
-        json_line([DepthForm.of(each).as_json() for each in after])
+        json_line([depth_form(each).as_json() for each in after])
     else:
         write(_resumed(scope, after) if resume else _paused(scope, after))
     return 0

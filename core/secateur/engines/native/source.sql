@@ -10,13 +10,15 @@ with pending as (
          sum(delta.failed) as failed,
          sum(delta.entered) filter (where delta.at > now() - interval '10 s') as entered,
          sum(delta.drained) filter (where delta.at > now() - interval '10 s') as drained,
+         sum(delta.queued + delta.scheduled) filter (where delta.at > now() - interval '10 s') as grown,
          min(delta.at) > now() - interval '5 s' as fresh
     from secateur.depth_deltas as delta
    group by delta.app_id, delta.function_id
 ), recent as (
   select past.app_id, past.function_id,
          sum(past.entered * least(1, extract(epoch from past.second - now()) + 11)) as entered,
-         sum(past.drained * least(1, extract(epoch from past.second - now()) + 11)) as drained
+         sum(past.drained * least(1, extract(epoch from past.second - now()) + 11)) as drained,
+         sum(past.grown * least(1, extract(epoch from past.second - now()) + 11)) as grown
     from secateur.depth_seconds as past
    where past.second > now() - interval '11 s'
    group by past.app_id, past.function_id
@@ -38,9 +40,11 @@ select known.app_id,
        least(coalesce(lost.runs, 0), depth.running) as lost,
        depth.failed,
        least(coalesce(cancelling.runs, 0), depth.queued + depth.scheduled + depth.running)::bigint as cancelling,
-       least(case when depth.queued > 0 then coalesce(depth.oldest_started_at, head.since) end, due.since) as oldest_started_at,
+       oldest.started_at as oldest_started_at,
+       oldest.claimable_at as oldest_claimable_at,
        ((coalesce(recent.entered, 0) + coalesce(pending.entered, 0)) / 10)::float8 as in_per_second,
        ((coalesce(recent.drained, 0) + coalesce(pending.drained, 0)) / 10)::float8 as out_per_second,
+       ((coalesce(recent.grown, 0) + coalesce(pending.grown, 0)) / 10)::float8 as growth_per_second,
        known.paused_at is not null or app.paused_at is not null as paused,
        app.paused_at is not null as app_paused,
        known.paused_at is not null as function_paused,
@@ -65,39 +69,48 @@ select known.app_id,
           greatest(0, coalesce(total.scheduled, 0) + coalesce(pending.scheduled, 0))::bigint as scheduled,
           greatest(0, coalesce(total.running, 0) + coalesce(pending.running, 0))::bigint as running,
           greatest(0, coalesce(total.failed, 0) + coalesce(pending.failed, 0))::bigint as failed,
-          case when pending.fresh is not false then total.oldest_started_at end as oldest_started_at
+          case when pending.fresh is not false then total.oldest_started_at end as oldest_started_at,
+          case when pending.fresh is not false then total.oldest_claimable_at end as oldest_claimable_at
  ) as depth
   left join lateral (
-   select least(
-     (select first.started_at
-        from (select run.started_at, run.scheduled_for
-                from secateur.runs as run
-               where run.app_id = known.app_id
-                 and run.function_id = known.function_id
-                 and run.status in ('queued', 'scheduled', 'running')
-                 and (run.status, run.id) >= ('queued', '00000000-0000-0000-0000-000000000000')
-                 and (run.status, run.id) <= ('queued', 'ffffffff-ffff-ffff-ffff-ffffffffffff')
-               order by run.status, run.id
-               limit 1000) as first
-       where first.scheduled_for is null
-       limit 1),
-     (select run.scheduled_for
-        from secateur.runs as run
-       where run.app_id = known.app_id and run.function_id = known.function_id
-         and run.status = 'queued' and run.scheduled_for is not null
-       order by run.scheduled_for
-       limit 1)) as since
-    where depth.queued > 0 and depth.oldest_started_at is null
- ) as head on true
-  left join lateral (
-   select run.scheduled_for as since
-     from secateur.runs as run
-    where depth.scheduled > 0
-      and run.app_id = known.app_id and run.function_id = known.function_id
-      and run.status = 'scheduled' and run.scheduled_for <= now()
-    order by run.scheduled_for
+   select one.started_at, one.claimable_at
+     from (
+       (select depth.oldest_started_at as started_at, depth.oldest_claimable_at as claimable_at
+         where depth.queued > 0 and depth.oldest_started_at is not null)
+        union all
+       (select first.started_at, first.started_at
+          from (select run.started_at, run.scheduled_for
+                  from secateur.runs as run
+                 where depth.queued > 0 and depth.oldest_started_at is null
+                   and run.app_id = known.app_id
+                   and run.function_id = known.function_id
+                   and run.status in ('queued', 'scheduled', 'running')
+                   and (run.status, run.id) >= ('queued', '00000000-0000-0000-0000-000000000000')
+                   and (run.status, run.id) <= ('queued', 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+                 order by run.status, run.id
+                 limit 1000) as first
+         where first.scheduled_for is null
+         limit 1)
+        union all
+       (select run.started_at, run.scheduled_for
+          from secateur.runs as run
+         where depth.queued > 0 and depth.oldest_started_at is null
+           and run.app_id = known.app_id and run.function_id = known.function_id
+           and run.status = 'queued' and run.scheduled_for is not null
+         order by run.scheduled_for
+         limit 1)
+        union all
+       (select run.started_at, run.scheduled_for
+          from secateur.runs as run
+         where depth.scheduled > 0
+           and run.app_id = known.app_id and run.function_id = known.function_id
+           and run.status = 'scheduled' and run.scheduled_for <= now()
+         order by run.scheduled_for
+         limit 1)
+     ) as one
+    order by one.claimable_at
     limit 1
- ) as due on true
+ ) as oldest on true
   left join secateur.forgotten_functions as gone on gone.app_id = known.app_id and gone.function_id = known.function_id
  -- What is forgotten is seen only while there is something to see.
  where gone.function_id is null or depth.queued + depth.scheduled + depth.running > 0

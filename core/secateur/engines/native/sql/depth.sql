@@ -3,34 +3,39 @@
 -- Any number of processes may call both. For each app, one process at a time does the work (see is_alone), and `every` keeps
 -- the others from repeating what was just done.
 
--- Since when the oldest queued run of the function can be claimed: the start of the first that never waited for its time (of a
+-- The queued run of the function that can be claimed for longest, and since when: the first that never waited for its time (of a
 -- thousand, in the words of runs_unfinished: for `status = 'queued' order by id` the primary key would do as well, past
--- everything that has finished), or the earliest time that one has waited for. Part of compact_depth, and written out there by
--- the planner: so it has no settings.
-create or replace function secateur.oldest_claimable(app_id text, function_id text)
-  returns table (since timestamptz)
+-- everything that has finished), or the one that has waited for the earliest time. No row if none is queued. Part of
+-- compact_depth, and written out there by the planner: so it has no settings.
+create or replace function secateur.oldest_queued(app_id text, function_id text)
+  returns table (started_at timestamptz, claimable_at timestamptz)
   language sql
   stable
 as $$
-  select least(
-    (select first.started_at
-       from (select run.started_at, run.scheduled_for
-               from secateur.runs as run
-              where run.app_id = oldest_claimable.app_id
-                and run.function_id = oldest_claimable.function_id
-                and run.status in ('queued', 'scheduled', 'running')
-                and (run.status, run.id) >= ('queued', '00000000-0000-0000-0000-000000000000')
-                and (run.status, run.id) <= ('queued', 'ffffffff-ffff-ffff-ffff-ffffffffffff')
-              order by run.status, run.id
-              limit 1000) as first
-      where first.scheduled_for is null
-      limit 1),
-    (select run.scheduled_for
-       from secateur.runs as run
-      where run.app_id = oldest_claimable.app_id and run.function_id = oldest_claimable.function_id
-        and run.status = 'queued' and run.scheduled_for is not null
-      order by run.scheduled_for
-      limit 1))
+  select one.started_at, one.claimable_at
+    from (
+      (select first.started_at, first.started_at as claimable_at
+         from (select run.started_at, run.scheduled_for
+                 from secateur.runs as run
+                where run.app_id = oldest_queued.app_id
+                  and run.function_id = oldest_queued.function_id
+                  and run.status in ('queued', 'scheduled', 'running')
+                  and (run.status, run.id) >= ('queued', '00000000-0000-0000-0000-000000000000')
+                  and (run.status, run.id) <= ('queued', 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+                order by run.status, run.id
+                limit 1000) as first
+        where first.scheduled_for is null
+        limit 1)
+       union all
+      (select run.started_at, run.scheduled_for
+         from secateur.runs as run
+        where run.app_id = oldest_queued.app_id and run.function_id = oldest_queued.function_id
+          and run.status = 'queued' and run.scheduled_for is not null
+        order by run.scheduled_for
+        limit 1)
+    ) as one
+   order by one.claimable_at
+   limit 1
 $$;
 
 -- Moves up to `batch` deltas of the app into the totals, unless that was done less than `every` ago, and keeps a sample of the
@@ -66,18 +71,22 @@ begin
                                     where next.app_id = compact_depth.app_id limit compact_depth.batch))
     returning delta.*
   ), rated as (
-    insert into secateur.depth_seconds as known (app_id, function_id, second, entered, drained)
-    select compact_depth.app_id, moved.function_id, date_trunc('second', moved.at), sum(moved.entered), sum(moved.drained)
+    insert into secateur.depth_seconds as known (app_id, function_id, second, entered, drained, grown)
+    select compact_depth.app_id, moved.function_id, date_trunc('second', moved.at), sum(moved.entered), sum(moved.drained),
+           sum(moved.queued + moved.scheduled)
       from moved
-     where moved.at > moment - interval '15 seconds' and (moved.entered <> 0 or moved.drained <> 0)
+     where moved.at > moment - interval '15 seconds'
+       and (moved.entered <> 0 or moved.drained <> 0 or moved.queued + moved.scheduled <> 0)
      group by moved.function_id, date_trunc('second', moved.at)
     on conflict on constraint depth_seconds_pkey do update
-       set entered = known.entered + excluded.entered, drained = known.drained + excluded.drained
+       set entered = known.entered + excluded.entered, drained = known.drained + excluded.drained,
+           grown = known.grown + excluded.grown
   ), totalled as (
     insert into secateur.depth_totals as known
-      (app_id, function_id, queued, scheduled, running, failed, entered, drained, oldest_started_at, moved_at)
+      (app_id, function_id, queued, scheduled, running, failed, entered, drained, oldest_started_at, oldest_claimable_at,
+       moved_at)
     select compact_depth.app_id, part.function_id, part.queued, part.scheduled, part.running, part.failed, part.entered,
-           part.drained, oldest.since, moment
+           part.drained, oldest.started_at, oldest.claimable_at, moment
       from (
         select moved.function_id,
                sum(moved.queued) as queued, sum(moved.scheduled) as scheduled, sum(moved.running) as running,
@@ -85,7 +94,7 @@ begin
           from moved
          group by moved.function_id
       ) as part
-     cross join lateral secateur.oldest_claimable(compact_depth.app_id, part.function_id) as oldest
+      left join lateral secateur.oldest_queued(compact_depth.app_id, part.function_id) as oldest on true
     on conflict on constraint depth_totals_pkey do update
        set queued = known.queued + excluded.queued,
            scheduled = known.scheduled + excluded.scheduled,
@@ -94,6 +103,7 @@ begin
            entered = known.entered + excluded.entered,
            drained = known.drained + excluded.drained,
            oldest_started_at = excluded.oldest_started_at,
+           oldest_claimable_at = excluded.oldest_claimable_at,
            moved_at = excluded.moved_at
   )
   select count(*) into moved_rows from moved;
@@ -204,8 +214,9 @@ begin
   insert into secateur.depth_checks (app_id, counted, drift) values (check_depth.app_id, counted, drift)
   returning depth_checks.id into this_check;
   with rebased as (
-    insert into secateur.depth_deltas (app_id, function_id, queued, scheduled, running, failed)
-    select check_depth.app_id, off.*
+    insert into secateur.depth_deltas (app_id, function_id, queued, scheduled, running, failed, at)
+    -- What is put right did not happen just now: it is in no rate.
+    select check_depth.app_id, off.*, clock_timestamp() - interval '1 minute'
       from unnest(functions, queued, scheduled, running, failed) as off (function_id, queued, scheduled, running, failed)
      where off.queued <> 0 or off.scheduled <> 0 or off.running <> 0 or off.failed <> 0
     returning depth_deltas.function_id, depth_deltas.queued, depth_deltas.scheduled, depth_deltas.running, depth_deltas.failed

@@ -1,0 +1,52 @@
+"""Where a queue is heading: by its backlog, and not by what chance does to it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from secateur.looking.depth import Trend, outlook
+from secateur.runs import FunctionDepth
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def depth(
+    queued: int, into: float, out: float, growth: float | None, *, paused: bool = False, since: datetime | None = None
+) -> FunctionDepth:
+    return FunctionDepth(
+        *("billing", "syncs", queued, 0, 0, 0, None, into, out, NOW),
+        growth_per_second=growth,
+        paused=paused,
+        growing_since=since,
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "trend", "seconds"),
+    [
+        (depth(0, 0, 0, 0), Trend.EMPTY, 0),
+        (depth(0, 5, 5, -1), Trend.EMPTY, 0),
+        (depth(0, 0, 0, 0, paused=True), Trend.PAUSED, 0),
+        (depth(100_000, 124, 14, 110), Trend.GROWING, None),
+        (depth(100_000, 14, 124, -110), Trend.DRAINING, pytest.approx(909, abs=1)),
+        # A standing cancellation takes what arrives: nothing is worked off, and nothing grows.
+        (depth(50_000, 124, 0, 0.4), Trend.STEADY, None),
+        (depth(50_000, 124, 0, -5_000), Trend.DRAINING, 10),
+        (depth(500, 0, 0, 0), Trend.STALLED, None),
+        (depth(3, 0.3, 0.1, 0.2), Trend.STEADY, None),
+        (depth(1_000, 100, 100, 3), Trend.STEADY, None),
+        (depth(1_000, 100, 100, -3), Trend.STEADY, None),
+        (depth(1_000, 100, 100, 3, since=NOW), Trend.GROWING, None),
+        (depth(1_000, 100, 100, 20), Trend.GROWING, None),
+        (depth(20, 0, 0.5, -0.5), Trend.DRAINING, 40),
+        (depth(100, 5, 0, 5, paused=True), Trend.PAUSED, None),
+        (depth(100, 5, 0, -20, paused=True), Trend.PAUSED, 5),
+        # An engine that does not know how the backlog changes.
+        (depth(100, 9, 1, None), Trend.GROWING, None),
+        (depth(100, 1, 9, None), Trend.DRAINING, 12.5),
+    ],
+)
+def test_the_outlook(found: FunctionDepth, trend: Trend, seconds: float | None) -> None:
+    assert (outlook(found).trend, outlook(found).drains_in_seconds) == (trend, seconds)

@@ -13,10 +13,17 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def depth(
-    queued: int, into: float, out: float, growth: float | None, *, paused: bool = False, since: datetime | None = None
+    queued: int,
+    into: float,
+    out: float,
+    growth: float | None,
+    *,
+    scheduled: int = 0,
+    paused: bool = False,
+    since: datetime | None = None,
 ) -> FunctionDepth:
     return FunctionDepth(
-        *("billing", "syncs", queued, 0, 0, 0, None, into, out, NOW),
+        *("billing", "syncs", queued, scheduled, 0, 0, None, into, out, NOW),
         growth_per_second=growth,
         paused=paused,
         growing_since=since,
@@ -28,6 +35,8 @@ def depth(
     [
         (depth(0, 0, 0, 0), Trend.EMPTY, 0),
         (depth(0, 5, 5, -1), Trend.EMPTY, 0),
+        (depth(0, 2, 0, 2, scheduled=500), Trend.EMPTY, 0),
+        (depth(0, 2, 0, 2, scheduled=500, since=NOW), Trend.GROWING, None),
         (depth(0, 0, 0, 0, paused=True), Trend.PAUSED, 0),
         (depth(100_000, 124, 14, 110), Trend.GROWING, None),
         (depth(100_000, 14, 124, -110), Trend.DRAINING, pytest.approx(909, abs=1)),

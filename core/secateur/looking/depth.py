@@ -23,6 +23,7 @@ NOISE = 2.0
 
 class Trend(StrEnum):
     EMPTY = "empty"
+    """Nothing is queued. What is scheduled may wait for its time, unless there is more and more of it."""
     PAUSED = "paused"
     GROWING = "growing"
     DRAINING = "draining"
@@ -44,7 +45,7 @@ def outlook(depth: FunctionDepth) -> Outlook:
 
     A change is a trend if it is more than chance: as much comes and goes by turns as comes and leaves alike.
     """
-    if depth.backlog == 0:
+    if depth.queued == 0 and (depth.scheduled == 0 or depth.growing_since is None):
         return Outlook(Trend.PAUSED if depth.paused else Trend.EMPTY, 0.0)
     growth = growth_of(depth)
     leaving = max(0.0, depth.in_per_second - growth)

@@ -40,7 +40,8 @@ class DepthForm(JsonForm):
     growth_per_second: float | None
     """By how much `queued` and `scheduled` grew per second, over the last ten seconds; negative if they shrank."""
     trend: str
-    """`empty`, `paused`, `growing`, `draining`, `steady`, or `stalled`: nothing comes or goes."""
+    """`empty`, `paused`, `growing`, `draining`, `steady`, or `stalled`: nothing comes or goes. `empty`
+    is also what has only runs that are scheduled for later."""
     drains_in_seconds: float | None
     """Until the backlog is empty, if it drains on like that; 0 if it is empty; else null."""
     growing_since: Instant | None

@@ -178,7 +178,8 @@ async def test_only_true_matches(engine: Source, queue: QueueUnderTest) -> None:
     selection = select(condition=ACME)
     count = await engine.count(selection)
     assert (count.matched, count.total) == (1, 3)
-    assert await engine.count_errors(selection) == 1
+    count = await engine.count_with_errors(selection)
+    assert (count.matched, count.errors, count.total, count.by_function) == (1, 1, 3, {"sync": 1})
     for verdict, run in ((Verdict.MATCH, acme), (Verdict.NO_MATCH, globex), (Verdict.ERROR, other)):
         assert [example.id for example in await engine.examples(selection, verdict, 5)] == [str(run)]
 

@@ -175,8 +175,8 @@ class Source(Protocol):
         """
         ...
 
-    async def count_errors(self, selection: Selection, *, on_primary: bool = False) -> int:
-        """Unfinished runs of scope and window on which the expression cannot be evaluated; as `count` is asked."""
+    async def count_with_errors(self, selection: Selection, *, on_primary: bool = False) -> Count:
+        """The exact count with its errors. All its figures are of one snapshot, so that they fit each other."""
         ...
 
     async def estimate(self, selection: Selection) -> Count | None:

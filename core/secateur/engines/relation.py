@@ -143,21 +143,29 @@ class RelationSource(Source):
         scope = scoped(selection)
 
         async def ask(reading: Reading) -> Count:
-            totals = await reading.connection.fetch(among(self.sql("total"), selection), *scope[:2])
+            total = await self._total(reading, selection)
             sql, parameters = self.conditioned("count", selection, reading.as_of, scope, only_matches=True)
             rows = await reading.connection.fetch(sql, *parameters)
-            total = sum(row["total"] for row in totals)
             return counted(rows, reading, selection, exact=True, total=total, errors=None if selection.filter else 0)
 
         return await self.read(ask, on_primary=on_primary)
 
-    async def count_errors(self, selection: Selection, *, on_primary: bool = False) -> int:
-        async def ask(reading: Reading) -> int:
-            sql, parameters = self.conditioned("errors", selection, reading.as_of, scoped(selection))
-            errors: int = await reading.connection.fetchval(sql, *parameters)
-            return errors
+    async def count_with_errors(self, selection: Selection, *, on_primary: bool = False) -> Count:
+        if selection.filter is None:
+            return await self.count(selection, on_primary=on_primary)
 
-        return 0 if selection.filter is None else await self.read(ask, on_primary=on_primary)
+        async def ask(reading: Reading) -> Count:
+            total = await self._total(reading, selection)
+            sql, parameters = self.conditioned("verdicts", selection, reading.as_of, scoped(selection))
+            rows = await reading.connection.fetch(sql, *parameters)
+            errors = sum(row["errors"] for row in rows)
+            return counted(rows, reading, selection, exact=True, total=total, errors=errors)
+
+        return await self.read(ask, on_primary=on_primary)
+
+    async def _total(self, reading: Reading, selection: Selection) -> int:
+        rows = await reading.connection.fetch(among(self.sql("total"), selection), *scoped(selection)[:2])
+        return sum(row["total"] for row in rows)
 
     async def examples(self, selection: Selection, verdict: Verdict, limit: int) -> list[Run]:
         async def ask(reading: Reading) -> list[Run]:
@@ -205,8 +213,11 @@ class RelationSource(Source):
         replica_failed: str | None,
         ask: Callable[[Reading], Awaitable[Result]],
     ) -> Result:
-        """Plans for the values at hand: a plan for any scope would ignore the indexes of this one."""
-        async with database.transaction() as connection:
+        """Plans for the values at hand: a plan for any scope would ignore the indexes of this one.
+
+        All that is asked is of one snapshot: runs that arrive meanwhile must not count for one figure only.
+        """
+        async with database.transaction(one_snapshot=True) as connection:
             as_of = await connection.fetchval(self.sql(clock))
             await connection.execute(self.sql("plan_for_values"))
             return await ask(Reading(connection, as_of, source, replica_failed))
@@ -260,11 +271,11 @@ def counted(
     by_function: dict[str, int] = {}
     for row in rows:
         by_status[RunStatus(row["status"])] += row["matched"]
-        by_function[row["function_id"]] = by_function.get(row["function_id"], 0) + row["matched"]
+        if row["matched"]:
+            by_function[row["function_id"]] = by_function.get(row["function_id"], 0) + row["matched"]
     matched = round(sum(by_status.values()) * scale)
     return Count(
         matched=matched,
-        # The scope was counted a statement earlier, and runs arrive meanwhile.
         total=max(total, matched),
         exact=exact,
         errors=None if errors is None else round(errors * scale),

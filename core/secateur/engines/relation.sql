@@ -30,16 +30,22 @@ select run.function_id, run.status, count(*) as matched
    and {condition}
  group by run.function_id, run.status
 
--- name: errors
--- Takes the exact form: null is an error.
-select count(*)
-  from {runs} as run
- where run.app_id = $1
-   and ($2::text is null or run.function_id = $2)
-   and {among}
-   and ($3::timestamptz is null or run.started_at > $3)
-   and ($4::timestamptz is null or run.started_at < $4)
-   and {condition} is null
+-- name: verdicts
+-- Takes the exact form: null is an error. Grouped by the verdict, for two aggregates that filter by it would evaluate it twice.
+select judged.function_id, judged.status,
+       coalesce(sum(judged.runs) filter (where judged.verdict), 0)::bigint as matched,
+       coalesce(sum(judged.runs) filter (where judged.verdict is null), 0)::bigint as errors
+  from (
+    select run.function_id, run.status, {condition} as verdict, count(*) as runs
+      from {runs} as run
+     where run.app_id = $1
+       and ($2::text is null or run.function_id = $2)
+       and {among}
+       and ($3::timestamptz is null or run.started_at > $3)
+       and ($4::timestamptz is null or run.started_at < $4)
+     group by run.function_id, run.status, verdict
+  ) as judged
+ group by judged.function_id, judged.status
 
 -- name: total
 -- The scope's unfinished runs, from the index alone.

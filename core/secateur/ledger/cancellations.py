@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice, zip_longest
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
@@ -98,9 +98,16 @@ class Cancellations:
         return self.engine.stops_at if isinstance(self.engine, Stopping) else None
 
     async def preview(self, request: CancellationRequest, *, on_primary: bool = False) -> Preview:
-        """The exact count with the errors, and why a few of the failing runs fail. Raises like `count`."""
-        count = await self.count(request, on_primary=on_primary)
-        return await self.with_errors(request, count, on_primary=on_primary)
+        """The exact count with the errors, and why a few of the failing runs fail.
+
+        It takes longer than `count`, and waits and raises as that does. The figures of each function are of one
+        snapshot: those of a count that was made before do not go with them.
+        """
+        wanted = selections(request)
+        async with self._counting:
+            counts = [await self.engine.count_with_errors(each, on_primary=on_primary) for each in wanted]
+        await self._refuse_unknown_if_empty(request, counts)
+        return await self._explain(wanted, added(counts))
 
     async def count(self, request: CancellationRequest, *, on_primary: bool = False) -> Count:
         """The exact count without its errors; for several functions, the sum.
@@ -112,16 +119,8 @@ class Cancellations:
         async with self._counting:
             wanted = selections(request)
             counts = [await self.engine.count(selection, on_primary=on_primary) for selection in wanted]
-        if any(count.total == 0 for count in counts):
-            await self._refuse_unknown(request.scopes)
+        await self._refuse_unknown_if_empty(request, counts)
         return added(counts)
-
-    async def with_errors(self, request: CancellationRequest, count: Count, *, on_primary: bool = False) -> Preview:
-        """The preview that a count belongs to: its errors take longer than its matches. Waits as `count` does."""
-        wanted = selections(request)
-        async with self._counting:
-            errors = sum([await self.engine.count_errors(selection, on_primary=on_primary) for selection in wanted])
-        return await self._explain(wanted, replace(count, errors=errors))
 
     async def guess(self, request: CancellationRequest) -> Count | None:
         """A count from a sample, within a moment; None where the exact one is as quick."""
@@ -331,6 +330,10 @@ class Cancellations:
         frequent_first = sorted(reasons.values(), key=len, reverse=True)
         by_turn = (example for turn in zip_longest(*frequent_first) for example in turn if example is not None)
         return Preview(count, tuple(islice(by_turn, ERROR_EXAMPLES)))
+
+    async def _refuse_unknown_if_empty(self, request: CancellationRequest, counts: Sequence[Count]) -> None:
+        if any(count.total == 0 for count in counts):
+            await self._refuse_unknown(request.scopes)
 
     async def _refuse_unknown(self, scopes: Sequence[Scope]) -> None:
         app_id = scopes[0].app_id

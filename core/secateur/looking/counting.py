@@ -90,7 +90,7 @@ async def count_along(
         yield Seen(Preview(count), under_way=True)
         rest = max(0.1, end - time.monotonic())
         try:
-            yield Seen(await within(rest, cancellations.with_errors(request, count, on_primary=on_primary)))
+            yield Seen(await within(rest, cancellations.preview(request, on_primary=on_primary)))
         except DatabaseError:
             yield Seen(Preview(count))
     finally:
@@ -147,7 +147,7 @@ def pooled(estimates: Sequence[Count]) -> Count:
         matched=matched,
         low=max(0, round(matched - below / narrower)),
         high=min(last.total, round(matched + above / narrower)) if last.total else None,
-        errors=round(fmean(each.errors or 0 for each in estimates)),
+        errors=min(round(fmean(each.errors or 0 for each in estimates)), max(0, last.total - matched)),
         by_status={status: round(fmean(each.by_status[status] for each in estimates)) for status in last.by_status},
     )
 

@@ -123,10 +123,17 @@ class Database:
         return await self._run(lambda connection: connection.execute(sql, *args), timeout, False)
 
     @asynccontextmanager
-    async def transaction(self, *, timeout: float | None = None) -> AsyncIterator[Connection]:
-        """A READ COMMITTED transaction, committed on leaving the block and rolled back on any exception."""
+    async def transaction(
+        self, *, timeout: float | None = None, one_snapshot: bool = False
+    ) -> AsyncIterator[Connection]:
+        """A READ COMMITTED transaction, committed on leaving the block and rolled back on any exception.
+
+        With `one_snapshot` it is REPEATABLE READ, for reading only: every statement sees what the first one saw.
+        """
         with self._in_words(timeout):
-            async with self._transaction(timeout) as connection:
+            async with self._transaction(
+                timeout, "repeatable_read" if one_snapshot else "read_committed"
+            ) as connection:
                 yield connection
 
     async def listen(self, channel: str) -> AsyncGenerator[str, None]:
@@ -177,8 +184,8 @@ class Database:
             return await operation(connection)
 
     @asynccontextmanager
-    async def _transaction(self, timeout: float | None) -> AsyncIterator[Any]:
-        async with self._connection() as connection, connection.transaction(isolation="read_committed"):
+    async def _transaction(self, timeout: float | None, isolation: str = "read_committed") -> AsyncIterator[Any]:
+        async with self._connection() as connection, connection.transaction(isolation=isolation):
             if timeout is not None:
                 await connection.execute("select set_config('statement_timeout', $1, true)", _milliseconds(timeout))
             yield connection

@@ -83,7 +83,7 @@ class Counting:
         if not again:
             matches.counted(count, [])
             self.seen = count
-        preview = await self._session.ask(cancellations.with_errors(request, count))
+        preview = await self._session.ask(cancellations.preview(request))
         matches.counted(preview.count, [example.message for example in preview.error_examples])
         self.seen = preview.count
         return preview

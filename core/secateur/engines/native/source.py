@@ -92,7 +92,9 @@ class NativeSource(RelationSource):
             guess = estimate(pages.values(), total, percent / 100)
             errors = sum(row["errors"] for row in rows)
             count = counted(rows, reading, selection, exact=False, total=total, errors=errors, scale=total / sampled)
-            return replace(count, matched=guess.matched, low=guess.low, high=guess.high)
+            # Each is rounded by itself.
+            errors = min(count.errors or 0, total - guess.matched)
+            return replace(count, matched=guess.matched, errors=errors, low=guess.low, high=guess.high)
 
         return await self.read(ask)
 

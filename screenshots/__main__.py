@@ -7,15 +7,17 @@ writes each screen as SVG and PNG at 80×24 and 120×36. Nothing is drawn by han
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import resvg_py
+from PIL import Image
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -28,7 +30,8 @@ from secateur.schema import install
 from secateur_tui.app import ConsoleApp
 from secateur_tui.filter.editor import ExpressionEditor
 from secateur_tui.history.screen import HistoryScreen
-from secateur_tui.review.screen import FRESH_SECONDS, SETTLE_SECONDS
+from secateur_tui.review.consent import SETTLE_SECONDS
+from secateur_tui.review.screen import FRESH_SECONDS
 from secateur_tui.session import Session
 from secateur_tui.themes import DARK
 
@@ -47,6 +50,7 @@ class Camera:
 
     def __init__(self, app: ConsoleApp, pilot: Pilot[None], directory: Path) -> None:
         self.app, self.pilot, self.directory = app, pilot, directory
+        self.frames: list[tuple[bytes, float]] = []
 
     async def until(self, condition: Callable[[], Any]) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -67,18 +71,43 @@ class Camera:
         await self.pilot.press(*(names.get(character, character) for character in text))
 
     async def take(self, name: str) -> None:
-        """The screen as SVG and PNG, its background opaque and its font one that is installed."""
+        """The screen as SVG and PNG."""
         await self.pilot.pause(0.3)
         width, height = self.app.size
         stem = self.directory / f"{name}-{width}x{height}"
+        svg = self._svg()
+        stem.with_suffix(".svg").write_text(svg, encoding="utf-8")
+        stem.with_suffix(".png").write_bytes(self._png(svg))
+        sys.stdout.write(f"{stem.name}\n")
+
+    def frame(self, seconds: float) -> None:
+        """The screen as the recording's next frame, shown for so long."""
+        self.frames.append((self._png(self._svg()), seconds))
+
+    def _svg(self) -> str:
+        """With an opaque background, and in a font that is installed."""
         svg = self.app.export_screenshot(title="secateur")
         svg = svg.replace("<text ", '<text xml:space="preserve" ')
         svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
-        svg = svg.replace("Fira Code", "DejaVu Sans Mono")
-        stem.with_suffix(".svg").write_text(svg, encoding="utf-8")
-        png = resvg_py.svg_to_bytes(svg_string=svg, font_dirs=[FONTS], width=width * 12)
-        stem.with_suffix(".png").write_bytes(bytes(png))
-        sys.stdout.write(f"{stem.name}\n")
+        return svg.replace("Fira Code", "DejaVu Sans Mono")
+
+    def _png(self, svg: str) -> bytes:
+        return bytes(resvg_py.svg_to_bytes(svg_string=svg, font_dirs=[FONTS], width=self.app.size.width * 12))
+
+    def save_recording(self, name: str) -> None:
+        """All frames as one animation that begins again; equal neighbours are one."""
+        images = [Image.open(io.BytesIO(png)).convert("RGB") for png, _ in self.frames]
+        palette = images[-1].quantize(128, dither=Image.Dither.NONE)
+        first, *rest = (image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images)
+        first.save(
+            self.directory / f"{name}.gif",
+            save_all=True,
+            append_images=rest,
+            duration=[round(seconds * 1000) for _, seconds in self.frames],
+            loop=0,
+            optimize=True,
+        )
+        sys.stdout.write(f"{name}.gif\n")
 
 
 async def tour(camera: Camera) -> None:
@@ -134,7 +163,42 @@ async def tour(camera: Camera) -> None:
     await camera.take("history-restoring")
 
 
-async def photograph(size: tuple[int, int], directory: Path) -> None:
+async def story(camera: Camera) -> None:
+    """The five minutes that matter, as a recording: from the flood to its guaranteed cancellation."""
+    press = camera.pilot.press
+    await camera.shows("flood")
+    await camera.pilot.pause(2.0)
+    camera.frame(2.5)
+    await press("enter")
+    await camera.shows("tab takes it")
+    camera.frame(3.0)
+    await press("tab")
+    await camera.shows("exact")
+    await camera.pilot.pause(1.0)
+    camera.frame(3.0)
+    await press("f9")
+    await camera.until(lambda: isinstance(camera.app.focused, Input))
+    await camera.pilot.pause(1.0)
+    camera.frame(3.0)
+    for typed in ("acme retry storm", "\n"):
+        await camera.type(typed)
+        camera.frame(1.0)
+    for letter in "vendor-syncs":
+        await camera.type(letter)
+        camera.frame(0.12)
+    await press("enter")
+    await asyncio.sleep(SETTLE_SECONDS + FRESH_SECONDS + 0.2)
+    camera.frame(1.5)
+    await press("enter")
+    await camera.until(lambda: isinstance(camera.app.screen, HistoryScreen) and "✓" in camera.text)
+    for _ in range(6):
+        camera.frame(0.7)
+        await camera.pilot.pause(0.7)
+    camera.frame(3.0)
+    camera.save_recording("story")
+
+
+async def photograph(size: tuple[int, int], directory: Path, what: Callable[[Camera], Awaitable[None]]) -> None:
     with EmbeddedPostgres(settings={"fsync": "off"}) as postgres:
         async with Database.connect(postgres.url) as database:
             await install(database)
@@ -148,14 +212,15 @@ async def photograph(size: tuple[int, int], directory: Path) -> None:
             )
             app = ConsoleApp(session, theme=DARK.name)
             async with app.run_test(size=size) as pilot:
-                await tour(Camera(app, pilot, directory))
+                await what(Camera(app, pilot, directory))
 
 
 def main() -> None:
     os.environ.update(COLOURS)
     os.environ.pop("NO_COLOR", None)
     for size in SIZES:
-        asyncio.run(photograph(size, HERE))
+        asyncio.run(photograph(size, HERE, tour))
+    asyncio.run(photograph(SIZES[0], HERE, story))
 
 
 if __name__ == "__main__":

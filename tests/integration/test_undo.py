@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 import secateur
-from patience import PATIENCE
+from patience import PATIENCE, eventually
 from secateur.engines.native.client import Queue
 from secateur.errors import Conflict, IdempotencyConflict, LockUnavailable, NotFound, RequestError
 from secateur.records import Cancellation
@@ -296,6 +297,24 @@ class TestSingleRuns:
             await queue.cancel_run(one)
         with pytest.raises(NotFound):
             await queue.cancel_run(UUID(int=0))
+
+    async def test_two_at_once_under_one_key(self, queue: Queue, database_url: str) -> None:
+        """Each holds the row of its own run when it finds the key free."""
+        runs = await enqueue(queue, count=2)
+        sql = "select id from secateur.cancel_run(gen_random_uuid(), 'billing', $1, 'k', null, 'python', 'ops')"
+        first, second = [await asyncpg.connect(database_url) for _ in runs]
+        async with first.transaction():
+            committed = await first.fetchval(sql, runs[0])
+            late = asyncio.create_task(second.fetchval(sql, runs[1]))
+            waits = "select exists (select from pg_locks where pid = $1 and not granted)"
+            await eventually(lambda: queue.database.fetchval(waits, second.get_server_pid()), "the other to wait")
+        with pytest.raises(asyncpg.PostgresError, match="'k' was already used for another request") as refused:
+            await late
+        assert (refused.value.sqlstate, refused.value.column_name) == ("SC409", "idempotency_key")
+        assert [one.id for one in await queue.cancellations.list()] == [committed]
+        assert (await queue.get(runs[1])).status == "queued"
+        for connection in (first, second):
+            await connection.close()
 
     async def test_under_a_key(self, queue: Queue) -> None:
         one, other = await enqueue(queue, count=2)

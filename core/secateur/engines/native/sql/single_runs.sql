@@ -56,7 +56,12 @@ begin
     greatest(moment, doomed.started_at + interval '1 microsecond'), false, '{}', 0, request, cancel_run.idempotency_key,
     cancel_run.reason, cancel_run.source, moment, cancel_run.created_by, session_user, 1, true,
     jsonb_build_object(doomed.function_id, 1), moment, doomed.id)
+  on conflict on constraint cancellations_app_id_idempotency_key_key do nothing
   returning * into committed;
+  if committed.id is null then
+    -- Another run was cancelled under this key since we looked: that is refused.
+    return secateur.committed_under(cancel_run.app_id, cancel_run.idempotency_key, request);
+  end if;
   -- The run is there already: there is no transaction to wait for.
   insert into secateur.sweeps (app_id, cancellation_id, horizon) values (committed.app_id, committed.id, '0');
   -- point: recorded

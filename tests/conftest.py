@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
+from bytecode import keep_bytecode
 from secateur.postgres.database import Database
 from secateur.postgres.embedded import EmbeddedPostgres, find_binaries, system_binaries
 from servers import SETTINGS, Server, use_memory
@@ -18,6 +19,7 @@ BINARIES = {"embedded": find_binaries()}
 if (_system := system_binaries()) not in {None, BINARIES["embedded"]}:
     BINARIES["system"] = _system
 
+keep_bytecode()
 use_memory()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 
 import asyncpg
@@ -28,11 +29,13 @@ class Mutation:
     times: int = 1
 
 
+@cache
 def protocol() -> str:
     """The functions of the lock protocol: every file that an upgrade replaces, but the expression language's."""
     return "\n".join(definition(name) for name in REPEATABLE if not name.startswith("cel_"))
 
 
+@lru_cache(8)
 def functions(sql: str) -> dict[str, str]:
     """Each function's text, header comments excluded."""
     starts = [(found[1], found.start()) for found in _FUNCTION.finditer(sql)]

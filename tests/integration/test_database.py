@@ -152,7 +152,7 @@ class TestTimeout:
         began = time.monotonic()
         with pytest.raises(QueryTimeout):
             await empty.fetchval("select pg_sleep(30)", timeout=0.2)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
         assert await empty.fetchval("show statement_timeout") == "0"
 
     async def test_of_a_transaction(self, empty: Database) -> None:
@@ -164,7 +164,7 @@ class TestTimeout:
         async with Database.connect(empty_database_url, statement_timeout=0.2) as database:
             with pytest.raises(QueryTimeout):
                 await database.fetchval("select pg_sleep(30)")
-            assert await database.fetchval("select 1 from pg_sleep(0.4)", timeout=5) == 1
+            assert await database.fetchval("select 1 from pg_sleep(0.4)", timeout=60) == 1
 
     @pytest.mark.parametrize("timeout", [None, 60])
     async def test_differs_from_a_cancellation_by_somebody_else(
@@ -196,8 +196,8 @@ class TestTimeout:
             assert f"{words} ({sentence})" in str(told)
 
     async def test_that_is_kept_commits(self, empty: Database) -> None:
-        await empty.execute("create table t (n int)", timeout=5)
-        assert await empty.fetchval("insert into t values (1) returning n", timeout=5) == 1
+        await empty.execute("create table t (n int)", timeout=60)
+        assert await empty.fetchval("insert into t values (1) returning n", timeout=60) == 1
         assert await empty.fetchval("select count(*) from t") == 1
 
 
@@ -243,7 +243,7 @@ class TestReadOnly:
             with pytest.raises(ReadOnly, match="read-only"):
                 await database.execute("create table t (n int)")
             with pytest.raises(ReadOnly):
-                await database.execute("create table t (n int)", timeout=5)
+                await database.execute("create table t (n int)", timeout=60)
             with pytest.raises(ReadOnly):
                 async with database.transaction() as connection:
                     await connection.execute("create table t (n int)")

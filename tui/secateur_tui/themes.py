@@ -69,7 +69,7 @@ DARK = Theme(
         "block-cursor-text-style": "none",
         "input-selection-background": "#7aa2f7 35%",
         "text-quiet": "#8089b3",
-        "line": "#3b4261",
+        "line": "#3e4566",
         "row-cursor": "#2a2f50",
         "syntax-number": "#ff9e64",
         "bar": "#16161e",

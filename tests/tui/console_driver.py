@@ -25,9 +25,6 @@ SNAPSHOTS = Path(__file__).parent / "snapshots"
 UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
 """Set it to write what the screens show now; then read the difference before committing it."""
 
-STORED_SECONDS = 30.0
-"""How long a screen may take to become the stored one."""
-
 STILL_SECONDS = 1.0
 """How long a screen stays as it is before it is written down as the one to compare with."""
 
@@ -143,7 +140,7 @@ class Console:
             SNAPSHOTS.mkdir(exist_ok=True)
             stored.write_text(await self._still(), encoding="utf-8")
         expected = stored.read_text(encoding="utf-8")
-        deadline = time.monotonic() + STORED_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while (shown := self._lasting) != expected:
             if time.monotonic() > deadline:
                 both = expected.splitlines(), shown.splitlines()

@@ -5,17 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 
 import pytest
+from console_driver import Start
 from pseudo_terminal import Terminal
 from rich.color import Color
 
 from patience import PATIENCE, wait_for
+from secateur_tui.app import ConsoleApp
 
 DARK, LIGHT, SIXTEEN = "secateur-dark", "secateur-light", "secateur-16"
 FEW = ("linux", "xterm", "screen", "vt100")
 """Terminals of 16 colours or none."""
 MANY = ("xterm-256color", "tmux-256color")
+TRUE = "xterm-256color truecolor"
+"""TERM, and COLORTERM after it."""
 LETTERS, FRAMES = 2.5, 1.5
 """The least contrast of what is read, and of lines, bars and signs."""
 
@@ -100,11 +105,14 @@ def caret_on_first(word: str, stream: bytes) -> bool:
     return False
 
 
-def walk(terminal: Terminal) -> None:
-    """Through the places that paint in colours of their own."""
+def open_filter(terminal: Terminal) -> None:
     terminal.read_until("flood")
     terminal.send(b"\r")
     terminal.read_until("Matches")
+
+
+def walk(terminal: Terminal) -> None:
+    """From an empty filter through the places that paint in colours of their own."""
     terminal.send(b"event.data.vendor_id == 'acme_inc'")
     terminal.read_until("exact")
     terminal.send(b"\x1b[20~")
@@ -123,6 +131,18 @@ def walk(terminal: Terminal) -> None:
     assert terminal.process.wait(PATIENCE) == 0
 
 
+def check_caret(terminal: Terminal) -> None:
+    """Leaves the filter empty again."""
+    terminal.send(b"tru\x1b[D\x1b[D\x1b[D")
+
+    def seen() -> bool:
+        terminal.send(b"\x0c")  # paints all of it in one piece
+        return caret_on_first("tru", terminal.everything)
+
+    wait_for(seen, "the caret")
+    terminal.send(b"\x1b[3~" * 3)
+
+
 def check_readable(stream: bytes) -> None:
     texts: dict[Look, str] = {}
     for text, look in painted(stream):
@@ -138,56 +158,63 @@ def check_readable(stream: bytes) -> None:
         assert look.colour not in ("5;0", "5;16") or look.behind is not None, told
 
 
-@pytest.mark.parametrize("theme", [None, DARK, LIGHT, SIXTEEN])
-@pytest.mark.parametrize("term", [*FEW, *MANY, "xterm-256color truecolor"])
+@pytest.mark.parametrize(
+    ("term", "theme"),
+    [("linux", None), *product(["xterm-256color"], [DARK, LIGHT, SIXTEEN]), *product([TRUE], [DARK, LIGHT])],
+)
 def test_all_that_is_painted_can_be_read(
     incident_url: str, terminals: list[Terminal], term: str, theme: str | None
 ) -> None:
-    if theme in (DARK, LIGHT) and term not in ("linux", *MANY[:1], "xterm-256color truecolor"):
-        pytest.skip("the same as another kind of terminal")
+    """In every palette; which terminal is painted in which is tested below."""
     term, _, colours = term.partition(" ")
     variables = {"NO_COLOR": None, "COLORTERM": colours or None, "SECATEUR_THEME": theme}
     terminals.append(Terminal(incident_url, term, **variables))
+    open_filter(terminals[0])
+    check_caret(terminals[0])
     walk(terminals[0])
     stream = terminals[0].everything
     check_readable(stream)
     assert b"\\u" not in stream
     if term in FEW:
         assert b"[38;" not in stream
-    assert (b"8;2;" in stream) == (bool(colours) and theme != SIXTEEN)
+    assert (b"8;2;" in stream) == bool(colours)
 
 
-@pytest.mark.parametrize("theme", [None, DARK, LIGHT])
-@pytest.mark.parametrize("term", ["linux", "vt100", "xterm-256color"])
+@pytest.mark.parametrize(("term", "theme"), [("linux", None), ("xterm-256color", LIGHT)])
 def test_no_color_leaves_the_terminals_own_colours(
     incident_url: str, terminals: list[Terminal], term: str, theme: str | None
 ) -> None:
-    terminals.append(Terminal(incident_url, term, NO_COLOR="1", SECATEUR_THEME=theme))
+    terminals.append(Terminal(incident_url, term, NO_COLOR="1", COLORTERM=None, SECATEUR_THEME=theme))
+    open_filter(terminals[0])
+    check_caret(terminals[0])
     walk(terminals[0])
     looks = {look for _, look in painted(terminals[0].everything)}
     assert looks == {Look(), Look(reverse=True)}, "only the reverse video says what is chosen"
 
 
-@pytest.mark.parametrize("colourless", [None, "1"], ids=["colours", "NO_COLOR"])
-@pytest.mark.parametrize("theme", [DARK, LIGHT, SIXTEEN])
-@pytest.mark.parametrize("term", ["linux", "xterm-256color"])
-def test_the_caret_is_seen(
-    incident_url: str, terminals: list[Terminal], term: str, theme: str, colourless: str | None
+async def test_few_colours_are_the_terminals_own_and_many_are_the_themes(
+    embedded_url: str, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    terminals.append(Terminal(incident_url, term, NO_COLOR=colourless, COLORTERM=None, SECATEUR_THEME=theme))
-    terminals[0].read_until("flood")
-    terminals[0].send(b"\r")
-    terminals[0].read_until("Matches")
-    terminals[0].send(b"tru\x1b[D\x1b[D\x1b[D")
+    """Every terminal and theme is painted as one of those that are looked at above."""
 
-    def seen() -> bool:
-        terminals[0].send(b"\x0c")  # paints all of it in one piece
-        return caret_on_first("tru", terminals[0].everything)
+    def palette(term: str, theme: str | None, no_color: str | None) -> tuple[str, str | None]:
+        term, _, colours = term.partition(" ")
+        for name, value in {"TERM": term, "COLORTERM": colours or None, "NO_COLOR": no_color}.items():
+            monkeypatch.delenv(name, raising=False)
+            if value is not None:
+                monkeypatch.setenv(name, value)
+        app = ConsoleApp(session, theme=theme)
+        assert app.no_color == (no_color == "1")
+        return app.theme, app.console.color_system
 
-    wait_for(seen, "the caret")
-
-
-def test_an_empty_no_color_says_nothing(incident_url: str, terminals: list[Terminal]) -> None:
-    terminals.append(Terminal(incident_url, NO_COLOR="", COLORTERM="truecolor"))
-    terminals[0].read_until("flood")
-    assert b"38;2;" in terminals[0].everything
+    async with start(embedded_url) as console:
+        session = console.app.session
+    themes = (None, DARK, LIGHT, SIXTEEN)
+    for theme, term in product(themes, FEW):
+        assert palette(term, theme, None) == (SIXTEEN, "standard")
+    for theme, term in product(themes, MANY):
+        assert palette(term, theme, None) == (theme or DARK, "256")
+    for theme, no_color in product(themes, (None, "")):
+        assert palette(TRUE, theme, no_color) == (theme or DARK, "truecolor")
+    for theme, term in product(themes, (*FEW, *MANY, TRUE)):
+        assert palette(term, theme, "1")[0] == SIXTEEN

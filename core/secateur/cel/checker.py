@@ -55,6 +55,14 @@ def check_filter(node: Node, declarations: Declarations, reporter: Reporter) -> 
     return checked
 
 
+LITERALS_ELSEWHERE = {
+    **dict.fromkeys(("True", "TRUE"), "true"),
+    **dict.fromkeys(("False", "FALSE"), "false"),
+    **dict.fromkeys(("NULL", "Null", "None", "nil", "undefined"), "null"),
+}
+"""What other languages call `true`, `false` and `null`."""
+
+
 class Checker:
     """With `lenient`, what is wrong is no diagnostic but fails, or is absorbed, when it is evaluated: the
     standard's behaviour without its optional check."""
@@ -153,6 +161,8 @@ class Checker:
         suggestion = None
         if near := nearest(name, (*self._elements, *self._declarations.names())):
             suggestion = say.did_you_mean(near, Fix(node.span, near))
+        elif (word := LITERALS_ELSEWHERE.get(name)) is not None:
+            suggestion = say.write_instead(word, node.span)
         elif quotable:
             suggestion = say.quote_it(name, node.span)
         elif "event" in self._declarations.variables:

@@ -23,6 +23,10 @@ def write_instead(text: str, span: Span, means: str | None = None) -> Suggestion
     return Suggestion(f"write `{text}`{f' if you mean {means}' if means else ''}", Fix(span, text))
 
 
+def compare_it(text: str, span: Span) -> Suggestion:
+    return Suggestion(f"compare it, such as `{text}`", Fix(span, text))
+
+
 def write_the_whole(text: str, source: str, means: str | None = None) -> Suggestion:
     """For a text that replaces the whole source, not only the marked place."""
     told = f"write the whole expression as `{text}`{f' if you mean {means}' if means else ''}"
@@ -49,7 +53,18 @@ def list_characters(characters: str) -> Suggestion:
     return Suggestion(f"list the characters you mean, such as `[{characters}]`")
 
 
-CLOSE_STRING = Suggestion("add the closing quote")
+def close_bracket(bracket: str, end: int) -> Suggestion:
+    return Suggestion(f"add `{bracket}`", Fix(Span(end, end), bracket))
+
+
+def leave_it_out(span: Span) -> Suggestion:
+    return Suggestion("leave it out", Fix(span, ""))
+
+
+def close_string(quote: str, end: int) -> Suggestion:
+    return Suggestion("add the closing quote", Fix(Span(end, end), quote))
+
+
 EXISTS_INSTEAD = Suggestion("use `exists` to ask whether there is such an element")
 LOOP_OVER_LESS = Suggestion("make the literals here smaller; loops over lists of the event can be nested two deep")
 
@@ -59,6 +74,7 @@ LOOP_OVER_LESS = Suggestion("make the literals here smaller; loops over lists of
 EMPTY = "the expression is empty"
 UNEXPECTED_END = "the expression is not finished"
 STRING_NOT_CLOSED = "this string is not closed"
+TYPOGRAPHIC = "this quotation mark is one of typography; strings are in `'` or `\"`"
 SINGLE_EQUALS = "`=` is not a comparison"
 BACKQUOTE_NOT_CLOSED = "this backquote does not enclose a field name: use letters, digits and `_ . - /`"
 BACKQUOTES = "backquotes can only enclose a field name after a dot"

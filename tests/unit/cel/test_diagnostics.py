@@ -21,6 +21,34 @@ def test_says_what_is_wrong(source: str, expected: str) -> None:
     assert rendered(source) == expected
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("event.data.x === 'a'", "event.data.x == 'a'"),
+        ("event.data.x !== 'a'", "event.data.x != 'a'"),
+        ("event.data.x => 1", "event.data.x >= 1"),
+        ("event.data.x =< 1", "event.data.x <= 1"),
+        ("event.data.x == 'a", "event.data.x == 'a'"),
+        ("event.data.x == ‘it’", "event.data.x == 'it'"),
+        ("event.data.x like 'a%' && true", "event.data.x.startsWith('a') && true"),
+        ("event.data.x like 'a'", "event.data.x == 'a'"),
+        ("event.data.x is not null", "event.data.x != null"),
+        ("event.data.x in ('a', 'b') || true", "event.data.x in ['a', 'b'] || true"),
+        ("event.data.x endsWith 'a'", "event.data.x.endsWith('a')"),
+        ("event.data.x > 1,000", "event.data.x > 1000"),
+        ("(event.data.x > 1 ", "(event.data.x > 1) "),
+        ("event.data.x == FALSE", "event.data.x == false"),
+    ],
+)
+def test_a_fix_writes_what_is_meant(written: str, meant: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        compile(written)
+    fix = caught.value.diagnostics[0].fix
+    assert fix is not None
+    assert fix.apply(written) == meant
+    compile(meant)
+
+
 def test_problems_are_for_the_request() -> None:
     with pytest.raises(ExpressionError) as caught:
         compile("event.data.x = 'a'\n")

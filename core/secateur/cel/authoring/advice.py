@@ -15,9 +15,23 @@ from secateur.cel.declarations import ARITHMETIC
 from secateur.cel.diagnostics import Diagnostic, Fix, Reporter, Suggestion
 from secateur.cel.hints import nearest
 from secateur.cel.library import FUNCTIONS
-from secateur.cel.messages import did_you_mean, write_instead
+from secateur.cel.messages import compare_it, did_you_mean, write_instead
 from secateur.cel.paths import EACH, EVENT, Bindings, Path, bindings_below, dotted, path_in, path_of
-from secateur.cel.syntax.ast import Binary, Call, Has, Index, ListLiteral, Literal, Node, Select, Span
+from secateur.cel.syntax.ast import (
+    Binary,
+    Call,
+    Comprehension,
+    Conditional,
+    Has,
+    Index,
+    ListLiteral,
+    Literal,
+    Logical,
+    Node,
+    Select,
+    Span,
+    Unary,
+)
 from secateur.cel.syntax.writing import field_access, literal_text, text_literal
 from secateur.cel.types import DOUBLE, DYN, INT, TIMESTAMP, UINT, Type, accepts
 from secateur.cel.values import type_of
@@ -33,7 +47,9 @@ def advise(filter_: Filter, shape: Shape | None = None) -> tuple[Diagnostic, ...
     reporter = Reporter(filter_.source)
     remark_constants(filter_.expression, reporter)
     if shape is not None and shape.sampled:
-        _Adviser(filter_.source, shape, reporter).visit(filter_.expression, EVENT)
+        adviser = _Adviser(filter_.source, shape, reporter)
+        adviser.condition(filter_.expression, EVENT)
+        adviser.visit(filter_.expression, EVENT)
     reporter.diagnostics += filter_.warnings
     return reporter.ordered("warning")
 
@@ -54,7 +70,39 @@ class _Adviser:
                     self._binary(node, bindings)
                 case Call():
                     self._call(node, bindings)
+                case Logical() | Unary() | Conditional() | Comprehension():
+                    self._conditions_of(node, bindings)
             pending += reversed(bindings_below(node, bindings))
+
+    def condition(self, node: Node, bindings: Bindings, *, negated: bool = False) -> None:
+        """Warns about a field that is used as a condition, and is never true or false."""
+        path = path_of(node, bindings)
+        field = None if path is None else self._shape.fields.get(path)
+        if field is None or "bool" in field.types or not field.types:
+            return
+        text, seen = self._text(node), remarks.any_of(list(field.types))
+        suggestion = None
+        if set(field.types) == {"list"}:
+            filled = f"size({text}) > 0"
+            suggestion = write_instead(f"({filled})" if negated else filled, node.span)
+        elif field.values and isinstance(field.values[0][0], str | int | float):
+            compared = f"{text} == {literal_text(field.values[0][0])}"
+            suggestion = compare_it(f"({compared})" if negated else compared, node.span)
+        self._warn(node.span, remarks.not_a_condition(dotted(field.path), seen), suggestion)
+
+    def _conditions_of(self, node: Logical | Unary | Conditional | Comprehension, bindings: Bindings) -> None:
+        match node:
+            case Logical():
+                conditions: tuple[Node, ...] = node.operands
+            case Unary():
+                conditions = (node.operand,) if node.operator == "!" else ()
+            case Conditional():
+                conditions = (node.condition,)
+            case Comprehension():
+                conditions = () if node.predicate is None else (node.predicate,)
+        below = {id(child): within for child, within in bindings_below(node, bindings)}
+        for each in conditions:
+            self.condition(each, below[id(each)], negated=isinstance(node, Unary))
 
     def _warn(self, span: Span, message: str, suggestion: Suggestion | None = None) -> None:
         self._reporter.warning(span, message, suggestion)
@@ -68,6 +116,7 @@ class _Adviser:
         if path is None or path[-1] is EACH or path in self._shape.fields or path in self._missed:
             return
         if not self._shape.knows(path[:-1]):
+            self._field_of_what_has_none(node, path)
             return
         self._missed.add(path)
         around = self._shape.fields[path[:-1]]
@@ -77,6 +126,19 @@ class _Adviser:
             message = remarks.nobody_has(dotted(path), self._shape.sampled)
         span, meant = self._meant(node, path)
         self._warn(span, message, did_you_mean(meant, Fix(span, meant)) if meant else None)
+
+    def _field_of_what_has_none(self, node: Select | Has | Index, path: Path) -> None:
+        """Warns about a field of a text, a number or, as in `event.data.items.price`, of a list."""
+        above = self._shape.fields.get(path[:-1])
+        if above is None or not above.types or "map" in above.types or isinstance(node, Index):
+            return
+        self._missed.add(path)
+        suggestion = None
+        if any(each.path == (*path[:-1], EACH, path[-1]) for each in self._shape.children((*path[:-1], EACH))):
+            elements = f"{self._text(node.operand)}.exists(item, item{field_access(node.field)} …)"
+            suggestion = Suggestion(f"ask its elements, such as `{elements}`")
+        seen = remarks.any_of(list(above.types))
+        self._warn(node.field_span, remarks.has_no_fields(dotted(above.path), seen, str(path[-1])), suggestion)
 
     def _meant(self, node: Select | Has | Index, path: Path) -> tuple[Span, str | None]:
         """What to replace and with what: the sibling with the nearest name, or the path of a field with this name."""

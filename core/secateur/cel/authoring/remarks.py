@@ -47,6 +47,14 @@ def not_comparable(path: str, seen: str, given: str) -> str:
     return f"never true: in the sample `{path}` is always {seen}, which cannot be compared with {given}"
 
 
+def not_a_condition(path: str, seen: str) -> str:
+    return f"this is no condition: in the sample `{path}` is always {seen}, never true or false"
+
+
+def has_no_fields(path: str, seen: str, field: str) -> str:
+    return f"never true: in the sample `{path}` is always {seen}, which has no field `{field}`"
+
+
 def never_contained(path: str, seen: str) -> str:
     return f"never true: in the sample `{path}` is always {seen}, and the list contains none"
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from secateur.cel import messages as say
 from secateur.cel.diagnostics import Reporter
+from secateur.cel.syntax import mistakes
 from secateur.cel.syntax.ast import Node, Span
 from secateur.cel.syntax.rewrites import foreign
 from secateur.cel.syntax.scanner import Token, scan
@@ -29,18 +30,6 @@ MAX_BRACKETS = 60
 
 _OPENING = {"(": ")", "[": "]", "{": "}"}
 _CLOSING = {closing: opening for opening, closing in _OPENING.items()}
-_MISTAKES = {
-    "&": "&&",
-    "|": "||",
-    "=": "==",
-    "and": "&&",
-    "or": "||",
-    "not": "!",
-    "AND": "&&",
-    "OR": "||",
-    "NOT": "!",
-    "<>": "!=",
-}
 _TERMINALS = {
     "int": "INT_LIT",
     "uint": "UINT_LIT",
@@ -56,7 +45,7 @@ _KEYWORDS = {"true": "BOOL_LIT", "false": "BOOL_LIT", "null": "NULL_LIT", "in": 
 def parse(source: str, reporter: Reporter) -> Node | None:
     """The tree, or None after reporting why there is none."""
     tokens = _tokens(source, reporter)
-    if tokens is None or not (_brackets_match(tokens, reporter) and _signs_alike(tokens, reporter)):
+    if tokens is None or not (_brackets_match(source, tokens, reporter) and _signs_alike(tokens, reporter)):
         return None
     if not tokens:
         reporter.error(Span(0, 0), say.EMPTY)
@@ -75,15 +64,13 @@ def _tokens(source: str, reporter: Reporter) -> list[Token] | None:
     for token in scan(source):
         span = Span(token.start, token.end)
         if token.kind == "open":
-            reporter.error(span, say.STRING_NOT_CLOSED, say.CLOSE_STRING)
+            reporter.error(*mistakes.unclosed_string(token))
             return None
         if token.text == "`":
             reporter.error(span, say.BACKQUOTE_NOT_CLOSED)
             return None
         if token.kind == "wrong":
-            instead = _MISTAKES.get(token.text)
-            message = say.SINGLE_EQUALS if token.text == "=" else say.no_such_character(token.text)
-            reporter.error(span, message, say.write_instead(instead, span) if instead else None)
+            reporter.error(*mistakes.wrong_character(source, token))
             return None
         if token.kind != "comment":
             tokens.append(token)
@@ -93,7 +80,7 @@ def _tokens(source: str, reporter: Reporter) -> list[Token] | None:
     return tokens
 
 
-def _brackets_match(tokens: list[Token], reporter: Reporter) -> bool:
+def _brackets_match(source: str, tokens: list[Token], reporter: Reporter) -> bool:
     stack: list[Token] = []
     for token in tokens:
         if token.kind != "operator":
@@ -105,14 +92,15 @@ def _brackets_match(tokens: list[Token], reporter: Reporter) -> bool:
                 return False
         elif token.text in _CLOSING:
             if not stack or stack[-1].text != _CLOSING[token.text]:
-                unclosed = stack[-1] if stack else None
-                place = unclosed or token
-                message = say.unclosed(unclosed.text) if unclosed else say.never_opened(token.text)
-                reporter.error(Span(place.start, place.end), message)
+                span = Span(token.start, token.end)
+                if stack:
+                    reporter.error(Span(stack[-1].start, stack[-1].end), say.unclosed(stack[-1].text))
+                else:
+                    reporter.error(span, say.never_opened(token.text), say.leave_it_out(span))
                 return False
             stack.pop()
     if stack:
-        reporter.error(Span(stack[-1].start, stack[-1].end), say.unclosed(stack[-1].text))
+        reporter.error(*mistakes.unclosed_bracket(source, stack[-1], _OPENING[stack[-1].text]))
     return not stack
 
 
@@ -174,7 +162,7 @@ def _run(source: str, tokens: list[Token], reporter: Reporter) -> Node | None:
         end = LarkToken("$END", "", start_pos=len(source), end_pos=len(source))
         built: tuple[Node, int] = state.feed_token(end)
     except UnexpectedToken:
-        _report_unexpected(tokens, position, reporter)
+        _report_unexpected(source, tokens, position, reporter)
         return None
     except TooDeepError as error:
         reporter.error(error.span, say.too_deep(MAX_DEPTH))
@@ -211,7 +199,7 @@ def _ends_operand(tokens: list[Token], position: int) -> bool:
     return token.text in _CLOSING or (token.kind != "operator" and token.text != "in")
 
 
-def _report_unexpected(tokens: list[Token], position: int, reporter: Reporter) -> None:
+def _report_unexpected(source: str, tokens: list[Token], position: int, reporter: Reporter) -> None:
     if position == len(tokens):
         end = tokens[-1].end
         reporter.error(Span(end, end + 1), say.UNEXPECTED_END)
@@ -225,11 +213,10 @@ def _report_unexpected(tokens: list[Token], position: int, reporter: Reporter) -
     elif before in ("not", "NOT", "<"):
         culprit = tokens[position - 1]
         place = Span(culprit.start, token.end if culprit.text + token.text == "<>" else culprit.end)
-        instead = _MISTAKES.get(culprit.text) or _MISTAKES.get(culprit.text + token.text)
+        instead = mistakes.SIGNS.get(culprit.text) or mistakes.SIGNS.get(culprit.text + token.text)
         suggestion = say.write_instead(instead, place) if instead else None
         reporter.error(place, say.unexpected(culprit.text), suggestion)
     elif token.text == "." and position + 1 == len(tokens):
         reporter.error(span, say.UNEXPECTED_END)
     else:
-        instead = _MISTAKES.get(token.text)
-        reporter.error(span, say.unexpected(token.text), say.write_instead(instead, span) if instead else None)
+        reporter.error(*mistakes.unexpected(source, tokens, position))

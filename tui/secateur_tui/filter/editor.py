@@ -9,6 +9,7 @@ from typing import ClassVar
 from rich.cells import cell_len
 from rich.style import Style as RichStyle
 from rich.text import Text
+from textual import events
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.style import Style
@@ -18,6 +19,7 @@ from textual.widgets.text_area import TextAreaTheme
 from secateur.cel import Diagnostic, highlight
 from secateur.cel.authoring.completion import Completion
 from secateur.words.lines import one_line, shorten_middle
+from secateur_tui.filter import pairing
 from secateur_tui.filter.completing import CompletionList
 from secateur_tui.keymap import actions_of, bindings_of
 from secateur_tui.themes import SYNTAX, toned
@@ -29,6 +31,8 @@ LONGEST_COLOURED = 2_000
 all colours of the line, which takes a second for ten thousand characters."""
 
 
+_LONGEST_TYPED = 200
+"""Characters at once that somebody may have typed; more are a paste, which brings its own brackets."""
 _NOT_OURS = ("f6", "f7")
 """Textual selects text with these, and the next letter replaces it."""
 
@@ -96,11 +100,54 @@ class ExpressionEditor(TextArea, inherit_bindings=False):
         if not self.text:
             self.suggestion = self._proposal
             return
-        if self._complete is not None and self.selection.is_empty and self.cursor_at_end_of_line:
+        if self._complete is not None and self.selection.is_empty and self._only_closers_follow:
             text, offset = self.text, self.offset_in_text
             if len(text) > LONGEST_COLOURED:
                 return
             self.suggestion = self._complete(text, offset).ghost(text, offset)
+
+    @property
+    def _only_closers_follow(self) -> bool:
+        """Whether nothing, or only what closes by itself, stands behind the cursor in its line."""
+        row, column = self.cursor_location
+        return set(self.document.get_line(row)[column:].rstrip()) <= pairing.CLOSERS
+
+    async def _on_key(self, event: events.Key) -> None:
+        if event.character is not None and event.is_printable and self.selection.is_empty and not self.read_only:
+            event.stop()
+            event.prevent_default()
+            self.take_typed(event.character)
+        else:
+            await super()._on_key(event)
+
+    def take_typed(self, text: str) -> None:
+        """Insert what was typed, with what closes it; as one edit."""
+        if not self.selection.is_empty or len(text) > _LONGEST_TYPED:
+            self.insert(text)
+            return
+        row, column = self.cursor_location
+        line = self.document.get_line(row)
+        before, after = line[:column], line[column:]
+        for character in text:
+            before, after = pairing.typed(before, after, character)
+        self._rewrite_line(row, column, line, before, after)
+
+    def action_delete_left(self) -> None:
+        row, column = self.cursor_location
+        line = self.document.get_line(row)
+        erased = pairing.erased(line[:column], line[column:]) if self.selection.is_empty else None
+        if erased is None:
+            super().action_delete_left()
+        else:
+            self._rewrite_line(row, column, line, *erased)
+
+    def _rewrite_line(self, row: int, column: int, line: str, before: str, after: str) -> None:
+        """Change only what differs on both sides of the cursor, which goes between `before` and `after`."""
+        kept = _alike(before, line[:column])
+        same_end = _alike(after[::-1], line[column:][::-1])
+        end = len(line) - same_end
+        self.replace(before[kept:] + after[: len(after) - same_end], (row, kept), (row, end))
+        self.move_cursor((row, len(before)))
 
     def on_text_area_selection_changed(self) -> None:
         # Once for all keys that have arrived by then, because a long text takes a while to parse.
@@ -146,7 +193,17 @@ class ExpressionEditor(TextArea, inherit_bindings=False):
         return True
 
     def action_take_grey(self) -> None:
+        """Behind the whole of a text in quotes, the cursor leaves the quotes."""
+        text, offset = self.text, self.offset_in_text
         self.insert(self.suggestion)
+        if text and pairing.open_quote(text[:offset]) is not None and text[offset : offset + 1] in ("'", '"'):
+            self.move_cursor_relative(columns=1)
+
+    def action_cursor_right(self, select: bool = False) -> None:
+        if self.suggestion and not select:
+            self.action_take_grey()
+        else:
+            super().action_cursor_right(select)
 
     def action_take(self) -> None:
         candidates = self._candidates
@@ -220,6 +277,13 @@ class ExpressionEditor(TextArea, inherit_bindings=False):
                 self._highlights[row].append((first, first + len(text[start:stop].encode()), kind))
             row += 1
             start = starts[row]
+
+
+def _alike(one: str, other: str) -> int:
+    """How many characters at their beginnings are the same."""
+    return next(
+        (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
 
 
 class CheckLine(Static):

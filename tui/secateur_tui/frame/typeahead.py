@@ -43,6 +43,15 @@ class Careful(Protocol):
         ...
 
 
+@runtime_checkable
+class TakesTyping(Protocol):
+    """A text field that does more with what is typed than with what is pasted."""
+
+    def take_typed(self, text: str) -> None:
+        """Several characters that were typed quickly."""
+        ...
+
+
 class TypeAhead:
     """Holds keys back until everything that the previous key set off has finished.
 
@@ -87,8 +96,14 @@ class TypeAhead:
                 await self._handle(event)
                 await self._settle()
             else:
-                await self._handle(self._with_more_text(event, field))
+                await self._type(self._with_more_text(event, field), event, field)
                 await self._let_pass(field)
+
+    async def _type(self, event: Typed, first: Typed, field: Input | TextArea) -> None:
+        if event is not first and isinstance(event, events.Paste) and isinstance(field, TakesTyping):
+            field.call_later(field.take_typed, event.text)
+        else:
+            await self._handle(event)
 
     def _is_dropped(self, event: Typed) -> bool:
         """Whether the screen does not want the key, or it belongs to a paste that no text field takes."""

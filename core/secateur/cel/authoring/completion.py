@@ -61,12 +61,14 @@ class Completion:
         return source[:start] + candidate.insert + source[self.end :], start + inside
 
     def ghost(self, source: str, offset: int) -> str:
-        """The text that the best candidate would add after the cursor; empty if it would change what is typed."""
-        if not self.candidates or offset != self.end:
+        """The text that the best candidate would add at the cursor; empty if it would change what is there."""
+        if not self.candidates or not self.start <= offset <= self.end:
             return ""
-        best, typed = self.candidates[0], source[self.start : offset]
-        fits = bool(typed.strip("'\"")) and not best.before and best.insert.startswith(typed)
-        return best.insert[len(typed) :] if fits and best.kind != "operator" else ""
+        best, typed, rest = self.candidates[0], source[self.start : offset], source[offset : self.end]
+        if best.before or best.kind == "operator" or not typed.strip("'\""):
+            return ""
+        fits = best.insert.startswith(typed) and best.insert.endswith(rest)
+        return best.insert[len(typed) : len(best.insert) - len(rest)] if fits else ""
 
 
 def complete(

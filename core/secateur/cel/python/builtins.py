@@ -1,4 +1,4 @@
-"""Calls in Python: the functions of the library, with a check of what they are given."""
+"""Calls in Python: the functions of the library, which first check the types of their arguments."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CLASSES: Mapping[str, type] = {
 
 
 def bind_function(node: Call, *, nanoseconds: bool) -> Callable[..., Value]:
-    """What a checked call does with the values of its operands. It raises `EvaluationError`."""
+    """Computes a checked call from the values of its operands. Raises `EvaluationError`."""
     function = FUNCTIONS[node.function]
     python = partial(function.python, nanoseconds=nanoseconds) if function.nanoseconds else function.python
     overloads = function.overloads_for(len(node.operands), member=node.target is not None)
@@ -42,7 +42,7 @@ def bind_function(node: Call, *, nanoseconds: bool) -> Callable[..., Value]:
 
 
 def _is(value: Value, expected: Type) -> bool:
-    """Whether the value is of the type, and the elements of a list are."""
+    """Whether the value has this type, and a list's elements have its element type."""
     if expected == DYN:
         return True
     if type(value) is not _CLASSES[expected.name]:

@@ -1,7 +1,7 @@
 """The macros over lists and maps, in Python.
 
-`exists` and `all` are `||` and `&&` over the elements: one element can decide, even if others fail. The other macros
-fail with the first element that fails. A macro over a map visits the keys, ordered by type, then length, then value.
+`exists` and `all` are `||` and `&&` over the elements: one element can decide even if others fail. The other macros
+fail at the first element that fails. A macro over a map visits the keys, ordered by type, then length, then value.
 Both executions use this order, because jsonb does not keep the order of the JSON text.
 """
 
@@ -67,7 +67,7 @@ def _collect(chosen: Callable[[Variables], Iterator[Variables]], transform: Prog
 def _chosen(
     node: Comprehension, operand: Program, predicate: Program | None
 ) -> Callable[[Variables], Iterator[Variables]]:
-    """The scopes of the elements for which the predicate is true."""
+    """The scope of each element for which the predicate is true."""
 
     def chosen(variables: Variables) -> Iterator[Variables]:
         for scope in _scopes(node, operand(variables), variables):
@@ -78,7 +78,7 @@ def _chosen(
 
 
 def _scopes(node: Comprehension, container: Value, variables: Variables) -> Iterator[Variables]:
-    """The variables for one element after the other: always the same mapping, changed."""
+    """The variables for each element in turn. It is one mapping, changed in place."""
     if isinstance(container, dict):
         elements = [key.value if isinstance(key, BoolKey) else key for key in sorted(container, key=_order)]
     elif isinstance(container, list):

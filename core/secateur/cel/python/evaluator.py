@@ -1,7 +1,7 @@
 """The expression in Python: a typed tree becomes nested closures over plain JSON.
 
-A closure takes the variables by their whole name and returns a value or raises `EvaluationError`, which
-carries the span of the innermost sub-expression that failed.
+A closure takes the variables by their full names. It returns a value, or raises `EvaluationError` with the span of the
+innermost sub-expression that failed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from secateur.cel.values import Value, from_json, type_of
 
 
 def evaluator(node: Node, *, nanoseconds: bool = False) -> Program:
-    """Compile a checked tree. `nanoseconds` lets times be finer than what Postgres keeps."""
+    """Compile a checked tree. With `nanoseconds`, times are finer than Postgres can store."""
     return _Compiler(nanoseconds).compile(node)
 
 
@@ -206,7 +206,7 @@ def _call(call: Callable[..., Value], operands: tuple[Program, ...], span: Span)
 
 
 def _logical(operands: tuple[tuple[Program, Span], ...], operator: str, *, decisive: bool) -> Program:
-    """One decisive operand decides, wherever it stands and whatever fails beside it."""
+    """One decisive operand decides, wherever it stands and whatever other operand fails."""
 
     def logical(variables: Variables) -> Value:
         failure: EvaluationError | None = None

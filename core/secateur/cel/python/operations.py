@@ -28,14 +28,14 @@ def _is_number(value: Value) -> bool:
 
 
 MAX_LEVELS = 64
-"""How deep two lists or maps are compared."""
+"""How many levels of nested lists and maps a comparison descends."""
 
 
 def equal(left: Value, right: Value) -> bool:
-    """Values of different types are unequal, but numbers compare by what they are worth.
+    """Whether two values are equal. Different types never are, except numbers, which compare by value.
 
-    An integer beside a double is first rounded to a double, as in Google's implementations. Raises
-    `EvaluationError` if both are alike down to `MAX_LEVELS` levels, and go on.
+    When an integer meets a double, it is first rounded to a double, as in Google's implementations. Raises
+    `EvaluationError` if the values are equal for `MAX_LEVELS` levels and continue below.
     """
     result = _equal(left, right, MAX_LEVELS)
     if result is None:
@@ -57,7 +57,7 @@ def _equal(left: Value, right: Value, levels: int) -> bool | None:
 
 
 def _all_equal(pairs: Iterable[tuple[Value, Value]], levels: int) -> bool | None:
-    """One unequal pair decides; None if there is none and some pair goes too deep."""
+    """Whether all pairs are equal: False if one is not, None if none is unequal but one is too deep to tell."""
     if levels == 0:
         return None
     results = [True]
@@ -100,7 +100,7 @@ def contains(element: Value, container: Value) -> bool:
 
 
 def map_key(value: Value) -> Value:
-    """The key under which a map holds `value`; a double of integral value finds that integer."""
+    """The key that a map stores `value` under. A double with an integral value finds the integer key."""
     if isinstance(value, bool):
         return BoolKey(value)
     return value
@@ -135,7 +135,7 @@ def build_map(entries: list[tuple[Value, Value]]) -> dict[Value, Value]:
 
 
 def show(value: Value) -> str:
-    """A scalar as it would be written in the source."""
+    """A scalar as CEL source."""
     if isinstance(value, str):
         return f"'{value}'"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""What each reduction of the grammar means: nodes from tokens and from the nodes below."""
+"""Builds nodes: one method for each rule of the grammar makes a node from tokens and child nodes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from secateur.cel.syntax.scanner import RESERVED
 from secateur.cel.values import Value
 
 MAX_DEPTH = 100
-"""Levels of nodes; `a + b + c` and `a.b.c` have three."""
+"""The deepest tree that is accepted, in levels of nodes. `a + b + c` and `a.b.c` have three."""
 
 Built: TypeAlias = tuple[Node, int]
 """A node and its depth."""
@@ -64,7 +64,7 @@ def _over(first: Span, last: Span) -> Span:
 
 @dataclass(slots=True)
 class _Chain:
-    """`a || b || c` while it is read: the grammar nests to the left, the node will be flat."""
+    """`a || b || c` while it is parsed. The grammar nests to the left; the finished node is flat."""
 
     operator: OneOf["&&", "||"]
     operands: list[Built]
@@ -86,7 +86,7 @@ def _close(part: Built | _Chain) -> Built:
 
 
 class Builder(Transformer[Any, Any]):
-    """One method per rule of cel-python's grammar, named as there; children include every token."""
+    """One method for each rule of cel-python's grammar, with the rule's name. The children include every token."""
 
     def _only(self, children: list[Any]) -> Any:
         return children[0]
@@ -141,7 +141,7 @@ class Builder(Transformer[Any, Any]):
         if sign == "-" and isinstance(node, Literal) and type(node.value) in (int, float):
             return replace(node, value=-node.value, span=span), operand[1]
         if isinstance(node, Unary) and node.operator == sign and node.span == _over(node.operator_span, node.span):
-            return node.operand, operand[1]  # `!!a` is `a`, whatever a is, in every implementation
+            return node.operand, operand[1]  # every implementation reads `!!a` as `a`, whatever a is
         return _built(Unary("-" if sign == "-" else "!", node, span, place), operand)
 
     def member_dot(self, children: list[Any]) -> Built:
@@ -223,7 +223,7 @@ class Builder(Transformer[Any, Any]):
     mapinits = exprlist
 
     def fieldinits(self, children: list[Any]) -> None:
-        """Of typed messages, which are refused as a whole."""
+        """The fields of typed messages, which are refused as a whole."""
 
     def literal(self, children: list[Any]) -> Built:
         token = children[0]
@@ -253,7 +253,7 @@ def _field(name: Token) -> str:
 
 
 def _arguments(rest: list[Any]) -> list[Built]:
-    """Of `( exprlist )` or `( )`, in whatever brackets."""
+    """The elements of `( exprlist )` or `( )`, whatever the brackets."""
     return cast("list[Built]", rest[-2]) if isinstance(rest[-2], list) else []
 
 

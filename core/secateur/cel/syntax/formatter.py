@@ -1,8 +1,8 @@
-"""The normalised source of an expression: the same tokens, spaced and broken into lines in one way.
+"""The normalised source of an expression: the same tokens, always spaced and broken into lines in the same way.
 
-It works on tokens, so that comments survive and what the tokens mean cannot change. Taken out are brackets around the
-whole expression or around other brackets, and commas at the end of a list; texts get single quotes where that needs
-no escape. Too long a line is broken at `? :`, then at `||`, then at `&&`, then within brackets.
+It works on tokens, so comments survive and the meaning cannot change. It removes brackets around the whole expression
+or around other brackets, and a comma at the end of a list. Strings get single quotes where that needs no escape. A line
+that is too long is broken at `? :`, then at `||`, then at `&&`, then within brackets.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from secateur.cel.syntax.scanner import Token, scan
 WIDTH = 100
 _INDENT = 2
 _HANGING = 3
-"""Below `|| ` and `&& `."""
+"""The indent of lines below `|| ` and `&& `."""
 
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 _OPERATORS = frozenset(
@@ -27,15 +27,15 @@ _OPERATORS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class _Word:
-    """A token that is no bracket; `prefix` marks a sign without a left operand."""
+    """A token that is not a bracket. `prefix` marks a sign without a left operand."""
 
     text: str
     prefix: bool = False
     comment: bool = False
     own_line: bool = False
-    """Of a comment: nothing stands before it on its line."""
+    """Whether a comment stands alone on its line."""
     entry: bool = False
-    """Of a colon: it stands between a key and its value."""
+    """Whether a colon separates a key from its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class _Group:
     opening: str
     items: tuple[_Item, ...]
     attached: bool
-    """It follows a name or an operand, as arguments or an index."""
+    """Whether the brackets follow a name or an operand, and so hold arguments or an index."""
 
 
 _Item: TypeAlias = "_Word | _Group"
@@ -53,7 +53,7 @@ _Items: TypeAlias = Sequence[_Item]
 
 
 def format_source(source: str, width: int = WIDTH) -> str:
-    """The normalised source, without a newline at its end. Raises `ExpressionError` for what does not parse."""
+    """The normalised source, without a final newline. Raises `ExpressionError` if it does not parse."""
     from secateur.cel.syntax.parser import parse
 
     reporter = Reporter(source)
@@ -66,7 +66,7 @@ def format_source(source: str, width: int = WIDTH) -> str:
 
 
 def _tree(source: str) -> list[_Item]:
-    """The tokens, nested by their brackets. They match: the parser has seen to it."""
+    """The tokens, nested by their brackets. The parser has checked that the brackets match."""
     levels: list[list[_Item]] = [[]]
     attached: list[bool] = []
     end = 0
@@ -114,7 +114,7 @@ def _group(opening: str, inner: list[_Item], attached: bool) -> _Group:
 
 
 def _entries(items: list[_Item]) -> Iterator[_Item]:
-    """The items of a map, its own colons told from those of conditionals."""
+    """The items of a map, in which its own colons are marked and those of conditionals are not."""
     open_questions = 0
     for item in items:
         text = item.text if isinstance(item, _Word) else ""
@@ -126,7 +126,7 @@ def _entries(items: list[_Item]) -> Iterator[_Item]:
 
 
 def _bare(items: _Items) -> _Items:
-    """Without brackets around all of it."""
+    """The items without outer brackets."""
     if len(items) == 1 and isinstance(items[0], _Group) and items[0].opening == "(":
         return _bare(items[0].items)
     return items
@@ -140,7 +140,7 @@ def _normalised(token: Token) -> str:
 
 
 def _flat(items: _Items) -> str:
-    """All in one line; there is no comment in it."""
+    """The items on one line. There must be no comment among them."""
     parts: list[str] = []
     before: _Item | None = None
     for item in items:
@@ -166,7 +166,7 @@ def _spaced(before: _Item, item: _Item) -> bool:
 
 
 def _block(prefix: str, items: _Items, width: int, hanging: int) -> list[str]:
-    """The lines of one unit: its comments above or behind it, further lines `hanging` columns in."""
+    """The lines of one unit, with its comments above or behind it. Further lines are indented by `hanging` columns."""
     above, core, behind, below = _parted(items)
     hoisted, lines = _core(core, width - len(prefix)) if core else ([], [])
     lines = [f"{' ' * hanging if number else prefix}{line}" for number, line in enumerate(lines)]
@@ -176,7 +176,7 @@ def _block(prefix: str, items: _Items, width: int, hanging: int) -> list[str]:
 
 
 def _parted(items: _Items) -> tuple[list[str], _Items, str, list[str]]:
-    """The comments above the items, the items, the one on their last line, and those below."""
+    """The comments above the items, the items, the comment on their last line, and the comments below."""
     first, last = 0, len(items)
     while first < last and _is_comment(items[first]):
         first += 1
@@ -190,7 +190,7 @@ def _parted(items: _Items) -> tuple[list[str], _Items, str, list[str]]:
 
 
 def _core(items: _Items, width: int) -> tuple[list[str], list[str]]:
-    """The comments that have to stand above the unit, and its lines."""
+    """The comments that must stand above the unit, and the unit's lines."""
     commented = _has_comment(items)
     if not commented:
         flat = _flat(items)
@@ -205,7 +205,7 @@ def _core(items: _Items, width: int) -> tuple[list[str], list[str]]:
 
 
 def _split(items: _Items) -> list[tuple[str, _Items]]:
-    """The operands of the operator that binds least, each with the operator before it."""
+    """The operands of the weakest operator, each with the operator before it."""
     words = [item.text if isinstance(item, _Word) and not item.comment else "" for item in items]
     if "?" in words:
         question = words.index("?")
@@ -222,7 +222,7 @@ def _split(items: _Items) -> list[tuple[str, _Items]]:
 
 
 def _colon(words: Sequence[str], question: int) -> int:
-    """Where the conditional's colon is."""
+    """The position of the conditional's colon."""
     depth = 0
     for place in range(question, len(words)):
         depth += (words[place] == "?") - (words[place] == ":")
@@ -245,7 +245,7 @@ def _chain(parts: list[tuple[str, _Items]], width: int) -> list[str]:
 
 
 def _breakable(items: _Items) -> int | None:
-    """The place of the brackets that it is best to break within: the longest, or some with a comment."""
+    """The position of the best brackets to break within: those with a comment, otherwise the longest."""
     groups = [
         (_has_comment(item.items), len(_flat(_without_comments(item.items))), -place)
         for place, item in enumerate(items)
@@ -275,7 +275,7 @@ def _broken(items: _Items, place: int, width: int) -> tuple[list[str], list[str]
 
 
 def _elements(items: _Items, width: int) -> list[str]:
-    """What is within brackets; between commas, as much on a line as fits."""
+    """The content of brackets, with as many elements on a line as fit."""
     elements: list[list[_Item]] = [[]]
     for item in items:
         if item == _Word(","):
@@ -307,7 +307,7 @@ def _filled(texts: list[str], width: int) -> list[str]:
 
 
 def _with_comma(lines: list[str], element: _Items, comma: str) -> list[str]:
-    """The comma goes before the comments that end the element."""
+    """Put the comma before the comments that end the element."""
     _, _, behind, below = _parted(element)
     place = len(lines) - len(below) - 1
     if behind:

@@ -1,6 +1,6 @@
-"""What other dialects of CEL can say and this one cannot: optional values, and macros with two variables.
+"""Translates what other dialects of CEL have and this one lacks: optional values, and macros with two variables.
 
-`a.?b.orValue(x)` is `has(a.b) ? a.b : x` here. It works on tokens, since the grammar knows none of this.
+`a.?b.orValue(x)` becomes `has(a.b) ? a.b : x`. This module works on tokens, because the grammar has no rules for these.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _TWO_VARIABLES = {
     "transformMap": None,
     "transformMapEntry": None,
 }
-"""By the macro's name elsewhere, what it is called here; None for what there is not."""
+"""The macro's name in other dialects → its name here, or None if there is no such macro here."""
 
 
 class _NotSayable(Exception):
-    """There is nothing to write instead."""
+    """This dialect has no equivalent."""
 
 
 def foreign(source: str, tokens: Sequence[Token]) -> tuple[Span, str, Suggestion | None] | None:
-    """The first thing in another dialect: its place, what is wrong, and what to write for the whole source.
+    """The first construct from another dialect: its span, what is wrong, and a replacement for the whole source.
 
-    The brackets of `tokens` match.
+    The brackets in `tokens` must match.
     """
     rewriter = _Rewriter(source, tokens)
     for at, token in enumerate(tokens):
@@ -50,7 +50,7 @@ def foreign(source: str, tokens: Sequence[Token]) -> tuple[Span, str, Suggestion
 
 
 def _plain(text: str) -> str:
-    """On one line, without brackets around all of it. What cannot be read has something else wrong with it, too."""
+    """On one line, without outer brackets. Raises `_NotSayable` if it does not parse, because of another mistake."""
     from secateur.cel.diagnostics import ExpressionError
     from secateur.cel.syntax.formatter import format_source
 
@@ -66,7 +66,7 @@ class _Rewriter:
         self._closing: dict[int, int] = {}
         self._renamed: dict[str, str] = {}
         self.means: str | None = None
-        """Which of two readings the text has."""
+        """Which of the two possible readings applies."""
         opened: list[int] = []
         for at, token in enumerate(tokens):
             if token.kind == "operator" and token.text in _OPENING:
@@ -75,7 +75,7 @@ class _Rewriter:
                 self._closing[opened.pop()] = at
 
     def message(self, at: int) -> str | None:
-        """What is wrong with the token, if it is of another dialect."""
+        """What is wrong with the token, if it comes from another dialect."""
         before, token = self._text(at - 1), self._tokens[at]
         if token.kind == "operator":
             return say.NO_OPTIONALS if token.text == "?" and before in (".", "[", "{", ",") else None
@@ -91,7 +91,7 @@ class _Rewriter:
         return None
 
     def _text(self, at: int) -> str:
-        """Of an operator or a name; strings may contain anything."""
+        """The token's text if it is an operator or a name. A string's content does not matter."""
         if not 0 <= at < len(self._tokens) or self._tokens[at].kind not in ("operator", "name"):
             return ""
         return self._tokens[at].text
@@ -100,7 +100,7 @@ class _Rewriter:
         return self._text(at + 1) == "." and self._text(at + 2) in _MAKING and self._text(at + 3) == "("
 
     def _two_variables(self, at: int) -> list[tuple[int, int]] | None:
-        """The arguments of the macro with that name, if it has two variables."""
+        """The arguments of the macro call, if it declares two variables."""
         if self._tokens[at].text not in _TWO_VARIABLES:
             return None
         arguments = self._arguments(at + 1)
@@ -111,7 +111,7 @@ class _Rewriter:
         return arguments
 
     def _arguments(self, opening: int) -> list[tuple[int, int]]:
-        """Where each argument in the brackets begins and ends."""
+        """The range of tokens of each argument within the brackets."""
         ends, at = [opening], opening + 1
         while at < self._closing[opening]:
             if self._text(at) == ",":
@@ -121,7 +121,7 @@ class _Rewriter:
         return [(start + 1, end) for start, end in pairwise(ends) if end > start + 1]
 
     def between(self, start: int, end: int) -> str:
-        """The text of these tokens in our dialect. Raises `_NotSayable`."""
+        """These tokens as source in our dialect. Raises `_NotSayable`."""
         parts: list[str] = []
         at = start
         while at < end:
@@ -141,7 +141,7 @@ class _Rewriter:
         return self.between(opening + 1, self._closing[opening])
 
     def _operand(self, at: int) -> tuple[str, int]:
-        """A value with all that is selected from it and called on it, and the place after it."""
+        """A value with its selections and calls, and the position after it."""
         token = self._tokens[at]
         if token.text == "optional" and self._text(at - 1) != "." and self._makes_optional(at):
             return self._made(at + 3)
@@ -179,7 +179,7 @@ class _Rewriter:
         return (f"({' && '.join(tests)} ? {path} : null)" if tests else path), at
 
     def _has_key(self, path: str, at: int, key: str) -> str:
-        """Whether there is such a key, or such a place in a list."""
+        """Source that tells whether the key, or the index of a list, exists."""
         kind = self._tokens[at].kind
         if kind in ("string", "raw") and key == self._tokens[at].text:
             return f"has({path}[{key}])"
@@ -203,7 +203,7 @@ class _Rewriter:
         return f"{path}.{function}({self._inside(opening)})", after
 
     def _made(self, opening: int) -> tuple[str, int]:
-        """`optional.of(x)`, and what it is asked for at once."""
+        """`optional.of(x)` and the call that follows it directly."""
         there = self._text(opening - 1) != "none"
         value, at = f"({self._inside(opening)})" if there else "null", self._closing[opening] + 1
         if self._text(at) == "." and self._text(at + 1) in _UNWRAPPING and self._text(at + 2) == "(":
@@ -218,7 +218,7 @@ class _Rewriter:
         return self._selected(value, at)
 
     def _one_variable(self, path: str, macro: str | None, arguments: list[tuple[int, int]]) -> str:
-        """Over the elements, if the place is not asked for; else over the keys of a map."""
+        """The macro over a list's elements if the index is not used; otherwise the macro over a map's keys."""
         if macro is None:
             raise _NotSayable
         (first, _), (second, _), *rest = arguments

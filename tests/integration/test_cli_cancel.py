@@ -90,7 +90,9 @@ def test_previews_are_counted_by_the_replica_and_commits_by_the_primary(here: He
     read = here("preview", *FLOOD, "--config", follows, "--context", "prod")
     assert (read.code, read.err) == (0, "")
     assert ", by the replica\n" in read.out
-    assert "by the replica" not in here("cancel", *FLOOD, "--yes", "--config", follows, "--context", "prod").out
+    assert (
+        "by the replica" not in here("cancel", *FLOOD, "--yes", "--count", "--config", follows, "--context", "prod").out
+    )
     failed = here("preview", *FLOOD, "--config", contexts(gone), "--context", "prod")
     assert failed.code == 0
     assert "replica  not used; the primary was counted instead: cannot reach 127.0.0.1/nothing" in failed.out
@@ -98,7 +100,7 @@ def test_previews_are_counted_by_the_replica_and_commits_by_the_primary(here: He
 
 def test_cancel_and_wait(here: Here, url: str) -> None:
     asyncio.run(end_running(url))
-    done = here("cancel", *FLOOD, "--yes", "--wait", "--json", "--reason", "a loop", url=url)
+    done = here("cancel", *FLOOD, "--yes", "--count", "--wait", "--json", "--reason", "a loop", url=url)
     assert (done.code, done.err) == (0, "")
     assert list(done.json) == CANCELLATION_KEYS
     assert list(done.json["counts"]) == COUNT_KEYS
@@ -121,7 +123,7 @@ def test_cancel_and_wait(here: Here, url: str) -> None:
 
 
 def test_without_waiting_it_is_in_force_and_says_how_to_follow(here: Here, url: str) -> None:
-    done = here("cancel", *FLOOD, "--yes", url=url)
+    done = here("cancel", *FLOOD, "--yes", "--count", url=url)
     assert done.code == 0
     assert "In force: no matching run can be claimed." in done.out
     assert "Any running secateur console, worker or server" in done.out
@@ -147,7 +149,7 @@ def test_the_references_body_from_a_file_and_from_stdin(here: Here, url: str, tm
     assert from_file.json["started_after"] == "2024-01-21T00:00:00Z"
     assert from_file.json["started_before"] == "2024-01-22T00:00:00Z"
     assert (from_file.json["reason"], from_file.json["counts"]["matched"]) == ("why", 0)
-    from_stdin = here("cancel", "--request", "-", "--yes", "--json", url=url, stdin=json.dumps(body))
+    from_stdin = here("cancel", "--request", "-", "--yes", "--count", "--json", url=url, stdin=json.dumps(body))
     assert from_stdin.json["counts"]["expected"] == 0
     twice = here("cancel", "--request", "-", "--reason", "b", url=url, stdin=json.dumps({**body, "reason": "a"}))
     assert twice.code == 2
@@ -203,7 +205,7 @@ IMPATIENT = {"SECATEUR_QUERY_TIMEOUT_SECONDS": "0.5"}
 
 
 def test_a_commit_waits_for_the_count_no_longer_than_the_setting_says(here: Here, slow_url: str) -> None:
-    done = here("cancel", *SLOW, "--yes", url=slow_url, **IMPATIENT)
+    done = here("cancel", *SLOW, "--yes", "--count", url=slow_url, **IMPATIENT)
     assert done.code == 0
     assert "every matching run of billing / every function in " in done.out
     assert "Not counted: the database did not answer within 0.5 s." in done.out
@@ -211,7 +213,7 @@ def test_a_commit_waits_for_the_count_no_longer_than_the_setting_says(here: Here
     (cancellation,) = asyncio.run(cancellations(slow_url))
     assert (cancellation["counts"]["expected"], cancellation["counts"]["expected_exact"]) == (None, None)
     assert "expected        not counted" in here("show", cancellation["id"], url=slow_url).out
-    again = here("cancel", *SLOW, "--yes", "--json", url=slow_url, **IMPATIENT)
+    again = here("cancel", *SLOW, "--yes", "--count", "--json", url=slow_url, **IMPATIENT)
     assert again.json["state"] == "active"
     assert "secateur: not counted: the database did not answer within 0.5 s" in again.err
 
@@ -233,8 +235,18 @@ def test_a_count_is_not_made_where_nobody_wants_one(here: Here, slow_url: str) -
     misspelt = here("cancel", "--app", "biling", "--yes", "--no-count", url=slow_url)
     assert misspelt.code == 2
     assert "there is no app 'biling'" in misspelt.err
-    both = here("cancel", *SLOW, "--dry-run", "--no-count", url=slow_url)
-    assert both.code == 2
+    for both in (("--dry-run", "--no-count"), ("--count", "--no-count", "--yes")):
+        assert here("cancel", *SLOW, *both, url=slow_url).code == 2
+
+
+def test_yes_commits_before_anything_is_counted(here: Here, slow_url: str) -> None:
+    done = here("cancel", *SLOW, "--yes", url=slow_url)
+    assert done.code == 0
+    assert "This applies to every matching run of " in done.out
+    assert "Not counted: --yes commits at once, unless --count is given." in done.out
+    asked = here("cancel", *SLOW, "--yes", "--json", url=slow_url)
+    assert (asked.code, asked.err) == (0, "")
+    assert (asked.json["counts"]["expected"], asked.json["counts"]["expected_exact"]) == (None, None)
 
 
 def test_a_window_in_the_future_is_refused_by_the_databases_clock(here: Here, url: str) -> None:

@@ -64,7 +64,7 @@ class TestUndo:
             f"{ACME - 1} runs restored, 0 not.",
         ]
         assert asyncio.run(unfinished(url)) == before + ACME - 1
-        assert ": what could be restored is back" in here("show", cancelled, url=url).out
+        assert ": everything that could come back is back" in here("show", cancelled, url=url).out
         assert "Already undone" in here("undo", cancelled, "--yes", url=url).out
         assert here("stop", cancelled, url=url).out.startswith("It was already undone; nothing was left to stop.")
 

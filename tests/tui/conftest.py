@@ -53,6 +53,7 @@ def start() -> Start:
         settings: dict[str, Any] = {
             "author": "nadia",
             "context": "prod",
+            "production": False,
             "zone": UTC,
             "refresh_seconds": 0.2,
             "confirm_above": 100,

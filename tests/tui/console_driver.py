@@ -31,6 +31,7 @@ STILL_SECONDS = 1.0
 _VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? UTC *"), "YYYY-MM-DD HH:MM:SS UTC "),
     (re.compile(r"\d\d:\d\d:\d\d UTC"), "HH:MM:SS UTC"),
+    (re.compile(r"\b\d\d:\d\d:\d\d(?! UTC)\b"), "HH:MM:SS"),
     (re.compile(r"202[4-9]-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z(?! ─)"), "YYYY-MM-DDTHH:MM:SSZ"),
     (
         re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from console_driver import Start
+from console_driver import Console, Start
 from standing_incident import CULPRIT
 
 from secateur.postgres.database import Database
@@ -81,3 +81,46 @@ async def test_history_has_no_stop(start: Start, incident_url: str) -> None:
 async def test_its_sessions_cannot_write(start: Start, incident_url: str) -> None:
     async with start(incident_url, read_only=True) as console:
         assert await console.database.fetchval("show default_transaction_read_only") == "on"
+
+
+def told(console: Console) -> str:
+    """The newest message."""
+    return [*console.app._notifications][-1].message
+
+
+async def test_a_role_that_may_only_read_is_read_only_from_the_first_frame(start: Start, incident_url: str) -> None:
+    try:
+        async with start(await watcher(incident_url), size=(120, 36), production=True) as console:
+            assert "READ-ONLY (role watcher)" in console.text
+            assert " prod PRODUCTION " in console.text
+            assert "READ-WRITE" not in console.text
+            await console.shows("flood")
+            offered = {active.binding.id for active in console.app.screen.active_bindings.values()}
+            assert not offered & DANGEROUS
+            for key in ("p", "z"):
+                await console.press(key)
+                assert told(console) == "READ-ONLY, because of the role watcher: nothing can be changed from here."
+                console.app.clear_notifications()
+            await console.filter_for("vendor-syncs", CULPRIT)
+            await console.press("f9")
+            assert "nothing can be changed" in told(console)
+            assert isinstance(console.app.screen, FilterScreen)
+    finally:
+        await drop_watcher(incident_url)
+
+
+async def test_a_session_that_postgres_lets_only_read_is_read_only(start: Start, incident_url: str) -> None:
+    async with Database.connect(incident_url) as database:
+        name = await database.fetchval("select current_database()")
+        await database.execute(f'alter database "{name}" set default_transaction_read_only = on')
+        try:
+            async with start(incident_url) as console:
+                assert "READ-ONLY (session)" in console.text
+        finally:
+            await database.execute(f'alter database "{name}" reset default_transaction_read_only')
+
+
+async def test_who_may_write_is_told_so(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        assert "READ-WRITE" in console.text
+        assert "PRODUCTION" not in console.text

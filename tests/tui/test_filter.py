@@ -282,7 +282,7 @@ async def test_one_example_can_be_cancelled_alone(start: Start, incident_url: st
         await console.press("U")
         await console.shows("1 run that waited goes back to what it was")
         await console.press("y")
-        await console.shows("↺ undone", "restored 1")
+        await console.shows("↺ undone", "1 came back as it was")
         assert not await console.database.fetch("select id from secateur.runs where status = 'cancelled'")
 
 

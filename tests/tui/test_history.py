@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
+import pytest
 from console_driver import Console, Start
 from standing_incident import CULPRIT, stop_running
 
@@ -13,7 +15,10 @@ from secateur.engines.native.engine import NativeEngine
 from secateur.ledger.cancellations import Cancellations
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
+from secateur.words.figures import ago
 from secateur_tui.filter.screen import FilterScreen
+from secateur_tui.frame.columns import Cell, lay_out_cells
+from secateur_tui.history.rows import COLUMNS
 from secateur_tui.history.screen import HistoryScreen
 
 
@@ -147,5 +152,99 @@ async def test_runs_that_are_held_back_are_warned_of(start: Start, incident_url:
             held = record.undecided
     async with start(incident_url, size=size, read_only=True) as console:
         await history(console)
-        await console.shows("◌ holding back 2", "2 held back: the condition takes too long on them", "undecided 2")
+        await console.shows("◌ holding back 2", "2 held back: the condition takes too long on them")
         await console.shows_stored("history-held-back")
+
+
+async def test_newer_runs_that_match_are_told_of_with_the_key_that_takes_them(start: Start, incident_url: str) -> None:
+    await cancel(incident_url)
+    async with start(incident_url) as console:
+        await history(console)
+        await stop_running(console.database)
+        await console.shows("✓ complete", "none of the runs from before", "is left")
+        event = '{"data": {"vendor_id": "acme_inc"}}'
+        await console.database.execute(
+            "select secateur.enqueue('billing', 'vendor-syncs', $1) from generate_series(1, 300)", event
+        )
+        await console.shows("! newer ones still match, ", "/s: f also those for 2 h")
+        await console.press("f")
+        await console.shows("Review: standing", "◆ STANDING: also matching runs that arrive until", CULPRIT)
+        await console.press("escape")
+        await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
+
+
+async def test_one_that_stands_takes_what_arrives_and_offers_nothing_more(start: Start, incident_url: str) -> None:
+    async with Database.connect(incident_url) as database:
+        cancellations = Cancellations(NativeEngine(database))
+        until = datetime.now(UTC) + timedelta(hours=1)
+        request = CancellationRequest.parse(
+            {"app_id": "billing", "if": CULPRIT, "standing": True, "started_before": until.isoformat()}
+        )
+        await cancellations.commit(request, author="jun", source="cli")
+    async with start(incident_url) as console:
+        await history(console)
+        await console.shows("◆ standing until", "not counted before")
+        assert "also those" not in console.text
+
+
+async def test_p_writes_the_postmortem(
+    start: Start, incident_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    await cancel(incident_url)
+    async with start(incident_url, size=(120, 36)) as console:
+        await history(console)
+        await stop_running(console.database)
+        await console.shows("✓ complete")
+        await console.press("P")
+        await console.shows("wrote postmortem-billing-vendor-syncs-")
+        (written,) = tmp_path.iterdir()
+        assert written.name in console.text
+        document = written.read_text(encoding="utf-8")
+        for told in (
+            "# Cancellation of billing / vendor-syncs",
+            CULPRIT,
+            "acme retry storm",
+            "planned 623",
+            "| commit |",
+        ):
+            assert told in document
+        await console.press("P")
+        await console.until(lambda: len([*tmp_path.iterdir()]) == 2)
+
+
+async def test_a_postmortem_that_cannot_be_written_says_so(
+    start: Start, incident_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    await cancel(incident_url)
+    async with start(incident_url, size=(120, 36)) as console:
+        await history(console)
+        await console.shows("jun")
+        gone.rmdir()
+        await console.press("P")
+        await console.shows("! no postmortem was written")
+
+
+@pytest.mark.parametrize("at", [(60, 15), (80, 24), (120, 36), (200, 50)], ids=lambda at: f"{at[0]}x{at[1]}")
+async def test_it_has_rows_and_details_at_every_size(start: Start, incident_url: str, at: tuple[int, int]) -> None:
+    await cancel(incident_url)
+    # A read-only console does not sweep, so that it stays as it is.
+    async with start(incident_url, size=at, read_only=True) as console:
+        await history(console)
+        await console.shows("jun", "sweeping", "in force since", "planned 623")
+        assert any("▌" in line and "jun" in line for line in console.text.splitlines())
+        await console.shows_stored("history-sizes")
+
+
+async def test_columns_stay_where_they_are_while_time_passes() -> None:
+    committed = datetime(2026, 11, 27, 12, tzinfo=UTC)
+    seen = {}
+    starts = set()
+    for seconds in (1, 59, 62, 601, 3_605, 40_000, 90_000):
+        rows = [{column.key: Cell("x") for column in COLUMNS}]
+        rows[0]["when"] = Cell(ago(committed, committed + timedelta(seconds=seconds)))
+        starts.add(lay_out_cells(COLUMNS, rows, 100, seen).line(rows[0]).plain.index("x"))
+    assert len(starts) == 1

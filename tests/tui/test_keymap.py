@@ -58,6 +58,7 @@ def test_no_key_means_two_things_at_one_place(place: str) -> None:
 def test_what_writes_is_dangerous() -> None:
     assert {action.id for action in ACTIONS if action.dangerous} == {
         "console.undo",
+        "history.also",
         "console.redo",
         "queues.pause",
         "filter.review",

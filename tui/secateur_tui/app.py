@@ -17,18 +17,19 @@ from importlib import import_module
 from inspect import isawaitable
 from typing import TYPE_CHECKING
 
-from textual import on, work
+from textual import events, on, work
 from textual.reactive import Reactive, reactive
 from textual.screen import ModalScreen
 from textual.theme import Theme
 
 from secateur.cel import compile
 from secateur.errors import SecateurError, UsageError
-from secateur.looking.aftermath import look_after
+from secateur.looking.aftermath import STANDING_FOR, again, also_arriving, look_after
 from secateur.runs import Scope
 from secateur.words.lines import one_line
 from secateur_tui.filter.screen import FilterScreen
 from secateur_tui.frame import offers
+from secateur_tui.frame.aftermath_line import AlsoWanted
 from secateur_tui.frame.help import HelpScreen
 from secateur_tui.frame.palette import Entry, PaletteScreen
 from secateur_tui.frame.place import Dialog, PlaceScreen
@@ -40,7 +41,7 @@ from secateur_tui.keymap import allowed, bindings_of
 from secateur_tui.queues.screen import QueuesScreen
 from secateur_tui.review.screen import ReviewScreen
 from secateur_tui.runs.failed import FailedScreen
-from secateur_tui.session import Contexts, Draft, Feed, Session
+from secateur_tui.session import Contexts, Draft, Feed, Session, as_allowed
 from secateur_tui.terminal import accept_every_byte, can_encode, check_terminal, outlive_the_terminal
 from secateur_tui.themes import THEMES
 
@@ -56,7 +57,7 @@ AFTERMATH_SECONDS, AFTERMATH_COST = 2.0, 20
 NEWS_FOR = timedelta(minutes=30)
 """How long a commit or an undo is news."""
 
-_OF_ONE_SESSION = ("feed", "aftermath", "taking-back", "sweep", "upkeep")
+_OF_ONE_SESSION = ("feed", "aftermath", "taking-back", "also", "sweep", "upkeep")
 """The groups of workers that end with their session."""
 
 HANGUP_PATIENCE_SECONDS = 5.0
@@ -113,8 +114,9 @@ class ConsoleApp(TerminalApp):
         self._contexts = contexts
         self._commit_under_way: asyncio.Task[None] | None = None
 
-    def on_mount(self) -> None:
-        self._begin()
+    @on(events.Mount)
+    async def _show_first(self) -> None:
+        await self._begin()
         self._warm_up()
         loop = asyncio.get_running_loop()
         for name in ("SIGHUP", "SIGTERM"):
@@ -122,8 +124,9 @@ class ConsoleApp(TerminalApp):
                 with suppress(NotImplementedError, ValueError, RuntimeError):
                     loop.add_signal_handler(number, self._hang_up)
 
-    def _begin(self) -> None:
-        """Show the session's queues, and do what every live process does."""
+    async def _begin(self) -> None:
+        """Show the session's queues, and do what every live process does, as far as the session may."""
+        self.session = await as_allowed(self.session)
         self._taking_back = TakingBack(self.session, self._ask, lambda: self.feed)
         self.push_screen(QueuesScreen(self.session))
         self._follow_depth()
@@ -238,6 +241,25 @@ class ConsoleApp(TerminalApp):
     def _review(self, message: FilterScreen.ReviewWanted) -> None:
         if not self.session.read_only and isinstance(self.screen, FilterScreen):
             self.push_screen(ReviewScreen(self.session, message.request, message.seen, self.feed))
+
+    @on(AlsoWanted)
+    def _also_wanted(self, message: AlsoWanted) -> None:
+        self._review_also(message.cancellation)
+
+    @work(exclusive=True, group="also")
+    async def _review_also(self, cancellation: Cancellation) -> None:
+        """Review the same for what still arrives."""
+        longest = STANDING_FOR
+        with suppress(SecateurError):
+            longest = (await self.session.ask(self.session.queue.controls.retention())).standing
+        try:
+            now = self.feed.now()
+            request = also_arriving(again(cancellation, now), now, longest)
+        except SecateurError as error:
+            self.notify(str(error), severity="error", markup=False)
+            return
+        if not self.session.read_only and not isinstance(self.screen, ModalScreen):
+            self.push_screen(ReviewScreen(self.session, request, None, self.feed))
 
     @on(ReviewScreen.Left)
     def _review_left(self, message: ReviewScreen.Left) -> None:
@@ -386,7 +408,7 @@ class ConsoleApp(TerminalApp):
         while len(self.screen_stack) > 1:
             await self.pop_screen()
         self.session, self.feed = session, Feed()
-        self._begin()
+        await self._begin()
         await self._contexts.close(before)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

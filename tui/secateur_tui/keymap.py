@@ -134,6 +134,19 @@ ACTIONS: tuple[Action, ...] = (
     Action("review.ask_again", ("r",), "ask again", "After a failure: commit again under the same key", True),
     Action("history.stop", ("x",), "stop", "Stop the cancellation; what it cancelled stays cancelled", True),
     Action("history.undo", ("U",), "undo", "Put back the runs that it cancelled, exactly as they were", True),
+    Action(
+        "history.also",
+        ("f",),
+        "also those for 2 h",
+        "Review a cancellation of what still arrives, for two hours",
+        True,
+    ),
+    Action(
+        "history.postmortem",
+        ("P",),
+        "postmortem",
+        "Write down what happened around it, as Markdown, to a file in the current directory",
+    ),
     Action("history.use_as_filter", ("u",), "use as filter", "Start a new filter from this cancellation"),
     Action("history.find", ("/",), "find", "Show only the cancellations that contain a text"),
     Action("history.back", ("escape",), "back", "Go back"),
@@ -220,6 +233,11 @@ def bindings_of(place: str, *, priority: bool = False) -> list[BindingType]:
     ]
 
 
+def keys_of(action: Action) -> list[str]:
+    """The action's keys by the names that Textual's events and bindings have for them."""
+    return [binding.key for binding in Binding.make_bindings([(",".join(action.keys), action.method, "")])]
+
+
 def allowed(place: str, method: str, *, read_only: bool) -> bool:
     """Whether the console has this action; an action that is not in the table belongs to a widget, which decides."""
     return not (read_only and any(action.dangerous for action in ACTIONS if action.id == f"{place}.{method}"))
@@ -240,6 +258,7 @@ _NAMES = {
     "minus": "-",
     "upper_h": "H",
     "upper_g": "G",
+    "upper_p": "P",
     "upper_u": "U",
     "upper_z": "Z",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol, TypeVar
 from uuid import UUID
@@ -19,6 +19,8 @@ from secateur.runs import FunctionDepth
 
 Result = TypeVar("Result")
 
+RIGHTS_SECONDS = 2.0
+"""How long the first screen may wait for what this session may do."""
 
 _PATIENCE_SECONDS = 3.0
 """How much older than the refresh interval figures may be before they count as stale."""
@@ -115,6 +117,8 @@ class Session:
     queue: OpenQueue
     author: str
     read_only: bool = False
+    only_reads: str = ""
+    """Why it is read-only although nobody asked for that, such as `role viewer`."""
     context: str | None = None
     production: bool = True
     """The context deserves a warning colour."""
@@ -153,3 +157,14 @@ class Contexts(Protocol):
     async def close(self, session: Session) -> None:
         """End what `open` or the start opened."""
         ...
+
+
+async def as_allowed(session: Session) -> Session:
+    """The session, read-only if its role or its database allows nothing else. As it was if that cannot be found out."""
+    if session.read_only:
+        return session
+    try:
+        why = await session.ask(session.queue.cancellations.only_reads(), seconds=RIGHTS_SECONDS)
+    except SecateurError:
+        return session
+    return session if why is None else replace(session, read_only=True, only_reads=why)

@@ -30,6 +30,8 @@ TONES = {
     "count": "bold $warning",
     "danger": "bold $error",
     "error": "$error",
+    "badge-danger": "bold reverse $error",
+    "badge-good": "bold reverse $success",
     "field": "$secondary",
     "chart": "$text-quiet",
     "chart-danger": "$error",

@@ -34,6 +34,7 @@ EXAMPLES = {
     "run": "secateur run 0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b",
     "why": "secateur why 0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b",
     "suggest": "secateur suggest --app billing --function sync --since -30m",
+    "postmortem": "secateur postmortem 0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b > postmortem.md",
     "show": "secateur show 0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b",
     "preview": "secateur preview --app billing --if 'event.data.amount > 100'",
     "cancel": "secateur cancel --app billing --function sync --after -2h",
@@ -238,6 +239,13 @@ def _looking(command: AddCommand) -> None:
     suggest.add_argument("--until", metavar="TIME", help="when it ended (default: now)")
     suggest.add_argument("--limit", type=positive, default=10, metavar="N", help="most fields to list (default: 10)")
     suggest.add_argument("--json", action="store_true", help="as JSON")
+    postmortem = command(
+        "postmortem",
+        "postmortem:write",
+        "write down what happened around a cancellation, as Markdown",
+        "Its condition, its counts, a timeline, plots of the depth, who did what, and what came back. Changes nothing.",
+    )
+    postmortem.add_argument("id", metavar="ID", help="the cancellation's id")
     show = command("show", "look:show", "show a cancellation and its progress, or a run")
     show.add_argument("id", metavar="ID", help="the id of the cancellation or run")
     show.add_argument("--json", action="store_true", help="as JSON")
@@ -301,8 +309,12 @@ def _cancelling(command: AddCommand) -> None:
 def _commit(parser: Parser, noun: str, done: str) -> None:
     """The flags of a command that counts, asks and commits."""
     parser.add_argument("--reason", metavar="TEXT", help="reason to record in the history")
-    parser.add_argument("--no-count", action="store_true", help="commit at once, without counting the matching runs")
-    parser.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
+    counting = parser.add_mutually_exclusive_group()
+    counting.add_argument("--count", action="store_true", help="with --yes: count the matching runs before the commit")
+    counting.add_argument("--no-count", action="store_true", help="ask and commit without counting the matching runs")
+    parser.add_argument(
+        "--yes", action="store_true", help="do not ask, and commit at once; needed where there is no terminal"
+    )
     parser.add_argument("--wait", action="store_true", help=f"wait until every matching run is {done}")
     parser.add_argument("--json", action="store_true", help=f"the {noun} as JSON; does not imply --yes")
     parser.add_argument(

@@ -97,6 +97,10 @@ class Cancellations:
         """When a running run stops that was asked to, such as `next step`; None where it runs to its end."""
         return self.engine.stops_at if isinstance(self.engine, Stopping) else None
 
+    async def only_reads(self) -> str | None:
+        """Why nothing can be committed from here, such as `role viewer`; None if that is possible, or not known."""
+        return await self.ledger.only_reads() if self.can_cancel else None
+
     async def preview(self, request: CancellationRequest, *, on_primary: bool = False) -> Preview:
         """The exact count with the errors, and why a few of the failing runs fail.
 

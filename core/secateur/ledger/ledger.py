@@ -192,6 +192,16 @@ class Ledger:
         )
         return [_cancellation(row["record"]) for row in rows]
 
+    async def only_reads(self) -> str | None:
+        """Why this session can commit nothing, in a word or two such as `role viewer`; None if it can."""
+        row = await self._database.fetchrow(_SQL["rights"])
+        assert row is not None  # noqa: S101 - it asks of no table
+        if row["is_standby"]:
+            return "standby"
+        if not row["may_commit"]:
+            return f"role {row['role']}"
+        return "session" if row["is_read_only"] else None
+
     def _refuse_if_read_only(self) -> None:
         if self._database.read_only:
             raise ReadOnly("this session is read-only: it cannot cancel, stop or sweep")

@@ -116,3 +116,14 @@ select to_jsonb(entry) - 'xid' || jsonb_build_object('app_id', nullif(entry.app_
  where $2::bigint is null or entry.id < $2
  order by entry.id desc
  limit $1
+
+-- name: rights
+-- Why nothing can be committed here: the role's rights, a standby, a session that may only read. Also without the right to use
+-- the schema this answers.
+select current_user::text as role,
+       pg_is_in_recovery() as is_standby,
+       current_setting('transaction_read_only') = 'on' as is_read_only,
+       coalesce((select bool_or(has_function_privilege(known.oid, 'execute'))
+                   from pg_proc as known
+                  where known.pronamespace = to_regnamespace('secateur') and known.proname = 'commit_cancellations'),
+                false) as may_commit

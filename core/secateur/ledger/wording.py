@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from secateur.instants import utc
-from secateur.states import Guarantee, State
+from secateur.states import Guarantee, Kind, State
 from secateur.words.figures import duration, number
 from secateur.words.lines import one_line
 
@@ -81,8 +81,11 @@ def guarantee_in_words(cancellation: Cancellation, at: At) -> str:
         case Guarantee.NONE:
             return "none: it is a retry"
     since = at(cancellation.in_force_at or cancellation.created_at)
-    matching = "left" if cancellation.state == State.COMPLETE else "claimed"
-    return f"in force since {since}: no matching run is {matching}"
+    if cancellation.state != State.COMPLETE:
+        return f"in force since {since}: no matching run is claimed"
+    if cancellation.kind == Kind.RUN:
+        return f"in force since {since}: the run is over"
+    return f"in force since {since}: none of the runs from before {at(cancellation.started_before)} is left"
 
 
 def blocked_by(cancellation: Cancellation) -> str:
@@ -143,6 +146,96 @@ def _signed(moment: datetime | None, who: str | None, at: At) -> str:
     return f"{when} by {one_line(who)}" if who else when
 
 
+def tallies_in_words(cancellation: Cancellation) -> list[str]:
+    """`planned 95,553 · cancelled 99,242 (3,689 arrived in between) · 0 were running`, then what there is beyond that.
+
+    A line that somebody should know of begins with `! `.
+    """
+    lines = [f"{_planned(cancellation)} · {_reached(cancellation)}"]
+    if cancellation.left_alone:
+        told = "left alone: their key is taken, or an active cancellation matches them"
+        lines.append(f"! {number(cancellation.left_alone)} {told}")
+    if cancellation.errors:
+        lines.append(f"! {number(cancellation.errors)} could not be evaluated, and were left alone")
+    if cancellation.undecided:
+        lines.append(f"! {held_back_in_words(cancellation)}")
+    if cancellation.retried and not cancellation.is_retry:
+        lines.append(f"{number(cancellation.retried)} of the cancelled were queued again by a retry")
+    if cancellation.pruned:
+        lines.append(f"! {number(cancellation.pruned)} of the cancelled have been deleted since, at their age")
+    if cancellation.state == State.UNDONE:
+        lines += _back(cancellation)
+    return lines
+
+
+def _planned(cancellation: Cancellation) -> str:
+    if cancellation.expected is None:
+        return "not counted before"
+    return f"planned {'' if cancellation.expected_exact else 'about '}{number(cancellation.expected)}"
+
+
+def _reached(cancellation: Cancellation) -> str:
+    if cancellation.is_retry:
+        return f"queued again {number(cancellation.retried)}"
+    between = ""
+    if cancellation.state == State.COMPLETE and cancellation.expected is not None and cancellation.expected_exact:
+        drift = cancellation.matched - cancellation.expected
+        if drift > 0:
+            between = f" ({number(drift)} arrived {'since' if cancellation.standing else 'in between'})"
+        elif drift < 0:
+            between = f" ({number(-drift)} were gone before)"
+    return f"cancelled {number(cancellation.cancelled)}{between} · {_running(cancellation)}"
+
+
+def _running(cancellation: Cancellation) -> str:
+    """What became of those that were running."""
+    asked = cancellation.requested
+    if not asked:
+        return "0 were running"
+    parts = (
+        (cancellation.stopped, "stopped"),
+        (cancellation.finished_first, "finished first"),
+        (cancellation.stopping, "still at their step"),
+    )
+    became = ", ".join(what if many == asked else f"{number(many)} {what}" for many, what in parts if many)
+    were = "was" if asked == 1 else "were"
+    return f"{number(asked)} {were} running" + (f": {became}" if became else "")
+
+
+def _back(undone: Cancellation) -> list[str]:
+    if undone.is_retry:
+        lines = [f"{number(undone.restored)} became what they were"]
+        return [*lines, f"! {number(undone.not_restored)} had begun since"] if undone.not_restored else lines
+    they = "it was" if undone.restored == 1 else "they were"
+    lines = [f"{number(undone.restored)} came back as {they}"]
+    if undone.handed_over:
+        lines.append(f"{number(undone.handed_over)} went over to another cancellation, which matches them too")
+    if undone.not_restored:
+        lines.append(f"! {number(undone.not_restored)} did not come back")
+    return lines
+
+
+def timeline(cancellation: Cancellation) -> list[tuple[datetime, str]]:
+    """What happened to it, in order."""
+    by = one_line(cancellation.created_by)
+    story = [(cancellation.created_at, f"committed by {by}, from {one_line(cancellation.source)}")]
+    if cancellation.in_force_at is not None and cancellation.in_force_at > cancellation.created_at:
+        waited = duration((cancellation.in_force_at - cancellation.created_at).total_seconds())
+        story.append((cancellation.in_force_at, f"in force: open transactions had been in the way for {waited}"))
+    elif cancellation.in_force_at is not None:
+        story[0] = (cancellation.created_at, f"{story[0][1]}; in force at once")
+    done = "every matching run queued again" if cancellation.is_retry else "every matching run cancelled"
+    for moment, what in (
+        (cancellation.completed_at, f"complete: {done}"),
+        (cancellation.stopped_at, f"stopped by {one_line(cancellation.stopped_by or 'somebody')}"),
+        (cancellation.undone_at, f"undone by {one_line(cancellation.undone_by or 'somebody')}"),
+        (cancellation.restored_at, "everything that could come back is back"),
+    ):
+        if moment is not None:
+            story.append((moment, what))
+    return sorted(story, key=lambda event: event[0])
+
+
 def progress_in_words(cancellation: Cancellation, now: datetime, at: At) -> str:
     """What it is doing, or how it ended, in a sentence."""
     match phase(cancellation, now):
@@ -169,7 +262,7 @@ def progress_in_words(cancellation: Cancellation, now: datetime, at: At) -> str:
             back, wanted = cancellation.restored_of
             return f"{number(back)} of {number(wanted)} are back"
         case Phase.UNDONE:
-            return f"{undone_in_words(cancellation, at)}: what could be restored is back"
+            return f"{undone_in_words(cancellation, at)}: everything that could come back is back"
         case Phase.COMPLETE:
             done = "every matching run is cancelled, or finished first"
             if cancellation.completed_at is None:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 from textual.content import Content
+from textual.message import Message
 
 from secateur.ledger.wording import Phase, phase
 from secateur.looking.aftermath import Aftermath
 from secateur.words.figures import ago, number, rate
 from secateur_tui.themes import toned
+
+if TYPE_CHECKING:
+    from secateur.records import Cancellation
+
+
+@dataclass
+class AlsoWanted(Message):
+    """The user wants to review a cancellation of what still arrives, for two hours; the app opens it."""
+
+    cancellation: Cancellation
 
 
 def aftermath_line(found: Aftermath, *, also: str, undo: str, redo: str) -> Content:

@@ -14,7 +14,7 @@ from textual.widgets import Input, TextArea
 from secateur.errors import QueryTimeout, Unreachable
 from secateur.words.figures import duration
 from secateur.words.lines import one_line
-from secateur_tui.keymap import ACTIONS, Action, display
+from secateur_tui.keymap import ACTIONS, Action, display, keys_of
 from secateur_tui.session import Feed, Session
 from secateur_tui.themes import toned
 
@@ -47,7 +47,7 @@ class Header(Widget):
     def render(self) -> RenderResult:
         width = self.size.width
         session = self._session
-        mode = toned(("READ-ONLY", "good") if session.read_only else ("READ-WRITE", "count"))
+        mode = toned(*_mode(session))
         clock = toned((f"  {self.feed.as_of:%H:%M:%S} UTC" if self.feed.as_of else "", "quiet"))
         right = mode + clock + Content(" ")
         live = Content("  ") + self._connection()
@@ -62,7 +62,7 @@ class Header(Widget):
         context = one_line(session.context) if session.context else ""
         parts = {
             "brand": toned((" ✂ secateur ", "strong")),
-            "context": toned((f" {context}", "danger" if session.production else "strong")),
+            "context": _context(context, production=session.production),
             "database": toned((f" @ {session.where}" if context else f" {session.where}", "quiet")),
             "engine": toned((f"  {session.queue.reader.engine_name}", "quiet")),
         }
@@ -84,6 +84,20 @@ class Header(Widget):
         if feed.is_stale:
             return toned((f"◌ waiting, figures {duration(feed.age)} old", "warn"))
         return toned((f"● live {feed.every:g} s", "good"))
+
+
+def _mode(session: Session) -> list[tuple[str, str]]:
+    if not session.read_only:
+        return [("READ-WRITE", "count")]
+    return [("READ-ONLY", "badge-good"), (f" ({one_line(session.only_reads)})" if session.only_reads else "", "quiet")]
+
+
+def _context(name: str, *, production: bool) -> Content:
+    if not name:
+        return Content("")
+    if not production:
+        return toned((f" {name}", "strong"))
+    return toned((" ", "plain"), (f" {name} PRODUCTION ", "badge-danger"))
 
 
 class KeyBar(Widget):
@@ -127,7 +141,7 @@ class KeyBar(Widget):
         typing = isinstance(self.screen.focused, Input | TextArea)
         active = self.screen.active_bindings
         for action in ACTIONS:
-            for binding in (active[key].binding for key in _expanded(action) if key in active):
+            for binding in (active[key].binding for key in keys_of(action) if key in active):
                 if binding.id == action.id and not (typing and _is_typed(binding.key)):
                     yield action, binding
                     break
@@ -137,12 +151,6 @@ class KeyBar(Widget):
 
     def _item(self, action: Action, key: str) -> Content:
         return toned((f" {display(key)} ", "key"), (f"{self._describe(action)} ", "quiet"))
-
-
-def _expanded(action: Action) -> Iterator[str]:
-    """The action's keys by the names that Textual's bindings use for them."""
-    for binding in Binding.make_bindings([(",".join(action.keys), action.method, "")]):
-        yield binding.key
 
 
 def _is_typed(key: str) -> bool:

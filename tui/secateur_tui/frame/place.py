@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Generic, TypeVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.screen import ModalScreen, Screen
@@ -12,7 +13,7 @@ from textual.widgets import Input, TextArea
 
 from secateur_tui.frame.chrome import Header, KeyBar
 from secateur_tui.frame.terminal_app import LEAST, LEAVING_KEY
-from secateur_tui.keymap import Action, actions_of, allowed, display
+from secateur_tui.keymap import Action, actions_of, allowed, display, keys_of
 from secateur_tui.session import Session
 
 Result = TypeVar("Result")
@@ -60,6 +61,9 @@ class PlaceScreen(Screen[None]):
     def on_resize(self) -> None:
         _cover_if_too_small(self)
 
+    def on_key(self, event: events.Key) -> None:
+        _say_why_not(self, self.session, self.place, event)
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return allowed(self.place, action, read_only=self.session.read_only)
 
@@ -70,6 +74,17 @@ class PlaceScreen(Screen[None]):
     def describe(self, action: Action) -> str:
         """What the action would do now, in a word or two, if that varies."""
         return action.description
+
+
+def _say_why_not(screen: Screen[Any], session: Session, place: str, event: events.Key) -> None:
+    """A key that would write does nothing in a read-only console, and says so; it has come past all that takes keys."""
+    if not session.read_only:
+        return
+    for action in (*actions_of(place), *actions_of("console")):
+        if action.dangerous and event.key in keys_of(action):
+            why = f", because of the {session.only_reads}" if session.only_reads else ""
+            screen.notify(f"READ-ONLY{why}: nothing can be changed from here.", severity="warning", markup=False)
+            return
 
 
 def key_of(screen: Screen[Any], action_id: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,14 +16,15 @@ from secateur.ledger.wording import (
     STILL_MAY_START,
     Phase,
     guarantee_in_words,
-    held_back_in_words,
     is_standing,
     phase,
     progress_in_words,
     standing_in_words,
     stopping_in_words,
     sweep_in_words,
+    tallies_in_words,
     task_of,
+    timeline,
     undone_in_words,
 )
 from secateur.states import Kind, State
@@ -35,6 +36,8 @@ from secateur_tui.themes import toned
 if TYPE_CHECKING:
     from secateur.records import Cancellation
 
+_LABEL = 9
+
 REASONS = 3
 """Runs that an undo did not bring back that are shown with the reason."""
 
@@ -44,22 +47,39 @@ def details(
     now: datetime,
     unrestored: Sequence[Unrestored] = (),
     trouble: Trouble | None = None,
+    arriving: Content | None = None,
 ) -> Content:
-    """The lines of the details; `unrestored` are a few runs that an undo did not bring back, `trouble` what keeps this
-    process from sweeping it."""
-    lines = [*_meaning(cancellation), *_tallies(cancellation), *_standing(cancellation, now)]
+    """The lines of the details, what matters most first, because a small screen cuts them.
+
+    `unrestored` are a few runs that an undo did not bring back, `trouble` what keeps this process from sweeping it, and
+    `arriving` what still arrives.
+    """
+    lines = _standing(cancellation, now)
+    if arriving is not None:
+        lines.append(arriving)
     lines += _sweep(cancellation, trouble)
+    lines += _tallies(cancellation)
     lines += _not_back(unrestored[:REASONS])
+    lines += _meaning(cancellation)
+    lines.append(_author(cancellation))
     lines += _undo(cancellation, now)
-    lines.append(
-        toned(
-            (f"by role {one_line(cancellation.created_role)}, said to be ", "quiet"),
-            (one_line(cancellation.created_by), "plain"),
-            (f", from {one_line(cancellation.source)}", "quiet"),
-            (f": {one_line(cancellation.reason)}" if cancellation.reason else ", no reason given", "plain"),
-        )
-    )
+    for moment, what in timeline(cancellation):
+        lines.append(_labelled(f"{_clock(moment, now)} ", (what, "quiet")))
     return Content("\n").join(lines)
+
+
+def _author(cancellation: Cancellation) -> Content:
+    role = one_line(cancellation.created_role)
+    return _labelled(
+        "by",
+        (one_line(cancellation.created_by), "plain"),
+        (f" (role {role}), from {one_line(cancellation.source)}", "quiet"),
+        (f": {one_line(cancellation.reason)}" if cancellation.reason else ", no reason given", "plain"),
+    )
+
+
+def _labelled(label: str, *parts: tuple[str, str]) -> Content:
+    return toned((label.ljust(_LABEL), "quiet"), *parts)
 
 
 def terminating(cancellation: Cancellation) -> str:
@@ -69,89 +89,28 @@ def terminating(cancellation: Cancellation) -> str:
 
 def _meaning(cancellation: Cancellation) -> list[Content]:
     if cancellation.kind == Kind.RUN:
-        return [toned(("run     ", "quiet"), (cancellation.run_id or "", "plain"))]
+        return [_labelled("run", (cancellation.run_id or "", "plain"))]
     if cancellation.if_ is None:
         condition = ("no condition: every run of the window", "warn")
     else:
         condition = (one_line(" ".join(cancellation.if_.split())), "plain")
-    after = f"after {readable(cancellation.started_after)}, " if cancellation.started_after else ""
-    window = f"{after}before {readable(cancellation.started_before)}"
-    lines = [toned(("if      ", "quiet"), condition), toned(("started ", "quiet"), (window, "plain"))]
+    start = readable(cancellation.started_after) if cancellation.started_after else "any time"
+    end = readable(cancellation.started_before)
+    lines = [
+        _labelled("if", condition),
+        _labelled("from", (start, "plain"), ("   until ", "quiet"), (end, "plain")),
+    ]
     if cancellation.is_retry:
         which = "failed and cancelled" if cancellation.with_cancelled else "failed"
-        ended = f"{which} before {readable(cancellation.created_at, digits=0)}"
-        lines.append(toned(("runs    ", "quiet"), (ended, "plain")))
+        lines.append(_labelled("runs", (f"{which} before {readable(cancellation.created_at, digits=0)}", "plain")))
     if (otherwise := verify(cancellation).in_words()) is not None:
         lines.append(toned((f"! {otherwise}", "error")))
     return lines
 
 
 def _tallies(cancellation: Cancellation) -> list[Content]:
-    rows = _of_retry(cancellation) if cancellation.is_retry else _of_cancellation(cancellation)
-    return [
-        toned(
-            *(
-                part
-                for name, value, tone in row
-                for part in ((f"{name} ", "quiet"), (f"{'–' if value is None else number(value)}   ", tone))
-            )
-        )
-        for row in rows
-    ]
-
-
-Tallies = list[list[tuple[str, int | None, str]]]
-"""Line by line: a label, its figure and its tone."""
-
-
-def _expected(cancellation: Cancellation) -> tuple[str, int | None, str]:
-    about = " about" if cancellation.expected_exact is False else ""
-    return f"expected{about}", cancellation.expected, "plain"
-
-
-def _of_retry(retry: Cancellation) -> Tallies:
-    rows: Tallies = [
-        [_expected(retry), ("matched", retry.matched, "plain"), ("queued again", retry.retried, "count")],
-        [
-            ("left alone", retry.left_alone, "warn" if retry.left_alone else "plain"),
-            ("errors", retry.errors, "warn" if retry.errors else "plain"),
-        ],
-    ]
-    if retry.state == State.UNDONE:
-        left = retry.not_restored
-        rows.append([("taken back", retry.restored, "count"), ("begun since", left, "warn" if left else "plain")])
-    return rows
-
-
-def _of_cancellation(cancellation: Cancellation) -> Tallies:
-    rows: Tallies = [
-        [
-            _expected(cancellation),
-            ("matched", cancellation.matched, "plain"),
-            ("cancelled", cancellation.cancelled, "count"),
-        ],
-        [
-            ("asked to stop", cancellation.requested, "plain"),
-            ("finished first", cancellation.finished_first, "plain"),
-            ("errors", cancellation.errors, "warn" if cancellation.errors else "plain"),
-        ],
-    ]
-    if cancellation.undecided:
-        rows[1].append(("undecided", cancellation.undecided, "warn"))
-    if cancellation.retried:
-        rows[1].append(("retried", cancellation.retried, "plain"))
-    if cancellation.pruned:
-        rows[1].append(("pruned", cancellation.pruned, "warn"))
-    if cancellation.state == State.UNDONE:
-        left = cancellation.not_restored
-        rows.append(
-            [
-                ("restored", cancellation.restored, "count"),
-                ("handed over", cancellation.handed_over, "plain"),
-                ("not restored", left, "warn" if left else "plain"),
-            ]
-        )
-    return rows
+    first, *rest = tallies_in_words(cancellation)
+    return [toned((first, "strong")), *(toned((told, "warn" if told[:1] == "!" else "plain")) for told in rest)]
 
 
 def _standing(cancellation: Cancellation, now: datetime) -> list[Content]:
@@ -173,14 +132,18 @@ def _standing(cancellation: Cancellation, now: datetime) -> list[Content]:
         return [toned((f"↺ restoring {number(back)} of {number(wanted)}", "sweep"), (f"; {undone}", "plain"))]
     lines = []
     if not cancellation.is_retry:
-        lines.append(_line("✓", guarantee_in_words(cancellation, partial(readable, digits=3)), "good"))
+        lines.append(_line("✓", guarantee_in_words(cancellation, partial(_clock, now=now)), "good"))
     if is_standing(cancellation, now):
         lines.append(_line("◆", f"standing: {standing_in_words(cancellation, _to_the_second)}", "warn"))
     if cancellation.is_active and cancellation.stopping:
         lines.append(_line("◌", stopping_in_words(cancellation), "sweep"))
-    if cancellation.is_active and cancellation.undecided:
-        lines.append(_line("◌", held_back_in_words(cancellation), "warn"))
     return lines
+
+
+def _clock(moment: datetime, now: datetime) -> str:
+    """Of today, the time is enough; the header says that it is in UTC."""
+    today = moment.astimezone(UTC).date() == now.astimezone(UTC).date()
+    return f"{moment.astimezone(UTC):%H:%M:%S}" if today else readable(moment, digits=0)
 
 
 _to_the_second = partial(readable, digits=0)

@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from secateur.records import Cancellation
 
 COLUMNS = (
-    Column("when", "when", right=False, minimum=9),
+    Column("when", "when", right=False, minimum=11),
     Column("who", "who", right=False, minimum=6, shrinks_to=6, rank=30),
     Column("where", "where", right=False, shrinks_to=14),
-    Column("state", "state", right=False, minimum=14),
-    Column("cancelled", "cancelled", "cancel.", minimum=7),
-    Column("reason", "reason", right=False, minimum=6, shrinks_to=6, rank=20),
+    Column("state", "state", right=False, minimum=10),
+    Column("planned", "planned", minimum=9, rank=10),
+    Column("cancelled", "cancelled", minimum=9),
+    Column("reason", "reason", right=False, minimum=6, shrinks_to=14, rank=20),
+    Column("if", "if", right=False, shrinks_to=24, rank=5),
 )
+"""None is narrower than what it shows sooner or later, so that nothing moves from second to second."""
 
 _BAR = 6
 
@@ -43,9 +46,17 @@ def row(cancellation: Cancellation, now: datetime) -> Row:
         "who": Cell(one_line(cancellation.created_by)),
         "where": Cell(scope_text(cancellation), "strong" if is_under_way(cancellation) else "plain"),
         "state": state(cancellation, now),
+        "planned": Cell(_planned(cancellation), "quiet"),
         "cancelled": Cell(number(cancellation.retried if cancellation.is_retry else cancellation.cancelled)),
         "reason": Cell(one_line(cancellation.reason or ""), "quiet"),
+        "if": Cell(one_line(" ".join((cancellation.if_ or "").split())), "quiet"),
     }
+
+
+def _planned(cancellation: Cancellation) -> str:
+    if cancellation.expected is None:
+        return "–"
+    return f"{'' if cancellation.expected_exact else '≈ '}{number(cancellation.expected)}"
 
 
 def is_under_way(cancellation: Cancellation) -> bool:

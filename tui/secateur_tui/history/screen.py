@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from textual import on, work
+from textual import events, on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
@@ -18,23 +21,34 @@ from textual.widgets import Input, Static
 
 from secateur.errors import SecateurError
 from secateur.ledger.steps import Unrestored
+from secateur.looking.aftermath import Aftermath, leaves_arrivals, still_arriving
+from secateur.looking.postmortem import postmortem, write
 from secateur.states import Kind, State
+from secateur.words.figures import rate
 from secateur.words.lines import one_line
+from secateur_tui.frame.aftermath_line import AlsoWanted
 from secateur_tui.frame.columns import lay_out_cells
 from secateur_tui.frame.line_table import LineTable, TableRow
-from secateur_tui.frame.place import PlaceScreen
+from secateur_tui.frame.place import PlaceScreen, key_of
 from secateur_tui.frame.question import Choice, QuestionScreen
 from secateur_tui.history import details as history_details
 from secateur_tui.history import rows as history_rows
 from secateur_tui.history.undoing import stop_question, undo_label, undo_question
 from secateur_tui.keymap import Action, bindings_of
 from secateur_tui.session import Feed, Session
+from secateur_tui.themes import toned
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
 
 _SHOWN = 100
 """Cancellations that are listed, newest first."""
+
+NEWS_FOR = timedelta(hours=1)
+"""How long after a commit it is looked at what still arrives."""
+
+AFTERMATH_SECONDS, AFTERMATH_COST = 2.0, 20
+"""From one look to the next: so long, or so many times as long as the look took."""
 
 _EMPTY = """\
 No cancellation yet.
@@ -100,10 +114,13 @@ class HistoryScreen(PlaceScreen):
         self._selected = None if committed is None else committed.id
         self._all: Sequence[Cancellation] = () if committed is None else (committed,)
         self._find = ""
+        self._aftermath: dict[UUID, Aftermath] = {}
+        """What came of those that were looked at."""
         self._unrestored: dict[tuple[UUID, datetime], Sequence[Unrestored]] = {}
         """By cancellation and end of its restore: a few runs that did not come back."""
         self._table = HistoryTable()
         self._empty = Static("asking the database…", id="empty", markup=False)
+        self._said = Static(id="said", markup=False)
         self._detail = Static(id="detail", classes="panel", markup=False)
         self._panel = Vertical(self._table, self._empty, id="history", classes="panel")
 
@@ -114,17 +131,19 @@ class HistoryScreen(PlaceScreen):
             id="find",
             compact=True,
         )
+        yield self._said
         yield self._detail
 
     def on_mount(self) -> None:
         self._panel.border_title = "History"
         self.query_one("#find").display = False
-        self._detail.display = False
+        self._detail.display = self._said.display = False
         self._table.display = False
         self.watch(self.app, "feed", self._follow)
         if self._all:
             self._show()
         self._poll()
+        self._look_after()
 
     def _follow(self, feed: Feed) -> None:
         self._feed = feed
@@ -177,8 +196,37 @@ class HistoryScreen(PlaceScreen):
             detail.border_title = Content(f"{history_rows.scope_text(cancellation)}  {cancellation.id}")
             left = self._left_by(cancellation)
             trouble = self.session.queue.cancellations.trouble_of(cancellation.id)
-            detail.update(history_details.details(cancellation, self._feed.now(), left, trouble))
+            now, arriving = self._feed.now(), self._arriving(cancellation)
+            detail.update(history_details.details(cancellation, now, left, trouble, arriving))
         self.refresh_bindings()
+
+    def _arriving(self, cancellation: Cancellation) -> Content | None:
+        """That newer runs still match, and the key that takes those too."""
+        found = self._aftermath.get(cancellation.id)
+        if found is None or not found.goes_on or not leaves_arrivals(cancellation, self._feed.now()):
+            return None
+        told = toned((f"! newer ones still match, {rate(found.arriving or 0.0)}/s", "warn"))
+        if self.session.read_only:
+            return told
+        return told + toned((": ", "warn"), (key_of(self, "history.also"), "key"), (" also those for 2 h", "plain"))
+
+    @work(exclusive=True, group="aftermath")
+    async def _look_after(self) -> None:
+        """See what still arrives that the chosen one would have cancelled, as long as it is of today."""
+        while True:
+            chosen, began = self.chosen, time.monotonic()
+            now = self._feed.now()
+            if chosen is not None and now - chosen.created_at < NEWS_FOR and leaves_arrivals(chosen, now):
+                with suppress(SecateurError):
+                    question = still_arriving(self.session.queue.cancellations, chosen, now)
+                    self._aftermath[chosen.id] = Aftermath(chosen, now, await self.session.ask(question))
+                    self._show_detail()
+            took = time.monotonic() - began
+            await asyncio.sleep(max(AFTERMATH_SECONDS, AFTERMATH_COST * took, self._feed.every))
+
+    def action_also(self) -> None:
+        if (chosen := self.chosen) is not None:
+            self.post_message(AlsoWanted(chosen))
 
     def _left_by(self, cancellation: Cancellation) -> Sequence[Unrestored]:
         """A few runs that its undo did not bring back; asked for once the restore is over."""
@@ -259,12 +307,34 @@ class HistoryScreen(PlaceScreen):
         if is_done:
             self.post_message(self.TookBack(cancellation.id))
 
+    @work(exclusive=True, group="postmortem")
+    async def action_postmortem(self) -> None:
+        if (chosen := self.chosen) is None:
+            return
+        queue, where = self.session.queue, self.session.context or self.session.where
+        try:
+            document = await self.session.ask(postmortem(queue.cancellations, queue.reader, chosen.id, where))
+            path = await asyncio.to_thread(write, document, chosen, Path.cwd())
+        except (SecateurError, OSError) as error:
+            self._say(f"! no postmortem was written: {error}", "error")
+        else:
+            self._say(f"wrote {path.name} to {path.parent}", "good")
+
+    def _say(self, text: str, tone: str) -> None:
+        """On the line under the list, which covers nothing, until the next key."""
+        self._said.update(toned((f" {one_line(text)}", tone)))
+        self._said.display = True
+
+    @on(events.Key)
+    def _read_it(self) -> None:
+        self._said.display = False
+
     async def _write(self, change: Awaitable[Cancellation]) -> bool:
         """Ask the database for a change, and show what came of it; whether it was made."""
         try:
             await self.session.ask(change)
         except SecateurError as error:
-            self.notify(str(error), severity="error", markup=False)
+            self._say(f"! nothing was changed: {error}", "error")
             return False
         self._poll()
         return True
@@ -274,6 +344,10 @@ class HistoryScreen(PlaceScreen):
         if action == "stop" and (chosen is None or not chosen.is_active):
             return False
         if action == "undo" and (chosen is None or not undo_label(chosen, self._feed.now())):
+            return False
+        if action == "postmortem" and chosen is None:
+            return False
+        if action == "also" and (chosen is None or not leaves_arrivals(chosen, self._feed.now())):
             return False
         # Of a single run there is no condition that a filter could begin with.
         if action == "use_as_filter" and (chosen is None or chosen.kind == Kind.RUN):

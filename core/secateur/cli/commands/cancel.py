@@ -40,7 +40,6 @@ ADVICE_SECONDS = 3.0
 _DONE = {"cancel": "cancelled", "retry": "retried"}
 _NOUN = {"cancel": "cancellation", "retry": "retry"}
 _UNKNOWN = {"cancel": "cancellation is in force", "retry": "retry is committed"}
-_UNCOUNTED = Seen(None, "--no-count was given")
 _ADD_YES = "add --yes to do it without being asked"
 
 
@@ -93,7 +92,8 @@ async def _ask_and_commit(arguments: argparse.Namespace) -> int:
         if arguments.dry_run:
             await _preview(session, request, as_json=arguments.json)
             return 0
-        seen = _UNCOUNTED if arguments.no_count else await _look(session, request)
+        uncounted = _why_uncounted(arguments)
+        seen = await _look(session, request) if uncounted is None else Seen(None, uncounted)
         if not _agreed(arguments, session, request, seen):
             notice(f"Nothing was {_DONE[request.verb]}.")
             return 1
@@ -165,6 +165,13 @@ async def stop(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _why_uncounted(arguments: argparse.Namespace) -> str | None:
+    """Why nothing is counted before the commit; None if it is. Where nobody is asked, nothing may hold it up."""
+    if arguments.no_count:
+        return "--no-count was given"
+    return "--yes commits at once, unless --count is given" if arguments.yes and not arguments.count else None
+
+
 def _review(session: CommandSession, request: CancellationRequest, seen: Seen) -> list[str]:
     where, zone = session.database.description, session.place.settings.zone
     return review(request, seen, where, zone, session.queue.cancellations.stops_at)
@@ -182,7 +189,7 @@ def _agreed(arguments: argparse.Namespace, session: CommandSession, request: Can
         write(shown)
     elif not arguments.yes:
         notice("\n".join(shown))
-    elif seen.why:
+    elif seen.why and arguments.count:
         notice(f"secateur: not counted: {one_line(seen.why)}")
     return arguments.yes or _consents(request, seen, session.place.settings.confirm_above)
 

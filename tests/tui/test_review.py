@@ -75,7 +75,7 @@ async def test_a_commit_leads_to_its_history(start: Start, incident_url: str, si
         await console.press("enter")
         await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
         await stop_running(console.database)
-        await console.shows("✓ complete", "INC-4211", "in force since", "planned 623 · cancelled")
+        await console.shows("✓ complete", "INC-4211", "in force since", "planned 623 · cancelled", "12.0/s: f also")
         await console.shows_stored("history")
         row = await console.database.fetchrow("select * from secateur.cancellations")
         assert row is not None

@@ -18,7 +18,7 @@ def chart(
     `words` writes a figure. Of what is more than nothing, at least the lowest bar is shown.
     """
     shown = highest_of_each(values, width)
-    top = max((value for value in shown if value is not None), default=0.0)
+    top = max((value for value in shown if value is not None), default=0)
     levels = height * len(bars)
     filled = [None if value is None else _level(value, top, levels) for value in shown]
     scale = {height - 1: words(top), 0: words(0)}

@@ -20,7 +20,6 @@ from secateur.ledger.wording import (
     phase,
     progress_in_words,
     standing_in_words,
-    stopping_in_words,
     sweep_in_words,
     tallies_in_words,
     task_of,
@@ -135,8 +134,6 @@ def _standing(cancellation: Cancellation, now: datetime) -> list[Content]:
         lines.append(_line("✓", guarantee_in_words(cancellation, partial(_clock, now=now)), "good"))
     if is_standing(cancellation, now):
         lines.append(_line("◆", f"standing: {standing_in_words(cancellation, _to_the_second)}", "warn"))
-    if cancellation.is_active and cancellation.stopping:
-        lines.append(_line("◌", stopping_in_words(cancellation), "sweep"))
     return lines
 
 

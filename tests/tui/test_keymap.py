@@ -11,6 +11,7 @@ from secateur_tui.app import ConsoleApp
 from secateur_tui.filter.editor import ExpressionEditor
 from secateur_tui.filter.explaining import ExplainScreen
 from secateur_tui.filter.hot_values import HotRows
+from secateur_tui.filter.naming import NameScreen
 from secateur_tui.filter.screen import FilterScreen
 from secateur_tui.frame.help import HelpScreen
 from secateur_tui.frame.line_table import LineTable
@@ -32,6 +33,7 @@ OWNERS = {
     "copying": CopyScreen,
     "history": HistoryScreen,
     "editor": ExpressionEditor,
+    "naming": NameScreen,
     "hot": HotRows,
     "completion": ExpressionEditor,
     "explain": ExplainScreen,

@@ -27,6 +27,7 @@ from secateur.errors import SecateurError, UsageError
 from secateur.looking.aftermath import STANDING_FOR, again, also_arriving, look_after
 from secateur.runs import Scope
 from secateur.words.lines import one_line
+from secateur_tui.expressions import Kept
 from secateur_tui.filter.screen import FilterScreen
 from secateur_tui.frame import offers
 from secateur_tui.frame.aftermath_line import AlsoWanted
@@ -130,9 +131,16 @@ class ConsoleApp(TerminalApp):
         self._taking_back = TakingBack(self.session, self._ask, lambda: self.feed)
         self.push_screen(QueuesScreen(self.session))
         self._follow_depth()
+        self._load_expressions()
         if not (self.session.read_only or self._looks_only):
             self._sweep()
             self._keep_up()
+
+    @work(exclusive=True, group="expressions")
+    async def _load_expressions(self) -> None:
+        """Whoever uses or saves a filter is told where that cannot be kept."""
+        with suppress(SecateurError):
+            await self.session.expressions.load()
 
     @property
     def _every(self) -> float:
@@ -225,6 +233,11 @@ class ConsoleApp(TerminalApp):
         draft.retry, draft.with_cancelled = past.is_retry, past.with_cancelled
         self._show_filter(draft)
 
+    def _filter_kept(self, kept: Kept) -> None:
+        """A saved or an earlier filter, of its own scope."""
+        self._back_to_queues()
+        self._show_filter(Draft(kept.app_id, kept.function_id, kept.if_, kept.started_after, kept.started_before))
+
     def _show_filter(self, draft: Draft, *, stands_out: bool = False) -> None:
         """The newest draft is the last of them."""
         self.session.drafts[draft.key] = draft
@@ -307,6 +320,10 @@ class ConsoleApp(TerminalApp):
 
     def _show_committed(self, cancellation: Cancellation) -> None:
         self._back_to_queues()
+        for draft in self.session.drafts.values():
+            if (draft.app_id, draft.function_id) == (cancellation.app_id, cancellation.function_id):
+                # It was meant once: reopened, the filter must not be one key from doing it again.
+                draft.standing = False
         self.push_screen(HistoryScreen(self.session, self.feed, cancellation))
 
     def _refuse(self, error: SecateurError) -> None:
@@ -435,6 +452,7 @@ class ConsoleApp(TerminalApp):
         return [
             *offers.commands(self, self.screen, read_only=self.session.read_only),
             *offers.functions(self.feed.depths, partial(self._filter, retry=False)),
+            *offers.expressions(self.session.expressions.kept, None, self._filter_kept),
             *self._other_contexts,
             *offers.themes(self._fitting, self.theme, partial(setattr, self, "theme")),
         ]

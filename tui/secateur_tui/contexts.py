@@ -9,6 +9,7 @@ from secateur.cli.opening import CommandSession, Place, open_session
 from secateur.errors import SecateurError
 from secateur.postgres.addresses import resolve
 from secateur.words.shell import move_to
+from secateur_tui import expressions
 from secateur_tui.session import Session
 
 
@@ -77,6 +78,7 @@ def session_of(opened: CommandSession) -> Session:
         zone=settings.zone,
         refresh_seconds=settings.refresh_seconds,
         query_timeout_seconds=settings.query_timeout_seconds,
+        expressions=expressions.of_user(target.context or opened.database.description),
         # In production, every cancellation is confirmed by typing.
         confirm_above=0 if target.production else settings.confirm_above,
     )

@@ -16,6 +16,7 @@ from secateur.looking.counting import within
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.runs import FunctionDepth
+from secateur_tui.expressions import Expressions
 
 Result = TypeVar("Result")
 
@@ -128,6 +129,8 @@ class Session:
     query_timeout_seconds: float = 10.0
     confirm_above: int = 100
     """A cancellation of more runs than this needs a typed confirmation."""
+    expressions: Expressions = field(default_factory=Expressions)
+    """Filters that were used or saved before."""
     journal: Journal = field(default_factory=Journal)
     drafts: dict[tuple[str, str | None, bool], Draft] = field(default_factory=dict)
     """The last filter of each scope, by `Draft.key`, so that leaving a filter loses nothing."""

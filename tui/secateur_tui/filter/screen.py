@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from textual import on, work
@@ -27,6 +27,7 @@ from secateur.looking.wording import shares
 from secateur.requests import CancellationRequest, RetryRequest
 from secateur.runs import Count, Scope, Window
 from secateur.words.lines import one_line
+from secateur_tui.expressions import Kept
 from secateur_tui.filter.completing import CompletionList
 from secateur_tui.filter.counting import Counting
 from secateur_tui.filter.editor import CheckLine, ExpressionEditor
@@ -37,8 +38,11 @@ from secateur_tui.filter.examples import (
 from secateur_tui.filter.explaining import ExplainScreen
 from secateur_tui.filter.hot_values import HotRows, HotValues, How
 from secateur_tui.filter.matches import Matches
+from secateur_tui.filter.naming import NameScreen
 from secateur_tui.filter.suggesting import Question, Suggesting
 from secateur_tui.filter.window import WindowFields
+from secateur_tui.frame import offers
+from secateur_tui.frame.palette import PaletteScreen
 from secateur_tui.frame.place import PlaceScreen
 from secateur_tui.frame.question import Choice, QuestionScreen
 from secateur_tui.keymap import Action, bindings_of, display_of
@@ -55,6 +59,7 @@ _MARKED = 20
 """Mistakes that are underlined at once."""
 _FIX_KEY = display_of("filter.fix")
 _STANDING_KEY = display_of("filter.standing")
+_EARLIER_KEY = display_of("filter.earlier")
 _GREY_KEY = display_of("editor.take_grey")
 _WIDTHS = [(0, "-narrow"), (110, "-wide")]
 """From how many columns on which class of the stylesheet holds."""
@@ -349,6 +354,60 @@ class FilterScreen(PlaceScreen):
         self._editor.focus()
         self._editor.offer()
 
+    @property
+    def _typed(self) -> Kept:
+        """The filter as it is typed."""
+        times = self._window.texts
+        draft = self.draft
+        return Kept(
+            draft.app_id, draft.function_id, self._editor.text.strip(), times["started_after"], times["started_before"]
+        )
+
+    @work(exclusive=True, group="keep")
+    async def _remember(self) -> None:
+        """Keep an expression that somebody has used."""
+        if self._filter is not None:
+            await self._keep_expression(self._typed)
+
+    async def _keep_expression(self, filter_: Kept) -> bool:
+        try:
+            await self.session.expressions.keep(filter_)
+        except SecateurError as error:
+            self.app.notify(str(error), severity="warning", markup=False)
+            return False
+        return True
+
+    @work(exclusive=True, group="dialog")
+    async def action_earlier(self) -> None:
+        with suppress(SecateurError):
+            await self.session.expressions.load()
+        entries = [*offers.expressions(self.session.expressions.kept, self._scope, self._use)]
+        if not entries:
+            self.notify("Nothing was saved or used before.", markup=False)
+            return
+        chosen = await self.app.push_screen_wait(PaletteScreen(self.session, entries, "Saved and earlier"))
+        if chosen is not None:
+            chosen.choose()
+
+    def _use(self, kept: Kept) -> None:
+        """The expression, and with a saved filter its window; the scope stays."""
+        self._editor.rewrite(kept.if_)
+        if kept.name:
+            self._window.fill_in(kept.started_after, kept.started_before)
+        self._editor.focus()
+
+    @work(exclusive=True, group="dialog")
+    async def action_save(self) -> None:
+        self._catch_up()
+        if self._filter is None:
+            self.notify("Only a valid filter can be saved.", severity="warning", markup=False)
+            return
+        taken = {each.name for each in self.session.expressions.kept if each.name}
+        typed = self._typed
+        name = await self.app.push_screen_wait(NameScreen(self.session, typed.if_, taken))
+        if name is not None and await self._keep_expression(replace(typed, name=name)):
+            self.notify(f"Saved as {name}; {_EARLIER_KEY} finds it.", markup=False)
+
     def action_fix(self) -> None:
         self._catch_up()
         if self._fix is None:
@@ -382,6 +441,7 @@ class FilterScreen(PlaceScreen):
             told = f"The window ends in the future: press {_STANDING_KEY} to make it standing, or clear started before."
             self.notify(told, severity="warning", markup=False)
         else:
+            self._remember()
             self.post_message(self.ReviewWanted(self._request, self._counting.seen))
 
     @work(exclusive=True, group="cancel-run")

@@ -115,6 +115,11 @@ class WindowFields(Vertical):
         event.stop()
         self.screen.focus_next()
 
+    def fill_in(self, started_after: str, started_before: str) -> None:
+        """As if somebody had typed both."""
+        for field, text in (("started_after", started_after), ("started_before", started_before)):
+            self.query_one(f"#{field}", Input).value = text
+
     def toggle_standing(self) -> None:
         """Request a standing cancellation, or withdraw the request."""
         self._standing = self.is_ahead and not self._standing

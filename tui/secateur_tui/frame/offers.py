@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from textual.app import App
 from textual.screen import Screen
 
 from secateur.runs import FunctionDepth, Scope
+from secateur_tui.expressions import Kept
 from secateur_tui.frame.palette import Entry
 from secateur_tui.frame.place import PlaceScreen
 from secateur_tui.keymap import actions_of, display
@@ -40,6 +41,14 @@ def contexts(known: Mapping[str, str], current: str | None, switch_to: Callable[
     for name, what in known.items():
         if name != current:
             yield Entry("context", name, what, partial(switch_to, name))
+
+
+def expressions(kept: Iterable[Kept], scope: Scope | None, open_filter: Callable[[Kept], object]) -> Iterator[Entry]:
+    """Saved filters, and those used before: of the scope first, the newest first."""
+    for each in sorted(kept, key=lambda each: (not each.name, Scope(each.app_id, each.function_id) != scope)):
+        name = f"{each.name}: {each.if_}" if each.name else each.if_
+        where = str(Scope(each.app_id, each.function_id))
+        yield Entry("saved" if each.name else "earlier", name, where, partial(open_filter, each))
 
 
 def themes(names: Sequence[str], current: str, choose: Callable[[str], None]) -> Iterator[Entry]:

@@ -105,9 +105,12 @@ async def test_the_database_knows_the_vocabulary(connection: asyncpg.Connection)
 async def test_every_condition_of_the_compiler_may_be_stored(connection: asyncpg.Connection) -> None:
     lines = (CORPUS / "conditions.txt").read_text(encoding="utf-8").splitlines()
     for source in (line for line in lines if line and not line.startswith("#")):
-        await connection.execute("select secateur.check_condition($1)", compile(source, SEARCH).condition.sql)
+        condition = compile(source, SEARCH).condition.sql
+        await connection.execute("select secateur.check_condition($1), secateur.require_executable($1)", condition)
     arriving = compile("event.data.user_id == async.data.user_id && async.ts > event.ts", CANCEL_ON)
-    await connection.execute("select secateur.check_condition($1)", arriving.condition.sql)
+    await connection.execute(
+        "select secateur.check_condition($1), secateur.require_executable($1)", arriving.condition.sql
+    )
 
 
 async def test_nothing_else_may_be_stored(connection: asyncpg.Connection) -> None:
@@ -125,3 +128,24 @@ async def test_nothing_else_may_be_stored(connection: asyncpg.Connection) -> Non
 async def test_a_long_condition_is_checked_quickly(connection: asyncpg.Connection) -> None:
     condition = " or ".join(["run.event -> $1::text = $2::text::jsonb"] * 5_000)
     await connection.execute("select secateur.check_condition($1)", condition, timeout=5)
+
+
+@pytest.mark.parametrize("condition", ["not", "true or", "true = run.event", "all", "case when true then"])
+@pytest.mark.parametrize(
+    "store",
+    [
+        "select secateur.commit_cancellations(array[gen_random_uuid()], null, jsonb_build_object("
+        " 'app_id', 'shop', 'if', 'x', 'condition', $1::text, 'parameters', '{}'::jsonb, 'compiler', 1,"
+        " 'request', '{}'::jsonb, 'source', 'cli', 'created_by', 'me'))",
+        "select secateur.declare_cancel_on('shop', 'f', jsonb_build_array(jsonb_build_object('event', 'a', 'if', 'x',"
+        " 'condition', $1::text, 'parameters', '{}'::jsonb, 'compiler', 1)))",
+    ],
+    ids=["commit", "declare"],
+)
+async def test_what_cannot_be_executed_is_not_stored(
+    connection: asyncpg.Connection, store: str, condition: str
+) -> None:
+    await connection.execute("select secateur.ensure_function('shop', 'f')")
+    with pytest.raises(asyncpg.PostgresError) as caught:
+        await connection.execute(store, condition)
+    assert caught.value.sqlstate == "SC400"

@@ -75,6 +75,23 @@ begin
 end
 $$;
 
+-- Raises SC400 for a condition that check_condition lets pass and Postgres cannot execute all the same, such as `not` alone. No
+-- compiler writes one; stored, it would match nothing and only show as errors. Executes it on no run.
+create or replace function secateur.require_executable(condition text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if require_executable.condition is not null then
+    perform from secateur.evaluate_conditions(
+      array[require_executable.condition], '[{}]', '', '{}', '{}', '{}', '{}', '{}');
+  end if;
+exception when syntax_error_or_access_rule_violation then
+  raise exception using errcode = 'SC400', message = format('the stored condition cannot be executed: %s', sqlerrm);
+end
+$$;
+
 -- What stored conditions say of runs: a row for every pair whose verdict is true, or null (could not be evaluated).
 -- Runs with no right on any table (its owner has none) and an empty search path. That is the second wall: the first is
 -- check_condition, without which nothing is stored.

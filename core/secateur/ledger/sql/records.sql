@@ -221,6 +221,7 @@ begin
     raise exception using errcode = 'SC422', column = 'requires', message = 'requires: is larger than 1000000 bytes';
   end if;
   perform secateur.check_condition(draft.condition);
+  perform secateur.require_executable(draft.condition);
   perform secateur.require_functions(draft.app_id, function_ids);
 end
 $$;

@@ -143,6 +143,7 @@ begin
      order by given.place
   loop
     perform secateur.check_condition(one.condition);
+    perform secateur.require_executable(one.condition);
     if one.match is not null then
       matching := secateur.matching_condition(
         one.match, 1 + (select coalesce(max(number::integer), 0) from jsonb_object_keys(one.parameters) as number));

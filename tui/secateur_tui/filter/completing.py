@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from textual.content import Content
-from textual.geometry import Offset
+from textual.geometry import Offset, Region
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
@@ -12,7 +14,9 @@ from secateur.words.lines import one_line
 from secateur_tui.themes import toned
 
 _ROWS = 8
-_LABEL_WIDTH, _DETAIL_WIDTH = 34, 30
+_FRAME = 7
+"""Cells beside label and detail: border, padding, scrollbar and the gap between both."""
+_READING = "reading the backlog for its fields and values…"
 _TONES = {
     "field": "field",
     "variable": "plain",
@@ -27,9 +31,13 @@ _TONES = {
 class CompletionList(OptionList, can_focus=False):
     """Shows an answer of `complete`; the editor keeps the focus and moves the choice."""
 
-    def __init__(self) -> None:
+    def __init__(self, area: Callable[[], Region] | None = None) -> None:
+        """It opens at the top of the `area`, where it covers nothing that one looks at while typing."""
         super().__init__(id="completions", markup=False)
         self.completion: Completion | None = None
+        self.is_reading = False
+        """The sample is not there yet, by which fields and values are known."""
+        self._area = area
         self.display = False
 
     @property
@@ -43,18 +51,25 @@ class CompletionList(OptionList, can_focus=False):
         return self.completion.candidates[self.highlighted]
 
     def offer(self, completion: Completion, place: Offset) -> None:
-        """Show the candidates below that position on the screen; nothing if there are none."""
+        """Show the candidates for that position on the screen; nothing if there are none."""
         if not completion.candidates:
             self.close()
             return
         self.completion = completion
-        label = min(_LABEL_WIDTH, max(len(each.label) for each in completion.candidates))
-        detail = min(_DETAIL_WIDTH, max(len(each.detail) for each in completion.candidates))
+        area = self._area() if self._area is not None else None
+        most = self.screen.size.width - _FRAME
+        label = min(most * 3 // 5, max(len(each.label) for each in completion.candidates))
+        detail = min(most - label, max(len(each.detail) for each in completion.candidates))
+        if self.is_reading:
+            detail = max(detail, min(most - label, len(_READING) - label))
+        self.border_subtitle = _READING if self.is_reading else ""
         self.set_options([Option(_line(each, label, detail)) for each in completion.candidates])
         self.highlighted = 0
-        self.styles.width = label + detail + 7
-        self.styles.height = min(_ROWS, len(completion.candidates)) + 2
-        self.absolute_offset = place + Offset(-2, 1)
+        room = _ROWS if area is None else max(3, min(_ROWS, area.height - 2))
+        self.styles.width = label + detail + _FRAME
+        self.styles.height = min(room, len(completion.candidates)) + 2
+        top = place.y + 1 if area is None or area.y <= place.y else area.y
+        self.absolute_offset = Offset(place.x - 2, top)
         self.display = True
 
     def close(self) -> None:

@@ -163,16 +163,32 @@ class ExpressionEditor(TextArea, inherit_bindings=False):
     def on_blur(self) -> None:
         self.action_close()
 
-    def offer(self) -> None:
-        """Open the list of completions at the cursor."""
+    def offer(self) -> bool:
+        """Open the list of completions at the cursor; whether there are any."""
         if self._complete is None or self._candidates is None:
-            return
+            return False
         completion = self._complete(self.text, self.offset_in_text)
         if not completion.candidates:
             self.action_close()
-            return
+            return False
         self._candidates.offer(completion, self.cursor_screen_offset)
         self.screen.refresh_bindings()
+        return True
+
+    def sampled(self) -> None:
+        """More fields and values are known now."""
+        self.update_suggestion()
+        if self._candidates is not None and self._candidates.is_open:
+            self.offer()
+
+    @property
+    def unfinished(self) -> str:
+        """The word at the cursor as the grey text would complete it; empty where there is none."""
+        if not self.text or not self.suggestion or self._complete is None:
+            return ""
+        text, offset = self.text, self.offset_in_text
+        start = self._complete(text, offset).start
+        return text[start:offset] + self.suggestion
 
     def _offer_again(self) -> None:
         """While the list is open, it follows the word being typed, and closes when the word ends."""

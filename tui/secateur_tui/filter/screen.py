@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
-from textual import on, work
+from textual import events, on, work
 from textual.app import ComposeResult
 from textual.containers import Container, Horizontal, Vertical
 from textual.content import Content
@@ -55,6 +55,8 @@ SLOW_CHECK = 0.03
 """Seconds from which on a check is not worth its time at every keystroke: then it waits for a pause in the typing."""
 HOT_VALUES_PAUSE = 0.6
 """Seconds without a keystroke before it is asked what stands out: a look at ten thousand events."""
+_OPENING_SECONDS = 0.4
+"""An enter so soon after the screen opened, or after such an enter, belongs to the key that opened it."""
 _MARKED = 20
 """Mistakes that are underlined at once."""
 _FIX_KEY = display_of("filter.fix")
@@ -89,6 +91,7 @@ class FilterScreen(PlaceScreen):
         super().__init__(session)
         self.draft = draft
         self._scope = Scope(draft.app_id, draft.function_id)
+        self._opening_until = time.monotonic() + _OPENING_SECONDS
         self._begins_with_hot_values = stands_out
         self._feed = feed
         self._filter: Filter | None = None
@@ -103,7 +106,8 @@ class FilterScreen(PlaceScreen):
             may_stand=not draft.retry,
         )
         self._shape: Shape | None = None
-        self._candidates = CompletionList()
+        self._candidates = CompletionList(lambda: self.query_one("#lower").region)
+        self._candidates.is_reading = True
         self._editor = ExpressionEditor(
             draft.if_, complete=self._complete, candidates=self._candidates, id="expression"
         )
@@ -160,6 +164,13 @@ class FilterScreen(PlaceScreen):
         which = "failed and cancelled" if self.draft.with_cancelled else "failed"
         self._window.border_title = Content(f"Retry {which} runs: {scope}" if self.draft.retry else scope)
 
+    def accepts(self, event: events.Key) -> bool:
+        """An enter that opened this screen, held or pressed twice, is not typed into the expression."""
+        if event.key != "enter" or event.time >= self._opening_until:
+            return True
+        self._opening_until = event.time + _OPENING_SECONDS
+        return False
+
     def on_screen_suspend(self) -> None:
         """Behind a review nothing is counted."""
         self.workers.cancel_group(self, "count")
@@ -178,8 +189,10 @@ class FilterScreen(PlaceScreen):
             self._shape = await self.session.ask(self.session.queue.reader.shape(self._scope))
         except SecateurError:
             return
+        finally:
+            self._candidates.is_reading = False
+            self._editor.sampled()
         self._check(self._editor.text)
-        self._editor.update_suggestion()
 
     @work(exclusive=True, group="hot")
     async def _look_for_hot_values(self, question: Question, pause: float) -> None:
@@ -301,6 +314,12 @@ class FilterScreen(PlaceScreen):
         self._say(source, advise(self._filter, self._shape)[:2], toned(("✓ valid", "good")))
         return []
 
+    def _is_being_typed(self, problem: Diagnostic) -> bool:
+        """Whether the word at the cursor is what is wrong, and grey text would complete it."""
+        offset = self._editor.offset_in_text
+        self._editor.update_suggestion()
+        return bool(self._editor.unfinished) and problem.span.start <= offset <= problem.span.end
+
     def _without_condition(self) -> Content:
         """What an empty expression means, and what the grey text in its place is."""
         told = toned(("no condition: every run of the window matches", "warn"))
@@ -310,6 +329,12 @@ class FilterScreen(PlaceScreen):
 
     def _say(self, source: str, diagnostics: Sequence[Diagnostic], otherwise: Content) -> None:
         """Show the diagnostics, and the key that does what the first suggests."""
+        if diagnostics and self._is_being_typed(diagnostics[0]):
+            # The grey text says what is meant: a message that guesses otherwise would contradict it.
+            diagnostics = ()
+            otherwise = toned(
+                ("… ", "quiet"), (self._editor.unfinished, "field"), (f": {_GREY_KEY} completes it", "key")
+            )
         self._fix = diagnostics[0].fix if diagnostics else None
         self._verdict.show(source, diagnostics, otherwise, _FIX_KEY if self._fix is not None else "")
 
@@ -352,7 +377,8 @@ class FilterScreen(PlaceScreen):
 
     def action_complete(self) -> None:
         self._editor.focus()
-        self._editor.offer()
+        if not self._editor.offer():
+            self.notify("Nothing fits here.", markup=False)
 
     @property
     def _typed(self) -> Kept:
@@ -469,7 +495,10 @@ class FilterScreen(PlaceScreen):
         self._restart()
 
     def action_standing(self) -> None:
-        self._window.toggle_standing()
+        if self._window.window and self._window.is_ahead:
+            self._window.toggle_standing()
+        else:
+            self.notify(f"{_STANDING_KEY} needs a window that ends later, such as +2h.", markup=False)
 
     @property
     def _must_be_standing(self) -> bool:
@@ -483,7 +512,7 @@ class FilterScreen(PlaceScreen):
             return False
         if action == "with_cancelled" and not self.draft.retry:
             return False
-        if action == "standing" and (self.draft.retry or not (self._window.window and self._window.is_ahead)):
+        if action == "standing" and self.draft.retry:
             return False
         return super().check_action(action, parameters)
 
@@ -504,6 +533,10 @@ class FilterScreen(PlaceScreen):
         match action.id:
             case "filter.review":
                 return self._request is None or self._must_be_standing
+            case "filter.standing":
+                return not (self._window.window and self._window.is_ahead)
+            case "filter.complete":
+                return not self._editor.has_focus
             case "filter.fix":
                 return self._fix is None
             case "filter.explain":

@@ -1,0 +1,113 @@
+"""What the editor does with keys that one presses without thinking, and what it says meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from console_driver import Start
+from standing_incident import CULPRIT
+
+from secateur_tui.filter.completing import CompletionList
+from secateur_tui.filter.editor import ExpressionEditor
+from secateur_tui.filter.screen import FilterScreen
+
+
+@pytest.mark.parametrize("key", ["f6", "f7"])
+async def test_no_function_key_selects_what_the_next_letter_replaces(start: Start, incident_url: str, key: str) -> None:
+    async with start(incident_url) as console:
+        await console.filter_for("vendor-syncs", CULPRIT)
+        await console.press(key)
+        if key == "f6":
+            await console.shows("F6 needs a window that ends later")
+        await console.type(" Z")
+        assert console.app.screen.query_one(ExpressionEditor).text == f"{CULPRIT} Z"
+
+
+async def test_a_second_enter_is_not_typed_into_the_expression(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        console.burst("enter", "enter", "enter")
+        await console.until(lambda: isinstance(console.app.screen, FilterScreen))
+        await console.at_rest()
+        editor = console.app.screen.query_one(ExpressionEditor)
+        assert editor.text == ""
+        await console.shows("exact")
+        await console.type("a")
+        await console.until(lambda: editor.text == "a")
+        await console.press("enter")
+        await console.type("b")
+        assert editor.text == "a\nb"
+
+
+async def test_brackets_and_quotes_are_paired_and_typed_over(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.filter_for("vendor-syncs")
+        editor = console.app.screen.query_one(ExpressionEditor)
+        await console.press("(")
+        assert (editor.text, editor.offset_in_text) == ("()", 1)
+        await console.press("backspace")
+        assert editor.text == ""
+        await console.type(f"({CULPRIT}) && size(event.data) > 1")
+        assert editor.text == f"({CULPRIT}) && size(event.data) > 1"
+        await console.press("ctrl+z")
+        assert len(editor.text) < len(f"({CULPRIT}) && size(event.data) > 1")
+
+
+async def test_grey_text_inside_of_quotes_leads_behind_them(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.filter_for("vendor-syncs", "event.data.vendor_id == ")
+        editor = console.app.screen.query_one(ExpressionEditor)
+        await console.press("'", "a")
+        await console.until(lambda: editor.suggestion == "cme_inc")
+        await console.press("tab")
+        assert (editor.text, editor.offset_in_text) == (CULPRIT, len(CULPRIT))
+
+
+async def test_message_and_grey_text_agree(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.filter_for("vendor-syncs", "event.d")
+        await console.shows("event.data", "… data: tab completes it")
+        assert "did you mean" not in console.text
+
+
+async def test_a_list_opened_early_waits_for_the_sample(
+    start: Start, incident_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampled = asyncio.Event()
+    async with start(incident_url) as console:
+        reader = console.app.session.queue.reader
+        shape = reader.shape
+
+        async def held_up(*arguments: Any) -> Any:
+            await sampled.wait()
+            return await shape(*arguments)
+
+        monkeypatch.setattr(reader, "shape", held_up)
+        await console.filter_for("vendor-syncs", "event.data.")
+        await console.press("ctrl+@")
+        await console.shows("reading the backlog")
+        assert "vendor_id  string" not in console.text
+        sampled.set()
+        await console.shows("vendor_id", "string · 100 %")
+        assert "reading the backlog" not in console.text
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=str)
+async def test_the_list_covers_neither_the_message_nor_the_counts(
+    start: Start, incident_url: str, size: tuple[int, int]
+) -> None:
+    async with start(incident_url, size=size) as console:
+        await console.press("enter")
+        await console.type("event.")
+        await console.press("ctrl+@")
+        candidates = console.app.screen.query_one(CompletionList)
+        await console.until(lambda: candidates.region.height > 2)
+        assert candidates.region.y >= console.app.screen.query_one("#lower").region.y - 1
+
+
+async def test_where_nothing_fits_the_key_says_so(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.filter_for("vendor-syncs", "x.exists(")
+        await console.press("ctrl+@")
+        await console.shows("Nothing fits here.")

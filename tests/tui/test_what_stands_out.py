@@ -119,6 +119,22 @@ async def test_with_a_filter_the_pane_tells_matches_from_the_rest(start: Start, 
         await console.shows("623 that match, against", "vendor_id acme_inc")
 
 
+ONE_LANE = """
+select secateur.enqueue_many('billing', 'vendor-syncs', array_agg(jsonb_build_object('name', 'vendor/sync', 'data',
+         jsonb_build_object('vendor_id', case when nth % 33 = 0 then 'globex' else 'acme_inc' end, 'lane', 'fast'))))
+  from generate_series(1, 330) as nth
+"""
+
+
+async def test_the_review_tells_that_the_matches_are_not_of_one_piece(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.database.execute(ONE_LANE)
+        await console.filter_for("vendor-syncs", "has(event.data.lane)")
+        await console.shows("330 of")
+        await console.press("f9")
+        await console.shows("! not of one piece: event.data.vendor_id: 97 % acme_inc, 3 % globex")
+
+
 @pytest.mark.parametrize(
     ("share", "other", "drawn"),
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from secateur.cel.syntax.writing import value_text
-from secateur.looking.hot_values import HotValue
+from secateur.looking.hot_values import HotField, HotValue
 from secateur.looking.suggestions import Baseline, Suggestion, Suggestions
 from secateur.runs import Scope
 from secateur.words.figures import number
@@ -63,6 +63,12 @@ def match_shares(each: HotValue) -> str:
     """Of a blast radius: `96 % of what matches; of the other runs 4 %`."""
     text = f"{percent(each.flood_share)} of what matches"
     return text if each.baseline_share is None else f"{text}; of the other runs {percent(each.baseline_share)}"
+
+
+def of_several(field: HotField) -> str:
+    """Why matches are not of one piece: `event.data.vendor_id: 96 % acme_inc, 3 % globex, 1 % initech`."""
+    values = ", ".join(f"{percent(each.flood_share)} {label(each)}" for each in field.values[:3])
+    return f"{one_line(field.path)}: {values}"
 
 
 def _arrivals(found: Suggestions) -> str:

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 from textual import events, on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static
 
@@ -28,6 +29,7 @@ from secateur.errors import (
 )
 from secateur.looking.aftermath import STANDING_FOR, also_arriving
 from secateur.looking.counting import Seen, count_along
+from secateur.looking.wording import of_several
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
 from secateur.words.figures import runs
@@ -39,6 +41,7 @@ from secateur_tui.review.consent import CommitButton, Confirmation, Consent
 from secateur_tui.review.copying import CopyScreen
 from secateur_tui.review.figures import Figures, at_most
 from secateur_tui.session import Feed, Session
+from secateur_tui.themes import toned
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
@@ -109,6 +112,8 @@ class ReviewScreen(Dialog[None]):
         self._key = str(uuid4())
         self._figures = Figures(seen, at_most(request, feed.depths))
         self._arrivals: float | None = None
+        self._several = Content("")
+        """What the matches are made of, where that is not one thing."""
         self._longest = STANDING_FOR
         self._step = Step.OPENING
         self.entered_at = -math.inf
@@ -133,6 +138,7 @@ class ReviewScreen(Dialog[None]):
         self.call_after_refresh(self._open)
         self._count()
         self._ask_what_arrives()
+        self._ask_whether_of_one_piece()
         self.set_interval(1.0, self._draw)
 
     def accepts(self, event: events.Key) -> bool:
@@ -181,6 +187,18 @@ class ReviewScreen(Dialog[None]):
         self._draw()
         self.refresh_bindings()
 
+    @work(exclusive=True, group="review-blast")
+    async def _ask_whether_of_one_piece(self) -> None:
+        """Whether a filter by one field hits several values of another: an answer that nobody has to wait for."""
+        request, reader = self._asked, self.session.queue.reader
+        if request.verb == "retry" or not reader.can_suggest or (filter_ := request.compile()) is None:
+            return
+        with suppress(SecateurError):
+            radius = await self.session.ask(reader.blast_radius(request.scopes, filter_, request.window))
+            if radius.mixed is not None:
+                self._several = toned(("! not of one piece: ", "warn"), (of_several(radius.mixed) + "\n", "plain"))
+                self._draw()
+
     def _open(self) -> None:
         self._step = Step.READY
         self._draw()
@@ -220,7 +238,7 @@ class ReviewScreen(Dialog[None]):
         )
         self._sentence.update(facts.sentence(self.session.context or self.session.where))
         self._proportions.update(facts.proportions(min(_WIDEST_BAR, max(20, self.size.width - 8))))
-        self._facts.update(facts.details())
+        self._facts.update(self._several + facts.details())
         self._panel.border_title = "Review: standing" if self._request.standing else "Review"
         if self._step in (Step.OPENING, Step.READY):
             self._consent.ask_for(self._confirmation)
@@ -289,6 +307,7 @@ class ReviewScreen(Dialog[None]):
         self._step = Step.COMMITTING
         # The database has better things to do now than to count.
         self.workers.cancel_group(self, "review-count")
+        self.workers.cancel_group(self, "review-blast")
         self._consent.close()
         self._enable()
         self._consent.say("committing…", "count")

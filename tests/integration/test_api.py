@@ -300,7 +300,7 @@ class Failing(NativeEngine):
         ledger.error = self.error
         return ledger
 
-    async def count(self, selection: Selection, *, on_primary: bool = False) -> Count:
+    async def count_with_errors(self, selection: Selection, *, on_primary: bool = False) -> Count:
         raise self.error
 
 

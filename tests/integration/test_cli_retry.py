@@ -53,7 +53,7 @@ def test_what_has_failed_is_listed_and_shown(here: Here, url: str) -> None:
 def test_failed_runs_are_retried_and_the_retry_undone(here: Here, url: str) -> None:
     dry = here("retry", *FLOOD, "--dry-run", url=url)
     assert f"{ACME - 1} runs of the {ACME - 1} failed of billing / vendor-syncs" in dry.out
-    done = here("retry", *FLOOD, "--yes", "--wait", "--reason", "mended", url=url)
+    done = here("retry", *FLOOD, "--yes", "--count", "--wait", "--reason", "mended", url=url)
     assert (done.code, done.err) == (0, "")
     assert "Committed: the matching runs are being queued again." in done.out
     assert done.out.splitlines()[-1] == f"{ACME - 1} runs of billing / vendor-syncs queued again."

@@ -176,97 +176,96 @@ def _figures(count: Count, stops_at: str | None) -> list[tuple[str, str]]:
     return pairs
 
 
-def _retry_lines(retry: Cancellation, now: datetime, zone: tzinfo) -> list[str]:
-    """Everything that is kept of a retry."""
-    after = retry.started_after
-    window = f"after {instant(after, zone)}, " if after else "any time "
-    pairs = [
-        ("id", str(retry.id)),
-        ("state", _state(retry, now, zone)),
-        ("retry of", scope_in_words(retry)),
-        ("which", "failed and cancelled runs" if retry.with_cancelled else "failed runs"),
-        ("started", f"{window}before {instant(retry.started_before, zone)}"),
-        ("if", one_line(retry.if_) if retry.if_ is not None else "(no condition: every run)"),
-    ]
-    if retry.rate is not None:
-        pairs.append(("rate", f"at most {number(retry.rate)} rows a second"))
-    pairs += [
-        ("committed", f"{instant(retry.created_at, zone)} by {one_line(retry.created_by)}, {retry.source}"),
-        ("reason", one_line(retry.reason) if retry.reason else "-"),
-        ("expected", expected_in_words(retry)),
-        ("matched", number(retry.matched)),
-        ("queued again", number(retry.retried)),
-        ("left alone", f"{number(retry.left_alone)}: their key is in use, or an active cancellation matches them"),
-        ("errors", f"{number(retry.errors)} could not be evaluated and were left alone"),
-    ]
-    if retry.undone_at is not None:
-        pairs += [
-            ("undone", f"{instant(retry.undone_at, zone)} by {one_line(retry.undone_by or 'somebody')}"),
-            ("taken back", number(retry.restored)),
-            ("not", f"{number(retry.not_restored)} that had begun, or that a cancellation has"),
-        ]
-    if retry.undo_until is not None:
-        pairs.append(("undo until", instant(retry.undo_until, zone)))
-    return fields(pairs)
-
-
 def cancellation_lines(cancellation: Cancellation, now: datetime, zone: tzinfo) -> list[str]:
     """Everything that is kept of a cancellation, or of a retry."""
-    if cancellation.is_retry:
-        return _retry_lines(cancellation, now, zone)
-    after = cancellation.started_after
-    window = f"after {instant(after, zone)}, " if after else "any time "
-    asked, stopping = number(cancellation.requested), number(cancellation.stopping)
-    by = f"role {one_line(cancellation.created_role)}"
-    said = f"{one_line(cancellation.created_by)}, from {one_line(cancellation.source)} (claimed, not verified)"
-    verification = verify(cancellation).in_words()
-    pairs = [
-        ("id", str(cancellation.id)),
-        ("state", _state(cancellation, now, zone)),
-        ("guarantee", guarantee_in_words(cancellation, _at(zone))),
-        *([("sweep", warning(one_line(wrong)))] if (wrong := sweep_in_words(cancellation)) else []),
-        ("runs of", scope_in_words(cancellation)),
-    ]
-    if cancellation.odd:
-        names = ", ".join(name.rstrip("_") for name in cancellation.odd)
-        pairs.append(("odd", warning(f"{names}: not as secateur writes it; shown as far as possible")))
-    if cancellation.kind == Kind.BULK:
+    retries = cancellation.is_retry
+    pairs = [("id", str(cancellation.id)), ("state", _state(cancellation, now, zone))]
+    pairs += _retry_kind(cancellation) if retries else _cancellation_kind(cancellation, zone)
+    if retries or cancellation.kind == Kind.BULK:
+        after = cancellation.started_after
+        window = f"after {instant(after, zone)}, " if after else "any time "
         condition = one_line(cancellation.if_) if cancellation.if_ is not None else "(no condition: every run)"
         pairs += [("started", f"{window}before {instant(cancellation.started_before, zone)}"), ("if", condition)]
-    if verification is not None:
+    if not retries and (verification := verify(cancellation).in_words()) is not None:
         pairs.append(("compiled", warning(verification)))
     if cancellation.standing:
         pairs.append(("standing", standing_in_words(cancellation, _at(zone))))
     if cancellation.rate is not None:
         pairs.append(("rate", f"at most {number(cancellation.rate)} rows a second"))
     pairs += [
-        ("committed", f"{instant(cancellation.created_at, zone)} by {by}"),
-        ("author", said),
+        ("committed", f"{instant(cancellation.created_at, zone)} by role {one_line(cancellation.created_role)}"),
+        (
+            "author",
+            f"{one_line(cancellation.created_by)}, from {one_line(cancellation.source)} (claimed, not verified)",
+        ),
         ("reason", one_line(cancellation.reason) if cancellation.reason else "-"),
         ("expected", expected_in_words(cancellation)),
         ("matched", number(cancellation.matched)),
-        ("cancelled", number(cancellation.cancelled)),
-        ("requested", f"{asked} running asked to stop, {stopping} still running"),
-        ("finished first", number(cancellation.finished_first)),
+        *(_retry_figures(cancellation) if retries else _cancellation_figures(cancellation)),
         ("errors", f"{number(cancellation.errors)} could not be evaluated and were left alone"),
     ]
     if cancellation.undecided:
         pairs.append(("undecided", held_back_in_words(cancellation)))
     if cancellation.undone_at is not None:
         by = one_line(cancellation.undone_by or "somebody")
-        pairs += [
-            ("undone", f"{instant(cancellation.undone_at, zone)} by {by}"),
-            ("restored", number(cancellation.restored)),
-            ("handed over", f"{number(cancellation.handed_over)} that another cancellation matches too"),
-            ("not restored", number(cancellation.not_restored)),
-        ]
-    if cancellation.retried:
+        pairs.append(("undone", f"{instant(cancellation.undone_at, zone)} by {by}"))
+        pairs += _undone_retry(cancellation) if retries else _undone_cancellation(cancellation)
+    if not retries and cancellation.retried:
         pairs.append(("retried", f"{number(cancellation.retried)} were queued again by a retry"))
     if cancellation.pruned:
         pairs.append(("pruned", f"{number(cancellation.pruned)} have been deleted since"))
     if cancellation.undo_until is not None:
         pairs.append(("undo until", instant(cancellation.undo_until, zone)))
-    return [*fields(pairs), *pending(cancellation)]
+    return [*fields(pairs), *([] if retries else pending(cancellation))]
+
+
+def _retry_kind(retry: Cancellation) -> list[tuple[str, str]]:
+    return [
+        ("retry of", scope_in_words(retry)),
+        ("which", "failed and cancelled runs" if retry.with_cancelled else "failed runs"),
+    ]
+
+
+def _cancellation_kind(cancellation: Cancellation, zone: tzinfo) -> list[tuple[str, str]]:
+    pairs = [("guarantee", guarantee_in_words(cancellation, _at(zone)))]
+    if (wrong := sweep_in_words(cancellation)) is not None:
+        pairs.append(("sweep", warning(one_line(wrong))))
+    pairs.append(("runs of", scope_in_words(cancellation)))
+    if cancellation.odd:
+        names = ", ".join(name.rstrip("_") for name in cancellation.odd)
+        pairs.append(("odd", warning(f"{names}: not as secateur writes it; shown as far as possible")))
+    return pairs
+
+
+def _retry_figures(retry: Cancellation) -> list[tuple[str, str]]:
+    return [
+        ("queued again", number(retry.retried)),
+        ("left alone", f"{number(retry.left_alone)}: their key is in use, or an active cancellation matches them"),
+    ]
+
+
+def _cancellation_figures(cancellation: Cancellation) -> list[tuple[str, str]]:
+    asked, stopping = number(cancellation.requested), number(cancellation.stopping)
+    return [
+        ("cancelled", number(cancellation.cancelled)),
+        ("requested", f"{asked} running asked to stop, {stopping} still running"),
+        ("finished first", number(cancellation.finished_first)),
+    ]
+
+
+def _undone_retry(retry: Cancellation) -> list[tuple[str, str]]:
+    return [
+        ("taken back", number(retry.restored)),
+        ("not", f"{number(retry.not_restored)} that had begun, or that a cancellation has"),
+    ]
+
+
+def _undone_cancellation(cancellation: Cancellation) -> list[tuple[str, str]]:
+    return [
+        ("restored", number(cancellation.restored)),
+        ("handed over", f"{number(cancellation.handed_over)} that another cancellation matches too"),
+        ("not restored", number(cancellation.not_restored)),
+    ]
 
 
 def _at(zone: tzinfo) -> At:

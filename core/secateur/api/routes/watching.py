@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import unquote
 
@@ -35,18 +34,17 @@ def _scope(request: Request) -> Scope:
     return read_scope(names[0], names[1] if len(names) > 1 else None)
 
 
-def _app_scope(request: Request, app_id: Annotated[str, Path(min_length=1)]) -> Scope:
-    return _scope(request)
+def _app(app_id: Annotated[str, Path(min_length=1)]) -> None:
+    """The name in the path, for the documentation; `_scope` reads it."""
 
 
-def _function_scope(
-    request: Request, app_id: Annotated[str, Path(min_length=1)], function_id: Annotated[str, Path(min_length=1)]
-) -> Scope:
-    return _scope(request)
+def _function(app_id: Annotated[str, Path(min_length=1)], function_id: Annotated[str, Path(min_length=1)]) -> None:
+    """Both names, likewise."""
 
 
-OfApp = Annotated[Scope, Depends(_app_scope)]
-OfFunction = Annotated[Scope, Depends(_function_scope)]
+Named = Annotated[Scope, Depends(_scope)]
+OF_APP: Any = {"dependencies": [Depends(_app)]}
+OF_FUNCTION: Any = {"dependencies": [Depends(_function)]}
 
 Since = Annotated[Instant | None, Query(description="When the flood began; by default, when more began to arrive.")]
 Until = Annotated[Instant | None, Query(description="When it ended; by default, now.")]
@@ -86,132 +84,81 @@ async def history(
     return answer(series_form(series), await services.queue.reader.clock())
 
 
-@router.get(
-    "/v1/queues/{app_id}/suggestions",
-    response_model=Answer[SuggestionsForm],
-    responses=failures(400, 404),
-    summary="Suggest filters for an app",
-)
-async def suggest_for_app(
-    services: Injected, scope: OfApp, since: Since = None, until: Until = None, limit: Fields = DEFAULT_FIELDS
-) -> dict[str, Any]:
-    """What stands out in what arrived since `since`, against what arrived before, by samples; and up to three filters,
-    the shortest first, that tell the one from the other. Changes nothing, and takes turns with the previews."""
-    return await _suggest(services, scope, since, until, limit)
+SUGGESTIONS: Any = {"response_model": Answer[SuggestionsForm], "responses": failures(400, 404)}
+DEPTHS: Any = {"response_model": Answer[list[DepthForm]], "responses": failures(400, 404)}
+FORGOTTEN: Any = {"response_model": Answer[list[ForgottenForm]], "responses": failures(400, 404, 409)}
 
 
 @router.get(
     "/v1/queues/{app_id}/{function_id:path}/suggestions",
-    response_model=Answer[SuggestionsForm],
-    responses=failures(400, 404),
     summary="Suggest filters for a function",
+    description="As for an app.",
+    **SUGGESTIONS,
+    **OF_FUNCTION,
 )
-async def suggest_for_function(
-    services: Injected, scope: OfFunction, since: Since = None, until: Until = None, limit: Fields = DEFAULT_FIELDS
+@router.get("/v1/queues/{app_id}/suggestions", summary="Suggest filters for an app", **SUGGESTIONS, **OF_APP)
+async def suggest(
+    services: Injected, scope: Named, since: Since = None, until: Until = None, limit: Fields = DEFAULT_FIELDS
 ) -> dict[str, Any]:
-    """As for an app."""
-    return await _suggest(services, scope, since, until, limit)
-
-
-@router.post(
-    "/v1/queues/{app_id}/pause",
-    response_model=Answer[list[DepthForm]],
-    responses=failures(400, 404),
-    summary="Pause an app",
-)
-async def pause_app(services: Injected, scope: OfApp, author: Author) -> dict[str, Any]:
-    """Nothing of it is claimed until it is resumed; running runs go on. Answers with the depth of its functions.
-
-    Can be repeated.
-    """
-    return await _pause(services, scope, author)
-
-
-@router.post(
-    "/v1/queues/{app_id}/resume",
-    response_model=Answer[list[DepthForm]],
-    responses=failures(400, 404),
-    summary="Resume an app",
-)
-async def resume_app(services: Injected, scope: OfApp, author: Author) -> dict[str, Any]:
-    """Undoes the pause of the app as a whole; functions that were paused individually stay `paused`.
-
-    Can be repeated.
-    """
-    return await _resume(services, scope, author)
+    """What stands out in what arrived since `since`, against what arrived before, by samples; and up to three filters,
+    the shortest first, that tell the one from the other. Changes nothing, and takes turns with the previews."""
+    async with services.counting.turn():
+        found = await services.queue.reader.suggest(scope, since, until, limit)
+    return answer(suggestions_form(found), found.as_of)
 
 
 @router.post(
     "/v1/queues/{app_id}/{function_id:path}/pause",
-    response_model=Answer[list[DepthForm]],
-    responses=failures(400, 404),
     summary="Pause a function",
+    description="Nothing of it is claimed until it is resumed; running runs go on. Can be repeated.",
+    **DEPTHS,
+    **OF_FUNCTION,
 )
-async def pause_function(services: Injected, scope: OfFunction, author: Author) -> dict[str, Any]:
-    """Nothing of it is claimed until it is resumed; running runs go on. Can be repeated."""
-    return await _pause(services, scope, author)
+@router.post("/v1/queues/{app_id}/pause", summary="Pause an app", **DEPTHS, **OF_APP)
+async def pause(services: Injected, scope: Named, author: Author) -> dict[str, Any]:
+    """Nothing of it is claimed until it is resumed; running runs go on. Answers with the depth of its functions.
+
+    Can be repeated.
+    """
+    await services.queue.controls.pause(scope, author, "api")
+    return await _depth(services, await services.queue.reader.depth_of(scope))
 
 
 @router.post(
     "/v1/queues/{app_id}/{function_id:path}/resume",
-    response_model=Answer[list[DepthForm]],
-    responses=failures(400, 404),
     summary="Resume a function",
+    description="Undoes its own pause; it stays `paused` while the app as a whole is paused. Can be repeated.",
+    **DEPTHS,
+    **OF_FUNCTION,
 )
-async def resume_function(services: Injected, scope: OfFunction, author: Author) -> dict[str, Any]:
-    """Undoes its own pause; it stays `paused` while the app as a whole is paused. Can be repeated."""
-    return await _resume(services, scope, author)
+@router.post("/v1/queues/{app_id}/resume", summary="Resume an app", **DEPTHS, **OF_APP)
+async def resume(services: Injected, scope: Named, author: Author) -> dict[str, Any]:
+    """Undoes the pause of the app as a whole; functions that were paused individually stay `paused`.
+
+    Can be repeated.
+    """
+    await services.queue.controls.resume(scope, author, "api")
+    return await _depth(services, await services.queue.reader.depth_of(scope))
 
 
 @router.delete(
-    "/v1/queues/{app_id}",
-    response_model=Answer[list[ForgottenForm]],
-    responses=failures(400, 404, 409),
-    summary="Forget an app",
+    "/v1/queues/{app_id}/{function_id:path}",
+    summary="Forget a function",
+    description="Hides a function that no longer exists from the queues, as for an app.",
+    **FORGOTTEN,
+    **OF_FUNCTION,
 )
-async def forget_app(services: Injected, scope: OfApp, author: Author) -> dict[str, Any]:
+@router.delete("/v1/queues/{app_id}", summary="Forget an app", **FORGOTTEN, **OF_APP)
+async def forget(services: Injected, scope: Named, author: Author) -> dict[str, Any]:
     """Hides an app that no longer exists, with all its functions, from the queues; events no longer start its runs. Its
     history stays, and it comes back when a run is enqueued, or when a worker starts with it.
 
     Answers with the newly forgotten functions. Can be repeated. Refused with 409, naming the reason, while it has
     unfinished runs, cancellations, retries or undos.
     """
-    return await _forget(services, scope, author)
-
-
-@router.delete(
-    "/v1/queues/{app_id}/{function_id:path}",
-    response_model=Answer[list[ForgottenForm]],
-    responses=failures(400, 404, 409),
-    summary="Forget a function",
-)
-async def forget_function(services: Injected, scope: OfFunction, author: Author) -> dict[str, Any]:
-    """Hides a function that no longer exists from the queues, as for an app."""
-    return await _forget(services, scope, author)
-
-
-async def _suggest(
-    services: Services, scope: Scope, since: datetime | None, until: datetime | None, limit: int
-) -> dict[str, Any]:
-    async with services.counting.turn():
-        found = await services.queue.reader.suggest(scope, since, until, limit)
-    return answer(suggestions_form(found), found.as_of)
-
-
-async def _forget(services: Services, scope: Scope, author: str) -> dict[str, Any]:
     forgotten = await services.queue.controls.forget(scope, author, "api")
     data = [{"app_id": scope.app_id, "function_id": each} for each in forgotten]
     return answer(data, await services.queue.reader.clock())
-
-
-async def _pause(services: Services, scope: Scope, author: str) -> dict[str, Any]:
-    await services.queue.controls.pause(scope, author, "api")
-    return await _depth(services, await services.queue.reader.depth_of(scope))
-
-
-async def _resume(services: Services, scope: Scope, author: str) -> dict[str, Any]:
-    await services.queue.controls.resume(scope, author, "api")
-    return await _depth(services, await services.queue.reader.depth_of(scope))
 
 
 async def _depth(services: Services, depths: Sequence[FunctionDepth]) -> dict[str, Any]:

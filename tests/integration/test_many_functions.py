@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Literal
 
 import asyncpg
 import pytest
 from flood import rows_read
+
+from servers import Server
 
 APP = "wide"
 FUNCTIONS = 3000
@@ -17,16 +19,29 @@ FEW = [NAMES[7], NAMES[1000], NAMES[2003]]
 ENQUEUE = "select count(secateur.enqueue($1, one, '{}')) from unnest($2::text[]) as one"
 
 
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+async def make_wide(url: str) -> None:
     """An app with 3,000 functions, every other one with a limit of two."""
-    connection = await asyncpg.connect(database_url)
+    connection = await asyncpg.connect(url)
     await connection.execute(
         "select secateur.register_function($1, name, '{}', 4, case when place % 2 = 0 then 2 end)"
         " from unnest($2::text[]) with ordinality as one (name, place)",
         *(APP, NAMES),
     )
     await connection.execute("select secateur.ensure_levels($1, one, '{0}') from unnest($2::text[]) as one", APP, NAMES)
+    await connection.close()
+
+
+@pytest.fixture
+def database_url(postgres_server: Server) -> Iterator[str]:
+    """Each test's own copy of one database."""
+    name = postgres_server.create_prepared(make_wide)
+    yield postgres_server.postgres.database_url(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()
 

@@ -118,6 +118,6 @@ async def test_the_row_that_keys_act_on_is_on_the_screen(start: Start, incident_
         await console.until(lambda: "▌" in console.text)
         assert table(console).scope == Scope("monolith", "function-77")
         assert any("▌" in line and "function-77" in line for line in console.text.splitlines())
-        await console.pilot.resize_terminal(60, 12)
+        await console.pilot.resize_terminal(60, 15)
         await console.until(lambda: "▌" in console.text)
         assert table(console).scope == Scope("monolith", "function-77")

@@ -28,7 +28,8 @@ async def paused_by(console: Console, table: str) -> Any:
 
 def row_of(console: Console, name: str) -> str:
     """Of the table; a narrow one cuts names."""
-    return next(line for line in console.text.splitlines() if line[1:].lstrip(" ▾").startswith(name[:9]))
+    rows = (line for line in console.text.splitlines() if line[1:].lstrip(" ▾").startswith(name[:9]))
+    return next(rows, "")
 
 
 async def answer(console: Console, key: str, *shown: str) -> None:

@@ -11,7 +11,7 @@ from pseudo_terminal import Terminal
 from standing_incident import ACME, ARRIVING, CULPRIT
 
 from secateur_tui.filter.editor import ExpressionEditor
-from secateur_tui.filter.hot_rows import bar
+from secateur_tui.frame.hot_rows import bar
 from secateur_tui.review.screen import FRESH_SECONDS
 
 MATCHING = f"{ACME + ARRIVING:,}"

@@ -36,12 +36,13 @@ from secateur_tui.filter.examples import (
     cancel_question,
 )
 from secateur_tui.filter.explaining import ExplainScreen
-from secateur_tui.filter.hot_values import HotRows, HotValues, How
+from secateur_tui.filter.hot_values import HotValues
 from secateur_tui.filter.matches import Matches
 from secateur_tui.filter.naming import NameScreen
 from secateur_tui.filter.suggesting import Question, Suggesting
 from secateur_tui.filter.window import WindowFields
 from secateur_tui.frame import offers
+from secateur_tui.frame.hot_table import HotRows, How
 from secateur_tui.frame.palette import PaletteScreen
 from secateur_tui.frame.place import PlaceScreen
 from secateur_tui.frame.question import Choice, QuestionScreen

@@ -11,8 +11,8 @@ from secateur.cel import Filter
 from secateur.errors import SecateurError
 from secateur.looking.suggestions import Suggestions
 from secateur.runs import Scope, Window
-from secateur_tui.filter.hot_rows import View
 from secateur_tui.filter.hot_values import RECENT_SECONDS, HotValues
+from secateur_tui.frame.hot_rows import View
 from secateur_tui.session import Session
 
 PATIENCE_SECONDS = 30.0

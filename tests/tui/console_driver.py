@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from textual import events
+from textual.geometry import Region
 from textual.pilot import Pilot
 
 from patience import PATIENCE
 from secateur.postgres.database import Database
 from secateur_tui.app import ConsoleApp
 from secateur_tui.frame.question import QuestionScreen
+from secateur_tui.queues.detail import DepthDetail
 from secateur_tui.review.screen import FRESH_SECONDS, CommitButton
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -65,6 +67,7 @@ def _as_young_as(expected: str, shown: str) -> str:
 
 
 NARROW, WIDE = (80, 24), (120, 36)
+SIZES = ((60, 15), NARROW, WIDE, (200, 50))
 
 
 class Console:
@@ -171,10 +174,19 @@ class Console:
     @property
     def _lasting(self) -> str:
         """The screen without what differs from run to run."""
-        shown = self.text
+        shown = self._without_plots
         for pattern, replacement in _VARYING:
             shown = pattern.sub(replacement, shown)
         return shown
+
+    @property
+    def _without_plots(self) -> str:
+        """The screen, blank where Queues shows plots of the last minutes."""
+        lines = self.text.splitlines()
+        for detail in self.app.screen.query(DepthDetail):
+            region = detail.region if detail.display else Region()
+            lines[region.y : region.bottom] = [""] * region.height
+        return "\n".join(lines) + "\n"
 
     async def _still(self) -> str:
         """The screen once it has not changed for a while."""

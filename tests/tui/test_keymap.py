@@ -10,16 +10,17 @@ from secateur_tui import keymap
 from secateur_tui.app import ConsoleApp
 from secateur_tui.filter.editor import ExpressionEditor
 from secateur_tui.filter.explaining import ExplainScreen
-from secateur_tui.filter.hot_values import HotRows
 from secateur_tui.filter.naming import NameScreen
 from secateur_tui.filter.screen import FilterScreen
 from secateur_tui.frame.help import HelpScreen
+from secateur_tui.frame.hot_table import HotRows
 from secateur_tui.frame.line_table import LineTable
 from secateur_tui.frame.palette import PaletteScreen
 from secateur_tui.frame.question import QuestionScreen
 from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.keymap import ACTIONS, PLACES, Action
 from secateur_tui.queues.screen import QueuesScreen
+from secateur_tui.queues.timeline import TimelineScreen
 from secateur_tui.review.copying import CopyScreen
 from secateur_tui.review.screen import ReviewScreen
 from secateur_tui.runs.failed import FailedScreen
@@ -27,6 +28,7 @@ from secateur_tui.runs.failed import FailedScreen
 OWNERS = {
     "console": ConsoleApp,
     "queues": QueuesScreen,
+    "timeline": TimelineScreen,
     "failed": FailedScreen,
     "filter": FilterScreen,
     "review": ReviewScreen,
@@ -62,6 +64,7 @@ def test_what_writes_is_dangerous() -> None:
         "console.undo",
         "history.also",
         "console.redo",
+        "queues.also_arriving",
         "queues.pause",
         "filter.review",
         "filter.cancel_run",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from console_driver import NARROW, WIDE, Start
+from console_driver import NARROW, SIZES, WIDE, Start
 from textual.geometry import Region
 
 from secateur.postgres.embedded import EmbeddedPostgres
@@ -15,10 +15,12 @@ from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.queues.depth_table import DepthTable
 
 
-async def test_the_flood_is_seen_at_a_glance(start: Start, incident_url: str, size: tuple[int, int]) -> None:
-    async with start(incident_url, size=size) as console:
+async def test_the_flood_is_seen_at_a_glance_at_each_size(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
         await console.shows("flood: billing / vendor-syncs", "growing ▲")
-        await console.shows_stored("queues")
+        for size in SIZES:
+            await console.pilot.resize_terminal(*size)
+            await console.shows_stored("queues")
 
 
 async def test_the_cursor_starts_on_the_flood(start: Start, incident_url: str) -> None:
@@ -28,14 +30,14 @@ async def test_the_cursor_starts_on_the_flood(start: Start, incident_url: str) -
 
 
 async def test_new_runs_show_within_a_refresh(start: Start, incident_url: str) -> None:
-    async with start(incident_url) as console:
+    async with start(incident_url, size=WIDE) as console:
         await console.shows("weekly-digest")
         await console.database.execute("select secateur.enqueue('shop', 'ship', '{}')")
         await console.shows("▾ shop", "ship")
 
 
 async def test_what_is_forgotten_leaves_and_comes_back(start: Start, incident_url: str) -> None:
-    async with start(incident_url) as console:
+    async with start(incident_url, size=WIDE) as console:
         await console.database.execute("select secateur.register_function('retired', 'old-sync', '{}', 4)")
         await console.shows("retired", "old-sync")
         await console.database.execute("select secateur.forget('retired', null, 'nadia', 'cli')")
@@ -169,7 +171,7 @@ async def test_every_place_has_its_key(start: Start, incident_url: str) -> None:
 
 
 async def test_the_footer_has_only_keys_that_work_now(start: Start, incident_url: str) -> None:
-    async with start(incident_url) as console:
+    async with start(incident_url, size=WIDE) as console:
         await console.shows("H history", ": go to", "? help")
         await console.press("enter")
         await console.shows("F4 history", "F1 help", "F9 review")

@@ -40,6 +40,7 @@ from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.history.taking_back import TakingBack
 from secateur_tui.keymap import allowed, bindings_of
 from secateur_tui.queues.screen import QueuesScreen
+from secateur_tui.queues.timeline import TimelineScreen
 from secateur_tui.review.screen import ReviewScreen
 from secateur_tui.runs.failed import FailedScreen
 from secateur_tui.session import Contexts, Draft, Feed, Session, as_allowed
@@ -207,7 +208,18 @@ class ConsoleApp(TerminalApp):
 
     @on(QueuesScreen.FilterWanted)
     def _open_filter(self, message: QueuesScreen.FilterWanted) -> None:
-        self._filter(message.scope, retry=message.retry, stands_out=message.stands_out)
+        if message.if_:
+            self._show_filter(Draft(message.scope.app_id, message.scope.function_id, message.if_))
+        else:
+            self._filter(message.scope, retry=message.retry, stands_out=message.stands_out)
+
+    @on(QueuesScreen.TimesWanted)
+    def _show_times(self, message: QueuesScreen.TimesWanted) -> None:
+        self.push_screen(TimelineScreen(self.session, message.scope))
+
+    @on(TimelineScreen.FilterWanted)
+    def _filter_from_times(self, message: TimelineScreen.FilterWanted) -> None:
+        self._filter(message.scope, retry=False)
 
     @on(QueuesScreen.FailedWanted)
     def _list_failed(self, message: QueuesScreen.FailedWanted) -> None:
@@ -245,6 +257,7 @@ class ConsoleApp(TerminalApp):
 
     @on(FailedScreen.BackWanted)
     @on(FilterScreen.BackWanted)
+    @on(TimelineScreen.BackWanted)
     @on(HistoryScreen.BackWanted)
     def _back(self) -> None:
         if len(self.screen_stack) > 2:

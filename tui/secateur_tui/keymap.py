@@ -41,6 +41,7 @@ class Action:
 PLACES = {
     "console": "Everywhere",
     "queues": "1 Queues",
+    "timeline": "Time view",
     "failed": "Failed runs",
     "filter": "2 Filter",
     "review": "3 Review",
@@ -61,6 +62,13 @@ PLACES = {
 ACTIONS: tuple[Action, ...] = (
     Action("queues.open_filter", ("enter",), "filter", "Build a filter for the function or app of the row"),
     Action(
+        "queues.also_arriving",
+        ("f",),
+        "also arriving",
+        "After a commit: review the same filter for what arrives in the next 2 h",
+        True,
+    ),
+    Action(
         "queues.pause",
         ("p",),
         "pause",
@@ -68,6 +76,7 @@ ACTIONS: tuple[Action, ...] = (
         True,
     ),
     Action("queues.stands_out", ("h",), "what stands out", "What the row's backlog is made of, and filters for it"),
+    Action("queues.times", ("t",), "times", "How deep the row was: the last 15 minutes, 2 hours or 48 hours"),
     Action("queues.failed", ("e",), "failed", "List the failed runs of the row, with their errors"),
     Action("queues.retry", ("r",), "retry", "Build a filter for the failed runs of the row, to queue them again"),
     Action("queues.find", ("/",), "find", "Show only the functions whose name contains a text"),
@@ -75,6 +84,11 @@ ACTIONS: tuple[Action, ...] = (
     Action("queues.reverse", ("S",), "reverse", "Reverse the order", footer=False),
     Action("queues.fold", ("space",), "fold", "Fold or unfold the app of the row"),
     Action("queues.clear_find", ("escape",), "show all", "Show every function again"),
+    Action("queues.detail", ("tab",), "hot values", "Go to the hot values of the row, and back", footer=False),
+    Action("timeline.longer", ("t", "right", "l"), "longer", "Show a longer time"),
+    Action("timeline.shorter", ("left", "h"), "shorter", "Show a shorter time", footer=False),
+    Action("timeline.open_filter", ("enter",), "filter", "Build a filter for these runs"),
+    Action("timeline.back", ("escape",), "back", "Go back"),
     Action("failed.show", ("enter", "f2"), "whole error", "The chosen run with its whole error and its event"),
     Action("failed.retry", ("r",), "retry", "Build a filter for these runs, to queue them again"),
     Action("failed.back", ("escape",), "back", "Go back"),

@@ -34,7 +34,11 @@ TONES = {
     "badge-good": "bold reverse $success",
     "field": "$secondary",
     "chart": "$text-quiet",
+    "chart-main": "$secondary",
+    "chart-in": "$warning",
+    "chart-out": "$success",
     "chart-danger": "$error",
+    "chosen": "bold reverse",
     "sweep": "$warning",
     "line": "$line",
 }

@@ -34,6 +34,18 @@ def shorten_middle(text: str, length: int = 200) -> str:
     return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
 
 
+def shorten_middle_to(text: str, width: int) -> str:
+    """The text on one line of at most `width` cells; if it is longer, an ellipsis stands for its middle."""
+    text = one_line(text)
+    if cells(text) <= width:
+        return text
+    end = max(0, (width - 1) // 2)
+    tail = text[len(text) - end :]
+    while cells(tail) > end:
+        tail = tail[1:]
+    return shorten(text, width - cells(tail)) + tail
+
+
 def fit(text: str, width: int, *, right: bool = False) -> str:
     """Exactly `width` cells: padded, or cut with an ellipsis."""
     length = cells(text)

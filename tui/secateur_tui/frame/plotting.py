@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta, tzinfo
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from secateur.instants import in_zone
 from secateur.words.sparklines import BLOCKS
@@ -12,7 +13,8 @@ from secateur.words.sparklines import BLOCKS
 UNKNOWN = "·"
 """Stands at the bottom of a column of which nothing is known."""
 
-_NICE = (1.0, 2.0, 5.0, 10.0)
+_NICE = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+"""Halves of them are short, too."""
 _TIME_STEPS = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440))
 _TIME_ROOM = 9
 """Cells that a time on the axis needs, with the blanks around it."""
@@ -47,7 +49,7 @@ def _filled(value: float, highest: float, eighths: int) -> int:
 
 
 def nice_top(highest: float) -> float:
-    """A round figure that is not below `highest`: 1, 2 or 5 times a power of ten, and 1 at least."""
+    """A round figure of one digit that is not below `highest`, and 1 at least."""
     if highest <= 1:
         return 1.0
     power = 10.0 ** math.floor(math.log10(highest))
@@ -63,42 +65,59 @@ def compact(value: float) -> str:
     return f"{value:.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
 
 
-def in_columns(
-    values: Sequence[float | None], columns: int, take: Callable[[Sequence[float]], float] = max
-) -> list[float | None]:
-    """As many columns, each `take` of its part of the values; fewer values are drawn out. None where none is known."""
-    count = len(values)
-    if count == 0:
-        return [None] * columns
-    found: list[float | None] = []
-    for column in range(columns):
-        low = column * count // columns
-        high = max(low + 1, (column + 1) * count // columns)
-        known = [value for value in values[low:high] if value is not None]
-        found.append(take(known) if known else None)
-    return found
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The time up to now as columns. They begin at fixed times, so that a plot moves only once in a column's time."""
+
+    last: int
+    """The number of the last column, counted from 1970."""
+    seconds: float
+    """Of one column."""
+    count: int
+
+    @classmethod
+    def until(cls, now: datetime, reach: timedelta, count: int) -> Columns:
+        """`count` columns for the time `reach` before `now`."""
+        seconds = reach.total_seconds() / max(1, count)
+        return cls(int(now.timestamp() // seconds), seconds, count)
+
+    def of(self, moment: datetime) -> int | None:
+        """The column of a moment; None outside of them all."""
+        column = int(moment.timestamp() // self.seconds) - self.last + self.count - 1
+        return column if 0 <= column < self.count else None
+
+    def fold(
+        self,
+        moments: Iterable[datetime],
+        values: Iterable[float | None],
+        take: Callable[[Sequence[float]], float] = max,
+    ) -> list[float | None]:
+        """For each column `take` of its values; None where none is known."""
+        parts: list[list[float]] = [[] for _ in range(self.count)]
+        for moment, value in zip(moments, values, strict=True):
+            if value is not None and (column := self.of(moment)) is not None:
+                parts[column].append(value)
+        return [take(part) if part else None for part in parts]
+
+    def axis(self, zone: tzinfo) -> str:
+        """Round times under their columns, as many as there is room for."""
+        most = max(1, self.count // _TIME_ROOM)
+        reach = self.seconds * self.count
+        step = next((each for each in _TIME_STEPS if reach / each.total_seconds() <= most), _TIME_STEPS[-1])
+        begin = datetime.fromtimestamp((self.last - self.count + 1) * self.seconds, UTC)
+        local = in_zone(begin, zone)
+        midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
+        moment = midnight + -(-(local - midnight) // step) * step
+        line = [" "] * self.count
+        free = 0
+        while (column := self.of(moment)) is not None:
+            text = f"{moment:%H:%M}"
+            if column >= free and column + len(text) <= self.count:
+                line[column : column + len(text)] = text
+                free = column + len(text) + 1
+            moment += step
+        return "".join(line)
 
 
-def column_of(moment: datetime, since: datetime, until: datetime, columns: int) -> int | None:
-    """The column that a moment belongs to; None outside."""
-    share = (moment - since) / (until - since)
-    return min(columns - 1, int(share * columns)) if 0 <= share <= 1 else None
-
-
-def time_axis(since: datetime, until: datetime, columns: int, zone: tzinfo) -> str:
-    """Round times under their columns, as many as there is room for."""
-    steps = max(1, columns // _TIME_ROOM)
-    step = next((each for each in _TIME_STEPS if (until - since) / each <= steps), _TIME_STEPS[-1])
-    local = in_zone(since, zone)
-    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
-    moment = midnight + -(-(local - midnight) // step) * step
-    line = [" "] * columns
-    free = 0
-    while moment <= until:
-        column = column_of(moment, since, until, columns)
-        text = f"{moment:%H:%M}"
-        if column is not None and column >= free and column + len(text) <= columns:
-            line[column : column + len(text)] = text
-            free = column + len(text) + 1
-        moment += step
-    return "".join(line)
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -13,25 +13,26 @@ _LEAST = 2
 
 
 class Rule(Widget):
-    """Shows what `show` was given last; of too little room, the note goes first."""
+    """Shows what `show` was given last: of the notes, the first that there is room for."""
 
     def __init__(self, title: str = "", *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._title, self._note = toned((title, "strong")), Content("")
+        self._title = toned((title, "strong"))
+        self._notes: tuple[Content, ...] = ()
 
-    def show(self, title: Content | str, note: Content | str = "") -> None:
-        """Texts are shown in the looks of titles and notes."""
-        before = self._title, self._note
-        self._title = toned((title, "strong")) if isinstance(title, str) else title
-        self._note = toned((note, "quiet")) if isinstance(note, str) else note
-        if (self._title, self._note) != before:
+    def show(self, title: str, *notes: Content | str) -> None:
+        """`notes` say the same in ever fewer words; texts are quiet."""
+        before = self._title, self._notes
+        self._title = toned((title, "strong"))
+        self._notes = tuple(toned((note, "quiet")) if isinstance(note, str) else note for note in notes)
+        if (self._title, self._notes) != before:
             self.refresh()
 
     def render(self) -> RenderResult:
         width = self.size.width
-        left = toned((" ", "plain")) + self._title + toned((" ", "plain"))
-        right = toned((" ", "plain")) + self._note + toned((" ", "plain")) if self._note else Content(" ")
-        if left.cell_length + right.cell_length + _LEAST > width:
-            right = Content(" ")
+        left = toned((" ", "plain")) + self._title + toned((" " if self._title else "", "plain"))
+        room = width - left.cell_length - _LEAST - 2
+        note = next((each for each in self._notes if each and each.cell_length <= room), None)
+        right = Content(" ") if note is None else toned((" ", "plain")) + note + toned((" ", "plain"))
         line = "─" * max(0, width - left.cell_length - right.cell_length)
         return (left + Content.styled(line, TONES["line"]) + right).truncate(width)

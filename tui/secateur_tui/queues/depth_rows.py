@@ -11,16 +11,15 @@ from secateur.looking import depth as looking
 from secateur.looking.depth import Trend, growth_of
 from secateur.runs import FunctionDepth, Scope
 from secateur.words.figures import duration, number, rate
-from secateur.words.lines import one_line
+from secateur.words.lines import one_line, shorten_middle_to
 from secateur.words.tables import Column
 from secateur_tui.frame.columns import Cell, Row
 
 _FLOOD_SHARE = 0.5
 _FLOOD_AT_LEAST = 100
-_SLOW_DRAIN_SECONDS = 600.0
 
 COLUMNS = (
-    Column("name", "app / function", right=False, shrinks_to=10, grows_to=34),
+    Column("name", "app / function", right=False, shrinks_to=18, grows_to=34),
     Column("marks", " ", right=False, minimum=2, blank_if="", only_news=True, rank=45),
     Column("queued", minimum=7),
     Column("scheduled", "scheduled", "sched", blank_if="0", rank=20),
@@ -127,19 +126,18 @@ def _order(depth: FunctionDepth, sort: str) -> tuple[float, str, str]:
 
 
 def flood(depths: Sequence[FunctionDepth]) -> FunctionDepth | None:
-    """The function that holds most of the queued runs and will not finish them soon; None if there is none."""
+    """The function that holds most of the queued runs, many of them, and does not drain; None if there is none."""
     if not depths:
         return None
     worst = max(depths, key=lambda depth: depth.queued)
     everything = sum(depth.queued for depth in depths)
     if worst.queued < max(_FLOOD_AT_LEAST, everything * _FLOOD_SHARE):
         return None
-    left = looking.outlook(worst).drains_in_seconds
-    return worst if left is None or left > _SLOW_DRAIN_SECONDS else None
+    return None if looking.outlook(worst).trend is Trend.DRAINING else worst
 
 
-def outlook(depth: FunctionDepth) -> Cell:
-    """Where the queue is heading, as a word or a time, always with a sign."""
+def outlook(depth: FunctionDepth, *, flooding: bool = False) -> Cell:
+    """Where the queue is heading, as a word or a time, always with a sign. Only the flood is in red."""
     found = looking.outlook(depth)
     match found.trend:
         case Trend.PAUSED:
@@ -147,7 +145,7 @@ def outlook(depth: FunctionDepth) -> Cell:
         case Trend.EMPTY:
             return Cell("–  ", "quiet")
         case Trend.GROWING:
-            return Cell("growing ▲", "danger" if depth.queued >= _FLOOD_AT_LEAST else "warn")
+            return Cell("growing ▲", "danger" if flooding else "warn")
         case Trend.DRAINING:
             return Cell(f"{duration(found.drains_in_seconds or 0)} ▼", "good")
         case Trend.STEADY:
@@ -177,7 +175,7 @@ def row(depth: FunctionDepth, name: Cell, marks: str, trend: str, *, flooding: b
         "oldest": Cell(duration((depth.as_of - oldest).total_seconds()) if oldest else "–", "quiet"),
         "in": Cell(rate(depth.in_per_second), "plain" if depth.in_per_second else "quiet"),
         "out": Cell(rate(depth.out_per_second), "plain" if depth.out_per_second else "quiet"),
-        "drains": outlook(depth),
+        "drains": outlook(depth, flooding=flooding),
         "spark": Cell(trend, "chart-danger" if flooding else "chart"),
     }
 
@@ -186,8 +184,13 @@ def app_name(app_id: str, *, folded: bool) -> Cell:
     return Cell(f"{'▸' if folded else '▾'} {one_line(app_id)}", "strong")
 
 
-def function_name(depth: FunctionDepth, *, flooding: bool) -> Cell:
-    return Cell(f"    {one_line(depth.function_id)}", "danger" if flooding else "plain")
+def function_name(depth: FunctionDepth, width: int, *, flooding: bool) -> Cell:
+    """The name in so many cells; too long a one loses its middle, for names that begin alike may end differently."""
+    return Cell(INDENT + shorten_middle_to(depth.function_id, width - len(INDENT)), "danger" if flooding else "plain")
+
+
+INDENT = "   "
+"""Of functions, under their app."""
 
 
 def _amount(value: int, tone: str = "plain") -> Cell:

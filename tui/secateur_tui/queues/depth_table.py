@@ -49,7 +49,7 @@ class DepthTable(LineTable):
         self._folded: set[str] = set()
         self._trends = Trends()
         self._widest: dict[str, int] = {}
-        self._longest_name = ("", 0)
+        self._longest_name = ""
         self._names = 0
         self._entries: list[_Entry] = []
         self._flooding: FunctionDepth | None = None
@@ -68,6 +68,11 @@ class DepthTable(LineTable):
         """The scope under the cursor."""
         key = self.cursor_key
         return key if isinstance(key, Scope) else None
+
+    @property
+    def depth(self) -> FunctionDepth | None:
+        """The figures of the row under the cursor."""
+        return self._entries[self._cursor].depth if self._entries else None
 
     @property
     def order(self) -> str:
@@ -122,9 +127,8 @@ class DepthTable(LineTable):
         names = len(self._depths)
         if names != self._names:
             self._names = names
-            longest = max((f"    {one_line(each.function_id)}" for each in self._depths), key=cells, default="")
-            self._longest_name = (longest, cells(longest))
-        return self._longest_name[0]
+            self._longest_name = max((one_line(each.function_id) for each in self._depths), key=cells, default="")
+        return depth_rows.INDENT + self._longest_name
 
     def _heading_of(self, layout: ToneLayout) -> Content:
         return layout.heading(self.sort, "▴" if self._goes_up else "▾")
@@ -139,7 +143,7 @@ class DepthTable(LineTable):
         scope = depth_rows.scope_of(depth)
         flooding = depth is self._flooding
         if entry.folded is None:
-            name = depth_rows.function_name(depth, flooding=flooding)
+            name = depth_rows.function_name(depth, layout.width_of("name"), flooding=flooding)
         else:
             name = depth_rows.app_name(depth.app_id, folded=entry.folded)
         marks = depth_rows.marks(scope, self._in_force, paused=depth.paused)

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static
 
 from secateur.errors import SecateurError
 from secateur.looking.depth import growth_of
-from secateur.runs import FunctionDepth, Scope
-from secateur.words.figures import number, rate, runs
+from secateur.runs import Scope
+from secateur.words.figures import number, rate
 from secateur.words.lines import one_line
+from secateur_tui.frame.aftermath_line import AlsoWanted, aftermath_line
+from secateur_tui.frame.hot_table import HotRows
 from secateur_tui.frame.line_table import LineTable
 from secateur_tui.frame.place import PlaceScreen
 from secateur_tui.frame.question import Choice, QuestionScreen
@@ -23,11 +24,20 @@ from secateur_tui.frame.rule import Rule
 from secateur_tui.keymap import Action, bindings_of, display_of
 from secateur_tui.queues.depth_rows import flood, scope_of
 from secateur_tui.queues.depth_table import DepthTable
+from secateur_tui.queues.detail import DepthDetail
 from secateur_tui.queues.pausing import Offer, offer
+from secateur_tui.queues.status import status
 from secateur_tui.session import Feed, Session
 from secateur_tui.themes import toned
 
 _HISTORY_KEY = display_of("console.history")
+_AFTERMATH_KEYS = {
+    "also": display_of("queues.also_arriving"),
+    "undo": display_of("console.undo"),
+    "redo": display_of("console.redo"),
+}
+_DETAIL_FROM_HEIGHT, _HOT_FROM_WIDTH = 20, 76
+"""Of the screen: in less there is the list alone, and the plot alone."""
 _EMPTY = "The database has no functions yet.\n\nThey appear here with their first run"
 _TO_BEGIN = ", from any language:\n\n  {first_run}\n\nTo see secateur at work first: secateur demo"
 
@@ -47,6 +57,14 @@ class QueuesScreen(PlaceScreen):
         """Failed runs, to queue them again."""
         stands_out: bool = False
         """With the pane of what stands out in focus."""
+        if_: str = ""
+        """The condition to begin with."""
+
+    @dataclass
+    class TimesWanted(Message):
+        """The user wants to see how deep this scope was."""
+
+        scope: Scope
 
     @dataclass
     class FailedWanted(Message):
@@ -62,6 +80,8 @@ class QueuesScreen(PlaceScreen):
         super().__init__(session)
         self._feed = Feed()
         self._pause_label = ""
+        self._goes_on = False
+        """After a commit, matching runs still arrive: there is a key for them."""
         self._before_find: Scope | None = None
         """What the cursor was on before the search began."""
 
@@ -69,6 +89,8 @@ class QueuesScreen(PlaceScreen):
         yield Rule("Queues", id="queues")
         yield DepthTable(id="depth")
         yield Static(_empty(self.session.queue.reader.first_run), id="empty", markup=False)
+        yield DepthDetail(self.session, id="detail-of-row")
+        yield Static(id="aftermath", markup=False)
         yield Static(id="headline", markup=False)
         yield Input(placeholder="part of an app's or function's name", id="find", compact=True)
 
@@ -101,9 +123,11 @@ class QueuesScreen(PlaceScreen):
         if self.is_current and self.app.app_focus and not empty and self.focused is None:
             table.focus()
         self._dim_if_stale()
-        self.query_one("#headline", Static).update(self._headline(feed))
+        self.query_one("#headline", Static).update(status(feed, _HISTORY_KEY))
+        self._show_aftermath(feed)
         self._subtitle()
         self._label_pause()
+        self._follow()
 
     @work(exclusive=True, group="past")
     async def _remember(self) -> None:
@@ -112,6 +136,44 @@ class QueuesScreen(PlaceScreen):
             with suppress(SecateurError):
                 past = await self.session.ask(self.session.queue.reader.history.overview())
                 self.query_one(DepthTable).remember(past)
+
+    def _show_aftermath(self, feed: Feed) -> None:
+        """What came of this console's last commit, and how to go on from there."""
+        line, found = self.query_one("#aftermath", Static), feed.aftermath
+        line.display = found is not None
+        goes_on = found is not None and found.goes_on
+        if goes_on != self._goes_on:
+            self._goes_on = goes_on
+            self.call_later(self.refresh_bindings)
+        if found is None:
+            return
+        writes = not self.session.read_only
+        keys = {name: key if writes else "" for name, key in _AFTERMATH_KEYS.items()}
+        line.update(toned((" ", "plain")) + aftermath_line(found, **keys))
+
+    def _follow(self) -> None:
+        """Let the detail be of the row under the cursor."""
+        detail, table = self.query_one(DepthDetail), self.query_one(DepthTable)
+        if self.app.screen is self and self.app.app_focus and detail.display:
+            deepest = flood(self._feed.depths)
+            is_worst = deepest is not None and scope_of(deepest) == table.scope
+            detail.follow(table.scope, table.depth, is_worst=is_worst)
+        else:
+            detail.rest()
+
+    def on_screen_suspend(self) -> None:
+        self.query_one(DepthDetail).rest()
+
+    def on_screen_resume(self) -> None:
+        self._follow()
+
+    def on_resize(self) -> None:
+        """What is shown beside the list depends on the size alone, so that nothing jumps."""
+        width, height = self.app.size
+        detail = self.query_one(DepthDetail)
+        detail.display = height >= _DETAIL_FROM_HEIGHT
+        detail.styles.height = _detail_height(height)
+        detail.set_class(width < _HOT_FROM_WIDTH, "-narrow")
 
     def _dim_if_stale(self) -> None:
         stale = self._feed.problem is not None or self._feed.is_stale
@@ -130,17 +192,6 @@ class QueuesScreen(PlaceScreen):
             f"{f' · {paused} paused ‖' if paused else ''}",
         )
 
-    def _headline(self, feed: Feed) -> Content:
-        if feed.problem is not None:
-            return toned((f" ! {one_line(str(feed.problem))}", "error"))
-        if feed.as_of is None:
-            return toned((" asking the database…", "quiet"))
-        if not feed.depths:
-            return Content("")
-        worst = flood(feed.depths)
-        line = _flood_line(worst, feed) if worst else toned((" ✓ no queue is flooded", "quiet"))
-        return line + _sweep_line(feed) + _drift_line(feed)
-
     def action_open_filter(self) -> None:
         if (scope := self.query_one(DepthTable).scope) is not None:
             self.post_message(self.FilterWanted(scope))
@@ -148,6 +199,26 @@ class QueuesScreen(PlaceScreen):
     def action_stands_out(self) -> None:
         if (scope := self.query_one(DepthTable).scope) is not None:
             self.post_message(self.FilterWanted(scope, stands_out=True))
+
+    @on(DepthDetail.ValueChosen)
+    def _filter_by_value(self, message: DepthDetail.ValueChosen) -> None:
+        self.post_message(self.FilterWanted(message.scope, if_=message.if_))
+
+    def action_detail(self) -> None:
+        """From the list to the hot values, and back."""
+        hot = self.query_one(HotRows)
+        if hot.has_focus:
+            self.query_one(DepthTable).focus()
+        elif hot.chosen is not None:
+            hot.focus()
+
+    def action_times(self) -> None:
+        if (scope := self.query_one(DepthTable).scope) is not None:
+            self.post_message(self.TimesWanted(scope))
+
+    def action_also_arriving(self) -> None:
+        if (found := self._feed.aftermath) is not None and found.goes_on:
+            self.post_message(AlsoWanted(found.cancellation))
 
     def action_retry(self) -> None:
         if (scope := self.query_one(DepthTable).scope) is not None:
@@ -175,7 +246,11 @@ class QueuesScreen(PlaceScreen):
             return None
         return offer(scope, [each for each in self._feed.depths if each.app_id == scope.app_id])
 
-    @on(LineTable.Moved)
+    @on(LineTable.Moved, "#depth")
+    def _moved(self) -> None:
+        self._label_pause()
+        self._follow()
+
     def _label_pause(self) -> None:
         """Let the footer say what the key does to the row under the cursor."""
         label = found.label if (found := self._offer) else ""
@@ -242,6 +317,10 @@ class QueuesScreen(PlaceScreen):
             return False
         if action == "failed":
             return self._has_failed
+        if action == "times" and not (self._feed.depths and self.session.queue.reader.history.is_kept):
+            return False
+        if action == "also_arriving" and not self._goes_on:
+            return False
         if action == "retry":
             return self.session.queue.cancellations.can_retry and self._has_failed
         if action == "pause" and not self.session.queue.controls.can_pause:
@@ -264,6 +343,11 @@ class QueuesScreen(PlaceScreen):
         self.query_one(DepthTable).focus()
 
 
+def _detail_height(height: int) -> int:
+    """Lines of the detail, on a screen of so many; the list has the others."""
+    return max(7, height * 2 // 5 if height < 45 else height // 2)
+
+
 def _empty(first_run: str | None) -> str:
     """What is shown if there are no queues: how to begin, if the engine says so."""
     return _EMPTY + ("." if first_run is None else _TO_BEGIN.format(first_run=first_run))
@@ -272,37 +356,3 @@ def _empty(first_run: str | None) -> str:
 def _offered(feed: Feed) -> set[tuple[str, str, bool]]:
     """What decides which keys work: the functions, and whether they have failed runs."""
     return {(depth.app_id, depth.function_id, depth.failed > 0) for depth in feed.depths}
-
-
-def _flood_line(worst: FunctionDepth, feed: Feed) -> Content:
-    everything = sum(depth.queued for depth in feed.depths)
-    net = growth_of(worst)
-    trend = f"+{rate(net)}/s" if net > 0 else f"−{rate(-net)}/s"
-    return toned(
-        (" ▲ flood: ", "danger"),
-        (f"{one_line(worst.app_id)} / {one_line(worst.function_id)}", "strong"),
-        (f"  {number(worst.queued)} queued", "danger"),
-        (f" ({worst.queued * 100 // max(1, everything)} %), {trend}", "plain"),
-        (", paused ‖" if worst.paused else "", "warn"),
-    )
-
-
-def _sweep_line(feed: Feed) -> Content:
-    """A warning that a sweep fails, or that no process sweeps; the guarantee holds regardless."""
-    if not feed.sweep_problems:
-        return Content("")
-    many = len(feed.sweep_problems)
-    what = "a sweep makes" if many == 1 else f"{many} sweeps make"
-    return toned(
-        (f"\n ! {what} no progress, ", "error"),
-        (f"{_HISTORY_KEY} shows which: {one_line(feed.sweep_problems[0].error)}", "plain"),
-    )
-
-
-def _drift_line(feed: Feed) -> Content:
-    """What the last comparison of the depth with the rows found, if it found a difference."""
-    drift = sum(depth.drift for depth in feed.depths)
-    checked = max((depth.checked_at for depth in feed.depths if depth.checked_at), default=None)
-    if not drift or checked is None:
-        return Content("")
-    return toned((f"\n   the depth was off by {runs(drift)} at {checked:%H:%M} UTC, and was put right", "quiet"))

@@ -1,0 +1,95 @@
+"""The line under the queues says the worst thing on the screen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from secateur.ledger.steps import InForce
+from secateur.runs import FunctionDepth, Scope
+from secateur_tui.queues import depth_rows
+from secateur_tui.queues.status import worst
+
+NOW = datetime(2026, 11, 27, 3, 0, tzinfo=UTC)
+
+
+def depth(queued: int, growth: float = 0.0, *, waited: int = 300, **more: object) -> FunctionDepth:
+    """A function whose backlog grows by so much a second, or shrinks."""
+    found = FunctionDepth(
+        app_id="billing",
+        function_id="vendor-syncs",
+        queued=queued,
+        scheduled=0,
+        running=3,
+        cancelling=0,
+        oldest_started_at=None,
+        oldest_claimable_at=NOW - timedelta(seconds=waited) if queued else None,
+        in_per_second=max(0.0, growth) + 10,
+        out_per_second=10 - min(0.0, growth),
+        growth_per_second=growth,
+        as_of=NOW,
+    )
+    return replace(found, **more)  # type: ignore[arg-type]
+
+
+QUIET = depth(0, function_id="quiet")
+STANDS_STILL = {"in_per_second": 0.0, "out_per_second": 0.0, "running": 0}
+
+
+@pytest.mark.parametrize(
+    ("depths", "says"),
+    [
+        ([depth(0), QUIET], "✓ no queue is flooded"),
+        ([depth(9, 3.0), QUIET], "✓ no queue is flooded"),
+        ([depth(5_000, 20.0), QUIET], "▲ flood: billing / vendor-syncs  5,000 queued (100 %), +20.0/s"),
+        ([depth(5_000, 20.0, paused=True), QUIET], "paused ‖"),
+        ([depth(22_209, -22.0), QUIET], "▼ draining: billing / vendor-syncs  22,209 queued, empty in 16m 49s"),
+        ([depth(500, -22.0), QUIET], "✓ no queue is flooded"),
+        ([depth(78, **STANDS_STILL), QUIET], "! stalled for 5m 00s: billing / vendor-syncs  78 runs wait"),
+        ([depth(4, waited=20, **STANDS_STILL), QUIET], "✓ no queue is flooded"),
+        ([depth(1, **{**STANDS_STILL, "running": 1}), QUIET], "✓ no queue is flooded"),
+        ([depth(60, 4.0), depth(40, 9.0, function_id="b"), QUIET], "▲ growing: 2 functions, as billing / b  +13.0/s"),
+        ([depth(30, **{**STANDS_STILL, "running": 2, "lost": 2})], "! stalled"),
+        ([depth(0, running=2, lost=2)], "! 2 runs lost: billing / vendor-syncs"),
+        ([depth(40, **{**STANDS_STILL, "paused": True})], "‖ paused: billing / vendor-syncs  40 runs wait"),
+        ([depth(0, failed=35)], "35 runs failed for good: billing / vendor-syncs"),
+    ],
+)
+def test_it_says_the_worst(depths: list[FunctionDepth], says: str) -> None:
+    assert says in worst(depths).plain
+
+
+def test_what_a_cancellation_takes_is_no_growth() -> None:
+    """124 runs a second come, and none of them goes out; all the same the backlog shrinks."""
+    shrinking = depth(23_557, -22.0, in_per_second=124.0, out_per_second=0.0)
+    assert "▼" in depth_rows.outlook(shrinking).text
+    assert depth_rows.flood([shrinking]) is None
+
+
+def test_only_the_flood_is_red() -> None:
+    flooding, growing = depth(90_000, 20.0), depth(20_000, 5.0, function_id="other")
+    name = depth_rows.Cell("")
+    red = {key for key, cell in depth_rows.row(flooding, name, "", "", flooding=True).items() if "danger" in cell.tone}
+    assert {"queued", "drains", "spark"} == red
+    assert not [
+        cell for cell in depth_rows.row(growing, name, "", "", flooding=False).values() if "danger" in cell.tone
+    ]
+
+
+@pytest.mark.parametrize(
+    ("in_force", "paused", "marks"),
+    [
+        ([], False, ""),
+        ([], True, "‖"),
+        ([InForce("billing", "vendor-syncs", 1, None)], False, "✂"),
+        ([InForce("billing", None, 1, None)], True, "✂‖"),
+        ([InForce("billing", "vendor-syncs", 2, NOW + timedelta(hours=2))], False, "✂∞"),
+        ([InForce("billing", "invoices", 1, None)], False, ""),
+        ([InForce("crm", None, 1, None)], False, ""),
+    ],
+)
+def test_a_row_has_the_marks_of_what_holds(in_force: list[InForce], paused: bool, marks: str) -> None:
+    known = {Scope(each.app_id, each.function_id): each for each in in_force}
+    assert depth_rows.marks(Scope("billing", "vendor-syncs"), known, paused=paused) == marks

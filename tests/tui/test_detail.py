@@ -1,0 +1,127 @@
+"""The chosen row's detail in Queues, and the time view."""
+
+from __future__ import annotations
+
+import json
+
+from console_driver import SIZES, WIDE, Console, Start
+from standing_incident import seed, stop_running
+from test_review import consent, review
+from textual.widgets import Input
+
+from secateur.postgres.database import Database
+from secateur_tui.frame.hot_table import HotRows
+from secateur_tui.queues.detail import DepthDetail
+from secateur_tui.queues.screen import QueuesScreen
+from secateur_tui.queues.timeline import TimelineScreen
+
+
+async def test_what_stands_out_becomes_a_filter(start: Start, incident_url: str) -> None:
+    async with start(incident_url, size=WIDE) as console:
+        await console.shows("flood", "▾queued")
+        await console.until(lambda: console.app.screen.query_one(HotRows).chosen is not None)
+        await console.press("tab")
+        picked = console.app.screen.query_one(HotRows).chosen
+        assert picked is not None
+        await console.press("enter")
+        await console.shows("Matches", picked.condition)
+        await console.press("escape")
+        await console.shows("flood")
+
+
+async def test_the_detail_follows_the_cursor(start: Start, incident_url: str) -> None:
+    async with start(incident_url, size=WIDE) as console:
+        await console.shows(" billing / vendor-syncs ──", "┤", "└")
+        await console.press("down")
+        await console.shows(" billing / invoices ──")
+        await console.press("home")
+        await console.shows(" billing / every function ──")
+
+
+async def test_there_is_detail_where_there_is_room(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.shows("flood")
+        shown = {}
+        for width, height in SIZES:
+            await console.pilot.resize_terminal(width, height)
+            await console.pilot.pause()
+            detail = console.app.screen.query_one(DepthDetail)
+            shown[height] = detail.size.height if detail.display else 0
+        assert shown[15] == 0
+        assert 0 < shown[24] < shown[36] < shown[50]
+
+
+async def test_nothing_is_asked_for_a_detail_that_nobody_sees(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.shows("flood", "┤")
+        await console.press("4")
+        await console.until(lambda: not following(console))
+        await console.press("1")
+        await console.until(lambda: following(console))
+
+
+def following(console: Console) -> bool:
+    return any(each.group in ("plot", "suggest") and each.is_running for each in console.app.workers)
+
+
+async def test_the_time_view_shows_each_range(start: Start, embedded_url: str) -> None:
+    async with Database.connect(embedded_url) as database:
+        await seed(database)
+        await database.execute("select secateur.pause('billing', 'vendor-syncs', 'nadia', 'cli')")
+    async with start(embedded_url, size=WIDE) as console:
+        await console.shows("flood")
+        await console.press("t")
+        await console.shows(
+            "15 min", "queued", "in/s", "out/s", "paused by nadia", "none of secateur's processes was alive"
+        )
+        await console.press("t")
+        await console.shows("paused by nadia")
+        screen = console.app.screen
+        assert isinstance(screen, TimelineScreen)
+        assert screen._range == "2h"
+        await console.press("right", "left", "left")
+        assert screen._range == "15m"
+        for size in SIZES:
+            await console.pilot.resize_terminal(*size)
+            await console.shows("└", "┤")
+        await console.press("escape")
+        await console.shows("flood")
+        await console.press("t", "enter")
+        await console.shows("Matches")
+
+
+async def test_f_cancels_what_still_arrives_as_well(start: Start, incident_url: str) -> None:
+    """After a commit: the same filter for two hours, in the review, with its confirmation."""
+    async with review(start, incident_url) as console:
+        await consent(console)
+        await console.press("enter")
+        await console.shows("in force since")
+        await stop_running(console.database)
+        await console.press("1")
+        await console.shows("▾queued", "z undo")
+        await console.press("f")
+        assert isinstance(console.app.screen, QueuesScreen), "nothing that matches arrives yet"
+        event = json.dumps({"name": "vendor/sync", "data": {"vendor_id": "acme_inc"}})
+        await console.database.execute(
+            "select secateur.enqueue_many('billing', 'vendor-syncs', array_fill($1::jsonb, array[60]))", event
+        )
+        await console.shows("/s still match: f also those for 2 h", "f also arriving")
+        await console.press("f")
+        await console.shows("STANDING")
+        await console.press("escape")
+        await console.shows("still match")
+        await console.press("f")
+        await console.until(lambda: isinstance(console.app.focused, Input))
+        await consent(console)
+        await console.press("enter")
+        await console.shows("in force since")
+        await console.press("1")
+        await console.shows("✂∞")
+        assert await console.database.fetchval("select count(*) from secateur.cancellations where standing") == 1
+
+
+async def test_a_reader_is_offered_no_commit(start: Start, incident_url: str) -> None:
+    async with start(incident_url, read_only=True) as console:
+        await console.shows("flood", "t times")
+        await console.press("f")
+        assert isinstance(console.app.screen, QueuesScreen)

@@ -1,0 +1,127 @@
+"""Figures over time as areas of block characters."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from secateur.looking.history import Point, Series
+from secateur.runs import FunctionDepth, Scope
+from secateur.samples import Mark, SampleGap, SampleSteps
+from secateur_tui.frame.plotting import Columns, area, compact, nice_top
+from secateur_tui.queues.plots import Plots, gap_lines, growth_line
+from secateur_tui.queues.trends import STEP_SECONDS, Trends
+
+NOW = datetime(2026, 11, 27, 3, 0, tzinfo=UTC)
+SCOPE = Scope("billing", "vendor-syncs")
+
+
+def test_an_area_rises_by_eighths() -> None:
+    assert area([0, 1, 8, 12, 16], 2, 16) == ["   ▄█", " ▁███"]
+
+
+def test_the_least_is_seen_and_the_unknown_is_told_from_nothing() -> None:
+    assert area([0, 1, None], 1, 1_000_000) == [" ▁·"]
+
+
+@pytest.mark.parametrize(
+    ("highest", "top"), [(0, 1), (0.3, 1), (1, 1), (2, 2), (7, 8), (11, 20), (184_000, 200_000), (2_000, 2_000)]
+)
+def test_the_scale_ends_at_a_round_figure(highest: float, top: float) -> None:
+    assert nice_top(highest) == top
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (0.5, "0.5"),
+        (7, "7"),
+        (950, "950"),
+        (1_000, "1k"),
+        (2_500, "2.5k"),
+        (184_000, "184k"),
+        (1.2e6, "1.2M"),
+    ],
+)
+def test_figures_on_an_axis_are_short(value: float, text: str) -> None:
+    assert compact(value) == text
+
+
+def test_columns_stand_still_while_time_goes_on() -> None:
+    """A plot that moved every second would be written anew every second."""
+    reach = timedelta(minutes=15)
+    first = Columns.until(NOW, reach, 60)
+    moment = NOW - timedelta(minutes=5)
+    assert all(Columns.until(NOW + timedelta(seconds=n), reach, 60).of(moment) == first.of(moment) for n in range(15))
+    assert Columns.until(NOW + timedelta(seconds=15), reach, 60).of(moment) == (first.of(moment) or 0) - 1
+
+
+def test_the_axis_has_round_times_under_their_columns() -> None:
+    columns = Columns.until(NOW, timedelta(minutes=15), 60)
+    line = columns.axis(UTC)
+    for text in ("02:50", "02:55"):
+        at = NOW.replace(hour=2, minute=int(text[3:]))
+        assert line.index(text) == columns.of(at)
+
+
+def series(points: list[Point], **more: object) -> Series:
+    steps = SampleSteps(NOW - timedelta(minutes=15), NOW, timedelta(seconds=15))
+    options: dict[str, object] = {"gaps": [], "marks": [], "growing_since": None, **more}
+    return Series(SCOPE, steps, points, **options)  # type: ignore[arg-type]
+
+
+def point(number: int, queued: int | None) -> Point:
+    return Point(NOW - timedelta(minutes=15) + (number + 0.5) * timedelta(seconds=15), queued, 0, 0, 0, 0, 1.0, 2.0)
+
+
+def test_what_was_done_stands_under_its_time() -> None:
+    marks = [Mark(NOW - timedelta(minutes=5), "commit", "vendor-syncs", None, "nadia")]
+    plots = Plots.of(series([], marks=marks, growing_since=NOW - timedelta(minutes=10)), 66, UTC)
+    line = plots.marks().plain[6:]
+    assert line.index("✂") == plots.columns.of(NOW - timedelta(minutes=5))
+    assert line.index("▲") == plots.columns.of(NOW - timedelta(minutes=10))
+
+
+def test_a_gap_says_why_nothing_is_known() -> None:
+    gap = SampleGap(NOW - timedelta(minutes=15), NOW - timedelta(minutes=9))
+    (told,) = gap_lines(series([], gaps=[gap]), UTC)
+    assert "02:45:00 to 02:51:00" in told.plain
+    assert "none of secateur's processes was alive" in told.plain
+
+
+def test_since_when_it_grows_is_told_with_how_much() -> None:
+    points = [point(number, 100 * number) for number in range(60)]
+    told = growth_line(series(points, growing_since=NOW - timedelta(minutes=10)), NOW, UTC).plain
+    assert told == "▲ growing since 02:50, 10m 00s ago: from 2,000 to 5,900"
+
+
+def depth(queued: int, at: datetime) -> FunctionDepth:
+    return FunctionDepth("billing", "vendor-syncs", queued, 0, 0, 0, None, 0.0, 0.0, at)
+
+
+def test_a_line_begins_with_what_the_database_remembers() -> None:
+    trends = Trends()
+    trends.see([depth(800, NOW)], NOW)
+    assert trends.line(SCOPE, 800, 10).strip() == "█"
+    trends.remember([series([point(number, 100 if number < 30 else 800) for number in range(60)])])
+    assert trends.line(SCOPE, 800, 60) == "▂" * 29 + "█" * 31
+
+
+def test_all_lines_have_one_scale() -> None:
+    trends = Trends()
+    small = FunctionDepth("billing", "invoices", 1, 0, 0, 0, None, 0.0, 0.0, NOW)
+    for step in range(10):
+        at = NOW + timedelta(seconds=step * STEP_SECONDS)
+        trends.see([depth(184_000, at), small], at)
+    assert trends.line(SCOPE, 184_000, 60).strip() == "█" * 10
+    assert trends.line(Scope("billing", "invoices"), 1, 60).strip() == "▁" * 10
+
+
+def test_while_nobody_looked_nothing_is_known() -> None:
+    trends = Trends()
+    trends.see([depth(8, NOW)], NOW)
+    later = NOW + timedelta(seconds=3 * STEP_SECONDS)
+    trends.see([depth(8, later)], later)
+    assert trends.line(SCOPE, 8, 60).lstrip() == "█  █"

@@ -1,0 +1,190 @@
+"""What Queues shows of the chosen row: how deep it was in the last quarter of an hour, and what stands out in it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from secateur.errors import SecateurError
+from secateur.looking.history import Series
+from secateur.looking.suggestions import Suggestions
+from secateur.runs import FunctionDepth, Scope
+from secateur.words.lines import one_line
+from secateur_tui.frame.hot_rows import View
+from secateur_tui.frame.hot_table import HotRows, How
+from secateur_tui.frame.rule import Rule
+from secateur_tui.queues.plots import Plots, gap_lines, growth_line, now_line
+from secateur_tui.session import Session
+from secateur_tui.themes import toned
+
+_REST_SECONDS = 0.3
+"""The cursor rests before its row is looked up."""
+_SUGGEST_AFTER_SECONDS = 1.0
+"""It rests for longer before values are compared, which takes up to two seconds of the database's time."""
+_PLOT_EVERY_SECONDS = 5.0
+_SUGGESTED_FOR_SECONDS = 60.0
+_FEWEST_RUNS = 10
+"""Of fewer runs nothing stands out."""
+_RATES_FROM_HEIGHT = 9
+"""Lines from which what comes in and goes out has plots of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What stood out in a scope, and when it was looked for."""
+
+    suggestions: Suggestions
+    at: float
+
+
+class DepthDetail(Vertical):
+    """Follows the scope passed to `follow`. Posts `ValueChosen`."""
+
+    @dataclass
+    class ValueChosen(Message):
+        """The user wants to filter the scope by a condition."""
+
+        scope: Scope
+        if_: str
+
+    def __init__(self, session: Session, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._session = session
+        self._scope: Scope | None = None
+        self._queued = 0
+        self._series: Series | None = None
+        self._found: dict[Scope, _Found] = {}
+        self._is_worst = False
+        self._is_followed = False
+        """Somebody looks at it: it asks the database now and then."""
+
+    def compose(self) -> ComposeResult:
+        yield Rule(id="chosen")
+        with Horizontal():
+            yield Static(id="plot", markup=False)
+            with Vertical(id="stands-out"):
+                yield Static(id="stands-out-not", markup=False)
+                yield HotRows()
+
+    def on_mount(self) -> None:
+        self.query_one("#stands-out").display = self._session.queue.reader.can_suggest
+
+    def follow(self, scope: Scope | None, depth: FunctionDepth | None, *, is_worst: bool) -> None:
+        """The cursor is on this row, or its figures are new."""
+        changed, self._scope = scope != self._scope, scope
+        self._queued = depth.queued if depth is not None else 0
+        self._is_worst = is_worst
+        if changed:
+            self._series = None
+            self._draw()
+            self._show_found()
+        if changed or not self._is_followed:
+            self._is_followed = True
+            self._look()
+            self._suggest()
+
+    def rest(self) -> None:
+        """Ask nothing until the next `follow`."""
+        self._is_followed = False
+        self.workers.cancel_group(self, "plot")
+        self.workers.cancel_group(self, "suggest")
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    @work(exclusive=True, group="plot")
+    async def _look(self) -> None:
+        scope, history = self._scope, self._session.queue.reader.history
+        if scope is None or not history.is_kept:
+            return
+        await asyncio.sleep(_REST_SECONDS)
+        while True:
+            began = time.monotonic()
+            with suppress(SecateurError):
+                self._series = await self._session.ask(history.series(scope))
+                self._draw()
+            await asyncio.sleep(max(_PLOT_EVERY_SECONDS, 20 * (time.monotonic() - began)))
+
+    @work(exclusive=True, group="suggest")
+    async def _suggest(self) -> None:
+        """One at a time; moving on cancels it, in the database as well."""
+        scope = self._scope
+        if scope is None or not self._session.queue.reader.can_suggest:
+            return
+        await asyncio.sleep(_SUGGEST_AFTER_SECONDS)
+        while True:
+            found = self._found.get(scope)
+            if self._queued >= _FEWEST_RUNS and (found is None or found.at < time.monotonic() - _SUGGESTED_FOR_SECONDS):
+                with suppress(SecateurError):
+                    suggestions = await self._session.ask(self._session.queue.reader.suggest(scope))
+                    self._found[scope] = _Found(suggestions, time.monotonic())
+                    self._show_found()
+            await asyncio.sleep(_SUGGEST_AFTER_SECONDS)
+
+    def _draw(self) -> None:
+        plot = self.query_one("#plot", Static)
+        scope, series = self._scope, self._series
+        rule = self.query_one("#chosen", Rule)
+        if scope is None:
+            rule.show("")
+            plot.update("", layout=False)
+            return
+        rule.show(one_line(str(scope)), *self._notes(series))
+        if not self._session.queue.reader.history.is_kept:
+            plot.update(toned(("This queue keeps no history.", "quiet")), layout=False)
+        elif series is None:
+            plot.update("", layout=False)
+        else:
+            plot.update(Content("\n").join(self._lines(series, plot.size.width, plot.size.height)), layout=False)
+
+    def _notes(self, series: Series | None) -> list[Content]:
+        """Since when it grows, and what comes and goes; in fewer words where there is less room."""
+        if series is None:
+            return []
+        now, zone = now_line(series), self._session.zone
+        full, short = (growth_line(series, series.steps.until, zone, short=short) for short in (False, True))
+        return [full + toned(("  ", "plain")) + now, short + toned(("  ", "plain")) + now, short] if full else [now]
+
+    def _lines(self, series: Series, width: int, height: int) -> list[Content]:
+        plots = Plots.of(series, width, self._session.zone)
+        tone = "chart-danger" if self._is_worst else "chart-main"
+        gaps = gap_lines(series, self._session.zone)[-1:]
+        below = [plots.axis(), *gaps]
+        if height < _RATES_FROM_HEIGHT:
+            return [*plots.depth(max(1, height - len(below)), tone=tone), *below]
+        room = max(2, (height - len(below) - 1) // 4)
+        entering, leaving = plots.rates(room)
+        main = max(2, height - len(below) - 2 * room - 1)
+        return [*plots.depth(main, tone=tone), plots.marks(), *entering, *leaving, *below]
+
+    def _show_found(self) -> None:
+        """The table of what stands out, or why there is none."""
+        rows, instead = self.query_one(HotRows), self.query_one("#stands-out-not", Static)
+        scope = self._scope
+        found = self._found.get(scope) if scope is not None else None
+        if found is None or scope is None:
+            few = self._queued < _FEWEST_RUNS
+            told = "Too few runs to compare." if few else "Comparing what arrives with what is usual…"
+        else:
+            view = View.of_arrivals(found.suggestions, scope)
+            rows.show(view, "")
+            told = "" if view.picks else f"Nothing stands out: {view.nothing}."
+        instead.update(toned((told, "quiet")))
+        instead.display, rows.display = bool(told), not told
+
+    @on(HotRows.Picked)
+    def _picked(self, message: HotRows.Picked) -> None:
+        message.stop()
+        pick = message.pick
+        condition = pick.unless if message.how is How.EXCLUDE else pick.condition
+        if self._scope is not None and condition is not None:
+            self.post_message(self.ValueChosen(self._scope, condition))

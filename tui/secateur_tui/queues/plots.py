@@ -1,0 +1,129 @@
+"""The history of one queue as plots: the depth, what came in and what went out, over one axis of time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+
+from textual.content import Content
+
+from secateur.instants import in_zone
+from secateur.looking.history import Series
+from secateur.words.figures import duration, number, rate
+from secateur_tui.frame.plotting import Columns, area, compact, mean, nice_top
+from secateur_tui.themes import toned
+
+AXIS_WIDTH = 6
+"""Cells at the left: a figure and the axis."""
+
+SIGNS = {"commit": "✂", "stop": "■", "undo": "↺", "restore": "↺", "pause": "‖", "resume": "▸"}
+"""Of what was done, under the plots; anything else is a dot."""
+
+GROWTH = "▲"
+"""Where the queue began to grow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plots:
+    """A series on the columns of a plot of that width."""
+
+    series: Series
+    columns: Columns
+    zone: tzinfo
+
+    @classmethod
+    def of(cls, series: Series, width: int, zone: tzinfo) -> Plots:
+        steps = series.steps
+        count = max(1, width - AXIS_WIDTH)
+        return cls(series, Columns.until(steps.until - steps.length, steps.until - steps.since, count), zone)
+
+    def depth(self, height: int, *, tone: str = "chart-main") -> list[Content]:
+        """How many runs were queued: the most in each column."""
+        return self._panel([point.queued for point in self.series.points], height, tone)
+
+    def rates(self, height: int) -> tuple[list[Content], list[Content]]:
+        """What came in and what went out each second, on one scale."""
+        entering = self._fold([point.in_per_second for point in self.series.points])
+        leaving = self._fold([point.out_per_second for point in self.series.points])
+        top = nice_top(max((value for value in (*entering, *leaving) if value is not None), default=0))
+        return (
+            self._area(entering, height, top, "chart-in", "in/s"),
+            self._area(leaving, height, top, "chart-out", "out/s"),
+        )
+
+    def axis(self) -> Content:
+        """The times, under the plots."""
+        return toned(("0└".rjust(AXIS_WIDTH), "quiet"), (self.columns.axis(self.zone), "quiet"))
+
+    def marks(self) -> Content:
+        """What was done, and when growth began, under the columns of their times."""
+        signs = [" "] * self.columns.count
+        for mark in self.series.marks:
+            if (column := self.columns.of(mark.at)) is not None:
+                signs[column] = SIGNS.get(mark.action, "•")
+        if (since := self.series.growing_since) is not None and (column := self.columns.of(since)) is not None:
+            signs[column] = GROWTH
+        return toned((" " * AXIS_WIDTH, "quiet"), ("".join(signs), "warn"))
+
+    def _fold(self, values: Sequence[float | None]) -> list[float | None]:
+        return self.columns.fold([point.at for point in self.series.points], values, mean)
+
+    def _panel(self, values: Sequence[float | None], height: int, tone: str) -> list[Content]:
+        folded = self.columns.fold([point.at for point in self.series.points], values)
+        top = nice_top(max((value for value in folded if value is not None), default=0))
+        return self._area(folded, height, top, tone)
+
+    def _area(
+        self, values: Sequence[float | None], height: int, top: float, tone: str, name: str = ""
+    ) -> list[Content]:
+        labels = {0: compact(top)}
+        if height >= 4 and height % 2 == 0:
+            labels[height // 2] = compact(top / 2)
+        names = {1: name} if height > 1 else {}
+        lines = []
+        for row, line in enumerate(area(values, height, top)):
+            label = (labels.get(row) or names.get(row, "")).rjust(AXIS_WIDTH - 1)
+            lines.append(toned((f"{label}{'┤' if row in labels else '│'}", "quiet"), (line, tone)))
+        return lines
+
+
+def growth_line(series: Series, now: datetime, zone: tzinfo, *, short: bool = False) -> Content:
+    """Since when the queue has been growing; empty where that is not known, or it is not."""
+    since = series.growing_since
+    if since is None:
+        return Content("")
+    before = next((point.queued for point in series.points if point.at >= since and point.queued is not None), None)
+    last = next((point.queued for point in reversed(series.points) if point.queued is not None), None)
+    told = [(f"{GROWTH} growing since ", "danger"), (f"{in_zone(since, zone):%H:%M}", "strong")]
+    if short:
+        return toned(*told)
+    told.append((f", {duration((now - since).total_seconds())} ago", "plain"))
+    if before is not None and last is not None and since >= series.steps.since:
+        told.append((f": from {number(before)} to {number(last)}", "plain"))
+    return toned(*told)
+
+
+def now_line(series: Series) -> Content:
+    """How deep it is, and what comes in and goes out, as of the last point of which that is known."""
+    last = next((point for point in reversed(series.points) if point.queued is not None), None)
+    rated = next((point for point in reversed(series.points) if point.in_per_second is not None), None)
+    if last is None or rated is None:
+        return Content("")
+    return toned(
+        ("in ", "quiet"),
+        (rate(rated.in_per_second or 0.0), "plain"),
+        ("/s  out ", "quiet"),
+        (rate(rated.out_per_second or 0.0), "plain"),
+        ("/s", "quiet"),
+    )
+
+
+def gap_lines(series: Series, zone: tzinfo) -> list[Content]:
+    """When nothing was noted, and why."""
+    told = []
+    for gap in series.gaps:
+        begin, end = in_zone(max(gap.since, series.steps.since), zone), in_zone(gap.until, zone)
+        when = f"· {begin:%H:%M:%S} to {end:%H:%M:%S}: "
+        told.append(toned((when, "warn"), ("not known, none of secateur's processes was alive", "plain")))
+    return told

@@ -1,0 +1,168 @@
+"""The time view: how deep one queue was in the last 15 minutes, 2 hours or 48 hours, and what was done to it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from textual import work
+from textual.app import ComposeResult
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from secateur.errors import SecateurError
+from secateur.instants import in_zone
+from secateur.looking.history import Series
+from secateur.runs import Scope
+from secateur.samples import DEFAULT_RANGE, RANGES, Mark
+from secateur.words.lines import one_line
+from secateur_tui.frame.place import PlaceScreen
+from secateur_tui.frame.rule import Rule
+from secateur_tui.keymap import bindings_of
+from secateur_tui.queues.plots import SIGNS, Plots, gap_lines, growth_line, now_line
+from secateur_tui.session import Session
+from secateur_tui.themes import toned
+
+TITLES = {"15m": "15 min", "2h": "2 h", "48h": "48 h"}
+_EVERY_SECONDS = {"15m": 2.0, "2h": 10.0, "48h": 60.0}
+"""From one look to the next: a plot hardly moves sooner."""
+NOTHING = Content("")
+_MOST_LISTED = 8
+"""Of the things that were done; the others have their signs under the plots."""
+_DONE = {
+    "commit": "cancelled",
+    "stop": "stopped a cancellation",
+    "undo": "undid a cancellation",
+    "restore": "restored runs",
+    "pause": "paused",
+    "resume": "resumed",
+}
+
+
+class TimelineScreen(PlaceScreen):
+    """Posts `FilterWanted` and `BackWanted`."""
+
+    place = "timeline"
+    BINDINGS = bindings_of("timeline")
+
+    @dataclass
+    class FilterWanted(Message):
+        """The user wants to filter the runs of this scope."""
+
+        scope: Scope
+
+    @dataclass
+    class BackWanted(Message):
+        pass
+
+    def __init__(self, session: Session, scope: Scope) -> None:
+        super().__init__(session)
+        self._scope = scope
+        self._range = DEFAULT_RANGE
+        self._series: Series | None = None
+        self._problem: SecateurError | None = None
+
+    def content(self) -> ComposeResult:
+        yield Rule(id="what")
+        yield Static("asking the database…", id="plots", markup=False)
+
+    def on_mount(self) -> None:
+        self._title()
+        self._look()
+
+    def on_screen_suspend(self) -> None:
+        self.workers.cancel_group(self, "plots")
+
+    def on_screen_resume(self) -> None:
+        self._look()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._draw)
+
+    def action_longer(self) -> None:
+        self._change(1)
+
+    def action_shorter(self) -> None:
+        self._change(-1)
+
+    def _change(self, step: int) -> None:
+        names = list(RANGES)
+        self._range = names[(names.index(self._range) + step) % len(names)]
+        self._series = None
+        self._title()
+        self._look()
+
+    def action_open_filter(self) -> None:
+        self.post_message(self.FilterWanted(self._scope))
+
+    def action_back(self) -> None:
+        self.post_message(self.BackWanted())
+
+    @work(exclusive=True, group="plots")
+    async def _look(self) -> None:
+        history = self.session.queue.reader.history
+        while True:
+            began = time.monotonic()
+            try:
+                self._series = await self.session.ask(history.series(self._scope, self._range))
+                self._problem = None
+            except SecateurError as error:
+                self._problem = error
+            self._draw()
+            await asyncio.sleep(max(_EVERY_SECONDS[self._range], 20 * (time.monotonic() - began)))
+
+    def _title(self) -> None:
+        ranges = [(f" {TITLES[name]} ", "chosen" if name == self._range else "quiet") for name in RANGES]
+        self.query_one("#what", Rule).show(one_line(str(self._scope)), toned(*ranges))
+
+    def _draw(self) -> None:
+        plots, series = self.query_one("#plots", Static), self._series
+        if self._problem is not None:
+            plots.update(toned((f"! {one_line(str(self._problem))}", "error")), layout=False)
+        elif series is not None:
+            lines = self._lines(series, plots.content_size.width, plots.content_size.height)
+            plots.update(Content("\n").join(lines), layout=False)
+
+    def _lines(self, series: Series, width: int, height: int) -> list[Content]:
+        zone = self.session.zone
+        plots = Plots.of(series, width, zone)
+        told = [growth_line(series, series.steps.until, zone), *gap_lines(series, zone)[-2:]]
+        done = [self._done(mark) for mark in series.marks[-_MOST_LISTED:]]
+        # The plots come first; what was done has what they leave, the newest of it.
+        most = max(0, height - len(told) - _LEAST_OF_PLOTS)
+        done = done[len(done) - min(len(done), most) :]
+        room = height - len(told) - len(done) - 5
+        rates = max(1, room // 5)
+        main = max(1, room - 2 * rates)
+        entering, leaving = plots.rates(rates)
+        return [
+            self._head("queued", now_line(series)),
+            *plots.depth(main),
+            plots.marks(),
+            self._head("in/s"),
+            *entering,
+            self._head("out/s"),
+            *leaving,
+            plots.axis(),
+            *told,
+            *done,
+        ][:height]
+
+    def _head(self, title: str, note: Content = NOTHING) -> Content:
+        return toned((title, "strong"), ("  ", "plain")) + note
+
+    def _done(self, mark: Mark) -> Content:
+        what = _DONE.get(mark.action, mark.action)
+        where = "" if mark.function_id is not None or self._scope.function_id is None else ", the whole app"
+        who = f" by {one_line(mark.author)}" if mark.author else ""
+        return toned(
+            (f"{SIGNS.get(mark.action, '•')} ", "warn"),
+            (f"{in_zone(mark.at, self.session.zone):%m-%d %H:%M:%S} ", "quiet"),
+            (f"{what}{who}{where}", "plain"),
+        )
+
+
+_LEAST_OF_PLOTS = 14
+"""Lines for the plots with their titles and the axis."""

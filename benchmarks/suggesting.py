@@ -6,6 +6,7 @@ import statistics
 
 from benchmarks.bed import INCIDENT, Ground, say, timed
 from benchmarks.report import because, goal
+from secateur.looking.history import DepthHistory
 from secateur.looking.suggestions import Suggestions, suggest
 from secateur.runs import Scope
 
@@ -30,7 +31,7 @@ async def measure(ground: Ground) -> list[str]:
         found: list[Suggestions] = []
 
         async def ask() -> None:
-            found.append(await suggest(bed.engine, scope, since))  # noqa: B023
+            found.append(await suggest(bed.engine, DepthHistory(bed.engine), scope, since))  # noqa: B023
 
         times = [1000 * await timed(ask) for _ in range(ground.scaled(TRIES))]
         median = statistics.median(times)

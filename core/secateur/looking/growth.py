@@ -95,6 +95,13 @@ def growing_since(samples: Sequence[Sample]) -> datetime | None:
     return samples[start].at
 
 
+def is_at_the_edge(samples: Sequence[Sample], since: datetime) -> bool:
+    """Whether nothing is known of what was before: `since` is of the first sample, or of the one before a gap."""
+    place = next((at for at, sample in enumerate(samples) if sample.at >= since), 0)
+    later = samples[min(place + 1, len(samples) - 1)]
+    return place < FEWEST or later.at - since > 2 * LONGEST_WEIGHT
+
+
 def _smoothed(depths: Sequence[float]) -> list[float]:
     inner = [sorted(depths[at - 1 : at + 2])[1] for at in range(1, len(depths) - 1)]
     return [depths[0], *inner, depths[-1]]

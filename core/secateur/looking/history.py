@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from secateur.engines.base import Remembering, Source, unsupported
 from secateur.errors import NotFound, Problem, RequestError
-from secateur.looking.growth import FEWEST_RUNS, growing_since, ladder
+from secateur.looking.growth import FEWEST_RUNS, growing_since, is_at_the_edge, ladder
 from secateur.runs import FunctionDepth, Scope
 from secateur.samples import DEFAULT_RANGE, RANGES, Mark, Sample, SampleGap, SampleSteps
 
@@ -19,6 +19,9 @@ OVERVIEW_POINTS = 60
 
 LONGEST_HOLD = timedelta(seconds=30)
 """How long a queue is taken to be as it was when it was last seen."""
+
+ONE_BY_ONE = 5
+"""Functions whose samples are asked for by themselves, and not with all others."""
 
 GROWTH_SECONDS = 10.0
 """How long what is growing is remembered: there is a new sample to tell by every ten seconds."""
@@ -112,22 +115,47 @@ class DepthHistory:
         """When the function, or the app as a whole, was last at its usual depth; None if it is not growing."""
         return growing_since(await self._source.samples(scope, ladder(await self._engine.clock())))
 
+    async def began_growing(self, scope: Scope) -> datetime | None:
+        """As `growing_since`; None also where it was growing already when the history began, or began anew."""
+        if not self.is_kept:
+            return None
+        samples = await self._source.samples(scope, ladder(await self._engine.clock()))
+        since = growing_since(samples)
+        if since is None or is_at_the_edge(samples, since):
+            return None
+        return since
+
     async def growing(self, depths: Iterable[FunctionDepth]) -> dict[Scope, datetime]:
-        """The functions that grow, with their times. What was found is remembered for some seconds."""
+        """The functions that grow, of all there are. What was found is remembered for some seconds."""
+        deep = self._deep(depths)
+        if deep and not self._is_remembered:
+            self._looked_at = time.monotonic()
+            self._growing = await self._look(deep)
+        return {scope: since for scope, since in self._growing.items() if scope in deep}
+
+    async def growing_of(self, depths: Iterable[FunctionDepth]) -> dict[Scope, datetime]:
+        """The same of some functions: only their samples are read."""
+        deep = self._deep(depths)
+        found = self._growing if self._is_remembered or not deep else await self._look(deep)
+        return {scope: since for scope, since in found.items() if scope in deep}
+
+    def _deep(self, depths: Iterable[FunctionDepth]) -> dict[Scope, FunctionDepth]:
+        """Those that are deep enough to grow."""
         if not self.is_kept:
             return {}
-        deep = {
-            Scope(depth.app_id, depth.function_id): depth
-            for depth in depths
-            if depth.queued + depth.scheduled > FEWEST_RUNS
-        }
-        if deep and time.monotonic() > self._looked_at + GROWTH_SECONDS:
-            self._looked_at = time.monotonic()
-            as_of = next(iter(deep.values())).as_of
-            apps = sorted({scope.app_id for scope in deep})
-            samples = await self._source.samples_of_functions(ladder(as_of), apps)
-            self._growing = await asyncio.to_thread(_growing, {scope: samples.get(scope, []) for scope in deep})
-        return {scope: since for scope, since in self._growing.items() if scope in deep}
+        return {Scope(each.app_id, each.function_id): each for each in depths if each.backlog > FEWEST_RUNS}
+
+    @property
+    def _is_remembered(self) -> bool:
+        return time.monotonic() <= self._looked_at + GROWTH_SECONDS
+
+    async def _look(self, deep: Mapping[Scope, FunctionDepth]) -> dict[Scope, datetime]:
+        steps = ladder(next(iter(deep.values())).as_of)
+        if len(deep) <= ONE_BY_ONE:
+            samples = {scope: await self._source.samples(scope, steps) for scope in deep}
+        else:
+            samples = await self._source.samples_of_functions(steps, sorted({scope.app_id for scope in deep}))
+        return await asyncio.to_thread(_growing, {scope: samples.get(scope, []) for scope in deep})
 
     @property
     def _source(self) -> Remembering:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -44,22 +44,16 @@ class Reader:
     async def depth(self) -> list[FunctionDepth]:
         """Every function, sorted by app and function, with the time since when it has been growing."""
         depths = await self._engine.depth()
-        growing = await self.history.growing(depths)
-        if not growing:
-            return depths
-        return [
-            each if since is None else replace(each, growing_since=since)
-            for each in depths
-            for since in (growing.get(Scope(each.app_id, each.function_id)),)
-        ]
+        return _with_growth(depths, await self.history.growing(depths))
 
     async def depth_of(self, scope: Scope) -> list[FunctionDepth]:
         """The function of the scope, or all of its app."""
-        return [
+        depths = [
             each
-            for each in await self.depth()
+            for each in await self._engine.depth()
             if each.app_id == scope.app_id and scope.function_id in (None, each.function_id)
         ]
+        return _with_growth(depths, await self.history.growing_of(depths))
 
     async def run(self, run_id: str) -> Run:
         """Raises `NotFound`, and `RequestError` for what cannot be the id of a run."""
@@ -101,7 +95,7 @@ class Reader:
         if since is not None and until is not None and since >= until:
             raise RequestError([Problem("since", "must be before `until`")])
         async with self._suggesting:
-            return await suggest(self._engine, scopes, since, until, limit)
+            return await suggest(self._engine, self.history, scopes, since, until, limit)
 
     async def blast_radius(
         self,
@@ -113,3 +107,13 @@ class Reader:
         """What the matches of a filter have, against the runs that it leaves; in turn with `suggest`, raising as it."""
         async with self._suggesting:
             return await blast_radius(self._engine, scopes, filter_, window, limit)
+
+
+def _with_growth(depths: list[FunctionDepth], growing: Mapping[Scope, datetime]) -> list[FunctionDepth]:
+    if not growing:
+        return depths
+    return [
+        each if since is None else replace(each, growing_since=since)
+        for each in depths
+        for since in (growing.get(Scope(each.app_id, each.function_id)),)
+    ]

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from secateur.engines.base import Arrival, Arrivals, Arriving, Population, Source, unsupported
 from secateur.errors import Problem, RequestError
 from secateur.looking.contrasts import Contrast
+from secateur.looking.history import DepthHistory
 from secateur.looking.hot_values import Hit, HotField, also_hits, hot_fields
 from secateur.looking.onsets import onset
 from secateur.looking.proposals import Search, frequent, propose
@@ -87,6 +88,7 @@ class Suggestions:
 
 async def suggest(
     engine: Source,
+    history: DepthHistory,
     scopes: Scope | Sequence[Scope],
     since: datetime | None = None,
     until: datetime | None = None,
@@ -94,7 +96,8 @@ async def suggest(
 ) -> Suggestions:
     """What stands out in what arrived from `since` to `until`, with `limit` fields.
 
-    Without `since`, from when more began to arrive. Several scopes are of one app. Raises `Unsupported` where the
+    Without `since`, from when the queue began to grow, as the history of its depth has it; else from when more began to
+    arrive, by the times of the runs that are kept. Several scopes are of one app. Raises `Unsupported` where the
     engine keeps no past. Cancelling the task cancels the query in the database, or the search.
     """
     if not isinstance(engine, Arriving):
@@ -103,7 +106,7 @@ async def suggest(
     now = await engine.clock()
     found = since is None
     if since is None:
-        since = await _began(engine, runs, until or now)
+        since = await _grew(history, scopes, until or now) or await _more_arrived(engine, runs, until or now)
     flood = await engine.arrivals(replace(runs, window=Window(since, until)), SAMPLED_RUNS)
     baseline, before = await _baseline(engine, runs, since, until or now)
     return await in_thread(
@@ -132,7 +135,14 @@ class Asked:
     now: datetime
 
 
-async def _began(engine: Arriving, runs: Population, end: datetime) -> datetime | None:
+async def _grew(history: DepthHistory, scopes: Scope | Sequence[Scope], end: datetime) -> datetime | None:
+    """The last time, of several functions: from then on each of these floods is under way."""
+    each_of = [scopes] if isinstance(scopes, Scope) else scopes
+    found = [since for scope in each_of if (since := await history.began_growing(scope)) is not None and since < end]
+    return max(found, default=None)
+
+
+async def _more_arrived(engine: Arriving, runs: Population, end: datetime) -> datetime | None:
     times = [each.timestamp() for each in await engine.arrival_times(runs, SAMPLED_TIMES) if each < end]
     began = onset(times, end.timestamp())
     # Windows are open: what arrived at that very time belongs to the flood.

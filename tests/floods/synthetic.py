@@ -48,6 +48,8 @@ class Flood:
     """In words."""
     is_of: Callable[[Event], bool]
     share: float
+    more: Callable[[int], tuple[list[Event], list[Event]]]
+    """So many further events of what arrives, and of the baseline, for a second look."""
 
 
 @dataclass
@@ -453,6 +455,10 @@ def make_flood(seed: int, sampled: int = 4000) -> Flood:
         cause.words,
         _guarded(cause.is_of),
         share,
+        lambda count: (
+            [arrival(HISTORY + random.uniform(0, LASTING)) for _ in range(count)],
+            [usual(random.uniform(0, HISTORY)) for _ in range(count)],
+        ),
     )
 
 

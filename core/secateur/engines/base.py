@@ -134,6 +134,14 @@ class Arrivals:
     unfinished: int
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many of a sample's runs each of several filters matches."""
+
+    runs: int
+    matched: tuple[int, ...]
+
+
 class Source(Protocol):
     """One job queue in one database, as it is read. Every time is the database's; the ids of runs are text.
 
@@ -317,6 +325,10 @@ class Arriving(Protocol):
 
     async def arrivals(self, population: Population, limit: int) -> Arrivals:
         """About `limit` of the runs, with the events as `decode_json` reads them; fewer if these are large."""
+        ...
+
+    async def tally(self, population: Population, filters: Sequence[Filter], limit: int) -> Tally:
+        """About `limit` of the runs, counted in the database."""
         ...
 
 

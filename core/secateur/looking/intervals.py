@@ -13,6 +13,15 @@ Round = Callable[[float, float, float], float]
 WEIGHTS = (1.0, 2.0, 5.0, 0.5)
 """How much a baseline's event counts against one of the flood, as shares: small floods need large weights."""
 
+ROUNDS = 3
+"""How often the weight is estimated anew, from outside of the interval that it gave."""
+
+FEWEST_OUTSIDE = 20
+"""Events of the baseline from which the weight can be estimated."""
+
+CLEARANCE = 2.0
+"""Standard deviations that the weight is above the estimate."""
+
 NOTICEABLE = 1.4
 """Standard deviations by which a slice must be denser, or thinner, for an end not to be moved over it."""
 
@@ -33,7 +42,7 @@ def intervals(points: Sequence[tuple[float, int, int]], totals: tuple[int, int],
     floods = [0, *accumulate(flood for _, flood, _ in points)]
     baselines = [0, *accumulate(baseline for _, _, baseline in points)]
     tried: set[tuple[int, int]] = set()
-    for weight in WEIGHTS:
+    for weight in (*WEIGHTS, *_usual_weights(points, totals)):
         start, end = _densest(points, totals, weight)
         if end <= start or (start, end) in tried or (start, end) == (0, len(points)):
             continue
@@ -55,6 +64,26 @@ def intervals(points: Sequence[tuple[float, int, int]], totals: tuple[int, int],
             high = rounded(points[lowest - 1][0], points[highest][0], points[end][0])
         if low is not None or high is not None:
             yield Interval(low, high)
+
+
+def _usual_weights(points: Sequence[tuple[float, int, int]], totals: tuple[int, int]) -> Iterator[float]:
+    """Weights a little above what the baseline's events have outside of the flood's interval.
+
+    There the flood has only what is usual, and less of it, since its shares are of more. By that weight an interval
+    takes in all that is more than usual, also where much is usual. What tells the two apart best is narrower.
+    """
+    flood, baseline = max(1, totals[0]), max(1, totals[1])
+    weight = 1.0
+    for _ in range(ROUNDS):
+        start, end = _densest(points, totals, weight)
+        outside = [*points[:start], *points[end:]]
+        before = sum(point[2] for point in outside)
+        if before < FEWEST_OUTSIDE:
+            return
+        ratio = (sum(point[1] for point in outside) / flood) / (before / baseline)
+        # Above it by what chance does: else the interval wanders off over what is as usual.
+        weight = min(1.0, ratio * (1 + CLEARANCE / math.sqrt(before)) + 0.02)
+        yield weight
 
 
 def _densest(points: Sequence[tuple[float, int, int]], totals: tuple[int, int], weight: float) -> tuple[int, int]:

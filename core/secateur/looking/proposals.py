@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -20,12 +20,10 @@ from typing import Any
 from secateur.cel import EvaluationError, ExpressionError, Filter
 from secateur.cel import compile as compile_source
 from secateur.cel.paths import Path
+from secateur.looking.conditions import MOST, NEARLY, Condition, alike, chosen, excess_of, overlapping, score_of
 from secateur.looking.conjuncts import Conjunct, Scale, conjuncts, ranges, scales
 from secateur.looking.contrasts import Contrast, Extent, Field
 from secateur.looking.steadiness import Steadiness
-
-MOST = 3
-"""Proposals, and conjuncts of one."""
 
 LEAST_SHARE = 0.006
 LEAST_RUNS = 8
@@ -43,9 +41,6 @@ REFINED = 5
 LEAST_SCORE = 0.5
 """Nats that must be left of the evidence: less is chance."""
 
-ALIKE = 0.97
-"""Two conditions that have so many events in common are one."""
-
 THIRDS = 120
 """Conjuncts that are tried as a third one."""
 
@@ -55,35 +50,19 @@ MOST_OF_FIELD = 10
 KEPT = 30
 """Conditions of each length."""
 
-SPARE = 8
-"""Conditions to propose, with some in case that one does not compile."""
+LIKELY = 6
+"""Candidates of one sort: conditions, those with one more conjunct, and those with little evidence."""
+
+WEAK = 60
+"""Conjuncts that are tried in pairs, however little evidence they have."""
+
+LEAST_EVIDENCE = 0.3
+"""Nats of a conjunct that is looked at at all: a second look may find more."""
+
+COUNTED = 32
+"""Candidates that are counted on more runs."""
 
 _BY_VALUE = {"value", "values", "range", "prefix", "suffix", "size"}
-
-WIDER = 1.05
-"""How much more of the flood a second condition on the same fields must take in."""
-
-LENGTH_SHARE = 0.015
-"""The part of the evidence by which a further conjunct must improve it, however many events there are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """Conjuncts that hold together."""
-
-    conjuncts: tuple[Conjunct, ...]
-    extent: Extent
-    score: float
-    excess: float
-    """The part of the arrivals that is more than usual, were it just this."""
-
-    @property
-    def paths(self) -> frozenset[Path]:
-        return frozenset(each.path for each in self.conjuncts)
-
-    @property
-    def source(self) -> str:
-        return " && ".join(each.source for each in self.conjuncts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +92,62 @@ class Search:
         self._least = max(LEAST_RUNS, math.ceil(LEAST_SHARE * contrast.flood))
         self._scaled: list[tuple[Path, list[Scale]]] = []
         self.found: list[tuple[Field, list[Conjunct]]] = []
+        self._steady: list[Conjunct] = []
+        self._conditions: list[Condition] | None = None
         self._pool, self._every = self._gather()
         kinds = Counter(each.kind for each in self._pool)
         self._chance = {kind: math.log(1 + number) for kind, number in kinds.items()}
 
+    def under(self, checkpoint: Callable[[], None]) -> Search:
+        """The same, watched by somebody else."""
+        self._checkpoint = checkpoint
+        return self
+
     def best(self) -> list[Condition]:
         """The conditions worth proposing, the best first; none where flood and baseline are alike."""
-        found = self._among(self._pool)
-        if not found:
-            found = self._among(self._every)
-        return _different(found)
+        return chosen(self._found())
+
+    def candidates(self) -> list[Condition]:
+        """Those of which one may turn out to be right when more runs than the samples are counted."""
+        found = self._found()
+        likely = [*chosen(found)[:LIKELY], *self._narrower(found[:1], -math.inf)]
+        singles = self._ranked(((each,) for each in self._pool[:WEAK]), -math.inf)
+        pairs = self._ranked(combinations(self._pool[:WEAK], 2), -math.inf)
+        triples = self._ranked(self._extended(pairs[:BEAM], self._pool[:WEAK]), -math.inf)
+        weak = _of_different_fields(singles, MOST)[: 2 * LIKELY]
+        weak += [each for found in (pairs, triples) for each in _of_different_fields(found, 1)[:LIKELY]]
+        unique = {each.source: each for each in [*likely, *weak]}
+        return list(unique.values())[:COUNTED]
+
+    def _found(self) -> list[Condition]:
+        """Every good condition, the best first."""
+        if self._conditions is None:
+            found = self._among(self._pool)
+            if not found:
+                found = self._among(self._every)
+            self._conditions = self._merged(found, self._narrower(found[:1], LEAST_SCORE))
+        return self._conditions
+
+    def _narrower(self, conditions: Sequence[Condition], worst: float) -> list[Condition]:
+        """The conditions with a further conjunct of any field, also of what is no more frequent in the flood.
+
+        Those are best that take more of the baseline away than of the flood.
+        """
+        found: list[tuple[float, Condition]] = []
+        for condition in conditions:
+            if len(condition.conjuncts) >= MOST:
+                continue
+            flood, baseline = condition.extent.counts
+            for each in self._steady:
+                narrower = self._condition((*condition.conjuncts, each), worst)
+                if narrower is None or narrower.excess < NEARLY * condition.excess:
+                    continue
+                if alike(narrower.extent, condition.extent):
+                    continue
+                found.append((self.contrast.gain(*narrower.extent.counts, flood, baseline), narrower))
+            self._checkpoint()
+        found.sort(key=lambda each: -each[0])
+        return [each for _, each in found[:LIKELY]]
 
     def _gather(self) -> tuple[list[Conjunct], list[Conjunct]]:
         """What stands out; and apart from it, what is true of all that arrives. What follows the clock is neither."""
@@ -136,10 +161,12 @@ class Search:
                 self._scaled.append((field.path, scaled))
             found = list(conjuncts(self.contrast, field, scaled, self._least))
             self.found.append((field, found))
+            if not follows:
+                self._steady += found
             scored = [(self.contrast.evidence(each.extent), each) for each in found]
             scored.sort(key=lambda each: each[1].cost - each[0])
             for evidence, each in scored[:MOST_OF_FIELD]:
-                if evidence < 1:
+                if evidence < LEAST_EVIDENCE:
                     continue
                 by_value = each.kind in _BY_VALUE and each.path == field.path
                 if (follows and by_value) or self.steadiness.switches(each.extent):
@@ -154,23 +181,32 @@ class Search:
         pairs = self._ranked(combinations(pool, 2))
         within = self._refined([*singles[:REFINED], *pairs[:REFINED]])
         pairs = self._merged(pairs, [each for each in within if len(each.conjuncts) == 2])
-        triples = self._ranked(
-            (*pair.conjuncts, each) for pair in pairs[:BEAM] for each in pool[:THIRDS] if each not in pair.conjuncts
-        )
+        triples = self._ranked(self._extended(pairs[:BEAM], pool[:THIRDS]))
         triples += [each for each in within if len(each.conjuncts) == 3]
         triples += [each for each in self._refined(triples[:REFINED]) if len(each.conjuncts) == 3]
         singles = self._merged(singles, [each for each in within if len(each.conjuncts) == 1])
         return sorted([*singles[:KEPT], *pairs[:KEPT], *triples[:KEPT]], key=lambda each: -each.score)
 
+    def _extended(self, conditions: Sequence[Condition], pool: Sequence[Conjunct]) -> Iterator[tuple[Conjunct, ...]]:
+        for condition in conditions:
+            for each in pool:
+                if each not in condition.conjuncts:
+                    yield (*condition.conjuncts, each)
+
     def _merged(self, one: list[Condition], other: list[Condition]) -> list[Condition]:
         return sorted([*one, *other], key=lambda each: -each.score)
 
-    def _ranked(self, candidates: Iterable[tuple[Conjunct, ...]]) -> list[Condition]:
+    def _ranked(self, candidates: Iterable[tuple[Conjunct, ...]], worst: float = LEAST_SCORE) -> list[Condition]:
         found: list[Condition] = []
-        worst = LEAST_SCORE
+        seen: set[frozenset[int]] = set()
         for number, parts in enumerate(candidates):
             if number % 1000 == 0:
                 self._checkpoint()
+            if len(parts) > 2:  # a third one is added to pairs that may share one
+                same = frozenset(map(id, parts))
+                if same in seen:
+                    continue
+                seen.add(same)
             condition = self._condition(parts, worst)
             if condition is None:
                 continue
@@ -192,13 +228,12 @@ class Search:
         if counts[0] < self._least:
             return None
         evidence = self.contrast.gain(*counts, self.contrast.flood, self.contrast.baseline)
-        score = evidence * (1 - LENGTH_SHARE * (len(parts) - 1)) - sum(
-            each.cost + self._chance.get(each.kind, 3.0) for each in parts
-        )
-        if score <= worst or (len(parts) > 1 and _overlapping(parts)):
+        cost = sum(each.cost + self._chance.get(each.kind, 3.0) for each in parts)
+        score = score_of(evidence, len(parts), cost)
+        if score <= worst or (len(parts) > 1 and overlapping(parts)):
             return None
         excess = excess_of(counts[0] / self.contrast.flood, counts[1] / max(1, self.contrast.baseline))
-        return Condition(parts, Extent(flood, baseline), score, excess)
+        return Condition(parts, Extent(flood, baseline), cost, score, excess)
 
     def _refined(self, conditions: Sequence[Condition]) -> list[Condition]:
         """The conditions with an interval of each scale, as it is best beside the other conjuncts."""
@@ -224,52 +259,31 @@ def _strongest(scored: list[tuple[float, Conjunct]]) -> list[Conjunct]:
     return [each for _, each in scored[:POOL]]
 
 
-def _overlapping(parts: tuple[Conjunct, ...]) -> bool:
-    """Whether two of them are about the same field, or about one and what is in it."""
-    return any(
-        one.path == other.path[: len(one.path)] or other.path == one.path[: len(other.path)]
-        for one, other in combinations(parts, 2)
-    )
-
-
-def _different(found: Sequence[Condition]) -> list[Condition]:
-    """The best, without those that say the same in other words, or more words; the best first."""
-    chosen: list[Condition] = []
-    for condition in found:
-        if condition.score < 0.05 * found[0].score:
-            continue
-        if any(_same(condition, other) for other in chosen):
-            continue
-        twins = [place for place, other in enumerate(chosen) if other.paths == condition.paths]
-        if len(twins) > 1:
-            # Of the same fields, the surest and the widest: what lies between takes the place of something else.
-            chosen[twins[-1]] = condition
-            continue
-        chosen.append(condition)
-        if len(chosen) >= SPARE:
-            break
-    return chosen
-
-
-def _same(condition: Condition, other: Condition) -> bool:
-    if _alike(condition.extent, other.extent):
-        return True
-    # A wider one that has the same fields is worth a proposal: it may take in more of the flood.
-    return condition.paths >= other.paths and condition.excess < WIDER * other.excess
-
-
-def _alike(one: Extent, other: Extent) -> bool:
-    both, either = one & other, one | other
-    return all(a >= ALIKE * b for a, b in zip(both.counts, either.counts, strict=True))
+def _of_different_fields(conditions: Iterable[Condition], most: int) -> list[Condition]:
+    """At most so many of the same ones."""
+    found: Counter[frozenset[Path]] = Counter()
+    kept = []
+    for each in conditions:
+        found[each.paths] += 1
+        if found[each.paths] <= most:
+            kept.append(each)
+    return kept
 
 
 def propose(
-    search: Search, flood: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]]
+    search: Search,
+    flood: Sequence[Mapping[str, Any]],
+    baseline: Sequence[Mapping[str, Any]],
+    conditions: Sequence[Condition] | None = None,
 ) -> list[Proposal]:
-    """Up to `MOST` filters, the shortest first. `flood` and `baseline` are the variables of the search's events."""
+    """Up to `MOST` filters, the shortest first. `flood` and `baseline` are the variables of the search's events.
+
+    `conditions` are the search's `candidates`, counted on more runs.
+    """
     contrast = search.contrast
     proposals: list[Proposal] = []
-    for condition in search.best():
+    best = search.best() if conditions is None else chosen(_believed(conditions))
+    for condition in best:
         if len(proposals) == MOST:
             break
         try:
@@ -282,6 +296,10 @@ def propose(
     if contrast.baseline:
         proposals = _rated(proposals)
     return sorted(proposals, key=lambda each: len(each.condition.conjuncts))
+
+
+def _believed(conditions: Iterable[Condition]) -> list[Condition]:
+    return sorted((each for each in conditions if each.score > LEAST_SCORE), key=lambda each: -each.score)
 
 
 def _matching(filter_: Filter, events: Sequence[Mapping[str, Any]]) -> int:
@@ -311,14 +329,6 @@ def _rated(proposals: Sequence[Proposal]) -> list[Proposal]:
     ]
 
 
-def excess_of(share: float, usual: float) -> float:
-    """The part of the arrivals that is more than usual, were it just what a condition matches.
-
-    Of the rest nothing is more frequent than usual, so it says how much is usual: (1 - f) = (1 - x)(1 - b).
-    """
-    return max(0.0, (share - usual) / (1 - usual)) if usual < 1 else 0.0
-
-
 FREQUENT = 0.2
 """The share of a value from which on it is proposed where there is no baseline."""
 
@@ -341,6 +351,6 @@ def frequent(search: Search, flood: Sequence[Mapping[str, Any]]) -> list[Proposa
     for weight, each in chosen:
         filter_ = compile_source(each.source)
         extent = Extent(_matching(filter_, flood), 0)
-        condition = Condition((each,), extent, weight, 0.0)
+        condition = Condition((each,), extent, each.cost, weight, 0.0)
         proposals.append(Proposal(filter_, condition, extent, contrast.shares(extent)[0], None, None, None))
     return proposals

@@ -18,11 +18,13 @@ from typing import Any, TypeVar
 
 from secateur.engines.base import Arrival, Arrivals, Arriving, Population, Source, unsupported
 from secateur.errors import Problem, RequestError
+from secateur.looking.conditions import Condition
 from secateur.looking.contrasts import Contrast
 from secateur.looking.history import DepthHistory
 from secateur.looking.hot_values import Hit, HotField, also_hits, hot_fields
 from secateur.looking.onsets import onset
 from secateur.looking.proposals import Search, frequent, propose
+from secateur.looking.recounting import is_open, recounted
 from secateur.runs import NO_BOUNDS, Scope, Window
 
 SAMPLED_RUNS = 5_000
@@ -107,11 +109,23 @@ async def suggest(
     found = since is None
     if since is None:
         since = await _grew(history, scopes, until or now) or await _more_arrived(engine, runs, until or now)
-    flood = await engine.arrivals(replace(runs, window=Window(since, until)), SAMPLED_RUNS)
-    baseline, before = await _baseline(engine, runs, since, until or now)
+    arriving = replace(runs, window=Window(since, until))
+    flood = await engine.arrivals(arriving, SAMPLED_RUNS)
+    baseline, usual, before = await _baseline(engine, runs, since, until or now)
+    search = await in_thread(lambda checkpoint: _search(flood, before, checkpoint))
+    conditions = None
+    if before.sample:
+        candidates = await in_thread(lambda checkpoint: search.under(checkpoint).candidates())
+        if is_open(candidates, flood, before):
+            conditions = await recounted(engine, candidates, arriving, usual)
+    asked = Asked(since, until, found, limit, now)
     return await in_thread(
-        lambda checkpoint: _contrasted(flood, baseline, before, Asked(since, until, found, limit, now), checkpoint)
+        lambda checkpoint: _contrasted(flood, baseline, before, asked, search.under(checkpoint), conditions)
     )
+
+
+def _search(flood: Arrivals, before: Arrivals, checkpoint: Callable[[], None]) -> Search:
+    return Search(Contrast([each.event for each in flood.sample], [each.event for each in before.sample]), checkpoint)
 
 
 def population(scopes: Scope | Sequence[Scope], window: Window = NO_BOUNDS) -> Population:
@@ -151,19 +165,19 @@ async def _more_arrived(engine: Arriving, runs: Population, end: datetime) -> da
 
 async def _baseline(
     engine: Arriving, runs: Population, since: datetime | None, end: datetime
-) -> tuple[Baseline, Arrivals]:
-    before = Arrivals((), 0, 0)
+) -> tuple[Baseline, Population, Arrivals]:
     if since is not None:
         edge = since - MARGIN * (end - since) if end > since else since
-        before = await engine.arrivals(replace(runs, window=Window(None, edge)), SAMPLED_RUNS)
+        usual = replace(runs, window=Window(None, edge))
+        before = await engine.arrivals(usual, SAMPLED_RUNS)
         if len(before.sample) >= FEWEST_BEFORE:
-            return Baseline.BEFORE, before
+            return Baseline.BEFORE, usual, before
     if runs.function_ids is not None:
         beside = Population(runs.app_id, window=Window(since, None), but_functions=runs.function_ids)
         others = await engine.arrivals(beside, SAMPLED_RUNS)
         if len(others.sample) >= FEWEST_BEFORE:
-            return Baseline.OTHERS, others
-    return Baseline.NONE, Arrivals((), 0, 0)
+            return Baseline.OTHERS, beside, others
+    return Baseline.NONE, runs, Arrivals((), 0, 0)
 
 
 async def in_thread(search: Callable[[Callable[[], None]], Result]) -> Result:
@@ -181,12 +195,16 @@ async def in_thread(search: Callable[[Callable[[], None]], Result]) -> Result:
 
 
 def _contrasted(
-    flood: Arrivals, baseline: Baseline, before: Arrivals, asked: Asked, checkpoint: Callable[[], None]
+    flood: Arrivals,
+    baseline: Baseline,
+    before: Arrivals,
+    asked: Asked,
+    search: Search,
+    conditions: Sequence[Condition] | None,
 ) -> Suggestions:
     usual = before.sample
-    search = Search(Contrast([each.event for each in flood.sample], [each.event for each in usual]), checkpoint)
     variables = [_variables(each) for each in flood.sample], [_variables(each) for each in usual]
-    proposals = propose(search, *variables) if usual else frequent(search, variables[0])
+    proposals = propose(search, *variables, conditions) if usual else frequent(search, variables[0])
     suggestions = tuple(
         Suggestion(
             each.filter.source,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
+from secateur.cel import Filter
 from secateur.cel.values import decode_json
-from secateur.engines.base import Arrival, Arrivals, Arriving, Population
+from secateur.engines.base import Arrival, Arrivals, Arriving, Population, Tally
 from secateur.engines.native.source import SAMPLE_PAGES, NativeSource
 from secateur.engines.relation import Reading
 from secateur.postgres.statements import Statements
@@ -19,6 +21,8 @@ ENDED = 30_000
 
 MOST_CHARACTERS = 5_000_000
 """A sample ends once it has read this much JSON."""
+
+_COLUMNS = "run.event, run.function_id, run.started_at, run.status in ('queued', 'scheduled', 'running') as unfinished"
 
 _SQL = Statements.load("secateur.engines.native", "arrivals.sql")
 
@@ -59,6 +63,23 @@ class NativeArrivals(NativeSource, Arriving):
 
         return await self.read(ask)
 
+    async def tally(self, population: Population, filters: Sequence[Filter], limit: int) -> Tally:
+        await self._require_known(population)
+
+        async def ask(reading: Reading) -> Tally:
+            percent = await _percent(reading)
+            about = _Question(population, reading, filters)
+            counted = await reading.connection.fetchrow(*about("arrivals_on_pages", percent))
+            if counted["runs"] < FEW and percent < 100:
+                row = await reading.connection.fetchrow(*about("arrivals_of_few", limit, ENDED))
+            else:
+                share = limit / max(1, counted["runs"])
+                row = await reading.connection.fetchrow(*about("arrivals_of_pages", percent, share))
+            runs, *matched = row
+            return Tally(runs, tuple(matched))
+
+        return await self.read(ask)
+
     async def _require_known(self, population: Population) -> None:
         for function_id in population.function_ids or (None,):
             await self.require_known(Scope(population.app_id, function_id))
@@ -67,23 +88,32 @@ class NativeArrivals(NativeSource, Arriving):
 class _Question:
     """The statements about one population, each with its parameters in front of further ones."""
 
-    def __init__(self, population: Population, reading: Reading) -> None:
-        self._population, self._as_of = population, reading.as_of
+    def __init__(self, population: Population, reading: Reading, tallied: Sequence[Filter] = ()) -> None:
+        """Of the runs, or of how many of them each of these filters matches."""
+        self._population, self._as_of, self._tallied = population, reading.as_of, tallied
 
     def __call__(self, name: str, *more: object) -> tuple[object, ...]:
         asked = self._population
         functions = None if asked.function_ids is None else list(asked.function_ids)
         window = asked.window
-        parameters = [
+        parameters: list[object] = [
             *(asked.app_id, functions, list(asked.but_functions), window.started_after, window.started_before),
             *(asked.unfinished, *more),
         ]
-        if asked.filter is None:
-            return _SQL[name].replace("{which}", "true"), *parameters
-        form = asked.filter.matching if asked.matching else asked.filter.condition
-        condition, values = form.bind(len(parameters) + 1, self._as_of)
-        which = f"({condition})" if asked.matching else f"({condition}) is not true"
-        return _SQL[name].replace("{which}", which), *parameters, *values
+        sql = _SQL[name]
+        if asked.filter is not None:
+            form = asked.filter.matching if asked.matching else asked.filter.condition
+            condition, values = form.bind(len(parameters) + 1, self._as_of)
+            parameters += values
+            sql = sql.replace("{which}", f"({condition})" if asked.matching else f"({condition}) is not true")
+        if self._tallied and "{what}" in sql:
+            counts = ["count(*)"]
+            for each in self._tallied:
+                condition, values = each.matching.bind(len(parameters) + 1, self._as_of)
+                parameters += values
+                counts.append(f"count(*) filter (where {condition})")
+            sql = sql.replace("{what}", ", ".join(counts))
+        return sql.replace("{which}", "true").replace("{what}", _COLUMNS), *parameters
 
 
 async def _percent(reading: Reading) -> float:

@@ -1,5 +1,5 @@
 -- Of one population each: app $1, functions $2 (null is all) but $3, window $4 to $5, only unfinished ones if $6. {which} is the
--- filter. Cancelled runs were a flood before: they are neither this one nor usual.
+-- filter, {what} the columns, or how many match. Cancelled runs were a flood before: they are neither this one nor usual.
 
 -- name: arrivals_on_pages
 -- How many there are on $7 per cent of the table's pages. `repeatable` draws the same pages each time, so that the next statement
@@ -18,7 +18,7 @@ select count(*) as runs,
 
 -- name: arrivals_of_pages
 -- Each of these runs with the probability $8, so that they come from all of the pages.
-select run.event, run.function_id, run.started_at, run.status in ('queued', 'scheduled', 'running') as unfinished
+select {what}
   from secateur.runs as run tablesample system ($7::real) repeatable (0)
  where run.app_id = $1
    and ($2::text[] is null or run.function_id = any ($2))
@@ -78,7 +78,7 @@ with found as (
     order by random()
     limit $7)
 )
-select run.event, run.function_id, run.started_at, run.status in ('queued', 'scheduled', 'running') as unfinished
+select {what}
   from secateur.runs as run
  where (run.app_id, run.id) in (select found.app_id, found.id from found)
 

@@ -12,7 +12,7 @@ help:
 	@echo "make test         the tests, JOBS=2 at a time; ARGS='-k cancel' goes to pytest"
 	@echo "make fuzz         random expressions over random payloads; EXPRESSIONS=6000, 20 payloads each"
 	@echo "make race         workers and operators against each other, and random histories; COMMITS=10000 HISTORIES=1000"
-	@echo "make floods       floods of known cause, whose filters must be suggested; FLOODS=400"
+	@echo "make floods       floods of known cause, whose filters must be suggested; FLOODS=200 of each generator"
 	@echo "make lint         ruff, mypy and the direction of imports"
 	@echo "make format       what ruff can mend by itself"
 	@echo "make bench        the benchmarks; ARGS='drain sweep' for some of them, --resume for what is missing, --quick to try"
@@ -39,7 +39,7 @@ race: .venv/.dev
 	@SECATEUR_RACED_COMMITS=$(COMMITS) SECATEUR_HISTORIES=$(HISTORIES) $(BIN)/pytest -s \
 	  tests/guarantee/test_races.py tests/guarantee/test_model.py $(ARGS)
 
-FLOODS ?= 400
+FLOODS ?= 200
 
 floods: .venv/.dev
 	@SECATEUR_FLOODS=$(FLOODS) SECATEUR_FLOOD_RUNS=5000 $(BIN)/pytest -s --timeout 7200 tests/floods $(ARGS)

@@ -20,11 +20,17 @@ ALIKE = 0.97
 SPARE = 8
 """Conditions to propose, with some in case that one does not compile."""
 
-WIDER = 1.02
+WIDER = 1.01
 """How much more of the flood a second condition on the same fields must take in."""
 
 NEARLY = 0.8
 """The part of the best one's score, and of the flood, that a narrower condition must have to be proposed beside it."""
+
+LEAST_OUTSIDE = 0.15
+"""Of the baseline, to tell what is usual there."""
+
+CLEARLY = 1.5
+"""Standard deviations of what a wider interval has more: less is chance."""
 
 LENGTH_SHARE = 0.015
 """The part of the evidence by which a further conjunct must improve it, however many events there are."""
@@ -41,6 +47,12 @@ class Condition:
     """Nats: the evidence, less what it costs."""
     excess: float
     """The part of the arrivals that is more than usual, were it just this."""
+    counts: tuple[int, int, int, int]
+    """Of the flood and of the baseline those that it is true of, and all: of the samples, or of more runs."""
+
+    @property
+    def is_interval(self) -> bool:
+        return any(each.kind in ("range", "size") for each in self.conjuncts)
 
     @property
     def paths(self) -> frozenset[Path]:
@@ -53,7 +65,8 @@ class Condition:
     def counted(self, flood: int, baseline: int, all_flood: int, all_baseline: int) -> Condition:
         """As more runs have it than the samples: so many of so many."""
         score = score_of(evidence(flood, baseline, all_flood, all_baseline), len(self.conjuncts), self.cost)
-        return replace(self, score=score, excess=excess_of(flood / max(1, all_flood), baseline / max(1, all_baseline)))
+        excess = excess_of(flood / max(1, all_flood), baseline / max(1, all_baseline))
+        return replace(self, score=score, excess=excess, counts=(flood, baseline, all_flood, all_baseline))
 
 
 def evidence(flood: int, baseline: int, all_flood: int, all_baseline: int) -> float:
@@ -96,16 +109,50 @@ def chosen(found: Sequence[Condition]) -> list[Condition]:
     """Of conditions, the best first, those to propose: the best, what says something else, and a narrower one.
 
     The evidence hardly tells whether a further conjunct describes the flood or just this sample of it. So a narrower
-    condition that is nearly as good as the best takes the last place.
+    condition that is nearly as good as the best takes the last place. Of intervals of one field, the one that tells
+    most is narrower than the flood's where much is usual there. So the second place has the widest that has more than
+    usual up to its ends.
     """
     different = _different(found)
     if not different:
         return []
     best = different[0]
+    if best.is_interval:
+        of_the_same = [each for each in found if each.paths == best.paths]
+        widest = _widest(best, of_the_same)
+        different = [best, widest, *(each for each in different[1:] if each.paths != best.paths)]
+        if widest is best:
+            del different[1]
     narrower = next((each for each in found if _is_narrower(each, best)), None)
     if narrower is not None and narrower not in different[:MOST]:
         different.insert(MOST - 1, narrower)
     return different
+
+
+def _widest(best: Condition, found: Sequence[Condition]) -> Condition:
+    """Of the best one and wider ones, the narrowest that has nearly all that is more than usual.
+
+    What is usual is taken from outside of all of them.
+    """
+    within = (1 - LEAST_OUTSIDE) * best.counts[3]
+    nested = [best, *(each for each in found if each.counts[1] <= within and _holds(each.extent, best.extent))]
+    nested.sort(key=lambda each: each.counts[0] + each.counts[1])
+    all_flood, all_baseline = max(1, best.counts[2]), max(1, best.counts[3])
+    flood, baseline = nested[-1].counts[:2]
+    usual = ((all_flood - flood) / all_flood) / max((all_baseline - baseline) / all_baseline, 1 / all_baseline)
+    more = [each.counts[0] / all_flood - usual * each.counts[1] / all_baseline for each in nested]
+    most = max(range(len(nested)), key=more.__getitem__)
+    for place, each in enumerate(nested[:most]):
+        added, before = (max(0, nested[most].counts[side] - each.counts[side]) for side in (0, 1))
+        chance = math.hypot(math.sqrt(added) / all_flood, usual * math.sqrt(before) / all_baseline)
+        if more[most] - more[place] <= CLEARLY * chance:
+            return each
+    return nested[most]
+
+
+def _holds(one: Extent, other: Extent) -> bool:
+    """Whether the one is true wherever the other is."""
+    return not (other - one).flood and not (other - one).baseline and one != other
 
 
 def _is_narrower(condition: Condition, best: Condition) -> bool:

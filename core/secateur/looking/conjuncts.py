@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -31,6 +32,10 @@ FEWEST_TEXTS = 8
 
 MOST_AFFIXES = 12
 """Of one field."""
+
+
+STEP = 1.4
+"""How much more of the baseline the next wider interval of a ladder takes in, at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,20 +222,76 @@ def _scale_of_times(
     )
 
 
+def ladder(contrast: Contrast, scaled: Sequence[Scale], conjunct: Conjunct) -> Iterator[Conjunct]:
+    """The interval with each of its ends further out, each time by a step of the baseline."""
+    for scale in scaled:
+        if scale.kind != conjunct.kind:
+            continue
+        points = _points(contrast, scale, None)
+        inside = conjunct.extent
+        chosen = [
+            place
+            for place, (_, numbers) in enumerate(scale.values)
+            if all(_is_in(contrast, inside, number) for number in numbers)
+        ]
+        if not chosen or len(chosen) == len(points):
+            continue
+        low, high = chosen[0], chosen[-1]
+        has_low, has_high = (bound is not None for bound in conjunct.value)
+        slices = [(place, high) for place in _further(points, low, -1)] if has_low else []
+        slices += [(low, place) for place in _further(points, high, 1)] if has_high else []
+        for first, last in slices:
+            interval = Interval(
+                _lower_end(points, scale, first) if has_low else None,
+                _upper_end(points, scale, last) if has_high else None,
+            )
+            if interval != Interval(None, None):
+                yield _of_interval(contrast, scale, interval)
+
+
+def _lower_end(points: Sequence[tuple[float, int, int]], scale: Scale, place: int) -> float | None:
+    return scale.round(points[place - 1][0], points[place][0], points[place][0]) if place else None
+
+
+def _upper_end(points: Sequence[tuple[float, int, int]], scale: Scale, place: int) -> float | None:
+    if place + 1 == len(points):
+        return None
+    return scale.round(points[place][0], points[place + 1][0], points[place + 1][0])
+
+
+def _is_in(contrast: Contrast, extent: Extent, number: int) -> bool:
+    if number < contrast.baseline:
+        return bool(extent.baseline >> number & 1)
+    return bool(extent.flood >> (number - contrast.baseline) & 1)
+
+
+def _further(points: Sequence[tuple[float, int, int]], start: int, step: int) -> Iterator[int]:
+    passed, wanted, place = 0, 2, start + step
+    while 0 <= place < len(points):
+        passed += points[place][2]
+        if passed >= wanted:
+            yield place
+            wanted = math.ceil(STEP * passed)
+        place += step
+
+
 def _intervals(contrast: Contrast, scale: Scale, among: Extent | None) -> Iterator[Conjunct]:
     totals = contrast.everything.counts if among is None else among.counts
     points = _points(contrast, scale, among)
-
     for interval in intervals(points, totals, scale.round):
-        chosen = (
-            number
-            for value, numbers in scale.values
-            if (interval.low is None or value >= interval.low) and (interval.high is None or value < interval.high)
-            for number in numbers
-        )
-        bounds = [None if end is None else scale.show(end) for end in (interval.low, interval.high)]
-        cost = 4.0 * sum(bound is not None for bound in bounds)
-        yield Conjunct(scale.path, scale.kind, scale.write(interval), bounds, contrast.extent(chosen), cost)
+        yield _of_interval(contrast, scale, interval)
+
+
+def _of_interval(contrast: Contrast, scale: Scale, interval: Interval) -> Conjunct:
+    chosen = (
+        number
+        for value, numbers in scale.values
+        if (interval.low is None or value >= interval.low) and (interval.high is None or value < interval.high)
+        for number in numbers
+    )
+    bounds = [None if end is None else scale.show(end) for end in (interval.low, interval.high)]
+    cost = 4.0 * sum(bound is not None for bound in bounds)
+    return Conjunct(scale.path, scale.kind, scale.write(interval), bounds, contrast.extent(chosen), cost)
 
 
 def _points(contrast: Contrast, scale: Scale, among: Extent | None) -> list[tuple[float, int, int]]:

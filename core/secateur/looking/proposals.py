@@ -21,7 +21,7 @@ from secateur.cel import EvaluationError, ExpressionError, Filter
 from secateur.cel import compile as compile_source
 from secateur.cel.paths import Path
 from secateur.looking.conditions import MOST, NEARLY, Condition, alike, chosen, excess_of, overlapping, score_of
-from secateur.looking.conjuncts import Conjunct, Scale, conjuncts, ranges, scales
+from secateur.looking.conjuncts import Conjunct, Scale, conjuncts, ladder, ranges, scales
 from secateur.looking.contrasts import Contrast, Extent, Field
 from secateur.looking.steadiness import Steadiness
 
@@ -59,7 +59,7 @@ WEAK = 60
 LEAST_EVIDENCE = 0.3
 """Nats of a conjunct that is looked at at all: a second look may find more."""
 
-COUNTED = 32
+COUNTED = 40
 """Candidates that are counted on more runs."""
 
 _BY_VALUE = {"value", "values", "range", "prefix", "suffix", "size"}
@@ -110,7 +110,7 @@ class Search:
     def candidates(self) -> list[Condition]:
         """Those of which one may turn out to be right when more runs than the samples are counted."""
         found = self._found()
-        likely = [*chosen(found)[:LIKELY], *self._narrower(found[:1], -math.inf)]
+        likely = [*chosen(found)[:LIKELY], *self._narrower(found[:1], -math.inf), *self._ladder(found[:1])]
         singles = self._ranked(((each,) for each in self._pool[:WEAK]), -math.inf)
         pairs = self._ranked(combinations(self._pool[:WEAK], 2), -math.inf)
         triples = self._ranked(self._extended(pairs[:BEAM], self._pool[:WEAK]), -math.inf)
@@ -127,6 +127,21 @@ class Search:
                 found = self._among(self._every)
             self._conditions = self._merged(found, self._narrower(found[:1], LEAST_SCORE))
         return self._conditions
+
+    def _ladder(self, conditions: Sequence[Condition]) -> list[Condition]:
+        """The conditions with the ends of their interval further and further out."""
+        found = []
+        for condition in conditions:
+            for place, conjunct in enumerate(condition.conjuncts):
+                for path, scaled in self._scaled:
+                    if path != conjunct.path or conjunct.kind not in ("range", "size"):
+                        continue
+                    for each in ladder(self.contrast, scaled, conjunct):
+                        parts = (*condition.conjuncts[:place], each, *condition.conjuncts[place + 1 :])
+                        wider = self._condition(parts, -math.inf)
+                        if wider is not None:
+                            found.append(wider)
+        return found[: 3 * LIKELY]
 
     def _narrower(self, conditions: Sequence[Condition], worst: float) -> list[Condition]:
         """The conditions with a further conjunct of any field, also of what is no more frequent in the flood.
@@ -233,7 +248,9 @@ class Search:
         if score <= worst or (len(parts) > 1 and overlapping(parts)):
             return None
         excess = excess_of(counts[0] / self.contrast.flood, counts[1] / max(1, self.contrast.baseline))
-        return Condition(parts, Extent(flood, baseline), cost, score, excess)
+        return Condition(
+            parts, Extent(flood, baseline), cost, score, excess, (*counts, self.contrast.flood, self.contrast.baseline)
+        )
 
     def _refined(self, conditions: Sequence[Condition]) -> list[Condition]:
         """The conditions with an interval of each scale, as it is best beside the other conjuncts."""
@@ -351,6 +368,7 @@ def frequent(search: Search, flood: Sequence[Mapping[str, Any]]) -> list[Proposa
     for weight, each in chosen:
         filter_ = compile_source(each.source)
         extent = Extent(_matching(filter_, flood), 0)
-        condition = Condition((each,), extent, each.cost, weight, 0.0)
+        counts = (*extent.counts, contrast.flood, contrast.baseline)
+        condition = Condition((each,), extent, each.cost, weight, 0.0, counts)
         proposals.append(Proposal(filter_, condition, extent, contrast.shares(extent)[0], None, None, None))
     return proposals

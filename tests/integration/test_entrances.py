@@ -74,6 +74,10 @@ async def test_enqueue(queue: Queue, field: str, value: Any, message: str) -> No
     assert await queue.database.fetchval("select count(*) from secateur.runs") == 1
 
 
+SYNC = {"app_id": "billing", "function_id": "sync"}
+BILLING = {"app_id": "billing", "function_id": None}
+
+
 def calls(queue: Queue) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     """Each method that takes something, with what it takes otherwise."""
     run = cancellation = "00000000-0000-0000-0000-000000000001"
@@ -81,30 +85,15 @@ def calls(queue: Queue) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     return {
         "enqueue": (
             queue.enqueue,
-            {
-                "app_id": "billing",
-                "function_id": "sync",
-                "event": {},
-                "scheduled_for": None,
-                "priority": 0,
-                "started_at": None,
-            }
-            | {"idempotency_key": None},
+            SYNC | {"event": {}, "scheduled_for": None, "priority": 0, "started_at": None, "idempotency_key": None},
         ),
         "enqueue_many": (
             queue.enqueue_many,
-            {
-                "app_id": "billing",
-                "function_id": "sync",
-                "events": [{}],
-                "scheduled_for": None,
-                "priorities": None,
-                "started_at": None,
-            },
+            SYNC | {"events": [{}], "scheduled_for": None, "priorities": None, "started_at": None},
         ),
         "enqueue_bulk": (
             queue.enqueue_bulk,
-            {"app_id": "billing", "function_id": "sync", "events": [{}], "scheduled_for": None, "priority": 0},
+            SYNC | {"events": [{}], "scheduled_for": None, "priority": 0},
         ),
         "send": (queue.send, {"event": {"name": "x"}, "idempotency_key": None}),
         "preview": (queue.preview, {"request": request}),
@@ -124,16 +113,7 @@ def calls(queue: Queue) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "set_retention": (queue.set_retention, {"finished": None, "cancelled": None, "standing": None, "author": None}),
         "runs": (
             queue.runs,
-            {
-                "app_id": "billing",
-                "function_id": None,
-                "status": "failed",
-                "if_": None,
-                "since": None,
-                "until": None,
-                "limit": 1,
-                "before": None,
-            },
+            BILLING | {"status": "failed", "if_": None, "since": None, "until": None, "limit": 1, "before": None},
         ),
         "get": (queue.get, {"run_id": run}),
         "why": (queue.why, {"run_id": run}),

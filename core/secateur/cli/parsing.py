@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,6 +17,9 @@ from secateur.times import UNITS
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
+
+
+TIMES = "a time: 2024-01-21T00:00:00Z, -2h, yesterday, 'yesterday 14:00', now; local times in your zone"
 
 
 class Parser(argparse.ArgumentParser):
@@ -79,3 +83,7 @@ def port(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) < 65536):
         raise argparse.ArgumentTypeError(f"{text!r} must be a port from 0 to 65535")
     return int(text)
+
+
+AddCommand = Callable[..., Parser]
+"""Adds a command: its name, its function as `module:function`, a sentence, and a description."""

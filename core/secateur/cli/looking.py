@@ -1,0 +1,97 @@
+"""The arguments of the commands that only look."""
+
+from __future__ import annotations
+
+from secateur.cli.parsing import TIMES, AddCommand, positive
+from secateur.runs import RunStatus
+from secateur.samples import DEFAULT_RANGE, RANGES
+
+
+def looking(command: AddCommand) -> None:
+    depth = command("depth", "look:depth", "show waiting and running runs per app and function")
+    depth.add_argument("--json", action="store_true", help="as JSON")
+    depth.add_argument("--watch", action="store_true", help="refresh until interrupted")
+    depth.add_argument(
+        "--history",
+        nargs="?",
+        choices=list(RANGES),
+        const=DEFAULT_RANGE,
+        help=f"show how deep the queues were in the last {' or '.join(RANGES)} (default: {DEFAULT_RANGE})",
+    )
+    depth.add_argument("--app", metavar="APP", help="the app's id (default: every app)")
+    depth.add_argument("--function", metavar="FUNCTION", help="the function's id (default: every function of the app)")
+    history = command("history", "look:history", "list cancellations, newest first")
+    history.add_argument("--json", action="store_true", help="as JSON")
+    history.add_argument("--limit", type=positive, default=50, metavar="N", help="show at most N (default: 50)")
+
+
+def searching(command: AddCommand) -> None:
+    runs = command(
+        "runs",
+        "runs:runs",
+        "list and search runs by status, expression and time, page by page",
+        "Nothing is counted. A page also ends when it has looked at some 200,000 runs, and says where to go on.",
+    )
+    runs.add_argument("--app", metavar="APP", required=True, help="the app's id")
+    runs.add_argument(
+        "--function",
+        action="append",
+        metavar="FUNCTION",
+        help="the function's id (default: every function of the app); repeat it for several",
+    )
+    statuses = [*map(str, RunStatus), "any"]
+    runs.add_argument(
+        "--status",
+        choices=statuses,
+        metavar="STATUS",
+        default="failed",
+        help=f"{', '.join(statuses)} (default: failed)",
+    )
+    runs.add_argument("--if", dest="if_", metavar="EXPR", help="only runs that match; may also read run.status")
+    runs.add_argument("--since", metavar="TIME", help=f"only runs that started after {TIMES}")
+    runs.add_argument("--until", metavar="TIME", help="only runs that started before TIME")
+    runs.add_argument("--limit", type=positive, default=50, metavar="N", help="show at most N (default: 50)")
+    order = runs.add_mutually_exclusive_group()
+    order.add_argument("--newest", action="store_true", help="newest first, as they entered the queue (the default)")
+    order.add_argument("--oldest", action="store_true", help="oldest first")
+    runs.add_argument("--before", metavar="RUN", help="continue after this run, the last of the previous page")
+    runs.add_argument("--json", action="store_true", help="as JSON, with the events")
+    run = command("run", "runs:run", "show a run: its event, timeline, attempts, steps, and why it is where it is")
+    run.add_argument("run", metavar="RUN", help="the run's id")
+    run.add_argument("--json", action="store_true", help="as JSON")
+    why = command(
+        "why",
+        "runs:why",
+        "tell why a run waits, or what became of it, in one sentence",
+        "Names the cancellation, pause, limit or schedule that holds it up, and which part of an `if` decided.",
+    )
+    why.add_argument("run", metavar="RUN", help="the run's id")
+    why.add_argument("--json", action="store_true", help="as JSON")
+
+
+def explaining(command: AddCommand) -> None:
+    suggest = command(
+        "suggest",
+        "suggest:suggest",
+        "show what stands out in what arrives, and suggest filters for it",
+        "Compares a sample of the runs that arrived since --since with one from before, and suggests up to three\n"
+        "filters, the shortest first. Changes nothing.",
+    )
+    suggest.add_argument("--app", metavar="APP", required=True, help="the app's id")
+    suggest.add_argument(
+        "--function", metavar="FUNCTION", help="the function's id (default: every function of the app)"
+    )
+    suggest.add_argument("--since", metavar="TIME", help="when the flood began (default: when more began to arrive)")
+    suggest.add_argument("--until", metavar="TIME", help="when it ended (default: now)")
+    suggest.add_argument("--limit", type=positive, default=10, metavar="N", help="most fields to list (default: 10)")
+    suggest.add_argument("--json", action="store_true", help="as JSON")
+    postmortem = command(
+        "postmortem",
+        "postmortem:write",
+        "write down what happened around a cancellation, as Markdown",
+        "Its condition, its counts, a timeline, plots of the depth, who did what, and what came back. Changes nothing.",
+    )
+    postmortem.add_argument("id", metavar="ID", help="the cancellation's id")
+    show = command("show", "look:show", "show a cancellation and its progress, or a run")
+    show.add_argument("id", metavar="ID", help="the id of the cancellation or run")
+    show.add_argument("--json", action="store_true", help="as JSON")

@@ -11,7 +11,6 @@ from pseudo_terminal import Terminal
 from standing_incident import ACME, ARRIVING, CULPRIT
 
 from secateur_tui.filter.editor import ExpressionEditor
-from secateur_tui.frame.hot_rows import bar
 from secateur_tui.review.screen import FRESH_SECONDS
 
 MATCHING = f"{ACME + ARRIVING:,}"
@@ -98,8 +97,9 @@ async def test_h_leads_to_the_pane_and_enter_takes_from_it(start: Start, inciden
         await console.shows(f"{MATCHING} of")
 
 
-async def test_values_are_added_and_excluded(start: Start, incident_url: str) -> None:
-    async with start(incident_url, size=(120, 36)) as console:
+@pytest.mark.parametrize("read_only", [False, True], ids=["read-write", "read-only"])
+async def test_values_are_added_and_excluded(start: Start, incident_url: str, read_only: bool) -> None:
+    async with start(incident_url, size=(120, 36), read_only=read_only) as console:
         await console.press("h")
         await console.shows("against billing's other", CULPRIT)
         editor = console.app.screen.query_one(ExpressionEditor)
@@ -133,17 +133,3 @@ async def test_the_review_tells_that_the_matches_are_not_of_one_piece(start: Sta
         await console.shows("330 of")
         await console.press("f9")
         await console.shows("! not of one piece: event.data.vendor_id: 97 % acme_inc, 3 % globex")
-
-
-@pytest.mark.parametrize(
-    ("share", "other", "drawn"),
-    [
-        (1.0, None, "████████"),
-        (0.5, 0.0, "┃███    "),
-        (0.5, 1.0, "████   ┃"),
-        (0.001, None, "▏       "),
-        (0.0, 0.5, "    ┃   "),
-    ],
-)
-def test_a_bar_has_a_tick_where_the_share_was(share: float, other: float | None, drawn: str) -> None:
-    assert bar(share, other, 8) == drawn

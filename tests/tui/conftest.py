@@ -13,6 +13,7 @@ from pseudo_terminal import Terminal
 from standing_incident import seed
 from textual.theme import Theme
 
+from patience import PATIENCE
 from secateur.engines.native.engine import NativeEngine
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
@@ -57,6 +58,7 @@ def start() -> Start:
             "zone": UTC,
             "refresh_seconds": 0.2,
             "confirm_above": 100,
+            "query_timeout_seconds": PATIENCE,
         }
         async with AsyncExitStack() as stack:
             database = await stack.enter_async_context(Database.connect(url, read_only=read_only))

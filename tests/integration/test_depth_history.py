@@ -294,6 +294,32 @@ async def test_the_depth_says_since_when_it_has_been_growing(database: Database,
         assert [each.growing_since for each in await DepthReader(queue.engine).depth()] == [None]
 
 
+async def test_a_flood_began_when_the_depth_left_its_usual_level(database: Database, database_url: str) -> None:
+    """What stands out is looked for since then; not where the history itself begins with the growth."""
+    await past(database, FLOOD)
+    async with secateur.connect(database_url) as queue:
+        since = (await queue.depth_history("billing", "sync")).growing_since
+        found = await queue.suggest("billing", "sync")
+        assert (found.since, found.since_found) == (since, True)
+        await past(database, [40 + 30 * n for n in range(60)])
+        assert (await queue.depth_history("billing", "sync")).growing_since is not None
+        assert await queue.reader.history.began_growing(SYNC) is None
+
+
+async def test_the_depth_of_a_function_reads_no_other_samples(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await past(database, FLOOD)
+    async with secateur.connect(database_url) as queue:
+
+        async def everything(*_: object) -> None:
+            raise AssertionError("the samples of every function are read")
+
+        monkeypatch.setattr(type(queue.engine), "samples_of_functions", everything)
+        (depth,) = await queue.reader.depth_of(SYNC)
+        assert depth.growing_since is not None
+
+
 async def test_points_are_what_is_known(database: Database, database_url: str) -> None:
     await past(database, FLOOD)
     await database.execute(

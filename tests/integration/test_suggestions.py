@@ -14,8 +14,10 @@ from command_line import Here
 import secateur
 from patience import PATIENCE
 from secateur.cel import compile as compile_source
+from secateur.engines.base import Arriving, Population
 from secateur.engines.native import arrivals as native
 from secateur.errors import NotFound, RequestError
+from secateur.looking import recounting
 from secateur.looking import suggestions as suggesting
 from secateur.postgres.database import Database
 from secateur.runs import Scope, Window
@@ -197,6 +199,36 @@ async def test_a_small_scope_in_a_large_table(embedded_url: str, monkeypatch: py
         assert found.sampled == DURING
         assert found.baseline_runs > 0.9 * BEFORE
         assert found.suggestions[0].if_ == CAUSE
+
+
+async def test_what_a_sample_leaves_open_is_counted_on_more_runs(
+    embedded_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = await seed(embedded_url)
+    filters = [compile_source(CAUSE), compile_source("event.data.region == 'eu'"), compile_source("event.nothing == 1")]
+    async with secateur.connect(embedded_url) as queue:
+        assert isinstance(queue.engine, Arriving)
+        flood = Population("billing", ("syncs",), Window(began))
+        for pages in (1, native.SAMPLE_PAGES):
+            monkeypatch.setattr(native, "SAMPLE_PAGES", pages)
+            tally = await queue.engine.tally(flood, filters, 10_000)
+            counted = [
+                await queue.preview({"app_id": "billing", "function_id": "syncs", "if": f.source}) for f in filters
+            ]
+            assert (tally.runs, list(tally.matched)) == (DURING, [each.count.matched for each in counted])
+        monkeypatch.setattr(suggesting, "SAMPLED_RUNS", 150)
+        asked: list[int] = []
+        plain = type(queue.engine).tally
+
+        async def spied(self: Any, population: Population, *more: Any) -> Any:
+            asked.append(len(more[0]))
+            return await plain(self, population, *more)
+
+        monkeypatch.setattr(type(queue.engine), "tally", spied)
+        assert CAUSE in [each.if_ for each in (await queue.suggest("billing", "syncs", since=began)).suggestions]
+        assert len(asked) == 2, "once for the flood, and once for what was before"
+        monkeypatch.setattr(recounting, "SECONDS", 0.0)
+        assert CAUSE in [each.if_ for each in (await queue.suggest("billing", "syncs", since=began)).suggestions]
 
 
 async def test_names_and_values_reach_sql_as_parameters(embedded_url: str) -> None:

@@ -1,0 +1,50 @@
+"""Which of the conditions that a search finds are proposed."""
+
+from __future__ import annotations
+
+from secateur.looking.conditions import Condition, chosen, evidence
+from secateur.looking.conjuncts import Conjunct
+from secateur.looking.contrasts import Extent
+
+RUNS = 10_000
+
+
+def condition(flood: int, baseline: int, *kinds: str) -> Condition:
+    """True of the first so many events; each conjunct is of a field of its own."""
+    extent = Extent((1 << flood) - 1, (1 << baseline) - 1)
+    parts = tuple(
+        Conjunct((f"field{number}",), kind, f"event.field{number} == {flood}", flood, extent, 1.0)
+        for number, kind in enumerate(kinds)
+    )
+    found = Condition(parts, extent, float(len(parts)), 0.0, 0.0, (0, 0, 0, 0))
+    return found.counted(flood, baseline, RUNS, RUNS)
+
+
+def test_evidence_is_of_what_is_more_frequent_in_the_flood() -> None:
+    assert evidence(10, 10, 100, 100) == evidence(5, 10, 100, 100) == 0
+    assert 0 < evidence(20, 10, 100, 100) < evidence(200, 100, 1000, 1000)
+    assert evidence(100, 0, 100, 100) > 100
+
+
+def test_the_widest_range_that_has_more_than_usual_is_proposed_beside_the_most_telling() -> None:
+    narrow, flood, too_wide = condition(600, 5, "range"), condition(1400, 400, "range"), condition(2200, 1300, "range")
+    assert chosen([narrow, flood, too_wide])[:2] == [narrow, flood]
+    as_usual = condition(1500, 1005, "range")
+    assert chosen([narrow, as_usual]) == [narrow]
+
+
+def test_a_narrower_condition_that_is_nearly_as_good_is_proposed() -> None:
+    pair, triple, weaker = (
+        condition(210, 9, "value", "value"),
+        condition(195, 3, *["value"] * 3),
+        condition(60, 20, "null"),
+    )
+    assert chosen(sorted([triple, pair, weaker], key=lambda each: -each.score))[0] in (pair, triple)
+    proposed = chosen([pair, weaker, triple])
+    assert proposed[0] is pair
+    assert triple in proposed[:3]
+    assert condition(30, 0, *["value"] * 3) not in chosen([pair, condition(30, 0, *["value"] * 3)])
+
+
+def test_nothing_is_chosen_of_nothing() -> None:
+    assert chosen([]) == []

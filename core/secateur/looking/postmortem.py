@@ -147,7 +147,7 @@ def _timeline(cancellation: Cancellation, series: Series | None) -> list[str]:
             if mark.cancellation_id != own
         ]
         events += [
-            (gap.since, f"nothing is known until {_second(gap.until)}: no process of secateur was running")
+            (gap.since, f"nothing is known until {_second(gap.until)}: no console, worker or server was running")
             for gap in series.gaps
         ]
     return [

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from secateur.cel.authoring.shapes import summarise
+from secateur.cel.authoring.shapes import Sampler, Shape
 
 VENDORS = ("acme_inc", "acme_inc", "acme_inc", "globex", "initech")
 REGIONS = ("eu", "us", "eu")
@@ -26,4 +27,13 @@ def _event(number: int) -> dict[str, Any]:
 
 
 EVENTS = [_event(number) for number in range(1_000)]
+
+
+def summarise(payloads: Iterable[Any]) -> Shape:
+    sampler = Sampler()
+    for payload in payloads:
+        sampler.add(payload)
+    return sampler.shape()
+
+
 SHAPE = summarise(EVENTS)

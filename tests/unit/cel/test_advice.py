@@ -5,13 +5,12 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from backlog import SHAPE
+from backlog import SHAPE, summarise
 from blocks import blocks
 from random_expressions import expression
 
 from secateur.cel import ExpressionError, compile
 from secateur.cel.authoring.advice import advise
-from secateur.cel.authoring.shapes import summarise
 
 
 def advised(source: str) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import string
 
 import pytest
-from backlog import SHAPE
+from backlog import SHAPE, summarise
 from blocks import blocks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secateur.cel import CANCELLATION, SEARCH, ExpressionError, compile
 from secateur.cel.authoring.completion import Completion, complete
-from secateur.cel.authoring.shapes import summarise
 
 CURSOR = "▮"
 SHOWN = 6

@@ -7,12 +7,12 @@ import math
 from typing import Any
 
 import pytest
+from backlog import summarise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secateur.cel import EvaluationError, compile
 from secateur.cel.authoring.picking import MISSING, added, conjunct, negation
-from secateur.cel.authoring.shapes import summarise
 from secateur.cel.values import decode_json
 
 

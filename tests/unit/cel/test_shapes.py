@@ -5,11 +5,11 @@ from __future__ import annotations
 import tracemalloc
 from typing import Any
 
+from backlog import summarise
 from hypothesis import given
 from hypothesis import strategies as st
 
 from secateur.cel.authoring import shapes
-from secateur.cel.authoring.shapes import summarise
 from secateur.cel.paths import EACH
 
 JSON = st.recursive(

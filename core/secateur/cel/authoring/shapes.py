@@ -6,7 +6,7 @@ distinct values than are counted, those that make up a good part of it are still
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -65,13 +65,6 @@ class Shape:
         """Whether the absence of a field below `path` means anything."""
         above = self.fields.get(path)
         return self.sampled > 0 and path not in self.truncated and above is not None and "map" in above.types
-
-
-def summarise(payloads: Iterable[Any]) -> Shape:
-    sampler = Sampler()
-    for payload in payloads:
-        sampler.add(payload)
-    return sampler.shape()
 
 
 class _Tally:

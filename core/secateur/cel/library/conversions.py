@@ -9,7 +9,7 @@ from collections.abc import Callable
 from secateur.cel import messages as say
 from secateur.cel import timestamps as times
 from secateur.cel.diagnostics import EvaluationError
-from secateur.cel.library.function import Function, of, on
+from secateur.cel.library.function import CelFunction, of, on
 from secateur.cel.types import (
     BOOL,
     BYTES,
@@ -152,16 +152,16 @@ def _unconvertible(target: str, value: str | float) -> EvaluationError:
     return EvaluationError(say.cannot_convert(shown, target))
 
 
-def _conversion(name: str, result: Type, *operands: Type, python: Callable[..., Value]) -> Function:
+def _conversion(name: str, result: Type, *operands: Type, python: Callable[..., Value]) -> CelFunction:
     template = f"secateur_cel.to_{name}_v1({{0}})"
-    return Function(name, of(result, *((operand,) for operand in operands)), python, template, boxed=True)
+    return CelFunction(name, of(result, *((operand,) for operand in operands)), python, template, boxed=True)
 
 
 _SIZED = ((STRING,), (BYTES,), (LIST,), (MAP,))
 
 CONVERSIONS = (
-    Function("size", (*on(INT, *_SIZED), *of(INT, *_SIZED)), _size, sql=None, elsewhere=("length", "len", "count")),
-    Function(
+    CelFunction("size", (*on(INT, *_SIZED), *of(INT, *_SIZED)), _size, sql=None, elsewhere=("length", "len", "count")),
+    CelFunction(
         "timestamp",
         of(TIMESTAMP, (STRING,), (INT,), (TIMESTAMP,)),
         python=_timestamp,
@@ -169,7 +169,7 @@ CONVERSIONS = (
         nanoseconds=True,
         reads=times.parse_timestamp,
     ),
-    Function(
+    CelFunction(
         "duration",
         of(DURATION, (STRING,), (DURATION,)),
         python=_duration,
@@ -184,5 +184,5 @@ CONVERSIONS = (
     _conversion("bytes", BYTES, BYTES, STRING, python=_bytes),
     _conversion("bool", BOOL, BOOL, STRING, python=_bool),
     _conversion("type", TYPE, DYN, python=type_of),
-    Function("dyn", of(DYN, (DYN,)), python=lambda value: value, sql=None),
+    CelFunction("dyn", of(DYN, (DYN,)), python=lambda value: value, sql=None),
 )

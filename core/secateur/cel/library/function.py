@@ -19,7 +19,7 @@ class Overload:
 
 
 @dataclass(frozen=True, slots=True)
-class Function:
+class CelFunction:
     """One function: its name, its types, and its two executions."""
 
     name: str

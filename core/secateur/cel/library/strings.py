@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from secateur.cel import messages as say
 from secateur.cel.diagnostics import EvaluationError
-from secateur.cel.library.function import Function, of, on
+from secateur.cel.library.function import CelFunction, of, on
 from secateur.cel.limits import check_items, check_text
 from secateur.cel.types import BOOL, INT, STRING, list_of
 from secateur.cel.values import Value
@@ -89,16 +89,16 @@ def _read_pattern(pattern: str) -> object:
 _TWO = (STRING, STRING)
 
 TESTS = (
-    Function("startsWith", on(BOOL, _TWO), python=str.startswith, sql="starts_with({0}, {1})"),
-    Function("endsWith", on(BOOL, _TWO), python=str.endswith, sql="right({0}, length({1})) = {1}"),
-    Function(
+    CelFunction("startsWith", on(BOOL, _TWO), python=str.startswith, sql="starts_with({0}, {1})"),
+    CelFunction("endsWith", on(BOOL, _TWO), python=str.endswith, sql="right({0}, length({1})) = {1}"),
+    CelFunction(
         "contains",
         on(BOOL, _TWO),
         python=lambda text, part: part in text,
         sql="strpos({0}, {1}) > 0",
         elsewhere=("includes", "has_substring"),
     ),
-    Function(
+    CelFunction(
         "matches",
         (*on(BOOL, _TWO), *of(BOOL, _TWO)),
         python=_matches,
@@ -110,64 +110,64 @@ TESTS = (
 )
 
 STRINGS = (
-    Function(
+    CelFunction(
         "lowerAscii",
         on(STRING, (STRING,)),
         python=lambda text: text.translate(_TO_LOWER),
         sql="secateur_cel.lower_v1({0})",
         elsewhere=("lower", "toLower", "toLowerCase", "tolower"),
     ),
-    Function(
+    CelFunction(
         "upperAscii",
         on(STRING, (STRING,)),
         python=lambda text: text.translate(_TO_UPPER),
         sql="secateur_cel.upper_v1({0})",
         elsewhere=("upper", "toUpper", "toUpperCase", "toupper"),
     ),
-    Function(
+    CelFunction(
         "trim",
         on(STRING, (STRING,)),
         python=lambda text: text.strip(SPACES),
         sql="secateur_cel.trim_v1({0})",
         elsewhere=("strip", "trimSpace"),
     ),
-    Function("reverse", on(STRING, (STRING,)), python=lambda text: text[::-1], sql="reverse({0})"),
-    Function("charAt", on(STRING, (STRING, INT)), python=_char_at, sql="secateur_cel.char_at_v1({0}, {1})"),
-    Function(
+    CelFunction("reverse", on(STRING, (STRING,)), python=lambda text: text[::-1], sql="reverse({0})"),
+    CelFunction("charAt", on(STRING, (STRING, INT)), python=_char_at, sql="secateur_cel.char_at_v1({0}, {1})"),
+    CelFunction(
         "indexOf",
         on(INT, _TWO, (*_TWO, INT)),
         python=_index_of,
         sql="secateur_cel.index_of_v1({all})",
         defaults=(0,),
     ),
-    Function(
+    CelFunction(
         "lastIndexOf",
         on(INT, _TWO, (*_TWO, INT)),
         python=_last_index_of,
         sql="secateur_cel.last_index_of_v1({all})",
     ),
-    Function(
+    CelFunction(
         "substring",
         on(STRING, (STRING, INT), (STRING, INT, INT)),
         python=_substring,
         sql="secateur_cel.substring_v1({all})",
         elsewhere=("substr", "slice"),
     ),
-    Function(
+    CelFunction(
         "replace",
         on(STRING, (*_TWO, STRING), (*_TWO, STRING, INT)),
         python=_replace,
         sql="secateur_cel.replace_v1({all})",
         defaults=(-1,),
     ),
-    Function(
+    CelFunction(
         "split",
         on(list_of(STRING), _TWO, (*_TWO, INT)),
         python=_split,
         sql="secateur_cel.split_v1({all})",
         defaults=(-1,),
     ),
-    Function(
+    CelFunction(
         "join",
         on(STRING, (list_of(STRING),), (list_of(STRING), STRING)),
         python=_join,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from secateur.cel import messages as say
-from secateur.cel.library.function import Function, on
+from secateur.cel.library.function import CelFunction, on
 from secateur.cel.timestamps import count_of
 from secateur.cel.types import DURATION, INT, STRING, TIMESTAMP
 from secateur.cel.values import Duration, Timestamp
@@ -28,7 +28,7 @@ def _part(name: str) -> Callable[..., int]:
 
 
 TIMES = tuple(
-    Function(
+    CelFunction(
         f"get{name}",
         on(INT, (TIMESTAMP,), (TIMESTAMP, STRING), *([(DURATION,)] if name in _CLOCK else [])),
         python=_part(name),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from secateur.cel import messages as say
 from secateur.cel import timestamps as times
 from secateur.cel.diagnostics import EvaluationError, Reporter
-from secateur.cel.library import FUNCTIONS, Function, Overload
+from secateur.cel.library import FUNCTIONS, CelFunction, Overload
 from secateur.cel.patterns import PatternError, translate
 from secateur.cel.sql.forms import ERROR, Form, Forms, Sql, boolean, constant, content
 from secateur.cel.syntax.ast import Call, Literal
@@ -50,7 +50,9 @@ class Calls:
                 return given
         return self._part(node, operands)
 
-    def _filled(self, function: Function, template: str, overloads: list[Overload], operands: tuple[Sql, ...]) -> Sql:
+    def _filled(
+        self, function: CelFunction, template: str, overloads: list[Overload], operands: tuple[Sql, ...]
+    ) -> Sql:
         """The function's template with its operands, and with the defaults for those that are left out."""
         overload = max(function.overloads, key=lambda each: len(each.parameters))
         missing = len(overload.parameters) - len(operands)

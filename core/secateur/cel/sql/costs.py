@@ -60,7 +60,7 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class CostEstimate:
     cost: float
     size: Size
 
@@ -80,7 +80,7 @@ class _Estimator:
         self._reporter = reporter
         self._refused = False
 
-    def estimate(self, node: Node, elements: Mapping[str, Size]) -> Estimate:
+    def estimate(self, node: Node, elements: Mapping[str, Size]) -> CostEstimate:
         """Raises nothing. Only the innermost part that exceeds a limit is reported."""
         estimate = self._of(node, elements)
         if not self._refused and estimate.size.characters > MOST_CHARACTERS:
@@ -91,12 +91,12 @@ class _Estimator:
             self._reporter.error(node.span, say.takes_too_long(estimate.cost / 1e6), say.LOOP_OVER_LESS)
         return estimate
 
-    def _of(self, node: Node, elements: Mapping[str, Size]) -> Estimate:
+    def _of(self, node: Node, elements: Mapping[str, Size]) -> CostEstimate:
         match node:
             case Literal(value=value):
-                return Estimate(0, Size(len(value)) if isinstance(value, (str, bytes)) else _SCALAR)
+                return CostEstimate(0, Size(len(value)) if isinstance(value, (str, bytes)) else _SCALAR)
             case Name(name=name):
-                return Estimate(0, elements.get(name, _UNKNOWN))
+                return CostEstimate(0, elements.get(name, _UNKNOWN))
             case Comprehension():
                 return self._loop(node, elements)
             case Call():
@@ -107,67 +107,67 @@ class _Estimator:
             case Binary(operator="+"):
                 return self._sum(cost, parts)
             case Binary(operator="==" | "!=" | "<" | "<=" | ">" | ">="):
-                return Estimate(cost + _CHARACTER * min(part.size.characters for part in parts), _SCALAR)
+                return CostEstimate(cost + _CHARACTER * min(part.size.characters for part in parts), _SCALAR)
             case Binary(operator="in"):
                 looked_through = parts[1].size.elements or parts[1].size.characters
-                return Estimate(cost + _BOXED + _STEP / 5 * looked_through, _SCALAR)
+                return CostEstimate(cost + _BOXED + _STEP / 5 * looked_through, _SCALAR)
             case Binary():
-                return Estimate(cost + _BOXED, _SCALAR)
+                return CostEstimate(cost + _BOXED, _SCALAR)
             case Logical():
-                return Estimate(cost, _SCALAR)
+                return CostEstimate(cost, _SCALAR)
             case Conditional():
-                return Estimate(cost, _largest(parts[1:]))
+                return CostEstimate(cost, _largest(parts[1:]))
             case ListLiteral() | MapLiteral():
                 characters = sum(part.size.characters for part in parts)
-                return Estimate(cost + _STEP * len(parts), Size(characters, len(parts)))
+                return CostEstimate(cost + _STEP * len(parts), Size(characters, len(parts)))
             case _:
                 # A field or an element is no larger than the value it is taken from.
-                return Estimate(cost, parts[0].size if parts else _UNKNOWN)
+                return CostEstimate(cost, parts[0].size if parts else _UNKNOWN)
 
-    def _sum(self, cost: float, parts: list[Estimate]) -> Estimate:
+    def _sum(self, cost: float, parts: list[CostEstimate]) -> CostEstimate:
         size = Size(
             min(sum(part.size.characters for part in parts), _LONGEST_TEXT),
             min(sum(part.size.elements for part in parts), _LONGEST_LIST),
         )
-        return Estimate(cost + _BOXED + _CHARACTER * size.characters, size)
+        return CostEstimate(cost + _BOXED + _CHARACTER * size.characters, size)
 
-    def _loop(self, node: Comprehension, elements: Mapping[str, Size]) -> Estimate:
+    def _loop(self, node: Comprehension, elements: Mapping[str, Size]) -> CostEstimate:
         over = self.estimate(node.operand, elements)
         count = over.size.elements or _PAYLOAD_ELEMENTS
         element = Size(over.size.characters / max(1, over.size.elements), _PAYLOAD_ELEMENTS)
         inside = {**elements, node.variable: element}
-        said = self.estimate(node.predicate, inside) if node.predicate else Estimate(0, _SCALAR)
-        made = self.estimate(node.transform, inside) if node.transform else Estimate(0, element)
+        said = self.estimate(node.predicate, inside) if node.predicate else CostEstimate(0, _SCALAR)
+        made = self.estimate(node.transform, inside) if node.transform else CostEstimate(0, element)
         cost = over.cost + count * (_STEP + said.cost + made.cost)
         if node.macro not in ("map", "filter"):
-            return Estimate(cost, _SCALAR)
+            return CostEstimate(cost, _SCALAR)
         size = Size(count * made.size.characters, count)
-        return Estimate(cost + _CHARACTER * size.characters, size)
+        return CostEstimate(cost + _CHARACTER * size.characters, size)
 
-    def _call(self, node: Call, parts: list[Estimate]) -> Estimate:
+    def _call(self, node: Call, parts: list[CostEstimate]) -> CostEstimate:
         cost = sum(part.cost for part in parts)
         given = parts[0].size if parts else _SCALAR
         read = _CHARACTER * given.characters
         match node.function:
             case "matches":
-                return Estimate(cost + _STEP + _MATCHED * given.characters, _SCALAR)
+                return CostEstimate(cost + _STEP + _MATCHED * given.characters, _SCALAR)
             case "startsWith" | "endsWith" | "contains" | "size":
-                return Estimate(cost + _STEP + read, _SCALAR)
+                return CostEstimate(cost + _STEP + read, _SCALAR)
             case "replace" if len(parts) > 2:
                 old, new = parts[1].size.characters, parts[2].size.characters
                 times = given.characters / max(1, old)
                 longest = min(_LONGEST_TEXT, given.characters + times * max(0, new - old) + (new if old == 0 else 0))
-                return Estimate(cost + _BOXED + _CHARACTER * longest, Size(longest))
+                return CostEstimate(cost + _BOXED + _CHARACTER * longest, Size(longest))
             case "split" if len(parts) > 1:
                 count = min(_LONGEST_LIST, given.characters / max(1, parts[1].size.characters) + 1)
-                return Estimate(cost + _BOXED + _STEP * count + read, Size(given.characters, count))
+                return CostEstimate(cost + _BOXED + _STEP * count + read, Size(given.characters, count))
             case "join":
                 separators = parts[1].size.characters if len(parts) > 1 else 0
                 longest = min(_LONGEST_TEXT, given.characters + separators * given.elements)
-                return Estimate(cost + _BOXED + _STEP * given.elements + _CHARACTER * longest, Size(longest))
+                return CostEstimate(cost + _BOXED + _STEP * given.elements + _CHARACTER * longest, Size(longest))
             case _:
-                return Estimate(cost + _BOXED + read, Size(given.characters, given.elements))
+                return CostEstimate(cost + _BOXED + read, Size(given.characters, given.elements))
 
 
-def _largest(parts: list[Estimate]) -> Size:
+def _largest(parts: list[CostEstimate]) -> Size:
     return Size(max(part.size.characters for part in parts), max(part.size.elements for part in parts))

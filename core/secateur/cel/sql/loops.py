@@ -52,7 +52,7 @@ _IN_A_LOOP: Final = 10
 """Each use in an inner loop counts as this many uses."""
 
 
-class Scope(Protocol):
+class LoopScope(Protocol):
     """The part of the generator that loops need."""
 
     def sql(self, node: Node) -> Sql: ...
@@ -90,7 +90,7 @@ class _Test:
 
 
 class Loops:
-    def __init__(self, forms: Forms, scope: Scope) -> None:
+    def __init__(self, forms: Forms, scope: LoopScope) -> None:
         self._forms = forms
         self._scope = scope
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
 
 import pytest
+from billing import CULPRIT, seed
+from command_line import Here
 
 import secateur
 from secateur.engines.native.client import Queue
@@ -16,11 +19,19 @@ from secateur.looking.postmortem import postmortem, write
 from secateur.words.charts import chart
 from secateur.words.figures import number
 
+FLOOD = ("--app", "billing", "--function", "vendor-syncs", "--if", CULPRIT)
+
 
 @pytest.fixture
 async def queue(database_url: str) -> AsyncIterator[Queue]:
     async with secateur.connect(database_url) as connected:
         yield connected
+
+
+@pytest.fixture
+def url(embedded_url: str) -> str:
+    asyncio.run(seed(embedded_url))
+    return embedded_url
 
 
 async def story(queue: Queue, cancellation_id: UUID) -> str:
@@ -75,3 +86,14 @@ def test_a_chart_shows_what_is_known_on_its_scale() -> None:
     assert chart([0, 4, 8, None], 4, 2, number) == ["8 │  █", "0 │ ██·"]
     assert chart([], 4, 2, number)[-1] == "0 │"
     assert chart([0.001, 1000], 2, 1, str)[-1].endswith("▁█")
+
+
+def test_the_command_writes_it_to_stdout(here: Here, url: str) -> None:
+    committed = here("cancel", *FLOOD, "--yes", "--reason", "a storm", "--json", url=url).json["id"]
+    told = here("postmortem", committed, url=url)
+    assert (told.code, told.err) == (0, "")
+    assert told.out.startswith("# Cancellation of billing / vendor-syncs, ")
+    assert "“a storm”" in told.out
+    assert "not counted before" in told.out
+    missing = here("postmortem", "0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b", url=url)
+    assert (missing.code, "there is no cancellation" in missing.err) == (1, True)

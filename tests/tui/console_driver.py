@@ -39,6 +39,7 @@ _VARYING = (
         re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),
         "00000000-0000-0000-0000-000000000000",
     ),
+    (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{1,12})*…"), "00000000…"),
     (re.compile(r"(YYYY-MM[^\n]*?) +│\n"), r"\1 │\n"),
     (re.compile(r"(just now|\d+ s ago) *"), "just now "),
     # Every new key adds a command.

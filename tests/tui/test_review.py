@@ -24,6 +24,7 @@ from secateur.postgres.embedded import EmbeddedPostgres
 from secateur.requests import CancellationRequest
 from secateur.schema import install
 from secateur_tui.history.screen import HistoryScreen
+from secateur_tui.review import sentences as review_text
 from secateur_tui.review.copying import as_curl
 from secateur_tui.review.screen import ReviewScreen
 
@@ -83,6 +84,54 @@ async def test_a_commit_leads_to_its_history(start: Start, incident_url: str, si
         assert row["expected"] == ACME + ARRIVING
         await console.press("1")
         await console.shows("Queues", "live")
+
+
+async def test_the_guarantee_is_told_before_the_history_is_there(
+    start: Start, incident_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: Any, **__: Any) -> None:
+        await asyncio.Event().wait()
+
+    async with review(start, incident_url) as console:
+        await consent(console)
+        shown = []
+        told = review_text.committed
+        monkeypatch.setattr(review_text, "committed", lambda record: shown.append(record) or told(record))
+        monkeypatch.setattr(console.app.session.queue.cancellations, "list", never)
+        await console.press("enter")
+        await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
+        await console.shows("in force since", "no matching run is claimed", "INC-4211")
+        assert [record.reason for record in shown] == ["INC-4211"]
+
+
+@pytest.mark.parametrize("at", [(60, 15), (200, 50)], ids=lambda at: f"{at[0]}x{at[1]}")
+async def test_it_fits_every_size(start: Start, incident_url: str, at: tuple[int, int]) -> None:
+    async with start(incident_url, size=at) as console:
+        await console.press("slash")
+        await console.type("vendor-syncs")
+        await console.press("enter", "down", "enter")
+        await console.type(CULPRIT)
+        await console.shows("exact")
+        await console.press("f9")
+        await console.shows("enter goes on", "type vendor-syncs to confirm")
+        await console.until(lambda: console.app.screen._arrivals is not None)
+        await console.shows_stored("review")
+
+
+async def test_with_the_database_down_it_stays_in_its_window(start: Start) -> None:
+    with EmbeddedPostgres() as postgres:
+        async with _prepared(start, postgres) as console:
+            await consent(console)
+            await asyncio.to_thread(postgres.kill)
+            await console.press("enter")
+            await console.shows("unknown whether it was committed", "r ask again")
+            await console.until(lambda: "╰" in console.text and "╭─ Review" in console.text)
+            lines = console.text.splitlines()
+            assert max(map(len, lines)) <= 80
+            assert len(lines) <= 24
+            assert any(line.startswith("╰─") for line in lines), "the window has a bottom"
+            assert "[ Leave ]" in console.text
+            assert "Cancel 623 runs of billing" in console.text
 
 
 async def test_esc_leaves_without_writing(start: Start, incident_url: str) -> None:

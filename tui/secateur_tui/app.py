@@ -320,10 +320,13 @@ class ConsoleApp(TerminalApp):
         else:
             self.session.journal.committed(cancellation.id)
             self.follow_aftermath()
-            if cancellation.is_pending and isinstance(self.screen, ReviewScreen):
+            if not isinstance(self.screen, ReviewScreen):
+                self._show_committed(cancellation)
+            elif cancellation.is_pending:
                 self.screen.pending(cancellation)
             else:
-                self._show_committed(cancellation)
+                self.screen.committed(cancellation)
+                self.screen.call_after_refresh(self._show_committed, cancellation)
         finally:
             self._commit_under_way = None
 

@@ -10,7 +10,7 @@ from secateur.runs import Scope
 from secateur.states import Kind
 from secateur.words.figures import ago, number
 from secateur.words.lines import one_line
-from secateur.words.tables import Column
+from secateur.words.tables import EXTRA, Column
 from secateur_tui.frame.bars import progress
 from secateur_tui.frame.columns import Cell, Row
 
@@ -22,9 +22,9 @@ COLUMNS = (
     Column("who", "who", right=False, minimum=6, shrinks_to=6, rank=30),
     Column("where", "where", right=False, shrinks_to=14),
     Column("state", "state", right=False, minimum=10),
-    Column("planned", "planned", minimum=9, rank=10),
+    Column("planned", "planned", minimum=9, rank=EXTRA),
     Column("cancelled", "cancelled", minimum=9),
-    Column("reason", "reason", right=False, minimum=6, shrinks_to=14, rank=20),
+    Column("reason", "reason", right=False, minimum=6, shrinks_to=12, rank=20),
     Column("if", "if", right=False, shrinks_to=24, rank=5),
 )
 """None is narrower than what it shows sooner or later, so that nothing moves from second to second."""

@@ -324,6 +324,10 @@ class ReviewScreen(Dialog[None]):
         self._enable()
         self._sheet.focus()
 
+    def committed(self, cancellation: Cancellation) -> None:
+        """Say so at once: the history takes a moment to be painted."""
+        self._consent.show(review_text.committed(cancellation))
+
     def pending(self, cancellation: Cancellation) -> None:
         """It is committed, but not in force yet: say what is in the way, and follow it until it is."""
         self._step, self._pending = Step.PENDING, cancellation

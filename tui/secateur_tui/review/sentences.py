@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from textual.content import Content
 
 from secateur.instants import readable
-from secateur.ledger.wording import STILL_MAY_START, blocked_by
+from secateur.ledger.wording import STILL_MAY_START, blocked_by, guarantee_in_words
 from secateur.requests import CancellationRequest, RetryRequest
 from secateur.runs import Count, RunStatus, Scope
 from secateur.words.figures import about, duration, number, rate, runs
@@ -29,6 +30,13 @@ _TAKEN, _KEPT, _ODD = "█", "░", "▚"
 
 Part = tuple[str, str]
 """A text and its tone."""
+
+
+def committed(cancellation: Cancellation) -> Content:
+    """What a commit that is in force, or a retry, came to."""
+    if cancellation.is_retry:
+        return toned(("✓ committed: the matching runs are being queued again", "good"))
+    return toned((f"✓ guaranteed: {guarantee_in_words(cancellation, partial(readable, digits=0))}", "good"))
 
 
 def pending(cancellation: Cancellation) -> Content:

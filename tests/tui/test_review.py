@@ -114,7 +114,7 @@ async def test_it_fits_every_size(start: Start, incident_url: str, at: tuple[int
         await console.shows("exact")
         await console.press("f9")
         await console.shows("enter goes on", "type vendor-syncs to confirm")
-        await console.until(lambda: console.app.screen._arrivals is not None)
+        await console.until(lambda: console.app.screen._gathered.arrivals is not None)
         await console.shows_stored("review")
 
 

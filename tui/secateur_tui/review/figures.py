@@ -48,9 +48,6 @@ class Figures:
         """How long the count has been going on."""
         return time.monotonic() - self.began
 
-    def changed(self, found: Seen) -> None:
-        self.found = found
-
     def painted(self) -> None:
         """Remember what may be typed."""
         if self.exact is not None:

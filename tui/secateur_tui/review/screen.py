@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
-from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -14,12 +12,10 @@ from uuid import UUID, uuid4
 from textual import events, on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
-from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static
 
 from secateur.errors import (
-    DatabaseError,
     LockUnavailable,
     NotInstalled,
     PermissionDenied,
@@ -27,9 +23,7 @@ from secateur.errors import (
     SecateurError,
     UsageError,
 )
-from secateur.looking.aftermath import STANDING_FOR, also_arriving
-from secateur.looking.counting import Seen, count_along
-from secateur.looking.wording import of_several
+from secateur.looking.aftermath import also_arriving
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
 from secateur.words.figures import runs
@@ -40,8 +34,8 @@ from secateur_tui.review import sentences as review_text
 from secateur_tui.review.consent import CommitButton, Confirmation, Consent
 from secateur_tui.review.copying import CopyScreen
 from secateur_tui.review.figures import Figures, at_most
+from secateur_tui.review.gathering import Gathering
 from secateur_tui.session import Feed, Session
-from secateur_tui.themes import toned
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
@@ -111,10 +105,7 @@ class ReviewScreen(Dialog[None]):
         self._feed = feed
         self._key = str(uuid4())
         self._figures = Figures(seen, at_most(request, feed.depths))
-        self._arrivals: float | None = None
-        self._several = Content("")
-        """What the matches are made of, where that is not one thing."""
-        self._longest = STANDING_FOR
+        self._gathered = Gathering(session, self._figures, self._draw)
         self._step = Step.OPENING
         self.entered_at = -math.inf
         """When enter was pressed last, by the monotonic clock, if no other key has been since."""
@@ -137,8 +128,8 @@ class ReviewScreen(Dialog[None]):
         # Nothing takes keys before the figure has been painted: what was typed until then is gone.
         self.call_after_refresh(self._open)
         self._count()
-        self._ask_what_arrives()
-        self._ask_whether_of_one_piece()
+        self.run_worker(self._gathered.what_arrives(self._asked), group="review-arrivals")
+        self.run_worker(self._gathered.whether_of_one_piece(self._asked), group="review-blast")
         self.set_interval(1.0, self._draw)
 
     def accepts(self, event: events.Key) -> bool:
@@ -160,44 +151,8 @@ class ReviewScreen(Dialog[None]):
     def _follow_feed(self, feed: Feed) -> None:
         self._feed = feed
 
-    @work(exclusive=True, group="review-count")
-    async def _count(self) -> None:
-        began, seconds = time.monotonic(), self.session.query_timeout_seconds
-        counting = count_along(self.session.queue.cancellations, self._request, seconds, on_primary=True)
-        self._figures.began = began
-        try:
-            async with aclosing(counting) as found:
-                async for each in found:
-                    self._figures.changed(each)
-                    self._draw()
-        except SecateurError as error:
-            self._figures.changed(Seen(None, str(error)))
-            self._draw()
-
-    @work(exclusive=True, group="review-arrivals")
-    async def _ask_what_arrives(self) -> None:
-        """A retry takes what has ended: of that nothing arrives."""
-        if self._asked.verb == "retry":
-            return
-        queue = self.session.queue
-        with suppress(SecateurError):
-            self._longest = (await self.session.ask(queue.controls.retention())).standing
-        with suppress(DatabaseError):
-            self._arrivals = await self.session.ask(queue.cancellations.arrival_rate(self._asked))
-        self._draw()
-        self.refresh_bindings()
-
-    @work(exclusive=True, group="review-blast")
-    async def _ask_whether_of_one_piece(self) -> None:
-        """Whether a filter by one field hits several values of another: an answer that nobody has to wait for."""
-        request, reader = self._asked, self.session.queue.reader
-        if request.verb == "retry" or not reader.can_suggest or (filter_ := request.compile()) is None:
-            return
-        with suppress(SecateurError):
-            radius = await self.session.ask(reader.blast_radius(request.scopes, filter_, request.window))
-            if radius.mixed is not None:
-                self._several = toned(("! not of one piece: ", "warn"), (of_several(radius.mixed) + "\n", "plain"))
-                self._draw()
+    def _count(self) -> None:
+        self.run_worker(self._gathered.count(self._request), exclusive=True, group="review-count")
 
     def _open(self) -> None:
         self._step = Step.READY
@@ -229,7 +184,7 @@ class ReviewScreen(Dialog[None]):
         facts = review_text.Facts(
             self._request,
             self._figures,
-            self._arrivals,
+            self._gathered.arrivals,
             self._feed.now(),
             self.session.query_timeout_seconds,
             cancellations.is_gated,
@@ -238,7 +193,7 @@ class ReviewScreen(Dialog[None]):
         )
         self._sentence.update(facts.sentence(self.session.context or self.session.where))
         self._proportions.update(facts.proportions(min(_WIDEST_BAR, max(20, self.size.width - 8))))
-        self._facts.update(self._several + facts.details())
+        self._facts.update(self._gathered.several + facts.details())
         self._panel.border_title = "Review: standing" if self._request.standing else "Review"
         if self._step in (Step.OPENING, Step.READY):
             self._consent.ask_for(self._confirmation)
@@ -372,7 +327,7 @@ class ReviewScreen(Dialog[None]):
     def action_also(self) -> None:
         """Make it stand for two hours, or as it was; it is another request then, under another key."""
         stands = not self._request.standing
-        self._request = also_arriving(self._asked, self._feed.now(), self._longest) if stands else self._asked
+        self._request = also_arriving(self._asked, self._feed.now(), self._gathered.longest) if stands else self._asked
         self._key = str(uuid4())
         self._figures.outdated()
         self._count()

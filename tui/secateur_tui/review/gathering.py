@@ -1,0 +1,70 @@
+"""What a review finds out while it is open: the count, what arrives, and whether the matches are of one piece."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from datetime import timedelta
+
+from textual.content import Content
+
+from secateur.errors import DatabaseError, SecateurError
+from secateur.looking.aftermath import STANDING_FOR
+from secateur.looking.counting import Seen, count_along
+from secateur.looking.wording import of_several
+from secateur.requests import CancellationRequest
+from secateur_tui.review.figures import Figures
+from secateur_tui.session import Session
+from secateur_tui.themes import toned
+
+
+class Gathering:
+    """Calls `changed` with every answer. A task that is cancelled cancels its query in the database."""
+
+    def __init__(self, session: Session, figures: Figures, changed: Callable[[], None]) -> None:
+        self._session, self._changed = session, changed
+        self.figures = figures
+        self.arrivals: float | None = None
+        """Matching runs that arrive per second; None if that is not known."""
+        self.longest: timedelta = STANDING_FOR
+        """How far ahead the retention lets a window end."""
+        self.several = Content("")
+        """What the matches are made of, where that is not one thing."""
+
+    async def count(self, request: CancellationRequest) -> None:
+        """Ever better figures, until the exact one is there or has failed."""
+        self.figures.began = time.monotonic()
+        counting = count_along(
+            self._session.queue.cancellations, request, self._session.query_timeout_seconds, on_primary=True
+        )
+        try:
+            async with aclosing(counting) as found:
+                async for each in found:
+                    self.figures.found = each
+                    self._changed()
+        except SecateurError as error:
+            self.figures.found = Seen(None, str(error))
+            self._changed()
+
+    async def what_arrives(self, request: CancellationRequest) -> None:
+        """A retry takes what has ended: of that nothing arrives."""
+        if request.verb == "retry":
+            return
+        queue = self._session.queue
+        with suppress(SecateurError):
+            self.longest = (await self._session.ask(queue.controls.retention())).standing
+        with suppress(DatabaseError):
+            self.arrivals = await self._session.ask(queue.cancellations.arrival_rate(request))
+        self._changed()
+
+    async def whether_of_one_piece(self, request: CancellationRequest) -> None:
+        """Whether a filter by one field hits several values of another: an answer that nobody has to wait for."""
+        reader = self._session.queue.reader
+        if request.verb == "retry" or not reader.can_suggest or (filter_ := request.compile()) is None:
+            return
+        with suppress(SecateurError):
+            radius = await self._session.ask(reader.blast_radius(request.scopes, filter_, request.window))
+            if radius.mixed is not None:
+                self.several = toned(("! not of one piece: ", "warn"), (of_several(radius.mixed) + "\n", "plain"))
+                self._changed()

@@ -111,7 +111,7 @@ async def test_the_row_that_keys_act_on_is_on_the_screen(start: Start, incident_
             "select secateur.register_function('monolith', format('function-%s', nth), '{}', 3)"
             "  from generate_series(1, 200) as nth"
         )
-        await console.shows("function-")
+        await console.shows("206 functions")
         await console.press("slash")
         await console.type("function-77")
         await console.press("enter", "down", "escape")

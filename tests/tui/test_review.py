@@ -466,13 +466,13 @@ begin perform pg_sleep(0.01); return 1; end $$
 async def test_a_count_that_takes_too_long_takes_only_the_figure(
     start: Start, incident_url: str, size: tuple[int, int]
 ) -> None:
-    async with start(incident_url, size=size, query_timeout_seconds=2) as console:
+    async with start(incident_url, size=size, query_timeout_seconds=5) as console:
         await console.filter_for("vendor-syncs")
         await console.database.execute(SLOWLY)
         await console.type(SLOW)
         await console.press("f9")
         await console.shows("Cancel every matching run of billing / vendor-syncs in prod.", "not yet: at most 2,120")
-        await console.shows("did not answer within 2 s", "Not counted: at most 2,120")
+        await console.shows("did not answer within 5 s", "Not counted: at most 2,120")
         await console.shows_stored("review-not-counted")
         await console.type("a loop")
         await console.press("enter")
@@ -495,7 +495,7 @@ async def test_a_count_that_takes_too_long_takes_only_the_figure(
 async def test_a_figure_of_the_filter_that_cannot_be_counted_again_is_told_with_its_age(
     start: Start, incident_url: str
 ) -> None:
-    async with start(incident_url, query_timeout_seconds=2, confirm_above=10_000) as console:
+    async with start(incident_url, query_timeout_seconds=5, confirm_above=10_000) as console:
         await console.filter_for("vendor-syncs", SLOW)
         await console.shows("exact")
         await console.database.execute(SLOWLY)

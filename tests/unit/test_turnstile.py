@@ -52,6 +52,21 @@ async def test_a_turn_that_is_given_up_goes_to_the_next() -> None:
     assert door.inside == 1
 
 
+async def test_one_that_is_cancelled_and_has_not_noticed_yet_takes_no_turn() -> None:
+    door = Turnstile(1)
+    await door.enter()
+    first, second = (asyncio.create_task(door.enter()) for _ in range(2))
+    await settled()
+    first.cancel()
+    door.leave()  # before the first one's task has run again
+    with suppress(asyncio.CancelledError):
+        await first
+    await second
+    assert door.inside == 1
+    door.leave()
+    assert door.inside == 0
+
+
 async def test_what_the_server_refuses_is_not_asked_for_at_once_again(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(turnstile.time, "monotonic", lambda: now)

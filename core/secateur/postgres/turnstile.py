@@ -37,10 +37,10 @@ class Turnstile:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.cancelled() or not turn.done():
-                self._waiting.remove(turn)
-            else:
+            if turn.done() and not turn.cancelled():
                 self.leave()
+            elif turn in self._waiting:
+                self._waiting.remove(turn)
             raise
 
     def leave(self) -> None:
@@ -61,5 +61,8 @@ class Turnstile:
 
     def _let_in(self) -> None:
         while self._waiting and self.inside < self.room:
-            self.inside += 1
-            self._waiting.popleft().set_result(None)
+            turn = self._waiting.popleft()
+            # One that was cancelled a moment ago still waits here until its task runs again.
+            if not turn.done():
+                self.inside += 1
+                turn.set_result(None)

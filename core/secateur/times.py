@@ -1,17 +1,19 @@
-"""Times as people type them: absolute, relative to now, or local; ambiguous times are refused."""
+"""Times as people type them: absolute, relative to now, or local."""
 
 from __future__ import annotations
 
 import os
 import re
 import struct
-from datetime import UTC, datetime, time, timedelta, tzinfo
+from calendar import monthrange
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from secateur.errors import UsageError
+from secateur.words.figures import duration
 
 UNITS = {
     "s": timedelta(seconds=1),
@@ -21,48 +23,124 @@ UNITS = {
     "w": timedelta(weeks=1),
 }
 
-FORMS = "2024-01-21T00:00:00Z, 2024-01-21 14:00, -2h, now, today, yesterday 14:00"
+FORMS = "14:00, 3am, 2h ago, 30m, +2h, now, today, yesterday 14:00, 27 Nov 14:00, 2024-01-21T00:00:00Z, 1705795200"
 """For messages."""
 
+_SHORT_FORMS = "14:00, 2h ago, 27 Nov 9am"
 _TOO_FINE = "a fraction of a second must have at most six digits"
 
-_RELATIVE = re.compile(r"(?a)(?P<sign>[-+−])\s*(?P<parts>\d+(?:\.\d+)?[smhdw](?:\s*\d+(?:\.\d+)?[smhdw])*)")
-_PART = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
-_CLOCK = r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:\.(?P<fraction>\d+))?)?"
-_NAMED_DAY = re.compile(rf"(?a)(?P<day>today|yesterday)(?:\s+(?:at\s+)?{_CLOCK})?")
-_DATE = re.compile(
-    rf"(?a)(?P<year>\d{{4}})-(?P<month>\d{{2}})-(?P<date>\d{{2}})"
-    rf"(?:(?:t|\s+){_CLOCK}\s*(?P<offset>z|utc|[-+−]\d{{2}}(?::?\d{{2}})?)?)?"
+_UNIT = r"(?:s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)"
+_LENGTH = rf"(?P<parts>\d+(?:\.\d+)?\s*{_UNIT}(?:\s*\d+(?:\.\d+)?\s*{_UNIT})*)"
+_RELATIVE = re.compile(rf"(?a)(?:(?P<sign>[-+−])\s*|(?P<ahead>in\s+))?{_LENGTH}(?P<ago>\s+ago)?")
+_PART = re.compile(r"(?a)(\d+(?:\.\d+)?)\s*([smhdw])")
+_CLOCK = (
+    r"(?:(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:\.(?P<fraction>\d+))?)?(?:\s*(?P<half>[ap])\.?m\.?)?"
+    r"|(?P<full>\d{1,2})\s*(?P<full_half>[ap])\.?m\.?|(?P<noon>noon))"
 )
+_OFFSET_FROM_UTC = r"(?:\s*(?P<offset>z|utc|[-+−]\d{2}(?::?\d{2})?))?"
+_BARE_CLOCK = re.compile(rf"(?a)(?:at\s+)?{_CLOCK}{_OFFSET_FROM_UTC}")
+_NAMED_DAY = re.compile(rf"(?a)(?P<day>today|yesterday|tomorrow)(?:\s+(?:at\s+)?{_CLOCK}{_OFFSET_FROM_UTC})?")
+_DATE = re.compile(
+    rf"(?a)(?P<year>\d{{4}})-(?P<month>\d{{2}})-(?P<date>\d{{2}})(?:(?:t|\s+){_CLOCK}{_OFFSET_FROM_UTC})?"
+)
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_SPOKEN_DATE = re.compile(
+    rf"(?a)(?P<date>\d{{1,2}})\s+(?P<month>{'|'.join(_MONTHS)})[a-z]*(?:\s+(?P<year>\d{{4}}))?"
+    rf"(?:,?\s+(?:at\s+)?{_CLOCK}{_OFFSET_FROM_UTC})?"
+)
+_EPOCH = re.compile(r"(?a)(?P<seconds>\d{10})(?:\.(?P<fraction>\d+))?|(?P<milliseconds>\d{13})")
+
+
+class TimeError(UsageError):
+    """A text that is no time. `why` leaves out the text, for where it stands beside the message."""
+
+    def __init__(self, text: str, message: str, why: str = "") -> None:
+        super().__init__(f"{text.strip()!r} {message}")
+        self.why = why or message
 
 
 def resolve_time(text: str, now: datetime, zone: tzinfo) -> datetime:
     """The instant that `text` means, in UTC.
 
-    `now` is the database's time, and aware. Times without an offset are local to `zone`. Relative times
-    are elapsed time, so `-1d` is 24 hours. Raises `UsageError` if `text` is not a time, if the clocks skipped
-    that time or showed it twice, and if it is finer than microseconds.
+    `now` is the database's time, and aware. Times without an offset are local to `zone`. A clock without a day is
+    the last time that it showed that, a day without a year the nearest one, and a length without a sign is ago.
+    Relative times are elapsed time, so `-1d` is 24 hours. Whole numbers of ten digits are seconds since 1970,
+    of thirteen milliseconds. Raises `TimeError` if `text` is not a time, if the clocks skipped that time or showed it
+    twice, and if it is finer than microseconds.
     """
     words = text.strip().lower()
     if words == "now":
         return now.astimezone(UTC)
     try:
-        if match := _RELATIVE.fullmatch(words):
-            return now.astimezone(UTC) + _duration(match)
-        if match := _NAMED_DAY.fullmatch(words):
-            day = now.astimezone(zone).date() - timedelta(days=match["day"] == "yesterday")
-            return _local(datetime.combine(day, _clock(match)), zone, text)
-        if match := _DATE.fullmatch(words):
-            day = datetime(int(match["year"]), int(match["month"]), int(match["date"])).date()
-            moment = datetime.combine(day, _clock(match))
-            if match["offset"]:
-                return moment.replace(tzinfo=UTC) - _offset(match["offset"])
-            return _local(moment, zone, text)
+        found = _relative(words, now) or _by_epoch(words) or _by_calendar(words, text, now, zone)
     except (ValueError, OverflowError) as error:
-        raise UsageError(f"{text.strip()!r} is not a valid time: {error}") from None
-    if re.fullmatch(r"\d+(?:\.\d+)?[smhdw]", words):
-        raise UsageError(f"{text.strip()!r} needs a sign: write -{words} for that long ago")
-    raise UsageError(f"{text.strip()!r} is not a valid time; use one of these forms: {FORMS}")
+        why = re.sub(r" in year \d+$", "", str(error))
+        raise TimeError(text, f"is not a valid time: {error}", why) from None
+    if found is None:
+        raise TimeError(
+            text, f"is not a valid time; use one of these forms: {FORMS}", f"not a time; try {_SHORT_FORMS}"
+        )
+    return found
+
+
+def time_in_words(moment: datetime, now: datetime) -> str:
+    """`27 Nov 03:00 UTC, 5h 02m ago`: what a time that was typed means; with its seconds and year where they matter."""
+    at, today = moment.astimezone(UTC), now.astimezone(UTC)
+    year = "" if at.year == today.year else f" {at.year:04}"
+    seconds = f":{at:%S}" if at.second or at.microsecond else ""
+    distance = (today - at).total_seconds()
+    when = "now" if abs(distance) < 1 else f"{duration(distance)} ago" if distance > 0 else f"in {duration(-distance)}"
+    return f"{at.day} {_MONTHS[at.month - 1].capitalize()}{year} {at:%H:%M}{seconds} UTC, {when}"
+
+
+def _relative(words: str, now: datetime) -> datetime | None:
+    match = _RELATIVE.fullmatch(words)
+    if match is None or (match["ago"] and (match["sign"] or match["ahead"])):
+        return None
+    length = _length(match["parts"])
+    ahead = match["sign"] == "+" or match["ahead"]
+    return now.astimezone(UTC) + (length if ahead else -length)
+
+
+def _by_epoch(words: str) -> datetime | None:
+    match = _EPOCH.fullmatch(words)
+    if match is None:
+        return None
+    start = datetime(1970, 1, 1, tzinfo=UTC)
+    if match["milliseconds"]:
+        return start + timedelta(milliseconds=int(match["milliseconds"]))
+    return start + timedelta(seconds=int(match["seconds"]), microseconds=_microseconds(match["fraction"]))
+
+
+def _by_calendar(words: str, text: str, now: datetime, zone: tzinfo) -> datetime | None:
+    """A day, a clock, or both."""
+    today = now.astimezone(zone).date()
+    if match := _BARE_CLOCK.fullmatch(words):
+        at = _instant(today, match, text, zone)
+        return at if at <= now else _instant(today - timedelta(days=1), match, text, zone)
+    if match := _NAMED_DAY.fullmatch(words):
+        by = {"yesterday": -1, "today": 0, "tomorrow": 1}[match["day"]]
+        return _instant(today + timedelta(days=by), match, text, zone)
+    if match := _DATE.fullmatch(words):
+        return _instant(date(int(match["year"]), int(match["month"]), int(match["date"])), match, text, zone)
+    if match := _SPOKEN_DATE.fullmatch(words):
+        month, day = _MONTHS.index(match["month"]) + 1, int(match["date"])
+        if match["year"]:
+            return _instant(date(int(match["year"]), month, day), match, text, zone)
+        years = (today.year, today.year - 1, today.year + 1)
+        days = [date(year, month, day) for year in years if day <= monthrange(year, month)[1]]
+        return min(
+            (_instant(each, match, text, zone) for each in days or [date(today.year, month, day)]),
+            key=lambda moment: abs(moment - now),
+        )
+    return None
+
+
+def _instant(day: date, match: re.Match[str], text: str, zone: tzinfo) -> datetime:
+    moment = datetime.combine(day, _clock(match))
+    if match["offset"]:
+        return moment.replace(tzinfo=UTC) - _offset(match["offset"])
+    return _local(moment, zone, text)
 
 
 def find_zone(name: str) -> tzinfo:
@@ -122,22 +200,30 @@ def _posix_zone(rule: str) -> tzinfo:
     return ZoneInfo.from_file(BytesIO(head + head + f"\n{rule}\n".encode()), key=rule)
 
 
-def _duration(match: re.Match[str]) -> timedelta:
+def _length(parts: str) -> timedelta:
     microseconds = sum(
-        Fraction(amount) * (UNITS[unit] // timedelta(microseconds=1)) for amount, unit in _PART.findall(match["parts"])
+        Fraction(amount) * (UNITS[unit] // timedelta(microseconds=1)) for amount, unit in _PART.findall(parts)
     )
     if microseconds.denominator != 1:
         raise ValueError(_TOO_FINE)
-    total = timedelta(microseconds=int(microseconds))
-    return total if match["sign"] == "+" else -total
+    return timedelta(microseconds=int(microseconds))
 
 
 def _clock(match: re.Match[str]) -> time:
-    fraction = match["fraction"] or ""
-    if len(fraction) > 6:
+    if match["noon"]:
+        return time(12)
+    hour = int(match["hour"] or match["full"] or 0)
+    if half := match["half"] or match["full_half"]:
+        if not 1 <= hour <= 12:
+            raise ValueError("an hour with am or pm must be in 1..12")
+        hour = hour % 12 + (12 if half == "p" else 0)
+    return time(hour, int(match["minute"] or 0), int(match["second"] or 0), _microseconds(match["fraction"]))
+
+
+def _microseconds(fraction: str | None) -> int:
+    if fraction is not None and len(fraction) > 6:
         raise ValueError(_TOO_FINE)
-    hour, minute, second = (int(match[part] or 0) for part in ("hour", "minute", "second"))
-    return time(hour, minute, second, int(fraction.ljust(6, "0")))
+    return int((fraction or "").ljust(6, "0"))
 
 
 def _offset(text: str) -> timedelta:
@@ -156,13 +242,17 @@ def _local(moment: datetime, zone: tzinfo, text: str) -> datetime:
     if early == late:
         return early
     if early.astimezone(zone).replace(tzinfo=None) != moment:
-        raise UsageError(
-            f"{text.strip()!r} does not exist: the clocks of {zone} skipped it; "
-            f"give an offset: {_with_offset(late)} or {_with_offset(early)}"
+        raise TimeError(
+            text,
+            f"does not exist: the clocks of {zone} skipped it; give an offset: {_with_offset(late)} or "
+            f"{_with_offset(early)}",
+            f"skipped by the clocks; try {_with_offset(late)}",
         )
-    raise UsageError(
-        f"{text.strip()!r} occurs twice: the clocks of {zone} were set back; "
-        f"give an offset: {_with_offset(first)} or {_with_offset(second)}"
+    raise TimeError(
+        text,
+        f"occurs twice: the clocks of {zone} were set back; give an offset: {_with_offset(first)} or "
+        f"{_with_offset(second)}",
+        f"occurs twice; try {_with_offset(first)}",
     )
 
 

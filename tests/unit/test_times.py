@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from secateur.errors import UsageError
-from secateur.times import find_zone, resolve_time
+from secateur.times import TimeError, find_zone, resolve_time, time_in_words
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 1, 21, 13, 3, 22, 123456, tzinfo=UTC)
@@ -51,6 +51,32 @@ def utc(*parts: int) -> datetime:
         ("2026-01-21T00:00:00.123456Z", utc(2026, 1, 21, 0, 0, 0, 123456)),
         ("2026-01-21T00:00:00.1Z", utc(2026, 1, 21, 0, 0, 0, 100000)),
         ("2024-02-29", utc(2024, 2, 28, 23)),
+        ("30m", NOW - timedelta(minutes=30)),
+        ("2h ago", NOW - timedelta(hours=2)),
+        ("2 hours ago", NOW - timedelta(hours=2)),
+        ("1 hour 30 mins ago", NOW - timedelta(minutes=90)),
+        ("in 90 min", NOW + timedelta(minutes=90)),
+        ("14:00", utc(2026, 1, 21, 13)),
+        ("14:30", utc(2026, 1, 20, 13, 30)),
+        ("14:00:30", utc(2026, 1, 21, 13, 0, 30)),
+        ("3am", utc(2026, 1, 21, 2)),
+        ("3 a.m.", utc(2026, 1, 21, 2)),
+        ("11:30 PM", utc(2026, 1, 20, 22, 30)),
+        ("12am", utc(2026, 1, 20, 23)),
+        ("12pm", utc(2026, 1, 21, 11)),
+        ("noon", utc(2026, 1, 21, 11)),
+        ("14:00Z", utc(2026, 1, 20, 14)),
+        ("13:00 UTC", utc(2026, 1, 21, 13)),
+        ("yesterday 2pm", utc(2026, 1, 20, 13)),
+        ("tomorrow 3am", utc(2026, 1, 22, 2)),
+        ("2026-01-21 2pm", utc(2026, 1, 21, 13)),
+        ("21 Jan 14:00", utc(2026, 1, 21, 13)),
+        ("21 Jan 14:30", utc(2026, 1, 21, 13, 30)),
+        ("27 November 03:00 UTC", utc(2025, 11, 27, 3)),
+        ("27 Nov 2024", utc(2024, 11, 26, 23)),
+        ("1768997002", utc(2026, 1, 21, 12, 3, 22)),
+        ("1768997002.5", utc(2026, 1, 21, 12, 3, 22, 500000)),
+        ("1768997002123", utc(2026, 1, 21, 12, 3, 22, 123000)),
     ],
 )
 def test_means(text: str, instant: datetime) -> None:
@@ -63,11 +89,17 @@ def test_means(text: str, instant: datetime) -> None:
     ("text", "words"),
     [
         ("", "is not a valid time; use"),
-        ("soon", "is not a valid time; use.*-2h"),
-        ("2h", "needs a sign: write -2h"),
+        ("soon", "is not a valid time; use.*2h ago"),
         ("-2", "is not a valid time; use"),
         ("-2 months", "is not a valid time; use"),
-        ("14:00", "is not a valid time; use"),
+        ("25:00", "not a valid time: hour"),
+        ("13pm", "with am or pm"),
+        ("0am", "with am or pm"),
+        ("3", "is not a valid time; use"),
+        ("-2h ago", "is not a valid time; use"),
+        ("in 2h ago", "is not a valid time; use"),
+        ("31 feb 14:00", "not a valid time: day"),
+        ("176899760", "is not a valid time; use"),
         ("21.01.2026", "is not a valid time; use"),
         ("2026-01-21T", "is not a valid time; use"),
         ("2026-01-21Z", "is not a valid time; use"),
@@ -87,6 +119,31 @@ def test_means(text: str, instant: datetime) -> None:
 def test_is_refused(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         resolve_time(text, NOW, BERLIN)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("-2h", "21 Jan 11:03:22 UTC, 2h 00m ago"),
+        ("3am", "21 Jan 02:00 UTC, 11h 03m ago"),
+        ("+30m", "21 Jan 13:33:22 UTC, in 30m 00s"),
+        ("27 Nov 3am", "27 Nov 2025 02:00 UTC, 55d 11h ago"),
+        ("now", "21 Jan 13:03:22 UTC, now"),
+    ],
+)
+def test_is_said_in_words_that_can_be_typed(text: str, words: str) -> None:
+    moment = resolve_time(text, NOW, BERLIN)
+    assert time_in_words(moment, NOW) == words
+    assert resolve_time(words.partition(",")[0], NOW, BERLIN) == moment.replace(microsecond=0)
+
+
+@pytest.mark.parametrize(
+    "text", ["soon", "30x", "2026-02-30", "13pm", "2026-03-29 02:30", "2026-10-25 02:30", "x" * 99]
+)
+def test_beside_its_field_a_mistake_takes_little_room(text: str) -> None:
+    with pytest.raises(TimeError) as raised:
+        resolve_time(text, NOW, BERLIN)
+    assert len(raised.value.why) <= 48
 
 
 class TestSummerTime:

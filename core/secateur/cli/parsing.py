@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 
-TIMES = "a time: 2024-01-21T00:00:00Z, -2h, yesterday, 'yesterday 14:00', now; local times in your zone"
+TIMES = "a time: 2024-01-21T00:00:00Z, 2h (ago), +2h, 14:00, 'yesterday 3am', now; local times in your zone"
 
 
 class Parser(argparse.ArgumentParser):

@@ -189,6 +189,33 @@ class FunctionDepth:
         return self.queued + self.scheduled
 
 
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """The runs that started in one part of a histogram's time."""
+
+    total: int
+    matched: int
+    errors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """The runs of a selection's scope and window by their start, in equal parts of the time from `first` to `last`.
+
+    If not `exact`, the figures are extrapolated from a sample.
+    """
+
+    first: datetime
+    last: datetime
+    bars: tuple[Bar, ...]
+    exact: bool
+
+    def span(self, low: int, high: int) -> tuple[datetime, datetime]:
+        """From the beginning of one bar to the end of another."""
+        length, parts = self.last - self.first, len(self.bars)
+        return self.first + length * low / parts, self.first + length * (high + 1) / parts
+
+
 class CountedBy(StrEnum):
     """The database that counted."""
 

@@ -19,7 +19,7 @@ from secateur.cel import Filter
 from secateur.engines.searching import RunPage, RunSearch
 from secateur.errors import Unsupported, UsageError
 from secateur.postgres.database import Database
-from secateur.runs import NO_BOUNDS, UNFINISHED, Count, FunctionDepth, Run, RunStatus, Scope, Window
+from secateur.runs import NO_BOUNDS, UNFINISHED, Count, FunctionDepth, Histogram, Run, RunStatus, Scope, Window
 from secateur.samples import Mark, Sample, SampleGap, SampleSteps
 from secateur.traces import RunTrace
 
@@ -309,6 +309,19 @@ class Remembering(Protocol):
 
     async def marks(self, scope: Scope, since: datetime, until: datetime) -> list[Mark]:
         """What was done to the scope, or to an app or function that has part in it, in order; the last 200."""
+        ...
+
+
+@runtime_checkable
+class Charting(Protocol):
+    """It can be told quickly how a selection's runs are spread over time."""
+
+    async def histogram(self, selection: Selection, bars: int) -> Histogram | None:
+        """The runs of scope and window by start, in so many parts; None where there are none.
+
+        From a sample where the exact figures would take long; by the replica if there is one. Cancelling the task
+        cancels the query in the database.
+        """
         ...
 
 

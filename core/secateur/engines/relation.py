@@ -21,7 +21,18 @@ from secateur.errors import DatabaseError, NotFound, NotInstalled, Problem, Quer
 from secateur.instants import read_instant
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
-from secateur.runs import UNFINISHED, AttemptOutcome, Count, CountedBy, Run, RunAttempt, RunStatus, Scope
+from secateur.runs import (
+    UNFINISHED,
+    AttemptOutcome,
+    Bar,
+    Count,
+    CountedBy,
+    Histogram,
+    Run,
+    RunAttempt,
+    RunStatus,
+    Scope,
+)
 
 if TYPE_CHECKING:
     import asyncpg
@@ -174,6 +185,32 @@ class RelationSource(Source):
             return [run_of(row) for row in await reading.connection.fetch(sql, *parameters)]
 
         return await self.read(ask)
+
+    async def histogram(self, selection: Selection, bars: int) -> Histogram | None:
+        return await self.read(lambda reading: self.charted(reading, selection, bars))
+
+    async def charted(
+        self, reading: Reading, selection: Selection, bars: int, *, sampled: str = "", percent: float = 100.0
+    ) -> Histogram | None:
+        """The histogram of all runs, or of so many per cent of them, which the clause `sampled` draws ($6)."""
+        wanted = [*scoped(selection), bars, percent]
+        sql, parameters = self.conditioned("histogram", selection, reading.as_of, wanted)
+        rows = await reading.connection.fetch(sql.replace("{sampled}", sampled), *parameters)
+        if not rows:
+            return None
+        found = {row["part"]: row for row in rows}
+        scale = 100.0 / percent
+        return Histogram(
+            rows[0]["first"],
+            rows[0]["last"],
+            tuple(
+                Bar(*(round(found[part][each] * scale) for each in ("total", "matched", "errors")))
+                if part in found
+                else Bar(0, 0, 0)
+                for part in range(1, bars + 1)
+            ),
+            exact=percent == 100.0,
+        )
 
     async def arrival_rate(self, selection: Selection) -> float:
         if selection.statuses is not UNFINISHED:

@@ -56,6 +56,34 @@ select run.status, count(*) as total
    and {among}
  group by run.status
 
+-- name: histogram
+-- Of the runs of scope and window, by start in $5 equal parts of the time from the first to the last: all, matches and errors.
+-- $6 per cent of them are looked at, where {sampled} samples. offset 0 keeps the condition from being evaluated per aggregate.
+with judged as (
+  select run.started_at, {condition} as verdict
+    from {runs} as run {sampled}
+   where run.app_id = $1
+     and ($2::text is null or run.function_id = $2)
+     and {among}
+     and ($3::timestamptz is null or run.started_at > $3)
+     and ($4::timestamptz is null or run.started_at < $4)
+  offset 0
+), ends as (
+  select min(started_at) as first, max(started_at) as last from judged where isfinite(started_at)
+)
+select least($5::int, 1 + floor($5::int * extract(epoch from judged.started_at - ends.first)
+                                / greatest(extract(epoch from ends.last - ends.first), 0.000001))::int) as part,
+       min(ends.first) as first,
+       max(ends.last) as last,
+       count(*) as total,
+       count(*) filter (where judged.verdict) as matched,
+       count(*) filter (where judged.verdict is null) as errors
+  from judged
+ cross join ends
+ where $6::float8 is not null and isfinite(judged.started_at)
+ group by part
+ order by part
+
 -- name: examples
 -- Ordered as an index of a function's runs is, so that a common verdict is found at once.
 select {columns}

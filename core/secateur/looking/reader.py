@@ -9,15 +9,17 @@ from datetime import datetime
 
 from secateur.cel import Filter
 from secateur.cel.authoring.shapes import Shape
-from secateur.engines.base import Arriving, Source, Tracing
+from secateur.engines.base import Arriving, Charting, Source, Tracing
 from secateur.engines.searching import RunPage, RunSearch
 from secateur.errors import Problem, RequestError
+from secateur.ledger.selections import selections
 from secateur.looking.blast import BlastRadius, blast_radius
 from secateur.looking.facets import payload_shape
 from secateur.looking.history import DepthHistory
 from secateur.looking.suggestions import DEFAULT_FIELDS, Suggestions, suggest
 from secateur.looking.why import Why, why
-from secateur.runs import NO_BOUNDS, FunctionDepth, Run, Scope, Window
+from secateur.requests import CancellationRequest
+from secateur.runs import NO_BOUNDS, FunctionDepth, Histogram, Run, Scope, Window
 
 
 class Reader:
@@ -79,6 +81,17 @@ class Reader:
     def can_suggest(self) -> bool:
         """Whether the engine keeps what has arrived, so that `suggest` and `blast_radius` have something to look at."""
         return isinstance(self._engine, Arriving)
+
+    async def histogram(self, request: CancellationRequest, bars: int) -> Histogram | None:
+        """The runs of the request's scope and window by their start, and how many of them match; `bars` parts.
+
+        None where there are none, where there are several functions, and where the engine cannot tell. Raises
+        `RequestError`. Cancelling the task cancels the query in the database.
+        """
+        wanted = selections(request)
+        if not isinstance(self._engine, Charting) or len(wanted) != 1:
+            return None
+        return await self._engine.histogram(wanted[0], bars)
 
     async def suggest(
         self,

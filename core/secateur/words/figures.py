@@ -26,6 +26,13 @@ def about(guess: int, low: int | None, high: int | None) -> tuple[str, str]:
     return number(rounded), f"{number(low // unit * unit)} – {number(-(-high // unit) * unit)}"
 
 
+def percentage(share: float) -> str:
+    """`29.4 %`; never 0 or 100 unless it is exactly that."""
+    if share in (0.0, 1.0):
+        return f"{share * 100:.0f} %"
+    return "< 0.1 %" if share < 0.001 else "> 99.9 %" if share > 0.999 else f"{share * 100:.1f} %"
+
+
 def rate(per_second: float) -> str:
     """Two significant digits are enough for a rate."""
     return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.1f}"

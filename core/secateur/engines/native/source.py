@@ -15,7 +15,7 @@ from secateur.engines.relation import STATEMENTS, Reading, RelationSource, count
 from secateur.engines.sampling import estimate
 from secateur.errors import NotFound
 from secateur.postgres.statements import Statements
-from secateur.runs import UNFINISHED, Count, FunctionDepth, Run, Scope
+from secateur.runs import UNFINISHED, Count, FunctionDepth, Histogram, Run, Scope
 from secateur.schema import check_installed
 
 ROWS_AT_ONCE = 250
@@ -95,6 +95,20 @@ class NativeSource(RelationSource):
             # Each is rounded by itself.
             errors = min(count.errors or 0, total - guess.matched)
             return replace(count, matched=guess.matched, errors=errors, low=guess.low, high=guess.high)
+
+        return await self.read(ask)
+
+    async def histogram(self, selection: Selection, bars: int) -> Histogram | None:
+        scope = selection.scope
+
+        async def ask(reading: Reading) -> Histogram | None:
+            size = await reading.connection.fetchrow(self.sql("size"), scope.app_id, scope.function_id)
+            if size["total"] <= EXACT_IS_QUICK or selection.statuses is not UNFINISHED:
+                return await self.charted(reading, selection, bars)
+            percent = _percent(SAMPLE_RUNS, **size)
+            return await self.charted(
+                reading, selection, bars, sampled="tablesample system ($6::float8)", percent=percent
+            )
 
         return await self.read(ask)
 

@@ -128,7 +128,7 @@ async def tour(camera: Camera) -> None:
     editor = camera.app.screen.query_one(ExpressionEditor)
     editor.text = CONDITION
     editor.move_cursor(editor.document.end)
-    await camera.shows("exact", "! error")
+    await camera.until(lambda: "exact" in camera.text and re.search(r"✗ [\d,]+", camera.text))
     await camera.take("filter")
     await press("f2")
     await camera.shows("Why: run")
@@ -140,7 +140,7 @@ async def tour(camera: Camera) -> None:
     await camera.take("filter-completion")
     await press("escape")
     editor.text = CONDITION
-    await camera.shows("exact", "! error")
+    await camera.until(lambda: "exact" in camera.text and re.search(r"✗ [\d,]+", camera.text))
     await press("f9")
     await camera.until(lambda: isinstance(camera.app.focused, Input))
     await camera.type("acme retry storm, INC-4211")

@@ -15,6 +15,7 @@ from typing import Any
 from textual import events
 from textual.geometry import Region
 from textual.pilot import Pilot
+from textual.widget import Widget
 
 from patience import PATIENCE
 from secateur.postgres.database import Database
@@ -41,7 +42,13 @@ _VARYING = (
     ),
     (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{1,12})*…"), "00000000…"),
     (re.compile(r"(YYYY-MM[^\n]*?) +│\n"), r"\1 │\n"),
+    (re.compile(r"─+ exact · [^\n·─]*ago( · F5 counts again)?|─+ exact · just now *"), "── exact · just now"),
     (re.compile(r"(just now|\d+ s ago) *"), "just now "),
+    (re.compile(r"= \d+ \w{3} HH:MM:SS UTC, in [\dhms ]*[hms]"), "= DAY HH:MM:SS UTC, in a while"),
+    (re.compile(r"(?<=since )\d\d:\d\d\b"), "HH:MM"),
+    # Both ends of a histogram.
+    (re.compile(r"(?<=  )\d\d:\d\d(?= [ ░▁▂▃▄▅▆▇█])"), "HH:MM"),
+    (re.compile(r"(?<=[ ░▁▂▃▄▅▆▇█] )\d\d:\d\d(?=\n)"), "HH:MM"),
     # Every new key adds a command.
     (re.compile(r"(?<=\d of )\d\d(?= ─)"), "NN"),
     (re.compile(r"(?<=[▲▼=!–‖])[ ▁▂▃▄▅▆▇█]+(?=\n)"), ""),
@@ -69,6 +76,7 @@ def _as_young_as(expected: str, shown: str) -> str:
 
 NARROW, WIDE = (80, 24), (120, 36)
 SIZES = ((60, 15), NARROW, WIDE, (200, 50))
+"""Every screen is looked at in these."""
 
 
 class Console:
@@ -137,8 +145,20 @@ class Console:
         await self.press("slash")
         await self.type(find)
         await self.press("enter", "down", "enter")
-        await self.shows("exact", "✓ match")
+        await self.counted()
         await self.type(expression)
+
+    async def counted(self) -> None:
+        """Wait until the filter has its exact count and its examples."""
+        await self.until(lambda: "exact" in self.text and re.search(r"✓ [\d,]+ *│", self.text))
+
+    async def focus(self, kind: type[Widget]) -> None:
+        """Go to a widget of that class by shift+tab, which, unlike tab, never takes a suggestion."""
+        for _ in range(len(self.app.screen.focus_chain)):
+            if isinstance(self.app.focused, kind):
+                return
+            await self.press("shift+tab")
+        assert isinstance(self.app.focused, kind), f"shift+tab does not reach {kind.__name__}"
 
     async def settled(self) -> None:
         """Wait until the commit button has the focus and takes a press for a decision."""

@@ -118,7 +118,7 @@ def walk(terminal: Terminal) -> None:
     terminal.send(b"\x1b[20~")
     terminal.read_until("enter goes on")
     terminal.send(b"\x1b")
-    terminal.read_until("Examples")
+    terminal.read_until("What stands out")
     terminal.send(b" &&")
     terminal.read_until("✗")
     terminal.send(b"\x1b")

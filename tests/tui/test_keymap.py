@@ -10,12 +10,14 @@ from secateur_tui import keymap
 from secateur_tui.app import ConsoleApp
 from secateur_tui.filter.editor import ExpressionEditor
 from secateur_tui.filter.explaining import ExplainScreen
+from secateur_tui.filter.histogram import HistogramChart
 from secateur_tui.filter.naming import NameScreen
 from secateur_tui.filter.screen import FilterScreen
 from secateur_tui.frame.help import HelpScreen
 from secateur_tui.frame.hot_table import HotRows
 from secateur_tui.frame.line_table import LineTable
 from secateur_tui.frame.palette import PaletteScreen
+from secateur_tui.frame.payload_tree import PayloadTree
 from secateur_tui.frame.question import QuestionScreen
 from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.keymap import ACTIONS, PLACES, Action
@@ -37,6 +39,8 @@ OWNERS = {
     "editor": ExpressionEditor,
     "naming": NameScreen,
     "hot": HotRows,
+    "histogram": HistogramChart,
+    "payload": PayloadTree,
     "completion": ExpressionEditor,
     "explain": ExplainScreen,
     "question": QuestionScreen,

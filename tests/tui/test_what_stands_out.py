@@ -11,6 +11,7 @@ from pseudo_terminal import Terminal
 from standing_incident import ACME, ARRIVING, CULPRIT
 
 from secateur_tui.filter.editor import ExpressionEditor
+from secateur_tui.filter.examples import Examples
 from secateur_tui.review.screen import FRESH_SECONDS
 
 MATCHING = f"{ACME + ARRIVING:,}"
@@ -106,8 +107,10 @@ async def test_values_are_added_and_excluded(start: Start, incident_url: str, re
         await console.press("down", "=")
         first = editor.text
         assert first.startswith("event.data.")
+        await console.focus(Examples)
+        await console.press("[")
+        await console.shows("that match")
         await console.until(lambda: not console.app.screen.query_one("#hot").has_class("stale"))
-        console.app.screen.query_one("#hot-rows").focus()
         await console.press("home", "-")
         assert editor.text.startswith(f"{first} && ")
         assert "!=" in editor.text or "!(" in editor.text
@@ -116,6 +119,8 @@ async def test_values_are_added_and_excluded(start: Start, incident_url: str, re
 async def test_with_a_filter_the_pane_tells_matches_from_the_rest(start: Start, incident_url: str) -> None:
     async with start(incident_url, size=(120, 36)) as console:
         await console.filter_for("vendor-syncs", CULPRIT)
+        await console.focus(Examples)
+        await console.press("[")
         await console.shows("623 that match, against", "vendor_id acme_inc")
 
 

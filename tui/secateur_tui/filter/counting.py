@@ -4,26 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from secateur.cel.paths import fields_read
 from secateur.engines.base import Verdict
-from secateur.errors import RequestError, SecateurError
+from secateur.errors import DatabaseError, RequestError, SecateurError
 from secateur.ledger.cancellations import Preview
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
-from secateur_tui.filter.examples import Example, Examples, advice, fields_shown, nearest
+from secateur.words.figures import number
+from secateur.words.lines import one_line
+from secateur_tui.filter.examples import Example, Examples, advice, nearest
 from secateur_tui.filter.matches import Matches, Stage
+from secateur_tui.filter.tabs import Tab, counted
 from secateur_tui.session import Session
 
+CHART_SECONDS = 3.0
+"""The most that a histogram may take."""
 ESTIMATE_AFTER = 0.1
 """Seconds that an exact count may take before an estimate is shown meanwhile."""
 RECOUNT_SECONDS = 5.0
 RECOUNT_COST = 20
 """An unchanged filter is counted again after so many times the last count's own time, but not sooner."""
-_LOOKED_AT = 8
-"""So many times the runs that are shown are looked at for near misses."""
+PAGE = 20
+"""Examples of each verdict that are looked for at first, and that the end of the list adds."""
+MOST_EXAMPLES = 500
+LOOKED_AT = 80
+"""So many more runs are looked at for near misses."""
+MOST_READ = 4
+"""Fields that the expression reads, and that the examples show."""
+VERDICTS = {
+    Tab.MATCH: Verdict.MATCH,
+    Tab.ERROR: Verdict.ERROR,
+    Tab.NO_MATCH: Verdict.NO_MATCH,
+    Tab.NEAR: Verdict.NO_MATCH,
+}
 
 
 class Counting:
@@ -35,19 +52,42 @@ class Counting:
     def __init__(self, session: Session, matches: Matches, examples: Examples, found: Callable[[], None]) -> None:
         self._session = session
         self._matches, self._examples, self._found = matches, examples, found
+        self._in_window: int | None = None
+        """Runs of scope and window, where that is known exactly."""
+        self._preview: Preview | None = None
+        self._limits = dict.fromkeys(Verdict, PAGE)
         self.seen: Count | None = None
         """The newest count of the request; None if there was none yet."""
 
+    @property
+    def tab_counts(self) -> Mapping[Tab, str]:
+        """The figures of the tabs, as far as they are known."""
+        if (count := self.seen) is None or count.errors is None:
+            return {}
+        figures = {
+            Tab.MATCH: count.matched,
+            Tab.ERROR: count.errors,
+            Tab.NO_MATCH: max(0, (self._in_window or count.total) - count.matched - count.errors),
+        }
+        found = self._examples.amount(Tab.NEAR)
+        more = "+" if found >= self._limits[Verdict.NO_MATCH] else ""
+        near = {Tab.NEAR: f"{number(found)}{more}"}
+        return near | {tab: counted(figure, exact=count.exact) for tab, figure in figures.items()}
+
     def outdated(self) -> None:
-        """Something else was typed: dim what is shown."""
+        """Something else was typed: dim the figures, and take the examples away."""
+        self.seen = self._preview = None
+        self._limits = dict.fromkeys(Verdict, PAGE)
         self._matches.counting()
-        self._examples.add_class("stale")
+        self._examples.clear("looking…")
+        self._found()
 
     def invalid(self) -> None:
         """What is typed means nothing."""
         self.seen = None
         self._matches.invalid()
-        self._examples.add_class("stale")
+        self._examples.clear("There are examples once the filter is valid.")
+        self._found()
 
     async def follow(self, request: CancellationRequest) -> None:
         """Count until the task is cancelled. Raises `RequestError` for a request that cannot be counted."""
@@ -56,6 +96,7 @@ class Counting:
             try:
                 preview = await self._count(request)
                 took = time.monotonic() - began
+                await self._chart(request)
                 await self._find_examples(request, preview)
             except RequestError as error:
                 self._matches.failed(str(error))
@@ -88,6 +129,19 @@ class Counting:
         self.seen = preview.count
         return preview
 
+    async def _chart(self, request: CancellationRequest) -> None:
+        """Show how the runs are spread over time; should that take too long, nothing."""
+        reader, matches = self._session.queue.reader, self._matches
+        histogram, why = None, ""
+        try:
+            question = reader.histogram(request, matches.chart.bars)
+            histogram = await self._session.ask(question, seconds=CHART_SECONDS)
+        except DatabaseError as error:
+            why = f"no histogram: {one_line(str(error))}"
+        matches.charted(histogram, why)
+        known = histogram is not None and histogram.exact
+        self._in_window = sum(bar.total for bar in histogram.bars) if known and histogram is not None else None
+
     async def _estimate(self, request: CancellationRequest, exact: asyncio.Future[Count]) -> None:
         """Show an estimate, unless there is none or the exact count is quicker after all."""
         guess = asyncio.ensure_future(self._session.ask(self._session.queue.cancellations.guess(request)))
@@ -103,27 +157,39 @@ class Counting:
                 guess.cancel()
                 await asyncio.wait({guess})
 
+    async def look_further(self, request: CancellationRequest, tab: Tab) -> None:
+        """Find more examples of a tab, as far as there are any."""
+        verdict = VERDICTS.get(tab)
+        if verdict is None or (preview := self._preview) is None or self._limits[verdict] >= MOST_EXAMPLES:
+            return
+        if self._examples.amount(tab) < self._limits[verdict]:
+            return
+        self._limits[verdict] += PAGE
+        await self._find_examples(request, preview)
+
     async def _find_examples(self, request: CancellationRequest, preview: Preview) -> None:
         filter_, table, count = request.compile(), self._examples, preview.count
+        self._preview = preview
         errors = count.errors or 0
         wanted = {
             Verdict.MATCH: count.matched > 0,
             Verdict.NO_MATCH: filter_ is not None and count.matched + errors < count.total,
             Verdict.ERROR: errors > 0,
         }
-        each = max(1, (table.size.height - 1) // max(1, sum(wanted.values())))
         found: list[Example] = []
-        for verdict, asked in wanted.items():
-            if asked:
-                near = filter_ is not None and verdict is Verdict.NO_MATCH
-                most = each * _LOOKED_AT if near else each
-                runs = await self._session.ask(self._session.queue.cancellations.examples(request, verdict, most))
-                if filter_ is not None and near:
-                    found += nearest(filter_, runs, count.as_of)[:each]
-                else:
-                    found += [Example(verdict, run) for run in runs]
-        paths = fields_shown(filter_, [example.run for example in found])
-        table.show(found, paths, count.as_of)
-        table.remove_class("stale")
+        for verdict in (verdict for verdict, is_there in wanted.items() if is_there):
+            limit = self._limits[verdict]
+            near = filter_ is not None and verdict is Verdict.NO_MATCH
+            most = limit + LOOKED_AT if near else limit
+            runs = await self._session.ask(self._session.queue.cancellations.examples(request, verdict, most))
+            if filter_ is not None and near:
+                others = nearest(filter_, runs, count.as_of)
+                for tab in (Tab.NEAR, Tab.NO_MATCH):
+                    found += [each for each in others if each.tab is tab][:limit]
+            else:
+                found += [Example(verdict, run) for run in runs]
+        read = fields_read(filter_.expression)[:MOST_READ] if filter_ is not None else []
+        told = advice(found, read, preview.error_examples)
+        table.show(found, read, count.as_of, told)
         self._found()
-        self._matches.advise(advice(found, paths, preview.error_examples))
+        self._matches.advise(told)

@@ -303,7 +303,7 @@ def _alike(one: str, other: str) -> int:
 
 
 class CheckLine(Static):
-    """Below the editor: whether the expression is valid, or what is wrong with it, where, and what to do."""
+    """Below the editor: what is wrong with the expression, where, and what to do."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, markup=False)
@@ -315,7 +315,7 @@ class CheckLine(Static):
     def show(self, source: str, diagnostics: Sequence[Diagnostic], otherwise: Content, hint: str = "") -> None:
         """Show the diagnostics of the source, the first one with a caret under its place.
 
-        `otherwise` is shown if the expression is valid; `hint` says how to apply the first one's suggestion.
+        `otherwise` is shown where there are none; `hint` says how to apply the first one's suggestion.
         """
         self._source, self._diagnostics, self._otherwise, self._hint = source, diagnostics, otherwise, hint
         self._draw()
@@ -325,12 +325,19 @@ class CheckLine(Static):
 
     def _draw(self) -> None:
         lines: list[Content] = []
+        place: list[Content] = []
         for number, diagnostic in enumerate(self._diagnostics):
-            place, message = self._explain(diagnostic, self._hint if number == 0 else "")
-            lines += [*(place if number == 0 else []), message]
-        if all(diagnostic.severity == "warning" for diagnostic in self._diagnostics):
+            found, message = self._explain(diagnostic, self._hint if number == 0 else "")
+            place = found if number == 0 else place
+            lines.append(message)
+        if not lines:
             lines.append(self._otherwise)
-        self.update(Content("\n").join(lines))
+        # The message matters most: it names the place as well.
+        height = self.styles.height
+        room = len(place) + len(lines) if height is None or height.is_auto else max(1, self.size.height)
+        if len(place) < room:
+            lines = [*place, *lines]
+        self.update(Content("\n").join(lines[:room]))
 
     def _explain(self, diagnostic: Diagnostic, hint: str) -> tuple[list[Content], Content]:
         sign, tone = ("✗", "error") if diagnostic.severity == "error" else ("!", "warn")

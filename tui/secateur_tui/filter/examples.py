@@ -8,16 +8,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from textual.content import Content
+
 from secateur.cel import Filter
 from secateur.cel.authoring.explain import obstacles
-from secateur.cel.paths import fields_read
+from secateur.cel.authoring.picking import MISSING
 from secateur.engines.base import Verdict
 from secateur.ledger.cancellations import ErrorExample
 from secateur.runs import Run, RunStatus, Scope
 from secateur.words.figures import ago, duration
-from secateur.words.lines import fit, one_line
+from secateur.words.lines import fit, one_line, shorten
 from secateur.words.tables import EXTRA, Column
-from secateur_tui.frame.columns import Cell, Row, lay_out_cells
+from secateur_tui.filter.tabs import Tab
+from secateur_tui.frame.columns import Cell, Row, ToneLayout, lay_out_cells
 from secateur_tui.frame.line_table import LineTable, TableRow
 from secateur_tui.frame.question import Question
 from secateur_tui.themes import toned
@@ -27,13 +30,16 @@ Path = tuple[str, ...]
 
 _MOST_FIELDS = 4
 _MISSED_WIDTH = 40
+_LONGEST_VALUE = 60
 _MISSING = object()
-_SIGNS = {
-    Verdict.MATCH: Cell("✓ match", "good"),
-    Verdict.NO_MATCH: Cell("✗ other", "quiet"),
-    Verdict.ERROR: Cell("! error", "warn"),
+_LOOKING = "looking…"
+_NONE = {
+    Tab.MATCH: "No run matches.",
+    Tab.NEAR: "No run is kept out by one condition alone.",
+    Tab.ERROR: "Every run can be evaluated.",
+    Tab.NO_MATCH: "There are no other runs.",
 }
-
+_TABS = {Verdict.MATCH: Tab.MATCH, Verdict.NO_MATCH: Tab.NO_MATCH, Verdict.ERROR: Tab.ERROR}
 
 _ERROR_WIDTH = 60
 _FUNCTION = Column("function", "function", right=False, shrinks_to=10, rank=35)
@@ -42,7 +48,6 @@ _OF_ENDED = (
     Column("attempts", "attempts", "att", rank=8),
     Column("ended", "ended", rank=15),
 )
-_NEAR = Cell("≈ near", "plain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,10 @@ class Example:
     missed: str = ""
     """For a near miss: the only condition that excludes the run."""
 
+    @property
+    def tab(self) -> Tab:
+        return Tab.NEAR if self.missed else _TABS[self.verdict]
+
 
 class Examples(LineTable):
     """Shows examples; rows are keyed by verdict and run."""
@@ -60,13 +69,90 @@ class Examples(LineTable):
         """`ended` runs are shown with their end and their error."""
         super().__init__(id="examples")
         self._ended, self._with_function = ended, with_function
-        self._examples: Sequence[Example] = ()
-        self._paths: Sequence[Path] = ()
+        self._found: Sequence[Example] = ()
+        self._tab = Tab.MATCH
+        self._why = _LOOKING
+        """Why there are no examples; empty if they were looked for."""
+        self._read: Sequence[Path] = ()
+        self._hot: tuple[Path, ...] = ()
+        self._otherwise: Sequence[Path] = ()
+        self._advice = ""
+        self._field = 0
+        """The chosen one of the fields that are shown."""
         self._now: datetime | None = None
 
-    def show(self, examples: Sequence[Example], paths: Sequence[Path], now: datetime) -> None:
-        self._examples, self._paths, self._now = examples, paths, now
+    def show(self, examples: Sequence[Example], read: Sequence[Path], now: datetime, advice: str = "") -> None:
+        """`read` are the fields that the expression reads; `advice` is for runs that cannot be evaluated."""
+        self._advice = advice
+        self._found, self._read, self._now = examples, read, now
+        self._otherwise = _fields_present([each.run for each in examples])
+        self._why = ""
         self.relist()
+
+    @property
+    def why_none(self) -> str:
+        """Why the tab has no example, as a sentence."""
+        return self._why or _NONE[self._tab]
+
+    def prefer(self, paths: Sequence[Path]) -> None:
+        """The fields to show beside those that the expression reads, the most telling first."""
+        if self._hot != (hot := tuple(paths)):
+            self._hot = hot
+            self.relist()
+
+    @property
+    def lit(self) -> Sequence[Path]:
+        """The fields that the expression reads."""
+        return self._read
+
+    @property
+    def cell(self) -> tuple[Path, Any] | None:
+        """The chosen field of the chosen example, and its value or `MISSING`."""
+        if (run := self.chosen) is None or not self._paths:
+            return None
+        path = self._paths[self._field % len(self._paths)]
+        value = _look_up(run.event, path)
+        return path, MISSING if value is _MISSING else value
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the cursor is on the last example of the tab."""
+        keys = self.keys
+        return len(keys) > 1 and self.cursor_key == keys[-1]
+
+    def step(self, by: int) -> None:
+        """Choose the field so many to the right."""
+        if self._paths:
+            self._field = (self._field + by) % len(self._paths)
+            self.relist()
+
+    def watch_has_focus(self, has_focus: bool) -> None:
+        super().watch_has_focus(has_focus)
+        self.relist()
+
+    def clear(self, why: str) -> None:
+        """Take the examples of an earlier text away, and say why there are none."""
+        self._found, self._why = (), why
+        self.relist()
+
+    def show_tab(self, tab: Tab) -> None:
+        """List the examples of this tab only."""
+        if tab is not self._tab:
+            self._tab = tab
+            self.relist()
+
+    def amount(self, tab: Tab) -> int:
+        """How many examples of a tab there are."""
+        return sum(each.tab is tab for each in self._found)
+
+    @property
+    def _paths(self) -> Sequence[Path]:
+        """The fields that are shown: those that are read, then those that stand out."""
+        return list(dict.fromkeys([*self._read, *self._hot]))[:_MOST_FIELDS] or self._otherwise
+
+    @property
+    def _examples(self) -> list[Example]:
+        return [each for each in self._found if each.tab is self._tab]
 
     @property
     def chosen(self) -> Run | None:
@@ -76,8 +162,10 @@ class Examples(LineTable):
 
     def relist(self) -> None:
         """Show the rows again, after a change of size."""
+        if not self._examples:
+            self.show_lines(toned((self.why_none, "quiet")), [])
+            return
         columns = [
-            Column("verdict", "runs", right=False),
             *(
                 Column(
                     ".".join(path),
@@ -99,18 +187,27 @@ class Examples(LineTable):
         rows = [self._row(example) for example in self._examples]
         layout = lay_out_cells(columns, rows, self.line_width)
         self.show_lines(
-            layout.heading(),
+            self._heading_of(layout),
             [
                 TableRow((example.verdict, example.run.id), layout.line(row))
                 for example, row in zip(self._examples, rows, strict=True)
             ],
+            toned((self._advice, "field")) if self._tab is Tab.ERROR and self._advice else None,
         )
+
+    def _heading_of(self, layout: ToneLayout) -> Content:
+        """The headings; with the focus, the chosen field is marked."""
+        titles = {key: Cell(title, "quiet") for key, title in layout.layout.titles().items()}
+        if self.has_focus and self._paths:
+            chosen = ".".join(self._paths[self._field % len(self._paths)])
+            if chosen in titles:
+                titles[chosen] = Cell(titles[chosen].text, "chosen")
+        return layout.line(titles)
 
     def _row(self, example: Example) -> Row:
         run = example.run
         age = duration((self._now - run.started_at).total_seconds()) if self._now else ""
         cells = {
-            "verdict": _NEAR if example.missed else _SIGNS[example.verdict],
             "missed": Cell(fit(one_line(example.missed), min(_MISSED_WIDTH, len(example.missed)))),
             "function": Cell(one_line(run.function_id), "quiet"),
             "started": Cell(f"{age} ago", "quiet"),
@@ -171,7 +268,7 @@ def advice(examples: Sequence[Example], paths: Sequence[Path], failures: Sequenc
         lacking = [_look_up(each.run.event, path) is _MISSING for each in examples]
         # The condition's own warnings cover a field that no example has.
         if any(lacking) and not all(lacking) and all(key.isidentifier() for key in path):
-            return f"they do not match; decide them with has({_dotted(path)}) && …"
+            return f"to match them too: !has({_dotted(path)}) || …"
     return ""
 
 
@@ -184,17 +281,11 @@ def _value(event: Any, path: Path) -> Cell:
     if found is _MISSING:
         return Cell("(missing)", "warn")
     text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
-    return Cell(one_line(text[:60]), "field")
-
-
-def fields_shown(filter_: Filter | None, runs: Sequence[Run]) -> Sequence[Path]:
-    """The event's fields that the expression reads, at most four; if it reads none, the event's first fields."""
-    read = fields_read(filter_.expression) if filter_ is not None else []
-    return read[:_MOST_FIELDS] or _fields_present(runs)
+    return Cell(shorten(text[: _LONGEST_VALUE + 1], _LONGEST_VALUE), "field")
 
 
 def _fields_present(runs: Sequence[Run]) -> list[Path]:
-    """The first plain values of the first run's data, shown if the expression reads no field."""
+    """The first plain values of the first run's data, shown where nothing else is known."""
     for run in runs:
         data = run.event.get("data") if isinstance(run.event, dict) else None
         if isinstance(data, dict):

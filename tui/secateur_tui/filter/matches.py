@@ -8,15 +8,25 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum, auto
 
+from textual.app import ComposeResult
+from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from secateur.runs import Count, CountedBy
-from secateur.words.figures import about, duration, number
+from secateur.runs import Count, CountedBy, Histogram
+from secateur.words.figures import about, duration, number, percentage
 from secateur.words.lines import one_line
+from secateur_tui.filter.histogram import HistogramChart
+from secateur_tui.frame.bars import proportion
+from secateur_tui.frame.rule import Rule
+from secateur_tui.keymap import display_of
 from secateur_tui.themes import toned
 
-_UNDER_WAY = "≈ estimate, 95 % sure; exact count under way"
+_UNDER_WAY = "95 % sure; the exact count is under way"
+_COUNT_KEY = display_of("filter.count_again")
+_OLD_SECONDS = 10.0
+"""From this age on, the key that counts again is shown."""
+_SHORTEST_BAR, _LONGEST_BAR = 8, 40
 
 
 class Stage(Enum):
@@ -46,26 +56,44 @@ class Tally:
     """Why there is no exact count."""
 
 
-class Matches(Static):
+class Matches(Vertical):
     """Shows a tally; `tally` is what it shows, `now` the database's clock."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
-        super().__init__(id="matches", classes="panel", markup=False)
+        super().__init__(id="matches", classes="section")
         self._now = now
+        self._rule = Rule("Matches")
+        self._figures = Static(id="figures", markup=False)
+        self.chart = HistogramChart()
         self.tally = Tally()
 
+    def compose(self) -> ComposeResult:
+        yield self._rule
+        yield self._figures
+        yield self.chart
+
+    def on_resize(self) -> None:
+        self._draw()
+
     def on_mount(self) -> None:
-        self.border_title = "Matches"
         self.set_interval(1.0, self._draw)
         self._draw()
 
     def invalid(self) -> None:
         """The text is not valid, so no number is shown."""
-        self._show(replace(self.tally, stage=Stage.INVALID))
+        self.chart.show(None)
+        self._show(Tally(Stage.INVALID, self.tally.count))
 
     def counting(self) -> None:
-        """Another text is being counted; the old figures are dimmed."""
-        self._show(replace(self.tally, stage=Stage.COUNTING, note=""))
+        """Another text is being counted; the old figures say so."""
+        self.chart.add_class("stale")
+        self._show(Tally(Stage.COUNTING, self.tally.count))
+
+    def charted(self, histogram: Histogram | None, why: str = "") -> None:
+        """How the runs are spread over time, or why that is not known."""
+        self.chart.remove_class("stale")
+        self.chart.show(histogram, why)
+        self._draw()
 
     def estimated(self, count: Count) -> None:
         self._show(Tally(Stage.ESTIMATE, count, time.monotonic(), note=_UNDER_WAY))
@@ -81,7 +109,7 @@ class Matches(Static):
     def failed(self, message: str) -> None:
         """No exact count; an estimate stays, with the reason."""
         if self.tally.stage is Stage.ESTIMATE:
-            self._show(replace(self.tally, note=f"≈ estimate: {message}"))
+            self._show(replace(self.tally, note=message))
         else:
             self._show(Tally(Stage.FAILED, note=message))
 
@@ -91,47 +119,62 @@ class Matches(Static):
 
     def _draw(self) -> None:
         tally = self.tally
+        self._rule.note(self._state(tally))
         lines = [self._figure(tally)]
-        if tally.note:
+        if picked := self.chart.picked:
+            lines.append(picked)
+        elif tally.note:
             lines.append(toned((one_line(tally.note), "warn")))
         if tally.count is not None and tally.stage in (Stage.EXACT, Stage.ESTIMATE):
-            lines += self._source(tally.count)
-            lines.append(self._statuses(tally.count))
+            # There may be room for the first of them only.
             lines += self._errors(tally, tally.count)
+            lines += self._source(tally.count)
             lines += self._functions(tally.count)
-        self.update(Content("\n").join(lines))
+            lines.append(self._statuses(tally.count))
+        self._figures.update(Content("\n").join(lines))
 
     def _figure(self, tally: Tally) -> Content:
+        """How many match, and their part as a bar."""
+        count = tally.count
+        if tally.stage is Stage.INVALID:
+            return toned(("–  ", "strong"), ("counts return once the filter is valid", "quiet"))
+        if tally.stage is Stage.FAILED:
+            return toned(("–", "strong"))
+        if count is None:
+            return Content("")
+        if tally.stage is Stage.COUNTING:
+            return toned((f"{number(count.matched)} of {number(count.total)} runs before", "quiet"))
+        between = ""
+        if tally.stage is Stage.ESTIMATE:
+            matched, between = about(count.matched, count.low, count.high)
+            told = toned((f"about {matched}", "count"), (f" of {number(count.total)} runs", "plain"))
+        else:
+            told = toned((number(count.matched), "count"), (f" of {number(count.total)} runs", "plain"))
+        share = count.matched / count.total if count.total else 0.0
+        percent = f"  {percentage(share)}"
+        told += toned((f"  ({between})" if between else "", "plain"))
+        room = self._figures.content_size.width - told.cell_length - len(percent) - 2
+        bar = proportion(share, min(_LONGEST_BAR, room)) if room >= _SHORTEST_BAR else ""
+        return told + toned((percent, "plain"), (f"  {bar}" if bar else "", "chart"))
+
+    def _state(self, tally: Tally) -> Content:
+        """What kind of figure it is, and how old."""
         count = tally.count
         match tally.stage:
             case Stage.INVALID:
-                return toned(("–  ", "strong"), ("counts return once the filter is valid", "quiet"))
+                return Content("")
             case Stage.FAILED:
-                return toned(("–  ", "strong"), ("not counted", "warn"))
-            case _ if count is None:
-                return toned(("counting…", "quiet"))
-            case Stage.COUNTING:
-                return toned(
-                    (f"{number(count.matched)} of {number(count.total)} runs before  ", "quiet"),
-                    ("counting…", "warn"),
-                )
-        if tally.stage is Stage.ESTIMATE:
-            matched, between = about(count.matched, count.low, count.high)
-            return toned(
-                (f"about {matched}", "count"),
-                (f" ({between})" if between else "", "plain"),
-                (f" of {number(count.total)}", "plain"),
-            )
+                return toned(("not counted", "warn"))
+            case Stage.ESTIMATE:
+                return toned(("≈ estimate", "warn"))
+        if tally.stage is Stage.COUNTING or count is None:
+            return toned(("counting…", "warn"))
         # A replica's figures are as old as the last change that it has replayed.
         is_replica = count.source is CountedBy.REPLICA
         age = (self._now() - count.as_of).total_seconds() if is_replica else time.monotonic() - tally.taken
         when = "just now" if age < 2 else f"{duration(age)} ago"
-        return toned(
-            (number(count.matched), "count"),
-            (f" of {number(count.total)} runs  ", "plain"),
-            ("exact", "good"),
-            (f" · {when}", "quiet"),
-        )
+        again = f" · {_COUNT_KEY} counts again" if age >= _OLD_SECONDS else ""
+        return toned(("exact", "good"), (f" · {when}{again}", "quiet"))
 
     def _source(self, count: Count) -> list[Content]:
         """Who counted, unless it was simply the database."""
@@ -165,6 +208,9 @@ class Matches(Static):
         if not tally.advice:
             return [line]
         return [line, toned((f"  {one_line(tally.advice)}", "field"))]
+
+    def on_histogram_chart_moved(self) -> None:
+        self._draw()
 
     def _functions(self, count: Count) -> list[Content]:
         """The matches by function, if there are several functions."""

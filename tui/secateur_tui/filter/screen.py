@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from textual import events, on, work
 from textual.app import ComposeResult
-from textual.containers import Container, Horizontal, Vertical
+from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.timer import Timer
@@ -19,13 +19,14 @@ from textual.timer import Timer
 from secateur.cel import CANCELLATION, Diagnostic, ExpressionError, Filter, Fix, compile
 from secateur.cel.authoring.advice import advise
 from secateur.cel.authoring.completion import Completion, complete
-from secateur.cel.authoring.picking import added
+from secateur.cel.authoring.picking import added, conjunct, negation
 from secateur.cel.authoring.shapes import Shape
-from secateur.errors import RequestError, SecateurError
+from secateur.errors import Conflict, RequestError, SecateurError
 from secateur.looking.suggestions import Suggestions
 from secateur.looking.wording import shares
 from secateur.requests import CancellationRequest, RetryRequest
-from secateur.runs import Count, Scope, Window
+from secateur.runs import UNFINISHED, Count, Run, Scope, Window
+from secateur.words.figures import ago
 from secateur.words.lines import one_line
 from secateur_tui.expressions import Kept
 from secateur_tui.filter.completing import CompletionList
@@ -36,16 +37,21 @@ from secateur_tui.filter.examples import (
     cancel_question,
 )
 from secateur_tui.filter.explaining import ExplainScreen
+from secateur_tui.filter.histogram import HistogramChart
 from secateur_tui.filter.hot_values import HotValues
+from secateur_tui.filter.lower import LowerArea
 from secateur_tui.filter.matches import Matches
 from secateur_tui.filter.naming import NameScreen
 from secateur_tui.filter.suggesting import Question, Suggesting
 from secateur_tui.filter.window import WindowFields
 from secateur_tui.frame import offers
 from secateur_tui.frame.hot_table import HotRows, How
+from secateur_tui.frame.line_table import LineTable
 from secateur_tui.frame.palette import PaletteScreen
+from secateur_tui.frame.payload_tree import PayloadTree, written
 from secateur_tui.frame.place import PlaceScreen
 from secateur_tui.frame.question import Choice, QuestionScreen
+from secateur_tui.frame.rule import Rule
 from secateur_tui.keymap import Action, bindings_of, display_of
 from secateur_tui.session import Draft, Feed, Session
 from secateur_tui.themes import toned
@@ -65,7 +71,8 @@ _STANDING_KEY = display_of("filter.standing")
 _EARLIER_KEY = display_of("filter.earlier")
 _GREY_KEY = display_of("editor.take_grey")
 _WIDTHS = [(0, "-narrow"), (110, "-wide")]
-"""From how many columns on which class of the stylesheet holds."""
+_HEIGHTS = [(0, "-low"), (22, "-high"), (44, "-tall")]
+"""From how many columns and rows on which class of the stylesheet holds."""
 
 
 class FilterScreen(PlaceScreen):
@@ -74,6 +81,7 @@ class FilterScreen(PlaceScreen):
     place = "filter"
     BINDINGS = bindings_of("filter")
     HORIZONTAL_BREAKPOINTS = _WIDTHS
+    VERTICAL_BREAKPOINTS = _HEIGHTS
 
     @dataclass
     class ReviewWanted(Message):
@@ -116,39 +124,36 @@ class FilterScreen(PlaceScreen):
         self._suggesting = Suggesting(session, self._scope, self._hot, self._proposed)
         self._question: Question | None = None
         """The one that the pane answers, or is about to answer."""
+        self._hot_fields: Sequence[str] = ()
+        """The fields whose values stand out most, as an expression selects them."""
         self._offer = ""
         """What the grey proposal would do."""
         self._fix: Fix | None = None
         self._check_took = 0.0
         self._check_later: Timer | None = None
+        self._if_rule = Rule("if")
         self._verdict = CheckLine(id="verdict")
         self._matches = Matches(lambda: self._feed.now())
         self._examples = Examples(ended=draft.retry, with_function=draft.function_id is None)
-        self._counting = Counting(session, self._matches, self._examples, self.refresh_bindings)
+        self._lower = LowerArea(self._examples, None if draft.retry else self._hot)
+        self._counting = Counting(session, self._matches, self._examples, self._found)
 
     def content(self) -> ComposeResult:
         with Container(id="top"):
             with Vertical(id="request"):
                 yield self._window
-                with Vertical(id="if", classes="panel"):
+                with Vertical(id="if", classes="section"):
+                    yield self._if_rule
                     yield self._editor
                     yield self._verdict
             yield self._matches
-        with Horizontal(id="lower"):
-            with Vertical(id="runs", classes="panel"):
-                yield self._examples
-            if not self.draft.retry:
-                with Vertical(id="stands-out", classes="panel"):
-                    yield self._hot
+        yield self._lower
         yield self._candidates
 
     def on_mount(self) -> None:
         self._title()
-        self.query_one("#if").border_title = "if"
-        self.query_one("#runs").border_title = "Examples"
-        self.set_class(self._begins_with_hot_values, "-hot")
         if self._begins_with_hot_values:
-            self._hot.focus_rows()
+            self._lower.focus_stands_out()
         else:
             self._editor.focus()
         self._editor.move_cursor(self._editor.document.end)
@@ -156,14 +161,17 @@ class FilterScreen(PlaceScreen):
         self.call_after_refresh(self._restart)
         self._sample()
         self._ask_how_far_ahead()
-        if not self.draft.retry:
-            self.query_one("#stands-out").border_title = "What stands out"
 
     def _title(self) -> None:
         """The scope and, of a retry, which of its runs."""
         scope = one_line(str(self._scope))
         which = "failed and cancelled" if self.draft.with_cancelled else "failed"
-        self._window.border_title = Content(f"Retry {which} runs: {scope}" if self.draft.retry else scope)
+        self._window.title(f"Retry {which} runs: {scope}" if self.draft.retry else scope)
+
+    def _found(self) -> None:
+        """There are other examples."""
+        self._lower.count(self._counting.tab_counts)
+        self.refresh_bindings()
 
     def accepts(self, event: events.Key) -> bool:
         """An enter that opened this screen, held or pressed twice, is not typed into the expression."""
@@ -193,6 +201,7 @@ class FilterScreen(PlaceScreen):
         finally:
             self._candidates.is_reading = False
             self._editor.sampled()
+        self._examples.prefer(self._hot_paths())
         self._check(self._editor.text)
 
     @work(exclusive=True, group="hot")
@@ -212,6 +221,12 @@ class FilterScreen(PlaceScreen):
             self._question = question
             self._look_for_hot_values(question, 0.0 if again or is_first else HOT_VALUES_PAUSE)
 
+    def _hot_paths(self) -> list[tuple[str, ...]]:
+        """The paths of the sample that stand out, the most skewed first."""
+        known = self._shape.fields if self._shape is not None else ()
+        paths = {written(path): path for path in known if None not in path}  # type: ignore[arg-type]  # no EACH
+        return [paths[each] for each in self._hot_fields if each in paths]  # type: ignore[misc]
+
     @property
     def _has_text(self) -> bool:
         return bool(self._editor.text.strip())
@@ -220,6 +235,8 @@ class FilterScreen(PlaceScreen):
         """Offer the first proposal as grey text, for as long as there is no expression."""
         first = found.suggestions[0] if found.suggestions else None
         self._offer = "" if first is None else shares(first, found)
+        self._hot_fields = [each.path for each in found.fields]
+        self._examples.prefer(self._hot_paths())
         self._editor.proposal = "" if first is None else first.if_
         if not self._has_text:
             self._check(self._editor.text)
@@ -240,6 +257,7 @@ class FilterScreen(PlaceScreen):
                 self._editor.rewrite(added(source, condition))
             case How.EXCLUDE:
                 self._editor.rewrite(added(source, message.pick.unless or ""))
+        self._lower.choose(None)
         self._editor.focus()
 
     @work(exclusive=True, group="retention")
@@ -305,7 +323,7 @@ class FilterScreen(PlaceScreen):
         """Compile the source and show what is to be said about it; returns the errors."""
         self._filter = None
         if not source.strip():
-            self._say(source, (), self._without_condition())
+            self._say(source, (), toned(("no condition: every run of the window matches", "warn")))
             return []
         try:
             self._filter = compile(source, CANCELLATION)
@@ -321,15 +339,14 @@ class FilterScreen(PlaceScreen):
         self._editor.update_suggestion()
         return bool(self._editor.unfinished) and problem.span.start <= offset <= problem.span.end
 
-    def _without_condition(self) -> Content:
-        """What an empty expression means, and what the grey text in its place is."""
-        told = toned(("no condition: every run of the window matches", "warn"))
+    def _about_grey_text(self) -> Content:
+        """What the grey text in the place of an expression is."""
         if not self._editor.suggestion:
-            return told
-        return toned((self._offer, "plain"), (f": {_GREY_KEY} takes it", "key")) + Content("\n") + told
+            return Content("")
+        return toned((self._offer, "plain"), (f": {_GREY_KEY} takes it", "key"))
 
     def _say(self, source: str, diagnostics: Sequence[Diagnostic], otherwise: Content) -> None:
-        """Show the diagnostics, and the key that does what the first suggests."""
+        """Show the diagnostics and the key that does what the first suggests or, in the rule, that there are none."""
         if diagnostics and self._is_being_typed(diagnostics[0]):
             # The grey text says what is meant: a message that guesses otherwise would contradict it.
             diagnostics = ()
@@ -337,7 +354,10 @@ class FilterScreen(PlaceScreen):
                 ("… ", "quiet"), (self._editor.unfinished, "field"), (f": {_GREY_KEY} completes it", "key")
             )
         self._fix = diagnostics[0].fix if diagnostics else None
-        self._verdict.show(source, diagnostics, otherwise, _FIX_KEY if self._fix is not None else "")
+        offer = Content("") if source.strip() else self._about_grey_text()
+        self._verdict.show(source, diagnostics, offer, _FIX_KEY if self._fix is not None else "")
+        self._if_rule.note(otherwise)
+        self._lower.conditioned(bool(source.strip()))
 
     def _build(self, source: str) -> CancellationRequest | None:
         """The request for what is typed; None where that makes none."""
@@ -444,8 +464,10 @@ class FilterScreen(PlaceScreen):
 
     def action_explain(self) -> None:
         self._catch_up()
-        if (run := self._examples.chosen) is None or not self._explains:
-            self.notify("There is nothing to explain.", markup=False)
+        if (run := self._examples.chosen) is None:
+            self.notify(f"There is no example to explain: {self._examples.why_none}", markup=False)
+        elif not self._explains:
+            self.notify("There is nothing to explain: without a condition every run matches.", markup=False)
         else:
             self.app.push_screen(ExplainScreen(self.session, self._filter, run, self._feed.now()))
 
@@ -465,7 +487,7 @@ class FilterScreen(PlaceScreen):
         if self._request is None:
             self.notify("The filter is not valid yet, so there is nothing to review.", severity="warning", markup=False)
         elif self._must_be_standing:
-            told = f"The window ends in the future: press {_STANDING_KEY} to make it standing, or clear started before."
+            told = f"The window ends in the future: press {_STANDING_KEY} to make it standing, or clear until."
             self.notify(told, severity="warning", markup=False)
         else:
             self._remember()
@@ -474,6 +496,12 @@ class FilterScreen(PlaceScreen):
     @work(exclusive=True, group="cancel-run")
     async def action_cancel_run(self) -> None:
         if (run := self._examples.chosen) is None:
+            return
+        with suppress(SecateurError):
+            # It may have begun, or ended, since it was found.
+            run = await self.session.ask(self.session.queue.reader.run(run.id))
+        if run.status not in UNFINISHED:
+            self._too_late(run)
             return
         asked = QuestionScreen(self.session, cancel_question(run, self._feed.now()))
         if await self.app.push_screen_wait(asked) is not Choice.YES:
@@ -484,11 +512,83 @@ class FilterScreen(PlaceScreen):
                     run.id, author=self.session.author, source="tui", idempotency_key=str(uuid4())
                 )
             )
+        except Conflict:
+            with suppress(SecateurError):
+                run = await self.session.ask(self.session.queue.reader.run(run.id))
+            self._too_late(run)
+            return
         except SecateurError as error:
             self.notify(str(error), severity="error", markup=False)
             return
         self.notify("Cancelled this run; History undoes it.", markup=False)
         self._restart()
+
+    def _too_late(self, run: Run) -> None:
+        """A worker was quicker; look for other examples."""
+        when = f" {ago(run.finished_at, self._feed.now())}" if run.finished_at else ""
+        told = f"Too late: this run is {run.status.value}{when}. Nothing was cancelled."
+        self.notify(told, severity="warning", markup=False)
+        self._restart()
+
+    @on(PayloadTree.Picked)
+    def _field_picked(self, message: PayloadTree.Picked) -> None:
+        self._add_condition(message.path, message.value, exclude=message.exclude)
+
+    def _add_condition(self, path: Sequence[str | int], value: object, *, exclude: bool) -> None:
+        """Add to the expression that the field has the value, or that it has not; the focus stays where it is."""
+        try:
+            condition = negation(path, value, self._shape) if exclude else conjunct(path, value)
+        except ValueError as error:
+            self.notify(str(error), severity="warning", markup=False)
+            return
+        self._editor.rewrite(added(self._editor.text, condition))
+
+    def action_only(self) -> None:
+        self._add_cell(exclude=False)
+
+    def action_not_these(self) -> None:
+        self._add_cell(exclude=True)
+
+    def _add_cell(self, *, exclude: bool) -> None:
+        if (cell := self._examples.cell) is not None:
+            self._add_condition(*cell, exclude=exclude)
+
+    def action_payload(self) -> None:
+        self._lower.open_payload()
+
+    def action_cell_left(self) -> None:
+        self._examples.step(-1)
+
+    def action_cell_right(self) -> None:
+        self._examples.step(1)
+
+    @on(LineTable.Moved)
+    def _example_chosen(self, message: LineTable.Moved) -> None:
+        if message.table is self._examples:
+            self._lower.show_payload()
+            if self._examples.at_end and self._request is not None:
+                self._look_further(self._request)
+            self.refresh_bindings()
+
+    @work(exclusive=True, group="further")
+    async def _look_further(self, request: CancellationRequest) -> None:
+        with suppress(SecateurError):
+            await self._counting.look_further(request, self._lower.tab)
+
+    @on(HistogramChart.Picked)
+    def _range_picked(self, message: HistogramChart.Picked) -> None:
+        self._window.set_range(message.first, message.last)
+
+    def action_count_again(self) -> None:
+        self._catch_up()
+        if self._request is not None:
+            self._count(self._request)
+
+    def action_next_tab(self) -> None:
+        self._lower.step(1)
+
+    def action_previous_tab(self) -> None:
+        self._lower.step(-1)
 
     def action_with_cancelled(self) -> None:
         self.draft.with_cancelled = not self.draft.with_cancelled
@@ -511,6 +611,10 @@ class FilterScreen(PlaceScreen):
             return False
         if action == "cancel_run" and (self.draft.retry or not (self._examples.has_focus and self._examples.chosen)):
             return False
+        if action in ("payload", "only", "not_these", "cell_left", "cell_right") and not (
+            self._examples.has_focus and self._examples.chosen
+        ):
+            return False
         if action == "with_cancelled" and not self.draft.retry:
             return False
         if action == "standing" and self.draft.retry:
@@ -528,7 +632,8 @@ class FilterScreen(PlaceScreen):
         return super().describe(action)
 
     def action_back(self) -> None:
-        self.post_message(self.BackWanted())
+        if not self._lower.close_payload():
+            self.post_message(self.BackWanted())
 
     def is_pointless(self, action: Action) -> bool:
         match action.id:

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
+from textual.containers import Container, Horizontal, Vertical
+from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Label, Static
 
-from secateur.errors import UsageError
-from secateur.instants import readable
 from secateur.runs import Window
-from secateur.times import resolve_time
+from secateur.times import TimeError, resolve_time, time_in_words
 from secateur.words.figures import duration
 from secateur.words.lines import one_line
+from secateur_tui.frame.rule import Rule
 from secateur_tui.keymap import display_of
 from secateur_tui.themes import toned
 
 _AT_COMMIT = "now"
 """Leaves the end open, as an empty field does; the window then ends at the commit."""
-_ORDER = "must be later than started after"
+_LABELS = {"started_after": "from", "started_before": "until"}
+_ORDER = "must be later than from"
 _STANDING_KEY = display_of("filter.standing")
 
 
@@ -49,7 +50,7 @@ class WindowFields(Vertical):
         standing: bool = False,
         may_stand: bool = True,
     ) -> None:
-        super().__init__(id="window", classes="panel")
+        super().__init__(id="window", classes="section")
         self._texts = {"started_after": started_after, "started_before": started_before}
         self._now, self._zone = now, zone
         self._resolved: dict[str, datetime | None] = {"started_after": None, "started_before": None}
@@ -57,6 +58,8 @@ class WindowFields(Vertical):
         self._standing, self._may_stand = standing, may_stand
         self._was_ahead = False
         self._limit: timedelta | None = None
+        self._rule = Rule(keeps_note=True)
+        self._meanings = dict.fromkeys(self._texts, Content(""))
 
     @property
     def is_ahead(self) -> bool:
@@ -82,21 +85,25 @@ class WindowFields(Vertical):
         return Window(self._resolved["started_after"], self._resolved["started_before"])
 
     def compose(self) -> ComposeResult:
-        for field in self._texts:
-            with Horizontal():
-                yield Label(field.replace("_", " "))
-                yield Input(
-                    self._texts[field],
-                    id=field,
-                    compact=True,
-                    select_on_focus=False,
-                    placeholder="any time" if field == "started_after" else "now",
-                )
-                yield Static(id=f"{field}-meaning", classes="meaning", markup=False)
-        yield Static(id="standing", markup=False)
+        yield self._rule
+        with Container(id="ends"):
+            for field in self._texts:
+                with Horizontal():
+                    yield Label(_LABELS[field])
+                    yield Input(
+                        self._texts[field],
+                        id=field,
+                        compact=True,
+                        select_on_focus=False,
+                        placeholder="any time" if field == "started_after" else "now",
+                    )
+                    yield Static(id=f"{field}-meaning", classes="meaning", markup=False)
+
+    def title(self, title: str) -> None:
+        """What the rule above says: whose runs these are."""
+        self._rule.show(title)
 
     def on_mount(self) -> None:
-        self.border_subtitle = "both ends exclusive · -2h, yesterday 14:00, 2026-01-21T00:00:00Z"
         for field in self._texts:
             self._resolve(field)
 
@@ -119,6 +126,19 @@ class WindowFields(Vertical):
         """As if somebody had typed both."""
         for field, text in (("started_after", started_after), ("started_before", started_before)):
             self.query_one(f"#{field}", Input).value = text
+
+    def set_range(self, first: datetime | None, last: datetime | None) -> None:
+        """Write the ends of a range into the fields; None leaves that end as it is. Whole seconds around the range."""
+        second = timedelta(seconds=1)
+        if first is not None:
+            down = first.replace(microsecond=0)
+            self._write("started_after", down if down < first else down - second)
+        if last is not None:
+            down = last.replace(microsecond=0)
+            self._write("started_before", down + second)
+
+    def _write(self, field: str, moment: datetime) -> None:
+        self.query_one(f"#{field}", Input).value = f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
     def toggle_standing(self) -> None:
         """Request a standing cancellation, or withdraw the request."""
@@ -149,8 +169,8 @@ class WindowFields(Vertical):
         if text and not (field == "started_before" and text.lower() == _AT_COMMIT):
             try:
                 self._resolved[field] = resolve_time(text, self._now(), self._zone)
-            except UsageError as error:
-                self._wrong[field] = str(error)
+            except TimeError as error:
+                self._wrong[field] = error.why
         if field == "started_before" and field not in self._wrong and not self.is_ahead:
             # If the end moves back into the future, standing has to be requested again.
             self._standing = False
@@ -175,25 +195,50 @@ class WindowFields(Vertical):
         if field in self._wrong:
             meaning = toned((f"✗ {one_line(self._wrong[field])}", "error"))
         elif moment is not None:
-            meaning = toned((f"→ {readable(moment, digits=0)}", "plain"))
+            meaning = toned((f"= {time_in_words(moment, self._now())}", "plain"))
         else:
-            meaning = toned(("→ at the commit" if field == "started_before" else "→ no limit", "quiet"))
-        self.query_one(f"#{field}-meaning", Static).update(meaning)
+            meaning = toned(("= at the commit" if field == "started_before" else "= no limit", "quiet"))
+        self._mean(field, meaning)
         if field == "started_before":
-            self._say_standing()
-
-    def _say_standing(self) -> None:
-        """What an end in the future means, and the key to press."""
-        self._was_ahead = self.is_ahead
-        line = self.query_one("#standing", Static)
-        line.display = self._was_ahead and "started_before" not in self._wrong
-        if self.standing:
-            told = ("◆ STANDING: also cancels what arrives until then", "count")
-            line.update(toned(told, (f" · {_STANDING_KEY} takes it back", "quiet")))
-        else:
-            told = ("! in the future: ", "warn")
-            line.update(toned(told, (f"{_STANDING_KEY} makes it standing, and cancels what arrives too", "plain")))
+            self._was_ahead = self.is_ahead
 
     def complain(self, field: str, message: str) -> None:
         """Show what the request's own check found wrong with a field."""
-        self.query_one(f"#{field}-meaning", Static).update(toned((f"✗ {one_line(message)}", "error")))
+        self._mean(field, toned((f"✗ {one_line(message)}", "error")))
+
+    def _mean(self, field: str, meaning: Content) -> None:
+        """Behind the field; where there is no room for that, in the rule, for the field that matters."""
+        self._meanings[field] = meaning
+        self.query_one(f"#{field}-meaning", Static).update(meaning)
+        self._note()
+
+    @on(events.DescendantFocus)
+    @on(events.DescendantBlur)
+    def _moved(self) -> None:
+        self.call_later(self._note)
+
+    def on_resize(self) -> None:
+        self._note()
+
+    def _note(self) -> None:
+        focused = self.screen.focused
+        if self.is_ahead and "started_before" not in self._wrong:
+            self._rule.note(self._standing_note())
+        elif (wrong := next(iter(self._wrong), None)) is not None and not self._has_room(wrong):
+            self._rule.note(self._meanings[wrong])
+        elif not self.screen.has_class("-low"):
+            self._rule.note("")
+        elif focused is not None and focused.id in self._meanings:
+            self._rule.note(self._meanings[focused.id])
+        else:
+            self._rule.note("")
+
+    def _has_room(self, field: str) -> bool:
+        """Whether what is said of a field fits behind it."""
+        return self._meanings[field].cell_length < self.query_one(f"#{field}-meaning").size.width
+
+    def _standing_note(self) -> Content:
+        """What an end in the future means, and the key to press."""
+        if self.standing:
+            return toned(("◆ STANDING: also cancels what arrives", "count"))
+        return toned(("! in the future: ", "warn"), (f"{_STANDING_KEY} makes it standing", "plain"))

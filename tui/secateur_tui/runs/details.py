@@ -9,12 +9,12 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from secateur.cel.syntax.writing import value_text
 from secateur.instants import readable
 from secateur.runs import Run, RunStatus
 from secateur.words.figures import ago
 from secateur.words.lines import one_line
 from secateur_tui.frame.chrome import KeyBar
+from secateur_tui.frame.payload_tree import json_text
 from secateur_tui.frame.place import Dialog
 from secateur_tui.keymap import bindings_of
 from secateur_tui.session import Session
@@ -77,7 +77,7 @@ def life(run: Run, now: datetime) -> list[Content]:
 
 
 def event(run: Run) -> Content:
-    text = one_line(value_text(run.event))
+    text = one_line(json_text(run.event))
     return toned(("event  ", "quiet"), (text if len(text) <= _LONGEST_EVENT else text[:_LONGEST_EVENT] + "…", "plain"))
 
 

@@ -1,0 +1,81 @@
+"""The tabs of Filter's lower area, in its rule: what stands out, and the examples by their verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from textual import events
+from textual.app import RenderResult
+from textual.content import Content
+from textual.message import Message
+
+from secateur.words.figures import number
+from secateur_tui.frame.rule import Rule
+from secateur_tui.themes import toned
+
+
+class Tab(Enum):
+    """The signs are those of the rows' verdicts everywhere."""
+
+    STANDS_OUT = "What stands out"
+    MATCH = "✓"
+    NEAR = "≈"
+    ERROR = "!"
+    NO_MATCH = "✗"
+
+
+EXAMPLES = (Tab.MATCH, Tab.NEAR, Tab.ERROR, Tab.NO_MATCH)
+"""The tabs of examples, in their order."""
+
+_TONES = {Tab.MATCH: "good", Tab.ERROR: "warn"}
+
+
+class TabStrip(Rule):
+    """A rule whose title are tabs, one of them chosen; a click chooses another."""
+
+    @dataclass
+    class Clicked(Message):
+        tab: Tab
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._tabs: tuple[Tab, ...] = EXAMPLES
+        self._chosen = Tab.MATCH
+        self._counts: Mapping[Tab, str] = {}
+        self._ends: list[tuple[int, Tab]] = []
+        """Where each tab ends, in cells."""
+
+    def show_tabs(self, tabs: tuple[Tab, ...], chosen: Tab, counts: Mapping[Tab, str]) -> None:
+        """A tab without a count is still being looked for."""
+        if (tabs, chosen, counts) != (self._tabs, self._chosen, self._counts):
+            self._tabs, self._chosen, self._counts = tabs, chosen, counts
+            self.refresh()
+
+    def render(self) -> RenderResult:
+        self._ends = []
+        title = Content("")
+        for tab in self._tabs:
+            label = self._label(tab)
+            title += Content(" │ " if title else "") + label
+            self._ends.append((title.cell_length + 2, tab))
+        self._title = title
+        return super().render()
+
+    def _label(self, tab: Tab) -> Content:
+        text = tab.value if tab is Tab.STANDS_OUT else f"{tab.value} {self._counts.get(tab, '…')}"
+        if tab is self._chosen:
+            return Content.styled(f" {text} ", "bold reverse $foreground")
+        return toned((text, _TONES.get(tab, "plain")))
+
+    def on_click(self, event: events.Click) -> None:
+        for end, tab in self._ends:
+            if event.x < end:
+                self.post_message(self.Clicked(tab))
+                return
+
+
+def counted(amount: int, *, exact: bool) -> str:
+    """The count of a tab."""
+    return number(amount) if exact else f"~{number(amount)}"

@@ -13,7 +13,7 @@ from random import Random
 from typing import TypeAlias
 
 import secateur.engines.native.client
-from secateur.demo.story import BACKLOG_REACHES_BACK, FLOOD_REACHES_BACK, STREAMS, Stream
+from secateur.demo.story import STREAMS, Stream
 from secateur.engines.native.client import Queue
 from secateur.schema import install
 
@@ -67,13 +67,47 @@ async def seed(url: str, runs: int, report: Report) -> None:
         await queue.database.execute("vacuum analyze secateur.runs")
         # What entered hours ago in the story did not enter just now.
         await queue.database.execute("update secateur.depth_deltas set entered = 0, at = at - interval '1 hour'")
+        await queue.database.execute(REMEMBER)
+
+
+REMEMBER = """
+with arrived as (
+  select run.app_id, name.function_id, date_bin('10 s', run.started_at, '2000-01-01') + interval '10 s' as at,
+         run.status, count(*) as runs
+    from secateur.runs as run
+   cross join lateral (values (run.function_id), ('')) as name (function_id)
+   group by 1, 2, 3, 4
+), every as (
+  select known.app_id, known.function_id, moment.at
+    from (select app_id, function_id, min(at) as since from arrived group by 1, 2) as known
+   cross join lateral generate_series(known.since, now(), interval '10 s') as moment (at)
+), level as (
+  select app_id, function_id, at,
+         coalesce(sum(runs) filter (where status = 'queued') over up_to_then, 0)::bigint as queued,
+         coalesce(sum(runs) filter (where status = 'scheduled') over up_to_then, 0)::bigint as scheduled,
+         (coalesce(sum(runs) over up_to_then, 0) - coalesce(sum(runs) over in_all, 0))::bigint as entered
+    from every left join arrived using (app_id, function_id, at)
+  window up_to_then as (partition by app_id, function_id order by at),
+         in_all as (partition by app_id, function_id)
+)
+insert into secateur.depth_samples
+       (app_id, coarse, at, function_ids, queued, scheduled, running, failed, entered, drained, cancelling)
+select app_id, true, at,
+       array_agg(function_id order by function_id), array_agg(queued order by function_id),
+       array_agg(scheduled order by function_id), array_agg(0::bigint order by function_id),
+       array_agg(0::bigint order by function_id), array_agg(entered order by function_id),
+       array_agg(0::bigint order by function_id), array_agg(0::bigint order by function_id)
+  from (select distinct app_id, function_id, at, queued, scheduled, entered from level where at < now()) as sample
+ group by app_id, at
+"""
+"""How the backlog grew, as samples every ten seconds would have it: somebody has been watching all along."""
 
 
 def _batches(runs: int, now: datetime) -> Iterator[SeedBatch]:
     numbers = count()
     for stream, size in zip(STREAMS, _shares(runs), strict=True):
         random = Random(next(numbers))  # noqa: S311 - the same story each time
-        reach = FLOOD_REACHES_BACK if stream.flood else BACKLOG_REACHES_BACK
+        reach = stream.reaches_back(size)
         moments = sorted(now - reach * _age(random, stream) for _ in range(size))
         for start in range(0, size, BATCH):
             yield SeedBatch(stream, next(numbers), moments[start : start + BATCH])

@@ -1,7 +1,7 @@
 """What the demo's company does: its apps and functions, how busy each is, and what went wrong today.
 
-For about fifty minutes a vendor's webhook, `acme_inc`, has been calling in a loop, faster and faster, and
-`billing / vendor-syncs` is drowning in runs. Everything else is an ordinary day.
+For a while a vendor's webhook, `acme_inc`, has been calling in a loop, faster and faster, and `billing / vendor-syncs`
+is drowning in runs. Everything else is an ordinary day.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ from secateur.demo import payloads as events
 
 MakeEvent: TypeAlias = Callable[[Random, datetime], dict[str, Any]]
 """An event that happened at that moment."""
-
-BACKLOG_REACHES_BACK = timedelta(hours=2, minutes=14)
-FLOOD_REACHES_BACK = timedelta(minutes=52)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +33,10 @@ class Stream:
     """The share, from 0 to 1, that is scheduled for the next hours."""
     flood: bool = False
     """Began lately and ramps up."""
+
+    def reaches_back(self, runs: int) -> timedelta:
+        """For how long so many runs have been arriving, at the rate at which more go on arriving."""
+        return timedelta(seconds=runs / self.per_second * (2 if self.flood else 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,7 @@ from console_driver import WIDE, Console, Start
 
 from secateur_tui.filter.screen import FilterScreen
 from secateur_tui.history.screen import HistoryScreen
-from secateur_tui.queues.screen import QueuesScreen
 from secateur_tui.review.screen import ReviewScreen
-from secateur_tui.runs.failed import PAGE
 
 FAILED = 5
 ERROR = "KeyError: 'vendor_id'\n  in sync_vendor, at line 14"
@@ -62,55 +60,6 @@ async def find(console: Console, function_id: str) -> None:
     await console.press("slash")
     await console.type(function_id)
     await console.press("enter", "down")
-
-
-async def test_failed_runs_are_listed_with_their_errors(start: Start, incident_url: str, size: tuple[int, int]) -> None:
-    async with start(incident_url, size=size) as console:
-        await console.shows("flood")
-        assert "f failed" not in console.text, "nothing has failed"
-        await console.press("f")
-        assert isinstance(console.app.screen, QueuesScreen)
-        await fail(console)
-        await find(console, "invoices")
-        await console.shows("f failed")
-        await console.press("f")
-        await console.shows(
-            "Failed runs: billing / invoices", f"{FAILED} of {FAILED}", "KeyError: 'vendor_id'", "attempts", "worker-2"
-        )
-        await console.shows_stored("failed")
-        await console.press("enter")
-        await console.shows("Failed: run", "in sync_vendor, at line 14", "invoice/created")
-        await console.shows_stored("failed-run")
-        await console.press("escape", "r")
-        await console.shows("Retry failed runs: billing / invoices")
-        await console.press("escape", "escape")
-        await console.until(lambda: isinstance(console.app.screen, QueuesScreen))
-
-
-async def test_the_end_of_the_list_asks_for_older_ones(start: Start, incident_url: str) -> None:
-    async with start(incident_url) as console:
-        await fail(console, PAGE * 2 + 30, "vendor-syncs")
-        await find(console, "vendor-syncs")
-        await console.shows("f failed")
-        await console.press("f")
-        await console.shows(f"{PAGE} of {PAGE * 2 + 30}")
-        await console.press("end")
-        await console.shows(f"{PAGE * 2} of {PAGE * 2 + 30}")
-        await console.press("end")
-        await console.shows(f"{PAGE * 2 + 30} of {PAGE * 2 + 30}")
-
-
-async def test_a_list_that_is_not_answered_says_so(start: Start, incident_url: str) -> None:
-    async with start(incident_url) as console:
-        await fail(console)
-        await find(console, "invoices")
-        await console.shows("f failed")
-        await console.press("f")
-        await console.shows("KeyError")
-        await console.database.execute("alter table secateur.runs rename to gone")
-        await console.shows("! pg-3/queue has no secateur schema")
-        await console.database.execute("alter table secateur.gone rename to runs")
-        await console.shows(f"{FAILED} of {FAILED}")
 
 
 async def test_examples_of_a_retry_show_what_failed(start: Start, incident_url: str, size: tuple[int, int]) -> None:

@@ -25,13 +25,15 @@ from secateur_tui.queues.screen import QueuesScreen
 from secateur_tui.queues.timeline import TimelineScreen
 from secateur_tui.review.copying import CopyScreen
 from secateur_tui.review.screen import ReviewScreen
-from secateur_tui.runs.failed import FailedScreen
+from secateur_tui.runs.listing import RunsScreen
+from secateur_tui.runs.single import RunScreen
 
 OWNERS = {
     "console": ConsoleApp,
     "queues": QueuesScreen,
     "timeline": TimelineScreen,
-    "failed": FailedScreen,
+    "runs": RunsScreen,
+    "run": RunScreen,
     "filter": FilterScreen,
     "review": ReviewScreen,
     "copying": CopyScreen,
@@ -75,6 +77,8 @@ def test_what_writes_is_dangerous() -> None:
         "review.ask_again",
         "history.stop",
         "history.undo",
+        "run.cancel",
+        "run.restore",
         "question.yes",
         "question.other",
     }

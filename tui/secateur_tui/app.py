@@ -25,7 +25,7 @@ from textual.theme import Theme
 from secateur.cel import compile
 from secateur.errors import SecateurError, UsageError
 from secateur.looking.aftermath import STANDING_FOR, again, also_arriving, look_after
-from secateur.runs import Scope
+from secateur.runs import RunStatus, Scope
 from secateur.words.lines import one_line
 from secateur_tui.expressions import Kept
 from secateur_tui.filter.screen import FilterScreen
@@ -42,7 +42,8 @@ from secateur_tui.keymap import allowed, bindings_of
 from secateur_tui.queues.screen import QueuesScreen
 from secateur_tui.queues.timeline import TimelineScreen
 from secateur_tui.review.screen import ReviewScreen
-from secateur_tui.runs.failed import FailedScreen
+from secateur_tui.runs.listing import RunsScreen
+from secateur_tui.runs.single import RunScreen
 from secateur_tui.session import Contexts, Draft, Feed, Session, as_allowed
 from secateur_tui.terminal import accept_every_byte, can_encode, check_terminal, outlive_the_terminal
 from secateur_tui.themes import THEMES
@@ -223,11 +224,30 @@ class ConsoleApp(TerminalApp):
 
     @on(QueuesScreen.FailedWanted)
     def _list_failed(self, message: QueuesScreen.FailedWanted) -> None:
-        self.push_screen(FailedScreen(self.session, message.scope, self.feed))
+        self.push_screen(RunsScreen(self.session, message.scope, self.feed, RunStatus.FAILED))
 
-    @on(FailedScreen.RetryWanted)
-    def _retry_failed(self, message: FailedScreen.RetryWanted) -> None:
+    @on(RunsScreen.RetryWanted)
+    def _retry_failed(self, message: RunsScreen.RetryWanted) -> None:
         self._filter(message.scope, retry=True)
+
+    @on(RunsScreen.RunWanted)
+    def _open_run(self, message: RunsScreen.RunWanted) -> None:
+        self.show_run(message.run_id, message.among)
+
+    def show_run(self, run_id: str, among: tuple[str, ...] = ()) -> None:
+        """The place of one run; `among` are the runs that next and previous go through."""
+        self.push_screen(RunScreen(self.session, run_id, self.feed, among))
+
+    @on(RunScreen.RetryWanted)
+    def _retry_run(self, message: RunScreen.RetryWanted) -> None:
+        run = message.run
+        draft = Draft(run.app_id, run.function_id, f"run.id == '{run.id}'", retry=True)
+        draft.with_cancelled = run.status is RunStatus.CANCELLED
+        self._show_filter(draft)
+
+    @on(RunScreen.CancellationWanted)
+    def _open_cancellation(self, message: RunScreen.CancellationWanted) -> None:
+        self.push_screen(HistoryScreen(self.session, self.feed, message.cancellation))
 
     def _filter(self, scope: Scope, *, retry: bool, stands_out: bool = False) -> None:
         """The filter of this scope as the user left it, or a new one."""
@@ -255,7 +275,8 @@ class ConsoleApp(TerminalApp):
         self.session.drafts[draft.key] = draft
         self.push_screen(FilterScreen(self.session, draft, self.feed, stands_out=stands_out))
 
-    @on(FailedScreen.BackWanted)
+    @on(RunsScreen.BackWanted)
+    @on(RunScreen.BackWanted)
     @on(FilterScreen.BackWanted)
     @on(TimelineScreen.BackWanted)
     @on(HistoryScreen.BackWanted)
@@ -374,6 +395,22 @@ class ConsoleApp(TerminalApp):
             self._back_to_queues()
             self._show_filter(draft)
 
+    def action_runs(self) -> None:
+        """The runs of the row or, elsewhere, of what is shown."""
+        if (scope := self._scope_shown) is not None:
+            self.push_screen(RunsScreen(self.session, scope, self.feed))
+
+    @property
+    def _scope_shown(self) -> Scope | None:
+        """The scope of the row of Queues, or of the filter; else of the last open one; else of any function."""
+        screen = self.screen
+        if isinstance(screen, QueuesScreen) and screen.scope is not None:
+            return screen.scope
+        drafts = [*self.session.drafts.values()]
+        if drafts:
+            return Scope(drafts[-1].app_id, drafts[-1].function_id)
+        return Scope(self.feed.depths[0].app_id) if self.feed.depths else None
+
     def action_history(self) -> None:
         if not isinstance(self.screen, HistoryScreen):
             self._open_history()
@@ -449,6 +486,8 @@ class ConsoleApp(TerminalApp):
         if action == "filter" and (isinstance(self.screen, FilterScreen) or not self._has_filter):
             return False
         if action == "queues" and isinstance(self.screen, QueuesScreen):
+            return False
+        if action == "runs" and (isinstance(self.screen, RunsScreen) or not self._has_filter):
             return False
         if action == "contexts" and not self._other_contexts:
             return False

@@ -15,15 +15,13 @@ from secateur.cel.authoring.explain import obstacles
 from secateur.cel.authoring.picking import MISSING
 from secateur.engines.base import Verdict
 from secateur.ledger.cancellations import ErrorExample
-from secateur.runs import Run, RunStatus, Scope
+from secateur.runs import Run
 from secateur.words.figures import ago, duration
 from secateur.words.lines import fit, one_line, shorten
 from secateur.words.tables import EXTRA, Column
 from secateur_tui.filter.tabs import Tab
 from secateur_tui.frame.columns import Cell, Row, ToneLayout, lay_out_cells
 from secateur_tui.frame.line_table import LineTable, TableRow
-from secateur_tui.frame.question import Question
-from secateur_tui.themes import toned
 
 Path = tuple[str, ...]
 """Keys below `event`."""
@@ -227,22 +225,6 @@ class Examples(LineTable):
 
     def on_resize(self) -> None:
         self.relist()
-
-
-def cancel_question(run: Run, now: datetime) -> Question:
-    """The question whether to cancel only this run, and what will happen to it."""
-    scope = Scope(run.app_id, run.function_id)
-    age = duration((now - run.started_at).total_seconds())
-    running = run.status is RunStatus.RUNNING
-    text = toned(
-        ("Cancel this one run of ", "plain"),
-        (one_line(str(scope)), "strong"),
-        ("?\n\n", "plain"),
-        (one_line(run.id), "field"),
-        (f"\n{'It runs now, and stops at its next step.' if running else 'It waits, and never starts.'}", "plain"),
-        (f"\n\nIt has been in the queue for {age}. History undoes it.", "quiet"),
-    )
-    return Question("Cancel one run", text, "cancel this run")
 
 
 def nearest(filter_: Filter, runs: Sequence[Run], now: datetime) -> list[Example]:

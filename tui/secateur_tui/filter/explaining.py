@@ -11,7 +11,7 @@ from secateur.cel.authoring.explain import Part, explain, obstacles
 from secateur.cel.syntax.writing import value_text
 from secateur.runs import UNFINISHED, Run
 from secateur.words.lines import one_line
-from secateur_tui.runs.details import RunScreen, event, life
+from secateur_tui.runs.details import RunDialog, event, life
 from secateur_tui.session import Session
 from secateur_tui.themes import toned
 
@@ -19,7 +19,7 @@ _LONGEST = 300
 """The most characters of a text or a value that are shown."""
 
 
-class ExplainScreen(RunScreen):
+class ExplainScreen(RunDialog):
     """The run, and how the filter evaluates it; without a filter, only the run."""
 
     def __init__(self, session: Session, filter_: Filter | None, run: Run, now: datetime) -> None:

@@ -34,7 +34,6 @@ from secateur_tui.filter.counting import Counting
 from secateur_tui.filter.editor import CheckLine, ExpressionEditor
 from secateur_tui.filter.examples import (
     Examples,
-    cancel_question,
 )
 from secateur_tui.filter.explaining import ExplainScreen
 from secateur_tui.filter.histogram import HistogramChart
@@ -53,6 +52,7 @@ from secateur_tui.frame.place import PlaceScreen
 from secateur_tui.frame.question import Choice, QuestionScreen
 from secateur_tui.frame.rule import Rule
 from secateur_tui.keymap import Action, bindings_of, display_of
+from secateur_tui.runs.questions import cancel_question
 from secateur_tui.session import Draft, Feed, Session
 from secateur_tui.themes import toned
 

@@ -85,6 +85,11 @@ class QueuesScreen(PlaceScreen):
         self._before_find: Scope | None = None
         """What the cursor was on before the search began."""
 
+    @property
+    def scope(self) -> Scope | None:
+        """The function or app under the cursor."""
+        return self.query_one(DepthTable).scope
+
     def content(self) -> ComposeResult:
         yield Rule("Queues", id="queues")
         yield DepthTable(id="depth")

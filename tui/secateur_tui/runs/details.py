@@ -25,7 +25,7 @@ _LONGEST_ERROR = 10_000
 _LABEL = 10
 
 
-class RunScreen(Dialog[None]):
+class RunDialog(Dialog[None]):
     """One run, shown over the place where it was chosen; esc closes it."""
 
     place = "explain"

@@ -22,6 +22,7 @@ from secateur.words.tables import EXTRA, Column
 from secateur_tui.filter.tabs import Tab
 from secateur_tui.frame.columns import Cell, Row, ToneLayout, lay_out_cells
 from secateur_tui.frame.line_table import LineTable, TableRow
+from secateur_tui.themes import toned
 
 Path = tuple[str, ...]
 """Keys below `event`."""

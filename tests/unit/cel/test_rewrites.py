@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from secateur.cel import ExpressionError, compile
@@ -40,6 +42,13 @@ REWRITTEN = [
         27,
         "'.?' != 'x' && (has(event.data['a b']) && has(event.data['a b'].c) ? event.data['a b'].c : "
         "(has(event.user) && has(event.user.id) ? event.user.id : '')) == 'z'",
+    ),
+    ("event.data?.x == 'a'", 12, "(has(event.data.x) ? event.data.x : null) == 'a'"),
+    (
+        "event?.data?.['a b'].c == 'a'",
+        7,
+        """(has(event.data) && has(event.data['a b']) && has(event.data['a b'].c)
+    ? event.data['a b'].c : null) == 'a'""".replace("\n   ", ""),
     ),
     ("optional.of(event.data.x).orValue('') == 'a'", 1, "(event.data.x) == 'a'"),
     ("optional.none().orValue('b') == 'b'", 1, "('b') == 'b'"),
@@ -89,6 +98,11 @@ def test_says_what_to_write_instead(source: str, column: int, expected: str) -> 
         ("event.data.?.x", 12),
         ("event.data.?(x)", 12),
         ("event.data.?'x'", 12),
+        ("event.data..?x == 1", 13),
+        ("event.data[?..?x] == 1", 12),
+        ("[event.data.?]", 13),
+        ("event.data.x?.startsWith('a')", 14),
+        ("event.data.x ?? 'a' == 'a'", 14),
     ],
 )
 def test_says_at_least_what_there_is(source: str, column: int) -> None:
@@ -102,6 +116,9 @@ def test_says_at_least_what_there_is(source: str, column: int) -> None:
     "source",
     [
         "event.data.x ? true : false",
+        "event.data.x ?.event.data.y:false",
+        "event.data.x?.event.data.y:.event.data.z",
+        "event.data.s == 'a?.b ?? c'",
         "event.data.optional == 1 && event.optional.of == 2",
         "event.data.items.map(i, i.price > 1.0, i.sku) == []",
         "event.data.items.all(i, i.price > 1.0)",
@@ -110,3 +127,17 @@ def test_says_at_least_what_there_is(source: str, column: int) -> None:
 )
 def test_leaves_its_own_language_alone(source: str) -> None:
     compile(source)
+
+
+def test_whatever_is_put_together_is_refused_in_words() -> None:
+    """Signs and words of other dialects in any order: a diagnostic, and never another error."""
+    random = Random(20240121)
+    pieces = (*"?.[](){},:1! ", "event", "data", "x", "'a'", "optional", "of", "orValue", "hasValue", "all", "v", "==")
+    refused = 0
+    for _ in range(3_000):
+        source = "event.data" + "".join(random.choices(pieces, k=random.randint(2, 10)))
+        try:
+            compile(source)
+        except ExpressionError:
+            refused += 1
+    assert refused > 2_000

@@ -1,17 +1,19 @@
 """Translates what other dialects of CEL have and this one lacks: optional values, and macros with two variables.
 
-`a.?b.orValue(x)` becomes `has(a.b) ? a.b : x`. This module works on tokens, because the grammar has no rules for these.
+`a.?b.orValue(x)` becomes `has(a.b) ? a.b : x`, and `a?.b` of JavaScript is read as `a.?b`. This module works on tokens,
+because the grammar has no rules for these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from secateur.cel import messages as say
 from secateur.cel.diagnostics import Suggestion
 from secateur.cel.syntax.ast import Span
-from secateur.cel.syntax.scanner import Token
+from secateur.cel.syntax.scanner import Token, scan
 
 _OPENING = {"(": ")", "[": "]", "{": "}"}
 _UNWRAPPING = ("orValue", "hasValue", "value", "or", "optMap", "optFlatMap")
@@ -36,17 +38,40 @@ def foreign(source: str, tokens: Sequence[Token]) -> tuple[Span, str, Suggestion
     The brackets in `tokens` must match.
     """
     rewriter = _Rewriter(source, tokens)
-    for at, token in enumerate(tokens):
-        message = rewriter.message(at)
-        if message is None:
+    found = rewriter.first()
+    if found is None:
+        return None
+    token, message = found
+    try:
+        plain = _plain(rewriter.whole())
+    except _NotSayable:
+        return Span(token.start, token.end), message, None
+    return Span(token.start, token.end), message, say.write_the_whole(plain, source, rewriter.means)
+
+
+def _optional_chains(tokens: Sequence[Token]) -> Sequence[Token]:
+    """JavaScript's `a?.b` and `a?.[b]` as `a.?b` and `a[?b]`.
+
+    The tokens are left alone if every `?` may have its `:`, because `a ?.b : c` is valid CEL.
+    """
+    operators = [token.text for token in tokens if token.kind == "operator"]
+    if operators.count("?") <= operators.count(":"):
+        return tokens
+    written: list[Token] = []
+    rest = list(tokens)
+    while rest:
+        text = "".join(token.text if token.kind == "operator" else " " for token in rest[:3])
+        follows_value = bool(written) and (written[-1].kind != "operator" or written[-1].text in _OPENING.values())
+        if not (follows_value and text.startswith("?.") and rest[0].end == rest[1].start):
+            written.append(rest.pop(0))
             continue
-        try:
-            text = rewriter.between(0, len(tokens))
-            plain = _plain(text)
-        except _NotSayable:
-            return Span(token.start, token.end), message, None
-        return Span(token.start, token.end), message, say.write_the_whole(plain, source, rewriter.means)
-    return None
+        mark, dot = rest.pop(0), rest.pop(0)
+        if text == "?.[":
+            bracket = rest.pop(0)
+            written += replace(bracket, start=mark.start, end=mark.end), replace(mark, start=mark.end, end=bracket.end)
+        else:
+            written += replace(dot, start=mark.start, end=mark.end), replace(mark, start=dot.start, end=dot.end)
+    return written
 
 
 def _plain(text: str) -> str:
@@ -54,6 +79,8 @@ def _plain(text: str) -> str:
     from secateur.cel.diagnostics import ExpressionError
     from secateur.cel.syntax.formatter import format_source
 
+    if _Rewriter(text, [token for token in scan(text) if token.kind not in ("space", "comment")]).first() is not None:
+        raise _NotSayable  # the parser would come back here
     try:
         return format_source(text, width=1_000_000)
     except ExpressionError:
@@ -62,23 +89,33 @@ def _plain(text: str) -> str:
 
 class _Rewriter:
     def __init__(self, source: str, tokens: Sequence[Token]) -> None:
-        self._source, self._tokens = source, tokens
+        self._source, self._tokens = source, _optional_chains(tokens)
         self._closing: dict[int, int] = {}
         self._renamed: dict[str, str] = {}
         self.means: str | None = None
         """Which of the two possible readings applies."""
         opened: list[int] = []
-        for at, token in enumerate(tokens):
+        for at, token in enumerate(self._tokens):
             if token.kind == "operator" and token.text in _OPENING:
                 opened.append(at)
             elif token.kind == "operator" and token.text in _OPENING.values():
                 self._closing[opened.pop()] = at
 
-    def message(self, at: int) -> str | None:
+    def first(self) -> tuple[Token, str] | None:
+        """The first token from another dialect, and what is wrong with it."""
+        found = ((token, self._message(at)) for at, token in enumerate(self._tokens))
+        return next(((token, message) for token, message in found if message is not None), None)
+
+    def whole(self) -> str:
+        """The source in our dialect. Raises `_NotSayable`."""
+        return self._between(0, len(self._tokens))
+
+    def _message(self, at: int) -> str | None:
         """What is wrong with the token, if it comes from another dialect."""
         before, token = self._text(at - 1), self._tokens[at]
         if token.kind == "operator":
-            return say.NO_OPTIONALS if token.text == "?" and before in (".", "[", "{", ",") else None
+            optional = before in (".", "[", "{", ",") or self._text(at + 1) == "?"
+            return say.NO_OPTIONALS if token.text == "?" and optional else None
         if token.kind != "name":
             return None
         called = self._text(at + 1) == "("
@@ -120,7 +157,7 @@ class _Rewriter:
         ends.append(self._closing[opening])
         return [(start + 1, end) for start, end in pairwise(ends) if end > start + 1]
 
-    def between(self, start: int, end: int) -> str:
+    def _between(self, start: int, end: int) -> str:
         """These tokens as source in our dialect. Raises `_NotSayable`."""
         parts: list[str] = []
         at = start
@@ -130,7 +167,7 @@ class _Rewriter:
                 parts.append(self._source[self._tokens[at - 1].end : token.start])
             if token.kind != "operator" or token.text in _OPENING:
                 text, at = self._operand(at)
-            elif token.text == "?" and self._text(at - 1) in ("[", "{", ","):
+            elif token.text == "?" and (self._text(at - 1) in ("[", "{", ",") or self._text(at + 1) == "?"):
                 raise _NotSayable
             else:
                 text, at = token.text, at + 1
@@ -138,7 +175,7 @@ class _Rewriter:
         return "".join(parts)
 
     def _inside(self, opening: int) -> str:
-        return self.between(opening + 1, self._closing[opening])
+        return self._between(opening + 1, self._closing[opening])
 
     def _operand(self, at: int) -> tuple[str, int]:
         """A value with its selections and calls, and the position after it."""
@@ -159,12 +196,12 @@ class _Rewriter:
         while (sign := self._text(at)) in (".", "["):
             optional = self._text(at + 1) == "?"
             if sign == "[":
-                key = self.between(at + 1 + optional, self._closing[at])
+                key = self._between(at + 1 + optional, self._closing[at])
                 last, path = self._has_key(path, at + 1 + optional, key), f"{path}[{key}]"
                 at = self._closing[at] + 1
             else:
                 name = at + 1 + optional
-                if name >= len(self._tokens):
+                if name >= len(self._tokens) or self._tokens[name].kind not in ("name", "quoted", "keyword"):
                     raise _NotSayable
                 called = self._text(name + 1) == "("
                 if called and not optional:
@@ -230,6 +267,6 @@ class _Rewriter:
         outer = self._renamed
         names = {name: text for name, text in outer.items() if name not in (key, value)}
         self._renamed = {**names, value: f"{path}[{key}]"} if asked else names
-        bodies = ", ".join(self.between(*each) for each in rest)
+        bodies = ", ".join(self._between(*each) for each in rest)
         self._renamed = outer
         return f"{path}.{macro}({key if asked else value}, {bodies})"

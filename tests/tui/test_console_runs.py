@@ -136,22 +136,6 @@ async def test_a_rare_match_says_how_far_the_search_came(
         await console.shows("No run matches.")
 
 
-async def test_a_search_can_be_stopped(start: Start, incident_url: str) -> None:
-    async with start(incident_url, size=WIDE) as console:
-        await runs_of(console, "vendor-syncs")
-        await console.shows("listed")
-        blocker = console.database
-        async with blocker.transaction() as connection:
-            await connection.execute("lock table secateur.runs in access exclusive mode")
-            await search(console, "event.data.amount == 7")
-            await console.shows("searching… esc stops")
-            await console.press("escape")
-            await console.shows("stopped")
-            assert isinstance(console.app.screen, RunsScreen)
-        await console.press("escape")
-        await console.until(lambda: isinstance(console.app.screen, QueuesScreen))
-
-
 async def test_a_list_that_is_not_answered_says_so(start: Start, incident_url: str) -> None:
     async with start(incident_url) as console:
         await fail(console)

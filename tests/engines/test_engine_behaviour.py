@@ -21,8 +21,8 @@ from secateur.engines.base import (
     Stopping,
     Upkeep,
     Verdict,
-    load_engine,
 )
+from secateur.engines.loading import load_engine
 from secateur.errors import IdempotencyConflict, NotFound, NotInstalled, ReadOnly, RequestError
 from secateur.ledger.commits import Commit
 from secateur.ledger.ledger import Cancelling

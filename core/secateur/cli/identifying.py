@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from secateur.cli.opening import Place
-from secateur.engines.base import find_engine
+from secateur.engines.loading import find_engine
 from secateur.errors import UsageError
 from secateur.words.shell import command_line
 

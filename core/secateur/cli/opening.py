@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from secateur.cli.output import notice
-from secateur.engines.base import load_engine
+from secateur.engines.loading import load_engine
 from secateur.errors import ReadOnly
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from importlib.metadata import entry_points
 from typing import Any, ClassVar, Protocol, runtime_checkable
 from uuid import UUID
 
 from secateur.cel import Filter
 from secateur.engines.searching import RunPage, RunSearch
-from secateur.errors import Unsupported, UsageError
+from secateur.errors import Unsupported
 from secateur.postgres.database import Database
 from secateur.runs import NO_BOUNDS, UNFINISHED, Count, FunctionDepth, Histogram, Run, RunStatus, Scope, Window
 from secateur.samples import Mark, Sample, SampleGap, SampleSteps
@@ -393,17 +392,3 @@ class Upkeep(Protocol):
 def unsupported(engine: Source, what: str) -> Unsupported:
     """The error for a capability that the engine lacks; `what` ends “it cannot …”."""
     return Unsupported(f"the queue's engine is {engine.name!r}, which cannot {what}")
-
-
-def find_engine(name: str) -> type[Source]:
-    """The class registered under `name` in the entry point group `secateur.engines`. Raises `UsageError`."""
-    found = {entry.name: entry for entry in entry_points(group="secateur.engines")}
-    if name not in found:
-        raise UsageError(f"there is no engine {name!r}; known engines: {', '.join(sorted(found))}")
-    engine: type[Source] = found[name].load()
-    return engine
-
-
-def load_engine(name: str, database: Database, replica: Database | None = None) -> Source:
-    """The engine registered under `name`, over this database. Raises like `find_engine`."""
-    return find_engine(name)(database, replica)

@@ -40,7 +40,7 @@ class Stage(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class CountShown:
     """What is known about the count."""
 
     stage: Stage = Stage.COUNTING
@@ -65,7 +65,7 @@ class Matches(Vertical):
         self._rule = Rule("Matches")
         self._figures = Static(id="figures", markup=False)
         self.chart = HistogramChart()
-        self.tally = Tally()
+        self.tally = CountShown()
 
     def compose(self) -> ComposeResult:
         yield self._rule
@@ -82,12 +82,12 @@ class Matches(Vertical):
     def invalid(self) -> None:
         """The text is not valid, so no number is shown."""
         self.chart.show(None)
-        self._show(Tally(Stage.INVALID, self.tally.count))
+        self._show(CountShown(Stage.INVALID, self.tally.count))
 
     def counting(self) -> None:
         """Another text is being counted; the old figures say so."""
         self.chart.add_class("stale")
-        self._show(Tally(Stage.COUNTING, self.tally.count))
+        self._show(CountShown(Stage.COUNTING, self.tally.count))
 
     def charted(self, histogram: Histogram | None, why: str = "") -> None:
         """How the runs are spread over time, or why that is not known."""
@@ -96,10 +96,10 @@ class Matches(Vertical):
         self._draw()
 
     def estimated(self, count: Count) -> None:
-        self._show(Tally(Stage.ESTIMATE, count, time.monotonic(), note=_UNDER_WAY))
+        self._show(CountShown(Stage.ESTIMATE, count, time.monotonic(), note=_UNDER_WAY))
 
     def counted(self, count: Count, failures: Sequence[str]) -> None:
-        self._show(Tally(Stage.EXACT, count, time.monotonic(), failures))
+        self._show(CountShown(Stage.EXACT, count, time.monotonic(), failures))
 
     def advise(self, advice: str) -> None:
         """Give advice for runs that cannot be evaluated."""
@@ -111,9 +111,9 @@ class Matches(Vertical):
         if self.tally.stage is Stage.ESTIMATE:
             self._show(replace(self.tally, note=message))
         else:
-            self._show(Tally(Stage.FAILED, note=message))
+            self._show(CountShown(Stage.FAILED, note=message))
 
-    def _show(self, tally: Tally) -> None:
+    def _show(self, tally: CountShown) -> None:
         self.tally = tally
         self._draw()
 
@@ -133,7 +133,7 @@ class Matches(Vertical):
             lines.append(self._statuses(tally.count))
         self._figures.update(Content("\n").join(lines))
 
-    def _figure(self, tally: Tally) -> Content:
+    def _figure(self, tally: CountShown) -> Content:
         """How many match, and their part as a bar."""
         count = tally.count
         if tally.stage is Stage.INVALID:
@@ -157,7 +157,7 @@ class Matches(Vertical):
         bar = proportion(share, min(_LONGEST_BAR, room)) if room >= _SHORTEST_BAR else ""
         return told + toned((percent, "plain"), (f"  {bar}" if bar else "", "chart"))
 
-    def _state(self, tally: Tally) -> Content:
+    def _state(self, tally: CountShown) -> Content:
         """What kind of figure it is, and how old."""
         count = tally.count
         match tally.stage:
@@ -195,7 +195,7 @@ class Matches(Vertical):
             ]
         return toned(*parts)
 
-    def _errors(self, tally: Tally, count: Count) -> list[Content]:
+    def _errors(self, tally: CountShown, count: Count) -> list[Content]:
         errors = count.errors
         if errors is None:
             return [toned(("counting what cannot be evaluated…", "quiet"))]

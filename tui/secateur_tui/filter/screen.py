@@ -41,7 +41,7 @@ from secateur_tui.filter.hot_values import HotValues
 from secateur_tui.filter.lower import LowerArea
 from secateur_tui.filter.matches import Matches
 from secateur_tui.filter.naming import NameScreen
-from secateur_tui.filter.suggesting import Question, Suggesting
+from secateur_tui.filter.suggesting import Subject, Suggesting
 from secateur_tui.filter.window import WindowFields
 from secateur_tui.frame import offers
 from secateur_tui.frame.hot_table import HotRows, How
@@ -122,7 +122,7 @@ class FilterScreen(PlaceScreen):
         )
         self._hot = HotValues()
         self._suggesting = Suggesting(session, self._scope, self._hot, self._proposed)
-        self._question: Question | None = None
+        self._subject: Subject | None = None
         """The one that the pane answers, or is about to answer."""
         self._hot_fields: Sequence[str] = ()
         """The fields whose values stand out most, as an expression selects them."""
@@ -186,7 +186,7 @@ class FilterScreen(PlaceScreen):
         self.workers.cancel_group(self, "hot")
 
     def on_screen_resume(self) -> None:
-        if self._question is not None:
+        if self._subject is not None:
             self._ask_what_stands_out(again=True)
         if self._request is not None:
             self._count(self._request)
@@ -205,21 +205,21 @@ class FilterScreen(PlaceScreen):
         self._check(self._editor.text)
 
     @work(exclusive=True, group="hot")
-    async def _look_for_hot_values(self, question: Question, pause: float) -> None:
-        await self._suggesting.follow(question, pause)
+    async def _look_for_hot_values(self, subject: Subject, pause: float) -> None:
+        await self._suggesting.follow(subject, pause)
 
     def _ask_what_stands_out(self, *, again: bool = False) -> None:
-        """Ask when the question is another one, or again."""
+        """Ask when the subject is another one, or again."""
         if self.draft.retry or (window := self._window.window) is None:
             self._hot.outdated()
             return
         if self._window.is_ahead:
             window = Window(window.started_after, None)
-        question = Question(self._filter, window)
-        if again or question != self._question:
-            is_first = self._question is None
-            self._question = question
-            self._look_for_hot_values(question, 0.0 if again or is_first else HOT_VALUES_PAUSE)
+        subject = Subject(self._filter, window)
+        if again or subject != self._subject:
+            is_first = self._subject is None
+            self._subject = subject
+            self._look_for_hot_values(subject, 0.0 if again or is_first else HOT_VALUES_PAUSE)
 
     def _hot_paths(self) -> list[tuple[str, ...]]:
         """The paths of the sample that stand out, the most skewed first."""
@@ -243,7 +243,7 @@ class FilterScreen(PlaceScreen):
 
     @on(HotValues.Shown)
     def _hot_values_shown(self) -> None:
-        if self._question is not None:
+        if self._subject is not None:
             self._ask_what_stands_out(again=True)
 
     @on(HotRows.Picked)

@@ -20,14 +20,14 @@ PATIENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Question:
+class Subject:
     """What is typed: no valid filter asks for what arrives. The window ends in the past, or is open."""
 
     filter: Filter | None
     window: Window
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Question) and (self._source, self.window) == (other._source, other.window)
+        return isinstance(other, Subject) and (self._source, self.window) == (other._source, other.window)
 
     def __hash__(self) -> int:
         return hash((self._source, self.window))
@@ -45,10 +45,10 @@ class Suggesting:
 
     def __init__(self, session: Session, scope: Scope, hot: HotValues, proposed: Callable[[Suggestions], None]) -> None:
         self._session, self._scope, self._hot, self._proposed = session, scope, hot, proposed
-        self._arrived: tuple[Question, View, float] | None = None
+        self._arrived: tuple[Subject, View, float] | None = None
         """The newest answer about what arrives, and when it came: it is wanted whenever a filter is unfinished."""
 
-    async def follow(self, question: Question, pause: float) -> None:
+    async def follow(self, question: Subject, pause: float) -> None:
         """Ask after a pause, and again from time to time while somebody may be looking, until the task is cancelled."""
         if self._arrived is not None and self._arrived[0] == question:
             self._hot.show(*self._arrived[1:])
@@ -61,7 +61,7 @@ class Suggesting:
                 await self._ask(question)
             await asyncio.sleep(RECENT_SECONDS)
 
-    async def _ask(self, question: Question) -> None:
+    async def _ask(self, question: Subject) -> None:
         reader, window = self._session.queue.reader, question.window
         try:
             if question.filter is None:

@@ -14,67 +14,49 @@ async with secateur.connect("postgresql://…") as queue:
 
 from __future__ import annotations
 
-import asyncio
 import getpass
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeAlias
 from uuid import UUID, uuid4
 
 from secateur import bounds
 from secateur.backoff import persist
 from secateur.bounds import (
-    INT_MAX,
-    LONGEST_PAGE,
     LONGEST_REASON,
     optional,
-    problem_of_instant,
     problem_of_key,
     problem_of_name,
-    problem_of_number,
     problem_of_text,
     require_id,
 )
 from secateur.engines.base import Retention
 from secateur.engines.native.engine import NativeEngine
 from secateur.engines.native.enqueueing import Enqueueing
-from secateur.engines.searching import RunPage
+from secateur.engines.native.looking import Looking
 from secateur.errors import Problem, RequestError, Unreachable
 from secateur.ledger.cancellations import Cancellations, Preview
 from secateur.ledger.commits import COMMITTING
 from secateur.ledger.selections import select
-from secateur.ledger.steps import Unrestored
-from secateur.looking.history import Series
-from secateur.looking.listing import read_scope, read_search
-from secateur.looking.reader import Reader
-from secateur.looking.suggestions import DEFAULT_FIELDS, Suggestions
-from secateur.looking.why import Why
+from secateur.looking.listing import read_scope
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest, RetryRequest
-from secateur.runs import UNFINISHED, FunctionDepth, Run
-from secateur.samples import DEFAULT_RANGE
 
 if TYPE_CHECKING:
-    from secateur.records import AuditEntry, Cancellation
+    from secateur.records import Cancellation
     from secateur.runs import Count
 
 Request: TypeAlias = CancellationRequest | Mapping[str, object] | str
 """A request, or anything that `CancellationRequest.parse` reads: the API's JSON, decoded or not."""
 
-SHORTEST_LOOK = 0.02
-LONGEST_LOOK = 0.5
-"""`wait` looks at its run at least this often, in seconds."""
 
-
-class Queue(Enqueueing):
+class Queue(Enqueueing, Looking):
     """secateur's own queue in one database. Create it with `connect`; all its errors are in `secateur.errors`."""
 
     def __init__(self, database: Database, engine: NativeEngine) -> None:
-        super().__init__(database)
-        self.engine = engine
-        self.reader = Reader(engine)
-        self.cancellations = Cancellations(engine, read_only=database.read_only)
+        Enqueueing.__init__(self, database)
+        Looking.__init__(self, engine, Cancellations(engine, read_only=database.read_only))
 
     async def preview(self, request: Request) -> Preview:
         """Count exactly how many runs the request matches right now; changes nothing."""
@@ -189,7 +171,7 @@ class Queue(Enqueueing):
 
     async def stop(self, cancellation_id: UUID, *, author: str | None = None) -> Cancellation:
         """Stop a cancellation: it matches no more runs; what it has cancelled stays cancelled. Repeatable."""
-        return await self.cancellations.stop(_id(cancellation_id), author=_author(author))
+        return await self.cancellations.stop(require_id("cancellation_id", cancellation_id), author=_author(author))
 
     async def undo(
         self, cancellation_id: UUID, *, author: str | None = None, requeue_stopped: bool = False, wait: bool = False
@@ -200,7 +182,7 @@ class Queue(Enqueueing):
         Raises `NotFound`, `Conflict` after `undo_until`, and `LockUnavailable`.
         """
         undone = await self.cancellations.undo(
-            _id(cancellation_id), author=_author(author), requeue_stopped=requeue_stopped
+            require_id("cancellation_id", cancellation_id), author=_author(author), requeue_stopped=requeue_stopped
         )
         return await self.cancellations.wait(undone.id) if wait else undone
 
@@ -226,49 +208,6 @@ class Queue(Enqueueing):
         """
         return await self.engine.forget(read_scope(app_id, function_id), _author(author), "python")
 
-    async def depth(self) -> list[FunctionDepth]:
-        """Waiting and running runs of every function, with arrival and completion rates, sorted by app and function.
-
-        A forgotten function is included only while it has unfinished runs.
-        """
-        return await self.reader.depth()
-
-    async def depth_history(self, app_id: str, function_id: str | None = None, *, range: str = DEFAULT_RANGE) -> Series:
-        """How deep the function's queue was, or (None) that of the app as a whole: in the last `15m`, `2h` or `48h`.
-
-        Its points are one second, ten seconds or four minutes apart. Raises `NotFound` if there is no such app or
-        function, and `RequestError` for another range.
-        """
-        return await self.reader.history.series(read_scope(app_id, function_id), range)
-
-    async def history(self, limit: int = 50, before: UUID | None = None) -> Sequence[Cancellation]:
-        """Cancellations, newest first; `before` is the last one of the previous page."""
-        bounds.require({"limit": problem_of_number(limit, 1, LONGEST_PAGE)})
-        return await self.cancellations.list(limit, before if before is None else require_id("before", before))
-
-    async def show(self, cancellation_id: UUID) -> Cancellation:
-        """One cancellation with its progress. Raises `NotFound`."""
-        return await self.cancellations.get(_id(cancellation_id))
-
-    async def unrestored(self, cancellation_id: UUID, limit: int = 100) -> Sequence[Unrestored]:
-        """Runs that an undo did not restore, with the reasons."""
-        bounds.require({"limit": problem_of_number(limit, 1, INT_MAX)})
-        return await self.cancellations.unrestored(_id(cancellation_id), limit)
-
-    async def audit(self, limit: int = 50, before: int | None = None) -> Sequence[AuditEntry]:
-        """Who did what and when, newest first; `before` is the id of the last entry of the previous page."""
-        bounds.require(
-            {
-                "limit": problem_of_number(limit, 1, LONGEST_PAGE),
-                "before": optional(problem_of_number(before, 1, 2**63 - 1), before),
-            }
-        )
-        return await self.cancellations.audit(limit, before)
-
-    async def retention(self) -> Retention:
-        """How long finished runs are kept."""
-        return await self.engine.retention()
-
     async def set_retention(
         self,
         *,
@@ -288,89 +227,6 @@ class Queue(Enqueueing):
         return await self.engine.set_retention(
             finished=finished, cancelled=cancelled, standing=standing, author=_author(author), source="python"
         )
-
-    async def runs(
-        self,
-        app_id: str,
-        function_id: str | Sequence[str] | None = None,
-        *,
-        status: str = "failed",
-        if_: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        limit: int = 50,
-        before: UUID | str | None = None,
-        newest: bool = True,
-    ) -> RunPage:
-        """One page of the runs with that status, or of `any`: those that started after `since` and before `until`, and
-        that the expression `if_` is true of. It may read `run.status` and `run.attempt`, too.
-
-        The page is a list that knows where it ended: `next` is the `before` of the next one, None at the end. A page
-        also ends, and may be empty, when it has looked at some 200,000 runs; `looked_at` and `back_to` say how far it
-        came.
-        Raises `NotFound` for an unknown app or function, and `RequestError`.
-        """
-        position = before if before is None else str(require_id("before", before))
-        search = read_search(
-            app_id,
-            function_id,
-            status=status,
-            if_=if_,
-            since=since,
-            until=until,
-            limit=limit,
-            before=position,
-            newest=newest,
-        )
-        return await self.reader.runs(search)
-
-    async def suggest(
-        self,
-        app_id: str,
-        function_id: str | None = None,
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        limit: int = DEFAULT_FIELDS,
-    ) -> Suggestions:
-        """What stands out in what arrived from `since` to `until`, against what arrived before, and filters for it.
-
-        By samples of some thousand runs. Without `since`, from when more began to arrive. `limit` is how many fields
-        are listed. Times are aware. Raises `NotFound` for an app or function that is not known.
-        """
-        bounds.require(
-            {
-                "since": optional(problem_of_instant(since), since),
-                "until": optional(problem_of_instant(until), until),
-                "limit": problem_of_number(limit, 1, LONGEST_PAGE),
-            }
-        )
-        return await self.reader.suggest(read_scope(app_id, function_id), since, until, limit)
-
-    async def get(self, run_id: UUID) -> Run:
-        """The run in its current state. Raises `NotFound`."""
-        return await self.engine.run(str(require_id("run_id", run_id)))
-
-    async def why(self, run_id: UUID) -> Why:
-        """Why the run is where it is: the `reason`, the cancellations that touch it, with the parts of their `if` that
-        decided, and in its `trace` pauses, limits and finished steps. `telling.sentence` puts it into words.
-
-        Raises `NotFound`.
-        """
-        return await self.reader.why(str(require_id("run_id", run_id)))
-
-    async def wait(self, run_id: UUID) -> Run:
-        """Wait until the run has completed, failed for good or been cancelled, and return it.
-
-        It looks at least every half second. Limit the wait with `asyncio.timeout`. Raises `NotFound` if the run does
-        not exist, or no longer exists.
-        """
-        wanted = str(require_id("run_id", run_id))
-        pause = SHORTEST_LOOK
-        while (run := await self.engine.run(wanted)).status in UNFINISHED:
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, LONGEST_LOOK)
-        return run
 
 
 @asynccontextmanager
@@ -394,10 +250,6 @@ def _request(request: Request) -> CancellationRequest:
     if isinstance(request, CancellationRequest):
         return request
     return CancellationRequest.parse(dict(request) if isinstance(request, Mapping) else request)
-
-
-def _id(cancellation_id: object) -> UUID:
-    return require_id("cancellation_id", cancellation_id)
 
 
 def _author(given: str | None) -> str:

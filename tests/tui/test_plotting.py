@@ -9,7 +9,8 @@ import pytest
 from secateur.looking.history import Point, Series
 from secateur.runs import FunctionDepth, Scope
 from secateur.samples import Mark, SampleGap, SampleSteps
-from secateur_tui.frame.plotting import Columns, area, compact, nice_top
+from secateur.words.charts import area
+from secateur_tui.frame.plotting import Columns, compact, nice_top
 from secateur_tui.queues.plots import Plots, gap_lines, growth_line
 from secateur_tui.queues.trends import STEP_SECONDS, Trends
 

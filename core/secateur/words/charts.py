@@ -1,4 +1,4 @@
-"""Figures over time as an area of block characters, with its scale: plain text, to be read anywhere."""
+"""Figures over time as areas of block characters: plain text, to be read anywhere, without colour."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from secateur.words.sparklines import BLOCKS, highest_of_each
 
 UNKNOWN = "·"
-"""A column of which nothing is known."""
+"""Stands at the bottom of a column of which nothing is known."""
 
 
 def chart(
@@ -15,27 +15,39 @@ def chart(
 ) -> list[str]:
     """The lines of an area, the top one first, each with its place on the scale from nothing to the highest value.
 
-    `words` writes a figure. Of what is more than nothing, at least the lowest bar is shown.
+    `words` writes a figure.
     """
     shown = highest_of_each(values, width)
     top = max((value for value in shown if value is not None), default=0)
-    levels = height * len(bars)
-    filled = [None if value is None else _level(value, top, levels) for value in shown]
-    scale = {height - 1: words(top), 0: words(0)}
+    lines = area(shown, height, top, bars)
+    scale = {0: words(top), height - 1: words(0)}
     room = max(map(len, scale.values()))
+    return [f"{scale.get(row, '').rjust(room)} │{line}".rstrip() for row, line in enumerate(lines)]
+
+
+def area(
+    values: Sequence[float | None], height: int, highest: float, bars: str = BLOCKS, *, unknown: str = UNKNOWN
+) -> list[str]:
+    """The lines of an area, the top one first, a column for each value; `highest` fills a column.
+
+    Of what is more than nothing, at least the lowest bar is shown. None is not known.
+    """
+    levels = len(bars)
+    filled = [None if value is None else _filled(value, highest, height * levels) for value in values]
     lines = []
     for row in reversed(range(height)):
-        cells = "".join(_cell(level, row, bars) for level in filled)
-        lines.append(f"{scale.get(row, '').rjust(room)} │{cells}".rstrip())
+        cells = []
+        for each in filled:
+            if each is None:
+                cells.append(unknown if row == 0 else " ")
+            else:
+                part = each - row * levels
+                cells.append(" " if part <= 0 else bars[min(part, levels) - 1])
+        lines.append("".join(cells))
     return lines
 
 
-def _level(value: float, top: float, levels: int) -> int:
-    return 0 if value <= 0 or top <= 0 else max(1, round(value / top * levels))
-
-
-def _cell(level: int | None, row: int, bars: str) -> str:
-    if level is None:
-        return UNKNOWN if row == 0 else " "
-    part = level - row * len(bars)
-    return " " if part <= 0 else bars[min(part, len(bars)) - 1]
+def _filled(value: float, highest: float, levels: int) -> int:
+    if value <= 0 or highest <= 0:
+        return 0
+    return max(1, min(levels, round(value / highest * levels)))

@@ -1,4 +1,4 @@
-"""Figures over time as areas of block characters, with axes. Everything here is text: it reads without colour."""
+"""The axes of figures over time: round tops, short figures, and columns that lie on fixed times."""
 
 from __future__ import annotations
 
@@ -8,44 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from secateur.instants import in_zone
-from secateur.words.sparklines import BLOCKS
-
-UNKNOWN = "·"
-"""Stands at the bottom of a column of which nothing is known."""
 
 _NICE = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 """Halves of them are short, too."""
 _TIME_STEPS = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440))
 _TIME_ROOM = 9
 """Cells that a time on the axis needs, with the blanks around it."""
-
-
-def area(
-    values: Sequence[float | None], height: int, highest: float, bars: str = BLOCKS, *, unknown: str = UNKNOWN
-) -> list[str]:
-    """The lines of an area, the top one first, a column for each value; `highest` fills a column.
-
-    Of what is more than nothing, at least the lowest bar is shown. None is not known.
-    """
-    levels = len(bars)
-    filled = [None if value is None else _filled(value, highest, height * levels) for value in values]
-    lines = []
-    for row in reversed(range(height)):
-        cells = []
-        for each in filled:
-            if each is None:
-                cells.append(unknown if row == 0 else " ")
-            else:
-                part = each - row * levels
-                cells.append(" " if part <= 0 else bars[min(part, levels) - 1])
-        lines.append("".join(cells))
-    return lines
-
-
-def _filled(value: float, highest: float, eighths: int) -> int:
-    if value <= 0 or highest <= 0:
-        return 0
-    return max(1, min(eighths, round(value / highest * eighths)))
 
 
 def nice_top(highest: float) -> float:

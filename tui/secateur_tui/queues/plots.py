@@ -10,8 +10,9 @@ from textual.content import Content
 
 from secateur.instants import in_zone
 from secateur.looking.history import Series
+from secateur.words.charts import area
 from secateur.words.figures import duration, number, rate
-from secateur_tui.frame.plotting import Columns, area, compact, mean, nice_top
+from secateur_tui.frame.plotting import Columns, compact, mean, nice_top
 from secateur_tui.themes import toned
 
 AXIS_WIDTH = 6

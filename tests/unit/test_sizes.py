@@ -22,7 +22,6 @@ MEDIAN_FILE = 130
 
 TO_BE_CUT = frozenset(
     {
-        "core/secateur/cel/checker.py",
         "tui/secateur_tui/app.py",
         "tui/secateur_tui/filter/screen.py",
         "tui/secateur_tui/review/screen.py",

@@ -1,4 +1,4 @@
-"""Names, overloads and types: from the parsed to the typed tree, collecting every problem on the way."""
+"""Overloads and types: from the parsed to the typed tree, collecting every problem on the way."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from secateur.cel.declarations import (
 from secateur.cel.diagnostics import EvaluationError, Fix, Reporter, Suggestion
 from secateur.cel.hints import as_duration, as_timestamp, nearest
 from secateur.cel.library import FUNCTIONS, MEANT, usages
+from secateur.cel.names import Names
 from secateur.cel.patterns import PatternError
 from secateur.cel.syntax.ast import (
     Binary,
@@ -38,7 +39,6 @@ from secateur.cel.syntax.ast import (
     Span,
     Unary,
 )
-from secateur.cel.syntax.writing import text_literal
 from secateur.cel.types import BOOL, DYN, INT, NULL, NUMBERS, STRING, UINT, Type, accepts
 from secateur.cel.values import INT_MAX, type_of
 
@@ -55,14 +55,6 @@ def check_filter(node: Node, declarations: Declarations, reporter: Reporter) -> 
     return checked
 
 
-LITERALS_ELSEWHERE = {
-    **dict.fromkeys(("True", "TRUE"), "true"),
-    **dict.fromkeys(("False", "FALSE"), "false"),
-    **dict.fromkeys(("NULL", "Null", "None", "nil", "undefined"), "null"),
-}
-"""What other languages call `true`, `false` and `null`."""
-
-
 class Checker:
     """With `lenient`, what is wrong is no diagnostic but fails, or is absorbed, when it is evaluated: the
     standard's behaviour without its optional check."""
@@ -71,7 +63,7 @@ class Checker:
         self._declarations = declarations
         self._reporter = reporter
         self._lenient = lenient
-        self._elements: dict[str, Type] = {}
+        self._names = Names(declarations, reporter.source, self._invalid)
         self._nesting = 0
 
     def check(self, node: Node) -> Node:
@@ -133,47 +125,13 @@ class Checker:
         return replace(node, type=type_of(node.value))
 
     def _name(self, node: Name) -> Node:
-        return self._variable(node.name, node.span) or self._unknown(node)
-
-    def _variable(self, name: str, span: Span) -> Node | None:
-        if name in self._elements:
-            return Name(name, span, self._elements[name])
-        if name.split(".")[0] in self._elements:
-            return None
-        if name[0] == "." and name.split(".")[1] in self._elements:
-            return self._invalid(span, say.hidden(name.split(".")[1]))
-        name = name.removeprefix(".")
-        if variable := self._declarations.variables.get(name):
-            return Name(name, span, variable.type)
-        if name in types.NAMED:
-            return Literal(types.NAMED[name], span, types.TYPE)
-        if name in ("list", "map"):
-            return Literal({"list": types.LIST, "map": types.MAP}[name], span, types.TYPE)
-        if reason := self._declarations.refused.get(name):
-            return self._invalid(span, reason)
-        return None
-
-    def _unknown(self, node: Name, *, quotable: bool = False) -> Node:
-        name = node.name.removeprefix(".")
-        if self._declarations.is_namespace(name):
-            example = self._declarations.fields(name)[0]
-            return self._invalid(node.span, say.namespace(name), say.such_as(f"{name}.{example}"))
-        suggestion = None
-        if near := nearest(name, (*self._elements, *self._declarations.names())):
-            suggestion = say.did_you_mean(near, Fix(node.span, near))
-        elif (word := LITERALS_ELSEWHERE.get(name)) is not None:
-            suggestion = say.write_instead(word, node.span)
-        elif quotable:
-            suggestion = say.quote_it(name, node.span)
-        elif "event" in self._declarations.variables:
-            suggestion = say.in_the_event(name, node.span)
-        return self._invalid(node.span, say.unknown_variable(name), suggestion)
+        return self._names.variable(node.name, node.span) or self._names.unknown(node)
 
     def _select(self, node: Select) -> Node:
         path = _dotted(node)
-        if path is not None and (variable := self._variable(path, node.span)):
+        if path is not None and (variable := self._names.variable(path, node.span)):
             return variable
-        if isinstance(node.operand, Name) and (unknown := self._unknown_field(node.operand, node)):
+        if isinstance(node.operand, Name) and (unknown := self._names.unknown_field(node.operand, node)):
             return unknown
         operand = self.check(node.operand)
         if operand.type.name not in ("map", "dyn"):
@@ -185,32 +143,16 @@ class Checker:
         self._mismatch(node.field_span, message)
         return replace(node, operand=operand, type=DYN)
 
-    def _unknown_field(self, namespace: Name, node: Select | Has) -> Node | None:
-        """`run.statsu`: the namespace has fields, but not this one."""
-        name = namespace.name.removeprefix(".")
-        if not self._is_namespace(namespace):
-            return None
-        suggestion, place = None, node.field_span
-        if near := nearest(node.field, self._declarations.fields(name)):
-            in_brackets = self._reporter.source[place.end - 1] in "'\""
-            suggestion = say.did_you_mean(near, Fix(place, text_literal(near) if in_brackets else near))
-        return self._invalid(place, say.unknown_field(name, node.field), suggestion)
-
-    def _is_namespace(self, node: Name) -> bool:
-        name = node.name.removeprefix(".")
-        declared = name in self._declarations.variables or node.name in self._elements
-        return not declared and self._declarations.is_namespace(name)
-
     def _has(self, node: Has) -> Node:
         if "\0" in node.field:
             self._mismatch(node.field_span, say.NUL_CHARACTER)
-        if isinstance(node.operand, Name) and self._is_namespace(node.operand):
+        if isinstance(node.operand, Name) and self._names.is_namespace(node.operand):
             name = f"{node.operand.name.removeprefix('.')}.{node.field}"
             if variable := self._declarations.variables.get(name):
                 return HasVariable(name, node.span, BOOL) if variable.optional else Literal(True, node.span, BOOL)
             if reason := self._declarations.refused.get(name):
                 return self._invalid(node.span, reason)
-            if unknown := self._unknown_field(node.operand, node):
+            if unknown := self._names.unknown_field(node.operand, node):
                 return unknown
         operand = self.check(node.operand)
         if operand.type.name not in ("map", "dyn"):
@@ -219,7 +161,7 @@ class Checker:
 
     def _index(self, node: Index) -> Node:
         name, key = node.operand, node.index.value if isinstance(node.index, Literal) else None
-        if isinstance(name, Name) and self._is_namespace(name) and isinstance(key, str):
+        if isinstance(name, Name) and self._names.is_namespace(name) and isinstance(key, str):
             return self._select(Select(name, key, node.span, node.index.span))
         operand, index = self.check(node.operand), self.check(node.index)
         result = DYN
@@ -270,8 +212,13 @@ class Checker:
     def _operand(self, node: Node, other: Node) -> Node:
         """Checks one side; a bare word beside a path is probably a text without its quotes."""
         quotable = not isinstance(other, (Literal, Name))
-        if isinstance(node, Name) and node.name[0] != "." and quotable and self._variable(node.name, node.span) is None:
-            return self._unknown(node, quotable=True)
+        if (
+            isinstance(node, Name)
+            and node.name[0] != "."
+            and quotable
+            and self._names.variable(node.name, node.span) is None
+        ):
+            return self._names.unknown(node, quotable=True)
         return self.check(node)
 
     def _equality(self, node: Binary) -> None:
@@ -346,11 +293,11 @@ class Checker:
         if self._nesting == MAX_NESTING:
             self._reporter.error(node.name_span, say.macros_too_deep(MAX_NESTING))
             return Invalid(node.span)
-        outer = self._elements
-        self._elements, self._nesting = {**outer, node.variable: element}, self._nesting + 1
+        outer = self._names.elements
+        self._names.elements, self._nesting = {**outer, node.variable: element}, self._nesting + 1
         predicate = node.predicate and self._boolean(node.predicate, node.macro)
         transform = node.transform and self.check(node.transform)
-        self._elements, self._nesting = outer, self._nesting - 1
+        self._names.elements, self._nesting = outer, self._nesting - 1
         type_ = BOOL
         if node.macro in ("map", "filter"):
             type_ = types.list_of(transform.type if transform else element)

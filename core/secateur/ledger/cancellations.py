@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 
 ERRORS_EXPLAINED = 100
-"""Failing runs that a preview looks at for the reasons."""
+"""A preview evaluates at most this many failing runs to find the reasons."""
 
 ERROR_EXAMPLES = 3
-"""Of those, the ones it shows."""
+"""A preview shows at most this many of the failing runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,7 +358,7 @@ class Cancellations:
             raise RequestError(unknown)
 
     async def _exists(self, scope: Scope) -> bool:
-        """Also if it is forgotten, and so has no depth."""
+        """Whether the engine knows the scope. A forgotten one exists, although it has no depth."""
         try:
             await self.engine.runs(RunSearch(scope.app_id, scope.names, RunStatus.QUEUED, limit=1))
         except NotFound:

@@ -1,4 +1,4 @@
-"""What is committed, before it is."""
+"""What the ledger is asked to commit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from secateur.engines.base import Selection
 from secateur.runs import UNFINISHED, Count
 
 COMMITTING = Backoff(0.5, 2.0, attempts=4)
-"""For a commit whose answer is lost: under its key it is committed once at most."""
+"""How to repeat a commit whose answer was lost. Its key makes sure that it happens at most once."""
 
 
 @dataclass(frozen=True, slots=True)

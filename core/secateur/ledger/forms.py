@@ -91,7 +91,7 @@ class CancellationForm(JsonForm):
     by other means than secateur; `other_version`: another version of the compiler wrote it, this one cannot tell."""
     reason: str | None
     source: str
-    """As claimed by the client."""
+    """The source that the client claimed."""
     undone_at: Instant | None
     undone_by: str | None
     undo_until: Instant | None
@@ -130,7 +130,7 @@ class AuditForm(JsonForm):
     function_id: str | None
     cancellation_id: Identifier | None
     author: str | None
-    """As the client gave it."""
+    """The author that the client gave."""
     role: str
     """The database role that was logged in."""
     address: str | None

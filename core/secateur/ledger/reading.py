@@ -28,10 +28,10 @@ LONGEST = {
     "source": LONGEST_NAME,
     "idempotency_key": 1000,
 }
-"""Characters of a text that are shown: as many as one that came in by the functions has at most."""
+"""The most characters of a text that are shown. No text that the functions accepted is longer."""
 
 _STAND_INS: Mapping[str, Any] = {"int_": 0, "bool": False, "string": "", "dict": {}, "list": [], "model": {}}
-"""By the beginning of what pydantic calls the fault."""
+"""Values for odd fields. The key is how pydantic's name of the error begins."""
 
 
 def read_record(model: type[Record], fields: Mapping[str, Any], moments: Sequence[str]) -> tuple[Record, list[str]]:

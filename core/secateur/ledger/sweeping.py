@@ -75,7 +75,7 @@ class Sweeper:
             except (DatabaseError, NotInstalled) as error:
                 self._rounds.failed("sweeping", error)
             self._hurried.clear()
-            # Not `wait_for`, which loses a cancellation that arrives together with what it waits for (before 3.12).
+            # Before Python 3.12, `wait_for` loses a cancellation that arrives together with what it waits for.
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._hurried.wait()
@@ -125,5 +125,5 @@ class Sweeper:
 
 
 def sweep_of(cancellation_id: UUID) -> str:
-    """What people call it that brings the cancellation's rows to what it says."""
+    """The name of the work that rewrites the cancellation's rows, as logs and troubles use it."""
     return f"the sweep of cancellation {cancellation_id}"

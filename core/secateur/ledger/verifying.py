@@ -31,20 +31,20 @@ _MATCH = re.compile(
         (?:\ &&\ \((?P<rest>.*)\n\))?""",
     re.DOTALL | re.VERBOSE,
 )
-"""What `declare_cancel_on` writes in front of a function's own `if` where it declares a `match`."""
+"""The comparison that `declare_cancel_on` puts before a function's own `if` when the function declares a `match`."""
 
 _KEY = re.compile(r'\.([A-Za-z_][A-Za-z0-9_]*)|(\["(?:[^"\\]|\\.)*"\])')
 
 
 class Compiled(StrEnum):
-    """What a comparison with our own compiler said."""
+    """The result of a comparison with our own compiler."""
 
     VERIFIED = "verified"
-    """What is executed is what `if` and the request say."""
+    """The cancellation executes what `if` and the request say."""
     UNVERIFIED = "unverified"
-    """It is not: somebody committed this by other means than secateur, or another version wrote it."""
+    """It executes something else. It was not committed with secateur, or another version wrote it."""
     OTHER_VERSION = "other_version"
-    """Another version of the compiler wrote it, as it says itself: this one cannot tell."""
+    """The record says that another version of the compiler wrote it, so this version cannot tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Verification:
     differing: tuple[str, ...] = ()
 
     def in_words(self) -> str | None:
-        """For people; None where all is well."""
+        """The warning for people, or None if the record is verified."""
         match self.compiled:
             case Compiled.UNVERIFIED:
                 return f"not compiled by secateur: it does not execute what it says ({', '.join(self.differing)})"
@@ -105,12 +105,12 @@ class _Execution:
 
 
 def _numbered(parameters: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Without those that the database adds at the commit."""
+    """The parameters without those that the database adds at the commit."""
     return {name: value for name, value in parameters.items() if name not in ("now", "async")}
 
 
 def _executions(cancellation: Cancellation) -> Iterator[_Execution]:
-    """What `if` may have become: a declaration with a `match` is put together of two conditions."""
+    """The conditions that `if` can have become. A declaration with a `match` combines two of them."""
     if cancellation.if_ is None:
         yield _Execution(None, {})
         return
@@ -129,7 +129,7 @@ def _executions(cancellation: Cancellation) -> Iterator[_Execution]:
 
 
 def _matching(keys: list[str], first: int) -> tuple[str, dict[str, str]]:
-    """As `matching_condition` in declaring.sql."""
+    """The condition that `matching_condition` in declaring.sql makes of these keys."""
     parameters = {str(first + place): key for place, key in enumerate(keys)}
     path = "".join(f" -> ${number}::text" for number in parameters)
     run, sent = f"run.event{path}", f"$async::text::jsonb{path}"
@@ -149,7 +149,7 @@ def compiled(cancellation: Cancellation) -> Filter | None:
 
 @lru_cache(maxsize=1024)
 def _filter(source: str, *, of_event: bool) -> Filter | None:
-    """None for what our compiler refuses; a record must not keep others from being read."""
+    """The compiled filter, or None if our compiler refuses it. One odd record must not hide the others."""
     if len(source) > LONGEST_SOURCE:
         return None
     try:
@@ -173,7 +173,7 @@ def _differing_request(cancellation: Cancellation) -> Iterator[str]:
             wanted["function_id"] = cancellation.function_id
         if not _same_time(request.get("started_after"), cancellation.started_after):
             yield "started_after"
-        # Without one, the commit's own time.
+        # A request without `started_before` ends its window at the time of the commit.
         if not _same_time(request.get("started_before"), cancellation.started_before) and not (
             "started_before" not in request and cancellation.started_before == cancellation.created_at
         ):

@@ -23,7 +23,7 @@ At = Callable[[datetime], str]
 
 
 class Phase(StrEnum):
-    """What a cancellation, or a retry, is doing now, in a word for a list of them."""
+    """One word, for lists, that says what a cancellation or a retry is doing now."""
 
     PENDING = "pending"
     FAILING = "failing"
@@ -97,7 +97,7 @@ def blocked_by(cancellation: Cancellation) -> str:
 
 
 STILL_MAY_START = "runs that it has claimed may still start; claims from now on honour the cancellation"
-"""What a pending guarantee means, after the name of what it waits for."""
+"""The sentence that explains a pending guarantee. It follows the name of what the guarantee waits for."""
 
 
 def standing_in_words(cancellation: Cancellation, at: At) -> str:
@@ -110,13 +110,13 @@ def stopping_in_words(cancellation: Cancellation) -> str:
 
 
 def held_back_in_words(cancellation: Cancellation) -> str:
-    """How many runs it neither cancels nor lets start, and what to do about it."""
+    """The number of runs that it neither cancels nor lets start, and what to do about them."""
     held = f"{number(cancellation.undecided)} held back: the condition takes too long on them"
     return f"{held}; stop this and write a simpler one" if cancellation.stuck else held
 
 
 def sweep_in_words(cancellation: Cancellation) -> str | None:
-    """What is wrong with its sweep or its restore; None where that goes on or is through."""
+    """The fault of its sweep or restore, or None if that makes progress or has finished."""
     if cancellation.unswept_for is None:
         return None
     what = task_of(cancellation)
@@ -129,7 +129,7 @@ def sweep_in_words(cancellation: Cancellation) -> str | None:
 
 
 def task_of(cancellation: Cancellation) -> str:
-    """What is done for it in the background: its `sweep`, or its `restore` after an undo."""
+    """The name of its work in the background: `sweep`, or `restore` after an undo."""
     return "restore" if cancellation.restoring else "sweep"
 
 
@@ -188,7 +188,7 @@ def _reached(cancellation: Cancellation) -> str:
 
 
 def _running(cancellation: Cancellation) -> str:
-    """What became of those that were running."""
+    """The clauses about the runs that were running."""
     asked = cancellation.requested
     if not asked:
         return "0 were running"

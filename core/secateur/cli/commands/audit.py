@@ -105,7 +105,7 @@ async def retention(arguments: argparse.Namespace) -> int:
 
 
 def _agreed(now: Retention, wanted: dict[str, timedelta | None]) -> bool:
-    """Whether somebody consents to keeping things for less long; to keep them longer takes no consent."""
+    """Whether the user consents to a shorter retention. A longer one needs no consent."""
     lost = {
         "finished": "Runs that ended longer ago are deleted for good.",
         "cancelled": "Cancellations that ended longer ago can no longer be undone, and their runs are deleted.",
@@ -128,7 +128,7 @@ def _in_words(kept: Retention) -> list[tuple[str, str]]:
 
 
 def span(length: timedelta) -> str:
-    """As the flags take it: the largest unit that fits without a rest."""
+    """The length as the flags take it, in the largest unit that divides it."""
     seconds = int(length.total_seconds())
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if seconds and seconds % size == 0:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from secateur.records import Cancellation
 
 ADVICE_SECONDS = 3.0
-"""How long a commit may be held up by the warnings about its condition."""
+"""Seconds for which the warnings about its condition may hold up a commit."""
 
 _DONE = {"cancel": "cancelled", "retry": "retried"}
 _NOUN = {"cancel": "cancellation", "retry": "retry"}
@@ -63,7 +63,7 @@ async def _preview(session: CommandSession, request: CancellationRequest, *, as_
 
 
 async def _look(session: CommandSession, request: CancellationRequest) -> Seen:
-    """What a commit would hit, in bounded time, with warnings about the condition."""
+    """Counts in bounded time what a commit would cancel, and prints warnings about the condition."""
     seconds = session.place.settings.query_timeout_seconds
     seen = await count_within(session.queue.cancellations, request, seconds, on_primary=True)
     with suppress(DatabaseError):
@@ -166,7 +166,7 @@ async def stop(arguments: argparse.Namespace) -> int:
 
 
 def _why_uncounted(arguments: argparse.Namespace) -> str | None:
-    """Why nothing is counted before the commit; None if it is. Where nobody is asked, nothing may hold it up."""
+    """Why there is no count before the commit, or None if there is one. A commit that asks nobody waits for none."""
     if arguments.no_count:
         return "--no-count was given"
     return "--yes commits at once, unless --count is given" if arguments.yes and not arguments.count else None
@@ -244,7 +244,7 @@ def _how_to_find_out(request: CancellationRequest, key: str) -> str:
 
 
 def _committed(committed: Sequence[Cancellation], began: datetime, *, waits: bool) -> list[str]:
-    """What the commit came to, before its rows are rewritten."""
+    """The lines that report the commit, before its rows are rewritten."""
     if any(each.is_over for each in committed):
         lines = [
             "It was already committed under this idempotency key, and has been stopped or undone since: it no longer",

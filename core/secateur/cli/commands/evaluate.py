@@ -162,7 +162,7 @@ def _read_event(name: str) -> Any:
 
 
 def _decoded(text: str) -> Any:
-    """With the language's numbers. Raises `ValueError`, also for a key that is there twice."""
+    """The JSON with the language's numbers. Raises `ValueError` if it is not JSON or an object has a key twice."""
     read_json(text)
     return decode_json(text)
 

@@ -14,7 +14,7 @@ from secateur.words.lines import one_line
 
 
 async def install(arguments: argparse.Namespace) -> int:
-    """With --check nothing is changed, and the exit code is 1 if something is missing."""
+    """Installs or upgrades. With --check it changes nothing, and the exit code is 1 if something is missing."""
     place = find_place(arguments, writes=not arguments.check)
     async with Database.connect(place.target.url, read_only=place.target.read_only) as database:
         where = database.description
@@ -36,7 +36,7 @@ async def install(arguments: argparse.Namespace) -> int:
 
 
 def _lines(found: Installation, files: str, gaps: str) -> Iterator[str]:
-    """Of what is wrong with many objects, one line that names them."""
+    """The lines that say what is wrong. A gap that many objects have takes one line, which names them."""
     if found.files:
         yield f"{files}: {', '.join(found.files)}."
     if found.gaps:

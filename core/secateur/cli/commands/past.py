@@ -18,14 +18,14 @@ from secateur.words.sparklines import BLOCKS, PLAIN, UNKNOWN, highest_of_each, s
 from secateur.words.tables import Column
 
 WIDTH = 60
-"""Cells of a line of bars."""
+"""The width of a line of bars, in cells."""
 
 ROWS = 20
-"""Of the table, whatever the range."""
+"""The rows of the table, whatever the range."""
 
 
 async def write_history(session: CommandSession, scope: Scope | None, range_name: str, *, as_json: bool) -> None:
-    """Of one app or function; of every function, in short, without a scope."""
+    """Writes the history of one app or function, or without a scope an overview of every function."""
     history = session.queue.reader.history
     if scope is None:
         overview = await history.overview(range_name)

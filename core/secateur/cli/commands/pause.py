@@ -71,7 +71,7 @@ def _paused(scope: Scope, depths: Sequence[FunctionDepth]) -> list[str]:
 
 
 def _resumed(scope: Scope, depths: Sequence[FunctionDepth]) -> list[str]:
-    """What of it is paused still was paused otherwise: the whole app, or a function by itself."""
+    """The answer, with what is still paused because it was paused separately: the whole app, or single functions."""
     paused = [one_line(each.function_id) for each in depths if each.paused]
     if not paused:
         return [f"Resumed: {one_line(str(scope))} is claimed again."]

@@ -92,7 +92,7 @@ def _run_row(run: Run, now: datetime, *, with_status: bool) -> tuple[str, ...]:
 
 
 def _tell_more(page: RunPage, search: RunSearch, now: datetime, zone: tzinfo) -> None:
-    """How to go on, and how far it came where that is not what the last line shows."""
+    """Says how to get the next page, and how far the search came if the last line does not show that."""
     if page.next is None:
         return
     came = ""

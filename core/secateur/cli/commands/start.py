@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from secateur.engines.native.worker import Worker
 
 _SILENCE_SECONDS = 0.3
-"""How long connecting may take before it is talked about."""
+"""Seconds that connecting may take before a message says so."""
 
 
 async def console(arguments: argparse.Namespace) -> int:
@@ -59,7 +59,7 @@ async def _say_what_is_awaited(place: Place) -> None:
 
 
 def demo(arguments: argparse.Namespace) -> int:
-    """Not a coroutine: preparing the incident blocks, and a signal must be able to end it."""
+    """Runs the demo. It is no coroutine, because preparing the incident blocks and a signal must be able to end it."""
     from secateur.demo import DEFAULT_RUNS, incident, report_on, run_headless
 
     if arguments.database or arguments.context:
@@ -88,7 +88,7 @@ def _worker(arguments: argparse.Namespace) -> Worker:
     from secateur.cli.loading import load_worker
     from secateur.engines.native.worker import Worker
 
-    # What is refused is refused before the module is loaded, which may do anything.
+    # Loading the module may do anything, so whatever must be refused is refused before.
     with suppress(SettingsError):  # a Worker may bring the database that nothing else names
         find_place(arguments, writes=True)
     found = load_worker(arguments.target)

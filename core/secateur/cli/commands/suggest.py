@@ -19,7 +19,7 @@ from secateur.words.figures import number, runs
 from secateur.words.lines import one_line
 
 SHOWN_VALUES = 4
-"""Of a field; the JSON has more."""
+"""The values that are shown of each field. The JSON has more."""
 
 _COMPARED = {
     Baseline.BEFORE: "the same scope before",

@@ -1,4 +1,4 @@
-"""What has arrived in secateur's own queue: samples of runs of a time, whatever has become of them."""
+"""Samples what arrived in secateur's own queue during a time, whatever became of the runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SQL = Statements.load("secateur.engines.native", "arrivals.sql")
 
 
 class NativeArrivals(NativeSource, Arriving):
-    """From the same pages of the table each time, a few thousand at most; by the replica if there is one."""
+    """Reads the same pages of the table each time, a few thousand at most. If there is a replica, it reads there."""
 
     async def arrival_times(self, population: Population, limit: int) -> list[datetime]:
         await self._require_known(population)
@@ -89,7 +89,7 @@ class _Question:
     """The statements about one population, each with its parameters in front of further ones."""
 
     def __init__(self, population: Population, reading: Reading, tallied: Sequence[Filter] = ()) -> None:
-        """Of the runs, or of how many of them each of these filters matches."""
+        """The statements read the runs, or with `tallied` count how many runs each of these filters matches."""
         self._population, self._as_of, self._tallied = population, reading.as_of, tallied
 
     def __call__(self, name: str, *more: object) -> tuple[object, ...]:
@@ -122,7 +122,7 @@ async def _percent(reading: Reading) -> float:
 
 
 async def _read_some(reading: Reading, *question: object) -> tuple[Arrival, ...]:
-    """In the order of arrival."""
+    """The arrivals by their time. It stops reading after `MOST_CHARACTERS`."""
     arrivals = []
     characters = 0
     async for text, function_id, started_at, unfinished in reading.connection.cursor(*question, prefetch=500):

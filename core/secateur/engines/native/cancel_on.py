@@ -71,7 +71,7 @@ class CancelOn:
         if self.match is not None:
             declared["match"] = self.match
         if self.timeout is not None:
-            # Without days: a day of an interval is not always 24 hours.
+            # The unit is not days, because a day of an interval is not always 24 hours.
             declared["timeout"] = f"{self.timeout // timedelta(microseconds=1)} microseconds"
         if self.if_ is not None:
             condition, parameters = compile(self.if_, CANCEL_ON).condition.stored()

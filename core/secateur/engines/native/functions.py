@@ -79,7 +79,7 @@ class App:
 
     @property
     def functions(self) -> Mapping[str, Function]:
-        """By id."""
+        """The app's functions by their ids."""
         return MappingProxyType(self._functions)
 
     def function(

@@ -26,7 +26,7 @@ _SQL = Statements.load("secateur.engines.native", "history.sql")
 
 
 class NativeHistory(Remembering):
-    """Some milliseconds for some hundred moments, however long ago they are: each is a descent of an index."""
+    """Finds each sample with one descent of an index: some milliseconds for some hundred, however old they are."""
 
     _database: Database
 
@@ -65,11 +65,11 @@ def _columns(steps: Sequence[SampleSteps]) -> tuple[list[datetime], list[datetim
 _FIGURES = ("queued", "scheduled", "running", "failed", "cancelling", "entered", "drained")
 
 Figures: TypeAlias = tuple[int, int, int, int, int | None, int, int]
-"""In their order."""
+"""The figures of one sample, in the order of `_FIGURES`."""
 
 
 def _by_function(rows: Sequence[Any]) -> dict[str, list[Sample]]:
-    """Of one app's rows, in the order of their times."""
+    """The samples of each function, from the rows of one app. They are in the order of their times."""
     listed: list[dict[str, Figures]] = []
     for row in rows:
         names = row["function_ids"] or ()

@@ -31,9 +31,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class NativeSearching(NativeSource):
-    """In the order of ids, which begin with the milliseconds of the start: so times bound what is read.
+    """Searches in the order of ids. These begin with the milliseconds of the start, so times bound what is read.
 
-    Only the owner of the tables can insert rows of which that is not so; a search by time may miss these.
+    Only the owner of the tables can insert rows with other ids. A search by time may miss such rows.
     """
 
     statements: ClassVar[Mapping[str, str]] = {
@@ -78,7 +78,7 @@ class NativeSearching(NativeSource):
             of_each = max(1, min(CHUNK, of_each * ROUND_ROWS // max(1, end["read"])))
 
     async def _among(self, reading: Reading, search: RunSearch, ids: list[UUID], wanted: int) -> list[asyncpg.Record]:
-        """Of these, the first runs that are meant."""
+        """The first `wanted` of these runs that match the search."""
         if not ids:
             return []
         given: list[object] = [search.app_id, ids if search.filter else ids[:wanted], search.status, wanted]

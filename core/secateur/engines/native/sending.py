@@ -20,7 +20,7 @@ _SQL = Statements.load("secateur.engines.native", "sending.sql")
 
 
 class NativeSending(Sending):
-    """By the database's function `send`."""
+    """Sends events with the database's function `send`."""
 
     _database: Database
 

@@ -1,4 +1,4 @@
-"""What is in secateur's own queue: reads the tables of the schema `secateur`."""
+"""Reads secateur's own queue: the tables of the schema `secateur`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from secateur.runs import UNFINISHED, Count, FunctionDepth, Histogram, Run, Scop
 from secateur.schema import check_installed
 
 ROWS_AT_ONCE = 250
-"""Of the depth: so many take a few milliseconds."""
+"""Rows of the depth that are read before other tasks get their turn. They take a few milliseconds."""
 
 SAMPLE_RUNS = 20_000
 """About how many runs of the scope an estimate looks at."""
 
 FEWEST_SAMPLED = 500
-"""Of fewer runs nothing is said: the scope is a small part of the table."""
+"""A sample with fewer runs gives no estimate, because the scope is a small part of the table."""
 
 SAMPLE_PAGES = 3_000
 """A sample reads no more of the table's pages: each may have to come from the disk."""
@@ -64,7 +64,7 @@ class NativeSource(RelationSource):
         depths: list[FunctionDepth] = []
         for number, row in enumerate(await self._database.fetch(self.sql("depth"))):
             if number % ROWS_AT_ONCE == 0:
-                # With thousands of functions, what else the event loop has to do comes in between: a pressed key, too.
+                # With thousands of functions this takes long. The event loop must get to a pressed key in between.
                 await asyncio.sleep(0)
             depths.append(FunctionDepth(**row))
         return depths
@@ -143,5 +143,5 @@ class NativeSource(RelationSource):
 
 
 def _percent(wanted: int, *, total: int, pages: int) -> float:
-    """How many per cent of the table's `pages` hold about `wanted` of a scope's `total` runs, and are not too many."""
+    """The percentage of the table's `pages` that holds about `wanted` of a scope's `total` runs. It is bounded."""
     return min(100.0, 100.0 * wanted / max(1, total), 100.0 * SAMPLE_PAGES / max(1, pages))

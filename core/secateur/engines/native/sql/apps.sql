@@ -1,6 +1,6 @@
--- Apps and their functions: they come up with what is sent to them, and can be paused.
+-- Apps and their functions. The first run that is sent to them creates them. They can be paused.
 
--- Makes sure that app and function exist, and are not forgotten. Repeatable; writes nothing when that is so. Raises SC422, SC421.
+-- Makes sure that app and function exist and are not forgotten. Repeatable: it writes nothing if they are. Raises SC422, SC421.
 create or replace function secateur.ensure_function(app_id text, function_id text)
   returns void
   language plpgsql
@@ -36,7 +36,7 @@ begin
 end
 $$;
 
--- The apps that there are, for upkeep that goes through them one by one.
+-- All apps, for upkeep that visits them one by one.
 create or replace function secateur.all_apps()
   returns text[]
   language plpgsql
@@ -48,7 +48,7 @@ begin
 end
 $$;
 
--- Raises SC404 unless there is such an app and, if one is named, such a function of it.
+-- Raises SC404 if the app does not exist or, if a function is named, has no such function.
 create or replace function secateur.require_known(app_id text, function_id text)
   returns void
   language plpgsql
@@ -68,8 +68,8 @@ begin
 end
 $$;
 
--- From now on nothing is claimed of the function, or (null) of the app as a whole, which is a flag of its own. Running
--- runs go on; leases end and cancellations cancel as ever. Repeatable: who paused first stands, and is in the audit.
+-- Stops claims of the function's runs or, with null, of all runs of the app, which has a flag of its own. Running runs go on.
+-- Leases still end, and cancellations still cancel. Repeatable: the first pause is the one that is recorded and audited.
 -- Raises SC404, SC423. Locks: the app's, exclusive.
 create or replace function secateur.pause(app_id text, function_id text, author text, source text)
   returns void
@@ -101,7 +101,7 @@ begin
 end
 $$;
 
--- Takes one pause back: the function's, or (null) the app's. A function whose app is paused too still waits. Repeatable.
+-- Ends one pause: the function's or, with null, the app's. A function whose app is paused too still waits. Repeatable.
 -- Raises SC404, SC423. Locks: the app's, exclusive.
 create or replace function secateur.resume(app_id text, function_id text, author text, source text)
   returns void
@@ -131,9 +131,9 @@ begin
 end
 $$;
 
--- Declares a function as its worker knows it. Repeatable: the last declaration stands. `concurrency` is how many of its
--- runs may run at once, over all workers; null is any number. Raises SC422; SC423 where the limit changes while somebody
--- holds the app's lock.
+-- Declares a function as its worker knows it. Repeatable: the last declaration holds. At most `concurrency` of its runs may
+-- run at once, over all workers; null means any number. Raises SC422, and SC423 if the limit changes while somebody holds
+-- the app's lock.
 create or replace function secateur.register_function(
   app_id text, function_id text, triggers text[], max_attempts integer, concurrency integer default null
 )
@@ -168,7 +168,7 @@ begin
 end
 $$;
 
--- Raises SC422, with what is known, unless there are such an app and such functions of it (null: all of them).
+-- Raises SC422, with the known names, if the app or one of the functions does not exist (null means all functions).
 create or replace function secateur.require_functions(app_id text, function_ids text[])
   returns void
   language plpgsql

@@ -73,7 +73,7 @@ begin
 end
 $$;
 
--- Those of the functions that are not paused, in random order, and which of them have a limit; null if there is none. Part of a
+-- The functions that are not paused, in random order, and which of them have a limit; null if all are paused. Part of a
 -- claim. (From here to nothing_before, the parts of a claim set nothing: what claim_batch has set holds in them, and to set it again
 -- takes some microseconds a call.)
 create or replace function secateur.unpaused(app_id text, function_ids text[], out functions text[], out limited boolean[])
@@ -112,7 +112,7 @@ begin
 end
 $$;
 
--- Of each function, whether it has more levels than are kept. Part of a claim.
+-- Tells for each function whether it has more levels than are kept. Part of a claim.
 create or replace function secateur.are_floorless(app_id text, functions text[])
   returns boolean[]
   language plpgsql
@@ -142,8 +142,8 @@ begin
 end
 $$;
 
--- Those of the locked runs that a claim must not give out: active cancellations match them, or may. Of those that match it cancels
--- up to `budget`; `matching` is how many there are. The undecided ones are left to decide_slowly. Part of a claim.
+-- Finds the locked runs that a claim must not give out, because active cancellations match them or may match them. It cancels up
+-- to `budget` of the `matching` ones, and leaves the undecided ones to decide_slowly. Part of a claim.
 create or replace function secateur.hold_back(
   app_id text, active secateur.cancellations[], locked uuid[], budget integer, out run_ids uuid[], out matching integer
 )
@@ -170,7 +170,7 @@ begin
 end
 $$;
 
--- The last row of a claim that found nothing: when the next run becomes due. Part of a claim.
+-- The last row of a claim that found nothing. It says when the next run becomes due. Part of a claim.
 create or replace function secateur.nothing_before(next_due timestamptz)
   returns secateur.claimed_run
   language plpgsql

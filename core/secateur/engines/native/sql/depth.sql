@@ -118,8 +118,8 @@ begin
 end
 $$;
 
--- By how much the app's sums differ from its rows, function by function; `counted` are the unfinished rows. One statement, so one
--- snapshot. Part of check_depth.
+-- How far the app's sums differ from its rows, for each function; `counted` is the number of unfinished rows. It is one statement,
+-- so both are of one snapshot. Part of check_depth.
 create or replace function secateur.compare_depth(app_id text)
   returns table (function_id text, counted bigint, queued bigint, scheduled bigint, running bigint, failed bigint)
   language sql

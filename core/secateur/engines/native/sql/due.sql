@@ -45,8 +45,8 @@ begin
 end
 $$;
 
--- The first `most` of the functions on the list (null: of all that are named) that have something to claim: see find_functions.
--- Beginning somewhere, by chance, so that all have their turn. `seen` are those that it looked into. Part of a claim.
+-- Finds the first `most` functions on the list (null means all that are named) that have something to claim; see find_functions.
+-- It begins at a random place, so that each gets its turn. `seen` are the functions that it looked into. Part of a claim.
 create or replace function secateur.find_due(
   app_id text, function_ids text[], most integer,
   out functions text[], out limited boolean[], out floorless boolean[], out seen text[]

@@ -224,7 +224,7 @@ begin
 end
 $$;
 
--- Those of the runs that are still queued, locked, in id order; skips locked rows. Part of a claim.
+-- Locks the runs that are still queued and returns their ids in order. Skips locked rows. Part of a claim.
 create or replace function secateur.lock_still_queued(app_id text, run_ids uuid[])
   returns uuid[]
   language plpgsql
@@ -240,8 +240,8 @@ begin
 end
 $$;
 
--- Of runs that were read without a lock, in id order: locks up to `room` that no active cancellation reaches, and cancels up to
--- `budget` that one reaches. `missed` is the first that the floor must not be raised past, because somebody else holds it: it may
+-- Takes runs that were read without a lock, in id order. It locks up to `room` that no active cancellation reaches, and cancels up
+-- to `budget` that one reaches. `missed` is the first that the floor must not be raised past, because somebody else holds it: it may
 -- come back. `place` is the last run that there was room for, if there was no more. Part of look_ahead.
 create or replace function secateur.take_ahead(
   app_id text, active secateur.cancellations[], candidates uuid[], room integer, budget integer,

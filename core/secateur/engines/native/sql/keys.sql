@@ -10,8 +10,8 @@
 
 -- Whether a run that was enqueued under a key still holds it: unless it was cancelled or has failed for good. A run that
 -- waits and that an active cancellation matches is cancelled here, as by a claim that meets it: its cancellation was committed
--- before this call, and whoever sends again must not be told of a run that will never start. Of a run that is gone the
--- answer is yes: it had completed, for those that did not took their keys with them. Part of enqueue.
+-- before this call, and whoever sends again must not be told of a run that will never start. If the run is gone,
+-- the answer is yes: it had completed, because other runs take their keys along when they are deleted. Part of enqueue.
 -- Locks: nothing in most cases; the key, the app's lock, shared, and the run where it cancels.
 create or replace function secateur.holds_key(app_id text, run_id uuid)
   returns boolean

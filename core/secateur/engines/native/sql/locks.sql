@@ -49,8 +49,8 @@ begin
 end
 $$;
 
--- Raises SC421 if the app's rows are on another server: a row that lies elsewhere is read by another process. Nothing if there
--- is no such app, or was none a moment ago.
+-- Raises SC421 if the app's rows are on another server: a row that lies elsewhere is read by another process. Does nothing if
+-- there is no such app, or was none a moment ago.
 create or replace function secateur.require_here(app_id text)
   returns void
   language plpgsql
@@ -201,8 +201,8 @@ begin
 end
 $$;
 
--- Whether this transaction is the only one that does the task for the app, which it then is until it ends. Waits for
--- nobody. Of no app nobody is.
+-- Tries to make this transaction the only one that does the task for the app, until it ends. Returns whether it is. Waits
+-- for nobody. False without an app.
 create or replace function secateur.is_alone(app_id text, task text)
   returns boolean
   language plpgsql

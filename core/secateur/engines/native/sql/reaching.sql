@@ -186,8 +186,8 @@ begin
 end
 $$;
 
--- Remembers that these runs are undecided: nobody tries them again but the background, where each has more time. Only of runs
--- that wait, or run, and that nobody else holds; returns which these are, and holds them.
+-- Remembers that these runs are undecided. From then on only the background tries them, where each has more time. It skips runs
+-- that have ended or that somebody else holds. Returns the others, and holds them.
 create or replace function secateur.keep_undecided(app_id text, run_ids uuid[], cancellation_ids uuid[])
   returns uuid[]
   language plpgsql

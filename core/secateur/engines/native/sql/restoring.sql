@@ -1,8 +1,8 @@
 -- Putting back the runs of an undone cancellation, in the background, and telling which were not.
 
--- Of the app's runs: those that another of its cancellations matches as well, active or complete, each
--- with the oldest of them. Looks at those whose scope and window meet the runs only, a few dozen at a time, so that a
--- long history costs little. A run that none matches, as far as the budget let them be evaluated, comes with the oldest that may,
+-- Finds which of the app's runs another of its cancellations matches as well, active or complete, and gives each the oldest
+-- one. It looks only at cancellations whose scope and window meet the runs, a few dozen at a time, so that a long history
+-- costs little. A run that none matches, as far as the budget let them be evaluated, comes with the oldest that may,
 -- in `undecided_by`. Part of a restore, under the app's shared lock.
 create or replace function secateur.other_owners(app_id text, run_ids uuid[], budget interval)
   returns table (run_id uuid, cancellation_id uuid, undecided_by uuid)
@@ -83,8 +83,9 @@ $$;
 
 -- The next runs that an undone cancellation has, behind a place, in id order. Part of a restore.
 --
--- In the words of runs_cancelled: to ask for one cancellation's runs in id order would let the primary key do. Nobody else writes
--- cancelled rows but pruning, which spares these, and whoever takes their keys, which reclaim_keys sees to.
+-- The query uses the predicate of runs_cancelled, because for one cancellation's runs in id order the planner might choose the
+-- primary key. Cancelled rows are written only by pruning, which spares these, and by whoever takes their keys, which
+-- reclaim_keys guards against.
 create or replace function secateur.cancelled_after(rule secateur.cancellations, place uuid, batch integer)
   returns uuid[]
   language plpgsql
@@ -285,9 +286,9 @@ begin
 end
 $$;
 
--- Up to `limit` runs of an undone cancellation that its restore did not put back, and why; those that were handed over
--- to another cancellation are among them. Of a retry: those that it left alone, and once it is undone, those that it could
--- not take back.
+-- Up to `limit` runs of an undone cancellation that its restore did not put back, and why. These include the runs that were
+-- handed over to another cancellation. For a retry, these are the runs that it left alone and, once it is undone, the runs that
+-- it could not take back.
 create or replace function secateur.unrestored(app_id text, id uuid, "limit" integer)
   returns table (run_id uuid, reason text)
   language plpgsql

@@ -8,7 +8,7 @@
 -- A retry leaves runs alone that must not wait again: those whose idempotency key another run has taken, and those that an
 -- active cancellation matches, which would only cancel them again.
 
--- Those of the runs that a retry means: they failed, or were cancelled if it means those too, before it was committed. In id order.
+-- The runs that a retry queues again, in id order: they failed before it was committed, or were cancelled if it includes those.
 -- Part of a retry.
 create or replace function secateur.retryable(rule secateur.cancellations, run_ids uuid[])
   returns uuid[]
@@ -84,7 +84,7 @@ begin
 end
 $$;
 
--- Those of the runs that an active cancellation reaches, or may reach. Part of a retry.
+-- The runs that an active cancellation reaches or may reach. Part of a retry.
 create or replace function secateur.barred_from_retry(app_id text, run_ids uuid[])
   returns uuid[]
   language plpgsql
@@ -101,7 +101,7 @@ begin
 end
 $$;
 
--- Tallies, of the runs that a batch has dealt with, those whose condition could not be evaluated, and those that were left alone.
+-- Counts, among the runs of a batch, those whose condition could not be evaluated and those that were left alone, in the tallies.
 -- Part of a retry.
 create or replace function secateur.tally_left_alone(
   rule secateur.cancellations, run_ids uuid[], function_ids text[], failing uuid[], left_alone uuid[]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -21,9 +21,14 @@ def depth(
     scheduled: int = 0,
     paused: bool = False,
     since: datetime | None = None,
+    running: int = 0,
+    lost: int = 0,
+    waited: float = 3_600,
 ) -> FunctionDepth:
     return FunctionDepth(
-        *("billing", "syncs", queued, scheduled, 0, 0, None, into, out, NOW),
+        *("billing", "syncs", queued, scheduled, running, 0, None, into, out, NOW),
+        lost=lost,
+        oldest_claimable_at=NOW - timedelta(seconds=waited),
         growth_per_second=growth,
         paused=paused,
         growing_since=since,
@@ -44,6 +49,10 @@ def depth(
         (depth(50_000, 124, 0, 0.4), Trend.STEADY, None),
         (depth(50_000, 124, 0, -5_000), Trend.DRAINING, 10),
         (depth(500, 0, 0, 0), Trend.STALLED, None),
+        # Nothing has moved yet: its runs have just come, or are at work.
+        (depth(1, 0, 0, 0, waited=59), Trend.STEADY, None),
+        (depth(1, 0, 0, 0, running=3), Trend.STEADY, None),
+        (depth(1, 0, 0, 0, running=3, lost=3), Trend.STALLED, None),
         (depth(3, 0.3, 0.1, 0.2), Trend.STEADY, None),
         (depth(1_000, 100, 100, 3), Trend.STEADY, None),
         (depth(1_000, 100, 100, -3), Trend.STEADY, None),

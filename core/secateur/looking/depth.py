@@ -17,6 +17,9 @@ FEWEST_GROWING = 10
 SECONDS = 10.0
 """What the rates are averaged over."""
 
+STALLED_AFTER_SECONDS = 60.0
+"""A queue in which nothing moves is not stalled before its oldest run has waited for so long."""
+
 NOISE = 2.0
 """Standard deviations of what comes and goes by chance: less is no trend."""
 
@@ -30,7 +33,7 @@ class Trend(StrEnum):
     STEADY = "steady"
     """About as much leaves as comes."""
     STALLED = "stalled"
-    """There is a backlog, and nothing comes or goes."""
+    """There is a backlog, and for a while nothing has come, gone or run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,17 @@ def outlook(depth: FunctionDepth) -> Outlook:
     if depth.backlog >= FEWEST_GROWING and (growth >= least or certain):
         return Outlook(Trend.GROWING, None)
     moves = max(depth.in_per_second, depth.out_per_second, leaving) >= NEGLIGIBLE
-    return Outlook(Trend.STEADY if moves else Trend.STALLED, None)
+    return Outlook(Trend.STALLED if not moves and _stands_still(depth) else Trend.STEADY, None)
+
+
+def waited_seconds(depth: FunctionDepth) -> float:
+    """For how long its oldest run could have been claimed; 0 if there is none."""
+    since = depth.oldest_claimable_at
+    return 0.0 if since is None else (depth.as_of - since).total_seconds()
+
+
+def _stands_still(depth: FunctionDepth) -> bool:
+    return depth.running <= depth.lost and waited_seconds(depth) >= STALLED_AFTER_SECONDS
 
 
 def growth_of(depth: FunctionDepth) -> float:

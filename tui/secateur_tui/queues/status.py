@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
-from secateur.looking.depth import NEGLIGIBLE, Trend, growth_of, outlook
+from secateur.looking.depth import NEGLIGIBLE, Trend, growth_of, outlook, waited_seconds
 from secateur.runs import FunctionDepth
 from secateur.words.figures import duration, number, rate, runs
 from secateur.words.lines import one_line
@@ -16,9 +16,6 @@ from secateur_tui.themes import toned
 
 SLOW_DRAIN_SECONDS = 600.0
 """A queue that drains for longer is worth a line."""
-
-STALLED_AFTER_SECONDS = 60.0
-"""A queue in which nothing moves is not stalled before its oldest run has waited for so long."""
 
 
 def status(feed: Feed, history_key: str) -> Content:
@@ -42,19 +39,8 @@ def worst(depths: Sequence[FunctionDepth]) -> Content:
     return toned((" ✓ no queue is flooded, and none stands still", "quiet"))
 
 
-def is_stalled(depth: FunctionDepth) -> bool:
-    """Nothing comes, nothing goes and nothing runs, and it has been so for a while."""
-    return depth.running == depth.lost and _waited(depth) >= STALLED_AFTER_SECONDS and _is(depth, Trend.STALLED)
-
-
 def _is(depth: FunctionDepth, trend: Trend) -> bool:
     return outlook(depth).trend is trend
-
-
-def _waited(depth: FunctionDepth) -> float:
-    """For how many seconds its oldest run could have been claimed."""
-    since = depth.oldest_claimable_at
-    return 0.0 if since is None else (depth.as_of - since).total_seconds()
 
 
 def _flood_line(deepest: FunctionDepth, depths: Sequence[FunctionDepth]) -> Content:
@@ -71,11 +57,11 @@ def _flood_line(deepest: FunctionDepth, depths: Sequence[FunctionDepth]) -> Cont
 
 
 def _stalled_line(depths: Sequence[FunctionDepth]) -> Content | None:
-    stalled = [depth for depth in depths if is_stalled(depth)]
+    stalled = [depth for depth in depths if _is(depth, Trend.STALLED)]
     if not stalled:
         return None
     waiting = sum(depth.queued for depth in stalled)
-    longest = max(_waited(depth) for depth in stalled)
+    longest = max(waited_seconds(depth) for depth in stalled)
     where = _name(stalled[0]) if len(stalled) == 1 else f"{number(len(stalled))} functions"
     return toned(
         (f" ! stalled for {duration(longest)}: ", "warn"),

@@ -310,7 +310,7 @@ async def test_one_example_can_be_cancelled_alone(start: Start, incident_url: st
         cancelled = await console.database.fetch("select id from secateur.runs where status = 'cancelled'")
         assert [str(row["id"]) for row in cancelled] == [chosen.id]
         await console.press("4")
-        await console.shows("one run of billing", "✓ complete", f"run     {chosen.id}", "U undo")
+        await console.shows("one run of billing", "✓ complete", f"run      {chosen.id}", "U undo")
         assert "use as filter" not in console.text
         await console.press("U")
         await console.shows("1 run that waited goes back to what it was")

@@ -9,9 +9,11 @@ import pytest
 from console_driver import Start
 from standing_incident import CULPRIT
 
+from secateur.errors import Unreachable
 from secateur_tui.filter.completing import CompletionList
 from secateur_tui.filter.editor import ExpressionEditor
 from secateur_tui.filter.screen import FilterScreen
+from secateur_tui.queues.screen import QueuesScreen
 
 
 @pytest.mark.parametrize("key", ["f6", "f7"])
@@ -91,6 +93,56 @@ async def test_a_list_opened_early_waits_for_the_sample(
         sampled.set()
         await console.shows("vendor_id", "string · 100 %")
         assert "reading the backlog" not in console.text
+
+
+async def test_a_proposal_is_waited_for_as_it_would_be_taken(
+    start: Start, incident_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, is_lost = asyncio.Event(), False
+    async with start(incident_url) as console:
+        await console.shows("flood")
+        reader = console.app.session.queue.reader
+        suggest = reader.suggest
+
+        async def held_up(*arguments: Any) -> Any:
+            await known.wait()
+            if is_lost:
+                raise Unreachable("the suggestion got lost")
+            return await suggest(*arguments)
+
+        monkeypatch.setattr(reader, "suggest", held_up)
+        await console.filter_for("vendor-syncs")
+        editor = console.app.screen.query_one(ExpressionEditor)
+        # The keys of every other day: nobody reviews what has no condition yet.
+        await console.press("tab", "f9")
+        await console.shows("looking for what stands out", "What stands out is not known yet")
+        assert (isinstance(console.app.screen, FilterScreen), editor.has_focus) == (True, True)
+        # Whoever types, or leaves, does not wait.
+        await console.type("true")
+        assert not editor.is_waiting
+        await console.press(*["backspace"] * 4, "tab")
+        assert (editor.is_waiting, editor.has_focus) == (True, True)
+        await console.press("tab")
+        assert (editor.is_waiting, editor.has_focus) == (False, False)
+        await console.press("shift+tab", "tab")
+        assert editor.is_waiting
+        known.set()
+        await console.shows(CULPRIT, "✓ valid")
+        assert (editor.text, editor.has_focus) == (CULPRIT, True)
+        # What is not found is not waited for.
+        known.clear()
+        is_lost = True
+        await console.press("escape")
+        await console.until(lambda: isinstance(console.app.screen, QueuesScreen))
+        await console.filter_for("invoices")
+        editor = console.app.screen.query_one(ExpressionEditor)
+        await console.press("tab")
+        assert editor.is_waiting
+        known.set()
+        await console.shows("the suggestion got lost")
+        assert not editor.is_waiting
+        await console.press("tab")
+        assert not editor.has_focus
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=str)

@@ -12,6 +12,7 @@ from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.message import Message
 from textual.style import Style
 from textual.widgets import Static, TextArea
 from textual.widgets.text_area import TextAreaTheme
@@ -41,8 +42,12 @@ class ExpressionEditor(TextArea, inherit_bindings=False):
     """A text area that colours the expression language, whatever the text is for.
 
     `complete` gives the completions at an offset of a text, and `candidates` shows them. Grey text after the cursor is
-    what a key would add: the rest of the word or, while there is no text, the `proposal`.
+    what a key would add: the rest of the word or, while there is no text, the `proposal`. As long as `is_looking` for
+    one, that key waits for it, so that the same keys mean the same on a slow day.
     """
+
+    class Waiting(Message):
+        """It waits for the proposal, or no longer."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         *(each for each in TextArea.BINDINGS if not (isinstance(each, Binding) and each.key in _NOT_OURS)),
@@ -56,12 +61,15 @@ class ExpressionEditor(TextArea, inherit_bindings=False):
         *,
         complete: Callable[[str, int], Completion] | None = None,
         candidates: CompletionList | None = None,
+        is_looking: Callable[[], bool] = lambda: False,
         id: str | None = None,
     ) -> None:
         self._wrong: tuple[tuple[int, int], ...] = ()
         self._is_coloured = False
         self._follows = False
         self._complete, self._candidates = complete, candidates
+        self._is_looking = is_looking
+        self._is_waiting = False
         self._proposal = ""
         super().__init__(text, id=id, compact=True, tab_behavior="focus", highlight_cursor_line=False)
         self.cursor_blink = False
@@ -93,6 +101,21 @@ class ExpressionEditor(TextArea, inherit_bindings=False):
     def proposal(self, expression: str) -> None:
         self._proposal = expression
         self.update_suggestion()
+        is_wanted = self._is_waiting and self.suggestion and not self.text
+        self.is_waiting = False
+        if is_wanted:
+            self.action_take_grey()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the proposal is taken as soon as it is there."""
+        return self._is_waiting
+
+    @is_waiting.setter
+    def is_waiting(self, waiting: bool) -> None:
+        if waiting != self._is_waiting:
+            self._is_waiting = waiting
+            self.post_message(self.Waiting())
 
     def update_suggestion(self) -> None:
         """What the best candidate would add, in grey after the cursor; only at the end of a line."""
@@ -150,6 +173,8 @@ class ExpressionEditor(TextArea, inherit_bindings=False):
         self.move_cursor((row, len(before)))
 
     def on_text_area_selection_changed(self) -> None:
+        if self.text:
+            self.is_waiting = False
         # Once for all keys that have arrived by then, because a long text takes a while to parse.
         if not self._follows:
             self._follows = True
@@ -161,6 +186,7 @@ class ExpressionEditor(TextArea, inherit_bindings=False):
         self._offer_again()
 
     def on_blur(self) -> None:
+        self.is_waiting = False
         self.action_close()
 
     def offer(self) -> bool:
@@ -205,11 +231,14 @@ class ExpressionEditor(TextArea, inherit_bindings=False):
         if any(each.method == action for each in actions_of("completion")):
             return self._candidates is not None and self._candidates.is_open
         if action == "take_grey":
-            return bool(self.suggestion)
+            return bool(self.suggestion) or (not self.text and not self.is_waiting and self._is_looking())
         return True
 
     def action_take_grey(self) -> None:
         """Behind the whole of a text in quotes, the cursor leaves the quotes."""
+        if not self.suggestion:
+            self.is_waiting = True
+            return
         text, offset = self.text, self.offset_in_text
         self.insert(self.suggestion)
         if text and pairing.open_quote(text[:offset]) is not None and text[offset : offset + 1] in ("'", '"'):

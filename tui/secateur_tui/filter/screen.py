@@ -118,7 +118,11 @@ class FilterScreen(PlaceScreen):
         self._candidates = CompletionList(lambda: self.query_one("#lower").region)
         self._candidates.is_reading = True
         self._editor = ExpressionEditor(
-            draft.if_, complete=self._complete, candidates=self._candidates, id="expression"
+            draft.if_,
+            complete=self._complete,
+            candidates=self._candidates,
+            is_looking=lambda: self._suggesting.is_looking,
+            id="expression",
         )
         self._hot = HotValues()
         self._suggesting = Suggesting(session, self._scope, self._hot, self._proposed)
@@ -211,6 +215,7 @@ class FilterScreen(PlaceScreen):
     def _ask_what_stands_out(self, *, again: bool = False) -> None:
         """Ask when the subject is another one, or again."""
         if self.draft.retry or (window := self._window.window) is None:
+            self._suggesting.is_looking = False
             self._hot.outdated()
             return
         if self._window.is_ahead:
@@ -231,13 +236,21 @@ class FilterScreen(PlaceScreen):
     def _has_text(self) -> bool:
         return bool(self._editor.text.strip())
 
-    def _proposed(self, found: Suggestions) -> None:
+    def _proposed(self, found: Suggestions | None) -> None:
         """Offer the first proposal as grey text, for as long as there is no expression."""
+        if found is None:
+            self._editor.is_waiting = False
+            return
         first = found.suggestions[0] if found.suggestions else None
         self._offer = "" if first is None else shares(first, found)
         self._hot_fields = [each.path for each in found.fields]
         self._examples.prefer(self._hot_paths())
         self._editor.proposal = "" if first is None else first.if_
+        if not self._has_text:
+            self._check(self._editor.text)
+
+    @on(ExpressionEditor.Waiting)
+    def _waits_for_proposal(self) -> None:
         if not self._has_text:
             self._check(self._editor.text)
 
@@ -340,7 +353,10 @@ class FilterScreen(PlaceScreen):
         return bool(self._editor.unfinished) and problem.span.start <= offset <= problem.span.end
 
     def _about_grey_text(self) -> Content:
-        """What the grey text in the place of an expression is."""
+        """What the grey text in the place of an expression is, or will be."""
+        if self._editor.is_waiting:
+            told = ("looking for what stands out, to take it as the filter; ", "plain")
+            return toned(told, (f"{_GREY_KEY} again does not wait", "key"))
         if not self._editor.suggestion:
             return Content("")
         return toned((self._offer, "plain"), (f": {_GREY_KEY} takes it", "key"))
@@ -432,7 +448,8 @@ class FilterScreen(PlaceScreen):
         if not entries:
             self.notify("Nothing was saved or used before.", markup=False)
             return
-        chosen = await self.app.push_screen_wait(PaletteScreen(self.session, entries, "Saved and earlier"))
+        palette = PaletteScreen(self.session, entries, "Saved and earlier", "a name or an expression")
+        chosen = await self.app.push_screen_wait(palette)
         if chosen is not None:
             chosen.choose()
 
@@ -484,7 +501,10 @@ class FilterScreen(PlaceScreen):
 
     def action_review(self) -> None:
         self._catch_up()
-        if self._request is None:
+        if self._editor.is_waiting:
+            told = f"What stands out is not known yet, and was to be the filter; {_GREY_KEY} does not wait for it."
+            self.notify(told, severity="warning", markup=False)
+        elif self._request is None:
             self.notify("The filter is not valid yet, so there is nothing to review.", severity="warning", markup=False)
         elif self._must_be_standing:
             told = f"The window ends in the future: press {_STANDING_KEY} to make it standing, or clear until."

@@ -38,13 +38,18 @@ class Subject:
 
 
 class Suggesting:
-    """Keeps `hot` up to date for one question at a time; `proposed` is called with what stands out in what arrives.
+    """Keeps `hot` up to date for one question at a time; `proposed` is called with what stands out in what arrives, or
+    with None where that cannot be told.
 
     A task that is cancelled cancels its query in the database.
     """
 
-    def __init__(self, session: Session, scope: Scope, hot: HotValues, proposed: Callable[[Suggestions], None]) -> None:
+    def __init__(
+        self, session: Session, scope: Scope, hot: HotValues, proposed: Callable[[Suggestions | None], None]
+    ) -> None:
         self._session, self._scope, self._hot, self._proposed = session, scope, hot, proposed
+        self.is_looking = True
+        """Whether there will be an answer about what arrives that is not there yet."""
         self._arrived: tuple[Subject, View, float] | None = None
         """The newest answer about what arrives, and when it came: it is wanted whenever a filter is unfinished."""
 
@@ -54,6 +59,7 @@ class Suggesting:
             self._hot.show(*self._arrived[1:])
             pause = max(pause, RECENT_SECONDS - (time.monotonic() - self._arrived[2]))
         else:
+            self.is_looking = question.filter is None
             self._hot.outdated()
         await asyncio.sleep(pause)
         while True:
@@ -68,6 +74,7 @@ class Suggesting:
                 found = await self._session.ask(
                     reader.suggest(self._scope, window.started_after, window.started_before), seconds=PATIENCE_SECONDS
                 )
+                self.is_looking = False
                 self._arrived = question, View.of_arrivals(found, self._scope), time.monotonic()
                 self._hot.show(*self._arrived[1:])
                 self._proposed(found)
@@ -78,3 +85,6 @@ class Suggesting:
                 self._hot.show(View.of_matches(radius), time.monotonic())
         except SecateurError as error:
             self._hot.failed(str(error))
+            if question.filter is None:
+                self.is_looking = False
+                self._proposed(None)

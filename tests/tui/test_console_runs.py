@@ -65,7 +65,12 @@ async def test_failed_runs_are_listed_with_their_errors(start: Start, incident_u
     async with start(incident_url, size=size) as console:
         await console.shows("flood")
         assert "e failed" not in console.text, "nothing has failed"
-        await console.press("e")
+        for key in ("e", "r"):
+            console.app.clear_notifications()
+            await console.press(key)
+            told = [each.message for each in console.app._notifications]
+            assert told == ["No run of billing / vendor-syncs has failed."]
+        console.app.clear_notifications()
         assert isinstance(console.app.screen, QueuesScreen)
         await fail(console)
         await console.until(lambda: any(each.failed for each in console.app.feed.depths))

@@ -124,8 +124,9 @@ async def _go_to(console: Console, name: str) -> None:
     await console.press("enter")
 
 
-async def test_without_other_contexts_the_key_does_nothing(start: Start, incident_url: str) -> None:
+async def test_without_other_contexts_the_key_says_so(start: Start, incident_url: str) -> None:
     async with start(incident_url) as console:
         await console.shows("flood")
         await console.press("ctrl+o")
+        await console.shows("The configuration has no")
         assert isinstance(console.app.screen, QueuesScreen)

@@ -446,14 +446,17 @@ class ConsoleApp(TerminalApp):
         self.push_screen(HelpScreen(self.session, here))
 
     def action_palette(self) -> None:
-        self._offer(self.offers, "Go to or do")
+        self._offer(self.offers, "Go to or do", "a command, a function, …")
 
     def action_contexts(self) -> None:
-        self._offer(self._other_contexts, "Go to another database")
+        if entries := self._other_contexts:
+            self._offer(entries, "Go to another database", "its name")
+        else:
+            self.notify("The configuration has no other context to go to.", markup=False)
 
-    def _offer(self, entries: list[Entry], title: str) -> None:
+    def _offer(self, entries: list[Entry], title: str, wanted: str) -> None:
         if not isinstance(self.screen, ModalScreen):
-            self.push_screen(PaletteScreen(self.session, entries, title), self._chosen)
+            self.push_screen(PaletteScreen(self.session, entries, title, wanted), self._chosen)
 
     async def _chosen(self, entry: Entry | None) -> None:
         if entry is not None:
@@ -488,8 +491,6 @@ class ConsoleApp(TerminalApp):
         if action == "queues" and isinstance(self.screen, QueuesScreen):
             return False
         if action == "runs" and (isinstance(self.screen, RunsScreen) or not self._has_filter):
-            return False
-        if action == "contexts" and not self._other_contexts:
             return False
         if action == "history" and (
             isinstance(self.screen, HistoryScreen) or not self.session.queue.cancellations.can_cancel

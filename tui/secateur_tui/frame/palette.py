@@ -50,14 +50,15 @@ class PaletteScreen(Dialog[Entry | None]):
     place: ClassVar[str] = "palette"
     BINDINGS = bindings_of("palette", priority=True)
 
-    def __init__(self, session: Session, entries: Sequence[Entry], title: str = "Go to or do") -> None:
+    def __init__(self, session: Session, entries: Sequence[Entry], title: str, wanted: str) -> None:
+        """`wanted` is what a few letters are typed of."""
         super().__init__(session)
-        self._entries, self._title = entries, title
+        self._entries, self._title, self._wanted = entries, title, wanted
         self._offered: list[Entry] = []
 
     def compose(self) -> ComposeResult:
         with Vertical(id="palette", classes="panel"):
-            yield Input(placeholder="type a few letters of a command, a function, …", id="wanted")
+            yield Input(placeholder=f"type a few letters of {self._wanted}", id="wanted")
             yield LineTable(id="entries")
         yield KeyBar()
 

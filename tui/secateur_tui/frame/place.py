@@ -62,7 +62,19 @@ class PlaceScreen(Screen[None]):
         _cover_if_too_small(self)
 
     def on_key(self, event: events.Key) -> None:
-        _say_why_not(self, self.session, self.place, event)
+        if _say_why_not(self, self.session, self.place, event):
+            return
+        for action in actions_of(self.place):
+            if (
+                event.key in keys_of(action)
+                and not self.check_action(action.method, ())
+                and (why := self.why_not(action))
+            ):
+                self.notify(why, markup=False)
+
+    def why_not(self, action: Action) -> str:
+        """Why the action cannot be done now, a sentence; empty where nobody would expect it to do something."""
+        return ""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return allowed(self.place, action, read_only=self.session.read_only)
@@ -76,15 +88,16 @@ class PlaceScreen(Screen[None]):
         return action.description
 
 
-def _say_why_not(screen: Screen[Any], session: Session, place: str, event: events.Key) -> None:
+def _say_why_not(screen: Screen[Any], session: Session, place: str, event: events.Key) -> bool:
     """A key that would write does nothing in a read-only console, and says so; it has come past all that takes keys."""
     if not session.read_only:
-        return
+        return False
     for action in (*actions_of(place), *actions_of("console")):
         if action.dangerous and event.key in keys_of(action):
             why = f", because of the {session.only_reads}" if session.only_reads else ""
             screen.notify(f"READ-ONLY{why}: nothing can be changed from here.", severity="warning", markup=False)
-            return
+            return True
+    return False
 
 
 def key_of(screen: Screen[Any], action_id: str) -> str:

@@ -354,6 +354,20 @@ class HistoryScreen(PlaceScreen):
             return False
         return super().check_action(action, parameters)
 
+    def why_not(self, action: Action) -> str:
+        if self.chosen is None:
+            return ""
+        match action.id:
+            case "history.stop":
+                return "There is nothing to stop: it is over."
+            case "history.undo":
+                return "It cannot be undone now: the lines below say what became of it."
+            case "history.also":
+                return "Nothing is known to arrive that it matches."
+            case "history.use_as_filter":
+                return "It took a single run, without a condition that a filter could begin with."
+        return ""
+
     def describe(self, action: Action) -> str:
         if action.id == "history.undo" and (chosen := self.chosen) is not None:
             return undo_label(chosen, self._feed.now()) or action.description

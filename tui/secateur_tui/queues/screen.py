@@ -332,6 +332,15 @@ class QueuesScreen(PlaceScreen):
             return False
         return super().check_action(action, parameters)
 
+    def why_not(self, action: Action) -> str:
+        scope = self.query_one(DepthTable).scope
+        match action.id:
+            case "queues.failed" | "queues.retry" if scope is not None and not self._has_failed:
+                return f"No run of {one_line(str(scope))} has failed."
+            case "queues.also_arriving" if self._feed.depths:
+                return "Nothing is known to arrive that this console's last cancellation matches."
+        return ""
+
     def describe(self, action: Action) -> str:
         return self._pause_label or action.description if action.id == "queues.pause" else super().describe(action)
 

@@ -279,6 +279,14 @@ class RunsScreen(PlaceScreen):
             return False
         return super().check_action(action, parameters)
 
+    def why_not(self, action: Action) -> str:
+        match action.id:
+            case "runs.retry" if self.session.queue.cancellations.can_retry:
+                return "None of the listed runs has failed."
+            case "runs.more":
+                return "There are no more."
+        return ""
+
     def describe(self, action: Action) -> str:
         if action.id == "runs.order":
             return "oldest first" if self._search.newest else "newest first"

@@ -225,6 +225,18 @@ class RunScreen(PlaceScreen):
                 return False
         return super().check_action(action, parameters)
 
+    def why_not(self, action: Action) -> str:
+        if (run := self._run) is None:
+            return ""
+        match action.id:
+            case "run.cancel" | "run.retry":
+                return f"It is {run.status.value}: there is nothing to {action.method}."
+            case "run.restore":
+                return "No cancellation took it, so there is nothing to undo."
+            case "run.next" | "run.previous":
+                return "It is the last of the list." if action.id == "run.next" else "It is the first of the list."
+        return ""
+
     def describe(self, action: Action) -> str:
         record = self._cancelled_by
         if action.id == "run.restore" and record is not None and record.kind != Kind.RUN:

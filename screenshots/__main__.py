@@ -13,6 +13,7 @@ import re
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,11 @@ from secateur.schema import install
 from secateur_tui.app import ConsoleApp
 from secateur_tui.filter.editor import ExpressionEditor
 from secateur_tui.history.screen import HistoryScreen
+from secateur_tui.queues.timeline import TimelineScreen
 from secateur_tui.review.consent import SETTLE_SECONDS
 from secateur_tui.review.screen import FRESH_SECONDS
+from secateur_tui.runs.listing import RunsScreen
+from secateur_tui.runs.single import RunScreen
 from secateur_tui.session import Session
 from secateur_tui.themes import DARK
 
@@ -41,6 +45,7 @@ COLOURS = {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
 SIZES = ((80, 24), (120, 36))
 FONTS = "/usr/share/fonts/truetype/dejavu"
 PATIENCE_SECONDS = 60.0
+LEISURE_SECONDS = 8.0
 CONDITION = "event.data.vendor_id == 'acme_inc'\n&& event.data.amount > 100"
 MISTAKE = "event.data.vendor_id == 'acme_inc'\n&& evnt.data.amount > 100"
 
@@ -65,6 +70,12 @@ class Camera:
 
     async def shows(self, *texts: str) -> None:
         await self.until(lambda: all(text in self.text for text in texts))
+
+    async def at_leisure(self, text: str) -> None:
+        """Wait for what a larger screen would show by now, and no longer than that takes."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.shows(text), LEISURE_SECONDS)
+        await self.pilot.pause(0.5)
 
     async def type(self, text: str) -> None:
         names = {"\n": "enter", " ": "space"}
@@ -114,14 +125,29 @@ async def tour(camera: Camera) -> None:
     """The main job, end to end, with a picture of each place."""
     press = camera.pilot.press
     await camera.shows("flood")
-    # The sparkline needs a few looks.
-    await camera.pilot.pause(2.0)
+    await camera.at_leisure("acme_inc")
     await camera.take("queues")
-    await press("p")
+    await press("t")
+    await camera.until(lambda: isinstance(camera.app.screen, TimelineScreen))
+    await camera.pilot.pause(1.0)
+    await camera.take("times")
+    await press("escape", "5")
+    await camera.until(lambda: isinstance(camera.app.screen, RunsScreen))
+    await camera.at_leisure("acme_inc")
+    await camera.take("runs")
+    await press("enter")
+    await camera.until(lambda: isinstance(camera.app.screen, RunScreen))
+    await camera.at_leisure("acme_inc")
+    await camera.take("run")
+    await press("escape", "escape", "colon")
+    await camera.type("vend")
+    await camera.take("palette")
+    await press("escape", "p")
     await camera.shows("y pause")
     await camera.take("pause")
     await press("escape", "enter")
-    await camera.shows("Matches")
+    await camera.shows("Matches", "tab takes it")
+    await camera.take("filter-offered")
     await camera.type(MISTAKE)
     await camera.shows("did you mean")
     await camera.take("filter-mistake")
@@ -167,7 +193,7 @@ async def story(camera: Camera) -> None:
     """The five minutes that matter, as a recording: from the flood to its guaranteed cancellation."""
     press = camera.pilot.press
     await camera.shows("flood")
-    await camera.pilot.pause(2.0)
+    await camera.at_leisure("acme_inc")
     camera.frame(2.5)
     await press("enter")
     await camera.shows("tab takes it")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from secateur.engines.native.functions import App
     from secateur.engines.native.worker import Worker
     from secateur.errors import SecateurError
-    from secateur.ledger.cancellations import Preview
+    from secateur.looking.counter import Preview
     from secateur.looking.suggestions import Suggestion, Suggestions
     from secateur.records import AuditEntry, Cancellation
     from secateur.requests import CancellationRequest
@@ -59,7 +59,7 @@ _HOMES = {
     "CancellationRequest": "secateur.requests",
     "Discard": "secateur.engines.native.active_runs",
     "FunctionDepth": "secateur.runs",
-    "Preview": "secateur.ledger.cancellations",
+    "Preview": "secateur.looking.counter",
     "Queue": "secateur.engines.native.client",
     "Retention": "secateur.engines.base",
     "RetryAfter": "secateur.engines.native.active_runs",

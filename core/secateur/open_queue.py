@@ -26,10 +26,10 @@ class OpenQueue:
     def over(
         cls, engine: Source, *, read_only: bool = False, batch: int = SWEEP_BATCH, counts_at_once: int = 1
     ) -> Self:
-        """`batch` and `counts_at_once` are passed to `Cancellations`."""
+        """`batch` is how many rows a sweep rewrites at a time, `counts_at_once` how many exact counts run at a time."""
         return cls(
-            Reader(engine),
+            Reader(engine, counts_at_once=counts_at_once),
             Controls(engine),
-            Cancellations(engine, read_only=read_only, batch=batch, counts_at_once=counts_at_once),
+            Cancellations(engine, read_only=read_only, batch=batch),
             Maintenance(engine, read_only=read_only),
         )

@@ -9,6 +9,7 @@ import pytest
 
 from secateur.engines.native.engine import NativeEngine
 from secateur.ledger.cancellations import Cancellations
+from secateur.looking.counter import MatchCounter
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
 
@@ -54,7 +55,7 @@ async def cancelled(database: Database) -> set[UUID]:
 
 
 async def test_count(service: Cancellations, inside: set[UUID]) -> None:
-    preview = await service.preview(REQUEST)
+    preview = await MatchCounter(service.engine).preview(REQUEST)
     assert (preview.count.matched, preview.count.total) == (len(inside), 7) == (3, 7)
 
 

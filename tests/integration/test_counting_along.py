@@ -36,7 +36,7 @@ def estimate(matched: int, spread: int) -> Count:
 def hold_up(monkeypatch: pytest.MonkeyPatch, queue: Queue, until: Callable[[int], bool]) -> None:
     """Exact counts wait until so many samples were drawn; each sample says another figure."""
     drawn = 0
-    count = queue.cancellations.count
+    count = queue.reader.counter.count
 
     async def slow(*given: object, **named: object) -> Count:
         while not until(drawn):
@@ -49,15 +49,15 @@ def hold_up(monkeypatch: pytest.MonkeyPatch, queue: Queue, until: Callable[[int]
         return estimate(500 + drawn, 100)
 
     monkeypatch.setattr(counting, "ESTIMATE_AFTER", 0.01)
-    monkeypatch.setattr(queue.cancellations, "count", slow)
-    monkeypatch.setattr(queue.cancellations, "guess", guess)
+    monkeypatch.setattr(queue.reader.counter, "count", slow)
+    monkeypatch.setattr(queue.reader.counter, "guess", guess)
 
 
 async def test_the_interval_narrows_until_the_exact_count_is_there(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hold_up(monkeypatch, queue, lambda drawn: drawn >= 4)
-    async with aclosing(count_along(queue.cancellations, REQUEST, 60)) as found:
+    async with aclosing(count_along(queue.reader.counter, REQUEST, 60)) as found:
         seen = [each async for each in found]
     *estimates, exact, with_errors = seen
     widths = [
@@ -76,7 +76,7 @@ async def test_what_is_given_up_leaves_the_estimate_and_the_reason(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hold_up(monkeypatch, queue, lambda drawn: False)
-    last = await count_within(queue.cancellations, REQUEST, 0.5)
+    last = await count_within(queue.reader.counter, REQUEST, 0.5)
     assert last.count is not None
     assert not last.count.exact
     assert last.why == "the database did not answer within 0.5 s"
@@ -88,13 +88,13 @@ async def test_where_nothing_answers_there_is_the_reason_alone(queue: Queue, mon
         raise DatabaseError("no")
 
     for name in ("count", "guess", "estimate"):
-        monkeypatch.setattr(queue.cancellations, name, fail)
-    assert await count_within(queue.cancellations, REQUEST, 5) == Seen(None, "no")
+        monkeypatch.setattr(queue.reader.counter, name, fail)
+    assert await count_within(queue.reader.counter, REQUEST, 5) == Seen(None, "no")
 
 
 async def test_an_unknown_app_is_an_error(queue: Queue) -> None:
     with pytest.raises(RequestError, match="there is no app"):
-        await count_within(queue.cancellations, CancellationRequest.parse({"app_id": "biling"}), 5)
+        await count_within(queue.reader.counter, CancellationRequest.parse({"app_id": "biling"}), 5)
 
 
 def test_samples_are_pooled() -> None:

@@ -13,7 +13,7 @@ from secateur import Queue
 from secateur.engines.base import Selection
 from secateur.engines.native.engine import NativeEngine
 from secateur.engines.relation import Reading
-from secateur.ledger.cancellations import Cancellations
+from secateur.looking.counter import MatchCounter
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
@@ -74,7 +74,7 @@ async def test_the_figures_of_a_count(engine: InAFlood) -> None:
 
 async def test_the_figures_of_a_preview(engine: InAFlood) -> None:
     request = CancellationRequest.parse({"app_id": "billing", "if": "event.data.nothing == 1"})
-    count: Count = (await Cancellations(engine).preview(request)).count
+    count: Count = (await MatchCounter(engine).preview(request)).count
     assert (count.matched, count.errors) == (0, count.total)
 
 
@@ -82,6 +82,6 @@ async def test_the_figures_of_an_estimate(engine: InAFlood, monkeypatch: pytest.
     monkeypatch.setattr("secateur.engines.native.source.EXACT_IS_QUICK", 10)
     monkeypatch.setattr("secateur.engines.native.source.FEWEST_SAMPLED", 1)
     request = CancellationRequest.parse({"app_id": "billing", "if": "event.data.nothing == 1"})
-    count = await Cancellations(engine).guess(request)
+    count = await MatchCounter(engine).guess(request)
     assert count is not None
     assert count.errors == count.total

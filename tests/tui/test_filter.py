@@ -137,14 +137,14 @@ async def test_an_estimate_with_its_interval_stands_in_until_the_exact_count_is_
     async with start(incident_url, size=size) as console:
         await console.database.execute(MORE_RUNS)
         await console.filter_for("vendor-syncs")
-        cancellations = console.app.session.queue.cancellations
-        count = cancellations.count
+        counter = console.app.session.queue.reader.counter
+        count = counter.count
 
         async def held_up(request: CancellationRequest, *, on_primary: bool = False) -> Count:
             await exact_may_end.wait()
             return await count(request, on_primary=on_primary)
 
-        monkeypatch.setattr(cancellations, "count", held_up)
+        monkeypatch.setattr(counter, "count", held_up)
         await console.type(CULPRIT)
         await console.shows("≈ estimate", "95 % sure; the exact count is under way")
         shown = console.app.screen.query_one(Matches).tally.count

@@ -15,6 +15,7 @@ from standing_incident import CULPRIT, stop_running
 
 from secateur.engines.native.engine import NativeEngine
 from secateur.ledger.cancellations import Cancellations
+from secateur.looking.counter import MatchCounter
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
 from secateur.words.figures import ago
@@ -31,7 +32,7 @@ async def cancel(url: str, expression: str = CULPRIT, reason: str = "acme retry 
         request = CancellationRequest.parse(
             {"app_id": "billing", "function_id": "vendor-syncs", "if": expression, "reason": reason}
         )
-        count = (await cancellations.preview(request)).count
+        count = (await MatchCounter(cancellations.engine).preview(request)).count
         done = await cancellations.commit(request, author="jun", source="cli", expected=count)
     return done.id
 

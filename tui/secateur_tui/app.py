@@ -180,7 +180,9 @@ class ConsoleApp(TerminalApp):
         while session.journal.newest is not None and self.feed.as_of is not None:
             began, now = time.monotonic(), self.feed.now()
             with suppress(SecateurError):
-                found = await session.ask(look_after(session.queue.cancellations, session.journal.newest, now))
+                found = await session.ask(
+                    look_after(session.queue.cancellations, session.queue.reader.counter, session.journal.newest, now)
+                )
                 is_news = now - (found.cancellation.undone_at or found.cancellation.created_at) < NEWS_FOR
                 self.feed = replace(self.feed, aftermath=found if is_news else None)
                 if not is_news:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from secateur.engines.base import RATE_SECONDS
 from secateur.ledger.cancellations import Cancellations
+from secateur.looking.counter import MatchCounter
 from secateur.looking.depth import NEGLIGIBLE
 from secateur.requests import CancellationRequest, RetryRequest
 from secateur.states import Kind
@@ -40,16 +41,18 @@ class Aftermath:
         return self.arriving is not None and self.arriving >= NEGLIGIBLE
 
 
-async def look_after(cancellations: Cancellations, cancellation_id: UUID, now: datetime) -> Aftermath:
+async def look_after(
+    cancellations: Cancellations, counter: MatchCounter, cancellation_id: UUID, now: datetime
+) -> Aftermath:
     """The cancellation as it is, and what still arrives; `now` is by the database's clock.
 
     Raises `NotFound` and `DatabaseError`.
     """
     cancellation = await cancellations.get(cancellation_id)
-    return Aftermath(cancellation, now, await still_arriving(cancellations, cancellation, now))
+    return Aftermath(cancellation, now, await still_arriving(counter, cancellation, now))
 
 
-async def still_arriving(cancellations: Cancellations, cancellation: Cancellation, now: datetime) -> float | None:
+async def still_arriving(counter: MatchCounter, cancellation: Cancellation, now: datetime) -> float | None:
     """See `Aftermath.arriving`."""
     if not leaves_arrivals(cancellation, now):
         return None
@@ -57,7 +60,7 @@ async def still_arriving(cancellations: Cancellations, cancellation: Cancellatio
     if seconds < _SOONEST:
         return None
     later = _selecting(cancellation, {"started_after": cancellation.started_before})
-    return await cancellations.arrival_rate(later) * RATE_SECONDS / seconds
+    return await counter.arrival_rate(later) * RATE_SECONDS / seconds
 
 
 def leaves_arrivals(cancellation: Cancellation, now: datetime) -> bool:

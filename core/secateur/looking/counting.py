@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 from secateur.errors import DatabaseError, QueryTimeout
-from secateur.ledger.cancellations import Cancellations, Preview
+from secateur.looking.counter import MatchCounter, Preview
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
 
@@ -54,15 +54,15 @@ async def within(seconds: float, question: Awaitable[Result]) -> Result:
 
 
 async def count_within(
-    cancellations: Cancellations, request: CancellationRequest, seconds: float, *, on_primary: bool = False
+    counter: MatchCounter, request: CancellationRequest, seconds: float, *, on_primary: bool = False
 ) -> Seen:
     """The last of `count_along`: the exact count, or else an estimate, or else neither."""
-    async with aclosing(count_along(cancellations, request, seconds, on_primary=on_primary)) as found:
+    async with aclosing(count_along(counter, request, seconds, on_primary=on_primary)) as found:
         return [each async for each in found][-1]
 
 
 async def count_along(
-    cancellations: Cancellations, request: CancellationRequest, seconds: float, *, on_primary: bool = False
+    counter: MatchCounter, request: CancellationRequest, seconds: float, *, on_primary: bool = False
 ) -> AsyncGenerator[Seen]:
     """What is known of the count, ever better: estimates while the exact count takes long, with an interval that every
     further sample narrows; then the exact count, and last the same with its errors.
@@ -71,8 +71,8 @@ async def count_along(
     for an app or function that is not known; every other failure is told in `why`. Closing it cancels the queries.
     """
     end = time.monotonic() + seconds
-    exact = asyncio.ensure_future(within(seconds, cancellations.count(request, on_primary=on_primary)))
-    samples = _Samples(cancellations, request)
+    exact = asyncio.ensure_future(within(seconds, counter.count(request, on_primary=on_primary)))
+    samples = _Samples(counter, request)
     try:
         while not exact.done():
             await asyncio.wait({exact}, timeout=ESTIMATE_AFTER)
@@ -81,7 +81,7 @@ async def count_along(
         try:
             count = exact.result()
         except DatabaseError as error:
-            preview = Preview(samples.pooled()) if samples.drawn else await _estimate(cancellations, request, seconds)
+            preview = Preview(samples.pooled()) if samples.drawn else await _estimate(counter, request, seconds)
             yield Seen(preview, str(error))
             return
         if request.if_ is None:
@@ -90,7 +90,7 @@ async def count_along(
         yield Seen(Preview(count), under_way=True)
         rest = max(0.1, end - time.monotonic())
         try:
-            yield Seen(await within(rest, cancellations.preview(request, on_primary=on_primary)))
+            yield Seen(await within(rest, counter.preview(request, on_primary=on_primary)))
         except DatabaseError:
             yield Seen(Preview(count))
     finally:
@@ -102,8 +102,8 @@ async def count_along(
 class _Samples:
     """Estimates of one request, each from a sample of its own."""
 
-    def __init__(self, cancellations: Cancellations, request: CancellationRequest) -> None:
-        self._cancellations, self._request = cancellations, request
+    def __init__(self, counter: MatchCounter, request: CancellationRequest) -> None:
+        self._counter, self._request = counter, request
         self.drawn: list[Count] = []
         self._is_through = False
 
@@ -112,7 +112,7 @@ class _Samples:
         if self._is_through or len(self.drawn) == MOST_SAMPLES:
             await asyncio.wait({exact})
             return False
-        drawing = asyncio.ensure_future(self._cancellations.guess(self._request))
+        drawing = asyncio.ensure_future(self._counter.guess(self._request))
         try:
             both: set[asyncio.Future[Any]] = {drawing, exact}
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -152,9 +152,9 @@ def pooled(estimates: Sequence[Count]) -> Count:
     )
 
 
-async def _estimate(cancellations: Cancellations, request: CancellationRequest, seconds: float) -> Preview | None:
+async def _estimate(counter: MatchCounter, request: CancellationRequest, seconds: float) -> Preview | None:
     """A count from a sample; None if that fails too."""
     try:
-        return await within(min(seconds, ESTIMATE_SECONDS), cancellations.estimate(request))
+        return await within(min(seconds, ESTIMATE_SECONDS), counter.estimate(request))
     except DatabaseError:
         return None

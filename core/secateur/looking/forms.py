@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from secateur.cel import Diagnostic
 from secateur.forms import Identifier, Instant, JsonForm
-from secateur.ledger.cancellations import Preview
+from secateur.looking.counter import Preview
 from secateur.looking.depth import outlook
 from secateur.looking.history import Series
 from secateur.looking.suggestions import Suggestions

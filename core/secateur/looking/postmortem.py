@@ -60,7 +60,7 @@ async def postmortem(cancellations: Cancellations, reader: Reader, cancellation_
     left: Sequence[Unrestored] = ()
     if cancellation.not_restored or cancellation.handed_over:
         left = await cancellations.unrestored(cancellation_id, NOT_BACK)
-    arriving = await still_arriving(cancellations, cancellation, now)
+    arriving = await still_arriving(reader.counter, cancellation, now)
     parts = [
         *_summary(cancellation, where, now),
         *_selection(cancellation),

@@ -14,6 +14,7 @@ from secateur.engines.searching import RunPage, RunSearch
 from secateur.errors import Problem, RequestError
 from secateur.ledger.selections import selections
 from secateur.looking.blast import BlastRadius, blast_radius
+from secateur.looking.counter import MatchCounter
 from secateur.looking.facets import payload_shape
 from secateur.looking.history import DepthHistory
 from secateur.looking.suggestions import DEFAULT_FIELDS, Suggestions, suggest
@@ -25,8 +26,9 @@ from secateur.runs import NO_BOUNDS, FunctionDepth, Histogram, Run, Scope, Windo
 class Reader:
     """Reads one queue."""
 
-    def __init__(self, engine: Source) -> None:
+    def __init__(self, engine: Source, *, counts_at_once: int = 1) -> None:
         self._engine = engine
+        self.counter = MatchCounter(engine, at_once=counts_at_once)
         self.history = DepthHistory(engine)
         self._suggesting = asyncio.Lock()
 

@@ -11,7 +11,7 @@ from typing import Any
 from secateur.cel.paths import fields_read
 from secateur.engines.base import Verdict
 from secateur.errors import DatabaseError, RequestError, SecateurError
-from secateur.ledger.cancellations import Preview
+from secateur.looking.counter import Preview
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
 from secateur.words.figures import number
@@ -108,8 +108,8 @@ class Counting:
 
     async def _count(self, request: CancellationRequest) -> Preview:
         """The exact count; should it take long, an estimate is shown until it is there. The errors follow."""
-        matches, cancellations = self._matches, self._session.queue.cancellations
-        exact = asyncio.ensure_future(self._session.ask(cancellations.count(request)))
+        matches, counter = self._matches, self._session.queue.reader.counter
+        exact = asyncio.ensure_future(self._session.ask(counter.count(request)))
         again = matches.tally.stage is Stage.EXACT
         try:
             if not again:
@@ -124,7 +124,7 @@ class Counting:
         if not again:
             matches.counted(count, [])
             self.seen = count
-        preview = await self._session.ask(cancellations.preview(request))
+        preview = await self._session.ask(counter.preview(request))
         matches.counted(preview.count, [example.message for example in preview.error_examples])
         self.seen = preview.count
         return preview
@@ -144,7 +144,7 @@ class Counting:
 
     async def _estimate(self, request: CancellationRequest, exact: asyncio.Future[Count]) -> None:
         """Show an estimate, unless there is none or the exact count is quicker after all."""
-        guess = asyncio.ensure_future(self._session.ask(self._session.queue.cancellations.guess(request)))
+        guess = asyncio.ensure_future(self._session.ask(self._session.queue.reader.counter.guess(request)))
         try:
             both: set[asyncio.Future[Any]] = {guess, exact}
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -181,7 +181,7 @@ class Counting:
             limit = self._limits[verdict]
             near = filter_ is not None and verdict is Verdict.NO_MATCH
             most = limit + LOOKED_AT if near else limit
-            runs = await self._session.ask(self._session.queue.cancellations.examples(request, verdict, most))
+            runs = await self._session.ask(self._session.queue.reader.counter.examples(request, verdict, most))
             if filter_ is not None and near:
                 others = nearest(filter_, runs, count.as_of)
                 for tab in (Tab.NEAR, Tab.NO_MATCH):

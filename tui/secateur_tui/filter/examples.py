@@ -14,7 +14,7 @@ from secateur.cel import Filter
 from secateur.cel.authoring.explain import obstacles
 from secateur.cel.authoring.picking import MISSING
 from secateur.engines.base import Verdict
-from secateur.ledger.cancellations import ErrorExample
+from secateur.looking.counter import ErrorExample
 from secateur.runs import Run
 from secateur.words.figures import ago, duration
 from secateur.words.lines import fit, one_line, shorten

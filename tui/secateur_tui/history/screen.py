@@ -218,7 +218,7 @@ class HistoryScreen(PlaceScreen):
             now = self._feed.now()
             if chosen is not None and now - chosen.created_at < NEWS_FOR and leaves_arrivals(chosen, now):
                 with suppress(SecateurError):
-                    question = still_arriving(self.session.queue.cancellations, chosen, now)
+                    question = still_arriving(self.session.queue.reader.counter, chosen, now)
                     self._aftermath[chosen.id] = Aftermath(chosen, now, await self.session.ask(question))
                     self._show_detail()
             took = time.monotonic() - began

@@ -36,7 +36,7 @@ class Gathering:
         """Ever better figures, until the exact one is there or has failed."""
         self.figures.began = time.monotonic()
         counting = count_along(
-            self._session.queue.cancellations, request, self._session.query_timeout_seconds, on_primary=True
+            self._session.queue.reader.counter, request, self._session.query_timeout_seconds, on_primary=True
         )
         try:
             async with aclosing(counting) as found:
@@ -55,7 +55,7 @@ class Gathering:
         with suppress(SecateurError):
             self.longest = (await self._session.ask(queue.controls.retention())).standing
         with suppress(DatabaseError):
-            self.arrivals = await self._session.ask(queue.cancellations.arrival_rate(request))
+            self.arrivals = await self._session.ask(queue.reader.counter.arrival_rate(request))
         self._changed()
 
     async def whether_of_one_piece(self, request: CancellationRequest) -> None:

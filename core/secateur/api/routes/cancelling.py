@@ -114,7 +114,7 @@ async def counted_answer(services: Services, body: CancellationRequest) -> dict[
     """The exact count of what the body means, with warnings about its `if`."""
     async with services.counting.turn():
         # The count comes first: of an app that does not exist nothing could be sampled.
-        counted = await services.queue.cancellations.preview(body)
+        counted = await services.queue.reader.counter.preview(body)
         warnings = await advise_request(services.queue.reader, body)
     return answer(preview_form(counted, warnings), counted.count.as_of)
 

@@ -53,7 +53,7 @@ async def preview(arguments: argparse.Namespace) -> int:
 
 async def _preview(session: CommandSession, request: CancellationRequest, *, as_json: bool) -> None:
     # The count comes first: of an app that does not exist nothing could be sampled.
-    counted = await session.queue.cancellations.preview(request)
+    counted = await session.queue.reader.counter.preview(request)
     warnings = await advise_request(session.queue.reader, request)
     if as_json:
         json_line(preview_form(counted, warnings).as_json())
@@ -65,7 +65,7 @@ async def _preview(session: CommandSession, request: CancellationRequest, *, as_
 async def _look(session: CommandSession, request: CancellationRequest) -> Seen:
     """Counts in bounded time what a commit would cancel, and prints warnings about the condition."""
     seconds = session.place.settings.query_timeout_seconds
-    seen = await count_within(session.queue.cancellations, request, seconds, on_primary=True)
+    seen = await count_within(session.queue.reader.counter, request, seconds, on_primary=True)
     with suppress(DatabaseError):
         warn(request, await within(min(seconds, ADVICE_SECONDS), advise_request(session.queue.reader, request)))
     return seen

@@ -36,9 +36,10 @@ from secateur.engines.native.engine import NativeEngine
 from secateur.engines.native.enqueueing import Enqueueing
 from secateur.engines.native.looking import Looking
 from secateur.errors import Problem, RequestError, Unreachable
-from secateur.ledger.cancellations import Cancellations, Preview
+from secateur.ledger.cancellations import Cancellations
 from secateur.ledger.commits import COMMITTING
 from secateur.ledger.selections import select
+from secateur.looking.counter import Preview
 from secateur.looking.listing import read_scope
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest, RetryRequest
@@ -60,7 +61,7 @@ class Queue(Enqueueing, Looking):
 
     async def preview(self, request: Request) -> Preview:
         """Count exactly how many runs the request matches right now; changes nothing."""
-        return await self.cancellations.preview(_request(request))
+        return await self.reader.counter.preview(_request(request))
 
     async def cancel(
         self,
@@ -130,7 +131,7 @@ class Queue(Enqueueing, Looking):
 
     async def preview_retry(self, request: Request) -> Preview:
         """Count exactly how many runs a retry would queue right now; changes nothing."""
-        return await self.cancellations.preview(_retry_request(request))
+        return await self.reader.counter.preview(_retry_request(request))
 
     async def _commit(
         self,

@@ -35,8 +35,9 @@ def prefixes(counts: Mapping[str, tuple[int, int]], least: int) -> Iterator[Affi
     Where texts fork, what they have in common is a prefix; so is the part of it up to its last separator.
     """
     ordered = sorted(counts)
-    floods = [0, *accumulate(counts[text][0] for text in ordered)]
-    baselines = [0, *accumulate(counts[text][1] for text in ordered)]
+    pairs = [counts[text] for text in ordered]
+    floods = [0, *accumulate([flood for flood, _ in pairs])]
+    baselines = [0, *accumulate([baseline for _, baseline in pairs])]
     seen: set[str] = set()
     pending = [(0, len(ordered))]
     while pending:

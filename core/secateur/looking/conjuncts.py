@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import cached_property
+from itertools import chain, compress, islice
+from operator import itemgetter
 from typing import Any
 
 from secateur.cel.authoring.picking import MISSING, access, condition, conjunct, has
@@ -166,7 +170,7 @@ def _calls(path: Path, function: str, affix: str) -> str:
     return condition(path, lambda text: f"{text}.{function}({text_literal(affix)})")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scale:
     """A field as numbers, with how an interval of it is written."""
 
@@ -177,6 +181,31 @@ class Scale:
     write: Callable[[Interval], str]
     show: Callable[[float], Any]
     round: Round = roundest
+
+    @cached_property
+    def keys(self) -> list[float]:
+        return [value for value, _ in self.values]
+
+    @cached_property
+    def places(self) -> list[int]:
+        """For each event in the order of the values: the place of its value."""
+        return [place for place, (_, numbers) in enumerate(self.values) for _ in numbers]
+
+    @cached_property
+    def pick(self) -> Callable[[Sequence[int]], Sequence[int]]:
+        """Puts marks by event number into the order of the values."""
+        return itemgetter(*chain.from_iterable(numbers for _, numbers in self.values))
+
+    @cached_property
+    def points(self) -> dict[int, list[tuple[float, int, int]]]:
+        """What `_points` found for all events, by where the flood begins."""
+        return {}
+
+    def between(self, interval: Interval) -> Iterator[int]:
+        """The events in the interval."""
+        first = 0 if interval.low is None else bisect_left(self.keys, interval.low)
+        last = len(self.keys) if interval.high is None else bisect_left(self.keys, interval.high)
+        return chain.from_iterable(numbers for _, numbers in self.values[first:last])
 
 
 FEWEST_ON_A_SCALE = 4
@@ -283,35 +312,22 @@ def _intervals(contrast: Contrast, scale: Scale, among: Extent | None) -> Iterat
 
 
 def _of_interval(contrast: Contrast, scale: Scale, interval: Interval) -> Conjunct:
-    chosen = (
-        number
-        for value, numbers in scale.values
-        if (interval.low is None or value >= interval.low) and (interval.high is None or value < interval.high)
-        for number in numbers
-    )
     bounds = [None if end is None else scale.show(end) for end in (interval.low, interval.high)]
     cost = 4.0 * sum(bound is not None for bound in bounds)
-    return Conjunct(scale.path, scale.kind, scale.write(interval), bounds, contrast.extent(chosen), cost)
+    return Conjunct(
+        scale.path, scale.kind, scale.write(interval), bounds, contrast.extent(scale.between(interval)), cost
+    )
 
 
 def _points(contrast: Contrast, scale: Scale, among: Extent | None) -> list[tuple[float, int, int]]:
     """Value, flood, baseline."""
     if among is None:
-        return [(value, *contrast.count(numbers)) for value, numbers in scale.values]
-    start = contrast.baseline
-    points: list[tuple[float, int, int]] = []
-    inside = contrast.marks(among)
-    for value, numbers in scale.values:
-        flood = baseline = 0
-        for number in numbers:
-            if inside[number]:
-                if number >= start:
-                    flood += 1
-                else:
-                    baseline += 1
-        if flood or baseline:
-            points.append((value, flood, baseline))
-    return points
+        if contrast.baseline not in scale.points:
+            scale.points[contrast.baseline] = [(value, *contrast.count(numbers)) for value, numbers in scale.values]
+        return scale.points[contrast.baseline]
+    during, before = (Counter(compress(scale.places, scale.pick(marks))) for marks in contrast.marks(among))
+    keys = scale.keys
+    return [(keys[place], during[place], before[place]) for place in sorted(during.keys() | before.keys())]
 
 
 def _between(text: str, interval: Interval, literal: Callable[[float], str]) -> str:

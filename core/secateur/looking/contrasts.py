@@ -21,6 +21,8 @@ from secateur.cel.values import INT_MAX, INT_MIN
 
 Number = int | float
 
+ONE = ord("1")
+
 
 @dataclass(frozen=True, slots=True)
 class Extent:
@@ -76,7 +78,8 @@ class Contrast:
         self.flood, self.baseline = len(flood), len(baseline)
         self.event = Field(())
         self._paths = 0
-        self._marked: tuple[Extent, list[bool]] = Extent(0, 0), [False] * (self.flood + self.baseline)
+        nothing = bytes(self.flood + self.baseline)
+        self._marked: tuple[Extent, tuple[bytes, bytes]] = Extent(0, 0), (nothing, nothing)
         self._logs = [0.0] + [count * math.log(count) for count in range(1, self.flood + self.baseline + 1)]
         for number, event in enumerate(baseline):
             self._visit(self.event, event, number)
@@ -114,18 +117,18 @@ class Contrast:
 
     def extent(self, numbers: Iterable[int]) -> Extent:
         """Of event numbers as `Field` has them: those of the baseline come first."""
-        marks = bytearray((self.flood + self.baseline + 7) // 8)
+        digits = bytearray(b"0") * (self.flood + self.baseline)
         for number in numbers:
-            marks[number >> 3] |= 1 << (number & 7)
-        both = int.from_bytes(marks, "little")
-        return Extent(both >> self.baseline, both & ((1 << self.baseline) - 1))
+            digits[number] = ONE
+        digits.reverse()
+        return Extent(int(digits[: self.flood] or b"0", 2), int(digits[self.flood :] or b"0", 2))
 
-    def marks(self, extent: Extent) -> list[bool]:
-        """The extent by event number, as `Field` has them."""
+    def marks(self, extent: Extent) -> tuple[bytes, bytes]:
+        """The extent by event number, as `Field` has them: 1 for each event of the flood, and of the baseline."""
         if self._marked[0] != extent:
-            both = (extent.flood << self.baseline) | extent.baseline
-            size = self.flood + self.baseline
-            self._marked = extent, [character == "1" for character in reversed(f"{both:0{size}b}")]
+            during = _bits(extent.flood, self.flood)
+            before = _bits(extent.baseline, self.baseline)
+            self._marked = extent, (bytes(self.baseline) + during, before + bytes(self.flood))
         return self._marked[1]
 
     def shares(self, extent: Extent) -> tuple[float, float]:
@@ -155,26 +158,32 @@ class Contrast:
     def _visit(self, here: Field, value: Any, number: int) -> None:
         here.present.append(number)
         kind = type(value)
+        values: dict[Any, list[int]] | None
         if kind is str:
-            here.texts.setdefault(value, []).append(number)
-            name = "string"
-        elif kind is bool:
-            here.booleans.setdefault(value, []).append(number)
-            name = "bool"
+            name, values = "string", here.texts
         elif kind is int or kind is float:
             name = "int" if kind is int and INT_MIN <= value <= INT_MAX else "double"
-            if name == "int" or math.isfinite(value):
-                here.numbers.setdefault(value, []).append(number)
+            values = here.numbers if name == "int" or math.isfinite(value) else None
+        elif kind is bool:
+            name, values = "bool", here.booleans
         elif value is None:
             here.nulls.append(number)
-            name = "null_type"
+            name, values = "null_type", None
         elif kind is dict:
             self._object(here, value, number)
-            name = "map"
+            name, values = "map", None
         else:
             self._list(here, value, number)
-            name = "list"
-        here.types.setdefault(name, []).append(number)
+            name, values = "list", None
+        if values is not None:
+            if value in values:
+                values[value].append(number)
+            else:
+                values[value] = [number]
+        if name in here.types:
+            here.types[name].append(number)
+        else:
+            here.types[name] = [number]
 
     def _object(self, here: Field, value: dict[str, Any], number: int) -> None:
         if len(here.path) >= MAX_DEPTH or len(value) > MAX_KEYS:
@@ -204,3 +213,11 @@ class Contrast:
             return None
         self._paths += 1
         return Field((*here.path, key))
+
+
+def _bits(mask: int, size: int) -> bytes:
+    """The bits, the lowest first, as bytes 0 and 1."""
+    return f"{mask:0{size}b}"[::-1].encode()[:size].translate(_DIGITS)
+
+
+_DIGITS = bytes.maketrans(b"01", b"\0\1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -42,8 +43,8 @@ def intervals(points: Sequence[tuple[float, int, int]], totals: tuple[int, int],
     floods = [0, *accumulate(flood for _, flood, _ in points)]
     baselines = [0, *accumulate(baseline for _, _, baseline in points)]
     tried: set[tuple[int, int]] = set()
-    for weight in (*WEIGHTS, *_usual_weights(points, totals)):
-        start, end = _densest(points, totals, weight)
+    for weight in (*WEIGHTS, *_usual_weights(floods, baselines, totals)):
+        start, end = _densest(floods, baselines, totals, weight)
         if end <= start or (start, end) in tried or (start, end) == (0, len(points)):
             continue
         tried.add((start, end))
@@ -66,7 +67,7 @@ def intervals(points: Sequence[tuple[float, int, int]], totals: tuple[int, int],
             yield Interval(low, high)
 
 
-def _usual_weights(points: Sequence[tuple[float, int, int]], totals: tuple[int, int]) -> Iterator[float]:
+def _usual_weights(floods: Sequence[int], baselines: Sequence[int], totals: tuple[int, int]) -> Iterator[float]:
     """Weights a little above what the baseline's events have outside of the flood's interval.
 
     There the flood has only what is usual, and less of it, since its shares are of more. By that weight an interval
@@ -75,29 +76,35 @@ def _usual_weights(points: Sequence[tuple[float, int, int]], totals: tuple[int, 
     flood, baseline = max(1, totals[0]), max(1, totals[1])
     weight = 1.0
     for _ in range(ROUNDS):
-        start, end = _densest(points, totals, weight)
-        outside = [*points[:start], *points[end:]]
-        before = sum(point[2] for point in outside)
+        start, end = _densest(floods, baselines, totals, weight)
+        before = baselines[-1] - (baselines[end] - baselines[start])
         if before < FEWEST_OUTSIDE:
             return
-        ratio = (sum(point[1] for point in outside) / flood) / (before / baseline)
+        ratio = ((floods[-1] - (floods[end] - floods[start])) / flood) / (before / baseline)
         # Above it by what chance does: else the interval wanders off over what is as usual.
         weight = min(1.0, ratio * (1 + CLEARANCE / math.sqrt(before)) + 0.02)
         yield weight
 
 
-def _densest(points: Sequence[tuple[float, int, int]], totals: tuple[int, int], weight: float) -> tuple[int, int]:
-    """The slice in which the flood's share exceeds the weighted baseline's by most (Kadane)."""
-    one, other = 1 / max(1, totals[0]), weight / max(1, totals[1])
-    best = running = 0.0
-    start = best_start = best_end = 0
-    for index, (_, flood, baseline) in enumerate(points):
-        running += flood * one - baseline * other
-        if running <= 0:
-            running, start = 0.0, index + 1
-        elif running > best:
-            best, best_start, best_end = running, start, index + 1
-    return best_start, best_end
+def _densest(
+    floods: Sequence[int], baselines: Sequence[int], totals: tuple[int, int], weight: float
+) -> tuple[int, int]:
+    """The slice in which the flood's share exceeds the weighted baseline's by most.
+
+    `floods` and `baselines` are the sums up to each place, so the best slice is the highest rise from a lowest place
+    before it. This runs for every scale and weight: the loops are those of the interpreter's own functions.
+    """
+    one, other = max(1, totals[1]), weight * max(1, totals[0])
+    ahead = [flood * one - baseline * other for flood, baseline in zip(floods, baselines, strict=True)]
+    rises = list(map(operator.sub, ahead, accumulate(ahead, min)))
+    best = max(rises)
+    if best <= 0:
+        return 0, 0
+    end = rises.index(best)
+    # The last of the places that are equally low: the shortest slice.
+    before = ahead[:end]
+    before.reverse()
+    return end - 1 - before.index(min(before)), end
 
 
 def _reach(matters: Callable[[int, int], bool], at: int, allowed: range) -> tuple[int, int]:

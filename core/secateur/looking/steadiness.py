@@ -5,6 +5,8 @@ They tell a flood from what was before it, as everything does that is newer, and
 
 from __future__ import annotations
 
+import operator
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -43,15 +45,17 @@ class Steadiness:
 
     def _in_order(self, values: dict[Any, list[int]], numeric: bool) -> bool:
         start = self._contrast.baseline
-        placed = sorted((number, value) for value, numbers in values.items() for number in numbers)
-        before = [value for number, value in placed if number < start]
-        during = [value for number, value in placed if number >= start]
-        keys: list[Any] = [_same] if numeric else [_same, _by_length]
+        placed = [(number, value) for value, numbers in values.items() for number in numbers]
+        placed.sort(key=operator.itemgetter(0))
+        first_during = bisect_left(placed, start, key=operator.itemgetter(0))
+        ordered = [value for _, value in placed]
+        before, during = ordered[:first_during], ordered[first_during:]
+        keys: list[Any] = [None] if numeric else [None, _by_length]
         for key in keys:
-            usual = _order([key(value) for value in before])
+            usual = _order(list(map(key, before)) if key else before)
             if usual is not None and usual >= ORDERED:
                 return True
-            own = _order([key(value) for value in during])
+            own = _order(list(map(key, during)) if key else during)
             if own is not None and own >= STRICTLY_ORDERED:
                 return True
         return numeric and (_drifts(before) or _drifts(during))
@@ -84,12 +88,9 @@ def _order(values: Sequence[Any]) -> float | None:
     later = earlier = 0
     count = len(values)
     for part in (2, 3, 5):
-        gap = max(1, count // part)
-        for one, other in zip(values, values[gap:], strict=False):
-            if one < other:
-                later += 1
-            elif other < one:
-                earlier += 1
+        apart = values[max(1, count // part) :]
+        later += sum(map(operator.lt, values, apart))
+        earlier += sum(map(operator.gt, values, apart))
     pairs = later + earlier
     return abs(later - earlier) / pairs if pairs >= FEWEST_PAIRS else None
 
@@ -106,10 +107,6 @@ def _drifts(values: Sequence[float]) -> bool:
         / (count - count // 2)
     )
     return near < SMOOTH * far
-
-
-def _same(value: Any) -> Any:
-    return value
 
 
 def _by_length(text: str) -> tuple[int, str]:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from typing import Any
+from uuid import UUID
+
+import asyncpg
 import pytest
 from console_driver import WIDE, Console, Start
 from standing_incident import CULPRIT
+from textual.widget import Widget
 
 import secateur
+from patience import PATIENCE
 from secateur.engines.native import searching
 from secateur.engines.native.client import Queue
 from secateur.engines.native.engine import NativeEngine
+from secateur.engines.native.searching import NativeSearching
+from secateur.engines.relation import Reading
+from secateur.engines.searching import RunSearch
+from secateur.postgres.database import Database
+from secateur_tui.filter.examples import Examples
 from secateur_tui.filter.screen import FilterScreen
+from secateur_tui.frame.payload_tree import PayloadTree
 from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.queues.screen import QueuesScreen
 from secateur_tui.runs import listing
@@ -141,6 +155,42 @@ async def test_a_rare_match_says_how_far_the_search_came(
         await console.shows("No run matches.")
 
 
+async def test_a_search_can_be_stopped(start: Start, incident_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    among = NativeSearching._among
+
+    async def held(self: NativeSearching, reading: Reading, search: RunSearch, ids: list[UUID], wanted: int) -> Any:
+        if search.filter is not None:
+            await reading.connection.execute("select pg_advisory_xact_lock_shared(17)")
+        return await among(self, reading, search, ids, wanted)
+
+    monkeypatch.setattr(NativeSearching, "_among", held)
+    async with start(incident_url, size=WIDE) as console, Database.connect(incident_url) as other:
+        await runs_of(console, "vendor-syncs")
+        await console.shows("listed")
+        async with other.transaction() as holder:
+            await holder.execute("select pg_advisory_xact_lock(17)")
+            await search(console, "event.data.amount == 7")
+            await console.shows("searching… esc stops")
+            await until_waiting(holder, 1)
+            await console.press("escape")
+            await console.shows("stopped", "Stopped. / and enter search again.")
+            await until_waiting(holder, 0)
+            assert isinstance(console.app.screen, RunsScreen)
+        await console.press("slash", "enter")
+        await console.shows('"amount": 7', "that is all")
+        await console.press("escape")
+        await console.until(lambda: isinstance(console.app.screen, QueuesScreen))
+
+
+async def until_waiting(connection: asyncpg.Connection, searches: int) -> None:
+    """Until so many wait for the lock in the database."""
+    deadline = time.monotonic() + PATIENCE
+    waiting = "select count(*) from pg_locks where locktype = 'advisory' and objid = 17 and not granted"
+    while await connection.fetchval(waiting) != searches:
+        assert time.monotonic() < deadline, f"there never were {searches} searches that wait"
+        await asyncio.sleep(0.02)
+
+
 async def test_a_list_that_is_not_answered_says_so(start: Start, incident_url: str) -> None:
     async with start(incident_url) as console:
         await fail(console)
@@ -189,8 +239,66 @@ async def test_a_run_leads_to_the_next_and_can_be_cancelled_and_restored(start: 
         await console.press("y")
         await console.shows("x cancel", "It ")
         await console.until(lambda: "It was cancelled" not in console.text)
-        await console.press("tab", "escape")
+        await console.press("escape")
         await console.until(lambda: isinstance(console.app.screen, RunsScreen))
+
+
+async def test_the_event_of_a_run_folds_is_copied_and_becomes_a_filter(start: Start, incident_url: str) -> None:
+    async with start(incident_url, size=WIDE) as console:
+        await runs_of(console, "vendor-syncs")
+        await console.press("s")
+        await console.shows("vendor-syncs · queued", "listed")
+        await console.until(lambda: isinstance(screen := console.app.screen, RunsScreen) and screen.listed)
+        await console.press("enter")
+        await console.shows("Timeline", '"data": {', "tab event")
+        await console.press("tab")
+        tree = console.app.screen.query_one(PayloadTree)
+        assert tree.has_focus
+        await console.shows("tab timeline", "y copy", "event.data")
+        await console.press("home", "space")
+        await console.shows('▸ "data": {…} 3')
+        await console.refreshed()
+        assert '▸ "data": {…} 3' in console.text, "a look at the run leaves what is folded"
+        await console.press("space")
+        tree.move_to((("data", "region"), False))
+        await console.shows("event.data.region")
+        await console.press("y")
+        assert console.app.clipboard == '"eu-west"'
+        await console.press("y")
+        assert console.app.clipboard == "event.data.region"
+        await console.press("=")
+        await console.until(lambda: isinstance(console.app.screen, FilterScreen))
+        await console.shows("event.data.region == 'eu-west'")
+        await console.press("escape")
+        await console.until(lambda: isinstance(console.app.screen, QueuesScreen))
+        await console.press("5", "s")
+        await console.until(lambda: isinstance(screen := console.app.screen, RunsScreen) and screen.listed)
+        await console.press("enter", "tab")
+        await console.shows('"vendor_id"')
+        tree = console.app.screen.query_one(PayloadTree)
+        tree.move_to((("data", "amount"), False))
+        await console.press("-")
+        await console.until(lambda: isinstance(console.app.screen, FilterScreen))
+        await console.shows("event.data.region == 'eu-west' && ", "event.data.amount != ")
+
+
+@pytest.mark.parametrize("place", [Examples, PayloadTree])
+async def test_an_example_leads_to_its_run(start: Start, incident_url: str, place: type[Widget]) -> None:
+    async with start(incident_url) as console:
+        await console.filter_for("vendor-syncs", CULPRIT)
+        await console.counted()
+        assert "o open run" not in console.text
+        await console.focus(Examples)
+        await console.shows("enter payload", "o open run")
+        if place is PayloadTree:
+            await console.press("down", "enter")
+            await console.until(lambda: isinstance(console.app.focused, PayloadTree))
+        await console.press("o")
+        await console.until(lambda: isinstance(console.app.screen, RunScreen))
+        await console.shows("2 of " if place is PayloadTree else "1 of ", "Timeline", "acme_inc")
+        await console.press("escape")
+        await console.until(lambda: isinstance(console.app.screen, FilterScreen))
+        assert isinstance(console.app.focused, place)
 
 
 async def test_a_run_of_many_leads_to_its_cancellation_and_says_what_decided(start: Start, incident_url: str) -> None:

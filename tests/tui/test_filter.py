@@ -293,7 +293,7 @@ async def test_one_example_can_be_cancelled_alone(start: Start, incident_url: st
         await console.counted()
         assert "x cancel" not in console.text
         await console.focus(Examples)
-        await console.shows("x cancel this run")
+        await console.shows("x cancel run")
         chosen = console.app.screen.query_one(Examples).chosen
         assert chosen is not None
         await console.press("x")

@@ -23,6 +23,7 @@ from textual.screen import ModalScreen
 from textual.theme import Theme
 
 from secateur.cel import compile
+from secateur.cel.authoring.picking import added, conjunct, negation
 from secateur.errors import SecateurError, UsageError
 from secateur.looking.aftermath import STANDING_FOR, again, also_arriving, look_after
 from secateur.runs import RunStatus, Scope
@@ -233,7 +234,8 @@ class ConsoleApp(TerminalApp):
         self._filter(message.scope, retry=True)
 
     @on(RunsScreen.RunWanted)
-    def _open_run(self, message: RunsScreen.RunWanted) -> None:
+    @on(FilterScreen.RunWanted)
+    def _open_run(self, message: RunsScreen.RunWanted | FilterScreen.RunWanted) -> None:
         self.show_run(message.run_id, message.among)
 
     def show_run(self, run_id: str, among: tuple[str, ...] = ()) -> None:
@@ -245,6 +247,30 @@ class ConsoleApp(TerminalApp):
         run = message.run
         draft = Draft(run.app_id, run.function_id, f"run.id == '{run.id}'", retry=True)
         draft.with_cancelled = run.status is RunStatus.CANCELLED
+        self._show_filter(draft)
+
+    @on(RunScreen.FilterWanted)
+    def _filter_like_run(self, message: RunScreen.FilterWanted) -> None:
+        self._add_to_filter(message)
+
+    @work(exclusive=True, group="also")
+    async def _add_to_filter(self, wanted: RunScreen.FilterWanted) -> None:
+        """Add the condition to the filter of the run's function as the user left it; for a failed run, to its retry."""
+        run, shape = wanted.run, None
+        retry = run.status is RunStatus.FAILED and self.session.queue.cancellations.can_retry
+        if wanted.exclude:
+            with suppress(SecateurError):
+                shape = await self.session.ask(self.session.queue.reader.shape(Scope(run.app_id, run.function_id)))
+        try:
+            picked = wanted.path, wanted.value
+            condition = negation(*picked, shape) if wanted.exclude else conjunct(*picked)
+        except ValueError as error:
+            self.notify(str(error), severity="warning", markup=False)
+            return
+        draft = Draft(run.app_id, run.function_id, retry=retry)
+        draft = self.session.drafts.pop(draft.key, draft)
+        draft.if_ = added(draft.if_, condition)
+        self._back_to_queues()
         self._show_filter(draft)
 
     @on(RunScreen.CancellationWanted)

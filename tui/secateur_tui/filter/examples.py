@@ -159,6 +159,11 @@ class Examples(LineTable):
         key = self.cursor_key
         return next((each.run for each in self._examples if (each.verdict, each.run.id) == key), None)
 
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """The runs on the list, in its order."""
+        return tuple(each.run.id for each in self._examples)
+
     def relist(self) -> None:
         """Show the rows again, after a change of size."""
         if not self._examples:

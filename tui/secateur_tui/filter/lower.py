@@ -116,6 +116,11 @@ class LowerArea(Container):
         self._arrange()
         self.payload.focus()
 
+    @property
+    def run(self) -> Run | None:
+        """The example under the cursor, or the one whose payload somebody reads."""
+        return self._read_run if self.payload.has_focus else self._examples.chosen
+
     def close_payload(self) -> bool:
         """Go back to the examples; False if nobody was at the payload."""
         if not self.payload.has_focus:

@@ -92,6 +92,13 @@ class FilterScreen(PlaceScreen):
         """The newest count of this very request; None if there was none yet."""
 
     @dataclass
+    class RunWanted(Message):
+        """Somebody wants to see all of an example; `among` are the ids of the list, in its order."""
+
+        run_id: str
+        among: tuple[str, ...]
+
+    @dataclass
     class BackWanted(Message):
         pass
 
@@ -576,6 +583,10 @@ class FilterScreen(PlaceScreen):
     def action_payload(self) -> None:
         self._lower.open_payload()
 
+    def action_open_run(self) -> None:
+        if (run := self._lower.run) is not None:
+            self.post_message(self.RunWanted(run.id, self._examples.run_ids))
+
     def action_cell_left(self) -> None:
         self._examples.step(-1)
 
@@ -633,6 +644,10 @@ class FilterScreen(PlaceScreen):
             return False
         if action in ("payload", "only", "not_these", "cell_left", "cell_right") and not (
             self._examples.has_focus and self._examples.chosen
+        ):
+            return False
+        if action == "open_run" and not (
+            self._lower.run is not None and (self._examples.has_focus or self._lower.payload.has_focus)
         ):
             return False
         if action == "with_cancelled" and not self.draft.retry:

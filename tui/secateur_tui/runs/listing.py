@@ -38,9 +38,9 @@ LOOK_COST = 20
 _STATUSES = (None, *RunStatus)
 """In the order in which a key goes through them; None is any."""
 
-_PLACEHOLDER = f"every run; {display_of('runs.find')} to search, as in event.data.amount > 100"
+_FIND_KEY, _MORE_KEY = display_of("runs.find"), display_of("runs.more")
 
-_MORE_KEY = display_of("runs.more")
+_PLACEHOLDER = f"every run; {_FIND_KEY} to search, as in event.data.amount > 100"
 
 
 class RunsScreen(PlaceScreen):
@@ -77,6 +77,8 @@ class RunsScreen(PlaceScreen):
         self._pages = 0
         self._asked_at = self._took = 0.0
         self._searching = False
+        self._questions = 0
+        """How many were asked: what becomes of an older one, which is being cancelled, does not matter."""
         self._problem: SecateurError | None = None
         self._rule = Rule(id="runs-rule")
         self._if = Input(placeholder=_PLACEHOLDER, id="runs-if", compact=True, select_on_focus=False)
@@ -123,6 +125,8 @@ class RunsScreen(PlaceScreen):
         """The first page or, with `more`, the next one. A newer question cancels this one, also in the database."""
         search = replace(self._search, before=self._page.next) if more and self._page is not None else self._search
         began = self._asked_at = time.monotonic()
+        self._questions += 1
+        question = self._questions
         self._searching = True
         self._title()
         try:
@@ -139,9 +143,19 @@ class RunsScreen(PlaceScreen):
             self._pages = self._pages + 1 if more else 1
             self._page = page
         finally:
-            self._searching = False
-            self._took = time.monotonic() - began
+            if question == self._questions:
+                self._searching = False
+                self._took = time.monotonic() - began
         self._show()
+
+    def _stop(self) -> None:
+        """What was found so far stays on the list."""
+        self.workers.cancel_group(self, "runs")
+        self._questions += 1
+        self._searching = False
+        if self._page is None:
+            self._empty.update(f"Stopped. {_FIND_KEY} and enter search again.")
+        self._title()
 
     def _restart(self) -> None:
         """Another search: nothing of the one before stays on the screen."""
@@ -264,8 +278,7 @@ class RunsScreen(PlaceScreen):
             self._title()
             self._table.focus()
         elif self._searching and (self._search.searches or not self._found):
-            self.workers.cancel_group(self, "runs")
-            self._title()
+            self._stop()
         else:
             self.post_message(self.BackWanted())
 

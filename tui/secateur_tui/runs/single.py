@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from textual import work
+from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Container, VerticalScroll
 from textual.content import Content
@@ -25,6 +25,7 @@ from secateur.runs import UNFINISHED, Run, RunStatus, Scope
 from secateur.states import Kind
 from secateur.words.figures import ago, duration, number
 from secateur.words.lines import one_line
+from secateur_tui.frame.payload_tree import PayloadTree, Steps
 from secateur_tui.frame.place import PlaceScreen
 from secateur_tui.frame.question import Choice, Question, QuestionScreen
 from secateur_tui.frame.rule import Rule
@@ -40,11 +41,9 @@ if TYPE_CHECKING:
 LOOK_COST = 20
 """A run is looked at again after so many times what the last look took, but not sooner than the depth."""
 
-_LONGEST_EVENT = 20_000
-
 
 class RunScreen(PlaceScreen):
-    """Posts `RetryWanted`, `CancellationWanted` and `BackWanted`."""
+    """Posts `RetryWanted`, `FilterWanted`, `CancellationWanted` and `BackWanted`."""
 
     place = "run"
     BINDINGS = bindings_of("run")
@@ -55,6 +54,15 @@ class RunScreen(PlaceScreen):
         """The user wants to queue the run again."""
 
         run: Run
+
+    @dataclass
+    class FilterWanted(Message):
+        """The user wants the runs that have this value in that field of the event, or those that have not."""
+
+        run: Run
+        path: Steps
+        value: Any
+        exclude: bool
 
     @dataclass
     class CancellationWanted(Message):
@@ -77,7 +85,9 @@ class RunScreen(PlaceScreen):
         self._rule = Rule(id="run-rule")
         self._said = Static(id="run-why", markup=False)
         self._life = Static(markup=False)
-        self._payload = Static(markup=False)
+        self._payload = PayloadTree(id="run-payload")
+        self._event_of: str | None = None
+        """The run whose event is shown. It never changes, so what was folded stays so."""
 
     def content(self) -> ComposeResult:
         yield self._rule
@@ -85,8 +95,7 @@ class RunScreen(PlaceScreen):
         with Container(id="run-parts"):
             with VerticalScroll(id="run-life"):
                 yield self._life
-            with VerticalScroll(id="run-payload"):
-                yield self._payload
+            yield self._payload
 
     def on_mount(self) -> None:
         self.query_one("#run-life").focus()
@@ -136,7 +145,9 @@ class RunScreen(PlaceScreen):
             besides = "".join(f"\nBesides: {each}" for each in others(why))
             self._said.update(toned((sentence(why), "strong"), (besides, "plain")))
         self._life.update(Content("\n").join(_parts(run, why, now)))
-        self._payload.update(_payload(run))
+        if self._event_of != run.id:
+            self._event_of = run.id
+            self._payload.show(run.event)
         self.refresh_bindings()
 
     @property
@@ -153,7 +164,8 @@ class RunScreen(PlaceScreen):
         self._run_id, self._run, self._why = self._among[place], None, None
         self._said.update(toned(("asking the database…", "quiet")))
         self._life.update("")
-        self._payload.update("")
+        self._event_of = None
+        self._payload.clear()
         self._title()
         self.refresh_bindings()
         self._ask()
@@ -204,6 +216,14 @@ class RunScreen(PlaceScreen):
         if self._run is not None:
             self.post_message(self.RetryWanted(self._run))
 
+    @on(PayloadTree.Picked)
+    def _field_picked(self, message: PayloadTree.Picked) -> None:
+        if self._run is not None:
+            self.post_message(self.FilterWanted(self._run, message.path, message.value, message.exclude))
+
+    def on_descendant_focus(self) -> None:
+        self.refresh_bindings()
+
     def action_back(self) -> None:
         self.post_message(self.BackWanted())
 
@@ -239,6 +259,8 @@ class RunScreen(PlaceScreen):
 
     def describe(self, action: Action) -> str:
         record = self._cancelled_by
+        if action.id == "run.other_part" and self._payload.has_focus:
+            return "timeline"
         if action.id == "run.restore" and record is not None and record.kind != Kind.RUN:
             return "its cancellation"
         return super().describe(action)
@@ -279,10 +301,3 @@ def _heading(title: str) -> Iterator[Content]:
 
 def _labelled(label: str, text: str) -> Content:
     return toned((label.ljust(10), "quiet"), (text, "plain"))
-
-
-def _payload(run: Run) -> Content:
-    """The event as JSON, indented."""
-    text = json.dumps(run.event, ensure_ascii=False, indent=2, default=str)
-    lines = (text[:_LONGEST_EVENT] + ("\n…" if len(text) > _LONGEST_EVENT else "")).split("\n")
-    return Content("\n").join([toned(("Event", "strong")), *(toned((one_line(each), "plain")) for each in lines)])

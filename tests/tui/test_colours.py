@@ -126,7 +126,7 @@ def walk(terminal: Terminal) -> None:
     terminal.send(b"p")
     terminal.read_until("Pause")
     terminal.send(b"n?")
-    terminal.read_until("Everywhere")
+    terminal.read_until("you are here")
     terminal.send(b"qq")
     assert terminal.process.wait(PATIENCE) == 0
 

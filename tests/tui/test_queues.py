@@ -195,8 +195,20 @@ async def test_help_and_palette_come_from_the_table(start: Start, incident_url: 
         await console.shows("flood")
         await console.press("question_mark")
         await console.shows("1 Queues — you are here", "Pause the function or app of the row")
+        if size == NARROW:
+            first, second = _from_row_with("After a commit: review", console.text)
+            column = first.index("After")
+            assert not second[2:column].strip(), "what does not fit goes on beneath its beginning"
+            assert second[column].strip()
         await console.press("end")
         await console.shows("an error never matches")
         await console.press("escape", "colon")
         await console.type("sort")
         await console.shows("Sort by")
+
+
+def _from_row_with(text: str, screen: str) -> list[str]:
+    """The row that has the text, and the next one."""
+    rows = screen.splitlines()
+    first = next(index for index, row in enumerate(rows) if text in row)
+    return rows[first : first + 2]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Callable, Iterator
+
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
@@ -37,7 +40,7 @@ class HelpScreen(Dialog[None]):
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="help", classes="panel"):
-            yield Static(self._text(), markup=False)
+            yield _Wrapped(self._text)
         yield KeyBar()
 
     def on_mount(self) -> None:
@@ -49,7 +52,7 @@ class HelpScreen(Dialog[None]):
     def action_close(self) -> None:
         self.dismiss()
 
-    def _text(self) -> Content:
+    def _text(self, width: int) -> Content:
         read_only = self.session.read_only
         lines = [
             toned(
@@ -66,10 +69,27 @@ class HelpScreen(Dialog[None]):
             title = PLACES[place] + (" — you are here" if place == self._here else "")
             lines += [Content(""), toned((title, "title"))]
             for action in actions_of(place, read_only=read_only):
-                keys = " ".join(shown_keys(action))
-                lines.append(toned((f"  {keys:<{_KEYS_WIDTH}}", "key"), (action.help, "plain")))
+                lines += _key_lines(" ".join(shown_keys(action)), action.help, width)
         lines += [Content(""), toned(("The condition", "title"))]
         lines.append(toned(("  A boolean in the Common Expression Language; the run's event is `event`.", "plain")))
         lines += [toned((f"  {example}", "field")) for example in _LANGUAGE.split("\n")]
         lines.append(toned(("  A missing field is an error, and an error never matches.", "plain")))
         return Content("\n").join(lines)
+
+
+class _Wrapped(Static):
+    """Text that is laid out anew for each width."""
+
+    def __init__(self, lay_out: Callable[[int], Content]) -> None:
+        super().__init__(markup=False)
+        self._lay_out = lay_out
+
+    def on_resize(self) -> None:
+        self.update(self._lay_out(self.size.width))
+
+
+def _key_lines(keys: str, told: str, width: int) -> Iterator[Content]:
+    """What a key does, beside it; also what does not fit on one line."""
+    for line in textwrap.wrap(told, max(1, width - _KEYS_WIDTH - 2)):
+        yield toned((f"  {keys:<{_KEYS_WIDTH}}", "key"), (line, "plain"))
+        keys = ""

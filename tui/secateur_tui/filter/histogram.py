@@ -74,7 +74,7 @@ class HistogramChart(Widget, can_focus=True):
         bars = histogram.bars[low : high + 1]
         about = "" if histogram.exact else "about "
         return toned(
-            (f"{clock(first, histogram)} – {clock(last, histogram)}  ", "strong"),
+            (f"{clock(first, histogram, seconds=True)} – {clock(last, histogram, seconds=True)}  ", "strong"),
             (f"{about}{number(sum(each.matched for each in bars))}", "count"),
             (f" of {number(sum(each.total for each in bars))}", "plain"),
             ("  enter takes it", "key"),
@@ -171,9 +171,9 @@ def _level(amount: int, highest: int, height: int) -> int:
     return math.ceil(amount / highest * height * _EIGHTHS) if highest else 0
 
 
-def clock(moment: datetime, histogram: Histogram) -> str:
-    """As exact as the span needs, in six cells: `27 Nov` for days, else `14:05`, or `05:30` of a few minutes."""
+def clock(moment: datetime, histogram: Histogram, *, seconds: bool = False) -> str:
+    """In six cells `27 Nov` where the span is days, else `14:05`; with `seconds`, `14:05:30` where it is minutes."""
     at, span = moment.astimezone(UTC), histogram.last - histogram.first
     if span > timedelta(days=2):
         return f"{at.day} {at:%b}"
-    return f"{at:%H:%M}" if span > timedelta(minutes=10) else f"{at:%M:%S}"
+    return f"{at:%H:%M:%S}" if seconds and span <= timedelta(minutes=10) else f"{at:%H:%M}"

@@ -80,7 +80,6 @@ async def test_failed_runs_are_listed_with_their_errors(start: Start, incident_u
         await console.shows("flood")
         assert "e failed" not in console.text, "nothing has failed"
         for key in ("e", "r"):
-            console.app.clear_notifications()
             await console.press(key)
             told = [each.message for each in console.app._notifications]
             assert told == ["No run of billing / vendor-syncs has failed."]

@@ -12,6 +12,7 @@ from textual import events
 from textual._compositor import CompositorUpdate
 from textual.app import App
 from textual.geometry import Size
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.theme import Theme
 
@@ -54,6 +55,20 @@ class TerminalApp(App[None]):
             self._filters.insert(0, HighlightsReversed())
         if ascii_only:
             self._filters.append(AsciiOnly())
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = True,
+    ) -> None:
+        """A message that is still shown begins anew: a key pressed again and again would cover the screen with it."""
+        for each in [each for each in self._notifications if each.message == message]:
+            self._unnotify(each, refresh=False)
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
 
     @property
     def is_too_small(self) -> bool:

@@ -102,5 +102,12 @@ def test_what_was_forgotten_is_written_again() -> None:
     assert paint(canvas, whole(digits("12:00:01"))) == first
 
 
+def test_a_screen_of_another_size_is_written_whole() -> None:
+    canvas, lines = Canvas(), digits("12:00:01")[:-1]
+    lower = LayoutUpdate([[line] for line in lines], Region(0, 0, WIDTH, HEIGHT - 1))
+    paint(canvas, whole(digits("12:00:01")))
+    assert paint(canvas, lower) == paint(Canvas(), lower)
+
+
 def test_control_characters_are_not_written() -> None:
     assert "\x07" not in Canvas().paint(whole([Strip([Segment("a\x07b\x1bc".ljust(WIDTH))])] * HEIGHT), CONSOLE)

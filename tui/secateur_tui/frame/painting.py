@@ -17,6 +17,7 @@ from rich.color import Color, ColorSystem
 from rich.console import COLOR_SYSTEMS, Console
 from rich.style import Style
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
+from textual.geometry import Region
 from textual.strip import Strip
 
 _CHEAP_GAP = 4
@@ -62,6 +63,8 @@ class Canvas:
 
     _lines: dict[int, dict[int, Cell]] = field(default_factory=dict)
     """By line and column; a cell that is not known is not there."""
+    _region: Region | None = None
+    """What the newest whole screen covered."""
 
     def forget(self) -> None:
         """The terminal may show something else by now: it has another size, or another program wrote to it."""
@@ -69,6 +72,11 @@ class Canvas:
 
     def paint(self, update: CompositorUpdate, console: Console) -> str:
         """What to write to the terminal for this update: nothing where it shows all of that already."""
+        if isinstance(update, LayoutUpdate) and update.region != self._region:
+            # What was painted between the terminal's change of size and ours went elsewhere: a terminal moves what is
+            # written below its last line into that line.
+            self.forget()
+            self._region = update.region
         system = COLOR_SYSTEMS[console.color_system or "truecolor"]
         lines: dict[int, dict[int, Cell]] = {}
         for y, x, strip in _strips(update):

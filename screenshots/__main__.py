@@ -121,8 +121,8 @@ class Camera:
         sys.stdout.write(f"{name}.gif\n")
 
 
-async def tour(camera: Camera) -> None:
-    """The main job, end to end, with a picture of each place."""
+async def look_around(camera: Camera) -> None:
+    """The places beside the main job."""
     press = camera.pilot.press
     await camera.shows("flood")
     await camera.at_leisure("acme_inc")
@@ -142,7 +142,14 @@ async def tour(camera: Camera) -> None:
     await press("escape", "escape", "colon")
     await camera.type("vend")
     await camera.take("palette")
-    await press("escape", "p")
+    await press("escape")
+
+
+async def tour(camera: Camera) -> None:
+    """The main job, end to end, with a picture of each place."""
+    await look_around(camera)
+    press = camera.pilot.press
+    await press("p")
     await camera.shows("y pause")
     await camera.take("pause")
     await press("escape", "enter")

@@ -201,6 +201,23 @@ async def test_a_small_scope_in_a_large_table(embedded_url: str, monkeypatch: py
         assert found.suggestions[0].if_ == CAUSE
 
 
+async def test_what_is_read_of_a_small_scope_is_bounded(embedded_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = await seed(embedded_url, history=False)
+    monkeypatch.setattr(native, "FEW", 10**9)
+    monkeypatch.setattr(native, "SAMPLE_PAGES", 1)
+    monkeypatch.setattr(native, "WAITING", 300)
+    async with secateur.connect(embedded_url) as queue:
+        assert isinstance(queue.engine, Arriving)
+        population = Population("billing", ("syncs",), window=Window(began, None), unfinished=True)
+        found = await queue.engine.arrivals(population, 10_000)
+        newest = await queue.database.fetch(
+            "select started_at from secateur.runs where function_id = 'syncs' order by id desc limit 300"
+        )
+        assert [each.started_at for each in found.sample] == sorted(row["started_at"] for row in newest)
+        earlier = Population("billing", ("syncs",), window=Window(None, began), unfinished=True)
+        assert (await queue.engine.arrivals(earlier, 10_000)).sample == ()
+
+
 async def test_what_a_sample_leaves_open_is_counted_on_more_runs(
     embedded_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

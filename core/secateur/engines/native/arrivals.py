@@ -8,6 +8,7 @@ from datetime import datetime
 from secateur.cel import Filter
 from secateur.cel.values import decode_json
 from secateur.engines.base import Arrival, Arrivals, Arriving, Population, Tally
+from secateur.engines.native.ids_by_time import ids_around
 from secateur.engines.native.source import SAMPLE_PAGES, NativeSource
 from secateur.engines.relation import Reading
 from secateur.postgres.statements import Statements
@@ -18,6 +19,9 @@ FEW = 1_000
 
 ENDED = 30_000
 """Ended runs of an app, the last ones, among which those of a small scope are looked for."""
+
+WAITING = 20_000
+"""Unfinished runs, the newest ones, among which those of a small scope are looked for."""
 
 MOST_CHARACTERS = 5_000_000
 """A sample ends once it has read this much JSON."""
@@ -38,7 +42,8 @@ class NativeArrivals(NativeSource, Arriving):
             about = _Question(population, reading)
             counted = await reading.connection.fetchrow(*about("arrivals_on_pages", percent))
             if counted["runs"] < FEW and percent < 100:
-                rows = await reading.connection.fetch(*about("arrivals_of_few", limit, ENDED))
+                await reading.connection.execute(_SQL["by_index"])
+                rows = await reading.connection.fetch(*about("arrivals_of_few", *_few(population, limit)))
             else:
                 share = limit / max(1, counted["runs"])
                 rows = await reading.connection.fetch(*about("arrival_times_of_pages", percent, share))
@@ -54,7 +59,8 @@ class NativeArrivals(NativeSource, Arriving):
             about = _Question(population, reading)
             counted = await reading.connection.fetchrow(*about("arrivals_on_pages", percent))
             if counted["runs"] < FEW and percent < 100:
-                arrivals = await _read_some(reading, *about("arrivals_of_few", limit, ENDED))
+                await reading.connection.execute(_SQL["by_index"])
+                arrivals = await _read_some(reading, *about("arrivals_of_few", *_few(population, limit)))
                 return Arrivals(arrivals, len(arrivals), sum(each.unfinished for each in arrivals))
             share = limit / max(1, counted["runs"])
             arrivals = await _read_some(reading, *about("arrivals_of_pages", percent, share))
@@ -71,7 +77,8 @@ class NativeArrivals(NativeSource, Arriving):
             about = _Question(population, reading, filters)
             counted = await reading.connection.fetchrow(*about("arrivals_on_pages", percent))
             if counted["runs"] < FEW and percent < 100:
-                row = await reading.connection.fetchrow(*about("arrivals_of_few", limit, ENDED))
+                await reading.connection.execute(_SQL["by_index"])
+                row = await reading.connection.fetchrow(*about("arrivals_of_few", *_few(population, limit)))
             else:
                 share = limit / max(1, counted["runs"])
                 row = await reading.connection.fetchrow(*about("arrivals_of_pages", percent, share))
@@ -114,6 +121,10 @@ class _Question:
                 counts.append(f"count(*) filter (where {condition})")
             sql = sql.replace("{what}", ", ".join(counts))
         return sql.replace("{which}", "true").replace("{what}", _COLUMNS), *parameters
+
+
+def _few(population: Population, limit: int) -> tuple[object, ...]:
+    return limit, ENDED, WAITING, *ids_around(population.window)
 
 
 async def _percent(reading: Reading) -> float:

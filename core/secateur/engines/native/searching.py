@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 from uuid import UUID
 
 from secateur.bounds import require_id
+from secateur.engines.native.ids_by_time import ids_around
 from secateur.engines.native.source import NativeSource
 from secateur.engines.relation import Reading, directed, run_of
 from secateur.engines.searching import MOST_READ, RunPage, RunSearch
 from secateur.postgres.statements import Statements
-from secateur.runs import Run, RunStatus, Window
+from secateur.runs import Run, RunStatus
 
 if TYPE_CHECKING:
     import asyncpg
@@ -25,9 +26,6 @@ ROUND_ROWS = 10_000
 
 FIRST_OF_EACH = 20
 """Runs of each function in the first round of a search for something: there may be thousands of functions."""
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class NativeSearching(NativeSource):
@@ -43,7 +41,7 @@ class NativeSearching(NativeSource):
 
     async def page(self, reading: Reading, search: RunSearch) -> RunPage:
         await reading.connection.execute(self.sql("by_index"))
-        low, high = _bounds(search.window)
+        low, high = ids_around(search.window)
         if search.before is not None:
             position = require_id("before", search.before)
             low, high = (low, min(high, position)) if search.newest else (max(low, position), high)
@@ -85,16 +83,3 @@ class NativeSearching(NativeSource):
         sql, parameters = self.search_condition("runs_found", search, reading.as_of, given)
         rows: list[asyncpg.Record] = await reading.connection.fetch(sql, *parameters)
         return rows
-
-
-def _bounds(window: Window) -> tuple[UUID, UUID]:
-    """Ids that lie around all runs of the window."""
-    rest = 2**80 - 1
-    low = 0 if window.started_after is None else _milliseconds(window.started_after) << 80
-    high = 2**128 - 1 if window.started_before is None else _milliseconds(window.started_before) << 80 | rest
-    return UUID(int=low), UUID(int=high)
-
-
-def _milliseconds(moment: datetime) -> int:
-    """Since 1970, as ids have them: what is older has none."""
-    return max(0, (moment - _EPOCH) // timedelta(milliseconds=1))

@@ -10,7 +10,7 @@ from secateur.engines.native.engine import NativeEngine
 from secateur.errors import SecateurError
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
-from secateur_tui.app import run_console
+from secateur_tui.running import run_console
 from secateur_tui.session import Session
 
 

@@ -1,4 +1,4 @@
 """The terminal console of secateur: see the flood, filter it, cancel exactly those runs.
 
-from secateur_tui.app import run_console
+from secateur_tui.running import run_console
 """

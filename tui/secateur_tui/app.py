@@ -1,31 +1,22 @@
-"""The console's composition root: owns the services, follows the depth, decides which screen leads where.
-
-await run_console(Session(database=database, queue=OpenQueue.over(engine), author="nadia"))
-"""
+"""Which screen leads where, and the commit, which neither leaving a screen nor a hang-up interrupts."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from datetime import timedelta
 from functools import partial
-from importlib import import_module
 from inspect import isawaitable
 from typing import TYPE_CHECKING
 
 from textual import events, on, work
-from textual.reactive import Reactive, reactive
 from textual.screen import ModalScreen
 from textual.theme import Theme
 
-from secateur.cel import compile
 from secateur.cel.authoring.picking import added, conjunct, negation
-from secateur.errors import SecateurError, UsageError
-from secateur.looking.aftermath import STANDING_FOR, again, also_arriving, look_after
+from secateur.errors import SecateurError
+from secateur.looking.aftermath import STANDING_FOR, again, also_arriving
 from secateur.runs import RunStatus, Scope
 from secateur.words.lines import one_line
 from secateur_tui.expressions import Kept
@@ -36,70 +27,34 @@ from secateur_tui.frame.help import HelpScreen
 from secateur_tui.frame.palette import Entry, PaletteScreen
 from secateur_tui.frame.place import Dialog, PlaceScreen
 from secateur_tui.frame.question import Choice, Question, QuestionScreen
-from secateur_tui.frame.terminal_app import TerminalApp
 from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.history.taking_back import TakingBack
 from secateur_tui.keymap import allowed, bindings_of
+from secateur_tui.live import FOLLOWING, LiveApp
 from secateur_tui.queues.screen import QueuesScreen
 from secateur_tui.queues.timeline import TimelineScreen
 from secateur_tui.review.screen import ReviewScreen
 from secateur_tui.runs.listing import RunsScreen
 from secateur_tui.runs.single import RunScreen
 from secateur_tui.session import Contexts, Draft, Feed, Session, as_allowed
-from secateur_tui.terminal import accept_every_byte, can_encode, check_terminal, outlive_the_terminal
 from secateur_tui.themes import THEMES
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
 
-AWAY_SECONDS = 10.0
-"""From one look to the next while the terminal does not have the focus: nobody is looking."""
-
-AFTERMATH_SECONDS, AFTERMATH_COST = 2.0, 20
-"""From one look at what came of a commit to the next: so long, or so many times as long as the look took."""
-
-NEWS_FOR = timedelta(minutes=30)
-"""How long a commit or an undo is news."""
-
-_OF_ONE_SESSION = ("feed", "aftermath", "taking-back", "also", "sweep", "upkeep")
+_OF_ONE_SESSION = (*FOLLOWING, "taking-back", "also")
 """The groups of workers that end with their session."""
 
 HANGUP_PATIENCE_SECONDS = 5.0
 """How long a hang-up waits for a commit in progress."""
 
 
-async def run_console(
-    session: Session,
-    *,
-    theme: str | None = None,
-    themes: Sequence[Theme] = THEMES,
-    contexts: Contexts | None = None,
-    ascii_only: bool = False,
-    mouse: bool = True,
-) -> int:
-    """Show the console until the user leaves it; returns the exit code.
-
-    Raises `UsageError` if there is no suitable terminal, or no such theme.
-    """
-    check_terminal()
-    names = [each.name for each in themes]
-    if theme is not None and theme not in names:
-        raise UsageError(f"there is no theme {theme!r}; choose from {', '.join(names)}")
-    app = ConsoleApp(session, theme=theme, themes=themes, contexts=contexts, ascii_only=ascii_only or not can_encode())
-    accept_every_byte()
-    outlive_the_terminal()
-    await app.run_async(mouse=mouse)
-    return app.return_code or 0
-
-
-class ConsoleApp(TerminalApp):
-    """The console. `feed` is the newest depth; the screens and the header follow it."""
+class ConsoleApp(LiveApp):
+    """Decides which screen leads where, and commits."""
 
     CSS_PATH = "app.tcss"
     TITLE = "secateur"
     BINDINGS = bindings_of("console")
-
-    feed: Reactive[Feed] = reactive(Feed(), always_update=True)
 
     def __init__(
         self,
@@ -111,17 +66,16 @@ class ConsoleApp(TerminalApp):
         ascii_only: bool = False,
         looks_only: bool = False,
     ) -> None:
-        super().__init__(theme=theme, themes=themes, ascii_only=ascii_only)
+        super().__init__(session, theme=theme, themes=themes, ascii_only=ascii_only)
         self._looks_only = looks_only
         """Whether it takes no part in the work that every live process does."""
-        self.session = session
         self._contexts = contexts
         self._commit_under_way: asyncio.Task[None] | None = None
 
     @on(events.Mount)
     async def _show_first(self) -> None:
         await self._begin()
-        self._warm_up()
+        self.warm_up()
         loop = asyncio.get_running_loop()
         for name in ("SIGHUP", "SIGTERM"):
             if number := getattr(signal, name, None):
@@ -129,86 +83,15 @@ class ConsoleApp(TerminalApp):
                     loop.add_signal_handler(number, self._hang_up)
 
     async def _begin(self) -> None:
-        """Show the session's queues, and do what every live process does, as far as the session may."""
+        """Show the session's queues, as far as the session may."""
         self.session = await as_allowed(self.session)
         self._taking_back = TakingBack(self.session, self._ask, lambda: self.feed)
         self.push_screen(QueuesScreen(self.session))
-        self._follow_depth()
-        self._load_expressions()
-        if not (self.session.read_only or self._looks_only):
-            self._sweep()
-            self._keep_up()
-
-    @work(exclusive=True, group="expressions")
-    async def _load_expressions(self) -> None:
-        """Whoever uses or saves a filter is told where that cannot be kept."""
-        with suppress(SecateurError):
-            await self.session.expressions.load()
-
-    @property
-    def _every(self) -> float:
-        """Seconds from one look to the next."""
-        return self.session.refresh_seconds if self.app_focus else max(AWAY_SECONDS, self.session.refresh_seconds)
-
-    def watch_app_focus(self, has_focus: bool) -> None:
-        """Terminals tell when they get and lose the focus: who comes back sees new figures at once."""
-        if has_focus and self.feed.as_of is not None:
-            self._follow_depth()
-
-    @work(exclusive=True, group="feed")
-    async def _follow_depth(self) -> None:
-        session = self.session
-        while True:
-            began, every = time.monotonic(), self._every
-            try:
-                depths = await session.ask(session.queue.reader.depth())
-                as_of = depths[0].as_of if depths else await session.ask(session.queue.reader.clock())
-                unswept = await session.ask(session.queue.cancellations.problems())
-                in_force = await session.ask(session.queue.cancellations.in_force())
-            except SecateurError as error:
-                self.feed = replace(self.feed, every=every, problem=error)
-            else:
-                taken, aftermath = time.monotonic(), self.feed.aftermath
-                self.feed = Feed(
-                    tuple(depths), as_of, taken, tuple(unswept), tuple(in_force), every, aftermath=aftermath
-                )
-            await asyncio.sleep(max(0.1, every - (time.monotonic() - began)))
-
-    @work(exclusive=True, group="aftermath")
-    async def follow_aftermath(self) -> None:
-        """Look now and then what came of this console's newest cancellation, as long as that is news."""
-        session = self.session
-        while session.journal.newest is not None and self.feed.as_of is not None:
-            began, now = time.monotonic(), self.feed.now()
-            with suppress(SecateurError):
-                found = await session.ask(
-                    look_after(session.queue.cancellations, session.queue.reader.counter, session.journal.newest, now)
-                )
-                is_news = now - (found.cancellation.undone_at or found.cancellation.created_at) < NEWS_FOR
-                self.feed = replace(self.feed, aftermath=found if is_news else None)
-                if not is_news:
-                    return
-            took = time.monotonic() - began
-            await asyncio.sleep(max(AFTERMATH_SECONDS, AFTERMATH_COST * took, self._every))
-
-    @work(thread=True, group="warm-up")
-    def _warm_up(self) -> None:
-        """Load the grammar and SQLAlchemy in advance, which the first expression and record need: half a second."""
-        compile("true")
-        import_module("secateur.records")
-
-    @work(exclusive=True, group="sweep")
-    async def _sweep(self) -> None:
-        """Every live process sweeps, including a console that may write."""
-        await self.session.queue.cancellations.sweep_forever()
-
-    @work(exclusive=True, group="upkeep")
-    async def _keep_up(self) -> None:
-        await self.session.queue.maintenance.keep_up_forever()
+        self.follow(takes_part=not self._looks_only)
 
     @on(QueuesScreen.DepthChanged)
     def _look_again(self) -> None:
-        self._follow_depth()
+        self.follow_depth()
 
     @on(QueuesScreen.FilterWanted)
     def _open_filter(self, message: QueuesScreen.FilterWanted) -> None:

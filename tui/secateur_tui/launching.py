@@ -17,8 +17,8 @@ async def run(opened: opening.CommandSession) -> int:
         keymap.use(with_own_keys(settings.keys))
 
     # Only now: the bindings of the screens are made when they are imported.
-    from secateur_tui.app import run_console
     from secateur_tui.contexts import ConfiguredContexts, name_place, session_of
+    from secateur_tui.running import run_console
     from secateur_tui.themes import themes_of
 
     name_place(opened.place)

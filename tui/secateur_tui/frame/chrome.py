@@ -18,8 +18,8 @@ from secateur_tui.keymap import ACTIONS, Action, display, keys_of
 from secateur_tui.session import Feed, Session
 from secateur_tui.themes import toned
 
-_HELP = "console.help"
-"""Always in the footer, however narrow it is."""
+_ALWAYS = frozenset({"console.help", "console.palette"})
+"""These are in the footer, however narrow it is."""
 
 
 class Header(Widget):
@@ -118,12 +118,12 @@ class KeyBar(Widget):
 
     def render(self) -> RenderResult:
         items = [(action, binding.key) for action, binding in self._working() if self._shown(action)]
-        room = self.size.width - sum(self._item(*item).cell_length for item in items if item[0].id == _HELP)
+        room = self.size.width - sum(self._item(*item).cell_length for item in items if item[0].id in _ALWAYS)
         line = Content("")
         self._places = []
         for action, key in items:
             item = self._item(action, key)
-            if action.id == _HELP:
+            if action.id in _ALWAYS:
                 room += item.cell_length
             if line.cell_length + item.cell_length <= room:
                 line += item

@@ -1,0 +1,126 @@
+"""The console as a living process: it follows the depth, and takes its part in what every process of secateur does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from importlib import import_module
+
+from textual import work
+from textual.reactive import Reactive, reactive
+from textual.theme import Theme
+
+from secateur.cel import compile
+from secateur.errors import SecateurError
+from secateur.looking.aftermath import look_after
+from secateur_tui.frame.terminal_app import TerminalApp
+from secateur_tui.session import Feed, Session
+from secateur_tui.themes import THEMES
+
+AWAY_SECONDS = 10.0
+"""From one look to the next while the terminal does not have the focus: nobody is looking."""
+
+AFTERMATH_SECONDS, AFTERMATH_COST = 2.0, 20
+"""From one look at what came of a commit to the next: so long, or so many times as long as the look took."""
+
+NEWS_FOR = timedelta(minutes=30)
+"""How long a commit or an undo is news."""
+
+FOLLOWING = ("feed", "aftermath", "sweep", "upkeep")
+"""The groups of workers that follow one session."""
+
+
+class LiveApp(TerminalApp):
+    """`feed` is the newest depth; the screens and the header follow it."""
+
+    feed: Reactive[Feed] = reactive(Feed(), always_update=True)
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        theme: str | None = None,
+        themes: Sequence[Theme] = THEMES,
+        ascii_only: bool = False,
+    ) -> None:
+        super().__init__(theme=theme, themes=themes, ascii_only=ascii_only)
+        self.session = session
+
+    def follow(self, *, takes_part: bool) -> None:
+        """Follow the session from now on; with `takes_part`, sweep and clean up as well, if it may write."""
+        self.follow_depth()
+        self._load_expressions()
+        if takes_part and not self.session.read_only:
+            self._sweep()
+            self._keep_up()
+
+    @work(exclusive=True, group="expressions")
+    async def _load_expressions(self) -> None:
+        """Whoever uses or saves a filter is told where that cannot be kept."""
+        with suppress(SecateurError):
+            await self.session.expressions.load()
+
+    @property
+    def _every(self) -> float:
+        """Seconds from one look to the next."""
+        return self.session.refresh_seconds if self.app_focus else max(AWAY_SECONDS, self.session.refresh_seconds)
+
+    def watch_app_focus(self, has_focus: bool) -> None:
+        """Terminals tell when they get and lose the focus: who comes back sees new figures at once."""
+        if has_focus and self.feed.as_of is not None:
+            self.follow_depth()
+
+    @work(exclusive=True, group="feed")
+    async def follow_depth(self) -> None:
+        session = self.session
+        while True:
+            began, every = time.monotonic(), self._every
+            try:
+                depths = await session.ask(session.queue.reader.depth())
+                as_of = depths[0].as_of if depths else await session.ask(session.queue.reader.clock())
+                unswept = await session.ask(session.queue.cancellations.problems())
+                in_force = await session.ask(session.queue.cancellations.in_force())
+            except SecateurError as error:
+                self.feed = replace(self.feed, every=every, problem=error)
+            else:
+                taken, aftermath = time.monotonic(), self.feed.aftermath
+                self.feed = Feed(
+                    tuple(depths), as_of, taken, tuple(unswept), tuple(in_force), every, aftermath=aftermath
+                )
+            await asyncio.sleep(max(0.1, every - (time.monotonic() - began)))
+
+    @work(exclusive=True, group="aftermath")
+    async def follow_aftermath(self) -> None:
+        """Look now and then what came of this console's newest cancellation, as long as that is news."""
+        session = self.session
+        while session.journal.newest is not None and self.feed.as_of is not None:
+            began, now = time.monotonic(), self.feed.now()
+            with suppress(SecateurError):
+                found = await session.ask(
+                    look_after(session.queue.cancellations, session.queue.reader.counter, session.journal.newest, now)
+                )
+                is_news = now - (found.cancellation.undone_at or found.cancellation.created_at) < NEWS_FOR
+                self.feed = replace(self.feed, aftermath=found if is_news else None)
+                if not is_news:
+                    return
+            took = time.monotonic() - began
+            await asyncio.sleep(max(AFTERMATH_SECONDS, AFTERMATH_COST * took, self._every))
+
+    @work(thread=True, group="warm-up")
+    def warm_up(self) -> None:
+        """Load the grammar and SQLAlchemy in advance, which the first expression and record need: half a second."""
+        compile("true")
+        import_module("secateur.records")
+
+    @work(exclusive=True, group="sweep")
+    async def _sweep(self) -> None:
+        """Every live process sweeps, including a console that may write."""
+        await self.session.queue.cancellations.sweep_forever()
+
+    @work(exclusive=True, group="upkeep")
+    async def _keep_up(self) -> None:
+        await self.session.queue.maintenance.keep_up_forever()

@@ -71,7 +71,7 @@ async def test_what_is_refused(client: httpx.AsyncClient, flooded: Database) -> 
     assert {detail["field"] for detail in details} >= {"with_cancelled", "if", "canceled"}
     failure_of(await client.post("/v1/retries", json={"app_id": "biling"}), 400)
     for query in (
-        {"app_id": "billing", "status": "completed"},
+        {"app_id": "billing", "status": "finished"},
         {"app_id": ""},
         {"app_id": "billing", "limit": "0"},
         {},

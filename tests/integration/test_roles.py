@@ -78,7 +78,7 @@ FOR_NOBODY = frozenset(
 READS = frozenset(
     {
         *("clock", "depth", "count", "count_with_errors", "estimate", "examples", "sample_events", "arrival_rate"),
-        "run",
+        *("run", "only_reads"),
         *("detect", "runs", "samples", "samples_of_functions", "gaps", "marks", "arrivals", "arrival_times"),
         *("cancelled_singly", "unrestored", "audit", "retention", "cancellations", "cancellation", "sweep_problems"),
         *("trace", "touching", "in_force"),
@@ -356,6 +356,7 @@ class TestTheViewer:
                 "cancelled_singly": await engine.ledger.cancelled_singly("billing", run_id),
                 "sweep_problems": await engine.ledger.sweep_problems(),
                 "in_force": await engine.ledger.in_force(),
+                "only_reads": await engine.ledger.only_reads(),
                 "unrestored": await engine.ledger.unrestored(cancellation_id, 5),
                 "audit": [entry.action for entry in await engine.ledger.audit(10)],
                 "retention": (await engine.retention()).finished,

@@ -89,11 +89,17 @@ class Desk:
         )
 
 
-PAGES = {"next_indexed", "next_any", "runs_found"}
-"""Statements of a search, which are planned anew each time: see test_searching_runs.py."""
+PAGES = {"next_indexed", "next_any", "runs_found", "arrivals_of_few"}
+"""Statements of a search or a sample, which are planned anew each time and bounded by themselves: see
+test_searching_runs.py and test_suggestions.py."""
 
-ALL_BY_DESIGN = dict.fromkeys(("commit_cancellation", "confirm_cancellation", "send_to"), "runs_running")
+ALL_BY_DESIGN = dict.fromkeys(
+    ("commit_cancellation", "commit_cancellations", "confirm_cancellation", "send_to"), "runs_running"
+)
 """A commit looks at each running run of its app: so many it may have to ask to stop."""
+
+DRAFT = """jsonb_build_object('app_id', $3::text, 'parameters', '{}'::jsonb, 'compiler', 1, 'request', '{}'::jsonb,
+                              'source', 'python', 'created_by', 'tester')"""
 
 Call = Callable[[Desk], Awaitable[None]]
 CALLS: list[Call] = []
@@ -342,6 +348,10 @@ async def stopping(desk: Desk) -> None:
     await desk.running(3)
     async with desk.measured("commit_cancellation"):
         id = await desk.commit("narrow2")
+    async with desk.measured("commit_cancellations"):
+        await desk.connection.fetch(
+            f"select secateur.commit_cancellations($1, $2, {DRAFT})", *([uuid4()], ["narrow2"], APP)
+        )
     await desk.connection.execute("update secateur.cancellations set in_force_at = null where id = $1", id)
     async with desk.measured("confirm_cancellation"):
         await desk.connection.fetch("select secateur.confirm_cancellation($1, $2)", APP, id)
@@ -379,11 +389,7 @@ async def retrying(desk: Desk) -> None:
         await desk.connection.fetchval("select secateur.fail($1, $2, $3, 'no')", APP, *run)
     id = uuid4()
     async with desk.measured("commit_retries"):
-        await desk.connection.fetch(
-            "select secateur.commit_retries($1, $2, jsonb_build_object('app_id', $3::text, 'parameters', '{}'::jsonb,"
-            " 'compiler', 1, 'request', '{}'::jsonb, 'source', 'python', 'created_by', 'tester'))",
-            *([id], ["calm"], APP),
-        )
+        await desk.connection.fetch(f"select secateur.commit_retries($1, $2, {DRAFT})", *([id], ["calm"], APP))
     async with desk.measured("sweep of a retry"):
         await desk.sweep(id)
     async with desk.measured("what a retry left alone"):
@@ -469,6 +475,7 @@ async def statements_with_ids(connection: asyncpg.Connection) -> set[str]:
         for name, sql in statements.items():
             written = {"{condition}": "true", "{among}": "true", "{runs}": "secateur.runs", "{columns}": "run.*"}
             written |= {"{order}": "desc", "{reverse}": "asc", "{past}": "<", "{until}": ">="}
+            written |= {"{which}": "true", "{what}": "count(*)", "{sampled}": ""}
             for placeholder, meant in written.items():
                 sql = sql.replace(placeholder, meant)
             prepared = await connection.prepare(sql)

@@ -52,12 +52,13 @@ async def test_large_payloads_end_the_sample(embedded_url: str, monkeypatch: pyt
 async def test_leaving_cancels_the_query(embedded_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with secateur.connect(embedded_url) as queue:
         await queue.enqueue("billing", "vendor-syncs", {"data": {}})
-        kept = source.NativeSource.statements
-        slow = {**kept, "sample_events": "select pg_sleep(60)::text, $1::text, $2::text, $3::int"}
-        monkeypatch.setattr(source.NativeSource, "statements", slow)
+        engine = type(queue.engine)
+        slow = {**engine.statements, "sample_events": "select pg_sleep(60)::text, $1::text, $2::text, $3::int"}
+        monkeypatch.setattr(engine, "statements", slow)
         task = asyncio.ensure_future(payload_shape(queue.engine, Scope("billing")))
         running = "select count(*) from pg_stat_activity where query like 'select pg_sleep%' and state = 'active'"
         while not await queue.database.fetchval(running):
+            assert not task.done(), task.exception()
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

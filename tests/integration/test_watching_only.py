@@ -14,7 +14,7 @@ from command_line import Here, write
 
 from plain_table import TABLE, PlainTable
 from secateur.api import create_api
-from secateur.engines import base
+from secateur.engines import loading
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 
@@ -30,7 +30,7 @@ FLOOD = {"app_id": "mail", "function_id": "send", "if": "event.data.customer == 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = SimpleNamespace(name=PlainTable.name, load=lambda: PlainTable)
-    monkeypatch.setattr(base, "entry_points", lambda group: [entry])
+    monkeypatch.setattr(loading, "entry_points", lambda group: [entry])
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ async def test_a_restore_is_followed_live(start: Start, incident_url: str, size:
             "So does what it cancels until you answer; then it cancels nothing.",
         )
         await console.press("y")
-        await console.shows(f"restoring 0 of {cancelled}", "↺ restoring ────── 0%", "1 under way")
+        await console.shows(f"restoring 0 of {cancelled}", "↺ restoring ──── 0%", "1 under way")
         await console.database.execute("select secateur.restore_cancellation('billing', $1, 50)", cancellation)
         await console.shows(f"restoring 50 of {cancelled}", "↺ restoring ━")
         await console.shows_stored("history-restoring")

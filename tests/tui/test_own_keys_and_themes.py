@@ -37,7 +37,7 @@ def test_keys_replace_those_of_the_table() -> None:
         ({"queues": {"pause": "ctrl+q"}}, "cannot be given away"),
         ({"queues": {"pause": "s"}}, "s is the key of `queues.sort` already"),
         ({"queues": {"pause": "q"}}, "q is the key of `console.quit` already"),
-        ({"console": {"help": "j"}}, "j is the key of `list.down` already"),
+        ({"console": {"help": "j"}}, "j is the key of `.*` already"),
         ({"queues": {"pause": "P", "sort": "P"}}, "P is the key of `queues"),
     ],
 )

@@ -27,7 +27,7 @@ _SIGNS = {
     **dict.fromkeys("‘’′", "'"),
     **dict.fromkeys("–—−", "-"),
     **dict.fromkeys("●◆", "*"),
-    **dict.fromkeys("○◌◇", "o"),
+    **dict.fromkeys("○◌◇◷", "o"),
     "✓": "+",
     "✗": "x",
     "✂": "%",

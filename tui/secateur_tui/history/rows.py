@@ -21,15 +21,15 @@ COLUMNS = (
     Column("when", "when", right=False, minimum=11),
     Column("who", "who", right=False, minimum=6, shrinks_to=6, rank=30),
     Column("where", "where", right=False, shrinks_to=14),
-    Column("state", "state", right=False, minimum=10),
+    Column("state", "state", right=False, minimum=20),
     Column("planned", "planned", minimum=9, rank=EXTRA),
     Column("cancelled", "cancelled", minimum=9),
-    Column("reason", "reason", right=False, minimum=6, shrinks_to=12, rank=20),
+    Column("reason", "reason", right=False, minimum=6, shrinks_to=8, rank=20),
     Column("if", "if", right=False, shrinks_to=24, rank=5),
 )
 """None is narrower than what it shows sooner or later, so that nothing moves from second to second."""
 
-_BAR = 6
+_BAR = 4
 
 
 def scope_text(cancellation: Cancellation) -> str:

@@ -29,6 +29,10 @@ _OLD_SECONDS = 10.0
 _SHORTEST_BAR, _LONGEST_BAR = 8, 40
 
 
+_JUST_NOW_SECONDS, _AGE_STEP_SECONDS = 8.0, 5.0
+"""An age is told in steps: a figure that changes each second costs bytes and attention, and tells nobody more."""
+
+
 class Stage(Enum):
     """The progress of the count for the newest text."""
 
@@ -172,7 +176,7 @@ class Matches(Vertical):
         # A replica's figures are as old as the last change that it has replayed.
         is_replica = count.source is CountedBy.REPLICA
         age = (self._now() - count.as_of).total_seconds() if is_replica else time.monotonic() - tally.taken
-        when = "just now" if age < 2 else f"{duration(age)} ago"
+        when = "just now" if age < _JUST_NOW_SECONDS else f"{duration(age - age % _AGE_STEP_SECONDS)} ago"
         again = f" · {_COUNT_KEY} counts again" if age >= _OLD_SECONDS else ""
         return toned(("exact", "good"), (f" · {when}{again}", "quiet"))
 

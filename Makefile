@@ -9,7 +9,7 @@ PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 
 help:
 	@echo "make demo         an embedded Postgres with an incident in it, and the console"
-	@echo "make test         the tests, JOBS=2 at a time; ARGS='-k cancel' goes to pytest"
+	@echo "make test         the tests, JOBS=3 at a time; ARGS='-k cancel' goes to pytest"
 	@echo "make fuzz         random expressions over random payloads; EXPRESSIONS=6000, 20 payloads each"
 	@echo "make race         workers and operators against each other, and random histories; COMMITS=10000 HISTORIES=1000"
 	@echo "make floods       floods of known cause, whose filters must be suggested; FLOODS=200 of each generator"
@@ -22,7 +22,7 @@ help:
 demo: .venv/.demo
 	@exec $(BIN)/secateur demo $(ARGS)
 
-JOBS ?= 2
+JOBS ?= 3
 
 test: .venv/.dev
 	@$(BIN)/pytest --numprocesses $(JOBS) --dist worksteal $(ARGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 
 import httpx
@@ -65,7 +66,9 @@ async def test_a_body_has_to_arrive(server: Serving) -> None:
     head, _, body = whole.partition(b"{")
     await client.send(head)
     dropping = asyncio.create_task(drop(client, (b"{" + body)[:-1]))
-    assert "body" in await refused(client, 408)
+    # A reset that meets what was still being sent may overtake the answer.
+    with suppress(ConnectionResetError):
+        assert "body" in await refused(client, 408)
     await dropping
 
 

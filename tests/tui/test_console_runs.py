@@ -283,7 +283,7 @@ async def test_the_event_of_a_run_folds_is_copied_and_becomes_a_filter(start: St
 
 @pytest.mark.parametrize("place", [Examples, PayloadTree])
 async def test_an_example_leads_to_its_run(start: Start, incident_url: str, place: type[Widget]) -> None:
-    async with start(incident_url) as console:
+    async with start(incident_url, size=(120, 36)) as console:
         await console.filter_for("vendor-syncs", CULPRIT)
         await console.counted()
         assert "o open run" not in console.text

@@ -71,6 +71,7 @@ class ConsoleApp(LiveApp):
         """Whether it takes no part in the work that every live process does."""
         self._contexts = contexts
         self._commit_under_way: asyncio.Task[None] | None = None
+        self._is_leaving = False
 
     @on(events.Mount)
     async def _show_first(self) -> None:
@@ -250,6 +251,9 @@ class ConsoleApp(LiveApp):
             self._refuse(SecateurError(f"{type(error).__name__}: {error}"))
             raise
         else:
+            if self._is_leaving:
+                # Nobody looks any more, and a screen that opens now would fail.
+                return
             self.session.journal.committed(cancellation.id)
             self.follow_aftermath()
             if not isinstance(self.screen, ReviewScreen):
@@ -275,7 +279,7 @@ class ConsoleApp(LiveApp):
         self.push_screen(HistoryScreen(self.session, self.feed, cancellation))
 
     def _refuse(self, error: SecateurError) -> None:
-        if isinstance(self.screen, ReviewScreen):
+        if not self._is_leaving and isinstance(self.screen, ReviewScreen):
             self.screen.refused(error)
 
     def _back_to_queues(self) -> None:
@@ -290,6 +294,7 @@ class ConsoleApp(LiveApp):
         self.run_worker(self.leave(), group="leave", exclusive=True)
 
     async def leave(self) -> None:
+        self._is_leaving = True
         if (commit := self._commit_under_way) is not None:
             await asyncio.wait({commit}, timeout=HANGUP_PATIENCE_SECONDS)
         self.exit()

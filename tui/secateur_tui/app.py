@@ -187,11 +187,7 @@ class ConsoleApp(LiveApp):
         self.session.drafts[draft.key] = draft
         self.push_screen(FilterScreen(self.session, draft, self.feed, stands_out=stands_out))
 
-    @on(RunsScreen.BackWanted)
-    @on(RunScreen.BackWanted)
-    @on(FilterScreen.BackWanted)
-    @on(TimelineScreen.BackWanted)
-    @on(HistoryScreen.BackWanted)
+    @on(PlaceScreen.BackWanted)
     def _back(self) -> None:
         if len(self.screen_stack) > 2:
             self.pop_screen()

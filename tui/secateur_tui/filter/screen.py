@@ -32,9 +32,7 @@ from secateur_tui.expressions import Kept
 from secateur_tui.filter.completing import CompletionList
 from secateur_tui.filter.counting import Counting
 from secateur_tui.filter.editor import CheckLine, ExpressionEditor
-from secateur_tui.filter.examples import (
-    Examples,
-)
+from secateur_tui.filter.examples import Examples
 from secateur_tui.filter.explaining import ExplainScreen
 from secateur_tui.filter.histogram import HistogramChart
 from secateur_tui.filter.hot_values import HotValues
@@ -97,10 +95,6 @@ class FilterScreen(PlaceScreen):
 
         run_id: str
         among: tuple[str, ...]
-
-    @dataclass
-    class BackWanted(Message):
-        pass
 
     def __init__(self, session: Session, draft: Draft, feed: Feed, *, stands_out: bool = False) -> None:
         """`stands_out`: what stands out gets the focus."""

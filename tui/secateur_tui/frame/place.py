@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 from textual import events
 from textual.app import ComposeResult
 from textual.content import Content
+from textual.message import Message
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
 from textual.widgets import Input, TextArea
@@ -44,6 +46,10 @@ class PlaceScreen(Screen[None]):
     """One of the places; `place` names its part of the table of actions."""
 
     place: ClassVar[str]
+
+    @dataclass
+    class BackWanted(Message):
+        """Somebody wants to go back to where this place was opened from."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()

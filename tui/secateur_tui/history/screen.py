@@ -98,10 +98,6 @@ class HistoryScreen(PlaceScreen):
         cancellation: Cancellation
 
     @dataclass
-    class BackWanted(Message):
-        pass
-
-    @dataclass
     class TookBack(Message):
         """The user undid it here."""
 

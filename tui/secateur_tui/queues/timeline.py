@@ -53,10 +53,6 @@ class TimelineScreen(PlaceScreen):
 
         scope: Scope
 
-    @dataclass
-    class BackWanted(Message):
-        pass
-
     def __init__(self, session: Session, scope: Scope) -> None:
         super().__init__(session)
         self._scope = scope

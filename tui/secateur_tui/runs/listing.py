@@ -62,10 +62,6 @@ class RunsScreen(PlaceScreen):
 
         scope: Scope
 
-    @dataclass
-    class BackWanted(Message):
-        pass
-
     def __init__(self, session: Session, scope: Scope, feed: Feed, status: RunStatus | None = None) -> None:
         super().__init__(session)
         self._scope, self._feed = scope, feed

@@ -70,10 +70,6 @@ class RunScreen(PlaceScreen):
 
         cancellation: Cancellation
 
-    @dataclass
-    class BackWanted(Message):
-        pass
-
     def __init__(self, session: Session, run_id: str, feed: Feed, among: tuple[str, ...] = ()) -> None:
         super().__init__(session)
         self._run_id, self._feed = run_id, feed

@@ -64,6 +64,10 @@ class Scope:
         """The function's; none for every function of the app."""
         return () if self.function_id is None else (self.function_id,)
 
+    def covers(self, app_id: str, function_id: str) -> bool:
+        """Whether that function is this one, or one of the app."""
+        return app_id == self.app_id and self.function_id in (None, function_id)
+
     def __str__(self) -> str:
         return f"{self.app_id} / {self.function_id or 'every function'}"
 

@@ -233,4 +233,4 @@ def _growing(samples: dict[Scope, list[Sample]]) -> dict[Scope, datetime]:
 
 
 def _has(depths: Iterable[FunctionDepth], scope: Scope) -> bool:
-    return any(each.app_id == scope.app_id and scope.function_id in (None, each.function_id) for each in depths)
+    return any(scope.covers(each.app_id, each.function_id) for each in depths)

@@ -52,11 +52,7 @@ class Reader:
 
     async def depth_of(self, scope: Scope) -> list[FunctionDepth]:
         """The function of the scope, or all of its app."""
-        depths = [
-            each
-            for each in await self._engine.depth()
-            if each.app_id == scope.app_id and scope.function_id in (None, each.function_id)
-        ]
+        depths = [each for each in await self._engine.depth() if scope.covers(each.app_id, each.function_id)]
         return _with_growth(depths, await self.history.growing_of(depths))
 
     async def run(self, run_id: str) -> Run:

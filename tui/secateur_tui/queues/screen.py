@@ -238,11 +238,7 @@ class QueuesScreen(PlaceScreen):
         """Whether the row's scope has failed runs."""
         if (scope := self.query_one(DepthTable).scope) is None:
             return False
-        return any(
-            each.failed
-            for each in self._feed.depths
-            if each.app_id == scope.app_id and scope.function_id in (None, each.function_id)
-        )
+        return any(each.failed for each in self._feed.depths if scope.covers(each.app_id, each.function_id))
 
     @property
     def _offer(self) -> Offer | None:

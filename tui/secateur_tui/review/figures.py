@@ -68,13 +68,7 @@ def at_most(request: CancellationRequest, depths: tuple[FunctionDepth, ...]) -> 
     """How many runs of the request's scope there are, whatever its condition and window."""
     if RunStatus.CANCELLED in request.statuses:
         return None  # those are in no depth
-    its = [
-        each
-        for each in depths
-        if any(
-            each.app_id == scope.app_id and scope.function_id in (None, each.function_id) for scope in request.scopes
-        )
-    ]
+    its = [each for each in depths if any(scope.covers(each.app_id, each.function_id) for scope in request.scopes)]
     if not its:
         return None
     if RunStatus.FAILED in request.statuses:

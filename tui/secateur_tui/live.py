@@ -18,14 +18,11 @@ from secateur.cel import compile
 from secateur.errors import SecateurError
 from secateur.looking.aftermath import look_after
 from secateur_tui.frame.terminal_app import TerminalApp
-from secateur_tui.session import Feed, Session
+from secateur_tui.session import AFTERMATH_SECONDS, Feed, Session, pause_after
 from secateur_tui.themes import THEMES
 
 AWAY_SECONDS = 10.0
 """From one look to the next while the terminal does not have the focus: nobody is looking."""
-
-AFTERMATH_SECONDS, AFTERMATH_COST = 2.0, 20
-"""From one look at what came of a commit to the next: so long, or so many times as long as the look took."""
 
 NEWS_FOR = timedelta(minutes=30)
 """How long a commit or an undo is news."""
@@ -108,7 +105,7 @@ class LiveApp(TerminalApp):
                 if not is_news:
                     return
             took = time.monotonic() - began
-            await asyncio.sleep(max(AFTERMATH_SECONDS, AFTERMATH_COST * took, self._every))
+            await asyncio.sleep(pause_after(took, max(AFTERMATH_SECONDS, self._every)))
 
     @work(thread=True, group="warm-up")
     def warm_up(self) -> None:

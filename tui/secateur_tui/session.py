@@ -27,6 +27,18 @@ _PATIENCE_SECONDS = 3.0
 """How much older than the refresh interval figures may be before they count as stale."""
 
 
+_LOOK_COST = 20
+"""Whoever looks again and again waits so many times as long as the last look took: that is a twentieth of the time."""
+
+AFTERMATH_SECONDS = 2.0
+"""From one look at what came of a commit to the next, at least."""
+
+
+def pause_after(took: float, least: float) -> float:
+    """Seconds until the next look, after one that took so long: `least`, or more where looking is slow."""
+    return max(least, _LOOK_COST * took)
+
+
 @dataclass(frozen=True, slots=True)
 class Feed:
     """The newest depth, and whether the database has answered since."""

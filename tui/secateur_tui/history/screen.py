@@ -35,7 +35,7 @@ from secateur_tui.history import details as history_details
 from secateur_tui.history import rows as history_rows
 from secateur_tui.history.undoing import stop_question, undo_label, undo_question
 from secateur_tui.keymap import Action, bindings_of
-from secateur_tui.session import Feed, Session
+from secateur_tui.session import AFTERMATH_SECONDS, Feed, Session, pause_after
 from secateur_tui.themes import toned
 
 if TYPE_CHECKING:
@@ -46,9 +46,6 @@ _SHOWN = 100
 
 NEWS_FOR = timedelta(hours=1)
 """How long after a commit it is looked at what still arrives."""
-
-AFTERMATH_SECONDS, AFTERMATH_COST = 2.0, 20
-"""From one look to the next: so long, or so many times as long as the look took."""
 
 _EMPTY = """\
 No cancellation yet.
@@ -218,7 +215,7 @@ class HistoryScreen(PlaceScreen):
                     self._aftermath[chosen.id] = Aftermath(chosen, now, await self.session.ask(question))
                     self._show_detail()
             took = time.monotonic() - began
-            await asyncio.sleep(max(AFTERMATH_SECONDS, AFTERMATH_COST * took, self._feed.every))
+            await asyncio.sleep(pause_after(took, max(AFTERMATH_SECONDS, self._feed.every)))
 
     def action_also(self) -> None:
         if (chosen := self.chosen) is not None:

@@ -23,7 +23,7 @@ from secateur_tui.frame.hot_rows import View
 from secateur_tui.frame.hot_table import HotRows, How
 from secateur_tui.frame.rule import Rule
 from secateur_tui.queues.plots import Plots, gap_lines, growth_line, now_line
-from secateur_tui.session import Session
+from secateur_tui.session import Session, pause_after
 from secateur_tui.themes import toned
 
 _REST_SECONDS = 0.3
@@ -112,7 +112,7 @@ class DepthDetail(Vertical):
             with suppress(SecateurError):
                 self._series = await self._session.ask(history.series(scope))
                 self._draw()
-            await asyncio.sleep(max(_PLOT_EVERY_SECONDS, 20 * (time.monotonic() - began)))
+            await asyncio.sleep(pause_after(time.monotonic() - began, _PLOT_EVERY_SECONDS))
 
     @work(exclusive=True, group="suggest")
     async def _suggest(self) -> None:

@@ -22,7 +22,7 @@ from secateur_tui.frame.place import PlaceScreen
 from secateur_tui.frame.rule import Rule
 from secateur_tui.keymap import bindings_of
 from secateur_tui.queues.plots import SIGNS, Plots, gap_lines, growth_line, now_line
-from secateur_tui.session import Session
+from secateur_tui.session import Session, pause_after
 from secateur_tui.themes import toned
 
 TITLES = {"15m": "15 min", "2h": "2 h", "48h": "48 h"}
@@ -107,7 +107,7 @@ class TimelineScreen(PlaceScreen):
             except SecateurError as error:
                 self._problem = error
             self._draw()
-            await asyncio.sleep(max(_EVERY_SECONDS[self._range], 20 * (time.monotonic() - began)))
+            await asyncio.sleep(pause_after(time.monotonic() - began, _EVERY_SECONDS[self._range]))
 
     def _title(self) -> None:
         ranges = [(f" {TITLES[name]} ", "chosen" if name == self._range else "quiet") for name in RANGES]

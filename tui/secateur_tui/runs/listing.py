@@ -25,15 +25,13 @@ from secateur_tui.frame.rule import Rule
 from secateur_tui.keymap import Action, bindings_of, display_of
 from secateur_tui.runs.details import life
 from secateur_tui.runs.table import RunTable
-from secateur_tui.session import Feed, Session
+from secateur_tui.session import Feed, Session, pause_after
 from secateur_tui.themes import toned
 
 PAGE = 100
 """Runs that are asked for at once."""
 MOST = 1_000
 """Runs that are listed together; the next page then takes their place."""
-LOOK_COST = 20
-"""A list is asked for again after so many times what the last question took, but not sooner than the depth."""
 
 _STATUSES = (None, *RunStatus)
 """In the order in which a key goes through them; None is any."""
@@ -113,7 +111,7 @@ class RunsScreen(PlaceScreen):
         self._feed = feed
         self._title()
         is_live = self._pages == 1 and not self._search.searches and self.is_current and not self._searching
-        if is_live and time.monotonic() > self._asked_at + max(feed.every, self._took * LOOK_COST):
+        if is_live and time.monotonic() > self._asked_at + pause_after(self._took, feed.every):
             self._ask()
 
     @work(exclusive=True, group="runs")

@@ -32,14 +32,11 @@ from secateur_tui.frame.rule import Rule
 from secateur_tui.keymap import Action, bindings_of
 from secateur_tui.runs.details import life
 from secateur_tui.runs.questions import cancel_question, restore_question
-from secateur_tui.session import Feed, Session
+from secateur_tui.session import Feed, Session, pause_after
 from secateur_tui.themes import toned
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
-
-LOOK_COST = 20
-"""A run is looked at again after so many times what the last look took, but not sooner than the depth."""
 
 
 class RunScreen(PlaceScreen):
@@ -103,7 +100,7 @@ class RunScreen(PlaceScreen):
     def _follow(self, feed: Feed) -> None:
         self._feed = feed
         goes_on = self._run is None or self._run.status in UNFINISHED
-        due = time.monotonic() > self._asked_at + max(feed.every, self._took * LOOK_COST)
+        due = time.monotonic() > self._asked_at + pause_after(self._took, feed.every)
         if goes_on and due and self.is_current and not self._asking:
             self._ask()
 

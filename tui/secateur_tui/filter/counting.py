@@ -19,15 +19,14 @@ from secateur.words.lines import one_line
 from secateur_tui.filter.examples import Example, Examples, advice, nearest
 from secateur_tui.filter.matches import Matches, Stage
 from secateur_tui.filter.tabs import Tab, counted
-from secateur_tui.session import Session
+from secateur_tui.session import Session, pause_after
 
 CHART_SECONDS = 3.0
 """The most that a histogram may take."""
 ESTIMATE_AFTER = 0.1
 """Seconds that an exact count may take before an estimate is shown meanwhile."""
 RECOUNT_SECONDS = 5.0
-RECOUNT_COST = 20
-"""An unchanged filter is counted again after so many times the last count's own time, but not sooner."""
+"""From one count of an unchanged filter to the next, at least."""
 PAGE = 20
 """Examples of each verdict that are looked for at first, and that the end of the list adds."""
 MOST_EXAMPLES = 500
@@ -104,30 +103,32 @@ class Counting:
             except SecateurError as error:
                 self._matches.failed(str(error))
                 took = time.monotonic() - began
-            await asyncio.sleep(max(RECOUNT_SECONDS, took * RECOUNT_COST))
+            await asyncio.sleep(pause_after(took, RECOUNT_SECONDS))
 
     async def _count(self, request: CancellationRequest) -> Preview:
-        """The exact count; should it take long, an estimate is shown until it is there. The errors follow."""
+        """The exact count, and then its errors; whoever counts again has a figure, and needs just the newer one."""
         matches, counter = self._matches, self._session.queue.reader.counter
-        exact = asyncio.ensure_future(self._session.ask(counter.count(request)))
-        again = matches.tally.stage is Stage.EXACT
-        try:
-            if not again:
-                await asyncio.wait({exact}, timeout=ESTIMATE_AFTER)
-                if not exact.done():
-                    await self._estimate(request, exact)
-            count = await exact
-        finally:
-            if not exact.done():
-                exact.cancel()
-                await asyncio.wait({exact})
-        if not again:
+        if matches.tally.stage is not Stage.EXACT:
+            count = await self._count_first(request)
             matches.counted(count, [])
             self.seen = count
         preview = await self._session.ask(counter.preview(request))
         matches.counted(preview.count, [example.message for example in preview.error_examples])
         self.seen = preview.count
         return preview
+
+    async def _count_first(self, request: CancellationRequest) -> Count:
+        """The exact count; should it take long, an estimate is shown until it is there."""
+        exact = asyncio.ensure_future(self._session.ask(self._session.queue.reader.counter.count(request)))
+        try:
+            await asyncio.wait({exact}, timeout=ESTIMATE_AFTER)
+            if not exact.done():
+                await self._estimate(request, exact)
+            return await exact
+        finally:
+            if not exact.done():
+                exact.cancel()
+                await asyncio.wait({exact})
 
     async def _chart(self, request: CancellationRequest) -> None:
         """Show how the runs are spread over time; should that take too long, nothing."""

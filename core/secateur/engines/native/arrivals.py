@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from secateur.cel import Filter
@@ -38,16 +39,8 @@ class NativeArrivals(NativeSource, Arriving):
         await self._require_known(population)
 
         async def ask(reading: Reading) -> list[datetime]:
-            percent = await _percent(reading)
-            about = _Question(population, reading)
-            counted = await reading.connection.fetchrow(*about("arrivals_on_pages", percent))
-            if counted["runs"] < FEW and percent < 100:
-                await reading.connection.execute(_SQL["by_index"])
-                rows = await reading.connection.fetch(*about("arrivals_of_few", *_few(population, limit)))
-            else:
-                share = limit / max(1, counted["runs"])
-                rows = await reading.connection.fetch(*about("arrival_times_of_pages", percent, share))
-            return sorted(row["started_at"] for row in rows)
+            draw = await _drawn(reading, population, limit, "arrival_times_of_pages")
+            return sorted(row["started_at"] for row in await reading.connection.fetch(*draw.question))
 
         return await self.read(ask)
 
@@ -55,17 +48,10 @@ class NativeArrivals(NativeSource, Arriving):
         await self._require_known(population)
 
         async def ask(reading: Reading) -> Arrivals:
-            percent = await _percent(reading)
-            about = _Question(population, reading)
-            counted = await reading.connection.fetchrow(*about("arrivals_on_pages", percent))
-            if counted["runs"] < FEW and percent < 100:
-                await reading.connection.execute(_SQL["by_index"])
-                arrivals = await _read_some(reading, *about("arrivals_of_few", *_few(population, limit)))
-                return Arrivals(arrivals, len(arrivals), sum(each.unfinished for each in arrivals))
-            share = limit / max(1, counted["runs"])
-            arrivals = await _read_some(reading, *about("arrivals_of_pages", percent, share))
-            scale = 100 / percent
-            return Arrivals(arrivals, round(counted["runs"] * scale), round(counted["unfinished"] * scale))
+            draw = await _drawn(reading, population, limit, "arrivals_of_pages")
+            sample = await _read_some(reading, *draw.question)
+            total, unfinished = draw.about or (len(sample), sum(each.unfinished for each in sample))
+            return Arrivals(sample, total, unfinished)
 
         return await self.read(ask)
 
@@ -73,16 +59,8 @@ class NativeArrivals(NativeSource, Arriving):
         await self._require_known(population)
 
         async def ask(reading: Reading) -> Tally:
-            percent = await _percent(reading)
-            about = _Question(population, reading, filters)
-            counted = await reading.connection.fetchrow(*about("arrivals_on_pages", percent))
-            if counted["runs"] < FEW and percent < 100:
-                await reading.connection.execute(_SQL["by_index"])
-                row = await reading.connection.fetchrow(*about("arrivals_of_few", *_few(population, limit)))
-            else:
-                share = limit / max(1, counted["runs"])
-                row = await reading.connection.fetchrow(*about("arrivals_of_pages", percent, share))
-            runs, *matched = row
+            draw = await _drawn(reading, population, limit, "arrivals_of_pages", filters)
+            runs, *matched = await reading.connection.fetchrow(*draw.question)
             return Tally(runs, tuple(matched))
 
         return await self.read(ask)
@@ -123,8 +101,27 @@ class _Question:
         return sql.replace("{which}", "true").replace("{what}", _COLUMNS), *parameters
 
 
-def _few(population: Population, limit: int) -> tuple[object, ...]:
-    return limit, ENDED, WAITING, *ids_around(population.window)
+@dataclass(frozen=True, slots=True)
+class _Draw:
+    question: tuple[object, ...]
+    """The statement that draws the sample, with its parameters."""
+    about: tuple[int, int] | None
+    """About how many runs there are in all, and how many of them are unfinished; None where the sample is all."""
+
+
+async def _drawn(
+    reading: Reading, population: Population, limit: int, of_pages: str, tallied: Sequence[Filter] = ()
+) -> _Draw:
+    """How to draw about `limit` runs: by `of_pages` from the table's pages, or by the indexes if there are few."""
+    percent = await _percent(reading)
+    ask = _Question(population, reading, tallied)
+    counted = await reading.connection.fetchrow(*ask("arrivals_on_pages", percent))
+    if counted["runs"] < FEW and percent < 100:
+        await reading.connection.execute(_SQL["by_index"])
+        return _Draw(ask("arrivals_of_few", limit, ENDED, WAITING, *ids_around(population.window)), None)
+    scale = 100 / percent
+    about = round(counted["runs"] * scale), round(counted["unfinished"] * scale)
+    return _Draw(ask(of_pages, percent, limit / max(1, counted["runs"])), about)
 
 
 async def _percent(reading: Reading) -> float:

@@ -119,7 +119,7 @@ class Counting:
 
     async def _count_first(self, request: CancellationRequest) -> Count:
         """The exact count; should it take long, an estimate is shown until it is there."""
-        exact = asyncio.ensure_future(self._session.ask(self._session.queue.reader.counter.count(request)))
+        exact = asyncio.ensure_future(self._count_exactly(request))
         try:
             await asyncio.wait({exact}, timeout=ESTIMATE_AFTER)
             if not exact.done():
@@ -129,6 +129,10 @@ class Counting:
             if not exact.done():
                 exact.cancel()
                 await asyncio.wait({exact})
+
+    async def _count_exactly(self, request: CancellationRequest) -> Count:
+        # The count begins in its own task: cancelled before that, nothing is left that was never awaited.
+        return await self._session.ask(self._session.queue.reader.counter.count(request))
 
     async def _chart(self, request: CancellationRequest) -> None:
         """Show how the runs are spread over time; should that take too long, nothing."""

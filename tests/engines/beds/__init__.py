@@ -1,0 +1,61 @@
+"""What the tests need of a queue of others: its real schema, its own API to send and to ask, its own worker processes.
+
+A bed is made over an empty database. Its tasks are `sync` and `mail`. Each takes an object with `number`, and
+optionally `vendor`, `seconds` (how long it runs; 0 by default) and whatever else a test filters by. It writes to
+`bed_ran` when it starts and when it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from typing import Any, ClassVar, Protocol
+
+RAN = """
+create table bed_ran (
+  number bigint not null,
+  what text not null check (what in ('start', 'end', 'stopped')),
+  at timestamptz not null default clock_timestamp())
+"""
+
+
+class Bed(Protocol):
+    engine: ClassVar[str]
+    """As secateur calls it."""
+    missing: ClassVar[str | None]
+    """Why it cannot be used here, such as `the package procrastinate is not installed`; None where it can."""
+
+    def __init__(self, url: str) -> None: ...
+
+    async def install(self) -> None:
+        """Its schema, as its own package makes it, and the table `bed_ran`."""
+        ...
+
+    async def enqueue(
+        self,
+        payloads: Sequence[dict[str, Any]],
+        *,
+        task: str = "sync",
+        queue: str = "default",
+        priority: int = 0,
+        delay: timedelta | None = None,
+        key: str | None = None,
+    ) -> list[str]:
+        """By its own API, or by its own statement where there is none; the ids, as secateur shows them.
+
+        `key` is the engine's key of uniqueness, where it has one.
+        """
+        ...
+
+    def worker(self, *, queue: str = "default", concurrency: int = 1) -> AbstractAsyncContextManager[Any]:
+        """A worker of its own in a process of its own (its `pid` is the value's), stopped at the end."""
+        ...
+
+    async def state(self, run_id: str) -> str | None:
+        """The job's state by its own API, in its own word; None where it is gone."""
+        ...
+
+    async def cancel(self, run_id: str) -> None:
+        """As its own API cancels it."""
+        ...

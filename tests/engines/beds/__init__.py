@@ -1,8 +1,11 @@
 """What the tests need of a queue of others: its real schema, its own API to send and to ask, its own worker processes.
 
 A bed is made over an empty database. Its tasks are `sync` and `mail`. Each takes an object with `number`, and
-optionally `vendor`, `seconds` (how long it runs; 0 by default) and whatever else a test filters by. It writes to
-`bed_ran` when it starts and when it ends.
+optionally `vendor`, `seconds` (how long it runs; 0 by default), `fails` (it raises an error at its end) and whatever
+else a test filters by. It writes to `bed_ran` when it starts and when it ends: see `processes.py`.
+
+A module names its beds in `BEDS`: the usual installation first, then others of the same engine, such as one in a schema
+of its own.
 """
 
 from __future__ import annotations
@@ -10,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any, ClassVar, Protocol
 
 RAN = """
-create table bed_ran (
+create table if not exists bed_ran (
   number bigint not null,
   what text not null check (what in ('start', 'end', 'stopped')),
   at timestamptz not null default clock_timestamp())
@@ -25,6 +30,10 @@ class Bed(Protocol):
     """As secateur calls it."""
     missing: ClassVar[str | None]
     """Why it cannot be used here, such as `the package procrastinate is not installed`; None where it can."""
+    schema: ClassVar[str]
+    """Where it is installed."""
+    prefix: ClassVar[str]
+    """What the names of its tables begin with, where the engine has such a setting; else empty."""
 
     def __init__(self, url: str) -> None: ...
 
@@ -59,3 +68,9 @@ class Bed(Protocol):
     async def cancel(self, run_id: str) -> None:
         """As its own API cancels it."""
         ...
+
+
+def every_bed() -> list[type[Bed]]:
+    """Of every module here, whether or not it can be used."""
+    modules = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
+    return [bed for module in modules for bed in getattr(module, "BEDS", ())]

@@ -1,0 +1,167 @@
+-- engine: procrastinate
+-- home: public
+-- tried: 3.10.0
+-- ids: bigint
+-- word: args
+-- stops: next await, or at its next look at should_abort()
+-- priority: higher
+--
+-- The application is the queue, the function is the task, event.data is the arguments. Not here: errors, which only the worker's log
+-- has, and locks: a job that waits behind another one with the same lock counts as queued.
+-- Labels that not every version has are compared as text: an enum refuses one that it does not know.
+
+-- name: detect
+-- The version is nowhere in the database: it is read off the functions that each release added. Any other function or label of its
+-- is of a version that is not known here. Before 2.1 jobs had no priority, and are not found.
+select space.nspname as schema, '' as prefix,
+       case when made.unknown then 'newer than 3.10'
+            when made.functions @> '{procrastinate_retry_job_v2}' then '3.4+'
+            when made.functions @> '{procrastinate_defer_jobs_v1}' then '3.2'
+            when made.functions @> '{procrastinate_fetch_job_v2}' then '3.1'
+            when made.functions @> '{procrastinate_cancel_job_v1}' then '3.0'
+            when made.functions @> '{procrastinate_cancel_job}' then '2.6'
+            else '2.1' end as version,
+       made.functions @> '{procrastinate_fetch_job_v2}' and not made.unknown as supported,
+       row_security_active(jobs.oid) as hidden
+  from pg_class as jobs
+  join pg_namespace as space on space.oid = jobs.relnamespace
+ cross join lateral (
+    select coalesce(array_agg(distinct own.name) filter (where own.kind = 'function'), '{}') as functions,
+           coalesce(bool_or(not own.name = any (case own.kind
+             when 'function' then array[
+               'procrastinate_cancel_job', 'procrastinate_cancel_job_v1', 'procrastinate_defer_job', 'procrastinate_defer_job_v1',
+               'procrastinate_defer_jobs_v1', 'procrastinate_defer_periodic_job', 'procrastinate_defer_periodic_job_v1',
+               'procrastinate_defer_periodic_job_v2', 'procrastinate_fetch_job', 'procrastinate_fetch_job_v1', 'procrastinate_fetch_job_v2',
+               'procrastinate_finish_job', 'procrastinate_finish_job_v1', 'procrastinate_notify_queue',
+               'procrastinate_notify_queue_abort_job_v1', 'procrastinate_notify_queue_job_inserted_v1',
+               'procrastinate_prune_stalled_workers_v1', 'procrastinate_register_worker_v1', 'procrastinate_retry_job',
+               'procrastinate_retry_job_v1', 'procrastinate_retry_job_v2', 'procrastinate_sync_abort_requested_with_status_temp',
+               'procrastinate_trigger_abort_requested_events_procedure_v1', 'procrastinate_trigger_function_scheduled_events_v1',
+               'procrastinate_trigger_function_status_events_insert_v1', 'procrastinate_trigger_function_status_events_update_v1',
+               'procrastinate_trigger_scheduled_events_procedure', 'procrastinate_trigger_status_events_procedure_insert',
+               'procrastinate_trigger_status_events_procedure_update', 'procrastinate_unlink_periodic_defers',
+               'procrastinate_unlink_periodic_defers_v1', 'procrastinate_unregister_worker_v1', 'procrastinate_update_heartbeat_v1']
+             else array['todo', 'doing', 'succeeded', 'failed', 'cancelled', 'aborting', 'aborted'] end)), false) as unknown
+      from (
+        select 'function' as kind, routine.proname::text as name
+          from pg_proc as routine
+         where routine.pronamespace = space.oid and routine.proname like 'procrastinate\_%'
+        union all
+        select 'label', label.enumlabel::text
+          from pg_type as type join pg_enum as label on label.enumtypid = type.oid
+         where type.typnamespace = space.oid and type.typname = 'procrastinate_job_status'
+      ) as own
+  ) as made
+ where jobs.relname = 'procrastinate_jobs' and jobs.relkind in ('r', 'p') and space.nspname not like 'pg\_temp\_%'
+   and exists (select from pg_attribute as part
+                where part.attrelid = jobs.oid and part.attname = 'priority' and not part.attisdropped)
+   and exists (select from pg_class as events where events.relnamespace = space.oid and events.relname = 'procrastinate_events')
+
+-- name: source
+-- When a job entered is only in the events. One without any was not deferred by procrastinate, or somebody deleted its events: then
+-- its scheduled time stands for it or, where it has none, the beginning of time: it lay there before any window.
+-- `attempts` counts those that ended. The worker's column came with 3.1.
+select job.id as key, job.id::text as id, job.queue_name::text as app_id, job.task_name::text as function_id, job.task_name::text as name,
+       job.args as data, jsonb_build_object('name', job.task_name, 'data', job.args) as event,
+       case job.status::text
+         when 'todo' then case when job.scheduled_at > now() then 'scheduled' else 'queued' end
+         when 'doing' then 'running'
+         when 'succeeded' then 'completed'
+         when 'failed' then 'failed'
+         else 'cancelled' end as status,
+       job.status as state, job.priority, job.attempts + case job.status when 'doing' then 1 else 0 end as attempt,
+       coalesce(
+         (select min(event.at) from {s}.procrastinate_events as event where event.job_id = job.id and event.type = 'deferred'),
+         (select min(event.at) from {s}.procrastinate_events as event where event.job_id = job.id and event.type <> 'scheduled'),
+         job.scheduled_at, '-infinity') as started_at,
+       job.scheduled_at as scheduled_for,
+       (select max(event.at) from {s}.procrastinate_events as event where event.job_id = job.id and event.type = 'started') as claimed_at,
+       case when job.status not in ('todo', 'doing') then (
+         select max(event.at) from {s}.procrastinate_events as event
+          where event.job_id = job.id and event.type::text in ('succeeded', 'failed', 'cancelled', 'aborted')) end as finished_at,
+       to_jsonb(job) ->> 'worker_id' as worker, null::text as error, job.ctid as place
+  from {s}.procrastinate_jobs as job {sampled}
+
+-- name: unfinished
+-- In the words of its partial index on (id, lock).
+run.state in ('todo', 'doing')
+
+-- name: failed
+run.state = 'failed'
+
+-- name: cancelled
+-- `aborting` was, until 3.0, a running job that had been asked to stop.
+run.state::text in ('cancelled', 'aborting', 'aborted')
+
+-- name: ended
+run.state not in ('todo', 'doing')
+
+-- name: depth
+-- The unfinished ones only, from the partial index: without `delete_jobs` nothing is ever deleted, and no index tells failed jobs from
+-- succeeded ones, so that counting those would read the whole history at every look. Hence null: not known.
+-- The oldest of the jobs that have no scheduled time is the one with the smallest id: ids and times are given out together.
+with live as materialized (
+  select job.queue_name::text as app_id, job.task_name::text as function_id,
+         count(*) filter (where job.status = 'todo' and (job.scheduled_at is null or job.scheduled_at <= now())) as queued,
+         count(*) filter (where job.status = 'todo' and job.scheduled_at > now()) as scheduled,
+         count(*) filter (where job.status = 'doing') as running,
+         min(job.id) filter (where job.status = 'todo' and job.scheduled_at is null) as unscheduled_id,
+         min(array[extract(epoch from job.scheduled_at), job.id]) filter (where job.status = 'todo' and job.scheduled_at <= now()) as due
+    from {s}.procrastinate_jobs as job
+   where job.status in ('todo', 'doing')
+   group by job.queue_name, job.task_name
+)
+select live.app_id, live.function_id, live.queued, live.scheduled, live.running, null::bigint as failed,
+       oldest.started_at as oldest_started_at, oldest.claimable_at as oldest_claimable_at
+  from live
+  left join lateral (
+    select job.started_at, coalesce(job.scheduled_at, job.started_at) as claimable_at
+      from (
+        select own.scheduled_at, coalesce(
+                 (select min(event.at) from {s}.procrastinate_events as event where event.job_id = own.id and event.type <> 'scheduled'),
+                 own.scheduled_at) as started_at
+          from {s}.procrastinate_jobs as own
+         where own.id in (live.unscheduled_id, live.due[2]::bigint)
+      ) as job
+     order by claimable_at limit 1
+  ) as oldest on true
+
+-- name: rates
+-- From the events, which have no index on their time. So it is felt for from the newest id downwards, in steps that double, where ten
+-- seconds ago was. Jobs that are deleted when they succeed take their events along: those are not counted.
+with newest as materialized (
+  select max(event.id) as id from {s}.procrastinate_events as event
+), earlier as materialized (
+  select past.id
+    from newest
+   cross join generate_series(8, 20) as step
+   cross join lateral (
+      select event.id, event.at from {s}.procrastinate_events as event
+       where event.id <= newest.id - (1 << step) and event.type <> 'scheduled'
+       order by event.id desc limit 1
+    ) as past
+   where past.at <= now() - interval '10 s'
+   order by step limit 1
+), recent as materialized (
+  select last.job_id, last.type
+    from (select event.job_id, event.type, event.at from {s}.procrastinate_events as event
+           where event.id > coalesce((select earlier.id from earlier), 0)
+           order by event.id desc limit 200000) as last
+   where last.at > now() - interval '10 s' and last.type in ('deferred', 'succeeded', 'failed')
+)
+select job.app_id, job.function_id,
+       count(*) filter (where recent.type = 'deferred') as arrived,
+       count(*) filter (where recent.type <> 'deferred') as drained
+  from recent
+ cross join lateral (
+    select own.queue_name::text as app_id, own.task_name::text as function_id
+      from {s}.procrastinate_jobs as own where own.id = recent.job_id
+    offset 0
+  ) as job
+ group by job.app_id, job.function_id
+
+-- name: table
+select '{s}.procrastinate_jobs'::regclass
+
+-- name: claim_order
+run.priority desc, run.key

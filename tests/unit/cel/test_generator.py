@@ -130,3 +130,53 @@ def test_a_value_that_is_costly_to_repeat_is_collected_first() -> None:
     sql = compile(source.format("u == 'a'", "u == 'b'", "u == 'c'")).condition.sql
     assert sql.count("secateur_cel.replace_v1") == 1
     assert "collect" in sql
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "event.name == 'vendor/sync'",
+        "event.name in ['vendor/sync', 'vendor/import']",
+        "event.data.x == 'v'",
+        "event.data.x != 'v'",
+        "event.data.x == null",
+        "event.data.x == 120",
+        "event.data.x >= 1.5 && event.data.x < 10",
+        "event.data.x < 'v'",
+        "event.data.x in ['v', 'w']",
+        "event.data.x in [1, 2, null]",
+        "'v' in event.data.x",
+        "event.data.x",
+        "!event.data.x || event.data.y && event.data.z == true",
+        "event.data.x ? event.data.y == 1 : event.data.y == 2",
+        "has(event.data.x) && has(event.data.x.y)",
+        "event.data['odd name'] == 'v'",
+        "event.data.x.startsWith('v')",
+        "event.data.x.endsWith('v') || event.data.x.contains('v')",
+        "event.data.x.matches('^v+$')",
+        "run.started_at < now - duration('2h')",
+        "run.started_at > timestamp('2024-01-21T00:00:00Z')",
+        "run.priority > 3 && run.function == 'vendor-syncs'",
+    ],
+)
+def test_what_is_common_needs_no_helpers(source: str) -> None:
+    """So it can be counted in SQL where nothing is installed."""
+    compiled = compile(source)
+    assert not compiled.condition.needs_helpers
+    assert not compiled.matching.needs_helpers
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "event.data.x == event.data.y",
+        "event.data.x % 2 == 0",
+        "event.data.x.split('-')[0] == 'v'",
+        "event.data.x.all(t, t > 3)",
+        "timestamp(event.data.x) < now",
+    ],
+)
+def test_what_postgres_has_no_operator_for_needs_helpers(source: str) -> None:
+    compiled = compile(source)
+    assert compiled.condition.needs_helpers
+    assert compiled.matching.needs_helpers

@@ -60,6 +60,8 @@ from secateur.cel.types import INT
 from secateur.cel.values import Duration, Value
 
 MAX_SQL: Final = 200_000
+HELPERS: Final = "secateur_cel"
+"""The schema of the functions that conditions may call."""
 
 _PLACEHOLDER = re.compile(r"\$(\w+)\b")
 _NAMED = ("now", "async")
@@ -77,6 +79,11 @@ class Condition:
 
     sql: str
     parameters: tuple[str | None, ...]
+
+    @property
+    def needs_helpers(self) -> bool:
+        """Whether it calls functions of the schema `secateur_cel`, so that it can run only where they are installed."""
+        return f"{HELPERS}." in self.sql
 
     def bind(self, first: int, now: datetime | None, arrived: str | None = None) -> tuple[str, list[str | None]]:
         """The SQL with its placeholders from `$first` on, and the values for them; `arrived` is an event's JSON."""

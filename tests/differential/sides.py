@@ -12,23 +12,35 @@ from secateur.cel import CANCEL_ON, Condition, EvaluationError, ExpressionError,
 from secateur.cel.diagnostics import Reporter
 from secateur.cel.evaluation import decode, prepare, same
 from secateur.cel.python.evaluator import evaluator
-from secateur.cel.sql.generator import COLUMNS, generate_value
+from secateur.cel.sql.columns import COLUMNS, COLUMNS_OF_PARTS, Columns
+from secateur.cel.sql.generator import generate_value
 from secateur.cel.values import decode_json
 
 NOW = datetime(2024, 1, 21, 12, tzinfo=UTC)
 
+RUNS = {
+    COLUMNS: "select place, event from payloads",
+    COLUMNS_OF_PARTS: """
+    select place, name, data, jsonb_build_object('name', name, 'data', data) as event
+      from (select place, event #>> '{data,s}' as name, nullif(event -> 'data', 'null') as data
+              from payloads) as job""",
+}
+"""The runs over either kind of columns: the payloads themselves, or events built of what is in them."""
+
 
 class Sides:
-    def __init__(self, connection: asyncpg.Connection) -> None:
+    def __init__(self, connection: asyncpg.Connection, columns: Columns) -> None:
         self._connection = connection
+        self._columns = columns
         self.pairs = 0
         self.filters = 0
 
     @classmethod
-    async def connect(cls, url: str) -> Sides:
+    async def connect(cls, url: str, columns: Columns = COLUMNS) -> Sides:
         connection = await asyncpg.connect(url, statement_cache_size=0)
-        await connection.execute("create temporary table run (place int, event jsonb)")
-        return cls(connection)
+        await connection.execute("create temporary table payloads (place int, event jsonb)")
+        await connection.execute(f"create temporary view run as {RUNS[columns]}")
+        return cls(connection, columns)
 
     async def close(self) -> None:
         await self._connection.close()
@@ -37,18 +49,18 @@ class Sides:
         """`arrived` is the JSON of `async`."""
         expression = prepare(source, {"event": {}, "async": {}}).expression
         reporter = Reporter(source)
-        query = generate_value(expression, {name: COLUMNS[name] for name in ("event", "async")}, reporter)
+        variables = {name: self._columns.variables[name] for name in ("event", "async")}
+        query = generate_value(expression, variables, reporter)
         if reporter.ordered("error"):
             return []
         evaluate = evaluator(expression)
+        payloads = await self._events(payloads)
         expected = []
         for payload in payloads:
             try:
                 expected.append(evaluate({"event": decode_json(payload), "async": decode_json(arrived)}))
             except EvaluationError as error:
                 expected.append(error)
-        await self._connection.execute("truncate run")
-        await self._connection.executemany("insert into run values ($1, $2)", list(enumerate(payloads)))
         found = []
         sql, parameters = query.bind(1, NOW, arrived)
         for place, box in await self._connection.fetch(
@@ -60,10 +72,18 @@ class Sides:
         self.pairs += len(payloads)
         return found + await self._verdicts(source, payloads, expected, arrived)
 
+    async def _events(self, payloads: Sequence[str]) -> Sequence[str]:
+        """Makes the runs; their events."""
+        await self._connection.execute("truncate payloads")
+        await self._connection.executemany("insert into payloads values ($1, $2)", list(enumerate(payloads)))
+        if self._columns is COLUMNS:
+            return payloads
+        return [row["event"] for row in await self._connection.fetch("select event from run order by place")]
+
     async def _verdicts(self, source: str, payloads: Sequence[str], expected: list[Any], arrived: str) -> list[str]:
         """As a filter, if it is one: with its constants worked out, and in the short forms."""
         try:
-            compiled = compile(source, CANCEL_ON)
+            compiled = compile(source, CANCEL_ON).over(self._columns)
         except ExpressionError:
             return []
         self.filters += len(payloads)

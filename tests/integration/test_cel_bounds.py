@@ -12,7 +12,8 @@ from secateur.cel.diagnostics import Reporter
 from secateur.cel.evaluation import decode, prepare
 from secateur.cel.limits import MAX_ITEMS, MAX_TEXT
 from secateur.cel.python.evaluator import evaluator
-from secateur.cel.sql.generator import COLUMNS, generate_value
+from secateur.cel.sql.columns import COLUMNS
+from secateur.cel.sql.generator import generate_value
 
 EVENT = {
     "text": "a" * MAX_TEXT,
@@ -78,7 +79,7 @@ async def connection(embedded_url: str) -> asyncpg.Connection:
 
 
 async def in_sql(connection: asyncpg.Connection, source: str) -> object:
-    query = generate_value(prepare(source, {"event": {}}).expression, {"event": COLUMNS["event"]}, Reporter(source))
+    query = generate_value(prepare(source, {"event": {}}).expression, {"event": COLUMNS.event}, Reporter(source))
     return decode(await connection.fetchval(f"select ({query.sql})::text from run", *query.parameters))
 
 

@@ -16,7 +16,8 @@ from secateur.cel import EvaluationError, compile
 from secateur.cel.diagnostics import Reporter
 from secateur.cel.evaluation import decode, prepare, same
 from secateur.cel.python.evaluator import evaluator
-from secateur.cel.sql.generator import COLUMNS, generate_value
+from secateur.cel.sql.columns import COLUMNS, COLUMNS_OF_PARTS
+from secateur.cel.sql.generator import generate_value
 from secateur.cel.values import decode_json
 from secateur.runs import Run, RunStatus
 
@@ -82,6 +83,98 @@ async def test_the_cheaper_form_matches_the_same(connection: asyncpg.Connection)
         assert matched[0] == matched[1], source
 
 
+OF_PARTS = """
+select {condition} as verdict
+  from (
+    select job.*, jsonb_build_object('name', name, 'data', data) as event, 'billing' as app_id,
+           'vendor-syncs' as function_id, 5 as priority, '018d2b1c-0000-7000-8000-000000000001'::uuid as id,
+           $1::timestamptz as started_at
+      from (select number, 1 as turn, event #>> '{data,x}' as name, nullif(event -> 'data', 'null') as data
+              from payloads
+             union all
+            select number, 2, null, event from payloads) as job
+  ) as run
+ order by number, turn
+"""
+"""The payloads as events of two columns, and again with the whole payload as `data`."""
+
+
+async def test_an_event_in_parts_is_the_same_event(connection: asyncpg.Connection) -> None:
+    for source in [*corpus("conditions.txt"), *OF_NAME_AND_DATA]:
+        compiled = compile(source)
+        whole, parts = compiled, compiled.over(COLUMNS_OF_PARTS)
+        verdicts = []
+        for condition in (whole.condition, parts.condition, whole.matching, parts.matching):
+            sql, parameters = condition.bind(2, NOW)
+            rows = await connection.fetch(OF_PARTS.replace("{condition}", sql), STARTED_AT, *parameters)
+            verdicts.append([row["verdict"] for row in rows])
+        assert verdicts[1] == verdicts[0], source
+        matched = [verdict is True for verdict in verdicts[0]]
+        for cheaper in verdicts[2:]:
+            assert [verdict is True for verdict in cheaper] == matched, source
+
+
+OF_NAME_AND_DATA = (
+    "event.name == 'text'",
+    "event.name != 'text'",
+    "event.name == null",
+    "event.name != null",
+    "event.name == true",
+    "event.name == 5",
+    "event.name > 5",
+    "event.name < 'text'",
+    "event.name in ['text', 'a']",
+    "!(event.name in ['text', 'a'])",
+    "event.name in ['text', null]",
+    "'text' in [event.name]",
+    "event.name.startsWith('te')",
+    "!event.name.startsWith('te')",
+    "event.name.size() == 4",
+    "event.name.x == 'v'",
+    "event.name.exists(x, x.a == 1)",
+    "event['name'] == 'text' && event.data.x == 1",
+    "event.name ? true : false",
+    "type(event.name) == string",
+    "has(event.name)",
+    "has(event.data)",
+    "has(event.id)",
+    "!has(event.id)",
+    "has(event.data.x)",
+    "!has(event.data.x)",
+    "has(event.name.x)",
+    "event.id == 'x'",
+    "event.data == null",
+    "event.data != null",
+    "null == event.data",
+    "event.data == 5",
+    "event.data == 'text'",
+    "event.data == true",
+    "event.data in [5, 'text']",
+    "event.data in ['text', 'event']",
+    "event.data in [null]",
+    "event.data > 3",
+    "event.data + 1 == 6",
+    "event.data.startsWith('te')",
+    "event.data == event.name",
+    "event.data == {'x': 1}",
+    "event.data.size() > 0",
+    "'x' in event.data",
+    "event.data.exists(x, x.x == 1)",
+    "event.data.all(x, x == 'x')",
+    "event.data[0].x == 1",
+    "event.data.x == 1 && event.data.x == 1.0",
+    "event.data.x == 'a' && event.data.y == null && event.name == 'a'",
+    "event == {'name': null, 'data': null}",
+    "event.exists(x, x == 'name')",
+    "event.all(event, event == 'name' || event == 'data')",
+    "'name' in event",
+    "'id' in event",
+    "size(event) == 2",
+    "dyn(event).data == null",
+    "(has(event.data) ? event : event).data == null",
+)
+
+
 async def test_filters_mean_the_same(connection: asyncpg.Connection) -> None:
     differences = []
     for source in corpus("conditions.txt"):
@@ -104,7 +197,7 @@ async def test_random_expressions_mean_the_same(connection: asyncpg.Connection) 
         source = expression(random, random.choice((2, 3, 3, 4)))
         prepared = prepare(source, {"event": {}})
         reporter = Reporter(source)
-        query = generate_value(prepared.expression, {"event": COLUMNS["event"]}, reporter)
+        query = generate_value(prepared.expression, {"event": COLUMNS.event}, reporter)
         reporter.raise_errors()
         evaluate = evaluator(prepared.expression)
         for number, box in await connection.fetch(

@@ -62,7 +62,7 @@ async def test_the_command_line_watches_it(here: Here, jobs: Database, config: s
     preview = await asyncio.to_thread(here, *jobs_here("preview", "--request", request, "--json"))
     assert (json.loads(preview.out)["matched"], json.loads(preview.out)["total"]) == (10, 30), preview.err
     run = await asyncio.to_thread(here, *jobs_here("show", "3", "--json"))
-    assert json.loads(run.out)["event"] == {"data": {"customer": "acme"}}, run.err
+    assert json.loads(run.out)["event"] == {"name": "send", "data": {"customer": "acme"}}, run.err
     for refused, words in (
         (("cancel", "--request", request, "--yes"), "'plain', which cannot cancel runs"),
         (("cancel-run", "3", "--yes"), "'plain', which cannot cancel runs"),

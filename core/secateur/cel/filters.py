@@ -14,6 +14,7 @@ from secateur.cel.declarations import CANCELLATION, Declarations
 from secateur.cel.diagnostics import Diagnostic, EvaluationError, Reporter
 from secateur.cel.python.comprehensions import Program
 from secateur.cel.python.evaluator import evaluator
+from secateur.cel.sql.columns import COLUMNS, Columns
 from secateur.cel.sql.costs import check_costs
 from secateur.cel.sql.generator import Condition, generate
 from secateur.cel.sql.matching import generate_matching
@@ -25,6 +26,14 @@ from secateur.cel.values import Value
 
 if TYPE_CHECKING:
     from secateur.runs import Run
+
+
+@dataclass(frozen=True, slots=True)
+class SqlForms:
+    """One expression in SQL, in the two forms that `Filter` describes."""
+
+    condition: Condition
+    matching: Condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,18 @@ class Filter:
     requirement: Requirement | None
     """What the event of every matching run must contain; None if nothing is known."""
     _program: Program = field(repr=False)
+    _over: dict[Columns, SqlForms] = field(default_factory=dict, repr=False, compare=False)
+
+    def over(self, columns: Columns) -> SqlForms:
+        """The SQL over a relation with these columns; made once. It is not for storing, unless they are `COLUMNS`."""
+        if columns is COLUMNS:
+            return SqlForms(self.condition, self.matching)
+        if (kept := self._over.get(columns)) is None:
+            reporter = Reporter(self.source)
+            condition = generate(self.expression, reporter, columns)
+            kept = SqlForms(condition, generate_matching(self.expression, reporter, columns))
+            self._over[columns] = kept
+        return kept
 
     def matches(self, run: Run, now: datetime) -> bool:
         """Whether the expression is exactly true of the run. Raises `EvaluationError`."""

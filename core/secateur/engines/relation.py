@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from secateur.cel.sql.columns import COLUMNS, Columns
 from secateur.cel.values import decode_json, decode_shown
 from secateur.engines.base import RATE_SECONDS, Selection, Source, Verdict
 from secateur.engines.searching import MOST_READ, RunPage, RunSearch
@@ -76,6 +77,8 @@ class RelationSource(Source):
     """The runs, as SQL that may stand after FROM."""
     columns: ClassVar[str] = "run.*"
     """What to select of them."""
+    variables: ClassVar[Columns] = COLUMNS
+    """What conditions read of them. `COLUMNS_OF_PARTS` where `event` is built of `name` and `data`."""
     statements: ClassVar[Mapping[str, str]] = STATEMENTS
     """Those of relation.sql, and the engine's own of the same names in their place."""
 
@@ -137,7 +140,7 @@ class RelationSource(Source):
         sql = directed(self.sql(name), search)
         if search.filter is None:
             return sql.replace("{condition}", "true"), parameters
-        condition, more = search.filter.matching.bind(len(parameters) + 1, as_of)
+        condition, more = search.filter.over(self.variables).matching.bind(len(parameters) + 1, as_of)
         return sql.replace("{condition}", f"({condition})"), [*parameters, *more]
 
     def require_run_id(self, field: str, run_id: str) -> None:
@@ -269,7 +272,8 @@ class RelationSource(Source):
         sql = among(self.sql(name), selection)
         if selection.filter is None:
             return sql.replace("{condition}", "true"), parameters
-        form = selection.filter.matching if only_matches else selection.filter.condition
+        forms = selection.filter.over(self.variables)
+        form = forms.matching if only_matches else forms.condition
         condition, more = form.bind(len(parameters) + 1, selection.now or as_of)
         return sql.replace("{condition}", f"({condition})"), [*parameters, *more]
 

@@ -10,6 +10,7 @@ from blocks import CORPUS, blocks
 
 from secateur.cel import CANCEL_ON, CANCELLATION, SEARCH, VOCABULARY, Declarations, ExpressionError, compile
 from secateur.cel.evaluation import prepare
+from secateur.cel.sql.columns import COLUMNS, COLUMNS_OF_PARTS
 
 _TOKEN = re.compile(
     r"([a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)?|\$(?:[0-9]+|now|async)\b|[0-9]+\b|'[a-zA-Z0-9_]*'|[-+*/%<>=!@?|&#~^]+|::|[(),\[\]])"
@@ -180,3 +181,59 @@ def test_what_postgres_has_no_operator_for_needs_helpers(source: str) -> None:
     compiled = compile(source)
     assert compiled.condition.needs_helpers
     assert compiled.matching.needs_helpers
+
+
+@pytest.mark.parametrize(
+    ("source", "condition", "matching"),
+    [
+        (
+            "event.data.x == 'v'",
+            "run.data -> $1::text = $2::text::jsonb",
+            "run.data @> $1::text::jsonb",
+        ),
+        (
+            "event.data.x == 'v' && event.name == 'n' && event.data.y == true",
+            "(run.data -> $1::text = $2::text::jsonb and coalesce(to_jsonb(run.name), 'null'::jsonb) = $3::text::jsonb"
+            " and run.data -> $4::text = $5::text::jsonb)",
+            "(run.data @> $1::text::jsonb and run.name = $2::text)",
+        ),
+        (
+            "event.data == null",
+            "coalesce(run.data, 'null'::jsonb) = $1::text::jsonb",
+            "coalesce(run.data, 'null'::jsonb) = $1::text::jsonb",
+        ),
+        (
+            "has(event.data.x)",
+            "case jsonb_typeof(run.data) when 'object' then run.data ? $1::text end",
+            "case jsonb_typeof(run.data) when 'object' then run.data ? $1::text end",
+        ),
+        ("has(event.data)", "$1::text::boolean", "$1::text::boolean"),
+        ("event.id == 'e'", "run.event -> $1::text = $2::text::jsonb", "run.event @> $1::text::jsonb"),
+    ],
+)
+def test_of_an_event_in_parts_the_columns_are_read(source: str, condition: str, matching: str) -> None:
+    compiled = compile(source).over(COLUMNS_OF_PARTS)
+    assert (compiled.condition.sql, compiled.matching.sql) == (condition, matching)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "event.data.x > 5 || event.data['x'].y <= 3.5",
+        "event.data.x in ['v', 'w'] || event.name in ['n', 'm']",
+        "event.data.x.startsWith('v') && event.name.startsWith('n')",
+        "event.data.x.exists(t, t.a == 'v') && event.data.x.filter(t, t.a == 'v').size() > 0",
+        "event.data.x + 1 == 6",
+        "event.data.size() == 2",
+    ],
+)
+def test_of_an_event_in_parts_nothing_is_built(source: str) -> None:
+    compiled = compile(source).over(COLUMNS_OF_PARTS)
+    assert "run.event" not in compiled.condition.sql + compiled.matching.sql
+
+
+def test_what_is_made_for_other_columns_is_kept() -> None:
+    compiled = compile("event.data.x == 'v'")
+    assert compiled.over(COLUMNS_OF_PARTS) is compiled.over(COLUMNS_OF_PARTS)
+    own = compiled.over(COLUMNS)
+    assert (own.condition, own.matching) == (compiled.condition, compiled.matching)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from secateur.cel.sql.boxes import boxed_text
@@ -40,6 +41,15 @@ class Sql:
     value: Value = None
     content: str = ""
     """For JSON: SQL for the text in it, if it is a string."""
+    column: str = ""
+    """For JSON: the bare column, if that is NULL where the value is null. Neither has fields."""
+    parts: Mapping[str, Sql] = field(default_factory=dict, compare=False)
+    """For an object: the fields that are columns of their own."""
+
+    @property
+    def holder(self) -> str:
+        """For JSON: what fields are read of."""
+        return self.column or self.text
 
 
 def constant(value: Value) -> Sql:

@@ -34,6 +34,7 @@ from secateur.cel.diagnostics import EvaluationError, Reporter
 from secateur.cel.python.operations import build_map
 from secateur.cel.sql.boxes import storable
 from secateur.cel.sql.calls import Calls
+from secateur.cel.sql.columns import COLUMNS, NOW, Columns
 from secateur.cel.sql.comparisons import compare, number_rounding, within
 from secateur.cel.sql.forms import ERROR, Form, Forms, Sql, boolean, constant
 from secateur.cel.sql.loops import Loops
@@ -73,8 +74,8 @@ class Condition:
     """A boolean expression over a relation called `run`.
 
     It may read `run.id, app_id, function_id, event, started_at, priority` and, in searches, `status, attempt,
-    scheduled_for`. Every parameter is text and is cast where it is used; `$now` stands for the frozen time, `$async`
-    for the event that cancels, as JSON.
+    scheduled_for`; over `COLUMNS_OF_PARTS` also `name, data`. Every parameter is text and is cast where it is used;
+    `$now` stands for the frozen time, `$async` for the event that cancels, as JSON.
     """
 
     sql: str
@@ -108,26 +109,10 @@ class Condition:
         return self.sql, {str(number): value for number, value in enumerate(self.parameters, start=1)}
 
 
-COLUMNS: Mapping[str, Sql] = {
-    "event": Sql("run.event", Form.JSON, plain=True),
-    "run.id": Sql("run.id::text", Form.TEXT, plain=True),
-    "run.app": Sql("run.app_id", Form.TEXT, plain=True),
-    "run.function": Sql("run.function_id", Form.TEXT, plain=True),
-    "run.status": Sql("run.status", Form.TEXT, plain=True),
-    "run.started_at": Sql("run.started_at", Form.TIME, plain=True),
-    "run.scheduled_for": Sql("run.scheduled_for", Form.TIME, plain=True),
-    "run.priority": Sql("run.priority::numeric", Form.NUMBER, plain=True),
-    "run.attempt": Sql("run.attempt::numeric", Form.NUMBER, plain=True),
-    "now": Sql("$now::text::timestamptz", Form.TIME, plain=True),
-    "async": Sql("$async::text::jsonb", Form.JSON, plain=True),
-}
-"""Where a run's variables are found."""
-
-
-def generate(node: Node, reporter: Reporter) -> Condition:
+def generate(node: Node, reporter: Reporter, columns: Columns = COLUMNS) -> Condition:
     """The condition for a checked filter. Parts that cannot become SQL are reported to `reporter`."""
     forms = Forms()
-    sql = forms.bool(Generator(forms, COLUMNS, reporter, fold=True).sql(node))
+    sql = forms.bool(Generator(forms, columns.variables, reporter, fold=True).sql(node))
     if len(sql) > MAX_SQL:
         reporter.error(node.span, say.TOO_LARGE)
     return condition_of(sql, forms.parameters)
@@ -185,7 +170,7 @@ class Generator:
                 return self._select(self.sql(node.operand), field)
             case Has():
                 self._check_text(node.field, node.field_span)
-                return self._has(self.sql(node.operand), forms.text_parameter(node.field))
+                return self._has(self.sql(node.operand), node.field)
             case Index():
                 return self._index(node)
             case Unary(operator="!"):
@@ -233,14 +218,18 @@ class Generator:
         return Sql(f"secateur_cel.{function}_v1({arguments})", Form.BOX)
 
     def _select(self, operand: Sql, field: str) -> Sql:
+        if (part := operand.parts.get(field)) is not None:
+            return part
         name = self._forms.text_parameter(field)
         if operand.form is Form.JSON:
-            path = f"{operand.text} -> {name}"
-            return Sql(path, Form.JSON, plain=operand.plain, content=f"{operand.text} ->> {name}")
+            path = f"{operand.holder} -> {name}"
+            return Sql(path, Form.JSON, plain=operand.plain, content=f"{operand.holder} ->> {name}")
         return Sql(f"secateur_cel.select_v1({self._forms.box(operand)}, {name})", Form.BOX)
 
-    def _has(self, operand: Sql, name: str) -> Sql:
-        path = operand.text
+    def _has(self, operand: Sql, field: str) -> Sql:
+        if field in operand.parts:
+            return constant(True)
+        name, path = self._forms.text_parameter(field), operand.holder
         if operand.form is not Form.JSON:
             return boolean(f"secateur_cel.has_v1({self._forms.box(operand)}, {name})")
         if operand.plain:
@@ -293,7 +282,7 @@ class Generator:
         if left.form is not Form.TIME or not isinstance(right.value, Duration):
             return None
         nanoseconds = right.value.nanoseconds if operator == "+" else -right.value.nanoseconds
-        if left is COLUMNS["now"] and abs(nanoseconds) < 1_000 * _YEAR:
+        if left is NOW and abs(nanoseconds) < 1_000 * _YEAR:
             by = f"{self._forms.text_parameter(f'{nanoseconds // 1000} microseconds')}::interval"
             return Sql(f"({left.text} + {by})", Form.TIME)
         by = f"{self._forms.text_parameter(str(nanoseconds))}::numeric"

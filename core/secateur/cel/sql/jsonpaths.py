@@ -82,8 +82,8 @@ def _equals(path: Keys, value: Value) -> str:
     return f"{accessor(path, '@')} == {quoted(value)}"
 
 
-def some_element(node: Node) -> str | None:
-    """A jsonpath that is true for every event for which the node is true; None if none is known.
+def some_element(node: Node) -> tuple[Keys, str] | None:
+    """A list, and a test that one of its elements passes wherever the node is true; None if none is known.
 
     For `filter(x, p).size() > 0`, `map(x, f).exists(y, p)`, `'a' in map(x, f)` and longer chains. It may be true for
     other events as well, because it ignores errors of the other elements. Each test reads a field of the element: of a
@@ -115,7 +115,7 @@ def some_element(node: Node) -> str | None:
     if isinstance(node, Binary) and node.operator == "in" and place and _is_scalar(element):
         tests.append(_equals(place, element.value))
     said = " && ".join(filter(None, tests))
-    return f"exists({accessor(path)}[*] ? ({said}))" if said else None
+    return (path, said) if said else None
 
 
 def _at_least_one(node: Binary) -> Node | None:

@@ -14,28 +14,30 @@ from typing import Any
 
 from secateur.cel.diagnostics import Reporter
 from secateur.cel.sql.boxes import storable
-from secateur.cel.sql.forms import Forms
-from secateur.cel.sql.generator import COLUMNS, Condition, Generator, condition_of
-from secateur.cel.sql.jsonpaths import accessor, equality_of, order_of, path_of, quoted, some_element, test_of
+from secateur.cel.sql.columns import COLUMNS, Columns
+from secateur.cel.sql.forms import Forms, Sql
+from secateur.cel.sql.generator import Condition, Generator, condition_of
+from secateur.cel.sql.jsonpaths import Keys, accessor, equality_of, order_of, path_of, quoted, some_element, test_of
 from secateur.cel.syntax.ast import Binary, Call, Comprehension, ListLiteral, Literal, Logical, Node
 from secateur.cel.values import UInt, Value
 
 
-def generate_matching(node: Node, reporter: Reporter) -> Condition:
+def generate_matching(node: Node, reporter: Reporter, columns: Columns = COLUMNS) -> Condition:
     """SQL that is true where the checked filter is true, and false or NULL elsewhere, without distinction."""
     forms = Forms()
-    matching = _Matching(forms, Generator(forms, COLUMNS, reporter, fold=True))
+    matching = _Matching(forms, columns.event, Generator(forms, columns.variables, reporter, fold=True))
     return condition_of(matching.sql(node), forms.parameters)
 
 
 class _Matching:
-    def __init__(self, forms: Forms, exact: Generator) -> None:
+    def __init__(self, forms: Forms, event: Sql, exact: Generator) -> None:
         self._forms = forms
+        self._event = event
         self._exact = exact
 
     def sql(self, node: Node) -> str:
         if (some := some_element(node)) is not None:
-            return f"({self._path_match(some)} and {self._as_generated(node)})"
+            return f"({self._some_element(*some)} and {self._as_generated(node)})"
         match node:
             case Logical(operator="&&", operands=operands):
                 return self._all(operands)
@@ -43,7 +45,7 @@ class _Matching:
                 return f"({' or '.join(map(self.sql, operands))})"
             case Binary(operator="=="):
                 equality = equality_of(node)
-                return self._contains(document_of(*equality)) if equality else self._of_integers(node)
+                return self._equal(node, *equality) if equality else self._of_integers(node)
             case Binary(operator="<" | "<=" | ">" | ">="):
                 return self._order(node) or self._of_integers(node)
             case Binary(operator="in", left=left, right=ListLiteral(elements=elements)):
@@ -59,45 +61,99 @@ class _Matching:
         return self._forms.bool(self._exact.sql(node))
 
     def _all(self, operands: tuple[Node, ...]) -> str:
-        """Merges equalities on different fields into one containment."""
-        document: dict[str, Any] = {}
+        """Merges equalities on different fields of a column into one containment."""
+        documents: dict[str, dict[str, Any]] = {}
         others = []
         for operand in operands:
             found = equality_of(operand)
-            if found is None or not merge(document, *found):
+            column, keys = self._place_of(found[0]) if found else (self._event, ())
+            if not found or not keys or not merge(documents.setdefault(column.holder, {}), keys, found[1]):
                 others.append(self.sql(operand))
-        terms = [self._contains(document), *others] if document else others
-        return f"({' and '.join(terms)})"
+        terms = [self._contains(holder, document) for holder, document in documents.items()]
+        return f"({' and '.join([*terms, *others])})"
 
-    def _contains(self, document: dict[str, Any]) -> str:
-        return f"run.event @> {self._forms.json_parameter(document)}"
+    def _equal(self, node: Node, path: Keys, value: Value) -> str:
+        column, keys = self._place_of(path)
+        if keys:
+            return self._contains(column.holder, document_of(keys, value))
+        if column.content and isinstance(value, str):
+            return f"{column.content} = {self._forms.text_parameter(value)}"
+        return self._as_generated(node)  # containment would also find a list that has the value
+
+    def _contains(self, holder: str, document: dict[str, Any]) -> str:
+        return f"{holder} @> {self._forms.json_parameter(document)}"
+
+    def _place_of(self, path: Keys) -> tuple[Sql, Keys]:
+        """The column that holds the field, and the keys that lead to it from there."""
+        column = self._event
+        while path and path[0] in column.parts:
+            column, path = column.parts[path[0]], path[1:]
+        return column, path
 
     def _order(self, node: Binary) -> str | None:
         found = order_of(node)
-        return self._path_match(f"{accessor(found[0])} {found[1]}") if found else None
+        if found is None:
+            return None
+        column, keys = self._place_of(found[0])
+        return self._path_match(column, f"{accessor(keys)} {found[1]}")
 
     def _exists(self, node: Comprehension) -> str | None:
         path = path_of(node.operand)
         test = None if node.predicate is None else test_of(node.predicate, {node.variable: ()})
-        return self._path_match(f"exists({accessor(path)}[*] ? ({test}))") if path and test else None
+        return self._some_element(path, test) if path and test else None
+
+    def _some_element(self, path: Keys, test: str) -> str:
+        column, keys = self._place_of(path)
+        return self._path_match(column, f"exists({accessor(keys)}[*] ? ({test}))")
 
     def _of_integers(self, node: Binary) -> str:
         """Integer arithmetic. jsonpath comes first: it finds all matches, maybe more, as it accepts doubles."""
         exact = self._as_generated(node)
-        left, right = _integer(node.left), _integer(node.right)
+        columns: list[Sql] = []
+        left, right = self._integer(node.left, columns), self._integer(node.right, columns)
         if left is None or right is None or not isinstance(node.left, Binary):
             return exact
-        return f"({self._path_match(f'{left} {node.operator} {right}')} and {exact})"
+        if len({column.holder for column in columns}) != 1:
+            return exact
+        return f"({self._path_match(columns[0], f'{left} {node.operator} {right}')} and {exact})"
+
+    def _integer(self, node: Node, columns: list[Sql]) -> str | None:
+        """As jsonpath: a literal int, or arithmetic that fails unless all operands are ints.
+
+        `columns` gets the columns of its fields.
+        """
+        match node:
+            case Literal(value=int(value)) if not isinstance(value, bool | UInt):
+                return f"({value})"
+            case Binary(operator="+" | "-" | "*" | "%" as operator, left=left, right=right):
+                sides = self._integer(left, columns), self._integer(right, columns)
+                if sides == (None, None):
+                    return None  # two fields: they may be doubles, which round
+                one, other = (
+                    known or self._field(side, columns) for known, side in zip(sides, (left, right), strict=True)
+                )
+                return None if one is None or other is None else f"({one} {operator} {other})"
+        return None
+
+    def _field(self, node: Node, columns: list[Sql]) -> str | None:
+        if (path := path_of(node)) is None:
+            return None
+        column, keys = self._place_of(path)
+        columns.append(column)
+        return accessor(keys)
 
     def _starts(self, target: Node | None, prefix: str) -> str | None:
         path = None if target is None else path_of(target)
         if path is None or not storable(prefix):
             return None
-        return self._path_match(f"{accessor(path)} starts with {quoted(prefix)}")
+        column, keys = self._place_of(path)
+        if not keys and column.content:
+            return f"starts_with({column.content}, {self._forms.text_parameter(prefix)})"
+        return self._path_match(column, f"{accessor(keys)} starts with {quoted(prefix)}")
 
-    def _path_match(self, predicate: str) -> str:
+    def _path_match(self, column: Sql, predicate: str) -> str:
         jsonpath = self._forms.text_parameter(f"strict {predicate}")
-        return f"jsonb_path_match(run.event, {jsonpath}::jsonpath, silent => true)"
+        return f"jsonb_path_match({column.holder}, {jsonpath}::jsonpath, silent => true)"
 
     def _in(self, left: Node, elements: tuple[Node, ...]) -> str | None:
         """A field in a list of strings. The field's type is checked only if the text is in the list."""
@@ -105,29 +161,13 @@ class _Matching:
         texts = [each.value for each in elements if isinstance(each, Literal) and isinstance(each.value, str)]
         if path is None or not texts or len(texts) < len(elements) or not storable(list(texts)):
             return None
-        *above, last = map(self._forms.text_parameter, path)
-        parent = " -> ".join(["run.event", *above])
-        hit = f"{parent} ->> {last} = any (array[{', '.join(map(self._forms.text_parameter, texts))}])"
-        return f"({hit} and jsonb_typeof({parent} -> {last}) = 'string')"
-
-
-def _integer(node: Node) -> str | None:
-    """As jsonpath: a literal int, or arithmetic that fails unless all operands are ints."""
-    match node:
-        case Literal(value=int(value)) if not isinstance(value, bool | UInt):
-            return f"({value})"
-        case Binary(operator="+" | "-" | "*" | "%" as operator, left=left, right=right):
-            sides = _integer(left), _integer(right)
-            if sides == (None, None):
-                return None  # two fields: they may be doubles, which round
-            one, other = (known or _field(side) for known, side in zip(sides, (left, right), strict=True))
-            return None if one is None or other is None else f"({one} {operator} {other})"
-    return None
-
-
-def _field(node: Node) -> str | None:
-    path = path_of(node)
-    return None if path is None else accessor(path)
+        column, keys = self._place_of(path)
+        listed = f"any (array[{', '.join(map(self._forms.text_parameter, texts))}])"
+        if not keys:
+            return f"{column.content} = {listed}" if column.content else None
+        *above, last = map(self._forms.text_parameter, keys)
+        parent = " -> ".join([column.holder, *above])
+        return f"({parent} ->> {last} = {listed} and jsonb_typeof({parent} -> {last}) = 'string')"
 
 
 def document_of(path: tuple[str, ...], value: Value) -> dict[str, Any]:

@@ -1,0 +1,83 @@
+"""A queue whose events are built of two columns: conditions read the columns, so its table's own indexes serve them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from plain_table import TABLE, PlainTable
+from secateur.cel import compile as compile_filter
+from secateur.engines.base import Selection, Verdict
+from secateur.engines.relation import scoped
+from secateur.postgres.database import Database
+from secateur.runs import NO_BOUNDS, Scope
+
+JOBS = """
+insert into jobs (queue, kind, payload)
+select 'mail', 'send', jsonb_build_object('customer', 'c' || n % 500, 'amount', n % 100, 'pad', repeat('x', 200))
+  from generate_series(1, 20000) as n
+"""
+
+
+@pytest.fixture
+async def jobs(empty_database_url: str) -> AsyncIterator[Database]:
+    async with Database.connect(empty_database_url) as database:
+        await database.execute(TABLE)
+        await database.execute(JOBS)
+        await database.execute("create index jobs_payload on jobs using gin (payload jsonb_path_ops)")
+        await database.execute("analyze jobs")
+        yield database
+
+
+def of(condition: str) -> Selection:
+    return Selection(Scope("mail", "send"), NO_BOUNDS, compile_filter(condition))
+
+
+async def plan(jobs: Database, selection: Selection) -> str:
+    source = PlainTable(jobs)
+    as_of = await source.clock()
+    sql, parameters = source.conditioned("count", selection, as_of, scoped(selection), only_matches=True)
+    return "\n".join(row[0] for row in await jobs.fetch(f"explain (verbose) {sql}", *parameters))
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "event.data.customer == 'c7'",
+        "event.data.customer == 'c7' && event.data.amount == 7 && event.name == 'send'",
+        "event.data.customer == 'c7' || event.data.customer == 'c8'",
+        "event.name == 'send' && (event.data.customer == 'c7' && event.data.amount > 5)",
+    ],
+)
+async def test_an_equality_is_counted_by_the_tables_own_index(jobs: Database, condition: str) -> None:
+    found = await plan(jobs, of(condition))
+    assert "Bitmap Index Scan on public.jobs_payload" in found or "Bitmap Index Scan on jobs_payload" in found, found
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "event.data.amount > 90",
+        "event.data.amount in [1, 2, 3]",
+        "event.data.customer in ['c1', 'c2'] && event.data.customer.startsWith('c')",
+        "has(event.data.customer) && event.data != null",
+        "event.data.items.exists(item, item.sku == 'a')",
+    ],
+)
+async def test_nothing_is_built_for_a_count(jobs: Database, condition: str) -> None:
+    assert "jsonb_build_object" not in await plan(jobs, of(condition))
+
+
+async def test_counts_and_examples_are_of_the_same_events(jobs: Database) -> None:
+    source = PlainTable(jobs)
+    selection = of("event.name == 'send' && event.data.amount > 90 && event.data.customer in ['c91', 'c191']")
+    count = await source.count(selection)
+    assert count.matched == 40 * 2
+    assert (await source.count_with_errors(selection)).errors == 0
+    assert (await source.count_with_errors(of("event.data.missing == 1"))).errors == 20_000
+    (example,) = await source.examples(selection, Verdict.MATCH, 1)
+    assert example.event == {
+        "name": "send",
+        "data": {"customer": example.event["data"]["customer"], "amount": 91, "pad": "x" * 200},
+    }

@@ -17,7 +17,7 @@ help:
 	@echo "make format       what ruff can mend by itself"
 	@echo "make bench        the benchmarks; ARGS='drain sweep' for some of them, --resume for what is missing, --quick to try"
 	@echo "make screenshots  the README's pictures, from the running program"
-	@echo "make clean        remove .venv, .venv-peers and caches"
+	@echo "make clean        remove .venv, .venv-peers, .engines and caches"
 
 demo: .venv/.demo
 	@exec $(BIN)/secateur demo $(ARGS)
@@ -61,7 +61,7 @@ screenshots: .venv/.dev
 	@$(BIN)/python -m screenshots $(ARGS)
 
 clean:
-	rm -rf .venv .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv .venv-peers .engines .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 
 # Each stamp is an extra of pyproject.toml.
 .venv/.demo .venv/.dev: .venv/.%: pyproject.toml | $(BIN)/python

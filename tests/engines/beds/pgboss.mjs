@@ -1,0 +1,65 @@
+// pg-boss: node pgboss.mjs api|worker URL SCHEMA [CONCURRENCY]
+
+import { randomUUID } from 'node:crypto'
+import { job, require, serve } from './bed.mjs'
+
+const pgboss = require('pg-boss')
+const PgBoss = pgboss.PgBoss ?? pgboss
+const [mode, url, schema, concurrency = 1] = process.argv.slice(2)
+const newest = Boolean(pgboss.PgBoss) // in version 10 the class is the module, and `insert` takes the queue with each job
+
+async function opened (options) {
+  const boss = new PgBoss({ connectionString: url, schema, schedule: false, ...options })
+  boss.on('error', error => { if (mode === 'worker') console.error(error) })
+  await boss.start()
+  return boss
+}
+
+if (mode === 'api') {
+  let boss
+  const open = async () => { boss ??= await opened({ supervise: false, max: 2 }); return boss }
+  await serve({
+    async install () {
+      const boss = await open()
+      await boss.createQueue('sync')
+      await boss.createQueue('mail', { partition: true })
+    },
+    async createQueue ({ name, ...options }) {
+      await (await open()).createQueue(name, options)
+    },
+    // { name, data, priority, startAfter (s), singletonKey, retries }: the ids; retries come an hour later
+    async enqueue ({ name, jobs }) {
+      const boss = await open()
+      const rows = jobs.map(({ retries = 0, startAfter, ...given }) => ({
+        id: randomUUID(),
+        retryLimit: retries,
+        retryDelay: 3600,
+        startAfter: startAfter === undefined ? undefined : new Date(Date.now() + startAfter * 1000).toISOString(),
+        ...given
+      }))
+      await (newest ? boss.insert(name, rows) : boss.insert(rows.map(row => ({ name, ...row }))))
+      return rows.map(row => row.id)
+    },
+    async send ({ name, data, options }) {
+      return (await open()).send(name, data, options)
+    },
+    async state ({ name, id }) {
+      return (await (await open()).getJobById(name, id))?.state
+    },
+    async cancel ({ name, id }) {
+      await (await open()).cancel(name, id)
+    }
+  })
+} else {
+  const boss = await opened({})
+  const run = job(url)
+  for (const name of ['sync', 'mail']) {
+    for (let n = 0; n < Number(concurrency); n++) {
+      await boss.work(name, { pollingIntervalSeconds: 0.5 }, async ([{ data }]) => run(data))
+    }
+  }
+  process.on('SIGTERM', async () => {
+    await boss.stop({ graceful: false, close: true }).catch(() => {})
+    process.exit(0)
+  })
+}

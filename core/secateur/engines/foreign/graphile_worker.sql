@@ -1,0 +1,133 @@
+-- engine: graphile-worker
+-- home: graphile_worker
+-- tried: 0.18.0 (migration 20), 0.17.3 (migration 19)
+-- ids: bigint
+-- word: payload
+-- priority: lower
+--
+-- Graphile Worker, from npm. The app is the named queue, `-` for jobs without one; the function is the task.
+-- A job that is done is deleted, so there are no completed runs. One that failed for good has had all of its attempts; a
+-- cancelled one is the same with a message of ours, for the engine has no state for it.
+-- The tables have row level security on and no policy: whoever neither owns them nor bypasses it sees no row, and no error.
+
+-- name: detect
+-- The private tables have been called so since migration 16. Version and rights as in every engine's detect.
+select space.nspname as schema, '' as prefix, 'migration ' || coalesce(at.version::text, 'unknown') as version,
+       coalesce(at.version between 16 and 20, false) as supported,
+       (select bool_or(row_security_active(part.oid)
+                       and not exists (select from pg_policy as policy
+                                        where policy.polrelid = part.oid and policy.polpermissive and policy.polcmd in ('r', '*')
+                                          and pg_get_expr(policy.polqual, policy.polrelid) = 'true'
+                                          and (0 = any (policy.polroles)
+                                               or exists (select from unnest(policy.polroles) as role
+                                                           where role <> 0 and pg_has_role(role, 'usage')))))
+          from pg_class as part
+         where part.relnamespace = space.oid and part.relname in ('_private_jobs', '_private_tasks', '_private_job_queues')) as hidden
+  from pg_class as job
+  join pg_namespace as space on space.oid = job.relnamespace
+  join pg_class as migrations on migrations.relnamespace = space.oid and migrations.relname = 'migrations' and migrations.relkind = 'r'
+ cross join lateral (
+       select case when has_schema_privilege(space.oid, 'usage') and has_table_privilege(migrations.oid, 'select')
+                   then (select found.word::int
+                           from ts_stat(format('select array_to_tsvector(array_remove(array[max(id)::text], null)) from %I.migrations',
+                                               space.nspname)) as found) end as version
+       ) as at
+ where job.relname = '_private_jobs' and job.relkind in ('r', 'p')
+   and (select count(*) from pg_class as part
+         where part.relnamespace = space.oid and part.relname in ('_private_tasks', '_private_job_queues')) = 2
+   and (select count(*) from pg_attribute as its
+         where its.attrelid = job.oid and not its.attisdropped
+           and its.attname in ('id', 'job_queue_id', 'task_id', 'payload', 'priority', 'run_at', 'attempts', 'max_attempts',
+                               'last_error', 'created_at', 'updated_at', 'locked_at', 'locked_by', 'is_available')) = 14
+
+-- name: source
+-- `payload` is json, which admits what jsonb does not: \u0000, half of a surrogate pair, numbers beyond numeric. One such
+-- payload must not end the query, so its data is null. The first test is quick, and finds what may be such; the second is
+-- exact, but for numbers of a thousand digits, which it takes for too large.
+-- When a job failed for good is not kept: its worker leaves `updated_at` alone.
+-- `offset 0` keeps the payload from being parsed again for every use of it.
+select job.id as key,
+       job.id::text as id,
+       coalesce(queue.queue_name, '-') as app_id,
+       task.identifier as function_id,
+       task.identifier as name,
+       parsed.data as data,
+       jsonb_build_object('name', task.identifier, 'data', parsed.data) as event,
+       case when job.locked_at is not null then 'running'
+            when not job.is_available and job.last_error = 'Cancelled by secateur' then 'cancelled'
+            when not job.is_available then 'failed'
+            when job.run_at > now() then 'scheduled'
+            else 'queued' end as status,
+       case when job.locked_at is not null then 'locked' when job.is_available then 'available' else 'failed' end as state,
+       job.is_available as is_available,
+       job.priority::int as priority,
+       job.attempts::int as attempt,
+       job.created_at as started_at,
+       job.run_at as scheduled_for,
+       job.locked_at as claimed_at,
+       case when not job.is_available and job.locked_at is null and job.last_error = 'Cancelled by secateur'
+            then job.updated_at end as finished_at,
+       job.locked_by as worker,
+       case when job.locked_at is null then job.last_error end as error,
+       job.ctid as place
+  from {s}._private_jobs as job {sampled}
+  join {s}._private_tasks as task on task.id = job.task_id
+  left join {s}._private_job_queues as queue on queue.id = job.job_queue_id
+ cross join lateral (
+       select case
+         when job.payload::text not like '%\\u%'
+              and job.payload::text !~ '(^|[:,[\s])-?[0-9][0-9.]*[eE][+-]?[0-9]{3}'
+              and (length(job.payload::text) <= 16000 or job.payload::text !~ '[0-9]{255}') then job.payload::jsonb
+         when regexp_replace(replace(job.payload::text, '\\', ' '),
+                             '\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}', ' ', 'g') ~ '\\u(0000|[dD][89a-fA-F])'
+           then null
+         when regexp_replace(job.payload::text, '"([^"\\]|\\.)*"', '', 'g') ~ '[eE][+-]?[0-9]{4}|[0-9]{255}' then null
+         else job.payload::jsonb end as data
+       offset 0
+       ) as parsed
+
+-- name: unfinished
+(run.is_available or run.claimed_at is not null)
+
+-- name: failed
+(not run.is_available and run.claimed_at is null and run.error is distinct from 'Cancelled by secateur')
+
+-- name: cancelled
+(not run.is_available and run.claimed_at is null and run.error = 'Cancelled by secateur')
+
+-- name: ended
+(not run.is_available and run.claimed_at is null)
+
+-- name: depth
+-- By the numbers of task and queue, which are named only at the end. Every task that is known is there, at least under `-`.
+-- A lock of more than four hours is given up by the engine: its worker is lost.
+with part as (
+  select job.job_queue_id, job.task_id,
+         count(*) filter (where job.is_available and job.run_at <= now()) as queued,
+         count(*) filter (where job.is_available and job.run_at > now()) as scheduled,
+         count(*) filter (where job.locked_at is not null) as running,
+         count(*) filter (where job.locked_at < now() - interval '4 hours') as lost,
+         count(*) filter (where not job.is_available and job.locked_at is null
+                            and job.last_error is distinct from 'Cancelled by secateur') as failed,
+         min(array[job.run_at, job.created_at]) filter (where job.is_available and job.run_at <= now()) as oldest
+    from {s}._private_jobs as job
+   group by job.job_queue_id, job.task_id
+)
+select coalesce(queue.queue_name, '-') as app_id,
+       task.identifier as function_id,
+       coalesce(part.queued, 0) as queued,
+       coalesce(part.scheduled, 0) as scheduled,
+       coalesce(part.running, 0) as running,
+       coalesce(part.lost, 0) as lost,
+       coalesce(part.failed, 0) as failed,
+       part.oldest[2] as oldest_started_at,
+       part.oldest[1] as oldest_claimable_at
+  from {s}._private_tasks as task
+  left join part on part.task_id = task.id
+  left join {s}._private_job_queues as queue on queue.id = part.job_queue_id
+
+-- name: table
+select format('%s', $name${s}._private_jobs$name$::regclass)
+
+-- name: claim_order
+run.priority, run.scheduled_for

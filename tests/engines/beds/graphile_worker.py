@@ -1,0 +1,82 @@
+"""Graphile Worker, from npm: its schema, its API, its worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from functools import cached_property
+from typing import Any, ClassVar
+
+import asyncpg
+
+from beds import RAN
+from beds.npm import Api, Missing, command, environment
+from beds.processes import worker_process
+
+PACKAGE = "graphile-worker"
+
+
+class GraphileWorker:
+    """The queue `default` is none: a named queue runs one job after the other."""
+
+    engine: ClassVar[str] = "graphile-worker"
+    missing: ClassVar[Any] = Missing(PACKAGE)
+    schema: ClassVar[str] = "graphile_worker"
+    prefix: ClassVar[str] = ""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @cached_property
+    def api(self) -> Api:
+        return Api("graphile_worker.mjs", PACKAGE, None, self.url, self.schema)
+
+    async def install(self) -> None:
+        connection = await asyncpg.connect(self.url)
+        await connection.execute(RAN)
+        await connection.close()
+        await self.api.call("install")
+
+    async def enqueue(
+        self,
+        payloads: Sequence[dict[str, Any]],
+        *,
+        task: str = "sync",
+        queue: str = "default",
+        priority: int = 0,
+        delay: timedelta | None = None,
+        key: str | None = None,
+    ) -> list[str]:
+        options: dict[str, Any] = {"priority": priority}
+        if queue != "default":
+            options["queueName"] = queue
+        if delay is not None:
+            options["runAt"] = delay.total_seconds()
+        if key is not None:
+            options["jobKey"] = key
+        jobs = [{"payload": payload, "maxAttempts": 1 + payload.get("retries", 0), **options} for payload in payloads]
+        return list(await self.api.call("enqueue", identifier=task, jobs=jobs))
+
+    def worker(self, *, queue: str = "default", concurrency: int = 1) -> AbstractAsyncContextManager[Any]:
+        return worker_process(
+            *command("graphile_worker.mjs", "worker", self.url, self.schema, str(concurrency)),
+            environment=environment(PACKAGE),
+        )
+
+    async def state(self, run_id: str) -> str | None:
+        state: str | None = await self.api.call("state", id=run_id)
+        return state
+
+    async def cancel(self, run_id: str) -> None:
+        """It has no cancelling but to let a job fail for good."""
+        await self.api.call("cancel", id=run_id, reason="not wanted any more")
+
+
+class GraphileWorkerElsewhere(GraphileWorker):
+    """In a schema with a name that has to be quoted."""
+
+    schema: ClassVar[str] = 'Jobs of "billing"'
+
+
+BEDS = (GraphileWorker, GraphileWorkerElsewhere)

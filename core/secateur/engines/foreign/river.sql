@@ -1,0 +1,135 @@
+-- engine: river
+-- home: public
+-- tried: migrations 6 and 7
+-- ids: bigint
+-- word: args
+-- priority: lower
+-- stops: next look at its context
+--
+-- River, of Go. The app is the queue, the function is the kind of job. Its index on `args` serves conditions on event.data.
+-- Times are those of the application's clock, where it gives them.
+
+-- name: detect
+-- The columns are those since migration 4. Its number is in a table where River's own tool runs the migrations, of one line
+-- only before migration 5; where another tool runs them there is no such table, and what they brought along tells the number.
+select space.nspname as schema, '' as prefix, 'migration ' || coalesce(at.version::text, 'unknown') as version,
+       coalesce(at.version between 6 and 7, false) as supported,
+       row_security_active(job.oid)
+         and not exists (select from pg_policy as policy
+                          where policy.polrelid = job.oid and policy.polpermissive and policy.polcmd in ('r', '*')
+                            and pg_get_expr(policy.polqual, policy.polrelid) = 'true'
+                            and (0 = any (policy.polroles)
+                                 or exists (select from unnest(policy.polroles) as role where role <> 0 and pg_has_role(role, 'usage')))) as hidden
+  from pg_class as job
+  join pg_namespace as space on space.oid = job.relnamespace
+  left join pg_class as migrations
+         on migrations.relnamespace = space.oid and migrations.relname = 'river_migration' and migrations.relkind = 'r'
+ cross join lateral (
+       select case
+         when migrations.oid is null
+           then case when exists (select from pg_class as part where part.relnamespace = space.oid and part.relname = 'river_notification')
+                     then 7
+                     when exists (select from pg_attribute as its where its.attrelid = job.oid and its.attname = 'unique_states') then 6
+                     when exists (select from pg_attribute as its where its.attrelid = job.oid and its.attname = 'unique_key') then 5
+                     else 4 end
+         when has_schema_privilege(space.oid, 'usage') and has_table_privilege(migrations.oid, 'select')
+           then (select found.word::int
+                   from ts_stat(
+                          format('select array_to_tsvector(array_remove(array[max(version)::text], null)) from %I.river_migration',
+                                 space.nspname)
+                          || case when exists (select from pg_attribute as its
+                                                where its.attrelid = migrations.oid and its.attname = 'line')
+                                  then ' where line = ''main''' else '' end) as found)
+         end as version
+       ) as at
+ where job.relname = 'river_job' and job.relkind in ('r', 'p')
+   and exists (select from pg_type as type join pg_enum as label on label.enumtypid = type.oid
+                where type.typnamespace = space.oid and type.typname = 'river_job_state' and label.enumlabel = 'pending')
+   and (select count(*) from pg_attribute as its
+         where its.attrelid = job.oid and not its.attisdropped
+           and its.attname in ('id', 'state', 'attempt', 'attempted_at', 'attempted_by', 'created_at', 'finalized_at', 'scheduled_at',
+                               'priority', 'args', 'errors', 'kind', 'queue')) = 13
+
+-- name: source
+-- A job is claimed once it is `available` and its time has come. `scheduled` and `retryable` ones are made available by the
+-- leader's next pass, `pending` ones by whoever keeps them back.
+select job.id as key,
+       job.id::text as id,
+       job.queue as app_id,
+       job.kind as function_id,
+       job.kind as name,
+       job.args as data,
+       jsonb_build_object('name', job.kind, 'data', job.args) as event,
+       case when job.state = 'available' and job.scheduled_at <= now() then 'queued'
+            when job.state = 'running' then 'running'
+            when job.state = 'completed' then 'completed'
+            when job.state = 'discarded' then 'failed'
+            when job.state = 'cancelled' then 'cancelled'
+            else 'scheduled' end as status,
+       job.state as state,
+       job.priority::int as priority,
+       job.attempt::int as attempt,
+       job.created_at as started_at,
+       job.scheduled_at as scheduled_for,
+       job.attempted_at as claimed_at,
+       job.finalized_at as finished_at,
+       job.attempted_by[cardinality(job.attempted_by)] as worker,
+       case when job.state in ('retryable', 'discarded', 'cancelled') then job.errors[cardinality(job.errors)] ->> 'error' end as error,
+       job.ctid as place
+  from {s}.river_job as job {sampled}
+
+-- name: unfinished
+run.state in ('available', 'pending', 'retryable', 'running', 'scheduled')
+
+-- name: failed
+run.state = 'discarded'
+
+-- name: cancelled
+run.state = 'cancelled'
+
+-- name: ended
+run.state in ('cancelled', 'completed', 'discarded')
+
+-- name: depth
+-- No index has both queue and kind. Finished jobs, which are kept for a day or more, are passed over by the index on state.
+-- `oldest` is when a job could be claimed and when it was made, of the one that has waited longest.
+select part.app_id, part.function_id, part.queued, part.scheduled, part.running, part.failed,
+       part.oldest[2] as oldest_started_at, part.oldest[1] as oldest_claimable_at
+  from (
+    select job.queue as app_id, job.kind as function_id,
+           count(*) filter (where job.state = 'available' and job.scheduled_at <= now()) as queued,
+           count(*) filter (where job.state in ('pending', 'retryable', 'scheduled')
+                               or job.state = 'available' and job.scheduled_at > now()) as scheduled,
+           count(*) filter (where job.state = 'running') as running,
+           count(*) filter (where job.state = 'discarded') as failed,
+           min(array[job.scheduled_at, job.created_at]) filter (where job.state = 'available' and job.scheduled_at <= now()) as oldest
+      from {s}.river_job as job
+     where job.state in ('available', 'pending', 'retryable', 'running', 'scheduled', 'discarded')
+     group by job.queue, job.kind
+  ) as part
+
+-- name: rates
+-- Arrived: of the twenty thousand newest ids, so that it is less than the truth beyond two thousand a second. Drained: by the index
+-- on finalized jobs.
+select coalesce(entered.app_id, ended.app_id) as app_id,
+       coalesce(entered.function_id, ended.function_id) as function_id,
+       coalesce(entered.runs, 0) as arrived,
+       coalesce(ended.runs, 0) as drained
+  from (
+    select newest.queue as app_id, newest.kind as function_id, count(*) as runs
+      from (select job.queue, job.kind, job.created_at from {s}.river_job as job order by job.id desc limit 20000) as newest
+     where newest.created_at > now() - interval '10 s'
+     group by newest.queue, newest.kind
+  ) as entered
+  full join (
+    select job.queue as app_id, job.kind as function_id, count(*) as runs
+      from {s}.river_job as job
+     where job.state in ('completed', 'discarded') and job.finalized_at > now() - interval '10 s'
+     group by job.queue, job.kind
+  ) as ended using (app_id, function_id)
+
+-- name: table
+select format('%s', $name${s}.river_job$name$::regclass)
+
+-- name: claim_order
+run.priority, run.scheduled_for, run.key

@@ -13,9 +13,10 @@ from typing import Any
 
 import asyncpg
 
-from patience import PATIENCE
+GRACE = 2.0
+"""Seconds for a worker to end its jobs, some of which would never end."""
 
-BEDS = Path(__file__).parent
+TESTS = Path(__file__).parents[2]
 
 
 @asynccontextmanager
@@ -26,7 +27,7 @@ async def worker_process(*command: str, environment: dict[str, str] | None = Non
     """
     if command[0].startswith("beds."):
         command = (sys.executable, "-m", *command)
-    paths = os.pathsep.join([str(BEDS.parent), str(BEDS.parent.parent), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join([str(TESTS / "engines"), str(TESTS), os.environ.get("PYTHONPATH", "")])
     with tempfile.TemporaryFile() as printed:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -48,7 +49,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), PATIENCE / 4)
+            await asyncio.wait_for(process.wait(), GRACE)
         except TimeoutError:
             process.kill()
             await process.wait()

@@ -161,7 +161,7 @@ select job.app_id, job.function_id,
  group by job.app_id, job.function_id
 
 -- name: table
-select '{s}.procrastinate_jobs'::regclass
+select $name${s}.procrastinate_jobs$name$::regclass
 
 -- name: claim_order
 run.priority desc, run.key

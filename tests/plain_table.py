@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from secateur.cel.sql.columns import COLUMNS_OF_PARTS, Columns
 from secateur.engines.relation import RelationSource
 from secateur.errors import NotInstalled
@@ -29,13 +27,13 @@ select job.queue, job.kind, count(*) as queued, min(job.created_at) as oldest, c
 class PlainTable(RelationSource):
     """Can be read, and nothing else."""
 
-    name: ClassVar[str] = "plain"
-    relation: ClassVar[str] = """(
+    name: str = "plain"
+    relation: str = """(
       select job.id, job.queue as app_id, job.kind as function_id, job.kind as name, job.payload as data,
              jsonb_build_object('name', job.kind, 'data', job.payload) as event,
              case when job.done then 'completed' else 'queued' end as status, job.created_at as started_at
         from jobs as job)"""
-    variables: ClassVar[Columns] = COLUMNS_OF_PARTS
+    variables: Columns = COLUMNS_OF_PARTS
 
     @staticmethod
     def problem_of_run_id(run_id: str) -> str | None:

@@ -56,8 +56,8 @@ class Context(BaseModel):
     """Refuse every write to this database, whatever the flags say."""
     production: bool = False
     """Say PRODUCTION in the header, and confirm every cancellation by typing."""
-    engine: str = "native"
-    """Which job queue the database holds."""
+    engine: str | None = None
+    """Which job queue to work with, as `secateur engines` lists them; needed where there are several."""
     replica: str | None = Field(default=None, min_length=1, repr=False)
     """The URL of a streaming replica, used for counts, previews and samples."""
 
@@ -71,7 +71,8 @@ class Target:
     read_only: bool
     context: str | None = None
     production: bool = False
-    engine: str = "native"
+    engine: str | None = None
+    """None: the only queue there is."""
     replica: str | None = field(default=None, repr=False)
 
 
@@ -170,6 +171,7 @@ class Settings(BaseSettings):
         *,
         database: str | None = None,
         context: str | None = None,
+        engine: str | None = None,
         read_only: bool = False,
         environment: Mapping[str, str] | None = None,
     ) -> Target:
@@ -189,10 +191,12 @@ class Settings(BaseSettings):
         if context:
             chosen = self._context(context)
             read_only = read_only or chosen.read_only
-            return Target(chosen.database, read_only, context, chosen.production, chosen.engine, chosen.replica)
+            return Target(
+                chosen.database, read_only, context, chosen.production, engine or chosen.engine, chosen.replica
+            )
         if not database and not any(environment.get(name) for name in LIBPQ):
             raise SettingsError(NO_DATABASE)
-        return Target(database or None, read_only)
+        return Target(database or None, read_only, engine=engine)
 
     def _context(self, name: str) -> Context:
         if name not in self.contexts:

@@ -22,7 +22,7 @@ from secateur.engines.base import (
     Upkeep,
     Verdict,
 )
-from secateur.engines.loading import load_engine
+from secateur.engines.loading import registered
 from secateur.errors import IdempotencyConflict, NotFound, NotInstalled, ReadOnly, RequestError
 from secateur.ledger.commits import Commit
 from secateur.ledger.ledger import Cancelling
@@ -42,7 +42,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def engine(name: str, database: Database) -> Source:
-    return load_engine(name, database)
+    return registered()[name](database)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ async def test_it_is_found_where_it_is(engine: Source) -> None:
 async def test_it_is_not_found_in_another_database(name: str, empty_database_url: str) -> None:
     async with Database.connect(empty_database_url) as database:
         with pytest.raises(NotInstalled):
-            await load_engine(name, database).detect()
+            await registered()[name](database).detect()
 
 
 async def test_what_cannot_be_a_runs_id_is_refused_in_words(engine: Source) -> None:
@@ -315,7 +315,7 @@ async def test_a_read_only_session_writes_nothing(
 ) -> None:
     await queue.enqueue("billing", "sync", {})
     async with Database.connect(database_url, read_only=True) as database:
-        reader = load_engine(name, database)
+        reader = registered()[name](database)
         assert (await reader.count(select())).total == 1
         for write in (
             reader.ledger.commit_all([a_commit(select())]),

@@ -65,6 +65,7 @@ CHANGING: dict[str, Prepare] = {
     "retention": lambda here, url: ["--finished", "40d"],
 }
 LOOKING: dict[str, Prepare] = {
+    "engines": lambda here, url: [],
     "depth": lambda here, url: [],
     "history": lambda here, url: [],
     "runs": lambda here, url: ["--app", "billing", "--status", "queued", "--limit", "500"],

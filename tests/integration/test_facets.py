@@ -8,7 +8,7 @@ import pytest
 
 import secateur
 from patience import PATIENCE
-from secateur.engines.native import source
+from secateur.engines import sampled as source
 from secateur.looking.facets import payload_shape
 from secateur.runs import Scope
 

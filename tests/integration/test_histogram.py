@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from secateur.engines.native import source
+from secateur.engines import sampled as source
 from secateur.engines.native.engine import NativeEngine
 from secateur.looking.reader import Reader
 from secateur.postgres.database import Database

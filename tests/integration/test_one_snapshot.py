@@ -79,8 +79,8 @@ async def test_the_figures_of_a_preview(engine: InAFlood) -> None:
 
 
 async def test_the_figures_of_an_estimate(engine: InAFlood, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("secateur.engines.native.source.EXACT_IS_QUICK", 10)
-    monkeypatch.setattr("secateur.engines.native.source.FEWEST_SAMPLED", 1)
+    monkeypatch.setattr("secateur.engines.sampled.EXACT_IS_QUICK", 10)
+    monkeypatch.setattr("secateur.engines.sampled.FEWEST_SAMPLED", 1)
     request = CancellationRequest.parse({"app_id": "billing", "if": "event.data.nothing == 1"})
     count = await MatchCounter(engine).guess(request)
     assert count is not None

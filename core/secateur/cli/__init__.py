@@ -65,7 +65,7 @@ def _run(arguments: Sequence[str]) -> int:
         parsed = parse(arguments)
     except SystemExit as left:  # --help and --version
         return int(left.code or 0)
-    work_at(database=parsed.database, context=parsed.context, config=parsed.config)
+    work_at(database=parsed.database, context=parsed.context, config=parsed.config, engine=parsed.engine)
     module, _, function = parsed.command.partition(":")
     outcome = getattr(import_module(f"secateur.cli.commands.{module}"), function)(parsed)
     if isinstance(outcome, int):

@@ -23,6 +23,7 @@ DEFAULT_PORT = 8484
 
 EXAMPLES = {
     "forget": "secateur forget billing old-syncs",
+    "engines": "secateur engines --database postgresql://on_call@db.internal/shop",
     "install": "secateur install --database postgresql://admin@db.internal/jobs",
     "demo": "secateur demo --runs 50000",
     "worker": "secateur worker billing.jobs:app --concurrency 20",
@@ -54,7 +55,7 @@ EXAMPLES = {
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The parsed flags; `command` is the path of the command's function. Raises `UsageError`."""
     parsed = _parser().parse_args(_joined(arguments))
-    for flag in ("database", "context", "config"):
+    for flag in ("database", "context", "config", "engine"):
         if not hasattr(parsed, flag):
             setattr(parsed, flag, None)
     parsed.read_only = hasattr(parsed, "read_only")
@@ -86,6 +87,7 @@ def _parser() -> Parser:
     where = everywhere.add_argument_group("database")
     where.add_argument("--database", metavar="URL", help="postgresql://… (default: DATABASE_URL, PG*, PGSERVICE)")
     where.add_argument("--context", metavar="NAME", help="a database from the configuration file")
+    where.add_argument("--engine", metavar="NAME", help="the queue to work with, where the database has several")
     where.add_argument("--config", metavar="FILE", help="the configuration file to read")
     where.add_argument("--read-only", action="store_true", help="refuse every write, here and in the database")
     parser = Parser(
@@ -122,6 +124,13 @@ def _parser() -> Parser:
 
 
 def _running(command: AddCommand) -> None:
+    engines = command(
+        "engines",
+        "engines:engines",
+        "list the job queues in the database",
+        "Finds every queue of a known kind, says what can be done there, and why not more. Changes nothing.",
+    )
+    engines.add_argument("--json", action="store_true", help="as JSON")
     install = command(
         "install",
         "install:install",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from secateur.cli.opening import Place
-from secateur.engines.loading import find_engine
+from secateur.engines.loading import problem_of_run_id
 from secateur.errors import UsageError
 from secateur.words.shell import command_line
 
@@ -44,4 +44,4 @@ def read_uuid(text: str) -> UUID | None:
 
 
 def _can_be_a_run(place: Place, text: str) -> bool:
-    return find_engine(place.target.engine).problem_of_run_id(text) is None
+    return problem_of_run_id(place.target.engine, text) is None

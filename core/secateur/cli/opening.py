@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from secateur.cli.output import notice
-from secateur.engines.loading import load_engine
+from secateur.engines.loading import open_engine
 from secateur.errors import ReadOnly
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
@@ -57,7 +57,10 @@ def find_place(arguments: argparse.Namespace, *, writes: bool = False, database:
     Raises `SettingsError`; and `ReadOnly` if the command writes but writes are refused."""
     settings = read_settings(arguments)
     target = settings.target(
-        database=arguments.database or database, context=arguments.context, read_only=arguments.read_only
+        database=arguments.database or database,
+        context=arguments.context,
+        engine=arguments.engine,
+        read_only=arguments.read_only,
     )
     place = Place(settings, target, arguments.read_only)
     if writes:
@@ -83,8 +86,7 @@ async def open_session(
             replica = await stack.enter_async_context(
                 Database.connect(target.replica, read_only=True, max_size=most, statement_timeout=statement_timeout)
             )
-        engine = load_engine(target.engine, database, replica)
-        await engine.detect()
+        engine = await open_engine(database, replica, target.engine)
         queue = OpenQueue.over(
             engine, read_only=target.read_only, batch=place.settings.sweep_batch, counts_at_once=counts_at_once
         )

@@ -17,7 +17,6 @@ from uuid import UUID
 from secateur.cel import Filter
 from secateur.engines.searching import RunPage, RunSearch
 from secateur.errors import Unsupported
-from secateur.postgres.database import Database
 from secateur.runs import NO_BOUNDS, UNFINISHED, Count, FunctionDepth, Histogram, Run, RunStatus, Scope, Window
 from secateur.samples import Mark, Sample, SampleGap, SampleSteps
 from secateur.traces import RunTrace
@@ -147,15 +146,12 @@ class Source(Protocol):
     What reads many runs, and says so below, may be answered by a replica: a copy that follows, and is read only.
     """
 
-    name: ClassVar[str]
-    """As it is registered, such as `native`."""
-    first_run: ClassVar[str | None]
+    name: str
+    """As `secateur engines` lists it, such as `native` or `oban:jobs`."""
+    first_run: str | None
     """What to type to put a first run into an empty queue; None where that is the application's affair."""
 
-    def __init__(self, database: Database, replica: Database | None = None) -> None: ...
-
-    @staticmethod
-    def problem_of_run_id(run_id: str) -> str | None:
+    def problem_of_run_id(self, run_id: str) -> str | None:
         """Why that cannot be the id of a run, such as `must be a UUID`; None where it can be."""
         ...
 

@@ -1,23 +1,117 @@
-"""Finds engines by their names, among all that are installed."""
+"""Finds the queues of a database, and opens one.
+
+An engine is registered by its class (entry points `secateur.engines`): secateur's own queue is, and packages may add
+others. Every other kind of queue that secateur knows is one SQL file: see `secateur.engines.foreign`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import entry_points
+from typing import Protocol
 
 from secateur.engines.base import Source
-from secateur.errors import UsageError
+from secateur.engines.foreign.discovery import installations
+from secateur.engines.foreign.file import engine_files
+from secateur.engines.foreign.source import ForeignSource
+from secateur.errors import DatabaseError, NotInstalled, UsageError
 from secateur.postgres.database import Database
 
+OWN = "native"
+"""secateur's own queue: what a database without any queue is asked to install."""
 
-def find_engine(name: str) -> type[Source]:
-    """The class registered under `name` in the entry point group `secateur.engines`. Raises `UsageError`."""
+
+class Registered(Protocol):
+    """The class of a registered engine."""
+
+    def __call__(self, database: Database, replica: Database | None = None) -> Source: ...
+
+    def problem_of_run_id(self, run_id: str) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FoundQueue:
+    """A queue in a database."""
+
+    source: Source
+    engine: str
+    schema: str | None
+    """None where the engine does not say."""
+    version: str
+    supported: bool = True
+    """False for an unknown newer version: it can be looked at, and is never written to."""
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+
+def registered() -> Mapping[str, Registered]:
+    """The classes by name."""
     found = {entry.name: entry for entry in entry_points(group="secateur.engines")}
-    if name not in found:
-        raise UsageError(f"there is no engine {name!r}; known engines: {', '.join(sorted(found))}")
-    engine: type[Source] = found[name].load()
-    return engine
+    return {name: found[name].load() for name in sorted(found)}
 
 
-def load_engine(name: str, database: Database, replica: Database | None = None) -> Source:
-    """The engine registered under `name`, over this database. Raises like `find_engine`."""
-    return find_engine(name)(database, replica)
+def require_known(name: str) -> None:
+    """Raises `UsageError` for the name of no engine; `oban:jobs` is an installation of Oban."""
+    known = sorted({*registered(), *engine_files()})
+    if name.partition(":")[0] not in known:
+        raise UsageError(f"there is no engine {name!r}; known engines: {', '.join(known)}")
+
+
+def problem_of_run_id(engine: str | None, run_id: str) -> str | None:
+    """Why that cannot be the id of a run of the engine, as far as that can be told without the database."""
+    if engine is None:
+        return None
+    known = registered().get(engine) or engine_files().get(engine.partition(":")[0])
+    return None if known is None else known.problem_of_run_id(run_id)
+
+
+async def find_queues(database: Database, replica: Database | None = None) -> list[FoundQueue]:
+    """Every queue in the database that is known, registered engines first. Nothing is written."""
+    found: list[FoundQueue] = []
+    for name, engine in registered().items():
+        source = engine(database, replica)
+        try:
+            found.append(FoundQueue(source, name, "secateur" if name == OWN else None, await source.detect()))
+        except NotInstalled:
+            continue
+    for installation in await installations(database):
+        source = ForeignSource(database, replica, installation)
+        kind, schema = installation.file.engine, installation.schema
+        found.append(FoundQueue(source, kind, schema, installation.version, installation.supported))
+    return found
+
+
+async def open_engine(database: Database, replica: Database | None = None, name: str | None = None) -> Source:
+    """The queue of that name, or the only one there is.
+
+    Raises `NotInstalled` where there is none, `UsageError` where there are several and none is named, or where the name
+    is no engine's, and `DatabaseError`.
+    """
+    if name is not None:
+        require_known(name)
+        if (engine := registered().get(name)) is not None:
+            source = engine(database, replica)
+            await source.detect()
+            return source
+    queues = await find_queues(database, replica)
+    chosen = [each for each in queues if each.name == name]
+    chosen = chosen or [each for each in queues if name in (None, each.engine)]
+    if not chosen:
+        await _refuse_missing(database, name, queues)
+    if len(chosen) > 1:
+        names = ", ".join(each.name for each in chosen)
+        raise UsageError(f"{database.description} has several queues: choose one with --engine ({names})")
+    await chosen[0].source.detect()
+    return chosen[0].source
+
+
+async def _refuse_missing(database: Database, name: str | None, queues: list[FoundQueue]) -> None:
+    if name is None:
+        # Says how to install secateur's own, or what is wrong with it.
+        await registered()[OWN](database).detect()
+        raise DatabaseError(f"{database.description}: a queue has just been made; try again")
+    there = f"; it has {', '.join(each.name for each in queues)}" if queues else ""
+    raise NotInstalled(f"{database.description} has no queue of {name}{there}")

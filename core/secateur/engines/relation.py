@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from secateur.cel.sql.columns import COLUMNS, Columns
 from secateur.cel.values import decode_json, decode_shown
@@ -45,7 +45,7 @@ STATEMENTS: Mapping[str, str] = Statements.load("secateur.engines", "relation.sq
 
 _VERDICTS = {Verdict.MATCH: True, Verdict.NO_MATCH: False, Verdict.ERROR: None}
 
-_AMONG = {
+AMONG: Mapping[tuple[RunStatus, ...], str] = {
     UNFINISHED: "run.status in ('queued', 'scheduled', 'running')",
     (RunStatus.FAILED,): "run.status = 'failed'",
     (RunStatus.FAILED, RunStatus.CANCELLED): "(run.status = 'failed' or run.status = 'cancelled')",
@@ -72,25 +72,27 @@ class RelationSource(Source):
     What is left to the engine: `name`, `detect`, `depth`, and `problem_of_run_id`.
     """
 
-    first_run: ClassVar[str | None] = None
-    relation: ClassVar[str]
+    first_run: str | None = None
+    relation: str
     """The runs, as SQL that may stand after FROM."""
-    columns: ClassVar[str] = "run.*"
+    columns: str = "run.*"
     """What to select of them."""
-    variables: ClassVar[Columns] = COLUMNS
+    variables: Columns = COLUMNS
     """What conditions read of them. `COLUMNS_OF_PARTS` where `event` is built of `name` and `data`."""
-    statements: ClassVar[Mapping[str, str]] = STATEMENTS
+    statements: Mapping[str, str] = STATEMENTS
     """Those of relation.sql, and the engine's own of the same names in their place."""
+    among: Mapping[tuple[RunStatus, ...], str] = AMONG
+    """The statuses that a selection can mean, in the words of the index that has the runs with these."""
 
     def __init__(self, database: Database, replica: Database | None = None) -> None:
         self._database = database
         self._replica = replica
         self._replica_tried = float("-inf")
 
-    @classmethod
-    def sql(cls, name: str) -> str:
-        """The statement over the engine's relation."""
-        return cls.statements[name].replace("{runs}", cls.relation).replace("{columns}", cls.columns)
+    def sql(self, name: str, sampled: str = "") -> str:
+        """The statement over the engine's relation, or over a part that the clause `sampled` draws of it."""
+        filled = self.statements[name].replace("{runs}", self.relation).replace("{columns}", self.columns)
+        return filled.replace("{sampled}", sampled)
 
     async def clock(self) -> datetime:
         moment: datetime = await self._database.fetchval(self.sql("clock"))
@@ -124,20 +126,29 @@ class RelationSource(Source):
         """One page, in the order of the runs' starts: all that is looked at, in one statement."""
         given = (search.app_id, search.named, search.status, search.before, MOST_READ)
         window = (search.window.started_after, search.window.started_before)
-        sql, parameters = self.search_condition("runs", search, reading.as_of, [*given, *window, search.limit])
-        rows = await reading.connection.fetch(sql, *parameters)
+        rows = await self.found(reading, search, [*given, *window, search.limit])
         found = [run_of(row) for row in rows]
         if len(found) == search.limit:
             return RunPage(found, next=found[-1].id, looked_at=rows[-1]["nth"], back_to=found[-1].started_at)
-        end = await reading.connection.fetchrow(directed(self.sql("runs_reached"), search), *given)
+        end = await reading.connection.fetchrow(self.search_sql("runs_reached", search), *given)
         goes_on = end["looked"] == MOST_READ
         return RunPage(found, next=end["id"] if goes_on else None, looked_at=end["looked"], back_to=end["started_at"])
+
+    async def found(self, reading: Reading, search: RunSearch, parameters: list[object]) -> Sequence[Mapping[str, Any]]:
+        """The rows of the statement `runs`."""
+        sql, parameters = self.search_condition("runs", search, reading.as_of, parameters)
+        rows: Sequence[Mapping[str, Any]] = await reading.connection.fetch(sql, *parameters)
+        return rows
+
+    def search_sql(self, name: str, search: RunSearch) -> str:
+        """The statement in the direction of the search."""
+        return directed(self.sql(name), search)
 
     def search_condition(
         self, name: str, search: RunSearch, as_of: datetime, parameters: list[object]
     ) -> tuple[str, list[object]]:
         """The statement in the direction of the search, with its condition in its place, and all parameters."""
-        sql = directed(self.sql(name), search)
+        sql = self.search_sql(name, search)
         if search.filter is None:
             return sql.replace("{condition}", "true"), parameters
         condition, more = search.filter.over(self.variables).matching.bind(len(parameters) + 1, as_of)
@@ -158,8 +169,7 @@ class RelationSource(Source):
 
         async def ask(reading: Reading) -> Count:
             total = await self._total(reading, selection)
-            sql, parameters = self.conditioned("count", selection, reading.as_of, scope, only_matches=True)
-            rows = await reading.connection.fetch(sql, *parameters)
+            rows = await self.ask(reading, "count", selection, scope, only_matches=True)
             return counted(rows, reading, selection, exact=True, total=total, errors=None if selection.filter else 0)
 
         return await self.read(ask, on_primary=on_primary)
@@ -170,22 +180,20 @@ class RelationSource(Source):
 
         async def ask(reading: Reading) -> Count:
             total = await self._total(reading, selection)
-            sql, parameters = self.conditioned("verdicts", selection, reading.as_of, scoped(selection))
-            rows = await reading.connection.fetch(sql, *parameters)
+            rows = await self.ask(reading, "verdicts", selection, scoped(selection))
             errors = sum(row["errors"] for row in rows)
             return counted(rows, reading, selection, exact=True, total=total, errors=errors)
 
         return await self.read(ask, on_primary=on_primary)
 
     async def _total(self, reading: Reading, selection: Selection) -> int:
-        rows = await reading.connection.fetch(among(self.sql("total"), selection), *scoped(selection)[:2])
-        return sum(row["total"] for row in rows)
+        sql = self.sql("total").replace("{among}", self.among[selection.statuses])
+        return sum(row["total"] for row in await reading.connection.fetch(sql, *scoped(selection)[:2]))
 
     async def examples(self, selection: Selection, verdict: Verdict, limit: int) -> list[Run]:
         async def ask(reading: Reading) -> list[Run]:
             wanted = [*scoped(selection), _VERDICTS[verdict], limit]
-            sql, parameters = self.conditioned("examples", selection, reading.as_of, wanted)
-            return [run_of(row) for row in await reading.connection.fetch(sql, *parameters)]
+            return [run_of(row) for row in await self.ask(reading, "examples", selection, wanted)]
 
         return await self.read(ask)
 
@@ -193,12 +201,12 @@ class RelationSource(Source):
         return await self.read(lambda reading: self.charted(reading, selection, bars))
 
     async def charted(
-        self, reading: Reading, selection: Selection, bars: int, *, sampled: str = "", percent: float = 100.0
+        self, reading: Reading, selection: Selection, bars: int, percent: float = 100.0
     ) -> Histogram | None:
-        """The histogram of all runs, or of so many per cent of them, which the clause `sampled` draws ($6)."""
+        """The histogram of all runs, or of so many per cent of them."""
         wanted = [*scoped(selection), bars, percent]
-        sql, parameters = self.conditioned("histogram", selection, reading.as_of, wanted)
-        rows = await reading.connection.fetch(sql.replace("{sampled}", sampled), *parameters)
+        sampled = "" if percent == 100.0 else "tablesample system ($6::float8)"
+        rows = await self.ask(reading, "histogram", selection, wanted, sampled=sampled)
         if not rows:
             return None
         found = {row["part"]: row for row in rows}
@@ -220,11 +228,8 @@ class RelationSource(Source):
             return 0.0
 
         async def ask(reading: Reading) -> float:
-            sql, parameters = self.conditioned(
-                "arrivals", selection, reading.as_of, scoped(selection), only_matches=True
-            )
-            arrived: int = await reading.connection.fetchval(sql, *parameters)
-            return arrived / RATE_SECONDS
+            (row,) = await self.ask(reading, "arrivals", selection, scoped(selection), only_matches=True)
+            return int(row["arrived"]) / RATE_SECONDS
 
         return await self.read(ask, on_primary=True)
 
@@ -262,20 +267,31 @@ class RelationSource(Source):
             await connection.execute(self.sql("plan_for_values"))
             return await ask(Reading(connection, as_of, source, replica_failed))
 
-    def conditioned(
-        self, name: str, selection: Selection, as_of: datetime, parameters: list[object], *, only_matches: bool = False
-    ) -> tuple[str, list[object]]:
-        """The statement with the generated condition in its place, and all parameters.
+    async def ask(
+        self,
+        reading: Reading,
+        name: str,
+        selection: Selection,
+        parameters: list[object],
+        *,
+        only_matches: bool = False,
+        sampled: str = "",
+    ) -> Sequence[Mapping[str, Any]]:
+        """The rows of the statement, with the generated condition in its place.
 
-        `only_matches` where nothing but true matters, so that the cheaper form does.
+        `only_matches` where nothing but true matters, so that the cheaper form does. `sampled` is as for `sql`.
         """
-        sql = among(self.sql(name), selection)
-        if selection.filter is None:
-            return sql.replace("{condition}", "true"), parameters
-        forms = selection.filter.over(self.variables)
-        form = forms.matching if only_matches else forms.condition
-        condition, more = form.bind(len(parameters) + 1, selection.now or as_of)
-        return sql.replace("{condition}", f"({condition})"), [*parameters, *more]
+        sql = self.sql(name, sampled).replace("{among}", self.among[selection.statuses])
+        condition = "true"
+        if selection.filter is not None:
+            forms = selection.filter.over(self.variables)
+            form = forms.matching if only_matches else forms.condition
+            condition, more = form.bind(len(parameters) + 1, selection.now or reading.as_of)
+            parameters = [*parameters, *more]
+        rows: Sequence[Mapping[str, Any]] = await reading.connection.fetch(
+            sql.replace("{condition}", f"({condition})"), *parameters
+        )
+        return rows
 
 
 def scoped(selection: Selection) -> list[object]:
@@ -291,11 +307,6 @@ def directed(sql: str, search: RunSearch) -> str:
     for sign, word in signs.items():
         sql = sql.replace(sign, word)
     return sql
-
-
-def among(sql: str, selection: Selection) -> str:
-    """The statement with the statuses that are meant in their place, in the words of the index that has these."""
-    return sql.replace("{among}", _AMONG[selection.statuses])
 
 
 def counted(
@@ -328,7 +339,7 @@ def counted(
     )
 
 
-def run_of(row: asyncpg.Record) -> Run:
+def run_of(row: Mapping[str, Any]) -> Run:
     """A run from its canonical columns; those that an engine does not have are left at their defaults."""
     return Run(
         id=str(row["id"]),

@@ -99,7 +99,7 @@ select {columns}
 
 -- name: arrivals
 -- Matching runs that entered in the last ten seconds, whatever has become of them since.
-select count(*)
+select count(*) as arrived
   from {runs} as run
  where run.started_at > now() - interval '10 s'
    and run.app_id = $1

@@ -127,7 +127,7 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class Installation:
+class InstallSteps:
     """What an install did, or has yet to do."""
 
     files: list[str]
@@ -142,7 +142,7 @@ class Installation:
 
 async def install(
     database: Database, migrations: Sequence[Migration] | None = None, *, author: str | None = None
-) -> Installation:
+) -> InstallSteps:
     """Apply and mend what is missing; `author` is for the audit. Nothing is written if nothing is missing.
 
     While somebody holds what a migration needs, it gives way after two seconds and tries again. Raises
@@ -162,7 +162,7 @@ async def install(
         ) from error
 
 
-async def inspect_installation(database: Database, migrations: Sequence[Migration] | None = None) -> Installation:
+async def inspect_installation(database: Database, migrations: Sequence[Migration] | None = None) -> InstallSteps:
     """What `install` would do; changes nothing. For any of secateur's roles, and whoever installed.
 
     Raises `NotInstalled` if there is no schema, and `DatabaseError` if it is too new for us. Who has no right in the
@@ -241,7 +241,7 @@ def _in_the_way(database: Database, blockers: Sequence[str]) -> str:
 
 async def _install_once(
     database: Database, migrations: Sequence[Migration], author: str | None, blockers: list[str]
-) -> Installation:
+) -> InstallSteps:
     statements = _statements()
     async with database.transaction() as connection:
         version = int(await connection.fetchval("show server_version_num")) // 10000
@@ -277,14 +277,14 @@ async def _noting_blockers(database: Database, session: int, blockers: list[str]
             await looking
 
 
-async def _inspect(connection: Any, migrations: Sequence[Migration], database: str) -> Installation:
+async def _inspect(connection: Any, migrations: Sequence[Migration], database: str) -> InstallSteps:
     applied = _by_name(await connection.fetch(_statements()["applied"]))
     gaps = await _gaps(connection, migrations, applied)
     files = _missing(migrations, applied, database, anew=_lacks_definitions(gaps))
-    return Installation([migration.name for migration in files], gaps)
+    return InstallSteps([migration.name for migration in files], gaps)
 
 
-async def _apply(connection: Any, migrations: Sequence[Migration], database: str, author: str | None) -> Installation:
+async def _apply(connection: Any, migrations: Sequence[Migration], database: str, author: str | None) -> InstallSteps:
     """Looks again under the installers' lock: another one may have done it."""
     statements = _statements()
     await _prepare(connection, statements)

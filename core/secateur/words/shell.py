@@ -18,10 +18,16 @@ _place: list[tuple[str, str | None]] = []
 """The flags that named this program's database; every command that it prints repeats them."""
 
 
-def work_at(*, database: str | None = None, context: str | None = None, config: str | None = None) -> None:
+def work_at(
+    *,
+    database: str | None = None,
+    context: str | None = None,
+    config: str | None = None,
+    engine: str | None = None,
+) -> None:
     """Record the flags that name this process's database. Without any, a printed command finds it as this one did."""
     shown = None if database is None else without_password(database)
-    _place[:] = [("--config", config), ("--context", context), ("--database", shown)]
+    _place[:] = [("--config", config), ("--context", context), ("--database", shown), ("--engine", engine)]
     keep(shown)
 
 

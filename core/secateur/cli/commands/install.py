@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from secateur.cli.opening import find_place
 from secateur.cli.output import done, json_line, write
 from secateur.postgres.database import Database
-from secateur.schema import Installation, inspect_installation
+from secateur.schema import InstallSteps, inspect_installation
 from secateur.schema import install as apply_migrations
 from secateur.words.lines import one_line
 
@@ -35,7 +35,7 @@ async def install(arguments: argparse.Namespace) -> int:
     return 1 if arguments.check and not found.is_complete else 0
 
 
-def _lines(found: Installation, files: str, gaps: str) -> Iterator[str]:
+def _lines(found: InstallSteps, files: str, gaps: str) -> Iterator[str]:
     """The lines that say what is wrong. A gap that many objects have takes one line, which names them."""
     if found.files:
         yield f"{files}: {', '.join(found.files)}."
@@ -48,7 +48,7 @@ def _lines(found: Installation, files: str, gaps: str) -> Iterator[str]:
         yield one_line(f"  {wrong}: {', '.join(objects)}")
 
 
-def _as_json(found: Installation, database: str, files: str, gaps: str) -> dict[str, object]:
+def _as_json(found: InstallSteps, database: str, files: str, gaps: str) -> dict[str, object]:
     return {
         "database": database,
         files: found.files,

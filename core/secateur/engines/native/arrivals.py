@@ -10,8 +10,9 @@ from secateur.cel import Filter
 from secateur.cel.values import decode_json
 from secateur.engines.base import Arrival, Arrivals, Arriving, Population, Tally
 from secateur.engines.native.ids_by_time import ids_around
-from secateur.engines.native.source import SAMPLE_PAGES, NativeSource
+from secateur.engines.native.source import NativeSource
 from secateur.engines.relation import Reading
+from secateur.engines.sampled import SAMPLE_PAGES
 from secateur.postgres.statements import Statements
 from secateur.runs import Scope
 

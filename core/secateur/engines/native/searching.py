@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from secateur.bounds import require_id
@@ -34,7 +34,7 @@ class NativeSearching(NativeSource):
     Only the owner of the tables can insert rows with other ids. A search by time may miss such rows.
     """
 
-    statements: ClassVar[Mapping[str, str]] = {
+    statements: Mapping[str, str] = {
         **NativeSource.statements,
         **Statements.load("secateur.engines.native", "searching.sql"),
     }

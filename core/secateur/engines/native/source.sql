@@ -143,7 +143,7 @@ select judged.page,
            run.status,
            case when ($3::timestamptz is null or run.started_at > $3) and ($4::timestamptz is null or run.started_at < $4)
                 then {condition} else false end as verdict
-      from secateur.runs as run tablesample system ($5::real)
+      from secateur.runs as run {sampled}
      where run.app_id = $1
        and ($2::text is null or run.function_id = $2)
        and run.status in ('queued', 'scheduled', 'running')
@@ -167,7 +167,7 @@ select run.event
 -- name: sample_events_of_pages
 -- Where drawing from all ids would take long: whatever is on $4 per cent of the table's pages.
 select run.event
-  from secateur.runs as run tablesample system ($4::real)
+  from secateur.runs as run {sampled}
  where run.app_id = $1
    and ($2::text is null or run.function_id = $2)
    and run.status in ('queued', 'scheduled', 'running')
@@ -175,7 +175,7 @@ select run.event
 
 -- name: arrivals
 -- Matching runs that entered in the last ten seconds, whatever has become of them since.
-select count(*)
+select count(*) as arrived
   from secateur.runs as run
  where run.id >= rpad(lpad(to_hex(floor(extract(epoch from now() - interval '10 s') * 1000)::bigint), 12, '0'), 32, '0')::uuid
    and run.started_at > now() - interval '10 s'

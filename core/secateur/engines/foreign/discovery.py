@@ -1,0 +1,53 @@
+"""Finds the queues of others in a database, whatever their schemas and prefixes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from secateur.engines.foreign.file import EngineFile, engine_files
+from secateur.engines.foreign.installation import Installation
+from secateur.errors import DatabaseError
+from secateur.postgres.database import Database
+
+logger = logging.getLogger(__name__)
+
+
+async def installations(database: Database) -> list[Installation]:
+    """All of them, by name. It takes no rights but those on the catalog.
+
+    A kind that cannot be looked for is left out, with a warning: it must not hide the others.
+    """
+    server = int(await database.fetchval("show server_version_num", repeatable=True))
+    found: list[Installation] = []
+    for file in engine_files().values():
+        try:
+            found += [installation async for installation in _detected(database, file, server)]
+        except DatabaseError as error:
+            logger.warning("looking for queues of %s failed: %s", file.engine, error)
+    return sorted((each for each in found if each.is_usable), key=lambda each: each.name)
+
+
+async def _detected(database: Database, file: EngineFile, server: int) -> AsyncIterator[Installation]:
+    for row in await database.fetch(file.statements["detect"], repeatable=True):
+        found = Installation(
+            file=file,
+            schema=row["schema"],
+            prefix=row["prefix"],
+            version=row["version"] or "unknown",
+            supported=row["supported"],
+            server=server,
+            hidden=bool(row.get("hidden")),
+        )
+        yield await with_parts(database, found) if found.is_usable else found
+
+
+async def with_parts(database: Database, installation: Installation) -> Installation:
+    """As it is now, where each of its queues has tables of its own: with those that may be read."""
+    if not installation.has_parts:
+        return installation
+    rows = await database.fetch(installation.sql("parts"), repeatable=True)
+    parts = [{name: value for name, value in row.items() if isinstance(value, str)} for row in rows]
+    readable = [row.get("readable", True) for row in rows]
+    return replace(installation, parts=[part for part, can in zip(parts, readable, strict=True) if can])

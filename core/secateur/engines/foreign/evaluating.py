@@ -1,0 +1,121 @@
+"""Evaluates conditions in this process, on rows that the database streams.
+
+It answers the statements of the same names as the database would, with rows of the same columns. A row takes some ten
+microseconds to decode and to evaluate; other tasks get their turn in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from secateur.cel import EvaluationError, Filter
+from secateur.engines.relation import run_of
+
+if TYPE_CHECKING:
+    import asyncpg
+
+AT_ONCE = 0.004
+"""Seconds of evaluation after which other tasks get their turn."""
+
+PREFETCH = 500
+
+Row: TypeAlias = Mapping[str, Any]
+Judged: TypeAlias = AsyncIterator[tuple[Row, bool | None]]
+
+
+async def evaluate(
+    name: str,
+    connection: asyncpg.Connection,
+    sql: str,
+    parameters: Sequence[object],
+    filter: Filter,
+    now: datetime,
+) -> Sequence[Row]:
+    """The rows that the statement `name` would give, from `sql`, which gives the runs that it is about."""
+    return await _ANSWERS[name](_judged(connection, sql, parameters, filter, now), parameters)
+
+
+async def _judged(
+    connection: asyncpg.Connection, sql: str, parameters: Sequence[object], filter: Filter, now: datetime
+) -> Judged:
+    """Each run with its verdict: null is an error."""
+    began = time.monotonic()
+    async for row in connection.cursor(sql, *parameters, prefetch=PREFETCH):
+        try:
+            verdict: bool | None = filter.matches(run_of(row), now)
+        except EvaluationError:
+            verdict = None
+        yield row, verdict
+        if time.monotonic() - began > AT_ONCE:
+            await asyncio.sleep(0)
+            began = time.monotonic()
+
+
+async def _tallies(judged: Judged, parameters: Sequence[object]) -> Sequence[Row]:
+    """By function, status and, in a sample, page."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    async for row, verdict in judged:
+        group = {"function_id": row["function_id"], "status": row["status"], "page": row.get("page")}
+        tally = found.setdefault(tuple(group.values()), {**group, "total": 0, "matched": 0, "errors": 0})
+        tally["total"] += 1
+        tally["matched"] += verdict is True
+        tally["errors"] += verdict is None
+    return list(found.values())
+
+
+async def _examples(judged: Judged, parameters: Sequence[object]) -> Sequence[Row]:
+    wanted, limit = parameters[4:6]
+    return await _first(judged, wanted, limit)
+
+
+async def _runs(judged: Judged, parameters: Sequence[object]) -> Sequence[Row]:
+    return await _first(judged, True, parameters[7])
+
+
+async def _first(judged: Judged, wanted: object, limit: object) -> Sequence[Row]:
+    found: list[Row] = []
+    async for row, verdict in judged:
+        if verdict is wanted:
+            found.append(row)
+        if len(found) == limit:
+            break
+    return found
+
+
+async def _arrivals(judged: Judged, parameters: Sequence[object]) -> Sequence[Row]:
+    return [{"arrived": sum([verdict is True async for _, verdict in judged])}]
+
+
+async def _histogram(judged: Judged, parameters: Sequence[object]) -> Sequence[Row]:
+    bars = parameters[4]
+    assert isinstance(bars, int)  # noqa: S101
+    found = [(row["started_at"], verdict) async for row, verdict in judged]
+    if not found:
+        return []
+    first, last = min(at for at, _ in found), max(at for at, _ in found)
+    length = max((last - first).total_seconds(), 0.000001)
+    rows: dict[int, dict[str, Any]] = {}
+    for at, verdict in found:
+        part = min(bars, 1 + math.floor(bars * (at - first).total_seconds() / length))
+        empty = {"part": part, "first": first, "last": last, "total": 0, "matched": 0, "errors": 0}
+        bar = rows.setdefault(part, empty)
+        bar["total"] += 1
+        bar["matched"] += verdict is True
+        bar["errors"] += verdict is None
+    return list(rows.values())
+
+
+_ANSWERS: Mapping[str, Callable[[Judged, Sequence[object]], Awaitable[Sequence[Row]]]] = {
+    "count": _tallies,
+    "verdicts": _tallies,
+    "sample": _tallies,
+    "examples": _examples,
+    "runs": _runs,
+    "arrivals": _arrivals,
+    "histogram": _histogram,
+}

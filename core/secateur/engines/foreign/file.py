@@ -1,0 +1,86 @@
+"""What secateur knows of one kind of queue: its SQL file, `<engine>.sql` beside this module.
+
+The file begins with a header of lines `-- key: value`, and goes on with named statements. Both are explained in
+docs/engines.md, for whoever wants to add another kind.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from secateur.postgres.statements import NAME, Statements
+
+_PACKAGE = "secateur.engines.foreign"
+_HEADER = re.compile(r"^-- ([a-z]+): +(\S.*?) *$")
+_KEYS = frozenset({"engine", "home", "tried", "ids", "word", "stops", "priority"})
+_IDS = {
+    "bigint": (re.compile(r"0|[1-9][0-9]{0,17}"), "must be a whole number"),
+    "uuid": (re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "must be a UUID"),
+    "text": (re.compile(r"[^\x00\s](?:[^\x00]{0,498}[^\x00\s])?"), "must be a text of 1 to 500 characters"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFile:
+    """One kind of queue."""
+
+    engine: str
+    """Its name, such as `procrastinate`."""
+    home: str
+    """The schema that it is usually in. An installation there goes by the engine's name alone."""
+    tried: str
+    """The versions that the statements were tried with, in words."""
+    ids: str
+    """The type of its ids: `bigint`, `uuid` or `text`."""
+    word: str | None
+    """What its users call `event.data`, such as `args`."""
+    stops: str | None
+    """When a running run that was asked to stop does so, as the end of “it stops at its …”; None if it never does."""
+    priority: str | None
+    """Which number is claimed first: `higher` or `lower`; None if it has no priorities."""
+    statements: Mapping[str, str]
+
+    def problem_of_run_id(self, run_id: str) -> str | None:
+        """Why that cannot be the id of a run; None where it can be."""
+        form, problem = _IDS[self.ids]
+        return None if form.fullmatch(run_id) else problem
+
+
+@cache
+def engine_files() -> Mapping[str, EngineFile]:
+    """Every kind of queue that secateur knows besides its own, by name."""
+    found = sorted(path.name for path in files(_PACKAGE).iterdir() if path.name.endswith(".sql"))
+    read = [read_file(name) for name in found if name != "foreign.sql" and not name.startswith("_")]
+    return {each.engine: each for each in read}
+
+
+def read_file(name: str) -> EngineFile:
+    """Raises `ValueError` for a file that does not have the format."""
+    text = files(_PACKAGE).joinpath(name).read_text(encoding="utf-8")
+    header = dict(_header(text))
+    if not header.keys() <= _KEYS:
+        raise ValueError(f"{name}: unknown in the header: {', '.join(sorted(header.keys() - _KEYS))}")
+    if header["ids"] not in _IDS:
+        raise ValueError(f"{name}: ids must be one of {', '.join(_IDS)}")
+    return EngineFile(
+        engine=header["engine"],
+        home=header["home"],
+        tried=header["tried"],
+        ids=header["ids"],
+        word=header.get("word"),
+        stops=header.get("stops"),
+        priority=header.get("priority"),
+        statements=Statements(text, f"{_PACKAGE}/{name}"),
+    )
+
+
+def _header(text: str) -> Iterator[tuple[str, str]]:
+    """The lines up to the first that has another form."""
+    for line in NAME.split(text, maxsplit=1)[0].splitlines():
+        if (found := _HEADER.match(line)) is None:
+            return
+        yield found[1], found[2]

@@ -1,0 +1,104 @@
+"""One queue of others, as it was found in a database."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from secateur.engines.foreign.file import EngineFile
+from secateur.errors import UsageError
+from secateur.postgres.statements import Statements
+
+_UNUSABLE = frozenset("'\\{}\0")
+_JSON = re.compile(r"\{json ([^{}]+)\}")
+
+IS_JSON_SINCE = 160_000
+"""The version of Postgres that can tell whether a text is JSON."""
+
+NO_RUNS = """(select null::text as key, '' as id, '' as app_id, '' as function_id, '' as name, null::jsonb as data,
+  null::jsonb as event, '' as status, '' as state, 0 as priority, 0 as attempt, null::timestamptz as started_at,
+  null::timestamptz as scheduled_for, null::timestamptz as claimed_at, null::timestamptz as finished_at,
+  '' as worker, '' as error where false)"""
+"""The source of an installation whose queues have not been made yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Where a queue is, and of which version."""
+
+    file: EngineFile
+    schema: str
+    prefix: str
+    """What its tables' names begin with, where its users choose that."""
+    version: str
+    supported: bool
+    """False for an unknown newer version: it can be looked at, and is never written to."""
+    server: int = 0
+    """The number of the version of Postgres, such as 150018."""
+    hidden: bool = False
+    """Row level security keeps rows from this role."""
+    parts: Sequence[Mapping[str, str]] = ()
+    """Where each of its queues has tables of its own: what stands in the statements for each of them."""
+
+    @property
+    def name(self) -> str:
+        """The engine's where it is in its usual place, else with its schema and prefix: `oban:jobs`."""
+        if self.schema == self.file.home and not self.prefix:
+            return self.file.engine
+        return f"{self.file.engine}:{self.schema}" + (f".{self.prefix}" if self.prefix else "")
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether its names can stand in the statements, in literals as well."""
+        return not _UNUSABLE & set(self.schema + self.prefix)
+
+    @property
+    def has_parts(self) -> bool:
+        return "parts" in self.file.statements
+
+    def sql(self, name: str, part: Mapping[str, str] | None = None) -> str:
+        """The statement of that name over its tables. Raises `KeyError` where the engine has none."""
+        places = {"s": quoted(self.schema), "schema": f"'{self.schema}'", "prefix": self.prefix, **(part or {})}
+        return self._with_json(fill(self.file.statements[name], places))
+
+    def each(self, name: str) -> list[str]:
+        """The statement of that name, once for each part."""
+        return [self.sql(name, part) for part in self.parts] if self.has_parts else [self.sql(name)]
+
+    @property
+    def source(self) -> str:
+        """All of its runs, as SQL that may stand after FROM. `{sampled}` is left in it."""
+        sources = self.each("source")
+        return "(" + "\nunion all\n".join(sources) + "\n)" if sources else NO_RUNS
+
+    def _with_json(self, sql: str) -> str:
+        """With `{json TEXT}` as an expression that is null where the text is no JSON, and raises nothing."""
+        if not _JSON.search(sql):
+            return sql
+        form = _json()["from_16" if self.server >= IS_JSON_SINCE else "before_16"]
+        return _JSON.sub(lambda found: form.replace("{text}", found[1]), sql)
+
+
+@cache
+def _json() -> Statements:
+    return Statements.load("secateur.engines.foreign", "_json.sql")
+
+
+def fill(sql: str, names: Mapping[str, str]) -> str:
+    """The statement with names in their places, such as that of `{s}`."""
+    for place, name in names.items():
+        sql = sql.replace(f"{{{place}}}", name)
+    return sql
+
+
+def quoted(name: str) -> str:
+    """As an identifier of SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def require_usable(installation: Installation) -> None:
+    """Raises `UsageError` for names that no statement can be made with."""
+    if not installation.is_usable:
+        raise UsageError(f"{installation.name}: names with quotes, backslashes or braces cannot be used")

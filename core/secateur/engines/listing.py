@@ -1,0 +1,76 @@
+"""What can be done with each queue of a database, and why not more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from secateur.engines.base import Gate, Stopping
+from secateur.engines.loading import FoundQueue, find_queues
+from secateur.errors import DatabaseError
+from secateur.ledger.ledger import Cancelling
+from secateur.postgres.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    watch: bool
+    filter: bool
+    cancel: bool
+    stop_running: bool
+    undo: bool
+    gate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ListedQueue:
+    """A queue as `secateur engines` shows it."""
+
+    name: str
+    """What `--engine` takes."""
+    engine: str
+    schema: str | None
+    version: str
+    capabilities: Capabilities
+    gate: str
+    """Whether claims obey cancellations: `on`, `none`, or `stale` if the engine has changed since the gate was made."""
+    missing: tuple[str, ...] = field(default=())
+    """Why it can do no more, and what to do about it."""
+    backlog: int | None = None
+    """Runs that wait; None where they cannot be counted."""
+
+
+async def list_queues(database: Database) -> list[ListedQueue]:
+    """Every queue in the database, secateur's own first, then by name. Changes nothing."""
+    return [await _listed(each) for each in await find_queues(database)]
+
+
+async def _listed(found: FoundQueue) -> ListedQueue:
+    source, missing = found.source, []
+    backlog: int | None = None
+    try:
+        await source.detect()
+        backlog = sum(each.backlog for each in await source.depth())
+    except DatabaseError as error:
+        missing.append(f"it cannot be read: {error}")
+    cancels = isinstance(source, Cancelling) and found.supported
+    if not found.supported:
+        missing.append(f"{found.version} is not known to secateur: it is watched and filtered, never written to")
+    elif not cancels:
+        missing.append("its runs cannot be cancelled with this version of secateur")
+    return ListedQueue(
+        name=found.name,
+        engine=found.engine,
+        schema=found.schema,
+        version=found.version,
+        capabilities=Capabilities(
+            watch=backlog is not None,
+            filter=backlog is not None,
+            cancel=cancels,
+            stop_running=cancels and isinstance(source, Stopping),
+            undo=cancels,
+            gate=cancels and isinstance(source, Gate),
+        ),
+        gate="on" if cancels and isinstance(source, Gate) else "none",
+        missing=tuple(missing),
+        backlog=backlog,
+    )

@@ -1,0 +1,70 @@
+"""Each kind of queue that secateur knows has a file with all that the generic engine needs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from secateur.engines.foreign.file import EngineFile, engine_files
+from secateur.engines.foreign.installation import Installation
+
+NEEDED = {"detect", "source", "unfinished", "failed", "cancelled", "ended", "depth", "claim_order"}
+COLUMNS = (
+    *("key", "id", "app_id", "function_id", "name", "data", "event", "status", "state", "priority", "attempt"),
+    *("started_at", "scheduled_for", "claimed_at", "finished_at", "worker", "error"),
+)
+
+
+@pytest.fixture(params=sorted(engine_files()))
+def file(request: pytest.FixtureRequest) -> EngineFile:
+    return engine_files()[request.param]
+
+
+def test_it_has_every_statement(file: EngineFile) -> None:
+    assert file.statements.keys() >= NEEDED
+
+
+def test_its_source_has_every_column(file: EngineFile) -> None:
+    source = re.sub(r"--.*", "", file.statements["source"])
+    missing = [
+        column for column in COLUMNS if not re.search(rf"\b(as|job\.|\.){re.escape(column)}\b| as {column}\b", source)
+    ]
+    assert [column for column in missing if f"job.{column}" not in source] == []
+
+
+def test_nothing_is_left_to_be_filled_in(file: EngineFile) -> None:
+    names = set(re.findall(r"\bas (\w+)\b", file.statements.get("parts", "")))
+    here = Installation(file, "a schema", "a_prefix_", "1", True, parts=[dict.fromkeys(names, '"a queue"')])
+    filled = {name: sql for name in file.statements.keys() - {"detect", "parts"} for sql in here.each(name)}
+    filled["source"] = here.source.replace("{sampled}", "")
+    left = {name: re.findall(r"\{\w+\}", sql) for name, sql in filled.items()}
+    assert {name: places for name, places in left.items() if places} == {}
+
+
+@pytest.mark.parametrize(
+    ("schema", "prefix", "name"),
+    [("public", "", "procrastinate"), ("jobs", "", "procrastinate:jobs"), ("public", "x_", "procrastinate:public.x_")],
+)
+def test_it_goes_by_its_place_where_that_is_not_the_usual_one(schema: str, prefix: str, name: str) -> None:
+    assert Installation(engine_files()["procrastinate"], schema, prefix, "1", True).name == name
+
+
+@pytest.mark.parametrize("schema", ["a'b", "a\\b", "{s}"])
+def test_names_that_no_literal_can_hold_are_not_used(schema: str) -> None:
+    assert not Installation(engine_files()["procrastinate"], schema, "", "1", True).is_usable
+
+
+@pytest.mark.parametrize(
+    ("ids", "good", "bad"),
+    [
+        ("bigint", ["0", "17", "9" * 18], ["", "-1", "017", "1.0", "x", "9" * 19, "٣"]),
+        ("uuid", ["0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b"], ["", "17", "0190a5d27c1e7e7b9f7a3c5d1e2f4a6b", "\x00"]),
+        ("text", ["a", "order-17"], ["", " ", "a\x00b", "x" * 501]),
+    ],
+)
+def test_ids_are_told_from_what_can_be_none(ids: str, good: list[str], bad: list[str]) -> None:
+    file = replace(engine_files()["procrastinate"], ids=ids)
+    assert [file.problem_of_run_id(each) for each in good] == [None] * len(good)
+    assert None not in [file.problem_of_run_id(each) for each in bad]

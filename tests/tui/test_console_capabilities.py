@@ -14,6 +14,7 @@ from secateur.ledger.ledger import Cancelling, Ledger
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur_tui.app import ConsoleApp
+from secateur_tui.filter.editor import ExpressionEditor
 from secateur_tui.session import Session
 
 CULPRIT_OF_JOBS = "event.data.customer == 'acme'"
@@ -54,6 +55,25 @@ async def test_a_queue_that_can_only_be_read(empty_database_url: str) -> None:
             assert "review & cancel" not in console.text
             await console.press("f9")
             assert "Review" not in console.text
+
+
+async def test_the_queues_own_word_is_mended(empty_database_url: str) -> None:
+    async with Database.connect(empty_database_url) as database:
+        await database.execute(TABLE)
+        await database.execute(
+            "insert into jobs (queue, kind, payload) select 'mail', 'send',"
+            " jsonb_build_object('customer', 'acme') from generate_series(1, 30)"
+        )
+        app = console_over(PlainTable(database), database)
+        app.session.queue.reader.word = "payload"
+        async with app.run_test(size=(120, 30), notifications=True) as pilot:
+            console = Console(app, pilot, database)
+            await console.shows("send", "30")
+            await console.filter_for("send", "payload.customer == 'acme'")
+            await console.shows("no variable `payload`", "write `event.data`")
+            await console.press("f3")
+            assert console.app.screen.query_one(ExpressionEditor).text == CULPRIT_OF_JOBS
+            await console.shows("✓ valid")
 
 
 async def test_a_queue_whose_workers_look_at_no_cancellation(incident_url: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from secateur.cel import messages as say
 from secateur.cel.types import (
@@ -40,6 +41,8 @@ class Declarations:
 
     variables: Mapping[str, Variable]
     refused: Mapping[str, str] = field(default_factory=dict)
+    word: str | None = None
+    """What the queue's own users call `event.data`, such as `args`. It names nothing, but is understood in help."""
 
     def is_namespace(self, name: str) -> bool:
         """Whether `name` is only the first half of dotted names."""
@@ -54,7 +57,16 @@ class Declarations:
         return list(dict.fromkeys(known.split(".")[0] for known in self.variables))
 
     def extended(self, variables: Mapping[str, Variable]) -> Declarations:
-        return Declarations({**self.variables, **variables}, self.refused)
+        return replace(self, variables={**self.variables, **variables})
+
+    def with_word(self, word: str | None) -> Declarations:
+        """Always the same ones for the same word."""
+        return _with_word(self, word)
+
+
+@lru_cache
+def _with_word(declarations: Declarations, word: str | None) -> Declarations:
+    return declarations if word == declarations.word else replace(declarations, word=word)
 
 
 _FIXED = {

@@ -38,6 +38,11 @@ def in_the_event(name: str, span: Span) -> Suggestion:
     return write_instead(path, span, "that field of the event")
 
 
+def in_our_words(word: str, span: Span) -> Suggestion:
+    """`word` is what the queue's own users call the event's data."""
+    return write_instead("event.data", span, f"the job's `{word}`")
+
+
 EVENT_FIELDS = ("id", "name", "data", "user", "ts")
 
 

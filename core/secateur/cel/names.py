@@ -61,7 +61,9 @@ class Names:
             example = self._declarations.fields(name)[0]
             return self._refuse(node.span, say.namespace(name), say.such_as(f"{name}.{example}"))
         suggestion = None
-        if near := nearest(name, (*self.elements, *self._declarations.names())):
+        if name == self._declarations.word:
+            suggestion = say.in_our_words(name, node.span)
+        elif near := nearest(name, (*self.elements, *self._declarations.names())):
             suggestion = say.did_you_mean(near, Fix(node.span, near))
         elif (word := LITERALS_ELSEWHERE.get(name)) is not None:
             suggestion = say.write_instead(word, node.span)

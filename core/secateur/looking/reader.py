@@ -26,8 +26,10 @@ from secateur.runs import NO_BOUNDS, FunctionDepth, Histogram, Run, Scope, Windo
 class Reader:
     """Reads one queue."""
 
-    def __init__(self, engine: Source, *, counts_at_once: int = 1) -> None:
+    def __init__(self, engine: Source, *, counts_at_once: int = 1, word: str | None = None) -> None:
+        """`word` is what the queue's own users call `event.data`, such as `args`: help understands it."""
         self._engine = engine
+        self.word = word
         self.counter = MatchCounter(engine, at_once=counts_at_once)
         self.history = DepthHistory(engine)
         self._suggesting = asyncio.Lock()

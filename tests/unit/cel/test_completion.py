@@ -46,6 +46,40 @@ def test_only_what_the_declarations_have() -> None:
     assert "status" in [each.label for each in complete("run.", 4, SEARCH).candidates]
 
 
+OF_ARGS = CANCELLATION.with_word("args")
+
+
+@pytest.mark.parametrize(
+    ("typed", "taken", "result"),
+    [
+        ("arg", "args", "event.data.▮"),
+        ("args.am", "event.data.amount", "event.data.amount▮"),
+        ("true && args . am", "event.data.amount", "true && event.data.amount▮"),
+        ("args.order", "event.data.order id", "event.data.`order id`▮"),
+        ("has(args.am", "event.data.amount", "has(event.data.amount▮"),
+        ("args.items.exists(i, i.sk", "sku", "args.items.exists(i, i.sku▮"),
+        ("args.vendor_id.starts", "event.data.vendor_id.startsWith()", "event.data.vendor_id.startsWith(▮)"),
+        ("args.vendor_id == ", "'acme_inc'", "args.vendor_id == 'acme_inc'▮"),
+        ("args['ven", "vendor_id", "args['vendor_id'▮"),
+    ],
+)
+def test_the_queues_own_word_is_understood(typed: str, taken: str, result: str) -> None:
+    found = complete(typed, len(typed), OF_ARGS, SHAPE)
+    candidate = next(each for each in found.candidates if each.label == taken)
+    text, cursor = found.apply(typed, candidate)
+    assert f"{text[:cursor]}{CURSOR}{text[cursor:]}" == result
+    assert not candidate.before or found.ghost(typed, len(typed)) == ""
+
+
+def test_a_word_that_names_an_element_is_no_other_word() -> None:
+    typed = "event.data.items.exists(args, args.sk"
+    assert [each.label for each in complete(typed, len(typed), OF_ARGS, SHAPE).candidates] == ["sku"]
+
+
+def test_without_a_word_it_means_nothing() -> None:
+    assert complete("args.am", 7, CANCELLATION, SHAPE).candidates == ()
+
+
 FRAGMENTS = [
     *("event", "data", ".", "run", "now", "has", "(", ")", "[", "]", "{", "}", "'", '"', "`", "'''", "//", "\n", " "),
     *("==", "=", "!=", "in", "&&", "||", "!", "?", ":", ",", "exists", "x", "map", "startsWith", "vendor_id", "items"),
@@ -57,7 +91,7 @@ FRAGMENTS = [
 @given(st.lists(st.sampled_from(FRAGMENTS) | st.text(string.printable, max_size=3), max_size=25), st.integers(-5, 80))
 def test_never_raises(fragments: list[str], offset: int) -> None:
     source = "".join(fragments)
-    found = complete(source, offset, SEARCH, SHAPE)
+    found = complete(source, offset, SEARCH.with_word("data"), SHAPE)
     assert 0 <= found.start <= found.end <= len(source)
     found.ghost(source, offset)
     for candidate in found.candidates:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from blocks import blocks
 
-from secateur.cel import SEARCH, Diagnostic, ExpressionError, compile
+from secateur.cel import CANCELLATION, SEARCH, Diagnostic, ExpressionError, compile
 
 
 def rendered(source: str) -> str:
@@ -116,3 +116,30 @@ def test_a_name_that_could_not_be_called_like_this_is_suggested_but_not_written(
     problem = problems(source)[0]
     assert (problem.suggestion or "").startswith("did you mean")
     assert problem.fix is None
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("args.customer_id == 5", "event.data.customer_id == 5"),
+        ("has(args.customer_id)", "has(event.data.customer_id)"),
+        ("true && args['customer id'] == 5", "true && event.data['customer id'] == 5"),
+        ("args.items.exists(args, args.sku == 'a')", "event.data.items.exists(args, args.sku == 'a')"),
+        (".args.x == 1", ".event.data.x == 1"),
+    ],
+)
+def test_the_queues_own_word_is_named_and_mended(written: str, meant: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        compile(written, CANCELLATION.with_word("args"))
+    (problem,) = caught.value.diagnostics
+    assert problem.message == "there is no variable `args`"
+    assert problem.suggestion == "write `event.data` if you mean the job's `args`"
+    assert problem.fix is not None
+    assert problem.fix.apply(written) == meant
+    compile(meant, CANCELLATION.with_word("args"))
+
+
+def test_the_same_word_compiles_once() -> None:
+    kept = compile("event.data.x == 1", CANCELLATION.with_word("args"))
+    assert compile("event.data.x == 1", CANCELLATION.with_word("args")) is kept
+    assert CANCELLATION.with_word(None) is CANCELLATION

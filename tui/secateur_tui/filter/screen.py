@@ -116,6 +116,7 @@ class FilterScreen(PlaceScreen):
             may_stand=not draft.retry,
         )
         self._shape: Shape | None = None
+        self._declarations = CANCELLATION.with_word(session.queue.reader.word)
         self._candidates = CompletionList(lambda: self.query_one("#lower").region)
         self._candidates.is_reading = True
         self._editor = ExpressionEditor(
@@ -281,7 +282,7 @@ class FilterScreen(PlaceScreen):
             self._window.limit_standing((await self.session.ask(self.session.queue.controls.retention())).standing)
 
     def _complete(self, source: str, offset: int) -> Completion:
-        return complete(source, offset, CANCELLATION, self._shape)
+        return complete(source, offset, self._declarations, self._shape)
 
     def _follow(self, feed: Feed) -> None:
         self._feed = feed
@@ -340,7 +341,7 @@ class FilterScreen(PlaceScreen):
             self._say(source, (), toned(("no condition: every run of the window matches", "warn")))
             return []
         try:
-            self._filter = compile(source, CANCELLATION)
+            self._filter = compile(source, self._declarations)
         except ExpressionError as error:
             self._say(source, error.diagnostics[:1], Content(""))
             return list(error.diagnostics)

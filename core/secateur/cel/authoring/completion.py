@@ -122,9 +122,17 @@ class _Completer:
             return []
         fields = self._fields(operand.path) if operand.path is not None else []
         if self._cursor.inside_has:
-            return fields
+            return self._in_our_words(fields)
         types = self._types(operand)
-        return [*fields, *_functions(types, member=True), *_macros(types)]
+        return self._in_our_words([*fields, *_functions(types, member=True), *_macros(types)])
+
+    def _in_our_words(self, candidates: list[Candidate]) -> list[Candidate]:
+        """Behind the queue's own word, as in `args.cus`: whoever takes one gets `event.data.customer_id`."""
+        receiver, word = self._cursor.receiver, self._declarations.word
+        if word is None or word in self._cursor.bound or not _begins_with(receiver, word):
+            return candidates
+        whole = f"event.data{receiver[len(word) :]}"
+        return [_from_the_root(each, whole, self._cursor.start - self._cursor.begin) for each in candidates]
 
     def _namespaces(self) -> set[str]:
         return {name.partition(".")[0] for name in self._declarations.variables if "." in name}
@@ -162,6 +170,8 @@ class _Completer:
             insert = f"{name}." if is_path else name
             about = variable.about if variable else ", ".join(self._declarations.fields(name))
             found.append(Candidate(name, insert, "variable", about, 0.9))
+        if (word := self._declarations.word) is not None and word not in self._cursor.bound:
+            found.append(Candidate(word, "event.data.", "variable", f"the job's {word}: event.data", 0.8))
         if self._cursor.typed:
             found += self._paths()
         found += _functions([], member=False)
@@ -209,6 +219,23 @@ def _operator(sign: str, about: str, weight: float) -> Candidate:
     if sign == "in":
         return Candidate(sign, "in []", "operator", about, weight, cursor=4)
     return Candidate(sign, f"{sign} ", "operator", about, weight)
+
+
+def _begins_with(operand: str, name: str) -> bool:
+    return operand.startswith(name) and operand[len(name) :].lstrip()[:1] in ("", ".", "[")
+
+
+def _from_the_root(candidate: Candidate, receiver: str, before: int) -> Candidate:
+    """The candidate for a member, with its receiver written anew."""
+    head = receiver if candidate.before else f"{receiver}."
+    return replace(
+        candidate,
+        label=f"{head}{candidate.label}",
+        insert=f"{head}{candidate.insert}",
+        key=candidate.key or candidate.label,
+        before=before,
+        cursor=None if candidate.cursor is None else len(head) + candidate.cursor,
+    )
 
 
 def _about(text: str) -> str:

@@ -49,6 +49,8 @@ class Cursor:
     """The variables of the macros around the cursor, from the outermost, each with what it goes through."""
     dot: int = 0
     """Where the dot of a member is."""
+    begin: int = 0
+    """Where the receiver of a member begins."""
 
     @property
     def bound(self) -> list[str]:
@@ -62,8 +64,11 @@ class Operand:
 
 
 def understand(text: str, cursor: Cursor, declarations: Declarations) -> Operand | None:
-    """None if the text is not an expression."""
+    """None if the text is not an expression. The queue's own word is `event.data` here."""
     bindings = dict(EVENT)
+    if (word := declarations.word) is not None and word not in declarations.variables:
+        declarations = declarations.extended({word: Variable(DYN)})
+        bindings[word] = ("data",)
     for name, iterated in cursor.variables:
         over = _understand(iterated, declarations, bindings)
         declarations = declarations.extended({name: Variable(_element(over))})
@@ -142,14 +147,16 @@ class _Surroundings:
         if last is None:
             return Cursor("operand", start, end, typed)
         if last.text == ".":
-            receiver = self._operand(len(self._before) - 2)
-            if receiver is None:
+            first = self._first(len(self._before) - 2)
+            if first is None:
                 return Cursor("nothing", start, end)
+            begin = self._before[first].start
             return Cursor(
-                *("member", start, end, typed, receiver),
+                *("member", start, end, typed, self._source[begin : self._before[-2].end]),
                 inside_has=inside_has,
                 variables=variables,
                 dot=last.start,
+                begin=begin,
             )
         if _ends_operand(last):
             receiver = self._whole_operand(len(self._before) - 1)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import asyncpg
 from beds import Bed
 
-from secateur.postgres.statements import Statements
+from secateur.engines.foreign.file import engine_files
+from secateur.engines.foreign.installation import Installation
 
 
 @dataclass(frozen=True)
@@ -17,14 +19,18 @@ class Reading:
     bed: Bed
     connection: asyncpg.Connection
 
+    @cached_property
+    def installation(self) -> Installation:
+        server = int(self.connection.get_server_version().major) * 10000
+        file = engine_files()[self.bed.engine]
+        return Installation(file, self.bed.schema, self.bed.prefix, "any", True, server)
+
     def sql(self, name: str) -> str:
-        statements = Statements.load("secateur.engines", f"foreign/{self.bed.engine}.sql")
-        schema = '"' + self.bed.schema.replace('"', '""') + '"'
-        filled = statements[name].replace("{s}", schema).replace("{prefix}", self.bed.prefix.replace('"', '""'))
-        return filled.replace("{sampled}", "")
+        """Raises `KeyError` where the engine has no such statement."""
+        return self.installation.sql(name).replace("{sampled}", "")
 
     def query(self, columns: str, where: str = "true") -> str:
-        return f"select {columns} from ({self.sql('source')}) as run where {where}"
+        return f"select {columns} from {self.installation.source.replace('{sampled}', '')} as run where {where}"
 
     async def rows(self, where: str = "true", columns: str = "run.*") -> list[asyncpg.Record]:
         return await self.connection.fetch(self.query(columns, where))

@@ -15,7 +15,6 @@ from beds import Bed
 from readings import Reading
 
 from patience import eventually
-from secateur.postgres.statements import Statements
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -46,15 +45,17 @@ async def now(outside: asyncpg.Connection) -> datetime:
     return moment
 
 
-async def test_an_installation_is_found_without_a_right(bed: Bed, outside: asyncpg.Connection) -> None:
-    detect = Statements.load("secateur.engines", f"foreign/{bed.engine}.sql")["detect"]
+async def test_an_installation_is_found_without_a_right(reading: Reading) -> None:
+    """Its version may be hidden then."""
+    bed, outside = reading.bed, reading.connection
     await outside.execute("drop role if exists somebody; create role somebody")
     for role in ("postgres", "somebody"):
         async with outside.transaction():
             await outside.execute(f"set local role {role}")
-            rows = await outside.fetch(detect)
-        assert [(row["schema"], row["prefix"], row["supported"]) for row in rows] == [(bed.schema, bed.prefix, True)]
-        assert rows[0]["version"]
+            [found] = await outside.fetch(reading.installation.file.statements["detect"])
+        assert (found["schema"], found["prefix"]) == (bed.schema, bed.prefix)
+        assert found["supported"] or role == "somebody"
+        assert found["version"]
 
 
 async def test_every_field_is_as_the_engine_says(reading: Reading) -> None:
@@ -62,19 +63,24 @@ async def test_every_field_is_as_the_engine_says(reading: Reading) -> None:
     began = await now(outside)
     [done] = await bed.enqueue([{"number": 1}], priority=2)
     [failing] = await bed.enqueue([{"number": 2, "fails": True}], task="mail")
-    [waiting] = await bed.enqueue([{"number": 3}], queue="idle", priority=3)
-    [later] = await bed.enqueue([{"number": 4}], queue="idle", delay=HOUR)
-    [unwanted] = await bed.enqueue([{"number": 5}], queue="idle", task="mail")
-    [long] = await bed.enqueue([{"number": 6, "seconds": 1000}], queue="slow")
-    enqueued = await now(outside)
-    await bed.cancel(unwanted)
-    async with bed.worker(), bed.worker(queue="slow"):
+    async with bed.worker():
 
         async def worked() -> bool:
-            reached = (1, "end") in await noted(outside) and {(2, "start"), (6, "start")} <= await noted(outside)
+            reached = {(1, "end"), (2, "start")} <= await noted(outside)
             return reached and await bed.state(done) not in CLAIMED and await bed.state(failing) not in CLAIMED
 
         await eventually(worked, "the jobs to end")
+        # Where a worker takes what is in any queue, what waits comes when it has its hands full.
+        [long] = await bed.enqueue([{"number": 6, "seconds": 1000}])
+
+        async def busy() -> bool:
+            return (6, "start") in await noted(outside)
+
+        await eventually(busy, "the worker to be busy")
+        [waiting] = await bed.enqueue([{"number": 3}], queue="idle", priority=3)
+        [later] = await bed.enqueue([{"number": 4}], queue="idle", delay=HOUR)
+        [unwanted] = await bed.enqueue([{"number": 5}], queue="idle", task="mail", delay=HOUR)
+        await bed.cancel(unwanted)
         ended = await now(outside)
 
         def about(moment: datetime | None, since: datetime, until: datetime) -> bool:
@@ -84,31 +90,36 @@ async def test_every_field_is_as_the_engine_says(reading: Reading) -> None:
         expected = {waiting: "queued", later: "scheduled", long: "running"}
         expected |= {
             run: status
-            for run, status in ((done, "completed"), (failing, "failed"), (unwanted, "cancelled"))
+            for run, status in ((done, "completed"), (failing, "failed"), (unwanted, bed.cancelled_as))
             if await bed.state(run) is not None
         }
         assert {run: row["status"] for run, row in found.items()} == expected
         for run, row in found.items():
             assert str(row["state"]) == await bed.state(run)
-            assert about(row["started_at"], began, enqueued), row
+            assert about(row["started_at"], began, ended), row
             assert row["function_id"] == row["name"] == ("mail" if run in (failing, unwanted) else "sync")
             assert json.loads(row["event"]) == {"name": row["name"], "data": json.loads(row["data"])}
-            assert row["priority"] in (None, {done: 2, waiting: 3}.get(run, 0))
+            assert row["priority"] in (None, {done: 2, waiting: 3}.get(run, bed.usual_priority))
             claimed = run in (done, failing, long)
-            assert row["attempt"] in (None, int(claimed))
+            if run != unwanted or row["status"] == "cancelled":  # some engines call all of its attempts used up
+                assert row["attempt"] in (None, int(claimed))
             assert (row["worker"] is None) or claimed
-            assert about(row["claimed_at"], enqueued, ended) if claimed else row["claimed_at"] is None
-            finished = row["status"] in ENDED
-            assert about(row["finished_at"], began, ended) if finished else row["finished_at"] is None
-        assert about(found[later]["scheduled_for"], began + HOUR, enqueued + HOUR)
+            if row["status"] in ENDED:
+                kept = bed.keeps_ends or row["status"] == "completed"
+                assert about(row["finished_at"], began, ended) if kept else row["finished_at"] is None
+                assert row["claimed_at"] is None or (claimed and about(row["claimed_at"], began, ended))
+            else:
+                assert row["finished_at"] is None
+                assert about(row["claimed_at"], began, ended) if claimed else row["claimed_at"] is None
+        assert about(found[later]["scheduled_for"], began + HOUR, ended + HOUR)
         apps = {run: row["app_id"] for run, row in found.items()}
         assert apps[waiting] == apps[later]
-        assert apps[waiting] == "idle" or apps[waiting] == apps[long]  # of an engine without queues
+        assert apps[waiting] == ("idle" if bed.has_queues else apps[long])
         if failing in found:
             assert found[failing]["error"] is None or "number 2 fails" in found[failing]["error"]
 
 
-CLAIMED = ("doing", "executing", "picked", "active", "running", "available", "todo", "queued")
+CLAIMED = ("doing", "executing", "picked", "active", "running", "locked", "available", "created", "todo", "queued")
 """The states of a job that is at work or about to be, in the words of any engine."""
 
 
@@ -116,7 +127,12 @@ async def test_what_was_sent_is_the_data(reading: Reading) -> None:
     payloads = [{"number": number, "given": payload} for number, payload in enumerate(PAYLOADS)]
     runs = await reading.bed.enqueue(payloads)
     for run, payload in zip(runs, payloads, strict=True):
-        assert await reading.data(run) == payload
+        assert exact(await reading.data(run), reading.bed) == exact(payload, reading.bed)
+
+
+def exact(payload: Any, bed: Bed) -> Any:
+    """As exact as the bed's client sends it."""
+    return json.loads(json.dumps(payload), parse_int=float) if bed.has_doubles else payload
 
 
 async def test_a_null_character_stops_no_reading(reading: Reading) -> None:
@@ -140,8 +156,8 @@ async def test_a_run_is_found_by_its_key(reading: Reading) -> None:
 async def test_the_statuses_are_also_predicates(reading: Reading) -> None:
     bed, outside = reading.bed, reading.connection
     await bed.enqueue([{"number": 1}, {"number": 2, "fails": True}])
-    [cancelled, _] = await bed.enqueue([{"number": 3}, {"number": 4}], queue="idle")
-    await bed.enqueue([{"number": 5}], queue="idle", delay=HOUR)
+    await bed.enqueue([{"number": 4}], queue="idle")
+    [cancelled, _] = await bed.enqueue([{"number": 3}, {"number": 5}], queue="idle", delay=HOUR)
     await bed.cancel(cancelled)
     async with bed.worker():
 
@@ -168,9 +184,10 @@ async def test_the_depth_is_what_the_runs_add_up_to(reading: Reading) -> None:
             return (0, "start") in await noted(outside)
 
         await eventually(busy, "the worker to be at work")
-        rows = await reading.rows()
+        async with outside.transaction(isolation="repeatable_read"):
+            rows = await reading.rows()
+            depth = await outside.fetch(reading.sql("depth"))
         counted = Counter((row["app_id"], row["function_id"], row["status"]) for row in rows)
-        depth = await outside.fetch(reading.sql("depth"))
         for row in depth:
             of = (row["app_id"], row["function_id"])
             for status in UNFINISHED:
@@ -231,10 +248,11 @@ def scans(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 async def test_a_count_reads_the_engines_own_table(reading: Reading) -> None:
-    """The sub-select is pulled up: nothing stands between the condition and the table."""
+    """The sub-select is pulled up: nothing stands between the condition and the table, but what parses a payload."""
     where = (
         f"run.app_id = 'default' and run.function_id = 'sync' and {reading.sql('unfinished')} and run.data is not null"
     )
     plan = await reading.connection.fetchval(f"explain (format json) {reading.query('count(*)', where)}")
     nodes = list(scans(json.loads(plan)[0]["Plan"]))
-    assert not [node for node in nodes if node["Node Type"] in ("Subquery Scan", "CTE Scan", "WindowAgg")]
+    between = [node for node in nodes if node["Node Type"] in ("Subquery Scan", "CTE Scan", "WindowAgg")]
+    assert not [node for node in between if any("Relation Name" in part for part in scans(node))]

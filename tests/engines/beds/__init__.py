@@ -34,6 +34,16 @@ class Bed(Protocol):
     """Where it is installed."""
     prefix: ClassVar[str]
     """What the names of its tables begin with, where the engine has such a setting; else empty."""
+    has_queues: ClassVar[bool] = True
+    """Whether `queue` means anything; False where the app is something else."""
+    usual_priority: ClassVar[int] = 0
+    """What a job has for which none was given."""
+    cancelled_as: ClassVar[str] = "cancelled"
+    """The status of a run that its own API cancelled."""
+    keeps_ends: ClassVar[bool] = True
+    """Whether it keeps when a job failed or was cancelled."""
+    has_doubles: ClassVar[bool] = False
+    """Every number is a double in the language of its client."""
 
     def __init__(self, url: str) -> None: ...
 

@@ -14,14 +14,14 @@ if (mode === 'api') {
     async install () {
       await (await open()).migrate()
     },
-    // { payload, queueName, priority, runAt (s from now), jobKey, maxAttempts }: the ids
+    // { payload, queueName, priority, runAt (s from now), jobKey, maxAttempts }: the ids. One by one: addJobs answers in any order.
     async enqueue ({ identifier, jobs }) {
-      const added = await (await open()).addJobs(jobs.map(({ runAt, ...spec }) => ({
-        identifier,
-        runAt: runAt === undefined ? undefined : new Date(Date.now() + runAt * 1000),
-        ...spec
-      })))
-      return added.map(({ id }) => id)
+      const ids = []
+      for (const { payload, runAt, ...spec } of jobs) {
+        const later = runAt === undefined ? undefined : new Date(Date.now() + runAt * 1000)
+        ids.push((await (await open()).addJob(identifier, payload, { runAt: later, ...spec })).id)
+      }
+      return ids
     },
     // It has no call for this but its view.
     async state ({ id }) {
@@ -42,6 +42,14 @@ if (mode === 'api') {
     ...options,
     concurrency: Number(concurrency),
     pollInterval: 500,
+    noHandleSignals: true,
     taskList: { sync: payload => perform(payload), mail: payload => perform(payload) }
-  }).then(runner => runner.promise)
+  }).then(runner => {
+    process.on('SIGTERM', async () => {
+      const patience = new Promise(resolve => setTimeout(resolve, 1000)) // a job may take longer than any test
+      await Promise.race([runner.stop().catch(() => {}), patience])
+      process.exit(0)
+    })
+    return runner.promise
+  })
 }

@@ -10,20 +10,23 @@ from typing import Any, ClassVar
 
 import asyncpg
 
-from beds import RAN
+from beds import RAN, Bed
 from beds.npm import Api, Missing, command, environment
 from beds.processes import worker_process
 
 PACKAGE = "graphile-worker"
 
 
-class GraphileWorker:
+class GraphileWorker(Bed):
     """The queue `default` is none: a named queue runs one job after the other."""
 
     engine: ClassVar[str] = "graphile-worker"
     missing: ClassVar[Any] = Missing(PACKAGE)
     schema: ClassVar[str] = "graphile_worker"
     prefix: ClassVar[str] = ""
+    has_doubles: ClassVar[bool] = True
+    cancelled_as: ClassVar[str] = "failed"
+    keeps_ends: ClassVar[bool] = False
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -12,15 +12,15 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import weakref
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from beds.processes import BEDS
-
-PACKAGES = BEDS.parents[2] / ".engines"
+HERE = Path(__file__).parent
+PACKAGES = HERE.parents[2] / ".engines"
 VERSIONS = {
     "pg-boss": {22: "12.38.0", 20: "10.4.2"},
     "graphile-worker": {22: "0.18.0", 20: "0.17.3"},
@@ -124,6 +124,7 @@ class Api:
         self._command = command(script, "api", *arguments)
         self._environment = environment(package, version)
         self._process: subprocess.Popen[str] | None = None
+        self._printed = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the object
         self._busy = asyncio.Lock()
 
     async def call(self, what: str, **given: Any) -> Any:
@@ -134,7 +135,12 @@ class Api:
     def _call(self, request: str) -> Any:
         if self._process is None:
             self._process = subprocess.Popen(
-                self._command, env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                self._command,
+                env=self._environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._printed,
+                text=True,
             )
             weakref.finalize(self, _end, self._process)
         sent, answered = self._process.stdin, self._process.stdout
@@ -142,8 +148,9 @@ class Api:
         assert answered is not None
         sent.write(f"{request}\n")
         sent.flush()
-        line = answered.readline()
-        assert line, f"{self._command[1]} ended at {request}"
+        if not (line := answered.readline()):
+            self._printed.seek(0)
+            raise AssertionError(f"{self._command[1]} ended at {request}:\n{self._printed.read()[-4000:]}")
         answer = json.loads(line)
         assert "error" not in answer, answer["error"]
         return answer["value"]
@@ -163,7 +170,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def command(script: str, *arguments: str) -> list[str]:
     program, _ = node()
-    return [str(program), str(BEDS / script), *arguments]
+    return [str(program), str(HERE / script), *arguments]
 
 
 def environment(package: str, version: str | None = None) -> dict[str, str]:

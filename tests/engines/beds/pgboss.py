@@ -10,20 +10,22 @@ from typing import Any, ClassVar
 
 import asyncpg
 
-from beds import RAN
+from beds import RAN, Bed
 from beds.npm import Api, Missing, command, environment
 from beds.processes import worker_process
 
 PACKAGE = "pg-boss"
 
 
-class PgBoss:
+class PgBoss(Bed):
     """The task is its queue. It has nothing that groups queues: every `queue` is the schema."""
 
     engine: ClassVar[str] = "pg-boss"
     missing: ClassVar[Any] = Missing(PACKAGE)
     schema: ClassVar[str] = "pgboss"
     prefix: ClassVar[str] = ""
+    has_doubles: ClassVar[bool] = True
+    has_queues: ClassVar[bool] = False
     version: ClassVar[str | None] = None
     """None is the newest that this node runs."""
 

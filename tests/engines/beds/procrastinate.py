@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import asyncpg
 
-from beds import RAN
+from beds import RAN, Bed
 from beds.processes import Job, worker_process
 
 if TYPE_CHECKING:
     from procrastinate import App
 
 
-class Procrastinate:
+class Procrastinate(Bed):
     engine: ClassVar[str] = "procrastinate"
     missing: ClassVar[str | None] = None if find_spec("procrastinate") else "the package procrastinate is not installed"
     schema: ClassVar[str] = "public"

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import asyncpg
 
-from beds import RAN
+from beds import RAN, Bed
 from beds.processes import Job, worker_process
 
 CLAIM = """
@@ -70,13 +70,14 @@ update river_job
 """
 
 
-class River:
+class River(Bed):
     engine: ClassVar[str] = "river"
     missing: ClassVar[str | None] = (
         None if find_spec("riverqueue") and find_spec("greenlet") else "the package riverqueue is not installed"
     )
     schema: ClassVar[str] = "public"
     prefix: ClassVar[str] = ""
+    usual_priority: ClassVar[int] = 1
 
     def __init__(self, url: str) -> None:
         self.url = url

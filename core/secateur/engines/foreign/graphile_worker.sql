@@ -76,12 +76,12 @@ select job.id as key,
  cross join lateral (
        select case
          when job.payload::text not like '%\\u%'
-              and job.payload::text !~ '(^|[:,[\s])-?[0-9][0-9.]*[eE][+-]?[0-9]{3}'
-              and (length(job.payload::text) <= 16000 or job.payload::text !~ '[0-9]{255}') then job.payload::jsonb
+              and job.payload::text !~ '(^|[:,[\s])-?[0-9][0-9.]*[eE][+-]?[0-9]{3,}'
+              and (length(job.payload::text) <= 16000 or job.payload::text !~ '[0-9]{255,}') then job.payload::jsonb
          when regexp_replace(replace(job.payload::text, '\\', ' '),
-                             '\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}', ' ', 'g') ~ '\\u(0000|[dD][89a-fA-F])'
+                             '\\u[dD][89abAB][0-9a-fA-F]{2,2}\\u[dD][c-fC-F][0-9a-fA-F]{2,2}', ' ', 'g') ~ '\\u(0000|[dD][89a-fA-F])'
            then null
-         when regexp_replace(job.payload::text, '"([^"\\]|\\.)*"', '', 'g') ~ '[eE][+-]?[0-9]{4}|[0-9]{255}' then null
+         when regexp_replace(job.payload::text, '"([^"\\]|\\.)*"', '', 'g') ~ '[eE][+-]?[0-9]{4,}|[0-9]{255,}' then null
          else job.payload::jsonb end as data
        offset 0
        ) as parsed
@@ -127,7 +127,7 @@ select coalesce(queue.queue_name, '-') as app_id,
   left join {s}._private_job_queues as queue on queue.id = part.job_queue_id
 
 -- name: table
-select format('%s', $name${s}._private_jobs$name$::regclass)
+select format('%I._private_jobs', {schema})::regclass
 
 -- name: claim_order
 run.priority, run.scheduled_for

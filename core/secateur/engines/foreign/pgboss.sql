@@ -45,7 +45,7 @@ select space.nspname as schema, '' as prefix, 'schema ' || coalesce(at.version::
 -- `attempt` counts claims; pg-boss counts those after the first.
 select job.id as key,
        job.name || ':' || job.id as id,
-       (parse_ident($name${s}$name$))[1] as app_id,
+       {schema}::text as app_id,
        job.name as function_id,
        job.name as name,
        job.data as data,
@@ -64,17 +64,18 @@ select job.id as key,
        job.started_on as claimed_at,
        job.completed_on as finished_at,
        null::text as worker,
-       case when job.state in ('failed', 'retry') then coalesce(job.output ->> 'message', job.output ->> 'value', job.output::text) end as error
+       case when job.state in ('failed', 'retry') then coalesce(job.output ->> 'message', job.output ->> 'value', job.output::text) end as error,
+       job.ctid as place
   from (select false as blocked) as absent
  cross join lateral (
        select job.id, job.name, job.data, job.state, job.priority, job.retry_count, job.start_after, job.created_on, job.started_on,
-              job.completed_on, job.output, blocked
+              job.completed_on, job.output, blocked, job.ctid
          from {s}.job as job {sampled}
        ) as job
 
 -- name: one
 -- The run whose id is $1, by the primary key. A bare uuid, as in an application's log, is looked for in every queue.
-run.key = right($1::text, 36)::uuid
+run.key = case when $1::text ~* '[0-9a-f]{8,8}(-[0-9a-f]{4,4}){3,3}-[0-9a-f]{12,12}$' then right($1::text, 36)::uuid end
 and run.function_id = any (case when length($1::text) > 36 then array[left($1::text, -37)]
                                 else array(select queue.name from {s}.queue as queue) end)
 
@@ -93,7 +94,7 @@ run.state in ('completed', 'cancelled', 'failed')
 -- name: depth
 -- From the index that pg-boss has for its own monitor (queue, state, blocked, start_after), without the rows. A run can be
 -- claimed from `start_after` on; when the one that waits longest entered is then asked for it alone.
-select (parse_ident($name${s}$name$))[1] as app_id,
+select {schema}::text as app_id,
        queue.name as function_id,
        coalesce(part.queued, 0) as queued,
        coalesce(part.scheduled, 0) as scheduled,
@@ -125,7 +126,12 @@ select (parse_ident($name${s}$name$))[1] as app_id,
        ) as oldest on part.claimable_at is not null
 
 -- name: table
-select format('%s', $name${s}.job$name$::regclass)
+-- The largest partition. `place` does not tell partitions apart; a sample of several of them takes pages of the same number for one.
+select coalesce((select part.inhrelid::regclass
+                   from pg_inherits as part
+                  where part.inhparent = format('%I.job', {schema})::regclass
+                  order by pg_relation_size(part.inhrelid) desc
+                  limit 1), format('%I.job', {schema})::regclass)
 
 -- name: claim_order
 run.priority desc, run.started_at

@@ -129,7 +129,7 @@ select coalesce(entered.app_id, ended.app_id) as app_id,
   ) as ended using (app_id, function_id)
 
 -- name: table
-select format('%s', $name${s}.river_job$name$::regclass)
+select format('%I.river_job', {schema})::regclass
 
 -- name: claim_order
 run.priority, run.scheduled_for, run.key

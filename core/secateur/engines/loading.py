@@ -15,6 +15,7 @@ from secateur.engines.base import Source
 from secateur.engines.foreign.discovery import installations
 from secateur.engines.foreign.file import engine_files
 from secateur.engines.foreign.source import ForeignSource
+from secateur.engines.several import several
 from secateur.errors import DatabaseError, NotInstalled, UsageError
 from secateur.postgres.database import Database
 
@@ -85,10 +86,10 @@ async def find_queues(database: Database, replica: Database | None = None) -> li
 
 
 async def open_engine(database: Database, replica: Database | None = None, name: str | None = None) -> Source:
-    """The queue of that name, or the only one there is.
+    """The queue of that name or, without a name, all that there are as one: see `secateur.engines.several`.
 
-    Raises `NotInstalled` where there is none, `UsageError` where there are several and none is named, or where the name
-    is no engine's, and `DatabaseError`.
+    Raises `NotInstalled` where there is none, `UsageError` where the name is no engine's or means several queues, and
+    `DatabaseError`.
     """
     if name is not None:
         require_known(name)
@@ -101,11 +102,15 @@ async def open_engine(database: Database, replica: Database | None = None, name:
     chosen = chosen or [each for each in queues if name in (None, each.engine)]
     if not chosen:
         await _refuse_missing(database, name, queues)
-    if len(chosen) > 1:
+    for each in chosen:
+        await each.source.detect()
+    if len(chosen) == 1:
+        return chosen[0].source
+    if name is not None:
         names = ", ".join(each.name for each in chosen)
-        raise UsageError(f"{database.description} has several queues: choose one with --engine ({names})")
-    await chosen[0].source.detect()
-    return chosen[0].source
+        raise UsageError(f"{database.description} has several queues of {name}: choose one with --engine ({names})")
+    own = next((each.source for each in chosen if each.engine == OWN), None)
+    return several(own, [each.source for each in chosen if each.source is not own])
 
 
 async def _refuse_missing(database: Database, name: str | None, queues: list[FoundQueue]) -> None:

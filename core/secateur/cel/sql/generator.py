@@ -61,9 +61,8 @@ from secateur.cel.types import INT
 from secateur.cel.values import Duration, Value
 
 MAX_SQL: Final = 200_000
-HELPERS: Final = "secateur_cel"
-"""The schema of the functions that conditions may call."""
 
+_HELPER = re.compile(r"\bsecateur_cel\.(\w+)")
 _PLACEHOLDER = re.compile(r"\$(\w+)\b")
 _NAMED = ("now", "async")
 """Placeholders for values known only later: the time, and the event that arrives."""
@@ -82,9 +81,9 @@ class Condition:
     parameters: tuple[str | None, ...]
 
     @property
-    def needs_helpers(self) -> bool:
-        """Whether it calls functions of the schema `secateur_cel`, so that it can run only where they are installed."""
-        return f"{HELPERS}." in self.sql
+    def helpers(self) -> frozenset[str]:
+        """The functions of the schema `secateur_cel` that it calls, and that must be installed for it to run."""
+        return frozenset(_HELPER.findall(self.sql))
 
     def bind(self, first: int, now: datetime | None, arrived: str | None = None) -> tuple[str, list[str | None]]:
         """The SQL with its placeholders from `$first` on, and the values for them; `arrived` is an event's JSON."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,8 +27,6 @@ COLUMNS = (
 
 _PREDICATES = {RunStatus.FAILED: "failed", RunStatus.CANCELLED: "cancelled", RunStatus.COMPLETED: "ended"}
 """Where a status is told by another predicate than that of unfinished runs."""
-
-_HELPER = re.compile(r"secateur_cel\.(\w+)")
 
 
 class ForeignSource(SampledSource):
@@ -135,4 +132,4 @@ class ForeignSource(SampledSource):
         """Whether the database has every function that the filter's SQL calls."""
         forms = filter.over(self.variables)
         form = forms.matching if only_matches else forms.condition
-        return self._helpers.issuperset(_HELPER.findall(form.sql))
+        return self._helpers >= form.helpers

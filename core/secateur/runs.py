@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -116,6 +117,8 @@ class Run:
     """The run is `running`, but its lease has expired: no live worker has it. The app's next claim takes it back."""
     past_attempts: tuple[RunAttempt, ...] = ()
     """Attempts after which the run went on, oldest first; the last twenty."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """What only its engine has, by the names of `Declarations.with_run_fields`; plain JSON."""
 
     @property
     def attempts(self) -> tuple[RunAttempt, ...]:

@@ -59,6 +59,14 @@ class Declarations:
     def extended(self, variables: Mapping[str, Variable]) -> Declarations:
         return replace(self, variables={**self.variables, **variables})
 
+    def with_run_fields(self, fields: Mapping[str, Variable]) -> Declarations:
+        """With fields of `run` that only some engine has, such as `run.tags`. Make them once: see `Declarations`.
+
+        The engine's relation has a column of the same name: text for a string, jsonb for a list or a map. A field of
+        which it may be NULL is `optional`. A cancellation takes only what never changes while a run waits.
+        """
+        return self.extended({f"run.{name}": variable for name, variable in fields.items()})
+
     def with_word(self, word: str | None) -> Declarations:
         """Always the same ones for the same word."""
         return _with_word(self, word)

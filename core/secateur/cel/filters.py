@@ -49,6 +49,7 @@ class Filter:
     """True for exactly the same runs as `condition`, but cheaper. Do not distinguish its false from its NULL."""
     requirement: Requirement | None
     """What the event of every matching run must contain; None if nothing is known."""
+    _declarations: Declarations = field(repr=False)
     _program: Program = field(repr=False)
     _over: dict[Columns, SqlForms] = field(default_factory=dict, repr=False, compare=False)
 
@@ -57,10 +58,9 @@ class Filter:
         if columns is COLUMNS:
             return SqlForms(self.condition, self.matching)
         if (kept := self._over.get(columns)) is None:
-            reporter = Reporter(self.source)
-            condition = generate(self.expression, reporter, columns)
-            kept = SqlForms(condition, generate_matching(self.expression, reporter, columns))
-            self._over[columns] = kept
+            kept = self._over[columns] = _forms(
+                self.expression, columns.with_fields_of(self._declarations), Reporter(self.source)
+            )
         return kept
 
     def matches(self, run: Run, now: datetime) -> bool:
@@ -76,7 +76,7 @@ class Filter:
 
 
 def run_variables(run: Run, now: datetime) -> dict[str, Value]:
-    """The variables of `SEARCH`, of which those of `CANCELLATION` are a part, for one run."""
+    """The variables of `SEARCH`, of which those of `CANCELLATION` are a part, and an engine's own, for one run."""
     variables: dict[str, Value] = {
         "event": run.event,
         "run.id": run.id,
@@ -90,7 +90,8 @@ def run_variables(run: Run, now: datetime) -> dict[str, Value]:
     }
     if run.scheduled_for is not None:
         variables["run.scheduled_for"] = from_datetime(run.scheduled_for)
-    return variables
+    own = {f"run.{name}": value for name, value in run.fields.items() if value is not None}
+    return own | variables
 
 
 def flatten(variables: Mapping[str, object]) -> dict[str, Value]:
@@ -116,8 +117,19 @@ def compile_filter(source: str, declarations: Declarations = CANCELLATION) -> Fi
     expression = check_filter(parsed, declarations, reporter)
     reporter.raise_errors()
     check_costs(expression, reporter)
-    condition = generate(expression, reporter)
+    forms = _forms(expression, COLUMNS.with_fields_of(declarations), reporter)
     reporter.raise_errors()
-    matching = generate_matching(expression, reporter)
-    warnings = reporter.ordered("warning")
-    return Filter(source, expression, warnings, condition, matching, requirement_of(expression), evaluator(expression))
+    return Filter(
+        source,
+        expression,
+        reporter.ordered("warning"),
+        forms.condition,
+        forms.matching,
+        requirement_of(expression),
+        declarations,
+        evaluator(expression),
+    )
+
+
+def _forms(expression: Node, columns: Columns, reporter: Reporter) -> SqlForms:
+    return SqlForms(generate(expression, reporter, columns), generate_matching(expression, reporter, columns))

@@ -2,7 +2,8 @@
 
 An engine that reads in this way says where its runs are: a table, a view, or a sub-select over its own tables, with
 canonical columns. `id`, `app_id`, `function_id`, `event` (jsonb), `status` and `started_at` must be there; `priority`,
-`attempt` and the other fields of `Run` may be. The compiled conditions are over this relation, by the name `run`.
+`attempt`, `fields` (jsonb) and the other fields of `Run` may be. The compiled conditions are over this relation, by the
+name `run`.
 """
 
 from __future__ import annotations
@@ -362,6 +363,7 @@ def run_of(row: Mapping[str, Any]) -> Run:
         idempotency_key=row.get("idempotency_key"),
         lost=bool(row.get("lost")),
         past_attempts=tuple(_past_attempts(row.get("past_attempts"))),
+        fields=decode_shown(row["fields"]) if row.get("fields") else {},
     )
 
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from secateur.cel.declarations import Declarations
 from secateur.cel.sql.forms import Form, Sql
+from secateur.cel.types import BOOL, INT, STRING, TIMESTAMP, Type
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -18,6 +20,24 @@ class Columns:
     @property
     def event(self) -> Sql:
         return self.variables["event"]
+
+    def with_fields_of(self, declarations: Declarations) -> Columns:
+        """With the fields of `run` that are an engine's own: each is the column of its name."""
+        own = {
+            name: _column(name, variable.type)
+            for name, variable in declarations.variables.items()
+            if name.startswith("run.") and name not in self.variables
+        }
+        return Columns({**self.variables, **own}) if own else self
+
+
+def _column(name: str, type_: Type) -> Sql:
+    if type_ == INT:
+        return Sql(f"{name}::numeric", Form.NUMBER, plain=True)
+    return Sql(name, _FORMS.get(type_, Form.JSON), plain=True)
+
+
+_FORMS = {STRING: Form.TEXT, BOOL: Form.BOOL, TIMESTAMP: Form.TIME}
 
 
 NOW: Final = Sql("$now::text::timestamptz", Form.TIME, plain=True)

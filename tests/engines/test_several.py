@@ -85,6 +85,9 @@ async def test_without_a_name_they_are_one(full: Database) -> None:
         run = await queue.reader.run(page[0].id)
         assert (run.id, run.app_id) == (page[0].id, app)
         assert (await queue.reader.shape(Scope(app))).fields
+        histogram = await queue.reader.histogram(request, 10)
+        assert histogram is not None
+        assert sum(bar.matched for bar in histogram.bars) == matched
 
 
 async def test_a_bare_name_means_the_only_one(full: Database) -> None:

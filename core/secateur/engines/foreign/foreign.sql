@@ -114,7 +114,7 @@ select {columns}, (run.place::text::point)[0]::bigint as page
    and $5::real is not null
 
 -- name: histogram
--- See relation.sql; the sample is drawn inside of {runs}.
+-- See relation.sql; here the sample is drawn inside of the relation.
 with judged as (
   select run.started_at, {condition} as verdict
     from {runs} as run

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import pytest
 from beds import Bed, every_bed
+
+from secateur.engines.foreign.file import engine_files
+from secateur.engines.foreign.installation import quoted
+
+PAGES = Path(__file__).parents[2] / "docs" / "engines"
 
 
 @pytest.fixture(params=every_bed(), ids=lambda kind: kind.__name__)
@@ -26,3 +33,28 @@ async def outside(empty_database_url: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(empty_database_url)
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+async def watcher_url(bed: Bed, outside: asyncpg.Connection, empty_database_url: str) -> AsyncIterator[str]:
+    """The bed's database, as a role with the rights that the engine's page tells to grant, and no others."""
+    await outside.execute(rights_of(bed))
+    await outside.execute("alter role secateur_watcher login")
+    yield empty_database_url.replace("//postgres", "//secateur_watcher", 1)
+    await outside.execute("drop owned by secateur_watcher; drop role secateur_watcher")
+
+
+def rights_of(bed: Bed) -> str:
+    """The SQL of the engine's page, for the bed's schema."""
+    pages = [path for path in PAGES.glob("*.md") if _letters(path.stem) == _letters(bed.engine)]
+    if not pages:
+        pytest.skip(f"docs/engines has no page about {bed.engine}")
+    [page] = pages
+    blocks = re.findall(r"^```sql\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert blocks, f"{page} tells no rights to grant"
+    home = engine_files()[bed.engine].home
+    return re.sub(rf"\b{home}\b", lambda _: quoted(bed.schema), "\n".join(blocks))
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name)

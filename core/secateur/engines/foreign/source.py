@@ -103,7 +103,7 @@ class ForeignSource(SampledSource):
     def _one(self) -> str:
         """The run whose id is $1."""
         file = self.installation.file
-        return file.statements.get("one", f"run.key = $1::text::{file.ids}")
+        return self.installation.sql("one") if "one" in file.statements else f"run.key = $1::text::{file.ids}"
 
     async def ask(
         self,

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secateur.cel import EvaluationError, compile
-from secateur.cel.authoring.picking import MISSING, added, conjunct, negation
+from secateur.cel.authoring.picking import MISSING, added, conjunct, narrowed, negation
 from secateur.cel.values import decode_json
 
 
@@ -105,6 +105,13 @@ def test_a_path_that_cannot_be_selected() -> None:
 )
 def test_adding(source: str, more: str, expected: str) -> None:
     assert added(source, more) == expected
+
+
+def test_narrowing_to_a_value_or_to_the_others() -> None:
+    whole = summarise([{"data": {"v": "a"}}])
+    assert narrowed("x || y", ("data", "v"), "a") == "(x || y) && event.data.v == 'a'"
+    assert narrowed("", ("data", "v"), "a", exclude=True) == "(!has(event.data.v) || event.data.v != 'a')"
+    assert narrowed("x", ("data", "v"), "a", exclude=True, shape=whole) == "x && event.data.v != 'a'"
 
 
 KEYS = st.sampled_from(["a", "b-c", "x:y", "in", "it's", "a\\b", "größe", "2"])

@@ -7,6 +7,7 @@
     negation(("data", "vendor_id"), "acme_inc")      (!has(event.data.vendor_id) || event.data.vendor_id != 'acme_inc')
     added("event.data.a == 1 || event.data.b == 2", "event.data.c == 3")
                                                      (event.data.a == 1 || event.data.b == 2) && event.data.c == 3
+    narrowed("event.data.a == 1", ("data", "b"), 2)  event.data.a == 1 && event.data.b == 2
 
 A path is the keys below `event`; an index, or `EACH`, means any element of a list.
 """
@@ -104,6 +105,14 @@ def added(source: str, conjunct: str) -> str:
         conjunct = f"({conjunct})"
     separator = "\n" if "\n" in source or _ends_in_comment(source) else " "
     return f"{source}{separator}&& {conjunct}"
+
+
+def narrowed(source: str, path: PickedPath, value: object, *, exclude: bool = False, shape: Shape | None = None) -> str:
+    """The expression, further restricted to events whose field has the value or, with `exclude`, to all others.
+
+    `shape` is for `negation`. Raises `ValueError` as `conjunct` does.
+    """
+    return added(source, negation(path, value, shape) if exclude else conjunct(path, value))
 
 
 def access(path: Path, variable: str = "event") -> str:

@@ -6,6 +6,7 @@ import json
 import re
 import time
 
+import pytest
 from console_driver import Console, Start
 from standing_incident import ACME, ARRIVING, CULPRIT
 from textual.widgets import Input
@@ -133,6 +134,29 @@ async def test_a_run_that_has_ended_is_not_cancelled(start: Start, incident_url:
         await console.press("x")
         await console.shows("Too late: this run is completed", "Nothing was")
         await console.shows(f"{ACME + ARRIVING - 1} of")
+
+
+@pytest.mark.parametrize("place", [(), ("o",)], ids=["filter", "run"])
+async def test_a_run_that_ends_while_it_is_asked_about_is_not_cancelled(
+    start: Start, incident_url: str, place: tuple[str, ...]
+) -> None:
+    async with start(incident_url, size=(120, 36)) as console:
+        await console.filter_for("vendor-syncs", CULPRIT)
+        await console.counted()
+        await console.focus(Examples)
+        chosen = console.app.screen.query_one(Examples).chosen
+        assert chosen is not None
+        await console.press(*place)
+        await console.shows("x cancel")
+        await console.press("x")
+        await console.shows("Cancel this one run")
+        await console.database.execute(
+            "update secateur.runs set status = 'completed', finished_at = clock_timestamp() where id = $1::uuid",
+            chosen.id,
+        )
+        await console.press("y")
+        await console.shows("Too late: this run is completed", "Nothing was")
+        assert not await console.database.fetch("select from secateur.cancellations")
 
 
 async def test_counting_again_is_a_key(start: Start, incident_url: str) -> None:

@@ -10,8 +10,8 @@ from console_driver import Start
 from secateur.cel import filters
 from secateur.cel.diagnostics import Reporter
 from secateur.cel.syntax.ast import Node
+from secateur_tui.filter.condition import ConditionField
 from secateur_tui.filter.editor import ExpressionEditor
-from secateur_tui.filter.screen import FilterScreen
 from secateur_tui.history.screen import HistoryScreen
 
 LONG = {
@@ -31,13 +31,13 @@ async def test_ten_thousand_typed_characters_are_looked_at_a_few_times(
     start: Start, incident_url: str, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     checked: list[str] = []
-    check = FilterScreen._check
+    check = ConditionField.check
 
-    def counted(self: FilterScreen, source: str) -> object:
-        checked.append(source)
-        return check(self, source)
+    def counted(self: ConditionField) -> object:
+        checked.append(self.editor.text)
+        return check(self)
 
-    monkeypatch.setattr(FilterScreen, "_check", counted)
+    monkeypatch.setattr(ConditionField, "check", counted)
     async with start(incident_url) as console:
         await console.filter_for("vendor")
         checked.clear()

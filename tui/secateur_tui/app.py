@@ -1,4 +1,4 @@
-"""Which screen leads where, and the commit, which neither leaving a screen nor a hang-up interrupts."""
+"""The console: which screen leads where."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from textual import events, on, work
 from textual.screen import ModalScreen
 from textual.theme import Theme
 
-from secateur.cel.authoring.picking import added, conjunct, negation
+from secateur.cel.authoring.picking import narrowed
 from secateur.errors import SecateurError
 from secateur.looking.aftermath import STANDING_FOR, again, also_arriving
 from secateur.runs import RunStatus, Scope
 from secateur.words.lines import one_line
+from secateur_tui.drafts import Draft
 from secateur_tui.expressions import Kept
 from secateur_tui.filter.screen import FilterScreen
 from secateur_tui.frame import offers
@@ -33,10 +34,11 @@ from secateur_tui.keymap import allowed, bindings_of
 from secateur_tui.live import FOLLOWING, LiveApp
 from secateur_tui.queues.screen import QueuesScreen
 from secateur_tui.queues.timeline import TimelineScreen
+from secateur_tui.review.committing import Committing
 from secateur_tui.review.screen import ReviewScreen
 from secateur_tui.runs.listing import RunsScreen
 from secateur_tui.runs.single import RunScreen
-from secateur_tui.session import Contexts, Draft, Feed, Session, as_allowed
+from secateur_tui.session import Contexts, Feed, Session, as_allowed
 from secateur_tui.themes import THEMES
 
 if TYPE_CHECKING:
@@ -45,12 +47,9 @@ if TYPE_CHECKING:
 _OF_ONE_SESSION = (*FOLLOWING, "taking-back", "also")
 """The groups of workers that end with their session."""
 
-HANGUP_PATIENCE_SECONDS = 5.0
-"""How long a hang-up waits for a commit in progress."""
-
 
 class ConsoleApp(LiveApp):
-    """Decides which screen leads where, and commits."""
+    """Decides which screen leads where."""
 
     CSS_PATH = "app.tcss"
     TITLE = "secateur"
@@ -70,8 +69,7 @@ class ConsoleApp(LiveApp):
         self._looks_only = looks_only
         """Whether it takes no part in the work that every live process does."""
         self._contexts = contexts
-        self._commit_under_way: asyncio.Task[None] | None = None
-        self._is_leaving = False
+        self._committing = Committing(self._committed, self._refused)
 
     @on(events.Mount)
     async def _show_first(self) -> None:
@@ -97,7 +95,7 @@ class ConsoleApp(LiveApp):
     @on(QueuesScreen.FilterWanted)
     def _open_filter(self, message: QueuesScreen.FilterWanted) -> None:
         if message.if_:
-            self._show_filter(Draft(message.scope.app_id, message.scope.function_id, message.if_))
+            self._show_filter(Draft(message.scope, message.if_))
         else:
             self._filter(message.scope, retry=message.retry, stands_out=message.stands_out)
 
@@ -128,10 +126,7 @@ class ConsoleApp(LiveApp):
 
     @on(RunScreen.RetryWanted)
     def _retry_run(self, message: RunScreen.RetryWanted) -> None:
-        run = message.run
-        draft = Draft(run.app_id, run.function_id, f"run.id == '{run.id}'", retry=True)
-        draft.with_cancelled = run.status is RunStatus.CANCELLED
-        self._show_filter(draft)
+        self._show_filter(Draft.to_retry(message.run))
 
     @on(RunScreen.FilterWanted)
     def _filter_like_run(self, message: RunScreen.FilterWanted) -> None:
@@ -141,19 +136,17 @@ class ConsoleApp(LiveApp):
     async def _add_to_filter(self, wanted: RunScreen.FilterWanted) -> None:
         """Add the condition to the filter of the run's function as the user left it; for a failed run, to its retry."""
         run, shape = wanted.run, None
+        scope = Scope(run.app_id, run.function_id)
         retry = run.status is RunStatus.FAILED and self.session.queue.cancellations.can_retry
         if wanted.exclude:
             with suppress(SecateurError):
-                shape = await self.session.ask(self.session.queue.reader.shape(Scope(run.app_id, run.function_id)))
+                shape = await self.session.ask(self.session.queue.reader.shape(scope))
+        draft = self.session.drafts.of(scope, retry=retry)
         try:
-            picked = wanted.path, wanted.value
-            condition = negation(*picked, shape) if wanted.exclude else conjunct(*picked)
+            draft.if_ = narrowed(draft.if_, wanted.path, wanted.value, exclude=wanted.exclude, shape=shape)
         except ValueError as error:
             self.notify(str(error), severity="warning", markup=False)
             return
-        draft = Draft(run.app_id, run.function_id, retry=retry)
-        draft = self.session.drafts.pop(draft.key, draft)
-        draft.if_ = added(draft.if_, condition)
         self._back_to_queues()
         self._show_filter(draft)
 
@@ -163,28 +156,20 @@ class ConsoleApp(LiveApp):
 
     def _filter(self, scope: Scope, *, retry: bool, stands_out: bool = False) -> None:
         """The filter of this scope as the user left it, or a new one."""
-        draft = Draft(scope.app_id, scope.function_id, retry=retry)
-        self._show_filter(self.session.drafts.pop(draft.key, draft), stands_out=stands_out)
+        self._show_filter(self.session.drafts.of(scope, retry=retry), stands_out=stands_out)
 
     @on(HistoryScreen.FilterWanted)
     def _filter_again(self, message: HistoryScreen.FilterWanted) -> None:
-        past = message.cancellation
-        # An end that was left open stays open: the stored end is the time of that commit.
-        before = str(past.request.get("started_before") or "")
-        after = past.started_after.isoformat() if past.started_after else ""
         self._back_to_queues()
-        draft = Draft(past.app_id, past.function_id, past.if_ or "", after, before)
-        draft.retry, draft.with_cancelled = past.is_retry, past.with_cancelled
-        self._show_filter(draft)
+        self._show_filter(Draft.of_record(message.cancellation))
 
     def _filter_kept(self, kept: Kept) -> None:
         """A saved or an earlier filter, of its own scope."""
         self._back_to_queues()
-        self._show_filter(Draft(kept.app_id, kept.function_id, kept.if_, kept.started_after, kept.started_before))
+        self._show_filter(Draft.of_kept(kept))
 
     def _show_filter(self, draft: Draft, *, stands_out: bool = False) -> None:
-        """The newest draft is the last of them."""
-        self.session.drafts[draft.key] = draft
+        self.session.drafts.opened(draft)
         self.push_screen(FilterScreen(self.session, draft, self.feed, stands_out=stands_out))
 
     @on(PlaceScreen.BackWanted)
@@ -224,43 +209,23 @@ class ConsoleApp(LiveApp):
             self._open_history()
 
     @on(ReviewScreen.CommitWanted)
-    def _commit_wanted(self, message: ReviewScreen.CommitWanted) -> None:
-        if self._commit_under_way is None:
-            self._commit_under_way = asyncio.create_task(self._commit(message))
+    def _commit(self, message: ReviewScreen.CommitWanted) -> None:
+        self._committing.start(self.session, message)
 
-    async def _commit(self, wanted: ReviewScreen.CommitWanted) -> None:
-        # A separate task, so that neither leaving a screen nor a hang-up interrupts a commit.
-        try:
-            cancellation = await self.session.ask(
-                self.session.queue.cancellations.commit(
-                    wanted.request,
-                    author=self.session.author,
-                    source="tui",
-                    idempotency_key=wanted.idempotency_key,
-                    expected=wanted.expected,
-                )
-            )
-        except SecateurError as error:
-            self._refuse(error)
-        except Exception as error:
-            # A bug, but the user must not wait forever: asking again with the same key tells what became of it.
-            self._refuse(SecateurError(f"{type(error).__name__}: {error}"))
-            raise
+    def _committed(self, cancellation: Cancellation) -> None:
+        self.session.journal.committed(cancellation.id)
+        self.follow_aftermath()
+        if not isinstance(self.screen, ReviewScreen):
+            self._show_committed(cancellation)
+        elif cancellation.is_pending:
+            self.screen.pending(cancellation)
         else:
-            if self._is_leaving:
-                # Nobody looks any more, and a screen that opens now would fail.
-                return
-            self.session.journal.committed(cancellation.id)
-            self.follow_aftermath()
-            if not isinstance(self.screen, ReviewScreen):
-                self._show_committed(cancellation)
-            elif cancellation.is_pending:
-                self.screen.pending(cancellation)
-            else:
-                self.screen.committed(cancellation)
-                self.screen.call_after_refresh(self._show_committed, cancellation)
-        finally:
-            self._commit_under_way = None
+            self.screen.committed(cancellation)
+            self.screen.call_after_refresh(self._show_committed, cancellation)
+
+    def _refused(self, error: SecateurError) -> None:
+        if isinstance(self.screen, ReviewScreen):
+            self.screen.refused(error)
 
     @on(ReviewScreen.Committed)
     def _followed(self, message: ReviewScreen.Committed) -> None:
@@ -268,15 +233,8 @@ class ConsoleApp(LiveApp):
 
     def _show_committed(self, cancellation: Cancellation) -> None:
         self._back_to_queues()
-        for draft in self.session.drafts.values():
-            if (draft.app_id, draft.function_id) == (cancellation.app_id, cancellation.function_id):
-                # It was meant once: reopened, the filter must not be one key from doing it again.
-                draft.standing = False
+        self.session.drafts.committed(Scope(cancellation.app_id, cancellation.function_id))
         self.push_screen(HistoryScreen(self.session, self.feed, cancellation))
-
-    def _refuse(self, error: SecateurError) -> None:
-        if not self._is_leaving and isinstance(self.screen, ReviewScreen):
-            self.screen.refused(error)
 
     def _back_to_queues(self) -> None:
         while len(self.screen_stack) > 2:
@@ -290,9 +248,7 @@ class ConsoleApp(LiveApp):
         self.run_worker(self.leave(), group="leave", exclusive=True)
 
     async def leave(self) -> None:
-        self._is_leaving = True
-        if (commit := self._commit_under_way) is not None:
-            await asyncio.wait({commit}, timeout=HANGUP_PATIENCE_SECONDS)
+        await self._committing.finish()
         self.exit()
 
     def action_queues(self) -> None:
@@ -302,8 +258,7 @@ class ConsoleApp(LiveApp):
         """The filter of the row or, elsewhere, the last open one."""
         if isinstance(self.screen, QueuesScreen):
             self.screen.action_open_filter()
-        elif self.session.drafts:
-            draft = [*self.session.drafts.values()][-1]
+        elif (draft := self.session.drafts.newest) is not None:
             self._back_to_queues()
             self._show_filter(draft)
 
@@ -318,9 +273,8 @@ class ConsoleApp(LiveApp):
         screen = self.screen
         if isinstance(screen, QueuesScreen) and screen.scope is not None:
             return screen.scope
-        drafts = [*self.session.drafts.values()]
-        if drafts:
-            return Scope(drafts[-1].app_id, drafts[-1].function_id)
+        if (draft := self.session.drafts.newest) is not None:
+            return draft.scope
         return Scope(self.feed.depths[0].app_id) if self.feed.depths else None
 
     def action_history(self) -> None:
@@ -379,7 +333,7 @@ class ConsoleApp(LiveApp):
     @work(exclusive=True, group="context")
     async def _switch_to(self, name: str) -> None:
         """Show another context's queues. What cannot be opened leaves everything as it was."""
-        if self._contexts is None or self._commit_under_way is not None:
+        if self._contexts is None or self._committing.is_under_way:
             return
         self.notify(f"connecting to {name} …", timeout=2, markup=False)
         try:
@@ -412,7 +366,7 @@ class ConsoleApp(LiveApp):
 
     @property
     def _has_filter(self) -> bool:
-        return bool(self.session.drafts or self.feed.depths)
+        return self.session.drafts.newest is not None or bool(self.feed.depths)
 
     @property
     def offers(self) -> list[Entry]:

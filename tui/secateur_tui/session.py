@@ -16,6 +16,7 @@ from secateur.looking.counting import within
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.runs import FunctionDepth
+from secateur_tui.drafts import Drafts
 from secateur_tui.expressions import Expressions
 
 Result = TypeVar("Result")
@@ -77,27 +78,6 @@ class Feed:
 
 
 @dataclass(slots=True)
-class Draft:
-    """A filter as it was typed."""
-
-    app_id: str
-    function_id: str | None
-    if_: str = ""
-    started_after: str = ""
-    started_before: str = ""
-    retry: bool = False
-    """It selects failed runs, to queue them again."""
-    with_cancelled: bool = False
-    """For a retry: include cancelled runs."""
-    standing: bool = False
-    """Whether runs that arrive before a future `started_before` are to be cancelled as well."""
-
-    @property
-    def key(self) -> tuple[str, str | None, bool]:
-        return self.app_id, self.function_id, self.retry
-
-
-@dataclass(slots=True)
 class Journal:
     """What this console committed and undid, for undo and redo."""
 
@@ -144,8 +124,7 @@ class Session:
     expressions: Expressions = field(default_factory=Expressions)
     """Filters that were used or saved before."""
     journal: Journal = field(default_factory=Journal)
-    drafts: dict[tuple[str, str | None, bool], Draft] = field(default_factory=dict)
-    """The last filter of each scope, by `Draft.key`, so that leaving a filter loses nothing."""
+    drafts: Drafts = field(default_factory=Drafts)
 
     @property
     def where(self) -> str:

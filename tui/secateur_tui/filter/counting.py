@@ -21,6 +21,8 @@ from secateur_tui.filter.matches import Matches, Stage
 from secateur_tui.filter.tabs import Tab, counted
 from secateur_tui.session import Session, pause_after
 
+TYPING_PAUSE = 0.15
+"""Seconds without a keystroke before the filter is counted."""
 CHART_SECONDS = 3.0
 """The most that a histogram may take."""
 ESTIMATE_AFTER = 0.1
@@ -45,12 +47,22 @@ VERDICTS = {
 class Counting:
     """Keeps `matches` and `examples` up to date for one request at a time.
 
-    `found` is called when there are other examples. A task that is cancelled cancels its query in the database.
+    It counts in a worker of `matches`. A newer keystroke cancels the worker, and with it the query in the database.
     """
 
-    def __init__(self, session: Session, matches: Matches, examples: Examples, found: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        matches: Matches,
+        examples: Examples,
+        *,
+        found: Callable[[], None],
+        refused: Callable[[RequestError], None],
+    ) -> None:
+        """`found` is called when there are other examples, `refused` when the request cannot be counted."""
         self._session = session
-        self._matches, self._examples, self._found = matches, examples, found
+        self._matches, self._examples, self._found, self._refused = matches, examples, found, refused
+        self._request: CancellationRequest | None = None
         self._in_window: int | None = None
         """Runs of scope and window, where that is known exactly."""
         self._preview: Preview | None = None
@@ -73,23 +85,46 @@ class Counting:
         near = {Tab.NEAR: f"{number(found)}{more}"}
         return near | {tab: counted(figure, exact=count.exact) for tab, figure in figures.items()}
 
+    def count(self, request: CancellationRequest | None) -> None:
+        """Count another request, once the typing pauses; None: what is typed means nothing."""
+        self._request = request
+        if request is None:
+            self._invalid()
+        else:
+            self.outdated()
+            self._start(request)
+
+    def count_again(self) -> None:
+        """Count the same request now, without waiting for the next round."""
+        if self._request is not None:
+            self._start(self._request)
+
+    def stop(self) -> None:
+        """Nobody looks now."""
+        self._matches.workers.cancel_group(self._matches, "count")
+
+    def _start(self, request: CancellationRequest) -> None:
+        self._matches.run_worker(self._follow(request), group="count", exclusive=True)
+
     def outdated(self) -> None:
         """Something else was typed: dim the figures, and take the examples away."""
+        self.stop()
         self.seen = self._preview = None
         self._limits = dict.fromkeys(Verdict, PAGE)
         self._matches.counting()
         self._examples.clear("looking…")
         self._found()
 
-    def invalid(self) -> None:
-        """What is typed means nothing."""
+    def _invalid(self) -> None:
+        self.stop()
         self.seen = None
         self._matches.invalid()
         self._examples.clear("There are examples once the filter is valid.")
         self._found()
 
-    async def follow(self, request: CancellationRequest) -> None:
-        """Count until the task is cancelled. Raises `RequestError` for a request that cannot be counted."""
+    async def _follow(self, request: CancellationRequest) -> None:
+        """Count until the task is cancelled, or the request cannot be counted."""
+        await asyncio.sleep(TYPING_PAUSE)
         while True:
             began = time.monotonic()
             try:
@@ -99,7 +134,8 @@ class Counting:
                 await self._find_examples(request, preview)
             except RequestError as error:
                 self._matches.failed(str(error))
-                raise
+                self._refused(error)
+                return
             except SecateurError as error:
                 self._matches.failed(str(error))
                 took = time.monotonic() - began
@@ -162,15 +198,19 @@ class Counting:
                 guess.cancel()
                 await asyncio.wait({guess})
 
-    async def look_further(self, request: CancellationRequest, tab: Tab) -> None:
+    def look_further(self, tab: Tab) -> None:
         """Find more examples of a tab, as far as there are any."""
-        verdict = VERDICTS.get(tab)
-        if verdict is None or (preview := self._preview) is None or self._limits[verdict] >= MOST_EXAMPLES:
+        request, preview, verdict = self._request, self._preview, VERDICTS.get(tab)
+        if request is None or preview is None or verdict is None or self._limits[verdict] >= MOST_EXAMPLES:
             return
         if self._examples.amount(tab) < self._limits[verdict]:
             return
         self._limits[verdict] += PAGE
-        await self._find_examples(request, preview)
+        self._matches.run_worker(self._find_more(request, preview), group="further", exclusive=True)
+
+    async def _find_more(self, request: CancellationRequest, preview: Preview) -> None:
+        with suppress(SecateurError):
+            await self._find_examples(request, preview)
 
     async def _find_examples(self, request: CancellationRequest, preview: Preview) -> None:
         filter_, table, count = request.compile(), self._examples, preview.count

@@ -17,6 +17,8 @@ from secateur_tui.session import Session
 
 PATIENCE_SECONDS = 30.0
 """For an answer that nobody has to wait for."""
+TYPING_PAUSE = 0.6
+"""Seconds without a keystroke before anything is asked: a look at ten thousand events."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,10 @@ class Subject:
 
 
 class Suggesting:
-    """Keeps `hot` up to date for one question at a time; `proposed` is called with what stands out in what arrives, or
+    """Keeps `hot` up to date for one subject at a time; `proposed` is called with what stands out in what arrives, or
     with None where that cannot be told.
 
-    A task that is cancelled cancels its query in the database.
+    It asks in a worker of that pane. To cancel the worker is to cancel its query in the database.
     """
 
     def __init__(
@@ -50,41 +52,65 @@ class Suggesting:
         self._session, self._scope, self._hot, self._proposed = session, scope, hot, proposed
         self.is_looking = True
         """Whether there will be an answer about what arrives that is not there yet."""
+        self._subject: Subject | None = None
+        """The one that the pane answers, or is about to answer."""
         self._arrived: tuple[Subject, View, float] | None = None
         """The newest answer about what arrives, and when it came: it is wanted whenever a filter is unfinished."""
 
-    async def follow(self, question: Subject, pause: float) -> None:
+    def look_at(self, subject: Subject | None) -> None:
+        """Ask about another subject, once the typing pauses; None: about what is typed, nothing can be asked."""
+        if subject is None:
+            self.is_looking = False
+            self._hot.outdated()
+        elif subject != self._subject:
+            pause = TYPING_PAUSE if self._subject is not None else 0.0
+            self._subject = subject
+            self._start(subject, pause)
+
+    def look_again(self) -> None:
+        """Somebody looks again: ask at once, if anything was asked before."""
+        if self._subject is not None:
+            self._start(self._subject, 0.0)
+
+    def stop(self) -> None:
+        """Nobody looks now."""
+        self._hot.workers.cancel_group(self._hot, "hot")
+
+    def _start(self, subject: Subject, pause: float) -> None:
+        self._hot.run_worker(self._follow(subject, pause), group="hot", exclusive=True)
+
+    async def _follow(self, subject: Subject, pause: float) -> None:
         """Ask after a pause, and again from time to time while somebody may be looking, until the task is cancelled."""
-        if self._arrived is not None and self._arrived[0] == question:
+        if self._arrived is not None and self._arrived[0] == subject:
             self._hot.show(*self._arrived[1:])
             pause = max(pause, RECENT_SECONDS - (time.monotonic() - self._arrived[2]))
         else:
-            self.is_looking = question.filter is None
+            self.is_looking = subject.filter is None
             self._hot.outdated()
         await asyncio.sleep(pause)
         while True:
-            if self._hot.app.app_focus and (question.filter is None or self._hot.is_in_view):
-                await self._ask(question)
+            if self._hot.app.app_focus and (subject.filter is None or self._hot.is_in_view):
+                await self._ask(subject)
             await asyncio.sleep(RECENT_SECONDS)
 
-    async def _ask(self, question: Subject) -> None:
-        reader, window = self._session.queue.reader, question.window
+    async def _ask(self, subject: Subject) -> None:
+        reader, window = self._session.queue.reader, subject.window
         try:
-            if question.filter is None:
+            if subject.filter is None:
                 found = await self._session.ask(
                     reader.suggest(self._scope, window.started_after, window.started_before), seconds=PATIENCE_SECONDS
                 )
                 self.is_looking = False
-                self._arrived = question, View.of_arrivals(found, self._scope), time.monotonic()
+                self._arrived = subject, View.of_arrivals(found, self._scope), time.monotonic()
                 self._hot.show(*self._arrived[1:])
                 self._proposed(found)
             else:
                 radius = await self._session.ask(
-                    reader.blast_radius(self._scope, question.filter, window), seconds=PATIENCE_SECONDS
+                    reader.blast_radius(self._scope, subject.filter, window), seconds=PATIENCE_SECONDS
                 )
                 self._hot.show(View.of_matches(radius), time.monotonic())
         except SecateurError as error:
             self._hot.failed(str(error))
-            if question.filter is None:
+            if subject.filter is None:
                 self.is_looking = False
                 self._proposed(None)

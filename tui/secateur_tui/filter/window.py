@@ -84,6 +84,12 @@ class WindowFields(Vertical):
             return None
         return Window(self._resolved["started_after"], self._resolved["started_before"])
 
+    @property
+    def arrived(self) -> Window | None:
+        """The window as far as it has arrived: an end in the future is left open. None while a field is invalid."""
+        window = self.window
+        return Window(window.started_after, None) if window is not None and self.is_ahead else window
+
     def compose(self) -> ComposeResult:
         yield self._rule
         with Container(id="ends"):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -27,11 +25,12 @@ from secateur.words.figures import ago, duration, number
 from secateur.words.lines import one_line
 from secateur_tui.frame.payload_tree import PayloadTree, Steps
 from secateur_tui.frame.place import PlaceScreen
-from secateur_tui.frame.question import Choice, Question, QuestionScreen
+from secateur_tui.frame.question import Choice, QuestionScreen
 from secateur_tui.frame.rule import Rule
 from secateur_tui.keymap import Action, bindings_of
+from secateur_tui.runs.cancelling import cancel_one_run
 from secateur_tui.runs.details import life
-from secateur_tui.runs.questions import cancel_question, restore_question
+from secateur_tui.runs.questions import restore_question
 from secateur_tui.session import Feed, Session, pause_after
 from secateur_tui.themes import toned
 
@@ -174,11 +173,8 @@ class RunScreen(PlaceScreen):
 
     @work(exclusive=True, group="change")
     async def action_cancel(self) -> None:
-        if (run := self._run) is None:
-            return
-        by = {"author": self.session.author, "source": "tui", "idempotency_key": str(uuid4())}
-        cancel = partial(self.session.queue.cancellations.cancel_run, run.id, **by)
-        await self._change(cancel_question(run, self._feed.now()), cancel, "Cancelled this run.")
+        if self._run is not None and await cancel_one_run(self, self._run, lambda: self._feed.now()):
+            self._ask()
 
     @work(exclusive=True, group="change")
     async def action_restore(self) -> None:
@@ -188,21 +184,16 @@ class RunScreen(PlaceScreen):
         if record.kind != Kind.RUN:
             self.post_message(self.CancellationWanted(record))
             return
-        restore = partial(
-            self.session.queue.cancellations.restore_run, run.id, author=self.session.author, source="tui"
-        )
-        await self._change(restore_question(run), restore, "Restored this run.")
-
-    async def _change(self, question: Question, change: Callable[[], Awaitable[object]], done: str) -> None:
-        """Change the run if the user says yes to it."""
-        if await self.app.push_screen_wait(QuestionScreen(self.session, question)) is not Choice.YES:
+        if await self.app.push_screen_wait(QuestionScreen(self.session, restore_question(run))) is not Choice.YES:
             return
         try:
-            await self.session.ask(change())
+            await self.session.ask(
+                self.session.queue.cancellations.restore_run(run.id, author=self.session.author, source="tui")
+            )
         except SecateurError as error:
             self.notify(str(error), severity="error", markup=False)
             return
-        self.notify(done, markup=False)
+        self.notify("Restored this run.", markup=False)
         self._ask()
 
     def action_retry(self) -> None:

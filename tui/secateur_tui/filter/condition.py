@@ -1,0 +1,147 @@
+"""The `if` of a filter: the editor, what the compiler says of the text, and what the grey text in it offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+
+from secateur.cel import Declarations, Diagnostic, ExpressionError, Filter, Fix, compile
+from secateur.cel.authoring.advice import advise
+from secateur.cel.authoring.completion import Completion, complete
+from secateur.cel.authoring.shapes import Shape
+from secateur.looking.suggestions import Suggestions
+from secateur.looking.wording import shares
+from secateur_tui.filter.completing import CompletionList
+from secateur_tui.filter.editor import CheckLine, ExpressionEditor
+from secateur_tui.frame.rule import Rule
+from secateur_tui.keymap import display_of
+from secateur_tui.themes import toned
+
+_MARKED = 20
+"""Mistakes that are underlined at once."""
+_FIX_KEY = display_of("filter.fix")
+_GREY_KEY = display_of("editor.take_grey")
+
+
+class ConditionField(Vertical):
+    """An editor under a rule, and over a line that says what is wrong.
+
+    The editor posts `Changed`; whoever hears it calls `check`, because a long text is not checked at every keystroke.
+    The list of `candidates` lies over other parts of the screen, which therefore shows it.
+    """
+
+    def __init__(
+        self, text: str, declarations: Declarations, candidates: CompletionList, is_looking: Callable[[], bool]
+    ) -> None:
+        """`is_looking`: what stands out is being looked for, so a proposal may come."""
+        super().__init__(id="if", classes="section")
+        self.filter: Filter | None = None
+        """What was compiled last; None where there is no text, or an invalid one."""
+        self.fix: Fix | None = None
+        """What the message suggests."""
+        self.shape: Shape | None = None
+        """The fields and values of a sample of the backlog; None until it is there."""
+        self._declarations = declarations
+        self._offer = ""
+        """What the grey proposal would do."""
+        self._rule = Rule("if")
+        self._told = CheckLine(id="verdict")
+        self._candidates = candidates
+        self._candidates.is_reading = True
+        self.editor = ExpressionEditor(
+            text, complete=self._complete, candidates=candidates, is_looking=is_looking, id="expression"
+        )
+
+    def compose(self) -> ComposeResult:
+        yield self._rule
+        yield self.editor
+        yield self._told
+
+    def on_mount(self) -> None:
+        self.editor.move_cursor(self.editor.document.end)
+
+    @property
+    def has_text(self) -> bool:
+        return bool(self.editor.text.strip())
+
+    def check(self) -> Sequence[Diagnostic]:
+        """Compile the text, underline its errors, and show what is to be said about it; returns the errors."""
+        errors: Sequence[Diagnostic] = ()
+        self.filter = None
+        if not self.has_text:
+            self._say((), toned(("no condition: every run of the window matches", "warn")))
+        else:
+            try:
+                self.filter = compile(self.editor.text, self._declarations)
+            except ExpressionError as error:
+                errors = error.diagnostics
+                self._say(errors[:1], Content(""))
+            else:
+                self._say(advise(self.filter, self.shape)[:2], toned(("✓ valid", "good")))
+        self.editor.mark([(problem.span.start, problem.span.end) for problem in errors[:_MARKED]])
+        return errors
+
+    def sampled(self, shape: Shape | None) -> None:
+        """The sample was taken, or (None) it cannot be taken: completion and warnings then do without."""
+        self.shape = shape
+        self._candidates.is_reading = False
+        self.editor.sampled()
+        if shape is not None:
+            self.check()
+
+    def propose(self, found: Suggestions | None) -> None:
+        """Offer the first suggestion as grey text for as long as there is no text; None: there will be none."""
+        if found is None:
+            self.editor.is_waiting = False
+            return
+        first = found.suggestions[0] if found.suggestions else None
+        self._offer = "" if first is None else shares(first, found)
+        self.editor.proposal = "" if first is None else first.if_
+        self._say_again()
+
+    @on(ExpressionEditor.Waiting)
+    def _say_again(self) -> None:
+        if not self.has_text:
+            self.check()
+
+    def apply_fix(self) -> bool:
+        """Do what the message suggests; False if it suggests nothing."""
+        if self.fix is None:
+            return False
+        self.editor.rewrite(self.fix.apply(self.editor.text))
+        return True
+
+    def _complete(self, source: str, offset: int) -> Completion:
+        return complete(source, offset, self._declarations, self.shape)
+
+    def _say(self, diagnostics: Sequence[Diagnostic], otherwise: Content) -> None:
+        """Show the diagnostics and the key that does what the first suggests or, in the rule, that there are none."""
+        if diagnostics and self._is_being_typed(diagnostics[0]):
+            # The grey text says what is meant: a message that guesses otherwise would contradict it.
+            diagnostics = ()
+            otherwise = toned(
+                ("… ", "quiet"), (self.editor.unfinished, "field"), (f": {_GREY_KEY} completes it", "key")
+            )
+        self.fix = diagnostics[0].fix if diagnostics else None
+        offer = Content("") if self.has_text else self._about_grey_text()
+        self._told.show(self.editor.text, diagnostics, offer, _FIX_KEY if self.fix is not None else "")
+        self._rule.note(otherwise)
+
+    def _is_being_typed(self, problem: Diagnostic) -> bool:
+        """Whether the word at the cursor is what is wrong, and grey text would complete it."""
+        offset = self.editor.offset_in_text
+        self.editor.update_suggestion()
+        return bool(self.editor.unfinished) and problem.span.start <= offset <= problem.span.end
+
+    def _about_grey_text(self) -> Content:
+        """What the grey text in the place of an expression is, or will be."""
+        if self.editor.is_waiting:
+            told = ("looking for what stands out, to take it as the filter; ", "plain")
+            return toned(told, (f"{_GREY_KEY} again does not wait", "key"))
+        if not self.editor.suggestion:
+            return Content("")
+        return toned((self._offer, "plain"), (f": {_GREY_KEY} takes it", "key"))

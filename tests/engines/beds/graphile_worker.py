@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import asyncpg
 
 from beds import RAN, Bed
-from beds.npm import Api, Missing, command, environment
-from beds.processes import worker_process
+from beds.npm import command, environment, needs
+from beds.processes import Api, worker_process
 
 PACKAGE = "graphile-worker"
 
@@ -21,7 +21,7 @@ class GraphileWorker(Bed):
     """The queue `default` is none: a named queue runs one job after the other."""
 
     engine: ClassVar[str] = "graphile-worker"
-    missing: ClassVar[Any] = Missing(PACKAGE)
+    missing: ClassVar[Any] = needs(PACKAGE)
     schema: ClassVar[str] = "graphile_worker"
     prefix: ClassVar[str] = ""
     has_doubles: ClassVar[bool] = True
@@ -33,7 +33,7 @@ class GraphileWorker(Bed):
 
     @cached_property
     def api(self) -> Api:
-        return Api("graphile_worker.mjs", PACKAGE, None, self.url, self.schema)
+        return Api(command("graphile_worker.mjs", "api", self.url, self.schema), environment(PACKAGE))
 
     async def install(self) -> None:
         connection = await asyncpg.connect(self.url)

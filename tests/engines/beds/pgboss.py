@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import asyncpg
 
 from beds import RAN, Bed
-from beds.npm import Api, Missing, command, environment
-from beds.processes import worker_process
+from beds.npm import command, environment, needs
+from beds.processes import Api, worker_process
 
 PACKAGE = "pg-boss"
 
@@ -21,7 +21,7 @@ class PgBoss(Bed):
     """The task is its queue. It has nothing that groups queues: every `queue` is the schema."""
 
     engine: ClassVar[str] = "pg-boss"
-    missing: ClassVar[Any] = Missing(PACKAGE)
+    missing: ClassVar[Any] = needs(PACKAGE)
     schema: ClassVar[str] = "pgboss"
     prefix: ClassVar[str] = ""
     has_doubles: ClassVar[bool] = True
@@ -34,7 +34,7 @@ class PgBoss(Bed):
 
     @cached_property
     def api(self) -> Api:
-        return Api("pgboss.mjs", PACKAGE, self.version, self.url, self.schema)
+        return Api(command("pgboss.mjs", "api", self.url, self.schema), environment(PACKAGE, self.version))
 
     async def install(self) -> None:
         connection = await asyncpg.connect(self.url)
@@ -86,7 +86,7 @@ class PgBossTen(PgBossElsewhere):
     """Every queue in a partition of its own, and no column `blocked`."""
 
     version: ClassVar[str | None] = "10.4.2"
-    missing: ClassVar[Any] = Missing(PACKAGE, "10.4.2")
+    missing: ClassVar[Any] = needs(PACKAGE, "10.4.2")
 
 
 BEDS = (PgBoss, PgBossElsewhere, PgBossTen)

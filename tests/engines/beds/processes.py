@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+import weakref
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -27,14 +30,13 @@ async def worker_process(*command: str, environment: dict[str, str] | None = Non
     """
     if command[0].startswith("beds."):
         command = (sys.executable, "-m", *command)
-    paths = os.pathsep.join([str(TESTS / "engines"), str(TESTS), os.environ.get("PYTHONPATH", "")])
     with tempfile.TemporaryFile() as printed:
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=printed,
             stderr=printed,
-            env={**os.environ, "PYTHONPATH": paths, "PYTHONUNBUFFERED": "1", **(environment or {})},
+            env={**python_environment(), **(environment or {})},
         )
         try:
             yield process
@@ -45,6 +47,12 @@ async def worker_process(*command: str, environment: dict[str, str] | None = Non
             await _end(process)
 
 
+def python_environment() -> dict[str, str]:
+    """In which the modules of the tests can be imported."""
+    paths = os.pathsep.join([str(TESTS / "engines"), str(TESTS), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": paths, "PYTHONUNBUFFERED": "1"}
+
+
 async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         process.terminate()
@@ -53,6 +61,60 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         except TimeoutError:
             process.kill()
             await process.wait()
+
+
+class Api:
+    """A process that calls an engine's API: a program that is told what to do and answers by lines of JSON.
+
+    It ends with the object: its standard input is closed then.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._command = command
+        self._environment = environment
+        self._process: subprocess.Popen[str] | None = None
+        self._printed = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the object
+        self._busy = asyncio.Lock()
+
+    async def call(self, what: str, **given: Any) -> Any:
+        """What the program's function of that name answers. Raises `AssertionError` with what went wrong in it."""
+        async with self._busy:
+            return await asyncio.to_thread(self._call, json.dumps({"what": what, **given}))
+
+    def _call(self, request: str) -> Any:
+        if self._process is None:
+            self._process = subprocess.Popen(
+                self._command,
+                env=self._environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._printed,
+                text=True,
+            )
+            weakref.finalize(self, _close, self._process)
+        sent, answered = self._process.stdin, self._process.stdout
+        assert sent is not None
+        assert answered is not None
+        sent.write(f"{request}\n")
+        sent.flush()
+        if not (line := answered.readline()):
+            self._printed.seek(0)
+            raise AssertionError(f"{' '.join(self._command[:3])} ended at {request}:\n{self._printed.read()[-4000:]}")
+        answer = json.loads(line)
+        assert "error" not in answer, answer["error"]
+        return answer["value"]
+
+
+def _close(process: subprocess.Popen[str]) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 class Job:

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
-import asyncpg
-
 from beds import RAN, Bed
-from beds.processes import Job, worker_process
+from beds.claiming import Statements, connected, quoted, work
+from beds.processes import worker_process
 
 CLAIM = """
 with next as (
@@ -161,64 +159,7 @@ class RiverElsewhere(River):
 BEDS = (River, RiverElsewhere)
 
 
-def quoted(schema: str) -> str:
-    return '"' + schema.replace('"', '""') + '"'
-
-
-@asynccontextmanager
-async def connected(url: str, schema: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(url, server_settings={"search_path": quoted(schema)})
-    try:
-        await connection.execute(f"create schema if not exists {quoted(schema)}")
-        yield connection
-    finally:
-        await connection.close()
-
-
-class Worker:
-    """Claims as many jobs as it has hands free, and stops those whose cancellation it hears of."""
-
-    def __init__(self, pool: asyncpg.Pool, job: Job, queue: str, concurrency: int) -> None:
-        self._pool, self._job, self._queue, self._concurrency = pool, job, queue, concurrency
-        self._running: dict[int, asyncio.Task[None]] = {}
-        self._name = f"{os.uname().nodename}_{os.getpid()}"
-
-    async def work(self) -> None:
-        while True:
-            await self._pool.execute(SCHEDULE)
-            if free := self._concurrency - len(self._running):
-                for claimed in await self._pool.fetch(CLAIM, self._queue, free, self._name):
-                    task = asyncio.create_task(self._perform(claimed))
-                    self._running[claimed["id"]] = task
-                    task.add_done_callback(lambda _, id=claimed["id"]: self._running.pop(id))
-            await asyncio.sleep(0.05)
-
-    def hear(self, _connection: object, _pid: int, _channel: str, message: str) -> None:
-        said = json.loads(message)
-        if said["action"] == "cancel" and (task := self._running.get(said["job_id"])) is not None:
-            task.cancel()
-
-    async def _perform(self, claimed: asyncpg.Record) -> None:
-        state, error = "completed", None
-        try:
-            await self._job.run(json.loads(claimed["args"]))
-        except asyncio.CancelledError:
-            state, error = "cancelled", "job cancelled remotely"
-        except Exception as failure:
-            state = "retryable" if claimed["attempt"] < claimed["max_attempts"] else "discarded"
-            error = str(failure)
-        await self._pool.execute(FINISH, claimed["id"], state, error)
-
-
-async def work(url: str, schema: str, queue: str, concurrency: int) -> None:
-    async with (
-        asyncpg.create_pool(url, min_size=1, max_size=4, server_settings={"search_path": quoted(schema)}) as pool,
-        connected(url, schema) as listening,
-    ):
-        worker = Worker(pool, Job(url), queue, concurrency)
-        await listening.add_listener(f"{schema}.river_control", worker.hear)
-        await worker.work()
-
-
 if __name__ == "__main__":
-    asyncio.run(work(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])))
+    url, schema, queue, concurrency = sys.argv[1:]
+    statements = Statements(CLAIM, FINISH, SCHEDULE)
+    asyncio.run(work(url, schema, f"{schema}.river_control", statements, queue, int(concurrency)))

@@ -105,6 +105,9 @@ def _scope(row: Any) -> Scope:
 
 def _rates(row: Any, growth: float | None) -> tuple[float, float]:
     """In and out a second; where the engine keeps no times, as much of them as the backlog's growth tells."""
-    if row is not None:
-        return row["arrived"] / RATE_SECONDS, row["drained"] / RATE_SECONDS
-    return max(0.0, growth or 0.0), max(0.0, -(growth or 0.0))
+    if row is None:
+        return max(0.0, growth or 0.0), max(0.0, -(growth or 0.0))
+    arrived = row["arrived"] / RATE_SECONDS
+    if row["drained"] is None:
+        return arrived, 0.0 if growth is None else max(0.0, arrived - growth)
+    return arrived, row["drained"] / RATE_SECONDS

@@ -1,0 +1,143 @@
+-- engine: oban
+-- home: public
+-- tried: Python 0.7.0; the tables of Elixir's 2.23 (migration 14)
+-- ids: bigint
+-- word: args
+-- stops: next look at job.cancelled() in Python; in Elixir at once
+-- priority: lower
+--
+-- The application is the queue, the function is the worker, event.data is the arguments. Times are without zone, and UTC.
+-- Elixir's Oban and Python's have the same table, but for small things: Elixir's errors are an array of jsonb, Python's one jsonb.
+-- Labels that not every version has are compared as text. The states are in the order of a job's life in every version, so that the
+-- unfinished ones are those up to `retryable`, whether or not there is `suspended` among them.
+
+-- name: detect
+-- Elixir's migrations write their number into the table's comment. Python writes none; its leaders have a table
+-- of another name than Elixir's.
+-- Columns and labels that are not known here are of a newer version, or of Oban Pro. Before migration 9 nothing could be cancelled.
+select space.nspname as schema, '' as prefix,
+       case when made.migration ~ '^[0-9]{1,4}$' then 'migration ' || made.migration
+            when made.is_python then 'Python'
+            else 'unknown' end as version,
+       not made.unknown and case when made.migration ~ '^[0-9]{1,4}$' then made.migration::integer <= 14
+                                 else made.is_python end as supported,
+       row_security_active(jobs.oid) as hidden
+  from pg_class as jobs
+  join pg_namespace as space on space.oid = jobs.relnamespace
+ cross join lateral (
+    select obj_description(jobs.oid, 'pg_class') as migration,
+           exists (select from pg_class as leaders
+                    where leaders.relnamespace = space.oid and leaders.relname = 'oban_leaders') as is_python,
+           exists (select from pg_attribute as part
+                    where part.attrelid = jobs.oid and part.attnum > 0 and not part.attisdropped
+                      and part.attname <> all ('{id, state, queue, worker, attempt, max_attempts, priority, args, meta, tags, errors,
+                        attempted_by, inserted_at, scheduled_at, attempted_at, cancelled_at, completed_at, discarded_at}'::text[]))
+           or exists (select from pg_type as type join pg_enum as label on label.enumtypid = type.oid
+                       where type.typnamespace = space.oid and type.typname = 'oban_job_state'
+                         and label.enumlabel <> all ('{available, suspended, scheduled, executing, retryable, completed, discarded,
+                           cancelled}'::text[])) as unknown
+  ) as made
+ where jobs.relname = 'oban_jobs' and jobs.relkind in ('r', 'p') and space.nspname not like 'pg\_temp\_%'
+   and (select count(*) from pg_attribute as part
+         where part.attrelid = jobs.oid and part.attname in ('worker', 'cancelled_at', 'priority') and not part.attisdropped) = 3
+
+-- name: source
+-- Every job has a scheduled time; one that is no later than its insertion schedules nothing. `due` is the bare column, for the order.
+select job.id as key, job.id::text as id, job.queue::text as app_id, job.worker::text as function_id, job.worker::text as name,
+       job.args as data, jsonb_build_object('name', job.worker, 'data', job.args) as event,
+       case job.state::text
+         when 'available' then 'queued'
+         when 'executing' then 'running'
+         when 'completed' then 'completed'
+         when 'discarded' then 'failed'
+         when 'cancelled' then 'cancelled'
+         else 'scheduled' end as status,
+       job.state as state, job.priority::integer as priority, job.attempt::integer as attempt,
+       job.inserted_at at time zone 'UTC' as started_at,
+       case when job.scheduled_at > job.inserted_at then job.scheduled_at at time zone 'UTC' end as scheduled_for,
+       job.attempted_at at time zone 'UTC' as claimed_at,
+       case job.state::text
+         when 'completed' then job.completed_at
+         when 'discarded' then job.discarded_at
+         when 'cancelled' then job.cancelled_at end at time zone 'UTC' as finished_at,
+       job.attempted_by[1] as worker,
+       case when job.state::text not in ('executing', 'completed') then to_jsonb(job.errors) -> -1 ->> 'error' end as error,
+       job.scheduled_at as due, job.ctid as place
+  from {s}.oban_jobs as job {sampled}
+
+-- name: unfinished
+-- A set of labels, so that its index on (state, queue, …) is entered once for each.
+run.state = any (enum_range(null, 'retryable'::{s}.oban_job_state))
+
+-- name: failed
+run.state = 'discarded'
+
+-- name: cancelled
+run.state = 'cancelled'
+
+-- name: ended
+run.state in ('completed', 'discarded', 'cancelled')
+
+-- name: depth
+-- Discarded jobs are few where its pruner runs. A job can be claimed since it was staged, which is when it was due.
+select live.app_id, live.function_id, live.queued, live.scheduled, live.running, live.failed,
+       live.oldest[2] at time zone 'UTC' as oldest_started_at, live.oldest[1] at time zone 'UTC' as oldest_claimable_at
+  from (
+    select job.queue::text as app_id, job.worker::text as function_id,
+           count(*) filter (where job.state = 'available') as queued,
+           count(*) filter (where job.state not in ('available', 'executing', 'discarded')) as scheduled,
+           count(*) filter (where job.state = 'executing') as running,
+           count(*) filter (where job.state = 'discarded') as failed,
+           min(array[greatest(job.scheduled_at, job.inserted_at), job.inserted_at]) filter (where job.state = 'available') as oldest
+      from {s}.oban_jobs as job
+     where job.state = any (enum_range(null, 'retryable'::{s}.oban_job_state) || 'discarded'::{s}.oban_job_state)
+     group by job.queue, job.worker
+  ) as live
+
+-- name: rates
+-- What came, from the newest ids: it is felt for from the newest one downwards, in steps that double, where ten seconds ago was.
+-- What was done, by the index on completed_at, which Python makes; Elixir has none, so that it is read where the table is small, and is
+-- else null: not known. Both have an index on discarded_at.
+with newest as materialized (
+  select max(job.id) as id from {s}.oban_jobs as job
+), earlier as materialized (
+  select past.id
+    from newest
+   cross join generate_series(8, 20) as step
+   cross join lateral (
+      select job.id, job.inserted_at from {s}.oban_jobs as job
+       where job.id <= newest.id - (1 << step)
+       order by job.id desc limit 1
+    ) as past
+   where past.inserted_at <= timezone('UTC', now()) - interval '10 s'
+   order by step limit 1
+), readable as materialized (
+  select jobs.reltuples < 200000 or exists (
+           select from pg_index as part
+             join pg_attribute as first on first.attrelid = part.indrelid and first.attnum = part.indkey[0]
+            where part.indrelid = jobs.oid and part.indisvalid and first.attname = 'completed_at') as completed
+    from pg_class as jobs where jobs.oid = $name${s}.oban_jobs$name$::regclass
+), moved as (
+  select last.queue, last.worker, 1 as arrived, 0 as drained
+    from (select job.queue, job.worker, job.inserted_at from {s}.oban_jobs as job
+           where job.id > coalesce((select earlier.id from earlier), 0)
+           order by job.id desc limit 200000) as last
+   where last.inserted_at > timezone('UTC', now()) - interval '10 s'
+  union all
+  select job.queue, job.worker, 0, 1 from {s}.oban_jobs as job
+   where (select readable.completed from readable)
+     and job.state = 'completed' and job.completed_at > timezone('UTC', now()) - interval '10 s'
+  union all
+  select job.queue, job.worker, 0, 1 from {s}.oban_jobs as job
+   where job.state = 'discarded' and job.discarded_at > timezone('UTC', now()) - interval '10 s'
+)
+select moved.queue::text as app_id, moved.worker::text as function_id, sum(moved.arrived)::bigint as arrived,
+       case when (select readable.completed from readable) then sum(moved.drained)::bigint end as drained
+  from moved
+ group by moved.queue, moved.worker
+
+-- name: table
+select $name${s}.oban_jobs$name$::regclass
+
+-- name: claim_order
+run.priority, run.due, run.key

@@ -185,6 +185,92 @@ async def what_is_queued_is_on_the_list(here: Scene) -> None:
     await listed(here, connection, "what has fallen due")
 
 
+NO_WALK_DUE = "update secateur.due_floors set walk_at = now() + interval '1 min' where app_id = $1"
+WALK_DUE = "update secateur.due_floors set walk_at = now() where app_id = $1"
+
+
+async def fall_due(here: Scene, producer: asyncpg.Connection, vendors: list[str]) -> None:
+    """Schedules runs in the function `empty`, and waits until they have been due for longer than `floor_lag`."""
+    await here.enqueue(producer, "empty", vendors, delay="0.2 s")
+    await producer.execute(
+        "select pg_sleep_until(max(scheduled_for) + interval '0.3 s') from secateur.runs"
+        " where app_id = $1 and function_id = 'empty' and status = 'scheduled'",
+        here.app,
+    )
+
+
+async def due(here: Scene, connection: asyncpg.Connection, wanted: int, what: str) -> None:
+    """Claims what is due in the function `empty`, without a look below its floor unless one is due."""
+    runs = await connection.fetch("select id from secateur.claim($1, array['empty'], 50, 'due', '1 hour')", here.app)
+    if len(runs) != wanted:
+        raise GuaranteeBroken(f"{what}: a claim finds {len(runs)} of {wanted}")
+
+
+async def what_is_due_is_found(here: Scene) -> None:
+    """Behind hundreds of dead entries, which a held snapshot keeps, and however the floors are raised past these."""
+    connection, other, holder = await here.connect(), await here.connect(), await here.connect()
+    async with holder.transaction(isolation="repeatable_read"):
+        await holder.fetchval("select count(*) from secateur.runs")
+        await fall_due(here, connection, ["globex"] * 400)
+        await connection.execute(
+            "update secateur.runs set status = 'cancelled', cancelled_from = 'scheduled', finished_at = now()"
+            " where app_id = $1 and function_id = 'empty'",
+            here.app,
+        )
+        await fall_due(here, connection, ["globex"] * 2)
+        async with other.transaction():
+            await other.fetch(
+                "select from secateur.runs where app_id = $1 and function_id = 'empty' and status = 'scheduled'"
+                " for update",
+                here.app,
+            )
+            await due(here, connection, 0, "what another holds")
+            await _raise_due_floors(here, connection)
+        await due(here, connection, 2, "runs that another held while the floor was raised")
+        async with other.transaction():
+            await fall_due(here, other, ["globex"])
+            await _raise_due_floors(here, connection)
+        await connection.execute(WALK_DUE, here.app)
+        await due(here, connection, 1, "a run whose transaction ended after its time")
+        await fall_due(here, connection, ["acme"])
+        id = await commit(connection, here.app, "acme", function="empty")
+        await here.step("sweep", connection, id)
+        await _raise_due_floors(here, connection)
+        await connection.fetchval("select secateur.undo_cancellation($1, $2, 'tester')", here.app, id)
+        await here.step("restore", connection, id)
+        await connection.execute(NO_WALK_DUE, here.app)
+        await due(here, connection, 1, "a run that an undo has put back")
+
+
+async def _raise_due_floors(here: Scene, connection: asyncpg.Connection) -> None:
+    """As a claim does that has passed the dead entries, from the beginning."""
+    await connection.execute(
+        "update secateur.due_floors set floor_at = '-infinity' where app_id = $1 and function_id = 'empty'", here.app
+    )
+    await connection.execute("select secateur.raise_due_floors($1, array['empty'])", here.app)
+    raised = await connection.fetchval(
+        "select floor_at > '-infinity' from secateur.due_floors where app_id = $1 and function_id = 'empty'", here.app
+    )
+    assert raised, "there were too few dead entries"
+    await connection.execute(NO_WALK_DUE, here.app)
+
+
+async def leases_that_end_are_seen(here: Scene) -> None:
+    """Those that had ended when the floor was raised, and those that end then."""
+    connection, other = await here.connect(), await here.connect()
+    async with other.transaction():
+        await other.fetch("select from secateur.runs where app_id = $1 and status = 'running' for update", here.app)
+        await connection.execute("select secateur.raise_lease_floor($1)", here.app)
+    await connection.execute(NO_WALK_DUE, here.app)
+    await connection.execute("select secateur.recover_expired($1)", here.app)
+    left = await connection.fetchval(
+        "select count(*) from secateur.runs where app_id = $1 and status = 'running' and lease_expires_at < now()",
+        here.app,
+    )
+    if left:
+        raise GuaranteeBroken(f"{left} runs whose lease has ended are not taken back")
+
+
 async def run_behind_the_matches_is_held(here: Scene) -> None:
     """By another claim, which gives it back: who looked past it meanwhile may not have raised the floor past it."""
     connection, other = await here.connect(), await here.connect()

@@ -21,6 +21,7 @@ from scenarios import (
     enqueue_stays_open,
     enqueue_takes_its_time,
     handed_over_while_pruned,
+    leases_that_end_are_seen,
     meeting,
     newer_of_two_sweeps_first,
     old_transaction_commits,
@@ -38,6 +39,7 @@ from scenarios import (
     undo_at_the_last_moment,
     undo_during_a_sweep,
     undo_of_the_older_during_a_sweep,
+    what_is_due_is_found,
     what_is_queued_is_on_the_list,
 )
 from scene import GuaranteeBroken, Stage
@@ -403,6 +405,31 @@ MUTANTS = [
         "what falls due is not looked into",
         [Mutation("  here := seen;\n", "  here := '{}';\n", "find_due")],
         what_is_queued_is_on_the_list,
+    ),
+    Mutant(
+        "due floors are raised past what is due",
+        [Mutation("coalesce(first.at, newest)", "newest", "raise_due_floors")],
+        what_is_due_is_found,
+    ),
+    Mutant(
+        "due floors are raised past what another holds",
+        [Mutation("     limit 1;\n", "     limit 1 for update skip locked;\n", "raise_due_floors")],
+        what_is_due_is_found,
+    ),
+    Mutant(
+        "nobody looks below a due floor",
+        [Mutation("coalesce(first_at, one.floor_at)", "one.floor_at", "walk_below_due")],
+        what_is_due_is_found,
+    ),
+    Mutant(
+        "an undo does not lower the due floor",
+        [Mutation("  perform secateur.lower_due_floors(lower_floors.app_id, run_ids);\n", "", "lower_floors")],
+        what_is_due_is_found,
+    ),
+    Mutant(
+        "the floor of leases is raised past those that have ended",
+        [Mutation("coalesce(first, newest)", "newest", "raise_lease_floor")],
+        leases_that_end_are_seen,
     ),
     Mutant(
         "looking ahead raises the floor past runs that others hold",

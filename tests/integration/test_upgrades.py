@@ -49,8 +49,8 @@ FORGOTTEN = {"depth_checks", "depth_drifts", "migrations", "condition_vocabulary
 """Checks of all apps together, and what an install writes."""
 LATER = {"depth_samples", "upkeep", "slow_verdicts", "forgotten_functions"}
 """Tables that came later, and are empty."""
-LISTS = {"due_functions", "due_epochs", "searches"}
-"""Tables that came later: all functions are on the list at first."""
+LISTS = {"due_functions", "due_epochs", "searches", "due_floors"}
+"""Tables that came later: all functions are on the list at first, and none has a floor."""
 
 
 def an_id(app: str, kind: int, number: int) -> UUID:
@@ -123,6 +123,8 @@ async def test_nothing_is_lost(old: Upgrade) -> None:
     functions = sorted((row["app_id"], row["function_id"]) for row in before["functions"])
     assert sorted((row["app_id"], row["function_id"]) for row in after["due_functions"]) == functions
     assert [sorted(row["app_id"] for row in after[name]) for name in ("searches", "due_epochs")] == [sorted(APPS)] * 2
+    floors = sorted((row["app_id"], row["function_id"]) for row in after["due_floors"])
+    assert floors == sorted([*functions, *((app, "") for app in APPS)])
     assert not any(after[name] for name in LATER)
     made = "select count(*) from pg_tables where schemaname = 'secateur_locks'"
     assert await old.superuser.fetchval(made) == 2 * len(after["apps"])

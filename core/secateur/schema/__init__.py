@@ -42,6 +42,7 @@ DEFINITIONS = (
     "engines/native/sql/attempts.sql",
     "engines/native/sql/slots.sql",
     "engines/native/sql/levels.sql",
+    "engines/native/sql/due_floors.sql",
     "engines/native/sql/due.sql",
     "ledger/sql/conditions.sql",
     "engines/native/sql/reaching.sql",

@@ -32,6 +32,8 @@ begin
   insert into secateur.searches (app_id) values (ensure_function.app_id) on conflict do nothing;
   insert into secateur.functions (app_id, function_id)
   values (ensure_function.app_id, ensure_function.function_id) on conflict do nothing;
+  insert into secateur.due_floors (app_id, function_id)
+  values (ensure_function.app_id, ''), (ensure_function.app_id, ensure_function.function_id) on conflict do nothing;
   perform secateur.require_here(ensure_function.app_id);
 end
 $$;

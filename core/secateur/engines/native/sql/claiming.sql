@@ -54,25 +54,6 @@ begin
 end
 $$;
 
--- When the next scheduled run of these functions becomes due; null if none waits. Part of a claim.
-create or replace function secateur.next_due(app_id text, function_ids text[])
-  returns timestamptz
-  language plpgsql
-  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
-as $$
-begin
-  return (select min(due.scheduled_for)
-            from unnest(next_due.function_ids) as wanted (function_id),
-                 lateral (select run.scheduled_for from secateur.runs as run
-                           where run.app_id = next_due.app_id
-                             and run.function_id = wanted.function_id
-                             and run.status = 'scheduled'
-                           order by run.scheduled_for
-                           limit 1) as due);
-end
-$$;
-
 -- The functions that are not paused, in random order, and which of them have a limit; null if all are paused. Part of a
 -- claim. (From here to nothing_before, the parts of a claim set nothing: what claim_batch has set holds in them, and to set it again
 -- takes some microseconds a call.)
@@ -101,14 +82,20 @@ create or replace function secateur.search_functions(
 as $$
 declare
   begun timestamptz;
+  effort bigint;
 begin
   perform secateur.search_due(app_id, active);
   begun := clock_timestamp();
+  effort := secateur.effort_on('secateur.runs_scheduled');
   select due.functions, due.limited, due.floorless, due.seen into functions, limited, floorless, seen
     from secateur.find_due(app_id, function_ids, most) as due;
   slow := clock_timestamp() - begun > interval '10 ms' + cardinality(seen) * interval '20 us';
+  if secateur.effort_on('secateur.runs_scheduled') - effort > 500 + 30 * cardinality(seen) then
+    perform secateur.raise_due_floors(app_id, seen);
+  end if;
   -- What it finds is for the next claim, where it is of a function that had nothing.
   perform secateur.walk_below(app_id, seen, active);
+  perform secateur.walk_below_due(app_id, seen);
 end
 $$;
 
@@ -170,8 +157,9 @@ begin
 end
 $$;
 
--- The last row of a claim that found nothing. It says when the next run becomes due. Part of a claim.
-create or replace function secateur.nothing_before(next_due timestamptz)
+-- The last row of a claim that found nothing. It says when the next run becomes due, and when to ask again at the latest. Part of
+-- a claim.
+create or replace function secateur.nothing_before(next_due timestamptz, ask_again_at timestamptz)
   returns secateur.claimed_run
   language plpgsql
 as $$
@@ -179,7 +167,7 @@ begin
   -- What is due never is nothing to wait for.
   next_due := case when isfinite(next_due) then next_due end;
   return jsonb_populate_record(null::secateur.claimed_run, jsonb_build_object(
-           'more', false, 'scheduled_for', next_due, 'due_in', next_due - clock_timestamp()));
+           'more', false, 'scheduled_for', next_due, 'due_in', least(next_due, ask_again_at) - clock_timestamp()));
 end
 $$;
 
@@ -292,6 +280,7 @@ begin
   else
     candidates := wanted;
     perform secateur.walk_below(app, wanted, active);
+    perform secateur.walk_below_due(app, wanted);
     floorless := secateur.are_floorless(app, wanted);
   end if;
   perform secateur.promote_due(app, wanted);
@@ -369,7 +358,8 @@ begin
     return query
     select last.* from secateur.nothing_before(
       case when many then secateur.next_noted(app, function_ids, candidates)
-           else secateur.next_due(app, candidates) end) as last;
+           else secateur.next_due(app, candidates) end,
+      secateur.next_believed_until(app, candidates)) as last;
   end if;
 end
 $$;

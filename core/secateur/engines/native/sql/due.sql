@@ -161,6 +161,7 @@ declare
   later text[];
   later_at timestamptz[];
   touched bigint;
+  effort bigint;
 begin
   select one.* into search
     from secateur.searches as one
@@ -177,20 +178,28 @@ begin
   turn := array(select one.id from unnest(functions) as one (id) order by random());
   while place <= cardinality(turn) and clock_timestamp() < begun + interval '5 ms' loop
     perform secateur.walk_below(search_due.app_id, turn[place:place + 19], active);
+    perform secateur.walk_below_due(search_due.app_id, turn[place:place + 19]);
     place := place + 20;
   end loop;
   -- point: searching
+  effort := secateur.effort_on('secateur.runs_scheduled');
   ready := (select found.functions
               from secateur.find_functions(search_due.app_id, functions, most, claimable => false) as found);
   select coalesce(array_agg(waiting.id), '{}'), coalesce(array_agg(waiting.due_at), '{}') into later, later_at
     from (select known.id,
                  (select run.scheduled_for from secateur.runs as run
                    where run.app_id = search_due.app_id and run.function_id = known.id and run.status = 'scheduled'
-                   order by run.scheduled_for limit 1) as due_at
-            from unnest(functions) as known (id)
+                     and (run.scheduled_for, run.id) >= (floor.at, floor.id)
+                   order by run.scheduled_for, run.id limit 1) as due_at
+            from unnest(functions) as known (id),
+                 lateral secateur.next_floor(search_due.app_id, known.id) as floor
            where (known.id in (select unnest(ready))) is not true
           offset 0) as waiting
    where waiting.due_at is not null;
+  if secateur.effort_on('secateur.runs_scheduled') - effort > 500 + 60 * cardinality(functions) then
+    perform secateur.raise_due_floors(search_due.app_id, functions);
+    perform secateur.keep_next(search_due.app_id, functions);
+  end if;
   -- point: searched
   -- Those that a search has marked before, and those whose time has come: nobody has relied on them for about a second.
   delete from secateur.due_functions as noted

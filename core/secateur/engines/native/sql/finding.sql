@@ -18,18 +18,26 @@ declare
   spent uuid[];
   back uuid[];
   slotted boolean;
+  effort bigint;
 begin
+  perform secateur.walk_below_due(recover_expired.app_id, array['']);
+  effort := secateur.effort_on('secateur.runs_running');
   select array_agg(expired.id), array_agg(expired.claim_token), bool_or(expired.slot is not null) into ids, tokens, slotted
-    from (
-      select run.id, run.claim_token, run.slot
-        from secateur.runs as run
-       where run.app_id = recover_expired.app_id
-         and run.status = 'running'
-         and run.lease_expires_at < now()
-       order by run.lease_expires_at
-       limit 1000
-         for update skip locked
-    ) as expired;
+    from secateur.due_floor(recover_expired.app_id, '') as floor,
+         lateral (
+           select run.id, run.claim_token, run.slot
+             from secateur.runs as run
+            where run.app_id = recover_expired.app_id
+              and run.status = 'running'
+              and run.lease_expires_at >= floor.at
+              and run.lease_expires_at < now()
+            order by run.lease_expires_at
+            limit 1000
+              for update skip locked
+         ) as expired;
+  if secateur.effort_on('secateur.runs_running') - effort > 500 + 2 * coalesce(cardinality(ids), 0) then
+    perform secateur.raise_lease_floor(recover_expired.app_id);
+  end if;
   if ids is null then
     return;
   end if;
@@ -81,20 +89,27 @@ create or replace function secateur.promote_due(app_id text, function_ids text[]
   set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
 as $$
 declare
+  effort constant bigint := secateur.effort_on('secateur.runs_scheduled');
   ids uuid[] := array(
     select due.id
       from unnest(promote_due.function_ids) as wanted (function_id),
+           lateral secateur.due_floor(promote_due.app_id, wanted.function_id) as floor,
            lateral (
              select waiting.id from secateur.runs as waiting
               where waiting.app_id = promote_due.app_id
                 and waiting.function_id = wanted.function_id
                 and waiting.status = 'scheduled'
+                and (waiting.scheduled_for, waiting.id) >= (floor.at, floor.id)
                 and waiting.scheduled_for <= now()
-              order by waiting.scheduled_for
+              order by waiting.scheduled_for, waiting.id
               limit 1000
                 for update skip locked
            ) as due);
 begin
+  if secateur.effort_on('secateur.runs_scheduled') - effort
+     > 500 + 30 * cardinality(promote_due.function_ids) + 2 * cardinality(ids) then
+    perform secateur.raise_due_floors(promote_due.app_id, promote_due.function_ids);
+  end if;
   if cardinality(ids) = 0 then
     return;
   end if;
@@ -141,11 +156,14 @@ begin
                        where one.app_id = find_functions.app_id and one.function_id = wanted.id
                       offset 0) as known
        where (queue.has_queued
-              or exists (select from secateur.runs as run
-                          where run.app_id = find_functions.app_id
-                            and run.function_id = wanted.id
-                            and run.status = 'scheduled'
-                            and run.scheduled_for <= now()
+              or exists (select from secateur.due_floor(find_functions.app_id, wanted.id) as floor,
+                                     lateral (select from secateur.runs as run
+                                               where run.app_id = find_functions.app_id
+                                                 and run.function_id = wanted.id
+                                                 and run.status = 'scheduled'
+                                                 and (run.scheduled_for, run.id) >= (floor.at, floor.id)
+                                                 and run.scheduled_for <= now()
+                                               limit 1) as due
                          offset 0)
               -- What has no level of its own.
               or queue.levels > 32

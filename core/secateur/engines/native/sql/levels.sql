@@ -125,6 +125,7 @@ begin
                       for update skip locked);
     perform secateur.note_due(lower_floors.app_id, back.function_id);
   end loop;
+  perform secateur.lower_due_floors(lower_floors.app_id, run_ids);
 end
 $$;
 

@@ -27,6 +27,19 @@ async def bed(request: pytest.FixtureRequest, empty_database_url: str) -> Bed:
     return made
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Only the usual installation of each engine is tried on every Postgres."""
+    usual = {kind.engine: kind for kind in reversed(every_bed())}
+    left_out = []
+    for item in items:
+        given = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        kind = given.get("bed")
+        if kind is not None and usual[kind.engine] is not kind and given["postgres_server"] != "embedded":
+            left_out.append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture
 async def outside(empty_database_url: str) -> AsyncIterator[asyncpg.Connection]:
     """Into the bed's database, as its superuser."""

@@ -11,7 +11,7 @@ from secateur.cel import compile as compile_filter
 from secateur.engines.base import Selection, Verdict
 from secateur.engines.relation import scoped
 from secateur.postgres.database import Database
-from secateur.runs import NO_BOUNDS, Scope
+from secateur.runs import NO_BOUNDS, UNFINISHED, Scope
 
 JOBS = """
 insert into jobs (queue, kind, payload)
@@ -34,11 +34,11 @@ def of(condition: str) -> Selection:
     return Selection(Scope("mail", "send"), NO_BOUNDS, compile_filter(condition))
 
 
-async def plan(jobs: Database, selection: Selection) -> str:
-    source = PlainTable(jobs)
-    as_of = await source.clock()
-    sql, parameters = source.conditioned("count", selection, as_of, scoped(selection), only_matches=True)
-    return "\n".join(row[0] for row in await jobs.fetch(f"explain (verbose) {sql}", *parameters))
+async def plan(jobs: Database, condition: str) -> str:
+    source, given = PlainTable(jobs), scoped(of(condition))
+    sql, parameters = compile_filter(condition).over(source.variables).matching.bind(len(given) + 1, None)
+    counting = source.sql("count").replace("{among}", source.among[UNFINISHED]).replace("{condition}", f"({sql})")
+    return "\n".join(row[0] for row in await jobs.fetch(f"explain (verbose) {counting}", *given, *parameters))
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ async def plan(jobs: Database, selection: Selection) -> str:
     ],
 )
 async def test_an_equality_is_counted_by_the_tables_own_index(jobs: Database, condition: str) -> None:
-    found = await plan(jobs, of(condition))
-    assert "Bitmap Index Scan on public.jobs_payload" in found or "Bitmap Index Scan on jobs_payload" in found, found
+    found = await plan(jobs, condition)
+    assert "Bitmap Index Scan on jobs_payload" in found.replace("public.", ""), found
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ async def test_an_equality_is_counted_by_the_tables_own_index(jobs: Database, co
     ],
 )
 async def test_nothing_is_built_for_a_count(jobs: Database, condition: str) -> None:
-    assert "jsonb_build_object" not in await plan(jobs, of(condition))
+    assert "jsonb_build_object" not in await plan(jobs, condition)
 
 
 async def test_counts_and_examples_are_of_the_same_events(jobs: Database) -> None:

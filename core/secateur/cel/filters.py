@@ -17,6 +17,7 @@ from secateur.cel.python.evaluator import evaluator
 from secateur.cel.sql.columns import COLUMNS, Columns
 from secateur.cel.sql.costs import check_costs
 from secateur.cel.sql.generator import Condition, generate
+from secateur.cel.sql.inlining import inlined
 from secateur.cel.sql.matching import generate_matching
 from secateur.cel.sql.requirements import Requirement, requirement_of
 from secateur.cel.syntax.ast import Node
@@ -58,9 +59,8 @@ class Filter:
         if columns is COLUMNS:
             return SqlForms(self.condition, self.matching)
         if (kept := self._over.get(columns)) is None:
-            kept = self._over[columns] = _forms(
-                self.expression, columns.with_fields_of(self._declarations), Reporter(self.source)
-            )
+            made = _forms(self.expression, columns.with_fields_of(self._declarations), Reporter(self.source))
+            kept = self._over[columns] = SqlForms(inlined(made.condition), inlined(made.matching))
         return kept
 
     def matches(self, run: Run, now: datetime) -> bool:

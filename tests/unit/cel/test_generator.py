@@ -234,3 +234,32 @@ def test_what_is_made_for_other_columns_is_kept() -> None:
     assert compiled.over(COLUMNS_OF_PARTS) is compiled.over(COLUMNS_OF_PARTS)
     own = compiled.over(COLUMNS)
     assert (own.condition, own.matching) == (compiled.condition, compiled.matching)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "event.data.x.size() == 8 || size(event.data.y) > 3",
+        "event.data.x[0] == 'v'",
+        "event.data.x[0].y == null",
+        "event.data.x.lowerAscii() == 'v' && event.data.x.upperAscii().startsWith('V')",
+        "event.data.x % 2 == 0 && event.data.y + 1 > 3",
+        "event.data.x.exists(t, t == 'v')",
+        "event.data.x.exists(t, t.y > 3 && t.z.startsWith('v'))",
+        "event.data.x.all(t, t.y.exists(u, u == 'v'))",
+        "event.data.x.exists_one(t, t == 'v')",
+        "event.data.x.filter(t, t.y > 3).size() == 1",
+        "event.data.x.map(t, t.y).exists(u, u == 'v')",
+        "'v' in event.data.x.map(t, t.y)",
+    ],
+)
+def test_what_is_not_stored_needs_fewer_helpers(source: str) -> None:
+    compiled = compile(source)
+    assert compiled.condition.helpers
+    inlined = compiled.over(COLUMNS_OF_PARTS)
+    assert not inlined.condition.helpers | inlined.matching.helpers
+
+
+def test_a_call_that_cannot_be_inlined_keeps_all() -> None:
+    compiled = compile("event.data.x.size() == 8 && event.data.x.trim() == 'v'").over(COLUMNS_OF_PARTS)
+    assert compiled.condition.helpers == {"json_size_v1", "trim_v1"}

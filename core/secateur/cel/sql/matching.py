@@ -1,7 +1,8 @@
 """SQL that is true for exactly the same runs as the condition, but cheaper. It is for counts.
 
 Where nothing but *true* matters, false and error may merge, so that Postgres can compare without first asking for
-types: under `&&` and `||`, never under `!`, `==` or `?:`. What has no such form is left to the generator.
+types: under `&&` and `||`, and in what `?:` chooses from, but never under `!` or `==`. What has no such form is left to
+the generator.
 
 A containment (`@>`) says as much as equality of a field with a string, a boolean or null, is quicker than extracting
 the field, and can use a GIN index (jsonb_path_ops) where somebody made one. jsonpath in strict mode compares numbers
@@ -18,7 +19,7 @@ from secateur.cel.sql.columns import COLUMNS, Columns
 from secateur.cel.sql.forms import Forms, Sql
 from secateur.cel.sql.generator import Condition, Generator, condition_of
 from secateur.cel.sql.jsonpaths import Keys, accessor, equality_of, order_of, path_of, quoted, some_element, test_of
-from secateur.cel.syntax.ast import Binary, Call, Comprehension, ListLiteral, Literal, Logical, Node
+from secateur.cel.syntax.ast import Binary, Call, Comprehension, Conditional, ListLiteral, Literal, Logical, Node
 from secateur.cel.values import UInt, Value
 
 
@@ -52,6 +53,9 @@ class _Matching:
                 return self._in(left, elements) or self._as_generated(node)
             case Call(function="startsWith", target=target, arguments=(Literal(value=str(prefix)),)):
                 return self._starts(target, prefix) or self._as_generated(node)
+            case Conditional(condition=condition, then=then, otherwise=otherwise):
+                sides = f"when true then {self.sql(then)} when false then {self.sql(otherwise)}"
+                return f"(case {self._as_generated(condition)} {sides} end)"
             case Comprehension(macro="exists"):
                 return self._exists(node) or self._as_generated(node)
             case _:

@@ -5,17 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 from secateur.engines.foreign.file import EngineFile
+from secateur.engines.foreign.json_text import as_jsonb
 from secateur.errors import UsageError
-from secateur.postgres.statements import Statements
 
 _UNUSABLE = frozenset("'\\{}\0")
 _JSON = re.compile(r"\{json ([^{}]+)\}")
-
-IS_JSON_SINCE = 160_000
-"""The version of Postgres that can tell whether a text is JSON."""
 
 NO_RUNS = """(select null::text as key, '' as id, '' as app_id, '' as function_id, '' as name, null::jsonb as data,
   null::jsonb as event, '' as status, '' as state, 0 as priority, 0 as attempt, null::timestamptz as started_at,
@@ -75,15 +71,7 @@ class Installation:
 
     def _with_json(self, sql: str) -> str:
         """With `{json TEXT}` as an expression that is null where the text is no JSON, and raises nothing."""
-        if not _JSON.search(sql):
-            return sql
-        form = _json()["from_16" if self.server >= IS_JSON_SINCE else "before_16"]
-        return _JSON.sub(lambda found: form.replace("{text}", found[1]), sql)
-
-
-@cache
-def _json() -> Statements:
-    return Statements.load("secateur.engines.foreign", "_json.sql")
+        return _JSON.sub(lambda found: as_jsonb(found[1], self.server), sql)
 
 
 def fill(sql: str, names: Mapping[str, str]) -> str:

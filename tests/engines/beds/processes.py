@@ -10,7 +10,7 @@ import sys
 import tempfile
 import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         try:
             await asyncio.wait_for(process.wait(), GRACE)
         except TimeoutError:
-            process.kill()
+            with suppress(ProcessLookupError):  # it ended just now
+                process.kill()
             await process.wait()
 
 

@@ -1,0 +1,131 @@
+-- engine: good_job
+-- home: public
+-- tried: 4.19.2
+-- ids: uuid
+-- word: arguments
+-- priority: lower
+--
+-- GoodJob, for Rails. The application is the queue, the function is the job's class. event.data is the last argument where that is a hash
+-- (keyword arguments are), with the arguments before it in `args`. A job that somebody discarded is cancelled; one whose last attempt
+-- raised is failed. Times are in UTC, without a zone or with one, as Rails is told: the seconds since 1970 are right for both.
+
+-- name: detect
+-- Its version is read off the columns: the way of locking came with 4.14, and who has locked a job with 4.0.
+select space.nspname as schema, '' as prefix,
+       case when made.columns @> '{lock_type}' then '4.14+' else '4.0+' end as version,
+       made.columns @> '{lock_type,executions_count,error_event}' as supported,
+       row_security_active(jobs.oid) as hidden
+  from pg_class as jobs
+  join pg_namespace as space on space.oid = jobs.relnamespace
+ cross join lateral (
+    select array_agg(part.attname::text) as columns
+      from pg_attribute as part
+     where part.attrelid = jobs.oid and part.attnum > 0 and not part.attisdropped
+  ) as made
+ where jobs.relname = 'good_jobs' and jobs.relkind in ('r', 'p')
+   and made.columns @> '{serialized_params,job_class,executions_count,performed_at,locked_by_id,locked_at}'
+   and exists (select from pg_class as processes where processes.relnamespace = space.oid and processes.relname = 'good_job_processes')
+
+-- name: source
+-- ActiveJob marks a hash that was one in Ruby with a key `_aj_…`; a hash without such a mark stands for a record or a time.
+-- What has been performed and is not finished is being performed; a retry begins again without that.
+-- A job that holds the name of a process that is gone is lost: another one takes it once its advisory lock is free.
+select job.id as key, job.id::text as id, coalesce(job.queue_name, 'default') as app_id, coalesce(job.job_class, '-') as function_id,
+       coalesce(job.job_class, '-') as name, given.data, jsonb_build_object('name', coalesce(job.job_class, '-'), 'data', given.data) as event,
+       case
+         when job.finished_at is not null then
+           case when job.error is null then 'completed' when job.error like 'GoodJob::Job::DiscardJobError%' then 'cancelled' else 'failed' end
+         when job.performed_at is not null or job.locked_by_id is not null then 'running'
+         when extract(epoch from job.scheduled_at) > extract(epoch from now()) then 'scheduled'
+         else 'queued' end as status,
+       case
+         when job.finished_at is not null then case when job.error is null then 'succeeded' else 'discarded' end
+         when job.performed_at is not null or job.locked_by_id is not null then 'running'
+         when extract(epoch from job.scheduled_at) > extract(epoch from now()) then 'scheduled'
+         else 'queued' end as state,
+       job.finished_at as finished, coalesce(job.priority, 0) as priority, coalesce(job.executions_count, 0) as attempt,
+       to_timestamp(extract(epoch from job.created_at)) as started_at,
+       to_timestamp(extract(epoch from job.scheduled_at)) as scheduled_for,
+       to_timestamp(extract(epoch from coalesce(job.performed_at, job.locked_at))) as claimed_at,
+       to_timestamp(extract(epoch from job.finished_at)) as finished_at,
+       job.locked_by_id::text as worker, job.error, job.ctid as place,
+       job.finished_at is null and job.locked_by_id is not null and process.id is null as lost
+  from {s}.good_jobs as job {sampled}
+  left join {s}.good_job_processes as process on process.id = job.locked_by_id
+  left join lateral (
+    select case when jsonb_typeof(job.serialized_params -> 'arguments') = 'array' then job.serialized_params -> 'arguments' end as args
+  ) as passed on true
+  left join lateral (
+    select case
+             when passed.args is null then null
+             when passed.args -> -1 ?| array['_aj_ruby2_keywords', '_aj_symbol_keys', '_aj_hash_with_indifferent_access']
+               then (passed.args -> -1) - array['_aj_ruby2_keywords', '_aj_symbol_keys', '_aj_hash_with_indifferent_access']
+                    || case when jsonb_array_length(passed.args) > 1 then jsonb_build_object('args', passed.args - -1) else '{}' end
+             when passed.args = '[]' then '{}'
+             else jsonb_build_object('args', passed.args) end as data
+    having true
+  ) as given on true
+
+-- name: unfinished
+-- In the words of its many partial indexes.
+run.finished is null
+
+-- name: failed
+-- In the words of the partial index on discarded jobs, which by its word are all that ended with an error.
+(run.finished is not null and run.error is not null and run.error not like 'GoodJob::Job::DiscardJobError%')
+
+-- name: cancelled
+(run.finished is not null and run.error is not null and run.error like 'GoodJob::Job::DiscardJobError%')
+
+-- name: ended
+run.finished is not null
+
+-- name: depth
+-- From its partial index of what is unfinished or ended with an error: the jobs that succeeded are not read.
+select job.app_id, job.function_id,
+       count(*) filter (where job.stands = 'queued') as queued,
+       count(*) filter (where job.stands = 'scheduled') as scheduled,
+       count(*) filter (where job.stands = 'running') as running,
+       count(*) filter (where job.stands = 'running' and job.lost) as lost,
+       count(*) filter (where job.stands = 'failed') as failed,
+       to_timestamp((min(array[job.claimable_at, job.entered_at]) filter (where job.stands = 'queued'))[2]) as oldest_started_at,
+       to_timestamp(min(job.claimable_at) filter (where job.stands = 'queued')) as oldest_claimable_at
+  from (
+    select coalesce(own.queue_name, 'default') as app_id, coalesce(own.job_class, '-') as function_id,
+           case
+             when own.finished_at is not null then case when own.error like 'GoodJob::Job::DiscardJobError%' then 'cancelled' else 'failed' end
+             when own.performed_at is not null or own.locked_by_id is not null then 'running'
+             when extract(epoch from own.scheduled_at) > extract(epoch from now()) then 'scheduled'
+             else 'queued' end as stands,
+           own.locked_by_id is not null and process.id is null as lost,
+           extract(epoch from own.created_at) as entered_at,
+           greatest(extract(epoch from own.created_at), extract(epoch from own.scheduled_at)) as claimable_at
+      from {s}.good_jobs as own
+      left join {s}.good_job_processes as process on process.id = own.locked_by_id
+     where own.finished_at is null or own.error is not null
+  ) as job
+ group by job.app_id, job.function_id
+
+-- name: rates
+-- Both times have an index; it is one without a zone, or with one.
+select coalesce(job.queue_name, 'default') as app_id, coalesce(job.job_class, '-') as function_id,
+       count(*) filter (where job.what = 'arrived') as arrived,
+       count(*) filter (where job.what = 'drained') as drained
+  from (
+    select fresh.queue_name, fresh.job_class, 'arrived' as what
+      from {s}.good_jobs as fresh
+     where fresh.created_at > timezone('UTC', now() - interval '10 s')
+    union all
+    select done.queue_name, done.job_class, 'drained'
+      from {s}.good_jobs as done
+     where done.finished_at is not null and done.finished_at > timezone('UTC', now() - interval '10 s')
+       and (done.error is null or done.error not like 'GoodJob::Job::DiscardJobError%')
+  ) as job
+ group by 1, 2
+
+-- name: table
+select '{s}.good_jobs'::regclass
+
+-- name: claim_order
+-- As it is unless `dequeue_query_sort` says otherwise.
+run.priority, run.started_at

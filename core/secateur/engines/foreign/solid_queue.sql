@@ -1,0 +1,131 @@
+-- engine: solid_queue
+-- home: public
+-- tried: 1.5.0
+-- ids: bigint
+-- word: arguments
+-- priority: lower
+--
+-- Solid Queue, of Rails 8; often in a database of its own. The application is the queue, the function is the job's class. event.data is
+-- the last argument where that is a hash (keyword arguments are), with the arguments before it in `args`.
+-- Where a job stands is said by which of the tables of executions has it. Without `preserve_finished_jobs` a job that is done is gone.
+-- Times are in UTC, without a zone or with one, as Rails is told: the seconds since 1970 are right for both.
+
+-- name: detect
+-- Rails writes no version of it. Processes have names since 1.0.
+select space.nspname as schema, '' as prefix, case when made.named then '1' else '0' end as version,
+       made.named as supported,
+       row_security_active(jobs.oid) as hidden
+  from pg_class as jobs
+  join pg_namespace as space on space.oid = jobs.relnamespace
+ cross join lateral (
+    select exists (select from pg_class as processes join pg_attribute as part on part.attrelid = processes.oid
+                    where processes.relnamespace = space.oid and processes.relname = 'solid_queue_processes'
+                      and part.attname = 'name' and not part.attisdropped) as named
+  ) as made
+ where jobs.relname = 'solid_queue_jobs' and jobs.relkind in ('r', 'p')
+   and (select count(*) from pg_class as other
+         where other.relnamespace = space.oid
+           and other.relname in ('solid_queue_ready_executions', 'solid_queue_scheduled_executions', 'solid_queue_blocked_executions',
+                                 'solid_queue_claimed_executions', 'solid_queue_failed_executions', 'solid_queue_processes')) = 6
+
+-- name: source
+-- `having true` makes one row of a part, which Postgres takes for granted: so it leaves out the joins that nobody asks for, and parses the
+-- arguments once a row, however often a condition names them. ActiveJob marks a hash that was one in Ruby with a key `_aj_…`; a hash
+-- without such a mark stands for a record or a time. Its `executions` counts the attempts before; a retry is a job of its own.
+-- A job that waits has a scheduled execution, also past its time, until the dispatcher comes by, or a blocked one behind its
+-- concurrency key. One without any execution never runs.
+select job.id as key, job.id::text as id, job.queue_name::text as app_id, job.class_name::text as function_id, job.class_name::text as name,
+       given.data, jsonb_build_object('name', job.class_name, 'data', given.data) as event,
+       case
+         when job.finished_at is not null then 'completed'
+         when failed.id is not null then 'failed'
+         when claimed.id is not null then 'running'
+         when ready.id is not null then 'queued'
+         else 'scheduled' end as status,
+       case
+         when job.finished_at is not null then 'finished'
+         when failed.id is not null then 'failed'
+         when claimed.id is not null then 'claimed'
+         when ready.id is not null then 'ready'
+         when scheduled.id is not null then 'scheduled'
+         when blocked.id is not null then 'blocked'
+         else 'none' end as state,
+       job.finished_at as finished, failed.id as failure,
+       job.priority,
+       case when jsonb_typeof(parsed.job -> 'executions') = 'number' and parsed.job ->> 'executions' ~ '^[0-9]{1,9}$'
+            then (parsed.job ->> 'executions')::integer else 0 end
+         + case when job.finished_at is not null or failed.id is not null or claimed.id is not null then 1 else 0 end as attempt,
+       to_timestamp(extract(epoch from job.created_at)) as started_at,
+       to_timestamp(extract(epoch from job.scheduled_at)) as scheduled_for,
+       to_timestamp(extract(epoch from claimed.created_at)) as claimed_at,
+       to_timestamp(extract(epoch from coalesce(job.finished_at, failed.created_at))) as finished_at,
+       coalesce(process.hostname || ':' || process.pid, claimed.process_id::text) as worker,
+       coalesce(nullif(concat_ws(': ', told.error ->> 'exception_class', told.error ->> 'message'), ''), failed.error) as error,
+       claimed.id is not null and process.id is null as lost
+  from {s}.solid_queue_jobs as job {sampled}
+  left join {s}.solid_queue_failed_executions as failed on failed.job_id = job.id
+  left join {s}.solid_queue_claimed_executions as claimed on claimed.job_id = job.id
+  left join {s}.solid_queue_ready_executions as ready on ready.job_id = job.id
+  left join {s}.solid_queue_scheduled_executions as scheduled on scheduled.job_id = job.id
+  left join {s}.solid_queue_blocked_executions as blocked on blocked.job_id = job.id
+  left join {s}.solid_queue_processes as process on process.id = claimed.process_id
+  left join lateral (select {json job.arguments} as job having true) as parsed on true
+  left join lateral (
+    select case when jsonb_typeof(parsed.job -> 'arguments') = 'array' then parsed.job -> 'arguments' end as args
+  ) as passed on true
+  left join lateral (
+    select case
+             when passed.args is null then null
+             when passed.args -> -1 ?| array['_aj_ruby2_keywords', '_aj_symbol_keys', '_aj_hash_with_indifferent_access']
+               then (passed.args -> -1) - array['_aj_ruby2_keywords', '_aj_symbol_keys', '_aj_hash_with_indifferent_access']
+                    || case when jsonb_array_length(passed.args) > 1 then jsonb_build_object('args', passed.args - -1) else '{}' end
+             when passed.args = '[]' then '{}'
+             else jsonb_build_object('args', passed.args) end as data
+    having true
+  ) as given on true
+  left join lateral (select {json failed.error} as error having true) as told on true
+
+-- name: unfinished
+-- The jobs without an end by its index, less those that failed.
+(run.finished is null and run.failure is null)
+
+-- name: failed
+(run.finished is null and run.failure is not null)
+
+-- name: cancelled
+-- A job that is discarded is deleted.
+false
+
+-- name: ended
+(run.finished is not null or run.failure is not null)
+
+-- name: depth
+select job.queue_name::text as app_id, job.class_name::text as function_id,
+       count(*) filter (where job.stands = 'ready') as queued,
+       count(*) filter (where job.stands = 'waits') as scheduled,
+       count(*) filter (where job.stands = 'claimed') as running,
+       count(*) filter (where job.stands = 'claimed' and job.orphaned) as lost,
+       count(*) filter (where job.stands = 'failed') as failed,
+       to_timestamp((min(array[job.ready_at, job.entered_at]) filter (where job.stands = 'ready'))[2]) as oldest_started_at,
+       to_timestamp(min(job.ready_at) filter (where job.stands = 'ready')) as oldest_claimable_at
+  from (
+    select own.queue_name, own.class_name,
+           case when failed.id is not null then 'failed' when claimed.id is not null then 'claimed'
+                when ready.id is not null then 'ready' else 'waits' end as stands,
+           claimed.id is not null and process.id is null as orphaned,
+           extract(epoch from own.created_at) as entered_at,
+           greatest(extract(epoch from own.created_at), extract(epoch from own.scheduled_at)) as ready_at
+      from {s}.solid_queue_jobs as own
+      left join {s}.solid_queue_failed_executions as failed on failed.job_id = own.id
+      left join {s}.solid_queue_claimed_executions as claimed on claimed.job_id = own.id
+      left join {s}.solid_queue_ready_executions as ready on ready.job_id = own.id
+      left join {s}.solid_queue_processes as process on process.id = claimed.process_id
+     where own.finished_at is null
+  ) as job
+ group by job.queue_name, job.class_name
+
+-- name: table
+select '{s}.solid_queue_jobs'::regclass
+
+-- name: claim_order
+run.priority, run.key

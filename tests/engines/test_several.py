@@ -12,6 +12,7 @@ import pytest
 from beds.procrastinate import Procrastinate, ProcrastinateElsewhere
 from beds.river import River
 
+from secateur.cel import compile as compile_filter
 from secateur.engines.loading import find_queues, open_engine
 from secateur.errors import NotFound, NotInstalled, RequestError, Unsupported, UsageError
 from secateur.looking.listing import read_search
@@ -88,6 +89,20 @@ async def test_without_a_name_they_are_one(full: Database) -> None:
         histogram = await queue.reader.histogram(request, 10)
         assert histogram is not None
         assert sum(bar.matched for bar in histogram.bars) == matched
+
+
+@pytest.mark.parametrize("helpers", [True, False])
+async def test_what_arrives_is_summed_up(full: Database, helpers: bool) -> None:
+    """Without helper functions too: then conditions are evaluated in this process."""
+    if not helpers:
+        await full.execute("drop schema secateur_cel cascade; drop schema secateur cascade")
+    for app in ("procrastinate/default", "river/mail"):
+        engine = await open_engine(full)
+        reader = OpenQueue.over(engine).reader
+        found = await reader.suggest(Scope(app))
+        assert {value.value for field in found.fields for value in field.values} >= {"acme", "globex"}
+        radius = await reader.blast_radius(Scope(app), compile_filter("event.data.number.matches('^1') || " + ACME))
+        assert radius.fields
 
 
 async def test_a_bare_name_means_the_only_one(full: Database) -> None:

@@ -465,17 +465,23 @@ async def asking(desk: Desk) -> None:
                 assert await desk.connection.fetch(OURS[name], *values) or name in may_find_nothing
 
 
+PARAMETERS = {"sample_events_of_pages": "$4", "sample": "$5", "histogram": "$6::float8"}
+"""Where a statement that draws a sample has the size of it; else $7."""
+
+
 async def statements_with_ids(connection: asyncpg.Connection) -> set[str]:
     """Those that have an id among their parameters and read a table themselves; the others call a function."""
     found = set()
     for file in sorted(files("secateur").rglob("*.sql")):
-        if file.parent.name in {"schema", "sql"}:
+        if file.parent.name in {"schema", "sql", "foreign"}:
             continue
         statements = Statements(file.read_text(encoding="utf-8"), file.name)
         for name, sql in statements.items():
             written = {"{condition}": "true", "{among}": "true", "{runs}": "secateur.runs", "{columns}": "run.*"}
             written |= {"{order}": "desc", "{reverse}": "asc", "{past}": "<", "{until}": ">="}
-            written |= {"{which}": "true", "{what}": "count(*)", "{sampled}": ""}
+            written |= {"{which}": "true", "{what}": "count(*)", "{unfinished}": "true"}
+            share = PARAMETERS.get(name, "$7")
+            written["{drawn}"] = f"secateur.runs as run tablesample system ({share}::real)"
             for placeholder, meant in written.items():
                 sql = sql.replace(placeholder, meant)
             prepared = await connection.prepare(sql)

@@ -14,8 +14,10 @@ from command_line import Here
 import secateur
 from patience import PATIENCE
 from secateur.cel import compile as compile_source
+from secateur.engines import arriving
 from secateur.engines.base import Arriving, Population
 from secateur.engines.native import arrivals as native
+from secateur.engines.native.engine import NativeEngine
 from secateur.errors import NotFound, RequestError
 from secateur.looking import recounting
 from secateur.looking import suggestions as suggesting
@@ -172,7 +174,7 @@ async def test_the_blast_radius_of_a_filter(embedded_url: str, monkeypatch: pyte
         early = await queue.reader.blast_radius(scope, compile_source(CAUSE), Window(began, began + FLOOD / 2))
         assert early.sampled < 0.7 * exact.sampled
         assert early.sampled + early.others < DURING
-        monkeypatch.setattr(native, "SAMPLE_PAGES", 1)
+        monkeypatch.setattr(arriving, "SAMPLE_PAGES", 1)
         assert (await queue.reader.blast_radius(scope, compile_source(CAUSE))).sampled == exact.sampled
         nothing = await queue.reader.blast_radius(scope, compile_source("event.data.vendor_id == 'none'"))
         assert (nothing.sampled, nothing.others) == (0, DURING)
@@ -193,7 +195,7 @@ async def test_matches_that_are_not_of_one_piece(embedded_url: str) -> None:
 async def test_a_small_scope_in_a_large_table(embedded_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is looked for by the indexes: hardly a page has a run of it."""
     began = await seed(embedded_url)
-    monkeypatch.setattr(native, "SAMPLE_PAGES", 1)
+    monkeypatch.setattr(arriving, "SAMPLE_PAGES", 1)
     async with secateur.connect(embedded_url) as queue:
         found = await queue.suggest("billing", "syncs", since=began)
         assert found.sampled == DURING
@@ -203,8 +205,8 @@ async def test_a_small_scope_in_a_large_table(embedded_url: str, monkeypatch: py
 
 async def test_what_is_read_of_a_small_scope_is_bounded(embedded_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     began = await seed(embedded_url, history=False)
-    monkeypatch.setattr(native, "FEW", 10**9)
-    monkeypatch.setattr(native, "SAMPLE_PAGES", 1)
+    monkeypatch.setattr(arriving, "FEW", 10**9)
+    monkeypatch.setattr(arriving, "SAMPLE_PAGES", 1)
     monkeypatch.setattr(native, "WAITING", 300)
     async with secateur.connect(embedded_url) as queue:
         assert isinstance(queue.engine, Arriving)
@@ -226,8 +228,8 @@ async def test_what_a_sample_leaves_open_is_counted_on_more_runs(
     async with secateur.connect(embedded_url) as queue:
         assert isinstance(queue.engine, Arriving)
         flood = Population("billing", ("syncs",), Window(began))
-        for pages in (1, native.SAMPLE_PAGES):
-            monkeypatch.setattr(native, "SAMPLE_PAGES", pages)
+        for pages in (1, arriving.SAMPLE_PAGES):
+            monkeypatch.setattr(arriving, "SAMPLE_PAGES", pages)
             tally = await queue.engine.tally(flood, filters, 10_000)
             counted = [
                 await queue.preview({"app_id": "billing", "function_id": "syncs", "if": f.source}) for f in filters
@@ -261,8 +263,8 @@ async def test_names_and_values_reach_sql_as_parameters(embedded_url: str) -> No
 async def test_leaving_ends_the_query_and_the_search(embedded_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with secateur.connect(embedded_url) as queue:
         await queue.enqueue("billing", "syncs", {"data": {}})
-        slow = {**native._SQL, "pages": "select pg_sleep(60)::text"}
-        monkeypatch.setattr(native, "_SQL", slow)
+        slow = {**NativeEngine.statements, "pages": "select pg_sleep(60)::text"}
+        monkeypatch.setattr(NativeEngine, "statements", slow)
         task = asyncio.ensure_future(queue.suggest("billing", "syncs"))
         running = "select count(*) from pg_stat_activity where query like 'select pg_sleep%' and state = 'active'"
         async with asyncio.timeout(PATIENCE):

@@ -91,9 +91,13 @@ class RelationSource(Source):
         self._replica_tried = float("-inf")
 
     def sql(self, name: str, sampled: str = "") -> str:
-        """The statement over the engine's relation, or over a part that the clause `sampled` draws of it."""
-        filled = self.statements[name].replace("{runs}", self.relation).replace("{columns}", self.columns)
-        return filled.replace("{sampled}", sampled)
+        """The statement over the engine's relation; `sampled` is what `{drawn}` draws of it."""
+        filled = self.statements[name].replace("{drawn}", self.drawn(sampled)).replace("{runs}", self.relation)
+        return filled.replace("{columns}", self.columns)
+
+    def drawn(self, sampled: str) -> str:
+        """The runs, or the part that the clause `sampled` draws of them, called `run`: `{drawn}` in a statement."""
+        return f"{self.relation} as run {sampled}".rstrip()
 
     async def clock(self) -> datetime:
         moment: datetime = await self._database.fetchval(self.sql("clock"))

@@ -58,10 +58,10 @@ select run.status, count(*) as total
 
 -- name: histogram
 -- Of the runs of scope and window, by start in $5 equal parts of the time from the first to the last: all, matches and errors.
--- $6 per cent of them are looked at, where {sampled} samples. offset 0 keeps the condition from being evaluated per aggregate.
+-- $6 per cent of them are looked at, where a sample is drawn. offset 0 keeps the condition from being evaluated per aggregate.
 with judged as (
   select run.started_at, {condition} as verdict
-    from {runs} as run {sampled}
+    from {drawn}
    where run.app_id = $1
      and ($2::text is null or run.function_id = $2)
      and {among}

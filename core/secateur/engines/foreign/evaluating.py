@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from secateur.cel import EvaluationError, Filter
+from secateur.engines.base import Arrival, Population
 from secateur.engines.relation import run_of
 
 if TYPE_CHECKING:
@@ -108,6 +109,15 @@ async def _histogram(judged: Judged, parameters: Sequence[object]) -> Sequence[R
         bar["matched"] += verdict is True
         bar["errors"] += verdict is None
     return list(rows.values())
+
+
+def is_true(filter: Filter, arrival: Arrival, population: Population) -> bool:
+    """Of a sampled arrival, of which only this is known; where the filter asks for more, it is not true."""
+    run = {"app": population.app_id, "function": arrival.function_id, "started_at": arrival.started_at}
+    try:
+        return filter.evaluate({"event": arrival.event, "run": run}) is True
+    except EvaluationError:
+        return False
 
 
 _ANSWERS: Mapping[str, Callable[[Judged, Sequence[object]], Awaitable[Sequence[Row]]]] = {

@@ -75,7 +75,7 @@ select run.event
 -- name: sample_events_of_pages
 -- Where drawing from all of them would take long: whatever is on $4 per cent of the table's pages.
 select run.event
-  from {runs} as run
+  from {drawn}
  where run.app_id = $1
    and ($2::text is null or run.function_id = $2)
    and {unfinished}
@@ -96,7 +96,7 @@ select judged.page,
            run.status,
            case when ($3::timestamptz is null or run.started_at > $3) and ($4::timestamptz is null or run.started_at < $4)
                 then {condition} else false end as verdict
-      from {runs} as run
+      from {drawn}
      where run.app_id = $1
        and ($2::text is null or run.function_id = $2)
        and {unfinished}
@@ -107,41 +107,31 @@ select judged.page,
 -- name: rows_of_sample
 -- The same runs, to be evaluated outside of the database.
 select {columns}, (run.place::text::point)[0]::bigint as page
-  from {runs} as run
+  from {drawn}
  where run.app_id = $1
    and ($2::text is null or run.function_id = $2)
    and {unfinished}
    and $5::real is not null
 
--- name: histogram
--- See relation.sql; here the sample is drawn inside of the relation.
-with judged as (
-  select run.started_at, {condition} as verdict
-    from {runs} as run
-   where run.app_id = $1
-     and ($2::text is null or run.function_id = $2)
-     and {among}
-     and ($3::timestamptz is null or run.started_at > $3)
-     and ($4::timestamptz is null or run.started_at < $4)
-  offset 0
-), ends as (
-  select min(started_at) as first, max(started_at) as last from judged where isfinite(started_at)
-)
-select least($5::int, 1 + floor($5::int * extract(epoch from judged.started_at - ends.first)
-                                / greatest(extract(epoch from ends.last - ends.first), 0.000001))::int) as part,
-       min(ends.first) as first,
-       max(ends.last) as last,
-       count(*) as total,
-       count(*) filter (where judged.verdict) as matched,
-       count(*) filter (where judged.verdict is null) as errors
-  from judged
- cross join ends
- where $6::float8 is not null and isfinite(judged.started_at)
- group by part
- order by part
-
 -- name: pages
 select pg_relation_size(({table})) / current_setting('block_size')::bigint
+
+-- name: arrivals_of_few
+-- Where pages cannot be drawn, or hardly one has a run of the scope: of the newest $8 runs in the order of the key.
+select {what}
+  from (
+    select run.* from {runs} as run order by {newest} limit $8
+  ) as run
+ where run.app_id = $1
+   and ($2::text[] is null or run.function_id = any ($2))
+   and run.function_id <> all ($3::text[])
+   and ($4::timestamptz is null or run.started_at > $4)
+   and ($5::timestamptz is null or run.started_at < $5)
+   and run.status <> 'cancelled'
+   and (not $6::boolean or {unfinished})
+   and {which}
+ order by random()
+ limit $7
 
 -- name: rows_of_count
 -- From here on: the runs that the statement of that name is about, to be evaluated outside of the database.
@@ -175,7 +165,7 @@ select {columns}
 
 -- name: rows_of_histogram
 select {columns}
-  from {runs} as run
+  from {drawn}
  where run.app_id = $1
    and ($2::text is null or run.function_id = $2)
    and {among}

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from secateur.cel import Filter
 from secateur.cel.sql.columns import COLUMNS_OF_PARTS, Columns
-from secateur.engines.base import Selection
+from secateur.engines.arriving import ARRIVING, SampledArrivals, SampleQuestion
+from secateur.engines.base import Arrivals, Population, Selection, Tally
 from secateur.engines.foreign.depth import DepthReader
 from secateur.engines.foreign.discovery import with_parts
-from secateur.engines.foreign.evaluating import evaluate
+from secateur.engines.foreign.evaluating import evaluate, is_true
 from secateur.engines.foreign.installation import Installation, fill, require_usable
 from secateur.engines.relation import STATEMENTS, Reading, directed
-from secateur.engines.sampled import SampledSource, Size
+from secateur.engines.sampled import Size
 from secateur.engines.searching import RunSearch
 from secateur.errors import NotInstalled
 from secateur.postgres.database import Database
@@ -28,8 +30,11 @@ COLUMNS = (
 _PREDICATES = {RunStatus.FAILED: "failed", RunStatus.CANCELLED: "cancelled", RunStatus.COMPLETED: "ended"}
 """Where a status is told by another predicate than that of unfinished runs."""
 
+NEWEST = 100_000
+"""Runs among which those of a small scope are looked for."""
 
-class ForeignSource(SampledSource):
+
+class ForeignSource(SampledArrivals):
     """What an engine's SQL file says, as a `Source`.
 
     A condition whose SQL calls helper functions that this database does not have is evaluated in this process, on
@@ -38,7 +43,11 @@ class ForeignSource(SampledSource):
 
     columns = COLUMNS
     variables: Columns = COLUMNS_OF_PARTS
-    statements: Mapping[str, str] = {**STATEMENTS, **Statements.load("secateur.engines.foreign", "foreign.sql")}
+    statements: Mapping[str, str] = {
+        **STATEMENTS,
+        **ARRIVING,
+        **Statements.load("secateur.engines.foreign", "foreign.sql"),
+    }
 
     def __init__(self, database: Database, replica: Database | None, installation: Installation) -> None:
         super().__init__(database, replica)
@@ -52,7 +61,8 @@ class ForeignSource(SampledSource):
     def _use(self, installation: Installation) -> None:
         kept = installation.file.statements
         self.installation = installation
-        self.relation = installation.source
+        self._source = installation.source
+        self.relation = self._source.replace("{sampled}", "")
         self.among = {
             UNFINISHED: kept["unfinished"],
             (RunStatus.FAILED,): kept["failed"],
@@ -77,24 +87,58 @@ class ForeignSource(SampledSource):
 
     async def size(self, reading: Reading, scope: Scope) -> Size:
         """By the last depth, and by the size of the table; what lies in several tables is not sampled by pages."""
-        total = await self._depth.unfinished(self.installation, scope)
-        if self.installation.has_parts or "table" not in self.installation.file.statements:
-            return Size(total, 0)
-        pages = await reading.connection.fetchval(self.sql("pages").replace("{table}", self.installation.sql("table")))
-        return Size(total, pages)
+        return Size(await self._depth.unfinished(self.installation, scope), await self.pages(reading))
+
+    async def pages(self, reading: Reading) -> int:
+        if self.installation.has_parts or " as place" not in self._source:
+            return 0
+        sql = self.sql("pages").replace("{table}", self.installation.sql("table"))
+        found: int = await reading.connection.fetchval(sql)
+        return found
+
+    async def of_few(self, reading: Reading, question: SampleQuestion, limit: int) -> tuple[object, ...]:
+        return self.statement("arrivals_of_few", question, limit, NEWEST)
+
+    async def arrivals(self, population: Population, limit: int) -> Arrivals:
+        filter = population.filter
+        if filter is None or self.has_helpers(filter, only_matches=population.matching):
+            return await super().arrivals(population, limit)
+        found = await super().arrivals(replace(population, filter=None), limit)
+        sample = tuple(each for each in found.sample if is_true(filter, each, population) is population.matching)
+        share = len(sample) / max(1, len(found.sample))
+        return Arrivals(sample, round(found.total * share), round(found.unfinished * share))
+
+    async def tally(self, population: Population, filters: Sequence[Filter], limit: int) -> Tally:
+        asked = [*filters, *([population.filter] if population.filter is not None else [])]
+        if all(self.has_helpers(each, only_matches=True) for each in asked):
+            return await super().tally(population, filters, limit)
+        sample = (await self.arrivals(population, limit)).sample
+        return Tally(len(sample), tuple(sum(is_true(one, each, population) for each in sample) for one in filters))
 
     def sql(self, name: str, sampled: str = "") -> str:
-        return fill(super().sql(name, sampled), {"one": self._one, "unfinished": self.among[UNFINISHED]})
+        places = {
+            "one": self._one,
+            "unfinished": self.among[UNFINISHED],
+            "newest": ", ".join(f"{column} desc" for column in self._position),
+        }
+        return fill(super().sql(name, sampled), places)
+
+    def drawn(self, sampled: str) -> str:
+        return f"{self._source.replace('{sampled}', sampled)} as run"
+
+    @property
+    def _position(self) -> tuple[str, ...]:
+        """The order of a list: that of the key, where it is the order of the starts; else that of the starts."""
+        return ("run.key",) if self.installation.file.ids == "bigint" else ("run.started_at", "run.key")
 
     def search_sql(self, name: str, search: RunSearch) -> str:
-        """In the order of the key, where that is the order of the starts; else by the starts."""
         kept = self.installation.file.statements
-        position = "run.key" if self.installation.file.ids == "bigint" else "run.started_at, run.key"
+        position = ", ".join(self._position)
         places = {
             "position": position,
             "page_position": position.replace("run.", "page."),
             "page": self._one.replace("run.", "page.").replace("$1", "$4"),
-            "ordered": ", ".join(f"{column} {{order}}" for column in position.split(", ")),
+            "ordered": ", ".join(f"{column} {{order}}" for column in self._position),
             "with_status": "true" if search.status is None else kept[_PREDICATES.get(search.status, "unfinished")],
         }
         return directed(fill(self.sql(name), places), search)

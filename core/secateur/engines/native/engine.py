@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from secateur.engines.base import Gate, Retrying, Stopping
@@ -32,6 +33,7 @@ class NativeEngine(
 ):
     """Reads the queue's tables, and writes through its SQL functions only."""
 
+    statements: Mapping[str, str] = {**NativeSearching.statements, **NativeArrivals.statements}
     gate: ClassVar[str] = "claim function"
     stops_at: ClassVar[str] = "next step"
     retryable: ClassVar[tuple[RunStatus, ...]] = (RunStatus.FAILED, RunStatus.CANCELLED)

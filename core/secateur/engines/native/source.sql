@@ -143,7 +143,7 @@ select judged.page,
            run.status,
            case when ($3::timestamptz is null or run.started_at > $3) and ($4::timestamptz is null or run.started_at < $4)
                 then {condition} else false end as verdict
-      from secateur.runs as run {sampled}
+      from {drawn}
      where run.app_id = $1
        and ($2::text is null or run.function_id = $2)
        and run.status in ('queued', 'scheduled', 'running')
@@ -167,7 +167,7 @@ select run.event
 -- name: sample_events_of_pages
 -- Where drawing from all ids would take long: whatever is on $4 per cent of the table's pages.
 select run.event
-  from secateur.runs as run {sampled}
+  from {drawn}
  where run.app_id = $1
    and ($2::text is null or run.function_id = $2)
    and run.status in ('queued', 'scheduled', 'running')

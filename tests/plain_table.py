@@ -33,6 +33,7 @@ class PlainTable(RelationSource):
              jsonb_build_object('name', job.kind, 'data', job.payload) as event,
              case when job.done then 'completed' else 'queued' end as status, job.created_at as started_at
         from jobs as job)"""
+    word = "payload"
     variables: Columns = COLUMNS_OF_PARTS
 
     @staticmethod

@@ -65,7 +65,6 @@ async def test_the_queues_own_word_is_mended(empty_database_url: str) -> None:
             " jsonb_build_object('customer', 'acme') from generate_series(1, 30)"
         )
         app = console_over(PlainTable(database), database)
-        app.session.queue.reader.word = "payload"
         async with app.run_test(size=(120, 30), notifications=True) as pilot:
             console = Console(app, pilot, database)
             await console.shows("send", "30")

@@ -148,6 +148,8 @@ class Source(Protocol):
 
     name: str
     """As `secateur engines` lists it, such as `native` or `oban:jobs`."""
+    word: str | None
+    """What the queue's own users call `event.data`, such as `args`; None where that is its name."""
     first_run: str | None
     """What to type to put a first run into an empty queue; None where that is the application's affair."""
 

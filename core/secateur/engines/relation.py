@@ -73,6 +73,7 @@ class RelationSource(Source):
     What is left to the engine: `name`, `detect`, `depth`, and `problem_of_run_id`.
     """
 
+    word: str | None = None
     first_run: str | None = None
     relation: str
     """The runs, as SQL that may stand after FROM."""

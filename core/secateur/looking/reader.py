@@ -26,10 +26,8 @@ from secateur.runs import NO_BOUNDS, FunctionDepth, Histogram, Run, Scope, Windo
 class Reader:
     """Reads one queue."""
 
-    def __init__(self, engine: Source, *, counts_at_once: int = 1, word: str | None = None) -> None:
-        """`word` is what the queue's own users call `event.data`, such as `args`: help understands it."""
+    def __init__(self, engine: Source, *, counts_at_once: int = 1) -> None:
         self._engine = engine
-        self.word = word
         self.counter = MatchCounter(engine, at_once=counts_at_once)
         self.history = DepthHistory(engine)
         self._suggesting = asyncio.Lock()
@@ -37,6 +35,11 @@ class Reader:
     @property
     def engine_name(self) -> str:
         return self._engine.name
+
+    @property
+    def word(self) -> str | None:
+        """What the queue's own users call `event.data`, such as `args`: help with expressions understands it."""
+        return self._engine.word
 
     @property
     def first_run(self) -> str | None:

@@ -10,25 +10,34 @@
 -- replica has it, too.
 
 -- How many of each function's unfinished runs its active cancellations have matched and not yet reached: an estimate, from the
--- tallies, so that it costs nothing per run. No row for functions without a cancellation in force.
+-- tallies, so that it costs nothing per run. No row where that is none; a record may name functions that do not exist. What a
+-- cancellation expects is one document for all functions. It is taken apart once: looking each function up in it would read it as
+-- often as there are functions.
 create or replace view secateur.cancelling_runs as
-  select rule.app_id, known.function_id,
-         sum(greatest(0, coalesce(
-           -- Whatever else is there is no number of runs.
-           case when jsonb_typeof(rule.expected_by_function -> known.function_id) = 'number'
-                then least(1e15, trunc((rule.expected_by_function -> known.function_id)::numeric))::bigint end
-             - coalesce(tally.cancelled, 0) - coalesce(tally.finished_first, 0),
-           tally.stopping, 0))) as runs
+  select rule.app_id, one.function_id, sum(one.runs) as runs
     from secateur.cancellations as rule
-    join secateur.functions as known
-      on known.app_id = rule.app_id and (rule.function_id is null or known.function_id = rule.function_id)
-    -- One by one: the tallies of all that was ever cancelled would have to be summed up otherwise.
-    left join lateral (
-      select one.* from secateur.cancellation_tallies as one
-       where one.app_id = rule.app_id and one.cancellation_id = rule.id
-    ) as tally on tally.function_id = known.function_id
+    cross join lateral (
+      select part.function_id,
+             greatest(0, coalesce(max(part.expected) - coalesce(max(part.reached), 0), max(part.stopping), 0)) as runs
+        from (
+          select expected.key as function_id,
+                 -- Whatever else is there is no number of runs.
+                 case when jsonb_typeof(expected.value) = 'number'
+                      then greatest(0, least(1e15, trunc((expected.value)::numeric)))::bigint end as expected,
+                 null::bigint as reached, null::bigint as stopping
+            from jsonb_each(case jsonb_typeof(rule.expected_by_function)
+                              when 'object' then rule.expected_by_function end) as expected
+           union all
+          select tally.function_id, null, tally.cancelled + tally.finished_first, tally.stopping
+            from secateur.cancellation_tallies as tally
+           where tally.app_id = rule.app_id and tally.cancellation_id = rule.id
+        ) as part
+       group by part.function_id
+    ) as one
    where rule.state = 'active'
-   group by rule.app_id, known.function_id;
+     and (rule.function_id is null or rule.function_id = one.function_id)
+     and one.runs > 0
+   group by rule.app_id, one.function_id;
 
 -- Keeps a sample of the app's depth as it was at `moment`, unless there is one of the same second, or the queue has not changed
 -- and its last ten seconds have one. Then deletes what is too old, a batch at a time. Part of compact_depth, whose lock keeps
@@ -72,8 +81,9 @@ begin
              or (is_coarse and total.failed <> 0) or total.moved_at > coalesce(last_one, '-infinity') as listed,
            total.moved_at > coalesce(last_one, '-infinity') as changed
       from secateur.depth_totals as total
-      left join secateur.cancelling_runs as matched
-        on is_coarse and matched.app_id = total.app_id and matched.function_id = total.function_id
+      left join (select one.function_id, one.runs from secateur.cancelling_runs as one
+                  where is_coarse and one.app_id = sample_depth.app_id
+                 offset 0) as matched using (function_id)
      where total.app_id = sample_depth.app_id
   ), kept as (
     -- The app as a whole, of all its functions.

@@ -1,4 +1,4 @@
--- Putting runs into the queue by COPY, however many, all or nothing:
+-- Enqueues any number of runs by COPY, all or none:
 --
 --   begin;
 --   select secateur.begin_bulk();
@@ -7,21 +7,22 @@
 --   commit;
 --
 -- Why a table in between. COPY needs the right to insert. With that right on `runs`, callers could choose what the functions
--- must decide: ids, statuses, and times, and with them which cancellations reach a run.
+-- must decide: ids, statuses and times, and with them which cancellations reach a run.
 --
--- Why the functions make it. enqueue_bulk reads it with the rights of its owner. A relation of the caller's own could be a
--- view, or have a rule or a column of a type that calls a function of the caller's, with these rights. A table that belongs
--- to the owner has nothing that the owner did not give it: callers may insert, and neither alter, replace nor read it.
--- It is checked again before it is read, because anybody can remove it by DISCARD TEMP and put another in its place.
+-- Why a function creates it. enqueue_bulk reads the table with its owner's rights. A relation of the caller's own could be a
+-- view, or have a rule or a column type that calls a function of the caller's, with these rights. A table that belongs to the
+-- owner has only what the owner gave it: callers may insert, and may not alter, replace or read it. It is checked again
+-- before it is read, because anybody can remove it by DISCARD TEMP and create another relation under its name.
 
--- Raises unless pg_temp.secateur_bulk is the table that begin_bulk made: SC409 where there is nothing of that name.
+-- Raises unless pg_temp.secateur_bulk is the table that begin_bulk created: SC409 if there is no relation of that name, 42501 if
+-- it is another one.
 create or replace function secateur.require_bulk()
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  -- A table, a view, an index, or whatever else a caller may have given that name.
+  -- A table, a view, an index, or anything else that a caller gave that name.
   named constant oid := to_regclass('pg_temp.secateur_bulk');
 begin
   if named is null then
@@ -40,10 +41,10 @@ begin
 end
 $$;
 
--- Makes the table pg_temp.secateur_bulk for events that are to be enqueued together: empty, gone at the end of the
--- transaction, and open to the role of the session for inserting. Only `event` is required; the other columns are as for
--- enqueue_many. Rows that were copied after an earlier call and not enqueued are lost. Raises 42501 where the owner may not make
--- temporary tables.
+-- Creates the table pg_temp.secateur_bulk for events to enqueue together. It is empty, the session's role may insert into it, and
+-- it is gone at the end of the transaction. Its columns: `event` is required; `scheduled_for`, `priority` and `started_at` are as
+-- for enqueue_many. If there is such a table already, it is replaced, and rows in it that were not enqueued are lost. Raises
+-- 42501 if the owner of the schema may not create temporary tables, or if another relation has the name.
 create or replace function secateur.begin_bulk()
   returns void
   language plpgsql
@@ -66,17 +67,18 @@ begin
     priority integer,
     started_at timestamptz
   ) on commit drop;
-  -- If it were compressed, an event would look too small to the trigger that refuses deep nesting, and it would be
-  -- compressed twice.
+  -- Uncompressed. A compressed event would look too small to the trigger that refuses deep nesting, and would be compressed
+  -- twice.
   alter table pg_temp.secateur_bulk alter column event set storage external;
   execute format('grant insert on pg_temp.secateur_bulk to %I',
                  case current_setting('role') when 'none' then session_user else current_setting('role') end);
 end
 $$;
 
--- Counts what was copied since begin_bulk, and checks it: SC422 for an event that cannot be kept or that only the queue sends, 42501
--- for `started_at` of whoever may not import. `imported` says whether a row has one; `priorities` are all that occur. Part of
--- enqueue_bulk.
+-- Counts and checks what was copied since begin_bulk; `priority` is for rows that have none. Returns the number of rows
+-- (`total`), whether any has a `started_at` (`imported`), and all priorities that occur. Part of enqueue_bulk.
+-- Raises SC422 for an event that is null or that only the queue sends, and for a time outside of the years 1 to 9999; 42501 for
+-- a `started_at` if the caller may not import.
 create or replace function secateur.check_bulk(
   priority integer, out total bigint, out imported boolean, out priorities integer[]
 )
@@ -114,11 +116,12 @@ begin
 end
 $$;
 
--- Enqueues one run per event that was copied since begin_bulk, and returns how many; creates app and function when they are
--- new. `scheduled_for` and `priority` are for rows that have none of their own. All start at the moment of this call, and
--- their ids keep the order in which they were copied, a microsecond apart. Otherwise as enqueue_many. Removes the table,
--- so that another bulk may begin in the same transaction. Raises SC409 without a table, 42501 where it is not begin_bulk's,
--- SC422 for an event that cannot be kept or that only the queue sends.
+-- Enqueues one run for each event that was copied since begin_bulk, and returns how many. Creates the app and the function if
+-- they are new. `scheduled_for` and `priority` are for rows that have none of their own. All runs start at the moment of this
+-- call; their ids keep the order of the rows, a microsecond apart. Otherwise it does what enqueue_many does. It removes the
+-- table, so the same transaction may begin another bulk.
+-- Raises SC409 without a table, 42501 if the table is not begin_bulk's, SC422 for an event that cannot be kept or that only the
+-- queue sends, and all that check_bulk raises.
 create or replace function secateur.enqueue_bulk(
   app_id text, function_id text, scheduled_for timestamptz default null, priority integer default 0
 )
@@ -127,15 +130,15 @@ create or replace function secateur.enqueue_bulk(
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set jit = off
 as $$
 declare
-  -- The last eight bytes of a random UUID, with a bit cleared to leave room for counting. Each run adds its position, so that
-  -- ids differ even between imports that start at the same moment. A random number for each row would cost a tenth of the time.
+  -- The last eight bytes of a random UUID, with a bit cleared to leave room for counting. Each run adds its position, so ids
+  -- differ even between imports that start at the same moment. A random number for each row would take a tenth of the time.
   chance constant bigint :=
     ('x' || encode(substring(uuid_send(gen_random_uuid()), 9), 'hex'))::bit(64)::bigint & ~(1::bigint << 61);
   checked record;
   entered timestamptz;
   entered_us bigint;
   lowest uuid[];
-  -- When the first of them can be claimed: null is now.
+  -- When the first of the runs can be claimed; null means now.
   due_at timestamptz;
 begin
   perform secateur.require_bulk();
@@ -143,7 +146,7 @@ begin
   checked := secateur.check_bulk(enqueue_bulk.priority);
   perform secateur.ensure_function(enqueue_bulk.app_id, enqueue_bulk.function_id);
   perform secateur.ensure_levels(enqueue_bulk.app_id, enqueue_bulk.function_id, checked.priorities || array[0]);
-  -- As in enqueue_many; the transaction has had its id since it made the table.
+  -- As in enqueue_many. The transaction has had its id since it created the table.
   perform pg_current_xact_id();
   -- point: id taken
   entered := clock_timestamp();
@@ -159,8 +162,8 @@ begin
            coalesce(copied.started_at, entered),
            copied.scheduled_for
       from (
-             -- In the order of the table's pages. Within one transaction COPY appends to a new table and does not look for room
-             -- in earlier pages. It has no triggers, and nothing is ever deleted from it.
+             -- In the order of the table's pages, which is the order of the rows: within one transaction COPY appends to a new
+             -- table without looking for room in earlier pages. The table has no triggers, and nothing is deleted from it.
              select one.event,
                     coalesce(one.scheduled_for, enqueue_bulk.scheduled_for) as scheduled_for,
                     coalesce(one.priority, enqueue_bulk.priority, 0) as priority,

@@ -33,7 +33,7 @@ begin
            -- Else by the place of its id among them, found by halving, which takes as long as all the rest.
            cancellation_id = case when owner is not null then owner else owners[width_bucket(run.id, ids)] end,
            finished_at = moment
-     -- In words that no partial index has as its predicate: see locks.sql.
+     -- `status || ''`, so that no partial index matches: see locks.sql.
      where run.app_id = cancel_backlog.app_id and run.id = any (ids)
        and run.status || '' in ('queued', 'scheduled')
     returning run.id, run.function_id, run.cancellation_id, run.cancelled_from

@@ -1,7 +1,9 @@
--- Sending events: each starts runs of the functions that it triggers, and cancels those that declare it in cancel_on.
+-- Sending events. An event starts a run of each function that it triggers, and cancels runs of those that name it in cancel_on.
 
--- The cancellation that a declaration means for an event, as commit_cancellation would record it: `async` is the event, the
--- window ends at `moment`. Null if the event lacks the field of `match`, so that no run can match. Part of send.
+-- Returns the cancellation that a declaration of cancel_on means for an event, as commit_cancellation would record it. In its
+-- condition `async` is the event; its window ends at `moment`. Null if the event lacks the field of `match`: then no run can
+-- match. `declared` is an element of functions.cancel_on (`event`, `match`, `if`, `timeout`, and the compiled `condition`,
+-- `parameters` and `compiler`). Part of send.
 create or replace function secateur.declared_cancellation(
   app_id text, function_id text, declared jsonb, event jsonb, moment timestamptz
 )
@@ -39,7 +41,7 @@ begin
       return null;
     end if;
     rule.reason := format('%s is %s', declared ->> 'match', left(value::text, 200));
-    -- A number may be equal to others that are written differently, which containment would tell apart.
+    -- Not for a number: it may equal one that is written differently, and containment would tell them apart.
     if jsonb_typeof(value) in ('string', 'boolean', 'null') then
       foreach key in array (select array_agg(keys[k] order by k desc) from generate_subscripts(keys, 1) as k) loop
         value := jsonb_build_object(key, value);
@@ -49,17 +51,18 @@ begin
   end if;
   rule.request := jsonb_build_object(
     'app_id', rule.app_id, 'function_id', rule.function_id, 'if', rule."if",
-    -- A large one is known by its name: the record is read with each page of the history.
+    -- Of a large event only the name and the like are kept: each page of the history reads the record.
     'event', case when pg_column_size(event) <= 1000000 then event else event - array['data', 'user'] end);
   return rule;
 end
 $$;
 
--- Whether a cancellation can match a run that is not finished: false only if it plainly cannot, so that events which
--- concern nobody leave no trace. Looks at 1,000 runs at most, and at nothing that waits for a lock. Part of send.
+-- Says whether a cancellation can match an unfinished run; false only if it plainly cannot. So an event that concerns no run
+-- leaves no trace. Looks at 1,000 runs at most: if there are more, the answer is true. Takes no lock. Part of send.
 --
--- A run whose transaction is still open cannot be seen yet, but is meant too. Such a transaction holds a lock on the table
--- since it wrote the run; most last for milliseconds, and are waited for as long.
+-- A run of a transaction that is still open cannot be seen yet, but is meant as well. That transaction has held a lock on the
+-- table since it wrote the run. Most last for milliseconds, so this waits for them, up to ten times 2 ms; after that the answer
+-- is true.
 create or replace function secateur.may_match(rule secateur.cancellations)
   returns boolean
   language plpgsql
@@ -98,13 +101,14 @@ begin
 end
 $$;
 
--- Commits a cancellation for every declaration of the app's functions that the event fits, as of `moment`; `key` stands in for
--- the id of an event without one. Part of send.
+-- Commits a cancellation for each declaration of cancel_on in the app that the event fits, as of `moment`. `key` identifies an
+-- event that has no id. Returns what was committed, now or by an earlier call with the same event. Part of send.
+-- Raises SC412 above READ COMMITTED, SC422 for an event that is nested too deeply.
 create or replace function secateur.cancel_by_event(app_id text, event jsonb, key text, moment timestamptz)
   returns table (cancellation_id uuid, function_id text)
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  -- An index that knows what an event concerns can only be read for a bitmap.
+  -- A GIN index, which finds the functions that an event concerns, is only read by a bitmap scan.
   set enable_seqscan = off set enable_bitmapscan = on set jit = off
 as $$
 declare
@@ -138,7 +142,7 @@ begin
        where past.app_id = cancel_by_event.app_id and past.at < now() - interval '1 day'
        order by past.at limit 10 for update skip locked
     loop
-      -- By the key or by the time: either finds the one row.
+      -- By id or by time: the index on either finds the one row.
       delete from secateur.seen_events as seen
        where seen.app_id = cancel_by_event.app_id and seen.id = old.id and seen.at = old.at;
     end loop;
@@ -173,7 +177,7 @@ begin
 end
 $$;
 
--- The apps that an event concerns, by a trigger or by cancel_on, in the order in which send takes their locks.
+-- Returns the apps that an event concerns, by a trigger or by cancel_on, in the order in which send takes their locks.
 create or replace function secateur.apps_of_event(event jsonb)
   returns text[]
   language plpgsql
@@ -196,7 +200,7 @@ begin
 end
 $$;
 
--- Sends an event to one app; see send. `moment` is when the event was sent, by default now.
+-- Sends an event to one app: see send, also for what it raises and locks. `moment` is when the event was sent, by default now.
 create or replace function secateur.send_to(
   app_id text, event jsonb, idempotency_key text default null, moment timestamptz default clock_timestamp()
 )
@@ -232,17 +236,20 @@ begin
 end
 $$;
 
--- Sends an event: cancels the runs that functions declare in cancel_on, then starts a run of every function, of any app, that
--- the event's name triggers and that is not forgotten; all in one transaction. Returns a row for every run, and one with its id for every
--- cancellation. The runs that it starts are not reached by its own cancellations, which end at the moment of the call.
+-- Sends an event to all apps, in one transaction. First it commits a cancellation for each declaration of cancel_on that the event
+-- fits. Then it starts a run of each function that the event's name triggers, unless the function is forgotten. Returns a row for
+-- each run, and a row with `cancellation_id` for each cancellation. These cancellations end at the moment of the call, so they
+-- do not reach the runs that it starts.
 --
--- Repeatable for a day: as far as it cancels, if the event has an `id`; and altogether with an `idempotency_key`, which
--- stands for each function that is triggered as in enqueue. Otherwise runs are started each time. Raises SC422 (event), SC409
--- (another event under the key), SC412 (isolation) where it cancels; then nothing was changed. A transaction that stays open after it claimed does not make
--- it fail: the cancellation is then pending for as long, as any that is committed meanwhile.
+-- What is repeatable, for a day: the cancellations, if the event has an `id`; everything, with an `idempotency_key`, which
+-- counts for each triggered function as in enqueue. Without a key, each call starts runs.
 --
--- Locks, where it cancels: as commit_cancellation, the exclusive lock of each app whose runs are concerned, in the order of
--- apps.lock_number, until the transaction ends: so end it soon, and do not send in a transaction that claimed.
+-- Raises SC422 for the event or the key, SC409 for another event under the same key and, where it cancels, SC412 above READ
+-- COMMITTED; then nothing has changed. It does not fail because of a transaction that stays open after a claim: the cancellation
+-- is then pending, like any that is committed meanwhile.
+--
+-- Locks, where it cancels: the lock of each app concerned, as commit_cancellation does, in the order of apps.lock_number, until
+-- the transaction ends. So end it soon, and do not send in a transaction that has claimed.
 create or replace function secateur.send(event jsonb, idempotency_key text default null)
   returns table (run_id uuid, app_id text, function_id text, cancellation_id uuid)
   language plpgsql
@@ -254,7 +261,7 @@ declare
 begin
   perform secateur.require_event(send.event);
   perform secateur.require_key(send.idempotency_key);
-  -- Also where no app is concerned.
+  -- Even if the event concerns no app.
   perform secateur.require_foreign_events(array[send.event]);
   foreach app in array secateur.apps_of_event(send.event) loop
     return query
@@ -264,15 +271,15 @@ begin
 end
 $$;
 
--- Enqueues one run of every function, of any app, that `function.cancelled` triggers, for each of these runs of the app; they
--- were cancelled in this transaction. A run that such an event triggered is passed over, so that nothing goes round in circles.
--- Costs one look at an index while no function asks for it, and one insert per function otherwise. Takes no lock. Where
--- the apps are spread over several servers, only functions of the run's own server are told.
+-- Enqueues a run of each function, of any app, that `function.cancelled` triggers, for each of these runs of the app, which this
+-- transaction cancelled. It passes over runs that such an event started, so that nothing goes round in circles. Costs one look
+-- at an index if no function asks for it, else one insert per function. Takes no lock. Where apps are spread over several
+-- servers, only functions on the run's own server are told.
 create or replace function secateur.announce_cancelled(app_id text, run_ids uuid[])
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  -- An index that knows what an event concerns can only be read for a bitmap.
+  -- A GIN index, which finds the functions that an event concerns, is only read by a bitmap scan.
   set enable_seqscan = off set enable_bitmapscan = on set jit = off
 as $$
 declare
@@ -306,7 +313,7 @@ begin
                            from secateur.cancellations as rule
                           where rule.app_id = announce_cancelled.app_id and rule.id = run.cancellation_id),
                'cancellation_id', run.cancellation_id,
-               -- Two levels further down: what just passed as an event must not be refused here.
+               -- It is two levels deeper here: an event that was just deep enough to be accepted must not be refused.
                'event', case when not (pg_column_size(run.event) > 3000 and run.event @? '$.**{498}') then run.event end))
            order by run.id)
     into announced
@@ -318,7 +325,7 @@ begin
     return;
   end if;
   for i in 1 .. cardinality(told_apps) loop
-    -- A run of an app that another server has cannot be enqueued from here.
+    -- This server cannot enqueue a run of an app that is on another.
     if exists (select from secateur.apps where apps.app_id = told_apps[i] and pg_backend_pid() = here) then
       perform secateur.enter_runs(told_apps[i], told_functions[i], announced);
     end if;

@@ -251,7 +251,7 @@ create or replace function secateur.lock_still_queued(app_id text, run_ids uuid[
 as $$
 begin
   return array(select run.id from secateur.runs as run
-                -- In words that no partial index has as its predicate: see locks.sql.
+                -- `status || ''`, so that no partial index matches: see locks.sql.
                 where run.app_id = lock_still_queued.app_id and run.id = any (run_ids) and run.status || '' = 'queued'
                 order by run.id
                   for update skip locked);

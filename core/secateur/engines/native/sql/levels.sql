@@ -1,27 +1,30 @@
--- Where claims begin to look, and whom to tell when there is something to claim. These are hints: they save work and decide nothing.
+-- Where claims begin to look, and whom to tell when there is something to claim. These are hints: they save work and decide
+-- nothing.
 --
--- Why floors. A claimed run stays in the index as a dead entry until no transaction can see it. So one long transaction
--- anywhere makes every claim walk past all that was claimed since (70 ms at a hundred thousand), and no vacuum helps.
--- Therefore a level (function and priority) has a floor. No queued run is known below it, and claims seek from there.
+-- Why there are floors. A claimed run stays in the index as a dead entry until no transaction can see it. So one long
+-- transaction anywhere makes every claim walk past all that was claimed since it began (70 ms for a hundred thousand runs),
+-- and no vacuum helps. Therefore each level, a function and a priority, has a floor. No queued run is known below the floor,
+-- so claims seek from there.
 --
 -- For example, ids 1 to 9 of one level, of which x are claimed:
 --   x x x x 5 6 7 8 9    floor 1: a claim passes four dead entries before it finds 5.
---   x x x x 5 6 7 8 9    floor 5: raise_floors has seen that 5 is the smallest that is queued. Claims seek from 5.
+--   x x x x 5 6 7 8 9    floor 5: raise_floors has seen that 5 is the smallest queued id. Claims seek from 5.
 --   x 2 x x x x 7 8 9    5 and 6 are claimed; 2 comes back, and lower_floors sets the floor to 2 in the same transaction.
 --   x x x x x x 7 8 9    2 is claimed again; some time later the floor is raised to 7.
--- Had the row of the level been locked when 2 came back, the floor would have stayed at 5. Then walk_below finds 2, within about a second.
+-- If the level's row had been locked when 2 came back, the floor would have stayed at 5. Within about a second, walk_below
+-- would have found 2.
 --
 -- Why nothing is lost. A floor is raised only to the smallest queued id that a snapshot shows, or past runs that an active
--- cancellation matches (reset_floors makes them findable when it is stopped or undone). Runs get below it in three
--- ways. They come back to the queue: lower_floors sees to that. They were enqueued by a transaction that took
--- longer than `floor_lag` to commit. Or lower_floors found the row locked. For the last two, and whatever else may have
--- been overlooked, walk_below looks below each floor again and again, at most once a second.
+-- cancellation matches (reset_floors makes them findable when it is stopped or undone). A run gets below a floor in three
+-- ways. It comes back to the queue: lower_floors lowers the floor. The transaction that enqueued it took longer than
+-- `floor_lag` to commit. Or lower_floors found the level's row locked. For the last two, and for anything overlooked,
+-- walk_below looks below each floor again and again, at most once a second.
 --
--- Why it is cheap. A floor is raised about once in a thousand claimed runs, and sometimes after a slow search. A
--- level is locked only with SKIP LOCKED, so nobody waits for a hint and the row is not hot. While a long transaction keeps
--- the old versions of the row too, there is one of them for a thousand runs.
+-- Why it is cheap. A floor is raised about once in a thousand claimed runs, and sometimes after a slow search. Levels are
+-- locked only with SKIP LOCKED, so nobody waits for a hint, and the row is not hot. A long transaction also keeps the old
+-- versions of that row, but only one for each thousand runs.
 
--- The smallest id that a run can have which was enqueued this long ago.
+-- Returns the smallest id that a run can have if it was enqueued `lag` ago.
 create or replace function secateur.floor_lag(lag interval default '250 ms')
   returns uuid
   language sql
@@ -32,8 +35,8 @@ as $$
                 || decode('70000000000000000000', 'hex'), 'hex')::uuid
 $$;
 
--- Makes sure that the queue has these levels. Beyond 32 of them a function is walked without floors, and no more are kept.
--- Repeatable; writes nothing where there is nothing new.
+-- Creates those of these levels that the function does not have. It keeps 33 at most: with more than 32 priorities, a function
+-- is searched without floors. Repeatable; writes nothing if there is nothing new.
 create or replace function secateur.ensure_levels(app_id text, function_id text, priorities integer[])
   returns void
   language plpgsql
@@ -67,8 +70,9 @@ begin
 end
 $$;
 
--- Makes sure of the levels of all queued runs of the app, also of those that came past the queue's functions, by COPY say: without its
--- level a run is never claimed. One descent for each function and priority. Part of the depth's self-check.
+-- Creates the missing levels of all queued runs of the app. Runs that bypassed the queue's functions, by COPY for example, may
+-- lack theirs, and a run without its level is never claimed. Costs one descent of the index for each function and priority.
+-- Part of the depth's self-check.
 create or replace function secateur.find_levels(app_id text)
   returns void
   language plpgsql
@@ -99,8 +103,8 @@ begin
 end
 $$;
 
--- Lets claims find runs that came back to the queue, and notes their functions; whoever queues runs again calls this in the same transaction.
--- Locks levels with SKIP LOCKED.
+-- Lets claims find these runs, which came back to the queue, and notes their functions as due. Whoever queues runs again calls
+-- this in the same transaction. Skips levels that are locked.
 create or replace function secateur.lower_floors(app_id text, run_ids uuid[])
   returns void
   language plpgsql
@@ -129,8 +133,9 @@ begin
 end
 $$;
 
--- Lets claims look at every queued run of the app, or of one function of it, again: for when a cancellation no longer
--- matches what they had passed over. The caller holds the app's lock, exclusive, so no claim holds a level.
+-- Lets claims look again at every queued run of the function, or of the app where `function_id` is null. For when a
+-- cancellation no longer matches runs that claims have passed over. The caller holds the app's lock, exclusive, so no claim
+-- holds a level.
 create or replace function secateur.reset_floors(app_id text, function_id text)
   returns void
   language plpgsql
@@ -150,8 +155,8 @@ begin
 end
 $$;
 
--- Raises the floors of the functions' levels to their smallest queued run, or where there is none, as far as the time that
--- an enqueue may take to commit allows. Part of a claim; skips levels that are locked.
+-- Raises the floors of the functions' levels to the smallest queued run. The limit is floor_lag, the time that an enqueue may
+-- take to commit; a level without queued runs is raised to it. Skips levels that are locked. Part of a claim.
 create or replace function secateur.raise_floors(app_id text, function_ids text[])
   returns void
   language plpgsql
@@ -176,7 +181,7 @@ begin
            for update skip locked
       ) as level
       left join lateral (
-        -- Also those that another claim holds right now: it may yet give them back.
+        -- Including runs that another claim holds just now: it may yet give them back.
         select run.id from secateur.runs as run
          where run.app_id = raise_floors.app_id
            and run.function_id = level.function_id
@@ -197,9 +202,10 @@ begin
 end
 $$;
 
--- Looks below the floor of one of the functions' levels where that is due, a few hundred entries at a time, and lowers it
--- to a run that should be claimed, that is: one that no active cancellation matches. At most once a second for each level,
--- and so seldom that it costs a twentieth of the time. Part of a claim; skips levels that are locked.
+-- Looks below the floor of one level of these functions that is due, at up to 500 entries. If it finds a run that should be
+-- claimed, because none of the `active` cancellations matches it, it lowers the floor to that run. A level is due once a
+-- second, or less often where looking is slow: it takes a twentieth of the time at most. Skips levels that are locked.
+-- Part of a claim.
 create or replace function secateur.walk_below(app_id text, function_ids text[], active secateur.cancellations[])
   returns void
   language plpgsql
@@ -254,8 +260,8 @@ begin
 end
 $$;
 
--- Tells idle workers of the app that something may be claimed. Nobody is told as long as claims find something: NOTIFY makes
--- commits wait for each other. Part of what queues runs; locks with SKIP LOCKED.
+-- Tells the app's idle workers that there may be something to claim. While claims find something nobody is told, because
+-- NOTIFY makes commits wait for each other. Skips a locked row. Part of whatever queues runs.
 create or replace function secateur.wake(app_id text)
   returns void
   language plpgsql
@@ -272,12 +278,12 @@ begin
      and exists (select from secateur.idle as waiting
                   where waiting.app_id = wake.app_id and waiting.idle
                     for update skip locked);
-  -- Also if it is locked: whoever tells them may take long to commit.
+  -- Even if the row is locked: whoever holds it may take long to commit what it tells them.
   perform pg_notify('secateur_runs', wake.app_id);
 end
 $$;
 
--- Notes that a claim found nothing. Part of a claim; locks with SKIP LOCKED.
+-- Notes that a claim found nothing. Skips a locked row. Part of a claim.
 create or replace function secateur.fall_idle(app_id text)
   returns void
   language plpgsql

@@ -1,7 +1,9 @@
--- What a sweep does besides its walk: it settles requests, dead workers and late verdicts.
+-- What a sweep does besides its walk: it closes cancel requests, cancels the runs of dead workers, and applies late verdicts.
 
--- Closes the cancel requests whose run left the claim that was asked: finished (the request was not seen yet), back in
--- the backlog, where the sweep will find it, or even pruned. Returns how many did not finish. Part of a sweep.
+-- Closes a cancellation's open requests to runs whose claim is over. The request to a run that finished in that claim gets the
+-- outcome `finished_first`: the worker never saw it. If the run is in the backlog again, where the walk finds it, or was
+-- cancelled, claimed again or pruned, the outcome is `withdrawn`. Returns how many were withdrawn.
+-- Locks those requests, by run. Part of a sweep.
 create or replace function secateur.settle_requests(app_id text, cancellation_id uuid)
   returns bigint
   language plpgsql
@@ -18,7 +20,7 @@ begin
     from secateur.cancel_requests as open,
          lateral (select one.id, one.claim_token from secateur.runs as one
                    where one.app_id = settle_requests.app_id and one.id = open.run_id
-                     -- In words that no partial index has as its predicate, here and below: see locks.sql.
+                     -- `status || ''`, here and below, so that no partial index matches: see locks.sql.
                      and one.claim_token = open.claim_token and one.status || '' in ('completed', 'failed')
                   offset 0) as run
    where open.app_id = settle_requests.app_id
@@ -58,8 +60,8 @@ begin
 end
 $$;
 
--- Cancels the runs that were asked to stop and whose worker died: nobody may claim from their queue any more, so a sweep
--- does not wait for a claim to take them back. Skips locked rows. Part of a sweep.
+-- Cancels the runs that were asked to stop and whose lease has expired: their worker has died. A claim would take them back
+-- too, but perhaps no worker claims from their queue any more. Skips locked rows. Part of a sweep.
 create or replace function secateur.cancel_abandoned(app_id text, cancellation_id uuid)
   returns void
   language plpgsql
@@ -93,8 +95,10 @@ begin
 end
 $$;
 
--- Cancels waiting runs that were found to match after their claim or sweep had no time to find out, and forgets those that have
--- ended. Returns how many it cancelled. Part of a sweep, behind the gate.
+-- Applies late verdicts. Where a condition is too slow for a claim or a batch, the background evaluates it later, into
+-- slow_verdicts. This cancels up to 1,000 of the waiting runs that turned out to match, each for the oldest active cancellation
+-- that matches it, and deletes the verdicts on runs that have ended. Returns how many runs it cancelled.
+-- Part of a sweep, which holds the gate.
 create or replace function secateur.cancel_decided(rule secateur.cancellations)
   returns integer
   language plpgsql

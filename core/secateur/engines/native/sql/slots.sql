@@ -1,9 +1,10 @@
--- A function's limit: a run takes one of the function's slots when it starts, and returns it when it ends.
+-- A function's limit. It has a slot, a row, for each run that it may run at once. A run takes a free slot when it starts, and
+-- gives it back when it ends. Slots that runs hold beyond a lowered limit are `surplus`: they are deleted when given back.
 
--- Sets how many runs of a function may run at once (null: any number). Runs that are running go on, and hold slots even
--- beyond the limit. No other run starts until fewer are running than the limit allows.
--- Locks: the app's, exclusive, so that no claim comes between; the running runs that have no slot yet, in id order; the
--- function's slots in their order.
+-- Sets how many runs of a function may run at once; null removes the limit. Running runs go on, and hold slots even beyond a
+-- lowered limit; no other run of the function starts until fewer are running than it allows. Repeatable.
+-- Locks, in this order: the app's lock, exclusive, so that no claim comes between; the running runs that have no slot yet, by
+-- id; the function's slots, by number. Raises SC421 and SC423, as lock_app does.
 create or replace function secateur.limit_function(app_id text, function_id text, concurrency integer)
   returns void
   language plpgsql
@@ -45,7 +46,7 @@ begin
     from secateur.slots as slot
    where slot.app_id = limit_function.app_id and slot.function_id = limit_function.function_id;
   if limit_function.concurrency is not null then
-    -- Runs that began while there was no limit count, too.
+    -- Runs that started while there was no limit count as well.
     with taken as (
       insert into secateur.slots (app_id, function_id, slot, run_id)
       select limit_function.app_id, limit_function.function_id, highest + one.place, one.id
@@ -86,9 +87,9 @@ begin
 end
 $$;
 
--- Locks and returns free slots of those of these functions that have a limit: at most `most` of each, and no more than may
--- start now. If the limit was lowered and more runs hold slots than it allows, that many free slots are left alone. Part of a
--- claim.
+-- Locks free slots of those of these functions that have a limit, and returns them: at most `most` of each function, and no
+-- more than may start now. While runs hold surplus slots, as many free ones are left alone. Skips slots that are locked.
+-- Returns arrays of one length: slot `slots[i]` belongs to `functions[i]`. Part of a claim.
 create or replace function secateur.lock_slots(
   app_id text, function_ids text[], most integer, out functions text[], out slots integer[]
 )
@@ -116,7 +117,8 @@ begin
 end
 $$;
 
--- The free slots that the caller has locked and not given to a run yet. Part of a claim.
+-- Returns those of the slots (`mine_slots[i]` of `mine_functions[i]`) that no run holds yet. The caller has locked all of
+-- them. Returns arrays as lock_slots does. Part of a claim.
 create or replace function secateur.still_free(
   app_id text, mine_functions text[], mine_slots integer[], out functions text[], out slots integer[]
 )
@@ -135,8 +137,8 @@ begin
 end
 $$;
 
--- Gives each run of a limited function one of the free slots that the caller has locked. Returns the slots in the order of
--- `run_ids`, null for functions without a limit. Part of a claim.
+-- Gives each run of a limited function one of these free slots (`slots[i]` of `functions[i]`), which the caller has locked.
+-- Returns each run's slot, in the order of `run_ids`; null where the run's function has no limit. Part of a claim.
 create or replace function secateur.hold_slots(app_id text, run_ids uuid[], functions text[], slots integer[])
   returns integer[]
   language plpgsql
@@ -148,7 +150,7 @@ declare
   held integer[];
   taken record;
 begin
-  -- The n-th run of a function gets its n-th slot. They are paired by grouping: a join would scan the slots once for each run.
+  -- The n-th run of a function gets its n-th slot. Grouping pairs them; a join would scan the slots once for each run.
   select array_agg(paired.function_id order by paired.place), coalesce(array_agg(paired.slot order by paired.place), '{}')
     into functions_of_runs, held
     from (select one.function_id, max(one.place) as place, max(one.slot) as slot
@@ -178,8 +180,8 @@ begin
 end
 $$;
 
--- Returns the slots that these runs hold. Called by whatever ends a run, or takes it from its worker, for runs that have one.
--- The caller has locked the runs' rows. Locks the slots in their order.
+-- Gives back the slots that these runs hold, and wakes idle workers. Whatever ends a run, or takes it from its worker, calls
+-- this after it has locked the run's row. Runs without a slot are ignored. Locks the slots, by function and number.
 create or replace function secateur.free_slots(app_id text, run_ids uuid[])
   returns void
   language plpgsql

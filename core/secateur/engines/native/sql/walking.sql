@@ -1,12 +1,14 @@
--- The walk of a sweep over the backlog, one batch at a time: reads runs, evaluates them, and cancels those that match.
+-- A sweep's walk over the backlog, one batch at a time: it reads runs, evaluates them, and cancels those that match.
 
--- The next `batch` backlog runs, or for a retry ended runs, of a cancellation's scope behind a sweep's place, in the order of its pass.
+-- Returns the next runs of a cancellation's scope after `place`, at most `batch`, in the order of a pass: by function, status
+-- and id. A cancellation walks over scheduled, then queued runs; a retry over cancelled runs, if it includes them, then failed
+-- ones. Part of a sweep.
 create or replace function secateur.backlog_after(rule secateur.cancellations, place secateur.sweeps, batch integer)
   returns table (function_id text, status text, run_id uuid)
   language plpgsql
   stable
   set search_path = pg_catalog, pg_temp
-  -- A plan for any status could not use an index that has only some.
+  -- A generic plan, for any status, could not use an index that holds only some.
   set plan_cache_mode = force_custom_plan set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
 as $$
 declare
@@ -45,7 +47,8 @@ begin
 end
 $$;
 
--- The parts in which a batch is evaluated, small ones first: it is not known what a condition takes.
+-- Divides a batch of `total` runs into chunks: of 500, then 2,000, then 5,000 runs. They begin small because nobody knows how
+-- long the condition takes. `first` counts from 1; the last chunk may reach beyond the batch.
 create or replace function secateur.chunks(total integer)
   returns table (first integer, size integer)
   language plpgsql
@@ -63,7 +66,7 @@ begin
 end
 $$;
 
--- The active cancellations that come before this one.
+-- Returns the app's active cancellations that were committed before this one, oldest first.
 create or replace function secateur.older_active(rule secateur.cancellations)
   returns secateur.cancellations[]
   language plpgsql
@@ -76,7 +79,8 @@ begin
 end
 $$;
 
--- The next runs that a pass looks at, `wanted` at most, with their functions and statuses. Part of a sweep.
+-- Returns the next runs of a pass, at most `wanted`, with their functions and statuses, in arrays of one length. A cancellation
+-- of one run has only that run, while it waits. Part of a sweep.
 create or replace function secateur.next_to_sweep(
   rule secateur.cancellations, place secateur.sweeps, wanted integer,
   out run_ids uuid[], out function_ids text[], out statuses text[]
@@ -99,9 +103,9 @@ begin
 end
 $$;
 
--- What the cancellation's condition says of the first `seen` of the runs: which match, on which it fails, and on which it is too slow.
--- Evaluates for half a second, so that a stop need not wait for long; the rest is for the next batch. Failures are told in the first
--- pass only. Part of a sweep.
+-- Evaluates the cancellation's condition on the first `seen` of these runs, and returns which of them match, which it fails on,
+-- and which it is too slow for. It stops after half a second, so that a stop need not wait for long; the next batch continues.
+-- Only the first pass looks for failures. Part of a sweep.
 create or replace function secateur.evaluate_in_time(
   rule secateur.cancellations, run_ids uuid[], first_pass boolean,
   out seen integer, out matching uuid[], out failing uuid[], out slow uuid[]
@@ -130,14 +134,16 @@ begin
 end
 $$;
 
--- Walks on from the place of a sweep, over `wanted` runs at most, and cancels those that match, each for the oldest cancellation that
--- matches it. `place` is then behind the last of them; `ended`: there are no more in this pass. Part of a sweep, behind the gate.
+-- Walks on from `place` over at most `wanted` runs, and cancels those that match, each for the oldest active cancellation that
+-- matches it. A cancellation with a rate (runs per second) cancels at most a quarter of it in one batch.
+-- Moves `place` to the last of these runs. `cancelled` counts; `ended` says whether the pass has no more runs.
+-- Part of a sweep, which holds the gate.
 create or replace function secateur.walk_backlog(
   rule secateur.cancellations, inout place secateur.sweeps, wanted integer, out cancelled integer, out ended boolean
 )
   language plpgsql
   set search_path = pg_catalog, pg_temp
-  -- For as many as there are: it joins lists.
+  -- Plans for the lists as long as they are: it joins them.
   set plan_cache_mode = force_custom_plan
 as $$
 declare
@@ -161,7 +167,7 @@ begin
   said := secateur.evaluate_in_time(rule, read.run_ids, place.pass = 1);
   walk := read.run_ids[:said.seen];
   hit_runs := said.matching;
-  -- Who is undecided and cannot be kept in mind has to be met again.
+  -- An undecided run that cannot be noted has to be met again, in another pass.
   place.found := place.found + cardinality(said.slow)
     - cardinality(secateur.keep_undecided(app, said.slow, array_fill(rule.id, array[cardinality(said.slow)])));
   if cardinality(hit_runs) > quota then
@@ -174,7 +180,7 @@ begin
   ended := ended and cardinality(walk) = cardinality(read.run_ids);
   hit_rules := array_fill(rule.id, array[cardinality(hit_runs)]);
   -- point: batch evaluated
-  -- Nobody stops or undoes one of these before the batch is visible: that takes the gate.
+  -- None of these is stopped or undone before the batch is visible: that takes the gate.
   older := secateur.older_active(rule);
   -- point: owners known
   if place.pass = 1 then

@@ -13,6 +13,7 @@ from sqlalchemy import DateTime, Integer, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlmodel import BigInteger, Field, SQLModel
 
+from secateur.runs import Scope
 from secateur.states import Guarantee, Kind, State
 
 
@@ -202,6 +203,11 @@ class Cancellation(CancellationFields):
             *(f"select pg_terminate_backend({pid})" for pid in self.blocked_by),
             *("rollback prepared '" + gid.replace("'", "''") + "'" for gid in self.blocked_by_prepared),
         ]
+
+    @property
+    def scope(self) -> Scope:
+        """The function, or the app, whose runs it reaches."""
+        return Scope(self.app_id, self.function_id)
 
     @property
     def matched(self) -> int:

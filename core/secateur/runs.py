@@ -121,6 +121,11 @@ class Run:
     """What only its engine has, by the names of `Declarations.with_run_fields`; plain JSON."""
 
     @property
+    def scope(self) -> Scope:
+        """Its function."""
+        return Scope(self.app_id, self.function_id)
+
+    @property
     def attempts(self) -> tuple[RunAttempt, ...]:
         """Every attempt that is known, oldest first; the last one may be running."""
         outcome = _LAST_OUTCOMES.get(self.status)
@@ -190,6 +195,11 @@ class FunctionDepth:
     engine does not know. It is less than `in_per_second` minus what is claimed where a cancellation takes runs."""
     growing_since: datetime | None = None
     """When the queue was last at its usual depth, if it has been growing since; else None."""
+
+    @property
+    def scope(self) -> Scope:
+        """The function."""
+        return Scope(self.app_id, self.function_id)
 
     @property
     def backlog(self) -> int:

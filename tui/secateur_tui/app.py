@@ -136,7 +136,7 @@ class ConsoleApp(LiveApp):
     async def _add_to_filter(self, wanted: RunScreen.FilterWanted) -> None:
         """Add the condition to the filter of the run's function as the user left it; for a failed run, to its retry."""
         run, shape = wanted.run, None
-        scope = Scope(run.app_id, run.function_id)
+        scope = run.scope
         retry = run.status is RunStatus.FAILED and self.session.queue.cancellations.can_retry
         if wanted.exclude:
             with suppress(SecateurError):
@@ -233,7 +233,7 @@ class ConsoleApp(LiveApp):
 
     def _show_committed(self, cancellation: Cancellation) -> None:
         self._back_to_queues()
-        self.session.drafts.committed(Scope(cancellation.app_id, cancellation.function_id))
+        self.session.drafts.committed(cancellation.scope)
         self.push_screen(HistoryScreen(self.session, self.feed, cancellation))
 
     def _back_to_queues(self) -> None:

@@ -32,7 +32,7 @@ class Draft:
     def of_record(cls, record: Cancellation) -> Draft:
         """The filter of an earlier cancellation or retry."""
         return cls(
-            Scope(record.app_id, record.function_id),
+            record.scope,
             record.if_ or "",
             record.started_after.isoformat() if record.started_after else "",
             # An end that was left open stays open: the record's own end is the time of its commit.
@@ -44,13 +44,13 @@ class Draft:
     @classmethod
     def of_kept(cls, kept: Kept) -> Draft:
         """A saved filter, or one that was used before."""
-        return cls(Scope(kept.app_id, kept.function_id), kept.if_, kept.started_after, kept.started_before)
+        return cls(kept.scope, kept.if_, kept.started_after, kept.started_before)
 
     @classmethod
     def to_retry(cls, run: Run) -> Draft:
         """The filter of just this run, to queue it again."""
         return cls(
-            Scope(run.app_id, run.function_id),
+            run.scope,
             f"run.id == '{run.id}'",
             retry=True,
             with_cancelled=run.status is RunStatus.CANCELLED,

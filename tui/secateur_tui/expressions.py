@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from secateur.errors import SecateurError
+from secateur.runs import Scope
 
 MOST_OF_SCOPE = 100
 """Earlier expressions of one function, or of one whole app."""
@@ -52,6 +53,10 @@ class Kept:
     """Under which it was saved; empty for what was merely used."""
     at: float = 0.0
     """When it was last used or saved, in seconds since 1970."""
+
+    @property
+    def scope(self) -> Scope:
+        return Scope(self.app_id, self.function_id)
 
 
 class Expressions:

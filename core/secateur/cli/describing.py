@@ -21,7 +21,7 @@ from secateur.ledger.wording import (
 )
 from secateur.looking.counting import Seen
 from secateur.requests import CancellationRequest
-from secateur.runs import UNFINISHED, Count, CountedBy, Run, RunStatus, Scope
+from secateur.runs import UNFINISHED, Count, CountedBy, Run, RunStatus
 from secateur.states import Kind
 from secateur.words.figures import number, runs
 from secateur.words.lines import one_line
@@ -97,7 +97,7 @@ def condition_in_words(cancellation: Cancellation) -> str:
 
 def scope_in_words(cancellation: Cancellation) -> str:
     """The scope of a cancellation."""
-    scope = Scope(cancellation.app_id, cancellation.function_id)
+    scope = cancellation.scope
     return one_line(f"run {cancellation.run_id} of {scope}" if cancellation.run_id else str(scope))
 
 
@@ -117,7 +117,7 @@ def run_lines(run: Run, zone: tzinfo) -> list[str]:
     pairs = [
         ("id", one_line(run.id)),
         ("status", status),
-        ("run of", one_line(str(Scope(run.app_id, run.function_id)))),
+        ("run of", one_line(str(run.scope))),
         ("started", instant(run.started_at, zone)),
         ("priority", number(run.priority)),
         ("attempts", number(run.attempt)),

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from secateur.runs import Scope
+
 
 @dataclass(frozen=True, slots=True)
 class Unrestored:
@@ -42,6 +44,10 @@ class InForce:
     count: int
     standing_until: datetime | None
     """Until when one of them also cancels what arrives; None if none does."""
+
+    @property
+    def scope(self) -> Scope:
+        return Scope(self.app_id, self.function_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,7 +143,7 @@ class DepthHistory:
         """Those that are deep enough to grow."""
         if not self.is_kept:
             return {}
-        return {Scope(each.app_id, each.function_id): each for each in depths if each.backlog > FEWEST_RUNS}
+        return {each.scope: each for each in depths if each.backlog > FEWEST_RUNS}
 
     @property
     def _is_remembered(self) -> bool:

@@ -19,7 +19,6 @@ from secateur.looking.aftermath import still_arriving
 from secateur.looking.depth import NEGLIGIBLE
 from secateur.looking.history import Series
 from secateur.looking.reader import Reader
-from secateur.runs import Scope
 from secateur.samples import RANGES
 from secateur.states import Kind
 from secateur.words.charts import chart
@@ -51,7 +50,7 @@ async def postmortem(cancellations: Cancellations, reader: Reader, cancellation_
     now = await reader.clock()
     series: Series | None = None
     with suppress(NotFound, Unsupported):
-        scope = Scope(cancellation.app_id, cancellation.function_id)
+        scope = cancellation.scope
         if (name := _range(cancellation, now)) is not None:
             series = await reader.history.series(scope, name)
     audited: Sequence[AuditEntry] = ()
@@ -93,7 +92,7 @@ def _range(cancellation: Cancellation, now: datetime) -> str | None:
 
 
 def _summary(cancellation: Cancellation, where: str, now: datetime) -> list[str]:
-    scope = one_line(str(Scope(cancellation.app_id, cancellation.function_id)))
+    scope = one_line(str(cancellation.scope))
     what = "Retry" if cancellation.is_retry else "Cancellation"
     reason = f" “{_escaped(cancellation.reason)}”" if cancellation.reason else " No reason was given."
     return [

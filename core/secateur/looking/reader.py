@@ -131,5 +131,5 @@ def _with_growth(depths: list[FunctionDepth], growing: Mapping[Scope, datetime])
     return [
         each if since is None else replace(each, growing_since=since)
         for each in depths
-        for since in (growing.get(Scope(each.app_id, each.function_id)),)
+        for since in (growing.get(each.scope),)
     ]

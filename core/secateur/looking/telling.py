@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from secateur.cel.authoring.explain import Part
 from secateur.looking.why import Reason, Touch, TouchEffect, Why
-from secateur.runs import AttemptOutcome, Run, RunStatus, Scope
+from secateur.runs import AttemptOutcome, Run, RunStatus
 from secateur.states import Kind
 from secateur.traces import MOST_AHEAD, RunTrace
 from secateur.words.figures import ago, duration, number, rate
@@ -47,7 +47,7 @@ def others(why: Why) -> list[str]:
 def _sentence(why: Why, reason: Reason) -> str:
     run, trace = why.run, why.trace
     now = trace.as_of
-    scope = one_line(str(Scope(run.app_id, run.function_id)))
+    scope = one_line(str(run.scope))
     attempt = f"attempt {run.attempt} of {trace.max_attempts}"
     match reason:
         case Reason.COMPLETED:

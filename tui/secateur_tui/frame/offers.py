@@ -31,7 +31,7 @@ def commands(app: App[None], screen: Screen[object], *, read_only: bool) -> Iter
 def functions(depths: Sequence[FunctionDepth], open_filter: Callable[[Scope], None]) -> Iterator[Entry]:
     """A filter of each function, the deepest queue first."""
     for depth in sorted(depths, key=lambda depth: -depth.queued):
-        scope = Scope(depth.app_id, depth.function_id)
+        scope = depth.scope
         name = f"{depth.app_id} / {depth.function_id}"
         yield Entry("function", name, f"{depth.queued:,} queued", partial(open_filter, scope))
 
@@ -45,9 +45,9 @@ def contexts(known: Mapping[str, str], current: str | None, switch_to: Callable[
 
 def expressions(kept: Iterable[Kept], scope: Scope | None, open_filter: Callable[[Kept], object]) -> Iterator[Entry]:
     """Saved filters, and those used before: of the scope first, the newest first."""
-    for each in sorted(kept, key=lambda each: (not each.name, Scope(each.app_id, each.function_id) != scope)):
+    for each in sorted(kept, key=lambda each: (not each.name, each.scope != scope)):
         name = f"{each.name}: {each.if_}" if each.name else each.if_
-        where = str(Scope(each.app_id, each.function_id))
+        where = str(each.scope)
         yield Entry("saved" if each.name else "earlier", name, where, partial(open_filter, each))
 
 

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from secateur.ledger.wording import Phase, phase, task_of
-from secateur.runs import Scope
 from secateur.states import Kind
 from secateur.words.figures import ago, number
 from secateur.words.lines import one_line
@@ -34,7 +33,7 @@ _BAR = 4
 
 def scope_text(cancellation: Cancellation) -> str:
     """Whose runs it is of; of a single run its function, and that it is one only."""
-    scope = one_line(str(Scope(cancellation.app_id, cancellation.function_id)))
+    scope = one_line(str(cancellation.scope))
     if cancellation.is_retry:
         return f"retry of {scope}"
     return f"one run of {scope}" if cancellation.kind == Kind.RUN else scope

@@ -82,7 +82,7 @@ class DepthTable(LineTable):
     def show_depth(self, depths: Sequence[FunctionDepth], in_force: Sequence[InForce] = ()) -> None:
         """Show new figures."""
         self._depths = depths
-        self._in_force = {Scope(each.app_id, each.function_id): each for each in in_force}
+        self._in_force = {each.scope: each for each in in_force}
         self.relist()
 
     def remember(self, past: Sequence[Series]) -> None:
@@ -115,8 +115,7 @@ class DepthTable(LineTable):
     def _lay_out(self, everything: FunctionDepth) -> ToneLayout:
         """Whatever is found, each column is as wide as the totals over everything need it."""
         marks = "".join(
-            depth_rows.marks(Scope(each.app_id, each.function_id), self._in_force, paused=False)
-            for each in self._in_force.values()
+            depth_rows.marks(each.scope, self._in_force, paused=False) for each in self._in_force.values()
         ) + ("‖" if any(each.paused for each in self._depths) else "")
         total = self._total(everything, len(self._depths))
         widest: Row = {**total, "marks": Cell(marks[:1]), "name": Cell(self._longest())}

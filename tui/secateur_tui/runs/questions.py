@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from secateur.runs import Run, RunStatus, Scope
+from secateur.runs import Run, RunStatus
 from secateur.words.figures import duration
 from secateur.words.lines import one_line
 from secateur_tui.frame.question import Question
@@ -17,7 +17,7 @@ def cancel_question(run: Run, now: datetime) -> Question:
     running = run.status is RunStatus.RUNNING
     text = toned(
         ("Cancel this one run of ", "plain"),
-        (one_line(str(Scope(run.app_id, run.function_id))), "strong"),
+        (one_line(str(run.scope)), "strong"),
         ("?\n\n", "plain"),
         (one_line(run.id), "field"),
         (f"\n{'It runs now, and stops at its next step.' if running else 'It waits, and never starts.'}", "plain"),
@@ -30,7 +30,7 @@ def restore_question(run: Run) -> Question:
     """Whether to undo the cancellation of just this run."""
     text = toned(
         ("Restore this one run of ", "plain"),
-        (one_line(str(Scope(run.app_id, run.function_id))), "strong"),
+        (one_line(str(run.scope)), "strong"),
         ("?\n\n", "plain"),
         (one_line(run.id), "field"),
         ("\nIt waits again, exactly as it was.", "plain"),

@@ -19,7 +19,7 @@ from textual.widgets import Static
 from secateur.errors import SecateurError
 from secateur.looking.telling import decided, others, sentence, timeline, touch_in_words
 from secateur.looking.why import TouchEffect, Why
-from secateur.runs import UNFINISHED, Run, RunStatus, Scope
+from secateur.runs import UNFINISHED, Run, RunStatus
 from secateur.states import Kind
 from secateur.words.figures import ago, duration, number
 from secateur.words.lines import one_line
@@ -124,7 +124,7 @@ class RunScreen(PlaceScreen):
 
     def _title(self) -> None:
         place = self._among.index(self._run_id) + 1 if self._run_id in self._among else 1
-        scope = f" · {one_line(str(Scope(self._run.app_id, self._run.function_id)))}" if self._run else ""
+        scope = f" · {one_line(str(self._run.scope))}" if self._run else ""
         note = f"{number(place)} of {number(len(self._among))}" if len(self._among) > 1 else ""
         self._rule.show(f"Run {one_line(self._run_id)}{scope}", note)
 

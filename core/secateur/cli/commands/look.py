@@ -169,7 +169,7 @@ def _history_row(cancellation: Cancellation, now: datetime) -> tuple[str, ...]:
         utc(cancellation.created_at.replace(microsecond=0)),
         f"{number(cancellation.retried)} retried" if cancellation.is_retry else number(cancellation.cancelled),
         cancellation.created_by,
-        str(Scope(cancellation.app_id, cancellation.function_id)),
+        str(cancellation.scope),
         condition_in_words(cancellation),
     )
 

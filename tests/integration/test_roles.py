@@ -80,8 +80,8 @@ READS = frozenset(
         *("clock", "depth", "count", "count_with_errors", "estimate", "examples", "sample_events", "arrival_rate"),
         *("run", "only_reads"),
         *("detect", "runs", "samples", "samples_of_functions", "gaps", "marks", "arrivals", "arrival_times"),
-        *("cancelled_singly", "unrestored", "audit", "retention", "cancellations", "cancellation", "sweep_problems"),
-        *("trace", "touching", "in_force"),
+        *("cancelled_singly", "unrestored", "audit", "retention", "cancellations", "cancellation", "activity"),
+        *("trace", "touching"),
     }
 )
 """What an engine offers that changes nothing: a viewer may all of it."""
@@ -354,8 +354,7 @@ class TestTheViewer:
                 "run": await engine.run(run_id),
                 "runs": await engine.runs(RunSearch("billing", status=RunStatus.QUEUED, limit=5)),
                 "cancelled_singly": await engine.ledger.cancelled_singly("billing", run_id),
-                "sweep_problems": await engine.ledger.sweep_problems(),
-                "in_force": await engine.ledger.in_force(),
+                "activity": await engine.ledger.activity(),
                 "only_reads": await engine.ledger.only_reads(),
                 "unrestored": await engine.ledger.unrestored(cancellation_id, 5),
                 "audit": [entry.action for entry in await engine.ledger.audit(10)],

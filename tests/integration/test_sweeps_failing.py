@@ -155,12 +155,12 @@ async def test_one_that_nobody_sweeps_says_for_how_long(queue: Queue, embedded_u
     assert made.unswept_for < 60
     await queue.database.execute("update secateur.cancellations set created_at = created_at - interval '5 minutes'")
     assert "no sweep for 5m" in (await asyncio.to_thread(run, "show", str(made.id), url=embedded_url)).out
-    problems = await NativeEngine(queue.database).ledger.sweep_problems()
+    problems = (await NativeEngine(queue.database).ledger.activity()).problems
     assert [each.id for each in problems] == [made.id]
     assert "nobody has swept it" in problems[0].error
     done = await queue.cancellations.wait(made.id)
     assert done.unswept_for is None
-    assert await NativeEngine(queue.database).ledger.sweep_problems() == []
+    assert not (await NativeEngine(queue.database).ledger.activity()).problems
 
 
 async def test_upkeep_that_fails_is_said_once_and_when_it_is_over(

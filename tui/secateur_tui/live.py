@@ -79,15 +79,12 @@ class LiveApp(TerminalApp):
             try:
                 depths = await session.ask(session.queue.reader.depth())
                 as_of = depths[0].as_of if depths else await session.ask(session.queue.reader.clock())
-                unswept = await session.ask(session.queue.cancellations.problems())
-                in_force = await session.ask(session.queue.cancellations.in_force())
+                activity = await session.ask(session.queue.cancellations.activity())
             except SecateurError as error:
                 self.feed = replace(self.feed, every=every, problem=error)
             else:
                 taken, aftermath = time.monotonic(), self.feed.aftermath
-                self.feed = Feed(
-                    tuple(depths), as_of, taken, tuple(unswept), tuple(in_force), every, aftermath=aftermath
-                )
+                self.feed = Feed(tuple(depths), as_of, taken, activity, every, aftermath=aftermath)
             await asyncio.sleep(max(0.1, every - (time.monotonic() - began)))
 
     @work(exclusive=True, group="aftermath")

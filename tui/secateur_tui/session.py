@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from secateur.errors import SecateurError
-from secateur.ledger.steps import InForce, SweepProblem
+from secateur.ledger.steps import Activity
 from secateur.looking.aftermath import Aftermath
 from secateur.looking.counting import within
 from secateur.open_queue import OpenQueue
@@ -49,10 +49,8 @@ class Feed:
     """The database's time at the newest depth; None before the first."""
     taken: float = 0.0
     """`time.monotonic()` when it arrived."""
-    sweep_problems: tuple[SweepProblem, ...] = ()
-    """Cancellations whose sweep fails, or that no process sweeps."""
-    in_force: tuple[InForce, ...] = ()
-    """Where cancellations are active."""
+    activity: Activity = Activity()  # noqa: RUF009 - it is immutable
+    """Where cancellations are active, and whose sweeps fail."""
     every: float = 1.0
     """Seconds from one look to the next: more while the terminal does not have the focus."""
     problem: SecateurError | None = None

@@ -47,7 +47,7 @@ class Background:
         problems = {each["what"]: each for each in self._own()}
         try:
             async with asyncio.timeout(LOOK_SECONDS):
-                for each in await self._cancellations.problems():
+                for each in (await self._cancellations.activity()).problems:
                     what = sweep_of(each.id)
                     problems.setdefault(what, {"what": what, "error": each.error, "since": utc(each.since)})
         except PermissionDenied:

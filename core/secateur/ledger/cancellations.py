@@ -14,7 +14,7 @@ from secateur.errors import (
 from secateur.ledger.commits import Commit, RunCancellation
 from secateur.ledger.ledger import Cancelling, Ledger
 from secateur.ledger.selections import select, selections
-from secateur.ledger.steps import InForce, SweepProblem, Unrestored
+from secateur.ledger.steps import Activity, Unrestored
 from secateur.ledger.sweeping import SWEEP_BATCH, Sweeper, sweep_of
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
@@ -189,13 +189,9 @@ class Cancellations:
         """Who did what, newest first; `before` is the id of the last entry of the page before."""
         return await self.ledger.audit(limit, before)
 
-    async def problems(self) -> Sequence[SweepProblem]:
-        """Cancellations whose sweep or restore fails, or that nobody sweeps; oldest commit first, twenty at most."""
-        return await self.ledger.sweep_problems() if self.can_cancel else ()
-
-    async def in_force(self) -> Sequence[InForce]:
-        """The functions and apps with active cancellations, those of single runs apart."""
-        return await self.ledger.in_force() if self.can_cancel else ()
+    async def activity(self) -> Activity:
+        """What is in force, and which sweeps fail; nothing where there are no cancellations."""
+        return await self.ledger.activity() if self.can_cancel else Activity()
 
     async def get(self, cancellation_id: UUID) -> Cancellation:
         return await self.ledger.cancellation(cancellation_id)

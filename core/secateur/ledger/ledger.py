@@ -17,7 +17,7 @@ from secateur.cel.values import encode_json
 from secateur.errors import NotFound, ReadOnly
 from secateur.ledger.commits import Commit, RunCancellation
 from secateur.ledger.reading import read_record
-from secateur.ledger.steps import InForce, OpenCancellation, SweepProblem, SweepStep, Unrestored
+from secateur.ledger.steps import Activity, InForce, OpenCancellation, SweepProblem, SweepStep, Unrestored
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
 from secateur.runs import Run, RunStatus
@@ -148,13 +148,17 @@ class Ledger:
         self._refuse_if_read_only()
         await self._database.fetchval(_SQL["note_sweep_failure"], app_id, cancellation_id, error)
 
-    async def sweep_problems(self) -> list[SweepProblem]:
-        """Oldest commit first; twenty at most."""
-        return [SweepProblem(**row) for row in await self._database.fetch(_SQL["sweep_problems"])]
-
-    async def in_force(self) -> list[InForce]:
-        """The functions and apps with active cancellations, those of single runs apart."""
-        return [InForce(**row) for row in await self._database.fetch(_SQL["in_force"])]
+    async def activity(self) -> Activity:
+        """What is in force, and which sweeps fail, as of one moment."""
+        rows = await self._database.fetch(_SQL["activity"])
+        return Activity(
+            tuple(
+                InForce(row["app_id"], row["function_id"], row["count"], row["standing_until"])
+                for row in rows
+                if row["id"] is None
+            ),
+            tuple(SweepProblem(row["id"], row["error"], row["since"]) for row in rows if row["id"] is not None),
+        )
 
     async def unrestored(self, cancellation_id: UUID, limit: int) -> list[Unrestored]:
         """Up to `limit` runs that an undo left cancelled or handed over, with the reasons."""

@@ -51,25 +51,27 @@ select * from secateur.restore_cancellation($1, $2, $3)
 -- name: note_sweep_failure
 select secateur.note_sweep_failure($1, $2, $3)
 
--- name: sweep_problems
--- By the indexes of open cancellations, so that a long history costs nothing.
-select rule.id,
-       coalesce(place.last_error, 'nobody has swept it: keep a console, server or worker running') as error,
-       coalesce(place.failing_since, place.stepped_at, rule.undone_at, rule.created_at) as since
-  from secateur.cancellations as rule
-  join secateur.sweeps as place on place.app_id = rule.app_id and place.cancellation_id = rule.id
- where (rule.state = 'active' or rule.state = 'retrying' or rule.state = 'undone' and rule.restored_at is null)
-   and (place.failures >= 2 or coalesce(place.stepped_at, rule.undone_at, rule.created_at) < now() - interval '1 minute')
- order by rule.serial
- limit 20
-
--- name: in_force
--- By the index of active cancellations. One of a single run is no matter of its function.
-select rule.app_id, rule.function_id, count(*) as count,
-       max(rule.started_before) filter (where rule.standing and rule.started_before > now()) as standing_until
-  from secateur.cancellations as rule
- where rule.state = 'active' and rule.run_id is null
- group by rule.app_id, rule.function_id
+-- name: activity
+-- First each function and app with active cancellations, not counting those of single runs; then the sweeps that fail or that
+-- nobody makes (`id`, `error`, `since`). One statement for both, because every console asks every second. Both parts use the
+-- indexes of open cancellations, so a long history costs nothing.
+(select rule.app_id, rule.function_id, count(*) as count,
+        max(rule.started_before) filter (where rule.standing and rule.started_before > now()) as standing_until,
+        null::uuid as id, null as error, null::timestamptz as since, null::bigint as serial
+   from secateur.cancellations as rule
+  where rule.state = 'active' and rule.run_id is null
+  group by rule.app_id, rule.function_id)
+union all
+(select rule.app_id, rule.function_id, null, null, rule.id,
+        coalesce(place.last_error, 'nobody has swept it: keep a console, server or worker running'),
+        coalesce(place.failing_since, place.stepped_at, rule.undone_at, rule.created_at), rule.serial
+   from secateur.cancellations as rule
+   join secateur.sweeps as place on place.app_id = rule.app_id and place.cancellation_id = rule.id
+  where (rule.state = 'active' or rule.state = 'retrying' or rule.state = 'undone' and rule.restored_at is null)
+    and (place.failures >= 2 or coalesce(place.stepped_at, rule.undone_at, rule.created_at) < now() - interval '1 minute')
+  order by rule.serial
+  limit 20)
+ order by serial nulls first
 
 -- name: open_cancellations
 -- A function, so that a role that may only work can sweep.

@@ -51,6 +51,16 @@ class InForce:
 
 
 @dataclass(frozen=True, slots=True)
+class Activity:
+    """What cancellations do now."""
+
+    in_force: tuple[InForce, ...] = ()
+    """The functions and apps with active cancellations, not counting those of single runs."""
+    problems: tuple[SweepProblem, ...] = ()
+    """Oldest commit first; twenty at most."""
+
+
+@dataclass(frozen=True, slots=True)
 class SweepStep:
     """What one batch of a sweep or a restore did. `busy` says that another process is at this cancellation."""
 

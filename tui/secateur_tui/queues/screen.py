@@ -113,10 +113,10 @@ class QueuesScreen(PlaceScreen):
             if is_first and (worst := flood(feed.depths)) is not None:
                 # One has come to see this: the order changes only when somebody asks for it.
                 table.sort = "queued"
-                table.show_depth(feed.depths, feed.in_force)
+                table.show_depth(feed.depths, feed.activity.in_force)
                 table.move_to(scope_of(worst))
             else:
-                table.show_depth(feed.depths, feed.in_force)
+                table.show_depth(feed.depths, feed.activity.in_force)
             if is_first:
                 self._remember()
             if _offered(feed) != _offered(self._feed):

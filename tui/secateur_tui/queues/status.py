@@ -127,13 +127,13 @@ def _name(depth: FunctionDepth) -> str:
 
 def _sweep_line(feed: Feed, history_key: str) -> Content:
     """A warning that a sweep fails, or that no process sweeps; the guarantee holds regardless."""
-    if not feed.sweep_problems:
+    if not feed.activity.problems:
         return Content("")
-    many = len(feed.sweep_problems)
+    many = len(feed.activity.problems)
     what = "a sweep makes" if many == 1 else f"{many} sweeps make"
     return toned(
         (f"\n ! {what} no progress, ", "error"),
-        (f"{history_key} shows which: {one_line(feed.sweep_problems[0].error)}", "plain"),
+        (f"{history_key} shows which: {one_line(feed.activity.problems[0].error)}", "plain"),
     )
 
 

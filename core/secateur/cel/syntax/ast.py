@@ -150,7 +150,6 @@ class Comprehension:
     transform: Node | None
     span: Span
     name_span: Span
-    variable_span: Span
     type: Type = DYN
 
 

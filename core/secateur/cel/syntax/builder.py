@@ -245,7 +245,7 @@ def _comprehension(macro: Macro, operand: Node, arguments: tuple[Node, ...], spa
         return Invalid(variable.span, say.name_the_element(macro))
     predicate = None if macro == "map" and len(rest) == 1 else rest[0]
     transform = rest[-1] if macro == "map" else None
-    return Comprehension(macro, operand, variable.name, predicate, transform, span, name_span, variable.span)
+    return Comprehension(macro, operand, variable.name, predicate, transform, span, name_span)
 
 
 def _field(name: Token) -> str:

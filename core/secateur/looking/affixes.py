@@ -1,4 +1,4 @@
-"""What many strings begin with, or end in."""
+"""Prefixes and suffixes that many strings have in common."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ SHORTEST = 2
 LONGEST = 60
 
 _BOUNDARY = re.compile(r".*[^0-9A-Za-z]", re.DOTALL)
-"""As much as ends in a separator."""
+"""A text up to its last separator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Affix:
     text: str
     flood: int
-    """How often it occurs there."""
+    """How many events of the flood have it."""
     baseline: int
     texts: Sequence[str]
-    """Those that have it."""
+    """The texts that have it."""
 
     @property
     def at_boundary(self) -> bool:
@@ -30,9 +30,10 @@ class Affix:
 
 
 def prefixes(counts: Mapping[str, tuple[int, int]], least: int) -> Iterator[Affix]:
-    """Prefixes that at least `least` of the flood's texts have; `counts` is how often a text occurs in the two samples.
+    """Prefixes that at least `least` events of the flood have. `counts` says of each text how many events of flood and
+    baseline have it.
 
-    Where texts fork, what they have in common is a prefix; so is the part of it up to its last separator.
+    Where texts fork, what they share is a prefix, and so is the part of it up to its last separator.
     """
     ordered = sorted(counts)
     pairs = [counts[text] for text in ordered]
@@ -57,7 +58,7 @@ def prefixes(counts: Mapping[str, tuple[int, int]], least: int) -> Iterator[Affi
 
 
 def suffixes(counts: Mapping[str, tuple[int, int]], least: int) -> Iterator[Affix]:
-    """The same from the end."""
+    """Like `prefixes`, from the end."""
     for turned in prefixes({text[::-1]: count for text, count in counts.items()}, least):
         texts = [text[::-1] for text in turned.texts]
         yield Affix(turned.text[::-1], turned.flood, turned.baseline, texts)
@@ -74,7 +75,7 @@ def _to_boundary(prefix: str) -> str:
 
 
 def _behind(ordered: list[str], prefix: str, start: int = 0, end: int | None = None) -> int:
-    """The index behind the texts that have the prefix."""
+    """The index after the last text that has the prefix."""
     last = ord(prefix[-1])
     if last == 0x10FFFF:
         return len(ordered) if end is None else end
@@ -82,7 +83,7 @@ def _behind(ordered: list[str], prefix: str, start: int = 0, end: int | None = N
 
 
 def _forks(ordered: list[str], start: int, end: int, length: int) -> Iterator[tuple[int, int]]:
-    """The texts from `start` to `end`, which have `length` characters in common, by the next one."""
+    """Divides the texts from `start` to `end`, whose first `length` characters are the same, by the next character."""
     while start < end:
         text = ordered[start]
         if len(text) == length:

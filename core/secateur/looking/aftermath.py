@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from secateur.records import Cancellation
 
 STANDING_FOR = timedelta(hours=2)
-"""How long a cancellation stands that is to take what still arrives, unless the retention allows less."""
+"""How long a cancellation of what still arrives stands, unless the retention allows less."""
 
 _SOONEST = 2.0
-"""Seconds after the commit before which a rate says nothing."""
+"""Seconds after the commit before a rate says anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,10 @@ class Aftermath:
 
     cancellation: Cancellation
     as_of: datetime
-    """By the database's clock."""
+    """The database's time."""
     arriving: float | None
-    """Runs a second that match its condition but came after its window. None: not known, or none can come (a retry, a
-    single run, a cancellation that stands, one that is stopped or undone)."""
+    """Matching runs per second that start after its window. None if that is not known, or if none can come: after a
+    retry, the cancellation of a single run, one that still stands, or one that was stopped or undone."""
 
     @property
     def goes_on(self) -> bool:
@@ -44,7 +44,7 @@ class Aftermath:
 async def look_after(
     cancellations: Cancellations, counter: MatchCounter, cancellation_id: UUID, now: datetime
 ) -> Aftermath:
-    """The cancellation as it is, and what still arrives; `now` is by the database's clock.
+    """Reads the cancellation as it is now, and how much still arrives. `now` is the database's time.
 
     Raises `NotFound` and `DatabaseError`.
     """
@@ -64,7 +64,7 @@ async def still_arriving(counter: MatchCounter, cancellation: Cancellation, now:
 
 
 def leaves_arrivals(cancellation: Cancellation, now: datetime) -> bool:
-    """Whether matching runs can arrive that it does not cancel."""
+    """Whether matching runs may arrive that it does not cancel."""
     if cancellation.kind != Kind.BULK or cancellation.is_over:
         return False
     return cancellation.started_before <= now
@@ -73,15 +73,17 @@ def leaves_arrivals(cancellation: Cancellation, now: datetime) -> bool:
 def also_arriving(
     request: CancellationRequest, now: datetime, longest: timedelta = STANDING_FOR
 ) -> CancellationRequest:
-    """The same, standing: it also cancels what arrives in two hours from `now`, or in `longest`, the retention's."""
+    """The same request as a standing one: it also cancels what arrives in the two hours after `now`, or for `longest`
+    if that is less.
+    """
     until = (now + min(STANDING_FOR, longest)).replace(microsecond=0)
     return request.model_copy(update={"standing": True, "started_before": until})
 
 
 def again(cancellation: Cancellation, now: datetime) -> CancellationRequest:
-    """A request for what the cancellation, or the retry, was for: its scope, its condition and its window.
+    """A request for the same scope, condition and window as the cancellation or retry.
 
-    Raises `RequestError` for a record that no request makes.
+    Raises `RequestError` for a record that no request can express.
     """
     return _selecting(
         cancellation,

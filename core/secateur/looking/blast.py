@@ -1,4 +1,4 @@
-"""The blast radius of a filter: what its matches have, against the unfinished runs of the scope that it leaves."""
+"""The blast radius of a filter: how its matches differ from the unfinished runs of the scope that it leaves."""
 
 from __future__ import annotations
 
@@ -18,24 +18,27 @@ from secateur.runs import Scope, Window
 
 @dataclass(frozen=True, slots=True)
 class BlastRadius:
-    """Of the unfinished runs of the scopes, those that match (`flood_share`) against the others (`baseline_share`)."""
+    """Values of unfinished runs: their share of the matches (`flood_share`) and of the others (`baseline_share`)."""
 
     sampled: int
-    """Matches that were looked at."""
+    """How many matches were looked at."""
     others: int
-    """Runs that do not match, and were looked at."""
+    """How many other runs were looked at."""
     fields: tuple[HotField, ...]
     """The most skewed first."""
     mixed: HotField | None
-    """Why the matches are not of one piece: a field that the filter does not read, of which most of them, not all, have
-    one value, as 96 % of one vendor, and 4 % of two others. None where there is no such field."""
+    """A field that the filter does not read, and in which most matches, but not all, have one value: 96 % one vendor,
+    and 4 % two others, for example. None if the matches are of one piece."""
     as_of: datetime
 
 
 async def blast_radius(
     engine: Source, scopes: Scope | Sequence[Scope], filter_: Filter, window: Window, limit: int
 ) -> BlastRadius:
-    """Raises `Unsupported` where the engine cannot tell. Cancelling the task cancels the query, or the search."""
+    """Compares a sample of the matches with a sample of the other runs; `limit` is the number of fields.
+
+    Raises `Unsupported` if the engine keeps no arrivals. Cancelling the task cancels the query or the search.
+    """
     if not isinstance(engine, Arriving):
         raise unsupported(engine, "tell what has arrived")
     now = await engine.clock()

@@ -1,4 +1,4 @@
-"""Conditions of one to three conjuncts: how much each says, and which of them are worth proposing."""
+"""Conditions of one to three conjuncts: how strong the evidence for each is, and which of them are worth proposing."""
 
 from __future__ import annotations
 
@@ -12,43 +12,46 @@ from secateur.looking.conjuncts import Conjunct
 from secateur.looking.contrasts import Extent
 
 MOST = 3
-"""Proposals, and conjuncts of one."""
+"""The most proposals, and the most conjuncts of a condition."""
 
 ALIKE = 0.97
-"""Two conditions that have so many events in common are one."""
+"""Two conditions count as the same if they share this part of their events."""
 
 SPARE = 8
-"""Conditions to propose, with some in case that one does not compile."""
+"""How many conditions are chosen: more than are proposed, in case one does not compile."""
 
 WIDER = 1.01
-"""How much more of the flood a second condition on the same fields must take in."""
+"""How many times as much excess a second condition on the same fields needs, to be proposed beside the first."""
 
 NEARLY = 0.8
-"""The part of the best one's score, and of the flood, that a narrower condition must have to be proposed beside it."""
+"""The least part of the best condition's score, and of its excess, for a narrower condition to be proposed beside it.
+"""
 
 LEAST_OUTSIDE = 0.15
-"""Of the baseline, to tell what is usual there."""
+"""The least part of the baseline that must lie outside of an interval, so that what is usual can be told from there."""
 
 CLEARLY = 1.5
-"""Standard deviations of what a wider interval has more: less is chance."""
+"""Standard deviations by which a wider interval must have more excess than a narrower one; a smaller difference is
+chance."""
 
 LENGTH_SHARE = 0.015
-"""The part of the evidence by which a further conjunct must improve it, however many events there are."""
+"""The least part by which each further conjunct must improve the evidence, however many events there are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Conjuncts that hold together."""
+    """Conjuncts that are all true."""
 
     conjuncts: tuple[Conjunct, ...]
     extent: Extent
     cost: float
     score: float
-    """Nats: the evidence, less what it costs."""
+    """The evidence less the cost, in nats."""
     excess: float
-    """The part of the arrivals that is more than usual, were it just this."""
+    """The part of the arrivals that is more than usual, if this condition alone describes what is unusual."""
     counts: tuple[int, int, int, int]
-    """Of the flood and of the baseline those that it is true of, and all: of the samples, or of more runs."""
+    """How many events of the flood, and of the baseline, match; then how many there are of each. Of the samples, or of
+    more runs."""
 
     @property
     def is_interval(self) -> bool:
@@ -63,16 +66,17 @@ class Condition:
         return " && ".join(each.source for each in self.conjuncts)
 
     def counted(self, flood: int, baseline: int, all_flood: int, all_baseline: int) -> Condition:
-        """As more runs have it than the samples: so many of so many."""
+        """The same condition, judged by counts of more runs than the samples have."""
         score = score_of(evidence(flood, baseline, all_flood, all_baseline), len(self.conjuncts), self.cost)
         excess = excess_of(flood / max(1, all_flood), baseline / max(1, all_baseline))
         return replace(self, score=score, excess=excess, counts=(flood, baseline, all_flood, all_baseline))
 
 
 def evidence(flood: int, baseline: int, all_flood: int, all_baseline: int) -> float:
-    """How strongly so many of so many tell the flood from the baseline, in nats; 0 if no more frequent in the flood.
+    """How strongly these counts distinguish the flood from the baseline, in nats; 0 unless the matches are more
+    frequent in the flood.
 
-    The logarithm of the likelihood ratio of two shares against one.
+    It is the logarithm of a likelihood ratio: of two different shares against one common share.
     """
     if flood * all_baseline <= baseline * all_flood:
         return 0.0
@@ -90,15 +94,16 @@ def score_of(evidence: float, conjuncts: int, cost: float) -> float:
 
 
 def excess_of(share: float, usual: float) -> float:
-    """The part of the arrivals that is more than usual, were it just what a condition matches.
+    """The part of the arrivals that is more than usual, if only what the condition matches is.
 
-    Of the rest nothing is more frequent than usual, so it says how much is usual: (1 - f) = (1 - x)(1 - b).
+    The rest is then as usual, and tells how much is: (1 - f) = (1 - x)(1 - b), with the shares f of the flood and b of
+    the baseline.
     """
     return max(0.0, (share - usual) / (1 - usual)) if usual < 1 else 0.0
 
 
 def overlapping(parts: tuple[Conjunct, ...]) -> bool:
-    """Whether two of them are about the same field, or about one and what is in it."""
+    """Whether two of the conjuncts are about the same field, or one is about a field inside the field of the other."""
     return any(
         one.path == other.path[: len(one.path)] or other.path == one.path[: len(other.path)]
         for one, other in combinations(parts, 2)
@@ -106,12 +111,13 @@ def overlapping(parts: tuple[Conjunct, ...]) -> bool:
 
 
 def chosen(found: Sequence[Condition]) -> list[Condition]:
-    """Of conditions, the best first, those to propose: the best, what says something else, and a narrower one.
+    """Chooses the conditions to propose from those found, both best first: the best, then different ones, and a
+    narrower one.
 
-    The evidence hardly tells whether a further conjunct describes the flood or just this sample of it. So a narrower
-    condition that is nearly as good as the best takes the last place. Of intervals of one field, the one that tells
-    most is narrower than the flood's where much is usual there. So the second place has the widest that has more than
-    usual up to its ends.
+    The evidence hardly tells whether a further conjunct describes the flood or only this sample of it. So the last
+    place is for a narrower condition that is nearly as good as the best. Among intervals of one field, the strongest
+    evidence is for an interval narrower than the flood's if much is usual there. So the second place is for the widest
+    interval that still has more than usual at its ends.
     """
     different = _different(found)
     if not different:
@@ -130,9 +136,9 @@ def chosen(found: Sequence[Condition]) -> list[Condition]:
 
 
 def _widest(best: Condition, found: Sequence[Condition]) -> Condition:
-    """Of the best one and wider ones, the narrowest that has nearly all that is more than usual.
+    """Of the best interval and the wider ones around it, the narrowest that has nearly all of the excess.
 
-    What is usual is taken from outside of all of them.
+    What is usual is told from outside of the widest.
     """
     within = (1 - LEAST_OUTSIDE) * best.counts[3]
     nested = [best, *(each for each in found if each.counts[1] <= within and _holds(each.extent, best.extent))]
@@ -151,7 +157,7 @@ def _widest(best: Condition, found: Sequence[Condition]) -> Condition:
 
 
 def _holds(one: Extent, other: Extent) -> bool:
-    """Whether the one is true wherever the other is."""
+    """Whether `one` is true of every event of `other`, and of more."""
     return not (other - one).flood and not (other - one).baseline and one != other
 
 
@@ -165,7 +171,7 @@ def _is_narrower(condition: Condition, best: Condition) -> bool:
 
 
 def _different(found: Sequence[Condition]) -> list[Condition]:
-    """The best, without those that say the same in other words, or more words; the best first."""
+    """The conditions, best first, without those that say the same as a better one in other words or in more words."""
     kept: list[Condition] = []
     for condition in found:
         if condition.score < 0.05 * found[0].score:
@@ -174,7 +180,7 @@ def _different(found: Sequence[Condition]) -> list[Condition]:
             continue
         twins = [place for place, other in enumerate(kept) if other.paths == condition.paths]
         if len(twins) > 1:
-            # Of the same fields, the surest and the widest: what lies between takes the place of something else.
+            # On the same fields, the best and the widest are enough: others would displace something different.
             kept[twins[-1]] = condition
             continue
         kept.append(condition)
@@ -186,11 +192,11 @@ def _different(found: Sequence[Condition]) -> list[Condition]:
 def _same(condition: Condition, other: Condition) -> bool:
     if alike(condition.extent, other.extent):
         return True
-    # A wider one that has the same fields is worth a proposal: it may take in more of the flood.
+    # A wider condition on the same fields is worth proposing: it may match more of the flood.
     return condition.paths >= other.paths and condition.excess < WIDER * other.excess
 
 
 def alike(one: Extent, other: Extent) -> bool:
-    """Whether they are hardly ever true of different events."""
+    """Whether they are true of nearly the same events."""
     both, either = one & other, one | other
     return all(a >= ALIKE * b for a, b in zip(both.counts, either.counts, strict=True))

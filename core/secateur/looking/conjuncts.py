@@ -1,4 +1,6 @@
-"""What can be said of one field of an event: each a piece of an expression, with the events that it is true of."""
+"""What can be said of one field of an event. Each conjunct is a piece of an expression, with the events that it is true
+of.
+"""
 
 from __future__ import annotations
 
@@ -23,23 +25,23 @@ from secateur.looking.contrasts import Contrast, Extent, Field
 from secateur.looking.intervals import Interval, Round, intervals, round_time, roundest
 
 COMPARABLE = 0.2
-"""How much more frequent than before a value in a list must be, as a part of what the first one is."""
+"""Values in one list: the least part of the first value's rise, in share, that each of the others must have."""
 
 LONGEST_TEXT = 80
-"""Longer texts are nobody's enumeration: only what they begin with counts."""
+"""Longer strings are not proposed as values, only their prefixes."""
 
 MOST_LISTED = 5
-"""Values that one `in` has at most."""
+"""The most values in one `in`."""
 
 FEWEST_TEXTS = 8
-"""Different strings of a field, for what they begin with to say more than they do."""
+"""The fewest different strings of a field for prefixes and suffixes to say more than the strings themselves."""
 
 MOST_AFFIXES = 12
-"""Of one field."""
+"""The most prefixes, and suffixes, of one field."""
 
 
 STEP = 1.4
-"""How much more of the baseline the next wider interval of a ladder takes in, at least."""
+"""From one interval of a ladder to the next: how many times as much of the baseline is inside of it, at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +52,19 @@ class Conjunct:
     kind: str
     """`value`, `values`, `range`, `prefix`, `suffix`, `missing`, `present`, `null`, `type` or `size`."""
     source: str
-    """As an expression."""
+    """The expression."""
     value: Any
-    """What it is about, to be shown: the value, the text in front, the name of the type, `[low, high]`."""
+    """For people: the value, the prefix or suffix, the name of the type, or `[low, high]`."""
     extent: Extent
     cost: float
-    """Nats of evidence that it takes to be believed, beside what each conjunct takes: rich kinds fit always."""
+    """Nats of evidence that it needs before it is believed, in addition to what every conjunct needs. The richer a kind
+    is, the more it costs, because some conjunct of a rich kind always fits."""
 
 
 def conjuncts(contrast: Contrast, field: Field, scaled: Sequence[Scale], least: int) -> Iterator[Conjunct]:
-    """Everything that can be said of one field, and of the presence of what is in it.
+    """Everything that can be said of one field, and of the presence of the fields inside it.
 
-    Of values, those that at least `least` events have.
+    Values are included if at least `least` events have them.
     """
     yield from _presence(contrast, field)
     yield from _types(contrast, field)
@@ -71,7 +74,7 @@ def conjuncts(contrast: Contrast, field: Field, scaled: Sequence[Scale], least: 
 
 
 def _presence(contrast: Contrast, field: Field) -> Iterator[Conjunct]:
-    """That a key is there, or is not, of objects that are there."""
+    """Whether a key is present or missing in the objects."""
     objects = field.types.get("map")
     if not objects or field.inside_list:
         return
@@ -84,7 +87,7 @@ def _presence(contrast: Contrast, field: Field) -> Iterator[Conjunct]:
 
 
 def _types(contrast: Contrast, field: Field) -> Iterator[Conjunct]:
-    """Where there are several."""
+    """Only if there are several types."""
     if field.nulls:
         yield Conjunct(field.path, "null", conjunct(field.path, None), None, contrast.extent(field.nulls), 0.5)
     others = [name for name in field.types if name != "null_type"]
@@ -98,7 +101,7 @@ def _types(contrast: Contrast, field: Field) -> Iterator[Conjunct]:
 def _values(contrast: Contrast, field: Field, least: int) -> Iterator[Conjunct]:
     found: list[Conjunct] = []
     variety = len(field.texts) + len(field.numbers)
-    # A field of many values has had many chances to have one that stands out.
+    # The more values a field has, the more likely one of them stands out by chance.
     cost = 0.25 * min(12, variety.bit_length())
     columns: tuple[Mapping[Any, list[int]], ...] = (field.booleans, field.texts, field.numbers)
     for values in columns:
@@ -118,7 +121,7 @@ def _writable(value: object) -> bool:
 
 
 def _listed(contrast: Contrast, field: Field, single: Sequence[Conjunct]) -> Iterator[Conjunct]:
-    """Several values that each stand out by themselves."""
+    """Several values that each stand out by themselves, as one `in`."""
     scored = [(contrast.evidence(each.extent), each) for each in single if not isinstance(each.value, bool)]
     chosen = sorted((each for each in scored if each[0] > 8), key=lambda each: -each[0])
     if chosen:
@@ -148,7 +151,7 @@ def _affixes(contrast: Contrast, field: Field, least: int) -> Iterator[Conjunct]
     for kind, call, find in (("prefix", "startsWith", prefixes), ("suffix", "endsWith", suffixes)):
         scored = [(contrast.gain(each.flood, each.baseline, *totals), each) for each in find(counts, least)]
         scored = [each for each in scored if each[0] >= 4]
-        # Of several with the same texts, the one that ends at a separator.
+        # If several match the same texts, prefer the one that ends at a separator.
         scored.sort(key=lambda each: (-each[0], not each[1].at_boundary, len(each[1].text)))
         last = 0.0
         for gain, affix in scored[:MOST_AFFIXES]:
@@ -172,12 +175,12 @@ def _calls(path: Path, function: str, affix: str) -> str:
 
 @dataclass(frozen=True)
 class Scale:
-    """A field as numbers, with how an interval of it is written."""
+    """A field as numbers, and how to write an interval of it."""
 
     path: Path
     kind: str
     values: Sequence[tuple[float, Sequence[int]]]
-    """In their order, each with the events that have it."""
+    """In ascending order, each with the events that have it."""
     write: Callable[[Interval], str]
     show: Callable[[float], Any]
     round: Round = roundest
@@ -188,38 +191,38 @@ class Scale:
 
     @cached_property
     def places(self) -> list[int]:
-        """For each event in the order of the values: the place of its value."""
+        """For each event, in the order of the values: the index of its value."""
         return [place for place, (_, numbers) in enumerate(self.values) for _ in numbers]
 
     @cached_property
     def pick(self) -> Callable[[Sequence[int]], Sequence[int]]:
-        """Puts marks by event number into the order of the values."""
+        """Puts marks that are in the order of events into the order of the values."""
         return itemgetter(*chain.from_iterable(numbers for _, numbers in self.values))
 
     @cached_property
     def points(self) -> dict[int, list[tuple[float, int, int]]]:
-        """What `_points` found for all events, by where the flood begins."""
+        """What `_points` returned for all events, by the number of the flood's first event."""
         return {}
 
     def between(self, interval: Interval) -> Iterator[int]:
-        """The events in the interval."""
+        """The events whose value is in the interval."""
         first = 0 if interval.low is None else bisect_left(self.keys, interval.low)
         last = len(self.keys) if interval.high is None else bisect_left(self.keys, interval.high)
         return chain.from_iterable(numbers for _, numbers in self.values[first:last])
 
 
 FEWEST_ON_A_SCALE = 4
-"""Distinct values below which single ones say enough."""
+"""With fewer distinct values, single values say enough."""
 
 
 def ranges(contrast: Contrast, scaled: Sequence[Scale], among: Extent | None = None) -> Iterator[Conjunct]:
-    """Intervals of numbers, times, dates and sizes that the flood lies in; `among` looks at some of the events only."""
+    """Intervals that the flood lies in, on these scales. With `among`, only these events are looked at."""
     for scale in scaled:
         yield from _intervals(contrast, scale, among)
 
 
 def scales(field: Field) -> Iterator[Scale]:
-    """How the field can be put on a scale."""
+    """The scales that the field can be put on: numbers, sizes, times and dates."""
     path = field.path
     text = access(path)
     if len(field.numbers) >= FEWEST_ON_A_SCALE:
@@ -235,7 +238,7 @@ def scales(field: Field) -> Iterator[Scale]:
     ):
         moments = _moments(field, read)
         if len(moments) >= FEWEST_ON_A_SCALE:
-            # Several texts may be one time: bring its events into order again.
+            # Several texts may be the same time, so the events have to be sorted again.
             yield _scale_of_times(path, {at: sorted(numbers) for at, numbers in moments.items()}, written, show)
 
 
@@ -252,7 +255,7 @@ def _scale_of_times(
 
 
 def ladder(contrast: Contrast, scaled: Sequence[Scale], conjunct: Conjunct) -> Iterator[Conjunct]:
-    """The interval with each of its ends further out, each time by a step of the baseline."""
+    """The interval with either end moved further and further out, each time by a `STEP` of the baseline."""
     for scale in scaled:
         if scale.kind != conjunct.kind:
             continue
@@ -320,7 +323,7 @@ def _of_interval(contrast: Contrast, scale: Scale, interval: Interval) -> Conjun
 
 
 def _points(contrast: Contrast, scale: Scale, among: Extent | None) -> list[tuple[float, int, int]]:
-    """Value, flood, baseline."""
+    """For each value: the value, and how many events of the flood and of the baseline have it."""
     if among is None:
         if contrast.baseline not in scale.points:
             scale.points[contrast.baseline] = [(value, *contrast.count(numbers)) for value, numbers in scale.values]

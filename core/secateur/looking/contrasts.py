@@ -1,9 +1,10 @@
-"""Two samples of events side by side, field by field: which of them have what, as sets of bits.
+"""Two samples of events side by side, field by field: which events have what, as sets of bits.
 
-A set is one integer per sample, and bit *n* is the sample's event *n*, in the order of arrival. So whatever a search
-asks (how many of the flood have both this and that?) is an AND and a count of bits.
+A set is one integer for each sample; bit *n* is the sample's event *n*, in the order of arrival. So every question of a
+search, such as how many events of the flood have both this and that, is an AND and a count of bits.
 
-Memory is bounded as `secateur.cel.authoring.shapes` bounds it: so many fields, so deep, so many keys of one object.
+Memory is bounded as in `secateur.cel.authoring.shapes`: by the number of fields, their depth, and the keys of one
+object.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ ONE = ord("1")
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """The events that something is true of, of each sample."""
+    """The events, of each sample, of which something is true."""
 
     flood: int
     baseline: int
@@ -47,9 +48,9 @@ class Extent:
 
 @dataclass(slots=True)
 class Field:
-    """One path below `event`, and the numbers of the events that have it, by type and value.
+    """One path below `event`, with the numbers of the events that have it, by type and value.
 
-    Below a list an event may be there several times, once for each element.
+    The baseline's events are numbered first, then the flood's. Below a list, an event is listed once for each element.
     """
 
     path: Path
@@ -58,11 +59,11 @@ class Field:
     booleans: dict[bool, list[int]] = field(default_factory=dict)
     texts: dict[str, list[int]] = field(default_factory=dict)
     numbers: dict[Number, list[int]] = field(default_factory=dict)
-    """1 and 1.0 are one value, as in the language."""
+    """1 and 1.0 are the same value, as in the language."""
     types: dict[str, list[int]] = field(default_factory=dict)
-    """By the language's name."""
+    """By the name of the type in the language."""
     sizes: dict[int, list[int]] = field(default_factory=dict)
-    """Of lists."""
+    """Of lists, by their number of elements."""
     children: dict[str, Field] = field(default_factory=dict)
     each: Field | None = None
 
@@ -101,7 +102,7 @@ class Contrast:
                 pending.append(found.each)
 
     def shape(self) -> Shape:
-        """How often each field is there, and of which types, in both samples together; without the values."""
+        """How often each field is present, and with which types, in both samples together; without values."""
         fields = {
             each.path: shapes.Field(
                 each.path, len(each.present), 0, {name: len(numbers) for name, numbers in each.types.items()}
@@ -111,12 +112,12 @@ class Contrast:
         return Shape(self.flood + self.baseline, fields)
 
     def count(self, numbers: Sequence[int]) -> tuple[int, int]:
-        """How many are of the flood, and of the baseline; in their order."""
+        """How many of these events, in ascending order, belong to the flood, and how many to the baseline."""
         before = bisect_left(numbers, self.baseline)
         return len(numbers) - before, before
 
     def extent(self, numbers: Iterable[int]) -> Extent:
-        """Of event numbers as `Field` has them: those of the baseline come first."""
+        """The events with these numbers; see `Field`."""
         digits = bytearray(b"0") * (self.flood + self.baseline)
         for number in numbers:
             digits[number] = ONE
@@ -124,7 +125,9 @@ class Contrast:
         return Extent(int(digits[: self.flood] or b"0", 2), int(digits[self.flood :] or b"0", 2))
 
     def marks(self, extent: Extent) -> tuple[bytes, bytes]:
-        """The extent by event number, as `Field` has them: 1 for each event of the flood, and of the baseline."""
+        """For the flood and for the baseline: a byte for each event number, 1 if the event is in the extent and in that
+        sample.
+        """
         if self._marked[0] != extent:
             during = _bits(extent.flood, self.flood)
             before = _bits(extent.baseline, self.baseline)
@@ -136,9 +139,10 @@ class Contrast:
         return flood / max(1, self.flood), baseline / max(1, self.baseline)
 
     def evidence(self, extent: Extent, among: Extent | None = None) -> float:
-        """How strongly the extent tells the flood from the baseline, in nats: the logarithm of the likelihood ratio.
+        """How strongly the extent distinguishes the flood from the baseline, in nats: the logarithm of a likelihood
+        ratio.
 
-        0 for what is no more frequent in the flood. `among` restricts both samples.
+        It is 0 unless the extent is more frequent in the flood. With `among`, only these events of both samples count.
         """
         flood, baseline = (extent if among is None else extent & among).counts
         if among is None:
@@ -146,7 +150,7 @@ class Contrast:
         return self.gain(flood, baseline, *among.counts)
 
     def gain(self, flood: int, baseline: int, all_flood: int, all_baseline: int) -> float:
-        """The same for counts: so many of so many."""
+        """The evidence of such counts; see `evidence`."""
         if flood * all_baseline <= baseline * all_flood:
             return 0.0
         flood, baseline = min(flood, all_flood), min(baseline, all_baseline)  # elements may be more than events
@@ -216,7 +220,7 @@ class Contrast:
 
 
 def _bits(mask: int, size: int) -> bytes:
-    """The bits, the lowest first, as bytes 0 and 1."""
+    """The bits, lowest first, as bytes 0 and 1."""
     return f"{mask:0{size}b}"[::-1].encode()[:size].translate(_DIGITS)
 
 

@@ -1,4 +1,4 @@
-"""Counts what a request matches, in bounded time, because a commit waits for no figure."""
+"""Counts what a request matches, within a time limit, because a commit waits for no figure."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ from secateur.runs import Count
 Result = TypeVar("Result")
 
 ESTIMATE_SECONDS = 3.0
-"""The time limit of the estimate that replaces an exact count."""
+"""The time limit of an estimate that stands in for an exact count."""
 
 ESTIMATE_AFTER = 0.3
-"""Seconds that the exact count may take before the first sample is drawn meanwhile, and then between two of them."""
+"""Seconds that the exact count may take before the first sample is drawn beside it; also the time between two samples.
+"""
 
 MOST_SAMPLES = 30
-"""More of them narrow the interval by little."""
+"""Further samples would hardly narrow the interval."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What could be found out in time. An operator may commit in any case."""
+    """What was found out in time. An operator may commit in any case."""
 
     preview: Preview | None
-    """Exact, or an estimate where the exact count was not to be had; None where there is neither."""
+    """Exact if possible, else an estimate; None if there is neither."""
     why: str | None = None
-    """Why there is no exact count; None where there is one, or may still be."""
+    """Why there is no exact count; None if there is one, or still may be."""
     under_way: bool = False
-    """A better figure is on its way."""
+    """Whether a better figure is still to come."""
 
     @property
     def count(self) -> Count | None:
@@ -45,7 +46,7 @@ class Seen:
 
 
 async def within(seconds: float, question: Awaitable[Result]) -> Result:
-    """The answer, or `QueryTimeout`; cancels the query in the database."""
+    """The answer, or `QueryTimeout` after `seconds`; the query is then cancelled."""
     try:
         async with asyncio.timeout(seconds):
             return await question
@@ -56,7 +57,7 @@ async def within(seconds: float, question: Awaitable[Result]) -> Result:
 async def count_within(
     counter: MatchCounter, request: CancellationRequest, seconds: float, *, on_primary: bool = False
 ) -> Seen:
-    """The last of `count_along`: the exact count, or else an estimate, or else neither."""
+    """The last answer of `count_along`."""
     async with aclosing(count_along(counter, request, seconds, on_primary=on_primary)) as found:
         return [each async for each in found][-1]
 
@@ -64,11 +65,12 @@ async def count_within(
 async def count_along(
     counter: MatchCounter, request: CancellationRequest, seconds: float, *, on_primary: bool = False
 ) -> AsyncGenerator[Seen]:
-    """What is known of the count, ever better: estimates while the exact count takes long, with an interval that every
-    further sample narrows; then the exact count, and last the same with its errors.
+    """Yields what is known of the count, each time better.
 
-    After `seconds` the exact count is given up: the last answer is the estimate then, or none. Raises `RequestError`
-    for an app or function that is not known; every other failure is told in `why`. Closing it cancels the queries.
+    First come estimates, as long as the exact count takes; each further sample narrows the interval. Then comes the
+    exact count, and last the exact count with its errors. After `seconds` the exact count is given up, and the last
+    answer is the estimate, or none. Raises `RequestError` for an unknown app or function; any other failure is told in
+    `why`. Closing the generator cancels the queries.
     """
     end = time.monotonic() + seconds
     exact = asyncio.ensure_future(within(seconds, counter.count(request, on_primary=on_primary)))
@@ -100,7 +102,7 @@ async def count_along(
 
 
 class _Samples:
-    """Estimates of one request, each from a sample of its own."""
+    """Estimates of one request, each from a new sample."""
 
     def __init__(self, counter: MatchCounter, request: CancellationRequest) -> None:
         self._counter, self._request = counter, request
@@ -108,7 +110,7 @@ class _Samples:
         self._is_through = False
 
     async def draw_beside(self, exact: asyncio.Future[Count]) -> bool:
-        """Whether there is another one; None is drawn to the end once the exact count is there."""
+        """Draws another sample while the exact count runs; False if there is none. The exact count ends the drawing."""
         if self._is_through or len(self.drawn) == MOST_SAMPLES:
             await asyncio.wait({exact})
             return False
@@ -134,7 +136,7 @@ class _Samples:
 
 
 def pooled(estimates: Sequence[Count]) -> Count:
-    """One estimate from several of the same selection: samples that know nothing of each other, of one size."""
+    """One estimate from several of the same selection, whose samples are independent and of one size."""
     last = estimates[-1]
     if len(estimates) == 1:
         return last
@@ -153,7 +155,7 @@ def pooled(estimates: Sequence[Count]) -> Count:
 
 
 async def _estimate(counter: MatchCounter, request: CancellationRequest, seconds: float) -> Preview | None:
-    """A count from a sample; None if that fails too."""
+    """A count from a sample; None if that fails as well."""
     try:
         return await within(min(seconds, ESTIMATE_SECONDS), counter.estimate(request))
     except DatabaseError:

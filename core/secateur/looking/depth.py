@@ -1,4 +1,4 @@
-"""Where a queue is heading, by its depth: once for the command line, the API and the console."""
+"""Where a queue is heading, from its depth: shared by the command line, the API and the console."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from enum import StrEnum
 from secateur.runs import FunctionDepth
 
 NEGLIGIBLE = 0.05
-"""Runs per second below which a rate is noise of its ten-second average."""
+"""Runs per second; a lower rate is noise in the average of ten seconds."""
 
 FEWEST_GROWING = 10
-"""A backlog of fewer runs is not said to grow: there it is chance."""
+"""The smallest backlog that counts as growing; below it, a change is chance."""
 
 SECONDS = 10.0
-"""What the rates are averaged over."""
+"""The time over which rates are averaged."""
 
 STALLED_AFTER_SECONDS = 60.0
-"""A queue in which nothing moves is not stalled before its oldest run has waited for so long."""
+"""A queue in which nothing moves counts as stalled once its oldest run has waited for so long."""
 
 NOISE = 2.0
-"""Standard deviations of what comes and goes by chance: less is no trend."""
+"""Standard deviations of what comes and goes by chance; a smaller change is no trend."""
 
 
 class Trend(StrEnum):
     EMPTY = "empty"
-    """Nothing is queued. What is scheduled may wait for its time, unless there is more and more of it."""
+    """Nothing is queued. Runs may be scheduled for later, unless their number grows."""
     PAUSED = "paused"
     GROWING = "growing"
     DRAINING = "draining"
     STEADY = "steady"
-    """About as much leaves as comes."""
+    """About as many runs leave as come."""
     STALLED = "stalled"
-    """There is a backlog, and for a while nothing has come, gone or run."""
+    """There is a backlog, and for a while no run has come, left or been running."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
     trend: Trend
     drains_in_seconds: float | None
-    """Until the backlog is empty, if it drains on as it does: 0 when it is; None when it does not drain."""
+    """Until the backlog is empty at the present rate; 0 if it is empty, None if it does not drain."""
 
 
 def outlook(depth: FunctionDepth) -> Outlook:
-    """By how the backlog itself changed, so that what a cancellation takes is no growth.
+    """Judges by the change of the backlog itself, so that runs that a cancellation takes are not mistaken for growth.
 
-    A change is a trend if it is more than chance: as much comes and goes by turns as comes and leaves alike.
+    A change is a trend if it is larger than the arrivals and departures of a steady queue bring about by chance.
     """
     if depth.queued == 0 and (depth.scheduled == 0 or depth.growing_since is None):
         return Outlook(Trend.PAUSED if depth.paused else Trend.EMPTY, 0.0)
@@ -66,7 +66,7 @@ def outlook(depth: FunctionDepth) -> Outlook:
 
 
 def waited_seconds(depth: FunctionDepth) -> float:
-    """For how long its oldest run could have been claimed; 0 if there is none."""
+    """How long the oldest run has been claimable; 0 if no run is."""
     since = depth.oldest_claimable_at
     return 0.0 if since is None else (depth.as_of - since).total_seconds()
 
@@ -76,7 +76,7 @@ def _stands_still(depth: FunctionDepth) -> bool:
 
 
 def growth_of(depth: FunctionDepth) -> float:
-    """Runs per second; what comes in less what goes out, where the engine does not know it of the backlog."""
+    """Runs per second. If the engine does not know the growth of the backlog: what comes in less what goes out."""
     if depth.growth_per_second is None:
         return depth.in_per_second - depth.out_per_second
     return depth.growth_per_second

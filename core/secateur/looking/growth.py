@@ -1,4 +1,4 @@
-"""Since when a queue grows: where its depth left its usual level."""
+"""Finds since when a queue has been growing: when its depth left its usual level."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ LADDER = (
     (timedelta(hours=2), MINUTE),
     (timedelta(hours=48), timedelta(minutes=10)),
 )
-"""How far back which steps reach: finer near the present, so that a start is found to about a tenth of its age."""
+"""How far back samples of which step reach. Recent steps are finer, so a beginning is found to about a tenth of its
+age."""
 
 FEWEST = 8
-"""Samples from which something can be said."""
+"""The fewest samples that say anything."""
 
 FEWEST_RUNS = 10
-"""A backlog of so many, or one that is so many above its usual level, is never a flood."""
+"""A flood has more runs than this, and rises above the usual level by more than this."""
 
 USUAL_SHARE = 0.9
-"""Of the time before, a queue was at its usual depth or below."""
+"""The usual level is the one not exceeded for this part of the time before."""
 
 LONGEST_WEIGHT = timedelta(minutes=10)
-"""For how long a sample speaks at most; behind it is a gap."""
+"""The longest time that one sample stands for; after that there is a gap."""
 
 SETTLED = timedelta(hours=24)
-"""A queue that has not grown on for half of such a time has a new usual level."""
+"""A growth older than this, whose second half brought no more, has settled: the queue has a new usual level."""
 
 SAME_TIME_YESTERDAY = timedelta(hours=24), timedelta(minutes=45)
 
 
 def ladder(now: datetime) -> list[SampleSteps]:
-    """The steps of which `growing_since` wants samples, in order."""
+    """The steps of which `growing_since` needs samples, in order."""
     steps, until = [], now
     for reach, length in LADDER:
         steps.append(SampleSteps(now - reach, until, length))
@@ -108,14 +109,14 @@ def _smoothed(depths: Sequence[float]) -> list[float]:
 
 
 def _weights(samples: Sequence[Sample]) -> list[float]:
-    """For how many seconds each sample speaks."""
+    """How many seconds each sample stands for."""
     times = [sample.at for sample in samples]
     pairs = pairwise(times)
     return [*(min(later - sooner, LONGEST_WEIGHT).total_seconds() for sooner, later in pairs), 1.0]
 
 
 def _break(depths: Sequence[float]) -> int:
-    """The place of the first sample behind the break: from 1 to the last but two."""
+    """The index of the first sample after the break; from 1 to the last but two."""
     scale = max(float(FEWEST_RUNS), median(depths))
     y = [log1p(depth / scale) for depth in depths]
     n = len(y)
@@ -136,7 +137,7 @@ def _break(depths: Sequence[float]) -> int:
 
 
 def _usual(depths: Sequence[float], weights: Sequence[float]) -> tuple[float, float]:
-    """What was not exceeded for nine tenths, and for half, of the time."""
+    """The levels that were not exceeded for nine tenths, and for half, of the time."""
     ordered = sorted(zip(depths, weights, strict=True))
     passed = list(accumulate(weight for _, weight in ordered))
     level, middle = (

@@ -1,4 +1,4 @@
-"""The values of each field that stand out: their share of what arrives, against the share that they had before."""
+"""The values that stand out in each field: their share of what arrives, compared with their share before."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from secateur.looking.contrasts import Contrast, Field
 from secateur.looking.proposals import Proposal, Search
 
 LEAST_SHARE = 0.01
-"""Of the flood, or of the baseline, for a value to be listed."""
+"""The least share of the flood or of the baseline that a listed value has."""
 
 MOST_VALUES = 8
-"""Of one field."""
+"""The most values of one field."""
 
 
 @dataclass(frozen=True, slots=True)
 class HotValue:
     kind: str
-    """As a conjunct's."""
+    """As of a conjunct."""
     value: Any
     flood_share: float
     baseline_share: float | None
-    """None without a baseline."""
+    """None if there is no baseline."""
     skew: float
     """How much it tells about flood or baseline: nats."""
     if_: str
-    """The condition that it is so."""
+    """The condition that the field has this value."""
     unless: str
-    """The condition that it is not so, true also of runs that lack the field."""
+    """The condition that it does not, which is also true of runs that lack the field."""
 
 
 @dataclass(frozen=True, slots=True)
 class HotField:
     path: str
-    """As an expression selects it; `[]` stands for the elements of a list."""
+    """As an expression selects it, with `[]` for the elements of a list."""
     values: tuple[HotValue, ...]
     """The most skewed first."""
     skew: float
@@ -47,7 +47,7 @@ class HotField:
 
 
 def hot_fields(search: Search, limit: int) -> list[HotField]:
-    """The fields with values that several runs have, the most skewed first; what follows the clock comes last."""
+    """The fields whose values several runs share, the most skewed first. Fields that follow the clock come last."""
     contrast = search.contrast
     by_path: dict[Path, list[Conjunct]] = {}
     late: set[Path] = set()
@@ -78,12 +78,12 @@ def written(path: Path) -> str:
 
 
 def _skew(contrast: Contrast, conjunct: Conjunct) -> float:
-    """Also of what has become rare."""
+    """Also of values that have become rare."""
     return max(contrast.evidence(conjunct.extent), contrast.evidence(contrast.everything - conjunct.extent) / 2)
 
 
 def _order(contrast: Contrast, conjunct: Conjunct) -> tuple[float, float]:
-    """The most skewed first; of two that are nearly so, the plain value."""
+    """The most skewed first; between two that are nearly equal, the plain value."""
     derived = conjunct.kind in ("range", "prefix", "suffix", "size", "values")
     return -_skew(contrast, conjunct) * (0.9 if derived else 1.0), -contrast.shares(conjunct.extent)[0]
 
@@ -102,7 +102,7 @@ def _hot(contrast: Contrast, conjunct: Conjunct, shape: Shape) -> HotValue:
 
 
 _OF_KIND = {"prefix": "string", "suffix": "string", "size": "list"}
-"""What a field is where such a condition of it can be true."""
+"""What a field must be for a condition of this kind to be true of it."""
 
 
 def _unless(conjunct: Conjunct, shape: Shape) -> str:
@@ -118,7 +118,7 @@ def _unless(conjunct: Conjunct, shape: Shape) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """What a filter hits beside what it is for: so many of the flood's sample."""
+    """Runs that a filter matches besides those it is meant for: how many of the flood's sample have this value."""
 
     path: str
     value: Any
@@ -126,16 +126,19 @@ class Hit:
 
 
 def also_hits(search: Search, proposal: Proposal) -> list[Hit]:
-    """Of the field that is most of one value among the matches, the other values that are hit: two at most.
+    """Other values of the field on which most matches agree: two at most.
 
-    A filter by region hits nearly all of one vendor, and 41 runs of another.
+    For example, a filter by region matches mostly one vendor, and 41 runs of another.
     """
     mostly = _mostly_of_one(search, proposal.extent.flood, proposal.condition.paths)
     return [] if mostly is None else [Hit(written(mostly[0].path), each.value, n) for n, each in mostly[1][1:3]]
 
 
 def mixed_field(search: Search, but: Collection[Path]) -> HotField | None:
-    """The field, but none of these, that is most of one value in the flood, and not all, with its values there."""
+    """The field in which most but not all of the flood has one value, with its values in the flood; None without one.
+
+    It is none of the fields in `but`.
+    """
     everything = search.contrast.everything.flood
     mostly = _mostly_of_one(search, everything, but)
     if mostly is None:
@@ -148,9 +151,9 @@ def mixed_field(search: Search, but: Collection[Path]) -> HotField | None:
 def _mostly_of_one(
     search: Search, matches: int, but: Collection[Path]
 ) -> tuple[Field, list[tuple[int, Conjunct]]] | None:
-    """The field that is about what matches, with how many of these have each of its values; the most frequent first.
+    """The field that tells best what matches, and how many matches have each of its values, the most frequent first.
 
-    Its main value is far more frequent in the flood than usual; of others, that says nothing.
+    Its main value is far more frequent in the flood than usual; a field without such a value says nothing.
     """
     count = max(1, matches.bit_count())
     best, found = 0.5, None

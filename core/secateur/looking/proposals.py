@@ -1,11 +1,12 @@
-"""Filters for a flood: the shortest conditions that tell what arrives from what is usual.
+"""Filters for a flood: the shortest conditions that distinguish what arrives from what is usual.
 
-A flood is a mixture: some of what arrives is as usual, and the rest has something in common. Of all conditions, the one
-that describes just that rest tells the two samples apart best, by any measure of likelihood: it is a sufficient
-statistic of the question "flood or baseline?". So the search maximises the evidence, less what a condition costs: of
-many candidates one fits by chance, and a longer one always fits better.
+A flood is a mixture: part of what arrives is as usual, and the rest has something in common. Among all conditions, the
+one that describes exactly that rest distinguishes the two samples best, by any measure of likelihood: it is a
+sufficient statistic of the question "flood or baseline?". So the search maximises the evidence, less the cost of a
+condition. There is a cost because, of many candidates, one fits by chance, and because a longer condition always fits
+better.
 
-Pure: everything is computed from the samples.
+This module is pure: it computes everything from the samples.
 """
 
 from __future__ import annotations
@@ -27,65 +28,65 @@ from secateur.looking.steadiness import Steadiness
 
 LEAST_SHARE = 0.006
 LEAST_RUNS = 8
-"""Of the flood, for anything to be said of it."""
+"""The fewest runs of the flood that a condition must match."""
 
 POOL = 260
-"""Conjuncts that are tried in pairs."""
+"""How many conjuncts are tried in pairs."""
 
 BEAM = 80
-"""Pairs that are tried with a third."""
+"""How many pairs are tried with a third conjunct."""
 
 REFINED = 5
-"""Conjuncts, and pairs, within whose events the scales are looked at again."""
+"""How many conjuncts and pairs have their intervals fitted again, to the events that the other conjuncts match."""
 
 LEAST_SCORE = 0.5
-"""Nats that must be left of the evidence: less is chance."""
+"""The least score in nats; a condition with less fits by chance."""
 
 THIRDS = 120
-"""Conjuncts that are tried as a third one."""
+"""How many conjuncts are tried as the third."""
 
 MOST_OF_FIELD = 10
-"""Conjuncts of one field."""
+"""The most conjuncts of one field."""
 
 KEPT = 30
-"""Conditions of each length."""
+"""How many conditions of each length are kept."""
 
 LIKELY = 6
-"""Candidates of one sort: conditions, those with one more conjunct, and those with little evidence."""
+"""How many candidates of each sort are counted: the best conditions, longer ones, and those with little evidence."""
 
 WEAK = 60
-"""Conjuncts that are tried in pairs, however little evidence they have."""
+"""How many conjuncts are tried in pairs regardless of how little evidence they have."""
 
 LEAST_EVIDENCE = 0.3
-"""Nats of a conjunct that is looked at at all: a second look may find more."""
+"""The least evidence, in nats, for a conjunct to be tried at all. It is low, because a second look may find more."""
 
 COUNTED = 40
-"""Candidates that are counted on more runs."""
+"""The most candidates that are counted on more runs."""
 
 _BY_VALUE = {"value", "values", "range", "prefix", "suffix", "size"}
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A filter, and what it would hit, counted by evaluating it on the samples."""
+    """A filter and its figures, which come from evaluating it on the samples."""
 
     filter: Filter
     condition: Condition
     extent: Extent
     flood_share: float
     baseline_share: float | None
-    """None without a baseline."""
+    """None if there is no baseline."""
     precision: float | None
-    """Of what it matches in the flood, the part that is more than usual."""
+    """The part of its matches in the flood that is more than usual."""
     recall: float | None
-    """Of what is more than usual in the flood, the part that it matches."""
+    """The part of the flood's excess that it matches."""
 
 
 class Search:
-    """One contrast, and the conditions found in it."""
+    """The search for conditions in one contrast."""
 
     def __init__(self, contrast: Contrast, checkpoint: Callable[[], None] = lambda: None) -> None:
-        """`checkpoint` is called often, and may raise to end the search."""
+        """`checkpoint` is called often; it may raise, to end the search."""
         self.contrast = contrast
         self.steadiness = Steadiness(contrast)
         self._checkpoint = checkpoint
@@ -99,16 +100,16 @@ class Search:
         self._chance = {kind: math.log(1 + number) for kind, number in kinds.items()}
 
     def under(self, checkpoint: Callable[[], None]) -> Search:
-        """The same, watched by somebody else."""
+        """The same search with another checkpoint."""
         self._checkpoint = checkpoint
         return self
 
     def best(self) -> list[Condition]:
-        """The conditions worth proposing, the best first; none where flood and baseline are alike."""
+        """The conditions worth proposing, best first; none if flood and baseline are alike."""
         return chosen(self._found())
 
     def candidates(self) -> list[Condition]:
-        """Those of which one may turn out to be right when more runs than the samples are counted."""
+        """Conditions that may turn out to be the best when they are counted on more runs than the samples."""
         found = self._found()
         likely = [*chosen(found)[:LIKELY], *self._narrower(found[:1], -math.inf), *self._ladder(found[:1])]
         singles = self._ranked(((each,) for each in self._pool[:WEAK]), -math.inf)
@@ -120,7 +121,7 @@ class Search:
         return list(unique.values())[:COUNTED]
 
     def _found(self) -> list[Condition]:
-        """Every good condition, the best first."""
+        """Every good condition, best first."""
         if self._conditions is None:
             found = self._among(self._pool)
             if not found:
@@ -129,7 +130,7 @@ class Search:
         return self._conditions
 
     def _ladder(self, conditions: Sequence[Condition]) -> list[Condition]:
-        """The conditions with the ends of their interval further and further out."""
+        """The conditions, with the ends of each interval moved further and further out."""
         found = []
         for condition in conditions:
             for place, conjunct in enumerate(condition.conjuncts):
@@ -144,9 +145,9 @@ class Search:
         return found[: 3 * LIKELY]
 
     def _narrower(self, conditions: Sequence[Condition], worst: float) -> list[Condition]:
-        """The conditions with a further conjunct of any field, also of what is no more frequent in the flood.
+        """The conditions with one more conjunct on any field, even one that is not more frequent in the flood.
 
-        Those are best that take more of the baseline away than of the flood.
+        The best of these take away more of the baseline than of the flood.
         """
         found: list[tuple[float, Condition]] = []
         for condition in conditions:
@@ -165,7 +166,9 @@ class Search:
         return [each for _, each in found[:LIKELY]]
 
     def _gather(self) -> tuple[list[Conjunct], list[Conjunct]]:
-        """What stands out; and apart from it, what is true of all that arrives. What follows the clock is neither."""
+        """Returns the conjuncts that stand out, and separately those true of all that arrives. Neither includes what
+        follows the clock.
+        """
         steady: list[tuple[float, Conjunct]] = []
         every: list[tuple[float, Conjunct]] = []
         for field in self.contrast.fields():
@@ -191,7 +194,7 @@ class Search:
         return _strongest(steady), _strongest(every)
 
     def _among(self, pool: Sequence[Conjunct]) -> list[Condition]:
-        """Every good condition of the conjuncts, the best first."""
+        """Every good condition made of these conjuncts, best first."""
         singles = self._ranked([(each,) for each in pool])
         pairs = self._ranked(combinations(pool, 2))
         within = self._refined([*singles[:REFINED], *pairs[:REFINED]])
@@ -234,7 +237,7 @@ class Search:
         return found[:BEAM]
 
     def _condition(self, parts: tuple[Conjunct, ...], worst: float) -> Condition | None:
-        """None for what is no better than `worst`, or says less than it seems to."""
+        """None if its score is not above `worst`, if too few runs match, or if two conjuncts overlap."""
         flood, baseline = parts[0].extent.flood, parts[0].extent.baseline
         for each in parts[1:]:
             flood &= each.extent.flood
@@ -253,7 +256,7 @@ class Search:
         )
 
     def _refined(self, conditions: Sequence[Condition]) -> list[Condition]:
-        """The conditions with an interval of each scale, as it is best beside the other conjuncts."""
+        """The conditions with an interval on each scale, fitted to the events that the other conjuncts match."""
         found: list[Condition] = []
         for condition in conditions:
             for path, scaled in self._scaled:
@@ -277,7 +280,7 @@ def _strongest(scored: list[tuple[float, Conjunct]]) -> list[Conjunct]:
 
 
 def _of_different_fields(conditions: Iterable[Condition], most: int) -> list[Condition]:
-    """At most so many of the same ones."""
+    """Keeps at most `most` conditions on the same fields."""
     found: Counter[frozenset[Path]] = Counter()
     kept = []
     for each in conditions:
@@ -293,9 +296,10 @@ def propose(
     baseline: Sequence[Mapping[str, Any]],
     conditions: Sequence[Condition] | None = None,
 ) -> list[Proposal]:
-    """Up to `MOST` filters, the shortest first. `flood` and `baseline` are the variables of the search's events.
+    """Proposes up to `MOST` filters, the shortest first.
 
-    `conditions` are the search's `candidates`, counted on more runs.
+    `flood` and `baseline` are the variables of the events that were searched. `conditions` are the search's
+    `candidates` after they were counted on more runs; without them, what the samples say is used.
     """
     contrast = search.contrast
     proposals: list[Proposal] = []
@@ -332,9 +336,9 @@ def _matching(filter_: Filter, events: Sequence[Mapping[str, Any]]) -> int:
 
 
 def _rated(proposals: Sequence[Proposal]) -> list[Proposal]:
-    """With precision and recall, by what each would explain of the arrivals by itself."""
+    """Adds precision and recall, from each proposal's own excess."""
     excess = [excess_of(each.flood_share, each.baseline_share or 0.0) for each in proposals]
-    # The first is the best: what another has more is what it takes from the usual.
+    # The first is the best condition: excess beyond its own would be of usual runs.
     most = excess[0] if excess else 0.0
     return [
         replace(
@@ -347,11 +351,13 @@ def _rated(proposals: Sequence[Proposal]) -> list[Proposal]:
 
 
 FREQUENT = 0.2
-"""The share of a value from which on it is proposed where there is no baseline."""
+"""The least share of a value that is proposed without a baseline."""
 
 
 def frequent(search: Search, flood: Sequence[Mapping[str, Any]]) -> list[Proposal]:
-    """Without a baseline: the most frequent values of up to `MOST` fields, those first that many others could be."""
+    """For a flood without a baseline: the most frequent values of up to `MOST` fields, those of the most varied fields
+    first.
+    """
     contrast = search.contrast
     best: dict[Path, tuple[float, Conjunct]] = {}
     for field, found in search.found:

@@ -1,4 +1,4 @@
-"""A second look at what a sample leaves open: the likeliest conditions, counted on more runs in the database."""
+"""A second look: counts the likeliest conditions on more runs, where the samples leave a question open."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from secateur.errors import QueryTimeout
 from secateur.looking.conditions import Condition
 
 COUNTED_RUNS = 20_000
-"""Of what arrives, and of the baseline."""
+"""How many runs are counted, of what arrives and of the baseline each."""
 
 SECONDS = 0.8
-"""For both; if it takes longer, the samples have to do."""
+"""The time limit for both counts; after it, the samples have to do."""
 
 WORTHWHILE = 1.5
-"""How many times as many runs as were sampled there must be."""
+"""How many times as many runs as were sampled there must be for a second look."""
 
 SURE = 500.0
-"""Nats of the best condition from which on no second look is needed."""
+"""Nats of evidence of the best condition from which on no second look is needed."""
 
 
 def is_open(conditions: Sequence[Condition], *sampled: Arrivals) -> bool:
-    """Whether more runs could tell more."""
+    """Whether counting more runs could change the answer."""
     if not conditions or max(each.score for each in conditions) >= SURE:
         return False
     return any(min(each.total, COUNTED_RUNS) >= WORTHWHILE * len(each.sample) for each in sampled)
@@ -49,7 +49,7 @@ async def recounted(
 
 
 def _compiled(conditions: Sequence[Condition]) -> list[tuple[Condition, Filter]]:
-    """Those that are not too much for the language's bounds."""
+    """Those that are within the language's bounds."""
     found = []
     for each in conditions:
         with suppress(ExpressionError):

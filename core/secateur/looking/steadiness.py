@@ -1,6 +1,7 @@
-"""What merely follows the clock: sequences, times, days and batches change with the arrival, whatever arrives.
+"""Finds fields that merely follow the clock: sequences, times, dates and batch numbers.
 
-They tell a flood from what was before it, as everything does that is newer, and say nothing about it.
+They change with the time of arrival, whatever arrives. Such a field does distinguish a flood from what came before it,
+but only because the flood is newer. It says nothing about the flood.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ from typing import Any
 from secateur.looking.contrasts import Contrast, Extent, Field
 
 FEWEST_PAIRS = 60
-"""Of different values, to say whether they are in order."""
+"""The fewest pairs of different values from which an order can be told."""
 
 ORDERED = 0.5
-"""Of the baseline's pairs: how much more often they are in order than not, or in reverse; 0 is chance, 1 a sequence."""
+"""In the baseline: how much more often pairs are in order than in reverse, or the other way round. 0 is chance, 1 is a
+sequence."""
 
 STRICTLY_ORDERED = 0.95
-"""Of the flood's own, where the baseline's say nothing: there the flood itself may come late or end early."""
+"""The same in the flood itself, where the baseline says nothing. It is stricter, because the flood may begin late or
+end early."""
 
 SMOOTH = 0.25
-"""How far neighbours differ, compared with any two: 1 is chance. Less: the number drifts."""
+"""The difference of neighbours, as a part of the difference of distant values. 1 is chance; below this, the number
+drifts."""
 
 SLICES = 8
 
@@ -61,13 +65,13 @@ class Steadiness:
         return numeric and (_drifts(before) or _drifts(during))
 
     def describes_everything(self, extent: Extent) -> bool:
-        """Whether all that arrives is so, and hardly anything before was: then it is the time that is described."""
+        """Whether it is true of all that arrives, and was not before. Then it describes the time, not the flood."""
         flood, baseline = extent.counts
         rest = self._contrast.flood - flood
         return rest <= 0.002 * self._contrast.flood and baseline < 0.9 * self._contrast.baseline
 
     def switches(self, extent: Extent) -> bool:
-        """Whether it is true of everything for a while, and of nothing at another time."""
+        """Whether at one time it is true of everything, and at another of nothing."""
         whole = none = False
         for mask, size in self._slices:
             hits = (extent.flood & mask).bit_count()
@@ -84,7 +88,7 @@ def _slices(count: int) -> Iterable[tuple[int, int]]:
 
 
 def _order(values: Sequence[Any]) -> float | None:
-    """How much two values tell which came first, from 0 to 1; None where too few are different."""
+    """How well two values tell which came first, from 0 to 1; None if too few values differ."""
     later = earlier = 0
     count = len(values)
     for part in (2, 3, 5):
@@ -96,7 +100,9 @@ def _order(values: Sequence[Any]) -> float | None:
 
 
 def _drifts(values: Sequence[float]) -> bool:
-    """Whether neighbours are far more alike than others: of the minute of the hour, and of whatever walks."""
+    """Whether neighbours are far more alike than distant values, as with the minute of the hour or a slowly changing
+    number.
+    """
     count = len(values)
     if count < 4 * FEWEST_PAIRS:
         return False
@@ -110,5 +116,5 @@ def _drifts(values: Sequence[float]) -> bool:
 
 
 def _by_length(text: str) -> tuple[int, str]:
-    """So that `order-999` comes before `order-1000`."""
+    """Sorts `order-999` before `order-1000`."""
     return len(text), text

@@ -7,7 +7,8 @@ import statistics
 from benchmarks.bed import INCIDENT, Ground, say, timed
 from benchmarks.report import because, goal
 from secateur.looking.history import DepthHistory
-from secateur.looking.suggestions import Suggestions, suggest
+from secateur.looking.suggesting import suggest
+from secateur.looking.suggestions import Suggestions
 from secateur.runs import Scope
 
 TITLE = "Suggestions"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import (
     AfterValidator,
@@ -21,13 +21,15 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from secateur.bounds import INT_MAX, LONGEST_NAME, LONGEST_REASON, problem_of_instant, problem_of_named, problem_of_text
-from secateur.cel import Filter
 from secateur.cel import compile as compile_filter
 from secateur.documents import read_json
 from secateur.errors import Problem, RequestError
 from secateur.instants import read_rfc3339, utc
 from secateur.runs import UNFINISHED, RunStatus, Scope, Window
 from secateur.words.shell import command_line, quoted
+
+if TYPE_CHECKING:
+    from secateur.cel import Filter
 
 MOST_FUNCTIONS = 100
 """How many functions one request may name."""

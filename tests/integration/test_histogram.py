@@ -66,6 +66,25 @@ async def test_runs_of_one_moment_are_one_bar(database: Database) -> None:
     assert sum(bar.total for bar in found.bars) == 3
 
 
+async def test_several_functions_are_one_histogram(filled: Reader, database: Database) -> None:
+    """Its parts are those of all the runs, whatever the functions' own first and last starts are."""
+    await database.execute(
+        """
+        select secateur.enqueue_many('billing', 'mails', array_fill($1::jsonb, array[7]),
+                 started_at => array_fill(now() - interval '2 hours', array[7]))
+        """,
+        json.dumps({"data": {"vendor_id": "acme_inc"}}),
+    )
+    await database.execute("select secateur.register_function('billing', 'idle', '{}', 3)")
+    body = {"app_id": "billing", "function_ids": ["syncs", "mails", "idle"], "if": ACME}
+    found = await filled.histogram(CancellationRequest.parse(body), 4)
+    assert found is not None
+    assert found.bars == (Bar(15, 0, 5), Bar(0, 0, 0), Bar(17, 7, 0), Bar(15, 15, 0))
+    assert found.exact
+    nothing = {**body, "function_ids": ["idle", "mails"], "started_after": await filled.clock()}
+    assert await filled.histogram(CancellationRequest.parse(nothing), 4) is None
+
+
 async def test_nothing_is_no_histogram(database: Database) -> None:
     await enqueue(database, 3, {"data": {}}, "1 hour")
     now = await Reader(NativeEngine(database)).clock()

@@ -19,8 +19,7 @@ from secateur.engines.base import Arriving, Population
 from secateur.engines.native import arrivals as native
 from secateur.engines.native.engine import NativeEngine
 from secateur.errors import NotFound, RequestError
-from secateur.looking import recounting
-from secateur.looking import suggestions as suggesting
+from secateur.looking import recounting, suggesting
 from secateur.postgres.database import Database
 from secateur.runs import Scope, Window
 

@@ -11,15 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 from uuid import UUID
 
-from secateur.cel import Filter
 from secateur.engines.searching import RunPage, RunSearch
 from secateur.errors import Unsupported
 from secateur.runs import NO_BOUNDS, UNFINISHED, Count, FunctionDepth, Histogram, Run, RunStatus, Scope, Window
 from secateur.samples import Mark, Sample, SampleGap, SampleSteps
 from secateur.traces import RunTrace
+
+if TYPE_CHECKING:
+    from secateur.cel import Filter
 
 RATE_SECONDS = 10.0
 """The span that rates are averaged over."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from secateur.cel import EvaluationError, Filter
+from secateur.cel import EvaluationError
 from secateur.engines.base import Selection
 from secateur.requests import CancellationRequest
 from secateur.runs import Count, Run
+
+if TYPE_CHECKING:
+    from secateur.cel import Filter
 
 
 def select(request: CancellationRequest) -> Selection:

@@ -17,10 +17,11 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from secateur.cel import CANCEL_ON, CANCELLATION, COMPILER_VERSION, ExpressionError, Filter, compile
+from secateur.cel import CANCEL_ON, CANCELLATION, COMPILER_VERSION, ExpressionError, compile
 from secateur.states import Kind
 
 if TYPE_CHECKING:
+    from secateur.cel import Filter
     from secateur.records import Cancellation
 
 LONGEST_SOURCE = 100_000

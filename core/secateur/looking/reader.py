@@ -6,25 +6,28 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from secateur.cel import Filter
-from secateur.cel.authoring.shapes import Shape
 from secateur.engines.base import Arriving, Charting, Source, Tracing
 from secateur.engines.searching import RunPage, RunSearch
 from secateur.errors import Problem, RequestError
 from secateur.ledger.selections import selections
-from secateur.looking.blast import BlastRadius, blast_radius
 from secateur.looking.counter import MatchCounter
-from secateur.looking.facets import payload_shape
+from secateur.looking.histograms import FINER, together
 from secateur.looking.history import DepthHistory
-from secateur.looking.suggestions import DEFAULT_FIELDS, Suggestions, suggest
-from secateur.looking.why import Why, why
+from secateur.looking.suggestions import DEFAULT_FIELDS, Suggestions
 from secateur.requests import CancellationRequest
 from secateur.runs import NO_BOUNDS, FunctionDepth, Histogram, Run, Scope, Window
 
+if TYPE_CHECKING:
+    from secateur.cel import Filter
+    from secateur.cel.authoring.shapes import Shape
+    from secateur.looking.blast import BlastRadius
+    from secateur.looking.why import Why
+
 
 class Reader:
-    """Reads one queue."""
+    """Reads one queue. What only some screens ask for is imported when it is first asked for."""
 
     def __init__(self, engine: Source, *, counts_at_once: int = 1) -> None:
         self._engine = engine
@@ -70,6 +73,8 @@ class Reader:
 
     async def why(self, run_id: str) -> Why:
         """The run, and why it is where it is. Raises like `run`, and `Unsupported`."""
+        from secateur.looking.why import why
+
         return await why(self._engine, run_id)
 
     @property
@@ -78,6 +83,8 @@ class Reader:
 
     async def shape(self, scopes: Scope | Sequence[Scope]) -> Shape:
         """The fields and values of a sample of the events of unfinished runs."""
+        from secateur.looking.facets import payload_shape
+
         return await payload_shape(self._engine, scopes)
 
     @property
@@ -88,13 +95,16 @@ class Reader:
     async def histogram(self, request: CancellationRequest, bars: int) -> Histogram | None:
         """The runs of the request's scope and window by their start, and how many of them match; `bars` parts.
 
-        None where there are none, where there are several functions, and where the engine cannot tell. Raises
-        `RequestError`. Cancelling the task cancels the query in the database.
+        None where there are none, and where the engine cannot tell. Raises `RequestError`. Cancelling the task cancels
+        the query in the database.
         """
-        wanted = selections(request)
-        if not isinstance(self._engine, Charting) or len(wanted) != 1:
+        engine, wanted = self._engine, selections(request)
+        if not isinstance(engine, Charting):
             return None
-        return await self._engine.histogram(wanted[0], bars)
+        if len(wanted) == 1:
+            return await engine.histogram(wanted[0], bars)
+        finely = [await engine.histogram(each, bars * FINER) for each in wanted]
+        return together([each for each in finely if each is not None], bars)
 
     async def suggest(
         self,
@@ -110,6 +120,8 @@ class Reader:
         """
         if since is not None and until is not None and since >= until:
             raise RequestError([Problem("since", "must be before `until`")])
+        from secateur.looking.suggesting import suggest
+
         async with self._suggesting:
             return await suggest(self._engine, self.history, scopes, since, until, limit)
 
@@ -121,6 +133,8 @@ class Reader:
         limit: int = DEFAULT_FIELDS,
     ) -> BlastRadius:
         """What the matches of a filter have, against the runs that it leaves; in turn with `suggest`, raising as it."""
+        from secateur.looking.blast import blast_radius
+
         async with self._suggesting:
             return await blast_radius(self._engine, scopes, filter_, window, limit)
 

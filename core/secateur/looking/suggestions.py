@@ -1,4 +1,4 @@
-"""What stands out in what arrives, and the filters that it suggests.
+"""What stands out in what arrives, and the filters that it suggests, as `secateur.looking.suggesting` finds them.
 
 Screens ask `Reader.suggest` and `Reader.blast_radius` (see `secateur.looking.blast`), and offer both where
 `Reader.can_suggest`. Each `HotField` has its `HotValue`s, most skewed first, each with the condition that it is so
@@ -8,39 +8,15 @@ adds them to an expression.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from threading import Event
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING
 
-from secateur.engines.base import Arrival, Arrivals, Arriving, Population, Source, unsupported
-from secateur.errors import Problem, RequestError
-from secateur.looking.conditions import Condition
-from secateur.looking.contrasts import Contrast
-from secateur.looking.history import DepthHistory
-from secateur.looking.hot_values import Hit, HotField, also_hits, hot_fields
-from secateur.looking.onsets import onset
-from secateur.looking.proposals import Search, frequent, propose
-from secateur.looking.recounting import is_open, recounted
-from secateur.runs import NO_BOUNDS, Scope, Window
-
-SAMPLED_RUNS = 5_000
-"""Of what arrives, and of the baseline."""
-
-SAMPLED_TIMES = 20_000
-
-FEWEST_BEFORE = 50
-"""Runs of a baseline: fewer say too little about what is usual."""
-
-MARGIN = 0.1
-"""The part of the flood's length before its beginning that is left out of the baseline: the beginning is a guess."""
+if TYPE_CHECKING:
+    from secateur.looking.hot_values import Hit, HotField
 
 DEFAULT_FIELDS = 10
-
-Result = TypeVar("Result")
 
 
 class Baseline(StrEnum):
@@ -86,155 +62,3 @@ class Suggestions:
     fields: tuple[HotField, ...]
     """The most skewed first."""
     as_of: datetime
-
-
-async def suggest(
-    engine: Source,
-    history: DepthHistory,
-    scopes: Scope | Sequence[Scope],
-    since: datetime | None = None,
-    until: datetime | None = None,
-    limit: int = DEFAULT_FIELDS,
-) -> Suggestions:
-    """What stands out in what arrived from `since` to `until`, with `limit` fields.
-
-    Without `since`, from when the queue began to grow, as the history of its depth has it; else from when more began to
-    arrive, by the times of the runs that are kept. Several scopes are of one app. Raises `Unsupported` where the
-    engine keeps no past. Cancelling the task cancels the query in the database, or the search.
-    """
-    if not isinstance(engine, Arriving):
-        raise unsupported(engine, "tell what has arrived")
-    runs = population(scopes)
-    now = await engine.clock()
-    found = since is None
-    if since is None:
-        since = await _grew(history, scopes, until or now) or await _more_arrived(engine, runs, until or now)
-    arriving = replace(runs, window=Window(since, until))
-    flood = await engine.arrivals(arriving, SAMPLED_RUNS)
-    baseline, usual, before = await _baseline(engine, runs, since, until or now)
-    search = await in_thread(lambda checkpoint: _search(flood, before, checkpoint))
-    conditions = None
-    if before.sample:
-        candidates = await in_thread(lambda checkpoint: search.under(checkpoint).candidates())
-        if is_open(candidates, flood, before):
-            conditions = await recounted(engine, candidates, arriving, usual)
-    asked = Asked(since, until, found, limit, now)
-    return await in_thread(
-        lambda checkpoint: _contrasted(flood, baseline, before, asked, search.under(checkpoint), conditions)
-    )
-
-
-def _search(flood: Arrivals, before: Arrivals, checkpoint: Callable[[], None]) -> Search:
-    return Search(Contrast([each.event for each in flood.sample], [each.event for each in before.sample]), checkpoint)
-
-
-def population(scopes: Scope | Sequence[Scope], window: Window = NO_BOUNDS) -> Population:
-    """The runs of the scopes. Raises `RequestError` for scopes of several apps, or none."""
-    each_of = [scopes] if isinstance(scopes, Scope) else list(scopes)
-    if len({scope.app_id for scope in each_of}) != 1:
-        raise RequestError([Problem("app_id", "must be one app")])
-    functions = sorted({scope.function_id for scope in each_of if scope.function_id is not None})
-    is_whole = any(scope.function_id is None for scope in each_of)
-    return Population(each_of[0].app_id, None if is_whole else tuple(functions), window)
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What was asked for, and when."""
-
-    since: datetime | None
-    until: datetime | None
-    found: bool
-    limit: int
-    now: datetime
-
-
-async def _grew(history: DepthHistory, scopes: Scope | Sequence[Scope], end: datetime) -> datetime | None:
-    """The last time, of several functions: from then on each of these floods is under way."""
-    each_of = [scopes] if isinstance(scopes, Scope) else scopes
-    found = [since for scope in each_of if (since := await history.began_growing(scope)) is not None and since < end]
-    return max(found, default=None)
-
-
-async def _more_arrived(engine: Arriving, runs: Population, end: datetime) -> datetime | None:
-    times = [each.timestamp() for each in await engine.arrival_times(runs, SAMPLED_TIMES) if each < end]
-    began = onset(times, end.timestamp())
-    # Windows are open: what arrived at that very time belongs to the flood.
-    return None if began is None else datetime.fromtimestamp(began, UTC) - timedelta(milliseconds=1)
-
-
-async def _baseline(
-    engine: Arriving, runs: Population, since: datetime | None, end: datetime
-) -> tuple[Baseline, Population, Arrivals]:
-    if since is not None:
-        edge = since - MARGIN * (end - since) if end > since else since
-        usual = replace(runs, window=Window(None, edge))
-        before = await engine.arrivals(usual, SAMPLED_RUNS)
-        if len(before.sample) >= FEWEST_BEFORE:
-            return Baseline.BEFORE, usual, before
-    if runs.function_ids is not None:
-        beside = Population(runs.app_id, window=Window(since, None), but_functions=runs.function_ids)
-        others = await engine.arrivals(beside, SAMPLED_RUNS)
-        if len(others.sample) >= FEWEST_BEFORE:
-            return Baseline.OTHERS, beside, others
-    return Baseline.NONE, runs, Arrivals((), 0, 0)
-
-
-async def in_thread(search: Callable[[Callable[[], None]], Result]) -> Result:
-    """Beside the event loop; cancelling the task ends it at its next checkpoint."""
-    stopped = Event()
-
-    def checkpoint() -> None:
-        if stopped.is_set():
-            raise InterruptedError("nobody waits for the suggestions any more")
-
-    try:
-        return await asyncio.to_thread(search, checkpoint)
-    finally:
-        stopped.set()
-
-
-def _contrasted(
-    flood: Arrivals,
-    baseline: Baseline,
-    before: Arrivals,
-    asked: Asked,
-    search: Search,
-    conditions: Sequence[Condition] | None,
-) -> Suggestions:
-    usual = before.sample
-    variables = [_variables(each) for each in flood.sample], [_variables(each) for each in usual]
-    proposals = propose(search, *variables, conditions) if usual else frequent(search, variables[0])
-    suggestions = tuple(
-        Suggestion(
-            each.filter.source,
-            each.flood_share,
-            each.baseline_share,
-            each.precision,
-            each.recall,
-            round(
-                _matched(each.extent.flood, flood)
-                + (_matched(each.extent.baseline, before) if baseline is Baseline.BEFORE else 0)
-            ),
-            tuple(also_hits(search, each)),
-        )
-        for each in proposals[: asked.limit]
-    )
-    fields = tuple(hot_fields(search, asked.limit))
-    return Suggestions(
-        asked.since, asked.until, asked.found, baseline, len(usual), len(flood.sample), suggestions, fields, asked.now
-    )
-
-
-def _variables(arrival: Arrival) -> dict[str, Any]:
-    return {"event": arrival.event}
-
-
-def _matched(matches: int, arrivals: Arrivals) -> float:
-    """Unfinished runs of all the arrivals that match, by those of the sample that do."""
-    unfinished = hits = 0
-    for number, each in enumerate(arrivals.sample):
-        if each.unfinished:
-            unfinished += 1
-            hits += matches >> number & 1
-    return arrivals.unfinished * hits / unfinished if unfinished else 0.0

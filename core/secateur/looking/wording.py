@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from secateur.cel.syntax.writing import value_text
-from secateur.looking.hot_values import HotField, HotValue
 from secateur.looking.suggestions import Baseline, Suggestion, Suggestions
 from secateur.runs import Scope
 from secateur.words.figures import number
 from secateur.words.lines import one_line, shorten
+
+if TYPE_CHECKING:
+    from secateur.looking.hot_values import HotField, HotValue
 
 LONGEST_VALUE = 40
 """Characters of a value that a line shows."""

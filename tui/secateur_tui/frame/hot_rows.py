@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from secateur.looking.blast import BlastRadius
-from secateur.looking.hot_values import HotField, HotValue
 from secateur.looking.suggestions import Baseline, Suggestions
 from secateur.looking.wording import also, compared, label, match_shares, percent, quality, shares
 from secateur.runs import Scope
@@ -22,6 +21,10 @@ from secateur.words.figures import number, runs
 from secateur.words.lines import cells, fit, one_line
 from secateur_tui.frame.line_table import TableRow
 from secateur_tui.themes import toned
+
+if TYPE_CHECKING:
+    from secateur.looking.blast import BlastRadius
+    from secateur.looking.hot_values import HotField, HotValue
 
 VALUES = 3
 """Of one field, where there are several fields."""

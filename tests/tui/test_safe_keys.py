@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from console_driver import NARROW, Console, Start
@@ -83,6 +84,20 @@ async def test_a_paste_that_the_terminal_does_not_mark_is_dropped(start: Start, 
         await console.shows("Pasted text was ignored")
         assert isinstance(console.app.screen, QueuesScreen)
         assert table(console).scope == before
+        assert await paused(console) == 0
+
+
+async def test_the_first_character_of_such_a_paste_does_nothing_either(start: Start, incident_url: str) -> None:
+    """A terminal delivers it before the others."""
+    async with start(incident_url) as console:
+        first, *others = ("pyqUxZ the quick brown fox jumps over " * 10).replace(" ", "")
+        console.burst(first)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        console.burst(*others)
+        await console.at_rest()
+        await console.shows("Pasted text was ignored")
+        assert isinstance(console.app.screen, QueuesScreen)
         assert await paused(console) == 0
 
 

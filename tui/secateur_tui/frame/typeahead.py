@@ -27,6 +27,8 @@ _NODE_SECONDS = 0.5
 _PASTE_KEYS = 64
 _PASTE_DIFFERENT_KEYS = 8
 """So many characters that wait, so many of them different, are a paste that the terminal did not mark as one."""
+_BURST_SECONDS = 0.01
+"""The characters of a paste come within this of each other, the first of them alone."""
 _PASTE_PAUSE_SECONDS = 0.3
 """A paste goes on until nothing has come for so long."""
 _PASTE_DROPPED = "Pasted text was ignored: it goes into text fields only."
@@ -90,6 +92,8 @@ class TypeAhead:
                 await self._arrived.wait()
                 continue
             event = self._waiting.popleft()
+            if isinstance(event, events.Key) and event.is_printable and self._field_for(event) is None:
+                await self._burst()
             if self._is_dropped(event):
                 continue
             if (field := self._field_for(event)) is None:
@@ -104,6 +108,13 @@ class TypeAhead:
             field.call_later(field.take_typed, event.text)
         else:
             await self._handle(event)
+
+    async def _burst(self) -> None:
+        """Wait as long as more keep coming, up to what makes them a paste."""
+        coming = -1
+        while coming < len(self._waiting) < _PASTE_KEYS:
+            coming = len(self._waiting)
+            await asyncio.sleep(_BURST_SECONDS)
 
     def _is_dropped(self, event: Typed) -> bool:
         """Whether the screen does not want the key, or it belongs to a paste that no text field takes."""

@@ -16,7 +16,7 @@ from secateur.requests import CancellationRequest
 from secateur.runs import Count
 from secateur.words.figures import number
 from secateur.words.lines import one_line
-from secateur_tui.filter.examples import Example, Examples, advice, nearest
+from secateur_tui.filter.examples import Example, Examples, NearMisses, advice, nearest
 from secateur_tui.filter.matches import Matches, Stage
 from secateur_tui.filter.tabs import Tab, counted
 from secateur_tui.session import Session, pause_after
@@ -67,6 +67,7 @@ class Counting:
         """Runs of scope and window, where that is known exactly."""
         self._preview: Preview | None = None
         self._limits = dict.fromkeys(Verdict, PAGE)
+        self._near = NearMisses()
         self.seen: Count | None = None
         """The newest count of the request; None if there was none yet."""
 
@@ -80,9 +81,7 @@ class Counting:
             Tab.ERROR: count.errors,
             Tab.NO_MATCH: max(0, (self._in_window or count.total) - count.matched - count.errors),
         }
-        found = self._examples.amount(Tab.NEAR)
-        more = "+" if found >= self._limits[Verdict.NO_MATCH] else ""
-        near = {Tab.NEAR: f"{number(found)}{more}"}
+        near = {Tab.NEAR: f"{number(self._near.found)}{'' if self._near.is_all else '+'}"}
         return near | {tab: counted(figure, exact=count.exact) for tab, figure in figures.items()}
 
     def count(self, request: CancellationRequest | None) -> None:
@@ -222,6 +221,7 @@ class Counting:
             Verdict.ERROR: errors > 0,
         }
         found: list[Example] = []
+        self._near = NearMisses()
         for verdict in (verdict for verdict, is_there in wanted.items() if is_there):
             limit = self._limits[verdict]
             near = filter_ is not None and verdict is Verdict.NO_MATCH
@@ -229,12 +229,15 @@ class Counting:
             runs = await self._session.ask(self._session.queue.reader.counter.examples(request, verdict, most))
             if filter_ is not None and near:
                 others = nearest(filter_, runs, count.as_of)
+                self._near = NearMisses(
+                    sum(each.tab is Tab.NEAR for each in others), len(runs), is_all=len(runs) < most
+                )
                 for tab in (Tab.NEAR, Tab.NO_MATCH):
                     found += [each for each in others if each.tab is tab][:limit]
             else:
                 found += [Example(verdict, run) for run in runs]
         read = fields_read(filter_.expression)[:MOST_READ] if filter_ is not None else []
         told = advice(found, read, preview.error_examples)
-        table.show(found, read, count.as_of, told)
+        table.show(found, read, count.as_of, told, self._near)
         self._found()
         self._matches.advise(told)

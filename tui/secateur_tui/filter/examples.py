@@ -16,7 +16,7 @@ from secateur.cel.authoring.picking import MISSING
 from secateur.engines.base import Verdict
 from secateur.looking.counter import ErrorExample
 from secateur.runs import Run
-from secateur.words.figures import ago, duration
+from secateur.words.figures import ago, duration, number
 from secateur.words.lines import fit, one_line, shorten
 from secateur.words.tables import EXTRA, Column
 from secateur_tui.filter.tabs import Tab
@@ -34,7 +34,6 @@ _MISSING = object()
 _LOOKING = "looking…"
 _NONE = {
     Tab.MATCH: "No run matches.",
-    Tab.NEAR: "No run is kept out by one condition alone.",
     Tab.ERROR: "Every run can be evaluated.",
     Tab.NO_MATCH: "There are no other runs.",
 }
@@ -61,6 +60,23 @@ class Example:
         return Tab.NEAR if self.missed else _TABS[self.verdict]
 
 
+@dataclass(frozen=True, slots=True)
+class NearMisses:
+    """The runs that one condition alone keeps out, as far as somebody looked for them."""
+
+    found: int = 0
+    looked_at: int = 0
+    """Runs that do not match: the first that were found."""
+    is_all: bool = True
+    """There are no others."""
+
+    @property
+    def why_none(self) -> str:
+        if self.is_all:
+            return "No run is kept out by one condition alone."
+        return f"Of the {number(self.looked_at)} that were looked at, no run is kept out by one condition alone."
+
+
 class Examples(LineTable):
     """Shows examples; rows are keyed by verdict and run."""
 
@@ -76,13 +92,21 @@ class Examples(LineTable):
         self._hot: tuple[Path, ...] = ()
         self._otherwise: Sequence[Path] = ()
         self._advice = ""
+        self._near = NearMisses()
         self._field = 0
         """The chosen one of the fields that are shown."""
         self._now: datetime | None = None
 
-    def show(self, examples: Sequence[Example], read: Sequence[Path], now: datetime, advice: str = "") -> None:
+    def show(
+        self,
+        examples: Sequence[Example],
+        read: Sequence[Path],
+        now: datetime,
+        advice: str,
+        near: NearMisses,
+    ) -> None:
         """`read` are the fields that the expression reads; `advice` is for runs that cannot be evaluated."""
-        self._advice = advice
+        self._advice, self._near = advice, near
         self._found, self._read, self._now = examples, read, now
         self._otherwise = _fields_present([each.run for each in examples])
         self._why = ""
@@ -91,7 +115,7 @@ class Examples(LineTable):
     @property
     def why_none(self) -> str:
         """Why the tab has no example, as a sentence."""
-        return self._why or _NONE[self._tab]
+        return self._why or (self._near.why_none if self._tab is Tab.NEAR else _NONE[self._tab])
 
     def prefer(self, paths: Sequence[Path]) -> None:
         """The fields to show beside those that the expression reads, the most telling first."""

@@ -14,7 +14,6 @@ from secateur_tui.filter.examples import Examples
 from secateur_tui.filter.hot_values import HotValues
 from secateur_tui.filter.tabs import EXAMPLES, Tab, TabStrip
 from secateur_tui.frame.payload_tree import PayloadTree
-from secateur_tui.frame.rule import Rule
 
 
 class LowerArea(Container):
@@ -31,9 +30,9 @@ class LowerArea(Container):
         self.payload = PayloadTree(id="payload")
         self._strip = TabStrip(id="tabs")
         self._listing = Vertical(self._strip, examples, id="listing", classes="section")
-        self._beside_title = Rule()
+        self._beside_strip = TabStrip()
         panes = [*([stands_out] if stands_out else []), self.payload]
-        self._beside = Vertical(self._beside_title, *panes, id="beside", classes="section")
+        self._beside = Vertical(self._beside_strip, *panes, id="beside", classes="section")
         self._counts: Mapping[Tab, str] = {}
         self._chosen: Tab | None = None
         """None until somebody chooses."""
@@ -56,6 +55,10 @@ class LowerArea(Container):
     @property
     def tabs(self) -> tuple[Tab, ...]:
         return EXAMPLES if self._stands_out is None else (Tab.STANDS_OUT, *EXAMPLES)
+
+    @property
+    def _beside_tabs(self) -> tuple[Tab, ...]:
+        return (Tab.PAYLOAD,) if self._stands_out is None else (Tab.STANDS_OUT, Tab.PAYLOAD)
 
     @property
     def tab(self) -> Tab:
@@ -133,7 +136,7 @@ class LowerArea(Container):
     @on(TabStrip.Clicked)
     def _clicked(self, event: TabStrip.Clicked) -> None:
         event.stop()
-        self.choose(event.tab)
+        self.choose(Tab.MATCH if event.tab is Tab.PAYLOAD else event.tab)
 
     def _focus_tab(self) -> None:
         if self.tab is Tab.STANDS_OUT and self._stands_out is not None:
@@ -150,11 +153,13 @@ class LowerArea(Container):
         lists = self._is_wide or not (stands_out or self._reads_payload)
         self.payload.display = not stands_out and (self._is_wide or self._reads_payload)
         self._beside.display = self._is_wide or not lists
-        run = self._read_run
-        self._beside_title.show(
-            Tab.STANDS_OUT.value if stands_out else f"payload of {one_line(run.id)}" if run else "payload"
-        )
         self._listing.set_class(not lists, "-closed")
         self._examples.display = lists
-        self._examples.show_tab(Tab.MATCH if stands_out else tab)
-        self._strip.show_tabs(self.tabs, tab, self._counts)
+        listed = Tab.MATCH if stands_out else tab
+        self._examples.show_tab(listed)
+        if self._is_wide:
+            self._strip.show_tabs(EXAMPLES, listed, self._counts)
+            self._beside_strip.show_tabs(self._beside_tabs, Tab.STANDS_OUT if stands_out else Tab.PAYLOAD, {})
+            self._beside_strip.note(f"of {one_line(self._read_run.id)}" if self._read_run and not stands_out else "")
+        else:
+            self._strip.show_tabs(self.tabs, tab, self._counts)

@@ -1,4 +1,4 @@
-"""The tabs of Filter's lower area, in its rule: what stands out, and the examples by their verdicts."""
+"""The tabs of Filter's lower area, in its rules: what stands out, the examples by their verdicts, the payload."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class Tab(Enum):
     NEAR = "≈"
     ERROR = "!"
     NO_MATCH = "✗"
+    PAYLOAD = "payload"
 
 
 EXAMPLES = (Tab.MATCH, Tab.NEAR, Tab.ERROR, Tab.NO_MATCH)
@@ -48,7 +49,7 @@ class TabStrip(Rule):
         """Where each tab ends, in cells."""
 
     def show_tabs(self, tabs: tuple[Tab, ...], chosen: Tab, counts: Mapping[Tab, str]) -> None:
-        """A tab without a count is still being looked for."""
+        """A tab of examples without a count is still being looked for."""
         if (tabs, chosen, counts) != (self._tabs, self._chosen, self._counts):
             self._tabs, self._chosen, self._counts = tabs, chosen, counts
             self.refresh()
@@ -64,7 +65,7 @@ class TabStrip(Rule):
         return super().render()
 
     def _label(self, tab: Tab) -> Content:
-        text = tab.value if tab is Tab.STANDS_OUT else f"{tab.value} {self._counts.get(tab, '…')}"
+        text = f"{tab.value} {self._counts.get(tab, '…')}" if tab in EXAMPLES else tab.value
         if tab is self._chosen:
             return Content.styled(f" {text} ", "bold reverse $foreground")
         return toned((text, _TONES.get(tab, "plain")))

@@ -13,6 +13,7 @@ from secateur.runs import Scope
 from secateur.schema import install
 from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.queues.depth_table import DepthTable
+from secateur_tui.queues.screen import QueuesScreen
 
 
 async def test_the_flood_is_seen_at_a_glance_at_each_size(start: Start, incident_url: str) -> None:
@@ -205,6 +206,50 @@ async def test_help_and_palette_come_from_the_table(start: Start, incident_url: 
         await console.press("escape", "colon")
         await console.type("sort")
         await console.shows("Sort by")
+
+
+async def test_help_is_searched(start: Start, incident_url: str) -> None:
+    async with start(incident_url, size=NARROW) as console:
+        await console.press("question_mark", "slash")
+        await console.type("Postmortem")
+        await console.shows("4 History", "P", "Write down what happened")
+        assert "Pause the function" not in console.text
+        await console.press("enter")
+        await console.shows("esc show all")
+        await console.press("slash")
+        await console.type("xyzzy")
+        await console.shows("No key tells of “xyzzy”")
+        await console.press("escape")
+        await console.shows("1 Queues — you are here", "Pause the function")
+        await console.press("escape")
+        await console.shows("flood")
+        assert isinstance(console.app.screen, QueuesScreen)
+
+
+async def test_a_message_covers_neither_figures_nor_keys(start: Start, incident_url: str) -> None:
+    async with start(incident_url, size=(60, 15)) as console:
+        await console.shows("flood")
+        shown = console.text.splitlines()
+        console.app.notify("The configuration has no other context to go to.", markup=False)
+        await console.shows("no other context")
+        header, *rest = console.text.splitlines()
+        assert "no other context" in header
+        assert [line for line, before in zip(rest, shown[1:], strict=True) if line != before] == []
+
+
+async def test_a_search_moves_no_column(start: Start, incident_url: str) -> None:
+    """So many functions that the list scrolls, and a search that leaves a few."""
+    async with start(incident_url, size=NARROW) as console:
+        await console.database.execute(
+            "select secateur.register_function('monolith', format('function-%s', nth), '{}', 3)"
+            "  from generate_series(1, 50) as nth"
+        )
+        await console.shows("56 functions")
+        titles = _from_row_with("app / function", console.text)[0]
+        await console.press("slash")
+        await console.type("vendor")
+        await console.shows("only “vendor”")
+        assert _from_row_with("app / function", console.text)[0] == titles
 
 
 def _from_row_with(text: str, screen: str) -> list[str]:

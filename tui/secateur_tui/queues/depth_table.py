@@ -59,11 +59,6 @@ class DepthTable(LineTable):
         self.find = ""
 
     @property
-    def line_width(self) -> int:
-        """The last column of the screen stays blank: no box ends the line."""
-        return max(1, super().line_width - 1)
-
-    @property
     def scope(self) -> Scope | None:
         """The scope under the cursor."""
         key = self.cursor_key

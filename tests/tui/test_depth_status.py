@@ -58,7 +58,21 @@ STANDS_STILL = {"in_per_second": 0.0, "out_per_second": 0.0, "running": 0}
     ],
 )
 def test_it_says_the_worst(depths: list[FunctionDepth], says: str) -> None:
-    assert says in worst(depths).plain
+    assert says in worst(depths, 120).plain
+
+
+@pytest.mark.parametrize(
+    ("width", "says"),
+    [
+        (80, "▲ flood: billing / vendor-syncs  184,000 queued (100 %), +111/s"),
+        (60, "▲ flood: billing / vendor-syncs  184,000 queued, +111/s"),
+        (50, "▲ flood: vendor-syncs  184,000 queued, +111/s"),
+    ],
+)
+def test_in_little_room_the_flood_keeps_its_rate(width: int, says: str) -> None:
+    shown = worst([depth(184_000, 111.0), QUIET], width)
+    assert shown.plain.strip() == says
+    assert shown.cell_length <= width
 
 
 def test_what_a_cancellation_takes_is_no_growth() -> None:

@@ -128,7 +128,7 @@ class QueuesScreen(PlaceScreen):
         if self.is_current and self.app.app_focus and not empty and self.focused is None:
             table.focus()
         self._dim_if_stale()
-        self.query_one("#headline", Static).update(status(feed, _HISTORY_KEY))
+        self.query_one("#headline", Static).update(status(feed, _HISTORY_KEY, self.app.size.width - 2))
         self._show_aftermath(feed)
         self._subtitle()
         self._label_pause()

@@ -18,21 +18,21 @@ SLOW_DRAIN_SECONDS = 600.0
 """A queue that drains for longer is worth a line."""
 
 
-def status(feed: Feed, history_key: str) -> Content:
-    """One line of it, and lines for what is wrong with secateur's own work."""
+def status(feed: Feed, history_key: str, width: int) -> Content:
+    """One line of it, in so many cells, and lines for what is wrong with secateur's own work."""
     if feed.problem is not None:
         return toned((f" ! {one_line(str(feed.problem))}", "error"))
     if feed.as_of is None:
         return toned((" asking the database…", "quiet"))
     if not feed.depths:
         return Content("")
-    return worst(feed.depths) + _sweep_line(feed, history_key) + _drift_line(feed)
+    return worst(feed.depths, width) + _sweep_line(feed, history_key) + _drift_line(feed)
 
 
-def worst(depths: Sequence[FunctionDepth]) -> Content:
+def worst(depths: Sequence[FunctionDepth], width: int) -> Content:
     """The first of these that is true."""
     if (deepest := flood(depths)) is not None:
-        return _flood_line(deepest, depths)
+        return _flood_line(deepest, depths, width)
     for find in (_stalled_line, _lost_line, _growing_line, _draining_line, _paused_line, _failed_line):
         if (line := find(depths)) is not None:
             return line
@@ -43,17 +43,24 @@ def _is(depth: FunctionDepth, trend: Trend) -> bool:
     return outlook(depth).trend is trend
 
 
-def _flood_line(deepest: FunctionDepth, depths: Sequence[FunctionDepth]) -> Content:
+def _flood_line(deepest: FunctionDepth, depths: Sequence[FunctionDepth], width: int) -> Content:
+    """Where there is too little room the share goes first, then the app; its rate is what matters."""
     everything = sum(depth.queued for depth in depths)
     net = growth_of(deepest)
-    trend = f"+{rate(net)}/s" if net > 0 else f"−{rate(-net)}/s"
-    return toned(
-        (" ▲ flood: ", "danger"),
-        (_name(deepest), "strong"),
-        (f"  {number(deepest.queued)} queued", "danger"),
-        (f" ({deepest.queued * 100 // max(1, everything)} %), {trend}", "plain"),
-        (", paused ‖" if deepest.paused else "", "warn"),
-    )
+    trend = f", +{rate(net)}/s" if net > 0 else f", −{rate(-net)}/s"
+    share = f" ({deepest.queued * 100 // max(1, everything)} %)"
+    variants = ((_name(deepest), share), (_name(deepest), ""), (one_line(deepest.function_id), ""))
+    lines = [
+        toned(
+            (" ▲ flood: ", "danger"),
+            (name, "strong"),
+            (f"  {number(deepest.queued)} queued", "danger"),
+            (f"{shown}{trend}", "plain"),
+            (", paused ‖" if deepest.paused else "", "warn"),
+        )
+        for name, shown in variants
+    ]
+    return next((line for line in lines if line.cell_length <= width), lines[-1])
 
 
 def _stalled_line(depths: Sequence[FunctionDepth]) -> Content | None:

@@ -16,7 +16,7 @@ from textual.theme import Theme
 
 from secateur.cel import compile
 from secateur.errors import SecateurError
-from secateur.looking.aftermath import look_after
+from secateur.looking.aftermath import Aftermath, still_arriving
 from secateur_tui.frame.terminal_app import TerminalApp
 from secateur_tui.session import AFTERMATH_SECONDS, Feed, Session, pause_after
 from secateur_tui.themes import THEMES
@@ -89,20 +89,26 @@ class LiveApp(TerminalApp):
 
     @work(exclusive=True, group="aftermath")
     async def follow_aftermath(self) -> None:
-        """Look now and then what came of this console's newest cancellation, as long as that is news."""
-        session = self.session
-        while session.journal.newest is not None and self.feed.as_of is not None:
-            began, now = time.monotonic(), self.feed.now()
+        """Look what came of this console's newest cancellation, as long as that is news.
+
+        Its figures are as new as the depth; what still arrives takes longer to find out, and is asked less often.
+        """
+        session, arriving, due = self.session, None, 0.0
+        while (newest := session.journal.newest) is not None and self.feed.as_of is not None:
+            began = time.monotonic()
             with suppress(SecateurError):
-                found = await session.ask(
-                    look_after(session.queue.cancellations, session.queue.reader.counter, session.journal.newest, now)
-                )
-                is_news = now - (found.cancellation.undone_at or found.cancellation.created_at) < NEWS_FOR
-                self.feed = replace(self.feed, aftermath=found if is_news else None)
-                if not is_news:
+                cancellation = await session.ask(session.queue.cancellations.get(newest))
+                now = self.feed.now()
+                if now - (cancellation.undone_at or cancellation.created_at) >= NEWS_FOR:
+                    self.feed = replace(self.feed, aftermath=None)
                     return
-            took = time.monotonic() - began
-            await asyncio.sleep(pause_after(took, max(AFTERMATH_SECONDS, self._every)))
+                self.feed = replace(self.feed, aftermath=Aftermath.of(cancellation, now, arriving))
+                if time.monotonic() >= due:
+                    asked = time.monotonic()
+                    arriving = await session.ask(still_arriving(session.queue.reader.counter, cancellation, now))
+                    due = time.monotonic() + pause_after(time.monotonic() - asked, AFTERMATH_SECONDS)
+                    self.feed = replace(self.feed, aftermath=Aftermath.of(cancellation, now, arriving))
+            await asyncio.sleep(max(0.1, self._every - (time.monotonic() - began)))
 
     @work(thread=True, group="warm-up")
     def warm_up(self) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from secateur.engines.base import RATE_SECONDS
-from secateur.ledger.cancellations import Cancellations
 from secateur.looking.counter import MatchCounter
 from secateur.looking.depth import NEGLIGIBLE
 from secateur.requests import CancellationRequest, RetryRequest
@@ -35,25 +33,19 @@ class Aftermath:
     """Matching runs per second that start after its window. None if that is not known, or if none can come: after a
     retry, the cancellation of a single run, one that still stands, or one that was stopped or undone."""
 
+    @classmethod
+    def of(cls, cancellation: Cancellation, now: datetime, arriving: float | None) -> Aftermath:
+        """`arriving` is what `still_arriving` found last; it is dropped where nothing can arrive any more."""
+        return cls(cancellation, now, arriving if leaves_arrivals(cancellation, now) else None)
+
     @property
     def goes_on(self) -> bool:
         """Whether matching runs still arrive that it does not cancel."""
         return self.arriving is not None and self.arriving >= NEGLIGIBLE
 
 
-async def look_after(
-    cancellations: Cancellations, counter: MatchCounter, cancellation_id: UUID, now: datetime
-) -> Aftermath:
-    """Reads the cancellation as it is now, and how much still arrives. `now` is the database's time.
-
-    Raises `NotFound` and `DatabaseError`.
-    """
-    cancellation = await cancellations.get(cancellation_id)
-    return Aftermath(cancellation, now, await still_arriving(counter, cancellation, now))
-
-
 async def still_arriving(counter: MatchCounter, cancellation: Cancellation, now: datetime) -> float | None:
-    """See `Aftermath.arriving`."""
+    """See `Aftermath.arriving`; `now` is by the database's clock. Raises `NotFound` and `DatabaseError`."""
     if not leaves_arrivals(cancellation, now):
         return None
     seconds = min(RATE_SECONDS, (now - cancellation.started_before).total_seconds())

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from secateur.cel.authoring.explain import may_be_missed
 from secateur.cel.paths import fields_read
 from secateur.engines.base import Verdict
 from secateur.errors import DatabaseError, RequestError, SecateurError
@@ -230,7 +231,9 @@ class Counting:
             if filter_ is not None and near:
                 others = nearest(filter_, runs, count.as_of)
                 self._near = NearMisses(
-                    sum(each.tab is Tab.NEAR for each in others), len(runs), is_all=len(runs) < most
+                    sum(each.tab is Tab.NEAR for each in others),
+                    len(runs),
+                    is_all=len(runs) < most or not may_be_missed(filter_),
                 )
                 for tab in (Tab.NEAR, Tab.NO_MATCH):
                     found += [each for each in others if each.tab is tab][:limit]

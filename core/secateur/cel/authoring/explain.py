@@ -72,6 +72,11 @@ def obstacles(filter_: Filter, run: Run, now: datetime) -> tuple[Part, ...]:
     return tuple(_Explainer(filter_.source).obstacles(filter_.expression, run_variables(run, now)))
 
 
+def may_be_missed(filter_: Filter) -> bool:
+    """Whether there can be near misses: it takes several conditions for one of them alone to keep a run out."""
+    return isinstance(filter_.expression, Logical) and filter_.expression.operator == "&&"
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """What an expression says of a run, and the parts of it that decided."""

@@ -114,7 +114,7 @@ async def test_another_database_is_shown_in_place(
         await _go_to(console, "gone")
         await console.shows("gone: ", "staging", "flood")
         assert console.app.session.context == "staging"
-        await contexts.close_all()
+    await contexts.close_all()
 
 
 async def _go_to(console: Console, name: str) -> None:

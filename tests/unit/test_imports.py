@@ -12,11 +12,16 @@ import secateur
 SLOW = {"asyncpg", "celpy", "fastapi", "pydantic", "sqlalchemy", "sqlmodel", "textual", "uvicorn"}
 
 
-def imported_by(code: str) -> set[str]:
-    """The slow top-level modules that `code` pulls in, in an interpreter of its own."""
+def modules_of(code: str) -> set[str]:
+    """All modules that `code` pulls in, in an interpreter of its own."""
     script = f"{code}\nimport sys\nprint('\\n'.join(sys.modules), file=sys.stderr)"
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    return SLOW & {name.partition(".")[0] for name in answer.stderr.split()}
+    return {*answer.stderr.split()}
+
+
+def imported_by(code: str) -> set[str]:
+    """The slow top-level modules among them."""
+    return SLOW & {name.partition(".")[0] for name in modules_of(code)}
 
 
 def test_the_package_alone_imports_nothing_slow() -> None:
@@ -39,6 +44,34 @@ assert not code, code
 @pytest.mark.parametrize("module", ["secateur.cli.commands.look", "secateur_tui.app"])
 def test_the_first_screen_and_quick_commands_wait_for_no_sqlalchemy(module: str) -> None:
     assert imported_by(f"import {module}") & {"celpy", "fastapi", "sqlalchemy", "sqlmodel", "uvicorn"} == set()
+
+
+LATER = (
+    "secateur.cel.authoring",
+    "secateur.cel.filters",
+    "secateur.cel.syntax.parser",
+    "secateur.looking.blast",
+    "secateur.looking.hot_values",
+    "secateur.looking.proposals",
+    "secateur.looking.why",
+    "secateur.records",
+    "secateur.requests",
+    "secateur_tui.filter",
+    "secateur_tui.frame.help",
+    "secateur_tui.frame.palette",
+    "secateur_tui.history",
+    "secateur_tui.queues.timeline",
+    "secateur_tui.review.screen",
+    "secateur_tui.runs",
+)
+"""The compiler, the search for what stands out, and every place but Queues."""
+
+
+def test_the_first_figures_wait_for_no_other_place() -> None:
+    code = (
+        "import secateur.cli.commands.start, secateur.engines.native.engine, secateur_tui.launching, secateur_tui.app"
+    )
+    assert sorted(name for name in modules_of(code) if name.startswith(LATER)) == []
 
 
 def test_the_core_runs_without_the_console() -> None:

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-from secateur.cli import opening
-from secateur_tui import keymap
-from secateur_tui.own_keys import with_own_keys
+import gc
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from secateur.imports import quick_imports
 from secateur_tui.terminal import check_terminal
 
-__all__ = ["check_terminal", "frame", "run"]
+if TYPE_CHECKING:
+    from secateur.cli import opening
+    from secateur.settings import Settings
+
+__all__ = ["check_terminal", "frame", "load", "run"]
+
+
+def load(settings: Settings) -> None:
+    """Import the first screen and what it needs, with the keys of the settings."""
+    with quick_imports():
+        from secateur_tui import keymap
+
+        if settings.keys:
+            from secateur_tui.own_keys import with_own_keys
+
+            keymap.use(with_own_keys(settings.keys))
+        # Only now: the bindings of the screens are made when they are imported.
+        for module in ("secateur_tui.contexts", "secateur_tui.running"):
+            import_module(module)
+    # What is there by now stays: nobody looks through it again while keys wait.
+    gc.freeze()
 
 
 async def run(opened: opening.CommandSession) -> int:
     """Show the console on an open queue until the user leaves it; returns the exit code."""
-    settings = opened.place.settings
-    if settings.keys:
-        keymap.use(with_own_keys(settings.keys))
-
-    # Only now: the bindings of the screens are made when they are imported.
     from secateur_tui.contexts import ConfiguredContexts, name_place, session_of
     from secateur_tui.running import run_console
     from secateur_tui.themes import themes_of
 
+    settings = opened.place.settings
     name_place(opened.place)
     contexts = ConfiguredContexts(opened.place)
     try:

@@ -15,6 +15,7 @@ from importlib import import_module
 from secateur.cli.arguments import parse
 from secateur.cli.output import complain, done, notice, prepare_streams
 from secateur.errors import ReadOnly, SecateurError
+from secateur.imports import quick_imports
 from secateur.words.shell import work_at
 
 INTERRUPTED = 130
@@ -67,7 +68,9 @@ def _run(arguments: Sequence[str]) -> int:
         return int(left.code or 0)
     work_at(database=parsed.database, context=parsed.context, config=parsed.config, engine=parsed.engine)
     module, _, function = parsed.command.partition(":")
-    outcome = getattr(import_module(f"secateur.cli.commands.{module}"), function)(parsed)
+    with quick_imports():
+        command = getattr(import_module(f"secateur.cli.commands.{module}"), function)
+    outcome = command(parsed)
     if isinstance(outcome, int):
         return outcome
     import asyncio

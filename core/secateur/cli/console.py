@@ -7,6 +7,7 @@ from typing import Protocol
 
 from secateur.cli.opening import CommandSession
 from secateur.errors import UsageError
+from secateur.settings import Settings
 
 
 class Console(Protocol):
@@ -15,12 +16,15 @@ class Console(Protocol):
     def check_terminal(self) -> None:
         """Raises `UsageError`, with what to do instead, if this terminal cannot show a console."""
 
+    def load(self, settings: Settings) -> None:
+        """Import what `run` needs, in any thread. Raises `SettingsError` for keys that cannot be."""
+
     async def frame(self, opened: CommandSession, width: int, height: int) -> str:
         """The first screen as plain text."""
         ...
 
     async def run(self, opened: CommandSession) -> int:
-        """Show the console until the user leaves it; returns the exit code."""
+        """Show the console, once it is loaded, until the user leaves it; returns the exit code."""
         ...
 
 

@@ -11,9 +11,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from secateur.cel import Filter
 from secateur.engines.base import (
     Arrivals,
     Arriving,
@@ -41,6 +40,9 @@ from secateur.ledger.ledger import Cancelling, Ledger
 from secateur.runs import Count, FunctionDepth, Histogram, Run, Scope
 from secateur.samples import Mark, Sample, SampleGap, SampleSteps
 from secateur.traces import RunTrace
+
+if TYPE_CHECKING:
+    from secateur.cel import Filter
 
 logger = logging.getLogger(__name__)
 

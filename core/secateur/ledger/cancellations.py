@@ -16,13 +16,13 @@ from secateur.ledger.ledger import Cancelling, Ledger
 from secateur.ledger.selections import select, selections
 from secateur.ledger.steps import Activity, Unrestored
 from secateur.ledger.sweeping import SWEEP_BATCH, Sweeper, sweep_of
-from secateur.requests import CancellationRequest
 from secateur.runs import Count
 from secateur.states import Kind
 from secateur.troubles import Trouble
 
 if TYPE_CHECKING:
     from secateur.records import AuditEntry, Cancellation
+    from secateur.requests import CancellationRequest
 
 
 class Cancellations:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from secateur.cel import EvaluationError
 from secateur.engines.base import Selection
-from secateur.requests import CancellationRequest
 from secateur.runs import Count, Run
 
 if TYPE_CHECKING:
     from secateur.cel import Filter
+    from secateur.requests import CancellationRequest
 
 
 def select(request: CancellationRequest) -> Selection:

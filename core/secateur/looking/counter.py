@@ -6,13 +6,16 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest
+from typing import TYPE_CHECKING
 
 from secateur.engines.base import Selection, Source, Verdict
 from secateur.engines.searching import RunSearch
 from secateur.errors import NotFound, Problem, RequestError
 from secateur.ledger.selections import added, selections, why_failing
-from secateur.requests import CancellationRequest
 from secateur.runs import Count, Run, RunStatus, Scope
+
+if TYPE_CHECKING:
+    from secateur.requests import CancellationRequest
 
 ERRORS_EXPLAINED = 100
 """A preview evaluates at most this many failing runs to find the reasons."""

@@ -9,12 +9,14 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from math import sqrt
 from statistics import fmean
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from secateur.errors import DatabaseError, QueryTimeout
 from secateur.looking.counter import MatchCounter, Preview
-from secateur.requests import CancellationRequest
 from secateur.runs import Count
+
+if TYPE_CHECKING:
+    from secateur.requests import CancellationRequest
 
 Result = TypeVar("Result")
 

@@ -16,7 +16,6 @@ from secateur.looking.counter import MatchCounter
 from secateur.looking.histograms import FINER, together
 from secateur.looking.history import DepthHistory
 from secateur.looking.suggestions import DEFAULT_FIELDS, Suggestions
-from secateur.requests import CancellationRequest
 from secateur.runs import NO_BOUNDS, FunctionDepth, Histogram, Run, Scope, Window
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from secateur.cel.authoring.shapes import Shape
     from secateur.looking.blast import BlastRadius
     from secateur.looking.why import Why
+    from secateur.requests import CancellationRequest
 
 
 class Reader:

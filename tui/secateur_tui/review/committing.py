@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from secateur.errors import SecateurError
-from secateur_tui.review.screen import ReviewScreen
 from secateur_tui.session import Session
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
+    from secateur_tui.review.screen import ReviewScreen
 
 HANGUP_PATIENCE_SECONDS = 5.0
 """How long a console that leaves waits for a commit in progress."""
@@ -23,7 +23,9 @@ class Committing:
     `committed` or `refused` is called with what came of it, unless the console leaves meanwhile.
     """
 
-    def __init__(self, committed: Callable[[Cancellation], None], refused: Callable[[SecateurError], None]) -> None:
+    def __init__(
+        self, committed: Callable[[Sequence[Cancellation]], None], refused: Callable[[SecateurError], None]
+    ) -> None:
         self._committed, self._refused = committed, refused
         self._task: asyncio.Task[None] | None = None
         self._is_leaving = False
@@ -45,8 +47,8 @@ class Committing:
 
     async def _commit(self, session: Session, wanted: ReviewScreen.CommitWanted) -> None:
         try:
-            cancellation = await session.ask(
-                session.queue.cancellations.commit(
+            cancellations = await session.ask(
+                session.queue.cancellations.commit_all(
                     wanted.request,
                     author=session.author,
                     source="tui",
@@ -62,7 +64,7 @@ class Committing:
             raise
         else:
             if not self._is_leaving:
-                self._committed(cancellation)
+                self._committed(cancellations)
         finally:
             self._task = None
 

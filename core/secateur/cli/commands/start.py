@@ -44,12 +44,16 @@ async def _show_once(console: Console, place: Place) -> int:
 
 async def _show(console: Console, place: Place) -> int:
     saying = asyncio.create_task(_say_what_is_awaited(place))
+    # While the database is far away, or slow to answer.
+    loading = asyncio.create_task(asyncio.to_thread(console.load, place.settings))
     try:
         async with open_session(place, statement_timeout=place.settings.query_timeout_seconds) as session:
             saying.cancel()
+            await loading
             return await console.run(session)
     finally:
         saying.cancel()
+        loading.cancel()
 
 
 async def _say_what_is_awaited(place: Place) -> None:

@@ -13,12 +13,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from secateur.cel import EvaluationError, Filter
+from secateur.cel import EvaluationError
 from secateur.engines.base import Arrival, Population
 from secateur.engines.relation import run_of
 
 if TYPE_CHECKING:
     import asyncpg
+
+    from secateur.cel import Filter
 
 AT_ONCE = 0.004
 """Seconds of evaluation after which other tasks get their turn."""

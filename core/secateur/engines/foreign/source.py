@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from secateur.cel import Filter
 from secateur.cel.sql.columns import COLUMNS_OF_PARTS, Columns
 from secateur.engines.arriving import ARRIVING, SampledArrivals, SampleQuestion
 from secateur.engines.base import Arrivals, Population, Selection, Tally
@@ -21,6 +20,9 @@ from secateur.errors import NotInstalled
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
 from secateur.runs import UNFINISHED, FunctionDepth, RunStatus, Scope
+
+if TYPE_CHECKING:
+    from secateur.cel import Filter
 
 COLUMNS = (
     "run.id, run.app_id, run.function_id, run.event, run.status, run.priority, run.attempt, run.started_at, "

@@ -25,14 +25,11 @@ from secateur.cel import compile as compile_filter
 from secateur.documents import read_json
 from secateur.errors import Problem, RequestError
 from secateur.instants import read_rfc3339, utc
-from secateur.runs import UNFINISHED, RunStatus, Scope, Window
+from secateur.runs import MOST_FUNCTIONS, UNFINISHED, Functions, RunStatus, Scope, Window
 from secateur.words.shell import command_line, quoted
 
 if TYPE_CHECKING:
     from secateur.cel import Filter
-
-MOST_FUNCTIONS = 100
-"""How many functions one request may name."""
 
 
 def _instant(value: object) -> object:
@@ -192,6 +189,11 @@ class CancellationRequest(BaseModel):
         if self.function_ids is None:
             return (Scope(self.app_id, self.function_id),)
         return tuple(Scope(self.app_id, function_id) for function_id in self.function_ids)
+
+    @property
+    def functions(self) -> Scope | Functions:
+        """What the scopes are together."""
+        return Functions.of(self.app_id, [each.function_id for each in self.scopes if each.function_id is not None])
 
     @property
     def scope(self) -> Scope:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -69,8 +69,50 @@ class Scope:
         """Whether that function is this one, or one of the app."""
         return app_id == self.app_id and self.function_id in (None, function_id)
 
+    @property
+    def each(self) -> tuple[Scope, ...]:
+        """The scope itself: `Functions` are several."""
+        return (self,)
+
     def __str__(self) -> str:
         return f"{self.app_id} / {self.function_id or 'every function'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Functions:
+    """Several functions of an app. `of` makes them."""
+
+    app_id: str
+    names: tuple[str, ...]
+    """Two at least, sorted."""
+
+    @classmethod
+    def of(cls, app_id: str, names: Iterable[str]) -> Scope | Functions:
+        """Of one name, or of none for every function of the app, a scope."""
+        found = tuple(sorted(set(names)))
+        return cls(app_id, found) if len(found) > 1 else Scope(app_id, *found)
+
+    def covers(self, app_id: str, function_id: str) -> bool:
+        """Whether that function is one of them."""
+        return app_id == self.app_id and function_id in self.names
+
+    @property
+    def each(self) -> tuple[Scope, ...]:
+        return tuple(Scope(self.app_id, name) for name in self.names)
+
+    def __str__(self) -> str:
+        """The first of them by name."""
+        if len(self.names) <= _NAMED:
+            *others, last = self.names
+        else:
+            others, last = [*self.names[: _NAMED - 1]], f"{len(self.names) - _NAMED + 1} more"
+        return f"{self.app_id} / {', '.join(others)} and {last}"
+
+
+_NAMED = 3
+
+MOST_FUNCTIONS = 100
+"""How many functions one request may name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,42 +14,44 @@ from textual import events, on, work
 from textual.screen import ModalScreen
 from textual.theme import Theme
 
-from secateur.cel.authoring.picking import narrowed
 from secateur.errors import SecateurError
 from secateur.looking.aftermath import STANDING_FOR, again, also_arriving
-from secateur.runs import RunStatus, Scope
+from secateur.runs import Functions, RunStatus, Scope
 from secateur.words.lines import one_line
 from secateur_tui.drafts import Draft
 from secateur_tui.expressions import Kept
-from secateur_tui.filter.screen import FilterScreen
-from secateur_tui.frame import offers
 from secateur_tui.frame.aftermath_line import AlsoWanted
-from secateur_tui.frame.help import HelpScreen
-from secateur_tui.frame.palette import Entry, PaletteScreen
 from secateur_tui.frame.place import Dialog, PlaceScreen
 from secateur_tui.frame.question import Choice, Question, QuestionScreen
-from secateur_tui.history.screen import HistoryScreen
-from secateur_tui.history.taking_back import TakingBack
 from secateur_tui.keymap import allowed, bindings_of
 from secateur_tui.live import FOLLOWING, LiveApp
 from secateur_tui.queues.screen import QueuesScreen
-from secateur_tui.queues.timeline import TimelineScreen
 from secateur_tui.review.committing import Committing
-from secateur_tui.review.screen import ReviewScreen
-from secateur_tui.runs.listing import RunsScreen
-from secateur_tui.runs.single import RunScreen
 from secateur_tui.session import Contexts, Feed, Session, as_allowed
 from secateur_tui.themes import THEMES
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
+    from secateur.requests import CancellationRequest
+    from secateur.runs import Count
+    from secateur_tui.filter.screen import FilterScreen
+    from secateur_tui.frame.palette import Entry
+    from secateur_tui.history.screen import HistoryScreen
+    from secateur_tui.queues.timeline import TimelineScreen
+    from secateur_tui.review.screen import ReviewScreen
+    from secateur_tui.runs.listing import RunsScreen
+    from secateur_tui.runs.single import RunScreen
 
 _OF_ONE_SESSION = (*FOLLOWING, "taking-back", "also")
 """The groups of workers that end with their session."""
 
 
 class ConsoleApp(LiveApp):
-    """Decides which screen leads where."""
+    """Decides which screen leads where.
+
+    Only Queues is imported with it: nobody waits for the other places before the first figures. So their messages are
+    handled by name.
+    """
 
     CSS_PATH = "app.tcss"
     TITLE = "secateur"
@@ -74,7 +76,6 @@ class ConsoleApp(LiveApp):
     @on(events.Mount)
     async def _show_first(self) -> None:
         await self._begin()
-        self.warm_up()
         loop = asyncio.get_running_loop()
         for name in ("SIGHUP", "SIGTERM"):
             if number := getattr(signal, name, None):
@@ -84,7 +85,6 @@ class ConsoleApp(LiveApp):
     async def _begin(self) -> None:
         """Show the session's queues, as far as the session may."""
         self.session = await as_allowed(self.session)
-        self._taking_back = TakingBack(self.session, self._ask, lambda: self.feed)
         self.push_screen(QueuesScreen(self.session))
         self.follow(takes_part=not self._looks_only)
 
@@ -101,40 +101,43 @@ class ConsoleApp(LiveApp):
 
     @on(QueuesScreen.TimesWanted)
     def _show_times(self, message: QueuesScreen.TimesWanted) -> None:
+        from secateur_tui.queues.timeline import TimelineScreen
+
         self.push_screen(TimelineScreen(self.session, message.scope))
 
-    @on(TimelineScreen.FilterWanted)
-    def _filter_from_times(self, message: TimelineScreen.FilterWanted) -> None:
+    def on_timeline_screen_filter_wanted(self, message: TimelineScreen.FilterWanted) -> None:
         self._filter(message.scope, retry=False)
 
     @on(QueuesScreen.FailedWanted)
     def _list_failed(self, message: QueuesScreen.FailedWanted) -> None:
-        self.push_screen(RunsScreen(self.session, message.scope, self.feed, RunStatus.FAILED))
+        self._show_runs(message.scope, RunStatus.FAILED)
 
-    @on(RunsScreen.RetryWanted)
-    def _retry_failed(self, message: RunsScreen.RetryWanted) -> None:
+    def on_runs_screen_retry_wanted(self, message: RunsScreen.RetryWanted) -> None:
         self._filter(message.scope, retry=True)
 
-    @on(RunsScreen.RunWanted)
-    @on(FilterScreen.RunWanted)
-    def _open_run(self, message: RunsScreen.RunWanted | FilterScreen.RunWanted) -> None:
+    def on_runs_screen_run_wanted(self, message: RunsScreen.RunWanted) -> None:
+        self.show_run(message.run_id, message.among)
+
+    def on_filter_screen_run_wanted(self, message: FilterScreen.RunWanted) -> None:
         self.show_run(message.run_id, message.among)
 
     def show_run(self, run_id: str, among: tuple[str, ...] = ()) -> None:
         """The place of one run; `among` are the runs that next and previous go through."""
+        from secateur_tui.runs.single import RunScreen
+
         self.push_screen(RunScreen(self.session, run_id, self.feed, among))
 
-    @on(RunScreen.RetryWanted)
-    def _retry_run(self, message: RunScreen.RetryWanted) -> None:
+    def on_run_screen_retry_wanted(self, message: RunScreen.RetryWanted) -> None:
         self._show_filter(Draft.to_retry(message.run))
 
-    @on(RunScreen.FilterWanted)
-    def _filter_like_run(self, message: RunScreen.FilterWanted) -> None:
+    def on_run_screen_filter_wanted(self, message: RunScreen.FilterWanted) -> None:
         self._add_to_filter(message)
 
     @work(exclusive=True, group="also")
     async def _add_to_filter(self, wanted: RunScreen.FilterWanted) -> None:
         """Add the condition to the filter of the run's function as the user left it; for a failed run, to its retry."""
+        from secateur.cel.authoring.picking import narrowed
+
         run, shape = wanted.run, None
         scope = run.scope
         retry = run.status is RunStatus.FAILED and self.session.queue.cancellations.can_retry
@@ -150,16 +153,14 @@ class ConsoleApp(LiveApp):
         self._back_to_queues()
         self._show_filter(draft)
 
-    @on(RunScreen.CancellationWanted)
-    def _open_cancellation(self, message: RunScreen.CancellationWanted) -> None:
-        self.push_screen(HistoryScreen(self.session, self.feed, message.cancellation))
+    def on_run_screen_cancellation_wanted(self, message: RunScreen.CancellationWanted) -> None:
+        self._open_history([message.cancellation])
 
-    def _filter(self, scope: Scope, *, retry: bool, stands_out: bool = False) -> None:
+    def _filter(self, scope: Scope | Functions, *, retry: bool, stands_out: bool = False) -> None:
         """The filter of this scope as the user left it, or a new one."""
         self._show_filter(self.session.drafts.of(scope, retry=retry), stands_out=stands_out)
 
-    @on(HistoryScreen.FilterWanted)
-    def _filter_again(self, message: HistoryScreen.FilterWanted) -> None:
+    def on_history_screen_filter_wanted(self, message: HistoryScreen.FilterWanted) -> None:
         self._back_to_queues()
         self._show_filter(Draft.of_record(message.cancellation))
 
@@ -169,6 +170,8 @@ class ConsoleApp(LiveApp):
         self._show_filter(Draft.of_kept(kept))
 
     def _show_filter(self, draft: Draft, *, stands_out: bool = False) -> None:
+        from secateur_tui.filter.screen import FilterScreen
+
         self.session.drafts.opened(draft)
         self.push_screen(FilterScreen(self.session, draft, self.feed, stands_out=stands_out))
 
@@ -177,71 +180,85 @@ class ConsoleApp(LiveApp):
         if len(self.screen_stack) > 2:
             self.pop_screen()
 
-    @on(FilterScreen.ReviewWanted)
-    def _review(self, message: FilterScreen.ReviewWanted) -> None:
-        if not self.session.read_only and isinstance(self.screen, FilterScreen):
-            self.push_screen(ReviewScreen(self.session, message.request, message.seen, self.feed))
+    def on_filter_screen_review_wanted(self, message: FilterScreen.ReviewWanted) -> None:
+        if not self.session.read_only and self._is_at("filter"):
+            self._review(message.request, message.seen)
+
+    def _review(self, request: CancellationRequest, seen: Count | None) -> None:
+        from secateur_tui.review.screen import ReviewScreen
+
+        self.push_screen(ReviewScreen(self.session, request, seen, self.feed))
 
     @on(AlsoWanted)
     def _also_wanted(self, message: AlsoWanted) -> None:
-        self._review_also(message.cancellation)
+        self._review_also(message.cancellations)
 
     @work(exclusive=True, group="also")
-    async def _review_also(self, cancellation: Cancellation) -> None:
+    async def _review_also(self, cancellations: Sequence[Cancellation]) -> None:
         """Review the same for what still arrives."""
         longest = STANDING_FOR
         with suppress(SecateurError):
             longest = (await self.session.ask(self.session.queue.controls.retention())).standing
         try:
             now = self.feed.now()
-            request = also_arriving(again(cancellation, now), now, longest)
+            request = also_arriving(again(cancellations, now), now, longest)
         except SecateurError as error:
             self.notify(str(error), severity="error", markup=False)
             return
         if not self.session.read_only and not isinstance(self.screen, ModalScreen):
-            self.push_screen(ReviewScreen(self.session, request, None, self.feed))
+            self._review(request, None)
 
-    @on(ReviewScreen.Left)
-    def _review_left(self, message: ReviewScreen.Left) -> None:
-        if isinstance(self.screen, ReviewScreen):
+    def on_review_screen_left(self, message: ReviewScreen.Left) -> None:
+        if self._under_review is not None:
             self.pop_screen()
         if message.unknown:
             self._open_history()
 
-    @on(ReviewScreen.CommitWanted)
-    def _commit(self, message: ReviewScreen.CommitWanted) -> None:
+    def on_review_screen_commit_wanted(self, message: ReviewScreen.CommitWanted) -> None:
         self._committing.start(self.session, message)
 
-    def _committed(self, cancellation: Cancellation) -> None:
-        self.session.journal.committed(cancellation.id)
+    def _committed(self, cancellations: Sequence[Cancellation]) -> None:
+        self.session.journal.committed(tuple(each.id for each in cancellations))
         self.follow_aftermath()
-        if not isinstance(self.screen, ReviewScreen):
-            self._show_committed(cancellation)
-        elif cancellation.is_pending:
-            self.screen.pending(cancellation)
+        if (review := self._under_review) is None:
+            self._show_committed(cancellations)
+        elif any(each.is_pending for each in cancellations):
+            review.pending(cancellations)
         else:
-            self.screen.committed(cancellation)
-            self.screen.call_after_refresh(self._show_committed, cancellation)
+            review.committed(cancellations)
+            review.call_after_refresh(self._show_committed, cancellations)
 
     def _refused(self, error: SecateurError) -> None:
-        if isinstance(self.screen, ReviewScreen):
-            self.screen.refused(error)
+        if (review := self._under_review) is not None:
+            review.refused(error)
 
-    @on(ReviewScreen.Committed)
-    def _followed(self, message: ReviewScreen.Committed) -> None:
-        self._show_committed(message.cancellation)
+    @property
+    def _under_review(self) -> ReviewScreen | None:
+        """The review that is shown, where one is."""
+        from secateur_tui.review.screen import ReviewScreen
 
-    def _show_committed(self, cancellation: Cancellation) -> None:
+        return self.screen if isinstance(self.screen, ReviewScreen) else None
+
+    def _is_at(self, place: str) -> bool:
+        return isinstance(self.screen, PlaceScreen) and self.screen.place == place
+
+    def on_review_screen_committed(self, message: ReviewScreen.Committed) -> None:
+        self._show_committed(message.cancellations)
+
+    def _show_committed(self, cancellations: Sequence[Cancellation]) -> None:
         self._back_to_queues()
-        self.session.drafts.committed(cancellation.scope)
-        self.push_screen(HistoryScreen(self.session, self.feed, cancellation))
+        scopes = {each.scope for each in cancellations}
+        self.session.drafts.committed(Functions.of(cancellations[0].app_id, [n for each in scopes for n in each.names]))
+        self._open_history(cancellations)
 
     def _back_to_queues(self) -> None:
         while len(self.screen_stack) > 2:
             self.pop_screen()
 
-    def _open_history(self) -> None:
-        self.push_screen(HistoryScreen(self.session, self.feed))
+    def _open_history(self, committed: Sequence[Cancellation] = ()) -> None:
+        from secateur_tui.history.screen import HistoryScreen
+
+        self.push_screen(HistoryScreen(self.session, self.feed, committed))
 
     def _hang_up(self) -> None:
         """The terminal is gone: finish a commit in progress, then leave."""
@@ -265,29 +282,38 @@ class ConsoleApp(LiveApp):
     def action_runs(self) -> None:
         """The runs of the row or, elsewhere, of what is shown."""
         if (scope := self._scope_shown) is not None:
-            self.push_screen(RunsScreen(self.session, scope, self.feed))
+            self._show_runs(scope)
+
+    def _show_runs(self, scope: Scope | Functions, status: RunStatus | None = None) -> None:
+        from secateur_tui.runs.listing import RunsScreen
+
+        self.push_screen(RunsScreen(self.session, scope, self.feed, status))
 
     @property
-    def _scope_shown(self) -> Scope | None:
+    def _scope_shown(self) -> Scope | Functions | None:
         """The scope of the row of Queues, or of the filter; else of the last open one; else of any function."""
         screen = self.screen
-        if isinstance(screen, QueuesScreen) and screen.scope is not None:
-            return screen.scope
+        if isinstance(screen, QueuesScreen) and screen.chosen is not None:
+            return screen.chosen
         if (draft := self.session.drafts.newest) is not None:
             return draft.scope
         return Scope(self.feed.depths[0].app_id) if self.feed.depths else None
 
     def action_history(self) -> None:
-        if not isinstance(self.screen, HistoryScreen):
+        if not self._is_at("history"):
             self._open_history()
 
     @work(exclusive=True, group="taking-back")
     async def action_undo(self) -> None:
-        await self._take_back(self._taking_back.undo())
+        from secateur_tui.history.taking_back import TakingBack
+
+        await self._take_back(TakingBack(self.session, self._ask, lambda: self.feed).undo())
 
     @work(exclusive=True, group="taking-back")
     async def action_redo(self) -> None:
-        await self._take_back(self._taking_back.redo())
+        from secateur_tui.history.taking_back import TakingBack
+
+        await self._take_back(TakingBack(self.session, self._ask, lambda: self.feed).redo())
 
     async def _take_back(self, change: Awaitable[str | None]) -> None:
         try:
@@ -302,12 +328,13 @@ class ConsoleApp(LiveApp):
     async def _ask(self, question: Question) -> Choice:
         return await self.push_screen_wait(QuestionScreen(self.session, question))
 
-    @on(HistoryScreen.TookBack)
-    def _took_back(self, message: HistoryScreen.TookBack) -> None:
-        self.session.journal.took_back(message.cancellation_id)
+    def on_history_screen_took_back(self, message: HistoryScreen.TookBack) -> None:
+        self.session.journal.took_back((message.cancellation_id,))
         self.follow_aftermath()
 
     def action_help(self) -> None:
+        from secateur_tui.frame.help import HelpScreen
+
         here = self.screen.place if isinstance(self.screen, PlaceScreen | Dialog) else ""
         self.push_screen(HelpScreen(self.session, here))
 
@@ -321,6 +348,8 @@ class ConsoleApp(LiveApp):
             self.notify("The configuration has no other context to go to.", markup=False)
 
     def _offer(self, entries: list[Entry], title: str, wanted: str) -> None:
+        from secateur_tui.frame.palette import PaletteScreen
+
         if not isinstance(self.screen, ModalScreen):
             self.push_screen(PaletteScreen(self.session, entries, title, wanted), self._chosen)
 
@@ -352,15 +381,11 @@ class ConsoleApp(LiveApp):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """A key does not lead to the place that is already shown."""
-        if action == "filter" and (isinstance(self.screen, FilterScreen) or not self._has_filter):
+        if action in ("queues", "filter", "runs", "history") and self._is_at(action):
             return False
-        if action == "queues" and isinstance(self.screen, QueuesScreen):
+        if action in ("filter", "runs") and not self._has_filter:
             return False
-        if action == "runs" and (isinstance(self.screen, RunsScreen) or not self._has_filter):
-            return False
-        if action == "history" and (
-            isinstance(self.screen, HistoryScreen) or not self.session.queue.cancellations.can_cancel
-        ):
+        if action == "history" and not self.session.queue.cancellations.can_cancel:
             return False
         return allowed("console", action, read_only=self.session.read_only)
 
@@ -371,15 +396,19 @@ class ConsoleApp(LiveApp):
     @property
     def offers(self) -> list[Entry]:
         """What the palette offers here."""
+        from secateur_tui.frame import offers
+
         return [
             *offers.commands(self, self.screen, read_only=self.session.read_only),
             *offers.functions(self.feed.depths, partial(self._filter, retry=False)),
-            *offers.expressions(self.session.expressions.kept, None, self._filter_kept),
+            *offers.expressions(self.session.expressions.kept, (), self._filter_kept),
             *self._other_contexts,
             *offers.themes(self._fitting, self.theme, partial(setattr, self, "theme")),
         ]
 
     @property
     def _other_contexts(self) -> list[Entry]:
+        from secateur_tui.frame import offers
+
         known = self._contexts.known if self._contexts is not None else {}
         return [*offers.contexts(known, self.session.context, self._switch_to)]

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from secateur.requests import CancellationRequest, RetryRequest
-from secateur.runs import Run, RunStatus, Scope, Window
+from secateur.runs import Functions, Run, RunStatus, Scope, Window
 from secateur_tui.expressions import Kept
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
+    from secateur.requests import CancellationRequest
 
 
 @dataclass(slots=True)
 class Draft:
     """A filter as it was typed."""
 
-    scope: Scope
+    scope: Scope | Functions
     if_: str = ""
     started_after: str = ""
     started_before: str = ""
@@ -57,15 +57,18 @@ class Draft:
         )
 
     def kept(self) -> Kept:
-        """What is kept of it; a name makes it a saved filter."""
-        scope = self.scope
+        """What is kept of it, under the first of several functions; a name makes it a saved filter."""
+        scope = self.scope.each[0]
         return Kept(scope.app_id, scope.function_id, self.if_.strip(), self.started_after, self.started_before)
 
     def request(self, window: Window) -> CancellationRequest:
         """The request, with the times as `window` has them. Raises `RequestError`."""
+        from secateur.requests import CancellationRequest, RetryRequest
+
         body = {
             "app_id": self.scope.app_id,
-            "function_id": self.scope.function_id,
+            "function_id": self.scope.names[0] if len(self.scope.names) == 1 else None,
+            "function_ids": list(self.scope.names) if len(self.scope.names) > 1 else None,
             "if": self.if_ if self.if_.strip() else None,
             "started_after": window.started_after,
             "started_before": window.started_before,
@@ -80,14 +83,14 @@ class Drafts:
     """The last draft of each scope, one to cancel and one to retry, so that leaving a filter loses nothing."""
 
     def __init__(self) -> None:
-        self._drafts: dict[tuple[Scope, bool], Draft] = {}
+        self._drafts: dict[tuple[Scope | Functions, bool], Draft] = {}
 
     @property
     def newest(self) -> Draft | None:
         """The one that was opened last; None before there is one."""
         return next(reversed(self._drafts.values()), None)
 
-    def of(self, scope: Scope, *, retry: bool) -> Draft:
+    def of(self, scope: Scope | Functions, *, retry: bool) -> Draft:
         """The draft as the user left it, or an empty one."""
         return self._drafts.get((scope, retry)) or Draft(scope, retry=retry)
 
@@ -96,7 +99,7 @@ class Drafts:
         self._drafts.pop((draft.scope, draft.retry), None)
         self._drafts[draft.scope, draft.retry] = draft
 
-    def committed(self, scope: Scope) -> None:
+    def committed(self, scope: Scope | Functions) -> None:
         """What was meant once: reopened, a standing filter must not be one key from being committed again."""
         for draft in self._drafts.values():
             if draft.scope == scope:

@@ -63,7 +63,8 @@ PLACES = {
 """The places of actions, with their titles; the digit is the key that leads there."""
 
 ACTIONS: tuple[Action, ...] = (
-    Action("queues.open_filter", ("enter",), "filter", "Build a filter for the function or app of the row"),
+    Action("queues.open_filter", ("enter",), "filter", "Build a filter for the marked functions, or for the row"),
+    Action("queues.unmark", ("escape",), "unmark", "Take all marks away"),
     Action(
         "queues.also_arriving",
         ("f",),
@@ -85,6 +86,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("queues.find", ("/",), "find", "Show only the functions whose name contains a text"),
     Action("queues.sort", ("s",), "sort", "Sort by the next column; a click on its title does the same"),
     Action("queues.reverse", ("S",), "reverse", "Reverse the order", footer=False),
+    Action("queues.mark", ("m",), "mark", "Mark the function, to filter several functions of an app at once"),
     Action("queues.fold", ("space",), "fold", "Fold or unfold the app of the row"),
     Action("queues.clear_find", ("escape",), "show all", "Show every function again"),
     Action("queues.detail", ("tab",), "hot values", "Go to the hot values of the row, and back", footer=False),

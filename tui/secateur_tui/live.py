@@ -14,7 +14,6 @@ from textual import work
 from textual.reactive import Reactive, reactive
 from textual.theme import Theme
 
-from secateur.cel import compile
 from secateur.errors import SecateurError
 from secateur.looking.aftermath import Aftermath, still_arriving
 from secateur_tui.frame.terminal_app import TerminalApp
@@ -26,6 +25,24 @@ AWAY_SECONDS = 10.0
 
 NEWS_FOR = timedelta(minutes=30)
 """How long a commit or an undo is news."""
+
+_LATER = (
+    "secateur.records",
+    "secateur.looking.suggesting",
+    "secateur.looking.blast",
+    "secateur.looking.facets",
+    "secateur.looking.why",
+    "secateur_tui.filter.screen",
+    "secateur_tui.frame.help",
+    "secateur_tui.frame.palette",
+    "secateur_tui.history.screen",
+    "secateur_tui.history.taking_back",
+    "secateur_tui.queues.timeline",
+    "secateur_tui.review.screen",
+    "secateur_tui.runs.listing",
+    "secateur_tui.runs.single",
+)
+"""Every place but Queues, and what they ask for."""
 
 FOLLOWING = ("feed", "aftermath", "sweep", "upkeep")
 """The groups of workers that follow one session."""
@@ -46,12 +63,20 @@ class LiveApp(TerminalApp):
     ) -> None:
         super().__init__(theme=theme, themes=themes, ascii_only=ascii_only)
         self.session = session
+        self._takes_part = self._is_begun = False
 
     def follow(self, *, takes_part: bool) -> None:
-        """Follow the session from now on; with `takes_part`, sweep and clean up as well, if it may write."""
+        """Follow the session from now on; with `takes_part`, sweep and clean up as well, if it may write.
+
+        Whatever nobody looks at waits until the first figures are painted.
+        """
+        self._takes_part, self._is_begun = takes_part, False
         self.follow_depth()
+
+    def _go_on(self) -> None:
+        self.warm_up()
         self._load_expressions()
-        if takes_part and not self.session.read_only:
+        if self._takes_part and not self.session.read_only:
             self._sweep()
             self._keep_up()
 
@@ -85,6 +110,9 @@ class LiveApp(TerminalApp):
             else:
                 taken, aftermath = time.monotonic(), self.feed.aftermath
                 self.feed = Feed(tuple(depths), as_of, taken, activity, every, aftermath=aftermath)
+            if not self._is_begun:
+                self._is_begun = True
+                self.call_after_refresh(self._go_on)
             await asyncio.sleep(max(0.1, every - (time.monotonic() - began)))
 
     @work(exclusive=True, group="aftermath")
@@ -93,28 +121,32 @@ class LiveApp(TerminalApp):
 
         Its figures are as new as the depth; what still arrives takes longer to find out, and is asked less often.
         """
-        session, arriving, due = self.session, None, 0.0
-        while (newest := session.journal.newest) is not None and self.feed.as_of is not None:
+        session, due = self.session, 0.0
+        arriving: float | None = None
+        while (newest := session.journal.newest) and self.feed.as_of is not None:
             began = time.monotonic()
             with suppress(SecateurError):
-                cancellation = await session.ask(session.queue.cancellations.get(newest))
+                found = [await session.ask(session.queue.cancellations.get(each)) for each in newest]
                 now = self.feed.now()
-                if now - (cancellation.undone_at or cancellation.created_at) >= NEWS_FOR:
+                if all(now - (each.undone_at or each.created_at) >= NEWS_FOR for each in found):
                     self.feed = replace(self.feed, aftermath=None)
                     return
-                self.feed = replace(self.feed, aftermath=Aftermath.of(cancellation, now, arriving))
+                self.feed = replace(self.feed, aftermath=Aftermath.of(found, now, arriving))
                 if time.monotonic() >= due:
                     asked = time.monotonic()
-                    arriving = await session.ask(still_arriving(session.queue.reader.counter, cancellation, now))
+                    counter = session.queue.reader.counter
+                    rates = [await session.ask(still_arriving(counter, each, now)) for each in found]
+                    arriving = sum(each for each in rates if each is not None)
                     due = time.monotonic() + pause_after(time.monotonic() - asked, AFTERMATH_SECONDS)
-                    self.feed = replace(self.feed, aftermath=Aftermath.of(cancellation, now, arriving))
+                    self.feed = replace(self.feed, aftermath=Aftermath.of(found, now, arriving))
             await asyncio.sleep(max(0.1, self._every - (time.monotonic() - began)))
 
     @work(thread=True, group="warm-up")
     def warm_up(self) -> None:
-        """Load the grammar and SQLAlchemy in advance, which the first expression and record need: half a second."""
-        compile("true")
-        import_module("secateur.records")
+        """Load in advance what Queues does without: a second of imports on a small machine."""
+        for module in _LATER:
+            import_module(module)
+        import_module("secateur.cel").compile("true")
 
     @work(exclusive=True, group="sweep")
     async def _sweep(self) -> None:

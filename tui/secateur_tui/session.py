@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol, TypeVar
@@ -75,28 +75,38 @@ class Feed:
         return self.as_of + timedelta(seconds=self.age)
 
 
+Commit = tuple[UUID, ...]
+"""The cancellations of one commit, one for each of its functions."""
+
+
+def _without(commits: Iterable[Commit], taken: Commit) -> list[Commit]:
+    """What is left of the commits."""
+    left = (tuple(each for each in commit if each not in taken) for commit in commits)
+    return [commit for commit in left if commit]
+
+
 @dataclass(slots=True)
 class Journal:
     """What this console committed and undid, for undo and redo."""
 
-    done: list[UUID] = field(default_factory=list)
+    done: list[Commit] = field(default_factory=list)
     """Cancellations, retries included, that can be undone next; the newest is last."""
-    undone: list[UUID] = field(default_factory=list)
+    undone: list[Commit] = field(default_factory=list)
     """Those that were undone since the last commit, and can be committed again; the newest is last."""
-    newest: UUID | None = None
-    """The one that was last committed or undone."""
+    newest: Commit = ()
+    """The one that was last committed or undone; empty before there is one."""
 
-    def committed(self, cancellation_id: UUID, *, again: UUID | None = None) -> None:
+    def committed(self, commit: Commit, *, again: Commit = ()) -> None:
         """`again` is the undone one that it repeats; any other commit leaves nothing to redo."""
-        self.undone[:] = [] if again is None else [each for each in self.undone if each != again]
-        self.done.append(cancellation_id)
-        self.newest = cancellation_id
+        self.undone[:] = [each for each in self.undone if each != again] if again else []
+        self.done.append(commit)
+        self.newest = commit
 
-    def took_back(self, cancellation_id: UUID) -> None:
-        """Also one of somebody else's, which then can be redone here."""
-        self.done[:] = [each for each in self.done if each != cancellation_id]
-        self.undone[:] = [*(each for each in self.undone if each != cancellation_id), cancellation_id]
-        self.newest = cancellation_id
+    def took_back(self, commit: Commit) -> None:
+        """Also one of somebody else's, which then can be redone here, or a part of one of ours."""
+        self.done[:] = _without(self.done, commit)
+        self.undone[:] = [*_without(self.undone, commit), commit]
+        self.newest = commit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from secateur.cel import Filter
 from secateur.cel.values import decode_json
 from secateur.engines.base import Arrival, Arrivals, Arriving, Population, Tally
 from secateur.engines.relation import Reading
 from secateur.engines.sampled import SAMPLE_PAGES, SampledSource
 from secateur.postgres.statements import Statements
 from secateur.runs import UNFINISHED, Scope
+
+if TYPE_CHECKING:
+    from secateur.cel import Filter
 
 FEW = 1_000
 """Runs on the sampled pages below which a scope is looked for by the indexes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from secateur.engines.base import RATE_SECONDS
 from secateur.looking.counter import MatchCounter
 from secateur.looking.depth import NEGLIGIBLE
-from secateur.requests import CancellationRequest, RetryRequest
 from secateur.states import Kind
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
+    from secateur.requests import CancellationRequest
 
 STANDING_FOR = timedelta(hours=2)
 """How long a cancellation of what still arrives stands, unless the retention allows less."""
@@ -24,9 +25,9 @@ _SOONEST = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Aftermath:
-    """A cancellation some time after its commit."""
+    """A commit some time later: one cancellation, or one for each of several functions."""
 
-    cancellation: Cancellation
+    cancellations: tuple[Cancellation, ...]
     as_of: datetime
     """The database's time."""
     arriving: float | None
@@ -34,14 +35,24 @@ class Aftermath:
     retry, the cancellation of a single run, one that still stands, or one that was stopped or undone."""
 
     @classmethod
-    def of(cls, cancellation: Cancellation, now: datetime, arriving: float | None) -> Aftermath:
-        """`arriving` is what `still_arriving` found last; it is dropped where nothing can arrive any more."""
-        return cls(cancellation, now, arriving if leaves_arrivals(cancellation, now) else None)
+    def of(cls, cancellations: Iterable[Cancellation], now: datetime, arriving: float | None) -> Aftermath:
+        """`arriving` is what `still_arriving` found last, of all; it is dropped where nothing can arrive any more."""
+        found = tuple(cancellations)
+        return cls(found, now, arriving if any(leaves_arrivals(each, now) for each in found) else None)
+
+    @property
+    def newest(self) -> Cancellation:
+        """The one that something happened to last."""
+        return max(self.cancellations, key=_changed_at)
 
     @property
     def goes_on(self) -> bool:
         """Whether matching runs still arrive that it does not cancel."""
         return self.arriving is not None and self.arriving >= NEGLIGIBLE
+
+
+def _changed_at(cancellation: Cancellation) -> datetime:
+    return cancellation.undone_at or cancellation.stopped_at or cancellation.created_at
 
 
 async def still_arriving(counter: MatchCounter, cancellation: Cancellation, now: datetime) -> float | None:
@@ -72,14 +83,19 @@ def also_arriving(
     return request.model_copy(update={"standing": True, "started_before": until})
 
 
-def again(cancellation: Cancellation, now: datetime) -> CancellationRequest:
-    """A request for the same scope, condition and window as the cancellation or retry.
+def again(cancellations: Sequence[Cancellation], now: datetime) -> CancellationRequest:
+    """A request for what the cancellations, or the retries, of one commit were for: their functions, their condition
+    and their window.
 
     Raises `RequestError` for a record that no request can express.
     """
+    cancellation = cancellations[0]
+    several = sorted(each.function_id for each in cancellations if each.function_id is not None)
     return _selecting(
         cancellation,
         {
+            "function_id": cancellation.function_id if len(cancellations) == 1 else None,
+            "function_ids": several if len(cancellations) > 1 else None,
             "started_after": cancellation.started_after,
             "started_before": cancellation.started_before,
             "standing": cancellation.standing and cancellation.started_before > now,
@@ -90,6 +106,8 @@ def again(cancellation: Cancellation, now: datetime) -> CancellationRequest:
 
 
 def _selecting(cancellation: Cancellation, fields: dict[str, Any]) -> CancellationRequest:
+    from secateur.requests import CancellationRequest, RetryRequest
+
     kind = RetryRequest if cancellation.is_retry else CancellationRequest
     body = {
         "app_id": cancellation.app_id,

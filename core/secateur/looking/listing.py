@@ -10,8 +10,7 @@ from secateur.bounds import optional, problem_of_instant, problem_of_named, prob
 from secateur.cel import SEARCH, ExpressionError, compile
 from secateur.engines.searching import RunSearch
 from secateur.errors import Problem, RequestError
-from secateur.requests import MOST_FUNCTIONS
-from secateur.runs import RunStatus, Scope, Window
+from secateur.runs import MOST_FUNCTIONS, RunStatus, Scope, Window
 
 ANY = "any"
 """The status of a search for runs whatever their status."""

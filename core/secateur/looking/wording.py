@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from secateur.cel.syntax.writing import value_text
 from secateur.looking.suggestions import Baseline, Suggestion, Suggestions
-from secateur.runs import Scope
+from secateur.runs import Functions, Scope
 from secateur.words.figures import number
 from secateur.words.lines import one_line, shorten
 
@@ -101,7 +101,7 @@ def also(each: Suggestion) -> str:
     return ", ".join(f"{number(hit.runs)} of {shown(hit.value)}" for hit in each.also_hits)
 
 
-def compared(found: Suggestions, scope: Scope) -> str:
+def compared(found: Suggestions, scope: Scope | Functions) -> str:
     """What the arrivals are compared with, as a person would name it."""
     match found.baseline:
         case Baseline.BEFORE:

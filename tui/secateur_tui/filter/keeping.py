@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from secateur.errors import SecateurError
-from secateur.runs import Scope
+from secateur.runs import Functions, Scope
 from secateur_tui.expressions import Kept
 from secateur_tui.filter.naming import NameScreen
 from secateur_tui.frame import offers
@@ -35,12 +35,12 @@ async def save(place: PlaceScreen, filter_: Kept) -> None:
         place.notify(f"Saved as {name}; {_EARLIER_KEY} finds it.", markup=False)
 
 
-async def choose(place: PlaceScreen, scope: Scope) -> Kept | None:
+async def choose(place: PlaceScreen, scope: Scope | Functions) -> Kept | None:
     """Let the user choose one, those of the scope first; None without one. To be called in a worker of the place."""
     expressions, chosen = place.session.expressions, list[Kept]()
     with suppress(SecateurError):
         await expressions.load()
-    entries = [*offers.expressions(expressions.kept, scope, chosen.append)]
+    entries = [*offers.expressions(expressions.kept, scope.each, chosen.append)]
     if not entries:
         place.notify("Nothing was saved or used before.", markup=False)
         return None

@@ -92,7 +92,7 @@ class FilterScreen(PlaceScreen):
         self._fields = RequestFields(draft, self._condition, self._now, session.zone, self._changed)
         self._window = self._fields.window
         self._matches = Matches(self._now)
-        self._examples = Examples(ended=draft.retry, with_function=draft.scope.function_id is None)
+        self._examples = Examples(ended=draft.retry, with_function=len(draft.scope.names) != 1)
         self._counting = Counting(
             session, self._matches, self._examples, found=self._found, refused=self._fields.complain
         )
@@ -144,7 +144,7 @@ class FilterScreen(PlaceScreen):
         """See which fields and values there are: completion and warnings go by them, and do without."""
         shape = None
         with suppress(SecateurError):
-            shape = await self.session.ask(self.session.queue.reader.shape(self.draft.scope))
+            shape = await self.session.ask(self.session.queue.reader.shape(self.draft.scope.each))
         self._condition.sampled(shape)
         self._prefer_hot_fields()
 
@@ -233,6 +233,9 @@ class FilterScreen(PlaceScreen):
         self._fields.catch_up()
         if self._condition.filter is None:
             self.notify("Only a valid filter can be saved.", severity="warning", markup=False)
+        elif len(self.draft.scope.each) > 1:
+            told = "A filter of several functions is not saved: choose one of them, or the app."
+            self.notify(told, severity="warning", markup=False)
         else:
             await keeping.save(self, self.draft.kept())
 

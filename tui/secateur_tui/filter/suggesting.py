@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from secateur.cel import Filter
 from secateur.errors import SecateurError
 from secateur.looking.suggestions import Suggestions
-from secateur.runs import Scope, Window
+from secateur.runs import Functions, Scope, Window
 from secateur_tui.filter.hot_values import RECENT_SECONDS, HotValues
 from secateur_tui.frame.hot_rows import View
 from secateur_tui.session import Session
@@ -47,7 +47,7 @@ class Suggesting:
     """
 
     def __init__(
-        self, session: Session, scope: Scope, hot: HotValues, proposed: Callable[[Suggestions | None], None]
+        self, session: Session, scope: Scope | Functions, hot: HotValues, proposed: Callable[[Suggestions | None], None]
     ) -> None:
         self._session, self._scope, self._hot, self._proposed = session, scope, hot, proposed
         self.is_looking = True
@@ -98,7 +98,8 @@ class Suggesting:
         try:
             if subject.filter is None:
                 found = await self._session.ask(
-                    reader.suggest(self._scope, window.started_after, window.started_before), seconds=PATIENCE_SECONDS
+                    reader.suggest(self._scope.each, window.started_after, window.started_before),
+                    seconds=PATIENCE_SECONDS,
                 )
                 self.is_looking = False
                 self._arrived = subject, View.of_arrivals(found, self._scope), time.monotonic()
@@ -106,7 +107,7 @@ class Suggesting:
                 self._proposed(found)
             else:
                 radius = await self._session.ask(
-                    reader.blast_radius(self._scope, subject.filter, window), seconds=PATIENCE_SECONDS
+                    reader.blast_radius(self._scope.each, subject.filter, window), seconds=PATIENCE_SECONDS
                 )
                 self._hot.show(View.of_matches(radius), time.monotonic())
         except SecateurError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,15 @@ if TYPE_CHECKING:
     from secateur.records import Cancellation
 
 
+_UNFINISHED = (Phase.PENDING, Phase.SWEEPING, Phase.RETRYING, Phase.FAILING, Phase.HOLDING_BACK, Phase.RESTORING)
+"""What is said of several cancellations as long as it is true of one."""
+
+
 @dataclass
 class AlsoWanted(Message):
     """The user wants to review a cancellation of what still arrives, for two hours; the app opens it."""
 
-    cancellation: Cancellation
+    cancellations: Sequence[Cancellation]
 
 
 def aftermath_line(found: Aftermath, *, also: str, undo: str, redo: str) -> Content:
@@ -34,20 +39,21 @@ def aftermath_line(found: Aftermath, *, also: str, undo: str, redo: str) -> Cont
         line += toned((f" · {rate(found.arriving or 0.0)}/s still match", "warn"))
         if also:
             line += toned((": ", "warn"), (also, "key"), (" also those for 2 h", "plain"))
-    key, what = (redo, "redo") if found.cancellation.undone_at else (undo, "undo")
+    key, what = (redo, "redo") if found.newest.undone_at else (undo, "undo")
     if key:
         line += toned((" · ", "quiet"), (key, "key"), (f" {what}", "plain"))
     return line
 
 
 def _done(found: Aftermath) -> list[tuple[str, str]]:
-    cancellation, now = found.cancellation, found.as_of
+    cancellation, every, now = found.newest, found.cancellations, found.as_of
     since = ago(cancellation.undone_at or cancellation.stopped_at or cancellation.created_at, now)
-    many = number(cancellation.retried if cancellation.is_retry else cancellation.cancelled)
+    many = number(sum(each.retried if each.is_retry else each.cancelled for each in every))
     done = "queued again" if cancellation.is_retry else "cancelled"
-    match phase(cancellation, now):
+    phases = [phase(each, now) for each in every]
+    match next((each for each in phases if each in _UNFINISHED), phase(cancellation, now)):
         case Phase.UNDONE | Phase.RESTORING:
-            back = cancellation.restored_of[0]
+            back = sum(each.restored_of[0] for each in every)
             return [("↺ ", "plain"), (f"undone {since}, ", "plain"), (f"{number(back)} are back", "count")]
         case Phase.PENDING:
             return [("◌ ", "warn"), ("committed, and pending: an open transaction is in the way", "warn")]

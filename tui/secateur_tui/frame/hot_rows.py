@@ -16,7 +16,7 @@ from textual.content import Content
 
 from secateur.looking.suggestions import Baseline, Suggestions
 from secateur.looking.wording import also, compared, label, match_shares, percent, quality, shares
-from secateur.runs import Scope
+from secateur.runs import Functions, Scope
 from secateur.words.figures import number, runs
 from secateur.words.lines import cells, fit, one_line
 from secateur_tui.frame.line_table import TableRow
@@ -73,7 +73,7 @@ class View:
     """What it means that there are no rows."""
 
     @classmethod
-    def of_arrivals(cls, found: Suggestions, scope: Scope) -> View:
+    def of_arrivals(cls, found: Suggestions, scope: Scope | Functions) -> View:
         filters = [
             Pick(
                 *(each.if_, None, each.flood_share, each.baseline_share, shares(each, found)),

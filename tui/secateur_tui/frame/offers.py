@@ -43,9 +43,11 @@ def contexts(known: Mapping[str, str], current: str | None, switch_to: Callable[
             yield Entry("context", name, what, partial(switch_to, name))
 
 
-def expressions(kept: Iterable[Kept], scope: Scope | None, open_filter: Callable[[Kept], object]) -> Iterator[Entry]:
-    """Saved filters, and those used before: of the scope first, the newest first."""
-    for each in sorted(kept, key=lambda each: (not each.name, each.scope != scope)):
+def expressions(
+    kept: Iterable[Kept], scopes: Sequence[Scope], open_filter: Callable[[Kept], object]
+) -> Iterator[Entry]:
+    """Saved filters, and those used before: of these scopes first, the newest first."""
+    for each in sorted(kept, key=lambda each: (not each.name, each.scope not in scopes)):
         name = f"{each.name}: {each.if_}" if each.name else each.if_
         where = str(each.scope)
         yield Entry("saved" if each.name else "earlier", name, where, partial(open_filter, each))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from secateur.ledger.wording import Phase, phase, task_of
+from secateur.runs import Functions
 from secateur.states import Kind
 from secateur.words.figures import ago, number
 from secateur.words.lines import one_line
@@ -33,7 +35,14 @@ _BAR = 4
 
 def scope_text(cancellation: Cancellation) -> str:
     """Whose runs it is of; of a single run its function, and that it is one only."""
-    scope = one_line(str(cancellation.scope))
+    return commit_text([cancellation])
+
+
+def commit_text(commit: Sequence[Cancellation]) -> str:
+    """The same of the cancellations of one commit."""
+    cancellation = commit[0]
+    names = [each.function_id for each in commit if each.function_id is not None]
+    scope = one_line(str(Functions.of(cancellation.app_id, names)))
     if cancellation.is_retry:
         return f"retry of {scope}"
     return f"one run of {scope}" if cancellation.kind == Kind.RUN else scope

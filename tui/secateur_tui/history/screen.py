@@ -100,12 +100,12 @@ class HistoryScreen(PlaceScreen):
 
         cancellation_id: UUID
 
-    def __init__(self, session: Session, feed: Feed, committed: Cancellation | None = None) -> None:
-        """`committed` is shown at once; the others join it when the database has told of them."""
+    def __init__(self, session: Session, feed: Feed, committed: Sequence[Cancellation] = ()) -> None:
+        """What was `committed` is shown at once; the others join it when the database has told of them."""
         super().__init__(session)
         self._feed = feed
-        self._selected = None if committed is None else committed.id
-        self._all: Sequence[Cancellation] = () if committed is None else (committed,)
+        self._selected = committed[0].id if committed else None
+        self._all: Sequence[Cancellation] = committed
         self._find = ""
         self._aftermath: dict[UUID, Aftermath] = {}
         """What came of those that were looked at."""
@@ -212,14 +212,14 @@ class HistoryScreen(PlaceScreen):
             if chosen is not None and now - chosen.created_at < NEWS_FOR and leaves_arrivals(chosen, now):
                 with suppress(SecateurError):
                     question = still_arriving(self.session.queue.reader.counter, chosen, now)
-                    self._aftermath[chosen.id] = Aftermath(chosen, now, await self.session.ask(question))
+                    self._aftermath[chosen.id] = Aftermath((chosen,), now, await self.session.ask(question))
                     self._show_detail()
             took = time.monotonic() - began
             await asyncio.sleep(pause_after(took, max(AFTERMATH_SECONDS, self._feed.every)))
 
     def action_also(self) -> None:
         if (chosen := self.chosen) is not None:
-            self.post_message(AlsoWanted(chosen))
+            self.post_message(AlsoWanted([chosen]))
 
     def _left_by(self, cancellation: Cancellation) -> Sequence[Unrestored]:
         """A few runs that its undo did not bring back; asked for once the restore is over."""
@@ -287,7 +287,7 @@ class HistoryScreen(PlaceScreen):
         cancellation = self.chosen
         if cancellation is None or not undo_label(cancellation, self._feed.now()):
             return
-        question = undo_question(cancellation)
+        question = undo_question([cancellation])
         answer = await self.app.push_screen_wait(QuestionScreen(self.session, question))
         if answer is Choice.NO:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from secateur.states import State
 from secateur.words.figures import number, runs
 from secateur.words.lines import one_line
 from secateur_tui.frame.question import Question
-from secateur_tui.history.rows import scope_text
+from secateur_tui.history.rows import commit_text, scope_text
 from secateur_tui.themes import toned
 
 if TYPE_CHECKING:
@@ -26,24 +27,25 @@ def undo_label(cancellation: Cancellation, now: datetime) -> str:
     return "queue stopped runs" if cancellation.stopped and not cancellation.requeue_stopped else ""
 
 
-def undo_question(cancellation: Cancellation) -> Question:
-    """What will come back, from the cancellation's figures."""
-    if cancellation.is_retry:
-        return _unretry(cancellation)
-    return _requeue(cancellation) if cancellation.state == State.UNDONE else _undo(cancellation)
+def undo_question(commit: Sequence[Cancellation]) -> Question:
+    """What will come back, from the figures of the commit's cancellations."""
+    if commit[0].is_retry:
+        return _unretry(commit)
+    return _requeue(commit) if all(each.state == State.UNDONE for each in commit) else _undo(commit)
 
 
-def redo_question(cancellation: Cancellation) -> Question:
+def redo_question(commit: Sequence[Cancellation]) -> Question:
     """What committing it again would do, once it is undone."""
+    cancellation = commit[0]
     verb, does = ("Retry", "queued again") if cancellation.is_retry else ("Cancel", "cancelled again")
     condition = "" if cancellation.if_ is None else f"\nif {one_line(' '.join(cancellation.if_.split()))}"
     text = toned(
         (f"{verb} again: ", "plain"),
-        (scope_text(cancellation), "strong"),
+        (commit_text(commit), "strong"),
         ("?", "plain"),
         (condition, "field"),
         ("\n\n", "plain"),
-        (f"{runs(cancellation.restored)}", "count"),
+        (f"{runs(sum(each.restored for each in commit))}", "count"),
         (f" came back by the undo. Whatever of them still waits is {does}: the same condition,", "plain"),
         (f" the same window, before {readable(cancellation.started_before, digits=0)}.", "plain"),
     )
@@ -69,51 +71,55 @@ def stop_question(cancellation: Cancellation) -> Question:
     return Question("Stop", text, "stop")
 
 
-def _unretry(retry: Cancellation) -> Question:
+def _unretry(commit: Sequence[Cancellation]) -> Question:
     lines = [
         ("Undo the ", "plain"),
-        (scope_text(retry), "strong"),
-        (f" by {one_line(retry.created_by)}?\n\nOf ", "plain"),
-        (runs(retry.waiting), "count"),
+        (commit_text(commit), "strong"),
+        (f" by {one_line(commit[0].created_by)}?\n\nOf ", "plain"),
+        (runs(sum(each.waiting for each in commit)), "count"),
         (" that it queued again, those that have not begun become exactly what they were.", "plain"),
     ]
-    if retry.undo_until is not None:
-        lines.append((f"\n\nUndo is possible until {readable(retry.undo_until, digits=0)}.", "quiet"))
+    if (until := _undo_until(commit)) is not None:
+        lines.append((f"\n\nUndo is possible until {readable(until, digits=0)}.", "quiet"))
     return Question("Undo", toned(*lines), "undo", "")
 
 
-def _undo(cancellation: Cancellation) -> Question:
-    stopped, stopping, one = cancellation.stopped, cancellation.stopping, cancellation.waiting == 1
-    by = f"by {one_line(cancellation.created_by)}"
+def _undo(commit: Sequence[Cancellation]) -> Question:
+    waiting, stopped = sum(each.waiting for each in commit), sum(each.stopped for each in commit)
+    stopping, pruned = sum(each.stopping for each in commit), sum(each.pruned for each in commit)
     lines = [
         ("Undo the cancellation of ", "plain"),
-        (scope_text(cancellation), "strong"),
-        (f" {by}?\n", "plain"),
-        (f"\n{runs(cancellation.waiting)}", "count"),
-        (f" that waited {_go(cancellation.waiting)} back to what {'it was' if one else 'they were'}.", "plain"),
+        (commit_text(commit), "strong"),
+        (f" by {one_line(commit[0].created_by)}?\n", "plain"),
+        (f"\n{runs(waiting)}", "count"),
+        (f" that waited {_go(waiting)} back to what {'it was' if waiting == 1 else 'they were'}.", "plain"),
     ]
-    if cancellation.state == State.ACTIVE:
+    if any(each.state == State.ACTIVE for each in commit):
         lines.append(("\nSo does what it cancels until you answer; then it cancels nothing.", "plain"))
     if stopped:
         stay = "stays" if stopped == 1 else "stay"
         lines.append((f"\n{runs(stopped)} stopped while running {stay} cancelled; a queues them too.", "warn"))
     if stopping:
         lines.append((f"\n{runs(stopping)} asked to stop and still running {_go(stopping)} on.", "plain"))
-    if cancellation.pruned:
-        lines.append((f"\n! {runs(cancellation.pruned)} cannot come back: they are not kept any longer.", "warn"))
+    if pruned:
+        lines.append((f"\n! {runs(pruned)} cannot come back: they are not kept any longer.", "warn"))
     lines.append(("\n\nWhat another cancellation matches too goes over to that one.", "quiet"))
-    if cancellation.undo_until is not None:
-        lines.append((f"\nUndo is possible until {readable(cancellation.undo_until, digits=0)}.", "quiet"))
+    if (until := _undo_until(commit)) is not None:
+        lines.append((f"\nUndo is possible until {readable(until, digits=0)}.", "quiet"))
     other = f"undo, queue the {number(stopped)} too" if stopped else ""
     return Question("Undo", toned(*lines), "undo", other)
 
 
-def _requeue(cancellation: Cancellation) -> Question:
+def _undo_until(commit: Sequence[Cancellation]) -> datetime | None:
+    return min((each.undo_until for each in commit if each.undo_until is not None), default=None)
+
+
+def _requeue(commit: Sequence[Cancellation]) -> Question:
     text = toned(
         ("Queue ", "plain"),
-        (runs(cancellation.stopped), "count"),
+        (runs(sum(each.stopped for each in commit)), "count"),
         (" of ", "plain"),
-        (scope_text(cancellation), "strong"),
+        (commit_text(commit), "strong"),
         (" again?\n\nThey were stopped while they ran, and the undo left them cancelled.", "plain"),
     )
     return Question("Queue stopped runs", text, "queue them again")

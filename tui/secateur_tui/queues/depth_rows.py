@@ -184,13 +184,16 @@ def app_name(app_id: str, *, folded: bool) -> Cell:
     return Cell(f"{'▸' if folded else '▾'} {one_line(app_id)}", "strong")
 
 
-def function_name(depth: FunctionDepth, width: int, *, flooding: bool) -> Cell:
+def function_name(depth: FunctionDepth, width: int, *, flooding: bool, marked: bool = False) -> Cell:
     """The name in so many cells; too long a one loses its middle, for names that begin alike may end differently."""
-    return Cell(INDENT + shorten_middle_to(depth.function_id, width - len(INDENT)), "danger" if flooding else "plain")
+    name = shorten_middle_to(depth.function_id, width - len(INDENT))
+    return Cell((MARKED if marked else INDENT) + name, "danger" if flooding else "key" if marked else "plain")
 
 
 INDENT = "   "
 """Of functions, under their app."""
+MARKED = " ● "
+"""In its place, of those that are to be in one filter."""
 
 
 def _amount(value: int, tone: str = "plain") -> Cell:

@@ -11,7 +11,7 @@ from textual.message import Message
 
 from secateur.ledger.steps import InForce
 from secateur.looking.history import Series
-from secateur.runs import FunctionDepth, Scope
+from secateur.runs import MOST_FUNCTIONS, FunctionDepth, Functions, Scope
 from secateur.words.figures import number
 from secateur.words.lines import cells, one_line
 from secateur_tui.frame.columns import Cell, Row, ToneLayout, lay_out_cells
@@ -44,6 +44,7 @@ class DepthTable(LineTable):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
+        self._marked: set[Scope] = set()
         self._depths: Sequence[FunctionDepth] = ()
         self._in_force: dict[Scope, InForce] = {}
         self._folded: set[str] = set()
@@ -65,6 +66,39 @@ class DepthTable(LineTable):
         return key if isinstance(key, Scope) else None
 
     @property
+    def marked(self) -> Scope | Functions | None:
+        """The marked functions; None without any."""
+        if not self._marked:
+            return None
+        return Functions.of(next(iter(self._marked)).app_id, [name for scope in self._marked for name in scope.names])
+
+    @property
+    def chosen(self) -> Scope | Functions | None:
+        """The marked functions or, without any, the scope under the cursor."""
+        return self.marked or self.scope
+
+    def mark(self) -> str:
+        """Mark the function under the cursor, or take the mark away, and go on to the next row; or say why not."""
+        if (scope := self.scope) is None:
+            return ""
+        if scope.function_id is None:
+            return f"Marks are for functions; without any, this row is every function of {one_line(scope.app_id)}."
+        if scope not in self._marked:
+            if any(each.app_id != scope.app_id for each in self._marked):
+                app = one_line(next(iter(self._marked)).app_id)
+                return f"A filter is of one app, and functions of {app} are marked."
+            if len(self._marked) == MOST_FUNCTIONS:
+                return f"A filter names {MOST_FUNCTIONS} functions at most."
+        self._marked ^= {scope}
+        self.relist()
+        self.action_down()
+        return ""
+
+    def clear_marks(self) -> None:
+        self._marked.clear()
+        self.relist()
+
+    @property
     def depth(self) -> FunctionDepth | None:
         """The figures of the row under the cursor."""
         return self._entries[self._cursor].depth if self._entries else None
@@ -78,6 +112,7 @@ class DepthTable(LineTable):
         """Show new figures."""
         self._depths = depths
         self._in_force = {each.scope: each for each in in_force}
+        self._marked &= {each.scope for each in depths}
         self.relist()
 
     def remember(self, past: Sequence[Series]) -> None:
@@ -137,7 +172,8 @@ class DepthTable(LineTable):
         scope = depth_rows.scope_of(depth)
         flooding = depth is self._flooding
         if entry.folded is None:
-            name = depth_rows.function_name(depth, layout.width_of("name"), flooding=flooding)
+            marked = scope in self._marked
+            name = depth_rows.function_name(depth, layout.width_of("name"), flooding=flooding, marked=marked)
         else:
             name = depth_rows.app_name(depth.app_id, folded=entry.folded)
         marks = depth_rows.marks(scope, self._in_force, paused=depth.paused)

@@ -12,7 +12,7 @@ from textual.widgets import Input, Static
 
 from secateur.errors import SecateurError
 from secateur.looking.depth import growth_of
-from secateur.runs import Scope
+from secateur.runs import Functions, Scope
 from secateur.words.figures import number, rate
 from secateur.words.lines import one_line
 from secateur_tui.frame.aftermath_line import AlsoWanted, aftermath_line
@@ -52,7 +52,7 @@ class QueuesScreen(PlaceScreen):
     class FilterWanted(Message):
         """The user wants to filter the runs of this scope."""
 
-        scope: Scope
+        scope: Scope | Functions
         retry: bool = False
         """Failed runs, to queue them again."""
         stands_out: bool = False
@@ -70,7 +70,7 @@ class QueuesScreen(PlaceScreen):
     class FailedWanted(Message):
         """The user wants to see the failed runs of this scope."""
 
-        scope: Scope
+        scope: Scope | Functions
 
     @dataclass
     class DepthChanged(Message):
@@ -86,9 +86,9 @@ class QueuesScreen(PlaceScreen):
         """What the cursor was on before the search began."""
 
     @property
-    def scope(self) -> Scope | None:
-        """The function or app under the cursor."""
-        return self.query_one(DepthTable).scope
+    def chosen(self) -> Scope | Functions | None:
+        """The marked functions or, without any, the function or app under the cursor."""
+        return self.query_one(DepthTable).chosen
 
     def content(self) -> ComposeResult:
         yield Rule("Queues", id="queues")
@@ -193,17 +193,28 @@ class QueuesScreen(PlaceScreen):
         paused = sum(depth.paused for depth in feed.depths)
         self.query_one("#queues", Rule).show(
             "Queues",
-            f"{found}by {table.order} · {number(queued)} queued · {sign}{rate(abs(net))}/s"
+            f"{_marked(table.marked)}{found}by {table.order} · {number(queued)} queued · {sign}{rate(abs(net))}/s"
             f"{f' · {paused} paused ‖' if paused else ''}",
         )
 
     def action_open_filter(self) -> None:
-        if (scope := self.query_one(DepthTable).scope) is not None:
+        if (scope := self.chosen) is not None:
             self.post_message(self.FilterWanted(scope))
 
     def action_stands_out(self) -> None:
-        if (scope := self.query_one(DepthTable).scope) is not None:
+        if (scope := self.chosen) is not None:
             self.post_message(self.FilterWanted(scope, stands_out=True))
+
+    def action_mark(self) -> None:
+        if told := self.query_one(DepthTable).mark():
+            self.notify(told, severity="warning", markup=False)
+        self._subtitle()
+        self.refresh_bindings()
+
+    def action_unmark(self) -> None:
+        self.query_one(DepthTable).clear_marks()
+        self._subtitle()
+        self.refresh_bindings()
 
     @on(DepthDetail.ValueChosen)
     def _filter_by_value(self, message: DepthDetail.ValueChosen) -> None:
@@ -223,20 +234,20 @@ class QueuesScreen(PlaceScreen):
 
     def action_also_arriving(self) -> None:
         if (found := self._feed.aftermath) is not None and found.goes_on:
-            self.post_message(AlsoWanted(found.cancellation))
+            self.post_message(AlsoWanted(found.cancellations))
 
     def action_retry(self) -> None:
-        if (scope := self.query_one(DepthTable).scope) is not None:
+        if (scope := self.chosen) is not None:
             self.post_message(self.FilterWanted(scope, retry=True))
 
     def action_failed(self) -> None:
-        if (scope := self.query_one(DepthTable).scope) is not None:
+        if (scope := self.chosen) is not None:
             self.post_message(self.FailedWanted(scope))
 
     @property
     def _has_failed(self) -> bool:
-        """Whether the row's scope has failed runs."""
-        if (scope := self.query_one(DepthTable).scope) is None:
+        """Whether what is chosen has failed runs."""
+        if (scope := self.chosen) is None:
             return False
         return any(each.failed for each in self._feed.depths if scope.covers(each.app_id, each.function_id))
 
@@ -313,7 +324,9 @@ class QueuesScreen(PlaceScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "clear_find":
             return self.query_one("#find").display
-        needs_rows = ("open_filter", "stands_out", "pause", "find", "sort", "reverse", "fold")
+        if action == "unmark":
+            return self.query_one(DepthTable).marked is not None and not self.query_one("#find").display
+        needs_rows = ("open_filter", "stands_out", "pause", "find", "sort", "reverse", "fold", "mark")
         if action in needs_rows and not self._feed.depths:
             return False
         if action == "failed":
@@ -329,7 +342,7 @@ class QueuesScreen(PlaceScreen):
         return super().check_action(action, parameters)
 
     def why_not(self, action: Action) -> str:
-        scope = self.query_one(DepthTable).scope
+        scope = self.chosen
         match action.id:
             case "queues.failed" | "queues.retry" if scope is not None and not self._has_failed:
                 return f"No run of {one_line(str(scope))} has failed."
@@ -338,7 +351,12 @@ class QueuesScreen(PlaceScreen):
         return ""
 
     def describe(self, action: Action) -> str:
-        return self._pause_label or action.description if action.id == "queues.pause" else super().describe(action)
+        match action.id:
+            case "queues.pause" if self._pause_label:
+                return self._pause_label
+            case "queues.open_filter" if (marked := self.query_one(DepthTable).marked) is not None:
+                return f"filter {len(marked.names)} marked"
+        return super().describe(action)
 
     @on(Input.Changed, "#find")
     def _find(self, event: Input.Changed) -> None:
@@ -351,6 +369,10 @@ class QueuesScreen(PlaceScreen):
     def _found(self) -> None:
         self.query_one("#find").display = bool(self.query_one("#find", Input).value)
         self.query_one(DepthTable).focus()
+
+
+def _marked(marked: Scope | Functions | None) -> str:
+    return "" if marked is None else f"{len(marked.names)} marked ● · "
 
 
 def _detail_height(height: int) -> int:

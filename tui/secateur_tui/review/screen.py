@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -89,9 +90,9 @@ class ReviewScreen(Dialog[None]):
 
     @dataclass
     class Committed(Message):
-        """A pending cancellation is in force, or was left to be followed in the history."""
+        """Pending cancellations are in force, or were left to be followed in the history."""
 
-        cancellation: Cancellation
+        cancellations: Sequence[Cancellation]
 
     @dataclass
     class Left(Message):
@@ -109,7 +110,7 @@ class ReviewScreen(Dialog[None]):
         self._step = Step.OPENING
         self.entered_at = -math.inf
         """When enter was pressed last, by the monotonic clock, if no other key has been since."""
-        self._pending: Cancellation | None = None
+        self._pending: Sequence[Cancellation] = ()
         self._sentence = Static(id="sentence", markup=False)
         self._proportions = Static(id="proportions", markup=False)
         self._facts = Static(id="facts", markup=False)
@@ -279,31 +280,33 @@ class ReviewScreen(Dialog[None]):
         self._enable()
         self._sheet.focus()
 
-    def committed(self, cancellation: Cancellation) -> None:
+    def committed(self, cancellations: Sequence[Cancellation]) -> None:
         """Say so at once: the history takes a moment to be painted."""
-        self._consent.show(review_text.committed(cancellation))
+        self._consent.show(review_text.committed(cancellations))
 
-    def pending(self, cancellation: Cancellation) -> None:
-        """It is committed, but not in force yet: say what is in the way, and follow it until it is."""
-        self._step, self._pending = Step.PENDING, cancellation
+    def pending(self, cancellations: Sequence[Cancellation]) -> None:
+        """They are committed, but not all in force yet: say what is in the way, and follow them until they are."""
+        self._step, self._pending = Step.PENDING, cancellations
         self._enable()
         self._sheet.focus()
-        self._consent.show(review_text.pending(cancellation))
-        self._follow(cancellation.id)
+        self._consent.show(review_text.pending(next(each for each in cancellations if each.is_pending)))
+        self._follow([each.id for each in cancellations])
 
     @work(exclusive=True, group="review-follow")
-    async def _follow(self, cancellation_id: UUID) -> None:
+    async def _follow(self, cancellation_ids: Sequence[UUID]) -> None:
+        cancellations = self.session.queue.cancellations
         while True:
             await asyncio.sleep(FOLLOW_SECONDS)
             try:
-                found = await self.session.ask(self.session.queue.cancellations.get(cancellation_id))
+                found = [await self.session.ask(cancellations.get(each)) for each in cancellation_ids]
             except SecateurError as error:
                 self._consent.say(f"! committed, but not known to be in force: {error}", "error")
                 continue
-            if not found.is_pending:
+            pending = next((each for each in found if each.is_pending), None)
+            if pending is None:
                 self.post_message(self.Committed(found))
                 return
-            self._consent.show(review_text.pending(found))
+            self._consent.show(review_text.pending(pending))
 
     def action_ask_again(self) -> None:
         self._commit()
@@ -312,7 +315,7 @@ class ReviewScreen(Dialog[None]):
         if self._step is Step.COMMITTING:
             self._consent.say("the commit is under way; its outcome will appear here", "warn")
             return
-        if self._pending is not None:
+        if self._pending:
             self.workers.cancel_group(self, "review-follow")
             self.post_message(self.Committed(self._pending))
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -12,7 +13,7 @@ from textual.content import Content
 from secateur.instants import readable
 from secateur.ledger.wording import STILL_MAY_START, blocked_by, guarantee_in_words
 from secateur.requests import CancellationRequest, RetryRequest
-from secateur.runs import Count, RunStatus, Scope
+from secateur.runs import Count, RunStatus
 from secateur.words.figures import about, duration, number, rate, runs
 from secateur.words.lines import one_line
 from secateur_tui.frame.bars import progress
@@ -32,8 +33,9 @@ Part = tuple[str, str]
 """A text and its tone."""
 
 
-def committed(cancellation: Cancellation) -> Content:
-    """What a commit that is in force, or a retry, came to."""
+def committed(cancellations: Sequence[Cancellation]) -> Content:
+    """What a commit that is in force, or a retry, came to; several cancellations begin together."""
+    cancellation = cancellations[0]
     if cancellation.is_retry:
         return toned(("✓ committed: the matching runs are being queued again", "good"))
     return toned((f"✓ guaranteed: {guarantee_in_words(cancellation, partial(readable, digits=0))}", "good"))
@@ -71,12 +73,11 @@ class Facts:
 
     def sentence(self, where: str) -> Content:
         """What will happen, and to how many."""
-        scope = Scope(self.request.app_id, self.request.function_id)
         parts: list[Part] = [
             (f"{self._verb} ", "plain"),
             *self._how_many(),
             (" of ", "plain"),
-            (one_line(str(scope)), "strong"),
+            (one_line(str(self.request.functions)), "strong"),
             (" in ", "plain"),
             (one_line(where), "danger"),
             (".", "plain"),
@@ -117,7 +118,7 @@ class Facts:
         parts = [(count.matched, _TAKEN, "count"), (kept, _KEPT, "good"), (errors, _ODD, "warn")]
         bar = toned(*((sign * cells, tone) for (_, sign, tone), cells in zip(parts, _cells(parts, width), strict=True)))
         around = "" if count.exact else "about "
-        queue = "this queue" if self.request.function_id else "this app"
+        queue = {0: "this app", 1: "this queue"}.get(len(self.request.functions.names), "these queues")
         legend: list[Part] = [
             (f"{_TAKEN} ", "count"),
             (f"{around}{number(count.matched)} cancelled", "plain"),
@@ -193,7 +194,9 @@ class Facts:
 
     def _condition(self) -> list[Content]:
         if self.request.if_ is None:
-            scope = "this function" if self.request.function_id else "EVERY function of this app"
+            several = f"these {len(self.request.functions.names)} functions"
+            scopes = {0: "EVERY function of this app", 1: "this function"}
+            scope = scopes.get(len(self.request.functions.names), several)
             told = f"! NO CONDITION: every {self._which}run of {scope} in the window"
             return [_labelled("if", toned((told, "danger")))]
         first, *rest = self.request.if_.strip().split("\n")

@@ -16,7 +16,7 @@ from secateur.cel import SEARCH, ExpressionError, Filter, compile
 from secateur.engines.searching import RunPage, RunSearch
 from secateur.errors import SecateurError
 from secateur.instants import in_zone
-from secateur.runs import Run, RunStatus, Scope
+from secateur.runs import Functions, Run, RunStatus, Scope
 from secateur.words.figures import number, runs
 from secateur.words.lines import one_line
 from secateur_tui.frame.line_table import LineTable
@@ -58,9 +58,9 @@ class RunsScreen(PlaceScreen):
     class RetryWanted(Message):
         """The user wants to filter the failed runs of the scope, to queue them again."""
 
-        scope: Scope
+        scope: Scope | Functions
 
-    def __init__(self, session: Session, scope: Scope, feed: Feed, status: RunStatus | None = None) -> None:
+    def __init__(self, session: Session, scope: Scope | Functions, feed: Feed, status: RunStatus | None = None) -> None:
         super().__init__(session)
         self._scope, self._feed = scope, feed
         self._search = RunSearch(scope.app_id, scope.names, status, limit=PAGE)
@@ -79,7 +79,7 @@ class RunsScreen(PlaceScreen):
         self._complains = False
         """Whether the line below the expression says what is wrong with it."""
         self._told = Static(id="runs-told", markup=False)
-        self._table = RunTable(with_function=scope.function_id is None)
+        self._table = RunTable(with_function=len(scope.names) != 1)
         self._empty = Static("asking the database…", id="empty", markup=False)
         self._detail = Static(id="run-detail", markup=False)
         self._detail_rule = Rule(id="run-detail-rule")

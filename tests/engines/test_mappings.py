@@ -219,7 +219,7 @@ async def test_rates_count_what_came_and_what_was_done(reading: Reading) -> None
     except KeyError:
         pytest.skip(f"{bed.engine} keeps nothing to count by")
     await bed.enqueue([{"number": number} for number in range(20)])
-    await bed.enqueue([{"number": 100}] * 3, queue="idle", task="mail")
+    await bed.enqueue([{"number": 100}] * 3, queue="idle", task="mail", delay=HOUR)
 
     async def arrived() -> dict[str, tuple[int, int]]:
         rows = await outside.fetch(rates)

@@ -7,7 +7,6 @@ It needs Python 3.12, which need not be that of the tests.
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -20,7 +19,7 @@ import asyncpg
 
 from beds import RAN, Bed
 from beds.packages import Missing
-from beds.processes import Api, Job, python_environment, worker_process
+from beds.processes import Api, Job, python_environment, serve, worker_process
 from beds.pythons import python_with
 
 if TYPE_CHECKING:
@@ -132,19 +131,6 @@ class Calls:
         await self._client.cancel_job(int(run_id))
 
 
-async def answer(url: str, schema: str) -> None:
-    """Each line of the standard input, until it ends."""
-    async with opened(url, schema) as client:
-        calls = Calls(client, schema)
-        while line := await asyncio.to_thread(sys.stdin.readline):
-            given = json.loads(line)
-            try:
-                said = {"value": await getattr(calls, given.pop("what"))(**given)}
-            except Exception as error:
-                said = {"error": f"{type(error).__name__}: {error}"}
-            print(json.dumps(said), flush=True)
-
-
 async def work(url: str, schema: str, queue: str, concurrency: int) -> None:
     from oban import Cancel, worker
     from oban.worker import _registry
@@ -167,8 +153,12 @@ async def work(url: str, schema: str, queue: str, concurrency: int) -> None:
         await asyncio.Event().wait()
 
 
+async def main(what: str, url: str, schema: str, *more: str) -> None:
+    if what == "worker":
+        await work(url, schema, more[0], int(more[1]))
+    async with opened(url, schema) as client:
+        await serve(Calls(client, schema))
+
+
 if __name__ == "__main__":
-    if sys.argv[1] == "api":
-        asyncio.run(answer(*sys.argv[2:]))
-    else:
-        asyncio.run(work(sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5])))
+    asyncio.run(main(*sys.argv[1:]))

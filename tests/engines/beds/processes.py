@@ -118,6 +118,17 @@ def _close(process: subprocess.Popen[str]) -> None:
         process.stdout.close()
 
 
+async def serve(calls: object) -> None:
+    """The other side of `Api`: calls the methods of `calls`, until there is nothing more to read."""
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        given = json.loads(line)
+        try:
+            said = {"value": await getattr(calls, given.pop("what"))(**given)}
+        except Exception as error:
+            said = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(said), flush=True)
+
+
 class Job:
     """What a job does: it notes its start in `bed_ran`, takes its time, fails if it is to, and notes its end."""
 

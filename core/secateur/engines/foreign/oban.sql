@@ -66,8 +66,8 @@ select job.id as key, job.id::text as id, job.queue::text as app_id, job.worker:
   from {s}.oban_jobs as job {sampled}
 
 -- name: unfinished
--- A set of labels, so that its index on (state, queue, …) is entered once for each.
-run.state = any (enum_range(null, 'retryable'::{s}.oban_job_state))
+-- A range of its index on (state, queue, …).
+run.state <= 'retryable'
 
 -- name: failed
 run.state = 'discarded'
@@ -90,7 +90,7 @@ select live.app_id, live.function_id, live.queued, live.scheduled, live.running,
            count(*) filter (where job.state = 'discarded') as failed,
            min(array[greatest(job.scheduled_at, job.inserted_at), job.inserted_at]) filter (where job.state = 'available') as oldest
       from {s}.oban_jobs as job
-     where job.state = any (enum_range(null, 'retryable'::{s}.oban_job_state) || 'discarded'::{s}.oban_job_state)
+     where job.state <= 'retryable' or job.state = 'discarded'
      group by job.queue, job.worker
   ) as live
 

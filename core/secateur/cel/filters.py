@@ -59,8 +59,10 @@ class Filter:
         if columns is COLUMNS:
             return SqlForms(self.condition, self.matching)
         if (kept := self._over.get(columns)) is None:
-            made = _forms(self.expression, columns.with_fields_of(self._declarations), Reporter(self.source))
-            kept = self._over[columns] = SqlForms(inlined(made.condition), inlined(made.matching))
+            reporter, found_in = Reporter(self.source), columns.with_fields_of(self._declarations)
+            condition = generate(self.expression, reporter, found_in, stored=False)
+            matching = generate_matching(self.expression, reporter, found_in)
+            kept = self._over[columns] = SqlForms(inlined(condition), inlined(matching))
         return kept
 
     def matches(self, run: Run, now: datetime) -> bool:
@@ -117,19 +119,17 @@ def compile_filter(source: str, declarations: Declarations = CANCELLATION) -> Fi
     expression = check_filter(parsed, declarations, reporter)
     reporter.raise_errors()
     check_costs(expression, reporter)
-    forms = _forms(expression, COLUMNS.with_fields_of(declarations), reporter)
+    columns = COLUMNS.with_fields_of(declarations)
+    condition = generate(expression, reporter, columns)
     reporter.raise_errors()
+    matching = generate_matching(expression, reporter, columns)
     return Filter(
         source,
         expression,
         reporter.ordered("warning"),
-        forms.condition,
-        forms.matching,
+        condition,
+        matching,
         requirement_of(expression),
         declarations,
         evaluator(expression),
     )
-
-
-def _forms(expression: Node, columns: Columns, reporter: Reporter) -> SqlForms:
-    return SqlForms(generate(expression, reporter, columns), generate_matching(expression, reporter, columns))

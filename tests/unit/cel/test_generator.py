@@ -241,7 +241,8 @@ def test_what_is_made_for_other_columns_is_kept() -> None:
     [
         "event.data.x.size() == 8 || size(event.data.y) > 3",
         "event.data.x[0] == 'v'",
-        "event.data.x[0].y == null",
+        "event.data.x[0].y == null || event.data.x[1].z > 3 || event.data.x[2] == 1.5",
+        "has(event.data.x) ? event.data.y == 1 : false",
         "event.data.x.lowerAscii() == 'v' && event.data.x.upperAscii().startsWith('V')",
         "event.data.x % 2 == 0 && event.data.y + 1 > 3",
         "event.data.x.exists(t, t == 'v')",

@@ -57,7 +57,7 @@ from secateur.cel.syntax.ast import (
     Span,
     Unary,
 )
-from secateur.cel.types import INT
+from secateur.cel.types import BOOL, INT
 from secateur.cel.values import Duration, Value
 
 MAX_SQL: Final = 200_000
@@ -108,10 +108,10 @@ class Condition:
         return self.sql, {str(number): value for number, value in enumerate(self.parameters, start=1)}
 
 
-def generate(node: Node, reporter: Reporter, columns: Columns = COLUMNS) -> Condition:
+def generate(node: Node, reporter: Reporter, columns: Columns = COLUMNS, *, stored: bool = True) -> Condition:
     """The condition for a checked filter. Parts that cannot become SQL are reported to `reporter`."""
     forms = Forms()
-    sql = forms.bool(Generator(forms, columns.variables, reporter, fold=True).sql(node))
+    sql = forms.bool(Generator(forms, columns.variables, reporter, fold=True, stored=stored).sql(node))
     if len(sql) > MAX_SQL:
         reporter.error(node.span, say.TOO_LARGE)
     return condition_of(sql, forms.parameters)
@@ -146,11 +146,16 @@ _ARITHMETIC = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "%":
 
 
 class Generator:
-    def __init__(self, forms: Forms, columns: Mapping[str, Sql], reporter: Reporter, *, fold: bool) -> None:
+    """`fold` works constants out. What may be `stored` keeps its text as long as `COMPILER_VERSION` is the same."""
+
+    def __init__(
+        self, forms: Forms, columns: Mapping[str, Sql], reporter: Reporter, *, fold: bool, stored: bool = True
+    ) -> None:
         self._forms = forms
         self._columns = columns
         self._reporter = reporter
         self._fold = fold
+        self._stored = stored
         self._calls = Calls(forms, reporter, fold=fold)
         self._loops = Loops(forms, self)
         self._nesting = 0
@@ -242,7 +247,8 @@ class Generator:
                 return self._select(operand, index.value)
             if type(index.value) is int and 0 <= index.value < 2**31:
                 position = f"{self._forms.text_parameter(str(index.value))}::int"
-                return Sql(f"secateur_cel.json_element_v1({operand.text}, {position})", Form.JSON)
+                element = f"secateur_cel.json_element_v1({operand.text}, {position})"
+                return Sql(element, Form.JSON, plain=operand.plain and not self._stored)
         return self._boxed("index", operand, index)
 
     def _binary(self, node: Binary) -> Sql:
@@ -326,6 +332,9 @@ class Generator:
     def _conditional(self, node: Conditional) -> Sql:
         condition = self._forms.bool(self.sql(node.condition))
         then, otherwise = self.sql(node.then), self.sql(node.otherwise)
+        if node.type == BOOL and not self._stored:
+            one, other = map(self._forms.bool, (then, otherwise))
+            return boolean(f"(case {condition} when true then {one} when false then {other} end)")
         form = then.form if then.form is otherwise.form and then.form is not Form.CONSTANT else Form.BOX
         one, other = (side.text if side.form is form else self._forms.box(side) for side in (then, otherwise))
         return Sql(f"(case {condition} when true then {one} when false then {other} end)", form)

@@ -26,7 +26,7 @@ from secateur.cel.values import UInt, Value
 def generate_matching(node: Node, reporter: Reporter, columns: Columns = COLUMNS) -> Condition:
     """SQL that is true where the checked filter is true, and false or NULL elsewhere, without distinction."""
     forms = Forms()
-    matching = _Matching(forms, columns.event, Generator(forms, columns.variables, reporter, fold=True))
+    matching = _Matching(forms, columns.event, Generator(forms, columns.variables, reporter, fold=True, stored=False))
     return condition_of(matching.sql(node), forms.parameters)
 
 

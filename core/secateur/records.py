@@ -44,6 +44,8 @@ class AppTable(SQLModel, table=True):
     paused_at: datetime | None = Field(default=None, sa_type=Timestamptz)
     """When the app was paused; None if it is not paused."""
     paused_by: str | None = Field(default=None, sa_type=Text)
+    installation: str | None = Field(default=None, sa_type=Text)
+    """The queue of others that it is of; None for secateur's own."""
 
 
 class FunctionTable(SQLModel, table=True):
@@ -65,6 +67,8 @@ class FunctionTable(SQLModel, table=True):
     """The maximum of concurrent runs over all workers; None is no limit."""
     cancel_on: list[dict[str, Any]] = Field(sa_type=JSONB)
     """The declarations as `secateur.declare_cancel_on` stored them; empty if there are none."""
+    installation: str | None = Field(default=None, sa_type=Text)
+    """That of its app."""
 
 
 class CancellationFields(SQLModel):
@@ -121,6 +125,8 @@ class CancellationFields(SQLModel):
     """Whether the undo also queues the runs again that were stopped while running."""
     restored_at: datetime | None = Field(default=None, sa_type=Timestamptz)
     """When every run that could be restored was back; None until then."""
+    gated: bool = True
+    """Whether claims obey it; else what its sweep has not reached may still start."""
 
 
 class CancellationTable(CancellationFields, table=True):
@@ -130,6 +136,8 @@ class CancellationTable(CancellationFields, table=True):
     __table_args__: ClassVar[dict[str, str]] = {"schema": "secateur"}
 
     run_id: UUID | None = None
+    job_id: str | None = Field(default=None, sa_type=Text)
+    """In its place for a job in a queue of others."""
 
 
 class Cancellation(CancellationFields):
@@ -243,7 +251,9 @@ class Cancellation(CancellationFields):
         if self.is_over:
             return Guarantee.ENDED
         pending = self.state == State.ACTIVE and self.in_force_at is None
-        return Guarantee.PENDING if pending else Guarantee.IN_FORCE
+        if pending:
+            return Guarantee.PENDING
+        return Guarantee.IN_FORCE if self.gated else Guarantee.SWEPT
 
     @property
     def restoring(self) -> bool:

@@ -41,6 +41,8 @@ class Guarantee(StrEnum):
 
     IN_FORCE = "in_force"
     """No matching run is claimed."""
+    SWEPT = "swept"
+    """Nothing keeps runs from being claimed: those that the sweep has not reached may still start."""
     PENDING = "pending"
     """It is committed, but a transaction that does not see it is still open."""
     ENDED = "ended"

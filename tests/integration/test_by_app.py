@@ -6,8 +6,8 @@ import pytest
 
 from secateur.postgres.database import Database
 
-OF_NO_APP = {"retention", "condition_vocabulary", "migrations"}
-"""What is the same for all apps."""
+OF_NO_APP = {"retention", "condition_vocabulary", "migrations", "installations"}
+"""What is the same for all apps, or has several."""
 KEYLESS = {"cancellation_deltas", "depth_deltas", "due_functions"}
 """Of which only sums are of interest, or whether there is one."""
 

@@ -421,6 +421,39 @@ async def pruning(desk: Desk) -> None:
 
 
 @call
+async def jobs_of_others(desk: Desk) -> None:
+    """What the ledger does for a queue of others, whose own statements are no part of this."""
+    fetch = desk.connection.fetch
+    await fetch("select secateur.install_queue('pgq', 'pgq', 'public', '', '1', 'tester', null)")
+    id, single, app = uuid4(), uuid4(), "pgq/default"
+    draft = (
+        "jsonb_build_object('app_id', $3::text, 'parameters', '{}'::jsonb, 'compiler', 3, 'request', '{}'::jsonb,"
+        " 'source', 'python', 'created_by', 'tester')"
+    )
+    async with desk.measured("commit_jobs"):
+        await fetch(f"select secateur.commit_jobs('pgq', $1, $2, {draft})", [id], ["sync"], app)
+    async with desk.measured("commit_job"):
+        await fetch(
+            "select secateur.commit_job('pgq', $1, $2, 'sync', '9', true, null, null, 'python', 'tester')", single, app
+        )
+    async with desk.measured("batch of jobs"):
+        await fetch("select secateur.begin_job_batch($1, $2)", app, id)
+        taken = [app, id, ["1", "2"], ["sync"] * 2, ["{}"] * 2, [False, True]]
+        await fetch("select secateur.take_jobs($1, $2, $3, $4, $5::jsonb[], $6)", *taken)
+        await fetch("select secateur.settle_jobs($1, $2, array['2'], array['stopped'])", app, id)
+        await fetch("select secateur.end_job_batch($1, $2, 2, true, true)", app, id)
+    async with desk.measured("undo of jobs"):
+        await fetch("select secateur.undo_cancellation($1, $2, 'tester')", app, id)
+    async with desk.measured("restore of jobs"):
+        await fetch("select secateur.begin_job_restore($1, $2, 10)", app, id)
+        left = [app, id, ["1"], ["left"], ["no"], [None], ["{}"]]
+        await fetch("select secateur.end_job_restore($1, $2, $3, $4, $5, $6, $7::jsonb[])", *left)
+        await fetch("select secateur.undo_cancellation($1, $2, 'tester')", app, id)
+    async with desk.measured("prune of jobs"):
+        await fetch("select secateur.prune_jobs('pgq', 10)")
+
+
+@call
 async def sending(desk: Desk) -> None:
     await desk.enqueue(3)
     await desk.connection.execute(
@@ -445,9 +478,9 @@ async def asking(desk: Desk) -> None:
         "run": (run,),
         "cancelled_singly": (APP, run),
         "app_of_run": (run, "key"),
-        "app_of_cancellation": (id,),
-        "cancellation": (id,),
-        "cancellations": (None, 1),
+        "app_of_cancellation": (id, None),
+        "cancellation": (id, None),
+        "cancellations": (None, 1, None),
         "touching": (APP, "calm", run, [id]),
         "trace": (run,),
         "ahead": (APP, "calm", 0, run, 100),

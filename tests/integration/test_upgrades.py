@@ -24,7 +24,9 @@ APPS = ("billing", "crm")
 NEW = {"steps", "cancel_requests", "cancellation_deltas", "sweeps", "restores"}
 """What belonged to a run or a cancellation alone, and has an app as well now."""
 ADDED: dict[str, dict[str, Any]] = {
-    "cancellations": {"expected_exact": None, "with_cancelled": False},
+    "apps": {"installation": None},
+    "functions": {"installation": None},
+    "cancellations": {"expected_exact": None, "with_cancelled": False, "job_id": None, "gated": True},
     "cancellation_deltas": {"retried": 0, "left_alone": 0},
     "restores": {"again_from": None},
     "sweeps": {
@@ -47,7 +49,7 @@ ADDED: dict[str, dict[str, Any]] = {
 """Columns that came later, and what is in them."""
 FORGOTTEN = {"depth_checks", "depth_drifts", "migrations", "condition_vocabulary"}
 """Checks of all apps together, and what an install writes."""
-LATER = {"depth_samples", "upkeep", "slow_verdicts", "forgotten_functions"}
+LATER = {"depth_samples", "upkeep", "slow_verdicts", "forgotten_functions", "installations", "preimages"}
 """Tables that came later, and are empty."""
 LISTS = {"due_functions", "due_epochs", "searches", "due_floors"}
 """Tables that came later: all functions are on the list at first, and none has a floor."""

@@ -9,6 +9,7 @@ from secateur.engines.loading import FoundQueue, find_queues
 from secateur.errors import DatabaseError
 from secateur.ledger.ledger import Cancelling
 from secateur.postgres.database import Database
+from secateur.words.shell import command_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,12 @@ async def _listed(found: FoundQueue) -> ListedQueue:
     cancels = isinstance(source, Cancelling) and found.supported
     if not found.supported:
         missing.append(f"{found.version} is not known to secateur: it is watched and filtered, never written to")
+    elif not cancels and found.cancellable:
+        missing.append(f"to cancel runs: {command_line('install', flags=[('--engine', found.name)])}")
     elif not cancels:
         missing.append("its runs cannot be cancelled with this version of secateur")
+    elif isinstance(source, Cancelling) and (reads := await source.ledger.only_reads()):
+        missing.append(f"nothing can be cancelled from here: {reads}")
     return ListedQueue(
         name=found.name,
         engine=found.engine,

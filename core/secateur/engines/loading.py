@@ -13,7 +13,10 @@ from typing import Protocol
 
 from secateur.engines.base import Source
 from secateur.engines.foreign.discovery import installations
+from secateur.engines.foreign.engine import can_cancel, foreign_engine
 from secateur.engines.foreign.file import engine_files
+from secateur.engines.foreign.installation import Installation
+from secateur.engines.foreign.installing import installed_queues
 from secateur.engines.foreign.source import ForeignSource
 from secateur.engines.several import several
 from secateur.errors import DatabaseError, NotInstalled, UsageError
@@ -42,6 +45,8 @@ class FoundQueue:
     version: str
     supported: bool = True
     """False for an unknown newer version: it can be looked at, and is never written to."""
+    cancellable: bool = True
+    """Whether runs could be cancelled in it, once secateur is installed for it."""
 
     @property
     def name(self) -> str:
@@ -78,11 +83,26 @@ async def find_queues(database: Database, replica: Database | None = None) -> li
             found.append(FoundQueue(source, name, "secateur" if name == OWN else None, await source.detect()))
         except NotInstalled:
             continue
-    for installation in await installations(database):
-        source = ForeignSource(database, replica, installation)
-        kind, schema = installation.file.engine, installation.schema
-        found.append(FoundQueue(source, kind, schema, installation.version, installation.supported))
+    others = await installations(database)
+    installed = await installed_queues(database) if others else {}
+    for each in others:
+        writes = each.name in installed and can_cancel(each)
+        made = foreign_engine(database, replica, each) if writes else ForeignSource(database, replica, each)
+        found.append(FoundQueue(made, each.file.engine, each.schema, each.version, each.supported, can_cancel(each)))
     return found
+
+
+async def find_installation(database: Database, name: str) -> Installation:
+    """The queue of others of that name, or the only one of that engine. Raises `NotInstalled` and `UsageError`."""
+    require_known(name)
+    found = await installations(database)
+    chosen = [each for each in found if each.name == name] or [each for each in found if each.file.engine == name]
+    if not chosen:
+        raise NotInstalled(f"{database.description} has no queue of {name}")
+    if len(chosen) > 1:
+        names = ", ".join(each.name for each in chosen)
+        raise UsageError(f"{database.description} has several queues of {name}: choose one with --engine ({names})")
+    return chosen[0]
 
 
 async def open_engine(database: Database, replica: Database | None = None, name: str | None = None) -> Source:

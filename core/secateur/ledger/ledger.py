@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 from uuid import UUID
 
 from secateur.bounds import require_id
@@ -42,10 +42,19 @@ class Cancelling(Protocol):
 
 
 class Ledger:
-    """Cancellations and retries in one database, whoever made them."""
+    """Cancellations and retries of secateur's own queue in one database, whoever made them."""
+
+    installation: str | None = None
+    """In a subclass: the queue of others whose cancellations these are. No other ledger has them."""
+    commits_by: ClassVar[str] = "commit_cancellations"
+    """The function that only whoever may commit can call."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def read(self, document: str) -> Cancellation:
+        """The record of that document, as `cancellation_documents` gives it."""
+        return _cancellation(document)
 
     async def cancelled_singly(self, app_id: str, run_id: str) -> UUID | None:
         """The cancellation of just this run that has asked it to stop, and waits for that; or the last undone one."""
@@ -63,22 +72,22 @@ class Ledger:
 
         A selection of ended runs is committed as a retry, which is in force nowhere: it queues them again by its sweep.
         """
-        self._refuse_if_read_only()
+        self.refuse_if_read_only()
         functions = [each.selection.scope.function_id for each in commits]
         rows = await self._database.fetch(
             _SQL["commit_retry" if commits[0].is_retry else "commit"],
             [each.id for each in commits],
             None if functions == [None] else functions,
-            encode_json(_draft(commits[0])),
+            encode_json(draft_of(commits[0])),
         )
-        return [_cancellation(row["record"]) for row in rows]
+        return [self.read(row["record"]) for row in rows]
 
     async def cancel_run(self, cancellation: RunCancellation) -> Cancellation:
         """Cancel a run that waits, or ask one that runs to stop.
 
         Raises `NotFound`, `Conflict` for a run that has ended, `IdempotencyConflict` and `ReadOnly`.
         """
-        self._refuse_if_read_only()
+        self.refuse_if_read_only()
         run_id = require_id("run_id", cancellation.run_id)
         app_id = await self._database.fetchval(_SQL["app_of_run"], run_id, cancellation.idempotency_key)
         if app_id is None:
@@ -93,13 +102,13 @@ class Ledger:
             cancellation.source,
             cancellation.author,
         )
-        return _cancellation(record)
+        return self.read(record)
 
     async def stop(self, cancellation_id: UUID, author: str, source: str) -> Cancellation:
         """Stop matching at once. Stopping twice is harmless; raises `NotFound` and `LockUnavailable`."""
-        self._refuse_if_read_only()
-        app_id = await self._app_of(cancellation_id)
-        return _cancellation(await self._database.fetchval(_SQL["stop"], app_id, cancellation_id, author, source))
+        self.refuse_if_read_only()
+        app_id = await self.app_of(cancellation_id)
+        return self.read(await self._database.fetchval(_SQL["stop"], app_id, cancellation_id, author, source))
 
     async def undo(
         self, cancellation_id: UUID, author: str, source: str, *, requeue_stopped: bool = False
@@ -108,14 +117,17 @@ class Ledger:
 
         Raises `NotFound`, `Conflict` when it is too late, and `LockUnavailable`.
         """
-        self._refuse_if_read_only()
-        app_id = await self._app_of(cancellation_id)
-        return _cancellation(
+        self.refuse_if_read_only()
+        app_id = await self.app_of(cancellation_id)
+        return self.read(
             await self._database.fetchval(_SQL["undo"], app_id, cancellation_id, author, source, requeue_stopped)
         )
 
-    async def _app_of(self, cancellation_id: UUID) -> str:
-        app_id: str | None = await self._database.fetchval(_SQL["app_of_cancellation"], cancellation_id)
+    async def app_of(self, cancellation_id: UUID) -> str:
+        """As the database calls it. Raises `NotFound` for the cancellation of another queue."""
+        app_id: str | None = await self._database.fetchval(
+            _SQL["app_of_cancellation"], cancellation_id, self.installation
+        )
         if app_id is None:
             raise NotFound(f"there is no cancellation {cancellation_id}")
         return app_id
@@ -129,7 +141,7 @@ class Ledger:
 
         Takes seconds, and holds up nobody.
         """
-        self._refuse_if_read_only()
+        self.refuse_if_read_only()
         decided = await self._database.fetchval(_SQL["decide"], app_id, cancellation_id)
         return int(decided)
 
@@ -138,19 +150,19 @@ class Ledger:
         return await self._step("restore", app_id, cancellation_id, batch)
 
     async def _step(self, name: str, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
-        self._refuse_if_read_only()
+        self.refuse_if_read_only()
         row = await self._database.fetchrow(_SQL[name], app_id, cancellation_id, batch)
         assert row is not None  # noqa: S101 - the function always returns a row
         return SweepStep(**row)
 
     async def note_sweep_failure(self, app_id: str, cancellation_id: UUID, error: str) -> None:
         """Keep with the record that a batch of its sweep or its restore failed; forgotten when one is through."""
-        self._refuse_if_read_only()
+        self.refuse_if_read_only()
         await self._database.fetchval(_SQL["note_sweep_failure"], app_id, cancellation_id, error)
 
     async def activity(self) -> Activity:
         """What is in force, and which sweeps fail, as of one moment."""
-        rows = await self._database.fetch(_SQL["activity"])
+        rows = await self._database.fetch(_SQL["activity"], self.installation)
         return Activity(
             tuple(
                 InForce(row["app_id"], row["function_id"], row["count"], row["standing_until"])
@@ -162,43 +174,44 @@ class Ledger:
 
     async def unrestored(self, cancellation_id: UUID, limit: int) -> list[Unrestored]:
         """Up to `limit` runs that an undo left cancelled or handed over, with the reasons."""
-        app_id = await self._app_of(cancellation_id)
+        app_id = await self.app_of(cancellation_id)
         rows = await self._database.fetch(_SQL["unrestored"], app_id, cancellation_id, limit)
         return [Unrestored(str(row["run_id"]), row["reason"]) for row in rows]
 
     async def open_cancellations(self) -> list[OpenCancellation]:
         """Active cancellations, and undone ones that are being restored, oldest commit first: a sweeper's work."""
-        return [OpenCancellation(**row) for row in await self._database.fetch(_SQL["open_cancellations"])]
+        rows = await self._database.fetch(_SQL["open_cancellations"], self.installation)
+        return [OpenCancellation(**row) for row in rows]
 
     async def audit(self, limit: int, before: int | None = None) -> Sequence[AuditEntry]:
         """Newest first; `before` is the id of the last entry of the page before."""
         from secateur.records import AuditEntry
 
-        rows = await self._database.fetch(_SQL["audit"], limit, before)
+        rows = await self._database.fetch(_SQL["audit"], limit, before, self.installation)
         return [read_record(AuditEntry, json.loads(row[0]), ["at"])[0] for row in rows]
 
     async def cancellations(self, limit: int, before: UUID | None = None) -> Sequence[Cancellation]:
         """Newest first; `before` continues after the last of a page."""
-        rows = await self._database.fetch(_SQL["cancellations"], before, limit)
-        return [_cancellation(row["record"]) for row in rows]
+        rows = await self._database.fetch(_SQL["cancellations"], before, limit, self.installation)
+        return [self.read(row["record"]) for row in rows]
 
     async def cancellation(self, cancellation_id: UUID) -> Cancellation:
         """Raises `NotFound`."""
-        record: str | None = await self._database.fetchval(_SQL["cancellation"], cancellation_id)
+        record: str | None = await self._database.fetchval(_SQL["cancellation"], cancellation_id, self.installation)
         if record is None:
             raise NotFound(f"there is no cancellation {cancellation_id}")
-        return _cancellation(record)
+        return self.read(record)
 
     async def touching(self, run: Run, cancellation_ids: Sequence[UUID]) -> Sequence[Cancellation]:
         """These records, and every active cancellation whose scope the run is in; newest first."""
         rows = await self._database.fetch(
             _SQL["touching"], run.app_id, run.function_id, require_id("run_id", run.id), cancellation_ids
         )
-        return [_cancellation(row["record"]) for row in rows]
+        return [self.read(row["record"]) for row in rows]
 
     async def only_reads(self) -> str | None:
         """Why this session can commit nothing, in a word or two such as `role viewer`; None if it can."""
-        row = await self._database.fetchrow(_SQL["rights"])
+        row = await self._database.fetchrow(_SQL["rights"], self.commits_by)
         assert row is not None  # noqa: S101 - it asks of no table
         if row["is_standby"]:
             return "standby"
@@ -206,12 +219,12 @@ class Ledger:
             return f"role {row['role']}"
         return "session" if row["is_read_only"] else None
 
-    def _refuse_if_read_only(self) -> None:
+    def refuse_if_read_only(self) -> None:
         if self._database.read_only:
             raise ReadOnly("this session is read-only: it cannot cancel, stop or sweep")
 
 
-def _draft(commit: Commit) -> dict[str, Any]:
+def draft_of(commit: Commit) -> dict[str, Any]:
     """What the records of a commit share, as `draft_of` in records.sql reads it."""
     selection, expected = commit.selection, commit.expected
     draft: dict[str, Any] = {

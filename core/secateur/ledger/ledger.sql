@@ -31,7 +31,10 @@ select rule.id
  limit 1
 
 -- name: app_of_cancellation
-select rule.app_id from secateur.cancellations as rule where rule.id = $1
+select rule.app_id
+  from secateur.cancellations as rule
+  join secateur.apps as home on home.app_id = rule.app_id and home.installation is not distinct from $2
+ where rule.id = $1
 
 -- name: stop
 select record from secateur.cancellation_records(array(select written.id from secateur.stop_cancellation($1, $2, $3, $4) as written)) as record
@@ -59,7 +62,8 @@ select secateur.note_sweep_failure($1, $2, $3)
         max(rule.started_before) filter (where rule.standing and rule.started_before > now()) as standing_until,
         null::uuid as id, null as error, null::timestamptz as since, null::bigint as serial
    from secateur.cancellations as rule
-  where rule.state = 'active' and rule.run_id is null
+  where rule.state = 'active' and rule.kind <> 'run'
+    and (select home.installation from secateur.apps as home where home.app_id = rule.app_id) is not distinct from $1
   group by rule.app_id, rule.function_id)
 union all
 (select rule.app_id, rule.function_id, null, null, rule.id,
@@ -68,6 +72,7 @@ union all
    from secateur.cancellations as rule
    join secateur.sweeps as place on place.app_id = rule.app_id and place.cancellation_id = rule.id
   where (rule.state = 'active' or rule.state = 'retrying' or rule.state = 'undone' and rule.restored_at is null)
+    and (select home.installation from secateur.apps as home where home.app_id = rule.app_id) is not distinct from $1
     and (place.failures >= 2 or coalesce(place.stepped_at, rule.undone_at, rule.created_at) < now() - interval '1 minute')
   order by rule.serial
   limit 20)
@@ -75,20 +80,21 @@ union all
 
 -- name: open_cancellations
 -- A function, so that a role that may only work can sweep.
-select open.app_id, open.id, open.state from secateur.open_cancellations() as open
+select open.app_id, open.id, open.state from secateur.open_cancellations($1) as open
 
 -- name: unrestored
 select * from secateur.unrestored($1, $2, $3)
 
 -- name: cancellation
-select one.record from secateur.cancellation_documents as one where one.id = $1
+select one.record from secateur.cancellation_documents as one where one.id = $1 and one.installation is not distinct from $2
 
 -- name: cancellations
 -- Newest first.
 select one.record
   from secateur.cancellation_documents as one
- where $1::uuid is null
-    or one.serial < (select page.serial from secateur.cancellations as page where page.id = $1)
+ where ($1::uuid is null
+        or one.serial < (select page.serial from secateur.cancellations as page where page.id = $1))
+   and one.installation is not distinct from $3
  order by one.serial desc
  limit $2
 
@@ -115,7 +121,9 @@ select one.record
 -- name: audit
 select to_jsonb(entry) - 'xid' || jsonb_build_object('app_id', nullif(entry.app_id, ''))
   from secateur.audit as entry
- where $2::bigint is null or entry.id < $2
+ where ($2::bigint is null or entry.id < $2)
+   and ((select home.installation from secateur.apps as home where home.app_id = entry.app_id) is not distinct from $3
+        or entry.details ->> 'installation' = $3)
  order by entry.id desc
  limit $1
 
@@ -127,5 +135,5 @@ select current_user::text as role,
        current_setting('transaction_read_only') = 'on' as is_read_only,
        coalesce((select bool_or(has_function_privilege(known.oid, 'execute'))
                    from pg_proc as known
-                  where known.pronamespace = to_regnamespace('secateur') and known.proname = 'commit_cancellations'),
+                  where known.pronamespace = to_regnamespace('secateur') and known.proname = $1),
                 false) as may_commit

@@ -67,6 +67,8 @@ DEFINITIONS = (
     "ledger/sql/undoing.sql",
     "engines/native/sql/restoring.sql",
     "ledger/sql/reporting.sql",
+    "engines/foreign/sql/installations.sql",
+    "engines/foreign/sql/jobs.sql",
     "engines/native/sql/forgetting.sql",
     "engines/native/sql/history.sql",
     "engines/native/sql/depth.sql",

@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from secateur.cli.opening import find_place
+from secateur.cli.opening import Place, find_place
 from secateur.cli.output import done, json_line, write
+from secateur.engines.foreign.installing import inspect_queue, install_queue
+from secateur.engines.loading import OWN, find_installation
+from secateur.errors import NotInstalled
 from secateur.postgres.database import Database
 from secateur.schema import InstallSteps, inspect_installation
 from secateur.schema import install as apply_migrations
@@ -14,8 +17,13 @@ from secateur.words.lines import one_line
 
 
 async def install(arguments: argparse.Namespace) -> int:
-    """Installs or upgrades. With --check it changes nothing, and the exit code is 1 if something is missing."""
+    """Installs or upgrades. With --check it changes nothing, and the exit code is 1 if something is missing.
+
+    With --engine, also for that queue of others.
+    """
     place = find_place(arguments, writes=not arguments.check)
+    if place.target.engine not in (None, OWN):
+        return await _install_for(arguments, place, str(place.target.engine))
     async with Database.connect(place.target.url, read_only=place.target.read_only) as database:
         where = database.description
         if arguments.check:
@@ -32,6 +40,40 @@ async def install(arguments: argparse.Namespace) -> int:
         json_line(document)
     else:
         write(lines or [f"{where} {'is' if arguments.check else 'was already'} up to date."])
+    return 1 if arguments.check and not found.is_complete else 0
+
+
+async def _install_for(arguments: argparse.Namespace, place: Place, name: str) -> int:
+    async with Database.connect(place.target.url, read_only=place.target.read_only) as database:
+        where = database.description
+        queue = await find_installation(database, name)
+        if arguments.check:
+            try:
+                found = await inspect_queue(database, queue)
+            except NotInstalled as error:
+                raise NotInstalled(f"{error} --engine {queue.name}") from error
+            lines = list(_lines(found.schema, f"To be applied to {where}", f"To be mended in {where}"))
+            told, up_to_date = (
+                f"To be installed for the queue {found.queue}",
+                f"{where} is up to date for {found.queue}.",
+            )
+        else:
+            found = await install_queue(database, queue, author=place.settings.author_name)
+            if not found.is_complete:
+                done.append(f"runs of {found.queue} can be cancelled")
+            lines = list(_lines(found.schema, f"Installed in {where}", f"Mended in {where}"))
+            told, up_to_date = (
+                f"Installed for the queue {found.queue}",
+                f"{where} was already up to date for {found.queue}.",
+            )
+        if found.is_new:
+            lines.append(f"{told}, version {found.version}.")
+    if arguments.json:
+        names = ("to_apply", "to_mend") if arguments.check else ("applied", "mended")
+        document = _as_json(found.schema, where, *names)
+        json_line(document | {"queue": found.queue, "version": found.version, "new": found.is_new})
+    else:
+        write(lines or [up_to_date])
     return 1 if arguments.check and not found.is_complete else 0
 
 

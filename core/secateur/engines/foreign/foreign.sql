@@ -202,3 +202,153 @@ select {columns}, run.nth
  order by run.nth
  -- All of them: which are wanted is not known yet.
  limit greatest($5::bigint, $8::bigint)
+
+-- name: matching
+-- From here on: what a cancellation needs. Unfinished runs that it matches, in the order in which workers claim.
+select run.id
+  from {runs} as run
+ where run.app_id = $1
+   and ($2::text is null or run.function_id = $2)
+   and {unfinished}
+   and ($3::timestamptz is null or run.started_at > $3)
+   and ($4::timestamptz is null or run.started_at < $4)
+   and {condition}
+ order by {claim_order}
+ limit $5
+
+-- name: matching_of
+-- Which of these runs it matches, as far as they are unfinished, or have ended.
+select run.id, run.function_id, run.status
+  from {runs} as run
+ where {these}
+   and run.app_id = $1
+   and ($2::text is null or run.function_id = $2)
+   and {state}
+   and ($3::timestamptz is null or run.started_at > $3)
+   and ($4::timestamptz is null or run.started_at < $4)
+   and {condition}
+
+-- name: states_of
+select run.id, run.function_id, run.status from {runs} as run where {these}
+
+-- name: may_see_installed
+-- Whether there are any such rows that may be read.
+select exists (
+  select from pg_class as kept join pg_namespace as room on room.oid = kept.relnamespace
+   where room.nspname = 'secateur' and kept.relname = 'installations'
+     and has_schema_privilege(room.oid, 'usage') and has_table_privilege(kept.oid, 'select'))
+
+-- name: installed
+select known.name, known.version from secateur.installations as known
+
+-- name: retention
+select kept.finished, kept.cancelled, kept.standing from secateur.retention as kept
+
+-- name: set_retention
+select (kept).finished, (kept).cancelled, (kept).standing from secateur.set_retention($1, $2, $3, $4, $5) as kept
+
+-- name: install
+select secateur.install_queue($1, $2, $3, $4, $5, $6, $7)
+
+-- name: is_adopted
+select exists (select from secateur.apps as home
+                where home.app_id = $1 and home.installation = $2
+                  and ($3::text[] is null or not exists (
+                    select from unnest($3::text[]) as wanted (id)
+                     where not exists (select from secateur.functions as known
+                                        where known.app_id = home.app_id and known.function_id = wanted.id))))
+
+-- name: commit
+select record
+  from secateur.cancellation_records(
+         array(select committed.id from secateur.commit_jobs($1, $2, $3, $4::jsonb) as committed)) as record
+
+-- name: commit_run
+select made, record from secateur.commit_job($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+
+-- name: record
+select record from secateur.cancellation_records(array[$1::uuid]) as record
+
+-- name: committed_run
+-- The record of a single run's cancellation under that key, for whoever asks again when the run may be gone.
+select rule.app_id, rule.function_id
+  from secateur.cancellations as rule
+  join secateur.apps as home on home.app_id = rule.app_id and home.installation = $1
+ where rule.job_id = $2 and rule.idempotency_key = $3
+
+-- name: taken_singly
+-- The cancellation of this run alone that waits for it to stop; else the last one that was undone.
+select rule.id
+  from secateur.cancellations as rule
+ where rule.app_id = $1 and rule.job_id = $2 and rule.state in ('active', 'undone')
+ order by rule.state, rule.serial desc
+ limit 1
+
+-- name: taken_by
+-- Which cancellation has the run.
+select met.cancellation_id
+  from secateur.preimages as met
+ where met.app_id = $1 and met.job_id = $2
+   and (met.outcome in ('stopped', 'left') or (met.outcome is null and not met.was_running))
+ order by met.serial desc
+ limit 1
+
+-- name: begin_sweep
+select * from secateur.begin_job_batch($1, $2)
+
+-- name: take
+select secateur.take_jobs($1, $2, $3, $4, $5::jsonb[], $6)
+
+-- name: settle
+select secateur.settle_jobs($1, $2, $3, $4)
+
+-- name: end_sweep
+select * from secateur.end_job_batch($1, $2, $3, $4, $5)
+
+-- name: begin_restore
+select * from secateur.begin_job_restore($1, $2, $3)
+
+-- name: end_restore
+select * from secateur.end_job_restore($1, $2, $3, $4, $5, $6, $7::jsonb[])
+
+-- name: unrestored
+select met.job_id as run_id,
+       case when met.outcome = 'stopped' then 'it was stopped while it ran' else coalesce(met.told, 'it was left as it is') end as reason
+  from secateur.preimages as met
+  join secateur.cancellations as rule on rule.app_id = met.app_id and rule.id = met.cancellation_id
+ where met.app_id = $1 and met.cancellation_id = $2 and rule.state = 'undone'
+   and met.outcome in ('stopped', 'left', 'handed_over')
+ order by met.serial
+ limit $3
+
+-- name: touching
+-- Those that have $4, and the active ones whose scope a run of the function is in. Newest first.
+select one.record
+  from (
+    select unnest($4::uuid[]) as id
+    union
+    (select rule.id
+       from secateur.cancellations as rule
+      where rule.app_id = $1 and rule.state = 'active'
+        and (rule.function_id is null or rule.function_id = $2)
+        and (rule.job_id is null or rule.job_id = $3)
+      order by rule.serial desc
+      limit 200)
+  ) as wanted
+ cross join lateral (
+   select known.serial, known.record from secateur.cancellation_documents as known where known.id = wanted.id offset 0
+ ) as one
+ order by one.serial desc
+
+-- name: cancelling
+-- How many runs are about to be cancelled, by what was expected.
+select known.app_id, known.function_id, known.runs::bigint as runs
+  from secateur.cancelling_runs as known
+  join secateur.apps as home on home.app_id = known.app_id and home.installation = $1
+
+-- name: keep_waits_short
+-- A batch holds up whoever wants to stop it: it waits for nobody.
+select set_config('lock_timeout', '1s', true)
+
+-- name: prune
+select secateur.prune_jobs($1, $2)

@@ -165,3 +165,66 @@ select $name${s}.procrastinate_jobs$name$::regclass
 
 -- name: claim_order
 run.priority desc, run.key
+
+-- name: lock
+select job.id from {s}.procrastinate_jobs as job where job.id = any ($1::text[]::bigint[]) order by job.id for update
+
+-- name: cancel
+-- As procrastinate_cancel_job_v1 does it; its triggers write the events `cancelled` and `abort_requested`, and tell the worker of a
+-- running job. A cancelled job keeps its queueing lock in its row, but holds it no more: the index is of waiting jobs alone.
+with locked as materialized (
+  select job.* from {s}.procrastinate_jobs as job
+   where job.id = any ($1::text[]::bigint[])
+     and (job.status = 'todo' or ($2::boolean and job.status = 'doing' and not job.abort_requested))
+   order by job.id for update
+), changed as (
+  update {s}.procrastinate_jobs as job
+     set status = case job.status when 'todo' then 'cancelled' else job.status end,
+         abort_requested = job.status = 'doing'
+    from locked where job.id = locked.id
+  returning job.id
+)
+select locked.id::text as id, locked.task_name::text as function_id, to_jsonb(locked) as pre, locked.status = 'doing' as running
+  from locked join changed using (id)
+
+-- name: restore
+-- Only what a cancel changed is written back. Of several with the same queueing lock, the first comes back. A job that somebody deleted
+-- is inserted again; its events are gone, so that it counts as having come in now.
+with given as materialized (
+  select (one.pre ->> 'id')::bigint as id, one.pre, one.place, one.pre ->> 'queueing_lock' as queueing_lock
+    from unnest($1::jsonb[]) with ordinality as one (pre, place)
+), locked as materialized (
+  select job.id, job.status from {s}.procrastinate_jobs as job
+   where job.id = any (array(select given.id from given)) order by job.id for update
+), judged as materialized (
+  select given.*, locked.id is null as gone,
+         case when locked.status::text <> 'cancelled' then 'it is no longer cancelled: it is ' || locked.status::text
+              when holder.id is not null then format('its queueing lock %L is held by job %s', given.queueing_lock, holder.id)
+              when given.queueing_lock is not null and row_number() over (
+                     partition by given.queueing_lock, coalesce(locked.status::text, 'cancelled') order by given.place) > 1
+                then format('another job that came back has its queueing lock, %L', given.queueing_lock) end as outcome
+    from given
+    left join locked using (id)
+    left join lateral (
+      select other.id from {s}.procrastinate_jobs as other
+       where other.queueing_lock = given.queueing_lock and other.status = 'todo' and other.id <> given.id limit 1
+    ) as holder on true
+), changed as (
+  update {s}.procrastinate_jobs as job
+     set status = 'todo', abort_requested = false
+    from judged where job.id = judged.id and judged.outcome is null and not judged.gone
+  returning job.id
+), inserted as (
+  insert into {s}.procrastinate_jobs
+  select (jsonb_populate_record(null::{s}.procrastinate_jobs, judged.pre || '{"worker_id": null}')).*
+    from judged where judged.outcome is null and judged.gone
+  returning id
+)
+select judged.id::text as id, judged.outcome from judged
+ where (select count(*) from changed) + (select count(*) from inserted) >= 0
+
+-- name: wake
+-- Its own trigger does so for new jobs only.
+select pg_notify(channel.name, json_build_object('type', 'job_inserted', 'job_id', 0)::text)
+  from (select 'procrastinate_any_queue_v1' as name
+        union all select 'procrastinate_queue_v1#' || queue.name from unnest($1::text[]) as queue (name)) as channel

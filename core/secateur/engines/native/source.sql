@@ -113,7 +113,8 @@ select known.app_id,
  ) as oldest on true
   left join secateur.forgotten_functions as gone on gone.app_id = known.app_id and gone.function_id = known.function_id
  -- What is forgotten is seen only while there is something to see.
- where gone.function_id is null or depth.queued + depth.scheduled + depth.running > 0
+ where known.installation is null
+   and (gone.function_id is null or depth.queued + depth.scheduled + depth.running > 0)
  order by known.app_id, known.function_id
 
 -- name: size
@@ -190,4 +191,4 @@ select run.*, run.status = 'running' and run.lease_expires_at < now() as lost fr
 
 -- name: is_known
 select exists (select from secateur.functions as known
-                where known.app_id = $1 and ($2::text is null or known.function_id = $2))
+                where known.installation is null and known.app_id = $1 and ($2::text is null or known.function_id = $2))

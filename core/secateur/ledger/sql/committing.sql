@@ -102,7 +102,7 @@ begin
       perform secateur.request_running(committed);
       -- point: running runs asked to stop
       perform secateur.announce_commit(
-        committed, jsonb_build_object('guarantee', case when held then 'in_force' else 'pending' end));
+        committed, jsonb_build_object('guarantee', case when not held then 'pending' when committed.gated then 'in_force' else 'swept' end));
       return next committed;
     end loop;
     if committed.id is not null then

@@ -59,9 +59,12 @@ create or replace view secateur.cancellation_tallies as
     from secateur.cancellation_deltas
    group by app_id, cancellation_id, function_id;
 
--- What a sweeper has to do: active cancellations to sweep, retries (`retrying`), undone ones to restore (`restoring`), oldest commit first. By
--- indexes of those alone, so that a long history costs nothing.
-create or replace function secateur.open_cancellations()
+-- Of older programs.
+drop function if exists secateur.open_cancellations();
+
+-- What a sweeper of the queue has to do: active cancellations to sweep, retries (`retrying`), undone ones to restore (`restoring`),
+-- oldest commit first. By indexes of those alone, so that a long history costs nothing. A null queue is secateur's own.
+create or replace function secateur.open_cancellations(installation text default null)
   returns table (app_id text, id uuid, state text)
   language sql
   stable
@@ -78,5 +81,7 @@ as $$
       select rule.app_id, rule.id, 'restoring', rule.serial
         from secateur.cancellations as rule where rule.state = 'undone' and rule.restored_at is null
     ) as open
+   where (select home.installation from secateur.apps as home where home.app_id = open.app_id)
+         is not distinct from open_cancellations.installation
    order by open.serial
 $$;

@@ -222,7 +222,10 @@ begin
   end if;
   perform secateur.check_condition(draft.condition);
   perform secateur.require_executable(draft.condition);
-  perform secateur.require_functions(draft.app_id, function_ids);
+  -- Those of queues of others have been adopted; nobody can give `gated` in a document.
+  if draft.gated is null then
+    perform secateur.require_functions(draft.app_id, function_ids);
+  end if;
 end
 $$;
 
@@ -332,12 +335,13 @@ begin
   insert into secateur.cancellations (
     id, kind, state, app_id, function_id, "if", started_after, started_before, standing, with_cancelled, condition, parameters,
     compiler, request, idempotency_key, reason, source, created_at, created_by, created_role, expected, expected_exact,
-    expected_by_function, in_force_at, rate, requires, requires_suffices)
+    expected_by_function, in_force_at, rate, requires, requires_suffices, gated)
   values (
     made.id, made.kind, made.state, made.app_id, made.function_id, made."if", made.started_after, made.started_before,
     made.standing, coalesce(made.with_cancelled, false), made.condition, made.parameters, made.compiler, made.request,
     made.idempotency_key, made.reason, made.source, made.created_at, made.created_by, session_user, made.expected,
-    made.expected_exact, made.expected_by_function, made.in_force_at, made.rate, made.requires, made.requires_suffices)
+    made.expected_exact, made.expected_by_function, made.in_force_at, made.rate, made.requires, made.requires_suffices,
+    coalesce(made.gated, true))
   on conflict on constraint cancellations_app_id_idempotency_key_key do nothing
   returning * into committed;
   if committed.id is null then

@@ -4,7 +4,8 @@
 -- now. A view, so that a role with SELECT alone can read the history.
 create or replace view secateur.cancellation_documents as
 select rule.id, rule.serial,
-       to_jsonb(rule) || to_jsonb(tally) || jsonb_build_object(
+       to_jsonb(rule) - 'job_id' || to_jsonb(tally) || jsonb_build_object(
+         'run_id', coalesce(rule.run_id::text, rule.job_id),
          'blocked_by', coalesce(holder.pids, '[]'),
          'blocked_by_prepared', coalesce(holder.gids, '[]'),
          'swept', coalesce(place.clean, false),
@@ -17,7 +18,9 @@ select rule.id, rule.serial,
          'last_error_at', place.last_error_at,
          'undecided', slow.undecided,
          'stuck', slow.stuck,
-         'undo_until', coalesce(rule.stopped_at, rule.completed_at, rule.undone_at) + retention.cancelled) as record
+         'undo_until', coalesce(rule.stopped_at, rule.completed_at, rule.undone_at) + retention.cancelled) as record,
+       -- Null: of secateur's own queue.
+       (select home.installation from secateur.apps as home where home.app_id = rule.app_id) as installation
   from secateur.cancellations as rule
  cross join secateur.retention
   left join secateur.sweeps as place on place.app_id = rule.app_id and place.cancellation_id = rule.id

@@ -65,6 +65,7 @@ begin
   returning rule.* into stopped;
   -- point: stopped
   perform secateur.withdraw_requests(stopped.app_id, stopped.id);
+  perform secateur.withdraw_jobs(stopped.app_id, stopped.id);
   perform secateur.reset_floors(stopped.app_id, stopped.function_id);
   perform secateur.record_audit('stop', stopped.app_id, stopped.function_id, stopped.id, stop_cancellation.author,
                                 stop_cancellation.source, secateur.tallied(stopped.app_id, stopped.id));
@@ -115,7 +116,7 @@ begin
   perform secateur.require_author(undo_cancellation.author, undo_cancellation.source);
   undone := secateur.lock_record(undo_cancellation.app_id, undo_cancellation.id, deadline);
   if undone.state = 'undone' and (undone.requeue_stopped or undo_cancellation.requeue_stopped is not true)
-     and (undone.restored_at is null or not secateur.has_keyed(undone)) then
+     and (undone.restored_at is null or not (secateur.has_keyed(undone) or secateur.has_left_jobs(undone))) then
     return undone;
   end if;
   until := secateur.undo_until(undone);
@@ -140,6 +141,8 @@ begin
   returning rule.* into undone;
   -- point: undone
   perform secateur.withdraw_requests(undone.app_id, undone.id);
+  perform secateur.withdraw_jobs(undone.app_id, undone.id);
+  perform secateur.reopen_jobs(undone.app_id, undone.id);
   perform secateur.reset_floors(undone.app_id, undone.function_id);
   insert into secateur.restores as place (app_id, cancellation_id) values (undone.app_id, undone.id)
   on conflict on constraint restores_pkey do update set run_id = null, again_from = null;

@@ -9,14 +9,16 @@ as $$
 declare
   here constant integer := pg_backend_pid();
   forgotten boolean;
+  home text;
 begin
   select exists (select from secateur.forgotten_functions as gone
-                  where gone.app_id = ensure_function.app_id and gone.function_id = ensure_function.function_id)
-    into forgotten
+                  where gone.app_id = ensure_function.app_id and gone.function_id = ensure_function.function_id),
+         known.installation
+    into forgotten, home
     from secateur.functions as known
    where known.app_id = ensure_function.app_id and known.function_id = ensure_function.function_id
      and pg_backend_pid() = here;
-  if found then
+  if found and home is null then
     if forgotten then
       perform secateur.recall_functions(ensure_function.app_id, array[ensure_function.function_id]);
     end if;
@@ -24,6 +26,10 @@ begin
   end if;
   perform secateur.require_name('app_id', ensure_function.app_id);
   perform secateur.require_name('function_id', ensure_function.function_id);
+  if exists (select from secateur.apps where apps.app_id = ensure_function.app_id and apps.installation is not null) then
+    raise exception using errcode = 'SC422', column = 'app_id',
+      message = format('app_id: %L is the app of another queue, to which nothing can be sent from here', ensure_function.app_id);
+  end if;
   insert into secateur.apps (app_id) values (ensure_function.app_id) on conflict do nothing;
   perform secateur.make_locks(apps.lock_number) from secateur.apps
     where apps.app_id = ensure_function.app_id and pg_backend_pid() = here;
@@ -38,7 +44,7 @@ begin
 end
 $$;
 
--- All apps, for upkeep that visits them one by one.
+-- All apps of secateur's own queue, for upkeep that visits them one by one.
 create or replace function secateur.all_apps()
   returns text[]
   language plpgsql
@@ -46,7 +52,7 @@ create or replace function secateur.all_apps()
   security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return array(select apps.app_id from secateur.apps order by apps.app_id);
+  return array(select apps.app_id from secateur.apps where apps.installation is null order by apps.app_id);
 end
 $$;
 
@@ -57,7 +63,7 @@ create or replace function secateur.require_known(app_id text, function_id text)
   set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if not exists (select from secateur.apps where apps.app_id = require_known.app_id) then
+  if not exists (select from secateur.apps where apps.app_id = require_known.app_id and apps.installation is null) then
     raise exception using errcode = 'SC404', message = format('there is no app %s', quote_literal(require_known.app_id));
   end if;
   if require_known.function_id is not null
@@ -180,11 +186,11 @@ declare
   field constant text := case when cardinality(function_ids) = 1 then 'function_id' else 'function_ids' end;
   unknown text;
 begin
-  if not exists (select from secateur.apps where apps.app_id = require_functions.app_id) then
+  if not exists (select from secateur.apps where apps.app_id = require_functions.app_id and apps.installation is null) then
     raise exception using errcode = 'SC422', column = 'app_id',
       message = format('app_id: there is no app %s', quote_literal(require_functions.app_id)),
       hint = (select 'known apps: ' || coalesce(string_agg(known.app_id, ', ' order by known.app_id), 'none yet')
-                from (select apps.app_id from secateur.apps order by 1 limit 20) as known);
+                from (select apps.app_id from secateur.apps where apps.installation is null order by 1 limit 20) as known);
   end if;
   select string_agg(format('%s: app %s has no function %s', field, quote_literal(require_functions.app_id),
                            quote_literal(named.function_id)), E'\n' order by named.place)

@@ -1,0 +1,278 @@
+"""One batch of a sweep, or of a restore, in a queue of others.
+
+It is a transaction of the ledger's functions and of the engine's own statements. Rows are locked first, and only then
+read by the statement that decides, so that nothing is cancelled that a worker took, or somebody changed, in between.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import asyncpg
+
+from secateur.engines.foreign.installation import Installation
+from secateur.engines.foreign.rules import Rule, RuleReader, rule_of
+from secateur.errors import DatabaseError, LockUnavailable
+from secateur.ledger.steps import SweepStep
+from secateur.postgres.database import Database
+from secateur.runs import UNFINISHED, RunStatus
+from secateur.states import State
+
+if TYPE_CHECKING:
+    from secateur.engines.foreign.source import ForeignSource
+
+FOUND_AT_ONCE = 50_000
+"""Runs that one look for matching ones finds: the look may read the whole backlog, so it is not for every batch."""
+
+MOST = 1_000
+"""Runs that a batch cancels or puts back: it holds their rows, and a stop waits for it."""
+
+
+@dataclass(slots=True)
+class _Walk:
+    """What a sweep has found in its pass and not yet dealt with."""
+
+    number: int
+    found: deque[str] = field(default_factory=deque)
+    ended: bool = False
+    """There was nothing else."""
+
+
+class Batches:
+    """The batches of one queue. Each raises `DatabaseError`, and has then done nothing."""
+
+    def __init__(self, database: Database, source: ForeignSource) -> None:
+        self._database = database
+        self._source = source
+        self._walks: dict[UUID, _Walk] = {}
+
+    @property
+    def _installation(self) -> Installation:
+        return self._source.installation
+
+    @property
+    def _rules(self) -> RuleReader:
+        return RuleReader(self._source, self._installation)
+
+    @property
+    def _stops(self) -> bool:
+        return self._installation.file.stops is not None
+
+    async def sweep(self, app_id: str, rule: Rule, batch: int) -> SweepStep:
+        """Cancel up to `batch` runs, and see what became of those that ran. `app_id` is the name in the ledger."""
+        try:
+            async with self._transaction() as connection:
+                step, walk = await self._sweep(connection, app_id, rule, batch)
+        except LockUnavailable:
+            step, walk = SweepStep(State.ACTIVE, busy=True, wait=0.25), None
+        except BaseException:
+            self._walks.pop(rule.id, None)
+            raise
+        if walk is None:
+            self._walks.pop(rule.id, None)
+        else:
+            self._walks[rule.id] = walk
+        return step
+
+    async def _sweep(
+        self, connection: asyncpg.Connection, app_id: str, rule: Rule, batch: int
+    ) -> tuple[SweepStep, _Walk | None]:
+        """And what is left to do in its walk."""
+        begun = await connection.fetchrow(self._source.sql("begin_sweep"), app_id, rule.id)
+        if begun["state"] != State.ACTIVE or begun["busy"]:
+            return SweepStep(begun["state"], busy=begun["busy"], wait=begun["wait"]), None
+        most = min(MOST, batch, begun["most"] or MOST)
+        ids = await self._settle(connection, app_id, rule, begun["open"])
+        walk: _Walk | None = None
+        if begun["walks"]:
+            walk = self._walks.get(rule.id)
+            if walk is None or walk.number != begun["pass"] or not (walk.found or walk.ended):
+                found = await self._rules.matching(connection, rule, FOUND_AT_ONCE)
+                walk = _Walk(begun["pass"], deque(found), ended=len(found) < FOUND_AT_ONCE)
+            # Only what is committed is gone from it: an error drops it.
+            ids += [walk.found.popleft() for _ in range(min(most, len(walk.found)))]
+        met = await self.take(connection, app_id, rule, ids)
+        ended = walk is not None and walk.ended and not walk.found
+        row = await connection.fetchrow(self._source.sql("end_sweep"), app_id, rule.id, met, walk is not None, ended)
+        return SweepStep(**row), None if ended else walk
+
+    async def _settle(self, connection: asyncpg.Connection, app_id: str, rule: Rule, open: Sequence[str]) -> list[str]:
+        """Note which of the running runs that it waits for have ended. Returns those that wait again."""
+        if not open:
+            return []
+        found = await self._rules.states_of(connection, open)
+        statuses = {each: RunStatus(found[each]["status"]) if each in found else None for each in open}
+        ended = {
+            each: "stopped" if status is RunStatus.CANCELLED else "finished_first"
+            for each, status in statuses.items()
+            if status not in UNFINISHED
+        }
+        if ended:
+            settle = self._source.sql("settle")
+            await connection.execute(settle, app_id, rule.id, list(ended), list(ended.values()))
+        return [each for each, status in statuses.items() if status in (RunStatus.QUEUED, RunStatus.SCHEDULED)]
+
+    async def take(self, connection: asyncpg.Connection, app_id: str, rule: Rule, ids: Sequence[str]) -> int:
+        """Cancels those of the runs that it matches, and asks running ones to stop; how many it had not met before."""
+        if not ids:
+            return 0
+        await self.lock(connection, ids)
+        rows = await self._rules.matching_of(connection, rule, ids)
+        if not rows:
+            return 0
+        return await self.cancel(connection, app_id, rule.id, rows)
+
+    async def lock(self, connection: asyncpg.Connection, ids: Sequence[str]) -> None:
+        for sql in self._installation.each("lock"):
+            await connection.fetch(sql, list(ids))
+
+    async def states_of(self, connection: asyncpg.Connection, ids: Sequence[str]) -> dict[str, Any]:
+        """See `RuleReader.states_of`."""
+        return dict(await self._rules.states_of(connection, ids))
+
+    async def cancel(
+        self, connection: asyncpg.Connection, app_id: str, cancellation_id: UUID, rows: Sequence[Any]
+    ) -> int:
+        """As `take` does it, locked rows (id, function_id, status) that match."""
+        changed = await self._changed(connection, [row["id"] for row in rows])
+        left = [row["id"] for row in rows if row["id"] not in changed and row["status"] != RunStatus.RUNNING]
+        if left:
+            raise DatabaseError(f"{len(left)} runs of {self._source.name} could not be cancelled, such as {left[0]}")
+        met: int = await connection.fetchval(
+            self._source.sql("take"),
+            app_id,
+            cancellation_id,
+            [row["id"] for row in rows],
+            [row["function_id"] for row in rows],
+            [changed[row["id"]]["pre"] if row["id"] in changed else None for row in rows],
+            [row["status"] == RunStatus.RUNNING for row in rows],
+        )
+        # Some workers take a row that was cancelled under their eyes for an empty queue.
+        await self._wake(connection, app_id)
+        return met
+
+    async def _changed(self, connection: asyncpg.Connection, ids: Sequence[str]) -> dict[str, Any]:
+        """What the engine's own statement has cancelled or asked to stop, by id."""
+        changed: dict[str, Any] = {}
+        for sql in self._installation.each("cancel"):
+            changed |= {row["id"]: row for row in await connection.fetch(sql, list(ids), self._stops)}
+        return changed
+
+    async def _wake(self, connection: asyncpg.Connection, app_id: str) -> None:
+        if "wake" in self._installation.file.statements:
+            for sql in self._installation.each("wake"):
+                await connection.fetch(sql, [app_id.removeprefix(f"{self._installation.name}/")])
+
+    async def restore(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
+        """Puts back up to `batch` runs of an undone cancellation, or hands them over to others that match them."""
+        try:
+            async with self._transaction() as connection:
+                return await self._restore(connection, app_id, cancellation_id, min(batch, MOST))
+        except LockUnavailable:
+            return SweepStep(State.RESTORING, busy=True, wait=0.25)
+
+    async def _restore(
+        self, connection: asyncpg.Connection, app_id: str, cancellation_id: UUID, batch: int
+    ) -> SweepStep:
+        begun = await connection.fetchrow(self._source.sql("begin_restore"), app_id, cancellation_id, batch)
+        if begun["state"] != State.RESTORING or begun["busy"] or begun["job_ids"] is None:
+            wait = begun["wait"]
+            return SweepStep(begun["state"], busy=begun["busy"], idle=wait is not None, wait=wait)
+        pres = dict(zip(begun["job_ids"], begun["pres"] or (), strict=True))
+        others = [rule_of(each, self._installation.name) for each in begun["others"]]
+        await self.lock(connection, list(pres))
+        owners = await self._owners(connection, others, pres)
+        back: list[str] = []
+        told: dict[str, str | None] = {}
+        for job_id, reason in await self._put_back(
+            connection, {each: pres[each] for each in pres if each not in owners}
+        ):
+            told[job_id] = reason
+            if reason is None:
+                back.append(job_id)
+        taken = await self._take_back(connection, others, back)
+        owners |= {job_id: owner for job_id, (owner, _) in taken.items()}
+        pres |= {job_id: pre for job_id, (_, pre) in taken.items()}
+        if back:
+            await self._wake(connection, app_id)
+        outcomes = [_outcome(each, owners, told) for each in pres]
+        row = await connection.fetchrow(
+            self._source.sql("end_restore"),
+            app_id,
+            cancellation_id,
+            list(pres),
+            [outcome for outcome, _ in outcomes],
+            [reason for _, reason in outcomes],
+            [owners.get(each) for each in pres],
+            list(pres.values()),
+        )
+        return SweepStep(**row)
+
+    async def _owners(
+        self, connection: asyncpg.Connection, others: Sequence[Rule], ids: Collection[str]
+    ) -> dict[str, UUID]:
+        """The oldest of the others that matches it, of each run that one matches and that is cancelled."""
+        owners: dict[str, UUID] = {}
+        for rule in others:
+            left = [each for each in ids if each not in owners]
+            if left:
+                rows = await self._rules.matching_of(connection, rule, left, unfinished=False)
+                owners |= dict.fromkeys((row["id"] for row in rows), rule.id)
+        return owners
+
+    async def _take_back(
+        self, connection: asyncpg.Connection, others: Sequence[Rule], back: Sequence[str]
+    ) -> dict[str, tuple[UUID, str]]:
+        """Cancels what came back although another one matches it: its row had been deleted, and told nothing before."""
+        taken: dict[str, tuple[UUID, str]] = {}
+        for rule in others:
+            left = [each for each in back if each not in taken]
+            rows = await self._rules.matching_of(connection, rule, left) if left else ()
+            if rows:
+                changed = await self._changed(connection, [row["id"] for row in rows])
+                taken |= {job_id: (rule.id, row["pre"]) for job_id, row in changed.items()}
+        return taken
+
+    async def _put_back(self, connection: asyncpg.Connection, pres: dict[str, str]) -> Iterable[tuple[str, str | None]]:
+        """Each run, and why it is not back; one by one where another one takes a key of theirs at this moment."""
+        if not pres:
+            return []
+        try:
+            async with connection.transaction():
+                return await self._restored(connection, pres)
+        except asyncpg.UniqueViolationError as error:
+            if len(pres) == 1:
+                return [(each, f"another job has what only one may have: {error.detail or error}") for each in pres]
+        return [outcome for job_id, pre in pres.items() for outcome in await self._put_back(connection, {job_id: pre})]
+
+    async def _restored(self, connection: asyncpg.Connection, pres: dict[str, str]) -> list[tuple[str, str | None]]:
+        found: dict[str, str | None] = {}
+        for sql in self._installation.each("restore"):
+            found |= {row["id"]: row["outcome"] for row in await connection.fetch(sql, list(pres.values()))}
+        return [(each, found.get(each, "the queue no longer has it")) for each in pres]
+
+    async def require_rights(self) -> None:
+        """Raises `PermissionDenied` if this role may not cancel. Changes nothing."""
+        async with self._database.transaction() as connection:
+            for name in ("lock", "cancel", "restore"):
+                for sql in self._installation.each(name):
+                    await connection.fetch(sql, *([[], False] if name == "cancel" else [[]]))
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[asyncpg.Connection]:
+        async with self._database.transaction() as connection:
+            await connection.execute(self._source.sql("plan_for_values"))
+            await connection.execute(self._source.sql("keep_waits_short"))
+            yield connection
+
+
+def _outcome(job_id: str, owners: dict[str, UUID], told: dict[str, str | None]) -> tuple[str, str | None]:
+    if job_id in owners:
+        return "handed_over", f"cancellation {owners[job_id]} matches it too"
+    reason = told.get(job_id)
+    return ("restored", None) if reason is None else ("left", reason)

@@ -1,0 +1,82 @@
+"""What it takes to cancel in a queue of others: secateur's schema in its database, and a row that says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from secateur.engines.foreign.engine import can_cancel
+from secateur.engines.foreign.file import engine_files
+from secateur.engines.foreign.installation import Installation
+from secateur.errors import DatabaseError, PermissionDenied
+from secateur.postgres.database import Database
+from secateur.postgres.statements import Statements
+from secateur.schema import InstallSteps, inspect_installation, install
+
+_SQL = Statements.load("secateur.engines.foreign", "foreign.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSteps:
+    """What the install of a queue did, or has yet to do."""
+
+    schema: InstallSteps
+    queue: str
+    version: str
+    is_new: bool
+    """The queue was not installed, or as another version."""
+
+    @property
+    def is_complete(self) -> bool:
+        return self.schema.is_complete and not self.is_new
+
+
+async def installed_queues(database: Database) -> dict[str, str]:
+    """The queues of others for which secateur was installed, as far as this role may see that: versions by name."""
+    if not await database.fetchval(_SQL["may_see_installed"], repeatable=True):
+        return {}
+    return {row["name"]: row["version"] for row in await database.fetch(_SQL["installed"], repeatable=True)}
+
+
+async def inspect_queue(database: Database, installation: Installation) -> QueueSteps:
+    """What `install_queue` would do; raises as `inspect_installation` and `install_queue` do."""
+    _require_known(installation)
+    schema = await inspect_installation(database)
+    return _steps(schema, await installed_queues(database), installation)
+
+
+async def install_queue(database: Database, installation: Installation, *, author: str | None = None) -> QueueSteps:
+    """Installs or upgrades secateur's schema, and notes that runs of the queue may be cancelled. Repeatable.
+
+    Raises as `secateur.schema.install` does, and `DatabaseError` for a version of the engine that is not known.
+    """
+    _require_known(installation)
+    schema = await install(database, author=author)
+    steps = _steps(schema, await installed_queues(database), installation)
+    if steps.is_new:
+        found = installation
+        values = (found.name, found.file.engine, found.schema, found.prefix, found.version, author, None)
+        try:
+            await database.fetchval(_SQL["install"], *values)
+        except PermissionDenied as error:
+            raise PermissionDenied(
+                f"installing for a queue needs the role that owns the schema secateur ({error})"
+            ) from error
+    return steps
+
+
+def _steps(schema: InstallSteps, installed: dict[str, str], installation: Installation) -> QueueSteps:
+    is_new = installed.get(installation.name) != installation.version
+    return QueueSteps(schema, installation.name, installation.version, is_new)
+
+
+def _require_known(installation: Installation) -> None:
+    if can_cancel(installation):
+        return
+    if not installation.supported:
+        why = f"{installation.version} is not known to secateur, which tried {installation.file.tried}"
+    elif installation.hidden:
+        why = "row level security hides rows of it from this role"
+    else:
+        able = [name for name, file in engine_files().items() if "cancel" in file.statements]
+        why = f"secateur cannot cancel in this kind of queue yet, only in {', '.join(able)}"
+    raise DatabaseError(f"{installation.name} can be watched and filtered, not written to: {why}")

@@ -1,0 +1,153 @@
+-- Queues of others: which may be written to, and the records of their cancellations.
+--
+-- What is decided here is decided as for secateur's own queue, by the functions of the ledger. A batch of a sweep or of a
+-- restore is a transaction that a process drives: it calls the functions of jobs.sql and, between them, the engine's own
+-- statements (cancel and restore of its SQL file), which need the caller's rights on the engine's tables.
+
+-- Lets jobs be cancelled in a queue. Repeatable; audited if it changes something. For whoever owns the schema.
+create or replace function secateur.install_queue(
+  name text, engine text, schema text, prefix text, version text, author text, source text
+)
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  number bigint;
+begin
+  insert into secateur.installations as known (name, engine, schema, prefix, version)
+  values (install_queue.name, install_queue.engine, install_queue.schema, install_queue.prefix, install_queue.version)
+  on conflict on constraint installations_pkey do update
+     set version = excluded.version, installed_at = clock_timestamp()
+   where known.version <> excluded.version
+  returning known.lock_number into number;
+  if not found then
+    return false;
+  end if;
+  perform secateur.make_locks(number);
+  perform secateur.record_audit(
+    'install', '', null, null, install_queue.author, install_queue.source,
+    jsonb_build_object('installation', install_queue.name, 'engine', install_queue.engine, 'schema', install_queue.schema,
+                       'prefix', install_queue.prefix, 'version', install_queue.version));
+  return true;
+end
+$$;
+
+-- The queue's row. Raises SC404 if it was not installed.
+create or replace function secateur.installed(name text)
+  returns secateur.installations
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  found_row secateur.installations;
+begin
+  select known.* into found_row from secateur.installations as known where known.name = installed.name;
+  if found_row.name is null then
+    raise exception using errcode = 'SC404',
+      message = format('nothing was installed for the queue %s, so that its jobs cannot be cancelled', installed.name),
+      hint = format('secateur install --engine %s', installed.name);
+  end if;
+  return found_row;
+end
+$$;
+
+-- Makes sure that the ledger knows an app of the queue, and these functions of it: records refer to them. Repeatable. Raises SC422,
+-- and SC409 if secateur's own queue has an app of that name.
+create or replace function secateur.adopt(home secateur.installations, app_id text, function_ids text[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not starts_with(coalesce(adopt.app_id, ''), home.name || '/') then
+    raise exception using errcode = 'SC422', column = 'app_id',
+      message = format('app_id: an app of the queue %s must begin with %L', home.name, home.name || '/');
+  end if;
+  perform secateur.require_name('app_id', adopt.app_id, 401);
+  perform secateur.require_name('function_id', named.id) from unnest(adopt.function_ids) as named (id);
+  insert into secateur.apps (app_id, lock_number, installation) overriding system value
+  values (adopt.app_id, home.lock_number, home.name)
+  on conflict do nothing;
+  if exists (select from secateur.apps where apps.app_id = adopt.app_id and apps.installation is distinct from home.name) then
+    raise exception using errcode = 'SC409', column = 'app_id',
+      message = format('secateur''s own queue has an app that is called %L, as one of the queue %s would be', adopt.app_id, home.name);
+  end if;
+  insert into secateur.functions (app_id, function_id, installation)
+  select adopt.app_id, named.id, home.name from unnest(adopt.function_ids) as named (id)
+  on conflict do nothing;
+end
+$$;
+
+-- commit_cancellations for a queue of others, which has to be installed. Its app and functions are adopted: that they exist is for the
+-- caller to know. Nothing is asked to stop yet, and nothing is kept from being claimed: the sweep does all of it.
+create or replace function secateur.commit_jobs(installation text, ids uuid[], function_ids text[], draft jsonb)
+  returns setof secateur.cancellations
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  given secateur.cancellations := secateur.draft_of(draft);
+begin
+  given.kind := 'bulk';
+  given.gated := false;
+  perform secateur.adopt(secateur.installed(commit_jobs.installation), given.app_id,
+                         coalesce(function_ids, array(select jsonb_object_keys(given.expected_by_function))));
+  return query select committed.* from secateur.commit_draft(given, ids, function_ids) as committed;
+end
+$$;
+
+-- Records the cancellation of a single job, which the caller has locked, and cancels in the same transaction. Complete if the job
+-- waits; if it runs, its sweep sees how it ends. `made` is false if it was recorded before, under the same key. Raises SC404, SC409
+-- (the key was used for another request).
+create or replace function secateur.commit_job(
+  installation text, id uuid, app_id text, function_id text, job_id text, running boolean, idempotency_key text, reason text,
+  source text, created_by text, out made boolean, out record uuid
+)
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  request constant jsonb := jsonb_strip_nulls(jsonb_build_object('run_id', commit_job.job_id, 'reason', commit_job.reason));
+  moment timestamptz;
+  committed secateur.cancellations;
+begin
+  perform secateur.require_read_committed();
+  perform secateur.require_key(commit_job.idempotency_key);
+  perform secateur.require_record(commit_job.reason, commit_job.created_by, commit_job.source);
+  perform secateur.adopt(secateur.installed(commit_job.installation), commit_job.app_id, array[commit_job.function_id]);
+  perform secateur.share_app(commit_job.app_id);
+  -- point: locked
+  committed := secateur.committed_under(commit_job.app_id, commit_job.idempotency_key, request);
+  if committed.id is null then
+    perform secateur.require_free_ids(commit_job.app_id, array[commit_job.id]);
+    moment := clock_timestamp();
+    insert into secateur.cancellations (
+      id, kind, state, app_id, function_id, started_before, standing, parameters, compiler, request, idempotency_key, reason,
+      source, created_at, created_by, created_role, expected, expected_exact, expected_by_function, in_force_at, job_id, gated,
+      completed_at)
+    values (
+      commit_job.id, 'run', case when running then 'active' else 'complete' end, commit_job.app_id, commit_job.function_id,
+      moment, false, '{}', 0, request, commit_job.idempotency_key, commit_job.reason, commit_job.source, moment,
+      commit_job.created_by, session_user, 1, true, jsonb_build_object(commit_job.function_id, 1), moment, commit_job.job_id,
+      false, case when not running then moment end)
+    on conflict on constraint cancellations_app_id_idempotency_key_key do nothing
+    returning * into committed;
+    made := committed.id is not null;
+    if made then
+      -- No other job can come to be this one: there is no transaction to wait for.
+      insert into secateur.sweeps (app_id, cancellation_id, horizon, clean) values (committed.app_id, committed.id, '0', true);
+      perform secateur.record_audit(
+        'commit', committed.app_id, committed.function_id, committed.id, committed.created_by, committed.source,
+        jsonb_build_object('request', request, 'status', case when running then 'running' else 'waiting' end));
+      perform pg_notify('secateur_cancellations', committed.id::text);
+    else
+      committed := secateur.committed_under(commit_job.app_id, commit_job.idempotency_key, request);
+    end if;
+  else
+    made := false;
+  end if;
+  record := committed.id;
+end
+$$;

@@ -1,0 +1,411 @@
+-- The batches of a sweep or a restore in a queue of others: what comes before and after the engine's own statements, in their
+-- transaction. See installations.sql.
+
+-- Writes what a cancellation has met. Waiting jobs are cancelled by now; what `pre` has is how they were. Running ones were asked
+-- to stop, or go on. Returns how many of them it had not met before, or had met while they ran.
+create or replace function secateur.take_jobs(
+  app_id text, cancellation_id uuid, job_ids text[], function_ids text[], pres jsonb[], running boolean[]
+)
+  returns integer
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+declare
+  taken integer;
+begin
+  with given as materialized (
+    select one.job_id, one.function_id, one.pre, one.was_running,
+           (select met.was_running and met.outcome is null from secateur.preimages as met
+             where met.app_id = take_jobs.app_id and met.cancellation_id = take_jobs.cancellation_id and met.job_id = one.job_id
+            offset 0) as was_open
+      from unnest(job_ids, function_ids, pres, running) as one (job_id, function_id, pre, was_running)
+  ), written as (
+    insert into secateur.preimages as kept (app_id, cancellation_id, job_id, function_id, pre, was_running, taken_by)
+    select take_jobs.app_id, take_jobs.cancellation_id, given.job_id, given.function_id, given.pre, given.was_running, 'sweep'
+      from given
+     -- A running one that is known already is waited for as it is.
+     where not (given.was_running and given.was_open is true)
+    on conflict on constraint preimages_pkey do update
+       set pre = excluded.pre, was_running = excluded.was_running, taken_by = 'sweep', taken_at = clock_timestamp(),
+           outcome = null, told = null
+    returning kept.job_id
+  ), counted as (
+    insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, cancelled, requested, withdrawn)
+    select take_jobs.app_id, take_jobs.cancellation_id, given.function_id,
+           count(*) filter (where not given.was_running and coalesce(given.was_open, true)),
+           count(*) filter (where given.was_running),
+           -- It ran, failed or was given back, and waited again.
+           count(*) filter (where not given.was_running and given.was_open)
+      from given join written using (job_id)
+     group by given.function_id
+  )
+  select count(*) into taken from written;
+  return taken;
+end
+$$;
+
+-- Writes what became of running jobs that a cancellation waits for: `stopped` or `finished_first`.
+create or replace function secateur.settle_jobs(app_id text, cancellation_id uuid, job_ids text[], outcomes text[])
+  returns void
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+begin
+  with settled as (
+    update secateur.preimages as met
+       set outcome = outcomes[array_position(job_ids, met.job_id)]
+     where met.app_id = settle_jobs.app_id and met.cancellation_id = settle_jobs.cancellation_id and met.job_id = any (job_ids)
+       and met.was_running and met.outcome is null
+    returning met.function_id, met.outcome
+  )
+  insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, cancelled, stopped, finished_first)
+  select settle_jobs.app_id, settle_jobs.cancellation_id, settled.function_id,
+         count(*) filter (where settled.outcome = 'stopped'), count(*) filter (where settled.outcome = 'stopped'),
+         count(*) filter (where settled.outcome = 'finished_first')
+    from settled group by settled.function_id;
+end
+$$;
+
+-- Nobody waits any more for the running jobs of a cancellation that was stopped or undone. Part of a stop and of an undo.
+create or replace function secateur.withdraw_jobs(app_id text, cancellation_id uuid)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+begin
+  with withdrawn as (
+    update secateur.preimages as met
+       set outcome = 'withdrawn'
+     where met.app_id = withdraw_jobs.app_id and met.cancellation_id = withdraw_jobs.cancellation_id
+       and met.was_running and met.outcome is null
+    returning met.function_id
+  )
+  insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, withdrawn)
+  select withdraw_jobs.app_id, withdraw_jobs.cancellation_id, withdrawn.function_id, count(*)
+    from withdrawn group by withdrawn.function_id;
+end
+$$;
+
+-- Whether the restore of an undone cancellation left jobs as they are: a repeated undo tries these again.
+create or replace function secateur.has_left_jobs(undone secateur.cancellations)
+  returns boolean
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+begin
+  return exists (select from secateur.preimages as met
+                  where met.app_id = undone.app_id and met.cancellation_id = undone.id and met.outcome = 'left');
+end
+$$;
+
+-- Has the restore try again what it left. Part of an undo.
+create or replace function secateur.reopen_jobs(app_id text, cancellation_id uuid)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+begin
+  update secateur.preimages as met
+     set outcome = null, told = null
+   where met.app_id = reopen_jobs.app_id and met.cancellation_id = reopen_jobs.cancellation_id and met.outcome = 'left';
+end
+$$;
+
+-- Begins a batch of a sweep, of which end_job_batch is the end. As sweep_batch does for secateur's own queue, it holds the gate of the
+-- sweeps shared, so that a stop or undo waits for the batch, and the cancellation's place, so that one process sweeps it.
+-- `walks`: matching jobs are to be looked for; `pass` tells one walk from another. `open` are the running ones that it waits for.
+-- `most`: so many may be cancelled, where it has a rate.
+create or replace function secateur.begin_job_batch(
+  app_id text, id uuid, out state text, out busy boolean, out wait double precision, out walks boolean, out pass integer,
+  out open text[], out most integer
+)
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan set lock_timeout = '1s'
+as $$
+declare
+  app constant text := app_id;
+  rule secateur.cancellations;
+  place secateur.sweeps;
+  begun record;
+begin
+  perform secateur.require_read_committed();
+  busy := true;
+  walks := false;
+  select active.* into rule from secateur.cancellations as active where active.app_id = app and active.id = begin_job_batch.id;
+  if rule.id is null then
+    raise exception using errcode = 'SC404', message = format('there is no cancellation %s', begin_job_batch.id);
+  end if;
+  state := 'active';
+  if rule.state = 'active' and rule.in_force_at is null and not secateur.confirm_cancellation(rule.app_id, rule.id) then
+    return;
+  end if;
+  if not secateur.enter_sweeps(app) then
+    wait := 0.05;
+    return;
+  end if;
+  -- point: in the gate
+  select active.* into rule from secateur.cancellations as active where active.app_id = app and active.id = begin_job_batch.id;
+  state := case when rule.state = 'undone' and rule.restored_at is null then 'restoring' else rule.state end;
+  if rule.state <> 'active' then
+    busy := false;
+    return;
+  end if;
+  select sweeps.* into place
+    from secateur.sweeps where sweeps.app_id = app and sweeps.cancellation_id = rule.id
+     for no key update skip locked;
+  if not found then
+    return;
+  end if;
+  busy := false;
+  begun := secateur.begin_pass(rule, place, 0);
+  place := begun.place;
+  walks := not (place.clean or begun.waiting or begun.paused);
+  pass := place.pass;
+  most := ceil(rule.rate / 4.0);
+  -- In the middle of a pass there is a function, whichever: the walk itself keeps no place, since what it has met is gone.
+  place.function_id := case when walks then '' end;
+  open := array(select met.job_id from secateur.preimages as met
+                 where met.app_id = app and met.cancellation_id = rule.id and met.outcome is null and met.was_running);
+  update secateur.sweeps
+     set pass = place.pass, pass_xmin = place.pass_xmin, pass_at = place.pass_at, found = place.found, clean = place.clean,
+         function_id = place.function_id, status = null, run_id = null, horizon = place.horizon, next_at = place.next_at
+   where sweeps.app_id = app and sweeps.cancellation_id = rule.id;
+exception when lock_not_available then
+  state := 'active';
+  busy := true;
+  walks := false;
+  wait := 0.25;
+end
+$$;
+
+-- Ends a batch of a sweep that has met `met` jobs for the first time. `ended`: it found no others in this walk.
+create or replace function secateur.end_job_batch(app_id text, id uuid, met integer, walked boolean, ended boolean)
+  returns secateur.sweep_step
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
+as $$
+declare
+  app constant text := app_id;
+  rule secateur.cancellations;
+  place secateur.sweeps;
+  over record;
+  step secateur.sweep_step;
+begin
+  select active.* into rule from secateur.cancellations as active where active.app_id = app and active.id = end_job_batch.id;
+  select sweeps.* into place from secateur.sweeps where sweeps.app_id = app and sweeps.cancellation_id = rule.id for no key update;
+  step := row('active', met, false, false, 0, null, 0);
+  place.found := place.found + met;
+  if rule.rate is not null and met > 0 then
+    place.next_at := clock_timestamp() + met * interval '1 second' / rule.rate;
+  end if;
+  if ended or (not walked and coalesce(place.next_at <= clock_timestamp(), true)) then
+    over := secateur.end_pass(rule, place, not walked);
+    place := over.place;
+    step.state := case when over.complete then 'complete' else 'active' end;
+    step.idle := not over.complete and place.found = 0;
+  end if;
+  if place.next_at > clock_timestamp() and step.state = 'active' then
+    step.idle := true;
+    step.wait := extract(epoch from place.next_at - clock_timestamp());
+  end if;
+  update secateur.sweeps
+     set found = place.found, clean = place.clean, function_id = place.function_id, next_at = place.next_at
+   where sweeps.app_id = app and sweeps.cancellation_id = rule.id;
+  perform secateur.note_step(app, rule.id);
+  return step;
+end
+$$;
+
+-- Begins a batch of a restore: up to `batch` jobs of an undone cancellation, in the order in which they were cancelled. `others` are
+-- the records of the cancellations that may match them too, oldest first. The app's lock, shared, keeps their list as it is
+-- until the batch is over: see restore_cancellation. end_job_restore is the end.
+create or replace function secateur.begin_job_restore(
+  app_id text, id uuid, batch integer, out state text, out busy boolean, out wait double precision, out job_ids text[],
+  out function_ids text[], out pres jsonb[], out others jsonb[]
+)
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+declare
+  app constant text := app_id;
+  undone secateur.cancellations;
+  place secateur.restores;
+begin
+  perform secateur.require_read_committed();
+  perform secateur.require_number('batch', batch, 1, 100000);
+  select rule.* into undone from secateur.cancellations as rule where rule.app_id = app and rule.id = begin_job_restore.id;
+  if not found then
+    raise exception using errcode = 'SC404', message = format('there is no cancellation %s', begin_job_restore.id);
+  end if;
+  state := undone.state;
+  busy := false;
+  if undone.state <> 'undone' then
+    return;
+  end if;
+  -- point: undone
+  select rule.* into undone
+    from secateur.cancellations as rule where rule.app_id = app and rule.id = begin_job_restore.id
+     for no key update skip locked;
+  if not found then
+    state := 'restoring';
+    busy := true;
+    return;
+  elsif undone.restored_at is not null then
+    return;
+  end if;
+  state := 'restoring';
+  select restores.* into place from secateur.restores where restores.app_id = app and restores.cancellation_id = undone.id;
+  if place.next_at > clock_timestamp() then
+    wait := extract(epoch from place.next_at - clock_timestamp());
+    return;
+  end if;
+  -- point: before the lock
+  perform secateur.share_app(app);
+  -- point: locked
+  select coalesce(array_agg(one.job_id order by one.serial), '{}'), array_agg(one.function_id order by one.serial),
+         array_agg(one.pre order by one.serial)
+    into job_ids, function_ids, pres
+    from (select met.* from secateur.preimages as met
+           where met.app_id = app and met.cancellation_id = undone.id and met.outcome is null
+           order by met.serial
+           limit least(batch, ceil(undone.rate / 4.0))) as one;
+  others := array(
+    select to_jsonb(rule) from secateur.cancellations as rule
+     where rule.app_id = app and rule.state in ('active', 'complete') and rule.kind = 'bulk'
+       and rule.started_before > coalesce(undone.started_after, '-infinity')
+       and (rule.started_after is null or rule.started_after < undone.started_before)
+       and (rule.function_id is null or undone.function_id is null or rule.function_id = undone.function_id)
+     order by rule.serial);
+end
+$$;
+
+-- Ends a batch of a restore. Each job has an outcome: `restored`, `handed_over` (to `owners[i]`, which keeps its `pres[i]`), or `left`,
+-- because of `told[i]`.
+create or replace function secateur.end_job_restore(
+  app_id text, id uuid, job_ids text[], outcomes text[], told text[], owners uuid[], pres jsonb[]
+)
+  returns secateur.sweep_step
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+declare
+  app constant text := app_id;
+  undone secateur.cancellations;
+  back integer;
+  moment timestamptz;
+  step secateur.sweep_step;
+begin
+  select rule.* into undone from secateur.cancellations as rule where rule.app_id = app and rule.id = end_job_restore.id;
+  step := row('restoring', 0, false, false, 0, null, 0);
+  with given as materialized (
+    select * from unnest(job_ids, outcomes, end_job_restore.told, owners, end_job_restore.pres)
+      as one (job_id, outcome, told, owner, pre)
+  ), written as (
+    update secateur.preimages as met
+       set outcome = given.outcome, told = given.told
+      from given
+     where met.app_id = app and met.cancellation_id = undone.id and met.job_id = given.job_id and met.outcome is null
+    returning met.job_id, met.function_id, met.outcome
+  ), theirs as (
+    insert into secateur.preimages as kept (app_id, cancellation_id, job_id, function_id, pre, was_running, taken_by)
+    select app, given.owner, given.job_id, written.function_id, given.pre, false, 'sweep'
+      from given join written using (job_id) where given.outcome = 'handed_over'
+    on conflict on constraint preimages_pkey do update
+       set pre = excluded.pre, was_running = false, taken_at = clock_timestamp(), outcome = null, told = null
+    returning kept.cancellation_id, kept.function_id
+  ), counted as (
+    insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, cancelled, restored, handed_over)
+    select app, undone.id, written.function_id, 0, count(*) filter (where written.outcome = 'restored'),
+           count(*) filter (where written.outcome = 'handed_over')
+      from written group by written.function_id
+    union all
+    select app, theirs.cancellation_id, theirs.function_id, count(*), 0, 0
+      from theirs group by theirs.cancellation_id, theirs.function_id
+  )
+  select count(*) filter (where written.outcome = 'restored') into back from written;
+  step.restored := back;
+  if undone.rate is not null and cardinality(job_ids) > 0 then
+    step.wait := cardinality(job_ids)::double precision / undone.rate;
+    update secateur.restores
+       set next_at = clock_timestamp() + step.wait * interval '1 second'
+     where restores.app_id = app and restores.cancellation_id = undone.id;
+  end if;
+  if not exists (select from secateur.preimages as met
+                  where met.app_id = app and met.cancellation_id = undone.id and met.outcome is null) then
+    moment := clock_timestamp();
+    update secateur.cancellations as rule set restored_at = moment where rule.app_id = app and rule.id = undone.id;
+    step.state := 'undone';
+    perform secateur.record_audit('restore', app, undone.function_id, undone.id, undone.undone_by, null,
+                                  secateur.tallied(app, undone.id));
+  end if;
+  perform secateur.note_step(app, undone.id);
+  return step;
+end
+$$;
+
+-- Deletes up to `batch` jobs' rows, as they were, of cancellations in the queue that ended longer ago than the retention says; these
+-- can no longer be undone, and their tallies say so. Returns how many. Skips records that another session has locked.
+create or replace function secateur.prune_jobs(installation text, batch integer default 1000)
+  returns integer
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+declare
+  ended_before constant timestamptz := now() - (select retention.cancelled from secateur.retention);
+  ended record;
+  moment constant timestamptz := clock_timestamp();
+  gone integer;
+  pruned integer := 0;
+begin
+  perform secateur.require_read_committed();
+  perform secateur.require_number('batch', prune_jobs.batch, 1, 100000);
+  for ended in
+    select rule.app_id, rule.id, rule.state
+      from secateur.apps as home
+      join secateur.cancellations as rule on rule.app_id = home.app_id
+     where home.installation = prune_jobs.installation
+       and rule.state <> 'active'
+       and rule.pruned_at is null
+       and (rule.state <> 'undone' or rule.restored_at is not null)
+       and greatest(rule.completed_at, rule.stopped_at, rule.restored_at) < ended_before
+     order by greatest(rule.completed_at, rule.stopped_at, rule.restored_at)
+     limit 100
+       for update of rule skip locked
+  loop
+    -- point: record locked
+    with doomed as (
+      select met.job_id from secateur.preimages as met
+       where met.app_id = ended.app_id and met.cancellation_id = ended.id
+       limit prune_jobs.batch - pruned
+    ), deleted as (
+      delete from secateur.preimages as met
+       where met.app_id = ended.app_id and met.cancellation_id = ended.id and met.job_id = any (array(select doomed.job_id from doomed))
+      returning met.function_id, met.outcome, met.was_running
+    ), counted as (
+      insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, pruned)
+      select ended.app_id, ended.id, deleted.function_id, count(*)
+        from deleted
+       -- Those that are cancelled by it: the others came back, went over or ended by themselves.
+       where deleted.outcome in ('stopped', 'left') or (deleted.outcome is null and not deleted.was_running)
+       group by deleted.function_id
+    )
+    select count(*) into gone from deleted;
+    pruned := pruned + gone;
+    if not exists (select from secateur.preimages as met where met.app_id = ended.app_id and met.cancellation_id = ended.id) then
+      update secateur.cancellations as rule
+         set pruned_at = moment where rule.app_id = ended.app_id and rule.id = ended.id;
+    end if;
+    exit when pruned >= prune_jobs.batch;
+  end loop;
+  return pruned;
+end
+$$;

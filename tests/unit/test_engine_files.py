@@ -35,8 +35,9 @@ def test_its_source_has_every_column(file: EngineFile) -> None:
 
 
 def test_nothing_is_left_to_be_filled_in(file: EngineFile) -> None:
-    names = set(re.findall(r"\bas (\w+)\b", file.statements.get("parts", "")))
-    here = Installation(file, "a schema", "a_prefix_", "1", True, parts=[dict.fromkeys(names, '"a queue"')])
+    names = set(re.findall(r"\bas (\w+)\b", file.statements["detect"] + file.statements.get("parts", "")))
+    parts = [dict.fromkeys(names, '"a queue"')]
+    here = Installation(file, "a schema", "a_prefix_", "1", True, places=parts[0], parts=parts)
     filled = {name: sql for name in file.statements.keys() - {"detect", "parts"} for sql in here.each(name)}
     filled["source"] = here.source.replace("{sampled}", "")
     left = {name: re.findall(r"\{\w+\}", sql) for name, sql in filled.items()}

@@ -42,6 +42,10 @@ class Bed(Protocol):
     """The status of a run that its own API cancelled."""
     keeps_ends: ClassVar[bool] = True
     """Whether it keeps when a job failed or was cancelled."""
+    tables: ClassVar[tuple[str, ...]] = ()
+    """What an undo of a cancel leaves as it was, to the last column."""
+    has_keys: ClassVar[bool] = True
+    """Whether `key` keeps a second job with the same one from waiting."""
     has_doubles: ClassVar[bool] = False
     """Every number is a double in the language of its client."""
 

@@ -24,6 +24,7 @@ class GraphileWorker(Bed):
     missing: ClassVar[Any] = needs(PACKAGE)
     schema: ClassVar[str] = "graphile_worker"
     prefix: ClassVar[str] = ""
+    tables: ClassVar[tuple[str, ...]] = ("_private_jobs", "_private_job_queues")
     has_doubles: ClassVar[bool] = True
     cancelled_as: ClassVar[str] = "failed"
     keeps_ends: ClassVar[bool] = False

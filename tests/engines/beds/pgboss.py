@@ -26,6 +26,8 @@ class PgBoss(Bed):
     prefix: ClassVar[str] = ""
     has_doubles: ClassVar[bool] = True
     has_queues: ClassVar[bool] = False
+    has_keys: ClassVar[bool] = False
+    tables: ClassVar[tuple[str, ...]] = ("job", "queue")
     version: ClassVar[str | None] = None
     """None is the newest that this node runs."""
 

@@ -23,6 +23,7 @@ class Procrastinate(Bed):
     engine: ClassVar[str] = "procrastinate"
     missing: ClassVar[str | None] = None if find_spec("procrastinate") else "the package procrastinate is not installed"
     schema: ClassVar[str] = "public"
+    tables: ClassVar[tuple[str, ...]] = ("procrastinate_jobs",)
     prefix: ClassVar[str] = ""
 
     def __init__(self, url: str) -> None:

@@ -75,6 +75,7 @@ class River(Bed):
     )
     schema: ClassVar[str] = "public"
     prefix: ClassVar[str] = ""
+    tables: ClassVar[tuple[str, ...]] = ("river_job",)
     usual_priority: ClassVar[int] = 1
 
     def __init__(self, url: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from secateur.engines.foreign.file import EngineFile, engine_files
 from secateur.engines.foreign.installation import Installation
@@ -31,16 +32,26 @@ async def installations(database: Database) -> list[Installation]:
 
 async def _detected(database: Database, file: EngineFile, server: int) -> AsyncIterator[Installation]:
     for row in await database.fetch(file.statements["detect"], repeatable=True):
-        found = Installation(
-            file=file,
-            schema=row["schema"],
-            prefix=row["prefix"],
-            version=row["version"] or "unknown",
-            supported=row["supported"],
-            server=server,
-            hidden=bool(row.get("hidden")),
-        )
+        found = installation_of(file, row, server)
         yield await with_parts(database, found) if found.is_usable else found
+
+
+def installation_of(file: EngineFile, row: Mapping[str, Any], server: int) -> Installation:
+    """What a row of `detect` says: further columns of text are what stands in the places of their names."""
+    return Installation(
+        file=file,
+        schema=row["schema"],
+        prefix=row["prefix"],
+        version=row["version"] or "unknown",
+        supported=row["supported"],
+        server=server,
+        hidden=bool(row.get("hidden")),
+        places={
+            name: text
+            for name, text in row.items()
+            if isinstance(text, str) and name not in ("schema", "prefix", "version")
+        },
+    )
 
 
 async def with_parts(database: Database, installation: Installation) -> Installation:

@@ -131,3 +131,90 @@ select format('%I._private_jobs', {schema})::regclass
 
 -- name: claim_order
 run.priority, run.scheduled_for
+
+-- name: lock
+select job.id::text as id
+  from {s}._private_jobs as job
+ where job.id = any ($1::text[]::bigint[])
+ order by job.id
+   for update
+
+-- name: cancel
+-- As its own permanently_fail_jobs: there is no state for it. A job that runs cannot be stopped: $2 changes nothing. What a cancel frees
+-- is the `job_key`: who adds a job with that key then takes it from the cancelled one.
+-- The payload is kept as text, for it may be JSON that jsonb does not admit.
+with locked as materialized (
+  select job.*
+    from {s}._private_jobs as job
+   where job.id = any ($1::text[]::bigint[]) and job.is_available and $2::boolean is not null
+   order by job.id
+     for update
+), changed as (
+  update {s}._private_jobs as job
+     set attempts = job.max_attempts, last_error = 'Cancelled by secateur', updated_at = now()
+    from locked
+   where job.id = locked.id
+  returning job.id
+)
+select locked.id::text as id, task.identifier as function_id, to_jsonb(kept) as pre, false as running
+  from locked
+  join changed using (id)
+  left join {s}._private_tasks as task on task.id = locked.task_id
+ cross join lateral (
+       select locked.id, locked.job_queue_id, locked.task_id, locked.payload::text as payload, locked.priority, locked.run_at,
+              locked.attempts, locked.max_attempts, locked.last_error, locked.created_at, locked.updated_at, locked.key,
+              locked.locked_at, locked.locked_by, locked.revision, locked.flags
+       ) as kept
+
+-- name: restore
+-- A job with a key that is gone was removed by that key, which is the application's wish; one without a key was cleaned up, and is
+-- inserted again.
+with given as materialized (
+  select (one.pre ->> 'id')::bigint as id, one.pre, one.pre ->> 'key' as key
+    from unnest($1::jsonb[]) as one (pre)
+), locked as materialized (
+  select job.id, job.key, job.revision, job.is_available, job.locked_at, job.last_error
+    from {s}._private_jobs as job
+   where job.id = any (array(select given.id from given))
+   order by job.id
+     for update
+), judged as materialized (
+  select given.*, locked.id is null as gone,
+         case when locked.id is null and given.key is not null then 'it was removed by its key'
+              when locked.id is null
+                   and not exists (select from {s}._private_tasks as task where task.id = (given.pre ->> 'task_id')::int)
+                then 'it was deleted, and so was its task'
+              when locked.id is null and given.pre ->> 'job_queue_id' is not null
+                   and not exists (select from {s}._private_job_queues as queue where queue.id = (given.pre ->> 'job_queue_id')::int)
+                then 'it was deleted, and so was its queue'
+              when locked.id is null then null
+              when locked.key is distinct from given.key then 'its key is held by a job that was added since'
+              when locked.is_available or locked.locked_at is not null or locked.last_error is distinct from 'Cancelled by secateur'
+                   or locked.revision <> (given.pre ->> 'revision')::int
+                then 'it is no longer cancelled' end as outcome
+    from given left join locked using (id)
+), changed as (
+  update {s}._private_jobs as job
+     set attempts = (judged.pre ->> 'attempts')::smallint, last_error = judged.pre ->> 'last_error',
+         updated_at = (judged.pre ->> 'updated_at')::timestamptz
+    from judged
+   where job.id = judged.id and judged.outcome is null and not judged.gone
+  returning job.id
+), inserted as (
+  insert into {s}._private_jobs
+    (id, job_queue_id, task_id, payload, priority, run_at, attempts, max_attempts, last_error, created_at, updated_at, key, revision, flags)
+  overriding system value
+  select judged.id, kept.job_queue_id, kept.task_id, (judged.pre ->> 'payload')::json, kept.priority, kept.run_at, kept.attempts,
+         kept.max_attempts, kept.last_error, kept.created_at, kept.updated_at, kept.key, kept.revision, kept.flags
+    from judged
+   cross join lateral jsonb_populate_record(null::{s}._private_jobs, judged.pre - 'payload') as kept
+   where judged.outcome is null and judged.gone
+  returning id
+)
+select judged.id::text as id, judged.outcome
+  from judged
+ where (select count(*) from changed) + (select count(*) from inserted) >= 0
+
+-- name: wake
+-- One channel, whatever the schema and the queue.
+select pg_notify('jobs:insert', json_build_object('r', random(), 'count', 1)::text) where cardinality($1::text[]) > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from secateur.engines.foreign.file import EngineFile
 from secateur.engines.foreign.json_text import as_jsonb
@@ -35,6 +35,8 @@ class Installation:
     """The number of the version of Postgres, such as 150018."""
     hidden: bool = False
     """Row level security keeps rows from this role."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """What stands in its statements in places of these names: SQL that depends on the version."""
     parts: Sequence[Mapping[str, str]] = ()
     """Where each of its queues has tables of its own: what stands in the statements for each of them."""
 
@@ -56,8 +58,8 @@ class Installation:
 
     def sql(self, name: str, part: Mapping[str, str] | None = None) -> str:
         """The statement of that name over its tables. Raises `KeyError` where the engine has none."""
-        places = {"s": quoted(self.schema), "schema": f"'{self.schema}'", "prefix": self.prefix, **(part or {})}
-        return self._with_json(fill(self.file.statements[name], places))
+        names = {"s": quoted(self.schema), "schema": f"'{self.schema}'", "prefix": self.prefix}
+        return self._with_json(fill(fill(self.file.statements[name], self.places), {**names, **(part or {})}))
 
     def each(self, name: str) -> list[str]:
         """The statement of that name, once for each part."""

@@ -133,3 +133,98 @@ select format('%I.river_job', {schema})::regclass
 
 -- name: claim_order
 run.priority, run.scheduled_for, run.key
+
+-- name: lock
+select job.id::text as id
+  from {s}.river_job as job
+ where job.id = any ($1::text[]::bigint[])
+ order by job.id
+   for update
+
+-- name: cancel
+-- As its client's JobCancel: a job that runs keeps its state; the client that has it hears of it and cancels its context, and the
+-- mark in its metadata keeps it from being rescued. What a cancel frees is the unique key, unless it was made to hold in that state too.
+with locked as materialized (
+  select job.*
+    from {s}.river_job as job
+   where job.id = any ($1::text[]::bigint[]) and job.finalized_at is null
+     and (job.state <> 'running' or ($2::boolean and not job.metadata ? 'cancel_attempted_at'))
+   order by job.id
+     for update
+), changed as (
+  update {s}.river_job as job
+     set state = case when job.state = 'running' then job.state else 'cancelled' end,
+         finalized_at = case when job.state = 'running' then null else now() end,
+         metadata = jsonb_set(job.metadata, array['cancel_attempted_at'], to_jsonb(now()))
+    from locked
+   where job.id = locked.id
+  returning job.id
+), told as (
+  select pg_notify({schema} || '.river_control', json_build_object('action', 'cancel', 'job_id', locked.id, 'queue', locked.queue)::text)
+    from locked
+   where locked.state = 'running'
+)
+select locked.id::text as id, locked.kind as function_id, to_jsonb(locked) as pre, locked.state = 'running' as running
+  from locked join changed using (id)
+ where (select count(*) from told) >= 0
+
+-- name: restore
+-- One that ran is available again. The unique key holds in the states whose bits it has; of several with the same, the first comes back.
+-- River deletes cancelled jobs after a day; such a one is inserted again.
+with given as materialized (
+  select one.place, one.pre, was.*,
+         case was.state when 'running' then 'available' else was.state end as now_state
+    from unnest($1::jsonb[]) with ordinality as one (pre, place)
+   cross join lateral jsonb_populate_record(null::{s}.river_job, one.pre) as was
+), locked as materialized (
+  select job.id, job.state, job.attempt
+    from {s}.river_job as job
+   where job.id = any (array(select given.id from given))
+   order by job.id
+     for update
+), judged as materialized (
+  select given.*, locked.id is null as gone, held.holds,
+         case when locked.state <> 'cancelled' then 'it is no longer cancelled: it is ' || locked.state::text
+              when locked.attempt <> given.attempt then 'it has run since'
+              when holder.id is not null then 'its unique key is held by job ' || holder.id end as reason
+    from given
+    left join locked on locked.id = given.id
+   cross join lateral (
+         select given.unique_key is not null and given.unique_states is not null
+                and {s}.river_job_state_in_bitmask(given.unique_states, given.now_state) as holds
+         ) as held
+    left join lateral (
+         select other.id
+           from {s}.river_job as other
+          where held.holds and other.unique_key = given.unique_key and other.unique_key is not null and other.unique_states is not null
+            and {s}.river_job_state_in_bitmask(other.unique_states, other.state) and other.id <> given.id
+          limit 1
+         ) as holder on true
+), ordered as materialized (
+  select judged.*,
+         coalesce(judged.reason, case when judged.holds
+           and row_number() over (partition by judged.reason is null, judged.holds, judged.unique_key order by judged.place) > 1
+           then 'its unique key is held by a job that came back before it' end) as outcome
+    from judged
+), changed as (
+  update {s}.river_job as job
+     set state = ordered.now_state, finalized_at = null,
+         metadata = case when ordered.metadata ? 'cancel_attempted_at'
+           then jsonb_set(job.metadata, array['cancel_attempted_at'], ordered.metadata -> 'cancel_attempted_at')
+           else job.metadata - 'cancel_attempted_at' end
+    from ordered
+   where job.id = ordered.id and ordered.outcome is null and not ordered.gone
+  returning job.id
+), inserted as (
+  insert into {s}.river_job
+  select (jsonb_populate_record(null::{s}.river_job, ordered.pre || jsonb_build_object('state', ordered.now_state))).*
+    from ordered
+   where ordered.outcome is null and ordered.gone
+  returning id
+)
+select ordered.id::text as id, ordered.outcome
+  from ordered
+ where (select count(*) from changed) + (select count(*) from inserted) >= 0
+
+-- name: wake
+select pg_notify({schema} || '.river_insert', json_build_object('queue', queue.name)::text) from unnest($1::text[]) as queue (name)

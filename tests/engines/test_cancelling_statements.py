@@ -1,0 +1,258 @@
+"""What an engine's file cancels, its own workers leave alone; what it puts back is as it was, and they run it once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+from beds import Bed
+
+from patience import eventually
+from secateur.engines.foreign.discovery import installations
+from secateur.engines.foreign.installation import Installation, quoted
+from secateur.postgres.database import Database
+
+pytestmark = pytest.mark.timeout(300)
+
+HOUR = timedelta(hours=1)
+
+
+@dataclass
+class Pruning:
+    """The statements of the engine's file, as a sweep and an undo use them."""
+
+    bed: Bed
+    connection: asyncpg.Connection
+    installation: Installation
+
+    async def fetch(self, name: str, *arguments: object) -> list[asyncpg.Record]:
+        return [row for sql in self.installation.each(name) for row in await self.connection.fetch(sql, *arguments)]
+
+    async def cancel(self, ids: Sequence[str], *, stop: bool = False) -> dict[str, asyncpg.Record]:
+        async with self.connection.transaction():
+            await self.fetch("lock", list(ids))
+            rows = {row["id"]: row for row in await self.fetch("cancel", list(ids), stop)}
+        await self.wake()
+        return rows
+
+    async def restore(self, pres: Sequence[str]) -> dict[str, str | None]:
+        async with self.connection.transaction():
+            outcomes = {row["id"]: row["outcome"] for row in await self.fetch("restore", list(pres))}
+        await self.wake()
+        return outcomes
+
+    async def wake(self) -> None:
+        if "wake" in self.installation.file.statements:
+            await self.fetch("wake", ["default", "idle"])
+
+    async def rows(self) -> dict[str, list[str]]:
+        """Every row of the engine's tables, to the last column."""
+        return {
+            table: [
+                row[0]
+                for row in await self.connection.fetch(
+                    f"select each::text from {quoted(self.bed.schema)}.{quoted(table)} as each order by 1"
+                )
+            ]
+            for table in self.bed.tables
+        }
+
+    async def statuses(self, ids: Sequence[str]) -> dict[str, str]:
+        source = self.installation.source.replace("{sampled}", "")
+        found = await self.connection.fetch(f"select run.id, run.status from {source} as run")
+        return {row["id"]: row["status"] for row in found if row["id"] in ids}
+
+    async def noted(self, what: str = "start") -> Counter[int]:
+        rows = await self.connection.fetch("select number from bed_ran where what = $1", what)
+        return Counter(row["number"] for row in rows)
+
+
+@pytest.fixture
+async def pruning(bed: Bed, outside: asyncpg.Connection, empty_database_url: str) -> Pruning:
+    async with Database.connect(empty_database_url) as database:
+        [found] = await installations(database)
+    if "cancel" not in found.file.statements:
+        pytest.skip(f"runs of {bed.engine} cannot be cancelled yet")
+    return Pruning(bed, outside, found)
+
+
+async def send(bed: Bed) -> dict[str, int]:
+    """Jobs of all kinds that wait: due ones and later ones, of both tasks. Their numbers by id."""
+    sent: dict[str, int] = {}
+    for task, queue, numbers, options in (
+        ("sync", "default", range(6), {"priority": 2}),
+        ("mail", "default", range(6, 10), {}),
+        ("sync", "idle", range(10, 12), {}),
+        ("sync", "default", range(12, 15), {"delay": HOUR}),
+    ):
+        payloads = [{"number": number, "text": f'größer "{number}" \\ \u2028'} for number in numbers]
+        ids = await bed.enqueue(payloads, task=task, queue=queue, **options)
+        sent |= dict(zip(ids, numbers, strict=True))
+    return sent
+
+
+def pres_of(rows: dict[str, asyncpg.Record]) -> list[str]:
+    return [row["pre"] for row in rows.values()]
+
+
+async def test_an_undo_leaves_every_row_as_it_was(pruning: Pruning) -> None:
+    sent = await send(pruning.bed)
+    before = await pruning.rows()
+    cancelled = await pruning.cancel(list(sent))
+    assert cancelled.keys() == sent.keys()
+    assert {row["running"] for row in cancelled.values()} == {False}
+    assert {row["function_id"] for row in cancelled.values()} == {"sync", "mail"}
+    assert set((await pruning.statuses(list(sent))).values()) == {"cancelled"}
+    assert await pruning.rows() != before
+    outcomes = await pruning.restore(pres_of(cancelled))
+    assert outcomes == dict.fromkeys(sent)
+    assert await pruning.rows() == before
+
+
+async def test_its_worker_runs_neither_more_nor_less(pruning: Pruning) -> None:
+    bed = pruning.bed
+    sent = await send(bed)
+    unwanted = [id for id, number in sent.items() if number % 2]
+    cancelled = await pruning.cancel(unwanted)
+    due = {number for number in sent.values() if number < 10}
+    async with bed.worker(concurrency=2):
+
+        async def the_others_ended() -> bool:
+            return set(await pruning.noted("end")) >= {number for number in due if number % 2 == 0}
+
+        await eventually(the_others_ended, "the jobs that were not cancelled")
+        assert not [number for number in await pruning.noted() if number % 2]
+        assert set((await pruning.restore(pres_of(cancelled))).values()) == {None}
+
+        async def all_ended() -> bool:
+            return set(await pruning.noted("end")) >= due
+
+        await eventually(all_ended, "the jobs that came back")
+    assert set((await pruning.noted()).values()) == {1}
+
+
+async def test_twice_does_no_more_than_once(pruning: Pruning) -> None:
+    sent = await send(pruning.bed)
+    before = await pruning.rows()
+    cancelled = await pruning.cancel(list(sent))
+    after = await pruning.rows()
+    assert await pruning.cancel(list(sent)) == {}
+    assert await pruning.rows() == after
+    assert set((await pruning.restore(pres_of(cancelled))).values()) == {None}
+    again = await pruning.restore(pres_of(cancelled))
+    assert again.keys() == sent.keys()
+    assert None not in again.values()
+    assert await pruning.rows() == before
+
+
+async def test_nothing_is_no_batch(pruning: Pruning) -> None:
+    await send(pruning.bed)
+    before = await pruning.rows()
+    assert await pruning.cancel([]) == {}
+    assert await pruning.restore([]) == {}
+    assert await pruning.rows() == before
+
+
+async def test_its_own_api_finds_them_cancelled(pruning: Pruning) -> None:
+    bed = pruning.bed
+    [ours, theirs] = await bed.enqueue([{"number": 1}, {"number": 2}], delay=HOUR)
+    await pruning.cancel([ours])
+    await bed.cancel(theirs)
+    assert await bed.state(ours) == await bed.state(theirs)
+
+
+async def test_what_runs_is_stopped_or_left_alone(pruning: Pruning) -> None:
+    bed = pruning.bed
+    [long] = await bed.enqueue([{"number": 1, "seconds": 3}])
+    stops = pruning.installation.file.stops is not None
+    async with bed.worker():
+
+        async def busy() -> bool:
+            return bool(await pruning.noted())
+
+        await eventually(busy, "the worker to be busy")
+        before = await pruning.rows()
+        assert await pruning.cancel([long]) == {}
+        assert await pruning.rows() == before
+        if stops:
+            [asked] = (await pruning.cancel([long], stop=True)).values()
+            assert asked["running"]
+        last = "stopped" if stops else "end"
+
+        async def over() -> bool:
+            return bool(await pruning.noted(last)) and (await pruning.statuses([long])).get(long) != "running"
+
+        await eventually(over, f"the job to note {last}")
+    status = (await pruning.statuses([long])).get(long)
+    assert status in (("cancelled", None) if stops else ("completed", None))
+
+
+async def test_a_deleted_run_comes_back_from_its_pre_image(pruning: Pruning) -> None:
+    """As one that the engine has pruned."""
+    sent = await send(pruning.bed)
+    before = await pruning.rows()
+    cancelled = await pruning.cancel(list(sent))
+    table = f"{quoted(pruning.bed.schema)}.{quoted(pruning.bed.tables[0])}"
+    await pruning.connection.execute(f"delete from {table}")
+    outcomes = await pruning.restore(pres_of(cancelled))
+    assert outcomes == dict.fromkeys(sent)
+    assert await pruning.rows() == before
+
+
+async def test_a_key_that_is_held_by_another_job_is_not_taken_back(pruning: Pruning) -> None:
+    bed = pruning.bed
+    if not bed.has_keys:
+        pytest.skip(f"{bed.engine} has no such key")
+    [first] = await bed.enqueue([{"number": 1}], key="only one")
+    cancelled = await pruning.cancel([first])
+    [second] = await bed.enqueue([{"number": 2}], key="only one")
+    assert second != first
+    before = await pruning.rows()
+    [(id, outcome)] = (await pruning.restore(pres_of(cancelled))).items()
+    assert id == first
+    assert "key" in outcome or "lock" in outcome
+    assert await pruning.rows() == before
+    async with bed.worker():
+
+        async def ended() -> bool:
+            return set(await pruning.noted("end")) == {2}
+
+        await eventually(ended, "the second job")
+    assert set(await pruning.noted()) == {2}
+
+
+async def test_of_several_with_one_key_the_first_comes_back(pruning: Pruning) -> None:
+    bed = pruning.bed
+    if not bed.has_keys:
+        pytest.skip(f"{bed.engine} has no such key")
+    pres: list[Any] = []
+    ids: list[str] = []
+    for number in (1, 2):
+        ids += await bed.enqueue([{"number": number}], key="only one")
+        pres += pres_of(await pruning.cancel(ids[-1:]))
+    outcomes = await pruning.restore(pres)
+    assert outcomes.keys() == set(ids)
+    assert sorted(outcome is None for outcome in outcomes.values()) == [False, True]
+    assert sorted((await pruning.statuses(ids)).values()) == ["cancelled", "queued"]
+
+
+async def test_two_sweeps_of_the_same_runs_wait_for_each_other(pruning: Pruning, empty_database_url: str) -> None:
+    """Locks are taken in one order, whatever the order of the ids."""
+    sent = list(await pruning.bed.enqueue([{"number": number} for number in range(60)], delay=HOUR))
+    other = Pruning(pruning.bed, await asyncpg.connect(empty_database_url), pruning.installation)
+    try:
+        for _ in range(5):
+            ways = await asyncio.gather(pruning.cancel(sent), other.cancel(sent[::-1]))
+            assert sorted(map(len, ways)) == [0, len(sent)]
+            pres = [pre for way in ways for pre in pres_of(way)]
+            back = await asyncio.gather(pruning.restore(pres), other.restore(pres[::-1]))
+            came = Counter(id for outcomes in back for id, outcome in outcomes.items() if outcome is None)
+            assert came == Counter(sent)
+    finally:
+        await other.connection.close()

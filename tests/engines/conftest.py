@@ -65,8 +65,12 @@ def rights_of(bed: Bed) -> str:
     [page] = pages
     blocks = re.findall(r"^```sql\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     assert blocks, f"{page} tells no rights to grant"
+    sql = "\n".join(blocks)
+    usual = next(kind.prefix for kind in every_bed() if kind.engine == bed.engine)
+    if bed.prefix != usual:
+        sql = re.sub(rf"\b{usual}(\w+)", lambda found: quoted(bed.prefix + found[1]), sql)
     home = engine_files()[bed.engine].home
-    return re.sub(rf"\b{home}\b", lambda _: quoted(bed.schema), "\n".join(blocks))
+    return re.sub(rf"\b{home}\b", lambda _: quoted(bed.schema), sql)
 
 
 def _letters(name: str) -> str:

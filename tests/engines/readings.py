@@ -27,7 +27,11 @@ class Reading:
         """For the tables that an engine makes while it runs."""
         if self.installation.has_parts:
             rows = await self.connection.fetch(self.installation.sql("parts"))
-            parts = [{name: value for name, value in row.items() if isinstance(value, str)} for row in rows]
+            parts = [
+                {name: value for name, value in row.items() if isinstance(value, str)}
+                for row in rows
+                if row["readable"]
+            ]
             self.installation = replace(self.installation, parts=parts)
 
     def sql(self, name: str) -> str:

@@ -99,8 +99,7 @@ async def test_every_field_is_as_the_engine_says(reading: Reading) -> None:
         for run, row in found.items():
             assert str(row["state"]) == await bed.state(run)
             assert about(row["started_at"], began, ended), row
-            assert row["function_id"] == row["name"]
-            assert task_of(row["name"]) == ("mail" if run in (failing, unwanted) else "sync")
+            assert row["function_id"] == row["name"] == bed.path + ("mail" if run in (failing, unwanted) else "sync")
             assert json.loads(row["event"]) == {"name": row["name"], "data": json.loads(row["data"])}
             assert row["priority"] in (None, {done: 2, waiting: 3}.get(run, bed.usual_priority))
             claimed = run in (done, failing, long)
@@ -127,11 +126,6 @@ CLAIMED = {
     *("pending", "enqueued", "ready", "claimed"),
 }
 """The states of a job that is at work or about to be, in the words of any engine."""
-
-
-def task_of(function_id: str) -> str:
-    """A bed's task, which some engines call by the path of its Python function."""
-    return function_id.rpartition(".")[2]
 
 
 async def test_what_was_sent_is_the_data(reading: Reading) -> None:
@@ -223,7 +217,7 @@ async def test_rates_count_what_came_and_what_was_done(reading: Reading) -> None
 
     async def arrived() -> dict[str, tuple[int, int]]:
         rows = await outside.fetch(rates)
-        return {task_of(row["function_id"]): (row["arrived"], row["drained"]) for row in rows}
+        return {row["function_id"].removeprefix(bed.path): (row["arrived"], row["drained"]) for row in rows}
 
     assert {name: came for name, (came, _) in (await arrived()).items()} == {"sync": 20, "mail": 3}
     async with bed.worker(concurrency=5):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from secateur.engines.base import Gate, Stopping
+from secateur.engines.foreign.source import ForeignSource
 from secateur.engines.loading import FoundQueue, find_queues
 from secateur.errors import DatabaseError
 from secateur.ledger.ledger import Cancelling
@@ -53,6 +54,8 @@ async def _listed(found: FoundQueue) -> ListedQueue:
         backlog = sum(each.backlog for each in await source.depth())
     except DatabaseError as error:
         missing.append(f"it cannot be read: {error}")
+    if isinstance(source, ForeignSource):
+        missing += source.unseen
     cancels = isinstance(source, Cancelling) and found.supported
     if not found.supported:
         missing.append(f"{found.version} is not known to secateur: it is watched and filtered, never written to")

@@ -34,6 +34,8 @@ class Bed(Protocol):
     """Where it is installed."""
     prefix: ClassVar[str]
     """What the names of its tables begin with, where the engine has such a setting; else empty."""
+    path: ClassVar[str] = ""
+    """What the engine puts before the name of a task."""
     has_queues: ClassVar[bool] = True
     """Whether `queue` means anything; False where the app is something else."""
     usual_priority: ClassVar[int] = 0

@@ -27,6 +27,7 @@ class Chancy(Bed):
     missing: ClassVar[str | None] = None if find_spec("chancy") else "the package chancy is not installed"
     schema: ClassVar[str] = "public"
     prefix: ClassVar[str] = "chancy_"
+    path: ClassVar[str] = "beds.chancy."
 
     def __init__(self, url: str) -> None:
         self.url = url

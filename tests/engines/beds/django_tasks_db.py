@@ -31,6 +31,7 @@ class DjangoTasks(Bed):
     )
     schema: ClassVar[str] = "public"
     prefix: ClassVar[str] = ""
+    path: ClassVar[str] = "beds.django_tasks_db."
     cancelled_as: ClassVar[str] = "scheduled"
 
     def __init__(self, url: str) -> None:

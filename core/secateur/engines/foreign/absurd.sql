@@ -32,10 +32,11 @@ select space.nspname as schema, '' as prefix, coalesce(made.version, 'unknown') 
                 where routine.pronamespace = space.oid and routine.proname = 'ensure_queue_tables')
 
 -- name: parts
--- A queue whose tables are not there (yet, or any more) has no runs.
+-- A queue whose tables are not there (yet, or any more) has no runs. Braces in a name could not be told from places to be filled in.
 select format('%I.%I', space.nspname, tasks.relname) as tasks, format('%I.%I', space.nspname, runs.relname) as runs,
        quote_literal(queue.queue_name) as queue, quote_literal(format('%I.%I', space.nspname, tasks.relname)) as named,
-       has_table_privilege(tasks.oid, 'select') and has_table_privilege(runs.oid, 'select') as readable
+       queue.queue_name as part,
+       has_table_privilege(tasks.oid, 'select') and has_table_privilege(runs.oid, 'select') and queue.queue_name !~ '[{}]' as readable
   from {s}.queues as queue
   join pg_namespace as space on space.oid = (select own.relnamespace from pg_class as own where own.oid = '{s}.queues'::regclass)
   join pg_class as tasks on tasks.relnamespace = space.oid and tasks.relname = 't_' || queue.queue_name

@@ -53,9 +53,9 @@ class DepthReader:
         rates: dict[Scope, Any] = {}
         async with self._database.transaction(one_snapshot=True) as connection:
             now = await connection.fetchval("select clock_timestamp()")
-            counted = {_scope(row): row for row in await connection.fetch(installation.sql("depth"))}
+            counted = {_scope(row): row for sql in installation.each("depth") for row in await connection.fetch(sql)}
             if has_rates := "rates" in installation.file.statements:
-                rates = {_scope(row): row for row in await connection.fetch(installation.sql("rates"))}
+                rates = {_scope(row): row for sql in installation.each("rates") for row in await connection.fetch(sql)}
         self._known |= counted.keys() | rates.keys()
         backlogs = {scope: int(row["queued"] + row["scheduled"]) for scope, row in counted.items()}
         before = self._before(now)

@@ -55,10 +55,12 @@ def installation_of(file: EngineFile, row: Mapping[str, Any], server: int) -> In
 
 
 async def with_parts(database: Database, installation: Installation) -> Installation:
-    """As it is now, where each of its queues has tables of its own: with those that may be read."""
+    """As it is now, where each of its queues has tables of its own: with those that may be read.
+
+    One that is yet to be granted to this role must not hide the others.
+    """
     if not installation.has_parts:
         return installation
     rows = await database.fetch(installation.sql("parts"), repeatable=True)
-    parts = [{name: value for name, value in row.items() if isinstance(value, str)} for row in rows]
-    readable = [row.get("readable", True) for row in rows]
-    return replace(installation, parts=[part for part, can in zip(parts, readable, strict=True) if can])
+    parts = [{name: value for name, value in row.items() if isinstance(value, str)} for row in rows if row["readable"]]
+    return replace(installation, parts=parts, unread=[row["part"] for row in rows if not row["readable"]])

@@ -11,6 +11,7 @@ from secateur.engines.foreign.json_text import as_jsonb
 from secateur.errors import UsageError
 
 _UNUSABLE = frozenset("'\\{}\0")
+_PLACE = re.compile(r"\{(\w+)\}")
 _JSON = re.compile(r"\{json ([^{}]+)\}")
 
 NO_RUNS = """(select null::text as key, '' as id, '' as app_id, '' as function_id, '' as name, null::jsonb as data,
@@ -39,6 +40,8 @@ class Installation:
     """What stands in its statements in places of these names: SQL that depends on the version."""
     parts: Sequence[Mapping[str, str]] = ()
     """Where each of its queues has tables of its own: what stands in the statements for each of them."""
+    unread: Sequence[str] = ()
+    """The queues whose tables may not be read."""
 
     @property
     def name(self) -> str:
@@ -77,10 +80,8 @@ class Installation:
 
 
 def fill(sql: str, names: Mapping[str, str]) -> str:
-    """The statement with names in their places, such as that of `{s}`."""
-    for place, name in names.items():
-        sql = sql.replace(f"{{{place}}}", name)
-    return sql
+    """The statement with names in their places, such as that of `{s}`. A name that looks like a place is none."""
+    return _PLACE.sub(lambda found: names.get(found[1], found[0]), sql)
 
 
 def quoted(name: str) -> str:

@@ -14,7 +14,7 @@ from secateur.cli.describing import cancellation_lines, condition_in_words, run_
 from secateur.cli.identifying import read_uuid, require_any_id
 from secateur.cli.opening import CommandSession, find_place, open_session
 from secateur.cli.output import flush, json_line, line, notice, table, terminal_width
-from secateur.errors import NotFound, QueryTimeout, Unreachable, UsageError
+from secateur.errors import NotFound, QueryTimeout, Unreachable, Unsupported, UsageError
 from secateur.instants import utc
 from secateur.ledger.forms import cancellation_form
 from secateur.ledger.wording import phase
@@ -183,7 +183,7 @@ async def show(arguments: argparse.Namespace) -> int:
             return await _show_run(session, arguments.id, as_json=arguments.json)
         try:
             cancellation = await session.queue.cancellations.get(cancellation_id)
-        except NotFound:
+        except (NotFound, Unsupported):
             return await _show_run(session, arguments.id, as_json=arguments.json)
         left: Sequence[Unrestored] = ()
         if cancellation.is_retry and (cancellation.left_alone or cancellation.not_restored) and not arguments.json:

@@ -1,5 +1,6 @@
 -- engine: chancy
 -- home: public
+-- prefix: chancy_
 -- tried: 0.26.0
 -- ids: uuid
 -- word: kwargs

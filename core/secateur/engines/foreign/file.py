@@ -16,7 +16,7 @@ from secateur.postgres.statements import NAME, Statements
 
 _PACKAGE = "secateur.engines.foreign"
 _HEADER = re.compile(r"^-- ([a-z]+): +(\S.*?) *$")
-_KEYS = frozenset({"engine", "home", "tried", "ids", "word", "stops", "priority"})
+_KEYS = frozenset({"engine", "home", "prefix", "tried", "ids", "word", "stops", "priority"})
 _IDS = {
     "bigint": (re.compile(r"0|[1-9][0-9]{0,17}"), "must be a whole number"),
     "uuid": (re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "must be a UUID"),
@@ -32,6 +32,8 @@ class EngineFile:
     """Its name, such as `procrastinate`."""
     home: str
     """The schema that it is usually in. An installation there goes by the engine's name alone."""
+    prefix: str
+    """What its tables' names usually begin with, where its users choose that; else empty."""
     tried: str
     """The versions that the statements were tried with, in words."""
     ids: str
@@ -69,6 +71,7 @@ def read_file(name: str) -> EngineFile:
     return EngineFile(
         engine=header["engine"],
         home=header["home"],
+        prefix=header.get("prefix", ""),
         tried=header["tried"],
         ids=header["ids"],
         word=header.get("word"),

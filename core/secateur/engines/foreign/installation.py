@@ -46,9 +46,10 @@ class Installation:
     @property
     def name(self) -> str:
         """The engine's where it is in its usual place, else with its schema and prefix: `oban:jobs`."""
-        if self.schema == self.file.home and not self.prefix:
+        usual = self.prefix == self.file.prefix
+        if self.schema == self.file.home and usual:
             return self.file.engine
-        return f"{self.file.engine}:{self.schema}" + (f".{self.prefix}" if self.prefix else "")
+        return f"{self.file.engine}:{self.schema}" + ("" if usual else f".{self.prefix}")
 
     @property
     def is_usable(self) -> bool:

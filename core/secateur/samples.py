@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -44,6 +45,33 @@ class Sample:
     @property
     def backlog(self) -> int:
         return self.queued + self.scheduled
+
+
+@dataclass(frozen=True, eq=False)
+class SampleTimes:
+    """The times of many samples, in order. Functions that were sampled together share it."""
+
+    at: Sequence[datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Backlogs:
+    """Samples of one function in columns, as much as it takes to tell whether it grows. Objects would take longer."""
+
+    times: SampleTimes
+    backlogs: Sequence[int]
+    """Queued and scheduled runs."""
+    entered: Sequence[int]
+    drained: Sequence[int]
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> Backlogs:
+        return cls(
+            SampleTimes([sample.at for sample in samples]),
+            [sample.backlog for sample in samples],
+            [sample.entered for sample in samples],
+            [sample.drained for sample in samples],
+        )
 
 
 @dataclass(frozen=True, slots=True)

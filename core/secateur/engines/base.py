@@ -17,7 +17,7 @@ from uuid import UUID
 from secateur.engines.searching import RunPage, RunSearch
 from secateur.errors import Unsupported
 from secateur.runs import NO_BOUNDS, UNFINISHED, Count, FunctionDepth, Histogram, Run, RunStatus, Scope, Window
-from secateur.samples import Mark, Sample, SampleGap, SampleSteps
+from secateur.samples import Backlogs, Mark, Sample, SampleGap, SampleSteps
 from secateur.traces import RunTrace
 
 if TYPE_CHECKING:
@@ -300,6 +300,12 @@ class Remembering(Protocol):
         self, steps: Sequence[SampleSteps], app_ids: Sequence[str] | None = None
     ) -> dict[Scope, list[Sample]]:
         """Of every function that had or got runs meanwhile, of these apps or all; the steps are ten seconds or more."""
+        ...
+
+    async def backlogs_of_functions(
+        self, steps: Sequence[SampleSteps], app_ids: Sequence[str] | None = None
+    ) -> dict[Scope, Backlogs]:
+        """The same samples, of the same functions, in columns."""
         ...
 
     async def gaps(self, app_id: str, since: datetime, until: datetime) -> list[SampleGap]:

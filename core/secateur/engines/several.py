@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from secateur.engines.base import (
     Arrivals,
@@ -38,11 +38,13 @@ from secateur.engines.searching import RunPage, RunSearch
 from secateur.errors import DatabaseError, NotFound, Problem, RequestError
 from secateur.ledger.ledger import Cancelling, Ledger
 from secateur.runs import Count, FunctionDepth, Histogram, Run, Scope
-from secateur.samples import Mark, Sample, SampleGap, SampleSteps
+from secateur.samples import Backlogs, Mark, Sample, SampleGap, SampleSteps
 from secateur.traces import RunTrace
 
 if TYPE_CHECKING:
     from secateur.cel import Filter
+
+Found = TypeVar("Found")
 
 logger = logging.getLogger(__name__)
 
@@ -237,15 +239,27 @@ class _RememberingSources(SeveralSources, Remembering):
     async def samples_of_functions(
         self, steps: Sequence[SampleSteps], app_ids: Sequence[str] | None = None
     ) -> dict[Scope, list[Sample]]:
-        found: dict[Scope, list[Sample]] = {}
+        return await self._of_functions(lambda source, bare: source.samples_of_functions(steps, bare), app_ids)
+
+    async def backlogs_of_functions(
+        self, steps: Sequence[SampleSteps], app_ids: Sequence[str] | None = None
+    ) -> dict[Scope, Backlogs]:
+        return await self._of_functions(lambda source, bare: source.backlogs_of_functions(steps, bare), app_ids)
+
+    async def _of_functions(
+        self,
+        read: Callable[[Remembering, list[str] | None], Awaitable[dict[Scope, Found]]],
+        app_ids: Sequence[str] | None,
+    ) -> dict[Scope, Found]:
+        found: dict[Scope, Found] = {}
         for source in self._sources:
             if not isinstance(source, Remembering):
                 continue
             bare = None if app_ids is None else [self._split(each)[1] for each in app_ids]
-            for scope, samples in (await source.samples_of_functions(steps, bare)).items():
+            for scope, each in (await read(source, bare)).items():
                 full = replace(scope, app_id=self._full(source, scope.app_id))
                 if app_ids is None or full.app_id in app_ids:
-                    found[full] = samples
+                    found[full] = each
         return found
 
     async def gaps(self, app_id: str, since: datetime, until: datetime) -> list[SampleGap]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from math import log1p
+from operator import mul
 from statistics import median
 
-from secateur.samples import Sample, SampleSteps
+from secateur.samples import Backlogs, Sample, SampleSteps, SampleTimes
 
 MINUTE = timedelta(minutes=1)
 
@@ -48,7 +50,7 @@ def ladder(now: datetime) -> list[SampleSteps]:
     return steps[::-1]
 
 
-def growing_since(samples: Sequence[Sample]) -> datetime | None:
+def growing_since(samples: Sequence[Sample] | Backlogs) -> datetime | None:
     """When the queue was last at its usual depth, if it has been growing since; None if it is not.
 
     `samples` are of one function or app, in order, the last one of now; their distances may differ, as those of
@@ -70,30 +72,31 @@ def growing_since(samples: Sequence[Sample]) -> datetime | None:
     It began where the depth was last at its usual level or, where that was on a slope already, at the foot of it.
     So bursts that drain and daily waves are usual, and so is a depth that has been the same since a jump of long ago.
     """
-    if len(samples) < FEWEST:
+    columns = samples if isinstance(samples, Backlogs) else Backlogs.of(samples)
+    backlogs, at = columns.backlogs, columns.times.at
+    if len(backlogs) < FEWEST:
         return None
-    backlogs = [sample.backlog for sample in samples]
-    depths = _smoothed(backlogs)
-    present = median(depths[-3:])
+    present = median(_smoothed(backlogs[-5:])[-3:])
     lowest = min(backlogs)
     if present <= lowest + max(FEWEST_RUNS, 0.1 * lowest):
         return None
-    weights = _weights(samples)
+    depths = _smoothed(backlogs)
+    weights = _weights(columns.times)
     place = _break(depths)
     for _ in range(5):
-        level, middle = _usual(backlogs[:place], weights[:place])
+        level, middle = _usual(backlogs[:place], weights)
         if present <= level + max(FEWEST_RUNS, 0.1 * level, 2 * (level - middle)):
             return None
-        last = max((at for at, backlog in enumerate(backlogs[:-2]) if backlog <= level), default=0)
+        last = next((where for where in range(len(backlogs) - 3, 0, -1) if backlogs[where] <= level), 0)
         if last + 1 == place:
             break
         place = last + 1
     start = place - 1
     while start > 0 and middle < depths[start] and depths[start - 1] < depths[start]:
         start -= 1
-    if _was_so_yesterday(samples, present) or not _grows(samples, depths, start, level, present):
+    if _was_so_yesterday(columns, present) or not _grows(columns, depths, start, level, present):
         return None
-    return samples[start].at
+    return at[start]
 
 
 def is_at_the_edge(samples: Sequence[Sample], since: datetime) -> bool:
@@ -103,74 +106,92 @@ def is_at_the_edge(samples: Sequence[Sample], since: datetime) -> bool:
     return place < FEWEST or later.at - since > 2 * LONGEST_WEIGHT
 
 
-def _smoothed(depths: Sequence[float]) -> list[float]:
-    inner = [sorted(depths[at - 1 : at + 2])[1] for at in range(1, len(depths) - 1)]
+def _smoothed(depths: Sequence[int]) -> list[int]:
+    # The median of three, written out: there is one for each sample.
+    inner = [
+        two
+        if one <= two <= three or three <= two <= one
+        else one
+        if two <= one <= three or three <= one <= two
+        else three
+        for one, two, three in zip(depths, depths[1:], depths[2:], strict=False)
+    ]
     return [depths[0], *inner, depths[-1]]
 
 
-def _weights(samples: Sequence[Sample]) -> list[float]:
+@lru_cache(maxsize=4)
+def _weights(times: SampleTimes) -> list[float]:
     """How many seconds each sample stands for."""
-    times = [sample.at for sample in samples]
-    pairs = pairwise(times)
+    pairs = pairwise(times.at)
     return [*(min(later - sooner, LONGEST_WEIGHT).total_seconds() for sooner, later in pairs), 1.0]
 
 
+@lru_cache(maxsize=16)
+def _terms(n: int) -> list[tuple[int, int, float, float]]:
+    """For each place where a series of that length could break: sizes of both parts, centre and spread of the last."""
+    return [
+        (place, n - place, (place + n - 1) / 2, (n - place) * ((n - place) ** 2 - 1) / 12) for place in range(1, n - 2)
+    ]
+
+
 def _break(depths: Sequence[float]) -> int:
-    """The index of the first sample after the break; from 1 to the last but two."""
+    """The index of the first sample after the break; from 1 to the last but two.
+
+    What remains unexplained is least where what both lines explain is most: a flat one by its mean, one that slopes by
+    its mean and its covariance with the places.
+    """
     scale = max(float(FEWEST_RUNS), median(depths))
     y = [log1p(depth / scale) for depth in depths]
-    n = len(y)
-    sums = [0.0, *accumulate(y)]
-    squares = [0.0, *accumulate(value * value for value in y)]
-    moments = [0.0, *accumulate(at * value for at, value in enumerate(y))]
-    best, found = float("inf"), 1
-    for place in range(1, n - 2):
-        flat = squares[place] - sums[place] ** 2 / place
-        size = n - place
-        mean = (sums[n] - sums[place]) / size
-        centre = (place + n - 1) / 2
-        covariance = moments[n] - moments[place] - centre * (sums[n] - sums[place])
-        sloped = squares[n] - squares[place] - size * mean * mean - covariance**2 / (size * (size * size - 1) / 12)
-        if flat + sloped < best:
-            best, found = flat + sloped, place
-    return found
+    sums = list(accumulate(y))
+    moments = list(accumulate(map(mul, range(len(y)), y)))
+    total, moment = sums[-1], moments[-1]
+    explained = [
+        flat * flat / before
+        + (rest := total - flat) * rest / size
+        + (covariance := moment - past - centre * rest) * covariance / spread
+        for flat, past, (before, size, centre, spread) in zip(sums, moments, _terms(len(y)), strict=False)
+    ]
+    return explained.index(max(explained)) + 1
 
 
-def _usual(depths: Sequence[float], weights: Sequence[float]) -> tuple[float, float]:
+def _usual(depths: Sequence[int], weights: Sequence[float]) -> tuple[int, int]:
     """The levels that were not exceeded for nine tenths, and for half, of the time."""
-    ordered = sorted(zip(depths, weights, strict=True))
-    passed = list(accumulate(weight for _, weight in ordered))
+    ordered = sorted(range(len(depths)), key=depths.__getitem__)
+    passed = list(accumulate([weights[place] for place in ordered]))
     level, middle = (
-        ordered[min(len(ordered) - 1, bisect_right(passed, share * passed[-1]))][0] for share in (USUAL_SHARE, 0.5)
+        depths[ordered[min(len(ordered) - 1, bisect_right(passed, share * passed[-1]))]] for share in (USUAL_SHARE, 0.5)
     )
     return level, middle
 
 
-def _was_so_yesterday(samples: Sequence[Sample], present: float) -> bool:
+def _was_so_yesterday(columns: Backlogs, present: float) -> bool:
+    at = columns.times.at
     ago, width = SAME_TIME_YESTERDAY
-    then = samples[-1].at - ago
-    around = [sample.backlog for sample in samples if abs(sample.at - then) <= width]
-    later = [sample.backlog for sample in samples if sample.at > then + width]
+    then = at[-1] - ago
+    behind = bisect_right(at, then + width)
+    around = columns.backlogs[bisect_left(at, then - width) : behind]
+    later = columns.backlogs[behind:]
     if not around or not later:
         return False
     highest = max(around)
     return min(later) <= highest / 2 and present <= 1.5 * highest + FEWEST_RUNS
 
 
-def _grows(samples: Sequence[Sample], depths: Sequence[float], start: int, level: float, present: float) -> bool:
-    first, last = samples[start], samples[-1]
-    if last.entered - first.entered <= last.drained - first.drained:
+def _grows(columns: Backlogs, depths: Sequence[int], start: int, level: float, present: float) -> bool:
+    at, entered, drained = columns.times.at, columns.entered, columns.drained
+    first, last = at[start], at[-1]
+    if entered[-1] - entered[start] <= drained[-1] - drained[start]:
         return False
     rise = max(depths[start:]) - level
     if present - level < rise / 2:
         return False
-    if last.at - first.at > SETTLED:
-        halfway = next(at for at, sample in enumerate(samples) if sample.at >= first.at + (last.at - first.at) / 2)
+    if last - first > SETTLED:
+        halfway = bisect_left(at, first + (last - first) / 2)
         if present - depths[halfway] < rise / 10:
             return False
-    recent = last.at - max(MINUTE, (last.at - first.at) / 5)
-    before = max((at for at, sample in enumerate(samples) if sample.at <= recent), default=start)
+    recent = last - max(MINUTE, (last - first) / 5)
+    before = bisect_right(at, recent) - 1
     if before <= start:
         return True
     shrank = depths[before] - present > rise / 10
-    return not (shrank and last.entered - samples[before].entered < last.drained - samples[before].drained)
+    return not (shrank and entered[-1] - entered[before] < drained[-1] - drained[before])

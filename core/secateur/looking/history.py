@@ -12,7 +12,7 @@ from secateur.engines.base import Remembering, Source, unsupported
 from secateur.errors import NotFound, Problem, RequestError
 from secateur.looking.growth import FEWEST_RUNS, growing_since, is_at_the_edge, ladder
 from secateur.runs import FunctionDepth, Scope
-from secateur.samples import DEFAULT_RANGE, RANGES, Mark, Sample, SampleGap, SampleSteps
+from secateur.samples import DEFAULT_RANGE, RANGES, Backlogs, Mark, Sample, SampleGap, SampleSteps
 
 OVERVIEW_POINTS = 60
 """Of every function at once: enough for a sparkline."""
@@ -152,10 +152,10 @@ class DepthHistory:
     async def _look(self, deep: Mapping[Scope, FunctionDepth]) -> dict[Scope, datetime]:
         steps = ladder(next(iter(deep.values())).as_of)
         if len(deep) <= ONE_BY_ONE:
-            samples = {scope: await self._source.samples(scope, steps) for scope in deep}
+            backlogs = {scope: Backlogs.of(await self._source.samples(scope, steps)) for scope in deep}
         else:
-            samples = await self._source.samples_of_functions(steps, sorted({scope.app_id for scope in deep}))
-        return await asyncio.to_thread(_growing, {scope: samples.get(scope, []) for scope in deep})
+            backlogs = await self._source.backlogs_of_functions(steps, sorted({scope.app_id for scope in deep}))
+        return await asyncio.to_thread(_growing, {scope: backlogs[scope] for scope in deep if scope in backlogs})
 
     @property
     def _source(self) -> Remembering:
@@ -228,8 +228,8 @@ def _rates(before: Sample, after: Sample, farthest: timedelta) -> tuple[float | 
     )
 
 
-def _growing(samples: dict[Scope, list[Sample]]) -> dict[Scope, datetime]:
-    return {scope: since for scope, each in samples.items() if (since := growing_since(each)) is not None}
+def _growing(backlogs: Mapping[Scope, Backlogs]) -> dict[Scope, datetime]:
+    return {scope: since for scope, each in backlogs.items() if (since := growing_since(each)) is not None}
 
 
 def _has(depths: Iterable[FunctionDepth], scope: Scope) -> bool:

@@ -12,7 +12,7 @@ from secateur.engines.base import Remembering
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
 from secateur.runs import Scope
-from secateur.samples import Mark, Sample, SampleGap, SampleSteps
+from secateur.samples import Backlogs, Mark, Sample, SampleGap, SampleSteps, SampleTimes
 
 WHOLE_APP = ""
 """The name under which a sample has the app as a whole."""
@@ -39,15 +39,26 @@ class NativeHistory(Remembering):
     async def samples_of_functions(
         self, steps: Sequence[SampleSteps], app_ids: Sequence[str] | None = None
     ) -> dict[Scope, list[Sample]]:
-        rows = await self._database.fetch(_SQL["samples_of_functions"], *_columns(steps), app_ids)
-        of_apps: dict[str, list[Any]] = {}
-        for row in rows:
-            of_apps.setdefault(row["app_id"], []).append(row)
         return {
             Scope(app_id, function_id): samples
-            for app_id, of_app in of_apps.items()
-            for function_id, samples in _by_function(of_app).items()
+            for app_id, rows in (await self._rows_by_app(steps, app_ids)).items()
+            for function_id, samples in _by_function(rows).items()
         }
+
+    async def backlogs_of_functions(
+        self, steps: Sequence[SampleSteps], app_ids: Sequence[str] | None = None
+    ) -> dict[Scope, Backlogs]:
+        return {
+            Scope(app_id, function_id): backlogs
+            for app_id, rows in (await self._rows_by_app(steps, app_ids)).items()
+            for function_id, backlogs in _backlogs(rows).items()
+        }
+
+    async def _rows_by_app(self, steps: Sequence[SampleSteps], app_ids: Sequence[str] | None) -> dict[str, list[Any]]:
+        of_apps: dict[str, list[Any]] = {}
+        for row in await self._database.fetch(_SQL["samples_of_functions"], *_columns(steps), app_ids):
+            of_apps.setdefault(row["app_id"], []).append(row)
+        return of_apps
 
     async def gaps(self, app_id: str, since: datetime, until: datetime) -> list[SampleGap]:
         rows = await self._database.fetch(_SQL["gaps"], app_id, since, until, LONGEST_SILENCE)
@@ -106,3 +117,48 @@ def _complete(moments: Iterable[tuple[datetime, Figures | None, bool]]) -> list[
             cancelling = 0
         samples.append(Sample(at, queued, scheduled, running, failed, cancelling, entered, drained))
     return samples
+
+
+def _backlogs(rows: Sequence[Any]) -> dict[str, Backlogs]:
+    """The same in columns, by the rules of `_complete`."""
+    everywhere = SampleTimes([row["at"] for row in rows])
+    places = [
+        dict(zip(names, range(len(names)), strict=True)) for row in rows for names in (row["function_ids"] or (),)
+    ]
+    backlogs = [list(map(operator.add, row["queued"] or (), row["scheduled"] or ())) for row in rows]
+    entered, drained = ([row[figure] for row in rows] for figure in ("entered", "drained"))
+    found: dict[str, Backlogs] = {}
+    for name in sorted(set().union(*places) - {WHOLE_APP}):
+        here = [each.get(name) for each in places]
+        if None in here:
+            found[name] = _completed(rows, backlogs, here)
+        else:
+            columns = (
+                [values[place] for values, place in zip(column, here, strict=True)]
+                for column in (backlogs, entered, drained)
+            )
+            found[name] = Backlogs(everywhere, *columns)
+    return found
+
+
+def _completed(rows: Sequence[Any], backlogs: Sequence[Sequence[int]], places: Sequence[int | None]) -> Backlogs:
+    """Of a function that is not in every sample."""
+    at: list[datetime] = []
+    known: list[int] = []
+    counters: list[tuple[int, int]] = []
+    last: tuple[int, int] | None = None
+    for row, there, place in zip(rows, backlogs, places, strict=True):
+        if place is None and row["cut"]:
+            continue
+        backlog = 0 if place is None else there[place]
+        if place is not None:
+            if last is None:
+                before = max(0, row["entered"][place] - backlog - row["running"][place])
+                counters = [(before, row["drained"][place])] * len(known)
+            last = row["entered"][place], row["drained"][place]
+        at.append(row["at"])
+        known.append(backlog)
+        if last is not None:
+            counters.append(last)
+    entered, drained = zip(*counters, strict=True)
+    return Backlogs(SampleTimes(at), known, entered, drained)

@@ -58,7 +58,7 @@ async def watcher_url(bed: Bed, outside: asyncpg.Connection, empty_database_url:
 
 
 def rights_of(bed: Bed) -> str:
-    """The SQL of the engine's page, for the bed's schema."""
+    """The SQL of the engine's page, for the bed's schema and prefix."""
     pages = [path for path in PAGES.glob("*.md") if _letters(path.stem) == _letters(bed.engine)]
     if not pages:
         pytest.skip(f"docs/engines has no page about {bed.engine}")
@@ -66,10 +66,10 @@ def rights_of(bed: Bed) -> str:
     blocks = re.findall(r"^```sql\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     assert blocks, f"{page} tells no rights to grant"
     sql = "\n".join(blocks)
+    home = engine_files()[bed.engine].home
     usual = next(kind.prefix for kind in every_bed() if kind.engine == bed.engine)
     if bed.prefix != usual:
-        sql = re.sub(rf"\b{usual}(\w+)", lambda found: quoted(bed.prefix + found[1]), sql)
-    home = engine_files()[bed.engine].home
+        sql = re.sub(rf"\b{home}\.{usual}(\w+)", lambda found: f"{home}.{quoted(bed.prefix + found[1])}", sql)
     return re.sub(rf"\b{home}\b", lambda _: quoted(bed.schema), sql)
 
 

@@ -13,12 +13,14 @@ from itertools import product
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from beds import Bed
 
 from secateur.cel import SEARCH
 from secateur.cel import compile as compile_filter
 from secateur.engines.base import Selection, Verdict
+from secateur.engines.foreign.installation import quoted
 from secateur.engines.foreign.source import ForeignSource
 from secateur.engines.loading import find_queues, open_engine
 from secateur.engines.searching import RunSearch
@@ -219,6 +221,32 @@ async def test_a_sample_of_events(source: ForeignSource, backlog: Backlog, app: 
     events = await source.sample_events(Scope(app, sync), 1000)
     sent = [data["number"] for queue, task, data in backlog.sent.values() if (queue, task) == ("default", sync)]
     assert sorted(event["data"]["number"] for event in events) == sent
+
+
+async def test_hidden_rows_are_told_from_an_empty_queue(
+    backlog: Backlog, bed: Bed, watcher_url: str, outside: asyncpg.Connection
+) -> None:
+    """Row level security hides them without an error."""
+    if not bed.tables:
+        pytest.skip(f"the bed of {bed.engine} names no table")
+    table = f"{quoted(bed.schema)}.{quoted(bed.tables[0])}"
+
+    async def unseen(sql: str) -> bool:
+        await outside.execute(sql)
+        [found] = await find_queues(database)
+        assert isinstance(found.source, ForeignSource)
+        told = " ".join(found.source.unseen)
+        assert not told or f"row level security may hide rows of {bed.tables[0]} " in told
+        return bool(told)
+
+    async with Database.connect(watcher_url, read_only=True) as database:
+        assert not await unseen("select")
+        await outside.execute(f"drop policy if exists secateur_watcher on {table}")
+        assert await unseen(f"alter table {table} enable row level security")
+        assert await unseen(f"create policy part_of_them on {table} for select using (random() < 2)")
+        assert not await unseen(f"create policy all_of_them on {table} for select to secateur_watcher using (true)")
+        assert sum(each.backlog for each in await (await open_engine(database)).depth()) == len(backlog.sent)
+        assert await unseen(f"create policy fewer_of_them on {table} as restrictive for select using (random() < 2)")
 
 
 async def test_the_command_line(backlog: Backlog, bed: Bed, watcher_url: str) -> None:

@@ -11,6 +11,9 @@ from secateur.engines.foreign.file import EngineFile, engine_files
 from secateur.engines.foreign.installation import Installation
 from secateur.errors import DatabaseError
 from secateur.postgres.database import Database
+from secateur.postgres.statements import Statements
+
+STATEMENTS = Statements.load("secateur.engines.foreign", "foreign.sql")
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +36,14 @@ async def installations(database: Database) -> list[Installation]:
 async def _detected(database: Database, file: EngineFile, server: int) -> AsyncIterator[Installation]:
     for row in await database.fetch(file.statements["detect"], repeatable=True):
         found = installation_of(file, row, server)
-        yield await with_parts(database, found) if found.is_usable else found
+        yield await _looked_at(database, found) if found.is_usable else found
+
+
+async def _looked_at(database: Database, installation: Installation) -> Installation:
+    """With its parts, and with what this role cannot see of it."""
+    found = await with_parts(database, installation)
+    rows = await database.fetch(STATEMENTS["hidden"], found.schema, found.source, repeatable=True)
+    return replace(found, hidden=[row["name"] for row in rows])
 
 
 def installation_of(file: EngineFile, row: Mapping[str, Any], server: int) -> Installation:
@@ -45,7 +55,6 @@ def installation_of(file: EngineFile, row: Mapping[str, Any], server: int) -> In
         version=row["version"] or "unknown",
         supported=row["supported"],
         server=server,
-        hidden=bool(row.get("hidden")),
         places={
             name: text
             for name, text in row.items()

@@ -9,6 +9,23 @@ select routine.proname::text as name
  where room.nspname = 'secateur_cel'
    and has_schema_privilege(room.oid, 'usage') and has_function_privilege(routine.oid, 'execute')
 
+-- name: hidden
+-- Tables of the schema $1 that the source $2 names and whose rows row level security may keep from this role: it is on, and no policy
+-- opens them without a condition, or one closes them. Such rows are missing without an error.
+select part.relname::text as name
+  from pg_class as part
+  join pg_namespace as room on room.oid = part.relnamespace
+ cross join lateral (
+       select coalesce(bool_or(policy.polpermissive and pg_get_expr(policy.polqual, policy.polrelid) = 'true'), false) as opens,
+              coalesce(bool_or(not policy.polpermissive), false) as closes
+         from pg_policy as policy
+        where policy.polrelid = part.oid and policy.polcmd in ('r', '*')
+          and exists (select from unnest(policy.polroles) as role where role = 0 or pg_has_role(role, 'usage'))
+       ) as policies
+ where room.nspname = $1 and part.relkind in ('r', 'p') and strpos($2, part.relname) > 0
+   and row_security_active(part.oid) and (policies.closes or not policies.opens)
+ order by part.relname
+
 -- name: run
 select {columns} from {runs} as run where {one}
 

@@ -13,16 +13,7 @@
 -- name: detect
 -- The private tables have been called so since migration 16. Version and rights as in every engine's detect.
 select space.nspname as schema, '' as prefix, 'migration ' || coalesce(at.version::text, 'unknown') as version,
-       coalesce(at.version between 16 and 20, false) as supported,
-       (select bool_or(row_security_active(part.oid)
-                       and not exists (select from pg_policy as policy
-                                        where policy.polrelid = part.oid and policy.polpermissive and policy.polcmd in ('r', '*')
-                                          and pg_get_expr(policy.polqual, policy.polrelid) = 'true'
-                                          and (0 = any (policy.polroles)
-                                               or exists (select from unnest(policy.polroles) as role
-                                                           where role <> 0 and pg_has_role(role, 'usage')))))
-          from pg_class as part
-         where part.relnamespace = space.oid and part.relname in ('_private_jobs', '_private_tasks', '_private_job_queues')) as hidden
+       coalesce(at.version between 16 and 20, false) as supported
   from pg_class as job
   join pg_namespace as space on space.oid = job.relnamespace
   join pg_class as migrations on migrations.relnamespace = space.oid and migrations.relname = 'migrations' and migrations.relkind = 'r'
@@ -45,7 +36,7 @@ select space.nspname as schema, '' as prefix, 'migration ' || coalesce(at.versio
 -- payload must not end the query, so its data is null. The first test is quick, and finds what may be such; the second is
 -- exact, but for numbers of a thousand digits, which it takes for too large.
 -- When a job failed for good is not kept: its worker leaves `updated_at` alone.
--- `offset 0` keeps the payload from being parsed again for every use of it.
+-- `having true` keeps the payload from being parsed again for every use of it, and lets Postgres drop the join where there is none.
 select job.id as key,
        job.id::text as id,
        coalesce(queue.queue_name, '-') as app_id,
@@ -73,7 +64,7 @@ select job.id as key,
   from {s}._private_jobs as job {sampled}
   join {s}._private_tasks as task on task.id = job.task_id
   left join {s}._private_job_queues as queue on queue.id = job.job_queue_id
- cross join lateral (
+  left join lateral (
        select case
          when job.payload::text not like '%\\u%'
               and job.payload::text !~ '(^|[:,[\s])-?[0-9][0-9.]*[eE][+-]?[0-9]{3,}'
@@ -83,8 +74,8 @@ select job.id as key,
            then null
          when regexp_replace(job.payload::text, '"([^"\\]|\\.)*"', '', 'g') ~ '[eE][+-]?[0-9]{4,}|[0-9]{255,}' then null
          else job.payload::jsonb end as data
-       offset 0
-       ) as parsed
+       having true
+       ) as parsed on true
 
 -- name: unfinished
 (run.is_available or run.claimed_at is not null)

@@ -34,8 +34,8 @@ class Installation:
     """False for an unknown newer version: it can be looked at, and is never written to."""
     server: int = 0
     """The number of the version of Postgres, such as 150018."""
-    hidden: bool = False
-    """Row level security keeps rows from this role."""
+    hidden: Sequence[str] = ()
+    """Tables whose rows row level security may keep from this role."""
     places: Mapping[str, str] = field(default_factory=dict)
     """What stands in its statements in places of these names: SQL that depends on the version."""
     parts: Sequence[Mapping[str, str]] = ()

@@ -22,13 +22,7 @@ select space.nspname as schema, '' as prefix, 'schema ' || coalesce(at.version::
        case when 'retained_on' = any (its.columns) then 'back.completed_on <= queue.retained_on' else 'false' end as counted,
        case when 'retained_on' = any (its.columns) then 'retained_count = greatest(0, queue.retained_count - part.jobs)'
             else 'name = queue.name' end as counter,
-       case when 'notify' = any (its.columns) then 'queue.notify' else 'false' end as notified,
-       row_security_active(job.oid)
-         and not exists (select from pg_policy as policy
-                          where policy.polrelid = job.oid and policy.polpermissive and policy.polcmd in ('r', '*')
-                            and pg_get_expr(policy.polqual, policy.polrelid) = 'true'
-                            and (0 = any (policy.polroles)
-                                 or exists (select from unnest(policy.polroles) as role where role <> 0 and pg_has_role(role, 'usage')))) as hidden
+       case when 'notify' = any (its.columns) then 'queue.notify' else 'false' end as notified
   from pg_class as job
   join pg_namespace as space on space.oid = job.relnamespace
   join pg_class as version on version.relnamespace = space.oid and version.relname = 'version' and version.relkind = 'r'
@@ -90,6 +84,12 @@ select job.id as key,
 run.key = case when $1::text ~* '[0-9a-f]{8,8}(-[0-9a-f]{4,4}){3,3}-[0-9a-f]{12,12}$' then right($1::text, 36)::uuid end
 and run.function_id = any (case when length($1::text) > 36 then array[left($1::text, -37)]
                                 else array(select queue.name from {s}.queue as queue) end)
+
+-- name: these
+-- The runs whose ids are $1, by the primary key.
+run.function_id = any (array(select distinct left(given.id, -37) from unnest($1::text[]) as given (id)))
+and run.key = any (array(select right(given.id, 36)::uuid from unnest($1::text[]) as given (id) where length(given.id) > 36))
+and run.id = any ($1::text[])
 
 -- name: unfinished
 run.state in ('created', 'retry', 'active')

@@ -13,13 +13,7 @@
 -- The columns are those since migration 4. Its number is in a table where River's own tool runs the migrations, of one line
 -- only before migration 5; where another tool runs them there is no such table, and what they brought along tells the number.
 select space.nspname as schema, '' as prefix, 'migration ' || coalesce(at.version::text, 'unknown') as version,
-       coalesce(at.version between 6 and 7, false) as supported,
-       row_security_active(job.oid)
-         and not exists (select from pg_policy as policy
-                          where policy.polrelid = job.oid and policy.polpermissive and policy.polcmd in ('r', '*')
-                            and pg_get_expr(policy.polqual, policy.polrelid) = 'true'
-                            and (0 = any (policy.polroles)
-                                 or exists (select from unnest(policy.polroles) as role where role <> 0 and pg_has_role(role, 'usage')))) as hidden
+       coalesce(at.version between 6 and 7, false) as supported
   from pg_class as job
   join pg_namespace as space on space.oid = job.relnamespace
   left join pg_class as migrations

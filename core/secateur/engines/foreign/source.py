@@ -74,9 +74,10 @@ class ForeignSource(SampledArrivals):
     @property
     def unseen(self) -> tuple[str, ...]:
         """What this role cannot see of the queue, and what to do about it."""
-        hidden = "row level security may hide rows from this role: let its owner create a policy for it"
+        tables = ", ".join(self.installation.hidden)
+        hidden = f"row level security may hide rows of {tables} from this role: let their owner create a policy for it"
         unread = f"no right to read {', '.join(self.installation.unread)}: grant SELECT on their tables"
-        return (hidden,) * self.installation.hidden + (unread,) * bool(self.installation.unread)
+        return (hidden,) * bool(tables) + (unread,) * bool(self.installation.unread)
 
     def problem_of_run_id(self, run_id: str) -> str | None:
         return self.installation.file.problem_of_run_id(run_id)

@@ -138,6 +138,30 @@ begin
 end
 $$;
 
+-- Returns those of these functions that have scheduled runs, without those in `but`, and when the first run of each falls due, in
+-- arrays of one length. Part of a search.
+create or replace function secateur.find_scheduled(
+  app_id text, function_ids text[], but text[], out ids text[], out due_at timestamptz[]
+)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
+as $$
+begin
+  select coalesce(array_agg(waiting.id), '{}'), coalesce(array_agg(waiting.first_at), '{}') into ids, due_at
+    from (select known.id,
+                 (select run.scheduled_for from secateur.runs as run
+                   where run.app_id = find_scheduled.app_id and run.function_id = known.id and run.status = 'scheduled'
+                     and (run.scheduled_for, run.id) >= (floor.at, floor.id)
+                   order by run.scheduled_for, run.id limit 1) as first_at
+            from unnest(function_ids) as known (id),
+                 lateral secateur.next_floor(find_scheduled.app_id, known.id) as floor
+           where (known.id in (select unnest(but))) is not true
+          offset 0) as waiting
+   where waiting.first_at is not null;
+end
+$$;
+
 -- Compares the app's list with its queue, up to 1,000 functions at a time, unless somebody does so now or it is too early; see
 -- above. Before that it looks below their floors for a few milliseconds, for runs that are hidden there (see walk_below). Part
 -- of a claim; skips what is locked.
@@ -185,17 +209,8 @@ begin
   effort := secateur.effort_on('secateur.runs_scheduled');
   ready := (select found.functions
               from secateur.find_functions(search_due.app_id, functions, most, claimable => false) as found);
-  select coalesce(array_agg(waiting.id), '{}'), coalesce(array_agg(waiting.due_at), '{}') into later, later_at
-    from (select known.id,
-                 (select run.scheduled_for from secateur.runs as run
-                   where run.app_id = search_due.app_id and run.function_id = known.id and run.status = 'scheduled'
-                     and (run.scheduled_for, run.id) >= (floor.at, floor.id)
-                   order by run.scheduled_for, run.id limit 1) as due_at
-            from unnest(functions) as known (id),
-                 lateral secateur.next_floor(search_due.app_id, known.id) as floor
-           where (known.id in (select unnest(ready))) is not true
-          offset 0) as waiting
-   where waiting.due_at is not null;
+  select waiting.ids, waiting.due_at into later, later_at
+    from secateur.find_scheduled(search_due.app_id, functions, but => ready) as waiting;
   if secateur.effort_on('secateur.runs_scheduled') - effort > 500 + 60 * cardinality(functions) then
     perform secateur.raise_due_floors(search_due.app_id, functions);
     perform secateur.keep_next(search_due.app_id, functions);

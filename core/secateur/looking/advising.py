@@ -1,4 +1,4 @@
-"""What is doubtful about a request, before anybody commits it: the same for the command line and the API."""
+"""Warnings about a request before anybody commits it: the same for the command line and the API."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from secateur.requests import CancellationRequest
 
 
 async def advise_request(reader: Reader, request: CancellationRequest) -> tuple[Diagnostic, ...]:
-    """The warnings about the request's `if`, with those that a sample of the scopes' runs gives reason to.
+    """The warnings about the request's `if`, including those that a sample of the scopes' runs suggests.
 
-    The sample is taken now, which takes up to a second. Raises `secateur.cel.ExpressionError`.
+    The sample is taken now, which may take a second. Raises `secateur.cel.ExpressionError`.
     """
     filter_ = request.compile()
     if filter_ is None:

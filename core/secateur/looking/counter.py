@@ -49,10 +49,10 @@ class MatchCounter:
         self._counting = asyncio.Semaphore(at_once)
 
     async def preview(self, request: CancellationRequest, *, on_primary: bool = False) -> Preview:
-        """The exact count with the errors, and why a few of the failing runs fail.
+        """The exact count with its errors, and the reasons of a few of them.
 
-        It takes longer than `count`, and waits and raises as that does. The figures of each function are of one
-        snapshot: those of a count that was made before do not go with them.
+        It takes longer than `count`, and waits and raises like it. The figures of each function are of one snapshot, so
+        they do not go together with those of an earlier count.
         """
         wanted = selections(request)
         async with self._counting:
@@ -63,9 +63,9 @@ class MatchCounter:
     async def count(self, request: CancellationRequest, *, on_primary: bool = False) -> Count:
         """The exact count without its errors; for several functions, the sum.
 
-        With `on_primary` the replica is not used, because something will be decided by the count. At most
-        `at_once` counts run at a time: the next one waits until the database has finished or cancelled one.
-        Raises `RequestError` for an unknown app or function: a misspelt name is not an empty queue.
+        With `on_primary` the replica is not used, because something will be decided by the count. At most `at_once`
+        counts run at a time: the next one waits until the database has finished or cancelled one. Raises `RequestError`
+        for an unknown app or function: a misspelt name is not an empty queue.
         """
         async with self._counting:
             wanted = selections(request)
@@ -74,7 +74,7 @@ class MatchCounter:
         return added(counts)
 
     async def guess(self, request: CancellationRequest) -> Count | None:
-        """A count from a sample, within a moment; None where the exact one is as quick."""
+        """A count from a sample, within a moment; None if an exact count is as quick."""
         wanted = selections(request)
         counts = [await self._engine.estimate(selection) for selection in wanted]
         if all(count is None for count in counts):
@@ -82,16 +82,16 @@ class MatchCounter:
         return added([count or await self._engine.count(wanted[place]) for place, count in enumerate(counts)])
 
     async def estimate(self, request: CancellationRequest) -> Preview | None:
-        """`guess`, and why a few of the failing runs fail, which may take longer than the figure itself."""
+        """`guess`, with the reasons of a few errors, which may take longer than the figure itself."""
         count = await self.guess(request)
         return None if count is None else await self._explain(selections(request), count)
 
     async def examples(self, request: CancellationRequest, verdict: Verdict, limit: int) -> Sequence[Run]:
-        """Up to `limit` unfinished runs of scope and window with that verdict."""
+        """Up to `limit` unfinished runs of the scope and window with that verdict."""
         return await self._examples(selections(request), verdict, limit)
 
     async def arrival_rate(self, request: CancellationRequest) -> float:
-        """Matching runs per second that are still arriving, regardless of the end of the request's window."""
+        """Matching runs that arrive per second, regardless of the end of the request's window."""
         unbounded = request.model_copy(update={"started_before": None})
         return sum([await self._engine.arrival_rate(selection) for selection in selections(unbounded)])
 
@@ -103,9 +103,9 @@ class MatchCounter:
         return found
 
     async def _explain(self, wanted: Sequence[Selection], count: Count) -> Preview:
-        """The preview with messages for a few failing runs: Postgres says which, the evaluator says why.
+        """The preview with the reasons of a few errors. Postgres says which runs fail, the evaluator says why.
 
-        The most frequent reason comes first, each of them before any comes twice.
+        The most frequent reason comes first; each comes once before any comes twice.
         """
         filter = wanted[0].filter
         if not count.errors or filter is None:
@@ -142,7 +142,7 @@ class MatchCounter:
             raise RequestError(unknown)
 
     async def _exists(self, scope: Scope) -> bool:
-        """Whether the engine knows the scope. A forgotten one exists, although it has no depth."""
+        """Whether the engine knows the scope. A forgotten scope exists, although it has no depth."""
         try:
             await self._engine.runs(RunSearch(scope.app_id, scope.names, RunStatus.QUEUED, limit=1))
         except NotFound:

@@ -1,4 +1,4 @@
-"""What the payloads of a backlog look like: the fields and values that are really there."""
+"""What the payloads of a backlog look like: which fields and values there really are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from secateur.runs import Scope
 
 SAMPLED_RUNS = 10_000
 _AT_ONCE = 200
-"""Payloads that are summarised before anybody else has a turn: a few milliseconds."""
+"""How many payloads are summarised, in a few milliseconds, before other tasks get their turn."""
 
 
 async def payload_shape(engine: Source, scopes: Scope | Sequence[Scope], limit: int = SAMPLED_RUNS) -> Shape:

@@ -1,4 +1,4 @@
-"""Where on a scale the flood lies: intervals of numbers that tell it best from the baseline, with round ends."""
+"""Where the flood lies on a scale: intervals of numbers that distinguish it best from the baseline, with round ends."""
 
 from __future__ import annotations
 
@@ -9,37 +9,40 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 Round = Callable[[float, float, float], float]
-"""The roundest number in (above, upto]; of several, the one nearest to the third."""
+"""Returns the roundest number in (above, upto]; of several, the one nearest to the third argument."""
 
 WEIGHTS = (1.0, 2.0, 5.0, 0.5)
-"""How much a baseline's event counts against one of the flood, as shares: small floods need large weights."""
+"""How much the baseline's share of events counts against the flood's. Small floods need large weights."""
 
 ROUNDS = 3
-"""How often the weight is estimated anew, from outside of the interval that it gave."""
+"""How often the weight is estimated again, from outside of the interval that it led to."""
 
 FEWEST_OUTSIDE = 20
-"""Events of the baseline from which the weight can be estimated."""
+"""The fewest events of the baseline from which the weight can be estimated."""
 
 CLEARANCE = 2.0
-"""Standard deviations that the weight is above the estimate."""
+"""How many standard deviations the weight lies above the estimate."""
 
 NOTICEABLE = 1.4
-"""Standard deviations by which a slice must be denser, or thinner, for an end not to be moved over it."""
+"""Standard deviations by which a slice must be denser or thinner than usual, so that an end is not moved across it."""
 
 FARTHEST = 400
-"""Distinct values from the best end at which a rounder one is still looked for."""
+"""How many distinct values from the best end a rounder end is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """From `low` up to but without `high`; None is open."""
+    """From `low`, inclusive, to `high`, exclusive; None means open."""
 
     low: float | None
     high: float | None
 
 
 def intervals(points: Sequence[tuple[float, int, int]], totals: tuple[int, int], rounded: Round) -> Iterator[Interval]:
-    """The best intervals of `points` (value, flood, baseline), sorted by value; `totals` scales the two counts."""
+    """Yields the best intervals of `points` (value, flood, baseline), which are sorted by value.
+
+    `totals` are the sizes of flood and baseline.
+    """
     floods = [0, *accumulate(flood for _, flood, _ in points)]
     baselines = [0, *accumulate(baseline for _, _, baseline in points)]
     tried: set[tuple[int, int]] = set()
@@ -68,10 +71,11 @@ def intervals(points: Sequence[tuple[float, int, int]], totals: tuple[int, int],
 
 
 def _usual_weights(floods: Sequence[int], baselines: Sequence[int], totals: tuple[int, int]) -> Iterator[float]:
-    """Weights a little above what the baseline's events have outside of the flood's interval.
+    """Yields weights a little above the density of the flood outside of its interval, relative to the baseline's.
 
-    There the flood has only what is usual, and less of it, since its shares are of more. By that weight an interval
-    takes in all that is more than usual, also where much is usual. What tells the two apart best is narrower.
+    Out there the flood has only usual events; their share is lower than the baseline's, because the flood has unusual
+    events as well. With such a weight, an interval covers all that is more than usual, even where much is usual. The
+    interval that distinguishes the samples best is narrower.
     """
     flood, baseline = max(1, totals[0]), max(1, totals[1])
     weight = 1.0
@@ -81,7 +85,7 @@ def _usual_weights(floods: Sequence[int], baselines: Sequence[int], totals: tupl
         if before < FEWEST_OUTSIDE:
             return
         ratio = ((floods[-1] - (floods[end] - floods[start])) / flood) / (before / baseline)
-        # Above it by what chance does: else the interval wanders off over what is as usual.
+        # Above the estimate by its error: otherwise the interval would spread over what is usual.
         weight = min(1.0, ratio * (1 + CLEARANCE / math.sqrt(before)) + 0.02)
         yield weight
 
@@ -89,10 +93,10 @@ def _usual_weights(floods: Sequence[int], baselines: Sequence[int], totals: tupl
 def _densest(
     floods: Sequence[int], baselines: Sequence[int], totals: tuple[int, int], weight: float
 ) -> tuple[int, int]:
-    """The slice in which the flood's share exceeds the weighted baseline's by most.
+    """The slice in which the flood's share exceeds the weighted baseline's share most.
 
-    `floods` and `baselines` are the sums up to each place, so the best slice is the highest rise from a lowest place
-    before it. This runs for every scale and weight: the loops are those of the interpreter's own functions.
+    `floods` and `baselines` are cumulative sums, so the best slice is the highest rise above an earlier lowest point.
+    This runs for every scale and weight; hence the loops of built-in functions.
     """
     one, other = max(1, totals[1]), weight * max(1, totals[0])
     ahead = [flood * one - baseline * other for flood, baseline in zip(floods, baselines, strict=True)]
@@ -101,14 +105,14 @@ def _densest(
     if best <= 0:
         return 0, 0
     end = rises.index(best)
-    # The last of the places that are equally low: the shortest slice.
+    # Of several lowest points the last one, for the shortest slice.
     before = ahead[:end]
     before.reverse()
     return end - 1 - before.index(min(before)), end
 
 
 def _reach(matters: Callable[[int, int], bool], at: int, allowed: range) -> tuple[int, int]:
-    """How far an end may be moved down and up without gaining or losing more than chance would."""
+    """How far an end may move down and up without a gain or a loss larger than chance."""
     lowest = highest = at
     for index in range(at - 1, max(allowed.start - 1, at - FARTHEST), -1):
         if matters(index, at):
@@ -143,7 +147,7 @@ def roundest(above: float, upto: float, near: float) -> float:
 
 
 def _clean(value: float, exponent: int) -> float:
-    """Without what binary arithmetic adds to a decimal number."""
+    """The number without the error of binary arithmetic."""
     cleaned = round(value, max(0, 1 - exponent))
     return int(cleaned) if cleaned == int(cleaned) and abs(cleaned) < 2**53 else cleaned
 

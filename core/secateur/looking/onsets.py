@@ -1,4 +1,4 @@
-"""When more began to arrive, found in the times of what arrived."""
+"""Finds when more runs began to arrive, from the times of the arrivals."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 FEWEST = 30
-"""Arrivals since then, below which nothing is said."""
+"""The fewest arrivals since then that say anything."""
 
 STEP = 1.5
-"""How many times the rate before the rate since then must be."""
+"""How many times as high as before the rate must be."""
 
 CERTAIN = 12.0
-"""Nats of evidence for a step. A sample of pages has bursts, so this is more than chance would need."""
+"""Nats of evidence for a step. It is more than chance would require, because a sample of pages has bursts."""
 
 AGAIN = 2.0
-"""The same for a second step within what the first one began: else a flood that swells would begin late."""
+"""`STEP` for a second step after the first. A flood that swells would otherwise begin too late."""
 
 CANDIDATES = 240
 
 
 def onset(times: Sequence[float], now: float) -> float | None:
-    """The time, in seconds, since when the rate is higher than before; None if it is not. `times` are sorted.
+    """The time, in seconds, since when the rate has been higher than before; None if it has not. `times` are sorted.
 
-    The best fit of two rates, one before and one since: the likelihood of that step, against one rate for all. Looked
-    for at ages that grow by a factor, so that ten minutes are found in a month; then at the arrivals around the best.
+    It is the best fit of two rates, one before and one since: the most likely step, compared with one rate for all. The
+    search first tries ages that grow by a factor, so that ten minutes are found within a month, then the arrivals
+    around the best of them.
     """
     began = _step(times, now, STEP)
     if began is None:
@@ -43,7 +44,7 @@ def _step(times: Sequence[float], now: float, least: float) -> float | None:
     ages = [finest * ratio**power for power in range(CANDIDATES)]
     coarse = [now - age for age in ages]
     best = max(coarse, key=lambda at: _evidence(times, at, now))
-    # No arrivals but those around it can be where the step is.
+    # The step can only be at one of the arrivals around the best age.
     near = times[bisect_left(times, now - (now - best) * ratio) : bisect_left(times, now - (now - best) / ratio)]
     stride = max(1, len(near) // CANDIDATES)
     best = max([best, *near[::stride]], key=lambda at: _evidence(times, at, now))
@@ -56,7 +57,7 @@ def _step(times: Sequence[float], now: float, least: float) -> float | None:
 
 
 def _evidence(times: Sequence[float], at: float, now: float) -> float:
-    """How much likelier two rates with a step up at that time are than one, in nats."""
+    """How much likelier two rates with a step up at that time are than one rate, in nats."""
     first = times[0]
     before, past, rest = bisect_left(times, at), at - first, now - at
     since = len(times) - before

@@ -1,4 +1,4 @@
-"""What is told afterwards of a cancellation, as Markdown: what happened and when, who did what, and what came of it."""
+"""The postmortem of a cancellation, as Markdown: what happened when, who did what, and what came of it."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ WIDTH, HEIGHT = 72, 8
 """Cells of a plot."""
 
 LEAD = timedelta(minutes=5)
-"""At least so much of the time before the commit is shown, where it is kept."""
+"""How much of the time before the commit is shown at least, if its history is kept."""
 
 NOT_BACK = 20
-"""Runs that did not come back, which are listed with the reason."""
+"""How many of the runs that did not come back are listed with the reason."""
 
 AUDITED = 1000
-"""Newest entries of the audit that are searched."""
+"""How many of the newest audit entries are searched."""
 
 
 async def postmortem(cancellations: Cancellations, reader: Reader, cancellation_id: UUID, where: str) -> str:
@@ -72,7 +72,7 @@ async def postmortem(cancellations: Cancellations, reader: Reader, cancellation_
 
 
 def write(document: str, cancellation: Cancellation, folder: Path) -> Path:
-    """Write it to a new file of the folder, whose name tells what it is of. Raises OSError."""
+    """Writes it to a new file in the folder, named after the cancellation. Raises `OSError`."""
     scope = "-".join(filter(None, (cancellation.app_id, cancellation.function_id)))
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", scope).strip("-.")[:80] or "queue"
     stem = f"postmortem-{name}-{cancellation.created_at.astimezone(UTC):%Y%m%dT%H%M%SZ}"

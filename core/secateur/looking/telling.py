@@ -25,22 +25,22 @@ _MOST_PARTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Something that happened to a run, or that is going to."""
+    """Something that has happened to a run, or will."""
 
     at: datetime
     what: str
-    """In a few words, such as `attempt 2 began` or `due`."""
+    """A few words, such as `attempt 2 began` or `due`."""
     details: str = ""
-    """Who, where, or why: one line."""
+    """Who, where or why, on one line."""
 
 
 def sentence(why: Why) -> str:
-    """Why the run is where it is. Of a waiting run: why it still waits."""
+    """Why the run is where it is; for a waiting run, why it still waits."""
     return _sentence(why, why.reason)
 
 
 def others(why: Why) -> list[str]:
-    """What else holds the run up, a sentence each."""
+    """What else holds the run up, one sentence each."""
     return [_sentence(why, each) for each in why.reasons[1:]]
 
 
@@ -122,7 +122,7 @@ def _cancelled(why: Why) -> str:
 
 
 def touch_in_words(touch: Touch, now: datetime) -> str:
-    """What the cancellation, or the retry, has to do with the run, and which part of its `if` decided."""
+    """What the cancellation or retry did to the run, and which part of its `if` decided."""
     name = _named(touch.cancellation)
     match touch.effect:
         case TouchEffect.CANCELLED:
@@ -187,7 +187,7 @@ def decided(part: Part) -> str:
 
 
 def timeline(run: Run, trace: RunTrace | None = None) -> list[Moment]:
-    """The run's life in the order of time, with what is still to come last. Without a trace, without its steps."""
+    """The run's life in order of time, ending with what is still to come. Without a trace, the steps are missing."""
     return sorted(_moments(run, trace), key=lambda moment: moment.at)
 
 

@@ -29,7 +29,7 @@ WAITING = (RunStatus.QUEUED, RunStatus.SCHEDULED)
 
 
 class Reason(StrEnum):
-    """Why a run is where it is; of a waiting one, the first thing that holds it up."""
+    """Why a run is where it is; for a waiting run, the first thing that holds it up."""
 
     COMPLETED = "completed"
     FAILED = "failed"
@@ -49,7 +49,7 @@ class Reason(StrEnum):
     """It is not due yet."""
     PAUSED = "paused"
     LIMITED = "limited"
-    """As many runs of the function run as may at once."""
+    """The function already has as many running runs as its limit allows."""
     NO_WORKER = "no_worker"
     """Nothing holds it up, but there seems to be no worker."""
     QUEUED = "queued"
@@ -57,16 +57,16 @@ class Reason(StrEnum):
 
 
 class TouchEffect(StrEnum):
-    """What a cancellation, or a retry, has to do with the run."""
+    """What a cancellation or a retry has to do with the run."""
 
     CANCELLED = "cancelled"
     MATCHES = "matches"
     """The run is still in the queue; no worker starts it."""
     ASKED_TO_STOP = "asked_to_stop"
     FINISHED_FIRST = "finished_first"
-    """It was asked to stop, and ended before it did."""
+    """It was asked to stop, but had finished before."""
     WITHDRAWN = "withdrawn"
-    """It was asked to stop, and need not any more."""
+    """It was asked to stop, but no longer has to."""
     UNDECIDED = "undecided"
     DOES_NOT_MATCH = "does_not_match"
     CANNOT_BE_EVALUATED = "cannot_be_evaluated"
@@ -98,13 +98,13 @@ class Why:
     run: Run
     trace: RunTrace
     reasons: tuple[Reason, ...]
-    """The first thing that holds it up, then the others; of a run that does not wait, there is one."""
+    """The first thing that holds it up, then the others; only one if it does not wait."""
     touches: tuple[Touch, ...]
     """Newest first."""
     out_per_second: float
     """Runs of the function that complete or fail per second."""
     stops_at: str | None
-    """When a running run stops that was asked to, such as `next step`."""
+    """When a running run stops after it was asked to, such as `next step`."""
 
     @property
     def reason(self) -> Reason:
@@ -128,7 +128,7 @@ async def why(engine: Source, run_id: str) -> Why:
     touches: Sequence[Touch] = ()
     if isinstance(engine, Cancelling):
         touches = _touches(run, trace, await engine.ledger.touching(run, _mentioned(run, trace)))
-        # Some conditions take their time, and nobody else should wait for them.
+        # Some conditions are slow to evaluate, and nobody else should wait for them.
         touches = await asyncio.to_thread(lambda: [_judged(run, each) for each in touches])
     out = 0.0
     if run.status in WAITING:
@@ -148,7 +148,7 @@ def _mentioned(run: Run, trace: RunTrace) -> list[UUID]:
 
 
 def _touches(run: Run, trace: RunTrace, records: Sequence[Cancellation]) -> list[Touch]:
-    """What is kept of each record and the run; `UNKNOWN` where its `if` is still to be asked."""
+    """What the database keeps about each record and the run; `UNKNOWN` where its `if` still has to be evaluated."""
     requests = {each.cancellation_id: each.outcome for each in trace.stop_requests}
     undecided = {each.cancellation_id for each in trace.undecided}
     touches = []
@@ -182,7 +182,7 @@ def _in_window(run: Run, record: Cancellation) -> bool:
 
 
 def _judged(run: Run, touch: Touch) -> Touch:
-    """With the parts that decided, where the condition can be asked about the run."""
+    """The touch with the parts that decided, if the condition can be evaluated on the run."""
     record = touch.cancellation
     if touch.effect in (TouchEffect.OUTSIDE_WINDOW, TouchEffect.UNDECIDED):
         return touch  # the one was not asked; the other takes too long

@@ -19,7 +19,7 @@ from secateur.words.lines import one_line
 from secateur_tui.themes import toned
 
 SETTLE_SECONDS = 0.25
-"""A press so soon after the commit button got the focus is the end of another key's press, not a decision."""
+"""A press within this time after the commit button got the focus belongs to the key before, and is no decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Confirmation:
     word: str
     """The function's name, or the app's."""
     numbers: frozenset[int] = frozenset()
-    """Figures that do as well, the newest is `number`."""
+    """Figures that are accepted as well; the newest is `number`."""
     number: int | None = None
 
     def accepts(self, text: str) -> bool:
@@ -57,25 +57,25 @@ class CommitButton(Button):
 
 
 class Consent(Vertical):
-    """Posts `Explained`, `Committed` and `Left`; enter in a field only moves on to what comes next."""
+    """Posts what was typed and pressed; enter in a field only moves on to what comes next."""
 
     @dataclass
-    class Explained(Message):
-        """Another reason was typed."""
+    class ReasonTyped(Message):
+        """The reason is another one now."""
 
         reason: str | None
 
     @dataclass
-    class Committed(Message):
-        """The commit button was pressed."""
+    class CommitPressed(Message):
+        """Somebody has consented."""
 
     @dataclass
-    class Left(Message):
-        """The other one was."""
+    class LeavePressed(Message):
+        """Somebody wants to leave without a commit."""
 
     @dataclass
     class Said(Message):
-        """It says something else now, which may take another number of lines."""
+        """The outcome line has another text, which may take another number of lines."""
 
     def __init__(self) -> None:
         super().__init__(id="consent")
@@ -107,14 +107,14 @@ class Consent(Vertical):
         self._confirmation.display = False
 
     def open(self) -> None:
-        """From now on it takes keys; what was pressed before is gone."""
+        """Take keys from now on; what was pressed before has no effect."""
         self._is_open = True
         self._reason.disabled = False
         self._confirm.disabled = False
         self._reason.focus()
 
     def close(self) -> None:
-        """Nothing is filled in any more."""
+        """Take no more input."""
         self._is_open = False
         self._reason.disabled = self._confirm.disabled = True
 
@@ -127,7 +127,7 @@ class Consent(Vertical):
         return self._needed is None or self._needed.accepts(self._confirm.value)
 
     def ask_for(self, needed: Confirmation | None) -> None:
-        """Ask for this to be typed, or for nothing; a field that somebody has begun to fill in stays."""
+        """Ask the user to type this, or nothing. A field that somebody has begun to fill in stays."""
         if needed is None and (self._confirm.value or self._confirm.has_focus):
             return
         self._needed = needed
@@ -137,7 +137,7 @@ class Consent(Vertical):
             self._ask.update(told)
 
     def offer(self, label: str, why_not: str | None) -> None:
-        """What the commit button says, and why it cannot be pressed; None if it can."""
+        """Show what the commit button does, and why it cannot be pressed; None if it can."""
         if str(self.button.label) != (shown := f"[ {label} ]"):
             self.button.label = Content(shown)
             self.button.refresh(layout=True)
@@ -153,7 +153,7 @@ class Consent(Vertical):
 
     @on(Input.Changed, "#reason")
     def _explained(self, event: Input.Changed) -> None:
-        self.post_message(self.Explained(event.value.strip() or None))
+        self.post_message(self.ReasonTyped(event.value.strip() or None))
 
     @on(Input.Submitted)
     def _entered(self, event: Input.Submitted) -> None:
@@ -170,9 +170,9 @@ class Consent(Vertical):
     @on(Button.Pressed, "#leave")
     def _leave_pressed(self, event: Button.Pressed) -> None:
         event.stop()
-        self.post_message(self.Left())
+        self.post_message(self.LeavePressed())
 
     @on(Button.Pressed, "#commit")
     def _commit_pressed(self, event: Button.Pressed) -> None:
         event.stop()
-        self.post_message(self.Committed())
+        self.post_message(self.CommitPressed())

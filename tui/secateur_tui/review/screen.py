@@ -224,8 +224,8 @@ class ReviewScreen(Dialog[None]):
             return f"nothing matches, so there is nothing to {self._request.verb}"
         return None if self._consent.is_confirmed else f"first type {self._confirmation}"
 
-    @on(Consent.Explained)
-    def _explained(self, event: Consent.Explained) -> None:
+    @on(Consent.ReasonTyped)
+    def _explained(self, event: Consent.ReasonTyped) -> None:
         self._request = self._request.model_copy(update={"reason": event.reason})
         self._asked = self._asked.model_copy(update={"reason": event.reason})
 
@@ -250,11 +250,11 @@ class ReviewScreen(Dialog[None]):
             case _:
                 return "tab goes on"
 
-    @on(Consent.Left)
+    @on(Consent.LeavePressed)
     def _left(self) -> None:
         self.action_leave()
 
-    @on(Consent.Committed)
+    @on(Consent.CommitPressed)
     def _commit(self) -> None:
         if self._step not in (Step.READY, Step.NOT_COMMITTED, Step.UNKNOWN):
             return

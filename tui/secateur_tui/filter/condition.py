@@ -37,7 +37,7 @@ class ConditionField(Vertical):
     def __init__(
         self, text: str, declarations: Declarations, candidates: CompletionList, is_looking: Callable[[], bool]
     ) -> None:
-        """`is_looking`: what stands out is being looked for, so a proposal may come."""
+        """`is_looking` says whether a proposal may still come, because what stands out is being looked for."""
         super().__init__(id="if", classes="section")
         self.filter: Filter | None = None
         """What was compiled last; None where there is no text, or an invalid one."""
@@ -86,7 +86,7 @@ class ConditionField(Vertical):
         return errors
 
     def sampled(self, shape: Shape | None) -> None:
-        """The sample was taken, or (None) it cannot be taken: completion and warnings then do without."""
+        """Use this sample for completion and warnings. None means that there is none; they then do without."""
         self.shape = shape
         self._candidates.is_reading = False
         self.editor.sampled()
@@ -94,7 +94,7 @@ class ConditionField(Vertical):
             self.check()
 
     def propose(self, found: Suggestions | None) -> None:
-        """Offer the first suggestion as grey text for as long as there is no text; None: there will be none."""
+        """Offer the first suggestion as grey text, as long as there is no text. None means that there will be none."""
         if found is None:
             self.editor.is_waiting = False
             return

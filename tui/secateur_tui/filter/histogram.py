@@ -21,7 +21,7 @@ from secateur_tui.themes import TONES, toned
 
 _OTHER = "░"
 _LABEL = 7
-"""Cells beside the bars for the times of both ends."""
+"""Cells beside the bars, for the times of both ends."""
 _EIGHTHS = 8
 
 
@@ -32,7 +32,7 @@ class HistogramChart(Widget, can_focus=True):
 
     @dataclass
     class Picked(Message):
-        """From the beginning of the range to its end; None where the range reaches the end of what there is."""
+        """The times where the range begins and ends; None at an end of the whole histogram."""
 
         first: datetime | None
         last: datetime | None
@@ -49,11 +49,13 @@ class HistogramChart(Widget, can_focus=True):
 
     @property
     def bars(self) -> int:
-        """How many bars there is room for."""
+        """How many bars fit."""
         return max(1, self.size.width - 2 * _LABEL)
 
     def show(self, histogram: Histogram | None, why: str = "") -> None:
-        """What starts and ends elsewhere keeps the picked range at about the same place. `why` there is none."""
+        """Show a histogram, or `why` there is none. If its ends have changed, the picked range stays at about the same
+        place.
+        """
         self._why = why
         if histogram is not None and self._histogram is not None:
             before, after = len(self._histogram.bars), len(histogram.bars)
@@ -66,7 +68,7 @@ class HistogramChart(Widget, can_focus=True):
 
     @property
     def picked(self) -> Content:
-        """What the picked range holds, in words; empty without the focus."""
+        """The picked range in words; empty without the focus."""
         if (histogram := self._histogram) is None or not self.has_focus:
             return Content("")
         low, high = self._range

@@ -18,7 +18,7 @@ from secateur_tui.frame.hot_table import HotRows
 from secateur_tui.themes import toned
 
 RECENT_SECONDS = 60.0
-"""A younger answer is as good as new. An age is told in minutes, which costs a slow link next to nothing."""
+"""A younger answer counts as new. Ages are shown in minutes, which costs a slow link next to nothing."""
 
 _ASKING = "Looking at what has arrived, and at what is usual…"
 _WHAT_TO_DO = "Narrow from and until to the time of the trouble, or look through the examples."
@@ -63,7 +63,7 @@ class HotValues(Vertical):
         self._rows.focus()
 
     def outdated(self) -> None:
-        """The answer belongs to an earlier question: it is dimmed until the next."""
+        """The answer belongs to an earlier question: dim it until the next one comes."""
         self.add_class("stale")
 
     def show(self, view: View, taken: float) -> None:
@@ -73,7 +73,7 @@ class HotValues(Vertical):
         self._draw()
 
     def failed(self, problem: str) -> None:
-        """There is no answer; an earlier one stays, dimmed."""
+        """There is no new answer; an earlier one stays, dimmed."""
         self._problem = problem
         self.outdated()
         self._draw()

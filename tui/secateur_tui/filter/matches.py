@@ -34,7 +34,7 @@ _JUST_NOW_SECONDS, _AGE_STEP_SECONDS = 8.0, 5.0
 
 
 class Stage(Enum):
-    """The progress of the count for the newest text."""
+    """How far the count for the newest text has come."""
 
     INVALID = auto()
     COUNTING = auto()
@@ -94,7 +94,7 @@ class Matches(Vertical):
         self._show(CountShown(Stage.COUNTING, self.tally.count))
 
     def charted(self, histogram: Histogram | None, why: str = "") -> None:
-        """How the runs are spread over time, or why that is not known."""
+        """Show how the runs are spread over time, or why that is not known."""
         self.chart.remove_class("stale")
         self.chart.show(histogram, why)
         self._draw()
@@ -181,7 +181,7 @@ class Matches(Vertical):
         return toned(("exact", "good"), (f" · {when}{again}", "quiet"))
 
     def _source(self, count: Count) -> list[Content]:
-        """Who counted, unless it was simply the database."""
+        """Who counted, if it was not the primary alone."""
         if count.source is CountedBy.REPLICA:
             told = f"counted by the replica, as of {count.as_of:%H:%M:%S} UTC"
             return [toned((told, "quiet"))]

@@ -106,7 +106,7 @@ class WindowFields(Vertical):
                     yield Static(id=f"{field}-meaning", classes="meaning", markup=False)
 
     def title(self, title: str) -> None:
-        """What the rule above says: whose runs these are."""
+        """Show in the rule above whose runs these are."""
         self._rule.show(title)
 
     def on_mount(self) -> None:
@@ -129,7 +129,7 @@ class WindowFields(Vertical):
         self.screen.focus_next()
 
     def fill_in(self, started_after: str, started_before: str) -> None:
-        """As if somebody had typed both."""
+        """Fill in both fields, as if somebody had typed them."""
         for field, text in (("started_after", started_after), ("started_before", started_before)):
             self.query_one(f"#{field}", Input).value = text
 
@@ -209,11 +209,11 @@ class WindowFields(Vertical):
             self._was_ahead = self.is_ahead
 
     def complain(self, field: str, message: str) -> None:
-        """Show what the request's own check found wrong with a field."""
+        """Show a problem that the request's own check found in a field."""
         self._mean(field, toned((f"✗ {one_line(message)}", "error")))
 
     def _mean(self, field: str, meaning: Content) -> None:
-        """Behind the field; where there is no room for that, in the rule, for the field that matters."""
+        """Show the meaning beside the field; if there is no room, in the rule, for the field that matters most."""
         self._meanings[field] = meaning
         self.query_one(f"#{field}-meaning", Static).update(meaning)
         self._note()

@@ -25,11 +25,11 @@ Steps: TypeAlias = tuple[str | int, ...]
 """Keys and indexes below the payload."""
 
 OPEN_LINES = 60
-"""A payload opens level by level until it has so many lines."""
+"""A payload is opened level by level until it has this many lines."""
 MOST_MEMBERS = 500
-"""Members of one object or list that are listed; a row says how many more there are."""
+"""The most members of one object or list that are listed; a row says how many more there are."""
 _LONGEST_TEXT = 2_000
-"""Characters of a value that are looked at for its line."""
+"""How many characters of a value are read for its line."""
 _INDENT = 2
 _NONE = object()
 
@@ -41,7 +41,7 @@ class Line:
     path: Steps
     value: Any
     more: int = 0
-    """Members that are not listed; then there is no value."""
+    """How many members are not listed; then there is no value."""
 
     @property
     def key(self) -> tuple[Steps, bool]:
@@ -58,7 +58,7 @@ class PayloadTree(LineTable):
 
     @dataclass
     class Picked(Message):
-        """Somebody wants only what has this value here, or only what has it not."""
+        """Somebody wants only the runs that have this value here, or only the others."""
 
         path: Steps
         value: Any
@@ -73,7 +73,7 @@ class PayloadTree(LineTable):
         self._copied: tuple[Steps, bool] | None = None
 
     def show(self, payload: Any, lit: Collection[Sequence[str | int]] = ()) -> None:
-        """What was opened or folded by hand stays so while the same payload is shown."""
+        """Show a payload. What was opened or folded by hand stays so while it is the same payload."""
         if payload is not self._payload:
             self._payload, self._open = payload, opened_at_first(payload)
         self._lit = frozenset(tuple(each) for each in lit)
@@ -148,7 +148,7 @@ class PayloadTree(LineTable):
             self._set(line.path, True)
 
     def action_close(self) -> None:
-        """Close the row or, where that is closed, its parent."""
+        """Close the row; if it is closed, its parent."""
         if (line := self.chosen) is not None:
             self._set(line.path if line.path in self._open else line.path[:-1], False)
 
@@ -160,7 +160,7 @@ class PayloadTree(LineTable):
         self.move_to((path, False))
 
     def action_copy(self) -> None:
-        """The value; once more, the path."""
+        """Copy the value; pressed again, the path."""
         if (line := self.chosen) is None:
             return
         value = (line.path, False) != self._copied
@@ -208,7 +208,7 @@ def _lines(payload: Any, opened: Collection[Steps]) -> Iterator[Line]:
 
 
 def _below(path: Steps, value: Any) -> list[Line]:
-    """The members, the last one first."""
+    """The members, last first."""
     members = _members(value)
     lines = [Line((*path, key), member) for key, member in members]
     left = len(value) - len(members) if isinstance(value, dict | list) else 0
@@ -218,7 +218,7 @@ def _below(path: Steps, value: Any) -> list[Line]:
 
 
 def _members(value: Any) -> list[tuple[str | int, Any]]:
-    """What an object or list holds, as far as it is listed; nothing of anything else."""
+    """The members of an object or list, as far as they are listed; none for any other value."""
     if isinstance(value, dict):
         return [(key, value[key]) for key, _ in zip(value, range(MOST_MEMBERS), strict=False)]
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The axes of figures over time: round tops, short figures, and columns that lie on fixed times."""
+"""The axes of plots over time: round tops, short figures, and columns at fixed times."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from secateur.instants import in_zone
 
 _NICE = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
-"""Halves of them are short, too."""
+"""Figures whose halves are short as well."""
 _TIME_STEPS = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440))
 _TIME_ROOM = 9
-"""Cells that a time on the axis needs, with the blanks around it."""
+"""Cells that a time on the axis needs, including the blanks around it."""
 
 
 def nice_top(highest: float) -> float:
-    """A round figure of one digit that is not below `highest`, and 1 at least."""
+    """The least round figure of one digit that is not below `highest`, and at least 1."""
     if highest <= 1:
         return 1.0
     power = 10.0 ** math.floor(math.log10(highest))
@@ -25,7 +25,7 @@ def nice_top(highest: float) -> float:
 
 
 def compact(value: float) -> str:
-    """A figure in four cells at most: `950`, `2.5k`, `184k`, `1.2M`."""
+    """A figure in at most four cells: `950`, `2.5k`, `184k`, `1.2M`."""
     for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= limit * 0.9995:
             scaled = value / limit
@@ -35,7 +35,7 @@ def compact(value: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The time up to now as columns. They begin at fixed times, so that a plot moves only once in a column's time."""
+    """The time up to now as columns. They begin at fixed times, so a plot moves only once per column."""
 
     last: int
     """The number of the last column, counted from 1970."""
@@ -50,7 +50,7 @@ class Columns:
         return cls(int(now.timestamp() // seconds), seconds, count)
 
     def of(self, moment: datetime) -> int | None:
-        """The column of a moment; None outside of them all."""
+        """The column of a moment; None if it is outside."""
         column = int(moment.timestamp() // self.seconds) - self.last + self.count - 1
         return column if 0 <= column < self.count else None
 
@@ -60,7 +60,7 @@ class Columns:
         values: Iterable[float | None],
         take: Callable[[Sequence[float]], float] = max,
     ) -> list[float | None]:
-        """For each column `take` of its values; None where none is known."""
+        """For each column, `take` of its values; None if it has none."""
         parts: list[list[float]] = [[] for _ in range(self.count)]
         for moment, value in zip(moments, values, strict=True):
             if value is not None and (column := self.of(moment)) is not None:
@@ -68,7 +68,7 @@ class Columns:
         return [take(part) if part else None for part in parts]
 
     def axis(self, zone: tzinfo) -> str:
-        """Round times under their columns, as many as there is room for."""
+        """Round times under their columns, as many as fit."""
         most = max(1, self.count // _TIME_ROOM)
         reach = self.seconds * self.count
         step = next((each for each in _TIME_STEPS if reach / each.total_seconds() <= most), _TIME_STEPS[-1])

@@ -1,4 +1,4 @@
-"""All that is known of a cancellation: what it means, did and guarantees, and what can be taken back."""
+"""Everything about one cancellation: what it means, did and guarantees, and what can be taken back."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _LABEL = 9
 
 REASONS = 3
-"""Runs that an undo did not bring back that are shown with the reason."""
+"""How many of the runs that an undo did not bring back are shown with the reason."""
 
 
 def details(
@@ -82,7 +82,7 @@ def _labelled(label: str, *parts: tuple[str, str]) -> Content:
 
 
 def terminating(cancellation: Cancellation) -> str:
-    """What puts a pending guarantee in force at once, as SQL; empty where nothing is in the way any more."""
+    """The SQL that puts a pending guarantee in force at once; empty if nothing is in the way any more."""
     return one_line("; ".join(cancellation.unblocking))
 
 
@@ -138,7 +138,7 @@ def _standing(cancellation: Cancellation, now: datetime) -> list[Content]:
 
 
 def _clock(moment: datetime, now: datetime) -> str:
-    """Of today, the time is enough; the header says that it is in UTC."""
+    """The time only if it is today; the header says that times are in UTC."""
     today = moment.astimezone(UTC).date() == now.astimezone(UTC).date()
     return f"{moment.astimezone(UTC):%H:%M:%S}" if today else readable(moment, digits=0)
 
@@ -151,7 +151,7 @@ def _line(sign: str, words: str, tone: str) -> Content:
 
 
 def _sweep(cancellation: Cancellation, trouble: Trouble | None) -> list[Content]:
-    """What is wrong with its sweep or restore, as its record says; or as this process knows, with a full disk say."""
+    """What is wrong with its sweep or restore, from its record or, on a full disk for example, from this process."""
     words = sweep_in_words(cancellation)
     if words is None and trouble is not None:
         words = f"its {task_of(cancellation)} has failed {number(trouble.failures)} times from here: {trouble.error}"
@@ -167,7 +167,7 @@ def _pending(cancellation: Cancellation) -> list[Content]:
 
 
 def _not_back(unrestored: Sequence[Unrestored]) -> list[Content]:
-    """Each reason once, with the runs below it."""
+    """Each reason once, with its runs below it."""
     ids: dict[str, list[str]] = {}
     for each in unrestored:
         ids.setdefault(each.reason, []).append(str(each.run_id))

@@ -28,18 +28,18 @@ COLUMNS = (
     Column("reason", "reason", right=False, minimum=6, shrinks_to=8, rank=20),
     Column("if", "if", right=False, shrinks_to=24, rank=5),
 )
-"""None is narrower than what it shows sooner or later, so that nothing moves from second to second."""
+"""Each is as wide as the longest text that it will show, so that nothing moves from second to second."""
 
 _BAR = 4
 
 
 def scope_text(cancellation: Cancellation) -> str:
-    """Whose runs it is of; of a single run its function, and that it is one only."""
+    """Whose runs it cancels; for a single run, its function and the word for one run."""
     return commit_text([cancellation])
 
 
 def commit_text(commit: Sequence[Cancellation]) -> str:
-    """The same of the cancellations of one commit."""
+    """The same for the cancellations of one commit."""
     cancellation = commit[0]
     names = [each.function_id for each in commit if each.function_id is not None]
     scope = one_line(str(Functions.of(cancellation.app_id, names)))
@@ -68,7 +68,7 @@ def _planned(cancellation: Cancellation) -> str:
 
 
 def is_under_way(cancellation: Cancellation) -> bool:
-    """Whether there is something left to do for it."""
+    """Whether there is still something to do for it."""
     return cancellation.is_active or cancellation.restoring
 
 
@@ -89,7 +89,7 @@ _SIGNS = {
 
 
 def state(cancellation: Cancellation, now: datetime) -> Cell:
-    """Where it stands, in words and with a sign; while rows are rewritten with a bar."""
+    """Its state in words with a sign; with a bar while rows are being rewritten."""
     now_in = phase(cancellation, now)
     sign, tone = _SIGNS[now_in]
     word = f"{sign} {now_in}".lstrip()
@@ -112,14 +112,14 @@ def state(cancellation: Cancellation, now: datetime) -> Cell:
 
 
 def share_done(cancellation: Cancellation) -> float | None:
-    """How much of what the review counted has been dealt with; None where nothing was counted."""
+    """The part of the counted runs that has been dealt with; None if nothing was counted."""
     if not cancellation.expected:
         return None
     return min(0.99, (cancellation.cancelled + cancellation.finished_first) / cancellation.expected)
 
 
 def text_of(cancellation: Cancellation, now: datetime) -> str:
-    """What a search looks in."""
+    """The text that a search looks in."""
     parts = (
         cancellation.app_id,
         cancellation.function_id,
@@ -139,6 +139,6 @@ def _bar(share: float) -> str:
 
 
 def _short(moment: datetime, now: datetime) -> str:
-    """The time where it is today's, else the date; both in UTC."""
+    """The time if it is today, else the date; both in UTC."""
     utc = moment.astimezone(UTC)
     return f"{utc:%H:%M}" if utc.date() == now.astimezone(UTC).date() else f"{utc:%m-%d}"

@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     from secateur.records import Cancellation
 
 _SHOWN = 100
-"""Cancellations that are listed, newest first."""
+"""How many cancellations are listed, newest first."""
 
 NEWS_FOR = timedelta(hours=1)
-"""How long after a commit it is looked at what still arrives."""
+"""How long after a commit the place asks whether matching runs still arrive."""
 
 _EMPTY = """\
 No cancellation yet.
@@ -68,7 +68,7 @@ class HistoryTable(LineTable):
         self.relist()
 
     def relist(self) -> None:
-        """List again what is known, after a change of size."""
+        """Show the rows again, after a change of size."""
         now = self._feed.now()
         rows = [history_rows.row(cancellation, now) for cancellation in self._found]
         layout = lay_out_cells(history_rows.COLUMNS, rows, self.line_width, self._widest)
@@ -83,7 +83,7 @@ class HistoryTable(LineTable):
 
 
 class HistoryScreen(PlaceScreen):
-    """Posts `FilterWanted` and `BackWanted`; stopping and undoing it does itself, after asking."""
+    """Posts `FilterWanted` and `BackWanted`. It stops and undoes cancellations itself, after a question."""
 
     place = "history"
     BINDINGS = bindings_of("history")
@@ -177,7 +177,7 @@ class HistoryScreen(PlaceScreen):
 
     @property
     def chosen(self) -> Cancellation | None:
-        """What the cursor is on."""
+        """The cancellation under the cursor."""
         key = self._table.cursor_key
         return next((each for each in self._all if each.id == key), None)
 
@@ -222,7 +222,7 @@ class HistoryScreen(PlaceScreen):
             self.post_message(AlsoWanted([chosen]))
 
     def _left_by(self, cancellation: Cancellation) -> Sequence[Unrestored]:
-        """A few runs that its undo did not bring back; asked for once the restore is over."""
+        """Asks for a few runs that its undo did not bring back, once the restore is over."""
         ended = cancellation.restored_at
         if ended is None or not (cancellation.not_restored or cancellation.handed_over):
             return ()
@@ -323,7 +323,7 @@ class HistoryScreen(PlaceScreen):
         self._said.display = False
 
     async def _write(self, change: Awaitable[Cancellation]) -> bool:
-        """Ask the database for a change, and show what came of it; whether it was made."""
+        """Ask the database for a change and show the outcome; returns whether the change was made."""
         try:
             await self.session.ask(change)
         except SecateurError as error:

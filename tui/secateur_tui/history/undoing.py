@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def undo_label(cancellation: Cancellation, now: datetime) -> str:
-    """What the key would do, for the footer; empty where there is nothing that an undo could bring back."""
+    """What the key would do, for the footer; empty if an undo could bring back nothing."""
     if cancellation.undo_until is not None and cancellation.undo_until < now:
         return ""
     if cancellation.state != State.UNDONE:
@@ -35,7 +35,7 @@ def undo_question(commit: Sequence[Cancellation]) -> Question:
 
 
 def redo_question(commit: Sequence[Cancellation]) -> Question:
-    """What committing it again would do, once it is undone."""
+    """What committing it again will do."""
     cancellation = commit[0]
     verb, does = ("Retry", "queued again") if cancellation.is_retry else ("Cancel", "cancelled again")
     condition = "" if cancellation.if_ is None else f"\nif {one_line(' '.join(cancellation.if_.split()))}"
@@ -53,7 +53,7 @@ def redo_question(commit: Sequence[Cancellation]) -> Question:
 
 
 def stop_question(cancellation: Cancellation) -> Question:
-    """What stays as it is once it is stopped, and what does not."""
+    """What stays as it is after a stop, and what does not."""
     if cancellation.is_retry:
         text = toned(
             ("Stop this ", "plain"),

@@ -1,4 +1,4 @@
-"""What a review knows of the count: what the filter showed, what was counted since, and how many there are at most."""
+"""What a review knows of the count: what the filter showed, what was counted since, and an upper bound."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Figures:
     at_most: int | None
     """How many runs of the scope the depth knows of; None if it does not know."""
     found: Seen = field(default_factory=lambda: Seen(None, under_way=True))
-    """What was found out since."""
+    """What was counted since."""
     began: float = field(default_factory=time.monotonic)
     """When the count began, by the monotonic clock."""
     numbers: set[int] = field(default_factory=set)
-    """The exact figures that were on the screen: typing one of them confirms."""
+    """The exact figures that were on the screen; typing any of them confirms."""
 
     @property
     def newest(self) -> Count | None:
-        """An exact figure, if it is a bit older, comes before an estimate."""
+        """An exact figure is better than an estimate, even if it is slightly older."""
         found = self.found.count
         if found is not None and (found.exact or self.shown is None or not self.shown.exact):
             return found
@@ -40,21 +40,21 @@ class Figures:
 
     @property
     def is_certain(self) -> bool:
-        """Whether somebody knows how many these are: it was counted, and counting it again has not failed."""
+        """Whether the number is known: it was counted, and no later count has failed."""
         return self.exact is not None and self.found.why is None
 
     @property
     def seconds(self) -> float:
-        """How long the count has been going on."""
+        """How long the count has taken so far."""
         return time.monotonic() - self.began
 
     def painted(self) -> None:
-        """Remember what may be typed."""
+        """Remember what may be typed now."""
         if self.exact is not None:
             self.numbers.add(self.exact.matched)
 
     def outdated(self) -> None:
-        """The request is another one now: what was counted is no more than a guess at it."""
+        """The request has changed: what was counted for the old one is only a guess at the new one."""
         self.found = Seen(None, under_way=True)
         self.numbers.clear()
         self.shown = None

@@ -1,4 +1,4 @@
-"""What a review finds out while it is open: the count, what arrives, and whether the matches are of one piece."""
+"""What a review finds out while it is open: the count, what still arrives, and whether the matches are of one piece."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Gathering:
         """What the matches are made of, where that is not one thing."""
 
     async def count(self, request: CancellationRequest) -> None:
-        """Ever better figures, until the exact one is there or has failed."""
+        """Yields better and better figures, until the exact one is there or has failed."""
         self.figures.began = time.monotonic()
         counting = count_along(
             self._session.queue.reader.counter, request, self._session.query_timeout_seconds, on_primary=True
@@ -48,7 +48,7 @@ class Gathering:
             self._changed()
 
     async def what_arrives(self, request: CancellationRequest) -> None:
-        """A retry takes what has ended: of that nothing arrives."""
+        """How much arrives. Nothing does for a retry, which takes runs that have ended."""
         if request.verb == "retry":
             return
         queue = self._session.queue
@@ -59,7 +59,7 @@ class Gathering:
         self._changed()
 
     async def whether_of_one_piece(self, request: CancellationRequest) -> None:
-        """Whether a filter by one field hits several values of another: an answer that nobody has to wait for."""
+        """Whether a filter on one field hits several values of another. Nobody has to wait for this answer."""
         reader = self._session.queue.reader
         if request.verb == "retry" or not reader.can_suggest or (filter_ := request.compile()) is None:
             return

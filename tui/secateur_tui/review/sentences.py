@@ -34,7 +34,7 @@ Part = tuple[str, str]
 
 
 def committed(cancellations: Sequence[Cancellation]) -> Content:
-    """What a commit that is in force, or a retry, came to; several cancellations begin together."""
+    """What a commit that is in force, or a retry, has achieved; several cancellations begin together."""
     cancellation = cancellations[0]
     if cancellation.is_retry:
         return toned(("✓ committed: the matching runs are being queued again", "good"))
@@ -42,7 +42,7 @@ def committed(cancellations: Sequence[Cancellation]) -> Content:
 
 
 def pending(cancellation: Cancellation) -> Content:
-    """What a pending guarantee means, whom it waits for, and what can be done."""
+    """What a pending guarantee means, which transactions it waits for, and what can be done."""
     lines = [
         toned(("◌ committed, and pending: ", "count"), (f"waiting for {blocked_by(cancellation)}", "warn")),
         toned((STILL_MAY_START, "plain")),
@@ -96,7 +96,7 @@ class Facts:
         return [(f"about {guess} runs", "count"), (f" ({between})" if between else "", "plain")]
 
     def _uncounted(self) -> list[Part]:
-        """That the exact count could not be had, which keeps nobody from going on."""
+        """Says that there is no exact count, which does not prevent a commit."""
         if self.figures.found.why is None or self.figures.exact is not None:
             return []
         count, most = self.figures.newest, self.figures.at_most
@@ -167,7 +167,7 @@ class Facts:
         return "retried" if self.request.verb == "retry" else "cancelled"
 
     def _standing(self) -> list[Part]:
-        """That more is cancelled than what is there now, and until when."""
+        """Says that runs that are still to arrive are cancelled too, and until when."""
         before = self.request.started_before
         if not self.request.standing or before is None:
             return []
@@ -175,7 +175,7 @@ class Facts:
         return [(f"\n◆ STANDING: also matching runs that arrive until {until}.", "count")]
 
     def details(self) -> Content:
-        """Condition, window, how it was counted, and what still arrives."""
+        """The condition, the window, how it was counted, and what still arrives."""
         lines = [*self._condition(), *self._window(), _labelled("counted", self._counted())]
         if (arriving := self._arriving()) is not None:
             lines.append(_labelled("arriving", arriving))
@@ -226,7 +226,7 @@ class Facts:
         return f"{'exact' if count.exact else 'an estimate'}, {when}"
 
     def _so_far(self, count: Count | None) -> list[Part]:
-        """What is known while the exact count goes on, and how long that may take."""
+        """What is known while the exact count is running, and how long that may take."""
         seconds, most = self.figures.seconds, self.figures.at_most
         if count is None:
             so_far = "not yet" if most is None else f"not yet: at most {number(most)}"

@@ -29,12 +29,12 @@ from secateur_tui.session import Feed, Session, pause_after
 from secateur_tui.themes import toned
 
 PAGE = 100
-"""Runs that are asked for at once."""
+"""How many runs are asked for at once."""
 MOST = 1_000
-"""Runs that are listed together; the next page then takes their place."""
+"""The most runs in the list; after that, the next page replaces them."""
 
 _STATUSES = (None, *RunStatus)
-"""In the order in which a key goes through them; None is any."""
+"""The statuses in the order in which the key chooses them; None means any."""
 
 _FIND_KEY, _MORE_KEY = display_of("runs.find"), display_of("runs.more")
 
@@ -86,7 +86,7 @@ class RunsScreen(PlaceScreen):
 
     @property
     def listed(self) -> list[Run]:
-        """The runs on the list, in its order."""
+        """The runs in the list, in its order."""
         return self._found
 
     def content(self) -> ComposeResult:
@@ -116,7 +116,9 @@ class RunsScreen(PlaceScreen):
 
     @work(exclusive=True, group="runs")
     async def _ask(self, *, more: bool = False) -> None:
-        """The first page or, with `more`, the next one. A newer question cancels this one, also in the database."""
+        """Ask for the first page or, with `more`, the next one. A newer question cancels this one, also in the
+        database.
+        """
         search = replace(self._search, before=self._page.next) if more and self._page is not None else self._search
         began = self._asked_at = time.monotonic()
         self._questions += 1
@@ -143,7 +145,7 @@ class RunsScreen(PlaceScreen):
         self._show()
 
     def _stop(self) -> None:
-        """What was found so far stays on the list."""
+        """End the search; what was found so far stays in the list."""
         self.workers.cancel_group(self, "runs")
         self._questions += 1
         self._searching = False
@@ -152,7 +154,7 @@ class RunsScreen(PlaceScreen):
         self._title()
 
     def _restart(self) -> None:
-        """Another search: nothing of the one before stays on the screen."""
+        """Begin another search; nothing of the one before stays on the screen."""
         self._found, self._page, self._looked_at, self._pages = [], None, 0, 0
         self._empty.update("asking the database…")
         self._show()
@@ -209,7 +211,7 @@ class RunsScreen(PlaceScreen):
 
     @on(LineTable.Moved)
     def _moved(self) -> None:
-        """The end of the list asks for more."""
+        """The end of the list asks for the next page."""
         at_the_end = bool(self._found) and self._table.cursor_key == self._found[-1].id
         full = self._page is not None and self._page.next is not None and len(self._page) == PAGE
         if at_the_end and full and not self._searching and len(self._found) < MOST:
@@ -265,7 +267,7 @@ class RunsScreen(PlaceScreen):
         self.post_message(self.RetryWanted(self._scope))
 
     def action_back(self) -> None:
-        """Out of the expression; then out of a search that is going on; then out of the place."""
+        """Leave the expression; else stop a search that is under way; else leave the place."""
         if self._if.has_focus:
             self._if.value = self._search.filter.source if self._search.filter is not None else ""
             self._complains = False

@@ -251,7 +251,7 @@ class RunScreen(PlaceScreen):
 
 
 def _parts(run: Run, why: Why | None, now: datetime) -> Iterator[Content]:
-    """What is known of the run, a part after the other, each under its heading."""
+    """What is known about the run, part by part, each under its heading."""
     yield from life(run, now)
     if run.lease_expires_at is not None and run.status is RunStatus.RUNNING:
         left = (run.lease_expires_at - now).total_seconds()

@@ -14,7 +14,7 @@ from secateur_tui.frame.line_table import LineTable, TableRow
 from secateur_tui.session import Feed
 
 _LONGEST = 200
-"""Characters of an error or an event that a row has."""
+"""How many characters of an error or an event a row shows."""
 
 _COLUMNS = (
     Column("when", "when", right=False, minimum=9),
@@ -80,7 +80,7 @@ class RunTable(LineTable):
 
 
 def _told(run: Run) -> Cell:
-    """What a row says of a run: why it failed, or else what its event is about."""
+    """What a row says about a run: why it failed, else what its event is about."""
     if run.lost:
         return Cell("its lease has expired: no live worker has it", "warn")
     if run.error is not None or run.status is RunStatus.FAILED:

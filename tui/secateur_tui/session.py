@@ -12,7 +12,7 @@ from uuid import UUID
 from secateur.errors import SecateurError
 from secateur.ledger.steps import Activity
 from secateur.looking.aftermath import Aftermath
-from secateur.looking.counting import within
+from secateur.looking.timed_counting import within
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.runs import FunctionDepth

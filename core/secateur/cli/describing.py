@@ -19,7 +19,7 @@ from secateur.ledger.wording import (
     standing_in_words,
     sweep_in_words,
 )
-from secateur.looking.counting import Seen
+from secateur.looking.timed_counting import Seen
 from secateur.requests import CancellationRequest
 from secateur.runs import UNFINISHED, Count, CountedBy, Run, RunStatus
 from secateur.states import Kind

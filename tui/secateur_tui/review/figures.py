@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from secateur.looking.counting import Seen
+from secateur.looking.timed_counting import Seen
 from secateur.requests import CancellationRequest
 from secateur.runs import Count, FunctionDepth, RunStatus
 

@@ -11,7 +11,7 @@ from textual.content import Content
 
 from secateur.errors import DatabaseError, SecateurError
 from secateur.looking.aftermath import STANDING_FOR
-from secateur.looking.counting import Seen, count_along
+from secateur.looking.timed_counting import Seen, count_along
 from secateur.looking.wording import of_several
 from secateur.requests import CancellationRequest
 from secateur_tui.review.figures import Figures

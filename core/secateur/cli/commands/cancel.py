@@ -22,8 +22,8 @@ from secateur.errors import DatabaseError, SecateurError, Unreachable, UsageErro
 from secateur.ledger.commits import COMMITTING
 from secateur.ledger.forms import cancellation_form
 from secateur.looking.advising import advise_request
-from secateur.looking.counting import Seen, count_within, within
 from secateur.looking.forms import preview_form
+from secateur.looking.timed_counting import Seen, count_within, within
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
 from secateur.states import State

@@ -13,8 +13,8 @@ import pytest
 import secateur
 from secateur.engines.native.client import Queue
 from secateur.errors import DatabaseError, RequestError
-from secateur.looking import counting
-from secateur.looking.counting import Seen, count_along, count_within, pooled
+from secateur.looking import timed_counting
+from secateur.looking.timed_counting import Seen, count_along, count_within, pooled
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
 
@@ -48,7 +48,7 @@ def hold_up(monkeypatch: pytest.MonkeyPatch, queue: Queue, until: Callable[[int]
         drawn += 1
         return estimate(500 + drawn, 100)
 
-    monkeypatch.setattr(counting, "ESTIMATE_AFTER", 0.01)
+    monkeypatch.setattr(timed_counting, "ESTIMATE_AFTER", 0.01)
     monkeypatch.setattr(queue.reader.counter, "count", slow)
     monkeypatch.setattr(queue.reader.counter, "guess", guess)
 

@@ -10,7 +10,7 @@ from secateur.looking.history import Point, Series
 from secateur.runs import FunctionDepth, Scope
 from secateur.samples import Mark, SampleGap, SampleSteps
 from secateur.words.charts import area
-from secateur_tui.frame.plotting import Columns, compact, nice_top
+from secateur_tui.frame.plotting import TimeColumns, compact, nice_top
 from secateur_tui.queues.plots import Plots, gap_lines, growth_line
 from secateur_tui.queues.trends import STEP_SECONDS, Trends
 
@@ -53,14 +53,16 @@ def test_figures_on_an_axis_are_short(value: float, text: str) -> None:
 def test_columns_stand_still_while_time_goes_on() -> None:
     """A plot that moved every second would be written anew every second."""
     reach = timedelta(minutes=15)
-    first = Columns.until(NOW, reach, 60)
+    first = TimeColumns.until(NOW, reach, 60)
     moment = NOW - timedelta(minutes=5)
-    assert all(Columns.until(NOW + timedelta(seconds=n), reach, 60).of(moment) == first.of(moment) for n in range(15))
-    assert Columns.until(NOW + timedelta(seconds=15), reach, 60).of(moment) == (first.of(moment) or 0) - 1
+    assert all(
+        TimeColumns.until(NOW + timedelta(seconds=n), reach, 60).of(moment) == first.of(moment) for n in range(15)
+    )
+    assert TimeColumns.until(NOW + timedelta(seconds=15), reach, 60).of(moment) == (first.of(moment) or 0) - 1
 
 
 def test_the_axis_has_round_times_under_their_columns() -> None:
-    columns = Columns.until(NOW, timedelta(minutes=15), 60)
+    columns = TimeColumns.until(NOW, timedelta(minutes=15), 60)
     line = columns.axis(UTC)
     for text in ("02:50", "02:55"):
         at = NOW.replace(hour=2, minute=int(text[3:]))

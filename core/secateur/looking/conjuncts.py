@@ -21,7 +21,7 @@ from secateur.cel.syntax.writing import literal_text, text_literal
 from secateur.cel.timestamps import SECOND, format_timestamp, parse_timestamp
 from secateur.cel.values import INT_MAX, INT_MIN, Timestamp
 from secateur.looking.affixes import prefixes, suffixes
-from secateur.looking.contrasts import Contrast, Extent, Field
+from secateur.looking.contrasts import Contrast, Extent, FieldEvents
 from secateur.looking.intervals import Interval, Round, intervals, round_time, roundest
 
 COMPARABLE = 0.2
@@ -61,7 +61,7 @@ class Conjunct:
     is, the more it costs, because some conjunct of a rich kind always fits."""
 
 
-def conjuncts(contrast: Contrast, field: Field, scaled: Sequence[Scale], least: int) -> Iterator[Conjunct]:
+def conjuncts(contrast: Contrast, field: FieldEvents, scaled: Sequence[Scale], least: int) -> Iterator[Conjunct]:
     """Everything that can be said of one field, and of the presence of the fields inside it.
 
     Values are included if at least `least` events have them.
@@ -73,7 +73,7 @@ def conjuncts(contrast: Contrast, field: Field, scaled: Sequence[Scale], least: 
     yield from ranges(contrast, scaled)
 
 
-def _presence(contrast: Contrast, field: Field) -> Iterator[Conjunct]:
+def _presence(contrast: Contrast, field: FieldEvents) -> Iterator[Conjunct]:
     """Whether a key is present or missing in the objects."""
     objects = field.types.get("map")
     if not objects or field.inside_list:
@@ -86,7 +86,7 @@ def _presence(contrast: Contrast, field: Field) -> Iterator[Conjunct]:
         yield Conjunct(path, "present", has(access(field.path), key), None, present, 2.0)
 
 
-def _types(contrast: Contrast, field: Field) -> Iterator[Conjunct]:
+def _types(contrast: Contrast, field: FieldEvents) -> Iterator[Conjunct]:
     """Only if there are several types."""
     if field.nulls:
         yield Conjunct(field.path, "null", conjunct(field.path, None), None, contrast.extent(field.nulls), 0.5)
@@ -98,7 +98,7 @@ def _types(contrast: Contrast, field: Field) -> Iterator[Conjunct]:
         yield Conjunct(field.path, "type", source, name, contrast.extent(field.types[name]), 1.5)
 
 
-def _values(contrast: Contrast, field: Field, least: int) -> Iterator[Conjunct]:
+def _values(contrast: Contrast, field: FieldEvents, least: int) -> Iterator[Conjunct]:
     found: list[Conjunct] = []
     variety = len(field.texts) + len(field.numbers)
     # The more values a field has, the more likely one of them stands out by chance.
@@ -120,7 +120,7 @@ def _writable(value: object) -> bool:
     return not isinstance(value, int) or INT_MIN <= value <= INT_MAX
 
 
-def _listed(contrast: Contrast, field: Field, single: Sequence[Conjunct]) -> Iterator[Conjunct]:
+def _listed(contrast: Contrast, field: FieldEvents, single: Sequence[Conjunct]) -> Iterator[Conjunct]:
     """Several values that each stand out by themselves, as one `in`."""
     scored = [(contrast.evidence(each.extent), each) for each in single if not isinstance(each.value, bool)]
     chosen = sorted((each for each in scored if each[0] > 8), key=lambda each: -each[0])
@@ -143,7 +143,7 @@ def _added(contrast: Contrast, extent: Extent) -> float:
     return flood - baseline
 
 
-def _affixes(contrast: Contrast, field: Field, least: int) -> Iterator[Conjunct]:
+def _affixes(contrast: Contrast, field: FieldEvents, least: int) -> Iterator[Conjunct]:
     if len(field.texts) < FEWEST_TEXTS:
         return
     counts = {text: contrast.count(numbers) for text, numbers in field.texts.items()}
@@ -221,7 +221,7 @@ def ranges(contrast: Contrast, scaled: Sequence[Scale], among: Extent | None = N
         yield from _intervals(contrast, scale, among)
 
 
-def scales(field: Field) -> Iterator[Scale]:
+def scales(field: FieldEvents) -> Iterator[Scale]:
     """The scales that the field can be put on: numbers, sizes, times and dates."""
     path = field.path
     text = access(path)
@@ -369,7 +369,7 @@ def _midnight(text: str) -> float | None:
     return _seconds(f"{text}T00:00:00Z") if len(text) == 10 else None
 
 
-def _moments(field: Field, read: Callable[[str], float | None]) -> Mapping[float, list[int]]:
+def _moments(field: FieldEvents, read: Callable[[str], float | None]) -> Mapping[float, list[int]]:
     """Texts that are times, by seconds since 1970; none where hardly any text is one."""
     moments: dict[float, list[int]] = {}
     texts = iter(field.texts.items())

@@ -47,7 +47,7 @@ class Extent:
 
 
 @dataclass(slots=True)
-class Field:
+class FieldEvents:
     """One path below `event`, with the numbers of the events that have it, by type and value.
 
     The baseline's events are numbered first, then the flood's. Below a list, an event is listed once for each element.
@@ -64,8 +64,8 @@ class Field:
     """By the name of the type in the language."""
     sizes: dict[int, list[int]] = field(default_factory=dict)
     """Of lists, by their number of elements."""
-    children: dict[str, Field] = field(default_factory=dict)
-    each: Field | None = None
+    children: dict[str, FieldEvents] = field(default_factory=dict)
+    each: FieldEvents | None = None
 
     @property
     def inside_list(self) -> bool:
@@ -77,7 +77,7 @@ class Contrast:
 
     def __init__(self, flood: Sequence[Any], baseline: Sequence[Any]) -> None:
         self.flood, self.baseline = len(flood), len(baseline)
-        self.event = Field(())
+        self.event = FieldEvents(())
         self._paths = 0
         nothing = bytes(self.flood + self.baseline)
         self._marked: tuple[Extent, tuple[bytes, bytes]] = Extent(0, 0), (nothing, nothing)
@@ -91,7 +91,7 @@ class Contrast:
     def everything(self) -> Extent:
         return Extent((1 << self.flood) - 1, (1 << self.baseline) - 1)
 
-    def fields(self) -> Iterator[Field]:
+    def fields(self) -> Iterator[FieldEvents]:
         """Every field, parents first."""
         pending = [self.event]
         while pending:
@@ -117,7 +117,7 @@ class Contrast:
         return len(numbers) - before, before
 
     def extent(self, numbers: Iterable[int]) -> Extent:
-        """The events with these numbers; see `Field`."""
+        """The events with these numbers; see `FieldEvents`."""
         digits = bytearray(b"0") * (self.flood + self.baseline)
         for number in numbers:
             digits[number] = ONE
@@ -159,7 +159,7 @@ class Contrast:
         outside = logs[all_flood - flood] + logs[all_baseline - baseline] - logs[every - hit]
         return inside + outside + logs[every] - logs[all_flood] - logs[all_baseline]
 
-    def _visit(self, here: Field, value: Any, number: int) -> None:
+    def _visit(self, here: FieldEvents, value: Any, number: int) -> None:
         here.present.append(number)
         kind = type(value)
         values: dict[Any, list[int]] | None
@@ -189,7 +189,7 @@ class Contrast:
         else:
             here.types[name] = [number]
 
-    def _object(self, here: Field, value: dict[str, Any], number: int) -> None:
+    def _object(self, here: FieldEvents, value: dict[str, Any], number: int) -> None:
         if len(here.path) >= MAX_DEPTH or len(value) > MAX_KEYS:
             return
         children = here.children
@@ -202,7 +202,7 @@ class Contrast:
                 children[key] = child
             self._visit(child, inner, number)
 
-    def _list(self, here: Field, value: list[Any], number: int) -> None:
+    def _list(self, here: FieldEvents, value: list[Any], number: int) -> None:
         here.sizes.setdefault(len(value), []).append(number)
         if here.inside_list or len(here.path) >= MAX_DEPTH or not value:
             return
@@ -212,11 +212,11 @@ class Contrast:
             for element in value[:MAX_ELEMENTS]:
                 self._visit(here.each, element, number)
 
-    def _below(self, here: Field, key: str | None) -> Field | None:
+    def _below(self, here: FieldEvents, key: str | None) -> FieldEvents | None:
         if self._paths >= MAX_PATHS:
             return None
         self._paths += 1
-        return Field((*here.path, key))
+        return FieldEvents((*here.path, key))
 
 
 def _bits(mask: int, size: int) -> bytes:

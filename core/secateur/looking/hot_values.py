@@ -10,7 +10,7 @@ from secateur.cel.authoring.picking import MISSING, access, guarded, negated, ne
 from secateur.cel.authoring.shapes import Shape
 from secateur.cel.paths import EACH, Path
 from secateur.looking.conjuncts import Conjunct
-from secateur.looking.contrasts import Contrast, Field
+from secateur.looking.contrasts import Contrast, FieldEvents
 from secateur.looking.proposals import Proposal, Search
 
 LEAST_SHARE = 0.01
@@ -150,7 +150,7 @@ def mixed_field(search: Search, but: Collection[Path]) -> HotField | None:
 
 def _mostly_of_one(
     search: Search, matches: int, but: Collection[Path]
-) -> tuple[Field, list[tuple[int, Conjunct]]] | None:
+) -> tuple[FieldEvents, list[tuple[int, Conjunct]]] | None:
     """The field that tells best what matches, and how many matches have each of its values, the most frequent first.
 
     Its main value is far more frequent in the flood than usual; a field without such a value says nothing.

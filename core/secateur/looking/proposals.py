@@ -23,7 +23,7 @@ from secateur.cel import compile as compile_source
 from secateur.cel.paths import Path
 from secateur.looking.conditions import MOST, NEARLY, Condition, alike, chosen, excess_of, overlapping, score_of
 from secateur.looking.conjuncts import Conjunct, Scale, conjuncts, ladder, ranges, scales
-from secateur.looking.contrasts import Contrast, Extent, Field
+from secateur.looking.contrasts import Contrast, Extent, FieldEvents
 from secateur.looking.steadiness import Steadiness
 
 LEAST_SHARE = 0.006
@@ -92,7 +92,7 @@ class Search:
         self._checkpoint = checkpoint
         self._least = max(LEAST_RUNS, math.ceil(LEAST_SHARE * contrast.flood))
         self._scaled: list[tuple[Path, list[Scale]]] = []
-        self.found: list[tuple[Field, list[Conjunct]]] = []
+        self.found: list[tuple[FieldEvents, list[Conjunct]]] = []
         self._steady: list[Conjunct] = []
         self._conditions: list[Condition] | None = None
         self._pool, self._every = self._gather()

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from secateur.looking.contrasts import Contrast, Extent, Field
+from secateur.looking.contrasts import Contrast, Extent, FieldEvents
 
 FEWEST_PAIRS = 60
 """The fewest pairs of different values from which an order can be told."""
@@ -38,12 +38,12 @@ class Steadiness:
         self._slices = list(_slices(contrast.flood))
         self._known: dict[int, bool] = {}
 
-    def follows_time(self, field: Field) -> bool:
+    def follows_time(self, field: FieldEvents) -> bool:
         if id(field) not in self._known:
             self._known[id(field)] = self._judge(field)
         return self._known[id(field)]
 
-    def _judge(self, field: Field) -> bool:
+    def _judge(self, field: FieldEvents) -> bool:
         columns: list[tuple[dict[Any, list[int]], bool]] = [(field.numbers, True), (field.texts, False)]
         return any(self._in_order(values, numeric) for values, numeric in columns if len(values) > 1)
 

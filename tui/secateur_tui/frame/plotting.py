@@ -34,7 +34,7 @@ def compact(value: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class TimeColumns:
     """The time up to now as columns. They begin at fixed times, so a plot moves only once per column."""
 
     last: int
@@ -44,7 +44,7 @@ class Columns:
     count: int
 
     @classmethod
-    def until(cls, now: datetime, reach: timedelta, count: int) -> Columns:
+    def until(cls, now: datetime, reach: timedelta, count: int) -> TimeColumns:
         """`count` columns for the time `reach` before `now`."""
         seconds = reach.total_seconds() / max(1, count)
         return cls(int(now.timestamp() // seconds), seconds, count)

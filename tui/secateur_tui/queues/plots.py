@@ -12,7 +12,7 @@ from secateur.instants import in_zone
 from secateur.looking.history import Series
 from secateur.words.charts import area
 from secateur.words.figures import duration, number, rate
-from secateur_tui.frame.plotting import Columns, compact, mean, nice_top
+from secateur_tui.frame.plotting import TimeColumns, compact, mean, nice_top
 from secateur_tui.themes import toned
 
 AXIS_WIDTH = 6
@@ -30,14 +30,14 @@ class Plots:
     """A series on the columns of a plot of that width."""
 
     series: Series
-    columns: Columns
+    columns: TimeColumns
     zone: tzinfo
 
     @classmethod
     def of(cls, series: Series, width: int, zone: tzinfo) -> Plots:
         steps = series.steps
         count = max(1, width - AXIS_WIDTH)
-        return cls(series, Columns.until(steps.until - steps.length, steps.until - steps.since, count), zone)
+        return cls(series, TimeColumns.until(steps.until - steps.length, steps.until - steps.since, count), zone)
 
     def depth(self, height: int, *, tone: str = "chart-main") -> list[Content]:
         """How many runs were queued: the most in each column."""

@@ -18,6 +18,7 @@ from secateur.errors import SecateurError
 from secateur.looking.aftermath import STANDING_FOR, again, also_arriving
 from secateur.runs import Functions, RunStatus, Scope
 from secateur.words.lines import one_line
+from secateur_tui import places
 from secateur_tui.drafts import Draft
 from secateur_tui.expressions import Kept
 from secateur_tui.frame.aftermath_line import AlsoWanted
@@ -49,8 +50,7 @@ _OF_ONE_SESSION = (*FOLLOWING, "taking-back", "also")
 class ConsoleApp(LiveApp):
     """Decides which screen leads where.
 
-    Only Queues is imported with it: nobody waits for the other places before the first figures. So their messages are
-    handled by name.
+    Only Queues is imported with it (see `places`), so the messages of the other places are handled by name.
     """
 
     CSS_PATH = "app.tcss"
@@ -101,9 +101,7 @@ class ConsoleApp(LiveApp):
 
     @on(QueuesScreen.TimesWanted)
     def _show_times(self, message: QueuesScreen.TimesWanted) -> None:
-        from secateur_tui.queues.timeline import TimelineScreen
-
-        self.push_screen(TimelineScreen(self.session, message.scope))
+        self.push_screen(places.times_of(self.session, message.scope))
 
     def on_timeline_screen_filter_wanted(self, message: TimelineScreen.FilterWanted) -> None:
         self._filter(message.scope, retry=False)
@@ -123,9 +121,7 @@ class ConsoleApp(LiveApp):
 
     def show_run(self, run_id: str, among: tuple[str, ...] = ()) -> None:
         """The place of one run; `among` are the runs that next and previous go through."""
-        from secateur_tui.runs.single import RunScreen
-
-        self.push_screen(RunScreen(self.session, run_id, self.feed, among))
+        self.push_screen(places.run_of(self.session, run_id, self.feed, among))
 
     def on_run_screen_retry_wanted(self, message: RunScreen.RetryWanted) -> None:
         self._show_filter(Draft.to_retry(message.run))
@@ -170,10 +166,8 @@ class ConsoleApp(LiveApp):
         self._show_filter(Draft.of_kept(kept))
 
     def _show_filter(self, draft: Draft, *, stands_out: bool = False) -> None:
-        from secateur_tui.filter.screen import FilterScreen
-
         self.session.drafts.opened(draft)
-        self.push_screen(FilterScreen(self.session, draft, self.feed, stands_out=stands_out))
+        self.push_screen(places.filter_of(self.session, draft, self.feed, stands_out=stands_out))
 
     @on(PlaceScreen.BackWanted)
     def _back(self) -> None:
@@ -185,9 +179,7 @@ class ConsoleApp(LiveApp):
             self._review(message.request, message.seen)
 
     def _review(self, request: CancellationRequest, seen: Count | None) -> None:
-        from secateur_tui.review.screen import ReviewScreen
-
-        self.push_screen(ReviewScreen(self.session, request, seen, self.feed))
+        self.push_screen(places.review_of(self.session, request, seen, self.feed))
 
     @on(AlsoWanted)
     def _also_wanted(self, message: AlsoWanted) -> None:
@@ -235,9 +227,7 @@ class ConsoleApp(LiveApp):
     @property
     def _under_review(self) -> ReviewScreen | None:
         """The review that is shown, where one is."""
-        from secateur_tui.review.screen import ReviewScreen
-
-        return self.screen if isinstance(self.screen, ReviewScreen) else None
+        return places.as_review(self.screen)
 
     def _is_at(self, place: str) -> bool:
         return isinstance(self.screen, PlaceScreen) and self.screen.place == place
@@ -256,9 +246,7 @@ class ConsoleApp(LiveApp):
             self.pop_screen()
 
     def _open_history(self, committed: Sequence[Cancellation] = ()) -> None:
-        from secateur_tui.history.screen import HistoryScreen
-
-        self.push_screen(HistoryScreen(self.session, self.feed, committed))
+        self.push_screen(places.history_of(self.session, self.feed, committed))
 
     def _hang_up(self) -> None:
         """The terminal is gone: finish a commit in progress, then leave."""
@@ -285,9 +273,7 @@ class ConsoleApp(LiveApp):
             self._show_runs(scope)
 
     def _show_runs(self, scope: Scope | Functions, status: RunStatus | None = None) -> None:
-        from secateur_tui.runs.listing import RunsScreen
-
-        self.push_screen(RunsScreen(self.session, scope, self.feed, status))
+        self.push_screen(places.runs_of(self.session, scope, self.feed, status))
 
     @property
     def _scope_shown(self) -> Scope | Functions | None:
@@ -333,10 +319,8 @@ class ConsoleApp(LiveApp):
         self.follow_aftermath()
 
     def action_help(self) -> None:
-        from secateur_tui.frame.help import HelpScreen
-
         here = self.screen.place if isinstance(self.screen, PlaceScreen | Dialog) else ""
-        self.push_screen(HelpScreen(self.session, here))
+        self.push_screen(places.help_of(self.session, here))
 
     def action_palette(self) -> None:
         self._offer(self.offers, "Go to or do", "a command, a function, …")
@@ -348,10 +332,8 @@ class ConsoleApp(LiveApp):
             self.notify("The configuration has no other context to go to.", markup=False)
 
     def _offer(self, entries: list[Entry], title: str, wanted: str) -> None:
-        from secateur_tui.frame.palette import PaletteScreen
-
         if not isinstance(self.screen, ModalScreen):
-            self.push_screen(PaletteScreen(self.session, entries, title, wanted), self._chosen)
+            self.push_screen(places.palette_of(self.session, entries, title, wanted), self._chosen)
 
     async def _chosen(self, entry: Entry | None) -> None:
         if entry is not None:

@@ -10,7 +10,7 @@ from test_review import consent, review
 from textual.widgets import Input
 
 from secateur.postgres.database import Database
-from secateur_tui.frame.hot_table import HotRows
+from secateur_tui.frame.hot_table import HotTable
 from secateur_tui.queues.detail import DepthDetail
 from secateur_tui.queues.screen import QueuesScreen
 from secateur_tui.queues.timeline import TimelineScreen
@@ -19,9 +19,9 @@ from secateur_tui.queues.timeline import TimelineScreen
 async def test_what_stands_out_becomes_a_filter(start: Start, incident_url: str) -> None:
     async with start(incident_url, size=WIDE) as console:
         await console.shows("flood", "▾queued")
-        await console.until(lambda: console.app.screen.query_one(HotRows).chosen is not None)
+        await console.until(lambda: console.app.screen.query_one(HotTable).chosen is not None)
         await console.press("tab")
-        picked = console.app.screen.query_one(HotRows).chosen
+        picked = console.app.screen.query_one(HotTable).chosen
         assert picked is not None
         await console.press("enter")
         await console.shows("Matches", picked.condition)

@@ -14,7 +14,7 @@ from secateur_tui.filter.histogram import HistogramChart
 from secateur_tui.filter.naming import NameScreen
 from secateur_tui.filter.screen import FilterScreen
 from secateur_tui.frame.help import HelpScreen
-from secateur_tui.frame.hot_table import HotRows
+from secateur_tui.frame.hot_table import HotTable
 from secateur_tui.frame.line_table import LineTable
 from secateur_tui.frame.palette import PaletteScreen
 from secateur_tui.frame.payload_tree import PayloadTree
@@ -40,7 +40,7 @@ OWNERS = {
     "history": HistoryScreen,
     "editor": ExpressionEditor,
     "naming": NameScreen,
-    "hot": HotRows,
+    "hot": HotTable,
     "histogram": HistogramChart,
     "payload": PayloadTree,
     "completion": ExpressionEditor,

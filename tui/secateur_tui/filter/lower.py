@@ -11,7 +11,7 @@ from textual.containers import Container, Vertical
 from secateur.runs import Run
 from secateur.words.lines import one_line
 from secateur_tui.filter.examples import Examples
-from secateur_tui.filter.hot_values import HotValues
+from secateur_tui.filter.stands_out import StandsOut
 from secateur_tui.filter.tabs import EXAMPLES, Tab, TabStrip
 from secateur_tui.frame.payload_tree import PayloadTree
 
@@ -24,7 +24,7 @@ class LowerArea(Container):
     one, the matches with one. `stands_out` is None where that is not known.
     """
 
-    def __init__(self, examples: Examples, stands_out: HotValues | None = None) -> None:
+    def __init__(self, examples: Examples, stands_out: StandsOut | None = None) -> None:
         super().__init__(id="lower")
         self._examples, self._stands_out = examples, stands_out
         self.payload = PayloadTree(id="payload")

@@ -27,12 +27,12 @@ from secateur_tui.filter.counting import Counting
 from secateur_tui.filter.examples import Examples
 from secateur_tui.filter.explaining import ExplainScreen
 from secateur_tui.filter.histogram import HistogramChart
-from secateur_tui.filter.hot_values import HotValues
 from secateur_tui.filter.lower import LowerArea
 from secateur_tui.filter.matches import Matches
 from secateur_tui.filter.request_fields import RequestFields
+from secateur_tui.filter.stands_out import StandsOut
 from secateur_tui.filter.suggesting import Subject, Suggesting
-from secateur_tui.frame.hot_table import HotRows, How
+from secateur_tui.frame.hot_table import HotTable, How
 from secateur_tui.frame.line_table import LineTable
 from secateur_tui.frame.payload_tree import PayloadTree, written
 from secateur_tui.frame.place import PlaceScreen
@@ -77,7 +77,7 @@ class FilterScreen(PlaceScreen):
         super().__init__(session)
         self.draft = draft
         self._opening_until = time.monotonic() + _OPENING_SECONDS
-        self._begins_with_hot_values = stands_out
+        self._begins_with_what_stands_out = stands_out
         self._feed = feed
 
         # Held here, not looked up: a count may come back while the screen is being taken down.
@@ -96,11 +96,11 @@ class FilterScreen(PlaceScreen):
         self._counting = Counting(
             session, self._matches, self._examples, found=self._found, refused=self._fields.complain
         )
-        self._hot = HotValues()
+        self._stands_out = StandsOut()
         self._hot_fields: Sequence[str] = ()
         """The fields whose values stand out most, as an expression selects them."""
-        self._suggesting = Suggesting(session, draft.scope, self._hot, self._proposed)
-        self._lower = LowerArea(self._examples, None if draft.retry else self._hot)
+        self._suggesting = Suggesting(session, draft.scope, self._stands_out, self._proposed)
+        self._lower = LowerArea(self._examples, None if draft.retry else self._stands_out)
 
     def content(self) -> ComposeResult:
         with Container(id="top"):
@@ -110,7 +110,7 @@ class FilterScreen(PlaceScreen):
         yield self._candidates
 
     def on_mount(self) -> None:
-        if self._begins_with_hot_values:
+        if self._begins_with_what_stands_out:
             self._lower.focus_stands_out()
         else:
             self._editor.focus()
@@ -166,12 +166,12 @@ class FilterScreen(PlaceScreen):
         paths = {written(path): path for path in known if None not in path}  # type: ignore[arg-type]  # no EACH
         self._examples.prefer([paths[each] for each in self._hot_fields if each in paths])  # type: ignore[misc]
 
-    @on(HotValues.Shown)
-    def _hot_values_shown(self) -> None:
+    @on(StandsOut.Shown)
+    def _stands_out_shown(self) -> None:
         self._suggesting.look_again()
 
-    @on(HotRows.Picked)
-    def _picked(self, message: HotRows.Picked) -> None:
+    @on(HotTable.Picked)
+    def _picked(self, message: HotTable.Picked) -> None:
         """Write the condition into the expression; the focus goes to it, where F9 goes on."""
         source, condition = self._editor.text, message.pick.condition
         match message.how:

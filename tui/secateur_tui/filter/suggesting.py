@@ -11,7 +11,7 @@ from secateur.cel import Filter
 from secateur.errors import SecateurError
 from secateur.looking.suggestions import Suggestions
 from secateur.runs import Functions, Scope, Window
-from secateur_tui.filter.hot_values import RECENT_SECONDS, HotValues
+from secateur_tui.filter.stands_out import RECENT_SECONDS, StandsOut
 from secateur_tui.frame.hot_rows import View
 from secateur_tui.session import Session
 
@@ -40,16 +40,21 @@ class Subject:
 
 
 class Suggesting:
-    """Keeps `hot` up to date for one subject at a time; `proposed` is called with what stands out in what arrives, or
-    with None where that cannot be told.
+    """Keeps the pane up to date for one subject at a time.
+
+    `proposed` is called with what stands out in what arrives, or with None if that cannot be told.
 
     It asks in a worker of that pane. To cancel the worker is to cancel its query in the database.
     """
 
     def __init__(
-        self, session: Session, scope: Scope | Functions, hot: HotValues, proposed: Callable[[Suggestions | None], None]
+        self,
+        session: Session,
+        scope: Scope | Functions,
+        pane: StandsOut,
+        proposed: Callable[[Suggestions | None], None],
     ) -> None:
-        self._session, self._scope, self._hot, self._proposed = session, scope, hot, proposed
+        self._session, self._scope, self._pane, self._proposed = session, scope, pane, proposed
         self.is_looking = True
         """Whether there will be an answer about what arrives that is not there yet."""
         self._subject: Subject | None = None
@@ -61,7 +66,7 @@ class Suggesting:
         """Ask about another subject, once the typing pauses; None: about what is typed, nothing can be asked."""
         if subject is None:
             self.is_looking = False
-            self._hot.outdated()
+            self._pane.outdated()
         elif subject != self._subject:
             pause = TYPING_PAUSE if self._subject is not None else 0.0
             self._subject = subject
@@ -74,22 +79,22 @@ class Suggesting:
 
     def stop(self) -> None:
         """Nobody looks now."""
-        self._hot.workers.cancel_group(self._hot, "hot")
+        self._pane.workers.cancel_group(self._pane, "hot")
 
     def _start(self, subject: Subject, pause: float) -> None:
-        self._hot.run_worker(self._follow(subject, pause), group="hot", exclusive=True)
+        self._pane.run_worker(self._follow(subject, pause), group="hot", exclusive=True)
 
     async def _follow(self, subject: Subject, pause: float) -> None:
         """Ask after a pause, and again from time to time while somebody may be looking, until the task is cancelled."""
         if self._arrived is not None and self._arrived[0] == subject:
-            self._hot.show(*self._arrived[1:])
+            self._pane.show(*self._arrived[1:])
             pause = max(pause, RECENT_SECONDS - (time.monotonic() - self._arrived[2]))
         else:
             self.is_looking = subject.filter is None
-            self._hot.outdated()
+            self._pane.outdated()
         await asyncio.sleep(pause)
         while True:
-            if self._hot.app.app_focus and (subject.filter is None or self._hot.is_in_view):
+            if self._pane.app.app_focus and (subject.filter is None or self._pane.is_in_view):
                 await self._ask(subject)
             await asyncio.sleep(RECENT_SECONDS)
 
@@ -103,15 +108,15 @@ class Suggesting:
                 )
                 self.is_looking = False
                 self._arrived = subject, View.of_arrivals(found, self._scope), time.monotonic()
-                self._hot.show(*self._arrived[1:])
+                self._pane.show(*self._arrived[1:])
                 self._proposed(found)
             else:
                 radius = await self._session.ask(
                     reader.blast_radius(self._scope.each, subject.filter, window), seconds=PATIENCE_SECONDS
                 )
-                self._hot.show(View.of_matches(radius), time.monotonic())
+                self._pane.show(View.of_matches(radius), time.monotonic())
         except SecateurError as error:
-            self._hot.failed(str(error))
+            self._pane.failed(str(error))
             if subject.filter is None:
                 self.is_looking = False
                 self._proposed(None)

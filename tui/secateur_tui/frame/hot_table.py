@@ -21,8 +21,8 @@ class How(Enum):
     EXCLUDE = auto()
 
 
-class HotRows(LineTable):
-    """The rows of one view."""
+class HotTable(LineTable):
+    """Shows one view; `Picked` says what somebody wants of a row."""
 
     BINDINGS = bindings_of("hot")
 
@@ -32,7 +32,7 @@ class HotRows(LineTable):
         how: How
 
     def __init__(self) -> None:
-        super().__init__(id="hot-rows")
+        super().__init__(id="hot-table")
         self._view: View | None = None
         self._age = ""
 

@@ -20,7 +20,7 @@ from secateur.looking.suggestions import Suggestions
 from secateur.runs import FunctionDepth, Scope
 from secateur.words.lines import one_line
 from secateur_tui.frame.hot_rows import View
-from secateur_tui.frame.hot_table import HotRows, How
+from secateur_tui.frame.hot_table import HotTable, How
 from secateur_tui.frame.rule import Rule
 from secateur_tui.queues.plots import Plots, gap_lines, growth_line, now_line
 from secateur_tui.session import Session, pause_after
@@ -73,7 +73,7 @@ class DepthDetail(Vertical):
             yield Static(id="plot", markup=False)
             with Vertical(id="stands-out"):
                 yield Static(id="stands-out-not", markup=False)
-                yield HotRows()
+                yield HotTable()
 
     def on_mount(self) -> None:
         self.query_one("#stands-out").display = self._session.queue.reader.can_suggest
@@ -168,7 +168,7 @@ class DepthDetail(Vertical):
 
     def _show_found(self) -> None:
         """The table of what stands out, or why there is none."""
-        rows, instead = self.query_one(HotRows), self.query_one("#stands-out-not", Static)
+        rows, instead = self.query_one(HotTable), self.query_one("#stands-out-not", Static)
         scope = self._scope
         found = self._found.get(scope) if scope is not None else None
         if found is None or scope is None:
@@ -181,8 +181,8 @@ class DepthDetail(Vertical):
         instead.update(toned((told, "quiet")))
         instead.display, rows.display = bool(told), not told
 
-    @on(HotRows.Picked)
-    def _picked(self, message: HotRows.Picked) -> None:
+    @on(HotTable.Picked)
+    def _picked(self, message: HotTable.Picked) -> None:
         message.stop()
         pick = message.pick
         condition = pick.unless if message.how is How.EXCLUDE else pick.condition

@@ -16,7 +16,7 @@ from secateur.runs import Functions, Scope
 from secateur.words.figures import number, rate
 from secateur.words.lines import one_line
 from secateur_tui.frame.aftermath_line import AlsoWanted, aftermath_line
-from secateur_tui.frame.hot_table import HotRows
+from secateur_tui.frame.hot_table import HotTable
 from secateur_tui.frame.line_table import LineTable
 from secateur_tui.frame.place import PlaceScreen
 from secateur_tui.frame.question import Choice, QuestionScreen
@@ -222,7 +222,7 @@ class QueuesScreen(PlaceScreen):
 
     def action_detail(self) -> None:
         """From the list to the hot values, and back."""
-        hot = self.query_one(HotRows)
+        hot = self.query_one(HotTable)
         if hot.has_focus:
             self.query_one(DepthTable).focus()
         elif hot.chosen is not None:

@@ -14,7 +14,7 @@ from textual.widgets import Static
 from secateur.words.figures import duration
 from secateur.words.lines import one_line
 from secateur_tui.frame.hot_rows import Pick, View, fits
-from secateur_tui.frame.hot_table import HotRows
+from secateur_tui.frame.hot_table import HotTable
 from secateur_tui.themes import toned
 
 RECENT_SECONDS = 60.0
@@ -24,7 +24,7 @@ _ASKING = "Looking at what has arrived, and at what is usual…"
 _WHAT_TO_DO = "Narrow from and until to the time of the trouble, or look through the examples."
 
 
-class HotValues(Vertical):
+class StandsOut(Vertical):
     """Shows the newest answer, its age, and why there is none."""
 
     @dataclass
@@ -36,7 +36,7 @@ class HotValues(Vertical):
         self._view: View | None = None
         self._taken = 0.0
         self._problem = ""
-        self._rows = HotRows()
+        self._rows = HotTable()
         self._told = Static(id="hot-told", markup=False)
         self._detail = Static(id="hot-detail", markup=False)
 

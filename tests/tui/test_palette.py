@@ -95,7 +95,7 @@ def contexts(incident_url: str, tmp_path: Path) -> ConfiguredContexts:
         f'[contexts.locked]\ndatabase = "{incident_url}"\nread_only = true\nproduction = true\n'
         '[contexts.gone]\ndatabase = "postgresql://nobody@127.0.0.1:1/none"\n'
     )
-    flags = argparse.Namespace(config=str(config), database=None, context="staging", read_only=False)
+    flags = argparse.Namespace(config=str(config), database=None, context="staging", engine=None, read_only=False)
     return ConfiguredContexts(find_place(flags))
 
 

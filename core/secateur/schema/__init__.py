@@ -69,6 +69,7 @@ DEFINITIONS = (
     "ledger/sql/reporting.sql",
     "engines/foreign/sql/installations.sql",
     "engines/foreign/sql/jobs.sql",
+    "engines/foreign/sql/job_restores.sql",
     "engines/native/sql/forgetting.sql",
     "engines/native/sql/history.sql",
     "engines/native/sql/depth.sql",

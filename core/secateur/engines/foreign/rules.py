@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from secateur.cel import ExpressionError, Filter, compile
+from secateur.cel import ExpressionError, compile
 from secateur.cel.sql.columns import Columns
 from secateur.engines.foreign.installation import Installation
 from secateur.errors import DatabaseError
@@ -19,6 +19,7 @@ from secateur.runs import Scope, Window
 if TYPE_CHECKING:
     import asyncpg
 
+    from secateur.cel import Filter
     from secateur.engines.foreign.source import ForeignSource
 
 

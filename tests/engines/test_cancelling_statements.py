@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 from beds import Bed
 
+from conftest import rights_of
 from patience import eventually
 from secateur.engines.foreign.discovery import installations
 from secateur.engines.foreign.installation import Installation, quoted
@@ -21,6 +22,10 @@ from secateur.postgres.database import Database
 pytestmark = pytest.mark.timeout(300)
 
 HOUR = timedelta(hours=1)
+
+MAKE_OPERATOR = """
+do $$ begin create role secateur_operator; exception when duplicate_object then null; end $$
+"""
 
 
 @dataclass
@@ -240,6 +245,30 @@ async def test_of_several_with_one_key_the_first_comes_back(pruning: Pruning) ->
     assert outcomes.keys() == set(ids)
     assert sorted(outcome is None for outcome in outcomes.values()) == [False, True]
     assert sorted((await pruning.statuses(ids)).values()) == ["cancelled", "queued"]
+
+
+async def test_the_rights_that_the_page_tells_to_grant_are_enough(pruning: Pruning) -> None:
+    bed, outside = pruning.bed, pruning.connection
+    sent = await send(bed)
+    await outside.execute(MAKE_OPERATOR)
+    await outside.execute(rights_of(bed, "secateur_operator"))
+    try:
+        before = await pruning.rows()
+        await outside.execute("set role secateur_operator")
+        cancelled = await pruning.cancel(list(sent))
+        assert cancelled.keys() == sent.keys()
+        some = list(cancelled)[::2]
+        await outside.execute("reset role")
+        table = f"{quoted(bed.schema)}.{quoted(bed.tables[0])}"
+        await outside.execute(f"delete from {table}")
+        await outside.execute("set role secateur_operator")
+        assert await pruning.restore([cancelled[id]["pre"] for id in some]) == dict.fromkeys(some)
+        rest = cancelled.keys() - set(some)
+        assert await pruning.restore([cancelled[id]["pre"] for id in rest]) == dict.fromkeys(rest)
+        await outside.execute("reset role")
+        assert await pruning.rows() == before
+    finally:
+        await outside.execute("reset role; drop owned by secateur_operator")
 
 
 async def test_two_sweeps_of_the_same_runs_wait_for_each_other(pruning: Pruning, empty_database_url: str) -> None:

@@ -16,9 +16,9 @@ _CALL = re.compile(r"secateur_cel\.(\w+)\(")
 
 _UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-_OF_ARGUMENTS: Final = "(select {} from (select {} offset 0) as given)"
-"""So that each argument is evaluated once, however often it is used."""
-
+_SHORT: Final = 100
+_NAME = re.compile(r"\b[ab]\b")
+_NAMED: Final = "(select {} from (select {} offset 0) as given)"
 _OF_VERDICTS: Final = "(select {} from unnest({}) as verdicts (verdict))"
 
 _JSON: Final = {
@@ -79,14 +79,21 @@ def _inlined(sql: str) -> str:
 def _body(name: str, arguments: list[str], sql: str, end: int) -> tuple[str, int]:
     """What takes the place of the call, and where the call ends, with the name that a loop gives its items."""
     if name in _JSON:
-        given = ", ".join(f"{argument} as {letter}" for argument, letter in zip(arguments, "ab", strict=False))
-        return _OF_ARGUMENTS.format(_JSON[name], given), end
+        return _of_arguments(_JSON[name], arguments), end
     if name in _VERDICTS:
         return _OF_VERDICTS.format(_VERDICTS[name], arguments[0]), end
     if name == "json_items_v1" and (item := re.compile(r" (item\d)").match(sql, end)) is not None:
-        items = _OF_ARGUMENTS.format(_ITEMS, f"{arguments[0]} as a")
+        items = _of_arguments(_ITEMS, arguments)
         return f"jsonb_array_elements({items}) as items ({item[1]})", item.end()
     return f"secateur_cel.{name}({', '.join(arguments)})", end
+
+
+def _of_arguments(body: str, arguments: list[str]) -> str:
+    """Written into the body where they are short: else named, so that each is evaluated once."""
+    given = dict(zip("ab", arguments, strict=False))
+    if all(len(argument) < _SHORT and "(select" not in argument for argument in arguments):
+        return f"({_NAME.sub(lambda name: f'({given[name[0]]})', body)})"
+    return _NAMED.format(body, ", ".join(f"{argument} as {name}" for name, argument in given.items()))
 
 
 def _arguments(sql: str, begin: int) -> tuple[list[str], int]:

@@ -83,6 +83,40 @@ async def test_the_cheaper_form_matches_the_same(connection: asyncpg.Connection)
         assert matched[0] == matched[1], source
 
 
+LISTS_AND_MAPS = (
+    *("[]", "{}", "null", "5", '"a"', '["a"]', '{"a": 1}', '[{"a": 1}]', '[["a"]]', "[null]", '[3, "b"]'),
+    *('["ab", 4, null, true]', '{"ab": null, "": 1}', '[{"a": "ab"}, {"b": 1}]', '[{"a": null}, "a"]'),
+    *('[{"a": {"b": "a"}}]', '[{"a": ["a"]}, {"a": "a"}]', "[false]", '{"a.b": "a", "b": {"a": 1}}'),
+    *('[[], {}, "abc"]', "[4.5, -0.0, 1e400]", "[4.5, 2]"),
+)
+OF_ELEMENTS = (
+    *("t == 'a'", "'a' == t", "t == null", "t == true", "t == 3", "t > 3", "t <= 4.5", "t.startsWith('a')", "t == ''"),
+    *("t == 'a' || t > 3", "t == 'b' || t.a == 1", "t.startsWith('a') && t == 'ab'", "t.a.startsWith('a')"),
+    *(
+        "t.a == null || t == 'a'",
+        "t.a.b == 'a' || t.a > 0",
+        "t == 'a.b' || t == 'b'",
+        "t.a == 'a'",
+        "t.a == 1 && t.a > 0",
+    ),
+)
+
+
+async def test_what_is_asked_of_elements_is_asked_of_keys(connection: asyncpg.Connection) -> None:
+    payloads = [f'{{"data": {{"x": {value}}}}}' for value in LISTS_AND_MAPS]
+    await connection.execute("truncate payloads")
+    await connection.executemany("insert into payloads values ($1, $2)", list(enumerate(payloads)))
+    for predicate in OF_ELEMENTS:
+        compiled = compile(f"event.data.x.exists(t, {predicate})")
+        verdicts = []
+        for condition in (compiled.condition, compiled.matching):
+            sql, parameters = condition.bind(2, NOW)
+            rows = await connection.fetch(RUNS.replace("{condition}", sql), STARTED_AT, *parameters)
+            verdicts.append([row["verdict"] for row in rows])
+        for payload, exact, cheaper in zip(payloads, *verdicts, strict=True):
+            assert (cheaper is True) is (exact is True), (predicate, payload)
+
+
 OF_PARTS = """
 select {sides}
   from (

@@ -13,7 +13,19 @@ from secateur.cel import paths
 from secateur.cel.sql.boxes import storable
 from secateur.cel.sql.comparisons import beyond, number_rounding
 from secateur.cel.sql.loops import chain
-from secateur.cel.syntax.ast import MIRRORED, Binary, Call, Comparison, Comprehension, Literal, Logical, Node
+from secateur.cel.syntax.ast import (
+    MIRRORED,
+    Binary,
+    Call,
+    Comparison,
+    Comprehension,
+    Index,
+    Literal,
+    Logical,
+    Name,
+    Node,
+    Select,
+)
 from secateur.cel.values import Value
 
 Keys: TypeAlias = tuple[str, ...]
@@ -36,12 +48,16 @@ def _place_of(node: Node, places: Places) -> Keys | None:
     return keys if len(keys) == len(path) and all(map(storable, keys)) else None
 
 
-def equality_of(node: Node, places: Places = EVENT) -> tuple[Keys, Value] | None:
-    """The field and the value, of a node that equates a field with a string, a boolean or null."""
+def equality_of(node: Node, places: Places = EVENT, *, whole: bool = False) -> tuple[Keys, Value] | None:
+    """The field and the value, of a node that equates a field with a string, a boolean or null.
+
+    `whole`: what a variable stands for counts as a field as well.
+    """
     if not isinstance(node, Binary) or node.operator != "==":
         return None
+    find = _place_of if whole else path_of
     for one, other in ((node.left, node.right), (node.right, node.left)):
-        path = path_of(one, places)
+        path = find(one, places)
         if path is not None and _is_scalar(other):
             return path, other.value
     return None
@@ -53,33 +69,54 @@ def _is_scalar(node: Node) -> TypeGuard[Literal]:
     return node.value is None or (isinstance(node.value, (str, bool)) and storable(node.value))
 
 
-def order_of(node: Binary, places: Places = EVENT) -> tuple[Keys, str] | None:
+def order_of(node: Binary, places: Places = EVENT, *, whole: bool = False) -> tuple[Keys, str] | None:
     """The field, and what jsonpath says of it, of a node that compares the order of a field and a number."""
     operator: Comparison = node.operator  # type: ignore[assignment]  # the caller matched it
-    path, number = path_of(node.left, places), node.right
+    find = _place_of if whole else path_of
+    path, number = find(node.left, places), node.right
     if path is None:
-        operator, path, number = MIRRORED[operator], path_of(node.right, places), node.left
+        operator, path, number = MIRRORED[operator], find(node.right, places), node.left
     if path is None or not isinstance(number, Literal) or not (rounding := number_rounding(number.value)):
         return None
     sign, bound = beyond(operator, rounding)
     return path, f"{sign} {bound}"
 
 
-def test_of(node: Node, places: Places) -> str | None:
+def filter_of(node: Node, places: Places, root: str = "@", *, whole: bool = False) -> str | None:
     """A predicate on one element of a list, as jsonpath's filter takes it; None if it cannot be said exactly."""
     match node:
         case Logical(operator=operator, operands=operands):
-            tests = [test_of(operand, places) for operand in operands]
+            tests = [filter_of(operand, places, root, whole=whole) for operand in operands]
             return f"({f' {operator} '.join(filter(None, tests))})" if all(tests) else None
-        case Binary(operator="==") if (found := equality_of(node, places)) is not None:
-            return _equals(*found)
-        case Binary(operator="<" | "<=" | ">" | ">=") if (ordered := order_of(node, places)) is not None:
-            return f"{accessor(ordered[0], '@')} {ordered[1]}"
+        case Binary(operator="==") if (found := equality_of(node, places, whole=whole)) is not None:
+            return _equals(*found, root)
+        case Binary(operator="<" | "<=" | ">" | ">=") if (ordered := order_of(node, places, whole=whole)) is not None:
+            return f"{accessor(ordered[0], root)} {ordered[1]}"
+        case Call(
+            function="startsWith", target=Name() | Select() | Index() as target, arguments=(Literal(value=prefix),)
+        ):
+            path = (_place_of if whole else path_of)(target, places)
+            if path is not None and isinstance(prefix, str) and storable(prefix):
+                return f"{accessor(path, root)} starts with {quoted(prefix)}"
     return None
 
 
-def _equals(path: Keys, value: Value) -> str:
-    return f"{accessor(path, '@')} == {quoted(value)}"
+def exists_in(path: Keys, node: Node, variable: str) -> str | None:
+    """That the node is true for an element of the list there, or for a key of the map. None as in `filter_of`.
+
+    A key has no fields: only a test of the element itself can be true of one.
+    """
+    places: Places = {variable: ()}
+    if (test := filter_of(node, places)) is not None:
+        return f"exists({accessor(path)}[*] ? ({test}))"
+    of_elements, of_keys = (filter_of(node, places, root, whole=True) for root in ("@", "@.key"))
+    if of_elements is None:
+        return None
+    return f"exists({accessor(path)}[*] ? ({of_elements})) || exists({accessor(path)}.keyvalue() ? ({of_keys}))"
+
+
+def _equals(path: Keys, value: Value, root: str = "@") -> str:
+    return f"{accessor(path, root)} == {quoted(value)}"
 
 
 def some_element(node: Node) -> tuple[Keys, str] | None:
@@ -107,11 +144,11 @@ def some_element(node: Node) -> tuple[Keys, str] | None:
     for step in steps:
         places = {} if place is None else {step.variable: place}
         if step.predicate:
-            tests.append(test_of(step.predicate, places))
+            tests.append(filter_of(step.predicate, places))
         if step.transform:
             place = _place_of(step.transform, places)
     if predicate:
-        tests.append(None if place is None else test_of(predicate, {variable: place}))
+        tests.append(None if place is None else filter_of(predicate, {variable: place}))
     if isinstance(node, Binary) and node.operator == "in" and place and _is_scalar(element):
         tests.append(_equals(place, element.value))
     said = " && ".join(filter(None, tests))

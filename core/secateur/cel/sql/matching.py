@@ -18,7 +18,7 @@ from secateur.cel.sql.boxes import storable
 from secateur.cel.sql.columns import COLUMNS, Columns
 from secateur.cel.sql.forms import Forms, Sql
 from secateur.cel.sql.generator import Condition, Generator, condition_of
-from secateur.cel.sql.jsonpaths import Keys, accessor, equality_of, order_of, path_of, quoted, some_element, test_of
+from secateur.cel.sql.jsonpaths import Keys, accessor, equality_of, exists_in, order_of, path_of, quoted, some_element
 from secateur.cel.syntax.ast import Binary, Call, Comprehension, Conditional, ListLiteral, Literal, Logical, Node
 from secateur.cel.values import UInt, Value
 
@@ -103,8 +103,11 @@ class _Matching:
 
     def _exists(self, node: Comprehension) -> str | None:
         path = path_of(node.operand)
-        test = None if node.predicate is None else test_of(node.predicate, {node.variable: ()})
-        return self._some_element(path, test) if path and test else None
+        if path is None or node.predicate is None:
+            return None
+        column, keys = self._place_of(path)
+        found = exists_in(keys, node.predicate, node.variable)
+        return None if found is None else self._path_match(column, found)
 
     def _some_element(self, path: Keys, test: str) -> str:
         column, keys = self._place_of(path)

@@ -20,6 +20,9 @@ LITERALS_ELSEWHERE = {
 }
 """What other languages call `true`, `false` and `null`."""
 
+DATA_ELSEWHERE = ("args", "arguments", "kwargs", "params", "payload")
+"""What other queues call the event's data."""
+
 
 class Names:
     """The names of one expression. `elements` are the variables of the macros around the current place.
@@ -65,6 +68,8 @@ class Names:
             suggestion = say.in_our_words(name, node.span)
         elif near := nearest(name, (*self.elements, *self._declarations.names())):
             suggestion = say.did_you_mean(near, Fix(node.span, near))
+        elif name in DATA_ELSEWHERE and "event" in self._declarations.variables and not quotable:
+            suggestion = say.write_instead("event.data", node.span, "the event's data")
         elif (word := LITERALS_ELSEWHERE.get(name)) is not None:
             suggestion = say.write_instead(word, node.span)
         elif quotable:

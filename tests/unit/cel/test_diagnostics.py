@@ -38,6 +38,7 @@ def test_says_what_is_wrong(source: str, expected: str) -> None:
         ("event.data.x > 1,000", "event.data.x > 1000"),
         ("(event.data.x > 1 ", "(event.data.x > 1) "),
         ("event.data.x == FALSE", "event.data.x == false"),
+        ("payload.x == 1", "event.data.x == 1"),
     ],
 )
 def test_a_fix_writes_what_is_meant(written: str, meant: str) -> None:

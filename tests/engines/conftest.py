@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import asyncpg
 import pytest
 from beds import Bed, every_bed
+from pruning import Pruning
+from rights import rights_of
 
-from secateur.engines.foreign.file import engine_files
-from secateur.engines.foreign.installation import quoted
-
-PAGES = Path(__file__).parents[2] / "docs" / "engines"
+from secateur.engines.foreign.discovery import installations
+from secateur.postgres.database import Database
 
 
 @pytest.fixture(params=every_bed(), ids=lambda kind: kind.__name__)
@@ -49,31 +47,18 @@ async def outside(empty_database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture
+async def pruning(bed: Bed, outside: asyncpg.Connection, empty_database_url: str) -> Pruning:
+    async with Database.connect(empty_database_url) as database:
+        [found] = await installations(database)
+    if "cancel" not in found.file.statements:
+        pytest.skip(f"runs of {bed.engine} cannot be cancelled yet")
+    return Pruning(bed, outside, found)
+
+
+@pytest.fixture
 async def watcher_url(bed: Bed, outside: asyncpg.Connection, empty_database_url: str) -> AsyncIterator[str]:
     """The bed's database, as a role with the rights that the engine's page tells to grant, and no others."""
     await outside.execute(rights_of(bed, "secateur_watcher"))
     await outside.execute("alter role secateur_watcher login")
     yield empty_database_url.replace("//postgres", "//secateur_watcher", 1)
     await outside.execute("drop owned by secateur_watcher; drop role secateur_watcher")
-
-
-def rights_of(bed: Bed, role: str) -> str:
-    """The SQL of the engine's page that is about the role, for the bed's schema and prefix."""
-    pages = [path for path in PAGES.glob("*.md") if _letters(path.stem) == _letters(bed.engine)]
-    if not pages:
-        pytest.skip(f"docs/engines has no page about {bed.engine}")
-    [page] = pages
-    every = re.findall(r"^```sql\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    blocks = [block for block in every if role in block]
-    if not blocks:
-        pytest.skip(f"{page} tells no rights to grant to {role}")
-    sql = "\n".join(blocks)
-    home = engine_files()[bed.engine].home
-    usual = next(kind.prefix for kind in every_bed() if kind.engine == bed.engine)
-    if bed.prefix != usual:
-        sql = re.sub(rf"\b{home}\.{usual}(\w+)", lambda found: f"{home}.{quoted(bed.prefix + found[1])}", sql)
-    return re.sub(rf"\b{home}\b", lambda _: quoted(bed.schema), sql)
-
-
-def _letters(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name)

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 from beds import Bed
+from pruning import Pruning, pres_of
+from rights import rights_of
 
-from conftest import rights_of
 from patience import eventually
-from secateur.engines.foreign.discovery import installations
-from secateur.engines.foreign.installation import Installation, quoted
-from secateur.postgres.database import Database
+from secateur.engines.foreign.installation import quoted
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -26,65 +23,6 @@ HOUR = timedelta(hours=1)
 MAKE_OPERATOR = """
 do $$ begin create role secateur_operator; exception when duplicate_object then null; end $$
 """
-
-
-@dataclass
-class Pruning:
-    """The statements of the engine's file, as a sweep and an undo use them."""
-
-    bed: Bed
-    connection: asyncpg.Connection
-    installation: Installation
-
-    async def fetch(self, name: str, *arguments: object) -> list[asyncpg.Record]:
-        return [row for sql in self.installation.each(name) for row in await self.connection.fetch(sql, *arguments)]
-
-    async def cancel(self, ids: Sequence[str], *, stop: bool = False) -> dict[str, asyncpg.Record]:
-        async with self.connection.transaction():
-            await self.fetch("lock", list(ids))
-            rows = {row["id"]: row for row in await self.fetch("cancel", list(ids), stop)}
-        await self.wake()
-        return rows
-
-    async def restore(self, pres: Sequence[str]) -> dict[str, str | None]:
-        async with self.connection.transaction():
-            outcomes = {row["id"]: row["outcome"] for row in await self.fetch("restore", list(pres))}
-        await self.wake()
-        return outcomes
-
-    async def wake(self) -> None:
-        if "wake" in self.installation.file.statements:
-            await self.fetch("wake", ["default", "idle"])
-
-    async def rows(self) -> dict[str, list[str]]:
-        """Every row of the engine's tables, to the last column."""
-        return {
-            table: [
-                row[0]
-                for row in await self.connection.fetch(
-                    f"select each::text from {quoted(self.bed.schema)}.{quoted(table)} as each order by 1"
-                )
-            ]
-            for table in self.bed.tables
-        }
-
-    async def statuses(self, ids: Sequence[str]) -> dict[str, str]:
-        source = self.installation.source.replace("{sampled}", "")
-        found = await self.connection.fetch(f"select run.id, run.status from {source} as run")
-        return {row["id"]: row["status"] for row in found if row["id"] in ids}
-
-    async def noted(self, what: str = "start") -> Counter[int]:
-        rows = await self.connection.fetch("select number from bed_ran where what = $1", what)
-        return Counter(row["number"] for row in rows)
-
-
-@pytest.fixture
-async def pruning(bed: Bed, outside: asyncpg.Connection, empty_database_url: str) -> Pruning:
-    async with Database.connect(empty_database_url) as database:
-        [found] = await installations(database)
-    if "cancel" not in found.file.statements:
-        pytest.skip(f"runs of {bed.engine} cannot be cancelled yet")
-    return Pruning(bed, outside, found)
 
 
 async def send(bed: Bed) -> dict[str, int]:
@@ -100,10 +38,6 @@ async def send(bed: Bed) -> dict[str, int]:
         ids = await bed.enqueue(payloads, task=task, queue=queue, **options)
         sent |= dict(zip(ids, numbers, strict=True))
     return sent
-
-
-def pres_of(rows: dict[str, asyncpg.Record]) -> list[str]:
-    return [row["pre"] for row in rows.values()]
 
 
 async def test_an_undo_leaves_every_row_as_it_was(pruning: Pruning) -> None:

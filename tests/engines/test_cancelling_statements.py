@@ -46,8 +46,10 @@ async def test_an_undo_leaves_every_row_as_it_was(pruning: Pruning) -> None:
     cancelled = await pruning.cancel(list(sent))
     assert cancelled.keys() == sent.keys()
     assert {row["running"] for row in cancelled.values()} == {False}
-    assert {row["function_id"] for row in cancelled.values()} == {"sync", "mail"}
-    assert set((await pruning.statuses(list(sent))).values()) == {"cancelled"}
+    path = pruning.bed.path
+    assert {row["function_id"] for row in cancelled.values()} == {f"{path}sync", f"{path}mail"}
+    # Some engines delete what they cancel.
+    assert set((await pruning.statuses(list(sent))).values()) <= {"cancelled"}
     assert await pruning.rows() != before
     outcomes = await pruning.restore(pres_of(cancelled))
     assert outcomes == dict.fromkeys(sent)
@@ -100,6 +102,8 @@ async def test_nothing_is_no_batch(pruning: Pruning) -> None:
 
 async def test_its_own_api_finds_them_cancelled(pruning: Pruning) -> None:
     bed = pruning.bed
+    if bed.cancelled_as == "scheduled":
+        pytest.skip(f"{bed.engine} itself cancels nothing")
     [ours, theirs] = await bed.enqueue([{"number": 1}, {"number": 2}], delay=HOUR)
     await pruning.cancel([ours])
     await bed.cancel(theirs)
@@ -116,9 +120,13 @@ async def test_what_runs_is_stopped_or_left_alone(pruning: Pruning) -> None:
             return bool(await pruning.noted())
 
         await eventually(busy, "the worker to be busy")
-        before = await pruning.rows()
-        assert await pruning.cancel([long]) == {}
-        assert await pruning.rows() == before
+
+        async def nothing_changes() -> bool:
+            before = await pruning.rows()
+            assert await pruning.cancel([long]) == {}
+            return await pruning.rows() == before
+
+        await eventually(nothing_changes, "a look between two heartbeats of the job")
         if stops:
             [asked] = (await pruning.cancel([long], stop=True)).values()
             assert asked["running"]
@@ -178,7 +186,7 @@ async def test_of_several_with_one_key_the_first_comes_back(pruning: Pruning) ->
     outcomes = await pruning.restore(pres)
     assert outcomes.keys() == set(ids)
     assert sorted(outcome is None for outcome in outcomes.values()) == [False, True]
-    assert sorted((await pruning.statuses(ids)).values()) == ["cancelled", "queued"]
+    assert Counter((await pruning.statuses(ids)).values()) - Counter(["cancelled"]) == Counter(["queued"])
 
 
 async def test_the_rights_that_the_page_tells_to_grant_are_enough(pruning: Pruning) -> None:

@@ -30,6 +30,8 @@ class Absurd(Bed):
     )
     schema: ClassVar[str] = "absurd"
     prefix: ClassVar[str] = ""
+    tables: ClassVar[tuple[str, ...]] = ("t_default", "r_default", "t_idle", "r_idle")
+    has_keys: ClassVar[bool] = False
     storage: ClassVar[str] = "unpartitioned"
 
     def __init__(self, url: str) -> None:
@@ -43,11 +45,9 @@ class Absurd(Bed):
         # What `absurdctl init` runs through psql.
         await connection.execute(BUNDLED_SCHEMA_SQL)
         await connection.close()
-        await self.create_queue("default")
-
-    async def create_queue(self, queue: str) -> None:
         async with self.opened() as app:
-            await app.create_queue(queue, storage_mode=self.storage)
+            for queue in ("default", "idle"):
+                await app.create_queue(queue, storage_mode=self.storage)
 
     async def enqueue(
         self,
@@ -131,7 +131,7 @@ async def work(url: str, queue: str, concurrency: int) -> None:
     job = Job(url)
 
     async def perform(payload: dict[str, Any], context: Any) -> None:
-        await job.run(payload)
+        await job.run(payload, context.heartbeat)
 
     for name in ("sync", "mail"):
         app.register_task(name, queue=queue)(perform)

@@ -28,6 +28,7 @@ class Chancy(Bed):
     schema: ClassVar[str] = "public"
     prefix: ClassVar[str] = "chancy_"
     path: ClassVar[str] = "beds.chancy."
+    tables: ClassVar[tuple[str, ...]] = ("chancy_jobs",)
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -81,6 +82,7 @@ class ChancyElsewhere(Chancy):
     """With a prefix that has to be quoted."""
 
     prefix: ClassVar[str] = "Late night "
+    tables: ClassVar[tuple[str, ...]] = ("Late night jobs",)
 
 
 BEDS = (Chancy, ChancyElsewhere)

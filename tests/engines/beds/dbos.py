@@ -29,6 +29,7 @@ class Dbos(Bed):
     missing: ClassVar[str | None] = None if find_spec("dbos") else "the package dbos is not installed"
     schema: ClassVar[str] = "dbos"
     prefix: ClassVar[str] = ""
+    tables: ClassVar[tuple[str, ...]] = ("workflow_status", "workflow_input")
     portable: ClassVar[bool] = True
 
     def __init__(self, url: str) -> None:
@@ -126,7 +127,8 @@ def work(url: str, schema: str, queue: str, concurrency: int) -> None:
     job = Job(url)
 
     async def perform(**payload: Any) -> None:
-        await job.run(payload)
+        # Every sleep is a step: a workflow that was cancelled takes no further one.
+        await job.run(payload, lambda: DBOS.sleep_async(0.05))
 
     for name in ("sync", "mail"):
         DBOS.workflow(name=name)(perform)

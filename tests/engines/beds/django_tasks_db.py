@@ -33,6 +33,8 @@ class DjangoTasks(Bed):
     prefix: ClassVar[str] = ""
     path: ClassVar[str] = "beds.django_tasks_db."
     cancelled_as: ClassVar[str] = "scheduled"
+    tables: ClassVar[tuple[str, ...]] = ("django_tasks_database_dbtaskresult",)
+    has_keys: ClassVar[bool] = False
 
     def __init__(self, url: str) -> None:
         self.url = url

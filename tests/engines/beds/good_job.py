@@ -73,6 +73,8 @@ class GoodJob(Bed):
     missing: ClassVar[str | None] = None
     schema: ClassVar[str] = "public"
     prefix: ClassVar[str] = ""
+    tables: ClassVar[tuple[str, ...]] = ("good_jobs",)
+    has_keys: ClassVar[bool] = False
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import weakref
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -137,17 +137,26 @@ class Job:
         self._pool: asyncpg.Pool | None = None
         self._opening = asyncio.Lock()
 
-    async def run(self, payload: dict[str, Any]) -> None:
+    async def run(self, payload: dict[str, Any], beat: Callable[[], Awaitable[Any]] | None = None) -> None:
+        """`beat` is called again and again, where it is what the engine stops a job by."""
         number = payload["number"]
         await self.note(number, "start")
         try:
-            await asyncio.sleep(payload.get("seconds", 0))
-        except asyncio.CancelledError:
+            await self._take(payload.get("seconds", 0), beat)
+        except BaseException:
             await self.note(number, "stopped")
             raise
         if payload.get("fails"):
             raise RuntimeError(f"number {number} fails")
         await self.note(number, "end")
+
+    async def _take(self, seconds: float, beat: Callable[[], Awaitable[Any]] | None) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while beat is not None and loop.time() < end:
+            await asyncio.sleep(0.1)
+            await beat()
+        await asyncio.sleep(max(0, end - loop.time()))
 
     async def note(self, number: int, what: str) -> None:
         """Committed at once, over a connection that the engine knows nothing of."""

@@ -77,6 +77,7 @@ COLUMNS = {
     "blocked": f"{PLACE} concurrency_key character varying not null, expires_at timestamp(6) not null,",
     "claimed": "process_id bigint,",
     "failed": "error text,",
+    "recurring": "task_key character varying not null, run_at timestamp(6) not null,",
 }
 
 INDEXES = """
@@ -93,6 +94,10 @@ class SolidQueue(Bed):
     missing: ClassVar[str | None] = None
     schema: ClassVar[str] = "public"
     prefix: ClassVar[str] = ""
+    tables: ClassVar[tuple[str, ...]] = (
+        "solid_queue_jobs",
+        *(f"solid_queue_{kind}_executions" for kind in ("ready", "scheduled", "blocked")),
+    )
 
     def __init__(self, url: str) -> None:
         self.url = url

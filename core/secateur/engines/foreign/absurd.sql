@@ -104,3 +104,131 @@ select {named}::regclass
 
 -- name: claim_order
 run.scheduled_for, run.key
+
+-- name: lock
+-- Runs before tasks, as absurd itself locks them.
+with runs as materialized (
+  select attempt.task_id
+    from {runs} as attempt
+   where attempt.task_id = any ($1::text[]::uuid[]) and attempt.state in ('pending', 'sleeping', 'running')
+   order by attempt.run_id
+     for update
+)
+select job.task_id::text as id
+  from {tasks} as job
+ where job.task_id = any ($1::text[]::uuid[]) and (select count(*) from runs) >= 0
+ order by job.task_id
+   for update
+
+-- name: cancel
+-- As absurd itself cancels, but for what a sleeping run waits for: that is kept for an undo, and wakes nobody meanwhile. A running task
+-- takes no further step. Its idempotency key stays with it.
+with runs as materialized (
+  select attempt.*
+    from {runs} as attempt
+   where attempt.task_id = any ($1::text[]::uuid[])
+     and (attempt.state in ('pending', 'sleeping') or ($2::boolean and attempt.state = 'running'))
+   order by attempt.run_id
+     for update
+), locked as materialized (
+  select job.*
+    from {tasks} as job
+   where job.task_id = any (array(select runs.task_id from runs)) and job.state in ('pending', 'sleeping', 'running')
+   order by job.task_id
+     for update
+), changed_runs as (
+  update {runs} as attempt
+     set state = 'cancelled', claimed_by = null, claim_expires_at = null
+    from runs
+   where attempt.run_id = runs.run_id and runs.task_id in (select locked.task_id from locked)
+  returning attempt.run_id
+), changed as (
+  update {tasks} as job
+     set state = 'cancelled', cancelled_at = now()
+    from locked
+   where job.task_id = locked.task_id
+  returning job.task_id
+)
+select locked.task_id::text as id, locked.task_name as function_id, runs.state = 'running' as running,
+       jsonb_build_object('queue', {queue}::text, 'task', to_jsonb(locked), 'run', to_jsonb(runs)) as pre
+  from locked
+  join changed using (task_id)
+  join runs on runs.task_id = locked.task_id
+ where (select count(*) from changed_runs) >= 0
+
+-- name: restore
+-- A task that ran waits again. Those that absurd has cleaned up are inserted again, but not the steps that they had taken. Parameters that
+-- are the null of JSON are a null of SQL in the pre-image.
+with given as materialized (
+  select one.place, one.pre, was.task_id, was.state, was.cancelled_at, was.idempotency_key,
+         case was.state when 'running' then 'pending' else was.state end as now_state,
+         attempt.run_id, attempt.state as run_state,
+         case attempt.state when 'running' then 'pending' else attempt.state end as now_run_state
+    from unnest($1::jsonb[]) with ordinality as one (pre, place)
+   cross join lateral jsonb_populate_record(null::{tasks}, one.pre -> 'task') as was
+   cross join lateral jsonb_populate_record(null::{runs}, one.pre -> 'run') as attempt
+   where one.pre ->> 'queue' = {queue}::text
+), runs as materialized (
+  select attempt.run_id
+    from {runs} as attempt
+   where attempt.task_id = any (array(select given.task_id from given))
+   order by attempt.run_id
+     for update
+), locked as materialized (
+  select job.task_id, job.state, job.last_attempt_run
+    from {tasks} as job
+   where job.task_id = any (array(select given.task_id from given)) and (select count(*) from runs) >= 0
+   order by job.task_id
+     for update
+), judged as materialized (
+  select given.*, locked.task_id is null as gone, runs.run_id is null as run_gone,
+         case when locked.state <> 'cancelled' then 'it is no longer cancelled: it is ' || locked.state
+              when locked.last_attempt_run <> given.run_id then 'it has run since'
+              when holder.task_id is not null then 'its idempotency key is held by task ' || holder.task_id end as reason
+    from given
+    left join locked on locked.task_id = given.task_id
+    left join runs on runs.run_id = given.run_id
+    left join lateral (
+         select other.task_id
+           from {tasks} as other
+          where locked.task_id is null and other.idempotency_key = given.idempotency_key and other.task_id <> given.task_id
+          limit 1
+         ) as holder on true
+), changed_runs as (
+  update {runs} as attempt
+     set state = judged.now_run_state,
+         claimed_by = case when judged.now_run_state = judged.run_state then judged.pre #>> '{run,claimed_by}' end
+    from judged
+   where attempt.run_id = judged.run_id and judged.reason is null
+  returning attempt.run_id
+), changed as (
+  update {tasks} as job
+     set state = judged.now_state, cancelled_at = judged.cancelled_at
+    from judged
+   where job.task_id = judged.task_id and judged.reason is null
+  returning job.task_id
+), inserted_runs as (
+  insert into {runs}
+  select (jsonb_populate_record(null::{runs}, judged.pre -> 'run' || case when judged.now_run_state = judged.run_state then '{}'
+           else jsonb_build_object('state', judged.now_run_state, 'claimed_by', null, 'claim_expires_at', null) end)).*
+    from judged
+   where judged.run_gone and judged.reason is null
+   order by judged.run_id
+  returning run_id
+), inserted as (
+  insert into {tasks} (
+         task_id, task_name, params, headers, retry_strategy, max_attempts, cancellation, enqueue_at, first_started_at, state, attempts,
+         last_attempt_run, completed_payload, cancelled_at, idempotency_key)
+  select was.task_id, was.task_name, coalesce(was.params, 'null'), was.headers, was.retry_strategy, was.max_attempts, was.cancellation,
+         was.enqueue_at, was.first_started_at, judged.now_state, was.attempts, was.last_attempt_run, was.completed_payload,
+         was.cancelled_at, was.idempotency_key
+    from judged
+   cross join lateral jsonb_populate_record(null::{tasks}, judged.pre -> 'task') as was
+   where judged.gone and judged.reason is null
+   order by was.task_id
+  returning task_id
+)
+select judged.task_id::text as id, judged.reason as outcome
+  from judged
+ where (select count(*) from changed_runs) + (select count(*) from changed) + (select count(*) from inserted_runs)
+     + (select count(*) from inserted) >= 0

@@ -14,7 +14,7 @@
 -- By the shape of the table of jobs, whatever its prefix, and the table of versions beside it, which ts_stat reads: it runs a query
 -- that is given as text.
 select space.nspname as schema, left(jobs.relname, -4) as prefix, 'schema ' || coalesce(made.version::text, 'unknown') as version,
-       coalesce(made.version between 5 and 8, false) as supported,
+       coalesce(made.version = 8, false) as supported,
        row_security_active(jobs.oid) as hidden
   from pg_class as jobs
   join pg_namespace as space on space.oid = jobs.relnamespace
@@ -81,3 +81,97 @@ select '{s}."{prefix}jobs"'::regclass
 
 -- name: claim_order
 run.priority desc, run.key
+
+-- name: lock
+select job.id::text as id
+  from {s}."{prefix}jobs" as job
+ where job.id = any ($1::text[]::uuid[])
+ order by job.id
+   for update
+
+-- name: cancel
+-- As chancy itself cancels: the job fails, and whoever runs it holds no claim on it any more and is told to stop. The unique key is free.
+with locked as materialized (
+  select job.*
+    from {s}."{prefix}jobs" as job
+   where job.id = any ($1::text[]::uuid[])
+     and (job.state in ('pending', 'retrying') or ($2::boolean and job.state = 'running'))
+   order by job.id
+     for update
+), changed as (
+  update {s}."{prefix}jobs" as job
+     set state = 'failed', claim_id = null, completed_at = now()
+    from locked
+   where job.id = locked.id
+  returning job.id
+), told as (
+  select pg_notify('{prefix}events', json_build_object('t', 'job.cancelled', 'j', locked.id)::text)
+    from locked
+   where locked.state = 'running'
+)
+select locked.id::text as id, locked.func as function_id, to_jsonb(locked) as pre, locked.state = 'running' as running
+  from locked join changed using (id)
+ where (select count(*) from told) >= 0
+
+-- name: restore
+-- One that ran waits again. Of several with the same unique key, the first comes back. Those that chancy has pruned are inserted again;
+-- in a column that must have JSON, its null is a null of SQL in the pre-image.
+with given as materialized (
+  select one.place, one.pre, was.*,
+         case was.state when 'running' then 'pending' else was.state end as now_state
+    from unnest($1::jsonb[]) with ordinality as one (pre, place)
+   cross join lateral jsonb_populate_record(null::{s}."{prefix}jobs", one.pre) as was
+), locked as materialized (
+  select job.id, job.state, job.attempts, job.claim_id
+    from {s}."{prefix}jobs" as job
+   where job.id = any (array(select given.id from given))
+   order by job.id
+     for update
+), judged as materialized (
+  select given.*, locked.id is null as gone,
+         case when locked.state <> 'failed' then 'it is no longer cancelled: it is ' || locked.state
+              when locked.claim_id is not null or locked.attempts <> given.attempts then 'it has run since'
+              when holder.id is not null then 'its unique key is held by job ' || holder.id end as reason
+    from given
+    left join locked on locked.id = given.id
+    left join lateral (
+         select other.id
+           from {s}."{prefix}jobs" as other
+          where other.unique_key = given.unique_key and other.unique_key is not null and other.state not in ('succeeded', 'failed')
+            and other.id <> given.id
+          limit 1
+         ) as holder on true
+), ordered as materialized (
+  select judged.*,
+         coalesce(judged.reason, case when judged.unique_key is not null
+           and row_number() over (partition by judged.reason is null, judged.unique_key order by judged.place) > 1
+           then 'its unique key is held by a job that came back before it' end) as outcome
+    from judged
+), changed as (
+  update {s}."{prefix}jobs" as job
+     set state = ordered.now_state, completed_at = ordered.completed_at,
+         claim_id = case when ordered.now_state = ordered.state then ordered.claim_id end,
+         started_at = case when ordered.now_state = ordered.state then ordered.started_at end,
+         taken_by = case when ordered.now_state = ordered.state then ordered.taken_by end
+    from ordered
+   where job.id = ordered.id and ordered.outcome is null and not ordered.gone
+  returning job.id
+), inserted as (
+  insert into {s}."{prefix}jobs" (
+         id, queue, func, kwargs, limits, meta, state, priority, attempts, max_attempts, taken_by, created_at, started_at, completed_at,
+         scheduled_at, unique_key, errors, claim_id)
+  select own.id, own.queue, own.func, coalesce(own.kwargs, 'null'), coalesce(own.limits, 'null'), coalesce(own.meta, 'null'), own.now_state,
+         own.priority, own.attempts, own.max_attempts, case when own.now_state = own.state then own.taken_by end, own.created_at,
+         case when own.now_state = own.state then own.started_at end, own.completed_at, own.scheduled_at, own.unique_key,
+         coalesce(own.errors, 'null'), case when own.now_state = own.state then own.claim_id end
+    from ordered as own
+   where own.outcome is null and own.gone
+   order by own.id
+  returning id
+)
+select ordered.id::text as id, ordered.outcome
+  from ordered
+ where (select count(*) from changed) + (select count(*) from inserted) >= 0
+
+-- name: wake
+select pg_notify('{prefix}events', json_build_object('t', 'queue.pushed', 'q', queue.name)::text) from unnest($1::text[]) as queue (name)

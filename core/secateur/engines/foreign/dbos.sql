@@ -15,7 +15,7 @@
 -- Found by the tables of migrations and of inputs beside that of the workflows, and by the newest column that is read here. ts_stat reads
 -- the version: it runs a query that is given as text.
 select space.nspname as schema, '' as prefix, 'migration ' || coalesce(made.version::text, 'unknown') as version,
-       coalesce(made.version between 100 and 125, false) as supported,
+       coalesce(made.version = 125, false) as supported,
        row_security_active(jobs.oid) as hidden
   from pg_class as jobs
   join pg_namespace as space on space.oid = jobs.relnamespace
@@ -134,3 +134,110 @@ select '{s}.workflow_status'::regclass
 
 -- name: claim_order
 run.priority, run.started_at
+
+-- name: lock
+select job.workflow_uuid as id
+  from {s}.workflow_status as job
+ where job.workflow_uuid = any ($1::text[])
+ order by job.workflow_uuid
+   for update
+
+-- name: cancel
+-- As DBOS itself cancels: the workflow leaves its queue, and its deduplication id is free. A running one takes no further step.
+-- Its arguments are kept as well, since DBOS deletes those that belong to no workflow, and its attributes as text, which tells null from
+-- none.
+with locked as materialized (
+  select job.*
+    from {s}.workflow_status as job
+   where job.workflow_uuid = any ($1::text[])
+     and (job.status in ('ENQUEUED', 'DELAYED') or ($2::boolean and job.status = 'PENDING'))
+   order by job.workflow_uuid
+     for update
+), changed as (
+  update {s}.workflow_status as job
+     set status = 'CANCELLED', owner_xid = null, queue_name = null, deduplication_id = null, started_at_epoch_ms = null,
+         updated_at = moment.ms, completed_at = moment.ms
+    from locked, (select (extract(epoch from now()) * 1000)::bigint as ms) as moment
+   where job.workflow_uuid = locked.workflow_uuid
+  returning job.workflow_uuid
+)
+select locked.workflow_uuid as id, coalesce(locked.name, '-') as function_id,
+       jsonb_build_object('workflow', to_jsonb(locked), 'attributes', locked.attributes::text, 'input', to_jsonb(input)) as pre, locked.status = 'PENDING' as running
+  from locked
+  join changed using (workflow_uuid)
+  left join {s}.workflow_input as input using (workflow_uuid)
+
+-- name: restore
+-- One that ran is enqueued again; without a queue of its own, it goes into the one that DBOS resumes workflows by. Of several with the
+-- same deduplication id, the first comes back. Those that DBOS has deleted meanwhile are inserted again.
+with given as materialized (
+  select one.place, one.pre, was.*,
+         case was.status when 'PENDING' then 'ENQUEUED' else was.status end as now_status,
+         case was.status when 'PENDING' then coalesce(was.queue_name, '_dbos_internal_queue') else was.queue_name end as now_queue
+    from unnest($1::jsonb[]) with ordinality as one (pre, place)
+   cross join lateral jsonb_populate_record(null::{s}.workflow_status, one.pre -> 'workflow') as was
+), locked as materialized (
+  select job.workflow_uuid, job.status
+    from {s}.workflow_status as job
+   where job.workflow_uuid = any (array(select given.workflow_uuid from given))
+   order by job.workflow_uuid
+     for update
+), judged as materialized (
+  select given.*, locked.workflow_uuid is null as gone,
+         case when locked.status <> 'CANCELLED' then 'it is no longer cancelled: it is ' || locked.status
+              when holder.workflow_uuid is not null then 'its deduplication id is the key of workflow ' || holder.workflow_uuid end as reason
+    from given
+    left join locked on locked.workflow_uuid = given.workflow_uuid
+    left join lateral (
+         select other.workflow_uuid
+           from {s}.workflow_status as other
+          where other.queue_name = given.now_queue and other.deduplication_id = given.deduplication_id
+            and other.workflow_uuid <> given.workflow_uuid
+          limit 1
+         ) as holder on true
+), ordered as materialized (
+  select judged.*,
+         coalesce(judged.reason, case when judged.deduplication_id is not null
+           and row_number() over (partition by judged.reason is null, judged.now_queue, judged.deduplication_id order by judged.place) > 1
+           then 'its deduplication id is the key of a workflow that came back before it' end) as outcome
+    from judged
+), changed as (
+  update {s}.workflow_status as job
+     set status = ordered.now_status, queue_name = ordered.now_queue, deduplication_id = ordered.deduplication_id,
+         started_at_epoch_ms = case when ordered.now_status = ordered.status then ordered.started_at_epoch_ms end,
+         owner_xid = case when ordered.now_status = ordered.status then ordered.owner_xid end,
+         updated_at = ordered.updated_at, completed_at = ordered.completed_at
+    from ordered
+   where job.workflow_uuid = ordered.workflow_uuid and ordered.outcome is null and not ordered.gone
+  returning job.workflow_uuid
+), inserted as (
+  insert into {s}.workflow_status (
+         workflow_uuid, status, name, authenticated_user, assumed_role, authenticated_roles, request, output, error, executor_id,
+         created_at, updated_at, application_version, application_id, class_name, config_name, recovery_attempts, queue_name,
+         workflow_timeout_ms, workflow_deadline_epoch_ms, inputs, started_at_epoch_ms, deduplication_id, priority, queue_partition_key,
+         forked_from, owner_xid, parent_workflow_id, serialization, delay_until_epoch_ms, was_forked_from, rate_limited, completed_at,
+         attributes, schedule_name, debounce_deadline_epoch_ms, is_debounced, application_name, creator_xid)
+  select own.workflow_uuid, own.now_status, own.name, own.authenticated_user, own.assumed_role, own.authenticated_roles, own.request,
+         own.output, own.error, own.executor_id, own.created_at, own.updated_at, own.application_version, own.application_id,
+         own.class_name, own.config_name, own.recovery_attempts, own.now_queue, own.workflow_timeout_ms, own.workflow_deadline_epoch_ms,
+         own.inputs, case when own.now_status = own.status then own.started_at_epoch_ms end, own.deduplication_id, own.priority,
+         own.queue_partition_key, own.forked_from, case when own.now_status = own.status then own.owner_xid end, own.parent_workflow_id,
+         own.serialization, own.delay_until_epoch_ms, own.was_forked_from, own.rate_limited, own.completed_at,
+         (own.pre ->> 'attributes')::jsonb, own.schedule_name, own.debounce_deadline_epoch_ms, own.is_debounced, own.application_name,
+         own.creator_xid
+    from ordered as own
+   where own.outcome is null and own.gone
+   order by own.workflow_uuid
+  returning workflow_uuid
+), inputs as (
+  insert into {s}.workflow_input
+  select (jsonb_populate_record(null::{s}.workflow_input, ordered.pre -> 'input')).*
+    from ordered
+   where ordered.outcome is null and jsonb_typeof(ordered.pre -> 'input') = 'object'
+   order by ordered.workflow_uuid
+  on conflict do nothing
+  returning workflow_uuid
+)
+select ordered.workflow_uuid as id, ordered.outcome
+  from ordered
+ where (select count(*) from changed) + (select count(*) from inserted) + (select count(*) from inputs) >= 0

@@ -35,7 +35,7 @@ select job.id as key, job.id::text as id, job.queue_name::text as app_id, job.ta
        case job.status
          when 'READY' then case when job.run_after > now() and job.run_after < '9998-12-30' then 'scheduled' else 'queued' end
          when 'RUNNING' then 'running'
-         when 'FAILED' then 'failed'
+         when 'FAILED' then case when job.traceback = 'Cancelled by secateur' then 'cancelled' else 'failed' end
          else 'completed' end as status,
        job.status as state, job.priority,
        case when jsonb_typeof(job.worker_ids) = 'array' then jsonb_array_length(job.worker_ids) else 0 end as attempt,
@@ -55,11 +55,11 @@ select job.id as key, job.id::text as id, job.queue_name::text as app_id, job.ta
 (run.state = 'READY' or run.state = 'RUNNING')
 
 -- name: failed
-run.state = 'FAILED'
+(run.state = 'FAILED' and run.error is distinct from 'Cancelled by secateur')
 
 -- name: cancelled
--- There is no such state.
-false
+-- There is no such state: what secateur cancelled says so.
+(run.state = 'FAILED' and run.error = 'Cancelled by secateur')
 
 -- name: ended
 run.state not in ('READY', 'RUNNING')
@@ -70,11 +70,11 @@ select job.queue_name::text as app_id, job.task_path as function_id,
        count(*) filter (where job.status = 'READY' and job.due) as queued,
        count(*) filter (where job.status = 'READY' and not job.due) as scheduled,
        count(*) filter (where job.status = 'RUNNING') as running,
-       count(*) filter (where job.status = 'FAILED') as failed,
+       count(*) filter (where job.status = 'FAILED' and job.traceback is distinct from 'Cancelled by secateur') as failed,
        (min(array[job.claimable_at, job.enqueued_at]) filter (where job.status = 'READY' and job.due))[2] as oldest_started_at,
        min(job.claimable_at) filter (where job.status = 'READY' and job.due) as oldest_claimable_at
   from (
-    select own.queue_name, own.task_path, own.status, own.enqueued_at,
+    select own.queue_name, own.task_path, own.status, own.traceback, own.enqueued_at,
            own.run_after <= now() or own.run_after >= '9998-12-30' as due,
            case when own.run_after < '9998-12-30' then greatest(own.run_after, own.enqueued_at) else own.enqueued_at end as claimable_at
       from {s}.django_tasks_database_dbtaskresult as own
@@ -88,3 +88,66 @@ select '{s}.django_tasks_database_dbtaskresult'::regclass
 -- name: claim_order
 -- Tasks whose time has come go before those that never had one.
 run.priority desc, run.scheduled_for nulls last, run.started_at
+
+-- name: lock
+select job.id::text as id
+  from {s}.django_tasks_database_dbtaskresult as job
+ where job.id = any ($1::text[]::uuid[])
+ order by job.id
+   for update
+
+-- name: cancel
+-- There is no state for it: a task fails, with an exception that Django can import and a traceback that says who did it. A running one goes on.
+with locked as materialized (
+  select job.*
+    from {s}.django_tasks_database_dbtaskresult as job
+   where job.id = any ($1::text[]::uuid[]) and job.status = 'READY' and $2::boolean is not null
+   order by job.id
+     for update
+), changed as (
+  update {s}.django_tasks_database_dbtaskresult as job
+     set status = 'FAILED', finished_at = now(), exception_class_path = 'asyncio.exceptions.CancelledError',
+         traceback = 'Cancelled by secateur'
+    from locked
+   where job.id = locked.id
+  returning job.id
+)
+select locked.id::text as id, locked.task_path as function_id, to_jsonb(locked) as pre, false as running
+  from locked join changed using (id)
+
+-- name: restore
+-- Those that `prune_db_task_results` has deleted are inserted again.
+with given as materialized (
+  select one.place, one.pre, was.*
+    from unnest($1::jsonb[]) with ordinality as one (pre, place)
+   cross join lateral jsonb_populate_record(null::{s}.django_tasks_database_dbtaskresult, one.pre) as was
+), locked as materialized (
+  select job.id, job.status, job.traceback
+    from {s}.django_tasks_database_dbtaskresult as job
+   where job.id = any (array(select given.id from given))
+   order by job.id
+     for update
+), judged as materialized (
+  select given.*, locked.id is null as gone,
+         case when locked.status <> 'FAILED' or locked.traceback <> 'Cancelled by secateur'
+              then 'it is no longer cancelled: it is ' || locked.status end as outcome
+    from given
+    left join locked on locked.id = given.id
+), changed as (
+  update {s}.django_tasks_database_dbtaskresult as job
+     set status = judged.status, finished_at = judged.finished_at, exception_class_path = judged.exception_class_path,
+         traceback = judged.traceback
+    from judged
+   where job.id = judged.id and judged.outcome is null and not judged.gone
+  returning job.id
+), inserted as (
+  insert into {s}.django_tasks_database_dbtaskresult
+  select (jsonb_populate_record(null::{s}.django_tasks_database_dbtaskresult, judged.pre)).*
+    from judged
+   where judged.gone
+   order by judged.id
+  returning id
+)
+select judged.id::text as id, judged.outcome
+  from judged
+ where (select count(*) from changed) + (select count(*) from inserted) >= 0

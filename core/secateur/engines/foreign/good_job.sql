@@ -129,3 +129,71 @@ select '{s}.good_jobs'::regclass
 -- name: claim_order
 -- As it is unless `dequeue_query_sort` says otherwise.
 run.priority, run.started_at
+
+-- name: lock
+select job.id::text as id
+  from {s}.good_jobs as job
+ where job.id = any ($1::text[]::uuid[])
+ order by job.id
+   for update
+
+-- name: cancel
+-- As Job#discard_job. With the usual strategy a worker has only an advisory lock on a job that it is about to perform, which is held
+-- until the job ends: such a job is left alone. A running one goes on.
+with locked as materialized (
+  select job.*
+    from {s}.good_jobs as job
+   where job.id = any ($1::text[]::uuid[]) and job.finished_at is null and job.performed_at is null and job.locked_by_id is null
+     and $2::boolean is not null
+   order by job.id
+     for update
+), free as materialized (
+  select locked.*
+    from locked
+   where pg_try_advisory_xact_lock(('x' || substr(md5('good_jobs-' || locked.id::text), 1, 16))::bit(64)::bigint)
+), changed as (
+  update {s}.good_jobs as job
+     set finished_at = timezone('UTC', now()),
+         error = 'GoodJob::Job::DiscardJobError: Cancelled by secateur', error_event = 5
+    from free
+   where job.id = free.id
+  returning job.id
+)
+select free.id::text as id, coalesce(free.job_class, '-') as function_id, to_jsonb(free) as pre, false as running
+  from free join changed using (id)
+
+-- name: restore
+-- Those that GoodJob has deleted are inserted again.
+with given as materialized (
+  select one.place, one.pre, was.*
+    from unnest($1::jsonb[]) with ordinality as one (pre, place)
+   cross join lateral jsonb_populate_record(null::{s}.good_jobs, one.pre) as was
+), locked as materialized (
+  select job.id, job.finished_at, job.error
+    from {s}.good_jobs as job
+   where job.id = any (array(select given.id from given))
+   order by job.id
+     for update
+), judged as materialized (
+  select given.*, locked.id is null as gone,
+         case when locked.id is not null and (locked.finished_at is null or locked.error is distinct from 'GoodJob::Job::DiscardJobError: Cancelled by secateur')
+              then 'it is no longer cancelled' end as outcome
+    from given
+    left join locked on locked.id = given.id
+), changed as (
+  update {s}.good_jobs as job
+     set finished_at = judged.finished_at, error = judged.error, error_event = judged.error_event
+    from judged
+   where job.id = judged.id and judged.outcome is null and not judged.gone
+  returning job.id
+), inserted as (
+  insert into {s}.good_jobs
+  select (jsonb_populate_record(null::{s}.good_jobs, judged.pre)).*
+    from judged
+   where judged.gone
+   order by judged.id
+  returning id
+)
+select judged.id::text as id, judged.outcome
+  from judged
+ where (select count(*) from changed) + (select count(*) from inserted) >= 0

@@ -129,3 +129,130 @@ select '{s}.solid_queue_jobs'::regclass
 
 -- name: claim_order
 run.priority, run.key
+
+-- name: lock
+-- Executions before jobs, as a claim locks them. A job that is locked gets no other execution, since that refers to it.
+with executions as materialized (
+  select ready.job_id from {s}.solid_queue_ready_executions as ready
+   where ready.job_id = any ($1::text[]::bigint[]) order by ready.job_id for update
+), scheduled as materialized (
+  select scheduled.job_id from {s}.solid_queue_scheduled_executions as scheduled
+   where scheduled.job_id = any ($1::text[]::bigint[]) order by scheduled.job_id for update
+), blocked as materialized (
+  select blocked.job_id from {s}.solid_queue_blocked_executions as blocked
+   where blocked.job_id = any ($1::text[]::bigint[]) order by blocked.job_id for update
+)
+select job.id::text as id
+  from {s}.solid_queue_jobs as job
+ where job.id = any ($1::text[]::bigint[])
+   and (select count(*) from executions) + (select count(*) from scheduled) + (select count(*) from blocked) >= 0
+ order by job.id
+   for update
+
+-- name: cancel
+-- As Solid Queue discards jobs: they are deleted, their executions with them, and a ready one gives its place behind its concurrency key
+-- back. A claim that came before the lock has its ready execution locked: that job is left alone. A running one goes on.
+with ready as materialized (
+  select ready.* from {s}.solid_queue_ready_executions as ready
+   where ready.job_id = any ($1::text[]::bigint[]) and $2::boolean is not null order by ready.job_id for update skip locked
+), scheduled as materialized (
+  select scheduled.* from {s}.solid_queue_scheduled_executions as scheduled
+   where scheduled.job_id = any ($1::text[]::bigint[]) order by scheduled.job_id for update skip locked
+), blocked as materialized (
+  select blocked.* from {s}.solid_queue_blocked_executions as blocked
+   where blocked.job_id = any ($1::text[]::bigint[]) order by blocked.job_id for update skip locked
+), locked as materialized (
+  select job.*
+    from {s}.solid_queue_jobs as job
+   where job.id = any (array(select ready.job_id from ready union all select scheduled.job_id from scheduled
+                             union all select blocked.job_id from blocked))
+     and job.finished_at is null
+   order by job.id
+     for update
+), kept as materialized (
+  select locked.id, locked.class_name, locked.concurrency_key, ready.id is not null as holds,
+         jsonb_build_object('job', to_jsonb(locked), 'ready', to_jsonb(ready), 'scheduled', to_jsonb(scheduled), 'blocked', to_jsonb(blocked),
+                            'recurring', to_jsonb(recurring)) as pre
+    from locked
+    left join ready on ready.job_id = locked.id
+    left join scheduled on scheduled.job_id = locked.id
+    left join blocked on blocked.job_id = locked.id
+    left join {s}.solid_queue_recurring_executions as recurring on recurring.job_id = locked.id
+), given_back as (
+  update {s}.solid_queue_semaphores as semaphore
+     set value = semaphore.value + places.number
+    from (select kept.concurrency_key as key, count(*) as number from kept
+           where kept.holds and kept.concurrency_key is not null group by kept.concurrency_key) as places
+   where semaphore.key = places.key
+  returning semaphore.key
+), gone as (
+  delete from {s}.solid_queue_jobs as job using kept where job.id = kept.id returning job.id
+)
+select kept.id::text as id, kept.class_name::text as function_id, kept.pre, false as running
+  from kept join gone using (id)
+ where (select count(*) from given_back) >= 0
+
+-- name: restore
+-- The job is inserted again with its id, and its executions with it. A ready one takes its place behind its concurrency key again, where
+-- there is one; of several with the same key, the first.
+with given as materialized (
+  select one.place, one.pre, (one.pre #>> '{job,id}')::bigint as id,
+         case when one.pre -> 'ready' <> 'null' then one.pre #>> '{job,concurrency_key}' end as key
+    from unnest($1::jsonb[]) with ordinality as one (pre, place)
+), semaphores as materialized (
+  select semaphore.key, semaphore.value
+    from {s}.solid_queue_semaphores as semaphore
+   where semaphore.key = any (array(select given.key from given))
+   order by semaphore.key
+     for update
+), judged as materialized (
+  select given.*, existing.id is not null as there, semaphores.value as places,
+         row_number() over (partition by existing.id is null, given.key order by given.place) as nth
+    from given
+    left join {s}.solid_queue_jobs as existing on existing.id = given.id
+    left join semaphores on semaphores.key = given.key
+), ordered as materialized (
+  select judged.id, judged.pre, judged.key,
+         case when judged.there then 'it is there: somebody has put it back'
+              when judged.places < judged.nth then 'its concurrency key is held by another job' end as outcome
+    from judged
+), taken as (
+  update {s}.solid_queue_semaphores as semaphore
+     set value = semaphore.value - places.number
+    from (select ordered.key, count(*) as number from ordered where ordered.outcome is null and ordered.key is not null group by ordered.key) as places
+   where semaphore.key = places.key
+  returning semaphore.key
+), jobs as (
+  insert into {s}.solid_queue_jobs
+  select (jsonb_populate_record(null::{s}.solid_queue_jobs, ordered.pre -> 'job')).* from ordered where ordered.outcome is null
+   order by ordered.id
+  on conflict do nothing
+  returning id
+), ready as (
+  insert into {s}.solid_queue_ready_executions
+  select (jsonb_populate_record(null::{s}.solid_queue_ready_executions, ordered.pre -> 'ready')).*
+    from ordered join jobs using (id) where ordered.pre -> 'ready' <> 'null'
+  returning job_id
+), scheduled as (
+  insert into {s}.solid_queue_scheduled_executions
+  select (jsonb_populate_record(null::{s}.solid_queue_scheduled_executions, ordered.pre -> 'scheduled')).*
+    from ordered join jobs using (id) where ordered.pre -> 'scheduled' <> 'null'
+  returning job_id
+), blocked as (
+  insert into {s}.solid_queue_blocked_executions
+  select (jsonb_populate_record(null::{s}.solid_queue_blocked_executions, ordered.pre -> 'blocked')).*
+    from ordered join jobs using (id) where ordered.pre -> 'blocked' <> 'null'
+  returning job_id
+), recurring as (
+  insert into {s}.solid_queue_recurring_executions
+  select (jsonb_populate_record(null::{s}.solid_queue_recurring_executions, ordered.pre -> 'recurring')).*
+    from ordered join jobs using (id) where ordered.pre -> 'recurring' <> 'null'
+  on conflict do nothing
+  returning job_id
+)
+select ordered.id::text as id,
+       case when ordered.outcome is null and jobs.id is null then 'it is there: somebody has put it back' else ordered.outcome end as outcome
+  from ordered
+  left join jobs using (id)
+ where (select count(*) from taken) + (select count(*) from ready) + (select count(*) from scheduled) + (select count(*) from blocked)
+     + (select count(*) from recurring) >= 0

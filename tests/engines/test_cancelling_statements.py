@@ -107,7 +107,7 @@ async def test_its_own_api_finds_them_cancelled(pruning: Pruning) -> None:
     [ours, theirs] = await bed.enqueue([{"number": 1}, {"number": 2}], delay=HOUR)
     await pruning.cancel([ours])
     await bed.cancel(theirs)
-    assert await bed.state(ours) == await bed.state(theirs)
+    assert await bed.state(theirs) in (await bed.state(ours), None)  # there is one that deletes what it cancels
 
 
 async def test_what_runs_is_stopped_or_left_alone(pruning: Pruning) -> None:

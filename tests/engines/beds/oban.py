@@ -19,7 +19,7 @@ import asyncpg
 
 from beds import RAN, Bed
 from beds.packages import Missing
-from beds.processes import Api, Job, python_environment, serve, worker_process
+from beds.processes import Api, Job, python_environment, serve, told_to_stop, worker_process
 from beds.pythons import python_with
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class Oban(Bed):
     missing: ClassVar[Any] = Missing(interpreter)
     schema: ClassVar[str] = "public"
     prefix: ClassVar[str] = ""
+    tables: ClassVar[tuple[str, ...]] = ("oban_jobs",)
+    has_keys: ClassVar[bool] = False
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -135,11 +137,12 @@ async def work(url: str, schema: str, queue: str, concurrency: int) -> None:
     from oban import Cancel, worker
     from oban.worker import _registry
 
-    jobs = Job(url)
+    jobs, hears = Job(url), asyncio.Event()
 
     @worker()
     class Performing:
         async def process(self, job: Any) -> Any:
+            await hears.wait()
             running = asyncio.create_task(jobs.run(job.args))
             while not (await asyncio.wait([running], timeout=0.02))[0]:
                 if job.cancelled():
@@ -150,14 +153,17 @@ async def work(url: str, schema: str, queue: str, concurrency: int) -> None:
 
     _registry.update(sync=Performing, mail=Performing)
     async with opened(url, schema, queues={queue: concurrency}) as serving, serving:
-        await asyncio.Event().wait()
+        # It begins with the first jobs before it hears of cancellations.
+        await serving._notifier.listen("signal", lambda channel, message: None, wait=True)
+        hears.set()
+        await told_to_stop()
 
 
 async def main(what: str, url: str, schema: str, *more: str) -> None:
     if what == "worker":
-        await work(url, schema, more[0], int(more[1]))
+        return await work(url, schema, more[0], int(more[1]))
     async with opened(url, schema) as client:
-        await serve(Calls(client, schema))
+        return await serve(Calls(client, schema))
 
 
 if __name__ == "__main__":

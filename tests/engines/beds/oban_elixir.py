@@ -76,6 +76,8 @@ class ObanElixir(Bed):
     missing: ClassVar[str | None] = None
     schema: ClassVar[str] = "public"
     prefix: ClassVar[str] = ""
+    tables: ClassVar[tuple[str, ...]] = ("oban_jobs",)
+    has_keys: ClassVar[bool] = False
 
     def __init__(self, url: str) -> None:
         self.url = url

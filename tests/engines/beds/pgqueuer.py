@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import asyncpg
 
 from beds import RAN, Bed
-from beds.processes import Api, Job, python_environment, serve, worker_process
+from beds.processes import Api, Job, python_environment, serve, told_to_stop, worker_process
 
 if TYPE_CHECKING:
     from pgqueuer.queries import Queries
@@ -31,6 +31,7 @@ class PgQueuer(Bed):
     missing: ClassVar[str | None] = None if find_spec("pgqueuer") else "the package pgqueuer is not installed"
     schema: ClassVar[str] = "public"
     prefix: ClassVar[str] = ""
+    tables: ClassVar[tuple[str, ...]] = ("pgqueuer",)
     has_queues: ClassVar[bool] = False
 
     def __init__(self, url: str) -> None:
@@ -82,6 +83,7 @@ class PgQueuerElsewhere(PgQueuer):
 
     schema: ClassVar[str] = "billing_jobs"
     prefix: ClassVar[str] = "mail_"
+    tables: ClassVar[tuple[str, ...]] = ("mail_pgqueuer",)
 
 
 BEDS = (PgQueuer, PgQueuerElsewhere)
@@ -142,14 +144,17 @@ async def work(url: str, concurrency: int) -> None:
             application.entrypoint(name, concurrency_limit=concurrency, accepts_context=True, on_failure="hold")(
                 perform
             )
-        await application.run(batch_size=10, dequeue_timeout=timedelta(seconds=1))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(application.run(batch_size=10, dequeue_timeout=timedelta(seconds=1)))
+            await told_to_stop()
+            application.shutdown.set()
 
 
 async def main(what: str, url: str, *more: str) -> None:
     if what == "worker":
-        await work(url, int(more[0]))
+        return await work(url, int(more[0]))
     async with opened(url) as queries:
-        await serve(Calls(queries))
+        return await serve(Calls(queries))
 
 
 if __name__ == "__main__":

@@ -12,16 +12,18 @@
 -- unfinished ones are those up to `retryable`, whether or not there is `suspended` among them.
 
 -- name: detect
--- Elixir's migrations write their number into the table's comment. Python writes none; its leaders have a table
--- of another name than Elixir's.
--- Columns and labels that are not known here are of a newer version, or of Oban Pro. Before migration 9 nothing could be cancelled.
+-- Elixir's migrations write their number into the table's comment. Python writes none; its leaders have a table of another name than
+-- Elixir's. Columns and labels that are not known here are of a newer version, or of Oban Pro. Before migration 9 nothing could be
+-- cancelled. `stopping` is the state of an executing job that is asked to stop: Python's worker gives the job its last state itself;
+-- in Elixir it is cancelled first, and its process is ended then.
 select space.nspname as schema, '' as prefix,
        case when made.migration ~ '^[0-9]{1,4}$' then 'migration ' || made.migration
             when made.is_python then 'Python'
             else 'unknown' end as version,
        not made.unknown and case when made.migration ~ '^[0-9]{1,4}$' then made.migration::integer <= 14
                                  else made.is_python end as supported,
-       row_security_active(jobs.oid) as hidden
+       row_security_active(jobs.oid) as hidden,
+       case when made.migration is null then 'executing' else 'cancelled' end as stopping
   from pg_class as jobs
   join pg_namespace as space on space.oid = jobs.relnamespace
  cross join lateral (
@@ -141,3 +143,80 @@ select $name${s}.oban_jobs$name$::regclass
 
 -- name: claim_order
 run.priority, run.due, run.key
+
+-- name: lock
+select job.id::text as id
+  from {s}.oban_jobs as job
+ where job.id = any ($1::text[]::bigint[])
+ order by job.id
+   for update
+
+-- name: cancel
+-- As its own cancel_job. A cancel frees nothing: uniqueness is a question that a client asks before it inserts. The mark in meta is
+-- Python's; Elixir does not mind it. Messages made in SQL may be plain JSON.
+with locked as materialized (
+  select job.*
+    from {s}.oban_jobs as job
+   where job.id = any ($1::text[]::bigint[])
+     and (job.state < 'executing' or job.state = 'retryable' or ($2::boolean and job.state = 'executing'))
+   order by job.id
+     for update
+), changed as (
+  update {s}.oban_jobs as job
+     set state = 'cancelled', cancelled_at = timezone('UTC', now()),
+         meta = job.meta || jsonb_build_object('cancel_attempted_at', timezone('UTC', now()))
+    from locked
+   where job.id = locked.id and (locked.state <> 'executing' or '{stopping}' = 'cancelled')
+  returning job.id
+), told as (
+  select pg_notify({schema} || '.oban_signal', json_build_object('action', 'pkill', 'job_id', locked.id)::text)
+    from locked
+   where locked.state = 'executing'
+)
+select locked.id::text as id, locked.worker::text as function_id, to_jsonb(locked) as pre, locked.state = 'executing' as running
+  from locked
+ where (select count(*) from changed) + (select count(*) from told) >= 0
+
+-- name: restore
+-- One that was stopped while it ran is available again, for one more attempt if it had used them all. Its pruner deletes cancelled jobs,
+-- by default after a minute in Elixir and a day in Python; such a one is inserted again.
+with given as materialized (
+  select one.pre, was.*, case was.state when 'executing' then 'available' else was.state end as now_state
+    from unnest($1::jsonb[]) as one (pre)
+   cross join lateral jsonb_populate_record(null::{s}.oban_jobs, one.pre) as was
+), locked as materialized (
+  select job.id, job.state, job.attempt
+    from {s}.oban_jobs as job
+   where job.id = any (array(select given.id from given))
+   order by job.id
+     for update
+), judged as materialized (
+  select given.*, locked.id is null as gone,
+         case when locked.state <> 'cancelled' then 'it is no longer cancelled: it is ' || locked.state::text
+              when locked.attempt <> given.attempt then 'it has run since' end as outcome
+    from given
+    left join locked on locked.id = given.id
+), changed as (
+  update {s}.oban_jobs as job
+     set state = judged.now_state, cancelled_at = judged.cancelled_at,
+         max_attempts = case judged.state when 'executing' then greatest(job.max_attempts, job.attempt + 1) else job.max_attempts end,
+         meta = case when judged.meta ? 'cancel_attempted_at'
+           then jsonb_set(job.meta, array['cancel_attempted_at'], judged.meta -> 'cancel_attempted_at')
+           else job.meta - 'cancel_attempted_at' end
+    from judged
+   where job.id = judged.id and judged.outcome is null and not judged.gone
+  returning job.id
+), inserted as (
+  insert into {s}.oban_jobs overriding system value
+  select (jsonb_populate_record(null::{s}.oban_jobs, judged.pre || jsonb_build_object('state', judged.now_state, 'max_attempts',
+           case judged.state when 'executing' then greatest(judged.max_attempts, judged.attempt + 1) else judged.max_attempts end))).*
+    from judged
+   where judged.outcome is null and judged.gone
+  returning id
+)
+select judged.id::text as id, judged.outcome
+  from judged
+ where (select count(*) from changed) + (select count(*) from inserted) >= 0
+
+-- name: wake
+select pg_notify({schema} || '.oban_insert', json_build_object('queue', queue.name)::text) from unnest($1::text[]) as queue (name)

@@ -12,17 +12,21 @@
 
 -- name: detect
 -- By the shape of the tables, whatever the prefix. The version is nowhere: `slot` came with 1.6. A column or a label that is not known
--- here is of a newer version.
+-- here is of a newer version. Its notification channel, which can be set, is in its trigger.
 select space.nspname as schema, named.prefix,
        case when made.unknown then 'newer than 1.6' when made.has_slots then '1.6+' else 'older than 1.6' end as version,
        made.has_slots and not made.unknown as supported,
-       row_security_active(jobs.oid) or row_security_active(log.oid) as hidden
+       row_security_active(jobs.oid) or row_security_active(log.oid) as hidden,
+       quote_literal(coalesce(made.channel, named.prefix || 'ch_pgqueuer')) as channel
   from pg_class as jobs
   join pg_namespace as space on space.oid = jobs.relnamespace
  cross join lateral (select left(jobs.relname, length(jobs.relname) - length('pgqueuer')) as prefix) as named
   join pg_class as log on log.relnamespace = space.oid and log.relname = named.prefix || 'pgqueuer_log'
  cross join lateral (
     select bool_or(part.attname = 'slot') as has_slots,
+           (select min(substring(told.prosrc from $$pg_notify\(\s*'([A-Za-z0-9_.-]+)'$$))
+              from pg_trigger as trigger join pg_proc as told on told.oid = trigger.tgfoid
+             where trigger.tgrelid = jobs.oid) as channel,
            bool_or(part.attname <> all ('{id, priority, queue_manager_id, created, updated, heartbeat, execute_after, status, entrypoint,
              dedupe_key, payload, headers, attempts, slot}'::name[]))
            or exists (select from pg_attribute as status join pg_enum as label on label.enumtypid = status.atttypid
@@ -36,8 +40,9 @@ select space.nspname as schema, named.prefix,
  where jobs.relname like '%pgqueuer' and jobs.relkind = 'r' and space.nspname not like 'pg\_temp\_%' and made.is_pgqueuer
 
 -- name: source
--- A payload is bytes. It is text if it is valid UTF-8 without zeros. JSON as most libraries write it is ASCII, and shown by cheap means to be
--- that: encoded with escapes, nothing is escaped in it but backslashes. Else its bytes, taken for characters, have to follow UTF-8's rules.
+-- A payload is bytes. It is text if it is valid UTF-8 without zeros. JSON as most libraries write it is ASCII, and shown by cheap
+-- means to be that: encoded with escapes, nothing is escaped in it but backslashes. Else its bytes, taken for characters, have to
+-- follow UTF-8's rules.
 -- `having true` makes it one row, which is evaluated once and left out of the plan where nobody asks for the data.
 -- `attempts` counts retries. A job is written to when it is picked and when it is held; before that, only the log knows of its claims.
 select job.id as key, job.id::text as id, coalesce(nullif(rtrim('{prefix}', '_'), ''), {schema}) as app_id,
@@ -65,7 +70,8 @@ select job.id as key, job.id::text as id, coalesce(nullif(rtrim('{prefix}', '_')
        job.ctid as place
   from {s}."{prefix}pgqueuer" as job {sampled}
   left join lateral (
-    select case when strpos(replace(encode(job.payload, 'escape'), '\\', ''), '\') = 0 then replace(encode(job.payload, 'escape'), '\\', '\')
+    select case when strpos(replace(encode(job.payload, 'escape'), '\\', ''), '\') = 0
+                then replace(encode(job.payload, 'escape'), '\\', '\')
                 when position('\x00'::bytea in job.payload) = 0 and getdatabaseencoding() = 'UTF8'
                  and convert_from(job.payload, 'LATIN1') collate "C" ~
                      ('^(?:[\u0001-\u007f]|[\u00c2-\u00df][\u0080-\u00bf]|\u00e0[\u00a0-\u00bf][\u0080-\u00bf]'
@@ -119,3 +125,101 @@ select format('%I.%I', {schema}, '{prefix}pgqueuer')::regclass
 
 -- name: claim_order
 run.priority desc, run.key
+
+-- name: lock
+select job.id::text as id
+  from {s}."{prefix}pgqueuer" as job
+ where job.id = any ($1::text[]::bigint[])
+ order by job.id
+   for update
+
+-- name: cancel
+-- In place: its own cancel deletes the row, and the payload with it. No claim takes the label, and no key is held by it. A worker
+-- that is told of a picked one deletes it itself; a notification holds some hundred ids.
+with locked as materialized (
+  select job.*
+    from {s}."{prefix}pgqueuer" as job
+   where job.id = any ($1::text[]::bigint[]) and (job.status = 'queued' or ($2::boolean and job.status = 'picked'))
+   order by job.id
+     for update
+), changed as (
+  update {s}."{prefix}pgqueuer" as job
+     set status = 'canceled', updated = now()
+    from locked
+   where job.id = locked.id and locked.status = 'queued'
+  returning job.id, job.status, job.entrypoint, job.priority
+), logged as (
+  insert into {s}."{prefix}pgqueuer_log" (job_id, status, entrypoint, priority)
+  select changed.id, changed.status, changed.entrypoint, changed.priority from changed
+), told as (
+  select pg_notify({channel}, json_build_object('channel', {channel}, 'sent_at', now(), 'type', 'cancellation_event',
+           'ids', json_agg(part.id))::text)
+    from (select locked.id, (row_number() over ()) / 300 as part from locked where locked.status = 'picked') as part
+   group by part.part
+)
+select locked.id::text as id, locked.entrypoint as function_id,
+       to_jsonb(locked) || jsonb_build_object('has_headers', locked.headers is not null) as pre,
+       locked.status = 'picked' as running
+  from locked
+ where (select count(*) from told) >= 0
+
+-- name: restore
+-- One that was stopped while it ran was deleted by its worker: it is inserted again, and waits. Headers are often
+-- a null of JSON, which a pre-image does not tell from one of SQL by itself. Only one job with a dedupe key may be there:
+-- of several, the first comes back.
+with given as materialized (
+  select one.place, one.pre, was.*
+    from unnest($1::jsonb[]) with ordinality as one (pre, place)
+   cross join lateral jsonb_populate_record(null::{s}."{prefix}pgqueuer", one.pre) as was
+), locked as materialized (
+  select job.id, job.status, job.attempts
+    from {s}."{prefix}pgqueuer" as job
+   where job.id = any (array(select given.id from given))
+   order by job.id
+     for update
+), judged as materialized (
+  select given.*, locked.id is null as gone,
+         case when locked.status <> 'canceled' then 'it is no longer cancelled: it is ' || locked.status::text
+              when holder.id is not null then 'its dedupe key is held by job ' || holder.id end as reason
+    from given
+    left join locked on locked.id = given.id
+    left join lateral (
+         select other.id
+           from {s}."{prefix}pgqueuer" as other
+          where other.dedupe_key = given.dedupe_key and other.status in ('queued', 'picked') and other.id <> given.id
+          limit 1
+         ) as holder on true
+), ordered as materialized (
+  select judged.*,
+         coalesce(judged.reason, case when judged.dedupe_key is not null
+           and row_number() over (partition by judged.reason is null, judged.dedupe_key order by judged.place) > 1
+           then 'its dedupe key is held by a job that came back before it' end) as outcome
+    from judged
+), changed as (
+  update {s}."{prefix}pgqueuer" as job
+     set status = 'queued', updated = ordered.updated
+    from ordered
+   where job.id = ordered.id and ordered.outcome is null and not ordered.gone
+  returning job.id, job.status, job.entrypoint, job.priority
+), inserted as (
+  insert into {s}."{prefix}pgqueuer" (id, priority, created, updated, heartbeat, execute_after, status, entrypoint, dedupe_key, payload,
+    headers, attempts)
+  select ordered.id, ordered.priority, ordered.created, ordered.updated, ordered.heartbeat, ordered.execute_after, 'queued',
+         ordered.entrypoint, ordered.dedupe_key, ordered.payload,
+         case when (ordered.pre ->> 'has_headers')::boolean then ordered.pre -> 'headers' end, ordered.attempts
+    from ordered
+   where ordered.outcome is null and ordered.gone
+  returning id, status, entrypoint, priority
+), logged as (
+  insert into {s}."{prefix}pgqueuer_log" (job_id, status, entrypoint, priority)
+  select back.id, back.status, back.entrypoint, back.priority
+    from (select * from changed union all select * from inserted) as back
+)
+select ordered.id::text as id, ordered.outcome
+  from ordered
+
+-- name: wake
+-- As its trigger does for an insertion; that says nothing of an update.
+select pg_notify({channel}, json_build_object('channel', {channel}, 'operation', 'insert', 'sent_at', now(),
+         'table', '{prefix}pgqueuer', 'type', 'table_changed_event')::text)
+ where cardinality($1::text[]) > 0

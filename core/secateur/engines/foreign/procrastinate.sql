@@ -167,64 +167,96 @@ select $name${s}.procrastinate_jobs$name$::regclass
 run.priority desc, run.key
 
 -- name: lock
-select job.id from {s}.procrastinate_jobs as job where job.id = any ($1::text[]::bigint[]) order by job.id for update
+select job.id::text as id
+  from {s}.procrastinate_jobs as job
+ where job.id = any ($1::text[]::bigint[])
+ order by job.id
+   for update
 
 -- name: cancel
--- As procrastinate_cancel_job_v1 does it; its triggers write the events `cancelled` and `abort_requested`, and tell the worker of a
--- running job. A cancelled job keeps its queueing lock in its row, but holds it no more: the index is of waiting jobs alone.
+-- As its own cancel_job: the engine's triggers write the events, and tell the worker that is to abort. A cancel frees the queueing lock,
+-- and lets the next job with the same lock go on. The time at which it was deferred is kept, since a deleted job takes its events along.
 with locked as materialized (
-  select job.* from {s}.procrastinate_jobs as job
+  select job.*
+    from {s}.procrastinate_jobs as job
    where job.id = any ($1::text[]::bigint[])
      and (job.status = 'todo' or ($2::boolean and job.status = 'doing' and not job.abort_requested))
-   order by job.id for update
+   order by job.id
+     for update
 ), changed as (
   update {s}.procrastinate_jobs as job
-     set status = case job.status when 'todo' then 'cancelled' else job.status end,
-         abort_requested = job.status = 'doing'
-    from locked where job.id = locked.id
+     set status = case job.status when 'todo' then 'cancelled' else job.status end, abort_requested = job.status = 'doing'
+    from locked
+   where job.id = locked.id
   returning job.id
 )
-select locked.id::text as id, locked.task_name::text as function_id, to_jsonb(locked) as pre, locked.status = 'doing' as running
+select locked.id::text as id, locked.task_name::text as function_id,
+       to_jsonb(locked) || jsonb_build_object('deferred_at', (
+         select min(event.at) from {s}.procrastinate_events as event where event.job_id = locked.id and event.type = 'deferred')) as pre,
+       locked.status = 'doing' as running
   from locked join changed using (id)
 
 -- name: restore
--- Only what a cancel changed is written back. Of several with the same queueing lock, the first comes back. A job that somebody deleted
--- is inserted again; its events are gone, so that it counts as having come in now.
+-- One that was aborted while it ran waits again. Only one job with a queueing lock may wait: of several, the first comes back. A job that
+-- was deleted is inserted again, with the event that says when it was deferred; its trigger adds another one, of now.
 with given as materialized (
-  select (one.pre ->> 'id')::bigint as id, one.pre, one.place, one.pre ->> 'queueing_lock' as queueing_lock
+  select one.place, one.pre, was.*
     from unnest($1::jsonb[]) with ordinality as one (pre, place)
+   cross join lateral jsonb_populate_record(null::{s}.procrastinate_jobs, one.pre) as was
 ), locked as materialized (
-  select job.id, job.status from {s}.procrastinate_jobs as job
-   where job.id = any (array(select given.id from given)) order by job.id for update
+  select job.id, job.status, job.attempts
+    from {s}.procrastinate_jobs as job
+   where job.id = any (array(select given.id from given))
+   order by job.id
+     for update
 ), judged as materialized (
   select given.*, locked.id is null as gone,
-         case when locked.status::text <> 'cancelled' then 'it is no longer cancelled: it is ' || locked.status::text
-              when holder.id is not null then format('its queueing lock %L is held by job %s', given.queueing_lock, holder.id)
-              when given.queueing_lock is not null and row_number() over (
-                     partition by given.queueing_lock, coalesce(locked.status::text, 'cancelled') order by given.place) > 1
-                then format('another job that came back has its queueing lock, %L', given.queueing_lock) end as outcome
+         case when locked.status not in ('cancelled', 'aborted') then 'it is no longer cancelled: it is ' || locked.status::text
+              when locked.attempts > given.attempts and given.status = 'todo' then 'it has run since'
+              when holder.id is not null then 'its queueing lock is held by job ' || holder.id end as reason
     from given
-    left join locked using (id)
+    left join locked on locked.id = given.id
     left join lateral (
-      select other.id from {s}.procrastinate_jobs as other
-       where other.queueing_lock = given.queueing_lock and other.status = 'todo' and other.id <> given.id limit 1
-    ) as holder on true
+         select other.id
+           from {s}.procrastinate_jobs as other
+          where other.queueing_lock = given.queueing_lock and other.status = 'todo' and other.id <> given.id
+          limit 1
+         ) as holder on true
+), ordered as materialized (
+  select judged.*,
+         coalesce(judged.reason, case when judged.queueing_lock is not null
+           and row_number() over (partition by judged.reason is null, judged.queueing_lock order by judged.place) > 1
+           then 'its queueing lock is held by a job that came back before it' end) as outcome
+    from judged
 ), changed as (
   update {s}.procrastinate_jobs as job
      set status = 'todo', abort_requested = false
-    from judged where job.id = judged.id and judged.outcome is null and not judged.gone
+    from ordered
+   where job.id = ordered.id and ordered.outcome is null and not ordered.gone
   returning job.id
 ), inserted as (
   insert into {s}.procrastinate_jobs
-  select (jsonb_populate_record(null::{s}.procrastinate_jobs, judged.pre || '{"worker_id": null}')).*
-    from judged where judged.outcome is null and judged.gone
+  select (jsonb_populate_record(null::{s}.procrastinate_jobs, ordered.pre || jsonb_build_object(
+           'status', 'todo', 'abort_requested', false,
+           'worker_id', (select worker.id from {s}.procrastinate_workers as worker where worker.id = ordered.worker_id)))).*
+    from ordered
+   where ordered.outcome is null and ordered.gone
   returning id
+), entered as (
+  insert into {s}.procrastinate_events (job_id, type, at)
+  select inserted.id, 'deferred', (ordered.pre ->> 'deferred_at')::timestamptz
+    from inserted
+    join ordered using (id)
+   where ordered.pre ->> 'deferred_at' is not null
+  returning job_id
 )
-select judged.id::text as id, judged.outcome from judged
- where (select count(*) from changed) + (select count(*) from inserted) >= 0
+select ordered.id::text as id, ordered.outcome
+  from ordered
+ where (select count(*) from changed) + (select count(*) from entered) >= 0
 
 -- name: wake
--- Its own trigger does so for new jobs only.
+-- As its trigger does for a job that is deferred. A worker that found nothing sleeps until it hears of one, or for five seconds.
 select pg_notify(channel.name, json_build_object('type', 'job_inserted', 'job_id', 0)::text)
-  from (select 'procrastinate_any_queue_v1' as name
-        union all select 'procrastinate_queue_v1#' || queue.name from unnest($1::text[]) as queue (name)) as channel
+  from unnest($1::text[]) as queue (name)
+ cross join lateral (values ('procrastinate_any_queue_v1'), ('procrastinate_queue_v1#' || queue.name)) as channel (name)
+ where octet_length(channel.name) < 64

@@ -9,6 +9,7 @@ import pytest
 
 from secateur.ledger.steps import InForce
 from secateur.runs import FunctionDepth, Scope
+from secateur.words.tables import lay_out
 from secateur_tui.queues import depth_rows
 from secateur_tui.queues.status import worst
 
@@ -73,6 +74,19 @@ def test_in_little_room_the_flood_keeps_its_rate(width: int, says: str) -> None:
     shown = worst([depth(184_000, 111.0), QUIET], width)
     assert shown.plain.strip() == says
     assert shown.cell_length <= width
+
+
+@pytest.mark.parametrize("marks", ["", "✂", "✂∞"])
+@pytest.mark.parametrize("failed", ["0", "35", "1,204"])
+def test_no_figure_gives_way_to_another_at_eighty_columns(marks: str, failed: str) -> None:
+    """Neither to failed runs nor to a mark: the line of the last minutes does."""
+    longest = {"name": "   vendor-syncs-of-tuesday", "marks": marks}
+    total = {column.key: column.blank_if or "–" for column in depth_rows.COLUMNS}
+    total |= {"name": "12 functions", "queued": "184,000", "scheduled": "1,871", "running": "21", "failed": failed}
+    total |= {"oldest": "2h 15m", "in": "131.2", "out": "20.3", "drains": "growing ▲", "marks": marks}
+    shown = [column.key for column in lay_out(depth_rows.COLUMNS, [longest, total], 77).columns]
+    assert {"queued", "scheduled", "running", "oldest", "in", "out", "drains"} <= set(shown)
+    assert ("failed" in shown) == (failed != "0")
 
 
 def test_what_a_cancellation_takes_is_no_growth() -> None:

@@ -22,7 +22,7 @@ COLUMNS = (
     Column("name", "app / function", right=False, shrinks_to=18, grows_to=34),
     Column("marks", " ", right=False, minimum=2, blank_if="", only_news=True, rank=45),
     Column("queued", minimum=7),
-    Column("scheduled", "scheduled", "sched", blank_if="0", rank=20),
+    Column("scheduled", "scheduled", "sched", blank_if="0", rank=29),
     Column("running", "running", "run", rank=30),
     Column("lost", "lost", blank_if="0", only_news=True, rank=25),
     Column("failed", "failed", "fail", blank_if="0", only_news=True, rank=35),

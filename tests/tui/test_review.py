@@ -96,7 +96,7 @@ async def test_the_guarantee_is_told_before_the_history_is_there(
         await consent(console)
         shown = []
         told = review_text.committed
-        monkeypatch.setattr(review_text, "committed", lambda record: shown.append(record) or told(record))
+        monkeypatch.setattr(review_text, "committed", lambda records: shown.extend(records) or told(records))
         monkeypatch.setattr(console.app.session.queue.cancellations, "list", never)
         await console.press("enter")
         await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
@@ -418,7 +418,7 @@ async def test_a_bug_in_the_commit_leaves_nobody_waiting(
 
     async with review(start, incident_url) as console:
         with monkeypatch.context() as patched:
-            patched.setattr(console.app.session.queue.cancellations, "commit", stumble)
+            patched.setattr(console.app.session.queue.cancellations, "commit_all", stumble)
             await consent(console)
             await console.press("enter")
             await console.shows("unknown whether it was committed", "LookupError: a bug", "r ask again")

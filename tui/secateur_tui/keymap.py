@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from textual.binding import Binding, BindingType
@@ -298,9 +299,10 @@ def bindings_of(place: str, *, priority: bool = False) -> list[BindingType]:
     ]
 
 
-def keys_of(action: Action) -> list[str]:
+@cache
+def keys_of(action: Action) -> tuple[str, ...]:
     """The action's keys by the names that Textual's events and bindings have for them."""
-    return [binding.key for binding in Binding.make_bindings([(",".join(action.keys), action.method, "")])]
+    return tuple(binding.key for binding in Binding.make_bindings([(",".join(action.keys), action.method, "")]))
 
 
 def allowed(place: str, method: str, *, read_only: bool) -> bool:

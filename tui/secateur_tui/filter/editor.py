@@ -228,7 +228,7 @@ class ExpressionEditor(TextArea, inherit_bindings=False):
             self.action_close()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if any(each.method == action for each in actions_of("completion")):
+        if action in _COMPLETING:
             return self._candidates is not None and self._candidates.is_open
         if action == "take_grey":
             return bool(self.suggestion) or (not self.text and not self.is_waiting and self._is_looking())
@@ -331,6 +331,9 @@ def _alike(one: str, other: str) -> int:
     )
 
 
+_COMPLETING = frozenset(each.method for each in actions_of("completion"))
+
+
 class CheckLine(Static):
     """Below the editor: what is wrong with the expression, where, and what to do."""
 
@@ -363,10 +366,12 @@ class CheckLine(Static):
             lines.append(self._otherwise)
         # The message matters most: it names the place as well.
         height = self.styles.height
-        room = len(place) + len(lines) if height is None or height.is_auto else max(1, self.size.height)
+        grows = height is None or height.is_auto
+        room = len(place) + len(lines) if grows else max(1, self.size.height)
         if len(place) < room:
             lines = [*place, *lines]
-        self.update(Content("\n").join(lines[:room]))
+        # To lay out the whole screen anew takes longer than all that a keystroke does else.
+        self.update(Content("\n").join(lines[:room]), layout=grows)
 
     def _explain(self, diagnostic: Diagnostic, hint: str) -> tuple[list[Content], Content]:
         sign, tone = ("✗", "error") if diagnostic.severity == "error" else ("!", "warn")

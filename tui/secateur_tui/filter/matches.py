@@ -135,7 +135,7 @@ class Matches(Vertical):
             lines += self._source(tally.count)
             lines += self._functions(tally.count)
             lines.append(self._statuses(tally.count))
-        self._figures.update(Content("\n").join(lines))
+        self._figures.update(Content("\n").join(lines), layout=False)
 
     def _figure(self, tally: CountShown) -> Content:
         """How many match, and their part as a bar."""

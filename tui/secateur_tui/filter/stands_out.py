@@ -80,7 +80,7 @@ class StandsOut(Vertical):
 
     def _draw(self) -> None:
         told = self._instead_of_rows()
-        self._told.update(told)
+        self._told.update(told, layout=False)
         self._told.display, self._rows.display = bool(told), not told
         if self._view is not None:
             self._rows.show(self._view, self._age())
@@ -105,13 +105,13 @@ class StandsOut(Vertical):
     def _show_detail(self) -> None:
         chosen = self._rows.chosen
         if self._problem and self._view is not None:
-            self._detail.update(toned((f"! {one_line(self._problem)}", "warn")))
+            self._detail.update(toned((f"! {one_line(self._problem)}", "warn")), layout=False)
         elif chosen is None or self._view is None or not self._rows.display:
-            self._detail.update("")
+            self._detail.update("", layout=False)
         else:
             is_told = fits(self._view, self._age(), self._rows.line_width)
             about = "" if is_told else f"\n{self._view.about}{self._age()}"
-            self._detail.update(_detail(chosen) + toned((about, "quiet")))
+            self._detail.update(_detail(chosen) + toned((about, "quiet")), layout=False)
 
 
 def _detail(pick: Pick) -> Content:

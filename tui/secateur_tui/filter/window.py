@@ -215,7 +215,7 @@ class WindowFields(Vertical):
     def _mean(self, field: str, meaning: Content) -> None:
         """Show the meaning beside the field; if there is no room, in the rule, for the field that matters most."""
         self._meanings[field] = meaning
-        self.query_one(f"#{field}-meaning", Static).update(meaning)
+        self.query_one(f"#{field}-meaning", Static).update(meaning, layout=False)
         self._note()
 
     @on(events.DescendantFocus)

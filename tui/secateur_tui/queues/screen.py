@@ -80,6 +80,7 @@ class QueuesScreen(PlaceScreen):
         super().__init__(session)
         self._feed = Feed()
         self._pause_label = ""
+        self._status_lines = 0
         self._goes_on = False
         """After a commit, matching runs still arrive: there is a key for them."""
         self._before_find: Scope | None = None
@@ -128,11 +129,18 @@ class QueuesScreen(PlaceScreen):
         if self.is_current and self.app.app_focus and not empty and self.focused is None:
             table.focus()
         self._dim_if_stale()
-        self.query_one("#headline", Static).update(status(feed, _HISTORY_KEY, self.app.size.width - 2))
+        self._show_status(feed)
         self._show_aftermath(feed)
         self._subtitle()
         self._label_pause()
         self._follow()
+
+    def _show_status(self, feed: Feed) -> None:
+        line, told = self.query_one("#headline", Static), status(feed, _HISTORY_KEY, self.app.size.width - 2)
+        # What takes as many lines as before moves nothing else.
+        lines = told.plain.count("\n")
+        line.update(told, layout=lines != self._status_lines)
+        self._status_lines = lines
 
     @work(exclusive=True, group="past")
     async def _remember(self) -> None:
@@ -154,7 +162,7 @@ class QueuesScreen(PlaceScreen):
             return
         writes = not self.session.read_only
         keys = {name: key if writes else "" for name, key in _AFTERMATH_KEYS.items()}
-        line.update(toned((" ", "plain")) + aftermath_line(found, **keys))
+        line.update(toned((" ", "plain")) + aftermath_line(found, **keys), layout=False)
 
     def _follow(self) -> None:
         """Let the detail be of the row under the cursor."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
-from console_driver import Start
+from console_driver import WIDE, Start
+from standing_incident import CULPRIT
 
 from secateur.cel import filters
 from secateur.cel.diagnostics import Reporter
 from secateur.cel.syntax.ast import Node
 from secateur_tui.filter.condition import ConditionField
 from secateur_tui.filter.editor import ExpressionEditor
+from secateur_tui.filter.screen import FilterScreen
 from secateur_tui.history.screen import HistoryScreen
 
 LONG = {
@@ -87,3 +90,33 @@ async def test_keys_before_ctrl_q_have_their_effect(start: Start, incident_url: 
         console.burst("H", "ctrl+q")
         await console.until(lambda: console.app._exit)
         assert isinstance(console.app.screen, HistoryScreen)
+
+
+async def test_a_keystroke_hardly_lays_out_the_screen_anew(
+    start: Start, incident_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every height is fixed, and to lay out takes longer than to check, to count and to paint."""
+    async with start(incident_url, size=WIDE, refresh_seconds=3600) as console:
+        await console.filter_for("vendor-syncs", CULPRIT)
+        await console.counted()
+
+        async def mistake() -> None:
+            await console.type(")")
+            await console.shows("✗ 1:")
+            await console.press("backspace")
+            await console.shows("✓ valid")
+            await console.counted()
+
+        await mistake()
+        laid_out = 0
+        lay_out = FilterScreen._refresh_layout
+
+        def counting(self: FilterScreen, *arguments: Any, **options: Any) -> None:
+            nonlocal laid_out
+            laid_out += 1
+            lay_out(self, *arguments, **options)
+
+        monkeypatch.setattr(FilterScreen, "_refresh_layout", counting)
+        await mistake()
+        # The examples go, and come back.
+        assert laid_out <= 2

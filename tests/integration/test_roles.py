@@ -78,8 +78,18 @@ FOR_NOBODY = frozenset(
 READS = frozenset(
     {
         *("clock", "depth", "count", "count_with_errors", "estimate", "examples", "sample_events", "arrival_rate"),
-        *("run", "only_reads"),
-        *("detect", "runs", "samples", "samples_of_functions", "gaps", "marks", "arrivals", "arrival_times"),
+        *("run", "app_of", "only_reads"),
+        *(
+            "detect",
+            "runs",
+            "samples",
+            "samples_of_functions",
+            "backlogs_of_functions",
+            "gaps",
+            "marks",
+            "arrivals",
+            "arrival_times",
+        ),
         *("cancelled_singly", "unrestored", "audit", "retention", "cancellations", "cancellation", "activity"),
         *("trace", "touching"),
     }
@@ -338,6 +348,8 @@ class TestTheViewer:
             answers = {
                 "samples": await engine.samples(selection.scope, hour),
                 "samples_of_functions": await engine.samples_of_functions(hour),
+                "app_of": await engine.ledger.app_of(cancellation_id),
+                "backlogs_of_functions": await engine.backlogs_of_functions(hour),
                 "gaps": await engine.gaps("billing", now - timedelta(hours=1), now),
                 "marks": await engine.marks(selection.scope, now - timedelta(hours=1), now),
                 "detect": await engine.detect(),

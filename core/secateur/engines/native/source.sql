@@ -2,7 +2,7 @@
 -- The sums of totals and of the deltas that nobody has moved yet: as quick whatever the backlog, and exact as of this
 -- snapshot unless the drift says otherwise. Rates are of the last ten seconds; of the second in which they began, as much
 -- as still counts. The oldest run is the totals' as long as somebody moves the deltas; else it is one descent of
--- each index (see compact_depth); runs that are due and that nobody has promoted yet can be claimed as well. `lost` are running
+-- each index (see oldest_queued); runs that are due and that nobody has promoted yet can be claimed as well. `lost` are running
 -- ones whose lease is over, until a claim takes them back. `cancelling` is an estimate from the tallies, so that it costs nothing per run.
 with pending as (
   select delta.app_id, delta.function_id,
@@ -22,7 +22,7 @@ with pending as (
     from secateur.depth_seconds as past
    where past.second > now() - interval '11 s'
    group by past.app_id, past.function_id
-), lost as (
+), lost as materialized (
   select one.app_id, over.function_id, over.runs
     from secateur.apps as one
    cross join lateral (
@@ -31,6 +31,9 @@ with pending as (
       where run.app_id = one.app_id and run.status = 'running' and run.lease_expires_at < now()
       group by run.function_id
    ) as over
+), cancelling as materialized (
+  -- Once, whatever the planner expects of tables that were never analyzed; so are those above.
+  select one.app_id, one.function_id, one.runs from secateur.cancelling_runs as one
 )
 select known.app_id,
        known.function_id,
@@ -56,7 +59,7 @@ select known.app_id,
   left join secateur.depth_totals as total using (app_id, function_id)
   left join pending using (app_id, function_id)
   left join recent using (app_id, function_id)
-  left join secateur.cancelling_runs as cancelling using (app_id, function_id)
+  left join cancelling using (app_id, function_id)
   left join lost using (app_id, function_id)
   left join lateral (
     select past.id, past.checked_at from secateur.depth_checks as past
@@ -78,27 +81,10 @@ select known.app_id,
        (select depth.oldest_started_at as started_at, depth.oldest_claimable_at as claimable_at
          where depth.queued > 0 and depth.oldest_started_at is not null)
         union all
-       (select first.started_at, first.started_at
-          from (select run.started_at, run.scheduled_for
-                  from secateur.runs as run
-                 where depth.queued > 0 and depth.oldest_started_at is null
-                   and run.app_id = known.app_id
-                   and run.function_id = known.function_id
-                   and run.status in ('queued', 'scheduled', 'running')
-                   and (run.status, run.id) >= ('queued', '00000000-0000-0000-0000-000000000000')
-                   and (run.status, run.id) <= ('queued', 'ffffffff-ffff-ffff-ffff-ffffffffffff')
-                 order by run.status, run.id
-                 limit 1000) as first
-         where first.scheduled_for is null
-         limit 1)
-        union all
-       (select run.started_at, run.scheduled_for
-          from secateur.runs as run
+       (select first.started_at, first.claimable_at
+          from secateur.oldest_queued as first
          where depth.queued > 0 and depth.oldest_started_at is null
-           and run.app_id = known.app_id and run.function_id = known.function_id
-           and run.status = 'queued' and run.scheduled_for is not null
-         order by run.scheduled_for
-         limit 1)
+           and first.app_id = known.app_id and first.function_id = known.function_id)
         union all
        (select run.started_at, run.scheduled_for
           from secateur.runs as run

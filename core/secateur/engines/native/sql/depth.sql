@@ -3,22 +3,19 @@
 -- Any number of processes may call both. For each app, one process at a time does the work (see is_alone), and `every` keeps
 -- the others from repeating what was just done.
 
--- The queued run of the function that can be claimed for longest, and since when: the first that never waited for its time (of a
+-- The queued run of each function that can be claimed for longest, and since when: the first that never waited for its time (of a
 -- thousand, in the words of runs_unfinished: for `status = 'queued' order by id` the primary key would do as well, past
--- everything that has finished), or the one that has waited for the earliest time. No row if none is queued. Part of
--- compact_depth, and written out there by the planner: so it has no settings.
-create or replace function secateur.oldest_queued(app_id text, function_id text)
-  returns table (started_at timestamptz, claimable_at timestamptz)
-  language sql
-  stable
-as $$
-  select one.started_at, one.claimable_at
-    from (
+-- everything that has finished), or the one that has waited for the earliest time. No row if none is queued. Ask for one function
+-- at a time, by app and function: a view, so that whoever may read the tables may ask, and the planner writes it out.
+create or replace view secateur.oldest_queued as
+  select known.app_id, known.function_id, one.started_at, one.claimable_at
+    from secateur.functions as known
+   cross join lateral (
       (select first.started_at, first.started_at as claimable_at
          from (select run.started_at, run.scheduled_for
                  from secateur.runs as run
-                where run.app_id = oldest_queued.app_id
-                  and run.function_id = oldest_queued.function_id
+                where run.app_id = known.app_id
+                  and run.function_id = known.function_id
                   and run.status in ('queued', 'scheduled', 'running')
                   and (run.status, run.id) >= ('queued', '00000000-0000-0000-0000-000000000000')
                   and (run.status, run.id) <= ('queued', 'ffffffff-ffff-ffff-ffff-ffffffffffff')
@@ -29,14 +26,13 @@ as $$
        union all
       (select run.started_at, run.scheduled_for
          from secateur.runs as run
-        where run.app_id = oldest_queued.app_id and run.function_id = oldest_queued.function_id
+        where run.app_id = known.app_id and run.function_id = known.function_id
           and run.status = 'queued' and run.scheduled_for is not null
         order by run.scheduled_for
         limit 1)
-    ) as one
-   order by one.claimable_at
-   limit 1
-$$;
+      order by claimable_at
+      limit 1
+    ) as one;
 
 -- Moves up to `batch` deltas of the app into the totals, unless that was done less than `every` ago, and keeps a sample of the
 -- totals for the history (see history.sql). Returns how many it moved.
@@ -94,7 +90,10 @@ begin
           from moved
          group by moved.function_id
       ) as part
-      left join lateral secateur.oldest_queued(compact_depth.app_id, part.function_id) as oldest on true
+      left join lateral (
+        select one.started_at, one.claimable_at from secateur.oldest_queued as one
+         where one.app_id = compact_depth.app_id and one.function_id = part.function_id
+      ) as oldest on true
     on conflict on constraint depth_totals_pkey do update
        set queued = known.queued + excluded.queued,
            scheduled = known.scheduled + excluded.scheduled,

@@ -248,7 +248,9 @@ def _cancellation_figures(cancellation: Cancellation) -> list[tuple[str, str]]:
     asked, stopping = number(cancellation.requested), number(cancellation.stopping)
     return [
         ("cancelled", number(cancellation.cancelled)),
-        ("requested", f"{asked} running asked to stop, {stopping} still running"),
+        ("requested", f"{asked} running asked to stop, {stopping} still running")
+        if cancellation.gated
+        else ("running", f"{asked} when it reached them, {stopping} still"),
         ("finished first", number(cancellation.finished_first)),
     ]
 
@@ -324,6 +326,8 @@ def outcome(cancellation: Cancellation) -> str:
     text = f"{runs(cancellation.cancelled)} of {scope_in_words(cancellation)} cancelled"
     if cancellation.finished_first:
         text += f"; {number(cancellation.finished_first)} finished first"
+    if cancellation.stopping and not cancellation.gated:
+        text += f"; {number(cancellation.stopping)} still running"
     if cancellation.errors:
         text += f"; {runs(cancellation.errors)} could not be evaluated and were left alone"
     return f"{text}."

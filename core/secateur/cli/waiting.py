@@ -23,9 +23,12 @@ LOST_CONNECTION = Backoff(1, 1, attempts=60)
 """The work goes on in the database as long as anybody sweeps; the wait is only for its end."""
 
 
-async def wait_for(session: CommandSession, cancellation: Cancellation) -> Cancellation:
-    """The cancellation once it is complete, stopped or restored; with progress for whoever looks on."""
-    wait = partial(session.queue.cancellations.wait, cancellation.id)
+async def wait_for(session: CommandSession, cancellation: Cancellation, *, until_idle: bool = False) -> Cancellation:
+    """The cancellation once it is complete, stopped or restored; with progress for whoever looks on.
+
+    `until_idle` is as for `Cancellations.wait`.
+    """
+    wait = partial(session.queue.cancellations.wait, cancellation.id, until_idle=until_idle)
     work = asyncio.create_task(persist(wait, LOST_CONNECTION, Unreachable))
     try:
         while not (await asyncio.wait({work}, timeout=1))[0]:

@@ -200,14 +200,15 @@ class Cancellations:
         """Newest first; `before` is the last of the page before."""
         return await self.ledger.cancellations(limit, before)
 
-    async def wait(self, cancellation_id: UUID) -> Cancellation:
+    async def wait(self, cancellation_id: UUID, *, until_idle: bool = False) -> Cancellation:
         """Sweep or restore, or wait for the process that does, until there is nothing left to do for the cancellation.
 
-        For a standing one, wait until its window has ended.
+        For a standing one, wait until its window has ended. With `until_idle`, wait neither for that nor for running
+        runs nor for a rate, only for what can be done right now.
         """
         found = await self.get(cancellation_id)
         if self._sweeper is not None:
-            await self._sweeper.finish(found.app_id, found.id)
+            await self._sweeper.finish(found.app_id, found.id, until_idle=until_idle)
         return await self.get(cancellation_id)
 
     @property

@@ -76,6 +76,7 @@ class CancellationForm(JsonForm):
     """For kind `run`: the run's id."""
     guarantee: str
     """Now. `in_force`: no matching run is claimed any more; `pending`: not yet, an open transaction is in the way;
+    `swept`: in a queue without a gate, what the sweep has not reached may still start, and `counts` says how far it is;
     `ended`: not any more, it was stopped or undone; `none`: it is a retry."""
     blocked_by: list[int]
     """While pending: the ids of the Postgres processes whose open transactions it waits for."""

@@ -91,12 +91,19 @@ select one.record from secateur.cancellation_documents as one where one.id = $1 
 -- name: cancellations
 -- Newest first.
 select one.record
-  from secateur.cancellation_documents as one
- where ($1::uuid is null
-        or one.serial < (select page.serial from secateur.cancellations as page where page.id = $1))
-   and one.installation is not distinct from $3
- order by one.serial desc
- limit $2
+  from (
+    select rule.id, rule.serial
+      from secateur.cancellations as rule
+     where ($1::uuid is null
+            or rule.serial < (select page.serial from secateur.cancellations as page where page.id = $1))
+       and rule.app_id = any (array(select home.app_id from secateur.apps as home where home.installation is not distinct from $3))
+     order by rule.serial desc
+     limit $2
+  ) as listed
+ cross join lateral (
+   select known.record from secateur.cancellation_documents as known where known.id = listed.id offset 0
+ ) as one
+ order by listed.serial desc
 
 -- name: touching
 -- Those that have $4, and the active ones whose scope a run of the function is in: at most 200 of an app, and those of single
@@ -122,7 +129,9 @@ select one.record
 select to_jsonb(entry) - 'xid' || jsonb_build_object('app_id', nullif(entry.app_id, ''))
   from secateur.audit as entry
  where ($2::bigint is null or entry.id < $2)
-   and ((select home.installation from secateur.apps as home where home.app_id = entry.app_id) is not distinct from $3
+   -- What concerns no app is told with secateur's own queue, but for the install of this one.
+   and (entry.app_id = any (array(select home.app_id from secateur.apps as home where home.installation is not distinct from $3
+                                  union all select '' where $3::text is null))
         or entry.details ->> 'installation' = $3)
  order by entry.id desc
  limit $1

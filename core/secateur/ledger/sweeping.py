@@ -48,11 +48,14 @@ class Sweeper:
         """There is something to do now."""
         self._hurried.set()
 
-    async def finish(self, app_id: str, cancellation_id: UUID) -> None:
-        """Sweep or restore, or wait for the process that does, until nothing is left to do for the cancellation."""
+    async def finish(self, app_id: str, cancellation_id: UUID, *, until_idle: bool = False) -> None:
+        """Sweep or restore, or wait for the process that does, until nothing is left to do for the cancellation.
+
+        With `until_idle`, only until there is nothing to do right now.
+        """
         pause = SHORTEST_WAIT
         open = OpenCancellation(app_id, cancellation_id, State.ACTIVE)
-        while (step := await self._step(open)).state in OPEN:
+        while (step := await self._step(open)).state in OPEN and not (until_idle and step.idle):
             open = replace(open, state=step.state)
             if step.busy or step.idle:
                 await asyncio.sleep(pause if step.wait is None else min(step.wait, SWEEP_PAUSE))

@@ -80,12 +80,32 @@ def guarantee_in_words(cancellation: Cancellation, at: At) -> str:
             return f"pending: waiting for {blocked_by(cancellation)}"
         case Guarantee.NONE:
             return "none: it is a retry"
+        case Guarantee.SWEPT:
+            return _swept(cancellation, at)
     since = at(cancellation.in_force_at or cancellation.created_at)
     if cancellation.state != State.COMPLETE:
         return f"in force since {since}: no matching run is claimed"
     if cancellation.kind == Kind.RUN:
         return f"in force since {since}: the run is over"
     return f"in force since {since}: none of the runs from before {at(cancellation.started_before)} is left"
+
+
+def _swept(cancellation: Cancellation, at: At) -> str:
+    """How far the sweep is, on which all depends where nothing keeps runs from being claimed."""
+    if cancellation.state == State.COMPLETE:
+        left = "the run is over" if cancellation.kind == Kind.RUN else "none of its runs is left"
+        return f"swept at {at(cancellation.completed_at or cancellation.created_at)}: {left}"
+    if cancellation.swept:
+        return "swept: none of its runs waits any more"
+    expected = "" if cancellation.expected is None else f" of {_about(cancellation)}{number(cancellation.expected)}"
+    return (
+        f"swept: {number(cancellation.matched)}{expected} reached so far; "
+        "what the sweep has not reached may still start"
+    )
+
+
+def _about(cancellation: Cancellation) -> str:
+    return "" if cancellation.expected_exact else "about "
 
 
 def blocked_by(cancellation: Cancellation) -> str:
@@ -106,6 +126,8 @@ def standing_in_words(cancellation: Cancellation, at: At) -> str:
 
 
 def stopping_in_words(cancellation: Cancellation) -> str:
+    if not cancellation.gated:
+        return f"{number(cancellation.stopping)} still running"
     return f"{number(cancellation.stopping)} asked to stop, still at their step"
 
 
@@ -171,7 +193,7 @@ def tallies_in_words(cancellation: Cancellation) -> list[str]:
 def _planned(cancellation: Cancellation) -> str:
     if cancellation.expected is None:
         return "not counted before"
-    return f"planned {'' if cancellation.expected_exact else 'about '}{number(cancellation.expected)}"
+    return f"planned {_about(cancellation)}{number(cancellation.expected)}"
 
 
 def _reached(cancellation: Cancellation) -> str:
@@ -195,7 +217,7 @@ def _running(cancellation: Cancellation) -> str:
     parts = (
         (cancellation.stopped, "stopped"),
         (cancellation.finished_first, "finished first"),
-        (cancellation.stopping, "still at their step"),
+        (cancellation.stopping, "still at their step" if cancellation.gated else "still running"),
     )
     became = ", ".join(what if many == asked else f"{number(many)} {what}" for many, what in parts if many)
     were = "was" if asked == 1 else "were"
@@ -222,7 +244,7 @@ def timeline(cancellation: Cancellation) -> list[tuple[datetime, str]]:
     if cancellation.in_force_at is not None and cancellation.in_force_at > cancellation.created_at:
         waited = duration((cancellation.in_force_at - cancellation.created_at).total_seconds())
         story.append((cancellation.in_force_at, f"in force: open transactions had been in the way for {waited}"))
-    elif cancellation.in_force_at is not None:
+    elif cancellation.in_force_at is not None and cancellation.gated:
         story[0] = (cancellation.created_at, f"{story[0][1]}; in force at once")
     done = "every matching run queued again" if cancellation.is_retry else "every matching run cancelled"
     for moment, what in (
@@ -241,8 +263,10 @@ def progress_in_words(cancellation: Cancellation, now: datetime, at: At) -> str:
     match phase(cancellation, now):
         case Phase.FAILING:
             return one_line(sweep_in_words(cancellation) or "")
-        case Phase.PENDING | Phase.SWEEPING:
+        case Phase.PENDING | Phase.SWEEPING if cancellation.gated:
             return "the rows of its runs are being rewritten"
+        case Phase.PENDING | Phase.SWEEPING:
+            return "its runs are being cancelled; what is not reached yet may still start"
         case Phase.HOLDING_BACK:
             return held_back_in_words(cancellation)
         case Phase.STANDING:
@@ -254,7 +278,8 @@ def progress_in_words(cancellation: Cancellation, now: datetime, at: At) -> str:
         case Phase.RETRIED:
             return "every matching run is queued again, or was left alone"
         case Phase.STOPPED:
-            then = "what it had not reached stays as it was" if cancellation.is_retry else "matching runs start again"
+            reached_all = not cancellation.is_retry and cancellation.gated
+            then = "matching runs start again" if reached_all else "what it had not reached stays as it was"
             return f"{stopped_in_words(cancellation, at)}: {then}"
         case Phase.RESTORING if cancellation.is_retry:
             return "runs that have not begun are being taken back"

@@ -26,7 +26,7 @@ from secateur.looking.forms import preview_form
 from secateur.looking.timed_counting import Seen, count_within, within
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
-from secateur.states import State
+from secateur.states import Guarantee, State
 from secateur.words.figures import runs
 from secateur.words.lines import one_line
 from secateur.words.shell import command_line
@@ -108,12 +108,19 @@ async def _ask_and_commit(arguments: argparse.Namespace) -> int:
         for each in committed:
             for said in pending(each):
                 notice(said)
-        if arguments.wait:
+        waits = arguments.wait
+        if waits:
             committed = [await wait_for(session, each) for each in committed]
+        elif swept := [each for each in committed if each.guarantee == Guarantee.SWEPT]:
+            # Until it is done, runs may start: this process does not leave it to others.
+            committed = [
+                await wait_for(session, each, until_idle=True) if each in swept else each for each in committed
+            ]
+            waits = not arguments.json
     if arguments.json:
         documents = [cancellation_form(each).as_json() for each in committed]
         json_line(documents if request.function_ids is not None else documents[0])
-    elif arguments.wait:
+    elif waits:
         write(outcome(each) for each in committed)
     return _exit_code(committed, waited=arguments.wait)
 
@@ -138,12 +145,13 @@ async def cancel_run(arguments: argparse.Namespace) -> int:
             reason=arguments.reason,
             idempotency_key=str(uuid4()),
         )
+        stops_at = session.queue.cancellations.stops_at
     done.append(f"cancellation {cancelled.id} of run {run_id} is committed{follow(cancelled.id)}")
     if arguments.json:
         json_line(cancellation_form(cancelled).as_json())
     else:
         stops = cancelled.stopping > 0
-        line("Asked to stop: it stops at its next step." if stops else "Cancelled: it will not start.")
+        line(f"Asked to stop: it stops at its {stops_at}." if stops else "Cancelled: it will not start.")
         line(f"  Take it back: {command_line('restore-run', str(run_id))}")
     return 0
 
@@ -256,11 +264,16 @@ def _committed(committed: Sequence[Cancellation], began: datetime, *, waits: boo
         lines = ["Committed, but not yet in force."]
     elif committed[0].is_retry:
         lines = ["Committed: the matching runs are being queued again."]
+    elif committed[0].guarantee == Guarantee.SWEPT:
+        lines = ["Committed: its runs are being cancelled. What is not reached yet may still start."]
     else:
         lines = ["In force: no matching run can be claimed."]
     lines += [f"  {each.id}, {each.state}{_of_function(each, committed)}" for each in committed]
     if not waits and any(each.is_active for each in committed):
-        lines.append("  Any running secateur console, worker or server rewrites the rows.")
+        if committed[0].guarantee == Guarantee.SWEPT:
+            lines.append("  This command does it now; any running secateur console or server goes on with it.")
+        else:
+            lines.append("  Any running secateur console, worker or server rewrites the rows.")
         if len(committed) == 1:
             each = committed[0]
             lines += [

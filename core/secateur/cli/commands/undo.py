@@ -52,12 +52,14 @@ async def undo(arguments: argparse.Namespace) -> int:
         if not arguments.json:
             write(_undone(undone, waits=arguments.wait))
         left: Sequence[Unrestored] = ()
-        if arguments.wait:
+        # Where no worker of secateur's is, there may be nobody else to do it.
+        waits = arguments.wait or not (undone.gated or undone.is_retry)
+        if waits:
             undone = await wait_for(session, undone)
             left = await _left(session, undone)
     if arguments.json:
-        json_line(_as_json(undone, left) if arguments.wait else cancellation_form(undone).as_json())
-    elif arguments.wait:
+        json_line(_as_json(undone, left) if waits else cancellation_form(undone).as_json())
+    elif waits:
         write(_report(undone, left))
     return 0
 

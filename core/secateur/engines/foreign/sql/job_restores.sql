@@ -56,12 +56,15 @@ begin
            order by met.serial
            limit least(batch, ceil(undone.rate / 4.0))) as one;
   others := array(
-    select to_jsonb(rule) from secateur.cancellations as rule
-     where rule.app_id = app and rule.state in ('active', 'complete') and rule.kind = 'bulk'
-       and rule.started_before > coalesce(undone.started_after, '-infinity')
-       and (rule.started_after is null or rule.started_after < undone.started_before)
-       and (rule.function_id is null or undone.function_id is null or rule.function_id = undone.function_id)
-     order by rule.serial);
+    select to_jsonb(one)
+      -- Not by the order of all commits, of which there may be many.
+      from (select rule.* from secateur.cancellations as rule
+             where rule.app_id = app and rule.state in ('active', 'complete') and rule.kind = 'bulk'
+               and rule.started_before > coalesce(undone.started_after, '-infinity')
+               and (rule.started_after is null or rule.started_after < undone.started_before)
+               and (rule.function_id is null or undone.function_id is null or rule.function_id = undone.function_id)
+            offset 0) as one
+     order by one.serial);
 end
 $$;
 

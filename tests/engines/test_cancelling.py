@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
 from beds import Bed
 
 from patience import eventually
+from secateur.engines.base import Stopping
 from secateur.engines.foreign.engine import WRITES, ForeignEngine
 from secateur.engines.foreign.file import engine_files
+from secateur.engines.foreign.installation import quoted
 from secateur.engines.foreign.installing import install_queue
 from secateur.engines.loading import find_installation, find_queues, open_engine
+from secateur.errors import Conflict, IdempotencyConflict, NotFound, PermissionDenied, ReadOnly, RequestError
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.records import Cancellation
@@ -80,16 +88,37 @@ async def app_of(engine: ForeignEngine) -> str:
     return app
 
 
-async def rows(engine: ForeignEngine, outside: asyncpg.Connection) -> dict[str, Any]:
-    """Every row of its jobs' table, whole."""
-    table = await outside.fetchval(engine.installation.sql("table"))
-    found = await outside.fetch(f"select ctid, to_jsonb(job) as job from {table} as job")
-    documents = [json.loads(row["job"]) for row in found]
-    return {json.dumps([each.get("id"), each.get("name")]): each for each in documents}
+async def rows(bed: Bed, outside: asyncpg.Connection) -> dict[str, list[str]]:
+    """Every row of the engine's tables, to the last column."""
+    return {
+        table: [
+            row[0]
+            for row in await outside.fetch(
+                f"select each::text from {quoted(bed.schema)}.{quoted(table)} as each order by 1"
+            )
+        ]
+        for table in bed.tables
+    }
 
 
-async def started(outside: asyncpg.Connection) -> set[int]:
-    return {row["number"] for row in await outside.fetch("select number from bed_ran where what = 'start'")}
+async def started(outside: asyncpg.Connection) -> list[int]:
+    return sorted(row["number"] for row in await outside.fetch("select number from bed_ran where what = 'start'"))
+
+
+async def until_started(outside: asyncpg.Connection, numbers: Iterable[int]) -> None:
+    wanted = set(numbers)
+
+    async def done() -> bool:
+        return set(await started(outside)) >= wanted
+
+    await eventually(done, "the other jobs to run")
+
+
+async def statuses(engine: ForeignEngine, runs: Iterable[str]) -> set[str]:
+    return {str((await engine.run(each)).status) for each in runs}
+
+
+WAITING = {"queued", "scheduled"}
 
 
 async def test_what_matches_never_starts_and_comes_back_as_it_was(
@@ -98,36 +127,305 @@ async def test_what_matches_never_starts_and_comes_back_as_it_was(
     runs = await bed.enqueue(payloads(range(30)))
     later = await bed.enqueue(payloads(range(30, 36)), delay=HOUR)
     app = await app_of(engine)
-    before = await rows(engine, outside)
+    before = await rows(bed, outside)
     committed = await commit(queue, request(app, if_=ACME))
     assert committed.guarantee is Guarantee.SWEPT
     assert (committed.app_id, committed.state) == (app, State.ACTIVE)
     over = await queue.cancellations.wait(committed.id)
     assert (over.state, over.cancelled, over.requested, over.errors) == (State.COMPLETE, 12, 0, 0)
-    doomed = {*runs[::3], *later[::3]}
-    statuses = {each: str((await engine.run(each)).status) for each in (*runs, *later)}
-    assert {each for each, status in statuses.items() if status not in ("queued", "scheduled")} == doomed
+    doomed = [*runs[::3], *later[::3]]
+    spared = {*runs, *later} - set(doomed)
+    assert await statuses(engine, spared) == WAITING
+    assert not await statuses(engine, doomed) & WAITING
     assert {(await engine.run(each)).cancellation_id for each in doomed} == {str(committed.id)}
-    async with bed.worker():
-
-        async def done() -> bool:
-            return await started(outside) >= {number for number in range(30) if number % 3}
-
-        await eventually(done, "everything else to run")
-    assert await started(outside) == {number for number in range(30) if number % 3}
     undone = await queue.cancellations.undo(committed.id, author="tester")
     assert undone.guarantee is Guarantee.ENDED
     undone = await queue.cancellations.wait(committed.id)
     assert (undone.restored, undone.not_restored, undone.restoring) == (12, 0, False)
-    after = await rows(engine, outside)
-    keys = {each.rpartition(":")[2] for each in doomed}  # an id may have its queue before it
-    kept = [each for each in before if str(before[each].get("id")) in keys]
-    assert len(kept) == 12
-    assert {each: after[each] for each in kept} == {each: before[each] for each in kept}
+    assert await rows(bed, outside) == before
+    again = await commit(queue, request(app, if_=ACME))
+    await queue.cancellations.wait(again.id)
     async with bed.worker():
+        await until_started(outside, (number for number in range(30) if number % 3))
+        assert await started(outside) == [number for number in range(30) if number % 3]
+        await queue.cancellations.undo(again.id, author="tester")
+        await queue.cancellations.wait(again.id)
+        await until_started(outside, range(30))
+    assert await started(outside) == list(range(30))
 
-        async def all_done() -> bool:
-            return await started(outside) >= set(range(30))
 
-        await eventually(all_done, "what came back to run")
-    assert await outside.fetchval("select count(*) from bed_ran where what = 'start'") == 30
+async def test_running_ones_are_asked_to_stop_or_go_on_to_their_end(
+    bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection
+) -> None:
+    stops = isinstance(engine, Stopping)
+    await bed.enqueue([{"number": 1, "vendor": "acme", "seconds": 1000 if stops else 3}])
+    async with bed.worker():
+        await until_started(outside, [1])
+        app = await app_of(engine)
+        committed = await commit(queue, request(app, if_=ACME))
+        swept = await queue.cancellations.wait(committed.id, until_idle=True)
+        assert (swept.requested, swept.cancelled) == (1, swept.stopped)
+        over = await queue.cancellations.wait(committed.id)
+    assert over.state == State.COMPLETE
+    assert (over.stopped, over.finished_first) == ((1, 0) if stops else (0, 1))
+    assert over.stopping == 0
+    noted = {row["what"] for row in await outside.fetch("select what from bed_ran")}
+    assert noted == ({"start", "stopped"} if stops else {"start", "end"})
+    await queue.cancellations.undo(committed.id, author="tester")
+    await queue.cancellations.wait(committed.id)
+    reasons = [each.reason for each in await queue.cancellations.unrestored(committed.id)]
+    assert reasons == (["it was stopped while it ran"] if stops else [])
+
+
+async def test_no_run_is_both_cancelled_and_started(
+    bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection
+) -> None:
+    """Workers claim while two processes sweep."""
+    await bed.enqueue(payloads(range(120)))
+    app = await app_of(engine)
+    async with Database.connect(bed.url) as elsewhere, bed.worker(concurrency=4):
+        other = OpenQueue.over(await open_engine(elsewhere, name=engine.name), batch=5)
+        await until_started(outside, [0])
+        committed = await commit(queue, request(app, if_=ACME))
+        over, _ = await asyncio.gather(queue.cancellations.wait(committed.id), other.cancellations.wait(committed.id))
+        assert over.state == State.COMPLETE
+        await until_started(outside, (number for number in range(120) if number % 3))
+    begun = await started(outside)
+    assert len(begun) == len(set(begun))
+    mine = [number for number in begun if number % 3 == 0]
+    assert over.cancelled - over.stopped + len(mine) == 40
+    assert 0 < len(mine) < 40
+
+
+async def test_a_taken_key_is_left_and_told(
+    bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection
+) -> None:
+    if not bed.has_keys:
+        pytest.skip(f"{bed.engine} has no keys")
+    [first] = await bed.enqueue([{"number": 1, "vendor": "acme"}], key="report")
+    [second] = await bed.enqueue([{"number": 2, "vendor": "acme"}])
+    app = await app_of(engine)
+    committed = await commit(queue, request(app, if_=ACME))
+    await queue.cancellations.wait(committed.id)
+    [taking] = await bed.enqueue([{"number": 3}], key="report")
+    await queue.cancellations.undo(committed.id, author="tester")
+    undone = await queue.cancellations.wait(committed.id)
+    [left] = await queue.cancellations.unrestored(committed.id)
+    assert left.run_id == first
+    assert "key" in left.reason or "lock" in left.reason
+    assert (undone.restored, undone.not_restored) == (1, 1)
+    assert await statuses(engine, [second, taking]) <= WAITING
+
+
+async def test_one_that_another_cancellation_matches_goes_over_to_it(
+    bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection
+) -> None:
+    runs = await bed.enqueue(payloads(range(9)))
+    app = await app_of(engine)
+    before = await rows(bed, outside)
+    first = await commit(queue, request(app, if_=ACME))
+    await queue.cancellations.wait(first.id)
+    second = await commit(queue, request(app, if_="event.data.number < 5"))
+    await queue.cancellations.wait(second.id)
+    await queue.cancellations.undo(first.id, author="tester")
+    undone = await queue.cancellations.wait(first.id)
+    assert (undone.restored, undone.handed_over, undone.not_restored) == (1, 2, 0)
+    assert not await statuses(engine, [runs[0], runs[3]]) & WAITING
+    assert {(await engine.run(each)).cancellation_id for each in runs[:5]} == {str(second.id)}
+    assert {each.reason for each in await queue.cancellations.unrestored(first.id)} == {
+        f"cancellation {second.id} matches it too"
+    }
+    await queue.cancellations.undo(second.id, author="tester")
+    undone = await queue.cancellations.wait(second.id)
+    assert (undone.cancelled, undone.restored) == (5, 5)
+    assert await rows(bed, outside) == before
+
+
+async def test_single_runs(bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection) -> None:
+    runs = await bed.enqueue(payloads(range(3)))
+    before = await rows(bed, outside)
+    who = {"author": "tester", "source": "python"}
+    cancelled = await queue.cancellations.cancel_run(runs[1], **who, idempotency_key="one")
+    assert (cancelled.state, cancelled.kind, cancelled.run_id) == (State.COMPLETE, "run", runs[1])
+    assert (cancelled.cancelled, cancelled.guarantee) == (1, Guarantee.SWEPT)
+    repeated = await queue.cancellations.cancel_run(runs[1], **who, idempotency_key="one")
+    assert repeated.id == cancelled.id
+    with pytest.raises(Conflict, match="has already ended"):
+        await queue.cancellations.cancel_run(runs[1], **who)
+    with pytest.raises(RequestError):
+        await queue.cancellations.cancel_run("", **who)
+    undone = await queue.cancellations.restore_run(runs[1], **who)
+    assert (undone.state, undone.restored) == (State.UNDONE, 1)
+    assert await rows(bed, outside) == before
+    with pytest.raises(Conflict):
+        await queue.cancellations.restore_run(runs[2], **who)
+
+
+async def test_a_commit_happens_once_under_its_key(bed: Bed, engine: ForeignEngine, queue: OpenQueue) -> None:
+    await bed.enqueue(payloads(range(3)))
+    app = await app_of(engine)
+    first = await commit(queue, request(app, if_=ACME), "key")
+    assert (await commit(queue, request(app, if_=ACME), "key")).id == first.id
+    with pytest.raises(IdempotencyConflict):
+        await commit(queue, request(app), "key")
+    with pytest.raises(RequestError, match="there is no"):
+        await commit(queue, request("no such queue"))
+    with pytest.raises(RequestError, match="there is no"):
+        await commit(queue, request(app, function_id="no such task"))
+    assert [each.id for each in await queue.cancellations.list()] == [first.id]
+
+
+async def test_a_stop_spares_what_was_not_reached(
+    bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection
+) -> None:
+    await bed.enqueue(payloads(range(30)))
+    app = await app_of(engine)
+    committed = await commit(queue, request(app, rate=8))
+    step = await engine.ledger.sweep(app, committed.id, 7)
+    assert (step.cancelled, step.idle) == (2, True), "a quarter of a second's"
+    stopped = await queue.cancellations.stop(committed.id, author="tester")
+    assert (stopped.state, stopped.cancelled) == (State.STOPPED, 2)
+    assert (await engine.ledger.sweep(app, committed.id, 7)).state == State.STOPPED
+    async with bed.worker(concurrency=4):
+
+        async def done() -> bool:
+            return len(await started(outside)) >= 28
+
+        await eventually(done, "the others to run")
+    assert len(await started(outside)) == 28
+
+
+async def test_a_standing_one_cancels_what_arrives(bed: Bed, engine: ForeignEngine, queue: OpenQueue) -> None:
+    [run] = await bed.enqueue([{"number": 0, "vendor": "acme"}])
+    app = await app_of(engine)
+    until = await engine.clock() + HOUR
+    committed = await commit(queue, request(app, if_=ACME, standing=True, started_before=until.isoformat()))
+    await queue.cancellations.wait(committed.id, until_idle=True)
+    [arrived] = await bed.enqueue([{"number": 3, "vendor": "acme"}])
+    sweeping = asyncio.create_task(queue.cancellations.sweep_forever())
+
+    async def reached() -> bool:
+        return not await statuses(engine, [run, arrived]) & WAITING
+
+    await eventually(reached, "the sweep to come round")
+    sweeping.cancel()
+    assert (await queue.cancellations.get(committed.id)).state == State.ACTIVE
+
+
+async def test_the_killed_sweep_is_finished_by_another(
+    bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection
+) -> None:
+    runs = await bed.enqueue(payloads(range(60)))
+    app = await app_of(engine)
+    before = await rows(bed, outside)
+    committed = await commit(queue, request(app, rate=40))
+    killed = await asyncio.create_subprocess_exec(
+        *(sys.executable, __file__, bed.url, engine.name, str(committed.id)),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        cwd=Path(__file__).parent,
+    )
+
+    async def begun() -> bool:
+        return (await queue.cancellations.get(committed.id)).cancelled >= 10
+
+    await eventually(begun, "the sweep to be in the middle")
+    killed.send_signal(signal.SIGKILL)
+    await killed.wait()
+    assert (await queue.cancellations.get(committed.id)).cancelled < 60
+    over = await queue.cancellations.wait(committed.id)
+    assert (over.state, over.cancelled) == (State.COMPLETE, 60)
+    assert not await statuses(engine, runs) & WAITING
+    await queue.cancellations.undo(committed.id, author="tester")
+    assert (await queue.cancellations.wait(committed.id)).restored == 60
+    assert await rows(bed, outside) == before
+
+
+async def test_one_that_changes_meanwhile_is_decided_as_it_is_then(
+    bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection
+) -> None:
+    """Somebody cancels a run after the sweep has found it, and before the sweep has reached it."""
+    runs = await bed.enqueue([{"number": number} for number in range(10)], delay=HOUR)
+    app = await app_of(engine)
+    committed = await commit(queue, request(app))
+    assert (await engine.ledger.sweep(app, committed.id, 4)).cancelled == 4
+    [theirs] = [each for each in runs if (await engine.run(each)).status in WAITING][-1:]
+    await bed.cancel(theirs)
+    if (await engine.run(theirs)).status in WAITING:
+        pytest.skip(f"{bed.engine} has no cancel of its own")
+    over = await queue.cancellations.wait(committed.id)
+    assert (over.state, over.cancelled) == (State.COMPLETE, 9)
+    await queue.cancellations.undo(committed.id, author="tester")
+    assert (await queue.cancellations.wait(committed.id)).restored == 9
+    assert await bed.state(theirs) is None or not await statuses(engine, [theirs]) & WAITING
+
+
+async def test_a_role_without_the_engines_rights_is_told(
+    bed: Bed, engine: ForeignEngine, watcher_url: str, outside: asyncpg.Connection
+) -> None:
+    await bed.enqueue(payloads(range(3)))
+    app = await app_of(engine)
+    await outside.execute("grant secateur_operator to secateur_watcher")
+    async with Database.connect(watcher_url) as database:
+        queue = OpenQueue.over(await open_engine(database, name=engine.name))
+        assert queue.cancellations.can_cancel
+        assert await queue.cancellations.only_reads() == "role secateur_watcher"
+        with pytest.raises(PermissionDenied, match="docs/engines"):
+            await commit(queue, request(app))
+    async with Database.connect(bed.url, read_only=True) as database:
+        queue = OpenQueue.over(await open_engine(database, name=engine.name), read_only=True)
+        with pytest.raises(ReadOnly):
+            await commit(queue, request(app))
+        assert await queue.cancellations.list() == []
+
+
+async def test_secateurs_own_queue_does_not_see_them(bed: Bed, engine: ForeignEngine, queue: OpenQueue) -> None:
+    await bed.enqueue(payloads(range(3)))
+    app = await app_of(engine)
+    committed = await commit(queue, request(app, if_=ACME))
+    async with Database.connect(bed.url) as database:
+        own = await open_engine(database, name="native")
+        native = OpenQueue.over(own)
+        assert await native.cancellations.list() == []
+        assert await native.cancellations.activity() == type(await native.cancellations.activity())()
+        assert await native.reader.depth() == []
+        assert not any(each.cancellation_id for each in await native.cancellations.audit())
+        with pytest.raises(NotFound):
+            await native.cancellations.stop(committed.id, author="tester")
+        full = f"{engine.name}/{app}"
+        with pytest.raises(RequestError, match="there is no app"):
+            await commit(native, request(full))
+        with pytest.raises(RequestError, match="another queue"):
+            await database.fetch("select secateur.enqueue($1, 'sync', '{\"name\": \"x\"}')", full)
+        assert await database.fetchval("select secateur.all_apps()") == []
+        assert await database.fetch("select * from secateur.open_cancellations()") == []
+    [entry] = [each for each in await queue.cancellations.audit() if each.action == "commit"]
+    assert (entry.app_id, entry.cancellation_id) == (app, committed.id)
+    assert entry.details["guarantee"] == "swept"
+    assert "install" in {each.action for each in await queue.cancellations.audit()}
+
+
+async def test_what_can_no_longer_be_undone_is_forgotten(
+    bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection
+) -> None:
+    await bed.enqueue(payloads(range(9)))
+    app = await app_of(engine)
+    committed = await commit(queue, request(app, if_=ACME))
+    await queue.cancellations.wait(committed.id)
+    assert (await engine.prune(100)).runs == 0
+    await queue.controls.set_retention(cancelled=timedelta(0), author="tester", source="python")
+    assert (await engine.prune(2)).runs == 2
+    assert (await engine.prune(100)).runs == 1
+    assert (await queue.cancellations.get(committed.id)).pruned == 3
+    assert await outside.fetchval("select count(*) from secateur.preimages") == 0
+    with pytest.raises(Conflict, match="can no longer be undone"):
+        await queue.cancellations.undo(committed.id, author="tester")
+
+
+async def sweep(url: str, name: str, cancellation_id: str) -> None:
+    async with Database.connect(url) as database:
+        queue = OpenQueue.over(await open_engine(database, name=name), batch=4)
+        await queue.cancellations.wait(UUID(cancellation_id))
+
+
+if __name__ == "__main__":
+    asyncio.run(sweep(*sys.argv[1:]))

@@ -37,8 +37,10 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture(autouse=True)
 def _cancels(request: pytest.FixtureRequest) -> None:
-    """Before anything is installed."""
+    """Before anything is installed. What the statements do on an older Postgres, test_cancelling_statements.py sees."""
     kind: type[Bed] = request.node.callspec.params["bed"]
+    if request.node.callspec.params["postgres_server"] != "embedded" and kind.engine != "procrastinate":
+        pytest.skip("the ledger's part is the same on every Postgres")
     if not engine_files()[kind.engine].statements.keys() >= WRITES:
         pytest.skip(f"secateur cannot cancel in {kind.engine} yet")
 
@@ -158,7 +160,7 @@ async def test_running_ones_are_asked_to_stop_or_go_on_to_their_end(
     bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection
 ) -> None:
     stops = isinstance(engine, Stopping)
-    await bed.enqueue([{"number": 1, "vendor": "acme", "seconds": 1000 if stops else 3}])
+    await bed.enqueue([{"number": 1, "vendor": "acme", "seconds": 1000 if stops else 10}])
     async with bed.worker():
         await until_started(outside, [1])
         app = await app_of(engine)
@@ -181,7 +183,7 @@ async def test_no_run_is_both_cancelled_and_started(
     bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection
 ) -> None:
     """Workers claim while two processes sweep."""
-    await bed.enqueue(payloads(range(120)))
+    await bed.enqueue([{**each, "seconds": 0.1} for each in payloads(range(120))])
     app = await app_of(engine)
     async with Database.connect(bed.url) as elsewhere, bed.worker(concurrency=4):
         other = OpenQueue.over(await open_engine(elsewhere, name=engine.name), batch=5)

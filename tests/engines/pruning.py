@@ -36,6 +36,13 @@ class Pruning:
         await self.wake()
         return outcomes
 
+    async def delete_all(self) -> None:
+        """As its own pruner does: over a connection that finds the engine's names."""
+        schema = quoted(self.bed.schema)
+        async with self.connection.transaction():
+            await self.connection.execute(f"set local search_path = {schema}")
+            await self.connection.execute(f"delete from {schema}.{quoted(self.bed.tables[0])}")
+
     async def wake(self) -> None:
         if "wake" in self.installation.file.statements:
             await self.fetch("wake", ["default", "idle"])

@@ -14,7 +14,6 @@ from pruning import Pruning, pres_of
 from rights import rights_of
 
 from patience import eventually
-from secateur.engines.foreign.installation import quoted
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -145,8 +144,7 @@ async def test_a_deleted_run_comes_back_from_its_pre_image(pruning: Pruning) -> 
     sent = await send(pruning.bed)
     before = await pruning.rows()
     cancelled = await pruning.cancel(list(sent))
-    table = f"{quoted(pruning.bed.schema)}.{quoted(pruning.bed.tables[0])}"
-    await pruning.connection.execute(f"delete from {table}")
+    await pruning.delete_all()
     outcomes = await pruning.restore(pres_of(cancelled))
     assert outcomes == dict.fromkeys(sent)
     assert await pruning.rows() == before
@@ -201,8 +199,7 @@ async def test_the_rights_that_the_page_tells_to_grant_are_enough(pruning: Pruni
         assert cancelled.keys() == sent.keys()
         some = list(cancelled)[::2]
         await outside.execute("reset role")
-        table = f"{quoted(bed.schema)}.{quoted(bed.tables[0])}"
-        await outside.execute(f"delete from {table}")
+        await pruning.delete_all()
         await outside.execute("set role secateur_operator")
         assert await pruning.restore([cancelled[id]["pre"] for id in some]) == dict.fromkeys(some)
         rest = cancelled.keys() - set(some)

@@ -176,7 +176,10 @@ select job.id::text as id
 -- name: cancel
 -- As its own cancel_job: the engine's triggers write the events, and tell the worker that is to abort. A cancel frees the queueing lock,
 -- and lets the next job with the same lock go on. The time at which it was deferred is kept, since a deleted job takes its events along.
-with locked as materialized (
+-- The triggers name its tables without their schema, and find them by the search path: that of this transaction from now on.
+with found as materialized (
+  select set_config('search_path', format('pg_catalog, %I, pg_temp', {schema}), true) as path
+), locked as materialized (
   select job.*
     from {s}.procrastinate_jobs as job
    where job.id = any ($1::text[]::bigint[])
@@ -187,7 +190,7 @@ with locked as materialized (
   update {s}.procrastinate_jobs as job
      set status = case job.status when 'todo' then 'cancelled' else job.status end, abort_requested = job.status = 'doing'
     from locked
-   where job.id = locked.id
+   where job.id = locked.id and (select found.path from found) is not null
   returning job.id
 )
 select locked.id::text as id, locked.task_name::text as function_id,
@@ -198,8 +201,10 @@ select locked.id::text as id, locked.task_name::text as function_id,
 
 -- name: restore
 -- One that was aborted while it ran waits again. Only one job with a queueing lock may wait: of several, the first comes back. A job that
--- was deleted is inserted again, with the event that says when it was deferred; its trigger adds another one, of now.
-with given as materialized (
+-- was deleted is inserted again, with the event that says when it was deferred; its trigger adds another one, of now. The search path is for the triggers, as in `cancel`.
+with found as materialized (
+  select set_config('search_path', format('pg_catalog, %I, pg_temp', {schema}), true) as path
+), given as materialized (
   select one.place, one.pre, was.*
     from unnest($1::jsonb[]) with ordinality as one (pre, place)
    cross join lateral jsonb_populate_record(null::{s}.procrastinate_jobs, one.pre) as was
@@ -232,7 +237,7 @@ with given as materialized (
   update {s}.procrastinate_jobs as job
      set status = 'todo', abort_requested = false
     from ordered
-   where job.id = ordered.id and ordered.outcome is null and not ordered.gone
+   where job.id = ordered.id and ordered.outcome is null and not ordered.gone and (select found.path from found) is not null
   returning job.id
 ), inserted as (
   insert into {s}.procrastinate_jobs
@@ -240,7 +245,7 @@ with given as materialized (
            'status', 'todo', 'abort_requested', false,
            'worker_id', (select worker.id from {s}.procrastinate_workers as worker where worker.id = ordered.worker_id)))).*
     from ordered
-   where ordered.outcome is null and ordered.gone
+   where ordered.outcome is null and ordered.gone and (select found.path from found) is not null
   returning id
 ), entered as (
   insert into {s}.procrastinate_events (job_id, type, at)

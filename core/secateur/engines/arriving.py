@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ DRAWN = "tablesample system ($7::real) repeatable (0)"
 ARRIVING: Mapping[str, str] = Statements.load("secateur.engines", "arriving.sql")
 
 _COLUMNS = "run.event, run.function_id, run.started_at, {unfinished} as unfinished"
+_COUNTS = "count(*) as runs, count(*) filter (where {unfinished}) as unfinished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,10 @@ class SampleQuestion:
 
     population: Population
     as_of: datetime
+    what: str
+    """What to select."""
     tallied: Sequence[Filter] = ()
-    """Count how many runs each of these matches, instead of reading the runs."""
+    """Select also how many runs each of these matches."""
 
 
 class SampledArrivals(SampledSource, Arriving):
@@ -58,9 +61,7 @@ class SampledArrivals(SampledSource, Arriving):
         await self._require_known(population)
 
         async def ask(reading: Reading) -> list[datetime]:
-            draw = await self._drawn(
-                reading, SampleQuestion(population, reading.as_of), limit, "arrival_times_of_pages"
-            )
+            draw = await self._drawn(reading, SampleQuestion(population, reading.as_of, "run.started_at"), limit)
             return sorted([row["started_at"] for row in await reading.connection.fetch(*draw.question)])
 
         return await self.read(ask)
@@ -69,7 +70,7 @@ class SampledArrivals(SampledSource, Arriving):
         await self._require_known(population)
 
         async def ask(reading: Reading) -> Arrivals:
-            draw = await self._drawn(reading, SampleQuestion(population, reading.as_of), limit, "arrivals_of_pages")
+            draw = await self._drawn(reading, SampleQuestion(population, reading.as_of, _COLUMNS), limit)
             sample = await _read_some(reading, *draw.question)
             total, unfinished = draw.about or (len(sample), sum(each.unfinished for each in sample))
             return Arrivals(sample, total, unfinished)
@@ -80,8 +81,8 @@ class SampledArrivals(SampledSource, Arriving):
         await self._require_known(population)
 
         async def ask(reading: Reading) -> Tally:
-            question = SampleQuestion(population, reading.as_of, filters)
-            draw = await self._drawn(reading, question, limit, "arrivals_of_pages")
+            question = SampleQuestion(population, reading.as_of, "count(*)", filters)
+            draw = await self._drawn(reading, question, limit)
             runs, *matched = await reading.connection.fetchrow(*draw.question)
             return Tally(runs, tuple(matched))
 
@@ -103,28 +104,28 @@ class SampledArrivals(SampledSource, Arriving):
             condition, values = form.bind(len(parameters) + 1, question.as_of)
             parameters += values
             sql = sql.replace("{which}", f"({condition})" if asked.matching else f"({condition}) is not true")
-        if question.tallied and "{what}" in sql:
-            counts = ["count(*)"]
-            for each in question.tallied:
-                condition, values = each.over(self.variables).matching.bind(len(parameters) + 1, question.as_of)
-                parameters += values
-                counts.append(f"count(*) filter (where {condition})")
-            sql = sql.replace("{what}", ", ".join(counts))
-        sql = sql.replace("{which}", "true").replace("{what}", _COLUMNS)
+        what = question.what
+        for each in question.tallied:
+            condition, values = each.over(self.variables).matching.bind(len(parameters) + 1, question.as_of)
+            parameters += values
+            what += f", count(*) filter (where {condition})"
+        sql = sql.replace("{which}", "true").replace("{what}", what)
         return sql.replace("{unfinished}", self.among[UNFINISHED]), *parameters
 
-    async def _drawn(self, reading: Reading, question: SampleQuestion, limit: int, of_pages: str) -> _Draw:
-        """How to draw about `limit` runs: by `of_pages` from the table's pages, or by the indexes if there are few."""
+    async def _drawn(self, reading: Reading, question: SampleQuestion, limit: int) -> _Draw:
+        """How to draw about `limit` runs: from the table's pages, or by the indexes if there are few."""
         pages = await self.pages(reading)
         if not pages:
             return _Draw(await self.of_few(reading, question, limit), None)
         percent = min(100.0, 100.0 * SAMPLE_PAGES / pages)
-        counted = await reading.connection.fetchrow(*self.statement("arrivals_on_pages", question, percent))
+        counting = replace(question, what=_COUNTS, tallied=())
+        counted = await reading.connection.fetchrow(*self.statement("arrivals_on_pages", counting, percent, 1.0))
         if counted["runs"] < FEW and percent < 100:
             return _Draw(await self.of_few(reading, question, limit), None)
         scale = 100 / percent
         about = round(counted["runs"] * scale), round(counted["unfinished"] * scale)
-        return _Draw(self.statement(of_pages, question, percent, limit / max(1, counted["runs"])), about)
+        chance = limit / max(1, counted["runs"])
+        return _Draw(self.statement("arrivals_on_pages", question, percent, chance), about)
 
     async def _require_known(self, population: Population) -> None:
         for function_id in population.function_ids or (None,):

@@ -1,4 +1,4 @@
-"""Histograms of several functions as one: each has another first and last start, and so other parts."""
+"""Puts the histograms of several functions together. Their first and last starts differ, and so do their parts."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from datetime import timedelta
 from secateur.runs import Bar, Histogram
 
 FINER = 16
-"""So many parts of each function's own histogram for one of the common one: none of its runs is put further off than by
-half of such a part."""
+"""How many parts of a function's own histogram there are for each part of the common one. No run is put further off
+than half of such a part."""
 
 
 def together(found: Sequence[Histogram], bars: int) -> Histogram | None:
-    """The histogram of all their runs in so many parts; None of none."""
+    """One histogram of all their runs, in that many parts; None if there are none."""
     if not found:
         return None
     first, last = min(each.first for each in found), max(each.last for each in found)

@@ -1,4 +1,4 @@
-"""The depth as it was: points of the last 15 minutes, 2 hours or 48 hours, and since when it has been growing."""
+"""The history of the depth: points of the last 15 minutes, 2 hours or 48 hours, and since when it has been growing."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from secateur.runs import FunctionDepth, Scope
 from secateur.samples import DEFAULT_RANGE, RANGES, Backlogs, Mark, Sample, SampleGap, SampleSteps
 
 OVERVIEW_POINTS = 60
-"""Of every function at once: enough for a sparkline."""
+"""Points for every function at once, enough for a sparkline."""
 
 LONGEST_HOLD = timedelta(seconds=30)
-"""How long a queue is taken to be as it was when it was last seen."""
+"""How long a queue counts as unchanged after its last sample."""
 
 ONE_BY_ONE = 5
-"""Functions whose samples are asked for by themselves, and not with all others."""
+"""Up to this many functions, their samples are asked for by name; else those of all functions are."""
 
 GROWTH_SECONDS = 10.0
-"""How long what is growing is remembered: there is a new sample to tell by every ten seconds."""
+"""How long it is remembered which functions grow: there is a new sample every ten seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The depth at the end of a step; every figure is None where it is not known."""
+    """The depth at the end of a step; a figure is None if it is not known."""
 
     at: datetime
     queued: int | None = None
@@ -38,7 +38,7 @@ class Point:
     failed: int | None = None
     """Runs that had failed for good and were kept."""
     cancelling: int | None = None
-    """Estimate: runs that a cancellation had matched and not yet reached."""
+    """Estimate: runs that a cancellation matched but had not reached yet."""
     in_per_second: float | None = None
     """Runs that came in, averaged over the step."""
     out_per_second: float | None = None
@@ -58,15 +58,15 @@ class Series:
     points: list[Point]
     """One for the end of every step, oldest first."""
     gaps: list[SampleGap]
-    """When none of secateur's processes was alive: nothing is known of these times."""
+    """When none of secateur's processes was alive, so that nothing is known."""
     marks: list[Mark]
-    """What was done to the scope meanwhile, oldest first; the last 200."""
+    """What people did to the scope meanwhile, oldest first; the last 200."""
     growing_since: datetime | None
     """See `secateur.looking.growth`."""
 
 
 class DepthHistory:
-    """Reads the history of one queue's depth. Raises `Unsupported` where its engine keeps none."""
+    """Reads the history of one queue's depth. Raises `Unsupported` if its engine keeps none."""
 
     def __init__(self, engine: Source) -> None:
         self._engine = engine
@@ -78,9 +78,9 @@ class DepthHistory:
         return isinstance(self._engine, Remembering)
 
     async def series(self, scope: Scope, range_name: str = DEFAULT_RANGE) -> Series:
-        """Of one function, or of the app as a whole.
+        """The history of one function, or of an app as a whole; `range_name` is one of `RANGES`.
 
-        `range_name` is one of `RANGES`. Raises `RequestError` for another, and `NotFound` for an unknown scope.
+        Raises `RequestError` for another range, and `NotFound` for an unknown scope.
         """
         reach, length = _range(range_name)
         steps = await self._steps(reach, length)
@@ -97,7 +97,7 @@ class DepthHistory:
         )
 
     async def overview(self, range_name: str = DEFAULT_RANGE, count: int = OVERVIEW_POINTS) -> list[Series]:
-        """`count` points of every function that had or got runs meanwhile, by app and function; without marks."""
+        """`count` points of every function that has had runs, by app and function; without marks."""
         reach, _ = _range(range_name)
         steps = await self._steps(reach, reach / count)
         found = await self._source.samples_of_functions(_with_the_one_before(steps))
@@ -116,7 +116,7 @@ class DepthHistory:
         return growing_since(await self._source.samples(scope, ladder(await self._engine.clock())))
 
     async def began_growing(self, scope: Scope) -> datetime | None:
-        """As `growing_since`; None also where it was growing already when the history began, or began anew."""
+        """Like `growing_since`, but None if it was growing already when the history began, or began again."""
         if not self.is_kept:
             return None
         samples = await self._source.samples(scope, ladder(await self._engine.clock()))
@@ -126,7 +126,7 @@ class DepthHistory:
         return since
 
     async def growing(self, depths: Iterable[FunctionDepth]) -> dict[Scope, datetime]:
-        """The functions that grow, of all there are. What was found is remembered for some seconds."""
+        """All functions that grow. The answer is remembered for some seconds."""
         deep = self._deep(depths)
         if deep and not self._is_remembered:
             self._looked_at = time.monotonic()
@@ -134,13 +134,13 @@ class DepthHistory:
         return {scope: since for scope, since in self._growing.items() if scope in deep}
 
     async def growing_of(self, depths: Iterable[FunctionDepth]) -> dict[Scope, datetime]:
-        """The same of some functions: only their samples are read."""
+        """Those of these functions that grow; only their samples are read."""
         deep = self._deep(depths)
         found = self._growing if self._is_remembered or not deep else await self._look(deep)
         return {scope: since for scope, since in found.items() if scope in deep}
 
     def _deep(self, depths: Iterable[FunctionDepth]) -> dict[Scope, FunctionDepth]:
-        """Those that are deep enough to grow."""
+        """Those whose backlog is large enough to count as growing."""
         if not self.is_kept:
             return {}
         return {each.scope: each for each in depths if each.backlog > FEWEST_RUNS}
@@ -164,16 +164,17 @@ class DepthHistory:
         return self._engine
 
     async def _steps(self, reach: timedelta, length: timedelta) -> SampleSteps:
-        # The last step is that of the present, and not over yet.
+        # The last step includes the present, and is not over yet.
         until = (await self._engine.clock()).replace(microsecond=0) + timedelta(seconds=1)
         return SampleSteps(until - reach, until, length)
 
 
 def points(samples: Sequence[Sample], steps: SampleSteps) -> list[Point]:
-    """What the samples say of the end of each step; those before the first step count, too.
+    """The points at the ends of the steps, from samples that may begin before the first step.
 
-    A step without a sample is as the one before, for half a minute: there are fewer while nothing happens. What came in
-    or went out between two samples is spread evenly; if they are further apart than that, it is not known when.
+    A step without a sample is like the one before it, for up to half a minute: while nothing happens, there are fewer
+    samples. What came in or went out between two samples is spread evenly; if they are further apart, it is not known
+    when it did.
     """
     found: list[Point] = []
     place = 0
@@ -211,13 +212,13 @@ def _range(name: str) -> tuple[timedelta, timedelta]:
 
 
 def _with_the_one_before(steps: SampleSteps) -> list[SampleSteps]:
-    """As far back as a sample can speak for the first step."""
+    """The range extended backwards by as long as a sample may count for the first step."""
     before = -(-LONGEST_HOLD // steps.length) * steps.length
     return [SampleSteps(steps.since - before, steps.until, steps.length)]
 
 
 def _rates(before: Sample, after: Sample, farthest: timedelta) -> tuple[float | None, float | None]:
-    """Runs in and out, each second between the two."""
+    """Runs in and out per second between two samples."""
     apart = after.at - before.at
     if apart > farthest:
         return None, None

@@ -1,4 +1,4 @@
-"""Searching for runs: what may be asked for, at every entrance alike."""
+"""The search for runs: what may be asked for, the same at every entrance."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from secateur.errors import Problem, RequestError
 from secateur.runs import MOST_FUNCTIONS, RunStatus, Scope, Window
 
 ANY = "any"
-"""The status of a search for runs whatever their status."""
+"""The status of a search for runs of any status."""
 
 STATUSES = (*(str(each) for each in RunStatus), ANY)
 
 LONGEST_SEARCH_PAGE = 1_000
-"""The most runs of one page: each comes with its event."""
+"""The most runs of one page; each comes with its event."""
 
 
 def read_scope(app_id: str, function_id: str | None) -> Scope:
-    """What is asked for by its names. Raises `RequestError` for what cannot be one."""
+    """The scope with these names. Raises `RequestError` for what cannot be a name."""
     bounds.require(
         {"app_id": problem_of_named(app_id), "function_id": optional(problem_of_named(function_id), function_id)}
     )
@@ -41,7 +41,7 @@ def read_search(
     before: str | None = None,
     newest: bool = True,
 ) -> RunSearch:
-    """A checked search. Raises `RequestError` with every problem at once, each under its name."""
+    """A checked search. Raises `RequestError` with every problem at once, each under the name of its field."""
     names = _names(function_ids)
     problems = {
         "app_id": problem_of_named(app_id),
@@ -79,7 +79,7 @@ def read_search(
 
 
 def _names(function_ids: object) -> list[str]:
-    """One name, or a list of them; what is neither is refused as a name."""
+    """One name, or a list of names; anything else is refused like a wrong name."""
     if function_ids is None:
         return []
     return list(function_ids) if isinstance(function_ids, list | tuple) else [function_ids]  # type: ignore[list-item]

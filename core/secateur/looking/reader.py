@@ -1,4 +1,4 @@
-"""Looking at one queue: its depth, its runs, its payloads, its clock. Whatever the engine, and without writing."""
+"""Looks at one queue: its depth, runs, payloads and clock, whatever its engine is. It writes nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Reader:
-    """Reads one queue. What only some screens ask for is imported when it is first asked for."""
+    """Reads one queue. What only some screens need is imported when it is first asked for."""
 
     def __init__(self, engine: Source, *, counts_at_once: int = 1) -> None:
         self._engine = engine
@@ -41,12 +41,12 @@ class Reader:
 
     @property
     def word(self) -> str | None:
-        """What the queue's own users call `event.data`, such as `args`: help with expressions understands it."""
+        """What the queue's own users call `event.data`, such as `args`; the editor's help understands it."""
         return self._engine.word
 
     @property
     def first_run(self) -> str | None:
-        """What to type to put a first run into an empty queue; None where that is the application's affair."""
+        """What to type to enqueue a first run; None if that is up to the application."""
         return self._engine.first_run
 
     async def clock(self) -> datetime:
@@ -59,7 +59,7 @@ class Reader:
         return _with_growth(depths, await self.history.growing(depths))
 
     async def depth_of(self, scope: Scope) -> list[FunctionDepth]:
-        """The function of the scope, or all of its app."""
+        """The function of the scope, or all functions of its app."""
         depths = [each for each in await self._engine.depth() if scope.covers(each.app_id, each.function_id)]
         return _with_growth(depths, await self.history.growing_of(depths))
 
@@ -89,14 +89,15 @@ class Reader:
 
     @property
     def can_suggest(self) -> bool:
-        """Whether the engine keeps what has arrived, so that `suggest` and `blast_radius` have something to look at."""
+        """Whether the engine keeps what has arrived, which `suggest` and `blast_radius` need."""
         return isinstance(self._engine, Arriving)
 
     async def histogram(self, request: CancellationRequest, bars: int) -> Histogram | None:
-        """The runs of the request's scope and window by their start, and how many of them match; `bars` parts.
+        """The runs of the request's scope and window by the time of their start, in `bars` parts, with the number that
+        match.
 
-        None where there are none, and where the engine cannot tell. Raises `RequestError`. Cancelling the task cancels
-        the query in the database.
+        None if there are no runs, or if the engine cannot tell. Raises `RequestError`. Cancelling the task cancels the
+        query in the database.
         """
         engine, wanted = self._engine, selections(request)
         if not isinstance(engine, Charting):
@@ -113,7 +114,8 @@ class Reader:
         until: datetime | None = None,
         limit: int = DEFAULT_FIELDS,
     ) -> Suggestions:
-        """What stands out in what arrived from `since`, or from when arrivals grew, and filters for it; one at a time.
+        """What stands out in what arrived since `since`, or since arrivals grew, and filters for it; one question at a
+        time.
 
         Several scopes are functions of one app. Raises `RequestError` for times that leave nothing, `NotFound` and
         `Unsupported`. Cancelling the task cancels the query in the database, or the search.
@@ -132,7 +134,9 @@ class Reader:
         window: Window = NO_BOUNDS,
         limit: int = DEFAULT_FIELDS,
     ) -> BlastRadius:
-        """What the matches of a filter have, against the runs that it leaves; in turn with `suggest`, raising as it."""
+        """How the matches of a filter differ from the runs that it leaves. Takes turns with `suggest`, and raises like
+        it.
+        """
         from secateur.looking.blast import blast_radius
 
         async with self._suggesting:

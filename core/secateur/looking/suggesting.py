@@ -1,4 +1,4 @@
-"""Finds what stands out: takes two samples of what has arrived, and contrasts them beside the event loop."""
+"""Finds what stands out: takes two samples of what has arrived, and contrasts them outside of the event loop."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ from secateur.looking.suggestions import DEFAULT_FIELDS, Baseline, Suggestion, S
 from secateur.runs import NO_BOUNDS, Scope, Window
 
 SAMPLED_RUNS = 5_000
-"""Of what arrives, and of the baseline."""
+"""How many runs are sampled, of what arrives and of the baseline each."""
 
 SAMPLED_TIMES = 20_000
 
 FEWEST_BEFORE = 50
-"""Runs of a baseline: fewer say too little about what is usual."""
+"""The fewest runs of a baseline; fewer say too little about what is usual."""
 
 MARGIN = 0.1
-"""The part of the flood's length before its beginning that is left out of the baseline: the beginning is a guess."""
+"""The time before the flood's beginning that the baseline leaves out, as a part of the flood's length. The beginning is
+a guess."""
 
 Result = TypeVar("Result")
 
@@ -45,9 +46,10 @@ async def suggest(
 ) -> Suggestions:
     """What stands out in what arrived from `since` to `until`, with `limit` fields.
 
-    Without `since`, from when the queue began to grow, as the history of its depth has it; else from when more began to
-    arrive, by the times of the runs that are kept. Several scopes are of one app. Raises `Unsupported` where the
-    engine keeps no past. Cancelling the task cancels the query in the database, or the search.
+    Without `since`, the flood begins when the queue began to grow, according to the history of its depth; if that says
+    nothing, when more runs began to arrive, according to the times of the runs that are kept. Several scopes are of one
+    app. Raises `Unsupported` if the engine keeps no past. Cancelling the task cancels the query in the database, or the
+    search.
     """
     if not isinstance(engine, Arriving):
         raise unsupported(engine, "tell what has arrived")
@@ -87,7 +89,7 @@ def population(scopes: Scope | Sequence[Scope], window: Window = NO_BOUNDS) -> P
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was asked for, and when."""
+    """A question, and when it was asked."""
 
     since: datetime | None
     until: datetime | None
@@ -97,7 +99,7 @@ class Asked:
 
 
 async def _grew(history: DepthHistory, scopes: Scope | Sequence[Scope], end: datetime) -> datetime | None:
-    """The last time, of several functions: from then on each of these floods is under way."""
+    """For several functions, the latest of these times: from then on, each of the floods is under way."""
     each_of = [scopes] if isinstance(scopes, Scope) else scopes
     found = [since for scope in each_of if (since := await history.began_growing(scope)) is not None and since < end]
     return max(found, default=None)
@@ -106,7 +108,7 @@ async def _grew(history: DepthHistory, scopes: Scope | Sequence[Scope], end: dat
 async def _more_arrived(engine: Arriving, runs: Population, end: datetime) -> datetime | None:
     times = [each.timestamp() for each in await engine.arrival_times(runs, SAMPLED_TIMES) if each < end]
     began = onset(times, end.timestamp())
-    # Windows are open: what arrived at that very time belongs to the flood.
+    # Windows are exclusive; but a run that arrived exactly then belongs to the flood.
     return None if began is None else datetime.fromtimestamp(began, UTC) - timedelta(milliseconds=1)
 
 
@@ -128,7 +130,7 @@ async def _baseline(
 
 
 async def in_thread(search: Callable[[Callable[[], None]], Result]) -> Result:
-    """Beside the event loop; cancelling the task ends it at its next checkpoint."""
+    """Runs it outside of the event loop; cancelling the task ends it at its next checkpoint."""
     stopped = Event()
 
     def checkpoint() -> None:
@@ -178,7 +180,7 @@ def _variables(arrival: Arrival) -> dict[str, Any]:
 
 
 def _matched(matches: int, arrivals: Arrivals) -> float:
-    """Unfinished runs of all the arrivals that match, by those of the sample that do."""
+    """About how many of all unfinished arrivals match, extrapolated from the sample."""
     unfinished = hits = 0
     for number, each in enumerate(arrivals.sample):
         if each.unfinished:

@@ -1,9 +1,9 @@
-"""What stands out in what arrives, and the filters that it suggests, as `secateur.looking.suggesting` finds them.
+"""What stands out in what arrives, and the filters that this suggests; `secateur.looking.suggesting` finds both.
 
-Screens ask `Reader.suggest` and `Reader.blast_radius` (see `secateur.looking.blast`), and offer both where
-`Reader.can_suggest`. Each `HotField` has its `HotValue`s, most skewed first, each with the condition that it is so
-(`if_`) and that it is not (`unless`); `secateur.cel.authoring.picking` writes these of any other field and value, and
-adds them to an expression.
+Screens ask `Reader.suggest` and `Reader.blast_radius` (see `secateur.looking.blast`), and offer both if
+`Reader.can_suggest`. Each `HotField` has its `HotValue`s, the most skewed first, each with the condition that a field
+has this value (`if_`) and that it has not (`unless`). `secateur.cel.authoring.picking` writes such conditions for any
+other field and value, and adds them to an expression.
 """
 
 from __future__ import annotations
@@ -23,42 +23,42 @@ class Baseline(StrEnum):
     """What the flood is compared with."""
 
     BEFORE = "before"
-    """The same scope before the flood, finished runs too."""
+    """The same scope before the flood, finished runs included."""
     OTHERS = "other_functions"
     """The app's other functions, at the time of the flood."""
     NONE = "none"
-    """Nothing: frequencies alone."""
+    """Nothing; only frequencies are known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A filter, and what it does to the samples. Shares are from 0 to 1; None where there is no baseline."""
+    """A filter and its effect on the samples. Shares are from 0 to 1; None if there is no baseline."""
 
     if_: str
     flood_share: float
     baseline_share: float | None
     precision: float | None
-    """Of what it matches in the flood, the part that is more than usual."""
+    """The part of its matches in the flood that is more than usual."""
     recall: float | None
-    """Of what is more than usual in the flood, the part that it matches."""
+    """The part of the flood's excess that it matches."""
     matched_estimate: int
-    """Unfinished runs of the scope, of any time, that it matches: about."""
+    """About how many unfinished runs of the scope match, whenever they arrived."""
     also_hits: tuple[Hit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestions:
     since: datetime | None
-    """When the flood began, as given or as found; None where arrivals have not grown: then it is all that is kept."""
+    """When the flood began, as given or found. None if arrivals have not grown; then all that is kept was looked at."""
     until: datetime | None
     since_found: bool
-    """`since` was found in the times of the arrivals, and not given."""
+    """Whether `since` was found in the times of the arrivals rather than given."""
     baseline: Baseline
     baseline_runs: int
     sampled: int
-    """Runs of the flood that were looked at."""
+    """How many runs of the flood were looked at."""
     suggestions: tuple[Suggestion, ...]
-    """The shortest first, three at most; none where nothing stands out."""
+    """The shortest first, three at most; none if nothing stands out."""
     fields: tuple[HotField, ...]
     """The most skewed first."""
     as_of: datetime

@@ -1,4 +1,4 @@
-"""What stands out, in words: the same in the console, the command line and what is copied from them."""
+"""What stands out, in words, shared by the console and the command line."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from secateur.looking.hot_values import HotField, HotValue
 
 LONGEST_VALUE = 40
-"""Characters of a value that a line shows."""
+"""The most characters of a value on one line."""
 
 
 def label(value: HotValue) -> str:
-    """What the value is, for a person: `acme_inc`, `missing`, `from 500`, `us-…`."""
+    """The value as people read it: `acme_inc`, `missing`, `from 500`, `us-…`."""
     match value.kind:
         case "missing" | "null":
             return value.kind
@@ -44,7 +44,7 @@ def shown(value: object) -> str:
 
 
 def percent(share: float) -> str:
-    """Never 0 % or 100 % of what is only nearly so."""
+    """A percentage that is 0 % or 100 % only if it is exactly so."""
     percents = 100 * share
     if 0 < percents < 1 or 99 < percents < 100:
         return f"{percents:.1f} %" if 0.1 <= percents <= 99.9 else ("< 0.1 %" if percents < 1 else "> 99.9 %")
@@ -63,7 +63,7 @@ def shares(each: Suggestion | HotValue, found: Suggestions) -> str:
 
 
 def match_shares(each: HotValue) -> str:
-    """Of a blast radius: `96 % of what matches; of the other runs 4 %`."""
+    """For a blast radius: `96 % of what matches; of the other runs 4 %`."""
     text = f"{percent(each.flood_share)} of what matches"
     return text if each.baseline_share is None else f"{text}; of the other runs {percent(each.baseline_share)}"
 
@@ -82,13 +82,13 @@ def _arrivals(found: Suggestions) -> str:
 
 
 def _clock(moment: datetime, now: datetime) -> str:
-    """In UTC, to the minute; with the day where that is not today's."""
+    """The time in UTC, to the minute; with the day if it is not today."""
     moment, now = moment.astimezone(UTC), now.astimezone(UTC)
     return f"{moment:%H:%M}" if moment.date() == now.date() else f"{moment:%m-%d %H:%M}"
 
 
 def quality(each: Suggestion) -> str:
-    """Precision, recall and how many runs match, for what is measured of it."""
+    """Precision, recall and how many runs match, as far as these are known."""
     parts = []
     if each.precision is not None and each.recall is not None:
         parts.append(f"precision {percent(each.precision)}, recall {percent(each.recall)}")
@@ -97,12 +97,12 @@ def quality(each: Suggestion) -> str:
 
 
 def also(each: Suggestion) -> str:
-    """What else the filter hits: `41 of globex, 3 of initech`; empty where that is nothing."""
+    """What else the filter hits: `41 of globex, 3 of initech`; empty if nothing."""
     return ", ".join(f"{number(hit.runs)} of {shown(hit.value)}" for hit in each.also_hits)
 
 
 def compared(found: Suggestions, scope: Scope | Functions) -> str:
-    """What the arrivals are compared with, as a person would name it."""
+    """What the arrivals are compared with, as people would name it."""
     match found.baseline:
         case Baseline.BEFORE:
             before = f" before {_clock(found.since, found.as_of)}" if found.since else " before"

@@ -35,7 +35,7 @@ Places: TypeAlias = Mapping[str, Keys]
 EVENT: Final[Places] = {"event": ()}
 
 
-def path_of(node: Node, places: Places = EVENT) -> Keys | None:
+def keys_of(node: Node, places: Places = EVENT) -> Keys | None:
     """The keys of a field; None for anything else, and for the event or the element as a whole."""
     return _place_of(node, places) or None
 
@@ -55,7 +55,7 @@ def equality_of(node: Node, places: Places = EVENT, *, whole: bool = False) -> t
     """
     if not isinstance(node, Binary) or node.operator != "==":
         return None
-    find = _place_of if whole else path_of
+    find = _place_of if whole else keys_of
     for one, other in ((node.left, node.right), (node.right, node.left)):
         path = find(one, places)
         if path is not None and _is_scalar(other):
@@ -72,7 +72,7 @@ def _is_scalar(node: Node) -> TypeGuard[Literal]:
 def order_of(node: Binary, places: Places = EVENT, *, whole: bool = False) -> tuple[Keys, str] | None:
     """The field, and what jsonpath says of it, of a node that compares the order of a field and a number."""
     operator: Comparison = node.operator  # type: ignore[assignment]  # the caller matched it
-    find = _place_of if whole else path_of
+    find = _place_of if whole else keys_of
     path, number = find(node.left, places), node.right
     if path is None:
         operator, path, number = MIRRORED[operator], find(node.right, places), node.left
@@ -95,7 +95,7 @@ def filter_of(node: Node, places: Places, root: str = "@", *, whole: bool = Fals
         case Call(
             function="startsWith", target=Name() | Select() | Index() as target, arguments=(Literal(value=prefix),)
         ):
-            path = (_place_of if whole else path_of)(target, places)
+            path = (_place_of if whole else keys_of)(target, places)
             if path is not None and isinstance(prefix, str) and storable(prefix):
                 return f"{accessor(path, root)} starts with {quoted(prefix)}"
     return None
@@ -136,7 +136,7 @@ def some_element(node: Node) -> tuple[Keys, str] | None:
         case _:
             return None
     operand, steps = chain(list_)
-    path = path_of(operand)
+    path = keys_of(operand)
     if path is None or not steps:
         return None
     place: Keys | None = ()

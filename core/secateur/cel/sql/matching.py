@@ -18,7 +18,7 @@ from secateur.cel.sql.boxes import storable
 from secateur.cel.sql.columns import COLUMNS, Columns
 from secateur.cel.sql.forms import Forms, Sql
 from secateur.cel.sql.generator import Condition, Generator, condition_of
-from secateur.cel.sql.jsonpaths import Keys, accessor, equality_of, exists_in, order_of, path_of, quoted, some_element
+from secateur.cel.sql.jsonpaths import Keys, accessor, equality_of, exists_in, keys_of, order_of, quoted, some_element
 from secateur.cel.syntax.ast import Binary, Call, Comprehension, Conditional, ListLiteral, Literal, Logical, Node
 from secateur.cel.values import UInt, Value
 
@@ -102,7 +102,7 @@ class _Matching:
         return self._path_match(column, f"{accessor(keys)} {found[1]}")
 
     def _exists(self, node: Comprehension) -> str | None:
-        path = path_of(node.operand)
+        path = keys_of(node.operand)
         if path is None or node.predicate is None:
             return None
         column, keys = self._place_of(path)
@@ -143,14 +143,14 @@ class _Matching:
         return None
 
     def _field(self, node: Node, columns: list[Sql]) -> str | None:
-        if (path := path_of(node)) is None:
+        if (path := keys_of(node)) is None:
             return None
         column, keys = self._place_of(path)
         columns.append(column)
         return accessor(keys)
 
     def _starts(self, target: Node | None, prefix: str) -> str | None:
-        path = None if target is None else path_of(target)
+        path = None if target is None else keys_of(target)
         if path is None or not storable(prefix):
             return None
         column, keys = self._place_of(path)
@@ -164,7 +164,7 @@ class _Matching:
 
     def _in(self, left: Node, elements: tuple[Node, ...]) -> str | None:
         """A field in a list of strings. The field's type is checked only if the text is in the list."""
-        path = path_of(left)
+        path = keys_of(left)
         texts = [each.value for each in elements if isinstance(each, Literal) and isinstance(each.value, str)]
         if path is None or not texts or len(texts) < len(elements) or not storable(list(texts)):
             return None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from secateur.cel.sql.boxes import storable
-from secateur.cel.sql.jsonpaths import equality_of, path_of
+from secateur.cel.sql.jsonpaths import equality_of, keys_of
 from secateur.cel.sql.matching import document_of, merge
 from secateur.cel.syntax.ast import Binary, ListLiteral, Literal, Logical, Node
 from secateur.cel.values import encode_json
@@ -72,7 +72,7 @@ def _of_any(parts: Iterable[Requirement | None]) -> Requirement | None:
 
 
 def _of_elements(left: Node, elements: tuple[Node, ...]) -> Requirement | None:
-    path = path_of(left)
+    path = keys_of(left)
     values = [element.value for element in elements if isinstance(element, Literal)]
     if path is None or len(values) < len(elements) or not all(isinstance(value, str) for value in values):
         return None

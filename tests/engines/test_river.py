@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
@@ -12,6 +12,10 @@ from pruning import Pruning, pres_of
 from patience import eventually
 from secateur.cel import compile as compile_filter
 from secateur.cel.sql.columns import COLUMNS_OF_PARTS
+from secateur.engines.base import Selection
+from secateur.engines.loading import open_engine
+from secateur.postgres.database import Database
+from secateur.runs import Scope, Window
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.parametrize("bed", [River], indirect=True)]
 
@@ -31,6 +35,28 @@ async def test_its_own_index_serves_a_condition(pruning: Pruning) -> None:
     await connection.execute("set plan_cache_mode = force_custom_plan")
     plan = "\n".join(row[0] for row in await connection.fetch(f"explain {sql}", *parameters))
     assert "river_job_args_index" in plan, plan
+
+
+@pytest.mark.parametrize(
+    "condition", ["event.data.n % 4 == 0", "event.data.even == true", "int(event.data.text) % 2 == 0"]
+)
+async def test_a_large_scope_is_estimated(pruning: Pruning, empty_database_url: str, condition: str) -> None:
+    """By SQL, and on streamed rows: those outside of the window do not match."""
+    await pruning.connection.execute(
+        "insert into river_job (kind, args, created_at) select 'sync',"
+        " jsonb_build_object('n', n, 'even', n % 2 = 0, 'text', n::text), now() - n * interval '1 s'"
+        " from generate_series(1, 40000) as n"
+    )
+    await pruning.connection.execute("vacuum analyze river_job")
+    share = 0.25 if "% 4" in condition else 0.5
+    async with Database.connect(empty_database_url) as database:
+        source = await open_engine(database)
+        for since, part in ((None, 1.0), (timedelta(seconds=20_000), 0.5), (timedelta(seconds=1), 0.0)):
+            window = Window() if since is None else Window(started_after=await source.clock() - since)
+            estimate = await source.estimate(Selection(Scope("default"), window, compile_filter(condition)))
+            assert estimate is not None
+            assert (estimate.total, estimate.exact) == (40_000, False)
+            assert estimate.matched == pytest.approx(40_000 * share * part, abs=3_000)
 
 
 @pytest.mark.parametrize(

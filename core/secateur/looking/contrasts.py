@@ -113,6 +113,8 @@ class Contrast:
 
     def count(self, numbers: Sequence[int]) -> tuple[int, int]:
         """How many of these events, in ascending order, belong to the flood, and how many to the baseline."""
+        if len(numbers) == 1:  # most values of an identifier
+            return (0, 1) if numbers[0] < self.baseline else (1, 0)
         before = bisect_left(numbers, self.baseline)
         return len(numbers) - before, before
 

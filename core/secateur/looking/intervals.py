@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, compress, pairwise, repeat
 
 Round = Callable[[float, float, float], float]
 """Returns the roundest number in (above, upto]; of several, the one nearest to the third argument."""
@@ -43,11 +43,14 @@ def intervals(points: Sequence[tuple[float, int, int]], totals: tuple[int, int],
 
     `totals` are the sizes of flood and baseline.
     """
-    floods = [0, *accumulate(flood for _, flood, _ in points)]
-    baselines = [0, *accumulate(baseline for _, _, baseline in points)]
+    floods = [0, *accumulate([flood for _, flood, _ in points])]
+    baselines = [0, *accumulate([baseline for _, _, baseline in points])]
+    if not floods[-1] or not baselines[-1]:
+        return  # where only one of them has events, no slice is denser than the whole
+    ends = _Ends(points, floods, baselines, totals)
     tried: set[tuple[int, int]] = set()
-    for weight in (*WEIGHTS, *_usual_weights(floods, baselines, totals)):
-        start, end = _densest(floods, baselines, totals, weight)
+    for weight in (*WEIGHTS, *_usual_weights(floods, baselines, totals, ends)):
+        start, end = ends.densest(weight)
         if end <= start or (start, end) in tried or (start, end) == (0, len(points)):
             continue
         tried.add((start, end))
@@ -70,7 +73,9 @@ def intervals(points: Sequence[tuple[float, int, int]], totals: tuple[int, int],
             yield Interval(low, high)
 
 
-def _usual_weights(floods: Sequence[int], baselines: Sequence[int], totals: tuple[int, int]) -> Iterator[float]:
+def _usual_weights(
+    floods: Sequence[int], baselines: Sequence[int], totals: tuple[int, int], ends: _Ends
+) -> Iterator[float]:
     """Yields weights a little above the density of the flood outside of its interval, relative to the baseline's.
 
     Out there the flood has only usual events; their share is lower than the baseline's, because the flood has unusual
@@ -80,7 +85,7 @@ def _usual_weights(floods: Sequence[int], baselines: Sequence[int], totals: tupl
     flood, baseline = max(1, totals[0]), max(1, totals[1])
     weight = 1.0
     for _ in range(ROUNDS):
-        start, end = _densest(floods, baselines, totals, weight)
+        start, end = ends.densest(weight)
         before = baselines[-1] - (baselines[end] - baselines[start])
         if before < FEWEST_OUTSIDE:
             return
@@ -90,25 +95,44 @@ def _usual_weights(floods: Sequence[int], baselines: Sequence[int], totals: tupl
         yield weight
 
 
-def _densest(
-    floods: Sequence[int], baselines: Sequence[int], totals: tuple[int, int], weight: float
-) -> tuple[int, int]:
-    """The slice in which the flood's share exceeds the weighted baseline's share most.
+class _Ends:
+    """The places where a densest slice can begin or end.
 
-    `floods` and `baselines` are cumulative sums, so the best slice is the highest rise above an earlier lowest point.
-    This runs for every scale and weight; hence the loops of built-in functions.
+    It does not end between two values that only the flood has, for one more makes it denser. Nor does it end between
+    two that only the baseline has.
     """
-    one, other = max(1, totals[1]), weight * max(1, totals[0])
-    ahead = [flood * one - baseline * other for flood, baseline in zip(floods, baselines, strict=True)]
-    rises = list(map(operator.sub, ahead, accumulate(ahead, min)))
-    best = max(rises)
-    if best <= 0:
-        return 0, 0
-    end = rises.index(best)
-    # Of several lowest points the last one, for the shortest slice.
-    before = ahead[:end]
-    before.reverse()
-    return end - 1 - before.index(min(before)), end
+
+    def __init__(
+        self,
+        points: Sequence[tuple[float, int, int]],
+        floods: Sequence[int],
+        baselines: Sequence[int],
+        totals: tuple[int, int],
+    ) -> None:
+        alone = [1 if baseline == 0 else 2 if flood == 0 else 0 for _, flood, baseline in points]
+        differ = [one == 0 or one != other for one, other in pairwise(alone)]
+        self._places = [0, *compress(range(1, len(points)), differ), len(points)]
+        one = max(1, totals[1])
+        self._floods = [floods[place] * one for place in self._places]
+        self._baselines = [baselines[place] for place in self._places]
+        self._scale = max(1, totals[0])
+
+    def densest(self, weight: float) -> tuple[int, int]:
+        """The slice in which the flood's share exceeds the weighted baseline's share most.
+
+        Both are cumulative sums, so the best slice is the highest rise above an earlier lowest point. This runs for
+        every scale and weight; hence the loops of built-in functions.
+        """
+        ahead = list(map(operator.sub, self._floods, map(operator.mul, self._baselines, repeat(weight * self._scale))))
+        rises = list(map(operator.sub, ahead, accumulate(ahead, min)))
+        best = max(rises)
+        if best <= 0:
+            return 0, 0
+        end = rises.index(best)
+        # Of several lowest points the last one, for the shortest slice.
+        before = ahead[:end]
+        before.reverse()
+        return self._places[end - 1 - before.index(min(before))], self._places[end]
 
 
 def _reach(matters: Callable[[int, int], bool], at: int, allowed: range) -> tuple[int, int]:

@@ -95,6 +95,7 @@ class Search:
         self.found: list[tuple[FieldEvents, list[Conjunct]]] = []
         self._steady: list[Conjunct] = []
         self._conditions: list[Condition] | None = None
+        self._intervals: dict[tuple[Path, Extent], list[Conjunct]] = {}
         self._pool, self._every = self._gather()
         kinds = Counter(each.kind for each in self._pool)
         self._chance = {kind: math.log(1 + number) for kind, number in kinds.items()}
@@ -267,10 +268,18 @@ class Search:
                 among = others[0].extent
                 for each in others[1:]:
                     among &= each.extent
-                for each in ranges(self.contrast, scaled, among):
+                for each in self._fitted(path, scaled, among):
                     refined = self._condition((*others, each), LEAST_SCORE)
                     if refined is not None:
                         found.append(refined)
+        return found
+
+    def _fitted(self, path: Path, scaled: list[Scale], among: Extent) -> list[Conjunct]:
+        """Intervals on these scales; many conditions share the events among which they are looked for."""
+        known = self._intervals.get((path, among))
+        if known is not None:
+            return [replace(each) for each in known]
+        found = self._intervals[path, among] = list(ranges(self.contrast, scaled, among))
         return found
 
 

@@ -45,22 +45,34 @@ class Steadiness:
 
     def _judge(self, field: FieldEvents) -> bool:
         columns: list[tuple[dict[Any, list[int]], bool]] = [(field.numbers, True), (field.texts, False)]
-        return any(self._in_order(values, numeric) for values, numeric in columns if len(values) > 1)
+        return any(
+            self._in_order(*self._by_arrival(field, values), numeric) for values, numeric in columns if len(values) > 1
+        )
 
-    def _in_order(self, values: dict[Any, list[int]], numeric: bool) -> bool:
+    def _by_arrival(self, field: FieldEvents, values: dict[Any, list[int]]) -> tuple[list[Any], list[Any]]:
+        """The values of the baseline's events, and of the flood's, in the order of the events."""
         start = self._contrast.baseline
-        placed = [(number, value) for value, numbers in values.items() for number in numbers]
-        placed.sort(key=operator.itemgetter(0))
-        first_during = bisect_left(placed, start, key=operator.itemgetter(0))
-        ordered = [value for _, value in placed]
-        before, during = ordered[:first_during], ordered[first_during:]
-        keys: list[Any] = [None] if numeric else [None, _by_length]
+        if field.inside_list:
+            placed = [(number, value) for value, numbers in values.items() for number in numbers]
+            placed.sort(key=operator.itemgetter(0))
+            first_during = bisect_left(placed, start, key=operator.itemgetter(0))
+            ordered = [value for _, value in placed]
+            return ordered[:first_during], ordered[first_during:]
+        of_events: list[Any] = [None] * (start + self._contrast.flood)
+        for value, numbers in values.items():
+            for number in numbers:
+                of_events[number] = value
+        before, during = of_events[:start], of_events[start:]
+        return [value for value in before if value is not None], [value for value in during if value is not None]
+
+    def _in_order(self, before: list[Any], during: list[Any], numeric: bool) -> bool:
+        keys: list[Any] = [None]
+        if not numeric and len({*map(len, before), *map(len, during)}) > 1:
+            keys.append(_by_length)
         for key in keys:
-            usual = _order(list(map(key, before)) if key else before)
-            if usual is not None and usual >= ORDERED:
+            if _is_ordered(list(map(key, before)) if key else before, ORDERED):
                 return True
-            own = _order(list(map(key, during)) if key else during)
-            if own is not None and own >= STRICTLY_ORDERED:
+            if _is_ordered(list(map(key, during)) if key else during, STRICTLY_ORDERED):
                 return True
         return numeric and (_drifts(before) or _drifts(during))
 
@@ -87,16 +99,25 @@ def _slices(count: int) -> Iterable[tuple[int, int]]:
             yield ((1 << size) - 1) << (index * size), size
 
 
-def _order(values: Sequence[Any]) -> float | None:
-    """How well two values tell which came first, from 0 to 1; None if too few values differ."""
+def _is_ordered(values: Sequence[Any], least: float) -> bool:
+    """Whether two values tell which came first, at least so well: 0 is chance, and 1 a sequence.
+
+    False if too few values differ.
+    """
     later = earlier = 0
     count = len(values)
-    for part in (2, 3, 5):
-        apart = values[max(1, count // part) :]
+    distances = [max(1, count // part) for part in (2, 3, 5)]
+    left = sum(max(0, count - distance) for distance in distances)
+    for distance in distances:
+        apart = values[distance:]
         later += sum(map(operator.lt, values, apart))
         earlier += sum(map(operator.gt, values, apart))
+        left -= len(apart)
+        # Even if all pairs that are left were in the same order.
+        if abs(later - earlier) + left < least * (later + earlier + left):
+            return False
     pairs = later + earlier
-    return abs(later - earlier) / pairs if pairs >= FEWEST_PAIRS else None
+    return pairs >= FEWEST_PAIRS and abs(later - earlier) / pairs >= least
 
 
 def _drifts(values: Sequence[float]) -> bool:

@@ -6,7 +6,7 @@ import gc
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from secateur.imports import quick_imports
+from secateur.collector import collector_at_rest
 from secateur_tui.terminal import check_terminal
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ __all__ = ["check_terminal", "frame", "load", "run"]
 
 def load(settings: Settings) -> None:
     """Import the first screen and what it needs, with the keys of the settings."""
-    with quick_imports():
+    with collector_at_rest():
         from secateur_tui import keymap
 
         if settings.keys:

@@ -14,8 +14,8 @@ from importlib import import_module
 
 from secateur.cli.arguments import parse
 from secateur.cli.output import complain, done, notice, prepare_streams
+from secateur.collector import collector_at_rest
 from secateur.errors import ReadOnly, SecateurError
-from secateur.imports import quick_imports
 from secateur.words.shell import work_at
 
 INTERRUPTED = 130
@@ -68,7 +68,7 @@ def _run(arguments: Sequence[str]) -> int:
         return int(left.code or 0)
     work_at(database=parsed.database, context=parsed.context, config=parsed.config, engine=parsed.engine)
     module, _, function = parsed.command.partition(":")
-    with quick_imports():
+    with collector_at_rest():
         command = getattr(import_module(f"secateur.cli.commands.{module}"), function)
     outcome = command(parsed)
     if isinstance(outcome, int):

@@ -65,7 +65,7 @@ PLACES = {
 
 ACTIONS: tuple[Action, ...] = (
     Action("queues.open_filter", ("enter",), "filter", "Build a filter for the marked functions, or for the row"),
-    Action("queues.unmark", ("escape",), "unmark", "Take all marks away"),
+    Action("queues.clear_find", ("escape",), "show all", "Show every function again; else take all marks away"),
     Action(
         "queues.also_arriving",
         ("f",),
@@ -89,7 +89,6 @@ ACTIONS: tuple[Action, ...] = (
     Action("queues.reverse", ("S",), "reverse", "Reverse the order", footer=False),
     Action("queues.mark", ("m",), "mark", "Mark the function, to filter several functions of an app at once"),
     Action("queues.fold", ("space",), "fold", "Fold or unfold the app of the row"),
-    Action("queues.clear_find", ("escape",), "show all", "Show every function again"),
     Action("queues.detail", ("tab",), "hot values", "Go to the hot values of the row, and back", footer=False),
     Action("timeline.longer", ("t", "right", "l"), "longer", "Show a longer time"),
     Action("timeline.shorter", ("left", "h"), "shorter", "Show a shorter time", footer=False),

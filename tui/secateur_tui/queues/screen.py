@@ -219,11 +219,6 @@ class QueuesScreen(PlaceScreen):
         self._subtitle()
         self.refresh_bindings()
 
-    def action_unmark(self) -> None:
-        self.query_one(DepthTable).clear_marks()
-        self._subtitle()
-        self.refresh_bindings()
-
     @on(DepthDetail.ValueChosen)
     def _filter_by_value(self, message: DepthDetail.ValueChosen) -> None:
         self.post_message(self.FilterWanted(message.scope, if_=message.if_))
@@ -318,6 +313,12 @@ class QueuesScreen(PlaceScreen):
         field.focus()
 
     def action_clear_find(self) -> None:
+        """End the search; without one, take the marks away."""
+        if not self.query_one("#find").display:
+            self.query_one(DepthTable).clear_marks()
+            self._subtitle()
+            self.refresh_bindings()
+            return
         field = self.query_one("#find", Input)
         is_given_up = field.has_focus
         field.value = ""
@@ -331,9 +332,7 @@ class QueuesScreen(PlaceScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "clear_find":
-            return self.query_one("#find").display
-        if action == "unmark":
-            return self.query_one(DepthTable).marked is not None and not self.query_one("#find").display
+            return self.query_one("#find").display or self.query_one(DepthTable).marked is not None
         needs_rows = ("open_filter", "stands_out", "pause", "find", "sort", "reverse", "fold", "mark")
         if action in needs_rows and not self._feed.depths:
             return False
@@ -364,6 +363,8 @@ class QueuesScreen(PlaceScreen):
                 return self._pause_label
             case "queues.open_filter" if (marked := self.query_one(DepthTable).marked) is not None:
                 return f"filter {len(marked.names)} marked"
+            case "queues.clear_find" if not self.query_one("#find").display:
+                return "unmark"
         return super().describe(action)
 
     @on(Input.Changed, "#find")

@@ -24,6 +24,7 @@ DEFAULT_PORT = 8484
 EXAMPLES = {
     "forget": "secateur forget billing old-syncs",
     "engines": "secateur engines --database postgresql://on_call@db.internal/shop",
+    "gate": "secateur gate install --engine procrastinate",
     "install": "secateur install --database postgresql://admin@db.internal/jobs",
     "demo": "secateur demo --runs 50000",
     "worker": "secateur worker billing.jobs:app --concurrency 20",
@@ -141,6 +142,16 @@ def _running(command: AddCommand) -> None:
         "--check", action="store_true", help="only report what is missing; exit code 0 if nothing is, else 1"
     )
     install.add_argument("--json", action="store_true", help="as JSON")
+    gate = command(
+        "gate",
+        "gate:gate",
+        "make, check or remove the claim gate of another engine's queue",
+        "A trigger on the engine's table: once a cancellation is in force, its own workers start no run that matches.\n"
+        "It needs the owner of that table. Choose the queue with --engine.",
+    )
+    gate.add_argument("what", choices=("install", "check", "remove"), help="what to do")
+    gate.add_argument("--sql", action="store_true", help="only print the statements, for somebody else to execute")
+    gate.add_argument("--json", action="store_true", help="as JSON")
     demo = command("demo", "start:demo", "simulate an incident on an embedded Postgres, to try secateur out")
     demo.add_argument("--headless", action="store_true", help="no console; print the database's URL first")
     demo.add_argument("--runs", type=positive, metavar="N", help="size of the backlog")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from secateur.engines.base import Gate, Stopping
+from secateur.engines.foreign.engine import ForeignEngine
+from secateur.engines.foreign.gating import GateKeeper, GateState, can_gate
 from secateur.engines.foreign.source import ForeignSource
 from secateur.engines.loading import FoundQueue, find_queues
 from secateur.errors import DatabaseError
@@ -65,6 +67,16 @@ async def _listed(found: FoundQueue) -> ListedQueue:
         missing.append("its runs cannot be cancelled with this version of secateur")
     elif isinstance(source, Cancelling) and (reads := await source.ledger.only_reads()):
         missing.append(f"nothing can be cancelled from here: {reads}")
+    gate = "on" if cancels and isinstance(source, Gate) else "none"
+    if isinstance(source, ForeignEngine):
+        check = await GateKeeper(source.database, source.installation).check()
+        gate = check.state
+        missing += [f"its gate does not hold: {each}" for each in check.problems]
+        if check.failures:
+            missing.append(f"its gate let {check.failures} claims through; the last error was: {check.last_error}")
+        if check.state is GateState.NONE and can_gate(source.installation):
+            command = command_line("gate", "install", flags=[("--engine", found.name)])
+            missing.append(f"what a sweep has not reached may still start; to prevent that: {command}")
     return ListedQueue(
         name=found.name,
         engine=found.engine,
@@ -78,7 +90,7 @@ async def _listed(found: FoundQueue) -> ListedQueue:
             undo=cancels,
             gate=cancels and isinstance(source, Gate),
         ),
-        gate="on" if cancels and isinstance(source, Gate) else "none",
+        gate=gate,
         missing=tuple(missing),
         backlog=backlog,
     )

@@ -87,7 +87,11 @@ async def find_queues(database: Database, replica: Database | None = None) -> li
     installed = await installed_queues(database) if others else {}
     for each in others:
         writes = each.name in installed and can_cancel(each)
-        made = foreign_engine(database, replica, each) if writes else ForeignSource(database, replica, each)
+        made = (
+            foreign_engine(database, replica, each, gated=installed[each.name].gated)
+            if writes
+            else ForeignSource(database, replica, each)
+        )
         found.append(FoundQueue(made, each.file.engine, each.schema, each.version, each.supported, can_cancel(each)))
     return found
 

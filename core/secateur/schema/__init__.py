@@ -67,6 +67,7 @@ DEFINITIONS = (
     "ledger/sql/undoing.sql",
     "engines/native/sql/restoring.sql",
     "ledger/sql/reporting.sql",
+    "engines/foreign/sql/gates.sql",
     "engines/foreign/sql/installations.sql",
     "engines/foreign/sql/jobs.sql",
     "engines/foreign/sql/job_restores.sql",

@@ -16,7 +16,7 @@ from uuid import UUID
 import asyncpg
 
 from secateur.engines.foreign.installation import Installation
-from secateur.engines.foreign.rules import Rule, RuleReader, rule_of
+from secateur.engines.foreign.rules import JobRule, RuleReader, rule_of
 from secateur.errors import DatabaseError, LockUnavailable
 from secateur.ledger.steps import SweepStep
 from secateur.postgres.database import Database
@@ -63,7 +63,7 @@ class Batches:
     def _stops(self) -> bool:
         return self._installation.file.stops is not None
 
-    async def sweep(self, app_id: str, rule: Rule, batch: int) -> SweepStep:
+    async def sweep(self, app_id: str, rule: JobRule, batch: int) -> SweepStep:
         """Cancel up to `batch` runs, and see what became of those that ran. `app_id` is the name in the ledger."""
         try:
             async with self._transaction() as connection:
@@ -80,7 +80,7 @@ class Batches:
         return step
 
     async def _sweep(
-        self, connection: asyncpg.Connection, app_id: str, rule: Rule, batch: int
+        self, connection: asyncpg.Connection, app_id: str, rule: JobRule, batch: int
     ) -> tuple[SweepStep, _Walk | None]:
         """And what is left to do in its walk."""
         begun = await connection.fetchrow(self._source.sql("begin_sweep"), app_id, rule.id)
@@ -101,7 +101,9 @@ class Batches:
         row = await connection.fetchrow(self._source.sql("end_sweep"), app_id, rule.id, met, walk is not None, ended)
         return SweepStep(**row), None if ended else walk
 
-    async def _settle(self, connection: asyncpg.Connection, app_id: str, rule: Rule, open: Sequence[str]) -> list[str]:
+    async def _settle(
+        self, connection: asyncpg.Connection, app_id: str, rule: JobRule, open: Sequence[str]
+    ) -> list[str]:
         """Note which of the running runs that it waits for have ended. Returns those that wait again."""
         if not open:
             return []
@@ -117,7 +119,7 @@ class Batches:
             await connection.execute(settle, app_id, rule.id, list(ended), list(ended.values()))
         return [each for each, status in statuses.items() if status in (RunStatus.QUEUED, RunStatus.SCHEDULED)]
 
-    async def take(self, connection: asyncpg.Connection, app_id: str, rule: Rule, ids: Sequence[str]) -> int:
+    async def take(self, connection: asyncpg.Connection, app_id: str, rule: JobRule, ids: Sequence[str]) -> int:
         """Cancels those of the runs that it matches, and asks running ones to stop; how many it had not met before."""
         if not ids:
             return 0
@@ -214,7 +216,7 @@ class Batches:
         return SweepStep(**row)
 
     async def _owners(
-        self, connection: asyncpg.Connection, others: Sequence[Rule], ids: Collection[str]
+        self, connection: asyncpg.Connection, others: Sequence[JobRule], ids: Collection[str]
     ) -> dict[str, UUID]:
         """The oldest of the others that matches it, of each run that one matches and that is cancelled."""
         owners: dict[str, UUID] = {}
@@ -226,7 +228,7 @@ class Batches:
         return owners
 
     async def _take_back(
-        self, connection: asyncpg.Connection, others: Sequence[Rule], back: Sequence[str]
+        self, connection: asyncpg.Connection, others: Sequence[JobRule], back: Sequence[str]
     ) -> dict[str, tuple[UUID, str]]:
         """Cancels what came back although another one matches it: its row had been deleted, and told nothing before."""
         taken: dict[str, tuple[UUID, str]] = {}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import ClassVar
 
-from secateur.engines.base import DepthCheck, Pruned, Retention, Stopping, Upkeep
+from secateur.engines.base import DepthCheck, Gate, Pruned, Retention, Stopping, Upkeep
 from secateur.engines.foreign.installation import Installation
 from secateur.engines.foreign.ledger import ForeignLedger
 from secateur.engines.foreign.source import ForeignSource
@@ -28,6 +29,10 @@ class ForeignEngine(ForeignSource, Cancelling, Upkeep):
     @property
     def ledger(self) -> Ledger:
         return self._ledger
+
+    @property
+    def database(self) -> Database:
+        return self._database
 
     async def depth(self) -> list[FunctionDepth]:
         depths = await super().depth()
@@ -84,7 +89,12 @@ class ForeignEngine(ForeignSource, Cancelling, Upkeep):
             raise ReadOnly("this session is read-only: nothing was changed")
 
 
-class StoppingForeignEngine(ForeignEngine, Stopping):
+def can_cancel(installation: Installation) -> bool:
+    """Whether it is known how to cancel in it."""
+    return installation.supported and not installation.hidden and installation.file.statements.keys() >= WRITES
+
+
+class _Stopped(ForeignEngine, Stopping):
     """One whose running runs can be asked to stop."""
 
     @property
@@ -92,11 +102,22 @@ class StoppingForeignEngine(ForeignEngine, Stopping):
         return str(self.installation.file.stops)
 
 
-def can_cancel(installation: Installation) -> bool:
-    """Whether it is known how to cancel in it."""
-    return installation.supported and not installation.hidden and installation.file.statements.keys() >= WRITES
+class _Gated(ForeignEngine, Gate):
+    """One whose claims obey cancellations."""
+
+    gate: ClassVar[str] = "trigger"
 
 
-def foreign_engine(database: Database, replica: Database | None, installation: Installation) -> ForeignEngine:
-    kind = ForeignEngine if installation.file.stops is None else StoppingForeignEngine
+class _GatedAndStopped(_Gated, _Stopped):
+    """One that can both."""
+
+
+def foreign_engine(
+    database: Database, replica: Database | None, installation: Installation, *, gated: bool = False
+) -> ForeignEngine:
+    """`gated`: it has a gate that holds."""
+    stopped = installation.file.stops is not None
+    kind = {(False, False): ForeignEngine, (False, True): _Stopped, (True, False): _Gated}.get(
+        (gated, stopped), _GatedAndStopped
+    )
     return kind(database, replica, installation)

@@ -30,11 +30,22 @@ class QueueSteps:
         return self.schema.is_complete and not self.is_new
 
 
-async def installed_queues(database: Database) -> dict[str, str]:
-    """The queues of others for which secateur was installed, as far as this role may see that: versions by name."""
+@dataclass(frozen=True, slots=True)
+class InstalledQueue:
+    """A queue of others for which secateur was installed."""
+
+    version: str
+    """As it was then."""
+    gated: bool
+    """A gate keeps what cancellations match from being claimed."""
+
+
+async def installed_queues(database: Database) -> dict[str, InstalledQueue]:
+    """By name, as far as this role may see them."""
     if not await database.fetchval(_SQL["may_see_installed"], repeatable=True):
         return {}
-    return {row["name"]: row["version"] for row in await database.fetch(_SQL["installed"], repeatable=True)}
+    rows = await database.fetch(_SQL["installed"], repeatable=True)
+    return {row["name"]: InstalledQueue(row["version"], row["gated"]) for row in rows}
 
 
 async def inspect_queue(database: Database, installation: Installation) -> QueueSteps:
@@ -64,8 +75,9 @@ async def install_queue(database: Database, installation: Installation, *, autho
     return steps
 
 
-def _steps(schema: InstallSteps, installed: dict[str, str], installation: Installation) -> QueueSteps:
-    is_new = installed.get(installation.name) != installation.version
+def _steps(schema: InstallSteps, installed: dict[str, InstalledQueue], installation: Installation) -> QueueSteps:
+    known = installed.get(installation.name)
+    is_new = known is None or known.version != installation.version
     return QueueSteps(schema, installation.name, installation.version, is_new)
 
 

@@ -15,7 +15,7 @@ from secateur.bounds import require_id
 from secateur.cel.values import encode_json
 from secateur.engines.base import unsupported
 from secateur.engines.foreign.batches import Batches
-from secateur.engines.foreign.rules import Rule, rule_of
+from secateur.engines.foreign.rules import JobRule, rule_of
 from secateur.errors import Conflict, NotFound, PermissionDenied, Problem, RequestError
 from secateur.ledger.commits import Commit, RunCancellation
 from secateur.ledger.ledger import Ledger, draft_of
@@ -41,7 +41,7 @@ class ForeignLedger(Ledger):
         self.installation = source.name
         self._source = source
         self._batches = Batches(database, source)
-        self._rules: dict[UUID, Rule] = {}
+        self._rules: dict[UUID, JobRule] = {}
         self._sweeping = asyncio.Lock()
 
     def _sql(self, name: str) -> str:
@@ -184,7 +184,7 @@ class ForeignLedger(Ledger):
             rule = await self._rule(cancellation_id)
             return await self._batches.sweep(self._full(app_id), rule, batch)
 
-    async def _rule(self, cancellation_id: UUID) -> Rule:
+    async def _rule(self, cancellation_id: UUID) -> JobRule:
         if (rule := self._rules.get(cancellation_id)) is None:
             document = await self._database.fetchval(self._sql("record"), cancellation_id)
             if document is None:

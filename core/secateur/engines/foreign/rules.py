@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class JobRule:
     """One cancellation, as it is executed: compiled from its source.
 
     The SQL that its record keeps is never executed here, since it would run with the rights of whoever sweeps.
@@ -38,7 +38,7 @@ class Rule:
     now: datetime | None
 
 
-def rule_of(document: str, installation: str) -> Rule:
+def rule_of(document: str, installation: str) -> JobRule:
     """The rule of a record. Raises `DatabaseError` if this program cannot compile its `if`."""
     record: dict[str, Any] = json.loads(document)
     try:
@@ -46,7 +46,7 @@ def rule_of(document: str, installation: str) -> Rule:
     except ExpressionError as error:
         raise DatabaseError(f"the condition of cancellation {record['id']} cannot be compiled: {error}") from error
     now = record["parameters"].get("now")
-    return Rule(
+    return JobRule(
         id=UUID(record["id"]),
         scope=Scope(record["app_id"].removeprefix(f"{installation}/"), record["function_id"]),
         window=Window(_instant(record["started_after"]), _instant(record["started_before"])),
@@ -63,14 +63,14 @@ class RuleReader:
         self._installation = installation
         self._columns: Columns = source.variables
 
-    async def matching(self, connection: asyncpg.Connection, rule: Rule, most: int) -> list[str]:
+    async def matching(self, connection: asyncpg.Connection, rule: JobRule, most: int) -> list[str]:
         """The ids of up to `most` unfinished runs, in the order in which workers claim."""
         order = self._installation.file.statements["claim_order"]
         sql = self._source.sql("matching").replace("{claim_order}", order)
         return [row["id"] for row in await self._fetch(connection, sql, rule, most)]
 
     async def matching_of(
-        self, connection: asyncpg.Connection, rule: Rule, ids: Sequence[str], *, unfinished: bool = True
+        self, connection: asyncpg.Connection, rule: JobRule, ids: Sequence[str], *, unfinished: bool = True
     ) -> Sequence[Mapping[str, Any]]:
         """Those of the runs that it matches, and that are unfinished, or have ended."""
         state = self._installation.file.statements["unfinished" if unfinished else "ended"]
@@ -83,7 +83,7 @@ class RuleReader:
         return {row["id"]: row for row in await connection.fetch(sql, list(ids))}
 
     async def _fetch(
-        self, connection: asyncpg.Connection, sql: str, rule: Rule, fifth: object
+        self, connection: asyncpg.Connection, sql: str, rule: JobRule, fifth: object
     ) -> Sequence[Mapping[str, Any]]:
         window = rule.window
         parameters: list[object] = [

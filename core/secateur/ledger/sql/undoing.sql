@@ -66,6 +66,7 @@ begin
   -- point: stopped
   perform secateur.withdraw_requests(stopped.app_id, stopped.id);
   perform secateur.withdraw_jobs(stopped.app_id, stopped.id);
+  perform secateur.compile_gate_of(stopped.app_id);
   perform secateur.reset_floors(stopped.app_id, stopped.function_id);
   perform secateur.record_audit('stop', stopped.app_id, stopped.function_id, stopped.id, stop_cancellation.author,
                                 stop_cancellation.source, secateur.tallied(stopped.app_id, stopped.id));
@@ -143,6 +144,7 @@ begin
   perform secateur.withdraw_requests(undone.app_id, undone.id);
   perform secateur.withdraw_jobs(undone.app_id, undone.id);
   perform secateur.reopen_jobs(undone.app_id, undone.id);
+  perform secateur.compile_gate_of(undone.app_id);
   perform secateur.reset_floors(undone.app_id, undone.function_id);
   insert into secateur.restores as place (app_id, cancellation_id) values (undone.app_id, undone.id)
   on conflict on constraint restores_pkey do update set run_id = null, again_from = null;

@@ -81,7 +81,8 @@ end
 $$;
 
 -- commit_cancellations for a queue of others, which has to be installed. Its app and functions are adopted: that they exist is for the
--- caller to know. Nothing is asked to stop yet, and nothing is kept from being claimed: the sweep does all of it.
+-- caller to know. Nothing is asked to stop yet, and nothing is kept from being claimed, unless the queue has a
+-- gate, which learns of it here, under the lock: the sweep does the rest.
 create or replace function secateur.commit_jobs(installation text, ids uuid[], function_ids text[], draft jsonb)
   returns setof secateur.cancellations
   language plpgsql
@@ -91,10 +92,11 @@ declare
   given secateur.cancellations := secateur.draft_of(draft);
 begin
   given.kind := 'bulk';
-  given.gated := false;
+  given.gated := secateur.has_gate(commit_jobs.installation);
   perform secateur.adopt(secateur.installed(commit_jobs.installation), given.app_id,
                          coalesce(function_ids, array(select jsonb_object_keys(given.expected_by_function))));
   return query select committed.* from secateur.commit_draft(given, ids, function_ids) as committed;
+  perform secateur.compile_gate(commit_jobs.installation);
 end
 $$;
 

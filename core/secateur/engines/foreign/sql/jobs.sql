@@ -4,7 +4,8 @@
 -- Writes what a cancellation has met. Waiting jobs are cancelled by now; what `pre` has is how they were. Running ones were asked
 -- to stop, or go on. Returns how many of them it had not met before, or had met while they ran.
 create or replace function secateur.take_jobs(
-  app_id text, cancellation_id uuid, job_ids text[], function_ids text[], pres jsonb[], running boolean[]
+  app_id text, cancellation_id uuid, job_ids text[], function_ids text[], pres jsonb[], running boolean[],
+  taken_by text default 'sweep'
 )
   returns integer
   language plpgsql
@@ -22,12 +23,12 @@ begin
       from unnest(job_ids, function_ids, pres, running) as one (job_id, function_id, pre, was_running)
   ), written as (
     insert into secateur.preimages as kept (app_id, cancellation_id, job_id, function_id, pre, was_running, taken_by)
-    select take_jobs.app_id, take_jobs.cancellation_id, given.job_id, given.function_id, given.pre, given.was_running, 'sweep'
+    select take_jobs.app_id, take_jobs.cancellation_id, given.job_id, given.function_id, given.pre, given.was_running, take_jobs.taken_by
       from given
      -- A running one that is known already is waited for as it is.
      where not (given.was_running and given.was_open is true)
     on conflict on constraint preimages_pkey do update
-       set pre = excluded.pre, was_running = excluded.was_running, taken_by = 'sweep', taken_at = clock_timestamp(),
+       set pre = excluded.pre, was_running = excluded.was_running, taken_by = excluded.taken_by, taken_at = clock_timestamp(),
            outcome = null, told = null
     returning kept.job_id
   ), counted as (
@@ -209,6 +210,9 @@ begin
     place := over.place;
     step.state := case when over.complete then 'complete' else 'active' end;
     step.idle := not over.complete and place.found = 0;
+    if over.complete then
+      perform secateur.compile_gate_of(app);
+    end if;
   end if;
   if place.next_at > clock_timestamp() and step.state = 'active' then
     step.idle := true;

@@ -1,0 +1,172 @@
+-- What is made for the gate of one installation. {n} is the number of its lock, {name} its name as a literal, {app} the beginning of
+-- its apps' names as a literal; {runs}, {this}, {id}, {on}, {table}, {cancel} and {wake} are the
+-- engine's.
+
+-- name: patience
+-- Whoever waits for a lock on the engine's table makes all that come later wait: so never for long.
+set local lock_timeout = '200ms'
+
+-- name: enter
+-- Called first by the gate. Null: this claim's snapshot is older than a change of the active cancellations and cannot be renewed, so
+-- that it must leave the job alone; the next one decides. False: nothing is active.
+create or replace function secateur_gates.enter_{n}(out active boolean, out generation bigint)
+  language plpgsql volatile
+  -- A limit of the session's must not decide: a commit holds the lock for milliseconds.
+  security definer set search_path = pg_catalog, pg_temp set lock_timeout = 0
+as $body$
+begin
+  lock table only secateur_locks.app_{n} in row share mode;
+  if current_setting('transaction_isolation') in ('repeatable read', 'serializable')
+     and not pg_visible_in_snapshot((select newest.last_value from secateur_gates.newest_{n} as newest)::text::xid8,
+                                    pg_current_snapshot()) then
+    return;
+  end if;
+  select gate.active, gate.generation into active, generation from secateur.gates as gate where gate.installation = {name};
+end
+$body$
+
+-- name: newest
+create sequence if not exists secateur_gates.newest_{n} minvalue 0 start 0
+
+-- name: judge
+-- For claims that cannot rely on the generated function.
+create or replace function secateur_gates.judge_{n}(
+  app_id text, function_id text, id text, event jsonb, started_at timestamptz, priority integer
+)
+  returns uuid
+  language sql volatile
+  security definer set search_path = pg_catalog, pg_temp
+as $body$
+  select secateur.judge_job({name}, app_id, function_id, id, event, started_at, priority)
+$body$
+
+-- name: keep
+-- Writes into the ledger that the gate has cancelled a job. Only roles that may write the engine's table may call it.
+create or replace function secateur_gates.keep_{n}(
+  app_id text, cancellation_id uuid, job_id text, function_id text, pre jsonb
+)
+  returns void
+  language plpgsql volatile
+  security definer set search_path = pg_catalog, pg_temp
+as $body$
+begin
+  perform secateur.take_jobs(app_id, cancellation_id, array[job_id], array[function_id], array[pre], array[false], 'gate');
+end
+$body$
+
+-- name: note
+create or replace function secateur_gates.note_{n}(error text)
+  returns void
+  language sql volatile
+  security definer set search_path = pg_catalog, pg_temp
+as $body$
+  select secateur.note_gate_failure({name}, error)
+$body$
+
+-- name: gate
+-- Runs with the rights of whoever claims, who may write the engine's table anyway. A job that an active cancellation matches is
+-- cancelled as the engine itself would, and the claim does not get it. Where something fails, the job is judged once more by the
+-- tables; where that fails too, it is let through, loudly: a fault of ours must not stop the queue.
+create or replace function secateur_gates.gate_{n}()
+  returns trigger
+  language plpgsql volatile
+as $body$
+declare
+  gate_entered record;
+  gated_job record;
+  gate_said record;
+  gate_owner uuid;
+  gate_taken record;
+  gate_by_tables boolean := false;
+begin
+  loop
+    begin
+      select * into gate_entered from secateur_gates.enter_{n}();
+      if gate_entered.active is null then
+        return null;
+      elsif not gate_entered.active then
+        return NEW;
+      end if;
+      select run.id, run.app_id, run.function_id, run.event, run.started_at, run.priority
+        into gated_job
+        from {runs} as run
+       where {this};
+      if not gate_by_tables then
+        select * into gate_said from secateur_gates.match_{n}(
+          {app} || gated_job.app_id, gated_job.function_id, gated_job.id, gated_job.event, gated_job.started_at, gated_job.priority::integer);
+        gate_by_tables := gate_said.generation is distinct from gate_entered.generation;
+        gate_owner := gate_said.cancellation_id;
+      end if;
+      if gate_by_tables then
+        gate_owner := secateur_gates.judge_{n}(
+          {app} || gated_job.app_id, gated_job.function_id, gated_job.id, gated_job.event, gated_job.started_at, gated_job.priority::integer);
+      end if;
+      if gate_owner is null then
+        return NEW;
+      end if;
+      execute {cancel} into gate_taken using array[gated_job.id], false;
+      if gate_taken.id is null then
+        return NEW;
+      end if;
+      perform secateur_gates.keep_{n}({app} || gated_job.app_id, gate_owner, gated_job.id, gated_job.function_id, gate_taken.pre);
+      {wake}
+      return null;
+    exception
+      when lock_not_available or deadlock_detected or serialization_failure then
+        return null; -- it cannot be known now: the job stays where it is
+      when others then
+      if gate_by_tables then
+        raise warning 'secateur: the gate of % let job % through: %', {name}, {id}, sqlerrm;
+        perform secateur_gates.note_{n}(sqlerrm);
+        return NEW;
+      end if;
+      gate_by_tables := true;
+    end;
+  end loop;
+exception when others then
+  raise warning 'secateur: the gate of % let job % through: %', {name}, {id}, sqlerrm;
+  return NEW;
+end
+$body$
+
+-- name: trigger
+create trigger aaa_secateur_gate {on} execute function secateur_gates.gate_{n}()
+
+-- name: drop_trigger
+drop trigger if exists aaa_secateur_gate on {table}
+
+-- name: writers
+-- The roles that may claim: whoever may write the engine's table.
+select distinct case grantee.oid when 0 then 'public' else grantee.oid::regrole::text end as role
+  from pg_class as relation
+ cross join lateral (
+   select relation.relowner as oid
+   union
+   select acl.grantee from aclexplode(relation.relacl) as acl where acl.privilege_type = 'UPDATE'
+ ) as grantee
+ where relation.oid = $1::oid
+
+-- name: state
+-- The trigger as it is: null where there is none.
+select made.tgenabled::text as enabled,
+       made.tgfoid = to_regproc('secateur_gates.gate_{n}') as ours
+  from pg_trigger as made
+ where made.tgrelid = $1::oid and made.tgname = 'aaa_secateur_gate' and not made.tgisinternal
+
+-- name: guarded
+select {guarded}::regclass::oid
+
+-- name: close_keep
+-- So that nobody else writes into the ledger what the gate would.
+revoke execute on function secateur_gates.keep_{n} from public
+
+-- name: open_keep
+grant execute on function secateur_gates.keep_{n} to {role}
+
+-- name: drop
+drop function if exists secateur_gates.gate_{n}, secateur_gates.enter_{n}, secateur_gates.judge_{n}, secateur_gates.keep_{n},
+  secateur_gates.note_{n}
+
+-- name: drop_match
+-- It belongs to a role that nobody logs in as.
+select secateur.drop_match({n})

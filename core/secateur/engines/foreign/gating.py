@@ -1,0 +1,217 @@
+"""The gate of a queue of others: a trigger on its table. It keeps workers from claiming what cancellations match."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from secateur.backoff import Backoff, persist
+from secateur.engines.foreign.installation import Installation, fill
+from secateur.errors import DatabaseError, LockUnavailable, NotFound, PermissionDenied, Unsupported
+from secateur.postgres.database import Database
+from secateur.postgres.statements import Statements
+
+PIECES = frozenset({"gate_table", "gate_on", "gate_id", "gate_this"})
+"""The statements of an engine that can be gated."""
+
+TRYING = Backoff(0.3, 1.0, attempts=12)
+"""For a lock on the engine's table: each try waits a fifth of a second, so that claims do not queue up behind it."""
+
+_SQL = Statements.load("secateur.engines.foreign", "gate.sql")
+_FOREIGN = Statements.load("secateur.engines.foreign", "foreign.sql")
+
+
+class GateState(StrEnum):
+    NONE = "none"
+    ON = "on"
+    STALE = "stale"
+    """The engine has changed since the gate was made, or its trigger is gone: nothing is promised."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateCheck:
+    """What a look at a gate found."""
+
+    state: GateState
+    problems: tuple[str, ...] = ()
+    failures: int = 0
+    """Claims that it let through because something failed."""
+    last_error: str | None = None
+
+
+def can_gate(installation: Installation) -> bool:
+    """Whether claims of this kind of queue can be gated."""
+    return installation.supported and installation.file.statements.keys() >= PIECES
+
+
+class GateKeeper:
+    """Makes, looks at and removes the gate of one installation."""
+
+    def __init__(self, database: Database, installation: Installation) -> None:
+        self._database = database
+        self._installation = installation
+
+    def script(self, lock_number: int) -> list[str]:
+        """The statements that make the gate, in their order, without the rights of the roles that claim."""
+        names = ("newest", "enter", "judge", "keep", "note", "close_keep", "gate")
+        return [self._filled(name, lock_number) for name in names]
+
+    def trigger(self, lock_number: int) -> list[str]:
+        """The statements that have to be executed by the owner of the engine's table."""
+        return [self._filled(name, lock_number) for name in ("patience", "drop_trigger", "trigger")]
+
+    async def install(self, author: str | None) -> GateCheck:
+        """Make the gate, or make it anew. From then on commits promise that no matching job is claimed. Repeatable.
+
+        Raises `Unsupported`, `NotFound` where nothing was installed for the queue, `PermissionDenied` where the role
+        does not own secateur's schema and the engine's table, and `LockUnavailable` if somebody holds that table.
+        """
+        self._require_able()
+        number = await self._number()
+        async with self._denied():
+            async with self._database.transaction() as connection:
+                await connection.execute(_FOREIGN["note_gate"], *self._known, number)
+                for statement in self.script(number):
+                    await connection.execute(statement)
+                guarded = await connection.fetchval(self._filled("guarded", number))
+                for row in await connection.fetch(_SQL["writers"], guarded):
+                    await connection.execute(self._filled("open_keep", number, role=row["role"]))
+                await connection.execute(_FOREIGN["compile_gate"], self._installation.name)
+            await persist(lambda: self._guard(number, author), TRYING, LockUnavailable)
+        return await self.check()
+
+    async def _guard(self, number: int, author: str | None) -> None:
+        """The trigger's lock is granted when no open transaction has claimed: no claim is left that has not met it."""
+        async with self._database.transaction() as connection:
+            for statement in self.trigger(number):
+                await connection.execute(statement)
+            guarded = await connection.fetchval(self._filled("guarded", number))
+            await connection.execute(_FOREIGN["guard"], self._installation.name, guarded, author)
+
+    async def printed(self, *, remove: bool = False) -> list[str]:
+        """The statements, for somebody else to execute in one transaction each part. Changes nothing."""
+        number = await self._number()
+        if remove:
+            names = ("patience", "drop_trigger", "drop", "drop_match")
+            unguard = f"select secateur.unguard({literal(self._installation.name)}, null)"
+            return ["begin", unguard, *(self._filled(name, number) for name in names), "commit"]
+        self._require_able()
+        name, version = map(literal, self._known)
+        note = _FOREIGN["note_gate"].replace("$1", name).replace("$2", version).replace("$3", str(number))
+        guarded = self._filled("guarded", number)
+        roles = await self._database.fetch(_SQL["writers"], await self._database.fetchval(guarded))
+        return [
+            "begin",
+            note,
+            *self.script(number),
+            *(self._filled("open_keep", number, role=row["role"]) for row in roles),
+            f"select secateur.compile_gate({name})",
+            "commit",
+            "begin",
+            *self.trigger(number),
+            f"select secateur.guard({name}, ({guarded}), null)",
+            "commit",
+        ]
+
+    async def remove(self, author: str | None) -> None:
+        """Remove the gate: what is active promises no more than its sweep keeps. Repeatable; raises as `install`."""
+        number = await self._number()
+
+        async def remove() -> None:
+            async with self._database.transaction() as connection:
+                await connection.execute(self._filled("patience", number))
+                await connection.execute(_FOREIGN["unguard"], self._installation.name, author)
+                await connection.execute(self._filled("drop_trigger", number))
+                await connection.execute(self._filled("drop", number))
+                await connection.execute(self._filled("drop_match", number))
+
+        async with self._denied():
+            await persist(remove, TRYING, LockUnavailable)
+
+    async def check(self) -> GateCheck:
+        """Whether it is there, and as it should be. Changes nothing."""
+        row = await self._database.fetchrow(_FOREIGN["gate"], self._installation.name)
+        if row is None or not can_gate(self._installation):
+            return GateCheck(GateState.NONE)
+        problems = list(await self._problems(row))
+        state = GateState.STALE if problems else GateState.ON
+        return GateCheck(state, tuple(problems), row["failures"], row["last_error"])
+
+    async def _problems(self, row: Mapping[str, Any]) -> list[str]:
+        number = row["lock_number"]
+        guarded = await self._database.fetchval(self._filled("guarded", number))
+        found = await self._database.fetchrow(self._filled("state", number), guarded)
+        problems: list[str] = []
+        if found is None:
+            problems.append("its trigger is not on the engine's table")
+        elif row["guarded"] != guarded:
+            problems.append("the engine's table is another one since")
+        elif not found["ours"]:
+            problems.append("the trigger calls another function")
+        elif found["enabled"] not in ("O", "A"):
+            problems.append("its trigger is disabled")
+        if row["version"] != self._installation.version:
+            problems.append(f"it was made for {row['version']}, and the engine is {self._installation.version} now")
+        return problems
+
+    async def _number(self) -> int:
+        number: int | None = await self._database.fetchval(_FOREIGN["lock_number"], self._installation.name)
+        if number is None:
+            raise NotFound(f"nothing was installed for the queue {self._installation.name}: install it first")
+        return number
+
+    @property
+    def _known(self) -> tuple[str, str]:
+        return self._installation.name, self._installation.version
+
+    def _require_able(self) -> None:
+        if can_gate(self._installation):
+            return
+        if not self._installation.supported:
+            raise DatabaseError(
+                f"{self._installation.name}: {self._installation.version} is not known to secateur, "
+                f"which tried {self._installation.file.tried}"
+            )
+        raise Unsupported(f"claims of {self._installation.file.engine} cannot be gated")
+
+    def _filled(self, name: str, number: int, *, role: str = "") -> str:
+        here = self._installation
+        wake = (
+            f"execute {literal(here.sql('wake'))} using array[gated_job.app_id];"
+            if "wake" in here.file.statements
+            else ""
+        )
+        table = here.sql("gate_table")
+        places = {
+            "n": str(number),
+            "name": literal(here.name),
+            "app": literal(f"{here.name}/"),
+            "runs": here.source.replace("{sampled}", ""),
+            "this": here.sql("gate_this"),
+            "id": here.sql("gate_id"),
+            "on": here.sql("gate_on"),
+            "table": table,
+            "guarded": literal(table),
+            "cancel": literal(here.sql("cancel")),
+            "wake": wake,
+            "role": role,
+        }
+        return fill(_SQL[name], places)
+
+    @asynccontextmanager
+    async def _denied(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except PermissionDenied as error:
+            raise PermissionDenied(
+                f"a gate needs the owner of the schema secateur and of {self._installation.sql('gate_table')} "
+                f"(`--sql` prints it for them): {error}"
+            ) from error
+
+
+def literal(text: str) -> str:
+    """As a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"

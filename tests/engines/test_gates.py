@@ -1,0 +1,335 @@
+"""Claim gates on the engines' own tables, with their own workers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+from beds.procrastinate import Procrastinate
+
+from patience import eventually
+from secateur.engines.foreign.gating import GateKeeper, GateState
+from secateur.engines.foreign.installing import install_queue
+from secateur.engines.loading import find_installation, open_engine
+from secateur.errors import PermissionDenied
+from secateur.open_queue import OpenQueue
+from secateur.postgres.database import Database
+from secateur.requests import CancellationRequest
+
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(Procrastinate.missing is not None, reason=str(Procrastinate.missing)),
+]
+
+ACME = "event.data.vendor == 'acme'"
+WAITING = "select id from procrastinate_jobs where args ->> 'vendor' = 'acme' and status in ('todo', 'cancelled')"
+STARTED = "select count(*) from procrastinate_events where type = 'started' and job_id = any ($1::bigint[])"
+
+
+@pytest.fixture
+async def bed(empty_database_url: str) -> Procrastinate:
+    made = Procrastinate(empty_database_url)
+    await made.install()
+    return made
+
+
+@pytest.fixture
+async def database(bed: Procrastinate) -> AsyncIterator[Database]:
+    async with Database.connect(bed.url) as database:
+        yield database
+
+
+async def gated(database: Database) -> GateKeeper:
+    installation = await find_installation(database, "procrastinate")
+    await install_queue(database, installation, author="tester")
+    keeper = GateKeeper(database, installation)
+    assert (await keeper.install("tester")).state is GateState.ON
+    return keeper
+
+
+async def commit(database: Database, **request: Any) -> Any:
+    queue = OpenQueue.over(await open_engine(database, name="procrastinate"))
+    wanted = CancellationRequest.parse({"app_id": "default", "if": ACME, **request})
+    return queue, await queue.cancellations.commit(wanted, author="tester", source="python")
+
+
+def jobs(number: int) -> list[dict[str, Any]]:
+    return [{"number": n, "vendor": "acme" if n % 3 == 0 else "globex"} for n in range(number)]
+
+
+async def test_without_a_sweep_no_matching_job_starts(bed: Procrastinate, database: Database) -> None:
+    await gated(database)
+    await bed.enqueue(jobs(60))
+    _, cancellation = await commit(database)
+    assert cancellation.guarantee == "in_force"
+    async with bed.worker():
+
+        async def others_ran() -> bool:
+            return await database.fetchval("select count(*) from bed_ran where what = 'end'") == 40
+
+        await eventually(others_ran)
+    ran = {row["number"] for row in await database.fetch("select distinct number from bed_ran")}
+    assert ran == {n for n in range(60) if n % 3}
+    states = await database.fetch("select status::text, count(*) from procrastinate_jobs group by 1")
+    assert {row["status"]: row["count"] for row in states} == {"succeeded": 40, "cancelled": 20}
+    kept = await database.fetch("select job_id, taken_by from secateur.preimages")
+    assert len(kept) == 20
+    assert {row["taken_by"] for row in kept} == {"gate"}
+
+
+@pytest.mark.parametrize("commits", [40])
+async def test_raced_commits(bed: Procrastinate, database: Database, commits: int) -> None:
+    """What waits when a commit has returned never starts, however close a claim was."""
+    await gated(database)
+    queue = OpenQueue.over(await open_engine(database, name="procrastinate"))
+    sweeping = asyncio.create_task(queue.cancellations.sweep_forever())
+    waiting: list[int] = []
+    pending = 0
+    async with bed.worker(concurrency=5), bed.worker(concurrency=5):
+        for number in range(commits):
+            await bed.enqueue([{"number": number, "vendor": f"v{number}"} for _ in range(20)])
+            wanted = CancellationRequest.parse({"app_id": "default", "if": f"event.data.vendor == 'v{number}'"})
+            cancellation = await queue.cancellations.commit(wanted, author="tester", source="python")
+            if cancellation.is_pending:
+                pending += 1
+                continue
+            waiting += await waits(database, number)
+    sweeping.cancel()
+    assert pending < commits / 2
+    assert waiting
+    assert await database.fetchval(STARTED, waiting) == 0
+
+
+async def waits(database: Database, number: int) -> list[int]:
+    """The jobs of a commit that no worker has, now; those that its gate or sweep has cancelled as well."""
+    rows = await database.fetch(
+        "select id from procrastinate_jobs where args ->> 'vendor' = $1 and status in ('todo', 'cancelled')",
+        f"v{number}",
+    )
+    return [row["id"] for row in rows]
+
+
+async def test_without_a_gate_jobs_start_after_the_commit(bed: Procrastinate, database: Database) -> None:
+    """The test before sees what it is to see."""
+    await install_queue(database, await find_installation(database, "procrastinate"), author="tester")
+    await bed.enqueue(jobs(300))
+    async with bed.worker(concurrency=5):
+        _, cancellation = await commit(database)
+        assert cancellation.guarantee == "swept"
+        waiting = [row["id"] for row in await database.fetch(WAITING)]
+
+        async def all_ran() -> bool:
+            return await database.fetchval("select count(*) from bed_ran where what = 'end'") == 300
+
+        await eventually(all_ran)
+    assert await database.fetchval(STARTED, waiting) > 0
+
+
+async def test_what_the_gate_took_comes_back(bed: Procrastinate, database: Database) -> None:
+    await gated(database)
+    before = {}
+    await bed.enqueue(jobs(30))
+    for row in await database.fetch("select to_jsonb(job) as whole, id from procrastinate_jobs as job"):
+        before[row["id"]] = row["whole"]
+    queue, cancellation = await commit(database)
+    async with bed.worker():
+
+        async def all_taken() -> bool:
+            return await database.fetchval("select count(*) from secateur.preimages") == 10
+
+        await eventually(all_taken)
+    done = await queue.cancellations.wait(cancellation.id)
+    assert (done.state, done.cancelled) == ("complete", 10)
+    await queue.cancellations.undo(cancellation.id, author="tester")
+    back = await queue.cancellations.wait(cancellation.id)
+    assert back.restored == 10
+    after = {
+        row["id"]: row["whole"]
+        for row in await database.fetch(
+            "select to_jsonb(job) as whole, id from procrastinate_jobs as job where args ->> 'vendor' = 'acme'"
+        )
+    }
+    assert len(after) == 10
+    assert after == {id: before[id] for id in after}
+    async with bed.worker():
+
+        async def all_ran() -> bool:
+            return await database.fetchval("select count(distinct number) from bed_ran where what = 'end'") == 30
+
+        await eventually(all_ran)
+    assert await database.fetchval("select count(*) from bed_ran where what = 'start'") == 30
+
+
+async def test_a_stop_opens_the_gate(bed: Procrastinate, database: Database) -> None:
+    await gated(database)
+    await bed.enqueue(jobs(3))
+    queue, cancellation = await commit(database)
+    await queue.cancellations.stop(cancellation.id, author="tester")
+    assert await database.fetchval("select active from secateur.gates") is False
+    async with bed.worker():
+
+        async def all_ran() -> bool:
+            return await database.fetchval("select count(*) from bed_ran where what = 'end'") == 3
+
+        await eventually(all_ran)
+
+
+async def test_what_fails_lets_jobs_through_and_says_so(bed: Procrastinate, database: Database) -> None:
+    """A fault of ours never stops the queue."""
+    keeper = await gated(database)
+    await bed.enqueue(jobs(3))
+    await commit(database)
+    await database.execute("drop function secateur.take_jobs")
+    async with bed.worker():
+
+        async def all_ran() -> bool:
+            return await database.fetchval("select count(*) from bed_ran where what = 'end'") == 3
+
+        await eventually(all_ran)
+    found = await keeper.check()
+    assert found.failures == 1
+    assert "take_jobs" in str(found.last_error)
+
+
+async def test_a_generated_function_that_raises_is_replaced_by_the_tables(
+    bed: Procrastinate, database: Database
+) -> None:
+    keeper = await gated(database)
+    await bed.enqueue(jobs(3))
+    await commit(database)
+    (name,) = [row[0] for row in await database.fetch("select proname from pg_proc where proname like 'match\\_%'")]
+    for body in ("begin generation := 1; end", "begin raise exception 'no'; end"):
+        await database.execute(
+            f"create or replace function secateur_gates.{name}(app_id text, function_id text, id text, event jsonb,"
+            " started_at timestamptz, priority integer, out generation bigint, out cancellation_id uuid)"
+            f" language plpgsql as $$ {body} $$"
+        )
+        claimed = await database.fetchrow("select * from procrastinate_fetch_job_v2(null, null)")
+        assert claimed is None or claimed["id"] is None or claimed["args"] != '{"number": 0, "vendor": "acme"}'
+    assert await database.fetchval("select count(*) from procrastinate_jobs where status = 'cancelled'") == 1
+    assert (await keeper.check()).failures == 0
+
+
+async def test_it_is_found_stale_and_removed(bed: Procrastinate, database: Database) -> None:
+    keeper = await gated(database)
+    await bed.enqueue(jobs(1))
+    await database.execute("alter table procrastinate_jobs disable trigger aaa_secateur_gate")
+    found = await keeper.check()
+    assert (found.state, found.problems) == (GateState.STALE, ("its trigger is disabled",))
+    _, cancellation = await commit(database)
+    assert cancellation.guarantee == "swept"
+    assert (await keeper.install("tester")).state is GateState.ON
+    await database.execute("drop trigger aaa_secateur_gate on procrastinate_jobs")
+    assert (await keeper.check()).problems == ("its trigger is not on the engine's table",)
+    await keeper.remove("tester")
+    await keeper.remove("tester")
+    assert (await keeper.check()).state is GateState.NONE
+    left = await database.fetch("select proname from pg_proc where pronamespace = 'secateur_gates'::regnamespace")
+    assert left == []
+    assert (await keeper.install("tester")).state is GateState.ON
+
+
+async def test_a_gate_that_nobody_lets_in_gives_up(bed: Procrastinate, database: Database) -> None:
+    """It waits a moment at a time, so that claims do not queue up behind it."""
+    await install_queue(database, await find_installation(database, "procrastinate"), author="tester")
+    keeper = GateKeeper(database, await find_installation(database, "procrastinate"))
+    connection = await asyncpg.connect(bed.url)
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute("lock table procrastinate_jobs in row exclusive mode")
+    installing = asyncio.create_task(keeper.install("tester"))
+    await asyncio.sleep(1)
+    await bed.enqueue(jobs(1))
+    assert (await keeper.check()).state is GateState.STALE
+    await transaction.rollback()
+    assert (await installing).state is GateState.ON
+    await connection.close()
+
+
+@pytest.fixture
+async def somebody(database: Database) -> AsyncIterator[str]:
+    """A role of the test's own: roles belong to the whole server."""
+    name: str = await database.fetchval("select 'somebody_of_' || current_database()")
+    await database.execute(f"create role {name}")
+    yield name
+    await database.execute(f"drop owned by {name}; drop role {name}")
+
+
+async def test_a_workers_role_needs_no_right_of_ours(bed: Procrastinate, database: Database, somebody: str) -> None:
+    await database.execute(
+        f"grant select, update, insert, delete on all tables in schema public to {somebody};"
+        f"grant usage on all sequences in schema public to {somebody}"
+    )
+    await gated(database)
+    await bed.enqueue(jobs(3))
+    await commit(database)
+    async with database.transaction() as connection:
+        await connection.execute(f"set local role {somebody}")
+        claimed = [await connection.fetchrow("select * from procrastinate_fetch_job_v2(null, null)") for _ in range(3)]
+    assert {row["args"] for row in claimed if row["id"] is not None} == {
+        '{"number": 1, "vendor": "globex"}',
+        '{"number": 2, "vendor": "globex"}',
+    }
+    assert await database.fetchval("select count(*) from secateur.preimages") == 1
+
+
+async def test_a_stranger_cannot_write_what_the_gate_would(
+    bed: Procrastinate, database: Database, somebody: str
+) -> None:
+    await gated(database)
+    keep = await database.fetchval(
+        "select oid::regproc::text from pg_proc"
+        " where proname like 'keep%' and pronamespace = 'secateur_gates'::regnamespace"
+    )
+    with pytest.raises(PermissionDenied):
+        async with database.transaction() as connection:
+            await connection.execute(f"set local role {somebody}")
+            await connection.execute(f"select {keep}('a', null, 'b', 'c', null)")
+
+
+def cli(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "secateur.cli", *arguments, "--database", url]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+async def test_by_the_command_line(bed: Procrastinate, database: Database) -> None:
+    assert "choose the queue with --engine" in cli(bed.url, "gate", "check").stderr
+    refused = cli(bed.url, "gate", "install", "--engine", "procrastinate")
+    assert refused.returncode != 0
+    assert "Traceback" not in refused.stderr
+    assert cli(bed.url, "install", "--engine", "procrastinate").returncode == 0
+    none = cli(bed.url, "gate", "check", "--engine", "procrastinate")
+    assert (none.returncode, none.stdout) == (
+        1,
+        "The gate of procrastinate has not been made: what a sweep has not reached may still start.\n",
+    )
+    listed = json.loads(cli(bed.url, "engines", "--json").stdout)
+    (queue,) = [each for each in listed if each["name"] == "procrastinate"]
+    assert (queue["gate"], queue["capabilities"]["gate"], queue["capabilities"]["cancel"]) == ("none", False, True)
+    assert any("secateur gate" in each and "--engine procrastinate" in each for each in queue["missing"])
+    assert cli(bed.url, "gate", "install", "--engine", "procrastinate").returncode == 0
+    assert cli(bed.url, "gate", "check", "--engine", "procrastinate").returncode == 0
+    listed = json.loads(cli(bed.url, "engines", "--json").stdout)
+    (queue,) = [each for each in listed if each["name"] == "procrastinate"]
+    assert (queue["gate"], queue["capabilities"]["gate"]) == ("on", True)
+    assert cli(bed.url, "gate", "remove", "--engine", "procrastinate").returncode == 0
+    assert cli(bed.url, "gate", "check", "--engine", "procrastinate").returncode == 1
+
+
+async def test_what_is_printed_makes_it(bed: Procrastinate, database: Database) -> None:
+    await install_queue(database, await find_installation(database, "procrastinate"), author="tester")
+    printed = cli(bed.url, "gate", "install", "--engine", "procrastinate", "--sql")
+    assert printed.returncode == 0
+    keeper = GateKeeper(database, await find_installation(database, "procrastinate"))
+    assert (await keeper.check()).state is GateState.NONE
+    await database.execute(printed.stdout)
+    assert (await keeper.check()).state is GateState.ON
+    removing = cli(bed.url, "gate", "remove", "--engine", "procrastinate", "--sql")
+    await database.execute(removing.stdout)
+    assert (await keeper.check()).state is GateState.NONE

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.records import Cancellation
 from secateur.requests import CancellationRequest
+from secateur.runs import Run
 from secateur.states import Guarantee, State
 
 pytestmark = pytest.mark.timeout(300)
@@ -116,8 +118,17 @@ async def until_started(outside: asyncpg.Connection, numbers: Iterable[int]) -> 
     await eventually(done, "the other jobs to run")
 
 
+async def left(engine: ForeignEngine, runs: Iterable[str]) -> list[Run]:
+    """Those of the runs that are still there: some engines delete what they cancel."""
+    found = []
+    for each in runs:
+        with suppress(NotFound):
+            found.append(await engine.run(each))
+    return found
+
+
 async def statuses(engine: ForeignEngine, runs: Iterable[str]) -> set[str]:
-    return {str((await engine.run(each)).status) for each in runs}
+    return {str(run.status) for run in await left(engine, runs)}
 
 
 WAITING = {"queued", "scheduled"}
@@ -139,7 +150,7 @@ async def test_what_matches_never_starts_and_comes_back_as_it_was(
     spared = {*runs, *later} - set(doomed)
     assert await statuses(engine, spared) == WAITING
     assert not await statuses(engine, doomed) & WAITING
-    assert {(await engine.run(each)).cancellation_id for each in doomed} == {str(committed.id)}
+    assert {run.cancellation_id for run in await left(engine, doomed)} <= {str(committed.id)}
     undone = await queue.cancellations.undo(committed.id, author="tester")
     assert undone.guarantee is Guarantee.ENDED
     undone = await queue.cancellations.wait(committed.id)
@@ -233,7 +244,7 @@ async def test_one_that_another_cancellation_matches_goes_over_to_it(
     undone = await queue.cancellations.wait(first.id)
     assert (undone.restored, undone.handed_over, undone.not_restored) == (1, 2, 0)
     assert not await statuses(engine, [runs[0], runs[3]]) & WAITING
-    assert {(await engine.run(each)).cancellation_id for each in runs[:5]} == {str(second.id)}
+    assert {run.cancellation_id for run in await left(engine, runs[:5])} <= {str(second.id)}
     assert {each.reason for each in await queue.cancellations.unrestored(first.id)} == {
         f"cancellation {second.id} matches it too"
     }

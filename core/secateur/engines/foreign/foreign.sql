@@ -308,10 +308,11 @@ select rule.id
  limit 1
 
 -- name: taken_by
--- Which cancellation has the run.
+-- Which cancellation has the run. Its app may be another one by now: DBOS takes what it cancels off its queue.
 select met.cancellation_id
-  from secateur.preimages as met
- where met.app_id = $1 and met.job_id = $2
+  from secateur.apps as home
+  join secateur.preimages as met on met.app_id = home.app_id
+ where home.installation = $1 and met.job_id = $2
    and (met.outcome in ('stopped', 'left') or (met.outcome is null and not met.was_running))
  order by met.serial desc
  limit 1

@@ -166,7 +166,7 @@ class ForeignLedger(Ledger):
 
     async def taken_by(self, run: Run) -> UUID | None:
         """The cancellation that has the run."""
-        found: UUID | None = await self._database.fetchval(self._sql("taken_by"), self._full(run.app_id), run.id)
+        found: UUID | None = await self._database.fetchval(self._sql("taken_by"), self._source.name, run.id)
         return found
 
     async def undo(

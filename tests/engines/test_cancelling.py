@@ -263,11 +263,15 @@ async def test_single_runs(bed: Bed, engine: ForeignEngine, queue: OpenQueue, ou
     assert (cancelled.cancelled, cancelled.guarantee) == (1, Guarantee.SWEPT)
     repeated = await queue.cancellations.cancel_run(runs[1], **who, idempotency_key="one")
     assert repeated.id == cancelled.id
-    with pytest.raises(Conflict, match="has already ended"):
+    with pytest.raises((Conflict, NotFound), match=r"has already ended|there is no run"):
         await queue.cancellations.cancel_run(runs[1], **who)
     with pytest.raises(RequestError):
         await queue.cancellations.cancel_run("", **who)
-    undone = await queue.cancellations.restore_run(runs[1], **who)
+    if await left(engine, runs[1:2]):
+        undone = await queue.cancellations.restore_run(runs[1], **who)
+    else:
+        await queue.cancellations.undo(cancelled.id, author="tester")
+        undone = await queue.cancellations.wait(cancelled.id)
     assert (undone.state, undone.restored) == (State.UNDONE, 1)
     assert await rows(bed, outside) == before
     with pytest.raises(Conflict):
@@ -361,9 +365,9 @@ async def test_one_that_changes_meanwhile_is_decided_as_it_is_then(
     app = await app_of(engine)
     committed = await commit(queue, request(app))
     assert (await engine.ledger.sweep(app, committed.id, 4)).cancelled == 4
-    [theirs] = [each for each in runs if (await engine.run(each)).status in WAITING][-1:]
+    [theirs] = [run.id for run in await left(engine, runs) if run.status in WAITING][-1:]
     await bed.cancel(theirs)
-    if (await engine.run(theirs)).status in WAITING:
+    if await statuses(engine, [theirs]) & WAITING:
         pytest.skip(f"{bed.engine} has no cancel of its own")
     over = await queue.cancellations.wait(committed.id)
     assert (over.state, over.cancelled) == (State.COMPLETE, 9)

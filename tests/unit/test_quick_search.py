@@ -9,8 +9,8 @@ import pytest
 
 from secateur.cel.diagnostics import EvaluationError
 from secateur.cel.timestamps import SECOND, parse_timestamp
-from secateur.looking.conjuncts import _seconds
 from secateur.looking.intervals import _Ends
+from secateur.looking.scales import _seconds
 
 PARTS = (
     ("2026", "0001", "9999", "0000", "1969", "10000", "２０２６"),

@@ -22,8 +22,9 @@ from secateur.cel import EvaluationError, ExpressionError, Filter
 from secateur.cel import compile as compile_source
 from secateur.cel.paths import Path
 from secateur.looking.conditions import MOST, NEARLY, Condition, alike, chosen, excess_of, overlapping, score_of
-from secateur.looking.conjuncts import Conjunct, Scale, conjuncts, ladder, ranges, scales
+from secateur.looking.conjuncts import Conjunct, conjuncts, ladder, ranges
 from secateur.looking.contrasts import Contrast, Extent, FieldEvents
+from secateur.looking.scales import Scale, scales
 from secateur.looking.steadiness import Steadiness
 
 LEAST_SHARE = 0.006

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import asyncpg
@@ -139,3 +140,28 @@ async def test_solid_queues_arguments_may_be_any_text(empty_database_url: str, o
         assert await reading.data(run) is None
         [found] = await reading.rows("run.data ->> 'number' = '2'")
         assert found["id"] == other
+
+
+READ = {
+    Dbos: {"workflow_status"},
+    SolidQueue: {"solid_queue_jobs", "solid_queue_failed_executions"},
+    GoodJob: {"good_jobs"},
+}
+
+
+@pytest.mark.parametrize("kind", READ, ids=lambda kind: kind.__name__)
+async def test_a_count_reads_no_table_that_it_does_not_need(
+    kind: type[Bed], empty_database_url: str, outside: asyncpg.Connection
+) -> None:
+    reading = Reading(await installed(kind, empty_database_url), outside)
+    plan = json.loads(
+        await outside.fetchval(f"explain (format json) {reading.query('count(*)', reading.sql('unfinished'))}")
+    )
+    assert set(relations(plan[0]["Plan"])) == READ[kind]
+
+
+def relations(plan: dict[str, Any]) -> Iterator[str]:
+    if "Relation Name" in plan:
+        yield plan["Relation Name"]
+    for part in plan.get("Plans", ()):
+        yield from relations(part)

@@ -63,6 +63,7 @@ select job.workflow_uuid as key, job.workflow_uuid as id, coalesce(job.queue_nam
   left join lateral (
     select coalesce(parsed.inputs -> 'namedArgs', parsed.inputs -> 'kwargs') as named,
            coalesce(parsed.inputs -> 'positionalArgs', parsed.inputs -> 'args', parsed.inputs -> 'json') as positional
+    having true
   ) as given_as on true
   left join lateral (
     select case
@@ -75,10 +76,12 @@ select job.workflow_uuid as key, job.workflow_uuid as id, coalesce(job.queue_nam
   ) as given on true
   left join lateral (
     select case when job.serialization is distinct from 'py_pickle' then coalesce(output.error, job.error) end as text
+    having true
   ) as told on true
   left join lateral (select {json told.text} as error having true) as told_as on true
   left join lateral (
     select coalesce(nullif(concat_ws(': ', told_as.error ->> 'name', told_as.error ->> 'message'), ''), told.text) as error
+    having true
   ) as broken on true
 
 -- name: unfinished

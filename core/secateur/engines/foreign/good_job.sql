@@ -54,6 +54,7 @@ select job.id as key, job.id::text as id, coalesce(job.queue_name, 'default') as
   left join {s}.good_job_processes as process on process.id = job.locked_by_id
   left join lateral (
     select case when jsonb_typeof(job.serialized_params -> 'arguments') = 'array' then job.serialized_params -> 'arguments' end as args
+    having true
   ) as passed on true
   left join lateral (
     select case

@@ -72,6 +72,7 @@ select job.id as key, job.id::text as id, job.queue_name::text as app_id, job.cl
   left join lateral (select {json job.arguments} as job having true) as parsed on true
   left join lateral (
     select case when jsonb_typeof(parsed.job -> 'arguments') = 'array' then parsed.job -> 'arguments' end as args
+    having true
   ) as passed on true
   left join lateral (
     select case

@@ -224,3 +224,27 @@ async def test_two_sweeps_of_the_same_runs_wait_for_each_other(pruning: Pruning,
             assert came == Counter(sent)
     finally:
         await other.connection.close()
+
+
+async def test_a_run_is_either_cancelled_or_claimed(pruning: Pruning) -> None:
+    """While its worker claims what the batches are about to cancel."""
+    bed = pruning.bed
+    ids = await bed.enqueue([{"number": number} for number in range(400)])
+    numbers = {id: number for number, id in enumerate(ids)}
+    cancelled: set[int] = set()
+    async with bed.worker(concurrency=5):
+
+        async def claims() -> bool:
+            return bool(await pruning.noted())
+
+        await eventually(claims, "the worker to claim")
+        for start in reversed(range(0, len(ids), 20)):  # towards the worker
+            cancelled |= {numbers[id] for id in await pruning.cancel(ids[start : start + 20][::-1][::2])}
+
+        async def over() -> bool:
+            return set(await pruning.noted("end")) == set(numbers.values()) - cancelled
+
+        await eventually(over, "everything that was not cancelled")
+    assert set((await pruning.noted()).values()) == {1}
+    assert cancelled
+    assert not cancelled & set(await pruning.noted())

@@ -155,6 +155,9 @@ class Source(Protocol):
     first_run: str | None
     """What to type to put a first run into an empty queue; None where that is the application's affair."""
 
+    to_cancel: str | None = None
+    """The command after which runs could be cancelled, where they cannot yet; None where nothing is to be done."""
+
     def problem_of_run_id(self, run_id: str) -> str | None:
         """Why that cannot be the id of a run, such as `must be a UUID`; None where it can be."""
         ...
@@ -395,6 +398,22 @@ class Upkeep(Protocol):
         ...
 
 
+@runtime_checkable
+class Routing(Protocol):
+    """It stands for several queues, each of which can what it can."""
+
+    def source_of(self, app_id: str) -> Source:
+        """The queue that has the app."""
+        ...
+
+
 def unsupported(engine: Source, what: str) -> Unsupported:
     """The error for a capability that the engine lacks; `what` ends “it cannot …”."""
     return Unsupported(f"the queue's engine is {engine.name!r}, which cannot {what}")
+
+
+def cannot_cancel(engine: Source) -> Unsupported:
+    """The error for a queue whose runs cannot be cancelled, with what to do about it."""
+    if engine.to_cancel is None:
+        return unsupported(engine, "cancel runs")
+    return unsupported(engine, f"cancel runs before `{engine.to_cancel}`")

@@ -61,12 +61,12 @@ async def _listed(found: FoundQueue) -> ListedQueue:
     cancels = isinstance(source, Cancelling) and found.supported
     if not found.supported:
         missing.append(f"{found.version} is not known to secateur: it is watched and filtered, never written to")
-    elif not cancels and found.cancellable:
-        missing.append(f"to cancel runs: {command_line('install', flags=[('--engine', found.name)])}")
+    elif not cancels and source.to_cancel is not None:
+        missing.append(f"to cancel runs: {source.to_cancel}")
     elif not cancels:
         missing.append("its runs cannot be cancelled with this version of secateur")
-    elif isinstance(source, Cancelling) and (reads := await source.ledger.only_reads()):
-        missing.append(f"nothing can be cancelled from here: {reads}")
+    elif isinstance(source, Cancelling) and (reads := await source.ledger.only_reads()) not in (None, "session"):
+        missing.append(f"nothing can be cancelled by this {reads}")  # `session` would be this command's own
     gate = "on" if cancels and isinstance(source, Gate) else "none"
     if isinstance(source, ForeignEngine):
         check = await GateKeeper(source.database, source.installation).check()

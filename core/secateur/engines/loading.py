@@ -13,7 +13,7 @@ from typing import Protocol
 
 from secateur.engines.base import Source
 from secateur.engines.foreign.discovery import installations
-from secateur.engines.foreign.engine import can_cancel, foreign_engine
+from secateur.engines.foreign.engine import foreign_engine
 from secateur.engines.foreign.file import engine_files
 from secateur.engines.foreign.installation import Installation
 from secateur.engines.foreign.installing import installed_queues
@@ -45,8 +45,6 @@ class FoundQueue:
     version: str
     supported: bool = True
     """False for an unknown newer version: it can be looked at, and is never written to."""
-    cancellable: bool = True
-    """Whether runs could be cancelled in it, once secateur is installed for it."""
 
     @property
     def name(self) -> str:
@@ -86,13 +84,13 @@ async def find_queues(database: Database, replica: Database | None = None) -> li
     others = await installations(database)
     installed = await installed_queues(database) if others else {}
     for each in others:
-        writes = each.name in installed and can_cancel(each)
+        writes = each.name in installed and each.can_cancel
         made = (
             foreign_engine(database, replica, each, gated=installed[each.name].gated)
             if writes
             else ForeignSource(database, replica, each)
         )
-        found.append(FoundQueue(made, each.file.engine, each.schema, each.version, each.supported, can_cancel(each)))
+        found.append(FoundQueue(made, each.file.engine, each.schema, each.version, each.supported))
     return found
 
 

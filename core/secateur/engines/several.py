@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from secateur.engines.base import (
@@ -35,6 +36,7 @@ from secateur.engines.base import (
     unsupported,
 )
 from secateur.engines.searching import RunPage, RunSearch
+from secateur.engines.several_ledgers import SeveralLedgers
 from secateur.errors import DatabaseError, NotFound, Problem, RequestError
 from secateur.ledger.ledger import Cancelling, Ledger
 from secateur.runs import Count, FunctionDepth, Histogram, Run, Scope
@@ -108,7 +110,7 @@ class SeveralSources(Source):
                 queues = self._apps.setdefault(each.app_id, [])
                 if source.name not in queues:
                     queues.append(source.name)
-                found.append(replace(each, app_id=self._full(source, each.app_id)))
+                found.append(replace(each, app_id=self.full_name(source, each.app_id)))
         for error in failed:
             if not isinstance(error, DatabaseError) or len(failed) == len(looked):
                 raise error
@@ -142,8 +144,7 @@ class SeveralSources(Source):
     async def run(self, run_id: str) -> Run:
         if (problem := self.problem_of_run_id(run_id)) is not None:
             raise RequestError([Problem("run_id", problem)])
-        name, bare = self._split(run_id)
-        source = self._sources[0] if name is None else self._others[name]
+        source, bare = self.of_run(run_id)
         try:
             return self._named(source, await source.run(bare))
         except NotFound:
@@ -153,7 +154,7 @@ class SeveralSources(Source):
         source, scope = await self._scoped(Scope(search.app_id))
         before = None if search.before is None else self._split(search.before)[1]
         page = await source.runs(replace(search, app_id=scope.app_id, before=before))
-        following = None if page.next is None else self._full(source, page.next)
+        following = None if page.next is None else self.full_name(source, page.next)
         named = [self._named(source, run) for run in page]
         return RunPage(named, next=following, looked_at=page.looked_at, back_to=page.back_to)
 
@@ -175,6 +176,18 @@ class SeveralSources(Source):
             raise RequestError([Problem("app_id", f"several queues have an app {app_id!r}: say which ({names})")])
         return (self._others[queues[0]] if queues else self._sources[0]), app_id
 
+    def source_of(self, app_id: str) -> Source:
+        """The queue that has the app, by what is known of it so far."""
+        name, _ = self._split(app_id)
+        if name is None and (queues := self._apps.get(app_id)):
+            name = queues[0]
+        return self._others.get(name or "", self._sources[0])
+
+    def of_run(self, run_id: str) -> tuple[Source, str]:
+        """The queue that the run is in, and its id there."""
+        name, bare = self._split(run_id)
+        return (self._sources[0] if name is None else self._others[name]), bare
+
     async def _scoped(self, scope: Scope) -> tuple[Source, Scope]:
         source, bare = await self.of_app(scope.app_id)
         return source, replace(scope, app_id=bare)
@@ -188,11 +201,12 @@ class SeveralSources(Source):
         queue, slash, rest = name.partition("/")
         return (queue, rest) if slash and queue in self._others else (None, name)
 
-    def _full(self, source: Source, name: str) -> str:
+    def full_name(self, source: Source, name: str) -> str:
+        """What an app or a run of that queue is called here."""
         return name if source is self._own else f"{source.name}/{name}"
 
     def _named(self, source: Source, run: Run) -> Run:
-        return replace(run, id=self._full(source, run.id), app_id=self._full(source, run.app_id))
+        return replace(run, id=self.full_name(source, run.id), app_id=self.full_name(source, run.app_id))
 
 
 class _ChartingSources(SeveralSources, Charting):
@@ -257,7 +271,7 @@ class _RememberingSources(SeveralSources, Remembering):
                 continue
             bare = None if app_ids is None else [self._split(each)[1] for each in app_ids]
             for scope, each in (await read(source, bare)).items():
-                full = replace(scope, app_id=self._full(source, scope.app_id))
+                full = replace(scope, app_id=self.full_name(source, scope.app_id))
                 if app_ids is None or full.app_id in app_ids:
                     found[full] = each
         return found
@@ -300,26 +314,26 @@ class _TracingSources(SeveralSources, Tracing):
 
 
 class _CancellingSources(SeveralSources, Cancelling):
-    @property
+    @cached_property
     def ledger(self) -> Ledger:
-        (found,) = [each.ledger for each in self._sources if isinstance(each, Cancelling)][:1]
-        return found
+        return SeveralLedgers(self, self._sources)
 
 
 class _UpkeepSources(SeveralSources, Upkeep):
-    """Only secateur's own queue is kept up from outside."""
-
     async def compact_depth(self, every: timedelta, batch: int) -> int:
-        return await self._kept_up.compact_depth(every, batch)
+        return sum([await each.compact_depth(every, batch) for each in self._kept_up])
 
     async def check_depth(self, every: timedelta) -> DepthCheck | None:
-        return await self._kept_up.check_depth(every)
+        found = [check for each in self._kept_up if (check := await each.check_depth(every)) is not None]
+        return DepthCheck(sum(each.counted for each in found), sum(each.drift for each in found)) if found else None
 
     async def prune(self, batch: int) -> Pruned:
-        return await self._kept_up.prune(batch)
+        found = [await each.prune(batch) for each in self._kept_up]
+        return Pruned(sum(each.runs for each in found), any(each.more for each in found))
 
     async def retention(self) -> Retention:
-        return await self._kept_up.retention()
+        """There is one for all."""
+        return await self._kept_up[0].retention()
 
     async def set_retention(
         self,
@@ -330,14 +344,13 @@ class _UpkeepSources(SeveralSources, Upkeep):
         author: str,
         source: str,
     ) -> Retention:
-        return await self._kept_up.set_retention(
+        return await self._kept_up[0].set_retention(
             finished=finished, cancelled=cancelled, standing=standing, author=author, source=source
         )
 
     @property
-    def _kept_up(self) -> Upkeep:
-        (found,) = [each for each in self._sources if isinstance(each, Upkeep)][:1]
-        return found
+    def _kept_up(self) -> list[Upkeep]:
+        return [each for each in self._sources if isinstance(each, Upkeep)]
 
 
 _ROUTED: Mapping[type[Any], type[SeveralSources]] = {

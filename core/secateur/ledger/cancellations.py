@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-from secateur.engines.base import Gate, Retrying, Source, Stopping, unsupported
-from secateur.errors import (
-    Conflict,
-    ReadOnly,
-)
+from secateur.engines.base import Gate, Retrying, Routing, Source, Stopping, cannot_cancel
+from secateur.errors import Conflict, NotFound, ReadOnly
 from secateur.ledger.commits import Commit, RunCancellation
 from secateur.ledger.ledger import Cancelling, Ledger
 from secateur.ledger.selections import select, selections
@@ -43,7 +40,7 @@ class Cancellations:
     def ledger(self) -> Ledger:
         """Raises `Unsupported` for an engine whose runs cannot be cancelled."""
         if not isinstance(self.engine, Cancelling):
-            raise unsupported(self.engine, "cancel runs")
+            raise cannot_cancel(self.engine)
         return self.engine.ledger
 
     @property
@@ -55,15 +52,17 @@ class Cancellations:
         """Whether runs that have ended can be queued again."""
         return self.can_cancel and isinstance(self.engine, Retrying)
 
-    @property
-    def is_gated(self) -> bool:
+    def is_gated(self, app_id: str) -> bool:
         """Whether claims obey a cancellation; else a run that its sweep has not reached may still start."""
-        return isinstance(self.engine, Gate)
+        return isinstance(self._queue_of(app_id), Gate)
 
-    @property
-    def stops_at(self) -> str | None:
+    def stops_at(self, app_id: str) -> str | None:
         """When a running run stops that was asked to, such as `next step`; None where it runs to its end."""
-        return self.engine.stops_at if isinstance(self.engine, Stopping) else None
+        queue = self._queue_of(app_id)
+        return queue.stops_at if isinstance(queue, Stopping) else None
+
+    def _queue_of(self, app_id: str) -> Source:
+        return self.engine.source_of(app_id) if isinstance(self.engine, Routing) else self.engine
 
     async def only_reads(self) -> str | None:
         """Why nothing can be committed from here, such as `role viewer`; None if that is possible, or not known."""
@@ -148,12 +147,7 @@ class Cancellations:
         Raises `Conflict` if it was cancelled together with others: then only that whole cancellation can be undone.
         """
         self._refuse_if_read_only()
-        run = await self.engine.run(run_id)
-        found = UUID(run.cancellation_id) if run.cancellation_id else None
-        if found is None:
-            found = await self.ledger.cancelled_singly(run.app_id, run_id)
-        if found is None:
-            raise Conflict(f"run {run_id} is {run.status}, not cancelled: there is nothing to restore")
+        found = await self._cancellation_of(run_id)
         cancellation = await self.ledger.cancellation(found)
         if cancellation.kind != Kind.RUN:
             raise Conflict(
@@ -162,6 +156,21 @@ class Cancellations:
             )
         await self.ledger.undo(cancellation.id, author, source, requeue_stopped=requeue_stopped)
         return await self.wait(cancellation.id)
+
+    async def _cancellation_of(self, run_id: str) -> UUID:
+        """Raises `Conflict` if the run is not cancelled."""
+        try:
+            run = await self.engine.run(run_id)
+        except NotFound:
+            if (taken := await self.ledger.taken_by(run_id)) is None:
+                raise
+            return taken
+        found = UUID(run.cancellation_id) if run.cancellation_id else None
+        if found is None:
+            found = await self.ledger.cancelled_singly(run.app_id, run_id)
+        if found is None:
+            raise Conflict(f"run {run_id} is {run.status}, not cancelled: there is nothing to restore")
+        return found
 
     async def stop(self, cancellation_id: UUID, *, author: str, source: str = "python") -> Cancellation:
         """Stop matching at once; what is cancelled stays cancelled. Repeatable."""

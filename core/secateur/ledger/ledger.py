@@ -56,6 +56,10 @@ class Ledger:
         """The record of that document, as `cancellation_documents` gives it."""
         return _cancellation(document)
 
+    async def taken_by(self, run_id: str) -> UUID | None:
+        """The cancellation that has a run of which the queue itself knows nothing any more."""
+        return None
+
     async def cancelled_singly(self, app_id: str, run_id: str) -> UUID | None:
         """The cancellation of just this run that has asked it to stop, and waits for that; or the last undone one."""
         found: UUID | None = await self._database.fetchval(

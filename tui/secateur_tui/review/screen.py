@@ -188,8 +188,8 @@ class ReviewScreen(Dialog[None]):
             self._gathered.arrivals,
             self._feed.now(),
             self.session.query_timeout_seconds,
-            cancellations.is_gated,
-            cancellations.stops_at,
+            cancellations.is_gated(self._request.app_id),
+            cancellations.stops_at(self._request.app_id),
             key_of(self, "review.also") if self._may_also else "",
         )
         self._sentence.update(facts.sentence(self.session.context or self.session.where))

@@ -145,7 +145,7 @@ async def cancel_run(arguments: argparse.Namespace) -> int:
             reason=arguments.reason,
             idempotency_key=str(uuid4()),
         )
-        stops_at = session.queue.cancellations.stops_at
+        stops_at = session.queue.cancellations.stops_at(run.app_id)
     done.append(f"cancellation {cancelled.id} of run {run_id} is committed{follow(cancelled.id)}")
     if arguments.json:
         json_line(cancellation_form(cancelled).as_json())
@@ -182,7 +182,7 @@ def _why_uncounted(arguments: argparse.Namespace) -> str | None:
 
 def _review(session: CommandSession, request: CancellationRequest, seen: Seen) -> list[str]:
     where, zone = session.database.description, session.place.settings.zone
-    return review(request, seen, where, zone, session.queue.cancellations.stops_at)
+    return review(request, seen, where, zone, session.queue.cancellations.stops_at(request.app_id))
 
 
 def _check_that_somebody_can_answer(arguments: argparse.Namespace) -> None:

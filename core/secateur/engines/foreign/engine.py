@@ -15,9 +15,6 @@ from secateur.ledger.ledger import Cancelling, Ledger
 from secateur.postgres.database import Database
 from secateur.runs import UNFINISHED, FunctionDepth, Run
 
-WRITES = frozenset({"lock", "cancel", "restore", "claim_order"})
-"""The statements without which nothing can be cancelled."""
-
 
 class ForeignEngine(ForeignSource, Cancelling, Upkeep):
     """Made by `foreign_engine`."""
@@ -49,7 +46,7 @@ class ForeignEngine(ForeignSource, Cancelling, Upkeep):
         run = await super().run(run_id)
         if run.status in UNFINISHED:
             return run
-        owner = await self._ledger.taken_by(run)
+        owner = await self._ledger.taken_by(run_id)
         return run if owner is None else replace(run, cancellation_id=str(owner))
 
     async def compact_depth(self, every: timedelta, batch: int) -> int:
@@ -87,11 +84,6 @@ class ForeignEngine(ForeignSource, Cancelling, Upkeep):
     def _refuse_if_read_only(self) -> None:
         if self._database.read_only:
             raise ReadOnly("this session is read-only: nothing was changed")
-
-
-def can_cancel(installation: Installation) -> bool:
-    """Whether it is known how to cancel in it."""
-    return installation.supported and not installation.hidden and installation.file.statements.keys() >= WRITES
 
 
 class _Stopped(ForeignEngine, Stopping):

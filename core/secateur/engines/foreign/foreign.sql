@@ -300,10 +300,12 @@ select rule.app_id, rule.function_id
  where rule.job_id = $2 and rule.idempotency_key = $3
 
 -- name: taken_singly
--- The cancellation of this run alone that waits for it to stop; else the last one that was undone.
+-- The cancellation of this run alone that waits for it to stop; else the last one that was undone. By no app: some engines take a
+-- cancelled run out of its queue.
 select rule.id
   from secateur.cancellations as rule
- where rule.app_id = $1 and rule.job_id = $2 and rule.state in ('active', 'undone')
+ where rule.app_id = any (array(select home.app_id from secateur.apps as home where home.installation = $1))
+   and rule.job_id = $2 and rule.state in ('active', 'undone')
  order by rule.state, rule.serial desc
  limit 1
 

@@ -21,6 +21,10 @@ NO_RUNS = """(select null::text as key, '' as id, '' as app_id, '' as function_i
 """The source of an installation whose queues have not been made yet."""
 
 
+WRITES = frozenset({"lock", "cancel", "restore", "claim_order"})
+"""The statements without which nothing can be cancelled."""
+
+
 @dataclass(frozen=True, slots=True)
 class Installation:
     """Where a queue is, and of which version."""
@@ -55,6 +59,11 @@ class Installation:
     def is_usable(self) -> bool:
         """Whether its names can stand in the statements, in literals as well."""
         return not _UNUSABLE & set(self.schema + self.prefix)
+
+    @property
+    def can_cancel(self) -> bool:
+        """Whether it is known how to cancel in it."""
+        return self.supported and not self.hidden and self.file.statements.keys() >= WRITES
 
     @property
     def has_parts(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from secateur.engines.foreign.engine import can_cancel
 from secateur.engines.foreign.file import engine_files
 from secateur.engines.foreign.installation import Installation
 from secateur.errors import DatabaseError, PermissionDenied
@@ -82,7 +81,7 @@ def _steps(schema: InstallSteps, installed: dict[str, InstalledQueue], installat
 
 
 def _require_known(installation: Installation) -> None:
-    if can_cancel(installation):
+    if installation.can_cancel:
         return
     if not installation.supported:
         why = f"{installation.version} is not known to secateur, which tried {installation.file.tried}"

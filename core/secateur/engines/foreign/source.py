@@ -20,6 +20,7 @@ from secateur.errors import NotInstalled
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
 from secateur.runs import UNFINISHED, FunctionDepth, RunStatus, Scope
+from secateur.words.shell import command_line
 
 if TYPE_CHECKING:
     from secateur.cel import Filter
@@ -56,6 +57,8 @@ class ForeignSource(SampledArrivals):
         require_usable(installation)
         self.name = installation.name
         self.word = installation.file.word
+        if installation.can_cancel:
+            self.to_cancel = command_line("install", flags=[("--engine", installation.name)])
         self._helpers: frozenset[str] = frozenset()
         self._depth = DepthReader(database)
         self._use(installation)

@@ -8,7 +8,7 @@ PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo         an embedded Postgres with an incident in it, and the console"
+	@echo "make demo         an embedded Postgres with an incident in it, and the console; ENGINE=procrastinate, river, pg-boss …"
 	@echo "make test         the tests, JOBS=3 at a time; ARGS='-k cancel' goes to pytest"
 	@echo "make fuzz         random expressions over random payloads; EXPRESSIONS=6000, 20 payloads each"
 	@echo "make race         workers and operators against each other, and random histories; COMMITS=10000 HISTORIES=1000"
@@ -19,8 +19,13 @@ help:
 	@echo "make screenshots  the README's pictures, from the running program"
 	@echo "make clean        remove .venv, .venv-peers, .engines and caches"
 
+ifdef ENGINE
+demo: .venv/.dev
+	@exec $(BIN)/python tests/engines/incident.py $(ENGINE) $(ARGS)
+else
 demo: .venv/.demo
 	@exec $(BIN)/secateur demo $(ARGS)
+endif
 
 JOBS ?= 3
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -108,3 +109,23 @@ async def test_the_api_watches_it_and_refuses_in_words(jobs: Database) -> None:
         ):
             response = await client.request(method, path, json=body)
             assert (response.status_code, words in response.json()["error"]) == (409, True), (path, response.text)
+
+
+async def test_the_ends_of_a_histogram_are_looked_for_once(jobs: Database) -> None:
+    """Where nothing was analyzed, a queue looks like a row or two."""
+    await jobs.execute(
+        "insert into jobs (queue, kind, payload) select 'mail', 'send', '{}' from generate_series(1, 3000)"
+    )
+    source = PlainTable(jobs)
+    among = next(iter(source.among.values()))
+    sql = source.sql("histogram").replace("{among}", among).replace("{condition}", "true")
+    (row,) = await jobs.fetch(f"explain (analyze, format json) {sql}", "mail", None, None, None, 10, 100.0)
+
+    def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        yield plan
+        for below in plan.get("Plans", ()):
+            yield from nodes(below)
+
+    (explained,) = json.loads(row[0])
+    loops = [node["Actual Loops"] for node in nodes(explained["Plan"]) if node["Node Type"] == "Aggregate"]
+    assert set(loops) == {1}

@@ -68,7 +68,7 @@ with judged as (
      and ($3::timestamptz is null or run.started_at > $3)
      and ($4::timestamptz is null or run.started_at < $4)
   offset 0
-), ends as (
+), ends as materialized (
   select min(started_at) as first, max(started_at) as last from judged where isfinite(started_at)
 )
 select least($5::int, 1 + floor($5::int * extract(epoch from judged.started_at - ends.first)

@@ -108,6 +108,8 @@ class Batches:
         if not open:
             return []
         found = await self._rules.states_of(connection, open)
+        if left := [each for each in open if each not in found]:
+            found |= await self._rules.states_of_gone(connection, left)
         statuses = {each: RunStatus(found[each]["status"]) if each in found else None for each in open}
         ended = {
             each: "stopped" if status is RunStatus.CANCELLED else "finished_first"

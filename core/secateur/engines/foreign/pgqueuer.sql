@@ -126,6 +126,14 @@ select format('%I.%I', {schema}, '{prefix}pgqueuer')::regclass
 -- name: claim_order
 run.priority desc, run.key
 
+-- name: gone
+-- How jobs ended whose rows are gone.
+select distinct on (entry.job_id) entry.job_id::text as id,
+       case entry.status::text when 'canceled' then 'cancelled' when 'successful' then 'completed' else 'failed' end as status
+  from {s}."{prefix}pgqueuer_log" as entry
+ where entry.job_id = any ($1::text[]::bigint[]) and entry.status not in ('queued', 'picked')
+ order by entry.job_id, entry.created desc, entry.id desc
+
 -- name: lock
 select job.id::text as id
   from {s}."{prefix}pgqueuer" as job

@@ -82,6 +82,12 @@ class RuleReader:
         sql = self._source.sql("states_of").replace("{these}", self._these(1))
         return {row["id"]: row for row in await connection.fetch(sql, list(ids))}
 
+    async def states_of_gone(self, connection: asyncpg.Connection, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """Id and status of those whose rows are gone, as far as the engine keeps a log of how they ended."""
+        here = self._installation
+        asked = here.each("gone") if "gone" in here.file.statements else []
+        return {row["id"]: row for sql in asked for row in await connection.fetch(sql, list(ids))}
+
     async def _fetch(
         self, connection: asyncpg.Connection, sql: str, rule: JobRule, fifth: object
     ) -> Sequence[Mapping[str, Any]]:

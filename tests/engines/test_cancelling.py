@@ -314,6 +314,28 @@ async def test_a_stop_spares_what_was_not_reached(
     assert len(await started(outside)) == 28
 
 
+async def test_a_stop_does_not_wait_for_a_look_at_the_backlog(
+    bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection
+) -> None:
+    await bed.enqueue(payloads(range(3)))
+    app = await app_of(engine)
+    committed = await commit(queue, request(app, if_=ACME))
+    table = await outside.fetchval(engine.installation.sql("table"))
+    async with outside.transaction():
+        await outside.execute(f"lock table {table} in access exclusive mode")
+        looking = asyncio.create_task(queue.cancellations.wait(committed.id))
+
+        async def held_up() -> bool:
+            waiting = (
+                "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+            )
+            return bool(await outside.fetchval(waiting))
+
+        await eventually(held_up, "the look to be held up")
+        assert (await queue.cancellations.stop(committed.id, author="tester")).state == State.STOPPED
+    assert (await looking).cancelled == 0
+
+
 async def test_a_standing_one_cancels_what_arrives(bed: Bed, engine: ForeignEngine, queue: OpenQueue) -> None:
     [run] = await bed.enqueue([{"number": 0, "vendor": "acme"}])
     app = await app_of(engine)

@@ -67,39 +67,53 @@ class Batches:
         """Cancel up to `batch` runs, and see what became of those that ran. `app_id` is the name in the ledger."""
         try:
             async with self._transaction() as connection:
-                step, walk = await self._sweep(connection, app_id, rule, batch)
+                step = await self._sweep(connection, app_id, rule, batch)
+            if step is None:
+                await self._look(rule)
+                async with self._transaction() as connection:
+                    step = await self._sweep(connection, app_id, rule, batch)
         except LockUnavailable:
-            step, walk = SweepStep(State.ACTIVE, busy=True, wait=0.25), None
+            # What the batch had taken from its walk is not cancelled.
+            self._walks.pop(rule.id, None)
+            return SweepStep(State.ACTIVE, busy=True, wait=0.25)
         except BaseException:
             self._walks.pop(rule.id, None)
             raise
-        if walk is None:
+        if step is None:
+            return SweepStep(State.ACTIVE, busy=True)  # another process has begun the next walk meanwhile
+        if step.state != State.ACTIVE:
             self._walks.pop(rule.id, None)
-        else:
-            self._walks[rule.id] = walk
         return step
 
-    async def _sweep(
-        self, connection: asyncpg.Connection, app_id: str, rule: JobRule, batch: int
-    ) -> tuple[SweepStep, _Walk | None]:
-        """And what is left to do in its walk."""
+    async def _sweep(self, connection: asyncpg.Connection, app_id: str, rule: JobRule, batch: int) -> SweepStep | None:
+        """None if it has to look for matching runs first."""
         begun = await connection.fetchrow(self._source.sql("begin_sweep"), app_id, rule.id)
         if begun["state"] != State.ACTIVE or begun["busy"]:
-            return SweepStep(begun["state"], busy=begun["busy"], wait=begun["wait"]), None
-        most = min(MOST, batch, begun["most"] or MOST)
-        ids = await self._settle(connection, app_id, rule, begun["open"])
+            return SweepStep(begun["state"], busy=begun["busy"], wait=begun["wait"])
         walk: _Walk | None = None
         if begun["walks"]:
-            walk = self._walks.get(rule.id)
-            if walk is None or walk.number != begun["pass"] or not (walk.found or walk.ended):
-                found = await self._rules.matching(connection, rule, FOUND_AT_ONCE)
-                walk = _Walk(begun["pass"], deque(found), ended=len(found) < FOUND_AT_ONCE)
-            # Only what is committed is gone from it: an error drops it.
+            walk = self._walks.setdefault(rule.id, _Walk(begun["pass"]))
+            if walk.number != begun["pass"]:
+                walk = self._walks[rule.id] = _Walk(begun["pass"])
+            if not (walk.found or walk.ended):
+                return None
+        ids = await self._settle(connection, app_id, rule, begun["open"])
+        if walk is not None:
+            most = min(MOST, batch, begun["most"] or MOST)
             ids += [walk.found.popleft() for _ in range(min(most, len(walk.found)))]
         met = await self.take(connection, app_id, rule, ids)
         ended = walk is not None and walk.ended and not walk.found
         row = await connection.fetchrow(self._source.sql("end_sweep"), app_id, rule.id, met, walk is not None, ended)
-        return SweepStep(**row), None if ended else walk
+        return SweepStep(**row)
+
+    async def _look(self, rule: JobRule) -> None:
+        """Find runs for its walk. That may read the whole backlog: no lock is held, so that a stop need not wait."""
+        walk = self._walks[rule.id]
+        async with self._database.transaction() as connection:
+            await connection.execute(self._source.sql("plan_for_values"))
+            found = await self._rules.matching(connection, rule, FOUND_AT_ONCE)
+        walk.found.extend(found)
+        walk.ended = len(found) < FOUND_AT_ONCE
 
     async def _settle(
         self, connection: asyncpg.Connection, app_id: str, rule: JobRule, open: Sequence[str]

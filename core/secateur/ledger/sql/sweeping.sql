@@ -72,12 +72,12 @@ begin
      and not exists (select from secateur.cancel_requests as open
                       where open.app_id = rule.app_id and open.cancellation_id = rule.id
                         and open.outcome is null)
-     and not exists (select from secateur.slow_verdicts as slow
-                      where slow.app_id = rule.app_id and slow.cancellation_id = rule.id
-                        and slow.verdict is not false)
      and not exists (select from secateur.preimages as met
                       where met.app_id = rule.app_id and met.cancellation_id = rule.id
-                        and met.was_running and met.outcome is null) then
+                        and met.was_running and met.outcome is null)
+     and not exists (select from secateur.slow_verdicts as slow
+                      where slow.app_id = rule.app_id and slow.cancellation_id = rule.id
+                        and slow.verdict is not false) then
     complete := true;
     moment := clock_timestamp();
     update secateur.cancellations as swept

@@ -4,7 +4,7 @@
 BIN := .venv/bin
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 
-.PHONY: demo test fuzz race floods lint format bench screenshots clean
+.PHONY: demo test fuzz race floods engines lint format bench screenshots clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make fuzz         random expressions over random payloads; EXPRESSIONS=6000, 20 payloads each"
 	@echo "make race         workers and operators against each other, and random histories; COMMITS=10000 HISTORIES=1000"
 	@echo "make floods       floods of known cause, whose filters must be suggested; FLOODS=200 of each generator"
+	@echo "make engines      every installation of every queue of others, on every Postgres"
 	@echo "make lint         ruff, mypy and the direction of imports"
 	@echo "make format       what ruff can mend by itself"
 	@echo "make bench        the benchmarks; ARGS='drain sweep' for some of them, --resume for what is missing, --quick to try"
@@ -48,6 +49,9 @@ FLOODS ?= 200
 
 floods: .venv/.dev
 	@SECATEUR_FLOODS=$(FLOODS) SECATEUR_FLOOD_RUNS=5000 $(BIN)/pytest -s --timeout 7200 tests/floods $(ARGS)
+
+engines: .venv/.dev
+	@SECATEUR_ENGINES=all $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal tests/engines $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

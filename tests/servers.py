@@ -70,12 +70,15 @@ class Server:
 
     def create_database(self, *, installed: bool) -> str:
         """The name of a new database, with the schema `secateur` or empty."""
-        return self.create_prepared(_with_schema) if installed else self._create("template1")
+        return self.create_prepared(_with_schema, installed=False) if installed else self._create("template1")
 
-    def create_prepared(self, prepare: Prepare) -> str:
-        """The name of a new database, a copy of one that `prepare` filled when it was first asked for."""
+    def create_prepared(self, prepare: Prepare, *, installed: bool = True) -> str:
+        """The name of a new database, a copy of one that `prepare` filled when it was first asked for.
+
+        It had the schema `secateur` before, or nothing.
+        """
         if prepare not in self._templates:
-            name = self._create("template1" if prepare is _with_schema else self.create_prepared(_with_schema))
+            name = self._create(self.create_prepared(_with_schema, installed=False) if installed else "template1")
             self._apart(prepare(self.postgres.database_url(name)))
             self._templates[prepare] = name
         return self._create(self._templates[prepare])

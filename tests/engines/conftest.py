@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
+from functools import cache
 
 import asyncpg
 import pytest
@@ -12,6 +14,29 @@ from rights import rights_of
 
 from secateur.engines.foreign.discovery import installations
 from secateur.postgres.database import Database
+from servers import Prepare, Server
+
+
+@cache
+def prepared(kind: type[Bed]) -> Prepare:
+    """Installs the queue where all tests of it begin: packages take a second or more for that."""
+
+    async def install(url: str) -> None:
+        await kind(url).install()
+
+    return install
+
+
+@pytest.fixture
+def empty_database_url(request: pytest.FixtureRequest, postgres_server: Server) -> Iterator[str]:
+    """A database of the test's own, with the queue of its bed, if it has one."""
+    kind = bed_of(request.node)
+    if kind is None or kind.missing is not None:
+        name = postgres_server.create_database(installed=False)
+    else:
+        name = postgres_server.create_prepared(prepared(kind), installed=False)
+    yield postgres_server.postgres.database_url(name)
+    postgres_server.drop_database(name)
 
 
 @pytest.fixture(params=every_bed(), ids=lambda kind: kind.__name__)
@@ -20,22 +45,44 @@ async def bed(request: pytest.FixtureRequest, empty_database_url: str) -> Bed:
     kind: type[Bed] = request.param
     if kind.missing is not None:
         pytest.skip(kind.missing)
-    made = kind(empty_database_url)
-    await made.install()
-    return made
+    return kind(empty_database_url)
+
+
+def bed_of(item: pytest.Item) -> type[Bed] | None:
+    given = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    kind: type[Bed] | None = given.get("bed")
+    return kind
+
+
+EVERYTHING = os.environ.get("SECATEUR_ENGINES") == "all"
+"""`make engines`: every installation of every queue, on every Postgres. It takes an hour."""
+
+EVERYWHERE = {"dbos"}
+"""Tried on every Postgres: its texts are proven to be JSON in another way before Postgres 16."""
+
+UNUSUAL = {"test_an_installation_is_found_without_a_right", "test_every_field_is_as_the_engine_says"}
+"""What `make test` tries on installations in unusual places, too."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Only the usual installation of each engine is tried on every Postgres."""
+    """`make test` tries the usual installation of each queue, most of them on one Postgres."""
     usual = {kind.engine: kind for kind in reversed(every_bed())}
-    left_out = []
-    for item in items:
-        given = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-        kind = given.get("bed")
-        if kind is not None and usual[kind.engine] is not kind and given["postgres_server"] != "embedded":
-            left_out.append(item)
+
+    def is_wanted(item: pytest.Item) -> bool:
+        if (kind := bed_of(item)) is None:
+            return True
+        is_usual = usual[kind.engine] is kind
+        on_embedded = item.callspec.params.get("postgres_server") == "embedded"  # type: ignore[attr-defined]
+        if EVERYTHING:
+            return is_usual or on_embedded
+        if not is_usual:
+            return on_embedded and item.originalname in UNUSUAL  # type: ignore[attr-defined]
+        return on_embedded or kind.engine in EVERYWHERE
+
+    left_out = [item for item in items if not is_wanted(item)]
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
+    gone = set(left_out)
+    items[:] = [item for item in items if item not in gone]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from secateur.engines.base import Source
 from secateur.engines.foreign.discovery import installations
-from secateur.engines.foreign.engine import foreign_engine
+from secateur.engines.foreign.engine import ForeignEngine, foreign_engine
 from secateur.engines.foreign.file import engine_files
 from secateur.engines.foreign.installation import Installation
 from secateur.engines.foreign.installing import installed_queues
@@ -108,7 +108,8 @@ async def find_installation(database: Database, name: str) -> Installation:
 
 
 async def open_engine(database: Database, replica: Database | None = None, name: str | None = None) -> Source:
-    """The queue of that name or, without a name, all that there are as one: see `secateur.engines.several`.
+    """The queue of that name or, without a name, all that there are as one: see `secateur.engines.several`. Without a
+    name, secateur's own queue is left out while it has no function and secateur is installed for another one.
 
     Raises `NotInstalled` where there is none, `UsageError` where the name is no engine's or means several queues, and
     `DatabaseError`.
@@ -132,7 +133,18 @@ async def open_engine(database: Database, replica: Database | None = None, name:
         names = ", ".join(each.name for each in chosen)
         raise UsageError(f"{database.description} has several queues of {name}: choose one with --engine ({names})")
     own = next((each.source for each in chosen if each.engine == OWN), None)
-    return several(own, [each.source for each in chosen if each.source is not own])
+    others = [each.source for each in chosen if each.source is not own]
+    if own is not None and any(isinstance(each, ForeignEngine) for each in others) and await _is_unused(own):
+        own = None
+    return several(own, others) if own is not None or len(others) > 1 else others[0]
+
+
+async def _is_unused(own: Source) -> bool:
+    """Whether secateur's own queue is there only because its schema was installed to cancel in queues of others."""
+    try:
+        return not await own.depth()
+    except DatabaseError:
+        return False
 
 
 async def _refuse_missing(database: Database, name: str | None, queues: list[FoundQueue]) -> None:

@@ -25,6 +25,7 @@ from secateur.engines.base import (
     Pruned,
     Remembering,
     Retention,
+    Retrying,
     Selection,
     Sending,
     Sent,
@@ -55,12 +56,8 @@ def several(own: Source | None, others: Sequence[Source]) -> Source:
     """One source over secateur's `own` queue, if there is one, and the others; it can what at least one of them can."""
     sources = [*([own] if own is not None else []), *others]
     kinds = [routed for capability, routed in _ROUTED.items() if any(isinstance(each, capability) for each in sources)]
-    constants = {
-        name: getattr(each, name)
-        for name in ("gate", "stops_at", "retryable")
-        for each in sources
-        if hasattr(each, name)
-    }
+    retrying = [each.retryable for each in sources if isinstance(each, Retrying)]
+    constants = {"retryable": retrying[0]} if retrying else {}
     return cast("Source", type("SeveralSources", (*kinds, SeveralSources), constants)(own, others))
 
 
@@ -144,7 +141,7 @@ class SeveralSources(Source):
     async def run(self, run_id: str) -> Run:
         if (problem := self.problem_of_run_id(run_id)) is not None:
             raise RequestError([Problem("run_id", problem)])
-        source, bare = self.of_run(run_id)
+        source, bare = self.of_full_name(run_id)
         try:
             return self._named(source, await source.run(bare))
         except NotFound:
@@ -166,7 +163,7 @@ class SeveralSources(Source):
         name, bare = self._split(app_id)
         if name is not None:
             return self._others[name], bare
-        if app_id not in self._apps:
+        if len(self._apps.get(app_id, [])) != 1:
             await self.depth()
         queues = self._apps.get(app_id, [])
         if self._own is not None and (self._own.name in queues or not queues):
@@ -179,13 +176,14 @@ class SeveralSources(Source):
     def source_of(self, app_id: str) -> Source:
         """The queue that has the app, by what is known of it so far."""
         name, _ = self._split(app_id)
-        if name is None and (queues := self._apps.get(app_id)):
+        queues = self._apps.get(app_id, [])
+        if name is None and queues and (self._own is None or self._own.name not in queues):
             name = queues[0]
         return self._others.get(name or "", self._sources[0])
 
-    def of_run(self, run_id: str) -> tuple[Source, str]:
-        """The queue that the run is in, and its id there."""
-        name, bare = self._split(run_id)
+    def of_full_name(self, full_name: str) -> tuple[Source, str]:
+        """The queue that an app or a run of that full name is in, and what it is called there."""
+        name, bare = self._split(full_name)
         return (self._sources[0] if name is None else self._others[name]), bare
 
     async def _scoped(self, scope: Scope) -> tuple[Source, Scope]:

@@ -26,7 +26,7 @@ class Naming(Protocol):
 
     async def of_app(self, app_id: str) -> tuple[Source, str]: ...
 
-    def of_run(self, run_id: str) -> tuple[Source, str]: ...
+    def of_full_name(self, full_name: str) -> tuple[Source, str]: ...
 
     def full_name(self, source: Source, name: str) -> str: ...
 
@@ -45,6 +45,13 @@ class SeveralLedgers(Ledger):
         if not isinstance(source, Cancelling):
             raise cannot_cancel(source)
         return source, source.ledger, bare
+
+    def _of_record(self, app_id: str) -> tuple[Ledger, str]:
+        """By the app as records show it: whether the queue still has that app does not matter."""
+        source, bare = self._naming.of_full_name(app_id)
+        if not isinstance(source, Cancelling):
+            raise cannot_cancel(source)
+        return source.ledger, bare
 
     async def _having(self, cancellation_id: UUID) -> tuple[Source, Ledger]:
         """Raises `NotFound`."""
@@ -80,18 +87,18 @@ class SeveralLedgers(Ledger):
         return [self._named(source, each) for each in await ledger.commit_all(made)]
 
     async def cancel_run(self, cancellation: RunCancellation) -> Cancellation:
-        source, bare = self._naming.of_run(cancellation.run_id)
+        source, bare = self._naming.of_full_name(cancellation.run_id)
         if not isinstance(source, Cancelling):
             raise cannot_cancel(source)
         return self._named(source, await source.ledger.cancel_run(replace(cancellation, run_id=bare)))
 
     async def taken_by(self, run_id: str) -> UUID | None:
-        source, bare = self._naming.of_run(run_id)
+        source, bare = self._naming.of_full_name(run_id)
         return await source.ledger.taken_by(bare) if isinstance(source, Cancelling) else None
 
     async def cancelled_singly(self, app_id: str, run_id: str) -> UUID | None:
         _, ledger, bare = await self._of_app(app_id)
-        return await ledger.cancelled_singly(bare, self._naming.of_run(run_id)[1])
+        return await ledger.cancelled_singly(bare, self._naming.of_full_name(run_id)[1])
 
     async def app_of(self, cancellation_id: UUID) -> str:
         _, ledger = await self._having(cancellation_id)
@@ -109,19 +116,19 @@ class SeveralLedgers(Ledger):
         return self._named(queue, undone)
 
     async def sweep(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
-        _, ledger, bare = await self._of_app(app_id)
+        ledger, bare = self._of_record(app_id)
         return await ledger.sweep(bare, cancellation_id, batch)
 
     async def decide(self, app_id: str, cancellation_id: UUID) -> int:
-        _, ledger, bare = await self._of_app(app_id)
+        ledger, bare = self._of_record(app_id)
         return await ledger.decide(bare, cancellation_id)
 
     async def restore(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
-        _, ledger, bare = await self._of_app(app_id)
+        ledger, bare = self._of_record(app_id)
         return await ledger.restore(bare, cancellation_id, batch)
 
     async def note_sweep_failure(self, app_id: str, cancellation_id: UUID, error: str) -> None:
-        _, ledger, bare = await self._of_app(app_id)
+        ledger, bare = self._of_record(app_id)
         await ledger.note_sweep_failure(bare, cancellation_id, error)
 
     async def activity(self) -> Activity:
@@ -169,7 +176,7 @@ class SeveralLedgers(Ledger):
 
     async def touching(self, run: Run, cancellation_ids: Sequence[UUID]) -> Sequence[Cancellation]:
         source, ledger, bare = await self._of_app(run.app_id)
-        here = replace(run, app_id=bare, id=self._naming.of_run(run.id)[1])
+        here = replace(run, app_id=bare, id=self._naming.of_full_name(run.id)[1])
         return [self._named(source, each) for each in await ledger.touching(here, cancellation_ids)]
 
     async def only_reads(self) -> str | None:

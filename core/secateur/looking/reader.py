@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from secateur.engines.base import Arriving, Charting, Source, Tracing
+from secateur.engines.base import Arriving, Charting, Routing, Source, Tracing
 from secateur.engines.searching import RunPage, RunSearch
 from secateur.errors import Problem, RequestError
 from secateur.ledger.selections import selections
@@ -39,10 +39,9 @@ class Reader:
     def engine_name(self) -> str:
         return self._engine.name
 
-    @property
-    def word(self) -> str | None:
-        """What the queue's own users call `event.data`, such as `args`; the editor's help understands it."""
-        return self._engine.word
+    def word_of(self, app_id: str) -> str | None:
+        """What the app's own users call `event.data`, such as `args`; the editor's help understands it."""
+        return (self._engine.source_of(app_id) if isinstance(self._engine, Routing) else self._engine).word
 
     @property
     def first_run(self) -> str | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from secateur.cel.authoring.explain import Part, judge
-from secateur.engines.base import Source, Stopping, Tracing, unsupported
+from secateur.engines.base import Routing, Source, Stopping, Tracing, unsupported
 from secateur.ledger.ledger import Cancelling
 from secateur.ledger.verifying import compiled
 from secateur.runs import Run, RunStatus
@@ -136,7 +136,8 @@ async def why(engine: Source, run_id: str) -> Why:
             each for each in await engine.depth() if (each.app_id, each.function_id) == (run.app_id, run.function_id)
         )
         out = next((each.out_per_second for each in rates), 0.0)
-    stops_at = engine.stops_at if isinstance(engine, Stopping) else None
+    queue = engine.source_of(run.app_id) if isinstance(engine, Routing) else engine
+    stops_at = queue.stops_at if isinstance(queue, Stopping) else None
     return Why(run, trace, _reasons(run, trace, touches), tuple(touches), out, stops_at)
 
 

@@ -231,7 +231,11 @@ class RunsScreen(PlaceScreen):
         source = self._if.value.strip()
         filter: Filter | None = None
         try:
-            filter = compile(source, SEARCH.with_word(self.session.queue.reader.word)) if source else None
+            filter = (
+                compile(source, SEARCH.with_word(self.session.queue.reader.word_of(self._search.app_id)))
+                if source
+                else None
+            )
         except ExpressionError as error:
             first = error.diagnostics[0]
             hint = f"; {first.suggestion}" if first.suggestion else ""

@@ -4,7 +4,7 @@
 BIN := .venv/bin
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 
-.PHONY: demo test fuzz race floods engines lint format bench screenshots clean
+.PHONY: demo test fuzz race gates floods engines lint format bench screenshots clean
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make test         the tests, JOBS=3 at a time; ARGS='-k cancel' goes to pytest"
 	@echo "make fuzz         random expressions over random payloads; EXPRESSIONS=6000, 20 payloads each"
 	@echo "make race         workers and operators against each other, and random histories; COMMITS=10000 HISTORIES=1000"
+	@echo "make gates        the workers of each engine that can be gated against commits; COMMITS=1000, ARGS='-k Oban'"
 	@echo "make floods       floods of known cause, whose filters must be suggested; FLOODS=200 of each generator"
 	@echo "make engines      every installation of every queue of others, on every Postgres"
 	@echo "make lint         ruff, mypy and the direction of imports"
@@ -44,6 +45,10 @@ HISTORIES ?= 1000
 race: .venv/.dev
 	@SECATEUR_RACED_COMMITS=$(COMMITS) SECATEUR_HISTORIES=$(HISTORIES) $(BIN)/pytest -s \
 	  tests/guarantee/test_races.py tests/guarantee/test_model.py $(ARGS)
+
+gates: COMMITS = 1000
+gates: .venv/.dev
+	@SECATEUR_RACED_COMMITS=$(COMMITS) $(BIN)/pytest -s tests/engines/test_gated_workers.py::test_raced_commits $(ARGS)
 
 FLOODS ?= 200
 

@@ -220,3 +220,17 @@ select judged.id::text as id, judged.outcome
 
 -- name: wake
 select pg_notify({schema} || '.oban_insert', json_build_object('queue', queue.name)::text) from unnest($1::text[]) as queue (name)
+
+-- name: gate_table
+{s}.oban_jobs
+
+-- name: gate_on
+-- A claim takes several jobs in one UPDATE, and only those that are `available`: others are made that first. Workers take what
+-- it returns, however few.
+before update of state on {s}.oban_jobs for each row when (old.state <> 'executing' and new.state = 'executing')
+
+-- name: gate_id
+old.id::text
+
+-- name: gate_this
+run.key = old.id

@@ -222,3 +222,16 @@ select ordered.id::text as id, ordered.outcome
 
 -- name: wake
 select pg_notify({schema} || '.river_insert', json_build_object('queue', queue.name)::text) from unnest($1::text[]) as queue (name)
+
+-- name: gate_table
+{s}.river_job
+
+-- name: gate_on
+-- A claim takes several jobs in one UPDATE, and only those that are `available`: others are made that first.
+before update of state on {s}.river_job for each row when (old.state <> 'running' and new.state = 'running')
+
+-- name: gate_id
+old.id::text
+
+-- name: gate_this
+run.key = old.id

@@ -291,3 +291,17 @@ select ordered.name || ':' || ordered.id as id, ordered.outcome
 select pg_notify('pgboss_' || left(encode(sha224({schema}::bytea), 'hex'), 24), queue.name)
   from {s}.queue as queue
  where {notified} and cardinality($1::text[]) > 0
+
+-- name: gate_table
+{s}.job
+
+-- name: gate_on
+-- On the partitioned table, and so on each of its partitions, those made later as well. A claim takes several jobs of one queue in
+-- one UPDATE.
+before update of state on {s}.job for each row when (old.state <> 'active' and new.state = 'active')
+
+-- name: gate_id
+old.name || ':' || old.id
+
+-- name: gate_this
+run.function_id = old.name and run.key = old.id

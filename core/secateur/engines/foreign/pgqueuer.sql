@@ -231,3 +231,17 @@ select ordered.id::text as id, ordered.outcome
 select pg_notify({channel}, json_build_object('channel', {channel}, 'operation', 'insert', 'sent_at', now(),
          'table', '{prefix}pgqueuer', 'type', 'table_changed_event')::text)
  where cardinality($1::text[]) > 0
+
+-- name: gate_table
+{s}."{prefix}pgqueuer"
+
+-- name: gate_on
+-- A claim takes several jobs in one UPDATE. A picked job of a worker that no longer lives stays `picked` when another one takes it
+-- over: it ran already, and the gate leaves it alone.
+before update of status on {s}."{prefix}pgqueuer" for each row when (old.status <> 'picked' and new.status = 'picked')
+
+-- name: gate_id
+old.id::text
+
+-- name: gate_this
+run.key = old.id

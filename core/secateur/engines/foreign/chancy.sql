@@ -175,3 +175,16 @@ select ordered.id::text as id, ordered.outcome
 
 -- name: wake
 select pg_notify('{prefix}events', json_build_object('t', 'queue.pushed', 'q', queue.name)::text) from unnest($1::text[]) as queue (name)
+
+-- name: gate_table
+{s}."{prefix}jobs"
+
+-- name: gate_on
+-- A claim takes several jobs in one UPDATE.
+before update of state on {s}."{prefix}jobs" for each row when (old.state <> 'running' and new.state = 'running')
+
+-- name: gate_id
+old.id::text
+
+-- name: gate_this
+run.key = old.id

@@ -90,7 +90,16 @@ READS = frozenset(
             "arrivals",
             "arrival_times",
         ),
-        *("cancelled_singly", "unrestored", "audit", "retention", "cancellations", "cancellation", "activity"),
+        *(
+            "cancelled_singly",
+            "taken_by",
+            "unrestored",
+            "audit",
+            "retention",
+            "cancellations",
+            "cancellation",
+            "activity",
+        ),
         *("trace", "touching"),
     }
 )
@@ -372,6 +381,7 @@ class TestTheViewer:
                 "run": await engine.run(run_id),
                 "runs": await engine.runs(RunSearch("billing", status=RunStatus.QUEUED, limit=5)),
                 "cancelled_singly": await engine.ledger.cancelled_singly("billing", run_id),
+                "taken_by": await engine.ledger.taken_by(run_id),
                 "activity": await engine.ledger.activity(),
                 "only_reads": await engine.ledger.only_reads(),
                 "unrestored": await engine.ledger.unrestored(cancellation_id, 5),

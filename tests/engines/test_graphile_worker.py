@@ -9,6 +9,14 @@ import pytest
 from beds.graphile_worker import GraphileWorker
 from pruning import Pruning, pres_of
 
+from patience import eventually
+from secateur.engines.foreign.gating import GateKeeper, GateState
+from secateur.engines.foreign.installing import install_queue
+from secateur.engines.loading import find_installation, open_engine
+from secateur.open_queue import OpenQueue
+from secateur.postgres.database import Database
+from secateur.requests import CancellationRequest
+
 pytestmark = [pytest.mark.timeout(300), pytest.mark.parametrize("bed", [GraphileWorker], indirect=True)]
 
 PAIR = "\\ud83d\\ude00"
@@ -116,3 +124,30 @@ async def test_what_failed_by_itself_is_not_ours_to_put_back(pruning: Pruning) -
     await pruning.bed.cancel(ids[1])
     assert await pruning.cancel(ids) == {}
     assert await pruning.statuses(ids) == dict.fromkeys(ids, "failed")
+
+
+async def test_a_named_queue_goes_on_when_the_gate_took_its_job(pruning: Pruning, empty_database_url: str) -> None:
+    """The claim locks the queue as well, whose next job would else wait for four hours."""
+    bed = pruning.bed
+    jobs = [{"number": number, "vendor": "globex" if number % 3 else "acme"} for number in range(6)]
+    async with Database.connect(empty_database_url) as database:
+        installation = await find_installation(database, bed.engine)
+        await install_queue(database, installation, author="tester")
+        keeper = GateKeeper(database, installation)
+        assert (await keeper.install("tester")).state is GateState.ON
+        await bed.enqueue(jobs, queue="serial")
+        queue = OpenQueue.over(await open_engine(database, name=bed.engine))
+        wanted = CancellationRequest.parse({"app_id": "serial", "if": "event.data.vendor == 'acme'"})
+        await queue.cancellations.commit(wanted, author="tester", source="python")
+        async with bed.worker():
+
+            async def others_ran() -> bool:
+                return set(await pruning.noted("end")) == {1, 2, 4, 5}
+
+            await eventually(others_ran, "the named queue's other jobs to run")
+        assert set(await pruning.noted("start")) == {1, 2, 4, 5}
+        assert await database.fetchval("select count(*) = 2 from secateur.preimages where taken_by = 'gate'")
+        await database.execute("drop trigger aaa_secateur_gate on graphile_worker._private_job_queues")
+        assert (await keeper.check()).problems == ("its trigger is not on the engine's table",)
+        await keeper.remove("tester")
+        assert (await keeper.check()).state is GateState.NONE

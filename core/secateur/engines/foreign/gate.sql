@@ -1,6 +1,6 @@
 -- What is made for the gate of one installation. {n} is the number of its lock, {name} its name as a literal, {app} the beginning of
--- its apps' names as a literal; {runs}, {this}, {id}, {on}, {table}, {cancel} and {wake} are the
--- engine's.
+-- its apps' names as a literal; {runs}, {this}, {id}, {on}, {table}, {keeps}, {cancel} and {wake} are the
+-- engine's. {hook} is the name of a trigger's function, {mark} tells the second trigger that the first one took a job.
 
 -- name: patience
 -- Whoever waits for a lock on the engine's table makes all that come later wait: so never for long.
@@ -110,6 +110,7 @@ begin
       end if;
       perform secateur_gates.keep_{n}({app} || gated_job.app_id, gate_owner, gated_job.id, gated_job.function_id, gate_taken.pre);
       {wake}
+      {mark}
       return null;
     exception
       when lock_not_available or deadlock_detected or serialization_failure then
@@ -129,8 +130,29 @@ exception when others then
 end
 $body$
 
+-- name: gate_also
+-- For a claim that writes to another table as well, whether or not it got the job: that stays as it was where the gate has
+-- taken something in this transaction, and the engine's condition says that nothing is left for which it was written.
+create or replace function secateur_gates.gate_also_{n}()
+  returns trigger
+  language plpgsql volatile
+as $body$
+begin
+  if current_setting('secateur_gates.took_{n}', true) = 'yes' then
+    begin
+      if {keeps} then
+        return null;
+      end if;
+    exception when others then
+      raise warning 'secateur: the gate of %: %', {name}, sqlerrm;
+    end;
+  end if;
+  return NEW;
+end
+$body$
+
 -- name: trigger
-create trigger aaa_secateur_gate {on} execute function secateur_gates.gate_{n}()
+create trigger aaa_secateur_gate {on} execute function secateur_gates.{hook}_{n}()
 
 -- name: drop_trigger
 drop trigger if exists aaa_secateur_gate on {table}
@@ -149,7 +171,7 @@ select distinct case grantee.oid when 0 then 'public' else grantee.oid::regrole:
 -- name: state
 -- The trigger as it is: null where there is none.
 select made.tgenabled::text as enabled,
-       made.tgfoid = to_regproc('secateur_gates.gate_{n}') as ours
+       made.tgfoid = to_regproc('secateur_gates.{hook}_{n}') as ours
   from pg_trigger as made
  where made.tgrelid = $1::oid and made.tgname = 'aaa_secateur_gate' and not made.tgisinternal
 
@@ -164,7 +186,7 @@ revoke execute on function secateur_gates.keep_{n} from public
 grant execute on function secateur_gates.keep_{n} to {role}
 
 -- name: drop
-drop function if exists secateur_gates.gate_{n}, secateur_gates.enter_{n}, secateur_gates.judge_{n}, secateur_gates.keep_{n},
+drop function if exists secateur_gates.gate_{n}, secateur_gates.gate_also_{n}, secateur_gates.enter_{n}, secateur_gates.judge_{n}, secateur_gates.keep_{n},
   secateur_gates.note_{n}
 
 -- name: drop_match

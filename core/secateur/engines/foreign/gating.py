@@ -15,7 +15,7 @@ from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
 
 PIECES = frozenset({"gate_table", "gate_on", "gate_id", "gate_this"})
-"""The statements of an engine that can be gated."""
+"""The statements of an engine that can be gated. `gate_also_table`, `_on` and `_keeps` describe a second trigger."""
 
 TRYING = Backoff(0.3, 1.0, attempts=12)
 """For a lock on the engine's table: each try waits a fifth of a second, so that claims do not queue up behind it."""
@@ -56,12 +56,23 @@ class GateKeeper:
 
     def script(self, lock_number: int) -> list[str]:
         """The statements that make the gate, in their order, without the rights of the roles that claim."""
-        names = ("newest", "enter", "judge", "keep", "note", "close_keep", "gate")
+        names = ("newest", "enter", "judge", "keep", "note", "close_keep", *self._hooks)
         return [self._filled(name, lock_number) for name in names]
 
     def trigger(self, lock_number: int) -> list[str]:
         """The statements that have to be executed by the owner of the engine's table."""
-        return [self._filled(name, lock_number) for name in ("patience", "drop_trigger", "trigger")]
+        made = [
+            self._filled(name, lock_number, hook=hook) for hook in self._hooks for name in ("drop_trigger", "trigger")
+        ]
+        return [self._filled("patience", lock_number), *made]
+
+    def untrigger(self, lock_number: int) -> list[str]:
+        return [self._filled("drop_trigger", lock_number, hook=hook) for hook in self._hooks]
+
+    @property
+    def _hooks(self) -> tuple[str, ...]:
+        """Its triggers, by the names of their functions."""
+        return ("gate", "gate_also") if "gate_also_on" in self._installation.file.statements else ("gate",)
 
     async def install(self, author: str | None) -> GateCheck:
         """Make the gate, or make it anew. From then on commits promise that no matching job is claimed. Repeatable.
@@ -95,9 +106,9 @@ class GateKeeper:
         """The statements, for somebody else to execute in one transaction each part. Changes nothing."""
         number = await self._number()
         if remove:
-            names = ("patience", "drop_trigger", "drop", "drop_match")
+            patience, *dropped = (self._filled(name, number) for name in ("patience", "drop", "drop_match"))
             unguard = f"select secateur.unguard({literal(self._installation.name)}, null)"
-            return ["begin", unguard, *(self._filled(name, number) for name in names), "commit"]
+            return ["begin", patience, unguard, *self.untrigger(number), *dropped, "commit"]
         self._require_able()
         name, version = map(literal, self._known)
         note = _FOREIGN["note_gate"].replace("$1", name).replace("$2", version).replace("$3", str(number))
@@ -124,7 +135,8 @@ class GateKeeper:
             async with self._database.transaction() as connection:
                 await connection.execute(self._filled("patience", number))
                 await connection.execute(_FOREIGN["unguard"], self._installation.name, author)
-                await connection.execute(self._filled("drop_trigger", number))
+                for statement in self.untrigger(number):
+                    await connection.execute(statement)
                 await connection.execute(self._filled("drop", number))
                 await connection.execute(self._filled("drop_match", number))
 
@@ -143,16 +155,18 @@ class GateKeeper:
     async def _problems(self, row: Mapping[str, Any]) -> list[str]:
         number = row["lock_number"]
         guarded = await self._database.fetchval(self._filled("guarded", number))
-        found = await self._database.fetchrow(self._filled("state", number), guarded)
         problems: list[str] = []
-        if found is None:
-            problems.append("its trigger is not on the engine's table")
-        elif row["guarded"] != guarded:
-            problems.append("the engine's table is another one since")
-        elif not found["ours"]:
-            problems.append("the trigger calls another function")
-        elif found["enabled"] not in ("O", "A"):
-            problems.append("its trigger is disabled")
+        for hook in self._hooks:
+            table = await self._database.fetchval(self._filled("guarded", number, hook=hook))
+            found = await self._database.fetchrow(self._filled("state", number, hook=hook), table)
+            if found is None:
+                problems.append("its trigger is not on the engine's table")
+            elif hook == "gate" and row["guarded"] != guarded:
+                problems.append("the engine's table is another one since")
+            elif not found["ours"]:
+                problems.append("the trigger calls another function")
+            elif found["enabled"] not in ("O", "A"):
+                problems.append("its trigger is disabled")
         if row["version"] != self._installation.version:
             problems.append(f"it was made for {row['version']}, and the engine is {self._installation.version} now")
         return problems
@@ -177,14 +191,15 @@ class GateKeeper:
             )
         raise Unsupported(f"claims of {self._installation.file.engine} cannot be gated")
 
-    def _filled(self, name: str, number: int, *, role: str = "") -> str:
+    def _filled(self, name: str, number: int, *, role: str = "", hook: str = "gate") -> str:
         here = self._installation
         wake = (
             f"execute {literal(here.sql('wake'))} using array[gated_job.app_id];"
             if "wake" in here.file.statements
             else ""
         )
-        table = here.sql("gate_table")
+        table = here.sql(f"{hook}_table")
+        several = len(self._hooks) > 1
         places = {
             "n": str(number),
             "name": literal(here.name),
@@ -192,7 +207,10 @@ class GateKeeper:
             "runs": here.source.replace("{sampled}", ""),
             "this": here.sql("gate_this"),
             "id": here.sql("gate_id"),
-            "on": here.sql("gate_on"),
+            "on": here.sql(f"{hook}_on"),
+            "hook": hook,
+            "keeps": here.sql("gate_also_keeps") if several else "",
+            "mark": f"perform set_config('secateur_gates.took_{number}', 'yes', true);" if several else "",
             "table": table,
             "guarded": literal(table),
             "cancel": literal(here.sql("cancel")),

@@ -2,7 +2,8 @@
 
     make demo ENGINE=procrastinate
 
-Everything ends with the console, and nothing is left.
+`billing` syncs vendors, and one of them floods it: its jobs come faster than the workers can run them. `mailers` goes on as
+usual. Everything ends with the console, or at SIGTERM, SIGINT and SIGHUP, and nothing is left.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import signal
 import sys
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from beds import Bed, every_bed
@@ -25,75 +27,121 @@ from secateur.postgres.database import Database
 from secateur.postgres.embedded import EmbeddedPostgres, find_binaries
 
 USUAL = 600
-"""Jobs that wait before the flood."""
+"""Syncs that wait before the flood."""
 
-EACH_SECOND = 40
-"""Jobs that come in, most of them the flood's."""
+SYNCS_A_SECOND = 40
+MAILS_A_SECOND = 6
+"""What comes in. The workers can run 13 of the flood's syncs a second, or 80 usual ones."""
 
 FLOOD_SHARE = 0.85
+USUAL_SHARE = 0.04
+"""How many of the syncs are of the vendor that floods, since then and before."""
+
 WORKERS = 2
+CONCURRENCY = 2
+QUEUES = ("billing", "mailers")
 
 VENDORS = ("globex", "initech", "umbrella", "hooli", "stark")
 REGIONS = ("eu", "us", "ap")
 
 
-def payloads(number: int, first: int, flood: float, dice: random.Random) -> Iterator[dict[str, Any]]:
-    """Some of them are the flood's: one vendor's, and slow."""
-    for place in range(first, first + number):
-        is_flood = dice.random() < flood
-        yield {
-            "number": place,
-            "vendor": "acme" if is_flood else dice.choice(VENDORS),
-            "region": dice.choice(REGIONS),
-            "amount": round(dice.lognormvariate(4, 1), 2),
-            "seconds": 0.3 if is_flood else 0.05,
-        }
+class Sender:
+    """Enqueues by the engine's own API. Every job has a number of its own."""
+
+    def __init__(self, bed: Bed) -> None:
+        self._bed = bed
+        self._dice = random.Random(7)
+        self._next = 0
+
+    async def syncs(self, number: int, share: float) -> None:
+        """A share of them are of one vendor, and slow."""
+        await self._bed.enqueue([*self._payloads(number, share)], task="sync", queue="billing")
+
+    async def mails(self, number: int) -> None:
+        await self._bed.enqueue([*self._payloads(number, 0)], task="mail", queue="mailers")
+
+    async def forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            await self.syncs(SYNCS_A_SECOND, FLOOD_SHARE)
+            await self.mails(MAILS_A_SECOND)
+            due = max(due + 1, loop.time())
+            await asyncio.sleep(due - loop.time())
+
+    def _payloads(self, number: int, share: float) -> Iterator[dict[str, Any]]:
+        dice = self._dice
+        for _ in range(number):
+            is_flood = dice.random() < share
+            yield {
+                "number": self._next,
+                "vendor": "acme" if is_flood else dice.choice(VENDORS),
+                "region": dice.choice(REGIONS),
+                "amount": round(dice.lognormvariate(4, 1), 2),
+                "seconds": 0.3 if is_flood else 0.05,
+            }
+            self._next += 1
 
 
-async def send_forever(bed: Bed, first: int, dice: random.Random) -> None:
-    while True:
-        await bed.enqueue([*payloads(EACH_SECOND, first, FLOOD_SHARE, dice)], queue="vendors")
-        first += EACH_SECOND
-        await asyncio.sleep(1)
-
-
-async def prepare(bed: Bed, database: Database, runs: int, dice: random.Random) -> None:
+async def prepare(bed: Bed, database: Database, sender: Sender, flood: int) -> None:
     await bed.install()
-    await bed.enqueue([*payloads(USUAL, 0, 0.04, dice)], queue="vendors")
-    await bed.enqueue([*payloads(USUAL // 4, USUAL, 0.0, dice)], task="mail", queue="mailers")
-    await bed.enqueue([*payloads(runs, 2 * USUAL, FLOOD_SHARE, dice)], queue="vendors")
+    await sender.syncs(USUAL, USUAL_SHARE)
+    await sender.mails(MAILS_A_SECOND)
+    await sender.syncs(flood, FLOOD_SHARE)
     installation = await find_installation(database, bed.engine)
     await install_queue(database, installation, author="demo")
     if can_gate(installation):
         await GateKeeper(database, installation).install("demo")
 
 
-async def run(bed_of: type[Bed], runs: int, *, headless: bool) -> int:
-    dice = random.Random(7)
-    print(f"an incident on {bed_of.engine}, with its own workers …", file=sys.stderr)
-    try:
-        server = EmbeddedPostgres(binaries=find_binaries()).start()
-    except EmbeddedPostgresError as error:
-        print(error, file=sys.stderr)
-        return 1
-    try:
+async def run(bed_of: type[Bed], flood: int, *, headless: bool) -> int:
+    with EmbeddedPostgres(binaries=find_binaries(), settings={"fsync": "off"}) as server:
         bed = bed_of(server.url)
+        sender = Sender(bed)
+        say(f"{bed.engine}: its schema, {flood + USUAL:,} jobs that wait, {WORKERS} workers for each queue …")
         async with Database.connect(server.url) as database:
-            await prepare(bed, database, runs, dice)
+            await prepare(bed, database, sender, flood)
         async with AsyncExitStack() as stack:
-            for queue in ("vendors", "mailers"):
+            for queue in QUEUES:
                 for _ in range(WORKERS):
-                    await stack.enter_async_context(bed.worker(queue=queue, concurrency=2))
-            sending = asyncio.create_task(send_forever(bed, 2 * USUAL + runs, dice))
+                    await stack.enter_async_context(bed.worker(queue=queue, concurrency=CONCURRENCY))
+            sending = asyncio.create_task(sender.forever())
             stack.callback(sending.cancel)
             if headless:
                 print(server.url, flush=True)
-                await asyncio.Event().wait()
-            command = [sys.executable, "-m", "secateur.cli", "--database", server.url, "--engine", bed.engine]
-            console = await asyncio.create_subprocess_exec(*command)
-            return await console.wait()
+                await sending
+            code = await console(server.url, bed.engine)
+            if sending.done():
+                sending.result()  # raises why nothing has arrived any more
+            return code
+
+
+async def console(url: str, engine: str) -> int:
+    """The console's exit code, once somebody has left it."""
+    command = [sys.executable, "-m", "secateur.cli", "--database", url, "--engine", engine]
+    process = await asyncio.create_subprocess_exec(*command)
+    try:
+        return await process.wait()
     finally:
-        server.stop()
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.terminate()
+            await process.wait()
+
+
+async def until_told(bed_of: type[Bed], flood: int, *, headless: bool) -> int:
+    """As `run`; a signal ends it as if it had come to its end, with all of its processes."""
+    work = asyncio.create_task(run(bed_of, flood, headless=headless))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        return 0
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def main() -> int:
@@ -105,15 +153,15 @@ def main() -> int:
     arguments = parser.parse_args()
     bed = beds[arguments.engine]
     if bed.missing is not None:
-        print(f"{bed.engine} cannot be started here: {bed.missing}", file=sys.stderr)
+        say(f"{bed.engine} cannot be started here: {bed.missing}")
         return 1
     try:
-        return asyncio.run(run(bed, arguments.runs, headless=arguments.headless))
-    except SecateurError as error:
-        print(f"{bed.engine}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+        return asyncio.run(until_told(bed, arguments.runs, headless=arguments.headless))
+    except EmbeddedPostgresError as error:
+        say(str(error))
+    except (SecateurError, AssertionError) as error:  # a worker's own words are in the latter
+        say(f"{bed.engine}: {error}")
+    return 1
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,10 @@ from documents import ROOT, SQL, Asked, Code, asked, codes, command_lines
 
 import secateur
 from secateur.cli.arguments import parse
+from secateur.engines.foreign.gating import GateKeeper
+from secateur.engines.foreign.installing import install_queue
+from secateur.engines.loading import find_installation
+from secateur.postgres.database import Database
 from secateur.settings import load_settings
 
 NOT_RUN = {
@@ -54,6 +60,9 @@ LEFT_OUT = {
 }
 """What a sentence leaves out that is about a command."""
 
+ENGINE = "procrastinate"
+"""The engine whose name stands for `--engine NAME`."""
+
 FLOOD = {"app_id": "billing", "function_id": "vendor-syncs", "if": CULPRIT}
 BODIES: dict[str, object] = {
     "/v1/cancellations": FLOOD,
@@ -80,6 +89,8 @@ class Queue:
     """The queue that the documents speak of, and `secateur serve` before it."""
 
     url: str
+    of_others: str
+    """A database with a queue of procrastinate."""
     server: str
     api: dict[str, Any]
     directory: Path
@@ -111,6 +122,18 @@ class Queue:
         self.run()
         return str(self.post("/v1/cancellations", {"app_id": "mail", "if": "event.data.no == 1"})["id"])
 
+    def queue_of_others(self) -> str:
+        """Its name. It has its install and its gate, whatever was tried before."""
+
+        async def make() -> None:
+            async with Database.connect(self.of_others) as database:
+                found = await find_installation(database, ENGINE)
+                await install_queue(database, found)
+                await GateKeeper(database, found).install(None)
+
+        asyncio.run(make())
+        return ENGINE
+
     def post(self, path: str, body: object = None) -> Any:
         answer = httpx.post(self.server + path, json=body, headers={"X-Author": "nadia"}, timeout=60)
         assert answer.is_success, answer.text
@@ -118,6 +141,8 @@ class Queue:
 
     def filled(self, text: str) -> str:
         """A command line with values in place of what the reader has to fill in."""
+        if "--engine NAME" in text and not find_spec(ENGINE):
+            pytest.skip(f"the package {ENGINE} is not installed")
         for pattern, value in (
             (r"postgresql://(?!\?)[^\s'\"]+", lambda: self.url),
             (r"\[(\w+)\]", lambda: r"\1"),
@@ -126,6 +151,7 @@ class Queue:
             (r"\bCANCELLED_RUN\b", self.cancelled_run),
             (r"\bRUN\b", self.run),
             (r"\bID\b", self.cancellation),
+            (r"(?<=--engine )NAME\b", self.queue_of_others),
             (r"\bAPP\b", lambda: "billing"),
             (r"\bFUNCTION\b", lambda: "vendor-syncs"),
             (r"\bTIME\b", lambda: "+2h"),
@@ -145,6 +171,12 @@ async def _retire(url: str) -> None:
     await connection.close()
 
 
+async def _make_queue_of_others(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(files(ENGINE).joinpath("sql", "schema.sql").read_text(encoding="utf-8"))
+    await connection.close()
+
+
 @pytest.fixture(scope="module")
 def queue(postgres_servers: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queue]:
     directory = tmp_path_factory.mktemp("documents")
@@ -154,6 +186,10 @@ def queue(postgres_servers: Callable[[str], Any], tmp_path_factory: pytest.TempP
     server = postgres_servers("embedded")
     name = server.create_database(installed=True)
     url = server.postgres.database_url(name)
+    other = server.create_database(installed=False)
+    of_others = server.postgres.database_url(other)
+    if find_spec(ENGINE):
+        asyncio.run(_make_queue_of_others(of_others))
     asyncio.run(seed(url))
     asyncio.run(_retire(url))
     asyncio.run(end_running(url))  # `--wait` would wait for it
@@ -163,11 +199,12 @@ def queue(postgres_servers: Callable[[str], Any], tmp_path_factory: pytest.TempP
     try:
         assert process.stdout is not None
         address = process.stdout.readline().split()[0]
-        yield Queue(url, address, httpx.get(f"{address}/openapi.json", timeout=60).raise_for_status().json(), directory)
+        yield Queue(url, of_others, address, httpx.get(f"{address}/openapi.json", timeout=60).raise_for_status().json(), directory)
     finally:
         process.terminate()
         process.communicate()
         server.drop_database(name)
+        server.drop_database(other)
 
 
 # The shell
@@ -219,7 +256,7 @@ def _command(words: list[str], queue: Queue, here: Here, monkeypatch: pytest.Mon
         if getattr(parsed, "yes", True) is False:
             words = [*words, "--yes"]
     monkeypatch.chdir(queue.directory)
-    done = here(*words, url=queue.url)
+    done = here(*words, url=queue.of_others if "--engine" in words else queue.url)
     assert done.code == 0, done.err
     assert "Traceback" not in done.err
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from secateur.engines.foreign.file import EngineFile, engine_files
+from secateur.engines.foreign.gating import can_gate
 from secateur.engines.foreign.installation import Installation
 
 NEEDED = {"detect", "source", "unfinished", "failed", "cancelled", "ended", "depth", "claim_order"}
@@ -69,3 +71,21 @@ def test_ids_are_told_from_what_can_be_none(ids: str, good: list[str], bad: list
     file = replace(engine_files()["procrastinate"], ids=ids)
     assert [file.problem_of_run_id(each) for each in good] == [None] * len(good)
     assert None not in [file.problem_of_run_id(each) for each in bad]
+
+
+def test_the_table_of_the_documentation_says_what_the_files_can() -> None:
+    page = Path(__file__).parents[2] / "docs" / "engines.md"
+    rows = re.findall(r"^\| \[([\w-]+)\]\(engines/(\w+)\.md\) \|(.*)\|$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    said = {engine: [cell.strip() for cell in cells.split("|")] for engine, _, cells in rows}
+    assert said.keys() == engine_files().keys()
+    for engine, stem, _ in rows:
+        assert (page.parent / "engines" / f"{stem}.md").exists(), engine
+        assert stem == engine_files()[engine].stem
+    for engine, (tried, watched, cancelled, running, gate) in said.items():
+        file = engine_files()[engine]
+        here = Installation(file, "a", "", "1", True)
+        assert (tried, watched) == (file.tried, "yes")
+        assert cancelled == ("yes" if here.can_cancel else "no")
+        assert running == ("goes on to its end" if file.stops is None else f"stops at its {file.stops}")
+        assert (gate.split(":")[0] == "yes") == can_gate(here), f"the gate of {engine}: change its row in {page.name}"
+        assert gate == "yes" or re.match("no(: .|t yet$)", gate), f"{engine}: say why it has no gate"

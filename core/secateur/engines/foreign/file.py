@@ -30,6 +30,8 @@ class EngineFile:
 
     engine: str
     """Its name, such as `procrastinate`."""
+    stem: str
+    """What its file and its page in docs/engines are called, such as `graphile_worker`."""
     home: str
     """The schema that it is usually in. An installation there goes by the engine's name alone."""
     prefix: str
@@ -70,6 +72,7 @@ def read_file(name: str) -> EngineFile:
         raise ValueError(f"{name}: ids must be one of {', '.join(_IDS)}")
     return EngineFile(
         engine=header["engine"],
+        stem=name.removesuffix(".sql"),
         home=header["home"],
         prefix=header.get("prefix", ""),
         tried=header["tried"],

@@ -99,7 +99,7 @@ class ForeignLedger(Ledger):
         try:
             await self._batches.require_rights()
         except PermissionDenied as error:
-            page = f"docs/engines/{self._source.installation.file.engine.replace('-', '')}.md"
+            page = f"docs/engines/{self._source.installation.file.stem}.md"
             raise PermissionDenied(
                 f"{error}. To cancel runs of {self.installation}, it needs the rights in {page}"
             ) from error

@@ -2,8 +2,8 @@
 
     make demo ENGINE=procrastinate
 
-`billing` syncs vendors, and one of them floods it: its jobs come faster than the workers can run them. `mailers` goes on as
-usual. Everything ends with the console, or at SIGTERM, SIGINT and SIGHUP, and nothing is left.
+`billing` syncs vendors, and one of them floods it: its jobs come faster than the workers can run them. `mailers` goes
+on as usual. Everything ends with the console, or at SIGTERM, SIGINT and SIGHUP, and nothing is left.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import asyncio
 import random
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 from beds import Bed, every_bed
@@ -78,7 +78,7 @@ class Sender:
                 "vendor": "acme" if is_flood else dice.choice(VENDORS),
                 "region": dice.choice(REGIONS),
                 "amount": round(dice.lognormvariate(4, 1), 2),
-                "seconds": 0.3 if is_flood else 0.05,
+                "seconds": round(dice.uniform(0.25, 0.35) if is_flood else dice.uniform(0.04, 0.06), 3),
             }
             self._next += 1
 
@@ -94,23 +94,29 @@ async def prepare(bed: Bed, database: Database, sender: Sender, flood: int) -> N
         await GateKeeper(database, installation).install("demo")
 
 
+@asynccontextmanager
+async def incident(bed: Bed, flood: int) -> AsyncIterator[asyncio.Task[None]]:
+    """The engine with its backlog, its workers and what comes in. The task ends only if sending fails."""
+    sender = Sender(bed)
+    async with Database.connect(bed.url) as database:
+        await prepare(bed, database, sender, flood)
+    async with AsyncExitStack() as stack:
+        for queue in QUEUES:
+            for _ in range(WORKERS):
+                await stack.enter_async_context(bed.worker(queue=queue, concurrency=CONCURRENCY))
+        sending = asyncio.create_task(sender.forever())
+        stack.callback(sending.cancel)
+        yield sending
+
+
 async def run(bed_of: type[Bed], flood: int, *, headless: bool) -> int:
     with EmbeddedPostgres(binaries=find_binaries(), settings={"fsync": "off"}) as server:
-        bed = bed_of(server.url)
-        sender = Sender(bed)
-        say(f"{bed.engine}: its schema, {flood + USUAL:,} jobs that wait, {WORKERS} workers for each queue …")
-        async with Database.connect(server.url) as database:
-            await prepare(bed, database, sender, flood)
-        async with AsyncExitStack() as stack:
-            for queue in QUEUES:
-                for _ in range(WORKERS):
-                    await stack.enter_async_context(bed.worker(queue=queue, concurrency=CONCURRENCY))
-            sending = asyncio.create_task(sender.forever())
-            stack.callback(sending.cancel)
+        say(f"{bed_of.engine}: its schema, {flood + USUAL:,} jobs that wait, {WORKERS} workers for each queue …")
+        async with incident(bed_of(server.url), flood) as sending:
             if headless:
                 print(server.url, flush=True)
                 await sending
-            code = await console(server.url, bed.engine)
+            code = await console(server.url, bed_of.engine)
             if sending.done():
                 sending.result()  # raises why nothing has arrived any more
             return code
@@ -132,8 +138,13 @@ async def console(url: str, engine: str) -> int:
 async def until_told(bed_of: type[Bed], flood: int, *, headless: bool) -> int:
     """As `run`; a signal ends it as if it had come to its end, with all of its processes."""
     work = asyncio.create_task(run(bed_of, flood, headless=headless))
+
+    def stop() -> None:
+        if not work.cancelling():  # a second signal must not disturb the end
+            work.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     try:
         return await work
     except asyncio.CancelledError:

@@ -26,6 +26,7 @@ create table if not exists bed_ran (
 
 
 class Bed(Protocol):
+    url: str
     engine: ClassVar[str]
     """As secateur calls it."""
     missing: ClassVar[str | None]

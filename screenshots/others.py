@@ -1,0 +1,98 @@
+"""Pictures of the console over queues of others: their real schemas, their own workers, as in `make demo ENGINE=…`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from screenshots.camera import Camera, console
+from screenshots.incident import seed
+from secateur.engines.loading import open_engine
+from secateur.open_queue import OpenQueue
+from secateur.postgres.database import Database
+from secateur.postgres.embedded import EmbeddedPostgres
+from secateur.schema import install
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "engines"))
+
+from beds import Bed
+from beds.pgboss import PgBoss
+from beds.procrastinate import Procrastinate
+from beds.river import River
+from incident import incident
+
+ALONE = (Procrastinate, River)
+TOGETHER = (Procrastinate, River, PgBoss)
+FLOODS = {"procrastinate": 5_000, "river": 2_000, "pg-boss": 1_000}
+"""How many jobs of each flood wait."""
+
+
+def name_of(bed: type[Bed]) -> str:
+    """Of the pictures over that engine."""
+    return bed.engine.replace("-", "_")
+
+
+async def alone(size: tuple[int, int], directory: Path, bed_of: type[Bed]) -> None:
+    """One queue of others: its flood, and the filter that is suggested for it."""
+
+    async def take(camera: Camera) -> None:
+        await settled(camera)
+        if size[1] > 24:
+            await camera.shows("acme")
+        await camera.take(f"{name_of(bed_of)}-queues")
+        await camera.pilot.press("enter")
+        await camera.shows("tab takes it")
+        await camera.pilot.press("tab")
+        await camera.until(lambda: re.search(r"✗ [\d,]+", camera.text))
+        await camera.at_leisure("exact")
+        await camera.take(f"{name_of(bed_of)}-filter")
+
+    with EmbeddedPostgres(settings={"fsync": "off"}) as postgres:
+        async with at_work(postgres.url, (bed_of,)):
+            await _photograph(postgres.url, bed_of.engine, size, directory, take)
+
+
+async def together(size: tuple[int, int], directory: Path) -> None:
+    """secateur's own queue and three others in one database."""
+
+    async def take(camera: Camera) -> None:
+        await camera.shows(*(f"{bed.engine}/" for bed in TOGETHER))
+        await settled(camera)
+        await camera.take("several-queues")
+
+    with EmbeddedPostgres(settings={"fsync": "off"}) as postgres:
+        async with Database.connect(postgres.url) as database:
+            await install(database)
+            await seed(database)
+        async with at_work(postgres.url, TOGETHER):
+            await _photograph(postgres.url, None, size, directory, take)
+
+
+async def settled(camera: Camera) -> None:
+    """Rates are those of ten seconds: wait until the backlog came in longer ago."""
+    await camera.shows("growing")
+    await camera.until(lambda: re.search(r"sync .* [1-9]\d?\.?\d? +\d\S+ +growing", camera.text))
+
+
+@asynccontextmanager
+async def at_work(url: str, beds: tuple[type[Bed], ...]) -> AsyncIterator[None]:
+    async with AsyncExitStack() as stack:
+        for bed_of in beds:
+            await stack.enter_async_context(incident(bed_of(url), FLOODS[bed_of.engine]))
+        yield
+
+
+async def _photograph(
+    url: str,
+    engine: str | None,
+    size: tuple[int, int],
+    directory: Path,
+    what: Callable[[Camera], Awaitable[None]],
+) -> None:
+    async with Database.connect(url) as database:
+        database.description = "pg-3/shop"
+        queue = OpenQueue.over(await open_engine(database, name=engine), batch=2_000)
+        await console(database, queue, size, directory, what)

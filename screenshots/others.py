@@ -74,7 +74,7 @@ async def together(size: tuple[int, int], directory: Path) -> None:
 async def settled(camera: Camera) -> None:
     """Rates are those of ten seconds: wait until the backlog came in longer ago."""
     await camera.shows("growing")
-    await camera.until(lambda: re.search(r"sync .* [1-9]\d?\.?\d? +\d\S+ +growing", camera.text))
+    await camera.until(lambda: re.search(r"sync .* [1-9]\d?(\.\d)? +\d\S+ +growing", camera.text))
 
 
 @asynccontextmanager

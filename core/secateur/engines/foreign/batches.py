@@ -1,7 +1,7 @@
 """One batch of a sweep, or of a restore, in a queue of others.
 
-It is a transaction of the ledger's functions and of the engine's own statements. Rows are locked first, and only then
-read by the statement that decides, so that nothing is cancelled that a worker took, or somebody changed, in between.
+A batch is one transaction. It calls the ledger's functions and the engine's own statements. It locks the rows first and
+decides afterwards, by a statement that reads them again. So it cancels nothing that a worker took, or somebody changed, meanwhile.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class Batches:
     async def cancel(
         self, connection: asyncpg.Connection, app_id: str, cancellation_id: UUID, rows: Sequence[Any]
     ) -> int:
-        """As `take` does it, locked rows (id, function_id, status) that match."""
+        """Cancels locked rows (id, function_id, status) that match, as `take` does."""
         changed = await self._changed(connection, [row["id"] for row in rows])
         left = [row["id"] for row in rows if row["id"] not in changed and row["status"] != RunStatus.RUNNING]
         if left:
@@ -175,7 +175,7 @@ class Batches:
         return met
 
     async def _changed(self, connection: asyncpg.Connection, ids: Sequence[str]) -> dict[str, Any]:
-        """What the engine's own statement has cancelled or asked to stop, by id."""
+        """The rows that the engine's own statement has cancelled or asked to stop, by id."""
         changed: dict[str, Any] = {}
         for sql in self._installation.each("cancel"):
             changed |= {row["id"]: row for row in await connection.fetch(sql, list(ids), self._stops)}
@@ -234,7 +234,7 @@ class Batches:
     async def _owners(
         self, connection: asyncpg.Connection, others: Sequence[JobRule], ids: Collection[str]
     ) -> dict[str, UUID]:
-        """The oldest of the others that matches it, of each run that one matches and that is cancelled."""
+        """For each cancelled run that another cancellation matches, the oldest such cancellation."""
         owners: dict[str, UUID] = {}
         for rule in others:
             left = [each for each in ids if each not in owners]
@@ -246,7 +246,7 @@ class Batches:
     async def _take_back(
         self, connection: asyncpg.Connection, others: Sequence[JobRule], back: Sequence[str]
     ) -> dict[str, tuple[UUID, str]]:
-        """Cancels what came back although another one matches it: its row had been deleted, and told nothing before."""
+        """Cancels again what came back although another cancellation matches it: a deleted row could not be judged before."""
         taken: dict[str, tuple[UUID, str]] = {}
         for rule in others:
             left = [each for each in back if each not in taken]
@@ -257,7 +257,7 @@ class Batches:
         return taken
 
     async def _put_back(self, connection: asyncpg.Connection, pres: dict[str, str]) -> Iterable[tuple[str, str | None]]:
-        """Each run, and why it is not back; one by one where another one takes a key of theirs at this moment."""
+        """Each run, and why it is not back. Goes one by one if another job takes one of their keys at this moment."""
         if not pres:
             return []
         try:

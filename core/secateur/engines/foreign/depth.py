@@ -24,7 +24,7 @@ ROWS_AT_ONCE = 250
 
 
 class DepthReader:
-    """Looks again when there was time enough since the last look; until then its answer is as old as that."""
+    """Counts again only some time after the last look. Until then it answers with the last look."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -35,7 +35,7 @@ class DepthReader:
         self._known: set[Scope] = set()
 
     async def read(self, installation: Installation) -> list[FunctionDepth]:
-        """Sorted by app and function; those that this process has seen before stay, with an empty queue."""
+        """Sorted by app and function. A function that this process has seen before stays, with an empty queue."""
         async with self._looking:
             if time.monotonic() - self._looked_at >= self._took / SHARE:
                 began = time.monotonic()
@@ -45,7 +45,7 @@ class DepthReader:
         return self._last
 
     async def unfinished(self, installation: Installation, scope: Scope) -> int:
-        """By the last look, or by a first one."""
+        """The number at the last look, or at a first one."""
         depths = self._last or await self.read(installation)
         return sum(each.backlog + each.running for each in depths if scope.covers(each.app_id, each.function_id))
 
@@ -91,7 +91,7 @@ class DepthReader:
         return found
 
     def _before(self, now: datetime) -> tuple[datetime, dict[Scope, int]] | None:
-        """The oldest look of the last ten seconds, else the last one before; None where none is old enough."""
+        """The oldest look of the last ten seconds, else the last one before them. None if none is old enough."""
         while len(self._past) > 1 and (now - self._past[1][0]).total_seconds() >= RATE_SECONDS:
             self._past.popleft()
         if not self._past or (now - self._past[0][0]).total_seconds() < SHORTEST_SPAN:
@@ -104,7 +104,7 @@ def _scope(row: Any) -> Scope:
 
 
 def _rates(row: Any, growth: float | None) -> tuple[float, float]:
-    """In and out a second; where the engine keeps no times, as much of them as the backlog's growth tells."""
+    """In and out per second. Where the engine keeps no times, they come from the growth of the backlog."""
     if row is None:
         return max(0.0, growth or 0.0), max(0.0, -(growth or 0.0))
     arrived = row["arrived"] / RATE_SECONDS

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 async def installations(database: Database) -> list[Installation]:
-    """All of them, by name. It takes no rights but those on the catalog.
+    """All of them, by name. Needs no rights but those on the catalog.
 
     A kind that cannot be looked for is left out, with a warning: it must not hide the others.
     """
@@ -40,14 +40,14 @@ async def _detected(database: Database, file: EngineFile, server: int) -> AsyncI
 
 
 async def _looked_at(database: Database, installation: Installation) -> Installation:
-    """With its parts, and with what this role cannot see of it."""
+    """The installation, with its parts and with the tables that this role cannot see."""
     found = await with_parts(database, installation)
     rows = await database.fetch(STATEMENTS["hidden"], found.schema, found.source, repeatable=True)
     return replace(found, hidden=[row["name"] for row in rows])
 
 
 def installation_of(file: EngineFile, row: Mapping[str, Any], server: int) -> Installation:
-    """What a row of `detect` says: further columns of text are what stands in the places of their names."""
+    """Made of a row of `detect`. Each further text column of the row fills the placeholder of its name."""
     return Installation(
         file=file,
         schema=row["schema"],
@@ -64,9 +64,9 @@ def installation_of(file: EngineFile, row: Mapping[str, Any], server: int) -> In
 
 
 async def with_parts(database: Database, installation: Installation) -> Installation:
-    """As it is now, where each of its queues has tables of its own: with those that may be read.
+    """The installation with its queues as they are now, where each queue has tables of its own.
 
-    One that is yet to be granted to this role must not hide the others.
+    Queues that this role may not read are named, and left out: one of them must not hide the others.
     """
     if not installation.has_parts:
         return installation

@@ -50,14 +50,14 @@ class ForeignEngine(ForeignSource, Cancelling, Upkeep):
         return run if owner is None else replace(run, cancellation_id=str(owner))
 
     async def compact_depth(self, every: timedelta, batch: int) -> int:
-        """Nothing is kept of the depth here."""
+        """Does nothing: there is no history of the depth here."""
         return 0
 
     async def check_depth(self, every: timedelta) -> DepthCheck | None:
         return None
 
     async def prune(self, batch: int) -> Pruned:
-        """Forgets how cancelled runs were, once they cannot be brought back. Their rows are the engine's affair."""
+        """Deletes the rows kept for an undo that can no longer be undone. The engine deletes its own."""
         self._refuse_if_read_only()
         pruned: int = await self._database.fetchval(self.sql("prune"), self.name, batch)
         return Pruned(pruned, more=pruned >= batch)
@@ -87,7 +87,7 @@ class ForeignEngine(ForeignSource, Cancelling, Upkeep):
 
 
 class _Stopped(ForeignEngine, Stopping):
-    """One whose running runs can be asked to stop."""
+    """An engine whose running runs can be asked to stop."""
 
     @property
     def stops_at(self) -> str:  # type: ignore[override]
@@ -95,19 +95,19 @@ class _Stopped(ForeignEngine, Stopping):
 
 
 class _Gated(ForeignEngine, Gate):
-    """One whose claims obey cancellations."""
+    """An engine whose claims obey cancellations."""
 
     gate: ClassVar[str] = "trigger"
 
 
 class _GatedAndStopped(_Gated, _Stopped):
-    """One that can both."""
+    """An engine that can do both."""
 
 
 def foreign_engine(
     database: Database, replica: Database | None, installation: Installation, *, gated: bool = False
 ) -> ForeignEngine:
-    """`gated`: it has a gate that holds."""
+    """`gated` says that the queue has a gate, and that it holds."""
     stopped = installation.file.stops is not None
     kind = {(False, False): ForeignEngine, (False, True): _Stopped, (True, False): _Gated}.get(
         (gated, stopped), _GatedAndStopped

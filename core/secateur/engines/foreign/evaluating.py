@@ -1,7 +1,7 @@
 """Evaluates conditions in this process, on rows that the database streams.
 
-It answers the statements of the same names as the database would, with rows of the same columns. A row takes some ten
-microseconds to decode and to evaluate; other tasks get their turn in between.
+It answers a statement as the database would, under the same name and with the same columns. A row takes about ten
+microseconds to decode and evaluate. Other tasks get their turn in between.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ async def evaluate(
     filter: Filter,
     now: datetime,
 ) -> Sequence[Row]:
-    """The rows that the statement `name` would give, from `sql`, which gives the runs that it is about."""
+    """The rows that the statement `name` would give. `sql` selects the runs that it is about."""
     return await _ANSWERS[name](_judged(connection, sql, parameters, filter, now), parameters)
 
 
 async def _judged(
     connection: asyncpg.Connection, sql: str, parameters: Sequence[object], filter: Filter, now: datetime
 ) -> Judged:
-    """Each run with its verdict: null is an error. One that is not `within` the window does not match."""
+    """Each run with its verdict; null is an error. A run that is not `within` the window does not match."""
     began = time.monotonic()
     async for row in connection.cursor(sql, *parameters, prefetch=PREFETCH):
         try:
@@ -61,7 +61,7 @@ async def _judged(
 
 
 async def _tallies(judged: Judged, parameters: Sequence[object]) -> Sequence[Row]:
-    """By function, status and, in a sample, page."""
+    """Counts by function, status and, in a sample, page."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     async for row, verdict in judged:
         group = {"function_id": row["function_id"], "status": row["status"], "page": row.get("page")}
@@ -115,7 +115,7 @@ async def _histogram(judged: Judged, parameters: Sequence[object]) -> Sequence[R
 
 
 def is_true(filter: Filter, arrival: Arrival, population: Population) -> bool:
-    """Of a sampled arrival, of which only this is known; where the filter asks for more, it is not true."""
+    """Whether the filter is true of a sampled arrival. It is not if it asks for what the sample does not have."""
     run = {"app": population.app_id, "function": arrival.function_id, "started_at": arrival.started_at}
     try:
         return filter.evaluate({"event": arrival.event, "run": run}) is True

@@ -1,5 +1,6 @@
--- How a queue of others is read, where relation.sql would not be served by its indexes. {runs} has every run, finished ones as
--- well; `run.key` is the bare primary key, and {ids} its type. {unfinished} and {among} are predicates in the engine's words.
+-- Statements that read a queue of others. They replace those of relation.sql of the same name, which the engine's indexes would not
+-- serve. {runs} has every run, finished ones as well. `run.key` is the bare primary key, and {ids} is its type. {unfinished} and
+-- {among} are predicates in the engine's words.
 
 -- name: helpers
 -- The functions that conditions may call, as far as they are installed and may be called.
@@ -10,8 +11,8 @@ select routine.proname::text as name
    and has_schema_privilege(room.oid, 'usage') and has_function_privilege(routine.oid, 'execute')
 
 -- name: hidden
--- Tables of the schema $1 that the source $2 names and whose rows row level security may keep from this role: it is on, and no policy
--- opens them without a condition, or one closes them. Such rows are missing without an error.
+-- Tables of the schema $1 that the source $2 names, and whose rows row level security may hide from this role: it is on, and either no
+-- policy shows all rows, or a restrictive one hides some. A query misses hidden rows without an error.
 select part.relname::text as name
   from pg_class as part
   join pg_namespace as room on room.oid = part.relnamespace
@@ -30,8 +31,8 @@ select part.relname::text as name
 select {columns} from {runs} as run where {one}
 
 -- name: runs
--- From $4 on, in the order of the key or, where that is no order in time, of the starts. Looks at $5 runs of the scope and status
--- at most; `nth` says how many it had looked at.
+-- Runs after $4, ordered by key or, where keys are not in the order of time, by start. It looks at no more than $5 runs of the scope and
+-- status. `nth` is the number of runs that it had looked at.
 select {columns}, run.nth
   from (
     select run.*, row_number() over (order by {ordered}) as nth
@@ -52,7 +53,7 @@ select {columns}, run.nth
  limit $8
 
 -- name: runs_reached
--- How many of them that are, and the last.
+-- How many runs that statement looks at, and which is the last.
 select count(*) as looked,
        (array_agg(seen.id order by seen.nth desc))[1] as id,
        (array_agg(seen.started_at order by seen.nth desc))[1] as started_at
@@ -90,7 +91,7 @@ select run.event
  limit $3
 
 -- name: sample_events_of_pages
--- Where drawing from all of them would take long: whatever is on $4 per cent of the table's pages.
+-- For large tables, where a draw from all runs would take long: all runs on $4 per cent of the table's pages.
 select run.event
   from {drawn}
  where run.app_id = $1
@@ -122,7 +123,7 @@ select judged.page,
  group by judged.page, judged.function_id, judged.status
 
 -- name: rows_of_sample
--- The same runs, to be evaluated outside of the database: those within the window.
+-- The same runs, for an evaluation outside of the database. `within`: the run is in the window.
 select {columns}, (run.place::text::point)[0]::bigint as page,
        ($3::timestamptz is null or run.started_at > $3) and ($4::timestamptz is null or run.started_at < $4) as within
   from {drawn}
@@ -135,7 +136,7 @@ select {columns}, (run.place::text::point)[0]::bigint as page,
 select pg_relation_size(({table})) / current_setting('block_size')::bigint
 
 -- name: arrivals_of_few
--- Where pages cannot be drawn, or hardly one has a run of the scope: of the newest $8 runs in the order of the key.
+-- For tables whose pages cannot be drawn, or hardly have a run of the scope: a draw from the newest $8 runs, in the order of the key.
 select {what}
   from (
     select run.* from {runs} as run order by {newest} limit $8
@@ -152,7 +153,7 @@ select {what}
  limit $7
 
 -- name: rows_of_count
--- From here on: the runs that the statement of that name is about, to be evaluated outside of the database.
+-- The statements `rows_of_…` give the runs that the statement of that name is about. They are evaluated outside of the database.
 select {columns}
   from {runs} as run
  where run.app_id = $1
@@ -218,11 +219,11 @@ select {columns}, run.nth
  where ($6::timestamptz is null or run.started_at > $6)
    and ($7::timestamptz is null or run.started_at < $7)
  order by {ordered}
- -- All of them: which are wanted is not known yet.
+ -- All of the runs that are looked at: which of them match is not known yet.
  limit greatest($5::bigint, $8::bigint)
 
 -- name: matching
--- From here on: what a cancellation needs. Unfinished runs that it matches, in the order in which workers claim.
+-- The statements from here on are for cancellations. This one finds unfinished runs that match, in the order in which workers claim.
 select run.id
   from {runs} as run
  where run.app_id = $1
@@ -235,7 +236,7 @@ select run.id
  limit $5
 
 -- name: matching_of
--- Which of these runs it matches, as far as they are unfinished, or have ended.
+-- Those of the given runs that match and that are unfinished, or have ended: {state}.
 select run.id, run.function_id, run.status
   from {runs} as run
  where {these}
@@ -250,7 +251,7 @@ select run.id, run.function_id, run.status
 select run.id, run.function_id, run.status from {runs} as run where {these}
 
 -- name: may_see_installed
--- Whether there are any such rows that may be read.
+-- Whether the table of installed queues is there, and this role may read it.
 select exists (
   select from pg_class as kept join pg_namespace as room on room.oid = kept.relnamespace
    where room.nspname = 'secateur' and kept.relname = 'installations'
@@ -293,15 +294,15 @@ select made, record from secateur.commit_job($1, $2, $3, $4, $5, $6, $7, $8, $9,
 select record from secateur.cancellation_records(array[$1::uuid]) as record
 
 -- name: committed_run
--- The record of a single run's cancellation under that key, for whoever asks again when the run may be gone.
+-- The record of a single run's cancellation under that key. For a request that is repeated: the run may be gone by then.
 select rule.app_id, rule.function_id
   from secateur.cancellations as rule
   join secateur.apps as home on home.app_id = rule.app_id and home.installation = $1
  where rule.job_id = $2 and rule.idempotency_key = $3
 
 -- name: taken_singly
--- The cancellation of this run alone that waits for it to stop; else the last one that was undone. By no app: some engines take a
--- cancelled run out of its queue.
+-- The cancellation of this run alone that waits for it to stop, else the last one that was undone. It does not ask for the app: some
+-- engines take a cancelled run out of its queue.
 select rule.id
   from secateur.cancellations as rule
  where rule.app_id = any (array(select home.app_id from secateur.apps as home where home.installation = $1))
@@ -310,7 +311,7 @@ select rule.id
  limit 1
 
 -- name: taken_by
--- Which cancellation has the run. Its app may be another one by now: DBOS takes what it cancels off its queue.
+-- The cancellation that has the run. The run may have another app by now: DBOS takes what it cancels off its queue.
 select met.cancellation_id
   from secateur.apps as home
   join secateur.preimages as met on met.app_id = home.app_id

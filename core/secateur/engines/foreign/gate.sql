@@ -3,15 +3,15 @@
 -- engine's. {hook} is the name of a trigger's function, {mark} tells the second trigger that the first one took a job.
 
 -- name: patience
--- Whoever waits for a lock on the engine's table makes all that come later wait: so never for long.
+-- A session that waits for a lock on the engine's table makes all later ones wait behind it. So it never waits long.
 set local lock_timeout = '200ms'
 
 -- name: enter
--- Called first by the gate. Null: this claim's snapshot is older than a change of the active cancellations and cannot be renewed, so
--- that it must leave the job alone; the next one decides. False: nothing is active.
+-- The gate calls it first. `active` is false if there are no active cancellations. It is null if this claim must leave the job alone: its
+-- snapshot is older than the last change of the active cancellations, and cannot be renewed. The next claim decides.
 create or replace function secateur_gates.enter_{n}(out active boolean, out generation bigint)
   language plpgsql volatile
-  -- A limit of the session's must not decide: a commit holds the lock for milliseconds.
+  -- The session's own lock_timeout must not apply: a commit holds the lock for milliseconds.
   security definer set search_path = pg_catalog, pg_temp set lock_timeout = 0
 as $body$
 begin
@@ -29,7 +29,7 @@ $body$
 create sequence if not exists secateur_gates.newest_{n} minvalue 0 start 0
 
 -- name: judge
--- For claims that cannot rely on the generated function.
+-- Judges a job by the tables. For claims that cannot rely on the generated function.
 create or replace function secateur_gates.judge_{n}(
   app_id text, function_id text, id text, event jsonb, started_at timestamptz, priority integer
 )
@@ -64,9 +64,9 @@ as $body$
 $body$
 
 -- name: gate
--- Runs with the rights of whoever claims, who may write the engine's table anyway. A job that an active cancellation matches is
--- cancelled as the engine itself would, and the claim does not get it. Where something fails, the job is judged once more by the
--- tables; where that fails too, it is let through, loudly: a fault of ours must not stop the queue.
+-- The trigger's function. It runs with the rights of the role that claims, which may write the engine's table anyway. It cancels a job
+-- that an active cancellation matches, as the engine itself would, and the claim does not get the job. If something fails, it judges the
+-- job once more, by the tables. If that fails too, it lets the job through with a warning: a fault of ours must not stop the queue.
 create or replace function secateur_gates.gate_{n}()
   returns trigger
   language plpgsql volatile
@@ -158,7 +158,7 @@ create trigger aaa_secateur_gate {on} execute function secateur_gates.{hook}_{n}
 drop trigger if exists aaa_secateur_gate on {table}
 
 -- name: writers
--- The roles that may claim: whoever may write the engine's table.
+-- The roles that may claim: those that may write the engine's table.
 select distinct case grantee.oid when 0 then 'public' else grantee.oid::regrole::text end as role
   from pg_class as relation
  cross join lateral (
@@ -169,7 +169,7 @@ select distinct case grantee.oid when 0 then 'public' else grantee.oid::regrole:
  where relation.oid = $1::oid
 
 -- name: state
--- The trigger as it is: null where there is none.
+-- The trigger as it is now; no row if there is none.
 select made.tgenabled::text as enabled,
        made.tgfoid = to_regproc('secateur_gates.{hook}_{n}') as ours
   from pg_trigger as made
@@ -179,7 +179,7 @@ select made.tgenabled::text as enabled,
 select {guarded}::regclass::oid
 
 -- name: close_keep
--- So that nobody else writes into the ledger what the gate would.
+-- Only the gate may write into the ledger.
 revoke execute on function secateur_gates.keep_{n} from public
 
 -- name: open_keep
@@ -190,5 +190,5 @@ drop function if exists secateur_gates.gate_{n}, secateur_gates.gate_also_{n}, s
   secateur_gates.note_{n}
 
 -- name: drop_match
--- It belongs to a role that nobody logs in as.
+-- The generated function belongs to a role that nobody logs in as.
 select secateur.drop_match({n})

@@ -95,7 +95,7 @@ class GateKeeper:
         return await self.check()
 
     async def _guard(self, number: int, author: str | None) -> None:
-        """The trigger's lock is granted when no open transaction has claimed: no claim is left that has not met it."""
+        """Creating the trigger waits for every open claim: afterwards there is none that did not meet it."""
         async with self._database.transaction() as connection:
             for statement in self.trigger(number):
                 await connection.execute(statement)
@@ -103,7 +103,7 @@ class GateKeeper:
             await connection.execute(_FOREIGN["guard"], self._installation.name, guarded, author)
 
     async def printed(self, *, remove: bool = False) -> list[str]:
-        """The statements, for somebody else to execute in one transaction each part. Changes nothing."""
+        """The statements, for somebody else to execute: each part in one transaction. Changes nothing."""
         number = await self._number()
         if remove:
             patience, *dropped = (self._filled(name, number) for name in ("patience", "drop", "drop_match"))
@@ -128,7 +128,7 @@ class GateKeeper:
         ]
 
     async def remove(self, author: str | None) -> None:
-        """Remove the gate: what is active promises no more than its sweep keeps. Repeatable; raises as `install`."""
+        """Remove the gate. Active cancellations are only swept from then on. Repeatable; raises as `install`."""
         number = await self._number()
 
         async def remove() -> None:
@@ -144,7 +144,7 @@ class GateKeeper:
             await persist(remove, TRYING, LockUnavailable)
 
     async def check(self) -> GateCheck:
-        """Whether it is there, and as it should be. Changes nothing."""
+        """Whether the gate is there, and as it should be. Changes nothing."""
         row = await self._database.fetchrow(_FOREIGN["gate"], self._installation.name)
         if row is None or not can_gate(self._installation):
             return GateCheck(GateState.NONE)

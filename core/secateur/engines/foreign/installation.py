@@ -49,7 +49,7 @@ class Installation:
 
     @property
     def name(self) -> str:
-        """The engine's where it is in its usual place, else with its schema and prefix: `oban:jobs`."""
+        """The engine's name if it is in its usual place, else with schema and prefix: `oban:jobs`."""
         usual = self.prefix == self.file.prefix
         if self.schema == self.file.home and usual:
             return self.file.engine
@@ -62,7 +62,7 @@ class Installation:
 
     @property
     def can_cancel(self) -> bool:
-        """Whether it is known how to cancel in it."""
+        """Whether its file and its version allow to cancel in it."""
         return self.supported and not self.hidden and self.file.statements.keys() >= WRITES
 
     @property
@@ -85,12 +85,12 @@ class Installation:
         return "(" + "\nunion all\n".join(sources) + "\n)" if sources else NO_RUNS
 
     def _with_json(self, sql: str) -> str:
-        """With `{json TEXT}` as an expression that is null where the text is no JSON, and raises nothing."""
+        """With an expression for each `{json TEXT}`: null where the text is no JSON. It never raises."""
         return _JSON.sub(lambda found: as_jsonb(found[1], self.server), sql)
 
 
 def fill(sql: str, names: Mapping[str, str]) -> str:
-    """The statement with names in their places, such as that of `{s}`. A name that looks like a place is none."""
+    """The statement with its placeholders, such as `{s}`, filled in. What is filled in is not filled in again."""
     return _PLACE.sub(lambda found: names.get(found[1], found[0]), sql)
 
 

@@ -1,4 +1,4 @@
-"""What it takes to cancel in a queue of others: secateur's schema in its database, and a row that says so."""
+"""Installs secateur for a queue of others: its schema in the database, and a row that names the queue."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class InstalledQueue:
 
 
 async def installed_queues(database: Database) -> dict[str, InstalledQueue]:
-    """By name, as far as this role may see them."""
+    """The queues by name, as far as this role may see them."""
     if not await database.fetchval(_SQL["may_see_installed"], repeatable=True):
         return {}
     rows = await database.fetch(_SQL["installed"], repeatable=True)

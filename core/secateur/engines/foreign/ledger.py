@@ -1,6 +1,6 @@
 """The ledger of a queue of others: the records are in secateur's tables, the runs in the engine's.
 
-In the database its apps are called `NAME/APP`, after the queue. Out here nobody sees that.
+In the database its apps are called `NAME/APP`, after the queue. Callers only see `APP`.
 """
 
 from __future__ import annotations

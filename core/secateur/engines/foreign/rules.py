@@ -72,7 +72,7 @@ class RuleReader:
     async def matching_of(
         self, connection: asyncpg.Connection, rule: JobRule, ids: Sequence[str], *, unfinished: bool = True
     ) -> Sequence[Mapping[str, Any]]:
-        """Those of the runs that it matches, and that are unfinished, or have ended."""
+        """Those of the runs that the rule matches, and that are unfinished, or have ended."""
         state = self._installation.file.statements["unfinished" if unfinished else "ended"]
         sql = self._source.sql("matching_of").replace("{these}", self._these(5)).replace("{state}", f"({state})")
         return await self._fetch(connection, sql, rule, list(ids))

@@ -38,7 +38,7 @@ NEWEST = 100_000
 
 
 class ForeignSource(SampledArrivals):
-    """What an engine's SQL file says, as a `Source`.
+    """A `Source` that is made of an engine's SQL file.
 
     A condition whose SQL calls helper functions that this database does not have is evaluated in this process, on
     streamed rows.
@@ -86,7 +86,7 @@ class ForeignSource(SampledArrivals):
         return self.installation.file.problem_of_run_id(run_id)
 
     async def detect(self) -> str:
-        """The version that was found. Looks whether the queue is still there, and which helpers are."""
+        """The version. Looks whether the queue is still there, and which helpers the database has."""
         file, here = self.installation.file, self.installation
         rows = await self._database.fetch(file.statements["detect"], repeatable=True)
         if not any((row["schema"], row["prefix"]) == (here.schema, here.prefix) for row in rows):
@@ -99,7 +99,7 @@ class ForeignSource(SampledArrivals):
         return await self._depth.read(self.installation)
 
     async def size(self, reading: Reading, scope: Scope) -> Size:
-        """By the last depth, and by the size of the table; what lies in several tables is not sampled by pages."""
+        """From the last depth and the size of the table. A queue of several tables is not sampled by pages."""
         return Size(await self._depth.unfinished(self.installation, scope), await self.pages(reading))
 
     async def pages(self, reading: Reading) -> int:
@@ -141,7 +141,7 @@ class ForeignSource(SampledArrivals):
 
     @property
     def _position(self) -> tuple[str, ...]:
-        """The order of a list: that of the key, where it is the order of the starts; else that of the starts."""
+        """The order of a list: by key where keys are in the order of the starts, else by start."""
         return ("run.key",) if self.installation.file.ids == "bigint" else ("run.started_at", "run.key")
 
     def search_sql(self, name: str, search: RunSearch) -> str:

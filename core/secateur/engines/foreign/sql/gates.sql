@@ -1,9 +1,9 @@
 -- The claim gates of queues of others. See docs/guarantee.md, and gate.sql beside the engines' files for what is made for each.
 --
--- A gate is a trigger on the engine's own table, before a job is claimed. It takes the installation's lock shared; then, in a later
--- statement, whose snapshot is newer than whatever the lock waited for, it reads whether there are active cancellations; and
--- asks the installation's generated function which of them matches. A commit, stop or undo holds the lock exclusive, as
--- for secateur's own queue, and makes that function anew in its own transaction.
+-- A gate is a trigger on the engine's own table that fires before a job is claimed. First it takes the installation's lock, shared. A
+-- later statement, whose snapshot is newer than what the lock waited for, reads whether there are active cancellations. Then it asks
+-- the installation's generated function which of them matches. A commit, stop or undo holds the lock exclusively, as for
+-- secateur's own queue, and makes that function anew in its own transaction.
 
 -- A stored condition as part of a function: each `$k` is element k of the parameters, which are there by that name.
 create or replace function secateur.with_parameters(condition text, parameters_name text)
@@ -20,8 +20,8 @@ as $$
             from unnest(string_to_array(condition, '$')) with ordinality as one (text, nth)) as part
 $$;
 
--- Makes the function that says which active cancellation matches a job, of that text. Belongs to a role without any right on a
--- table, and so does what it makes: that is the second wall around stored conditions, as for evaluate_conditions.
+-- Makes the function that says which active cancellation matches a job; `body` is its text. This function, and so the one that it makes,
+-- belongs to a role with no right on any table: the second wall around stored conditions, as for evaluate_conditions.
 create or replace function secateur.define_match(lock_number bigint, body text)
   returns void
   language plpgsql
@@ -51,8 +51,8 @@ begin
 end
 $$;
 
--- The active cancellation that matches a job, oldest first; null if none does. By the tables, one after the other, and each
--- evaluated by itself: for claims whose generated function is not the newest, or raised.
+-- The oldest active cancellation that matches a job; null if none does. It reads them from the table, and evaluates each by
+-- itself. For claims whose generated function is not the newest, or raised.
 create or replace function secateur.judge_job(
   installation text, app_id text, function_id text, id text, event jsonb, started_at timestamptz, priority integer
 )
@@ -193,7 +193,7 @@ end
 $$;
 
 -- Notes that the trigger is on the table. The caller has created it in the same transaction, and so has waited for every claim that
--- did not meet it: from the end of this transaction on, commits promise what the gate keeps.
+-- did not meet it. From the end of this transaction on, a commit promises that no worker claims what it matches.
 create or replace function secateur.guard(installation text, guarded oid, author text)
   returns void
   language plpgsql
@@ -206,8 +206,8 @@ begin
 end
 $$;
 
--- Forgets a gate, whose trigger the caller drops in the same transaction. Active cancellations that had it promise no more than their
--- sweep keeps from now on. Locks: the installation's, exclusive.
+-- Forgets a gate. The caller drops its trigger in the same transaction. Active cancellations that relied on it are only swept from now
+-- on. Locks: the installation's, exclusive.
 create or replace function secateur.unguard(installation text, author text)
   returns void
   language plpgsql

@@ -4,7 +4,7 @@
 -- restore is a transaction that a process drives: it calls the functions of jobs.sql and, between them, the engine's own
 -- statements (cancel and restore of its SQL file), which need the caller's rights on the engine's tables.
 
--- Lets jobs be cancelled in a queue. Repeatable; audited if it changes something. For whoever owns the schema.
+-- Notes that jobs of a queue may be cancelled. Repeatable; audited if it changes something. For the owner of the schema.
 create or replace function secateur.install_queue(
   name text, engine text, schema text, prefix text, version text, author text, source text
 )
@@ -53,7 +53,7 @@ begin
 end
 $$;
 
--- Makes sure that the ledger knows an app of the queue, and these functions of it: records refer to them. Repeatable. Raises SC422,
+-- Adds an app of the queue, and these functions of it, to the ledger: records refer to them. Repeatable. Raises SC422,
 -- and SC409 if secateur's own queue has an app of that name.
 create or replace function secateur.adopt(home secateur.installations, app_id text, function_ids text[])
   returns void
@@ -80,9 +80,9 @@ begin
 end
 $$;
 
--- commit_cancellations for a queue of others, which has to be installed. Its app and functions are adopted: that they exist is for the
--- caller to know. Nothing is asked to stop yet, and nothing is kept from being claimed, unless the queue has a
--- gate, which learns of it here, under the lock: the sweep does the rest.
+-- commit_cancellations for a queue of others, which must be installed. Adopts its app and functions; the caller has to know that they
+-- exist. It asks no run to stop. If the queue has a gate, it tells the gate, under the lock; else it keeps no run from
+-- being claimed. The sweep does the rest.
 create or replace function secateur.commit_jobs(installation text, ids uuid[], function_ids text[], draft jsonb)
   returns setof secateur.cancellations
   language plpgsql
@@ -100,9 +100,9 @@ begin
 end
 $$;
 
--- Records the cancellation of a single job, which the caller has locked, and cancels in the same transaction. Complete if the job
--- waits; if it runs, its sweep sees how it ends. `made` is false if it was recorded before, under the same key. Raises SC404, SC409
--- (the key was used for another request).
+-- Records the cancellation of a single job. The caller has locked the job, and cancels it in the same transaction. The record is complete
+-- if the job waits. If it runs, the sweep sees how it ends. `made` is false if it was recorded before, under the same key. Raises SC404,
+-- and SC409 if the key was used for another request.
 create or replace function secateur.commit_job(
   installation text, id uuid, app_id text, function_id text, job_id text, running boolean, idempotency_key text, reason text,
   source text, created_by text, out made boolean, out record uuid
@@ -138,7 +138,7 @@ begin
     returning * into committed;
     made := committed.id is not null;
     if made then
-      -- No other job can come to be this one: there is no transaction to wait for.
+      -- No other job can become this one, so there is no transaction to wait for.
       insert into secateur.sweeps (app_id, cancellation_id, horizon, clean) values (committed.app_id, committed.id, '0', true);
       perform secateur.record_audit(
         'commit', committed.app_id, committed.function_id, committed.id, committed.created_by, committed.source,

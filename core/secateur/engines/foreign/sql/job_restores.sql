@@ -1,9 +1,9 @@
 -- The batches of a restore in a queue of others: what comes before and after the engine's own statements, in their transaction.
 -- jobs.sql has those of a sweep.
 
--- Begins a batch of a restore: up to `batch` jobs of an undone cancellation, in the order in which they were cancelled. `others` are
--- the records of the cancellations that may match them too, oldest first. The app's lock, shared, keeps their list as it is
--- until the batch is over: see restore_cancellation. end_job_restore is the end.
+-- Begins a batch of a restore; end_job_restore ends it. Gives up to `batch` jobs of an undone cancellation, in the order in which they were
+-- cancelled. `others` are the records of the cancellations that may match them too, oldest first. It holds the app's lock, shared, so that
+-- this list does not change during the batch: see restore_cancellation.
 create or replace function secateur.begin_job_restore(
   app_id text, id uuid, batch integer, out state text, out busy boolean, out wait double precision, out job_ids text[],
   out function_ids text[], out pres jsonb[], out others jsonb[]
@@ -57,7 +57,7 @@ begin
            limit least(batch, ceil(undone.rate / 4.0))) as one;
   others := array(
     select to_jsonb(one)
-      -- Not by the order of all commits, of which there may be many.
+      -- Not by the index on the order of commits: there may be many commits.
       from (select rule.* from secateur.cancellations as rule
              where rule.app_id = app and rule.state in ('active', 'complete') and rule.kind = 'bulk'
                and rule.started_before > coalesce(undone.started_after, '-infinity')
@@ -68,8 +68,8 @@ begin
 end
 $$;
 
--- Ends a batch of a restore. Each job has an outcome: `restored`, `handed_over` (to `owners[i]`, which keeps its `pres[i]`), or `left`,
--- because of `told[i]`.
+-- Ends a batch of a restore. The outcome of each job is `restored`, `handed_over` (to `owners[i]`, which keeps its `pres[i]`), or `left`
+-- for the reason `told[i]`.
 create or replace function secateur.end_job_restore(
   app_id text, id uuid, job_ids text[], outcomes text[], told text[], owners uuid[], pres jsonb[]
 )

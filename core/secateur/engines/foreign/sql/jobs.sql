@@ -1,8 +1,8 @@
 -- The batches of a sweep in a queue of others: what comes before and after the engine's own statements, in their transaction.
 -- job_restores.sql has those of a restore. See installations.sql.
 
--- Writes what a cancellation has met. Waiting jobs are cancelled by now; what `pre` has is how they were. Running ones were asked
--- to stop, or go on. Returns how many of them it had not met before, or had met while they ran.
+-- Writes down the jobs that a cancellation has met. Those that waited are cancelled by now, and `pre` is how they were. Those that ran were
+-- asked to stop, or go on. Returns how many of them it had not met before, or had met while they ran.
 create or replace function secateur.take_jobs(
   app_id text, cancellation_id uuid, job_ids text[], function_ids text[], pres jsonb[], running boolean[],
   taken_by text default 'sweep'
@@ -25,7 +25,7 @@ begin
     insert into secateur.preimages as kept (app_id, cancellation_id, job_id, function_id, pre, was_running, taken_by)
     select take_jobs.app_id, take_jobs.cancellation_id, given.job_id, given.function_id, given.pre, given.was_running, take_jobs.taken_by
       from given
-     -- A running one that is known already is waited for as it is.
+     -- A running job that is known already is waited for as before.
      where not (given.was_running and given.was_open is true)
     on conflict on constraint preimages_pkey do update
        set pre = excluded.pre, was_running = excluded.was_running, taken_by = excluded.taken_by, taken_at = clock_timestamp(),
@@ -69,7 +69,7 @@ begin
 end
 $$;
 
--- Nobody waits any more for the running jobs of a cancellation that was stopped or undone. Part of a stop and of an undo.
+-- Stops waiting for the running jobs of a cancellation that was stopped or undone. Part of a stop and of an undo.
 create or replace function secateur.withdraw_jobs(app_id text, cancellation_id uuid)
   returns void
   language plpgsql
@@ -104,7 +104,7 @@ begin
 end
 $$;
 
--- Has the restore try again what it left. Part of an undo.
+-- Lets the restore try again the jobs that it left. Part of an undo.
 create or replace function secateur.reopen_jobs(app_id text, cancellation_id uuid)
   returns void
   language plpgsql
@@ -118,10 +118,10 @@ begin
 end
 $$;
 
--- Begins a batch of a sweep, of which end_job_batch is the end. As sweep_batch does for secateur's own queue, it holds the gate of the
--- sweeps shared, so that a stop or undo waits for the batch, and the cancellation's place, so that one process sweeps it.
--- `walks`: matching jobs are to be looked for; `pass` tells one walk from another. `open` are the running ones that it waits for.
--- `most`: so many may be cancelled, where it has a rate.
+-- Begins a batch of a sweep; end_job_batch ends it. As sweep_batch does for secateur's own queue, it takes two locks: the gate of the
+-- sweeps, shared, so that a stop or undo waits for the batch; and the cancellation's place, so that only one process sweeps it.
+-- `walks`: the caller has to look for matching jobs; `pass` tells one walk from another. `open` are the running jobs that it waits for.
+-- `most` is how many it may cancel, if the cancellation has a rate.
 create or replace function secateur.begin_job_batch(
   app_id text, id uuid, out state text, out busy boolean, out wait double precision, out walks boolean, out pass integer,
   out open text[], out most integer
@@ -169,7 +169,7 @@ begin
   walks := not (place.clean or begun.waiting or begun.paused);
   pass := place.pass;
   most := ceil(rule.rate / 4.0);
-  -- In the middle of a pass there is a function, whichever: the walk itself keeps no place, since what it has met is gone.
+  -- In the middle of a pass there is a function; which one does not matter. A walk keeps no place: what it has met is gone.
   place.function_id := case when walks then '' end;
   open := array(select met.job_id from secateur.preimages as met
                  where met.app_id = app and met.cancellation_id = rule.id and met.outcome is null and met.was_running);
@@ -185,7 +185,7 @@ exception when lock_not_available then
 end
 $$;
 
--- Ends a batch of a sweep that has met `met` jobs for the first time. `ended`: it found no others in this walk.
+-- Ends a batch of a sweep. `met` is how many jobs it has met for the first time. `ended`: it found no others in this walk.
 create or replace function secateur.end_job_batch(app_id text, id uuid, met integer, walked boolean, ended boolean)
   returns secateur.sweep_step
   language plpgsql
@@ -226,8 +226,8 @@ begin
 end
 $$;
 
--- Deletes up to `batch` jobs' rows, as they were, of cancellations in the queue that ended longer ago than the retention says; these
--- can no longer be undone, and their tallies say so. Returns how many. Skips records that another session has locked.
+-- Deletes up to `batch` pre-images of cancellations in the queue that ended longer ago than the retention allows. These can no longer be
+-- undone, and their tallies say so. Returns how many. Skips records that another session has locked.
 create or replace function secateur.prune_jobs(installation text, batch integer default 1000)
   returns integer
   language plpgsql
@@ -269,7 +269,7 @@ begin
       insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, pruned)
       select ended.app_id, ended.id, deleted.function_id, count(*)
         from deleted
-       -- Those that are cancelled by it: the others came back, went over or ended by themselves.
+       -- Only jobs that are cancelled by it: the others came back, were handed over, or ended by themselves.
        where deleted.outcome in ('stopped', 'left') or (deleted.outcome is null and not deleted.was_running)
        group by deleted.function_id
     )

@@ -23,7 +23,7 @@ from secateur_tui.session import Session
 from secateur_tui.themes import DARK
 
 FONTS = "/usr/share/fonts/truetype/dejavu"
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 LEISURE_SECONDS = 8.0
 
 

@@ -39,15 +39,15 @@ async def alone(size: tuple[int, int], directory: Path, bed_of: type[Bed]) -> No
     """One queue of others: its flood, and the filter that is suggested for it."""
 
     async def take(camera: Camera) -> None:
+        await camera.shows("acme")
         await settled(camera)
-        if size[1] > 24:
-            await camera.shows("acme")
         await camera.take(f"{name_of(bed_of)}-queues")
         await camera.pilot.press("enter")
         await camera.shows("tab takes it")
         await camera.pilot.press("tab")
-        await camera.until(lambda: re.search(r"✗ [\d,]+", camera.text))
-        await camera.at_leisure("exact")
+        await camera.until(
+            lambda: "live" in camera.text and "exact" in camera.text and re.search(r"✗ [\d,]+", camera.text)
+        )
         await camera.take(f"{name_of(bed_of)}-filter")
 
     with EmbeddedPostgres(settings={"fsync": "off"}) as postgres:
@@ -71,10 +71,12 @@ async def together(size: tuple[int, int], directory: Path) -> None:
             await _photograph(postgres.url, None, size, directory, take)
 
 
+SETTLED = re.compile(r"sync .* [1-9]\d?(\.\d)? +[1-9]\S* +growing")
+"""Jobs come and go: rates are those of ten seconds, and the backlog came in at once, longer ago."""
+
+
 async def settled(camera: Camera) -> None:
-    """Rates are those of ten seconds: wait until the backlog came in longer ago."""
-    await camera.shows("growing")
-    await camera.until(lambda: re.search(r"sync .* [1-9]\d?(\.\d)? +\d\S+ +growing", camera.text))
+    await camera.until(lambda: "live" in camera.text and SETTLED.search(camera.text))
 
 
 @asynccontextmanager

@@ -199,7 +199,13 @@ def queue(postgres_servers: Callable[[str], Any], tmp_path_factory: pytest.TempP
     try:
         assert process.stdout is not None
         address = process.stdout.readline().split()[0]
-        yield Queue(url, of_others, address, httpx.get(f"{address}/openapi.json", timeout=60).raise_for_status().json(), directory)
+        yield Queue(
+            url,
+            of_others,
+            address,
+            httpx.get(f"{address}/openapi.json", timeout=60).raise_for_status().json(),
+            directory,
+        )
     finally:
         process.terminate()
         process.communicate()

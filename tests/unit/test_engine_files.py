@@ -75,7 +75,8 @@ def test_ids_are_told_from_what_can_be_none(ids: str, good: list[str], bad: list
 
 def test_the_table_of_the_documentation_says_what_the_files_can() -> None:
     page = Path(__file__).parents[2] / "docs" / "engines.md"
-    rows = re.findall(r"^\| \[([\w-]+)\]\(engines/(\w+)\.md\) \|(.*)\|$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    row = r"^\| \[([\w-]+)\]\(engines/(\w+)\.md\) \|(.*)\|$"
+    rows = re.findall(row, page.read_text(encoding="utf-8"), re.MULTILINE)
     said = {engine: [cell.strip() for cell in cells.split("|")] for engine, _, cells in rows}
     assert said.keys() == engine_files().keys()
     for engine, stem, _ in rows:

@@ -1,7 +1,7 @@
 """One batch of a sweep, or of a restore, in a queue of others.
 
 A batch is one transaction. It calls the ledger's functions and the engine's own statements. It locks the rows first and
-decides afterwards, by a statement that reads them again. So it cancels nothing that a worker took, or somebody changed, meanwhile.
+decides afterwards, by a statement that reads them again. So it cancels nothing that was claimed or changed meanwhile.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ class Batches:
     async def _take_back(
         self, connection: asyncpg.Connection, others: Sequence[JobRule], back: Sequence[str]
     ) -> dict[str, tuple[UUID, str]]:
-        """Cancels again what came back although another cancellation matches it: a deleted row could not be judged before."""
+        """Cancels again what came back although another cancellation matches it: a deleted row cannot be judged."""
         taken: dict[str, tuple[UUID, str]] = {}
         for rule in others:
             left = [each for each in back if each not in taken]

@@ -39,7 +39,7 @@ async def alone(size: tuple[int, int], directory: Path, bed_of: type[Bed]) -> No
     """One queue of others: its flood, and the filter that is suggested for it."""
 
     async def take(camera: Camera) -> None:
-        await camera.shows("acme")
+        await camera.shows("event.data.vendor")
         await settled(camera)
         await camera.take(f"{name_of(bed_of)}-queues")
         await camera.pilot.press("enter")

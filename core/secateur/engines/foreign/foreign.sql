@@ -1,6 +1,5 @@
--- Statements that read a queue of others. They replace those of relation.sql of the same name, which the engine's indexes would not
--- serve. {runs} has every run, finished ones as well. `run.key` is the bare primary key, and {ids} is its type. {unfinished} and
--- {among} are predicates in the engine's words.
+-- Statements that read a queue of others, instead of those of relation.sql, which its indexes would not serve. {runs} has every run.
+-- `run.key` is the bare primary key, and {ids} is its type. {unfinished} and {among} are predicates in the engine's words.
 
 -- name: helpers
 -- The functions that conditions may call, as far as they are installed and may be called.
@@ -219,8 +218,7 @@ select {columns}, run.nth
  where ($6::timestamptz is null or run.started_at > $6)
    and ($7::timestamptz is null or run.started_at < $7)
  order by {ordered}
- -- All of the runs that are looked at: which of them match is not known yet.
- limit greatest($5::bigint, $8::bigint)
+ limit greatest($5::bigint, $8::bigint) -- all that are looked at: which of them match is not known yet
 
 -- name: matching
 -- The statements from here on are for cancellations. This one finds unfinished runs that match, in the order in which workers claim.
@@ -301,8 +299,7 @@ select rule.app_id, rule.function_id
  where rule.job_id = $2 and rule.idempotency_key = $3
 
 -- name: taken_singly
--- The cancellation of this run alone that waits for it to stop, else the last one that was undone. It does not ask for the app: some
--- engines take a cancelled run out of its queue.
+-- The cancellation of this run alone that waits for it to stop, else the last one that was undone; of any app: see taken_by.
 select rule.id
   from secateur.cancellations as rule
  where rule.app_id = any (array(select home.app_id from secateur.apps as home where home.installation = $1))

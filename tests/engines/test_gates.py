@@ -261,12 +261,22 @@ async def somebody(database: Database) -> AsyncIterator[str]:
     await database.execute(f"drop owned by {name}; drop role {name}")
 
 
-async def test_a_workers_role_needs_no_right_of_ours(bed: Procrastinate, database: Database, somebody: str) -> None:
-    await database.execute(
-        f"grant select, update, insert, delete on all tables in schema public to {somebody};"
+@pytest.mark.parametrize("grant", ["before", "after", "by column"])
+async def test_a_workers_role_needs_no_right_of_ours(
+    bed: Procrastinate, database: Database, somebody: str, grant: str
+) -> None:
+    """However, and whenever, it got the right to claim."""
+    update = "update (status, worker_id)" if grant == "by column" else "update"
+    grants = (
+        f"grant select, insert, delete on all tables in schema public to {somebody};"
+        f"grant {update} on procrastinate_jobs to {somebody};"
         f"grant usage on all sequences in schema public to {somebody}"
     )
+    if grant == "before":
+        await database.execute(grants)
     await gated(database)
+    if grant != "before":
+        await database.execute(grants)
     await bed.enqueue(jobs(3))
     await commit(database)
     async with database.transaction() as connection:

@@ -41,7 +41,7 @@ as $body$
 $body$
 
 -- name: keep
--- Writes into the ledger that the gate has cancelled a job. Only roles that may write the engine's table may call it.
+-- Writes into the ledger that the gate has cancelled a job.
 create or replace function secateur_gates.keep_{n}(
   app_id text, cancellation_id uuid, job_id text, function_id text, pre jsonb
 )
@@ -64,12 +64,13 @@ as $body$
 $body$
 
 -- name: gate
--- The trigger's function. It runs with the rights of the role that claims, which may write the engine's table anyway. It cancels a job
--- that an active cancellation matches, as the engine itself would, and the claim does not get the job. If something fails, it judges the
+-- The trigger's function. It runs with the rights of the owner of the engine's table, whoever claims: roles get rights to claim in many
+-- ways, and later. Nobody else may put it on a table. It cancels a job that an active cancellation matches, as the engine itself would, and the claim does not get the job. If something fails, it judges the
 -- job once more, by the tables. If that fails too, it lets the job through with a warning: a fault of ours must not stop the queue.
 create or replace function secateur_gates.gate_{n}()
   returns trigger
   language plpgsql volatile
+  security definer set search_path = pg_catalog, pg_temp
 as $body$
 declare
   gate_entered record;
@@ -157,33 +158,37 @@ create trigger aaa_secateur_gate {on} execute function secateur_gates.{hook}_{n}
 -- name: drop_trigger
 drop trigger if exists aaa_secateur_gate on {table}
 
--- name: writers
--- The roles that may claim: those that may write the engine's table.
-select distinct case grantee.oid when 0 then 'public' else grantee.oid::regrole::text end as role
-  from pg_class as relation
- cross join lateral (
-   select relation.relowner as oid
-   union
-   select acl.grantee from aclexplode(relation.relacl) as acl where acl.privilege_type = 'UPDATE'
- ) as grantee
- where relation.oid = $1::oid
+-- name: owner
+select relation.relowner::regrole::text from pg_class as relation where relation.oid = $1::oid
+
+-- name: give
+-- To the owner of the engine's table. Only the gate may call what writes into the ledger.
+do $body$
+begin
+  revoke execute on function secateur_gates.enter_{n}, secateur_gates.judge_{n}, secateur_gates.keep_{n}, secateur_gates.note_{n},
+    secateur_gates.gate_{n} from public;
+  grant execute on function secateur_gates.enter_{n}, secateur_gates.judge_{n}, secateur_gates.keep_{n}, secateur_gates.note_{n}
+    to {role};
+  if '{role}'::regrole <> (select known.proowner from pg_proc as known where known.oid = 'secateur_gates.gate_{n}'::regproc) then
+    grant create on schema secateur_gates to {role};
+    alter function secateur_gates.gate_{n}() owner to {role};
+    revoke create on schema secateur_gates from {role};
+  end if;
+end
+$body$
 
 -- name: state
 -- The trigger as it is now; no row if there is none.
 select made.tgenabled::text as enabled,
-       made.tgfoid = to_regproc('secateur_gates.{hook}_{n}') as ours
+       made.tgfoid = to_regproc('secateur_gates.{hook}_{n}') as ours,
+       '{hook}' <> 'gate' or relation.relowner = routine.proowner as owned
   from pg_trigger as made
+  join pg_class as relation on relation.oid = made.tgrelid
+  join pg_proc as routine on routine.oid = made.tgfoid
  where made.tgrelid = $1::oid and made.tgname = 'aaa_secateur_gate' and not made.tgisinternal
 
 -- name: guarded
 select {guarded}::regclass::oid
-
--- name: close_keep
--- Only the gate may write into the ledger.
-revoke execute on function secateur_gates.keep_{n} from public
-
--- name: open_keep
-grant execute on function secateur_gates.keep_{n} to {role}
 
 -- name: drop
 drop function if exists secateur_gates.gate_{n}, secateur_gates.gate_also_{n}, secateur_gates.enter_{n}, secateur_gates.judge_{n}, secateur_gates.keep_{n},

@@ -56,7 +56,7 @@ class GateKeeper:
 
     def script(self, lock_number: int) -> list[str]:
         """The statements that make the gate, in their order, without the rights of the roles that claim."""
-        names = ("newest", "enter", "judge", "keep", "note", "close_keep", *self._hooks)
+        names = ("newest", "enter", "judge", "keep", "note", *self._hooks)
         return [self._filled(name, lock_number) for name in names]
 
     def trigger(self, lock_number: int) -> list[str]:
@@ -88,8 +88,8 @@ class GateKeeper:
                 for statement in self.script(number):
                     await connection.execute(statement)
                 guarded = await connection.fetchval(self._filled("guarded", number))
-                for row in await connection.fetch(_SQL["writers"], guarded):
-                    await connection.execute(self._filled("open_keep", number, role=row["role"]))
+                owner = await connection.fetchval(_SQL["owner"], guarded)
+                await connection.execute(self._filled("give", number, role=owner))
                 await connection.execute(_FOREIGN["compile_gate"], self._installation.name)
             await persist(lambda: self._guard(number, author), TRYING, LockUnavailable)
         return await self.check()
@@ -113,12 +113,12 @@ class GateKeeper:
         name, version = map(literal, self._known)
         note = _FOREIGN["note_gate"].replace("$1", name).replace("$2", version).replace("$3", str(number))
         guarded = self._filled("guarded", number)
-        roles = await self._database.fetch(_SQL["writers"], await self._database.fetchval(guarded))
+        owner = await self._database.fetchval(_SQL["owner"], await self._database.fetchval(guarded))
         return [
             "begin",
             note,
             *self.script(number),
-            *(self._filled("open_keep", number, role=row["role"]) for row in roles),
+            self._filled("give", number, role=owner),
             f"select secateur.compile_gate({name})",
             "commit",
             "begin",
@@ -167,6 +167,8 @@ class GateKeeper:
                 problems.append("the trigger calls another function")
             elif found["enabled"] not in ("O", "A"):
                 problems.append("its trigger is disabled")
+            elif not found["owned"]:
+                problems.append("the engine's table belongs to another role since")
         if row["version"] != self._installation.version:
             problems.append(f"it was made for {row['version']}, and the engine is {self._installation.version} now")
         return problems

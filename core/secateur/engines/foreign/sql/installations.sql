@@ -96,6 +96,12 @@ begin
   perform secateur.adopt(secateur.installed(commit_jobs.installation), given.app_id,
                          coalesce(function_ids, array(select jsonb_object_keys(given.expected_by_function))));
   return query select committed.* from secateur.commit_draft(given, ids, function_ids) as committed;
+  -- The lock is held now, in a later statement than the look: a gate that was removed meanwhile keeps nothing.
+  if given.gated and not secateur.has_gate(commit_jobs.installation) then
+    update secateur.cancellations as rule
+       set gated = false
+     where rule.app_id = given.app_id and rule.id = any (commit_jobs.ids);
+  end if;
   perform secateur.compile_gate(commit_jobs.installation);
 end
 $$;

@@ -5,12 +5,12 @@
 -- word: params
 -- stops: next step
 --
--- Each queue has tables of its own, made when the queue is: tasks (`t_…`) and runs (`r_…`), a run for each attempt. The application is the
--- queue, the function is the task, event.data is its parameters. What absurd calls a task is a run here; its state is that of its last run.
+-- The application is the queue, the function is the task, event.data is its parameters. Each queue has tables of its own, made together with
+-- it: tasks (`t_…`) and runs (`r_…`), one run for each attempt. absurd's task is a run here; its state is that of its last run in absurd.
 
 -- name: detect
--- By the table of the queues and the functions that claim and make queues. ts_stat asks for the version: it runs a query that is given as
--- text.
+-- Found by the table of queues, and by the functions that claim and that make queues. ts_stat reads the version: it runs a query that is
+-- given as text.
 select space.nspname as schema, '' as prefix, coalesce(made.version, 'unknown') as version,
        coalesce(made.version ~ '^0\.[45]\.', false) as supported,
        row_security_active(queues.oid) as hidden
@@ -32,7 +32,7 @@ select space.nspname as schema, '' as prefix, coalesce(made.version, 'unknown') 
                 where routine.pronamespace = space.oid and routine.proname = 'ensure_queue_tables')
 
 -- name: parts
--- A queue whose tables are not there (yet, or any more) has no runs. Braces in a name could not be told from places to be filled in.
+-- A queue whose tables are missing has no runs. A name with braces is left out: it could not be told from a placeholder.
 select format('%I.%I', space.nspname, tasks.relname) as tasks, format('%I.%I', space.nspname, runs.relname) as runs,
        quote_literal(queue.queue_name) as queue, quote_literal(format('%I.%I', space.nspname, tasks.relname)) as named,
        queue.queue_name as part,
@@ -44,8 +44,8 @@ select format('%I.%I', space.nspname, tasks.relname) as tasks, format('%I.%I', s
  order by queue.queue_name
 
 -- name: source
--- A task of which the last run is gone is as its own state says. `attempt` counts claims: the run that waits has had none.
--- A sleeping run may be claimed once its time has come; one that waits for an event alone has no time.
+-- A task whose last run is gone has the state that the task itself says. `attempt` counts claims: a run that waits has had none.
+-- A sleeping run may be claimed once its time has come. One that only waits for an event has no time.
 select job.task_id as key, job.task_id::text as id, {queue}::text as app_id, job.task_name as function_id, job.task_name as name,
        job.params as data, jsonb_build_object('name', job.task_name, 'data', job.params) as event,
        case
@@ -70,7 +70,7 @@ select job.task_id as key, job.task_id::text as id, {queue}::text as app_id, job
   left join {runs} as attempt on attempt.task_id = job.task_id and attempt.run_id = job.last_attempt_run
 
 -- name: unfinished
--- By the state of the run, since only that has an index.
+-- It asks for the state of the run, since only that has an index.
 run.state in ('pending', 'sleeping', 'running')
 
 -- name: failed
@@ -83,7 +83,7 @@ run.task_state = 'cancelled'
 run.task_state in ('completed', 'failed', 'cancelled')
 
 -- name: depth
--- From the runs that are not over, by their index, and the failed ones that were the last of their tasks.
+-- It reads the runs that are not over, by their index, and the failed ones that were the last of their tasks.
 select {queue}::text as app_id, job.task_name as function_id,
        count(*) filter (where attempt.state in ('pending', 'sleeping') and attempt.available_at <= now()) as queued,
        count(*) filter (where attempt.state in ('pending', 'sleeping') and attempt.available_at > now()) as scheduled,
@@ -121,8 +121,8 @@ select job.task_id::text as id
    for update
 
 -- name: cancel
--- As absurd itself cancels, but for what a sleeping run waits for: that is kept for an undo, and wakes nobody meanwhile. A running task
--- takes no further step. Its idempotency key stays with it.
+-- It does what absurd's own cancel does, with one exception: what a sleeping run waits for is kept for an undo, and wakes nobody
+-- meanwhile. A running task takes no further step. The idempotency key stays with the task.
 with runs as materialized (
   select attempt.*
     from {runs} as attempt
@@ -157,8 +157,8 @@ select locked.task_id::text as id, locked.task_name as function_id, runs.state =
  where (select count(*) from changed_runs) >= 0
 
 -- name: restore
--- A task that ran waits again. Those that absurd has cleaned up are inserted again, but not the steps that they had taken. Parameters that
--- are the null of JSON are a null of SQL in the pre-image.
+-- A task that ran waits again. A task that absurd has cleaned up is inserted again, without the steps that it had taken. The pre-image has
+-- a null of SQL for parameters that are a null of JSON.
 with given as materialized (
   select one.place, one.pre, was.task_id, was.state, was.cancelled_at, was.idempotency_key,
          case was.state when 'running' then 'pending' else was.state end as now_state,

@@ -8,11 +8,11 @@
 -- priority: higher
 --
 -- The application is the queue, the function is the importable name of the Python function, event.data is the keyword arguments.
--- To chancy, a job that was cancelled is one that failed. Its tables have a prefix, `chancy_` unless it is told otherwise, and lie on the search path.
+-- chancy marks a cancelled job as failed. Its tables have a prefix, `chancy_` by default, and lie on the search path.
 
 -- name: detect
--- By the shape of the table of jobs, whatever its prefix, and the table of versions beside it, which ts_stat reads: it runs a query
--- that is given as text.
+-- Found by the shape of the table of jobs, whatever its prefix, and by the table of versions beside it. ts_stat reads the version: it runs
+-- a query that is given as text.
 select space.nspname as schema, left(jobs.relname, -4) as prefix, 'schema ' || coalesce(made.version::text, 'unknown') as version,
        coalesce(made.version = 8, false) as supported,
        row_security_active(jobs.oid) as hidden
@@ -33,8 +33,8 @@ select space.nspname as schema, left(jobs.relname, -4) as prefix, 'schema ' || c
                 where part.attrelid = jobs.oid and part.attname = 'kwargs' and part.atttypid = 'jsonb'::regtype)
 
 -- name: source
--- A job that failed holds the id of its claim; one that was cancelled has lost it (the column came with schema 8).
--- `attempts` counts those that ended. Every job has a scheduled time: that of its push, unless it is to wait.
+-- A failed job keeps the id of its claim; a cancelled one has lost it. The column came with schema 8.
+-- `attempts` counts attempts that ended. Every job has a scheduled time: when it was pushed, unless it has to wait.
 select job.id as key, job.id::text as id, job.queue as app_id, job.func as function_id, job.func as name,
        job.kwargs as data, jsonb_build_object('name', job.func, 'data', job.kwargs) as event,
        case job.state
@@ -62,7 +62,7 @@ run.state in ('pending', 'retrying', 'running')
 run.state not in ('pending', 'retrying', 'running')
 
 -- name: depth
--- No index has the function, so the rows of these states are read.
+-- No index has the function, so it reads the rows of these states.
 select job.queue as app_id, job.func as function_id,
        count(*) filter (where job.state in ('pending', 'retrying') and job.scheduled_at <= now()) as queued,
        count(*) filter (where job.state in ('pending', 'retrying') and job.scheduled_at > now()) as scheduled,
@@ -90,7 +90,7 @@ select job.id::text as id
    for update
 
 -- name: cancel
--- As chancy itself cancels: the job fails, and whoever runs it holds no claim on it any more and is told to stop. The unique key is free.
+-- It does what chancy's own cancel does: the job fails, and its worker loses the claim and is told to stop. The unique key is free.
 with locked as materialized (
   select job.*
     from {s}."{prefix}jobs" as job
@@ -114,8 +114,8 @@ select locked.id::text as id, locked.func as function_id, to_jsonb(locked) as pr
  where (select count(*) from told) >= 0
 
 -- name: restore
--- One that ran waits again. Of several with the same unique key, the first comes back. Those that chancy has pruned are inserted again;
--- in a column that must have JSON, its null is a null of SQL in the pre-image.
+-- A job that ran waits again. Of several with the same unique key, the first comes back. A job that chancy has pruned is inserted again.
+-- The pre-image has a null of SQL for a null of JSON; a column that is not null gets the latter.
 with given as materialized (
   select one.place, one.pre, was.*,
          case was.state when 'running' then 'pending' else was.state end as now_state

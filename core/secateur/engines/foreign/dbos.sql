@@ -6,14 +6,14 @@
 -- stops: next step
 -- priority: lower
 --
--- DBOS Transact, Python or TypeScript; often in a database of its own. The application is the queue (`-` for a workflow that was started
--- without one, and for one that DBOS itself cancelled, since that takes it off its queue), the function is the workflow.
+-- DBOS Transact for Python or TypeScript, often in a database of its own. The function is the workflow, the application is the queue. It is `-`
+-- for a workflow that was started without a queue, and for one that DBOS itself cancelled, since that takes it off its queue.
 -- event.data is the named arguments, with positional ones in `args`. Python pickles arguments unless it is told to write `portable_json`:
 -- pickles are never opened, so that event.data is null. Times are milliseconds; those that no timestamp holds are null, or the bound.
 
 -- name: detect
--- Found by the tables of migrations and of inputs beside that of the workflows, and by the newest column that is read here. ts_stat reads
--- the version: it runs a query that is given as text.
+-- Found by the tables of workflows, inputs and migrations, and by the newest column that is read here. ts_stat reads the version: it runs
+-- a query that is given as text.
 select space.nspname as schema, '' as prefix, 'migration ' || coalesce(made.version::text, 'unknown') as version,
        coalesce(made.version = 125, false) as supported,
        row_security_active(jobs.oid) as hidden
@@ -32,10 +32,10 @@ select space.nspname as schema, '' as prefix, 'migration ' || coalesce(made.vers
                 where part.attrelid = jobs.oid and part.attname = 'completed_at' and not part.attisdropped)
 
 -- name: source
--- `having true` makes one row of each part, which Postgres takes for granted: so it leaves the joins out where nobody asks for the
--- arguments, and where somebody does, they are parsed once a row, however often a condition names them.
+-- `having true` tells Postgres that the lateral part has exactly one row. So it drops the join if nobody asks for the arguments. If
+-- somebody does, it parses them once a row, however often a condition names them.
 -- `portable_json` has namedArgs and positionalArgs; a serializer of the application's own may write args and kwargs; TypeScript writes
--- a list, or an object with the list as `json`. A worker is named only once there is one: until then, it is who enqueued.
+-- a list, or an object with the list as `json`. `executor_id` is the worker only once the workflow was started: before, it is who enqueued it.
 select job.workflow_uuid as key, job.workflow_uuid as id, coalesce(job.queue_name, '-') as app_id, coalesce(job.name, '-') as function_id,
        coalesce(job.name, '-') as name, given.data, jsonb_build_object('name', job.name, 'data', given.data) as event,
        case job.status
@@ -85,11 +85,11 @@ select job.workflow_uuid as key, job.workflow_uuid as id, coalesce(job.queue_nam
   ) as broken on true
 
 -- name: unfinished
--- Each half in the words of its own partial index.
+-- Each half is written as its own partial index has it.
 (run.state in ('ENQUEUED', 'PENDING') or run.state = 'DELAYED')
 
 -- name: failed
--- In the words of its partial index, as far as it goes.
+-- Written as far as possible as its partial index has it.
 run.state in ('ERROR', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')
 
 -- name: cancelled
@@ -99,8 +99,8 @@ run.state = 'CANCELLED'
 run.state not in ('ENQUEUED', 'PENDING', 'DELAYED')
 
 -- name: depth
--- Each of three partial indexes gives its part; the workflows that succeeded, which are the most, are not read.
--- A delayed workflow becomes ENQUEUED when its time has come, by the hand of a process of DBOS.
+-- Three partial indexes give a part each. It does not read workflows that succeeded, which are most of them.
+-- A process of DBOS makes a delayed workflow ENQUEUED when its time has come.
 select coalesce(job.queue_name, '-') as app_id, coalesce(job.name, '-') as function_id,
        count(*) filter (where job.status = 'ENQUEUED') as queued,
        count(*) filter (where job.status = 'DELAYED') as scheduled,
@@ -146,9 +146,9 @@ select job.workflow_uuid as id
    for update
 
 -- name: cancel
--- As DBOS itself cancels: the workflow leaves its queue, and its deduplication id is free. A running one takes no further step.
--- Its arguments are kept as well, since DBOS deletes those that belong to no workflow, and its attributes as text, which tells null from
--- none.
+-- It does what DBOS's own cancel does: the workflow leaves its queue, and its deduplication id is free. A running one takes no further step.
+-- The pre-image has the arguments as well, since DBOS deletes them with the workflow. It has the attributes as text, which tells a
+-- null of JSON from one of SQL.
 with locked as materialized (
   select job.*
     from {s}.workflow_status as job
@@ -171,8 +171,8 @@ select locked.workflow_uuid as id, coalesce(locked.name, '-') as function_id,
   left join {s}.workflow_input as input using (workflow_uuid)
 
 -- name: restore
--- One that ran is enqueued again; without a queue of its own, it goes into the one that DBOS resumes workflows by. Of several with the
--- same deduplication id, the first comes back. Those that DBOS has deleted meanwhile are inserted again.
+-- A workflow that ran is enqueued again. If it had no queue, it goes into the one in which DBOS resumes workflows. Of several with the same
+-- deduplication id, the first comes back. A workflow that DBOS has deleted meanwhile is inserted again.
 with given as materialized (
   select one.place, one.pre, was.*,
          case was.status when 'PENDING' then 'ENQUEUED' else was.status end as now_status,

@@ -7,7 +7,7 @@
 --
 -- django-tasks-db, the backend in the database for django-tasks and for Django 6's own django.tasks. The application is the queue, the
 -- function is the path of the task, event.data is the keyword arguments, with positional ones in `args`. It has no state for a task that
--- was cancelled. The time of a task that is not to wait is 9999-01-01, in the application's time zone where that is without zones.
+-- was cancelled. A task that need not wait has the time 9999-01-01, in the application's time zone where its times have no zones.
 
 -- name: detect
 -- The version is in Django's own list of migrations, which lies in the same schema. ts_stat reads it: it runs a query that is given as text.
@@ -29,7 +29,7 @@ select space.nspname as schema, '' as prefix, 'migration ' || coalesce(left(made
            and part.attname in ('task_path', 'args_kwargs', 'worker_ids', 'exception_class_path')) = 4
 
 -- name: source
--- One attempt for each worker that took it: a task of a worker that died is taken by none again.
+-- Each worker that took a task counts as one attempt. A task whose worker died is not taken again.
 select job.id as key, job.id::text as id, job.queue_name::text as app_id, job.task_path as function_id, job.task_path as name,
        given.data, jsonb_build_object('name', job.task_path, 'data', given.data) as event,
        case job.status
@@ -51,21 +51,21 @@ select job.id as key, job.id::text as id, job.queue_name::text as app_id, job.ta
   ) as given on true
 
 -- name: unfinished
--- The ready ones in the words of their partial index.
+-- Ready tasks are asked for as their partial index has it.
 (run.state = 'READY' or run.state = 'RUNNING')
 
 -- name: failed
 (run.state = 'FAILED' and run.error is distinct from 'Cancelled by secateur')
 
 -- name: cancelled
--- There is no such state: what secateur cancelled says so.
+-- There is no such state. What secateur cancelled has its exception.
 (run.state = 'FAILED' and run.error = 'Cancelled by secateur')
 
 -- name: ended
 run.state not in ('READY', 'RUNNING')
 
 -- name: depth
--- Only ready tasks have an index, and it has not the function; so the table is read.
+-- Only ready tasks have an index, without the function. So it reads the table.
 select job.queue_name::text as app_id, job.task_path as function_id,
        count(*) filter (where job.status = 'READY' and job.due) as queued,
        count(*) filter (where job.status = 'READY' and not job.due) as scheduled,
@@ -97,7 +97,7 @@ select job.id::text as id
    for update
 
 -- name: cancel
--- There is no state for it: a task fails, with an exception that Django can import and a traceback that says who did it. A running one goes on.
+-- There is no state for it. The task fails, with an exception that Django can import and a traceback that says who did it. A running task goes on.
 with locked as materialized (
   select job.*
     from {s}.django_tasks_database_dbtaskresult as job
@@ -116,7 +116,7 @@ select locked.id::text as id, locked.task_path as function_id, to_jsonb(locked) 
   from locked join changed using (id)
 
 -- name: restore
--- Those that `prune_db_task_results` has deleted are inserted again.
+-- A task that `prune_db_task_results` has deleted is inserted again.
 with given as materialized (
   select one.place, one.pre, was.*
     from unnest($1::jsonb[]) with ordinality as one (pre, place)

@@ -10,8 +10,7 @@ select routine.proname::text as name
    and has_schema_privilege(room.oid, 'usage') and has_function_privilege(routine.oid, 'execute')
 
 -- name: hidden
--- Tables of the schema $1 that the source $2 names, and whose rows row level security may hide from this role: it is on, and either no
--- policy shows all rows, or a restrictive one hides some. A query misses hidden rows without an error.
+-- Tables of the schema $1, named by the source $2, whose rows row level security may hide from this role: queries miss them silently.
 select part.relname::text as name
   from pg_class as part
   join pg_namespace as room on room.oid = part.relnamespace
@@ -218,7 +217,8 @@ select {columns}, run.nth
  where ($6::timestamptz is null or run.started_at > $6)
    and ($7::timestamptz is null or run.started_at < $7)
  order by {ordered}
- limit greatest($5::bigint, $8::bigint) -- all that are looked at: which of them match is not known yet
+ -- All that are looked at: which of them match is not known yet.
+ limit greatest($5::bigint, $8::bigint)
 
 -- name: matching
 -- The statements from here on are for cancellations. This one finds unfinished runs that match, in the order in which workers claim.
@@ -234,7 +234,7 @@ select run.id
  limit $5
 
 -- name: matching_of
--- Those of the given runs that match and that are unfinished, or have ended: {state}.
+-- Those of the given runs that match, and that are unfinished or have ended, as asked for.
 select run.id, run.function_id, run.status
   from {runs} as run
  where {these}

@@ -10,7 +10,7 @@
 -- raised is failed. Times are in UTC, without a zone or with one, as Rails is told: the seconds since 1970 are right for both.
 
 -- name: detect
--- Its version is read off the columns: the way of locking came with 4.14, and who has locked a job with 4.0.
+-- The columns tell the version: `lock_type` came with 4.14, `locked_by_id` with 4.0.
 select space.nspname as schema, '' as prefix,
        case when made.columns @> '{lock_type}' then '4.14+' else '4.0+' end as version,
        made.columns @> '{lock_type,executions_count,error_event}' as supported,
@@ -28,8 +28,8 @@ select space.nspname as schema, '' as prefix,
 
 -- name: source
 -- ActiveJob marks a hash that was one in Ruby with a key `_aj_…`; a hash without such a mark stands for a record or a time.
--- What has been performed and is not finished is being performed; a retry begins again without that.
--- A job that holds the name of a process that is gone is lost: another one takes it once its advisory lock is free.
+-- A job that has `performed_at` and no `finished_at` is running; a retry begins without `performed_at`.
+-- A job that is locked by a process that is gone is lost. Another process takes it once its advisory lock is free.
 select job.id as key, job.id::text as id, coalesce(job.queue_name, 'default') as app_id, coalesce(job.job_class, '-') as function_id,
        coalesce(job.job_class, '-') as name, given.data, jsonb_build_object('name', coalesce(job.job_class, '-'), 'data', given.data) as event,
        case
@@ -68,11 +68,11 @@ select job.id as key, job.id::text as id, coalesce(job.queue_name, 'default') as
   ) as given on true
 
 -- name: unfinished
--- In the words of its many partial indexes.
+-- Written as its many partial indexes have it.
 run.finished is null
 
 -- name: failed
--- In the words of the partial index on discarded jobs, which by its word are all that ended with an error.
+-- Written as the partial index on discarded jobs has it. GoodJob calls every job discarded that ended with an error.
 (run.finished is not null and run.error is not null and run.error not like 'GoodJob::Job::DiscardJobError%')
 
 -- name: cancelled
@@ -82,7 +82,7 @@ run.finished is null
 run.finished is not null
 
 -- name: depth
--- From its partial index of what is unfinished or ended with an error: the jobs that succeeded are not read.
+-- It reads a partial index of jobs that are unfinished or ended with an error, and so no jobs that succeeded.
 select job.app_id, job.function_id,
        count(*) filter (where job.stands = 'queued') as queued,
        count(*) filter (where job.stands = 'scheduled') as scheduled,
@@ -128,7 +128,7 @@ select coalesce(job.queue_name, 'default') as app_id, coalesce(job.job_class, '-
 select '{s}.good_jobs'::regclass
 
 -- name: claim_order
--- As it is unless `dequeue_query_sort` says otherwise.
+-- The order unless `dequeue_query_sort` says otherwise.
 run.priority, run.started_at
 
 -- name: lock
@@ -139,8 +139,8 @@ select job.id::text as id
    for update
 
 -- name: cancel
--- As Job#discard_job. With the usual strategy a worker has only an advisory lock on a job that it is about to perform, which is held
--- until the job ends: such a job is left alone. A running one goes on.
+-- It does what Job#discard_job does. With the usual strategy, a worker first takes an advisory lock on a job, and holds it until the job
+-- ends. The cancel leaves such a job alone. A running one goes on.
 with locked as materialized (
   select job.*
     from {s}.good_jobs as job
@@ -164,7 +164,7 @@ select free.id::text as id, coalesce(free.job_class, '-') as function_id, to_jso
   from free join changed using (id)
 
 -- name: restore
--- Those that GoodJob has deleted are inserted again.
+-- A job that GoodJob has deleted is inserted again.
 with given as materialized (
   select one.place, one.pre, was.*
     from unnest($1::jsonb[]) with ordinality as one (pre, place)

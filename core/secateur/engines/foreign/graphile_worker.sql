@@ -11,7 +11,7 @@
 -- The tables have row level security on and no policy: whoever neither owns them nor bypasses it sees no row, and no error.
 
 -- name: detect
--- The private tables have been called so since migration 16. Version and rights as in every engine's detect.
+-- The private tables have had these names since migration 16.
 select space.nspname as schema, '' as prefix, 'migration ' || coalesce(at.version::text, 'unknown') as version,
        coalesce(at.version between 16 and 20, false) as supported
   from pg_class as job
@@ -32,11 +32,11 @@ select space.nspname as schema, '' as prefix, 'migration ' || coalesce(at.versio
                                'last_error', 'created_at', 'updated_at', 'locked_at', 'locked_by', 'is_available')) = 14
 
 -- name: source
--- `payload` is json, which admits what jsonb does not: \u0000, half of a surrogate pair, numbers beyond numeric. One such
--- payload must not end the query, so its data is null. The first test is quick, and finds what may be such; the second is
--- exact, but for numbers of a thousand digits, which it takes for too large.
--- When a job failed for good is not kept: its worker leaves `updated_at` alone.
--- `having true` keeps the payload from being parsed again for every use of it, and lets Postgres drop the join where there is none.
+-- `payload` is json, which admits what jsonb does not: \u0000, half of a surrogate pair, numbers beyond numeric. Such a
+-- payload must not end the query, so its data is null. The first test is quick, and finds all that may be such. The second is
+-- exact, except that it takes every number of a thousand digits for too large.
+-- Graphile Worker does not keep when a job failed for good: its worker leaves `updated_at` alone.
+-- With `having true` the payload is parsed once a row, and Postgres drops the join if nobody asks for it.
 select job.id as key,
        job.id::text as id,
        coalesce(queue.queue_name, '-') as app_id,
@@ -90,8 +90,8 @@ select job.id as key,
 (not run.is_available and run.claimed_at is null)
 
 -- name: depth
--- By the numbers of task and queue, which are named only at the end. Every task that is known is there, at least under `-`.
--- A lock of more than four hours is given up by the engine: its worker is lost.
+-- It counts by the numbers of task and queue, and names them at the end. Every known task has a row, at least under `-`.
+-- The engine gives up a lock after four hours: its worker is lost.
 with part as (
   select job.job_queue_id, job.task_id,
          count(*) filter (where job.is_available and job.run_at <= now()) as queued,

@@ -68,7 +68,7 @@ select job.id as key, job.id::text as id, job.queue::text as app_id, job.worker:
   from {s}.oban_jobs as job {sampled}
 
 -- name: unfinished
--- A range of its index on (state, queue, …).
+-- It is a range of the index on (state, queue, …).
 run.state <= 'retryable'
 
 -- name: failed
@@ -81,7 +81,7 @@ run.state = 'cancelled'
 run.state in ('completed', 'discarded', 'cancelled')
 
 -- name: depth
--- Discarded jobs are few where its pruner runs. A job can be claimed since it was staged, which is when it was due.
+-- Discarded jobs are few where the pruner runs. A job can be claimed since it was staged, which is when it was due.
 select live.app_id, live.function_id, live.queued, live.scheduled, live.running, live.failed,
        live.oldest[2] at time zone 'UTC' as oldest_started_at, live.oldest[1] at time zone 'UTC' as oldest_claimable_at
   from (
@@ -97,9 +97,9 @@ select live.app_id, live.function_id, live.queued, live.scheduled, live.running,
   ) as live
 
 -- name: rates
--- What came, from the newest ids: it is felt for from the newest one downwards, in steps that double, where ten seconds ago was.
--- What was done, by the index on completed_at, which Python makes; Elixir has none, so that it is read where the table is small, and is
--- else null: not known. Both have an index on discarded_at.
+-- Arrivals come from the newest ids. It looks for the id of ten seconds ago from the newest one downwards, in steps that double.
+-- Completed jobs come from the index on completed_at, which Python makes. Elixir has none: it is read if the table is small, and else null:
+-- not known. Both have an index on discarded_at.
 with newest as materialized (
   select max(job.id) as id from {s}.oban_jobs as job
 ), earlier as materialized (

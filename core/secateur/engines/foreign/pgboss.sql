@@ -138,7 +138,7 @@ select {schema}::text as app_id,
        ) as oldest on part.claimable_at is not null
 
 -- name: table
--- The largest partition. `place` does not tell partitions apart; a sample of several of them takes pages of the same number for one.
+-- The largest partition. A `place` does not name its partition: a sample of several takes pages of the same number for one.
 select coalesce((select part.inhrelid::regclass
                    from pg_inherits as part
                   where part.inhparent = format('%I.job', {schema})::regclass

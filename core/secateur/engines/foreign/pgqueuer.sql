@@ -40,10 +40,10 @@ select space.nspname as schema, named.prefix,
  where jobs.relname like '%pgqueuer' and jobs.relkind = 'r' and space.nspname not like 'pg\_temp\_%' and made.is_pgqueuer
 
 -- name: source
--- A payload is bytes. It is text if it is valid UTF-8 without zeros. JSON as most libraries write it is ASCII, and shown by cheap
--- means to be that: encoded with escapes, nothing is escaped in it but backslashes. Else its bytes, taken for characters, have to
--- follow UTF-8's rules.
--- `having true` makes it one row, which is evaluated once and left out of the plan where nobody asks for the data.
+-- A payload is bytes. It is text if it is valid UTF-8 without zeros. Most libraries write JSON in ASCII, for which there is a cheap
+-- test: encoded with escapes, nothing in it is escaped but backslashes. Else its bytes, taken for characters, have to follow the rules
+-- of UTF-8.
+-- With `having true` the part is one row: it is evaluated once, and Postgres drops it if nobody asks for the data.
 -- `attempts` counts retries. A job is written to when it is picked and when it is held; before that, only the log knows of its claims.
 select job.id as key, job.id::text as id, coalesce(nullif(rtrim('{prefix}', '_'), ''), {schema}) as app_id,
        job.entrypoint as function_id, job.entrypoint as name,
@@ -84,7 +84,7 @@ select job.id as key, job.id::text as id, coalesce(nullif(rtrim('{prefix}', '_')
   left join lateral (select {json written.text} as data having true) as parsed on true
 
 -- name: unfinished
--- Two conditions, for each of its partial indexes has one of them.
+-- It has two conditions since each of the two partial indexes has one of them.
 (run.state = 'queued' or run.state = 'picked')
 
 -- name: failed
@@ -112,7 +112,7 @@ select live.app_id, live.function_id, live.queued, live.scheduled, live.running,
   ) as live
 
 -- name: rates
--- From its log, which has an index on the time. A retry is logged as queued again, with what went wrong before.
+-- It reads the log, which has an index on the time. The log has a retry as queued again, with the error before it.
 select coalesce(nullif(rtrim('{prefix}', '_'), ''), {schema}) as app_id, entry.entrypoint as function_id,
        count(*) filter (where entry.status = 'queued' and entry.traceback is null) as arrived,
        count(*) filter (where entry.status::text in ('successful', 'exception', 'failed')) as drained
@@ -227,7 +227,7 @@ select ordered.id::text as id, ordered.outcome
   from ordered
 
 -- name: wake
--- As its trigger does for an insertion; that says nothing of an update.
+-- The trigger of the engine does this for an insertion, but not for an update.
 select pg_notify({channel}, json_build_object('channel', {channel}, 'operation', 'insert', 'sent_at', now(),
          'table', '{prefix}pgqueuer', 'type', 'table_changed_event')::text)
  where cardinality($1::text[]) > 0

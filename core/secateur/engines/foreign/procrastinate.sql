@@ -11,8 +11,8 @@
 -- Labels that not every version has are compared as text: an enum refuses one that it does not know.
 
 -- name: detect
--- The version is nowhere in the database: it is read off the functions that each release added. Any other function or label of its
--- is of a version that is not known here. Before 2.1 jobs had no priority, and are not found.
+-- The database does not have the version: the functions that each release added tell it. Another function or label belongs to a
+-- version that is not known here. Before 2.1 jobs had no priority, and are not found.
 select space.nspname as schema, '' as prefix,
        case when made.unknown then 'newer than 3.10'
             when made.functions @> '{procrastinate_retry_job_v2}' then '3.4+'
@@ -58,9 +58,9 @@ select space.nspname as schema, '' as prefix,
    and exists (select from pg_class as events where events.relnamespace = space.oid and events.relname = 'procrastinate_events')
 
 -- name: source
--- When a job entered is only in the events. One without any was not deferred by procrastinate, or somebody deleted its events: then
--- its scheduled time stands for it or, where it has none, the beginning of time: it lay there before any window.
--- `attempts` counts those that ended. The worker's column came with 3.1.
+-- Only the events tell when a job entered. A job without events was not deferred by procrastinate, or somebody deleted them. Then its
+-- scheduled time stands for it or, without one, the beginning of time: it was there before any window.
+-- `attempts` counts attempts that ended. The worker's column came with 3.1.
 select job.id as key, job.id::text as id, job.queue_name::text as app_id, job.task_name::text as function_id, job.task_name::text as name,
        job.args as data, jsonb_build_object('name', job.task_name, 'data', job.args) as event,
        case job.status::text
@@ -83,7 +83,7 @@ select job.id as key, job.id::text as id, job.queue_name::text as app_id, job.ta
   from {s}.procrastinate_jobs as job {sampled}
 
 -- name: unfinished
--- In the words of its partial index on (id, lock).
+-- Written as its partial index on (id, lock) has it.
 run.state in ('todo', 'doing')
 
 -- name: failed
@@ -97,8 +97,8 @@ run.state::text in ('cancelled', 'aborting', 'aborted')
 run.state not in ('todo', 'doing')
 
 -- name: depth
--- The unfinished ones only, from the partial index: without `delete_jobs` nothing is ever deleted, and no index tells failed jobs from
--- succeeded ones, so that counting those would read the whole history at every look. Hence null: not known.
+-- It counts unfinished jobs only, from the partial index. By default nothing is ever deleted, and no index tells failed jobs from
+-- succeeded ones: counting them would read the whole history at every look. So `failed` is null: not known.
 -- The oldest of the jobs that have no scheduled time is the one with the smallest id: ids and times are given out together.
 with live as materialized (
   select job.queue_name::text as app_id, job.task_name::text as function_id,
@@ -127,8 +127,8 @@ select live.app_id, live.function_id, live.queued, live.scheduled, live.running,
   ) as oldest on true
 
 -- name: rates
--- From the events, which have no index on their time. So it is felt for from the newest id downwards, in steps that double, where ten
--- seconds ago was. Jobs that are deleted when they succeed take their events along: those are not counted.
+-- It reads the events, which have no index on their time. It looks for the id of ten seconds ago from the newest one downwards, in steps
+-- that double. A job that is deleted when it succeeds takes its events along, and is not counted.
 with newest as materialized (
   select max(event.id) as id from {s}.procrastinate_events as event
 ), earlier as materialized (
@@ -201,7 +201,8 @@ select locked.id::text as id, locked.task_name::text as function_id,
 
 -- name: restore
 -- One that was aborted while it ran waits again. Only one job with a queueing lock may wait: of several, the first comes back. A job that
--- was deleted is inserted again, with the event that says when it was deferred; its trigger adds another one, of now. The search path is for the triggers, as in `cancel`.
+-- was deleted is inserted again, with the event that says when it was deferred; its trigger adds another one, of now. The search path
+-- is for the triggers, as in `cancel`.
 with found as materialized (
   select set_config('search_path', format('pg_catalog, %I, pg_temp', {schema}), true) as path
 ), given as materialized (
@@ -260,7 +261,7 @@ select ordered.id::text as id, ordered.outcome
  where (select count(*) from changed) + (select count(*) from entered) >= 0
 
 -- name: wake
--- As its trigger does for a job that is deferred. A worker that found nothing sleeps until it hears of one, or for five seconds.
+-- The engine's trigger does this for a job that is deferred. A worker that found nothing sleeps until it hears of a job, or for five seconds.
 select pg_notify(channel.name, json_build_object('type', 'job_inserted', 'job_id', 0)::text)
   from unnest($1::text[]) as queue (name)
  cross join lateral (values ('procrastinate_any_queue_v1'), ('procrastinate_queue_v1#' || queue.name)) as channel (name)

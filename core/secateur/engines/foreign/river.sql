@@ -85,8 +85,8 @@ run.state = 'cancelled'
 run.state in ('cancelled', 'completed', 'discarded')
 
 -- name: depth
--- No index has both queue and kind. Finished jobs, which are kept for a day or more, are passed over by the index on state.
--- `oldest` is when a job could be claimed and when it was made, of the one that has waited longest.
+-- No index has both queue and kind. The index on state passes over finished jobs, which are kept for a day or more.
+-- `oldest` belongs to the job that has waited longest: when it could be claimed, and when it was made.
 select part.app_id, part.function_id, part.queued, part.scheduled, part.running, part.failed,
        part.oldest[2] as oldest_started_at, part.oldest[1] as oldest_claimable_at
   from (

@@ -7,11 +7,11 @@
 --
 -- Solid Queue, of Rails 8; often in a database of its own. The application is the queue, the function is the job's class. event.data is
 -- the last argument where that is a hash (keyword arguments are), with the arguments before it in `args`.
--- Where a job stands is said by which of the tables of executions has it. Without `preserve_finished_jobs` a job that is done is gone.
+-- The table of executions that has a job tells its status. Without `preserve_finished_jobs`, a job that is done is deleted.
 -- Times are in UTC, without a zone or with one, as Rails is told: the seconds since 1970 are right for both.
 
 -- name: detect
--- Rails writes no version of it. Processes have names since 1.0.
+-- Rails does not write down its version. Processes have had names since 1.0.
 select space.nspname as schema, '' as prefix, case when made.named then '1' else '0' end as version,
        made.named as supported,
        row_security_active(jobs.oid) as hidden
@@ -29,8 +29,8 @@ select space.nspname as schema, '' as prefix, case when made.named then '1' else
                                  'solid_queue_claimed_executions', 'solid_queue_failed_executions', 'solid_queue_processes')) = 6
 
 -- name: source
--- `having true` makes one row of a part, which Postgres takes for granted: so it leaves out the joins that nobody asks for, and parses the
--- arguments once a row, however often a condition names them. ActiveJob marks a hash that was one in Ruby with a key `_aj_…`; a hash
+-- `having true` tells Postgres that a lateral part has exactly one row. So it drops the joins that nobody asks for, and parses the arguments
+-- once a row, however often a condition names them. ActiveJob marks a hash that was one in Ruby with a key `_aj_…`; a hash
 -- without such a mark stands for a record or a time. Its `executions` counts the attempts before; a retry is a job of its own.
 -- A job that waits has a scheduled execution, also past its time, until the dispatcher comes by, or a blocked one behind its
 -- concurrency key. One without any execution never runs.
@@ -87,7 +87,7 @@ select job.id as key, job.id::text as id, job.queue_name::text as app_id, job.cl
   left join lateral (select {json failed.error} as error having true) as told on true
 
 -- name: unfinished
--- The jobs without an end by its index, less those that failed.
+-- It reads the jobs without an end, by their index, and subtracts those that failed.
 (run.finished is null and run.failure is null)
 
 -- name: failed
@@ -132,7 +132,7 @@ select '{s}.solid_queue_jobs'::regclass
 run.priority, run.key
 
 -- name: lock
--- Executions before jobs, as a claim locks them. A job that is locked gets no other execution, since that refers to it.
+-- It locks executions before jobs, as a claim does. A locked job gets no other execution, since that would refer to it.
 with executions as materialized (
   select ready.job_id from {s}.solid_queue_ready_executions as ready
    where ready.job_id = any ($1::text[]::bigint[]) order by ready.job_id for update
@@ -151,8 +151,8 @@ select job.id::text as id
    for update
 
 -- name: cancel
--- As Solid Queue discards jobs: they are deleted, their executions with them, and a ready one gives its place behind its concurrency key
--- back. A claim that came before the lock has its ready execution locked: that job is left alone. A running one goes on.
+-- It does what Solid Queue's discard does: it deletes jobs and their executions, and a ready job gives back its place behind its
+-- concurrency key. A claim that came before the lock has its ready execution locked: that job is left alone. A running one goes on.
 with ready as materialized (
   select ready.* from {s}.solid_queue_ready_executions as ready
    where ready.job_id = any ($1::text[]::bigint[]) and $2::boolean is not null order by ready.job_id for update skip locked

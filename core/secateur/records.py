@@ -194,7 +194,9 @@ class Cancellation(CancellationFields):
     """The error of the last failed batch; None once a batch succeeds."""
     last_error_at: datetime | None = None
     swept: bool = False
-    """A pass over the backlog found nothing more; it only waits for running runs that were asked to stop."""
+    """A pass over the backlog found nothing more; it only waits for runs that are still running."""
+    stops_at: str | None = "next step"
+    """When a run stops that was asked to; None where its queue cannot stop one. No record has this: its queue does."""
 
     @property
     def blockers(self) -> list[str]:

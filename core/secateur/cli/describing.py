@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from secateur.cli.output import fields, json_text, styled, table, warning
 from secateur.instants import in_zone, utc
 from secateur.ledger.verifying import Compiled, verify
 from secateur.ledger.wording import (
+    MAY_STILL_START,
     At,
     blocked_by,
     guarantee_in_words,
@@ -18,6 +20,7 @@ from secateur.ledger.wording import (
     progress_in_words,
     standing_in_words,
     sweep_in_words,
+    what_runs_does,
 )
 from secateur.looking.timed_counting import Seen
 from secateur.requests import CancellationRequest
@@ -32,6 +35,16 @@ if TYPE_CHECKING:
     from secateur.records import Cancellation
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a commit can promise in the queue that it is for."""
+
+    is_gated: bool
+    """Claims obey it, or nothing can be committed at all."""
+    stops_at: str | None
+    """As `Cancellations` has it."""
+
+
 def instant(moment: datetime, zone: tzinfo) -> str:
     """In UTC, and in the reader's zone where that is another."""
     local = in_zone(moment, zone)
@@ -40,8 +53,8 @@ def instant(moment: datetime, zone: tzinfo) -> str:
     return f"{utc(moment)} ({local:%Y-%m-%d %H:%M:%S} {local.tzname()})"
 
 
-def review(request: CancellationRequest, seen: Seen, where: str, zone: tzinfo, stops_at: str | None) -> list[str]:
-    """What a commit would do, in one sentence; then what it is made of. `stops_at` as `Cancellations` has it."""
+def review(request: CancellationRequest, seen: Seen, where: str, zone: tzinfo, reach: Reach) -> list[str]:
+    """What a commit would do, in one sentence; then what it is made of."""
     count = seen.count
     lines = [_sentence(count, f"{scopes_in_words(request)} in {one_line(where)}", meant(request))]
     if seen.why is not None:
@@ -51,7 +64,7 @@ def review(request: CancellationRequest, seen: Seen, where: str, zone: tzinfo, s
         lines.append(warning(told))
     if request.if_ is None:
         lines.append(warning(f"No condition: this matches every {meant(request)} run of the scope in the window."))
-    lines += [f"  {each}" for each in fields(_particulars(request, count, zone, stops_at))]
+    lines += [f"  {each}" for each in fields(_particulars(request, count, zone, reach))]
     examples = seen.preview.error_examples if seen.preview else ()
     lines += [f"    {one_line(each.run_id)}  {one_line(each.message)}" for each in examples]
     if request.function_id is None and count is not None and count.matched:
@@ -144,7 +157,7 @@ def run_lines(run: Run, zone: tzinfo) -> list[str]:
 
 
 def _particulars(
-    request: CancellationRequest, count: Count | None, zone: tzinfo, stops_at: str | None
+    request: CancellationRequest, count: Count | None, zone: tzinfo, reach: Reach
 ) -> list[tuple[str, str]]:
     after, before = request.started_after, request.started_before
     window = f"after {instant(after, zone)}, " if after else "any time "
@@ -155,7 +168,9 @@ def _particulars(
     if request.rate is not None:
         pairs.append(("rate", f"at most {number(request.rate)} rows a second are rewritten; this delays nothing else"))
     pairs.append(("started", window))
-    return pairs if count is None else pairs + _figures(count, stops_at)
+    if not reach.is_gated and request.verb == "cancel":
+        pairs.append(("guarantee", warning(f"swept: {MAY_STILL_START}")))
+    return pairs if count is None else pairs + _figures(count, reach.stops_at)
 
 
 def _figures(count: Count, stops_at: str | None) -> list[tuple[str, str]]:
@@ -168,9 +183,10 @@ def _figures(count: Count, stops_at: str | None) -> list[tuple[str, str]]:
     pairs = [("counted", f"{by_status}; {accuracy} at {utc(count.as_of)}{whose}")]
     if count.replica_failed:
         pairs.append(("replica", f"not used; the primary was counted instead: {one_line(count.replica_failed)}"))
-    if count.by_status.get(RunStatus.RUNNING):
-        ends = f"stop at their {stops_at}, unless they end first" if stops_at else "run to their end"
-        pairs.append(("running", f"these {ends}"))
+    if running := count.by_status.get(RunStatus.RUNNING):
+        which, first = ("this one", "it ends") if running == 1 else ("these", "they end")
+        unless = f", unless {first} first" if stops_at else ""
+        pairs.append(("running", f"{which} {what_runs_does(stops_at, running)}{unless}"))
     if count.errors:
         pairs.append(("errors", f"{runs(count.errors)} could not be evaluated; they do not match"))
     return pairs
@@ -249,7 +265,7 @@ def _cancellation_figures(cancellation: Cancellation) -> list[tuple[str, str]]:
     return [
         ("cancelled", number(cancellation.cancelled)),
         ("requested", f"{asked} running asked to stop, {stopping} still running")
-        if cancellation.gated
+        if cancellation.stops_at is not None
         else ("running", f"{asked} when it reached them, {stopping} still"),
         ("finished first", number(cancellation.finished_first)),
     ]
@@ -326,7 +342,7 @@ def outcome(cancellation: Cancellation) -> str:
     text = f"{runs(cancellation.cancelled)} of {scope_in_words(cancellation)} cancelled"
     if cancellation.finished_first:
         text += f"; {number(cancellation.finished_first)} finished first"
-    if cancellation.stopping and not cancellation.gated:
+    if cancellation.stopping and cancellation.stops_at != "next step":
         text += f"; {number(cancellation.stopping)} still running"
     if cancellation.errors:
         text += f"; {runs(cancellation.errors)} could not be evaluated and were left alone"

@@ -98,10 +98,7 @@ def _swept(cancellation: Cancellation, at: At) -> str:
     if cancellation.swept:
         return "swept: none of its runs waits any more"
     expected = "" if cancellation.expected is None else f" of {_about(cancellation)}{number(cancellation.expected)}"
-    return (
-        f"swept: {number(cancellation.matched)}{expected} reached so far; "
-        "what the sweep has not reached may still start"
-    )
+    return f"swept: {number(cancellation.matched)}{expected} reached so far; {MAY_STILL_START}"
 
 
 def _about(cancellation: Cancellation) -> str:
@@ -126,9 +123,26 @@ def standing_in_words(cancellation: Cancellation, at: At) -> str:
 
 
 def stopping_in_words(cancellation: Cancellation) -> str:
-    if not cancellation.gated:
-        return f"{number(cancellation.stopping)} still running"
-    return f"{number(cancellation.stopping)} asked to stop, still at their step"
+    many, one = number(cancellation.stopping), cancellation.stopping == 1
+    if cancellation.stops_at is None:
+        return f"{many} still running: {'it goes on to its end' if one else 'they go on to their end'}"
+    return f"{many} asked to stop, {_still(cancellation)}"
+
+
+def _still(cancellation: Cancellation) -> str:
+    """What becomes of the running runs that it waits for."""
+    return "still at their step" if cancellation.stops_at == "next step" else "still running"
+
+
+def what_runs_does(stops_at: str | None, running: int) -> str:
+    """The end of a sentence about so many running runs; see `Cancellations.stops_at`."""
+    if stops_at is None:
+        return "goes on to its end" if running == 1 else "go on to their end"
+    return f"{'stops at its' if running == 1 else 'stop at their'} {stops_at}"
+
+
+MAY_STILL_START = "what the sweep has not reached may still start"
+"""What a cancellation without a gate cannot promise."""
 
 
 def held_back_in_words(cancellation: Cancellation) -> str:
@@ -217,7 +231,7 @@ def _running(cancellation: Cancellation) -> str:
     parts = (
         (cancellation.stopped, "stopped"),
         (cancellation.finished_first, "finished first"),
-        (cancellation.stopping, "still at their step" if cancellation.gated else "still running"),
+        (cancellation.stopping, _still(cancellation)),
     )
     became = ", ".join(what if many == asked else f"{number(many)} {what}" for many, what in parts if many)
     were = "was" if asked == 1 else "were"

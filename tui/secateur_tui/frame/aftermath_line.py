@@ -11,6 +11,7 @@ from textual.message import Message
 
 from secateur.ledger.wording import Phase, phase
 from secateur.looking.aftermath import Aftermath
+from secateur.states import Guarantee
 from secateur.words.figures import ago, number, rate
 from secateur_tui.themes import toned
 
@@ -60,6 +61,9 @@ def _done(found: Aftermath) -> list[tuple[str, str]]:
         case Phase.STOPPED:
             return [("■ ", "warn"), (f"{many} {done}, then stopped {since}", "plain")]
         case Phase.SWEEPING | Phase.RETRYING | Phase.FAILING | Phase.HOLDING_BACK:
-            return [("✂ ", "good"), (many, "count"), (f" {done} so far, committed {since}", "plain")]
+            so_far = [("✂ ", "good"), (many, "count"), (f" {done} so far, committed {since}", "plain")]
+            if any(each.guarantee == Guarantee.SWEPT for each in every):
+                so_far.append((", the rest may still start", "warn"))
+            return so_far
         case _:
             return [("✂ ", "good"), (many, "count"), (f" {done} {since}", "plain")]

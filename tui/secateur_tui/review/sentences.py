@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from secateur.instants import readable
-from secateur.ledger.wording import STILL_MAY_START, blocked_by, guarantee_in_words
+from secateur.ledger.wording import (
+    MAY_STILL_START,
+    STILL_MAY_START,
+    blocked_by,
+    guarantee_in_words,
+    what_runs_does,
+)
 from secateur.requests import CancellationRequest, RetryRequest
 from secateur.runs import Count, RunStatus
 from secateur.words.figures import about, duration, number, rate, runs
@@ -142,14 +148,11 @@ class Facts:
         if count is None or not count.by_status:
             return []
         running = count.by_status.get(RunStatus.RUNNING, 0)
-        waiting = f"{number(count.matched - running)} never start"
-        if not self.is_gated:
-            waiting += ", unless a worker is quicker than the sweep"
-        if self.stops_at is None:
-            goes = "goes on to its end" if running == 1 else "go on to their end"
-        else:
-            goes = f"{'stops at its' if running == 1 else 'stop at their'} {self.stops_at}"
-        return [toned((f"{waiting}, {number(running)} running {goes}.", "quiet"))]
+        goes = f"{number(running)} running {what_runs_does(self.stops_at, running)}"
+        if self.is_gated:
+            return [toned((f"{number(count.matched - running)} never start, {goes}.", "quiet"))]
+        waiting = f"{number(count.matched - running)} that wait are cancelled by a sweep"
+        return [toned((f"{waiting}, {goes}.", "quiet")), toned((f"! No gate: {MAY_STILL_START}.", "warn"))]
 
     @property
     def _verb(self) -> str:

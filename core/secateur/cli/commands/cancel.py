@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from secateur.backoff import persist
 from secateur.cli.asking import answer, consents, require_a_terminal
-from secateur.cli.describing import follow, outcome, pending, review, run_in_words
+from secateur.cli.describing import Reach, follow, outcome, pending, review, run_in_words
 from secateur.cli.identifying import read_id, read_run_id
 from secateur.cli.opening import CommandSession, find_place, open_session
 from secateur.cli.output import done, json_line, line, notice, write
@@ -182,7 +182,9 @@ def _why_uncounted(arguments: argparse.Namespace) -> str | None:
 
 def _review(session: CommandSession, request: CancellationRequest, seen: Seen) -> list[str]:
     where, zone = session.database.description, session.place.settings.zone
-    return review(request, seen, where, zone, session.queue.cancellations.stops_at(request.app_id))
+    cancellations, app_id = session.queue.cancellations, request.app_id
+    gated = cancellations.is_gated(app_id) or not cancellations.can_cancel
+    return review(request, seen, where, zone, Reach(gated, cancellations.stops_at(app_id)))
 
 
 def _check_that_somebody_can_answer(arguments: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@
 -- tried: 0.26.0
 -- ids: uuid
 -- word: kwargs
--- stops: next await, if its queue has the executor for async functions
+-- stops: next await (if async, in the executor for that)
 -- priority: higher
 --
 -- The application is the queue, the function is the importable name of the Python function, event.data is the keyword arguments.

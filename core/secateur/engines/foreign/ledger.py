@@ -56,6 +56,7 @@ class ForeignLedger(Ledger):
     def read(self, document: str) -> Cancellation:
         cancellation = super().read(document)
         cancellation.app_id = self._bare(cancellation.app_id)
+        cancellation.stops_at = self._source.installation.file.stops
         return cancellation
 
     async def commit_all(self, commits: Sequence[Commit]) -> list[Cancellation]:

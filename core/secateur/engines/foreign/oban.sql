@@ -3,7 +3,7 @@
 -- tried: Python 0.7.0; the tables of Elixir's 2.23 (migration 14)
 -- ids: bigint
 -- word: args
--- stops: next look at job.cancelled() in Python; in Elixir at once
+-- stops: next check of job.cancelled() (in Elixir at once)
 -- priority: lower
 --
 -- The application is the queue, the function is the worker, event.data is the arguments. Times are without zone, and UTC.

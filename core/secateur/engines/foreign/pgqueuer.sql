@@ -3,7 +3,7 @@
 -- tried: 1.6.0
 -- ids: bigint
 -- word: payload
--- stops: next await inside its cancellation scope
+-- stops: next await in a cancellation scope
 -- priority: higher
 --
 -- The application is the prefix of its tables or, without one, their schema; the function is the entrypoint, event.data is the payload

@@ -3,7 +3,7 @@
 -- tried: 3.10.0
 -- ids: bigint
 -- word: args
--- stops: next await, or at its next look at should_abort()
+-- stops: next await or check of should_abort()
 -- priority: higher
 --
 -- The application is the queue, the function is the task, event.data is the arguments. Not here: errors, which only the worker's log

@@ -4,7 +4,7 @@
 -- ids: bigint
 -- word: args
 -- priority: lower
--- stops: next look at its context
+-- stops: next check of its context
 --
 -- River, of Go. The app is the queue, the function is the kind of job. Its index on `args` serves conditions on event.data.
 -- Times are those of the application's clock, where it gives them.

@@ -211,10 +211,11 @@ class FunctionDepth:
     """Estimate: runs that a committed cancellation matches and that are still in the queue."""
     oldest_started_at: datetime | None
     """When the run entered the queue that has been claimable for longest; None if no run is claimable."""
-    in_per_second: float
-    """Runs enqueued per second, averaged over the last ten seconds."""
-    out_per_second: float
-    """Runs completed or failed per second, averaged over the last ten seconds; cancelled runs do not count."""
+    in_per_second: float | None
+    """Runs enqueued per second, averaged over the last ten seconds; None if only the growth is known."""
+    out_per_second: float | None
+    """Runs completed or failed per second, averaged over the last ten seconds; cancelled runs do not count. None if
+    only the growth is known."""
     as_of: datetime
     paused: bool = False
     """The function, or its app as a whole, is paused: none of its runs is claimed."""
@@ -226,8 +227,8 @@ class FunctionDepth:
     """The app as a whole is paused; `paused` is then true for each of its functions."""
     function_paused: bool = False
     """The function itself is paused, whether or not its app is."""
-    failed: int = 0
-    """Runs that failed for good and are not yet deleted."""
+    failed: int | None = 0
+    """Runs that failed for good and are not yet deleted; None if the engine cannot count them cheaply."""
     lost: int = 0
     """The part of `running` whose leases have expired: no live worker has them."""
     oldest_claimable_at: datetime | None = None

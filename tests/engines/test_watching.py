@@ -135,8 +135,12 @@ async def test_the_depth_of_every_function(source: ForeignSource, backlog: Backl
         if count
     }
     assert found == expected
+    statements = source.installation.file.statements
+    uncounted = "null::bigint as failed" in statements["depth"]
     for each in await source.depth():
         assert (each.oldest_claimable_at is None) == (each.queued == 0)
+        assert (each.failed is None) == uncounted
+        assert (each.in_per_second is None) == ("rates" not in statements)
 
 
 async def test_counts_and_examples(source: ForeignSource, backlog: Backlog, app: str) -> None:

@@ -121,3 +121,14 @@ def test_only_the_flood_is_red() -> None:
 def test_a_row_has_the_marks_of_what_holds(in_force: list[InForce], paused: bool, marks: str) -> None:
     known = {Scope(each.app_id, each.function_id): each for each in in_force}
     assert depth_rows.marks(Scope("billing", "vendor-syncs"), known, paused=paused) == marks
+
+
+def test_what_is_not_known_is_no_zero() -> None:
+    def shown(*depths: FunctionDepth) -> list[str]:
+        total = depth_rows.total_of("billing", depths)
+        cells = depth_rows.row(total, depth_rows.Cell(""), "", "", flooding=False)
+        return [cells[name].text for name in ("failed", "in", "out", "queued")]
+
+    unknown = depth(5, failed=None, in_per_second=None, out_per_second=None)
+    assert shown(unknown, depth(5)) == ["–", "–", "–", "10"]
+    assert shown(depth(5, failed=1), depth(5, failed=2)) == ["3", "20.0", "20.0", "10"]

@@ -14,8 +14,8 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 def depth(
     queued: int,
-    into: float,
-    out: float,
+    into: float | None,
+    out: float | None,
     growth: float | None,
     *,
     scheduled: int = 0,
@@ -45,6 +45,10 @@ def depth(
         (depth(0, 0, 0, 0, paused=True), Trend.PAUSED, 0),
         (depth(100_000, 124, 14, 110), Trend.GROWING, None),
         (depth(100_000, 14, 124, -110), Trend.DRAINING, pytest.approx(909, abs=1)),
+        # Of some queues only the growth is known.
+        (depth(100_000, None, None, 110), Trend.GROWING, None),
+        (depth(100_000, None, None, -110), Trend.DRAINING, pytest.approx(909, abs=1)),
+        (depth(100_000, None, None, None), Trend.STEADY, None),
         # A standing cancellation takes what arrives: nothing is worked off, and nothing grows.
         (depth(50_000, 124, 0, 0.4), Trend.STEADY, None),
         (depth(50_000, 124, 0, -5_000), Trend.DRAINING, 10),

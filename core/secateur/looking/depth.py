@@ -51,8 +51,9 @@ def outlook(depth: FunctionDepth) -> Outlook:
     if depth.queued == 0 and (depth.scheduled == 0 or depth.growing_since is None):
         return Outlook(Trend.PAUSED if depth.paused else Trend.EMPTY, 0.0)
     growth = growth_of(depth)
-    leaving = max(0.0, depth.in_per_second - growth)
-    chance = NOISE * math.sqrt(2 * SECONDS * min(depth.in_per_second, leaving)) / SECONDS
+    entering = depth.in_per_second or 0.0
+    leaving = max(0.0, entering - growth)
+    chance = NOISE * math.sqrt(2 * SECONDS * min(entering, leaving)) / SECONDS
     least = max(NEGLIGIBLE, chance)
     if growth <= -least:
         return Outlook(Trend.PAUSED if depth.paused else Trend.DRAINING, depth.backlog / -growth)
@@ -61,8 +62,9 @@ def outlook(depth: FunctionDepth) -> Outlook:
     certain = depth.growing_since is not None and growth >= NEGLIGIBLE
     if depth.backlog >= FEWEST_GROWING and (growth >= least or certain):
         return Outlook(Trend.GROWING, None)
-    moves = max(depth.in_per_second, depth.out_per_second, leaving) >= NEGLIGIBLE
-    return Outlook(Trend.STALLED if not moves and _stands_still(depth) else Trend.STEADY, None)
+    moves = max(entering, depth.out_per_second or 0.0, leaving) >= NEGLIGIBLE
+    is_known = depth.in_per_second is not None or depth.growth_per_second is not None
+    return Outlook(Trend.STALLED if is_known and not moves and _stands_still(depth) else Trend.STEADY, None)
 
 
 def waited_seconds(depth: FunctionDepth) -> float:
@@ -78,5 +80,5 @@ def _stands_still(depth: FunctionDepth) -> bool:
 def growth_of(depth: FunctionDepth) -> float:
     """Runs per second. If the engine does not know the growth of the backlog: what comes in less what goes out."""
     if depth.growth_per_second is None:
-        return depth.in_per_second - depth.out_per_second
+        return (depth.in_per_second or 0.0) - (depth.out_per_second or 0.0)
     return depth.growth_per_second

@@ -27,16 +27,17 @@ class DepthForm(JsonForm):
     running: int
     lost: int
     """The part of `running` whose leases have expired: no live worker has them."""
-    failed: int
-    """Runs that failed for good and are not yet deleted."""
+    failed: int | None
+    """Runs that failed for good and are not yet deleted; null if the queue cannot count them cheaply."""
     cancelling: int
     """Estimate."""
     oldest_started_at: Instant | None
     """When the run entered the queue that has been claimable for longest; null if no run is claimable."""
     oldest_claimable_at: Instant | None
     """Since when that run can be claimed: its start, or its scheduled time if it has one."""
-    in_per_second: float
-    out_per_second: float
+    in_per_second: float | None
+    """Null, as `out_per_second`, if the queue tells only its growth."""
+    out_per_second: float | None
     growth_per_second: float | None
     """By how much `queued` and `scheduled` grew per second, over the last ten seconds; negative if they shrank."""
     trend: str

@@ -135,7 +135,7 @@ async def why(engine: Source, run_id: str) -> Why:
         rates = (
             each for each in await engine.depth() if (each.app_id, each.function_id) == (run.app_id, run.function_id)
         )
-        out = next((each.out_per_second for each in rates), 0.0)
+        out = next((each.out_per_second or 0.0 for each in rates), 0.0)
     queue = engine.source_of(run.app_id) if isinstance(engine, Routing) else engine
     stops_at = queue.stops_at if isinstance(queue, Stopping) else None
     return Why(run, trace, _reasons(run, trace, touches), tuple(touches), out, stops_at)

@@ -18,6 +18,8 @@ from secateur_tui.frame.columns import Cell, Row
 _FLOOD_SHARE = 0.5
 _FLOOD_AT_LEAST = 100
 
+_UNKNOWN = "–"
+
 COLUMNS = (
     Column("name", "app / function", right=False, shrinks_to=18, grows_to=34),
     Column("marks", " ", right=False, minimum=2, blank_if="", only_news=True, rank=45),
@@ -55,18 +57,16 @@ def scope_of(depth: FunctionDepth) -> Scope:
 
 def total_of(app_id: str, depths: Sequence[FunctionDepth]) -> FunctionDepth:
     """The sum of several functions, as the depth of a nameless function."""
-    queued = scheduled = running = cancelling = failed = lost = 0
-    entering = leaving = growth = 0.0
+    queued = scheduled = running = cancelling = lost = 0
+    failed = sum(depth.failed or 0 for depth in depths)
+    growth = 0.0
     oldest: datetime | None = None
     for depth in depths:
         queued += depth.queued
         scheduled += depth.scheduled
         running += depth.running
         cancelling += depth.cancelling
-        failed += depth.failed
         lost += depth.lost
-        entering += depth.in_per_second
-        leaving += depth.out_per_second
         growth += growth_of(depth)
         since = depth.oldest_claimable_at
         if since is not None and (oldest is None or since < oldest):
@@ -78,16 +78,23 @@ def total_of(app_id: str, depths: Sequence[FunctionDepth]) -> FunctionDepth:
         scheduled=scheduled,
         running=running,
         cancelling=cancelling,
-        failed=failed,
+        failed=None if any(depth.failed is None for depth in depths) else failed,
         lost=lost,
         oldest_started_at=None,
         oldest_claimable_at=oldest,
-        in_per_second=entering,
-        out_per_second=leaving,
+        in_per_second=_sum(depth.in_per_second for depth in depths),
+        out_per_second=_sum(depth.out_per_second for depth in depths),
         growth_per_second=growth,
         as_of=depths[0].as_of if depths else datetime.min.replace(tzinfo=UTC),
         paused=bool(depths) and all(depth.paused for depth in depths),
     )
+
+
+def _sum(figures: Iterable[float | None]) -> float | None:
+    """None if one of them is not known."""
+    found = [*figures]
+    known = [each for each in found if each is not None]
+    return sum(known) if len(known) == len(found) else None
 
 
 def tree(
@@ -115,13 +122,13 @@ def _order(depth: FunctionDepth, sort: str) -> tuple[float, str, str]:
             oldest = depth.oldest_claimable_at
             largest_first = oldest.timestamp() if oldest else float("inf")
         case "in":
-            largest_first = -depth.in_per_second
+            largest_first = -(depth.in_per_second or 0.0)
         case "out":
-            largest_first = -depth.out_per_second
+            largest_first = -(depth.out_per_second or 0.0)
         case "drains":
             largest_first = -growth_of(depth)
         case _:
-            largest_first = -float(getattr(depth, sort))
+            largest_first = -float(getattr(depth, sort) or 0)
     return largest_first, depth.app_id, depth.function_id
 
 
@@ -173,8 +180,8 @@ def row(depth: FunctionDepth, name: Cell, marks: str, trend: str, *, flooding: b
         "failed": _amount(depth.failed, "warn"),
         "cancelling": _amount(depth.cancelling, "sweep"),
         "oldest": Cell(duration((depth.as_of - oldest).total_seconds()) if oldest else "–", "quiet"),
-        "in": Cell(rate(depth.in_per_second), "plain" if depth.in_per_second else "quiet"),
-        "out": Cell(rate(depth.out_per_second), "plain" if depth.out_per_second else "quiet"),
+        "in": _rate(depth.in_per_second),
+        "out": _rate(depth.out_per_second),
         "drains": outlook(depth, flooding=flooding),
         "spark": Cell(trend, "chart-danger" if flooding else "chart"),
     }
@@ -196,5 +203,9 @@ MARKED = " ● "
 """In its place, of those that are to be in one filter."""
 
 
-def _amount(value: int, tone: str = "plain") -> Cell:
-    return Cell(number(value), tone if value else "quiet")
+def _amount(value: int | None, tone: str = "plain") -> Cell:
+    return Cell(_UNKNOWN if value is None else number(value), tone if value else "quiet")
+
+
+def _rate(value: float | None) -> Cell:
+    return Cell(_UNKNOWN if value is None else rate(value), "plain" if value else "quiet")

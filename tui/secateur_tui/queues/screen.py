@@ -249,10 +249,10 @@ class QueuesScreen(PlaceScreen):
 
     @property
     def _has_failed(self) -> bool:
-        """Whether what is chosen has failed runs."""
+        """Whether what is chosen has failed runs, or may have some that nobody counts."""
         if (scope := self.chosen) is None:
             return False
-        return any(each.failed for each in self._feed.depths if scope.covers(each.app_id, each.function_id))
+        return any(each.failed != 0 for each in self._feed.depths if scope.covers(each.app_id, each.function_id))
 
     @property
     def _offer(self) -> Offer | None:
@@ -396,4 +396,4 @@ def _empty(first_run: str | None) -> str:
 
 def _offered(feed: Feed) -> set[tuple[str, str, bool]]:
     """What decides which keys work: the functions, and whether they have failed runs."""
-    return {(depth.app_id, depth.function_id, depth.failed > 0) for depth in feed.depths}
+    return {(depth.app_id, depth.function_id, depth.failed != 0) for depth in feed.depths}

@@ -119,7 +119,7 @@ def _failed_line(depths: Sequence[FunctionDepth]) -> Content | None:
     failed = [depth for depth in depths if depth.failed]
     if not failed:
         return None
-    return toned((f" {runs(sum(depth.failed for depth in failed))} failed for good: {_names(failed)}", "quiet"))
+    return toned((f" {runs(sum(depth.failed or 0 for depth in failed))} failed for good: {_names(failed)}", "quiet"))
 
 
 def _names(depths: Sequence[FunctionDepth]) -> str:

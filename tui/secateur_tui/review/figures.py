@@ -72,5 +72,6 @@ def at_most(request: CancellationRequest, depths: tuple[FunctionDepth, ...]) -> 
     if not its:
         return None
     if RunStatus.FAILED in request.statuses:
-        return sum(each.failed for each in its)
+        failed = [each.failed for each in its if each.failed is not None]
+        return sum(failed) if len(failed) == len(its) else None
     return sum(each.queued + each.scheduled + each.running for each in its)

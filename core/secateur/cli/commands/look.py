@@ -111,13 +111,13 @@ def _write_depth(session: CommandSession, depths: Sequence[FunctionDepth], *, as
 
 def _depth_row(depth: FunctionDepth, zone: tzinfo) -> tuple[str, ...]:
     counts = (depth.queued, depth.scheduled, depth.running, depth.lost, depth.failed, depth.cancelling)
+    rates = (depth.in_per_second, depth.out_per_second)
     return (
         depth.app_id,
         depth.function_id,
-        *map(number, counts),
+        *("-" if each is None else number(each) for each in counts),
         _age(depth.oldest_claimable_at, depth.as_of),
-        f"{depth.in_per_second:,.1f}",
-        f"{depth.out_per_second:,.1f}",
+        *("-" if each is None else f"{each:,.1f}" for each in rates),
         _outlook(depth),
         "-" if depth.growing_since is None else clock(depth.growing_since, depth.as_of, zone),
     )

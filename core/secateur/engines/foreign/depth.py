@@ -33,6 +33,7 @@ class DepthReader:
         self._looked_at = self._took = float("-inf")
         self._past: deque[tuple[datetime, dict[Scope, int]]] = deque()
         self._known: set[Scope] = set()
+        self._counts_failed = True
 
     async def read(self, installation: Installation) -> list[FunctionDepth]:
         """Sorted by app and function. A function that this process has seen before stays, with an empty queue."""
@@ -57,6 +58,7 @@ class DepthReader:
             if has_rates := "rates" in installation.file.statements:
                 rates = {_scope(row): row for sql in installation.each("rates") for row in await connection.fetch(sql)}
         self._known |= counted.keys() | rates.keys()
+        self._counts_failed &= all(row["failed"] is not None for row in counted.values())
         backlogs = {scope: int(row["queued"] + row["scheduled"]) for scope, row in counted.items()}
         before = self._before(now)
         self._past.append((now, backlogs))
@@ -69,7 +71,7 @@ class DepthReader:
             if before is not None:
                 seconds = (now - before[0]).total_seconds()
                 growth = (backlogs.get(scope, 0) - before[1].get(scope, 0)) / seconds
-            arrived, drained = _rates(rates.get(scope), growth) if not has_rates or scope in rates else (0.0, 0.0)
+            arrived, drained = _rates(rates.get(scope), growth) if has_rates else (None, None)
             found.append(
                 FunctionDepth(
                     app_id=scope.app_id,
@@ -82,7 +84,7 @@ class DepthReader:
                     in_per_second=arrived,
                     out_per_second=drained,
                     as_of=now,
-                    failed=row.get("failed") or 0,
+                    failed=row.get("failed", 0 if self._counts_failed else None),
                     lost=row.get("lost") or 0,
                     oldest_claimable_at=row.get("oldest_claimable_at"),
                     growth_per_second=growth,
@@ -103,11 +105,11 @@ def _scope(row: Any) -> Scope:
     return Scope(row["app_id"], row["function_id"])
 
 
-def _rates(row: Any, growth: float | None) -> tuple[float, float]:
-    """In and out per second. Where the engine keeps no times, they come from the growth of the backlog."""
+def _rates(row: Any, growth: float | None) -> tuple[float, float | None]:
+    """In and out a second; where the engine keeps no time of the end, what went out by what the backlog grew."""
     if row is None:
-        return max(0.0, growth or 0.0), max(0.0, -(growth or 0.0))
+        return 0.0, 0.0
     arrived = row["arrived"] / RATE_SECONDS
     if row["drained"] is None:
-        return arrived, 0.0 if growth is None else max(0.0, arrived - growth)
+        return arrived, None if growth is None else max(0.0, arrived - growth)
     return arrived, row["drained"] / RATE_SECONDS

@@ -18,7 +18,7 @@ help:
 	@echo "make lint         ruff, mypy and the direction of imports"
 	@echo "make format       what ruff can mend by itself"
 	@echo "make bench        the benchmarks; ARGS='drain sweep' for some of them, --resume for what is missing, --quick to try"
-	@echo "make screenshots  the README's pictures, from the running program"
+	@echo "make screenshots  the README's pictures, from the running program; ARGS='tour story others' for some of them"
 	@echo "make clean        remove .venv, .venv-peers, .engines and caches"
 
 ifdef ENGINE

@@ -71,8 +71,12 @@ class Dbos(Bed):
             handles = [await client.enqueue_async(options, **payload) for payload in payloads]
             return [handle.get_workflow_id() for handle in handles]
 
-    def worker(self, *, queue: str = "default", concurrency: int = 1) -> AbstractAsyncContextManager[Any]:
-        return worker_process(__name__, self.url, self.schema, queue, str(concurrency))
+    def worker(
+        self, *, queue: str = "default", concurrency: int = 1, limited: bool = False
+    ) -> AbstractAsyncContextManager[Any]:
+        """`limited`: the queue has a limit that all executors share, for which they claim in REPEATABLE READ."""
+        given = (self.url, self.schema, queue, str(concurrency))
+        return worker_process(__name__, *given, *(["limited"] if limited else []))
 
     async def state(self, run_id: str) -> str | None:
         async with self.client() as client:
@@ -111,7 +115,7 @@ class Pickled(Dbos):
 BEDS = (Dbos, DbosElsewhere)
 
 
-def work(url: str, schema: str, queue: str, concurrency: int) -> None:
+def work(url: str, schema: str, queue: str, concurrency: int, limited: bool) -> None:
     from dbos import DBOS, DBOSConfig
 
     DBOS(
@@ -134,11 +138,12 @@ def work(url: str, schema: str, queue: str, concurrency: int) -> None:
         DBOS.workflow(name=name)(perform)
     DBOS.launch()
     if queue:
-        DBOS.register_queue(queue, worker_concurrency=concurrency, polling_interval_sec=0.1)
+        shared = concurrency if limited else None
+        DBOS.register_queue(queue, global_concurrency=shared, worker_concurrency=concurrency, polling_interval_sec=0.1)
         signal.sigwait({signal.SIGTERM, signal.SIGINT})
     DBOS.destroy()
 
 
 if __name__ == "__main__":
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    work(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    work(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), "limited" in sys.argv[5:])

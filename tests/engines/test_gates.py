@@ -252,6 +252,38 @@ async def test_a_gate_that_nobody_lets_in_gives_up(bed: Procrastinate, database:
     await connection.close()
 
 
+CLAIM = "select id from procrastinate_fetch_job_v2(null, null)"
+
+
+async def test_a_claim_that_was_rolled_back_has_read_nothing(bed: Procrastinate, database: Database) -> None:
+    """A savepoint gives the lock back: what was read under it no longer holds."""
+    await gated(database)
+    await bed.enqueue(jobs(1))
+    async with database.transaction() as connection:
+        undone = connection.transaction()
+        await undone.start()
+        assert await connection.fetchval(CLAIM) is not None
+        await undone.rollback()
+        _, cancellation = await commit(database)
+        assert cancellation.guarantee == "in_force"
+        assert await connection.fetchval(CLAIM) is None
+    assert await database.fetchval("select status::text from procrastinate_jobs") == "cancelled"
+
+
+async def test_a_claim_obeys_what_its_own_transaction_has_changed(bed: Procrastinate, database: Database) -> None:
+    await gated(database)
+    await bed.enqueue(jobs(4)[1:])
+    queue, cancellation = await commit(database)
+    await queue.cancellations.stop(cancellation.id, author="tester")
+    async with database.transaction() as connection:
+        assert await connection.fetchval(CLAIM) is not None
+        await connection.execute("update secateur.cancellations set state = 'active', stopped_at = null")
+        await connection.execute("select secateur.compile_gate('procrastinate')")
+        assert await connection.fetchval(CLAIM) is not None
+        assert await connection.fetchval(CLAIM) is None
+    assert await database.fetchval("select count(*) from procrastinate_jobs where status = 'cancelled'") == 1
+
+
 @pytest.fixture
 async def somebody(database: Database) -> AsyncIterator[str]:
     """A role of the test's own: roles belong to the whole server."""

@@ -73,6 +73,7 @@ create or replace function secateur_gates.gate_{n}()
   security definer set search_path = pg_catalog, pg_temp
 as $body$
 declare
+  gate_known text[] := string_to_array(current_setting('secateur_gates.entered_{n}', true), ' ');
   gate_entered record;
   gated_job record;
   gate_said record;
@@ -80,13 +81,25 @@ declare
   gate_taken record;
   gate_by_tables boolean := false;
 begin
+  -- What an earlier row of this transaction has read, stands: it holds the lock, and nothing comes into force before it ends.
+  if gate_known[1] is distinct from pg_current_xact_id()::text then
+    gate_known := null;
+  elsif gate_known[2] = 'idle' then
+    return NEW;
+  end if;
   loop
     begin
-      select * into gate_entered from secateur_gates.enter_{n}();
-      if gate_entered.active is null then
-        return null;
-      elsif not gate_entered.active then
-        return NEW;
+      if gate_known is null then
+        select * into gate_entered from secateur_gates.enter_{n}();
+        if gate_entered.active is null then
+          return null;
+        end if;
+        gate_known := array[pg_current_xact_id()::text,
+                            case when gate_entered.active then gate_entered.generation::text else 'idle' end];
+        perform set_config('secateur_gates.entered_{n}', array_to_string(gate_known, ' '), true);
+        if not gate_entered.active then
+          return NEW;
+        end if;
       end if;
       select run.id, run.app_id, run.function_id, run.event, run.started_at, run.priority
         into gated_job
@@ -95,7 +108,7 @@ begin
       if not gate_by_tables then
         select * into gate_said from secateur_gates.match_{n}(
           {app} || gated_job.app_id, gated_job.function_id, gated_job.id, gated_job.event, gated_job.started_at, gated_job.priority::integer);
-        gate_by_tables := gate_said.generation is distinct from gate_entered.generation;
+        gate_by_tables := gate_said.generation::text is distinct from gate_known[2];
         gate_owner := gate_said.cancellation_id;
       end if;
       if gate_by_tables then
@@ -123,6 +136,7 @@ begin
         return NEW;
       end if;
       gate_by_tables := true;
+      gate_known := null; -- what the block has locked is free again
     end;
   end loop;
 exception when others then

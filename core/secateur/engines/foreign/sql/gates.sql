@@ -155,6 +155,8 @@ begin
   update secateur.gates as known set active = n > 0 where known.installation = gate.installation;
   -- A claim in REPEATABLE READ reads this without a snapshot, and so learns that its own is older.
   execute format('select setval(%L, %s)', format('secateur_gates.newest_%s', gate.lock_number), pg_current_xact_id());
+  -- And whoever claims in this very transaction reads anew.
+  perform set_config(format('secateur_gates.entered_%s', gate.lock_number), '', true);
 end
 $$;
 

@@ -28,13 +28,15 @@ class GraphileWorker(Bed):
     has_doubles: ClassVar[bool] = True
     cancelled_as: ClassVar[str] = "failed"
     keeps_ends: ClassVar[bool] = False
+    version: ClassVar[str | None] = None
+    """None is the newest that this node runs."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     @cached_property
     def api(self) -> Api:
-        return Api(command("graphile_worker.mjs", "api", self.url, self.schema), environment(PACKAGE))
+        return Api(command("graphile_worker.mjs", "api", self.url, self.schema), environment(PACKAGE, self.version))
 
     async def install(self) -> None:
         connection = await asyncpg.connect(self.url)
@@ -65,7 +67,7 @@ class GraphileWorker(Bed):
     def worker(self, *, queue: str = "default", concurrency: int = 1) -> AbstractAsyncContextManager[Any]:
         return worker_process(
             *command("graphile_worker.mjs", "worker", self.url, self.schema, str(concurrency)),
-            environment=environment(PACKAGE),
+            environment=environment(PACKAGE, self.version),
         )
 
     async def state(self, run_id: str) -> str | None:
@@ -81,6 +83,13 @@ class GraphileWorkerElsewhere(GraphileWorker):
     """In a schema with a name that has to be quoted."""
 
     schema: ClassVar[str] = 'Jobs of "billing"'
+
+
+class GraphileWorkerBefore(GraphileWorker):
+    """One migration older."""
+
+    version: ClassVar[str | None] = "0.17.3"
+    missing: ClassVar[Any] = needs(PACKAGE, "0.17.3")
 
 
 BEDS = (GraphileWorker, GraphileWorkerElsewhere)

@@ -8,11 +8,13 @@ import shutil
 import tempfile
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import asyncpg
+import psutil
 
 from secateur.postgres.database import Database
 from secateur.postgres.embedded import EmbeddedPostgres
@@ -112,3 +114,13 @@ class Server:
         if self._connection is None or self._connection.is_closed():
             self._connection = await asyncpg.connect(self.postgres.url)
         return self._connection
+
+
+def kill_everything(postgres: EmbeddedPostgres) -> None:
+    """Every process of the server at once: none has a moment to say good-bye or to write anything down."""
+    server = psutil.Process(postgres.pid)
+    server.suspend()
+    for child in server.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    postgres.kill()

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import psutil
 import pytest
 import survivor
 from arena import LEDGER
@@ -28,6 +27,7 @@ from patience import PATIENCE, eventually
 from secateur.postgres.database import Database
 from secateur.postgres.embedded import EmbeddedPostgres
 from secateur.schema import install
+from servers import kill_everything
 
 KILLS = int(os.environ.get("SECATEUR_KILLS", "4"))
 SEED = os.environ.get("SECATEUR_SEED") or str(random.randrange(10**6))
@@ -97,16 +97,6 @@ def racing(url: str, directory: Path, seed: str) -> Iterator[Race]:
         yield race
     finally:
         race.kill()
-
-
-def kill_everything(postgres: EmbeddedPostgres) -> None:
-    """Every process of the server at once: none has a moment to say good-bye or to write anything down."""
-    server = psutil.Process(postgres.pid)
-    server.suspend()
-    for child in server.children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            child.kill()
-    postgres.kill()
 
 
 async def until_going(connection: asyncpg.Connection) -> None:

@@ -1,6 +1,6 @@
--- What is made for the gate of one installation. {n} is the number of its lock, {name} its name as a literal, {app} the beginning of
--- its apps' names as a literal; {runs}, {this}, {id}, {on}, {table}, {keeps}, {cancel} and {wake} are the
--- engine's. {hook} is the name of a trigger's function, {mark} tells the second trigger that the first one took a job.
+-- Statements that make and remove the gate of one installation. {n} is the number of its lock. {name} is its name and {app} the first
+-- part of its apps' names, `NAME/`, both as literals. {runs}, {this}, {id}, {on}, {table}, {keeps}, {cancel} and {wake} come from the
+-- engine's file. {hook} is the name of a trigger's function. {mark} tells the second trigger that the first one took a job.
 
 -- name: patience
 -- A session that waits for a lock on the engine's table makes all later ones wait behind it. So it never waits long.

@@ -59,7 +59,7 @@ async def together(size: tuple[int, int], directory: Path) -> None:
     """secateur's own queue and three others in one database."""
 
     async def take(camera: Camera) -> None:
-        await camera.shows("event.data.vendor", *(f"{bed.engine}/" for bed in TOGETHER))
+        await camera.shows("event.data.", *(f"{bed.engine}/" for bed in TOGETHER))
         await settled(camera)
         await camera.take("several-queues")
 

@@ -308,3 +308,5 @@ class Count:
     source: CountedBy = CountedBy.PRIMARY
     replica_failed: str | None = None
     """Why the primary counted although there is a replica."""
+    evaluated_here: bool = False
+    """The database only gave the rows: it lacks helper functions that the condition needs, so this process judged."""

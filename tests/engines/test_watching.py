@@ -20,6 +20,7 @@ from beds import Bed
 from secateur.cel import SEARCH
 from secateur.cel import compile as compile_filter
 from secateur.engines.base import Selection, Verdict
+from secateur.engines.foreign import evaluating
 from secateur.engines.foreign.installation import quoted
 from secateur.engines.foreign.source import ForeignSource
 from secateur.engines.loading import find_queues, open_engine
@@ -166,6 +167,30 @@ async def test_counts_and_examples(source: ForeignSource, backlog: Backlog, app:
 async def test_both_ways_to_evaluate_are_tried(source: ForeignSource) -> None:
     assert source.has_helpers(compile_filter(SIMPLE))
     assert not source.has_helpers(compile_filter(DEMANDING))
+
+
+async def test_a_count_says_that_it_was_evaluated_here_and_how_far_it_is(
+    source: ForeignSource, app: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluating, "AT_ONCE", 0.0)
+    asked: list[int | None] = []
+
+    async def watch() -> None:
+        while True:
+            asked.append(source.evaluated)
+            await asyncio.sleep(0)
+
+    watching = asyncio.create_task(watch())
+    here = Selection(Scope(app), Window(), compile_filter(DEMANDING))
+    counted = await source.count_with_errors(here)
+    watching.cancel()
+    known = [each for each in asked if each is not None]
+    assert known == sorted(known)
+    assert 0 < known[0] <= known[-1] <= counted.total
+    assert source.evaluated is None
+    assert counted.evaluated_here
+    assert (await source.count(here)).evaluated_here
+    assert not (await source.count(Selection(Scope(app), Window(), compile_filter(SIMPLE)))).evaluated_here
 
 
 async def test_pages_of_runs(source: ForeignSource, backlog: Backlog, app: str) -> None:

@@ -181,6 +181,8 @@ def _figures(count: Count, stops_at: str | None) -> list[tuple[str, str]]:
         accuracy = f"an estimate{between}"
     whose = ", by the replica" if count.source is CountedBy.REPLICA else ""
     pairs = [("counted", f"{by_status}; {accuracy} at {utc(count.as_of)}{whose}")]
+    if count.evaluated_here:
+        pairs.append(("evaluated", "by this program, on the rows: the database lacks helper functions for this `if`"))
     if count.replica_failed:
         pairs.append(("replica", f"not used; the primary was counted instead: {one_line(count.replica_failed)}"))
     if running := count.by_status.get(RunStatus.RUNNING):

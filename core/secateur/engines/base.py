@@ -399,6 +399,14 @@ class Upkeep(Protocol):
 
 
 @runtime_checkable
+class Evaluating(Protocol):
+    """Conditions may be evaluated in this process, which takes longer than in the database."""
+
+    evaluated: int | None
+    """How many runs the count under way has evaluated so far; None while none is."""
+
+
+@runtime_checkable
 class Routing(Protocol):
     """It stands for several queues, each of which can what it can."""
 

@@ -48,6 +48,7 @@ def added(counts: Sequence[Count]) -> Count:
         # If one of them was the replica's, the sum is as good as that.
         source=max(count.source for count in counts),
         replica_failed=next((count.replica_failed for count in counts if count.replica_failed), None),
+        evaluated_here=any(count.evaluated_here for count in counts),
     )
 
 

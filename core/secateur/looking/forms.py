@@ -225,6 +225,8 @@ class PreviewForm(JsonForm):
     """`primary`, or the `replica` that the server was told to ask."""
     replica_failed: str | None
     """Why the primary counted though there is a replica."""
+    evaluated_here: bool
+    """The database lacks helper functions that `if` needs: it gave the rows, and secateur evaluated them."""
     warnings: list[WarningForm]
 
 

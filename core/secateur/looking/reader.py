@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from secateur.engines.base import Arriving, Charting, Routing, Source, Tracing
+from secateur.engines.base import Arriving, Charting, Evaluating, Routing, Source, Tracing
 from secateur.engines.searching import RunPage, RunSearch
 from secateur.errors import Problem, RequestError
 from secateur.ledger.selections import selections
@@ -41,7 +41,15 @@ class Reader:
 
     def word_of(self, app_id: str) -> str | None:
         """What the app's own users call `event.data`, such as `args`; the editor's help understands it."""
-        return (self._engine.source_of(app_id) if isinstance(self._engine, Routing) else self._engine).word
+        return self._queue_of(app_id).word
+
+    def evaluated(self, app_id: str) -> int | None:
+        """How many of the app's runs the count under way has evaluated in this process; None if the database does."""
+        queue = self._queue_of(app_id)
+        return queue.evaluated if isinstance(queue, Evaluating) else None
+
+    def _queue_of(self, app_id: str) -> Source:
+        return self._engine.source_of(app_id) if isinstance(self._engine, Routing) else self._engine
 
     @property
     def first_run(self) -> str | None:

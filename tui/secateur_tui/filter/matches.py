@@ -63,8 +63,10 @@ class CountShown:
 class Matches(Vertical):
     """Shows a tally; `tally` is what it shows, `now` the database's clock."""
 
-    def __init__(self, now: Callable[[], datetime]) -> None:
+    def __init__(self, now: Callable[[], datetime], evaluated: Callable[[], int | None]) -> None:
+        """`evaluated` tells how far a count is that is made in this process; None while there is none."""
         super().__init__(id="matches", classes="section")
+        self._evaluated = evaluated
         self._now = now
         self._rule = Rule("Matches")
         self._figures = Static(id="figures", markup=False)
@@ -125,7 +127,11 @@ class Matches(Vertical):
         tally = self.tally
         self._rule.note(self._state(tally))
         lines = [self._figure(tally)]
-        if picked := self.chart.picked:
+        evaluated = self._evaluated()
+        if evaluated is not None and tally.stage in (Stage.COUNTING, Stage.ESTIMATE):
+            of = "" if tally.count is None else f" of {number(tally.count.total)}"
+            lines.append(toned((f"evaluated here, not by the database: {number(evaluated)}{of} runs so far", "warn")))
+        elif picked := self.chart.picked:
             lines.append(picked)
         elif tally.note:
             lines.append(toned((one_line(tally.note), "warn")))
@@ -182,6 +188,8 @@ class Matches(Vertical):
 
     def _source(self, count: Count) -> list[Content]:
         """Who counted, if it was not the primary alone."""
+        if count.evaluated_here:
+            return [toned(("evaluated here: the database lacks helper functions for this `if`", "quiet"))]
         if count.source is CountedBy.REPLICA:
             told = f"counted by the replica, as of {count.as_of:%H:%M:%S} UTC"
             return [toned((told, "quiet"))]

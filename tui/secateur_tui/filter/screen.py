@@ -91,7 +91,7 @@ class FilterScreen(PlaceScreen):
         self._editor = self._condition.editor
         self._fields = RequestFields(draft, self._condition, self._now, session.zone, self._changed)
         self._window = self._fields.window
-        self._matches = Matches(self._now)
+        self._matches = Matches(self._now, lambda: session.queue.reader.evaluated(draft.scope.app_id))
         self._examples = Examples(ended=draft.retry, with_function=len(draft.scope.names) != 1)
         self._counting = Counting(
             session, self._matches, self._examples, found=self._found, refused=self._fields.complain

@@ -39,23 +39,34 @@ async def evaluate(
     parameters: Sequence[object],
     filter: Filter,
     now: datetime,
+    told: Callable[[int], None] = lambda _: None,
 ) -> Sequence[Row]:
-    """The rows that the statement `name` would give. `sql` selects the runs that it is about."""
-    return await _ANSWERS[name](_judged(connection, sql, parameters, filter, now), parameters)
+    """The rows that the statement `name` would give. `sql` selects the runs that it is about.
+
+    `told` hears now and then how many runs have been evaluated.
+    """
+    return await _ANSWERS[name](_judged(connection, sql, parameters, filter, now, told), parameters)
 
 
 async def _judged(
-    connection: asyncpg.Connection, sql: str, parameters: Sequence[object], filter: Filter, now: datetime
+    connection: asyncpg.Connection,
+    sql: str,
+    parameters: Sequence[object],
+    filter: Filter,
+    now: datetime,
+    told: Callable[[int], None],
 ) -> Judged:
     """Each run with its verdict; null is an error. A run that is not `within` the window does not match."""
-    began = time.monotonic()
+    began, many = time.monotonic(), 0
     async for row in connection.cursor(sql, *parameters, prefetch=PREFETCH):
         try:
             verdict: bool | None = row.get("within", True) and filter.matches(run_of(row), now)
         except EvaluationError:
             verdict = None
         yield row, verdict
+        many += 1
         if time.monotonic() - began > AT_ONCE:
+            told(many)
             await asyncio.sleep(0)
             began = time.monotonic()
 

@@ -19,7 +19,7 @@ from secateur.engines.searching import RunSearch
 from secateur.errors import NotInstalled
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
-from secateur.runs import UNFINISHED, FunctionDepth, RunStatus, Scope
+from secateur.runs import UNFINISHED, Count, FunctionDepth, RunStatus, Scope
 from secateur.words.shell import command_line
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ COLUMNS = (
 _PREDICATES = {RunStatus.FAILED: "failed", RunStatus.CANCELLED: "cancelled", RunStatus.COMPLETED: "ended"}
 """Where a status is told by another predicate than that of unfinished runs."""
 
+_COUNTS = ("count", "verdicts")
+"""The statements whose progress is shown."""
+
 NEWEST = 100_000
 """Runs among which those of a small scope are looked for."""
 
@@ -44,6 +47,8 @@ class ForeignSource(SampledArrivals):
     streamed rows.
     """
 
+    evaluated: int | None
+    """See `Evaluating`."""
     columns = COLUMNS
     variables: Columns = COLUMNS_OF_PARTS
     statements: Mapping[str, str] = {
@@ -60,6 +65,7 @@ class ForeignSource(SampledArrivals):
         if installation.can_cancel:
             self.to_cancel = command_line("install", flags=[("--engine", installation.name)])
         self._helpers: frozenset[str] = frozenset()
+        self.evaluated = None
         self._depth = DepthReader(database)
         self._use(installation)
 
@@ -177,7 +183,31 @@ class ForeignSource(SampledArrivals):
             return await super().ask(reading, name, selection, parameters, only_matches=only_matches, sampled=sampled)
         rows = self.sql(f"rows_of_{name}", sampled).replace("{among}", self.among[selection.statuses])
         now = selection.now or reading.as_of
-        return await evaluate(name, reading.connection, rows, parameters, filter, now)
+        if name not in _COUNTS:
+            return await evaluate(name, reading.connection, rows, parameters, filter, now)
+        try:
+            return await evaluate(name, reading.connection, rows, parameters, filter, now, self._evaluating)
+        finally:
+            self.evaluated = None
+
+    def _evaluating(self, many: int) -> None:
+        self.evaluated = many
+
+    async def count(self, selection: Selection, *, on_primary: bool = False) -> Count:
+        count = await super().count(selection, on_primary=on_primary)
+        return replace(count, evaluated_here=self._evaluates(selection, only_matches=True))
+
+    async def count_with_errors(self, selection: Selection, *, on_primary: bool = False) -> Count:
+        count = await super().count_with_errors(selection, on_primary=on_primary)
+        return replace(count, evaluated_here=self._evaluates(selection))
+
+    async def estimate(self, selection: Selection) -> Count | None:
+        count = await super().estimate(selection)
+        return None if count is None else replace(count, evaluated_here=self._evaluates(selection))
+
+    def _evaluates(self, selection: Selection, *, only_matches: bool = False) -> bool:
+        filter = selection.filter
+        return filter is not None and not self.has_helpers(filter, only_matches=only_matches)
 
     async def found(self, reading: Reading, search: RunSearch, parameters: list[object]) -> Sequence[Mapping[str, Any]]:
         if search.filter is None or self.has_helpers(search.filter):

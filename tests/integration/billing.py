@@ -27,7 +27,7 @@ COUNT_KEYS = [
 ]
 PREVIEW_KEYS = [
     *("matched", "low", "high", "total", "exact", "by_status", "errors", "error_examples", "as_of"),
-    *("source", "replica_failed", "warnings"),
+    *("source", "replica_failed", "evaluated_here", "warnings"),
 ]
 DEPTH_KEYS = [
     *("app_id", "function_id", "queued", "scheduled", "running", "lost", "failed", "cancelling"),

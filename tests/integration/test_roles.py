@@ -19,19 +19,10 @@ import pytest
 from roles import FLOOD, LOGINS, NOBODY, ROLES, events, refused, url_of
 
 import secateur
-from secateur.engines.base import (
-    Forgetting,
-    Pausing,
-    Population,
-    Remembering,
-    Sending,
-    Source,
-    Tracing,
-    Upkeep,
-    Verdict,
-)
+from secateur.engines.base import Forgetting, Pausing, Remembering, Sending, Source, Tracing, Upkeep, Verdict
 from secateur.engines.native.engine import NativeEngine
 from secateur.engines.native.worker import Worker
+from secateur.engines.populations import Population
 from secateur.engines.searching import RunSearch
 from secateur.errors import PermissionDenied, ReadOnly
 from secateur.ledger.cancellations import Cancellations

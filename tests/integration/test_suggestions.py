@@ -15,9 +15,10 @@ import secateur
 from patience import PATIENCE
 from secateur.cel import compile as compile_source
 from secateur.engines import arriving
-from secateur.engines.base import Arriving, Population
+from secateur.engines.base import Arriving
 from secateur.engines.native import arrivals as native
 from secateur.engines.native.engine import NativeEngine
+from secateur.engines.populations import Population
 from secateur.errors import NotFound, RequestError
 from secateur.looking import recounting, suggesting
 from secateur.postgres.database import Database

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from secateur.cel.values import decode_json
-from secateur.engines.base import Arrival, Arrivals, Arriving, Population, Tally
+from secateur.engines.base import Arriving
+from secateur.engines.populations import Arrival, Arrivals, Population, Tally
 from secateur.engines.relation import Reading
 from secateur.engines.sampled import SAMPLE_PAGES, SampledSource
 from secateur.postgres.statements import Statements

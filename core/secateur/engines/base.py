@@ -14,9 +14,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 from uuid import UUID
 
+from secateur.engines.populations import Arrivals, Population, Tally
 from secateur.engines.searching import RunPage, RunSearch
 from secateur.errors import Unsupported
-from secateur.runs import NO_BOUNDS, UNFINISHED, Count, FunctionDepth, Histogram, Run, RunStatus, Scope, Window
+from secateur.runs import UNFINISHED, Count, FunctionDepth, Histogram, Run, RunStatus, Scope, Window
 from secateur.samples import Backlogs, Mark, Sample, SampleGap, SampleSteps
 from secateur.traces import RunTrace
 
@@ -96,50 +97,6 @@ class Sent:
     """One of each function that it triggers, sorted by app and function."""
     cancellations: tuple[Effect, ...]
     """One for each cancellation that a function declares for such events, where it concerns a run."""
-
-
-@dataclass(frozen=True, slots=True)
-class Population:
-    """The runs of one app that a sample is drawn from. Never cancelled ones: they have been dealt with."""
-
-    app_id: str
-    function_ids: tuple[str, ...] | None = None
-    """None is every function."""
-    window: Window = NO_BOUNDS
-    but_functions: tuple[str, ...] = ()
-    """Functions that are left out."""
-    unfinished: bool = False
-    """Only runs that a cancellation can cancel."""
-    filter: Filter | None = None
-    matching: bool = True
-    """Only those that the filter matches, or only the others."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A run as it arrived, whatever has become of it."""
-
-    event: Any
-    function_id: str
-    started_at: datetime
-    unfinished: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Arrivals:
-    """A sample of the runs that arrived, in their order, and about how many there are in all."""
-
-    sample: tuple[Arrival, ...]
-    total: int
-    unfinished: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """How many of a sample's runs each of several filters matches."""
-
-    runs: int
-    matched: tuple[int, ...]
 
 
 class Source(Protocol):
@@ -230,6 +187,8 @@ class Gate(Protocol):
 
     gate: ClassVar[str]
     """What keeps matching runs from being claimed, such as `claim function` or `trigger`."""
+    starves: ClassVar[bool]
+    """Whether a worker that meets a matching run may find nothing else, and wait, until a sweep has been through."""
 
 
 @runtime_checkable

@@ -15,13 +15,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from secateur.engines.base import (
-    Arrivals,
     Arriving,
     Charting,
     DepthCheck,
     Forgetting,
     Pausing,
-    Population,
     Pruned,
     Remembering,
     Retention,
@@ -30,12 +28,12 @@ from secateur.engines.base import (
     Sending,
     Sent,
     Source,
-    Tally,
     Tracing,
     Upkeep,
     Verdict,
     unsupported,
 )
+from secateur.engines.populations import Arrivals, Population, Tally
 from secateur.engines.searching import RunPage, RunSearch
 from secateur.engines.several_ledgers import SeveralLedgers
 from secateur.errors import DatabaseError, NotFound, Problem, RequestError

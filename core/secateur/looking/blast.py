@@ -8,7 +8,8 @@ from datetime import datetime
 
 from secateur.cel import Filter
 from secateur.cel.paths import fields_read
-from secateur.engines.base import Arrivals, Arriving, Source, unsupported
+from secateur.engines.base import Arriving, Source, unsupported
+from secateur.engines.populations import Arrivals
 from secateur.looking.contrasts import Contrast
 from secateur.looking.hot_values import HotField, hot_fields, mixed_field
 from secateur.looking.proposals import Search

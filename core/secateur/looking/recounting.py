@@ -8,7 +8,8 @@ from contextlib import suppress
 
 from secateur.cel import ExpressionError, Filter
 from secateur.cel import compile as compile_source
-from secateur.engines.base import Arrivals, Arriving, Population
+from secateur.engines.base import Arriving
+from secateur.engines.populations import Arrivals, Population
 from secateur.errors import QueryTimeout
 from secateur.looking.conditions import Condition
 

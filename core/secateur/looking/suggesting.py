@@ -10,7 +10,8 @@ from threading import Event
 from typing import Any, TypeVar
 
 from secateur.collector import collector_at_rest
-from secateur.engines.base import Arrival, Arrivals, Arriving, Population, Source, unsupported
+from secateur.engines.base import Arriving, Source, unsupported
+from secateur.engines.populations import Arrival, Arrivals, Population
 from secateur.errors import Problem, RequestError
 from secateur.looking.conditions import Condition
 from secateur.looking.contrasts import Contrast

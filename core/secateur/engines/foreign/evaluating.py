@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from secateur.cel import EvaluationError
-from secateur.engines.base import Arrival, Population
+from secateur.engines.populations import Arrival, Population
 from secateur.engines.relation import run_of
 from secateur.instants import is_finite
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from secateur.cel.sql.columns import COLUMNS_OF_PARTS, Columns
 from secateur.engines.arriving import ARRIVING, SampledArrivals, SampleQuestion
-from secateur.engines.base import Arrivals, Population, Selection, Tally
+from secateur.engines.base import Selection
 from secateur.engines.foreign.depth import DepthReader
 from secateur.engines.foreign.discovery import with_parts
 from secateur.engines.foreign.evaluating import evaluate, is_true
 from secateur.engines.foreign.installation import Installation, fill, require_usable
+from secateur.engines.populations import Arrivals, Population, Tally
 from secateur.engines.relation import STATEMENTS, Reading, directed
 from secateur.engines.sampled import Size
 from secateur.engines.searching import RunSearch

@@ -407,3 +407,62 @@ async def test_it_stands_when_postgres_was_killed() -> None:
             ran = {row["number"] for row in await database.fetch("select number from bed_ran")}
             assert ran & {number for number in range(30) if number % 3 == 0} == set()
             assert await database.fetchval("select count(*) from secateur.preimages") == 10
+
+
+async def test_a_commit_does_not_rely_on_a_gate_that_goes(bed: Procrastinate, database: Database) -> None:
+    """The removal is open when the commit looks for the gate, and holds the lock: the commit is pending."""
+    await gated(database)
+    await bed.enqueue(jobs(3))
+    queue = OpenQueue.over(await open_engine(database, name="procrastinate"))
+    connection = await asyncpg.connect(bed.url)
+    removing = connection.transaction()
+    await removing.start()
+    await connection.execute("select secateur.unguard('procrastinate', null)")
+    wanted = CancellationRequest.parse({"app_id": "default", "if": ACME})
+    cancellation = await queue.cancellations.commit(wanted, author="tester", source="python")
+    assert cancellation.is_pending
+    await connection.execute("drop trigger aaa_secateur_gate on procrastinate_jobs")
+    await removing.commit()
+    await connection.close()
+    done = await queue.cancellations.wait(cancellation.id)
+    assert (done.gated, done.guarantee) == (False, "swept")
+
+
+async def test_a_number_of_another_server_holds_up_no_claim(bed: Procrastinate, database: Database) -> None:
+    """As after a restore from a dump of an older cluster."""
+    await gated(database)
+    await bed.enqueue(jobs(2))
+    (newest,) = [row[0] for row in await database.fetch("select relname from pg_class where relname like 'newest%'")]
+    await database.execute(f"select setval('secateur_gates.{newest}', 1000000000000)")
+    for isolation in ("repeatable read", "serializable"):
+        connection = await asyncpg.connect(bed.url)
+        async with connection.transaction(isolation=isolation.replace(" ", "_")):
+            claimed = await connection.fetchrow("select * from procrastinate_fetch_job_v2(null, null)")
+        await connection.close()
+        assert claimed["id"] is not None
+
+
+async def test_a_failing_gate_holds_up_no_other_claim(bed: Procrastinate, database: Database) -> None:
+    await gated(database)
+    await bed.enqueue(jobs(7))
+    await commit(database)
+    await database.execute("drop function secateur.take_jobs")
+    first, second = await asyncpg.connect(bed.url), await asyncpg.connect(bed.url)
+    open_claim = first.transaction()
+    await open_claim.start()
+    await first.fetchrow("select * from procrastinate_fetch_job_v2(null, null)")
+    async with asyncio.timeout(10):
+        while await second.fetchval("select id from procrastinate_fetch_job_v2(null, null)") is not None:
+            pass
+    await open_claim.rollback()
+    await first.close()
+    await second.close()
+
+
+async def test_the_command_sweeps_at_once_behind_a_gate(bed: Procrastinate, database: Database) -> None:
+    """Workers that meet what the gate keeps find nothing else, and wait."""
+    await gated(database)
+    await bed.enqueue(jobs(30))
+    done = cli(bed.url, "cancel", "--engine", "procrastinate", "--app", "default", "--if", ACME, "--yes")
+    assert done.returncode == 0, done.stderr
+    assert await database.fetchval("select count(*) from procrastinate_jobs where status = 'cancelled'") == 10

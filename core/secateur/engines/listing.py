@@ -72,8 +72,6 @@ async def _listed(found: FoundQueue) -> ListedQueue:
         check = await GateKeeper(source.database, source.installation).check()
         gate = check.state
         missing += [f"its gate does not hold: {each}" for each in check.problems]
-        if check.failures:
-            missing.append(f"its gate let {check.failures} claims through; the last error was: {check.last_error}")
         if check.state is GateState.NONE and can_gate(source.installation):
             command = command_line("gate", "install", flags=[("--engine", found.name)])
             missing.append(f"what a sweep has not reached may still start; to prevent that: {command}")

@@ -56,6 +56,14 @@ class Cancellations:
         """Whether claims obey a cancellation; else a run that its sweep has not reached may still start."""
         return isinstance(self._queue_of(app_id), Gate)
 
+    def wants_sweep(self, app_id: str) -> bool:
+        """Whether whoever commits should sweep at once.
+
+        Until that is done matching runs may start, or workers that meet them wait as if there were nothing to do.
+        """
+        queue = self._queue_of(app_id)
+        return not isinstance(queue, Gate) or queue.starves
+
     def stops_at(self, app_id: str) -> str | None:
         """When a running run stops that was asked to, such as `next step`; None where it runs to its end."""
         queue = self._queue_of(app_id)

@@ -111,11 +111,9 @@ async def _ask_and_commit(arguments: argparse.Namespace) -> int:
         waits = arguments.wait
         if waits:
             committed = [await wait_for(session, each) for each in committed]
-        elif swept := [each for each in committed if each.guarantee == Guarantee.SWEPT]:
-            # Until it is done, runs may start: this process does not leave it to others.
-            committed = [
-                await wait_for(session, each, until_idle=True) if each in swept else each for each in committed
-            ]
+        elif session.queue.cancellations.wants_sweep(committed[0].app_id) and not committed[0].is_retry:
+            # This process does not leave it to others.
+            committed = [await wait_for(session, each, until_idle=True) for each in committed]
             waits = not arguments.json
     if arguments.json:
         documents = [cancellation_form(each).as_json() for each in committed]

@@ -30,6 +30,9 @@ async def installations(database: Database) -> list[Installation]:
             found += [installation async for installation in _detected(database, file, server)]
         except DatabaseError as error:
             logger.warning("looking for queues of %s failed: %s", file.engine, error)
+    for each in found:
+        if not each.is_usable:
+            logger.warning("%s is left out: secateur cannot work with a schema or prefix of such a name", each.name)
     return sorted((each for each in found if each.is_usable), key=lambda each: each.name)
 
 

@@ -98,6 +98,7 @@ class _Gated(ForeignEngine, Gate):
     """An engine whose claims obey cancellations."""
 
     gate: ClassVar[str] = "trigger"
+    starves: ClassVar[bool] = True
 
 
 class _GatedAndStopped(_Gated, _Stopped):

@@ -58,7 +58,7 @@ class EngineFile:
 def engine_files() -> Mapping[str, EngineFile]:
     """Every kind of queue that secateur knows besides its own, by name."""
     found = sorted(path.name for path in files(_PACKAGE).iterdir() if path.name.endswith(".sql"))
-    read = [read_file(name) for name in found if name not in ("foreign.sql", "gate.sql")]
+    read = [read_file(name) for name in found if name not in ("foreign.sql", "gate.sql", "gate_records.sql")]
     return {each.engine: each for each in read}
 
 

@@ -259,7 +259,7 @@ select exists (
 select known.name, known.version,
        exists (select from secateur.gates as gate
                  join pg_trigger as made
-                   on made.tgrelid = gate.guarded and made.tgname = 'aaa_secateur_gate' and made.tgenabled in ('O', 'A')
+                   on made.tgrelid = gate.guarded::oid and made.tgname = 'aaa_secateur_gate' and made.tgenabled in ('O', 'A')
                 where gate.installation = known.name) as gated
   from secateur.installations as known
 
@@ -376,25 +376,3 @@ select set_config('lock_timeout', '1s', true)
 
 -- name: prune
 select secateur.prune_jobs($1, $2)
-
--- name: lock_number
-select known.lock_number from secateur.installations as known where known.name = $1
-
--- name: gate
-select gate.lock_number, gate.guarded, gate.version, gate.failures, gate.last_error
-  from secateur.gates as gate where gate.installation = $1
-
--- name: note_gate
--- Nothing is promised before the trigger is there: see `guard`.
-insert into secateur.gates as known (installation, version, lock_number) values ($1, $2, $3)
-on conflict on constraint gates_pkey do update
-   set version = excluded.version, made_at = clock_timestamp(), failures = 0, last_error = null, last_error_at = null
-
--- name: compile_gate
-select secateur.compile_gate($1)
-
--- name: guard
-select secateur.guard($1, $2, $3)
-
--- name: unguard
-select secateur.unguard($1, $2)

@@ -19,7 +19,12 @@ begin
   if current_setting('transaction_isolation') in ('repeatable read', 'serializable')
      and not pg_visible_in_snapshot((select newest.last_value from secateur_gates.newest_{n} as newest)::text::xid8,
                                     pg_current_snapshot()) then
-    return;
+    begin
+      perform pg_xact_status((select newest.last_value from secateur_gates.newest_{n} as newest)::text::xid8);
+      return;
+    exception when invalid_parameter_value then
+      null; -- no transaction of this server yet: the number was restored from another one's dump
+    end;
   end if;
   select gate.active, gate.generation into active, generation from secateur.gates as gate where gate.installation = {name};
 end
@@ -65,8 +70,8 @@ $body$
 
 -- name: gate
 -- The trigger's function. It runs with the rights of the owner of the engine's table, whoever claims: roles get rights to claim in many
--- ways, and later. Nobody else may put it on a table. It cancels a job that an active cancellation matches, as the engine itself would, and the claim does not get the job. If something fails, it judges the
--- job once more, by the tables. If that fails too, it lets the job through with a warning: a fault of ours must not stop the queue.
+-- ways, and later. Nobody else may put it on a table. It cancels a job that an active cancellation matches, as the engine itself would,
+-- and the claim does not get the job. If something fails, it judges the job once more, by the tables. If that fails too, it lets the job through with a warning: a fault of ours must not stop the queue.
 create or replace function secateur_gates.gate_{n}()
   returns trigger
   language plpgsql volatile

@@ -21,7 +21,7 @@ TRYING = Backoff(0.3, 1.0, attempts=12)
 """For a lock on the engine's table: each try waits a fifth of a second, so that claims do not queue up behind it."""
 
 _SQL = Statements.load("secateur.engines.foreign", "gate.sql")
-_FOREIGN = Statements.load("secateur.engines.foreign", "foreign.sql")
+_RECORDS = Statements.load("secateur.engines.foreign", "gate_records.sql")
 
 
 class GateState(StrEnum):
@@ -84,13 +84,13 @@ class GateKeeper:
         number = await self._number()
         async with self._denied():
             async with self._database.transaction() as connection:
-                await connection.execute(_FOREIGN["note_gate"], *self._known, number)
+                await connection.execute(_RECORDS["note_gate"], *self._known, number)
                 for statement in self.script(number):
                     await connection.execute(statement)
                 guarded = await connection.fetchval(self._filled("guarded", number))
                 owner = await connection.fetchval(_SQL["owner"], guarded)
                 await connection.execute(self._filled("give", number, role=owner))
-                await connection.execute(_FOREIGN["compile_gate"], self._installation.name)
+                await connection.execute(_RECORDS["compile_gate"], self._installation.name)
             await persist(lambda: self._guard(number, author), TRYING, LockUnavailable)
         return await self.check()
 
@@ -100,7 +100,7 @@ class GateKeeper:
             for statement in self.trigger(number):
                 await connection.execute(statement)
             guarded = await connection.fetchval(self._filled("guarded", number))
-            await connection.execute(_FOREIGN["guard"], self._installation.name, guarded, author)
+            await connection.execute(_RECORDS["guard"], self._installation.name, guarded, author)
 
     async def printed(self, *, remove: bool = False) -> list[str]:
         """The statements, for somebody else to execute: each part in one transaction. Changes nothing."""
@@ -111,7 +111,7 @@ class GateKeeper:
             return ["begin", patience, unguard, *self.untrigger(number), *dropped, "commit"]
         self._require_able()
         name, version = map(literal, self._known)
-        note = _FOREIGN["note_gate"].replace("$1", name).replace("$2", version).replace("$3", str(number))
+        note = _RECORDS["note_gate"].replace("$1", name).replace("$2", version).replace("$3", str(number))
         guarded = self._filled("guarded", number)
         owner = await self._database.fetchval(_SQL["owner"], await self._database.fetchval(guarded))
         return [
@@ -134,7 +134,7 @@ class GateKeeper:
         async def remove() -> None:
             async with self._database.transaction() as connection:
                 await connection.execute(self._filled("patience", number))
-                await connection.execute(_FOREIGN["unguard"], self._installation.name, author)
+                await connection.execute(_RECORDS["unguard"], self._installation.name, author)
                 for statement in self.untrigger(number):
                     await connection.execute(statement)
                 await connection.execute(self._filled("drop", number))
@@ -145,7 +145,7 @@ class GateKeeper:
 
     async def check(self) -> GateCheck:
         """Whether the gate is there, and as it should be. Changes nothing."""
-        row = await self._database.fetchrow(_FOREIGN["gate"], self._installation.name)
+        row = await self._database.fetchrow(_RECORDS["gate"], self._installation.name)
         if row is None or not can_gate(self._installation):
             return GateCheck(GateState.NONE)
         problems = list(await self._problems(row))
@@ -169,12 +169,16 @@ class GateKeeper:
                 problems.append("its trigger is disabled")
             elif not found["owned"]:
                 problems.append("the engine's table belongs to another role since")
+        if row["failures"]:
+            problems.append(
+                f"it let claims through, at least {row['failures']}; the last error was: {row['last_error']}"
+            )
         if row["version"] != self._installation.version:
             problems.append(f"it was made for {row['version']}, and the engine is {self._installation.version} now")
         return problems
 
     async def _number(self) -> int:
-        number: int | None = await self._database.fetchval(_FOREIGN["lock_number"], self._installation.name)
+        number: int | None = await self._database.fetchval(_RECORDS["lock_number"], self._installation.name)
         if number is None:
             raise NotFound(f"nothing was installed for the queue {self._installation.name}: install it first")
         return number

@@ -10,7 +10,7 @@ from secateur.engines.foreign.file import EngineFile
 from secateur.engines.foreign.json_text import as_jsonb
 from secateur.errors import UsageError
 
-_UNUSABLE = frozenset("'\\{}\0")
+_UNUSABLE = frozenset("'\\{}/$\0")
 _PLACE = re.compile(r"\{(\w+)\}")
 _JSON = re.compile(r"\{json ([^{}]+)\}")
 
@@ -102,4 +102,6 @@ def quoted(name: str) -> str:
 def require_usable(installation: Installation) -> None:
     """Raises `UsageError` for names that no statement can be made with."""
     if not installation.is_usable:
-        raise UsageError(f"{installation.name}: names with quotes, backslashes or braces cannot be used")
+        raise UsageError(
+            f"{installation.name}: names with single quotes, backslashes, slashes, dollars or braces cannot be used"
+        )

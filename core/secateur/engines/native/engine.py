@@ -35,6 +35,7 @@ class NativeEngine(
 
     statements: Mapping[str, str] = {**NativeSearching.statements, **NativeArrivals.statements}
     gate: ClassVar[str] = "claim function"
+    starves: ClassVar[bool] = False
     stops_at: ClassVar[str] = "next step"
     retryable: ClassVar[tuple[RunStatus, ...]] = (RunStatus.FAILED, RunStatus.CANCELLED)
 

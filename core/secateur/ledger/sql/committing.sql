@@ -32,10 +32,13 @@ begin
      for no key update skip locked;
   if pending.state = 'active' and pending.in_force_at is null then
     update secateur.cancellations as rule
-       set in_force_at = moment
+       set in_force_at = moment,
+           -- A gate may have gone since the commit.
+           gated = rule.gated and secateur.obeys(rule.app_id)
      where rule.app_id = put_in_force.app_id and rule.id = pending.id
     returning rule.* into pending;
     -- point: in force
+    perform secateur.compile_gate_of(pending.app_id);
     perform secateur.request_running(pending);
     perform pg_notify('secateur_cancellations', pending.id::text);
   elsif pending.id is null then

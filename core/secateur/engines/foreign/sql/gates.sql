@@ -99,18 +99,36 @@ as $$
 begin
   return exists (
     select from secateur.gates as gate
-      join pg_trigger as made on made.tgrelid = gate.guarded and made.tgname = 'aaa_secateur_gate' and made.tgenabled in ('O', 'A')
+      join pg_trigger as made on made.tgrelid = gate.guarded::oid and made.tgname = 'aaa_secateur_gate' and made.tgenabled in ('O', 'A')
      where gate.installation = has_gate.installation);
+end
+$$;
+
+-- Whether claims of the app's runs obey cancellations: always in secateur's own queue.
+create or replace function secateur.obeys(app_id text)
+  returns boolean
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+as $$
+declare
+  home text;
+begin
+  select apps.installation into home from secateur.apps where apps.app_id = obeys.app_id;
+  return home is null or secateur.has_gate(home);
 end
 $$;
 
 -- Makes the installation's generated function anew, if it has a gate: after whatever changed the active cancellations, in the same
 -- transaction. The number of the change tells a claim whose catalog lags behind that its function is not the newest.
--- Locks: the gate's row, so that two changes at once do not make the function at once.
-create or replace function secateur.compile_gate(installation text)
+-- Locks: the gate's row, so that two changes at once do not make the function at once. `waits` false: it gives way to
+-- whoever holds that row, and the function stays as it is; for a commit that is pending, since putting it in force does it again.
+create or replace function secateur.compile_gate(installation text, waits boolean default true)
   returns void
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  -- How times and texts are written must not depend on who installs.
+  set search_path = pg_catalog, pg_temp set datestyle = 'ISO, MDY' set timezone = 'UTC' set extra_float_digits = 1
+  set standard_conforming_strings = on
 as $$
 declare
   gate secateur.gates;
@@ -119,6 +137,12 @@ declare
   declared text := '';
   arms text := '';
 begin
+  if not waits then
+    perform from secateur.gates as known where known.installation = compile_gate.installation for update skip locked;
+    if not found then
+      return;
+    end if;
+  end if;
   update secateur.gates as known
      set generation = known.generation + 1
    where known.installation = compile_gate.installation
@@ -187,10 +211,11 @@ create or replace function secateur.note_gate_failure(installation text, error t
   security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  update secateur.gates as known
-     set failures = known.failures + 1, last_error = left(note_gate_failure.error, 2000), last_error_at = clock_timestamp()
-   where known.installation = note_gate_failure.installation
-     and (known.last_error_at is null or known.last_error_at < clock_timestamp() - interval '1 second');
+  insert into secateur.gate_failures (installation, error)
+  select note_gate_failure.installation, left(note_gate_failure.error, 2000)
+   where not exists (select from secateur.gate_failures as before
+                      where before.installation = note_gate_failure.installation
+                        and before.at > clock_timestamp() - interval '1 second');
 end
 $$;
 
@@ -202,7 +227,7 @@ create or replace function secateur.guard(installation text, guarded oid, author
   set search_path = pg_catalog, pg_temp
 as $$
 begin
-  update secateur.gates as known set guarded = guard.guarded where known.installation = guard.installation;
+  update secateur.gates as known set guarded = guard.guarded::regclass where known.installation = guard.installation;
   perform secateur.record_audit(
     'install', '', null, null, guard.author, null, jsonb_build_object('gate', guard.installation, 'table', guard.guarded::regclass));
 end
@@ -227,6 +252,7 @@ begin
      set gated = false
    where rule.state = 'active' and rule.gated
      and rule.app_id in (select apps.app_id from secateur.apps where apps.installation = unguard.installation);
+  delete from secateur.gate_failures as kept where kept.installation = unguard.installation;
   delete from secateur.gates as known where known.installation = unguard.installation;
   execute format('drop sequence if exists secateur_gates.newest_%s', gate.lock_number);
   perform secateur.record_audit(

@@ -102,7 +102,10 @@ begin
        set gated = false
      where rule.app_id = given.app_id and rule.id = any (commit_jobs.ids);
   end if;
-  perform secateur.compile_gate(commit_jobs.installation);
+  perform secateur.compile_gate(
+    commit_jobs.installation,
+    waits => exists (select from secateur.cancellations as rule
+                      where rule.app_id = given.app_id and rule.id = any (commit_jobs.ids) and rule.in_force_at is not null));
 end
 $$;
 

@@ -25,6 +25,7 @@ from documents import ROOT, SQL, Asked, Code, asked, codes, command_lines
 
 import secateur
 from secateur.cli.arguments import parse
+from secateur.engines.foreign.file import engine_files
 from secateur.engines.foreign.gating import GateKeeper
 from secateur.engines.foreign.installing import install_queue
 from secateur.engines.loading import find_installation
@@ -62,6 +63,9 @@ LEFT_OUT = {
 
 ENGINE = "procrastinate"
 """The engine whose name stands for `--engine NAME`."""
+
+OTHERS = ("NAME", *engine_files())
+"""What a page may choose: all of them are tried on that one's queue."""
 
 FLOOD = {"app_id": "billing", "function_id": "vendor-syncs", "if": CULPRIT}
 BODIES: dict[str, object] = {
@@ -141,7 +145,7 @@ class Queue:
 
     def filled(self, text: str) -> str:
         """A command line with values in place of what the reader has to fill in."""
-        if "--engine NAME" in text and not find_spec(ENGINE):
+        if "--engine " in text and not find_spec(ENGINE):
             pytest.skip(f"the package {ENGINE} is not installed")
         for pattern, value in (
             (r"postgresql://(?!\?)[^\s'\"]+", lambda: self.url),
@@ -151,7 +155,7 @@ class Queue:
             (r"\bCANCELLED_RUN\b", self.cancelled_run),
             (r"\bRUN\b", self.run),
             (r"\bID\b", self.cancellation),
-            (r"(?<=--engine )NAME\b", self.queue_of_others),
+            (rf"(?<=--engine )({'|'.join(OTHERS)})(?![\w-])", self.queue_of_others),
             (r"\bAPP\b", lambda: "billing"),
             (r"\bFUNCTION\b", lambda: "vendor-syncs"),
             (r"\bTIME\b", lambda: "+2h"),

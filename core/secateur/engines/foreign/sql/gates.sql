@@ -150,7 +150,6 @@ begin
   if not found then
     return;
   end if;
-  -- point: generation counted
   for rule in
     select active.*
       from secateur.apps

@@ -129,7 +129,6 @@ begin
   perform secateur.require_record(commit_job.reason, commit_job.created_by, commit_job.source);
   perform secateur.adopt(secateur.installed(commit_job.installation), commit_job.app_id, array[commit_job.function_id]);
   perform secateur.share_app(commit_job.app_id);
-  -- point: locked
   committed := secateur.committed_under(commit_job.app_id, commit_job.idempotency_key, request);
   if committed.id is null then
     perform secateur.require_free_ids(commit_job.app_id, array[commit_job.id]);

@@ -28,7 +28,6 @@ begin
   if undone.state <> 'undone' then
     return;
   end if;
-  -- point: undone
   select rule.* into undone
     from secateur.cancellations as rule where rule.app_id = app and rule.id = begin_job_restore.id
      for no key update skip locked;
@@ -45,9 +44,7 @@ begin
     wait := extract(epoch from place.next_at - clock_timestamp());
     return;
   end if;
-  -- point: before the lock
   perform secateur.share_app(app);
-  -- point: locked
   select coalesce(array_agg(one.job_id order by one.serial), '{}'), array_agg(one.function_id order by one.serial),
          array_agg(one.pre order by one.serial)
     into job_ids, function_ids, pres

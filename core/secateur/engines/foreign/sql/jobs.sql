@@ -150,7 +150,6 @@ begin
     wait := 0.05;
     return;
   end if;
-  -- point: in the gate
   select active.* into rule from secateur.cancellations as active where active.app_id = app and active.id = begin_job_batch.id;
   state := case when rule.state = 'undone' and rule.restored_at is null then 'restoring' else rule.state end;
   if rule.state <> 'active' then
@@ -256,7 +255,6 @@ begin
      limit 100
        for update of rule skip locked
   loop
-    -- point: record locked
     with doomed as (
       select met.job_id from secateur.preimages as met
        where met.app_id = ended.app_id and met.cancellation_id = ended.id

@@ -309,7 +309,7 @@ async def test_the_same_at_every_entrance(queue: Queue, here: Here, database_url
         assert expected in done.out
     done = await run_here("why", "17")
     assert (done.code, done.err) == (2, done.err)
-    assert "'17' is not a run's id" in done.err
+    assert "run_id: must be a UUID" in done.err
     done = await run_here("run", str(uuid4()))
     assert done.code == 1
     assert "there is no run" in done.err

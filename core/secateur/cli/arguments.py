@@ -149,7 +149,7 @@ def _running(command: AddCommand) -> None:
         "A trigger on the engine's table: once a cancellation is in force, its own workers start no run that matches.\n"
         "It needs the owner of that table. Choose the queue with --engine.",
     )
-    gate.add_argument("what", choices=("install", "check", "remove"), help="what to do")
+    gate.add_argument("what", metavar="ACTION", choices=("install", "check", "remove"), help="install, check or remove")
     gate.add_argument("--sql", action="store_true", help="only print the statements, for somebody else to execute")
     gate.add_argument("--json", action="store_true", help="as JSON")
     demo = command("demo", "start:demo", "simulate an incident on an embedded Postgres, to try secateur out")

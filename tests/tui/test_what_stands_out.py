@@ -94,7 +94,7 @@ async def test_h_leads_to_the_pane_and_enter_takes_from_it(start: Start, inciden
         await console.shows("What stands out", "against billing's other", CULPRIT, "29 %")
         await console.press("enter")
         editor = console.app.screen.query_one(ExpressionEditor)
-        assert (editor.text, editor.has_focus) == (CULPRIT, True)
+        await console.until(lambda: (editor.text, editor.has_focus) == (CULPRIT, True))
         await console.shows(f"{MATCHING} of")
 
 

@@ -4,7 +4,7 @@
 create schema if not exists secateur_gates;
 
 create table secateur.gates (
-  installation text primary key references secateur.installations,
+  installation text primary key,
   -- That of the installation's lock; the names of the functions have it.
   lock_number bigint not null unique,
   -- The table that its trigger is on. Null: the trigger is not there yet, and nothing is promised.

@@ -262,4 +262,6 @@ async def test_a_count_reads_the_engines_own_table(reading: Reading) -> None:
     plan = await reading.connection.fetchval(f"explain (format json) {reading.query('count(*)', where)}")
     nodes = list(scans(json.loads(plan)[0]["Plan"]))
     between = [node for node in nodes if node["Node Type"] in ("Subquery Scan", "CTE Scan", "WindowAgg")]
+    # Of several tables, the sub-selects of a union are planned each by itself, and read as they are.
+    between = [node for node in between if not node.get("Alias", "").startswith("*SELECT*")]
     assert not [node for node in between if any("Relation Name" in part for part in scans(node))]

@@ -49,7 +49,16 @@ ADDED: dict[str, dict[str, Any]] = {
 """Columns that came later, and what is in them."""
 FORGOTTEN = {"depth_checks", "depth_drifts", "migrations", "condition_vocabulary"}
 """Checks of all apps together, and what an install writes."""
-LATER = {"depth_samples", "upkeep", "slow_verdicts", "forgotten_functions", "installations", "preimages"}
+LATER = {
+    "depth_samples",
+    "upkeep",
+    "slow_verdicts",
+    "forgotten_functions",
+    "installations",
+    "preimages",
+    "gates",
+    "gate_failures",
+}
 """Tables that came later, and are empty."""
 LISTS = {"due_functions", "due_epochs", "searches", "due_floors"}
 """Tables that came later: all functions are on the list at first, and none has a floor."""

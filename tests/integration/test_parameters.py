@@ -222,6 +222,10 @@ async def call(owner: asyncpg.Connection, name: str, arguments: dict[str, str]) 
     return None
 
 
+OF_OTHERS = {"commit_job", "commit_jobs", "end_job_batch", "end_job_restore", "settle_jobs", "take_jobs"}
+"""Only secateur calls them, between an engine's own statements, with what these have given."""
+
+
 async def test_no_value_of_any_parameter_is_an_error_of_postgres_or_more_than_it_is_worth(
     owner: asyncpg.Connection,
 ) -> None:
@@ -230,6 +234,8 @@ async def test_no_value_of_any_parameter_is_an_error_of_postgres_or_more_than_it
     wrong = []
     for function in functions:
         name, parameters = function["name"], function["parameters"] or []
+        if name in OF_OTHERS:
+            continue
         usual = {
             parameter: BASE_OF.get(name, {}).get(parameter) or BASE.get(parameter) or USUAL.get(type, f"'{{}}'::{type}")
             for parameter, type in zip(parameters, function["types"], strict=True)

@@ -276,7 +276,7 @@ class TestTheCommand:
         done = await run("--check", "--read-only")
         assert done.code == 1
         assert done.out.startswith("To be mended in local/")
-        assert "\n  EXECUTE is granted to PUBLIC: function secateur.all_apps, function secateur." in done.out
+        assert "\n  EXECUTE is granted to PUBLIC: function secateur.adopt, function secateur." in done.out
         document = (await run("--check", "--json")).json
         assert document["to_apply"] == []
         assert {"object": "function secateur.all_apps()", "problem": "EXECUTE is granted to PUBLIC"} in document[

@@ -34,7 +34,7 @@ async def test_failed_runs_are_queued_again(start: Start, incident_url: str, siz
         await console.press("slash")
         await console.type("invoices")
         await console.press("enter", "down")
-        await console.shows("e failed")
+        await console.shows("fail")
         await console.press("r")
         await console.until(lambda: isinstance(console.app.screen, FilterScreen))
         await console.shows("Retry failed runs: billing / invoices", f"{FAILED} of {FAILED} runs", "exact")
@@ -68,7 +68,7 @@ async def test_examples_of_a_retry_show_what_failed(start: Start, incident_url: 
     async with start(incident_url, size=size) as console:
         await fail(console)
         await find(console, "invoices")
-        await console.shows("e failed")
+        await console.shows("fail")
         await console.press("r")
         await console.shows("review & retry", "KeyError: 'vend")
         await console.shows_stored("filter-retry")
@@ -95,7 +95,7 @@ async def test_cancelled_runs_are_retried_if_asked_for(start: Start, incident_ur
         cancellations = console.app.session.queue.cancellations
         await cancellations.cancel_run(run["id"], author="nadia", source="tui")
         await find(console, "invoices")
-        await console.shows("e failed")
+        await console.shows("fail")
         await console.press("r")
         await console.shows(f"{FAILED} of {FAILED} runs", "F7 also cancelled")
         await console.press("f7")

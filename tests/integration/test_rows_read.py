@@ -512,7 +512,9 @@ async def statements_with_ids(connection: asyncpg.Connection) -> set[str]:
         for name, sql in statements.items():
             written = {"{condition}": "true", "{among}": "true", "{runs}": "secateur.runs", "{columns}": "run.*"}
             written |= {"{order}": "desc", "{reverse}": "asc", "{past}": "<", "{until}": ">="}
-            written |= {"{which}": "true", "{what}": "count(*)", "{unfinished}": "true"}
+            written |= {"{which}": "true", "{what}": "count(*)", "{unfinished}": "true", "{with_status}": "true"}
+            written |= {"{one}": "run.id::text = $1", "{page}": "page.id::text = $4", "{ordered}": "run.id"}
+            written |= {"{position}": "run.id", "{page_position}": "page.id"}
             share = PARAMETERS.get(name, "$7")
             written["{drawn}"] = f"secateur.runs as run tablesample system ({share}::real)"
             for placeholder, meant in written.items():

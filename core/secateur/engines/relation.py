@@ -10,28 +10,26 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from secateur.cel.sql.columns import COLUMNS, Columns
-from secateur.cel.values import decode_json, decode_shown
+from secateur.cel.values import decode_json
 from secateur.engines.base import RATE_SECONDS, Selection, Source, Verdict
+from secateur.engines.rows import run_of
 from secateur.engines.searching import MOST_READ, RunPage, RunSearch
 from secateur.errors import DatabaseError, NotFound, NotInstalled, Problem, QueryTimeout, RequestError
-from secateur.instants import read_instant
 from secateur.postgres.database import Database
-from secateur.postgres.statements import Statements
+from secateur.postgres.statements import Statements, fill
 from secateur.runs import (
     UNFINISHED,
-    AttemptOutcome,
     Bar,
     Count,
     CountedBy,
     Histogram,
     Run,
-    RunAttempt,
     RunStatus,
     Scope,
 )
@@ -93,8 +91,14 @@ class RelationSource(Source):
 
     def sql(self, name: str, sampled: str = "") -> str:
         """The statement over the engine's relation; `sampled` is what `{drawn}` draws of it."""
-        filled = self.statements[name].replace("{drawn}", self.drawn(sampled)).replace("{runs}", self.relation)
-        return filled.replace("{columns}", self.columns)
+        places = {
+            "drawn": self.drawn(sampled),
+            "runs": self.relation,
+            "columns": self.columns,
+            "one": self.one,
+            "unfinished": self.among[UNFINISHED],
+        }
+        return fill(self.statements[name], places)
 
     def drawn(self, sampled: str) -> str:
         """The runs, or the part that the clause `sampled` draws of them, called `run`: `{drawn}` in a statement."""
@@ -147,9 +151,31 @@ class RelationSource(Source):
         rows: Sequence[Mapping[str, Any]] = await reading.connection.fetch(sql, *parameters)
         return rows
 
+    @property
+    def one(self) -> str:
+        """What is true of the run whose id is $1."""
+        return "run.id::text = $1"
+
+    @property
+    def position(self) -> tuple[str, ...]:
+        """The columns by which a list is ordered: in the order of the starts."""
+        return "run.started_at", "run.id::text"
+
+    def with_status(self, status: RunStatus) -> str:
+        """What is true of the runs with that status, and maybe of others, in words that an index serves."""
+        return "true"
+
     def search_sql(self, name: str, search: RunSearch) -> str:
-        """The statement in the direction of the search."""
-        return directed(self.sql(name), search)
+        """The statement in the order and the direction of the search."""
+        position = ", ".join(self.position)
+        places = {
+            "position": position,
+            "page_position": position.replace("run.", "page."),
+            "page": self.one.replace("run.", "page.").replace("$1", "$4"),
+            "ordered": ", ".join(f"{column} {{order}}" for column in self.position),
+            "with_status": "true" if search.status is None else self.with_status(search.status),
+        }
+        return directed(fill(self.sql(name), places), search)
 
     def search_condition(
         self, name: str, search: RunSearch, as_of: datetime, parameters: list[object]
@@ -308,12 +334,9 @@ def scoped(selection: Selection) -> list[object]:
 
 def directed(sql: str, search: RunSearch) -> str:
     """The statement with the order of the search in the place of its signs."""
-    signs = {"{order}": "desc", "{reverse}": "asc", "{past}": "<", "{until}": ">="}
-    if not search.newest:
-        signs = {"{order}": "asc", "{reverse}": "desc", "{past}": ">", "{until}": "<="}
-    for sign, word in signs.items():
-        sql = sql.replace(sign, word)
-    return sql
+    if search.newest:
+        return fill(sql, {"order": "desc", "reverse": "asc", "past": "<", "until": ">="})
+    return fill(sql, {"order": "asc", "reverse": "desc", "past": ">", "until": "<="})
 
 
 def counted(
@@ -344,47 +367,3 @@ def counted(
         by_status={status: round(matched * scale) for status, matched in by_status.items()},
         by_function={name: round(matched * scale) for name, matched in by_function.items()},
     )
-
-
-def run_of(row: Mapping[str, Any]) -> Run:
-    """A run from its canonical columns; those that an engine does not have are left at their defaults."""
-    return Run(
-        id=str(row["id"]),
-        app_id=row["app_id"],
-        function_id=row["function_id"],
-        event=decode_shown(row["event"]),
-        status=RunStatus(row["status"]),
-        priority=row.get("priority") or 0,
-        attempt=row.get("attempt") or 0,
-        started_at=row["started_at"],
-        scheduled_for=row.get("scheduled_for"),
-        worker=row.get("worker"),
-        lease_expires_at=row.get("lease_expires_at"),
-        finished_at=row.get("finished_at"),
-        cancellation_id=str(row["cancellation_id"]) if row.get("cancellation_id") else None,
-        error=row.get("error"),
-        claimed_at=row.get("claimed_at"),
-        step=row.get("step"),
-        step_at=row.get("step_at"),
-        idempotency_key=row.get("idempotency_key"),
-        lost=bool(row.get("lost")),
-        past_attempts=tuple(_past_attempts(row.get("past_attempts"))),
-        fields=decode_shown(row["fields"]) if row.get("fields") else {},
-    )
-
-
-def _past_attempts(text: str | None) -> Iterator[RunAttempt]:
-    """As `with_attempt` writes them (attempts.sql); whatever has another form is left out."""
-    kept = None if text is None else decode_shown(text)
-    for each in kept if isinstance(kept, list) else ():
-        try:
-            yield RunAttempt(
-                number=int(each["attempt"]),
-                outcome=AttemptOutcome(each["outcome"]),
-                began_at=read_instant(each["began_at"]) if each.get("began_at") else None,
-                ended_at=read_instant(each["ended_at"]) if each.get("ended_at") else None,
-                worker=each.get("worker"),
-                error=each.get("error"),
-            )
-        except (AttributeError, KeyError, TypeError, ValueError):
-            continue

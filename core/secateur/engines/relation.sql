@@ -113,49 +113,50 @@ select run.event
   from {runs} as run
  where run.app_id = $1
    and ($2::text is null or run.function_id = $2)
-   and run.status in ('queued', 'scheduled', 'running')
+   and {unfinished}
  order by random()
  limit $3
 
 -- name: run
-select {columns} from {runs} as run where run.id::text = $1
+select {columns} from {runs} as run where {one}
 
 -- name: runs
--- From $4 on, in the order of their starts. Looks at $5 runs of the scope and status at most; `nth` says how many it had looked at.
+-- Runs after $4, ordered by key or, where keys are not in the order of time, by start. It looks at no more than $5 runs of the scope and
+-- status. `nth` is the number of runs that it had looked at.
 select {columns}, run.nth
   from (
-    select run.*, row_number() over (order by run.started_at {order}, run.id::text {order}) as nth
+    select run.*, row_number() over (order by {ordered}) as nth
       from {runs} as run
      where run.app_id = $1
        and ($2::text[] is null or run.function_id = any ($2))
        and ($3::text is null or run.status = $3)
+       and {with_status}
        and ($4::text is null
-            or (run.started_at, run.id::text)
-               {past} (select page.started_at, page.id::text from {runs} as page where page.id::text = $4))
-     order by run.started_at {order}, run.id::text {order}
+            or ({position}) {past} (select {page_position} from {runs} as page where {page}))
+     order by {ordered}
      limit $5
   ) as run
  where ($6::timestamptz is null or run.started_at > $6)
    and ($7::timestamptz is null or run.started_at < $7)
    and {condition}
- order by run.nth
+ order by {ordered}
  limit $8
 
 -- name: runs_reached
--- How many of them that are, and the last.
+-- How many runs that statement looks at, and which is the last.
 select count(*) as looked,
-       (array_agg(seen.id::text order by seen.nth desc))[1] as id,
+       (array_agg(seen.id order by seen.nth desc))[1] as id,
        (array_agg(seen.started_at order by seen.nth desc))[1] as started_at
   from (
-    select run.id, run.started_at, row_number() over (order by run.started_at {order}, run.id::text {order}) as nth
+    select run.id, run.started_at, row_number() over (order by {ordered}) as nth
       from {runs} as run
      where run.app_id = $1
        and ($2::text[] is null or run.function_id = any ($2))
        and ($3::text is null or run.status = $3)
+       and {with_status}
        and ($4::text is null
-            or (run.started_at, run.id::text)
-               {past} (select page.started_at, page.id::text from {runs} as page where page.id::text = $4))
-     order by run.started_at {order}, run.id::text {order}
+            or ({position}) {past} (select {page_position} from {runs} as page where {page}))
+     order by {ordered}
      limit $5
   ) as seen
 

@@ -18,6 +18,8 @@ from typing import Self
 
 NAME = re.compile(r"^-- name: ([a-z_][a-z0-9_]*)[ \t]*$", re.MULTILINE)
 
+_PLACE = re.compile(r"\{(\w+)\}")
+
 
 class Statements(Mapping[str, str]):
     """The statements of one file by name, each with its comment, so that the comment shows in the server's log."""
@@ -52,3 +54,8 @@ class Statements(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._statements)
+
+
+def fill(sql: str, names: Mapping[str, str]) -> str:
+    """The statement with its placeholders, such as `{runs}`, filled in. What is filled in is not filled in again."""
+    return _PLACE.sub(lambda found: names.get(found[1], found[0]), sql)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from secateur.cel import EvaluationError
 from secateur.engines.populations import Arrival, Population
-from secateur.engines.relation import run_of
+from secateur.engines.rows import run_of
 from secateur.instants import is_finite
 
 if TYPE_CHECKING:
@@ -32,31 +32,23 @@ Row: TypeAlias = Mapping[str, Any]
 Judged: TypeAlias = AsyncIterator[tuple[Row, bool | None]]
 
 
-async def evaluate(
-    name: str,
+async def answer(name: str, rows: Judged, parameters: Sequence[object]) -> Sequence[Row]:
+    """The rows that the statement `name` would give with these parameters, from the runs that it is about."""
+    return await _ANSWERS[name](rows, parameters)
+
+
+async def judged(
     connection: asyncpg.Connection,
     sql: str,
     parameters: Sequence[object],
     filter: Filter,
     now: datetime,
     told: Callable[[int], None] = lambda _: None,
-) -> Sequence[Row]:
-    """The rows that the statement `name` would give. `sql` selects the runs that it is about.
-
-    `told` hears now and then how many runs have been evaluated.
-    """
-    return await _ANSWERS[name](_judged(connection, sql, parameters, filter, now, told), parameters)
-
-
-async def _judged(
-    connection: asyncpg.Connection,
-    sql: str,
-    parameters: Sequence[object],
-    filter: Filter,
-    now: datetime,
-    told: Callable[[int], None],
 ) -> Judged:
-    """Each run with its verdict; null is an error. A run that is not `within` the window does not match."""
+    """Each run that `sql` selects, with its verdict; null is an error.
+
+    A run that is not `within` the window does not match. `told` hears now and then how many runs have been evaluated.
+    """
     began, many = time.monotonic(), 0
     async for row in connection.cursor(sql, *parameters, prefetch=PREFETCH):
         try:
@@ -71,10 +63,10 @@ async def _judged(
             began = time.monotonic()
 
 
-async def _tallies(judged: Judged, parameters: Sequence[object]) -> Sequence[Row]:
+async def _tallies(rows: Judged, parameters: Sequence[object]) -> Sequence[Row]:
     """Counts by function, status and, in a sample, page."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    async for row, verdict in judged:
+    async for row, verdict in rows:
         group = {"function_id": row["function_id"], "status": row["status"], "page": row.get("page")}
         tally = found.setdefault(tuple(group.values()), {**group, "total": 0, "matched": 0, "errors": 0})
         tally["total"] += 1
@@ -83,18 +75,18 @@ async def _tallies(judged: Judged, parameters: Sequence[object]) -> Sequence[Row
     return list(found.values())
 
 
-async def _examples(judged: Judged, parameters: Sequence[object]) -> Sequence[Row]:
+async def _examples(rows: Judged, parameters: Sequence[object]) -> Sequence[Row]:
     wanted, limit = parameters[4:6]
-    return await _first(judged, wanted, limit)
+    return await _first(rows, wanted, limit)
 
 
-async def _runs(judged: Judged, parameters: Sequence[object]) -> Sequence[Row]:
-    return await _first(judged, True, parameters[7])
+async def _runs(rows: Judged, parameters: Sequence[object]) -> Sequence[Row]:
+    return await _first(rows, True, parameters[7])
 
 
-async def _first(judged: Judged, wanted: object, limit: object) -> Sequence[Row]:
+async def _first(rows: Judged, wanted: object, limit: object) -> Sequence[Row]:
     found: list[Row] = []
-    async for row, verdict in judged:
+    async for row, verdict in rows:
         if verdict is wanted:
             found.append(row)
         if len(found) == limit:
@@ -102,27 +94,27 @@ async def _first(judged: Judged, wanted: object, limit: object) -> Sequence[Row]
     return found
 
 
-async def _arrivals(judged: Judged, parameters: Sequence[object]) -> Sequence[Row]:
-    return [{"arrived": sum([verdict is True async for _, verdict in judged])}]
+async def _arrivals(rows: Judged, parameters: Sequence[object]) -> Sequence[Row]:
+    return [{"arrived": sum([verdict is True async for _, verdict in rows])}]
 
 
-async def _histogram(judged: Judged, parameters: Sequence[object]) -> Sequence[Row]:
+async def _histogram(rows: Judged, parameters: Sequence[object]) -> Sequence[Row]:
     bars = parameters[4]
     assert isinstance(bars, int)  # noqa: S101
-    found = [(row["started_at"], verdict) async for row, verdict in judged if is_finite(row["started_at"])]
+    found = [(row["started_at"], verdict) async for row, verdict in rows if is_finite(row["started_at"])]
     if not found:
         return []
     first, last = min(at for at, _ in found), max(at for at, _ in found)
     length = max((last - first).total_seconds(), 0.000001)
-    rows: dict[int, dict[str, Any]] = {}
+    parts: dict[int, dict[str, Any]] = {}
     for at, verdict in found:
         part = min(bars, 1 + math.floor(bars * (at - first).total_seconds() / length))
         empty = {"part": part, "first": first, "last": last, "total": 0, "matched": 0, "errors": 0}
-        bar = rows.setdefault(part, empty)
+        bar = parts.setdefault(part, empty)
         bar["total"] += 1
         bar["matched"] += verdict is True
         bar["errors"] += verdict is None
-    return list(rows.values())
+    return list(parts.values())
 
 
 def is_true(filter: Filter, arrival: Arrival, population: Population) -> bool:

@@ -1,5 +1,5 @@
--- Statements that read a queue of others, instead of those of relation.sql, which its indexes would not serve. {runs} has every run.
--- `run.key` is the bare primary key, and {ids} is its type. {unfinished} and {among} are predicates in the engine's words.
+-- Statements that read a queue of others, instead of those of relation.sql, which its indexes would not serve, or besides them. {runs}
+-- has every run. {unfinished} and {among} are predicates in the engine's words.
 
 -- name: helpers
 -- The functions that conditions may call, as far as they are installed and may be called.
@@ -25,49 +25,6 @@ select part.relname::text as name
    and row_security_active(part.oid) and (policies.closes or not policies.opens)
  order by part.relname
 
--- name: run
-select {columns} from {runs} as run where {one}
-
--- name: runs
--- Runs after $4, ordered by key or, where keys are not in the order of time, by start. It looks at no more than $5 runs of the scope and
--- status. `nth` is the number of runs that it had looked at.
-select {columns}, run.nth
-  from (
-    select run.*, row_number() over (order by {ordered}) as nth
-      from {runs} as run
-     where run.app_id = $1
-       and ($2::text[] is null or run.function_id = any ($2))
-       and ($3::text is null or run.status = $3)
-       and {with_status}
-       and ($4::text is null
-            or ({position}) {past} (select {page_position} from {runs} as page where {page}))
-     order by {ordered}
-     limit $5
-  ) as run
- where ($6::timestamptz is null or run.started_at > $6)
-   and ($7::timestamptz is null or run.started_at < $7)
-   and {condition}
- order by {ordered}
- limit $8
-
--- name: runs_reached
--- How many runs that statement looks at, and which is the last.
-select count(*) as looked,
-       (array_agg(seen.id order by seen.nth desc))[1] as id,
-       (array_agg(seen.started_at order by seen.nth desc))[1] as started_at
-  from (
-    select run.id, run.started_at, row_number() over (order by {ordered}) as nth
-      from {runs} as run
-     where run.app_id = $1
-       and ($2::text[] is null or run.function_id = any ($2))
-       and ($3::text is null or run.status = $3)
-       and {with_status}
-       and ($4::text is null
-            or ({position}) {past} (select {page_position} from {runs} as page where {page}))
-     order by {ordered}
-     limit $5
-  ) as seen
-
 -- name: examples
 select {columns}
   from {runs} as run
@@ -78,15 +35,6 @@ select {columns}
    and ($4::timestamptz is null or run.started_at < $4)
    and ({condition}) is not distinct from $5::boolean
  limit $6
-
--- name: sample_events
-select run.event
-  from {runs} as run
- where run.app_id = $1
-   and ($2::text is null or run.function_id = $2)
-   and {unfinished}
- order by random()
- limit $3
 
 -- name: sample_events_of_pages
 -- For large tables, where a draw from all runs would take long: all runs on $4 per cent of the table's pages.
@@ -128,7 +76,6 @@ select {columns}, (run.place::text::point)[0]::bigint as page,
  where run.app_id = $1
    and ($2::text is null or run.function_id = $2)
    and {unfinished}
-   and $5::real is not null
 
 -- name: pages
 select pg_relation_size(({table})) / current_setting('block_size')::bigint
@@ -150,37 +97,8 @@ select {what}
  order by random()
  limit $7
 
--- name: rows_of_count
--- The statements `rows_of_…` give the runs that the statement of that name is about. They are evaluated outside of the database.
-select {columns}
-  from {runs} as run
- where run.app_id = $1
-   and ($2::text is null or run.function_id = $2)
-   and {among}
-   and ($3::timestamptz is null or run.started_at > $3)
-   and ($4::timestamptz is null or run.started_at < $4)
-
--- name: rows_of_verdicts
-select {columns}
-  from {runs} as run
- where run.app_id = $1
-   and ($2::text is null or run.function_id = $2)
-   and {among}
-   and ($3::timestamptz is null or run.started_at > $3)
-   and ($4::timestamptz is null or run.started_at < $4)
-
--- name: rows_of_examples
-select {columns}
-  from {runs} as run
- where run.app_id = $1
-   and ($2::text is null or run.function_id = $2)
-   and {among}
-   and ($3::timestamptz is null or run.started_at > $3)
-   and ($4::timestamptz is null or run.started_at < $4)
-   and ($5::boolean is null or $5::boolean is not null)
-   and $6::integer > 0
-
--- name: rows_of_histogram
+-- name: rows
+-- The runs of scope and window, or a part of them, to be evaluated outside of the database, as those of the other statements `rows_of_…` are.
 select {columns}
   from {drawn}
  where run.app_id = $1
@@ -188,8 +106,6 @@ select {columns}
    and {among}
    and ($3::timestamptz is null or run.started_at > $3)
    and ($4::timestamptz is null or run.started_at < $4)
-   and $5::integer > 0
-   and $6::float8 is not null
 
 -- name: rows_of_arrivals
 select {columns}
@@ -199,26 +115,6 @@ select {columns}
    and run.started_at > now() - interval '10 s'
    and ($3::timestamptz is null or run.started_at > $3)
    and ($4::timestamptz is null or run.started_at < $4)
-
--- name: rows_of_runs
-select {columns}, run.nth
-  from (
-    select run.*, row_number() over (order by {ordered}) as nth
-      from {runs} as run
-     where run.app_id = $1
-       and ($2::text[] is null or run.function_id = any ($2))
-       and ($3::text is null or run.status = $3)
-       and {with_status}
-       and ($4::text is null
-            or ({position}) {past} (select {page_position} from {runs} as page where {page}))
-     order by {ordered}
-     limit $5
-  ) as run
- where ($6::timestamptz is null or run.started_at > $6)
-   and ($7::timestamptz is null or run.started_at < $7)
- order by {ordered}
- -- All that are looked at: which of them match is not known yet.
- limit greatest($5::bigint, $8::bigint)
 
 -- name: matching
 -- The statements from here on are for cancellations. This one finds unfinished runs that match, in the order in which workers claim.

@@ -9,10 +9,10 @@ from enum import StrEnum
 from typing import Any
 
 from secateur.backoff import Backoff, persist
-from secateur.engines.foreign.installation import Installation, fill
+from secateur.engines.foreign.installation import Installation
 from secateur.errors import DatabaseError, LockUnavailable, NotFound, PermissionDenied, Unsupported
 from secateur.postgres.database import Database
-from secateur.postgres.statements import Statements
+from secateur.postgres.statements import Statements, fill
 
 PIECES = frozenset({"gate_table", "gate_on", "gate_id", "gate_this"})
 """The statements of an engine that can be gated. `gate_also_table`, `_on` and `_keeps` describe a second trigger."""

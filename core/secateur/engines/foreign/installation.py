@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from secateur.engines.foreign.file import EngineFile
 from secateur.engines.foreign.json_text import as_jsonb
 from secateur.errors import UsageError
+from secateur.postgres.statements import fill
 
 _UNUSABLE = frozenset("'\\{}/$\0")
-_PLACE = re.compile(r"\{(\w+)\}")
 _JSON = re.compile(r"\{json ([^{}]+)\}")
 
 NO_RUNS = """(select null::text as key, '' as id, '' as app_id, '' as function_id, '' as name, null::jsonb as data,
@@ -87,11 +87,6 @@ class Installation:
     def _with_json(self, sql: str) -> str:
         """With an expression for each `{json TEXT}`: null where the text is no JSON. It never raises."""
         return _JSON.sub(lambda found: as_jsonb(found[1], self.server), sql)
-
-
-def fill(sql: str, names: Mapping[str, str]) -> str:
-    """The statement with its placeholders, such as `{s}`, filled in. What is filled in is not filled in again."""
-    return _PLACE.sub(lambda found: names.get(found[1], found[0]), sql)
 
 
 def quoted(name: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,12 @@ from secateur.engines.arriving import ARRIVING, SampledArrivals, SampleQuestion
 from secateur.engines.base import Selection
 from secateur.engines.foreign.depth import DepthReader
 from secateur.engines.foreign.discovery import with_parts
-from secateur.engines.foreign.evaluating import evaluate, is_true
-from secateur.engines.foreign.installation import Installation, fill, require_usable
+from secateur.engines.foreign.evaluating import answer, is_true, judged
+from secateur.engines.foreign.installation import Installation, require_usable
 from secateur.engines.populations import Arrivals, Population, Tally
-from secateur.engines.relation import STATEMENTS, Reading, directed
+from secateur.engines.relation import STATEMENTS, Reading, scoped
 from secateur.engines.sampled import Size
-from secateur.engines.searching import RunSearch
+from secateur.engines.searching import MOST_READ, RunSearch
 from secateur.errors import NotInstalled
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
@@ -33,6 +34,9 @@ COLUMNS = (
 
 _PREDICATES = {RunStatus.FAILED: "failed", RunStatus.CANCELLED: "cancelled", RunStatus.COMPLETED: "ended"}
 """Where a status is told by another predicate than that of unfinished runs."""
+
+_LAST = re.compile(r"\$\d+")
+"""The parameter of a clause that draws a part of the runs."""
 
 _COUNTS = ("count", "verdicts")
 """The statements whose progress is shown."""
@@ -136,38 +140,24 @@ class ForeignSource(SampledArrivals):
         return Tally(len(sample), tuple(sum(is_true(one, each, population) for each in sample) for one in filters))
 
     def sql(self, name: str, sampled: str = "") -> str:
-        places = {
-            "one": self._one,
-            "unfinished": self.among[UNFINISHED],
-            "newest": ", ".join(f"{column} desc" for column in self._position),
-        }
-        return fill(super().sql(name, sampled), places)
+        newest = ", ".join(f"{column} desc" for column in self.position)
+        return super().sql(name, sampled).replace("{newest}", newest)
 
     def drawn(self, sampled: str) -> str:
         return f"{self._source.replace('{sampled}', sampled)} as run"
 
     @property
-    def _position(self) -> tuple[str, ...]:
-        """The order of a list: by key where keys are in the order of the starts, else by start."""
-        return ("run.key",) if self.installation.file.ids == "bigint" else ("run.started_at", "run.key")
-
-    def search_sql(self, name: str, search: RunSearch) -> str:
-        kept = self.installation.file.statements
-        position = ", ".join(self._position)
-        places = {
-            "position": position,
-            "page_position": position.replace("run.", "page."),
-            "page": self._one.replace("run.", "page.").replace("$1", "$4"),
-            "ordered": ", ".join(f"{column} {{order}}" for column in self._position),
-            "with_status": "true" if search.status is None else kept[_PREDICATES.get(search.status, "unfinished")],
-        }
-        return directed(fill(self.sql(name), places), search)
-
-    @property
-    def _one(self) -> str:
-        """The run whose id is $1."""
+    def one(self) -> str:
         file = self.installation.file
         return self.installation.sql("one") if "one" in file.statements else f"run.key = $1::text::{file.ids}"
+
+    @property
+    def position(self) -> tuple[str, ...]:
+        """By key where keys are in the order of the starts, else by start."""
+        return ("run.key",) if self.installation.file.ids == "bigint" else ("run.started_at", "run.key")
+
+    def with_status(self, status: RunStatus) -> str:
+        return self.installation.file.statements[_PREDICATES.get(status, "unfinished")]
 
     async def ask(
         self,
@@ -182,14 +172,19 @@ class ForeignSource(SampledArrivals):
         filter = selection.filter
         if filter is None or self.has_helpers(filter, only_matches=only_matches):
             return await super().ask(reading, name, selection, parameters, only_matches=only_matches, sampled=sampled)
-        rows = self.sql(f"rows_of_{name}", sampled).replace("{among}", self.among[selection.statuses])
-        now = selection.now or reading.as_of
-        if name not in _COUNTS:
-            return await evaluate(name, reading.connection, rows, parameters, filter, now)
+        own = f"rows_of_{name}"
+        # Beside scope and window, the rows depend on nothing but the part that is drawn, which is the last parameter.
+        sql = self.sql(own if own in self.statements else "rows", _LAST.sub("$5", sampled))
+        sql = sql.replace("{among}", self.among[selection.statuses])
+        given = [*scoped(selection), *(parameters[-1:] if sampled else ())]
+        rows = judged(reading.connection, sql, given, filter, selection.now or reading.as_of, self._told(name))
         try:
-            return await evaluate(name, reading.connection, rows, parameters, filter, now, self._evaluating)
+            return await answer(name, rows, parameters)
         finally:
             self.evaluated = None
+
+    def _told(self, name: str) -> Callable[[int], None]:
+        return self._evaluating if name in _COUNTS else lambda _: None
 
     def _evaluating(self, many: int) -> None:
         self.evaluated = many
@@ -213,8 +208,11 @@ class ForeignSource(SampledArrivals):
     async def found(self, reading: Reading, search: RunSearch, parameters: list[object]) -> Sequence[Mapping[str, Any]]:
         if search.filter is None or self.has_helpers(search.filter):
             return await super().found(reading, search, parameters)
-        rows = self.search_sql("rows_of_runs", search)
-        return await evaluate("runs", reading.connection, rows, parameters, search.filter, reading.as_of)
+        sql = self.search_sql("runs", search).replace("{condition}", "true")
+        # As many as may be looked at: which of them match is not known yet.
+        given = [*parameters[:-1], MOST_READ]
+        rows = judged(reading.connection, sql, given, search.filter, reading.as_of)
+        return await answer("runs", rows, parameters)
 
     def has_helpers(self, filter: Filter, *, only_matches: bool = False) -> bool:
         """Whether the database has every function that the filter's SQL calls."""

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from secateur.bounds import require_id
-from secateur.engines.relation import STATEMENTS, Reading, run_of
+from secateur.engines.relation import STATEMENTS, Reading
+from secateur.engines.rows import run_of
 from secateur.engines.sampled import SampledSource, Size
 from secateur.errors import NotFound
 from secateur.postgres.statements import Statements

@@ -242,11 +242,13 @@ as $$
 declare
   gate secateur.gates;
 begin
-  select known.* into gate from secateur.gates as known where known.installation = unguard.installation for update;
+  select known.* into gate from secateur.gates as known where known.installation = unguard.installation;
   if not found then
     return;
   end if;
+  -- The lock before the gate's row, as commits take them.
   execute format('lock table only secateur_locks.app_%s in exclusive mode', gate.lock_number);
+  perform from secateur.gates as known where known.installation = unguard.installation for update;
   update secateur.cancellations as rule
      set gated = false
    where rule.state = 'active' and rule.gated

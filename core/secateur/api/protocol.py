@@ -29,6 +29,7 @@ class TimedProtocol(H11Protocol):
     limits: ClassVar[Limits] = DEFAULT
     _timer: asyncio.TimerHandle | None = None
     _awaited: object = None
+    _refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -44,13 +45,20 @@ class TimedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._await(self.conn.their_state)
+        if not self._refused:
+            super().data_received(data)
+            self._await(self.conn.their_state)
 
     def on_response_complete(self) -> None:
         if self.conn.their_state is not h11.SEND_BODY:
             self._await(None)  # until the next head begins, uvicorn's own limit for idle connections applies
         super().on_response_complete()
+
+    def shutdown(self) -> None:
+        if self._refused:
+            self.transport.close()
+        else:
+            super().shutdown()
 
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
@@ -77,7 +85,13 @@ class TimedProtocol(H11Protocol):
         self._refuse(failure(HTTPStatus.REQUEST_TIMEOUT, message))
 
     def _refuse(self, answer: JSONResponse) -> None:
-        """Answer, unless an answer has begun, and close the connection. A request in progress sees its client leave."""
+        """Answer, unless an answer has begun, and close the connection. A request in progress sees its client leave.
+
+        What the client sends meanwhile is read and dropped: bytes that arrive at a closed socket reset the
+        connection, and a reset overtakes the answer.
+        """
+        self._refused = True
+        self._await(None)
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             headers: Any = [*answer.raw_headers, (b"connection", b"close")]
             reason = HTTPStatus(answer.status_code).phrase.encode()
@@ -90,11 +104,15 @@ class TimedProtocol(H11Protocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.close()
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
         self._drop_later()
 
     def _drop_later(self) -> None:
-        """Closing a connection waits for the client to read; this limits that time."""
+        """Closing a connection waits for the client to read, and to close its side; this limits that time."""
         self.loop.call_later(self.limits.body, self.transport.abort)
 
 

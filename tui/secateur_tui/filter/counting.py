@@ -20,6 +20,7 @@ from secateur.words.lines import one_line
 from secateur_tui.filter.examples import Example, Examples, NearMisses, advice, nearest
 from secateur_tui.filter.matches import Matches, Stage
 from secateur_tui.filter.tabs import Tab, counted
+from secateur_tui.frame.background import run_beside
 from secateur_tui.session import Session, pause_after
 
 TYPING_PAUSE = 0.15
@@ -104,7 +105,7 @@ class Counting:
         self._matches.workers.cancel_group(self._matches, "count")
 
     def _start(self, request: CancellationRequest) -> None:
-        self._matches.run_worker(self._follow(request), group="count", exclusive=True)
+        run_beside(self._matches, "count", self._follow, request)
 
     def outdated(self) -> None:
         """Something else was typed: dim the figures, and take the examples away."""
@@ -206,7 +207,7 @@ class Counting:
         if self._examples.amount(tab) < self._limits[verdict]:
             return
         self._limits[verdict] += PAGE
-        self._matches.run_worker(self._find_more(request, preview), group="further", exclusive=True)
+        run_beside(self._matches, "further", self._find_more, request, preview)
 
     async def _find_more(self, request: CancellationRequest, preview: Preview) -> None:
         with suppress(SecateurError):

@@ -12,6 +12,7 @@ from secateur.errors import SecateurError
 from secateur.looking.suggestions import Suggestions
 from secateur.runs import Functions, Scope, Window
 from secateur_tui.filter.stands_out import RECENT_SECONDS, StandsOut
+from secateur_tui.frame.background import run_beside
 from secateur_tui.frame.hot_rows import View
 from secateur_tui.session import Session
 
@@ -82,7 +83,7 @@ class Suggesting:
         self._pane.workers.cancel_group(self._pane, "hot")
 
     def _start(self, subject: Subject, pause: float) -> None:
-        self._pane.run_worker(self._follow(subject, pause), group="hot", exclusive=True)
+        run_beside(self._pane, "hot", self._follow, subject, pause)
 
     async def _follow(self, subject: Subject, pause: float) -> None:
         """Ask after a pause, and again from time to time while somebody may be looking, until the task is cancelled."""

@@ -28,6 +28,7 @@ from secateur.looking.aftermath import also_arriving
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
 from secateur.words.figures import runs
+from secateur_tui.frame.background import run_beside
 from secateur_tui.frame.chrome import KeyBar
 from secateur_tui.frame.place import Dialog, key_of
 from secateur_tui.keymap import Action, bindings_of
@@ -129,8 +130,8 @@ class ReviewScreen(Dialog[None]):
         # Nothing takes keys before the figure has been painted: what was typed until then is gone.
         self.call_after_refresh(self._open)
         self._count()
-        self.run_worker(self._gathered.what_arrives(self._asked), group="review-arrivals")
-        self.run_worker(self._gathered.whether_of_one_piece(self._asked), group="review-blast")
+        run_beside(self, "review-arrivals", self._gathered.what_arrives, self._asked)
+        run_beside(self, "review-blast", self._gathered.whether_of_one_piece, self._asked)
         self.set_interval(1.0, self._draw)
 
     def accepts(self, event: events.Key) -> bool:
@@ -153,7 +154,7 @@ class ReviewScreen(Dialog[None]):
         self._feed = feed
 
     def _count(self) -> None:
-        self.run_worker(self._gathered.count(self._request), exclusive=True, group="review-count")
+        run_beside(self, "review-count", self._gathered.count, self._request)
 
     def _open(self) -> None:
         self._step = Step.READY

@@ -211,7 +211,7 @@ def load_settings(config: Path | None = None, **flags: object) -> Settings:
     """
     prefixed = [name for name in os.environ if name.startswith(PREFIX)]
     check_encodings(os.environ, [*prefixed, *_READ])
-    path = config or _default_path()
+    path = config or default_path()
     in_file = _read(path, must_exist=config is not None or bool(os.environ.get("SECATEUR_CONFIG")))
     in_flags = {name: value for name, value in flags.items() if value is not None}
     try:
@@ -239,7 +239,8 @@ def _unreadable_variable() -> str:
     return f"a variable {PREFIX}…"
 
 
-def _default_path() -> Path:
+def default_path() -> Path:
+    """The configuration file where no flag names one."""
     named = os.environ.get("SECATEUR_CONFIG")
     if named:
         return Path(named).expanduser()

@@ -17,6 +17,8 @@ from secateur.postgres.database import Database
 
 FLOOD = ("--app", "billing", "--function", "vendor-syncs", "--if", CULPRIT)
 NOT_TOLD = 74
+FORGETFUL = 3
+"""What the doctor says of the tests' servers, which do not sync."""
 SINKS = [">/dev/full", ">&-"]
 
 Prepare = Callable[[Here, str], list[str]]
@@ -65,6 +67,7 @@ CHANGING: dict[str, Prepare] = {
     "retention": lambda here, url: ["--finished", "40d"],
 }
 LOOKING: dict[str, Prepare] = {
+    "doctor": lambda here, url: [],
     "engines": lambda here, url: [],
     "depth": lambda here, url: [],
     "history": lambda here, url: [],
@@ -147,7 +150,7 @@ def test_every_hint_works_at_the_same_place(command: str, here: Here, url: str) 
     """Without a variable, the next command would find no database, or another one."""
     arguments = {**CHANGING, **LOOKING}[command](here, url)
     done = here(command, "--database", url, *arguments)
-    assert done.code == 0, done
+    assert done.code == (FORGETFUL if command == "doctor" else 0), done
     hints = re.findall(r"secateur [a-z-]+(?: --?\w\S*| '[^']*'| [0-9a-z-]+)+", done.out + done.err)
     for hint in hints:
         assert parse(shlex.split(hint)[1:]).database == url, hint

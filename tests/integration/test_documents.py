@@ -267,7 +267,8 @@ def _command(words: list[str], queue: Queue, here: Here, monkeypatch: pytest.Mon
             words = [*words, "--yes"]
     monkeypatch.chdir(queue.directory)
     done = here(*words, url=queue.of_others if "--engine" in words else queue.url)
-    assert done.code == 0, done.err
+    # The tests' servers do not sync, of which the doctor warns.
+    assert done.code == (3 if words[0] == "doctor" else 0), done.err
     assert "Traceback" not in done.err
 
 

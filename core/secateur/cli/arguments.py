@@ -24,6 +24,7 @@ DEFAULT_PORT = 8484
 EXAMPLES = {
     "forget": "secateur forget billing old-syncs",
     "engines": "secateur engines --database postgresql://on_call@db.internal/shop",
+    "doctor": "secateur doctor --json",
     "gate": "secateur gate install --engine procrastinate",
     "install": "secateur install --database postgresql://admin@db.internal/jobs",
     "demo": "secateur demo --runs 50000",

@@ -8,6 +8,14 @@ from secateur.samples import DEFAULT_RANGE, RANGES
 
 
 def looking(command: AddCommand) -> None:
+    doctor = command(
+        "doctor",
+        "doctor:doctor",
+        "examine the database, the schema and this machine, and say what to do",
+        "Changes nothing, and works with few rights: it says what it could not see.\n"
+        "Its exit code is 0 if nothing is wrong, 3 if there are warnings, and 4 if there are errors.",
+    )
+    doctor.add_argument("--json", action="store_true", help="as JSON")
     depth = command("depth", "look:depth", "show waiting and running runs per app and function")
     depth.add_argument("--json", action="store_true", help="as JSON")
     depth.add_argument("--watch", action="store_true", help="refresh until interrupted")

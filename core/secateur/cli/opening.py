@@ -14,7 +14,7 @@ from secateur.errors import ReadOnly
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.postgres.reachable import until_reachable
-from secateur.settings import Settings, Target, load_settings
+from secateur.settings import Settings, Target, default_path, load_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,11 @@ class CommandSession:
 
 def read_settings(arguments: argparse.Namespace) -> Settings:
     return load_settings(Path(arguments.config) if arguments.config else None)
+
+
+def config_file(arguments: argparse.Namespace) -> Path:
+    """The configuration file, which need not exist."""
+    return Path(arguments.config) if arguments.config else default_path()
 
 
 def find_place(arguments: argparse.Namespace, *, writes: bool = False, database: str | None = None) -> Place:

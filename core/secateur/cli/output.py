@@ -15,7 +15,8 @@ from secateur.words.lines import one_line
 from secateur.words.redaction import redact
 from secateur.words.tables import Column, lay_out
 
-_BOLD, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[33m", "\x1b[0m"
+BOLD, RED, YELLOW = "\x1b[1m", "\x1b[31m", "\x1b[33m"
+_PLAIN = "\x1b[0m"
 
 
 done: list[str] = []
@@ -96,7 +97,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int |
     texts = [dict(zip(keys, map(one_line, row), strict=True)) for row in rows]
     layout = lay_out(columns, texts, width, overflows=True)
     heading, *lines = (layout.line(row).rstrip() for row in (layout.titles(), *texts))
-    return [styled(heading, _BOLD), *lines]
+    return [styled(heading, BOLD), *lines]
 
 
 def terminal_width() -> int | None:
@@ -111,7 +112,7 @@ def fields(pairs: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def warning(text: str, stream: TextIO | None = None) -> str:
-    return styled(text, _YELLOW, stream)
+    return styled(text, YELLOW, stream)
 
 
 def styled(text: str, style: str, stream: TextIO | None = None) -> str:

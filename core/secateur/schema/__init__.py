@@ -144,6 +144,13 @@ class InstallSteps:
     def is_complete(self) -> bool:
         return not self.files and not self.gaps
 
+    def by_problem(self) -> dict[str, list[str]]:
+        """What each gap is, with the objects that have it, without their parameters."""
+        found: dict[str, dict[str, None]] = {}
+        for each in self.gaps:
+            found.setdefault(each.gap, {})[each.what.partition("(")[0]] = None
+        return {problem: [*objects] for problem, objects in found.items()}
+
 
 async def install(
     database: Database, migrations: Sequence[Migration] | None = None, *, author: str | None = None

@@ -83,10 +83,7 @@ def _lines(found: InstallSteps, files: str, gaps: str) -> Iterator[str]:
         yield f"{files}: {', '.join(found.files)}."
     if found.gaps:
         yield f"{gaps}:"
-    by_gap: dict[str, dict[str, None]] = {}
-    for gap in found.gaps:
-        by_gap.setdefault(gap.gap, {})[gap.what.partition("(")[0]] = None
-    for wrong, objects in by_gap.items():
+    for wrong, objects in found.by_problem().items():
         yield one_line(f"  {wrong}: {', '.join(objects)}")
 
 

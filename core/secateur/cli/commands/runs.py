@@ -10,7 +10,7 @@ from secateur.cli.commands.past import clock
 from secateur.cli.describing import run_lines
 from secateur.cli.identifying import read_run_id
 from secateur.cli.opening import find_place, open_session
-from secateur.cli.output import json_line, line, notice, styled, table, terminal_width
+from secateur.cli.output import BOLD, json_line, line, notice, styled, table, terminal_width
 from secateur.cli.requesting import read_span
 from secateur.engines.searching import RunPage, RunSearch
 from secateur.looking.forms import run_json
@@ -26,8 +26,6 @@ from secateur.words.tables import Column
 
 LONGEST_ERROR = 200
 """Characters of an error that a line of the runs shows."""
-
-_BOLD = "\x1b[1m"
 
 
 async def runs(arguments: argparse.Namespace) -> int:
@@ -117,7 +115,7 @@ async def run(arguments: argparse.Namespace) -> int:
         return 0
     zone = place.settings.zone
     if why is not None:
-        line(styled(sentence(why), _BOLD))
+        line(styled(sentence(why), BOLD))
         line()
     for each in (*run_lines(found, zone), "", *_timeline_lines(found, why, now, zone)):
         line(each)
@@ -153,7 +151,7 @@ async def why(arguments: argparse.Namespace) -> int:
     if arguments.json:
         json_line(why_form(found).as_json())
         return 0
-    line(styled(sentence(found), _BOLD))
+    line(styled(sentence(found), BOLD))
     for each in others(found):
         line(f"Besides: {each}")
     for each in _cancellations(found):

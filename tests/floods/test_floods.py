@@ -16,7 +16,7 @@ from secateur.cel import compile as compile_source
 from secateur.looking.conditions import Condition
 from secateur.looking.contrasts import Contrast
 from secateur.looking.proposals import Search, propose
-from secateur.looking.recounting import SURE
+from secateur.looking.recounting import is_sure
 
 FLOODS = int(os.environ.get("SECATEUR_FLOODS", "6"))
 """Of each generator; `make floods` tries many."""
@@ -47,16 +47,15 @@ def judge(filter_: Filter, flood: Flood) -> tuple[float, float]:
 
 def second_look(search: Search, flood: Flood) -> list[Condition] | None:
     """As `secateur.looking.recounting` takes it in the database."""
-    candidates = search.candidates()
-    if not candidates or max(each.score for each in candidates) >= SURE:
+    if is_sure(search.best()):
         return None
     flood_more, baseline_more = flood.more(MORE)
     found = []
-    for each in candidates:
+    for each in search.candidates():
         filter_ = compile_source(each.source)
         hits, usual = (sum(matches(filter_, event) for event in events) for events in (flood_more, baseline_more))
         found.append(each.counted(hits, usual, MORE, MORE))
-    return found
+    return found or None
 
 
 def matches(filter_: Filter, event: Any) -> bool:

@@ -140,7 +140,8 @@ def _added(contrast: Contrast, extent: Extent) -> float:
 def _affixes(contrast: Contrast, field: FieldEvents, least: int) -> Iterator[Conjunct]:
     if len(field.texts) < FEWEST_TEXTS:
         return
-    counts = {text: contrast.count(numbers) for text, numbers in field.texts.items()}
+    before, during = map(Counter, field.text_column.before_and_during(contrast.baseline))
+    counts = {text: (during.get(text, 0), before.get(text, 0)) for text in field.texts}
     totals = contrast.flood, contrast.baseline
     for kind, call, find in (("prefix", "startsWith", prefixes), ("suffix", "endsWith", suffixes)):
         scored = [(contrast.gain(each.flood, each.baseline, *totals), each) for each in find(counts, least)]

@@ -13,12 +13,14 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from sys import float_info
+from types import NoneType
 from typing import Any
 
 from secateur.cel.authoring import shapes
 from secateur.cel.authoring.shapes import MAX_DEPTH, MAX_ELEMENTS, MAX_KEYS, MAX_PATHS, Shape
 from secateur.cel.paths import EACH, Path
-from secateur.cel.values import INT_MAX, INT_MIN
+from secateur.cel.values import INT_MAX, INT_MIN, from_json, type_of
 
 Number = int | float
 
@@ -46,6 +48,32 @@ class Extent:
         return self.flood.bit_count(), self.baseline.bit_count()
 
 
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Values, each with the number of its event, in the order of the events."""
+
+    values: list[Any] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+
+    def of_types(self, *types: type) -> Column:
+        pairs = [pair for pair in zip(self.values, self.numbers, strict=True) if type(pair[0]) in types]
+        return Column([value for value, _ in pairs], [number for _, number in pairs])
+
+    def by_value(self) -> dict[Any, list[int]]:
+        found: dict[Any, list[int]] = {}
+        for value, number in zip(self.values, self.numbers, strict=True):
+            if value in found:
+                found[value].append(number)
+            else:
+                found[value] = [number]
+        return found
+
+    def before_and_during(self, first: int) -> tuple[list[Any], list[Any]]:
+        """The values of the events before the number `first`, and of the others."""
+        place = bisect_left(self.numbers, first)
+        return self.values[:place], self.values[place:]
+
+
 @dataclass(slots=True)
 class FieldEvents:
     """One path below `event`, with the numbers of the events that have it, by type and value.
@@ -60,6 +88,8 @@ class FieldEvents:
     texts: dict[str, list[int]] = field(default_factory=dict)
     numbers: dict[Number, list[int]] = field(default_factory=dict)
     """1 and 1.0 are the same value, as in the language."""
+    text_column: Column = field(default_factory=Column)
+    number_column: Column = field(default_factory=Column)
     types: dict[str, list[int]] = field(default_factory=dict)
     """By the name of the type in the language."""
     sizes: dict[int, list[int]] = field(default_factory=dict)
@@ -82,10 +112,7 @@ class Contrast:
         nothing = bytes(self.flood + self.baseline)
         self._marked: tuple[Extent, tuple[bytes, bytes]] = Extent(0, 0), (nothing, nothing)
         self._logs = [0.0] + [count * math.log(count) for count in range(1, self.flood + self.baseline + 1)]
-        for number, event in enumerate(baseline):
-            self._visit(self.event, event, number)
-        for number, event in enumerate(flood, self.baseline):
-            self._visit(self.event, event, number)
+        self._read(self.event, Column([*baseline, *flood], list(range(self.baseline + self.flood))))
 
     @property
     def everything(self) -> Extent:
@@ -161,58 +188,72 @@ class Contrast:
         outside = logs[all_flood - flood] + logs[all_baseline - baseline] - logs[every - hit]
         return inside + outside + logs[every] - logs[all_flood] - logs[all_baseline]
 
-    def _visit(self, here: FieldEvents, value: Any, number: int) -> None:
-        here.present.append(number)
-        kind = type(value)
-        values: dict[Any, list[int]] | None
-        if kind is str:
-            name, values = "string", here.texts
-        elif kind is int or kind is float:
-            name = "int" if kind is int and INT_MIN <= value <= INT_MAX else "double"
-            values = here.numbers if name == "int" or math.isfinite(value) else None
-        elif kind is bool:
-            name, values = "bool", here.booleans
-        elif value is None:
-            here.nulls.append(number)
-            name, values = "null_type", None
-        elif kind is dict:
-            self._object(here, value, number)
-            name, values = "map", None
-        else:
-            self._list(here, value, number)
-            name, values = "list", None
-        if values is not None:
-            if value in values:
-                values[value].append(number)
-            else:
-                values[value] = [number]
-        if name in here.types:
-            here.types[name].append(number)
-        else:
-            here.types[name] = [number]
+    def _read(self, here: FieldEvents, column: Column) -> None:
+        """All values of one path at once: one call for each value would take several times as long."""
+        here.present = column.numbers
+        kinds = set(map(type, column.values))
+        for kind in sorted(kinds, key=_TYPES.index):
+            of_kind = column if len(kinds) == 1 else column.of_types(kind)
+            if kind is dict:
+                here.types["map"] = of_kind.numbers
+                self._read_objects(here, of_kind)
+            elif kind is list:
+                here.types["list"] = of_kind.numbers
+                self._read_lists(here, of_kind)
+            elif kind is str:
+                here.types["string"] = of_kind.numbers
+                here.text_column, here.texts = of_kind, of_kind.by_value()
+            elif kind is bool:
+                here.types["bool"] = of_kind.numbers
+                here.booleans = of_kind.by_value()
+            elif kind is NoneType:
+                here.types["null_type"] = here.nulls = of_kind.numbers
+        if int in kinds or float in kinds:
+            self._read_numbers(here, column if kinds <= {int, float} else column.of_types(int, float))
 
-    def _object(self, here: FieldEvents, value: dict[str, Any], number: int) -> None:
-        if len(here.path) >= MAX_DEPTH or len(value) > MAX_KEYS:
-            return
-        children = here.children
-        for key, inner in value.items():
-            child = children.get(key)
-            if child is None:
-                child = self._below(here, key)
-                if child is None:
-                    continue
-                children[key] = child
-            self._visit(child, inner, number)
+    def _read_numbers(self, here: FieldEvents, column: Column) -> None:
+        values = column.values
+        if set(map(type, values)) == {int} and min(values) >= INT_MIN and max(values) <= INT_MAX:
+            here.types["int"] = column.numbers
+        else:
+            for value, number in zip(column.values, column.numbers, strict=True):
+                here.types.setdefault(type_of(from_json(value)).name, []).append(number)
+            pairs = zip(column.values, column.numbers, strict=True)
+            finite = [pair for pair in pairs if -float_info.max <= pair[0] <= float_info.max]
+            column = Column([value for value, _ in finite], [number for _, number in finite])
+        here.number_column, here.numbers = column, column.by_value()
 
-    def _list(self, here: FieldEvents, value: list[Any], number: int) -> None:
-        here.sizes.setdefault(len(value), []).append(number)
-        if here.inside_list or len(here.path) >= MAX_DEPTH or not value:
+    def _read_objects(self, here: FieldEvents, column: Column) -> None:
+        if len(here.path) >= MAX_DEPTH:
             return
-        if here.each is None:
+        columns: dict[str, Column] = {}
+        for value, number in zip(column.values, column.numbers, strict=True):
+            if len(value) > MAX_KEYS:
+                continue
+            for key, inner in value.items():
+                below = columns.get(key)
+                if below is None:
+                    child = self._below(here, key)
+                    if child is None:
+                        continue
+                    here.children[key] = child
+                    below = columns[key] = Column()
+                below.values.append(inner)
+                below.numbers.append(number)
+        for key, below in columns.items():
+            self._read(here.children[key], below)
+
+    def _read_lists(self, here: FieldEvents, column: Column) -> None:
+        elements = Column()
+        for value, number in zip(column.values, column.numbers, strict=True):
+            here.sizes.setdefault(len(value), []).append(number)
+            read = value[:MAX_ELEMENTS]
+            elements.values.extend(read)
+            elements.numbers.extend([number] * len(read))
+        if not here.inside_list and len(here.path) < MAX_DEPTH and elements.values:
             here.each = self._below(here, EACH)
-        if here.each is not None:
-            for element in value[:MAX_ELEMENTS]:
-                self._visit(here.each, element, number)
+            if here.each is not None:
+                self._read(here.each, elements)
 
     def _below(self, here: FieldEvents, key: str | None) -> FieldEvents | None:
         if self._paths >= MAX_PATHS:
@@ -225,5 +266,8 @@ def _bits(mask: int, size: int) -> bytes:
     """The bits, lowest first, as bytes 0 and 1."""
     return f"{mask:0{size}b}"[::-1].encode()[:size].translate(_DIGITS)
 
+
+_TYPES = (dict, list, str, bool, int, float, NoneType)
+"""Of decoded JSON."""
 
 _DIGITS = bytes.maketrans(b"01", b"\0\1")

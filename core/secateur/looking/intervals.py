@@ -116,6 +116,7 @@ class _Ends:
         self._floods = [floods[place] * one for place in self._places]
         self._baselines = [baselines[place] for place in self._places]
         self._scale = max(1, totals[0])
+        self._known: dict[float, tuple[int, int]] = {}
 
     def densest(self, weight: float) -> tuple[int, int]:
         """The slice in which the flood's share exceeds the weighted baseline's share most.
@@ -123,6 +124,11 @@ class _Ends:
         Both are cumulative sums, so the best slice is the highest rise above an earlier lowest point. This runs for
         every scale and weight; hence the loops of built-in functions.
         """
+        if weight not in self._known:
+            self._known[weight] = self._densest(weight)
+        return self._known[weight]
+
+    def _densest(self, weight: float) -> tuple[int, int]:
         ahead = list(map(operator.sub, self._floods, map(operator.mul, self._baselines, repeat(weight * self._scale))))
         rises = list(map(operator.sub, ahead, accumulate(ahead, min)))
         best = max(rises)

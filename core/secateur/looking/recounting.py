@@ -26,17 +26,23 @@ SURE = 500.0
 """Nats of evidence of the best condition from which on no second look is needed."""
 
 
-def is_open(conditions: Sequence[Condition], *sampled: Arrivals) -> bool:
-    """Whether counting more runs could change the answer."""
-    if not conditions or max(each.score for each in conditions) >= SURE:
+def is_open(best: Sequence[Condition], *sampled: Arrivals) -> bool:
+    """Whether counting more runs could change which conditions are the best."""
+    if is_sure(best):
         return False
     return any(min(each.total, COUNTED_RUNS) >= WORTHWHILE * len(each.sample) for each in sampled)
+
+
+def is_sure(best: Sequence[Condition]) -> bool:
+    return max((each.score for each in best), default=0.0) >= SURE
 
 
 async def recounted(
     engine: Arriving, conditions: Sequence[Condition], flood: Population, baseline: Population
 ) -> list[Condition] | None:
-    """The conditions, judged by more runs; None if that takes too long."""
+    """The conditions, judged by more runs; None if that takes too long, or if there are none."""
+    if not conditions:
+        return None
     pairs = await asyncio.to_thread(_compiled, conditions)
     filters = [filter_ for _, filter_ in pairs]
     try:

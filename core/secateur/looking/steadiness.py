@@ -7,7 +7,6 @@ but only because the flood is newer. It says nothing about the flood.
 from __future__ import annotations
 
 import operator
-from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -44,26 +43,12 @@ class Steadiness:
         return self._known[id(field)]
 
     def _judge(self, field: FieldEvents) -> bool:
-        columns: list[tuple[dict[Any, list[int]], bool]] = [(field.numbers, True), (field.texts, False)]
+        columns = (field.number_column, len(field.numbers), True), (field.text_column, len(field.texts), False)
         return any(
-            self._in_order(*self._by_arrival(field, values), numeric) for values, numeric in columns if len(values) > 1
+            self._in_order(*column.before_and_during(self._contrast.baseline), numeric)
+            for column, variety, numeric in columns
+            if variety > 1
         )
-
-    def _by_arrival(self, field: FieldEvents, values: dict[Any, list[int]]) -> tuple[list[Any], list[Any]]:
-        """The values of the baseline's events, and of the flood's, in the order of the events."""
-        start = self._contrast.baseline
-        if field.inside_list:
-            placed = [(number, value) for value, numbers in values.items() for number in numbers]
-            placed.sort(key=operator.itemgetter(0))
-            first_during = bisect_left(placed, start, key=operator.itemgetter(0))
-            ordered = [value for _, value in placed]
-            return ordered[:first_during], ordered[first_during:]
-        of_events: list[Any] = [None] * (start + self._contrast.flood)
-        for value, numbers in values.items():
-            for number in numbers:
-                of_events[number] = value
-        before, during = of_events[:start], of_events[start:]
-        return [value for value in before if value is not None], [value for value in during if value is not None]
 
     def _in_order(self, before: list[Any], during: list[Any], numeric: bool) -> bool:
         keys: list[Any] = [None]

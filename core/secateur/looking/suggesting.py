@@ -66,8 +66,9 @@ async def suggest(
     search = await in_thread(lambda checkpoint: _search(flood, before, checkpoint))
     conditions = None
     if before.sample:
-        candidates = await in_thread(lambda checkpoint: search.under(checkpoint).candidates())
-        if is_open(candidates, flood, before):
+        best = await in_thread(lambda checkpoint: search.under(checkpoint).best())
+        if is_open(best, flood, before):
+            candidates = await in_thread(lambda checkpoint: search.under(checkpoint).candidates())
             conditions = await recounted(engine, candidates, arriving, usual)
     asked = Asked(since, until, found, limit, now)
     return await in_thread(

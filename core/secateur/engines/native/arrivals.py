@@ -20,6 +20,11 @@ WAITING = 20_000
 class NativeArrivals(NativeSource, SampledArrivals):
     """Few runs of a scope are found by the indexes: the newest that wait, and the last that ended."""
 
+    # The empty path selects the whole event, and leaves it decompressed.
+    drawn_columns = (
+        "run.id, run.app_id, run.function_id, run.status, run.started_at, run.scheduled_for, run.priority, "
+        "run.attempt, run.event #> '{}' as event, pg_column_size(run.event) as stored_bytes"
+    )
     statements: Mapping[str, str] = {
         **NativeSource.statements,
         **ARRIVING,

@@ -115,6 +115,19 @@ begin
 end
 $$;
 
+-- Raises unless each of the field's flags is given.
+create or replace function secateur.require_flags(field text, flags boolean[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if (select count(given.flag) from unnest(flags) as given (flag)) is distinct from cardinality(flags)::bigint then
+    raise exception using errcode = 'SC422', column = field, message = format('%s: must be true or false', field);
+  end if;
+end
+$$;
+
 -- Raises unless a list has from `fewest` to `most` values. Null is one that is not given.
 create or replace function secateur.require_count(field text, given integer, fewest integer, most integer)
   returns void

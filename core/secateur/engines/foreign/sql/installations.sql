@@ -53,6 +53,60 @@ begin
 end
 $$;
 
+-- The record of a cancellation in a queue of others. Raises SC404.
+create or replace function secateur.job_cancellation(app_id text, id uuid)
+  returns secateur.cancellations
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+as $$
+declare
+  known secateur.cancellations;
+begin
+  select rule.* into known
+    from secateur.cancellations as rule
+   where rule.app_id = job_cancellation.app_id and rule.id = job_cancellation.id
+     and (select home.installation from secateur.apps as home where home.app_id = job_cancellation.app_id) is not null;
+  if not found then
+    raise exception using errcode = 'SC404', message = format('there is no cancellation %s', job_cancellation.id);
+  end if;
+  return known;
+end
+$$;
+
+-- Raises SC422 unless these are the ids of different jobs.
+create or replace function secateur.require_jobs(job_ids text[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if job_ids is null then
+    raise exception using errcode = 'SC422', column = 'job_ids', message = 'job_ids: must not be null';
+  end if;
+  perform secateur.require_count('job_ids', cardinality(job_ids), 0, 100000);
+  if exists (select from unnest(job_ids) as given (id) where (length(given.id) between 1 and 500) is not true) then
+    raise exception using errcode = 'SC422', column = 'job_ids', message = 'job_ids: each must have 1 to 500 characters';
+  elsif (select count(distinct given.id) from unnest(job_ids) as given (id)) < cardinality(job_ids) then
+    raise exception using errcode = 'SC422', column = 'job_ids', message = 'job_ids: must not name a job twice';
+  end if;
+end
+$$;
+
+-- Raises SC422 unless a list says of each of so many jobs one of the things that can be said.
+create or replace function secateur.require_said(field text, said text[], jobs integer, choices text[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform secateur.require_same_length(field, jobs, array[coalesce(cardinality(said), 0)]);
+  if exists (select from unnest(said) as one (value) where (one.value = any (choices)) is not true) then
+    raise exception using errcode = 'SC422', column = field,
+      message = format('%s: each must be %s', field, array_to_string(choices, ' or '));
+  end if;
+end
+$$;
+
 -- Adds an app of the queue, and these functions of it, to the ledger: records refer to them. Repeatable. Raises SC422,
 -- and SC409 if secateur's own queue has an app of that name.
 create or replace function secateur.adopt(home secateur.installations, app_id text, function_ids text[])
@@ -91,6 +145,7 @@ as $$
 declare
   given secateur.cancellations := secateur.draft_of(draft);
 begin
+  perform secateur.require_expected(given.expected, given.expected_by_function);
   given.kind := 'bulk';
   given.gated := secateur.has_gate(commit_jobs.installation);
   perform secateur.adopt(secateur.installed(commit_jobs.installation), given.app_id,
@@ -127,6 +182,8 @@ begin
   perform secateur.require_read_committed();
   perform secateur.require_key(commit_job.idempotency_key);
   perform secateur.require_record(commit_job.reason, commit_job.created_by, commit_job.source);
+  perform secateur.require_name('job_id', commit_job.job_id, 500);
+  perform secateur.require_flags('running', array[commit_job.running]);
   perform secateur.adopt(secateur.installed(commit_job.installation), commit_job.app_id, array[commit_job.function_id]);
   perform secateur.share_app(commit_job.app_id);
   committed := secateur.committed_under(commit_job.app_id, commit_job.idempotency_key, request);

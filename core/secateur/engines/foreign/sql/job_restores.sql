@@ -19,10 +19,7 @@ declare
 begin
   perform secateur.require_read_committed();
   perform secateur.require_number('batch', batch, 1, 100000);
-  select rule.* into undone from secateur.cancellations as rule where rule.app_id = app and rule.id = begin_job_restore.id;
-  if not found then
-    raise exception using errcode = 'SC404', message = format('there is no cancellation %s', begin_job_restore.id);
-  end if;
+  undone := secateur.job_cancellation(app, begin_job_restore.id);
   state := undone.state;
   busy := false;
   if undone.state <> 'undone' then
@@ -66,7 +63,7 @@ end
 $$;
 
 -- Ends a batch of a restore. The outcome of each job is `restored`, `handed_over` (to `owners[i]`, which keeps its `pres[i]`), or `left`
--- for the reason `told[i]`.
+-- for the reason `told[i]`. Raises SC404, SC409 if the cancellation is not undone, and SC422.
 create or replace function secateur.end_job_restore(
   app_id text, id uuid, job_ids text[], outcomes text[], told text[], owners uuid[], pres jsonb[]
 )
@@ -82,7 +79,22 @@ declare
   moment timestamptz;
   step secateur.sweep_step;
 begin
-  select rule.* into undone from secateur.cancellations as rule where rule.app_id = app and rule.id = end_job_restore.id;
+  undone := secateur.job_cancellation(app, end_job_restore.id);
+  if undone.state <> 'undone' then
+    raise exception using errcode = 'SC409', message = format('cancellation %s is not undone: it is %s', undone.id, undone.state);
+  end if;
+  perform secateur.require_jobs(job_ids);
+  perform secateur.require_said('outcomes', outcomes, cardinality(job_ids), '{restored,handed_over,left}');
+  perform secateur.require_same_length(given.name, cardinality(job_ids), array[coalesce(given.length, 0)])
+     from (values ('told', cardinality(end_job_restore.told)), ('owners', cardinality(owners)),
+                  ('pres', cardinality(end_job_restore.pres))) as given (name, length);
+  if exists (select from unnest(outcomes, owners, end_job_restore.pres) as given (outcome, owner, pre)
+              where given.outcome = 'handed_over' and (given.owner is null or given.pre is null)) then
+    raise exception using errcode = 'SC422', column = 'owners', 
+      message = 'owners: must be there, with its pre, for each job that is handed over';
+  end if;
+  perform secateur.job_cancellation(app, given.owner) 
+     from (select distinct unnest(owners)) as given (owner) where given.owner is not null;
   step := row('restoring', 0, false, false, 0, null, 0);
   with given as materialized (
     select * from unnest(job_ids, outcomes, end_job_restore.told, owners, end_job_restore.pres)

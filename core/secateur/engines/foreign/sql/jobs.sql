@@ -2,7 +2,8 @@
 -- job_restores.sql has those of a restore. See installations.sql.
 
 -- Writes down the jobs that a cancellation has met. Those that waited are cancelled by now, and `pre` is how they were. Those that ran were
--- asked to stop, or go on. Returns how many of them it had not met before, or had met while they ran.
+-- asked to stop, or go on, and have no `pre` if nothing was written to them. Returns how many of them it had not met before, or had met
+-- while they ran. Raises SC404, and SC422 with the parameter.
 create or replace function secateur.take_jobs(
   app_id text, cancellation_id uuid, job_ids text[], function_ids text[], pres jsonb[], running boolean[],
   taken_by text default 'sweep'
@@ -15,6 +16,17 @@ as $$
 declare
   taken integer;
 begin
+  perform secateur.job_cancellation(take_jobs.app_id, take_jobs.cancellation_id);
+  perform secateur.require_jobs(job_ids);
+  perform secateur.require_said('taken_by', array[take_jobs.taken_by], 1, '{sweep,gate}');
+  perform secateur.require_same_length(given.name, cardinality(job_ids), array[coalesce(given.length, 0)])
+     from (values ('function_ids', cardinality(function_ids)), ('pres', cardinality(pres)), ('running', cardinality(running)))
+          as given (name, length);
+  perform secateur.require_name('function_ids', given.id) from (select distinct unnest(function_ids)) as given (id);
+  perform secateur.require_flags('running', running);
+  if exists (select from unnest(pres, running) as given (pre, running) where given.pre is null and not given.running) then
+    raise exception using errcode = 'SC422', column = 'pres', message = 'pres: must be there for each job that does not run';
+  end if;
   with given as materialized (
     select one.job_id, one.function_id, one.pre, one.was_running,
            (select met.was_running and met.outcome is null from secateur.preimages as met
@@ -46,17 +58,25 @@ begin
 end
 $$;
 
--- Writes what became of running jobs that a cancellation waits for: `stopped` or `finished_first`.
+-- Writes what became of running jobs that a cancellation waits for: `stopped` or `finished_first`. Raises SC404, and SC422 with
+-- the parameter.
 create or replace function secateur.settle_jobs(app_id text, cancellation_id uuid, job_ids text[], outcomes text[])
   returns void
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
+declare
+  outcome_of jsonb;
 begin
+  perform secateur.job_cancellation(settle_jobs.app_id, settle_jobs.cancellation_id);
+  perform secateur.require_jobs(job_ids);
+  perform secateur.require_said('outcomes', outcomes, cardinality(job_ids), '{stopped,finished_first}');
+  outcome_of := (select jsonb_object_agg(given.job_id, given.outcome)
+                   from unnest(job_ids, outcomes) as given (job_id, outcome));
   with settled as (
     update secateur.preimages as met
-       set outcome = outcomes[array_position(job_ids, met.job_id)]
+       set outcome = outcome_of ->> met.job_id
      where met.app_id = settle_jobs.app_id and met.cancellation_id = settle_jobs.cancellation_id and met.job_id = any (job_ids)
        and met.was_running and met.outcome is null
     returning met.function_id, met.outcome
@@ -138,10 +158,7 @@ begin
   perform secateur.require_read_committed();
   busy := true;
   walks := false;
-  select active.* into rule from secateur.cancellations as active where active.app_id = app and active.id = begin_job_batch.id;
-  if rule.id is null then
-    raise exception using errcode = 'SC404', message = format('there is no cancellation %s', begin_job_batch.id);
-  end if;
+  rule := secateur.job_cancellation(app, begin_job_batch.id);
   state := 'active';
   if rule.state = 'active' and rule.in_force_at is null and not secateur.confirm_cancellation(rule.app_id, rule.id) then
     return;
@@ -185,6 +202,7 @@ end
 $$;
 
 -- Ends a batch of a sweep. `met` is how many jobs it has met for the first time. `ended`: it found no others in this walk.
+-- Raises SC404, SC409 if the cancellation is not active, and SC422.
 create or replace function secateur.end_job_batch(app_id text, id uuid, met integer, walked boolean, ended boolean)
   returns secateur.sweep_step
   language plpgsql
@@ -197,7 +215,14 @@ declare
   over record;
   step secateur.sweep_step;
 begin
-  select active.* into rule from secateur.cancellations as active where active.app_id = app and active.id = end_job_batch.id;
+  rule := secateur.job_cancellation(app, end_job_batch.id);
+  if rule.state <> 'active' or rule.in_force_at is null then
+    raise exception using errcode = 'SC409', message = format('cancellation %s is not swept: it is %s', rule.id,
+      case when rule.state = 'active' then 'pending' else rule.state end);
+  end if;
+  perform secateur.require_number('met', met, 0, 100000);
+  perform secateur.require_flags('walked', array[walked]);
+  perform secateur.require_flags('ended', array[ended]);
   select sweeps.* into place from secateur.sweeps where sweeps.app_id = app and sweeps.cancellation_id = rule.id for no key update;
   step := row('active', met, false, false, 0, null, 0);
   place.found := place.found + met;

@@ -219,6 +219,20 @@ async def test_a_generated_function_that_raises_is_replaced_by_the_tables(
     assert (await keeper.check()).failures == 0
 
 
+@pytest.mark.parametrize("if_", ["run.id == '2'", "run.id.startsWith('2') && run.app == 'default'"])
+async def test_the_tables_know_a_job_by_its_id(bed: Procrastinate, database: Database, if_: str) -> None:
+    """So does the generated function: both are asked."""
+    await gated(database)
+    await bed.enqueue(jobs(3))
+    await commit(database, **{"if": if_})
+    number = await database.fetchval("select lock_number from secateur.gates")
+    for job_id, is_meant in (("1", False), ("2", True), ("3", False)):
+        job = f"'procrastinate/default', 'work', '{job_id}', '{{}}', now() - interval '1 hour', 0"
+        by_tables = await database.fetchval(f"select secateur_gates.judge_{number}({job})")
+        said = await database.fetchval(f"select cancellation_id from secateur_gates.match_{number}({job})")
+        assert (by_tables is not None, said is not None) == (is_meant, is_meant)
+
+
 async def test_it_is_found_stale_and_removed(bed: Procrastinate, database: Database) -> None:
     keeper = await gated(database)
     await bed.enqueue(jobs(1))

@@ -174,7 +174,7 @@ async def verdicts(connection: asyncpg.Connection) -> tuple[set[tuple[int, int]]
     many = len(EVENTS)
     rows = await connection.fetch(
         "select place::int, nth, verdict from secateur.evaluate_conditions("
-        "conditions => $1, parameters => $2::jsonb, app_id => 'shop', function_ids => $3, ids => $4,"
+        "conditions => $1, parameters => $2::jsonb, app_id => 'shop', function_ids => $3, ids => $4::uuid[],"
         " events => $5::jsonb[], started_at => array_fill($6::timestamptz, array[$7::int]),"
         " priorities => array_fill(0, array[$7::int]))",
         [condition for condition, _ in stored],

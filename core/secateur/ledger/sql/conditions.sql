@@ -85,25 +85,29 @@ as $$
 begin
   if require_executable.condition is not null then
     perform from secateur.evaluate_conditions(
-      array[require_executable.condition], '[{}]', '', '{}', '{}', '{}', '{}', '{}');
+      array[require_executable.condition], '[{}]', '', '{}', '{}'::text[], '{}', '{}', '{}');
   end if;
 exception when syntax_error_or_access_rule_violation then
   raise exception using errcode = 'SC400', message = format('the stored condition cannot be executed: %s', sqlerrm);
 end
 $$;
 
+-- Of older programs.
+drop function if exists secateur.evaluate_conditions(text[], jsonb, text, text[], uuid[], jsonb[], timestamptz[], integer[]);
+drop function if exists secateur.verdicts(text, jsonb, text, text[], uuid[], jsonb[], timestamptz[], integer[], interval);
+
 -- What stored conditions say of runs: a row for every pair whose verdict is true, or null (could not be evaluated).
 -- Runs with no right on any table (its owner has none) and an empty search path. That is the second wall: the first is
 -- check_condition, without which nothing is stored.
 --
 -- A condition's `$k` stands for element k of its parameters, as do `$now` and `$async`; every parameter is text and cast
--- where it is used.
+-- where it is used. `ids` are uuids in secateur's own queue, and texts in queues of others: a condition reads them as texts.
 create or replace function secateur.evaluate_conditions(
   conditions text[],
   parameters jsonb,
   app_id text,
   function_ids text[],
-  ids uuid[],
+  ids anyarray,
   events jsonb[],
   started_at timestamptz[],
   priorities integer[]
@@ -159,7 +163,7 @@ create or replace function secateur.verdicts(
   parameters jsonb,
   app_id text,
   function_ids text[],
-  ids uuid[],
+  ids anyarray,
   events jsonb[],
   started_at timestamptz[],
   priorities integer[],

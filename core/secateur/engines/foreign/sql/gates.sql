@@ -78,9 +78,8 @@ begin
     end if;
     select said.verdict into verdict
       from secateur.verdicts(
-             rule.condition, rule.parameters, judge_job.app_id, array[judge_job.function_id],
-             array['00000000-0000-0000-0000-000000000000']::uuid[], array[judge_job.event], array[judge_job.started_at],
-             array[judge_job.priority]) as said;
+             rule.condition, rule.parameters, substr(judge_job.app_id, length(installation) + 2), array[judge_job.function_id],
+             array[judge_job.id], array[judge_job.event], array[judge_job.started_at], array[judge_job.priority]) as said;
     if found and verdict then
       return rule.id;
     end if;
@@ -161,7 +160,7 @@ begin
     declared := declared || format('  p%s constant jsonb := %L;%s', n, rule.parameters, chr(10));
     arms := arms || format(
       '    when run.app_id = %L%s%s and run.started_at < %L::timestamptz%s%s then %L::uuid%s',
-      rule.app_id,
+      substr(rule.app_id, length(gate.installation) + 2),
       case when rule.function_id is not null then format(' and run.function_id = %L', rule.function_id) end,
       case when rule.started_after is not null then format(' and run.started_at > %L::timestamptz', rule.started_after) end,
       rule.started_before,
@@ -174,7 +173,9 @@ begin
     'declare%s%sbegin%s  generation := %s;%s%send', chr(10), declared, chr(10), gate.generation, chr(10),
     case when n > 0 then
       '  select case' || chr(10) || arms || '    end into cancellation_id' || chr(10)
-      || '    from (select app_id, function_id, id, event, started_at, priority) as run;' || chr(10) end));
+      -- A condition reads the app's own name, without that of the queue.
+      || format('    from (select substr(app_id, %s) as app_id, function_id, id, event, started_at, priority) as run;%s',
+                length(gate.installation) + 2, chr(10)) end));
   update secateur.gates as known set active = n > 0 where known.installation = gate.installation;
   -- A claim in REPEATABLE READ reads this without a snapshot, and so learns that its own is older.
   execute format('select setval(%L, %s)', format('secateur_gates.newest_%s', gate.lock_number), pg_current_xact_id());

@@ -295,7 +295,8 @@ class AuditEntry(SQLModel):
     id: int
     at: datetime
     action: str
-    """`install`, `commit`, `stop`, `undo`, `restore`, `pause`, `resume`, `forget` or `retention`."""
+    """`install`, `commit`, `stop`, `undo`, `restore`, `pause`, `resume`, `forget`, `retention`, `create_token`,
+    `revoke_token` or `request`."""
     app_id: str | None = None
     function_id: str | None = None
     cancellation_id: UUID | None = None

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 from billing import CULPRIT
+from command_line import COMMAND, environment
 
 from patience import PATIENCE, eventually
 from secateur.api import create_api
@@ -21,15 +23,18 @@ from secateur.api.server import Server, listen
 from secateur.engines.native.engine import NativeEngine
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
+from secateur.tokens.keeping import Tokens
 
 FLOOD = {"app_id": "billing", "function_id": "vendor-syncs", "if": CULPRIT}
 
 
 @asynccontextmanager
-async def running_api(database: Database, *, engine: NativeEngine | None = None) -> AsyncIterator[httpx.AsyncClient]:
+async def running_api(
+    database: Database, *, engine: NativeEngine | None = None, tokens: Tokens | None = None
+) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an API that runs, read-only if the database's sessions are."""
     engine = engine or NativeEngine(database)
-    api = create_api(OpenQueue.over(engine, read_only=database.read_only), author="server")
+    api = create_api(OpenQueue.over(engine, read_only=database.read_only), author="server", tokens=tokens)
     transport = httpx.ASGITransport(app=api, raise_app_exceptions=False)
     async with (
         api.router.lifespan_context(api),
@@ -79,6 +84,24 @@ async def serving(
             yield running
         finally:
             await running.stop()
+
+
+@contextmanager
+def server_process(url: str, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`secateur serve` on a free port, and its address."""
+    process = subprocess.Popen(
+        [*COMMAND, "serve", "--port", "0", *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(url),
+    )
+    try:
+        assert process.stdout is not None
+        yield process, process.stdout.readline().split()[0]
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def request(method: str, path: str, body: object = None, **headers: str) -> bytes:

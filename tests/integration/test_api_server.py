@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +12,9 @@ from functools import partial
 
 import httpx
 import pytest
+from api_client import server_process
 from billing import ACME, CULPRIT, end_running, seed
-from command_line import COMMAND, environment, run
+from command_line import run
 
 from patience import PATIENCE, wait_for
 from secateur.postgres.database import Database
@@ -32,23 +32,6 @@ def url(embedded_url: str) -> str:
     return embedded_url
 
 
-@contextmanager
-def _server(url: str, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    process = subprocess.Popen(
-        [*COMMAND, "serve", "--port", "0", *flags],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(url),
-    )
-    try:
-        assert process.stdout is not None
-        yield process, process.stdout.readline().split()[0]
-    finally:
-        process.kill()
-        process.communicate()
-
-
 def _answers(address: str) -> bool:
     try:
         return get(f"{address}/healthz").status_code == 200
@@ -57,7 +40,7 @@ def _answers(address: str) -> bool:
 
 
 def test_it_serves_sweeps_and_stops(url: str) -> None:
-    with _server(url) as (process, address):
+    with server_process(url) as (process, address):
         assert address.startswith("http://127.0.0.1:")
         committed = post(f"{address}/v1/cancellations", json=FLOOD).json()["data"]
         path = f"{address}/v1/cancellations/{committed['id']}"
@@ -76,7 +59,7 @@ def test_it_undoes_and_takes_names_as_they_were_escaped(url: str) -> None:
             await database.execute("select secateur.register_function('billing', 'a/b', '{}', 4)")
 
     asyncio.run(register())
-    with _server(url) as (_, address):
+    with server_process(url) as (_, address):
         (paused,) = post(f"{address}/v1/queues/billing/a%2Fb/pause").json()["data"]
         assert (paused["function_id"], paused["paused"]) == ("a/b", True)
         assert post(f"{address}/v1/queues/billing/a/b/pause").status_code == 404
@@ -90,7 +73,7 @@ def test_it_undoes_and_takes_names_as_they_were_escaped(url: str) -> None:
 
 
 def test_it_listens_on_loopback_only_and_says_when_the_port_is_taken(url: str) -> None:
-    with _server(url) as (_, address):
+    with server_process(url) as (_, address):
         port = int(address.rpartition(":")[2])
         elsewhere = _own_address()
         if elsewhere is not None:
@@ -114,7 +97,7 @@ def _own_address() -> str | None:
 
 def test_a_request_under_way_is_answered_before_it_ends(url: str) -> None:
     """A count that waits for a lock when the signal comes."""
-    with _server(url) as (process, address), _runs_locked(url) as release:
+    with server_process(url) as (process, address), _runs_locked(url) as release:
         answers: list[httpx.Response] = []
         path = f"{address}/v1/cancellations/preview"
         asking = threading.Thread(target=lambda: answers.append(post(path, json=FLOOD)))
@@ -163,12 +146,12 @@ def _runs_locked(url: str) -> Iterator[threading.Event]:
 
 def test_a_read_only_server_refuses_and_leaves_the_sweep_to_others(url: str) -> None:
     assert run("cancel", "--app", "billing", "--if", CULPRIT, "--yes", url=url).code == 0
-    with _server(url, "--read-only") as (_, address):
+    with server_process(url, "--read-only") as (_, address):
         assert post(f"{address}/v1/cancellations/preview", json=FLOOD).status_code == 200
         refused = post(f"{address}/v1/cancellations", json=FLOOD)
         assert (refused.status_code, refused.json()["status"]) == (403, 403)
         (cancellation,) = get(f"{address}/v1/cancellations").json()["data"]
         assert (cancellation["state"], cancellation["counts"]["cancelled"]) == ("active", 0)
-        with _server(url):
+        with server_process(url):
             swept = f"{address}/v1/cancellations/{cancellation['id']}"
             wait_for(lambda: get(swept).json()["data"]["counts"]["cancelled"] == ACME - 1, "another one's sweep")

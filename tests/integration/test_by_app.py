@@ -6,7 +6,7 @@ import pytest
 
 from secateur.postgres.database import Database
 
-OF_NO_APP = {"retention", "condition_vocabulary", "migrations", "installations", "gates", "gate_failures"}
+OF_NO_APP = {"retention", "condition_vocabulary", "migrations", "installations", "gates", "gate_failures", "api_tokens"}
 """What is the same for all apps, or has several."""
 KEYLESS = {"cancellation_deltas", "depth_deltas", "due_functions"}
 """Of which only sums are of interest, or whether there is one."""

@@ -65,6 +65,7 @@ CHANGING: dict[str, Prepare] = {
     "resume": lambda here, url: [*paused(here, url), "--yes"],
     "forget": lambda here, url: [*an_old_function(here, url), "--yes"],
     "retention": lambda here, url: ["--finished", "40d"],
+    "token": lambda here, url: ["create", "ci", "--scope", "viewer"],
 }
 LOOKING: dict[str, Prepare] = {
     "doctor": lambda here, url: [],

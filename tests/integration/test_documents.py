@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.util import find_spec
@@ -29,8 +29,10 @@ from secateur.engines.foreign.file import engine_files
 from secateur.engines.foreign.gating import GateKeeper
 from secateur.engines.foreign.installing import install_queue
 from secateur.engines.loading import find_installation
+from secateur.errors import Conflict
 from secateur.postgres.database import Database
 from secateur.settings import load_settings
+from secateur.tokens.keeping import Tokens, TokenScope
 
 NOT_RUN = {
     "python3 -m venv .venv": "makes a virtual environment; the tests run in one",
@@ -96,6 +98,8 @@ class Queue:
     of_others: str
     """A database with a queue of procrastinate."""
     server: str
+    headers: dict[str, str]
+    """With a token: a document may create one, and from then on the server asks for one."""
     api: dict[str, Any]
     directory: Path
 
@@ -139,9 +143,23 @@ class Queue:
         return ENGINE
 
     def post(self, path: str, body: object = None) -> Any:
-        answer = httpx.post(self.server + path, json=body, headers={"X-Author": "nadia"}, timeout=60)
+        answer = httpx.post(self.server + path, json=body, headers=self.headers, timeout=60)
         assert answer.is_success, answer.text
         return answer.json()["data"]
+
+    def prepare_token(self, words: list[str]) -> None:
+        """So that a token can be created, or revoked, again."""
+
+        async def prepare() -> None:
+            async with Database.connect(self.url) as database:
+                tokens, (action, *names) = Tokens(database), words
+                for name in names[:1]:
+                    with suppress(Conflict):
+                        await tokens.create(name, TokenScope.VIEWER, expires=None, author="nadia", source="cli")
+                    if action == "create":
+                        await tokens.revoke(name, author="nadia", source="cli")
+
+        asyncio.run(prepare())
 
     def filled(self, text: str) -> str:
         """A command line with values in place of what the reader has to fill in."""
@@ -175,6 +193,12 @@ async def _retire(url: str) -> None:
     await connection.close()
 
 
+async def _own_token(url: str) -> str:
+    async with Database.connect(url) as database:
+        create = Tokens(database).create("documents", TokenScope.OPERATOR, expires=None, author="nadia", source="cli")
+        return (await create)[1]
+
+
 async def _make_queue_of_others(url: str) -> None:
     connection = await asyncpg.connect(url)
     await connection.execute(files(ENGINE).joinpath("sql", "schema.sql").read_text(encoding="utf-8"))
@@ -197,6 +221,7 @@ def queue(postgres_servers: Callable[[str], Any], tmp_path_factory: pytest.TempP
     asyncio.run(seed(url))
     asyncio.run(_retire(url))
     asyncio.run(end_running(url))  # `--wait` would wait for it
+    headers = {"X-Author": "nadia", "Authorization": f"Bearer {asyncio.run(_own_token(url))}"}
     process = subprocess.Popen(
         [*COMMAND, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True, env=environment(url)
     )
@@ -207,7 +232,8 @@ def queue(postgres_servers: Callable[[str], Any], tmp_path_factory: pytest.TempP
             url,
             of_others,
             address,
-            httpx.get(f"{address}/openapi.json", timeout=60).raise_for_status().json(),
+            headers,
+            httpx.get(f"{address}/openapi.json", headers=headers, timeout=60).raise_for_status().json(),
             directory,
         )
     finally:
@@ -265,6 +291,8 @@ def _command(words: list[str], queue: Queue, here: Here, monkeypatch: pytest.Mon
             return
         if getattr(parsed, "yes", True) is False:
             words = [*words, "--yes"]
+    if words[0] == "token":
+        queue.prepare_token(words[1:])
     monkeypatch.chdir(queue.directory)
     done = here(*words, url=queue.of_others if "--engine" in words else queue.url)
     # The tests' servers do not sync, of which the doctor warns.
@@ -382,7 +410,7 @@ def test_a_path(wanted: Asked, queue: Queue) -> None:
         queue.server + path,
         params={name: value.replace("…", "billing") for name, value in parameters.items()},
         json=BODIES.get(path),
-        headers={"X-Author": "nadia"},
+        headers=queue.headers,
         timeout=60,
     )
     assert answer.is_success, answer.text
@@ -402,7 +430,7 @@ def test_json(text: str, queue: Queue) -> None:
     answer = httpx.post(
         queue.server + path,
         content=text,
-        headers={"Content-Type": "application/json", "X-Author": "nadia"},
+        headers={"Content-Type": "application/json", **queue.headers},
         timeout=60,
     )
     assert answer.is_success, answer.text

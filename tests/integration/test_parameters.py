@@ -128,6 +128,14 @@ BASE_OF: dict[str, dict[str, str]] = {
     "enqueue_many": {"scheduled_for": "array[now()]", "started_at": "array[now()]"},
     "forget": {"app_id": "'retired'", "function_id": "'sync'"},
     "set_retention": {"standing": "interval '1 day'"},
+    "create_token": {
+        "token_id": "repeat('a', 16)",
+        "scope": "'viewer'",
+        "secret_hash": "repeat('0', 64)",
+        "expires_at": "now() + interval '1 day'",
+    },
+    "revoke_token": {"name": "'ci'"},
+    "note_token_use": {"token_id": "repeat('b', 16)"},
 }
 
 USUAL = {
@@ -232,6 +240,9 @@ async def owner(database_url: str) -> AsyncIterator[asyncpg.Connection]:
             rule == SWEPT,
         )
     await connection.execute("select secateur.undo_cancellation('elsewhere/mailers', $1, 'ada', 'cli')", UNDONE)
+    await connection.execute(
+        "select secateur.create_token(repeat('b', 16), 'ci', 'operator', repeat('0', 64), null, 'ada', 'cli')"
+    )
     await connection.execute("set statement_timeout = '20s'")
     yield connection
     await connection.close()

@@ -58,6 +58,7 @@ LATER = {
     "preimages",
     "gates",
     "gate_failures",
+    "api_tokens",
 }
 """Tables that came later, and are empty."""
 LISTS = {"due_functions", "due_epochs", "searches", "due_floors"}

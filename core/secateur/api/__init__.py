@@ -14,9 +14,9 @@ from fastapi import FastAPI
 from starlette.routing import Route
 
 from secateur import __version__
+from secateur.api.access import Access
 from secateur.api.background import Background
 from secateur.api.failures import install_failure_handlers
-from secateur.api.guard import LoopbackGuard
 from secateur.api.limits import DEFAULT, Limits
 from secateur.api.methods import Methods
 from secateur.api.routes import cancelling, retrying, running, watching
@@ -24,6 +24,7 @@ from secateur.api.services import Services
 from secateur.api.turns import Turns
 from secateur.api.under_way import UnderWay
 from secateur.open_queue import OpenQueue
+from secateur.tokens.keeping import Tokens
 
 
 def create_api(
@@ -31,8 +32,13 @@ def create_api(
     *,
     author: str,
     limits: Limits = DEFAULT,
+    tokens: Tokens | None = None,
+    is_exposed: bool = False,
 ) -> FastAPI:
-    """The application. `author` is recorded if a request names no author.
+    """The application. `author` is recorded if a request names no author and needs no token.
+
+    Requests need one of `tokens` as soon as there is one, and always if the server `is_exposed` to others than this
+    machine.
 
     The database under the services belongs to the caller, and must stay open while the application runs.
     """
@@ -64,7 +70,7 @@ def create_api(
     ]
     # The last one added sees a request first.
     api.add_middleware(Methods, routes=[route for route in routes if isinstance(route, Route)])
-    api.add_middleware(LoopbackGuard)
+    api.add_middleware(Access, tokens=tokens, is_exposed=is_exposed)
     api.add_middleware(UnderWay, limits=limits, stopping=api.state.stopping)
     install_failure_handlers(api)
     return api

@@ -74,11 +74,15 @@ def install_failure_handlers(api: FastAPI) -> None:
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SecateurError)  # noqa: S101 - it is registered for these
+    return failure_of(error, getattr(request.state, "unknown", None))
+
+
+def failure_of(error: SecateurError, unknown: Unknown | None = None) -> JSONResponse:
+    """The answer that tells an error, with what cannot be known if the connection was lost."""
     status = next((status for kind, status in STATUSES if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
     message, headers = str(error), {}
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = RETRY_AFTER_SECONDS
-    unknown: Unknown | None = getattr(request.state, "unknown", None)
     if unknown is not None and isinstance(error, Unreachable):
         headers |= unknown.headers
         message += f"; {unknown.words}"

@@ -7,13 +7,9 @@ that resolves to 127.0.0.1 shows in `Host`, a cross-site request carries its `Or
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
-
-from secateur.api.failures import failure
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -24,29 +20,11 @@ OWN_SITES = frozenset({"same-origin", "none"})
 """Accepted values of `Sec-Fetch-Site`: our own site, and a person who typed the address."""
 
 
-class LoopbackGuard:
-    """Answers 403 to every request that does not name this machine, or that another site's page sent.
-
-    Answers 400 to a request that gives its length in two ways, because proxies may interpret it differently.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        headers = Headers(scope=scope)
-        if "content-length" in headers and "transfer-encoding" in headers:
-            ambiguous = "Content-Length and Transfer-Encoding must not be sent together"
-            refusal = failure(HTTPStatus.BAD_REQUEST, ambiguous, headers={"Connection": "close"})
-        elif reason := why_foreign(headers, scope["method"]):
-            refusal = failure(HTTPStatus.FORBIDDEN, reason)
-        else:
-            await self._app(scope, receive, send)
-            return
-        await refusal(scope, receive, send)
+def why_ambiguous(headers: Headers) -> str | None:
+    """Why proxies and this server may disagree on where the request ends."""
+    if "content-length" in headers and "transfer-encoding" in headers:
+        return "Content-Length and Transfer-Encoding must not be sent together"
+    return None
 
 
 def why_foreign(headers: Headers, method: str) -> str | None:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Header, Request
 
+from secateur.api.access import Caller
 from secateur.api.answers import Failure
 from secateur.api.background import Background
 from secateur.api.turns import Turns
+from secateur.bounds import LONGEST_NAME, problem_of_name, require
 from secateur.instants import utc
 from secateur.open_queue import OpenQueue
 
@@ -36,12 +38,24 @@ def _services(request: Request) -> Services:
 Injected = Annotated[Services, Depends(_services)]
 
 
-def _author(services: Injected, x_author: Annotated[str | None, Header(max_length=200)] = None) -> str:
-    return _text(x_author) or services.author
+def caller_of(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
+def _author(
+    request: Request, services: Injected, x_author: Annotated[str | None, Header(max_length=LONGEST_NAME)] = None
+) -> str:
+    token, named = caller_of(request).token, _text(x_author)
+    if token is None:
+        return named or services.author
+    author = f"{named} by token {token}" if named else f"token {token}"
+    require({"X-Author": problem_of_name(author)})
+    return author
 
 
 Author = Annotated[str, Depends(_author)]
-"""The author: `X-Author`, or the server's own user."""
+"""The author: the token, with what `X-Author` says; without a token `X-Author`, or the server's own user."""
 
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200, pattern=r"^[!-~]+$")]
 
@@ -75,12 +89,15 @@ def latest(before: datetime, *written: Cancellation) -> datetime:
 
 _REASONS = {
     400: "The request is wrong; `details` has every problem.",
-    403: "The server or its role is read-only, or the request came from a page of another site.",
+    401: "The request needs a token, or its token is wrong, expired or revoked.",
+    403: "The token may only read, the server or its role is read-only, or the request came from a page of another "
+    "site.",
     404: "There is no such cancellation, run, app or function.",
     409: "It conflicts with the current state: the idempotency key was used for another request, the run has finished, "
     "it is too late, or something is unfinished that should be forgotten.",
     413: "The body is too long.",
     415: "The body is not sent as JSON.",
+    429: "Too many requests without a valid token came from this address; try again after `Retry-After`.",
     503: "The database or a lock is not available, or the server is busy or stopping; try again after `Retry-After`.",
     504: "It took too long; nothing was changed, unless the answer says that this is unknown.",
     507: "The disk of the database is full; nothing was changed.",
@@ -89,7 +106,7 @@ _REASONS = {
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The documentation of a path's failures, including those that every path can have."""
-    possible = sorted({*statuses, 403, 503, 504, 507})
+    possible = sorted({*statuses, 401, 403, 429, 503, 504, 507})
     documented: dict[int | str, dict[str, Any]] = {
         status: {"model": Failure, "description": _REASONS[status]} for status in possible
     }

@@ -11,15 +11,14 @@ from collections.abc import Sequence
 
 from secateur import __version__
 from secateur.cli.looking import explaining, looking, searching
-from secateur.cli.parsing import TIMES, AddCommand, Parser, key, port, positive, span
+from secateur.cli.parsing import TIMES, AddCommand, Parser, key, positive, span
+from secateur.cli.serving import serving
 from secateur.errors import UsageError
 
 TEXT_FLAGS = frozenset(
     {"--app", "--function", "--if", "--after", "--before", "--since", "--until", "--reason", "--idempotency-key"}
 )
 """Flags whose value may start with a dash, such as `-2h`; argparse itself would take the value for a flag."""
-
-DEFAULT_PORT = 8484
 
 EXAMPLES = {
     "forget": "secateur forget billing old-syncs",
@@ -30,6 +29,7 @@ EXAMPLES = {
     "demo": "secateur demo --runs 50000",
     "worker": "secateur worker billing.jobs:app --concurrency 20",
     "serve": "secateur serve --port 8484",
+    "token": "secateur token create ci --scope operator --expires 30d",
     "depth": "secateur depth --watch",
     "history": "secateur history --limit 10",
     "runs": "secateur runs --app billing --if 'event.data.id == 7'",
@@ -116,6 +116,7 @@ def _parser() -> Parser:
         return added
 
     _running(command)
+    serving(command, everywhere)
     looking(command)
     searching(command)
     explaining(command)
@@ -174,14 +175,6 @@ def _running(command: AddCommand) -> None:
     worker.add_argument("--grace", type=span, metavar="SPAN", help="how long a run that must stop gets to finish")
     worker.add_argument("--name", metavar="NAME", help="name shown for its runs and connections (default: HOST:PID)")
     worker.add_argument("--connections", type=positive, metavar="N", help="open at most N connections (2 or more)")
-    serve = command("serve", "serve:serve", "serve the HTTP API on 127.0.0.1")
-    serve.add_argument(
-        "--port",
-        type=port,
-        default=DEFAULT_PORT,
-        metavar="N",
-        help=f"port; 0 picks a free one (default: {DEFAULT_PORT})",
-    )
 
 
 def _cancelling(command: AddCommand) -> None:

@@ -75,6 +75,7 @@ DEFINITIONS = (
     "engines/native/sql/history.sql",
     "engines/native/sql/depth.sql",
     "engines/native/sql/pruning.sql",
+    "tokens/sql/tokens.sql",
     "schema/pins.sql",
     "schema/rights.sql",
 )

@@ -23,7 +23,7 @@ as $$
              'pause', 'resume', 'forget', 'commit_cancellation', 'commit_cancellations', 'commit_retries', 'stop_cancellation',
              'undo_cancellation', 'cancel_run', 'app_of_run', 'unrestored', 'cancellation_records', 'set_retention',
              'commit_jobs', 'commit_job', 'take_jobs', 'settle_jobs', 'begin_job_batch', 'end_job_batch', 'begin_job_restore',
-             'end_job_restore', 'prune_jobs'
+             'end_job_restore', 'prune_jobs', 'create_token', 'revoke_token', 'note_token_use'
            ],
            'secateur_viewer', array['unrestored', 'rights_gaps'])
     from (select array[

@@ -1,0 +1,36 @@
+"""The text of a token: `secateur_ID_SECRET`.
+
+The id is public: it finds the token's row. The secret is 256 random bits; the database keeps only its SHA-256, which
+is enough, since nobody can try out that many. A known prefix lets scanners find tokens in places where none belongs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass, field
+
+_TEXT = re.compile(r"secateur_(?P<id>[0-9a-f]{16})_(?P<secret>[A-Za-z0-9_-]{43})")
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a token's text says."""
+
+    token_id: str
+    secret_hash: str = field(repr=False)
+    """SHA-256 of the secret, as hexadecimal digits."""
+
+
+def new_token() -> str:
+    """A token that nobody has had before."""
+    return f"secateur_{secrets.token_hex(8)}_{secrets.token_urlsafe(32)}"
+
+
+def read_token(text: str) -> Credential | None:
+    """None if it is not the text of a token."""
+    found = _TEXT.fullmatch(text)
+    if found is None:
+        return None
+    return Credential(found["id"], hashlib.sha256(found["secret"].encode()).hexdigest())

@@ -30,6 +30,7 @@ from benchmarks import (
     live_counts,
     never_analyzed,
     pins,
+    starting,
     suggesting,
     sustained,
     sweep_rate,
@@ -40,6 +41,7 @@ from benchmarks.report import Report, machine
 BENCHMARKS: dict[str, ModuleType] = {
     "drain": drain,
     "enqueue": enqueueing,
+    "starts": starting,
     "claims": claim_throughput,
     "gates": gated_claims,
     "never-analyzed": never_analyzed,

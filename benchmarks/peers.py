@@ -116,6 +116,8 @@ class Workers:
         self._count = count
         self._processes: list[asyncio.subprocess.Process] = []
         self._done: list[int] = [0] * count
+        self.waited: list[float] = []
+        """Seconds that jobs waited which say when they were put in."""
         self._readers: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Workers:
@@ -174,4 +176,6 @@ class Workers:
     async def _read(self, place: int, process: asyncio.subprocess.Process) -> None:
         if process.stdout is not None:
             async for line in process.stdout:
-                self._done[place] = json.loads(line).get("done", 0)
+                said = json.loads(line)
+                self._done[place] = said.get("done", 0)
+                self.waited += said.get("waited", ())

@@ -2,7 +2,9 @@
 
     python run_….py install URL
     python run_….py enqueue URL one|many|bulk COUNT      -> {"seconds": …}
-    python run_….py work URL SETTING                     -> {"ready": true}, waits for a line, {"done": n} …
+    python run_….py pace URL RATE SECONDS                -> {"seconds": …}
+    python run_….py work URL SETTING                     -> {"ready": true}, waits for a line, then {"done": n,
+                                                            "waited": […]} …
 
 A worker goes on until its standard input ends.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -33,24 +36,32 @@ BATCH = 1000
 
 TICK = 0.02
 
+SENT = "sent"
+"""The member of an event that says when it was put in, in seconds of the machine's clock."""
+
 
 def say(**what: object) -> None:
     print(json.dumps(what), flush=True)
 
 
 class Tally:
-    """How many jobs this process has performed."""
+    """How many jobs this process has performed, and how many seconds each had waited that says when it was put in."""
 
     def __init__(self) -> None:
         self.done = 0
+        self._waited: list[float] = []
+
+    def begun(self, event: dict[str, Any]) -> None:
+        self.done += 1
+        self._waited.append(time.time() - event[SENT])
 
     async def report(self) -> None:
         said = 0
         while True:
             await asyncio.sleep(TICK)
             if self.done != said:
-                said = self.done
-                say(done=said)
+                said, waited, self._waited = self.done, self._waited, []
+                say(done=said, waited=waited)
 
 
 async def work(tally: Tally, perform: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -66,6 +77,21 @@ async def work(tally: Tally, perform: Callable[[], Coroutine[Any, Any, None]]) -
     performing.cancel()
     with suppress(asyncio.CancelledError):
         await performing
+
+
+async def pace(rate: float, seconds: float, one: Callable[[dict[str, Any]], Awaitable[object]]) -> None:
+    """Put jobs in, one a call, at that rate and at random moments, as many callers of a service do."""
+    begun = time.perf_counter()
+    due = begun
+    async with asyncio.TaskGroup() as group:
+        while (due := due + random.expovariate(rate)) < begun + seconds:
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            group.create_task(_put({**EVENT, SENT: time.time()}, one))
+    say(seconds=time.perf_counter() - begun)
+
+
+async def _put(event: dict[str, Any], one: Callable[[dict[str, Any]], Awaitable[object]]) -> None:
+    await one(event)
 
 
 async def enqueue(

@@ -8,10 +8,10 @@ import sys
 import asyncpg
 import uvloop
 from pgqueuer import PgQueuer
-from pgqueuer.db import AsyncpgDriver
+from pgqueuer.db import AsyncpgDriver, AsyncpgPoolDriver
 from pgqueuer.models import Job
 from pgqueuer.queries import Queries
-from protocol import EVENT, Tally, enqueue, work
+from protocol import EVENT, Tally, enqueue, pace, work
 
 PAYLOAD = json.dumps(EVENT).encode()
 
@@ -23,6 +23,10 @@ async def perform(connection: asyncpg.Connection, setting: int) -> None:
     @queue.entrypoint("noop")
     async def noop(job: Job) -> None:
         tally.done += 1
+
+    @queue.entrypoint("timed")
+    async def timed(job: Job) -> None:
+        tally.begun(json.loads(job.payload or b""))
 
     await work(tally, lambda: queue.run(batch_size=setting))
 
@@ -40,6 +44,12 @@ async def main(action: str, url: str, *rest: str) -> None:
                 lambda: queries.enqueue("noop", PAYLOAD),
                 lambda jobs: queries.enqueue(["noop"] * jobs, [PAYLOAD] * jobs, [0] * jobs),
             )
+        case "pace", [rate, seconds]:
+            async with asyncpg.create_pool(url) as pool:
+                pooled = Queries(AsyncpgPoolDriver(pool))
+                await pace(
+                    float(rate), float(seconds), lambda event: pooled.enqueue("timed", json.dumps(event).encode())
+                )
         case "work", [setting]:
             await perform(connection, int(setting))
     connection.terminate()

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from datetime import timedelta
 
-from protocol import EVENT, Tally, enqueue, work
+from protocol import EVENT, Tally, enqueue, pace, work
 
 from secateur import App, Worker, connect
 from secateur.engines.native.active_runs import ActiveRun
@@ -41,6 +41,10 @@ async def perform(url: str, setting: int) -> None:
     async def noop(run: ActiveRun) -> None:
         tally.done += 1
 
+    @app.function(id="timed")
+    async def timed(run: ActiveRun) -> None:
+        tally.begun(run.event)
+
     await work(tally, Worker(url, apps=[app], concurrency=setting, lease=LEASE).run)
 
 
@@ -50,6 +54,9 @@ async def main(action: str, url: str, *rest: str) -> None:
             await install(url)
         case "enqueue", [way, count]:
             await put(url, way, int(count))
+        case "pace", [rate, seconds]:
+            async with connect(url) as queue:
+                await pace(float(rate), float(seconds), lambda event: queue.enqueue("bench", "timed", event))
         case "work", [setting]:
             await perform(url, int(setting))
 

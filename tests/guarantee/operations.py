@@ -71,6 +71,8 @@ class Cast:
     """The running run of each vendor whose lease has ended."""
     waiting: UUID | None = None
     """A queued run of `acme`."""
+    answer: list[asyncpg.Record] = field(default_factory=list)
+    """What the last claim of `empty` returned."""
 
     async def enqueue(
         self, connection: asyncpg.Connection, function: str, vendors: Sequence[str], delay: str | None = None
@@ -97,7 +99,7 @@ class Cast:
 
     async def claim_nothing(self, connection: asyncpg.Connection) -> None:
         """Of a function without runs."""
-        await self._claim(connection, ["empty"], 50)
+        self.answer = await self._claim(connection, ["empty"], 50)
 
     async def claim_unknown(self, connection: asyncpg.Connection) -> None:
         """Of an app that there is not."""
@@ -144,6 +146,10 @@ class Cast:
 
     async def enqueue_many(self, connection: asyncpg.Connection) -> None:
         await self.enqueue(connection, "sync", ["acme", "globex"])
+
+    async def enqueue_unheard(self, connection: asyncpg.Connection) -> None:
+        """In the function that is empty otherwise."""
+        await self.enqueue(connection, "empty", ["globex"])
 
     async def enqueue_bulk(self, connection: asyncpg.Connection) -> None:
         await connection.execute("select secateur.begin_bulk()")

@@ -185,6 +185,40 @@ async def what_is_queued_is_on_the_list(here: Scene) -> None:
     await listed(here, connection, "what has fallen due")
 
 
+async def whoever_queues_is_found_or_tells(here: Scene) -> None:
+    """However an enqueue meets a claim that finds nothing, while workers seem to be busy: the claim finds the run, or
+    says that there may be one, or the workers are notified."""
+    connection, producer, worker = await here.connect(), await here.connect(), await here.connect()
+    heard: list[object] = []
+    await worker.add_listener("secateur_runs", lambda *notification: heard.append(notification[3]))
+
+    async def judge(how: str) -> None:
+        for _ in range(2):  # a notification comes after the answer to whatever was asked
+            await worker.fetchval("select 1")
+        [last] = here.answer
+        if last["id"] is None and last["more"] is not None and here.app not in heard:
+            raise GuaranteeBroken(f"nobody learns of a run that waits: {how}")
+        await here.claim_nothing(connection)
+        await connection.execute("update secateur.idle set idle = false where app_id = $1", here.app)
+        heard.clear()
+
+    for paused, function, point, other in (
+        ("enqueue_unheard", "wake", "known to mark_idle", "claim_nothing"),
+        ("enqueue_unheard", "wake", "returned", "claim_nothing"),
+        ("claim_nothing", "claim_batch", "nothing found", "enqueue_unheard"),
+        ("claim_nothing", "mark_idle", "before the mark", "enqueue_unheard"),
+        ("claim_nothing", "claim_batch", "marked idle", "enqueue_unheard"),
+        ("claim_nothing", "claim_batch", "returned", "enqueue_unheard"),
+    ):
+        await here.meet(paused, function, point, other)
+        await judge(f"{paused} at {point}, {other}")
+    async with producer.transaction(isolation="repeatable_read"):
+        await producer.fetchval("select count(*) from secateur.idle")
+        await here.claim_nothing(connection)
+        await here.enqueue_unheard(producer)
+    await judge("enqueued in a snapshot that is older than the claim")
+
+
 NO_WALK_DUE = "update secateur.due_floors set walk_at = now() + interval '1 min' where app_id = $1"
 WALK_DUE = "update secateur.due_floors set walk_at = now() where app_id = $1"
 

@@ -14,7 +14,7 @@ from scene import Stage
 FUNCTIONS: dict[str, tuple[str, ...]] = {
     "claim": ("claim_batch", "hold_back"),
     "claim_few": ("claim_batch", "take_ahead"),
-    "claim_nothing": ("claim_batch",),
+    "claim_nothing": ("claim_batch", "mark_idle"),
     "begin_step": ("begin_step",),
     "complete": ("complete_runs",),
     "fail": ("fail",),
@@ -22,7 +22,7 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
     "interrupt": ("interrupt",),
     "complete_late": ("complete_runs",),
     "claim_by_list": ("search_due", "claim_batch"),
-    "enqueue_many": ("enter_runs",),
+    "enqueue_many": ("enter_runs", "wake"),
     "enqueue_bulk": ("enqueue_bulk",),
     "commit": ("commit_draft", "request_running"),
     "overlap": ("commit_draft",),
@@ -50,7 +50,7 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
 ONLY = {
     "claim_by_list": {"flags read", "searching", "searched", "marked", "granted", "returned"},
     "claim_few": {"looked ahead", "granted what was ahead"},
-    "claim_nothing": {"nothing found"},
+    "claim_nothing": {"nothing found", "before the mark", "marked idle"},
     "undo_again": {"undone"},
     "undo_newer": {"before the lock", "undone"},
     "undo_older": {"before the lock", "undone"},
@@ -63,7 +63,7 @@ ONLY = {
 NOTHING_TO_PRUNE = {"record locked", "runs locked", "runs deleted"}
 PASSED_BY: dict[tuple[str, str], set[str]] = {
     # Its queue is not empty: claim_nothing comes there; and it takes all at once: claim_few looks ahead.
-    ("any", "claim"): {"nothing found", "looked ahead"},
+    ("any", "claim"): {"nothing found", "marked idle", "looked ahead"},
     # The held run was asked to stop.
     ("committed", "begin_step"): {"not cancelled"},
     ("committed", "fail"): {"not cancelled"},

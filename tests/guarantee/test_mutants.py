@@ -41,6 +41,7 @@ from scenarios import (
     undo_of_the_older_during_a_sweep,
     what_is_due_is_found,
     what_is_queued_is_on_the_list,
+    whoever_queues_is_found_or_tells,
 )
 from scene import GuaranteeBroken, Stage
 
@@ -55,6 +56,8 @@ class Mutant:
 LOCK = "  if not secateur.share_app({0}) then\n    return{1};\n  end if;\n"
 TOKENS = "((run.id, run.claim_token) in (select * from unnest(run_ids, claim_tokens))) is true\n"
 LATE_TOKENS = TOKENS.replace("run.claim_token", "coalesce(run.last_token, run.claim_token)", 1)
+SHARED = "pg_try_advisory_xact_lock_shared(1396917317, hashtext(wake.app_id))"
+IDLE = "(select state.idle from secateur.idle as state where state.app_id = wake.app_id)"
 READ = """  active := array(select rule from secateur.cancellations as rule
                    where rule.app_id = app and rule.state = 'active' order by rule.serial);
 """
@@ -405,6 +408,44 @@ MUTANTS = [
         "what falls due is not looked into",
         [Mutation("  here := seen;\n", "  here := '{}';\n", "find_due")],
         what_is_queued_is_on_the_list,
+    ),
+    Mutant(
+        "who queues runs holds nothing while its transaction is open",
+        [Mutation(f"known := {SHARED};\n", "known := true;\n", "wake")],
+        whoever_queues_is_found_or_tells,
+    ),
+    Mutant(
+        "who queues runs looks first whether the app is idle",
+        [
+            Mutation(f"known := {SHARED};\n", f"known := not {IDLE};\n", "wake"),
+            Mutation("if current and known then\n", f"if current and (not known or {SHARED}) then\n", "wake"),
+            Mutation(f"    if {IDLE} is not true then\n", "    if known then\n", "wake"),
+        ],
+        whoever_queues_is_found_or_tells,
+    ),
+    Mutant(
+        "who queues runs while a claim is marking the app as idle tells nobody",
+        [Mutation("if current and known then\n", "if current then\n", "wake")],
+        whoever_queues_is_found_or_tells,
+    ),
+    Mutant(
+        "who queues runs trusts an old snapshot",
+        [
+            Mutation(
+                "current_setting('transaction_isolation') in ('read committed', 'read uncommitted')", "true", "wake"
+            )
+        ],
+        whoever_queues_is_found_or_tells,
+    ),
+    Mutant(
+        "a claim that finds nothing does not ask who is queueing",
+        [Mutation("pg_try_advisory_xact_lock(1396917317, hashtext(mark_idle.app_id))", "true", "mark_idle")],
+        whoever_queues_is_found_or_tells,
+    ),
+    Mutant(
+        "a claim does not look again after it has marked the app as idle",
+        [Mutation("      share := null;\n      continue;\n", "      exit;\n", "claim_batch")],
+        whoever_queues_is_found_or_tells,
     ),
     Mutant(
         "due floors are raised past what is due",

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import cast
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -14,8 +15,8 @@ from workers import eventually, in_status, working
 
 import secateur
 from secateur import ActiveRun, App, Queue, Worker
-from secateur.engines.native.claims import Batch
-from secateur.engines.native.wakeups import LONGEST_POLL, LONGEST_SLEEP, Intake
+from secateur.engines.native.claims import Batch, Claim
+from secateur.engines.native.wakeups import LONGEST_POLL, LONGEST_SLEEP, LONGEST_WAIT, SHORTEST_WAIT, Intake
 from secateur.runs import RunStatus
 
 AGES = 600.0
@@ -88,6 +89,24 @@ async def test_an_idle_worker_is_woken(database_url: str) -> None:
             await waited(queue)
         await asleep(worker)
         await waited(queue)
+
+
+async def test_a_transaction_that_saw_busy_workers_is_waited_for(queue: Queue, embedded_url: str) -> None:
+    """It queues a run while they are busy, so it notifies nobody; it ends after they have found nothing."""
+    async with working(embedded_url, an_app()) as worker:
+        [intake] = worker._intakes
+        await asleep(worker)
+        await queue.database.execute("update secateur.idle set idle = false")
+        async with queue.database.transaction() as connection:
+            late = await connection.fetchval("select secateur.enqueue('billing', 'invoices', '{}')")
+            worker._wake(None)
+
+            async def waits() -> bool:
+                return intake.wait >= LONGEST_WAIT
+
+            await eventually(waits)
+        await in_status(queue, late, RunStatus.COMPLETED)
+        await asleep(worker)
 
 
 async def test_a_bulk_is_heard_of_when_it_is_there(queue: Queue, embedded_url: str) -> None:
@@ -200,19 +219,36 @@ class TestIntake:
         intake = Intake("billing", {})
         pauses = []
         for _ in range(12):
-            intake.brought(Batch([]), wanted=5, longest=LONGEST_SLEEP)
+            intake.brought(Batch([]), longest=LONGEST_SLEEP)
             pauses.append(intake.due - intake.looked)
         assert pauses[0] <= 0.05
         assert 0.8 * LONGEST_SLEEP <= pauses[-1] <= LONGEST_SLEEP
-        intake.brought(Batch([], more=True), wanted=5, longest=LONGEST_SLEEP)
+        intake.brought(Batch([], more=True), longest=LONGEST_SLEEP)
         assert intake.due == intake.looked
+
+    def test_looks_again_at_once_until_nothing_is_there(self) -> None:
+        intake = Intake("billing", {}, pause=LONGEST_SLEEP)
+        intake.brought(Batch([cast("Claim", None)]), longest=LONGEST_SLEEP)
+        assert intake.due == intake.looked
+
+    def test_looks_again_soon_while_somebody_may_queue_something(self) -> None:
+        intake = Intake("billing", {}, pause=LONGEST_SLEEP)
+        pauses = []
+        for _ in range(12):
+            intake.brought(Batch([], unsure=True, due_in=3600), longest=LONGEST_SLEEP)
+            pauses.append(intake.due - intake.looked)
+        assert pauses[0] == pytest.approx(SHORTEST_WAIT)
+        assert pauses == sorted(pauses)
+        assert pauses[-1] == pytest.approx(LONGEST_WAIT)
+        intake.brought(Batch([]), longest=LONGEST_SLEEP)
+        assert intake.due - intake.looked > LONGEST_WAIT
 
     def test_sleeps_until_the_next_run_becomes_due_at_most(self) -> None:
         intake = Intake("billing", {}, pause=LONGEST_SLEEP)
         for due_in, pause in ((1.0, 1.0), (-5.0, 0.05)):
-            intake.brought(Batch([], due_in=due_in), wanted=5, longest=LONGEST_SLEEP)
+            intake.brought(Batch([], due_in=due_in), longest=LONGEST_SLEEP)
             assert intake.due - intake.looked == pytest.approx(pause)
-        intake.brought(Batch([], due_in=3600), wanted=5, longest=LONGEST_SLEEP)
+        intake.brought(Batch([], due_in=3600), longest=LONGEST_SLEEP)
         assert intake.due - intake.looked <= LONGEST_SLEEP
 
     def test_listens_less_often_when_others_are_always_quicker(self) -> None:
@@ -221,14 +257,14 @@ class TestIntake:
         for _ in range(10):
             intake.wake()
             intake.looking()
-            intake.brought(Batch([]), wanted=5, longest=LONGEST_SLEEP)
+            intake.brought(Batch([]), longest=LONGEST_SLEEP)
             intake.wake()
             rests.append(intake.due - intake.looked)
         assert rests == sorted(rests)
         assert rests[-1] == pytest.approx(LONGEST_POLL)
         for batch in (Batch([], more=True), Batch([])):
             intake.looking()
-            intake.brought(batch, wanted=5, longest=LONGEST_SLEEP)
+            intake.brought(batch, longest=LONGEST_SLEEP)
         intake.wake()
         assert intake.due == intake.looked
 
@@ -236,8 +272,8 @@ class TestIntake:
         intake = Intake("billing", {}, pause=LONGEST_SLEEP)
         intake.looking()
         intake.wake()
-        intake.brought(Batch([]), wanted=5, longest=LONGEST_SLEEP)
+        intake.brought(Batch([]), longest=LONGEST_SLEEP)
         assert intake.due == intake.looked
         intake.looking()
-        intake.brought(Batch([]), wanted=5, longest=LONGEST_SLEEP)
+        intake.brought(Batch([]), longest=LONGEST_SLEEP)
         assert intake.due > intake.looked + 1

@@ -62,10 +62,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The result of one claim. `more`: cancelled runs were in the way, so claim again at once."""
+    """The result of one claim. `more`: cancelled runs were in the way, so claim again at once. `unsure`: nothing was
+    found, but an open transaction may have queued something, so claim again soon."""
 
     claims: list[Claim]
     more: bool = False
+    unsure: bool = False
     due_in: float | None = None
     """If nothing was claimed: seconds until the next scheduled run is due; None if none is known."""
 
@@ -135,11 +137,13 @@ class Claims:
         """
         asked_at = time.monotonic()
         rows = await self._database.fetch(_SQL["claim"], app_id, list(functions), limit, self._worker, self._lease)
-        more, due_in = False, None
+        more: bool | None = False
+        due_in = None
         if rows and rows[-1]["id"] is None:
             last = rows.pop()
             more, due_in = last["more"], last["due_in"]
-        return Batch([self._claim(row, functions[row["function_id"]], asked_at) for row in rows], more, due_in)
+        found = [self._claim(row, functions[row["function_id"]], asked_at) for row in rows]
+        return Batch(found, more=more is True, unsure=more is None, due_in=due_in)
 
     def _claim(self, row: asyncpg.Record, function: Function, asked_at: float) -> Claim:
         """An unreadable run must not affect the other runs of the claim."""

@@ -1,8 +1,11 @@
 """Decides when a worker looks for runs: at once while there are any, when it is notified, and also from time to time.
 
-The transaction that queues runs also notifies idle workers (`wake` in sql/levels.sql). This is only a hint: a
-notification can be missed, never arrives through a transaction pooler, and is not sent to an app whose workers seem
-to be busy. So a worker also polls: rarely if it receives notifications, often if it does not.
+A worker that has free slots claims until a claim brings nothing. From then on whoever queues runs notifies the app's
+workers (`wake` in sql/levels.sql). If a transaction is open that may have queued something without a notification, the
+claim says so, and the worker looks again after some milliseconds.
+
+Notifications can be lost with their connection, and never arrive through a transaction pooler. So a worker also polls:
+rarely if it receives notifications, often if it does not.
 """
 
 from __future__ import annotations
@@ -29,6 +32,10 @@ LONGEST_POLL = 0.5
 LONGEST_SLEEP = 3.0
 """The same for a worker that receives them."""
 
+SHORTEST_WAIT = 0.004
+LONGEST_WAIT = 0.25
+"""Seconds between two looks while a transaction is open that may have queued something."""
+
 PROBE_SECONDS = 60.0
 """Time between two tests whether notifications get through."""
 ECHO_SECONDS = 5.0
@@ -51,6 +58,8 @@ class Intake:
     """When to look next."""
     looked: float = float("-inf")
     pause: float = 0.0
+    wait: float = 0.0
+    """The pause while a transaction is open that may have queued something; 0 if none is."""
     rest: float = 0.0
     """After a look that found nothing, a notification can cause the next one no sooner than this."""
     told: bool = False
@@ -62,16 +71,15 @@ class Intake:
         """A look begins."""
         self.told, self.woken = self.woken, False
 
-    def brought(self, batch: Batch, *, wanted: int, longest: float) -> None:
-        """Look again at once while there seem to be more runs; otherwise ever less often, but when a run becomes due.
+    def brought(self, batch: Batch, *, longest: float) -> None:
+        """Look again at once until nothing is there; then ever less often, but when a run becomes due.
 
         A worker that is repeatedly notified in vain, because others are quicker, also reacts less often.
         """
         self.looked = time.monotonic()
-        if len(batch.claims) == wanted or batch.more:
+        self.wait = min(max(self.wait * 1.5, SHORTEST_WAIT), LONGEST_WAIT) if batch.unsure else 0.0
+        if batch.claims or batch.more:
             self.pause = self.rest = 0.0
-        elif batch.claims:
-            self.pause, self.rest = SHORTEST_POLL, 0.0
         else:
             self.pause = min(max(self.pause * 1.5, SHORTEST_POLL), longest)
             if self.told:
@@ -79,6 +87,8 @@ class Intake:
         pause = self.pause * random.uniform(0.8, 1.0)  # noqa: S311 - spreads the looks of several workers
         if batch.due_in is not None:
             pause = min(pause, max(batch.due_in, SHORTEST_POLL))
+        if batch.unsure:
+            pause = min(pause, self.wait)
         self.due = self.looked + pause
         if self.woken:
             self.wake()

@@ -273,7 +273,7 @@ class Worker:
             logger.warning("%s can claim runs again", self.name)
         self._cut_off = False
         hears = self._ear is not None and self._ear.hears
-        intake.brought(batch, wanted=wanted, longest=LONGEST_SLEEP if hears else LONGEST_POLL)
+        intake.brought(batch, longest=LONGEST_SLEEP if hears else LONGEST_POLL)
         return batch
 
     def _wake(self, app_id: str | None) -> None:

@@ -157,9 +157,9 @@ begin
 end
 $$;
 
--- The last row of a claim that found nothing. It says when the next run becomes due, and when to ask again at the latest. Part of
--- a claim.
-create or replace function secateur.nothing_before(next_due timestamptz, ask_again_at timestamptz)
+-- The last row of a claim that found nothing. It says when the next run becomes due, and when to ask again at the latest; and
+-- unless it is `sure` that there is nothing, `more` is null. Part of a claim.
+create or replace function secateur.nothing_before(next_due timestamptz, ask_again_at timestamptz, sure boolean)
   returns secateur.claimed_run
   language plpgsql
 as $$
@@ -167,7 +167,7 @@ begin
   -- What is due never is nothing to wait for.
   next_due := case when isfinite(next_due) then next_due end;
   return jsonb_populate_record(null::secateur.claimed_run, jsonb_build_object(
-           'more', false, 'scheduled_for', next_due, 'due_in', least(next_due, ask_again_at) - clock_timestamp()));
+           'more', case when sure then false end, 'scheduled_for', next_due, 'due_in', least(next_due, ask_again_at) - clock_timestamp()));
 end
 $$;
 
@@ -180,8 +180,10 @@ $$;
 -- No run that a committed cancellation matches is returned: the active ones are read under the app's shared lock, in a
 -- statement of their own. Matching runs are cancelled on the way, some 200 a call at most, and others passed over, as are those
 -- on which a condition takes too long: these are left to the background (see decide_slowly). A last
--- row without an id has `more` if the end of the queue was not reached, which tells "ask again" from "empty"; and if
--- nothing was found, in `scheduled_for` and `due_in`, when the next run becomes due.
+-- row without an id has `more` if the end of the queue was not reached, which tells "ask again" from "empty". If
+-- nothing was found, it has in `scheduled_for` and `due_in` when the next run becomes due. `more` is then false: whoever queues
+-- something from now on notifies the app's workers. Or it is null: a transaction is open that may have queued something and
+-- notifies nobody, so ask again soon.
 --
 -- It is longer than others, for its parts share what it keeps count of: functions, free slots, what is still open.
 --
@@ -227,6 +229,8 @@ declare
   level record;
   ahead record;
   more boolean := false;
+  -- Whether whoever queues something from now on says so; null as long as the app has not fallen idle.
+  told boolean;
 begin
   perform secateur.require_read_committed();
   perform secateur.require_number('max_runs', max_runs, 1, 10000);
@@ -266,39 +270,50 @@ begin
   end if;
   perform secateur.recover_expired(app);
   if paused or (not many and wanted is null) then
-    perform secateur.fall_idle(app);
+    perform secateur.mark_idle(app);
     return;
   end if;
-  if many then
-    looked := secateur.search_functions(app, function_ids, most, active);
-    wanted := looked.functions;
-    limited := looked.limited;
-    floorless := looked.floorless;
-    candidates := looked.seen;
-    slow_to_find := looked.slow;
-    cut := cardinality(wanted) = most;
-  else
+  if not many then
     candidates := wanted;
     perform secateur.walk_below(app, wanted, active);
     perform secateur.walk_below_due(app, wanted);
     floorless := secateur.are_floorless(app, wanted);
   end if;
-  perform secateur.promote_due(app, wanted);
-  if true = any (limited) then
-    select free.functions, free.slots into slot_functions, slot_numbers
-      from secateur.lock_slots(app,
-             array(select one.id from unnest(wanted, limited) as one (id, limited) where one.limited),
-             max_runs) as free;
-  end if;
-  share := ceil(open::numeric / greatest(1, cardinality(wanted)));
   loop
+    if share is null then
+      if many then
+        looked := secateur.search_functions(app, function_ids, most, active);
+        wanted := looked.functions;
+        limited := looked.limited;
+        floorless := looked.floorless;
+        candidates := looked.seen;
+        slow_to_find := looked.slow;
+        cut := cardinality(wanted) = most;
+      end if;
+      perform secateur.promote_due(app, wanted);
+      if true = any (limited) then
+        select free.functions, free.slots into slot_functions, slot_numbers
+          from secateur.lock_slots(app,
+                 array(select one.id from unnest(wanted, limited) as one (id, limited) where one.limited),
+                 max_runs) as free;
+      end if;
+      share := ceil(open::numeric / greatest(1, cardinality(wanted)));
+    end if;
     -- point: before a batch
     shares := case when true = any (limited) then secateur.shares_of(wanted, limited, share, slot_functions)
                    else array_fill(share, array[cardinality(wanted)]) end;
     begun := clock_timestamp();
     locked := secateur.lock_queued(app, wanted, shares, floorless);
     slow := slow or clock_timestamp() - begun > interval '2 ms' + cardinality(locked) * interval '30 us';
-    exit when cardinality(locked) = 0;
+    if cardinality(locked) = 0 then
+      exit when open < max_runs or cut or told is not null;
+      -- point: nothing found
+      told := secateur.mark_idle(app);
+      -- What was committed before that is looked for once more; what is committed later is told.
+      -- point: marked idle
+      share := null;
+      continue;
+    end if;
     -- point: batch locked
     if cardinality(active) > 0 then
       held_back := secateur.hold_back(app, active, locked, budget);
@@ -353,13 +368,11 @@ begin
   if (more or cut) and open > 0 then
     return query select (jsonb_populate_record(null::secateur.claimed_run, '{"more": true}')).*;
   elsif open = max_runs then
-    -- point: nothing found
-    perform secateur.fall_idle(app);
     return query
     select last.* from secateur.nothing_before(
       case when many then secateur.next_noted(app, function_ids, candidates)
            else secateur.next_due(app, candidates) end,
-      secateur.next_believed_until(app, candidates)) as last;
+      secateur.next_believed_until(app, candidates), sure => told) as last;
   end if;
 end
 $$;

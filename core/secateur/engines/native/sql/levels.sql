@@ -261,41 +261,62 @@ end
 $$;
 
 -- Tells the app's idle workers that there may be something to claim. While claims find something nobody is told, because
--- NOTIFY makes commits wait for each other. Skips a locked row. Part of whatever queues runs.
+-- NOTIFY makes commits wait for each other. Skips a locked row. Part of whatever queues runs, after it has done so.
+--
+-- Nobody is overlooked, however long the transaction stays open: it holds an advisory lock, shared, before it reads whether the
+-- app is idle; and a claim that finds nothing tries to get that lock alone before it looks a last time (see mark_idle).
+--   This transaction was first: the claim does not get the lock, and its worker looks again soon, until this one has ended.
+--   The claim was first, and is still open: this transaction does not get the lock, and tells the workers.
+--   The claim was first, and has ended: this transaction sees that the app is idle, and tells the workers.
+-- Any login can take such a lock. It makes workers look more often, or notifies them in vain; nobody ever waits for it.
 create or replace function secateur.wake(app_id text)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
+declare
+  -- Else it may have an older snapshot, which does not show that the app has fallen idle since.
+  current constant boolean := current_setting('transaction_isolation') in ('read committed', 'read uncommitted');
+  known boolean;
 begin
-  if (select state.idle from secateur.idle as state where state.app_id = wake.app_id) is not true then
-    return;
+  known := pg_try_advisory_xact_lock_shared(1396917317, hashtext(wake.app_id));
+  -- point: known to mark_idle
+  if current and known then
+    if (select state.idle from secateur.idle as state where state.app_id = wake.app_id) is not true then
+      return;
+    end if;
+    update secateur.idle as state
+       set idle = false
+     where state.app_id = wake.app_id
+       and exists (select from secateur.idle as waiting
+                    where waiting.app_id = wake.app_id and waiting.idle
+                      for update skip locked);
   end if;
-  update secateur.idle as state
-     set idle = false
-   where state.app_id = wake.app_id
-     and exists (select from secateur.idle as waiting
-                  where waiting.app_id = wake.app_id and waiting.idle
-                    for update skip locked);
   -- Even if the row is locked: whoever holds it may take long to commit what it tells them.
   perform pg_notify('secateur_runs', wake.app_id);
 end
 $$;
 
--- Notes that a claim found nothing. Skips a locked row. Part of a claim.
-create or replace function secateur.fall_idle(app_id text)
-  returns void
+-- Notes that a claim finds nothing: from now on, whoever queues something tells the workers. Returns whether all of them do: false
+-- if an open transaction may have queued something without telling (see wake). The claim looks once more, in a later statement.
+-- Skips a locked row and waits for nobody. Part of a claim.
+create or replace function secateur.mark_idle(app_id text)
+  returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
   set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
+declare
+  alone constant boolean := pg_try_advisory_xact_lock(1396917317, hashtext(mark_idle.app_id));
 begin
+  -- point: before the mark
   update secateur.idle as state
      set idle = true
-   where state.app_id = fall_idle.app_id
+   where state.app_id = mark_idle.app_id
      and exists (select from secateur.idle as busy
-                  where busy.app_id = fall_idle.app_id and not busy.idle
+                  where busy.app_id = mark_idle.app_id and not busy.idle
                     for update skip locked);
+  return alone;
 end
 $$;

@@ -381,6 +381,49 @@ async def test_by_the_command_line(bed: Procrastinate, database: Database) -> No
     assert cli(bed.url, "gate", "check", "--engine", "procrastinate").returncode == 1
 
 
+@pytest.mark.parametrize("printed", [False, True])
+async def test_it_can_be_removed_when_secateurs_schema_is_gone(
+    bed: Procrastinate, database: Database, printed: bool
+) -> None:
+    await gated(database)
+    await bed.enqueue(jobs(3))
+    await commit(database)
+    await database.execute("drop schema secateur cascade")
+    found = cli(bed.url, "gate", "check", "--engine", "procrastinate")
+    assert "its trigger is there, and secateur has no record of it: remove it" in found.stdout
+    (queue,) = [
+        each for each in json.loads(cli(bed.url, "engines", "--json").stdout) if each["name"] == "procrastinate"
+    ]
+    assert (queue["gate"], queue["capabilities"]["gate"]) == ("stale", False)
+    removed = cli(bed.url, "gate", "remove", "--engine", "procrastinate", *(["--sql"] if printed else []))
+    assert (removed.returncode, removed.stderr) == (0, "")
+    if printed:
+        await database.execute(removed.stdout)
+    left = (
+        "select proname::text from pg_proc where pronamespace = 'secateur_gates'::regnamespace union all"
+        " select relname from pg_class where relnamespace = 'secateur_gates'::regnamespace union all"
+        " select tgname from pg_trigger where tgname = 'aaa_secateur_gate'"
+    )
+    assert await database.fetch(left) == []
+    assert cli(bed.url, "gate", "remove", "--engine", "procrastinate").returncode == 0
+    assert (await gated(database)) is not None
+
+
+async def test_a_gate_of_another_time_is_replaced(bed: Procrastinate, database: Database) -> None:
+    await gated(database)
+    await bed.enqueue(jobs(3))
+    await database.execute("drop schema secateur cascade")
+    installation = await find_installation(database, "procrastinate")
+    await install_queue(database, installation, author="tester")
+    keeper = GateKeeper(database, installation)
+    assert (await keeper.check()).state is GateState.STALE
+    _, cancellation = await commit(database)
+    assert cancellation.guarantee == "swept"
+    assert (await keeper.install("tester")).state is GateState.ON
+    await keeper.remove("tester")
+    assert (await keeper.check()).state is GateState.NONE
+
+
 async def test_what_is_printed_makes_it(bed: Procrastinate, database: Database) -> None:
     await install_queue(database, await find_installation(database, "procrastinate"), author="tester")
     printed = cli(bed.url, "gate", "install", "--engine", "procrastinate", "--sql")

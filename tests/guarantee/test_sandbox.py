@@ -64,7 +64,7 @@ async def test_the_sandbox_owns_its_functions_and_may_do_nothing_else(connection
         value for name, value in role.items() if name.startswith("rol") and value is True and name != "rolinherit"
     )
     owned = await connection.fetch("select proname from pg_proc where proowner = 'secateur_sandbox'::regrole")
-    assert sorted(row[0] for row in owned) == ["define_match", "drop_match", "evaluate_conditions"]
+    assert sorted(row[0] for row in owned) == ["define_match", "evaluate_conditions"]
     assert not await connection.fetchval("select count(*) from pg_class where relowner = 'secateur_sandbox'::regrole")
     assert not await connection.fetchval("select has_schema_privilege('secateur_sandbox', 'secateur', 'usage, create')")
     readable = await connection.fetch(

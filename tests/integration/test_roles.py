@@ -141,7 +141,7 @@ async def relations_of(owner: asyncpg.Connection) -> list[asyncpg.Record]:
     return relations
 
 
-SANDBOXED = {"define_match", "drop_match", "evaluate_conditions"}
+SANDBOXED = {"define_match", "evaluate_conditions"}
 """The functions that run as the sandbox."""
 
 
@@ -257,7 +257,6 @@ class TestTheCatalog:
             ("secateur_audit", "sequence secateur.audit_id_seq"),
             ("secateur_audit", "table secateur.audit"),
             ("secateur_sandbox", "function secateur.define_match"),
-            ("secateur_sandbox", "function secateur.drop_match"),
             ("secateur_sandbox", "function secateur.evaluate_conditions"),
         ]
 

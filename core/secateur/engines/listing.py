@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from secateur.engines.base import Gate, Stopping
-from secateur.engines.foreign.engine import ForeignEngine
 from secateur.engines.foreign.gating import GateKeeper, GateState, can_gate
 from secateur.engines.foreign.source import ForeignSource
 from secateur.engines.loading import FoundQueue, find_queues
@@ -68,11 +67,11 @@ async def _listed(found: FoundQueue) -> ListedQueue:
     elif isinstance(source, Cancelling) and (reads := await source.ledger.only_reads()) not in (None, "session"):
         missing.append(f"nothing can be cancelled by this {reads}")  # `session` would be this command's own
     gate = "on" if cancels and isinstance(source, Gate) else "none"
-    if isinstance(source, ForeignEngine):
+    if isinstance(source, ForeignSource) and (cancels or backlog is not None):
         check = await GateKeeper(source.database, source.installation).check()
         gate = check.state
         missing += [f"its gate does not hold: {each}" for each in check.problems]
-        if check.state is GateState.NONE and can_gate(source.installation):
+        if cancels and check.state is GateState.NONE and can_gate(source.installation):
             command = command_line("gate", "install", flags=[("--engine", found.name)])
             missing.append(f"what a sweep has not reached may still start; to prevent that: {command}")
     return ListedQueue(

@@ -116,7 +116,6 @@ begin
       on case thing.name
            when 'evaluate_conditions' then wanted.rolname = 'secateur_sandbox'
            when 'define_match' then wanted.rolname = 'secateur_sandbox'
-           when 'drop_match' then wanted.rolname = 'secateur_sandbox'
            when 'record_audit' then wanted.rolname = 'secateur_audit'
            when 'audit' then wanted.rolname = 'secateur_audit'
            else wanted.oid = installer
@@ -175,7 +174,7 @@ begin
              union all
              -- What was granted to an owner went with the ownership.
              select pg_get_userbyid(secateur.installer()), 'EXECUTE'
-              where thing.kind = 'function' and thing.name in ('evaluate_conditions', 'define_match', 'drop_match', 'record_audit')
+              where thing.kind = 'function' and thing.name in ('evaluate_conditions', 'define_match', 'record_audit')
              union all
              select 'PUBLIC', 'EXECUTE' where thing.kind = 'operator'
              union all

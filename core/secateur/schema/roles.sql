@@ -23,7 +23,6 @@ begin
   end if;
   if to_regproc('secateur.define_match') is not null then
     execute format('alter function secateur.define_match owner to %I', current_user);
-    execute format('alter function secateur.drop_match owner to %I', current_user);
   end if;
   if to_regproc('secateur.record_audit') is not null then
     execute format('alter function secateur.record_audit owner to %I', current_user);

@@ -111,7 +111,7 @@ select format('%s secateur.%s', thing.kind, thing.name) as what,
                case routine.proname when 'record_audit' then 'secateur_audit' else 'secateur_sandbox' end as wanted
           from pg_catalog.pg_proc as routine
          where routine.pronamespace = to_regnamespace('secateur')
-           and routine.proname in ('record_audit', 'evaluate_conditions', 'define_match', 'drop_match')
+           and routine.proname in ('record_audit', 'evaluate_conditions', 'define_match')
         union all
         select 'table', relation.relname, relation.relowner, 'secateur_audit'
           from pg_catalog.pg_class as relation

@@ -27,10 +27,6 @@ class ForeignEngine(ForeignSource, Cancelling, Upkeep):
     def ledger(self) -> Ledger:
         return self._ledger
 
-    @property
-    def database(self) -> Database:
-        return self._database
-
     async def depth(self) -> list[FunctionDepth]:
         depths = await super().depth()
         rows = await self._database.fetch(self.sql("cancelling"), self.name)

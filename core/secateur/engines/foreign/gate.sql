@@ -209,10 +209,36 @@ select made.tgenabled::text as enabled,
 -- name: guarded
 select {guarded}::regclass::oid
 
--- name: drop
-drop function if exists secateur_gates.gate_{n}, secateur_gates.gate_also_{n}, secateur_gates.enter_{n}, secateur_gates.judge_{n}, secateur_gates.keep_{n},
-  secateur_gates.note_{n}
+-- name: numbers
+-- The numbers in the names of the functions that triggers of gates on these tables call.
+select distinct substring(routine.proname from '[0-9]+$')::bigint as number
+  from pg_trigger as made
+  join pg_proc as routine on routine.oid = made.tgfoid
+  join pg_namespace as room on room.oid = routine.pronamespace
+ where made.tgname = 'aaa_secateur_gate' and room.nspname = 'secateur_gates' and made.tgrelid = any ($1::text[]::regclass[])
 
--- name: drop_match
--- The generated function belongs to a role that nobody logs in as.
-select secateur.drop_match({n})
+-- name: drop
+-- All functions of the gate, unless a trigger of another queue calls them: that has got the same number from another schema `secateur`.
+-- They belong to several roles; the owner of their schema may drop all of them.
+do $body$
+declare
+  one text;
+begin
+  if exists (select from pg_trigger as made
+               join pg_proc as routine on routine.oid = made.tgfoid
+              where routine.pronamespace = to_regnamespace('secateur_gates') and routine.proname ~ '_{n}$') then
+    return;
+  end if;
+  for one in
+    select 'function ' || routine.oid::regprocedure
+      from pg_proc as routine
+     where routine.pronamespace = to_regnamespace('secateur_gates') and routine.proname ~ '_{n}$'
+    union all
+    select 'sequence ' || relation.oid::regclass
+      from pg_class as relation
+     where relation.relnamespace = to_regnamespace('secateur_gates') and relation.relname = 'newest_{n}'
+  loop
+    execute 'drop ' || one;
+  end loop;
+end
+$body$

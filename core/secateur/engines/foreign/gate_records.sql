@@ -25,6 +25,3 @@ select secateur.compile_gate($1)
 
 -- name: guard
 select secateur.guard($1, $2, $3)
-
--- name: unguard
-select secateur.unguard($1, $2)

@@ -10,6 +10,7 @@ from typing import Any
 
 from secateur.backoff import Backoff, persist
 from secateur.engines.foreign.installation import Installation
+from secateur.engines.foreign.installing import installed_queues
 from secateur.errors import DatabaseError, LockUnavailable, NotFound, PermissionDenied, Unsupported
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements, fill
@@ -66,9 +67,6 @@ class GateKeeper:
         ]
         return [self._filled("patience", lock_number), *made]
 
-    def untrigger(self, lock_number: int) -> list[str]:
-        return [self._filled("drop_trigger", lock_number, hook=hook) for hook in self._hooks]
-
     @property
     def _hooks(self) -> tuple[str, ...]:
         """Its triggers, by the names of their functions."""
@@ -104,11 +102,9 @@ class GateKeeper:
 
     async def printed(self, *, remove: bool = False) -> list[str]:
         """The statements, for somebody else to execute: each part in one transaction. Changes nothing."""
-        number = await self._number()
         if remove:
-            patience, *dropped = (self._filled(name, number) for name in ("patience", "drop", "drop_match"))
-            unguard = f"select secateur.unguard({literal(self._installation.name)}, null)"
-            return ["begin", patience, unguard, *self.untrigger(number), *dropped, "commit"]
+            return ["begin", *await self._removal(None), "commit"]
+        number = await self._number()
         self._require_able()
         name, version = map(literal, self._known)
         note = _RECORDS["note_gate"].replace("$1", name).replace("$2", version).replace("$3", str(number))
@@ -128,24 +124,43 @@ class GateKeeper:
         ]
 
     async def remove(self, author: str | None) -> None:
-        """Remove the gate. Active cancellations are only swept from then on. Repeatable; raises as `install`."""
-        number = await self._number()
+        """Remove the gate. Active cancellations are only swept from then on. Repeatable; raises as `install`.
+
+        It also removes one of which secateur has no record any more, since somebody has dropped its schema.
+        """
 
         async def remove() -> None:
             async with self._database.transaction() as connection:
-                await connection.execute(self._filled("patience", number))
-                await connection.execute(_RECORDS["unguard"], self._installation.name, author)
-                for statement in self.untrigger(number):
+                for statement in await self._removal(author):
                     await connection.execute(statement)
-                await connection.execute(self._filled("drop", number))
-                await connection.execute(self._filled("drop_match", number))
 
         async with self._denied():
             await persist(remove, TRYING, LockUnavailable)
 
+    async def _removal(self, author: str | None) -> list[str]:
+        numbers = set(await self._numbers_in_use())
+        unguard = []
+        if self._installation.name in await installed_queues(self._database):
+            numbers.add(await self._number())
+            said = "null" if author is None else literal(author)
+            unguard = [f"select secateur.unguard({literal(self._installation.name)}, {said})"]
+        dropped = [self._filled("drop_trigger", 0, hook=hook) for hook in self._hooks]
+        forgotten = [self._filled("drop", number) for number in sorted(numbers)]
+        return [self._filled("patience", 0), *unguard, *dropped, *forgotten]
+
+    async def _numbers_in_use(self) -> list[int]:
+        """Of the functions that triggers of gates on the engine's tables call, whoever made them."""
+        if not can_gate(self._installation):
+            return []
+        tables = [self._installation.sql(f"{hook}_table") for hook in self._hooks]
+        return [row["number"] for row in await self._database.fetch(_SQL["numbers"], tables)]
+
     async def check(self) -> GateCheck:
         """Whether the gate is there, and as it should be. Changes nothing."""
-        row = await self._database.fetchrow(_RECORDS["gate"], self._installation.name)
+        known = self._installation.name in await installed_queues(self._database)
+        row = await self._database.fetchrow(_RECORDS["gate"], self._installation.name) if known else None
+        if row is None and await self._numbers_in_use():
+            return GateCheck(GateState.STALE, ("its trigger is there, and secateur has no record of it: remove it",))
         if row is None or not can_gate(self._installation):
             return GateCheck(GateState.NONE)
         problems = list(await self._problems(row))

@@ -86,6 +86,10 @@ class ForeignSource(SampledArrivals):
         }
 
     @property
+    def database(self) -> Database:
+        return self._database
+
+    @property
     def unseen(self) -> tuple[str, ...]:
         """What this role cannot see of the queue, and what to do about it."""
         tables = ", ".join(self.installation.hidden)

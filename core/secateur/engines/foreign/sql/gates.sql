@@ -40,16 +40,8 @@ begin
 end
 $$;
 
--- Drops what define_match has made.
-create or replace function secateur.drop_match(lock_number bigint)
-  returns void
-  language plpgsql
-  security definer set search_path = pg_catalog, pg_temp
-as $$
-begin
-  execute format('drop function if exists secateur_gates.%I', 'match_' || lock_number);
-end
-$$;
+-- Of older programs.
+drop function if exists secateur.drop_match(bigint);
 
 -- The oldest active cancellation that matches a job; null if none does. It reads them from the table, and evaluates each by
 -- itself. For claims whose generated function is not the newest, or raised.
@@ -256,7 +248,6 @@ begin
      and rule.app_id in (select apps.app_id from secateur.apps where apps.installation = unguard.installation);
   delete from secateur.gate_failures as kept where kept.installation = unguard.installation;
   delete from secateur.gates as known where known.installation = unguard.installation;
-  execute format('drop sequence if exists secateur_gates.newest_%s', gate.lock_number);
   perform secateur.record_audit(
     'install', '', null, null, unguard.author, null, jsonb_build_object('gate_removed', unguard.installation));
 end

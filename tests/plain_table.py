@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from secateur.cel.declarations import QueueWords
 from secateur.cel.sql.columns import COLUMNS_OF_PARTS, Columns
 from secateur.engines.relation import RelationSource
 from secateur.errors import NotInstalled
@@ -33,7 +34,7 @@ class PlainTable(RelationSource):
              jsonb_build_object('name', job.kind, 'data', job.payload) as event,
              case when job.done then 'completed' else 'queued' end as status, job.created_at as started_at
         from jobs as job)"""
-    word = "payload"
+    words = QueueWords("plain", "payload")
     variables: Columns = COLUMNS_OF_PARTS
 
     @staticmethod

@@ -160,7 +160,7 @@ class Run:
     past_attempts: tuple[RunAttempt, ...] = ()
     """Attempts after which the run went on, oldest first; the last twenty."""
     fields: Mapping[str, Any] = field(default_factory=dict)
-    """What only its engine has, by the names of `Declarations.with_run_fields`; plain JSON."""
+    """What only some queues have, by the names of `secateur.cel.declarations.RUN_FIELDS`; plain JSON."""
 
     @property
     def scope(self) -> Scope:

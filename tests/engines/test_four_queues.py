@@ -139,5 +139,7 @@ async def test_the_names_of_the_only_queue_stay_bare(embedded_url: str) -> None:
 
 async def test_each_app_has_the_word_of_its_queue(queue: OpenQueue) -> None:
     await queue.reader.depth()
-    words = {each.app_id.partition("/")[0]: queue.reader.word_of(each.app_id) for each in await queue.reader.depth()}
+    words = {
+        each.app_id.partition("/")[0]: queue.reader.words_of(each.app_id).data for each in await queue.reader.depth()
+    }
     assert words == {"billing": None, "procrastinate": "args", "river": "args", "pgqueuer": "payload"}

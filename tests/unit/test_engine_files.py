@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from secateur.cel.declarations import RUN_FIELDS
 from secateur.engines.foreign.file import EngineFile, engine_files
 from secateur.engines.foreign.gating import can_gate
 from secateur.engines.foreign.installation import Installation
@@ -90,3 +91,17 @@ def test_the_table_of_the_documentation_says_what_the_files_can() -> None:
         assert running == ("goes on to its end" if file.stops is None else f"stops at its {file.stops}")
         assert (gate.split(":")[0] == "yes") == can_gate(here), f"the gate of {engine}: change its row in {page.name}"
         assert gate == "yes" or re.match("no(: .|t yet$)", gate), f"{engine}: say why it has no gate"
+
+
+def test_the_documentation_says_which_fields_of_a_run_each_has() -> None:
+    pages = Path(__file__).parents[2] / "docs"
+    row = r"^\| `run\.(\w+)` \|[^|]*\| ([^|]*) \|$"
+    said = dict(re.findall(row, (pages / "engines.md").read_text(encoding="utf-8"), re.MULTILINE))
+    files = engine_files().values()
+    assert said == {field: ", ".join(each.engine for each in files if field in each.fields) for field in RUN_FIELDS}
+    for each in files:
+        page = (pages / "engines" / f"{each.stem}.md").read_text(encoding="utf-8")
+        names = ", ".join(f"`run.{field}`" for field in each.fields)
+        assert f"| {names} | {', '.join(f'`{own}`' for own in each.fields.values())} |\n" in page
+        for field in each.fields:
+            assert re.search(rf"\bas {field}\b|\bjob\.{field}\b", each.statements["source"])

@@ -19,6 +19,7 @@ from secateur.cel.types import (
     TIMESTAMP,
     UINT,
     Type,
+    list_of,
 )
 
 
@@ -43,6 +44,8 @@ class Declarations:
     refused: Mapping[str, str] = field(default_factory=dict)
     word: str | None = None
     """What the queue's own users call `event.data`, such as `args`. It names nothing, but is understood in help."""
+    words: Mapping[str, str] = field(default_factory=dict)
+    """What they call its other names, such as `queue_name` for `run.queue`. These are understood in help as well."""
 
     def is_namespace(self, name: str) -> bool:
         """Whether `name` is only the first half of dotted names."""
@@ -59,22 +62,53 @@ class Declarations:
     def extended(self, variables: Mapping[str, Variable]) -> Declarations:
         return replace(self, variables={**self.variables, **variables})
 
-    def with_run_fields(self, fields: Mapping[str, Variable]) -> Declarations:
-        """With fields of `run` that only some engine has, such as `run.tags`. Make them once: see `Declarations`.
+    def of_queue(self, words: QueueWords) -> Declarations:
+        """What can be named in one queue: always the same ones for the same words."""
+        return _of_queue(self, words)
 
-        The engine's relation has a column of the same name: text for a string, jsonb for a list or a map. A field of
-        which it may be NULL is `optional`. A cancellation takes only what never changes while a run waits.
-        """
-        return self.extended({f"run.{name}": variable for name, variable in fields.items()})
 
-    def with_word(self, word: str | None) -> Declarations:
-        """Always the same ones for the same word."""
-        return _with_word(self, word)
+RUN_FIELDS: Mapping[str, Variable] = {
+    "queue": Variable(STRING, "the queue that the run is in", optional=True),
+    "tags": Variable(list_of(STRING), "the run's tags", optional=True),
+    "unique_key": Variable(STRING, "the key of which only one run may wait", optional=True),
+    "concurrency_key": Variable(STRING, "the key of which only so many runs go on at once", optional=True),
+}
+"""Fields of `run` that some queues have, in addition to those of all: text, or JSON where they are lists.
+
+They can be absent in a single run. Like all that a cancellation may read, they stay the same while a run waits.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueWords:
+    """What one kind of queue has, and what its users call it."""
+
+    queue: str
+    """The queue in messages."""
+    data: str | None = None
+    """What they call `event.data`, such as `args`; None where that is its name."""
+    fields: tuple[tuple[str, str], ...] = ()
+    """The names of `RUN_FIELDS` that it has, each with what its users call that."""
+    elsewhere: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Those that it does not have, each with the queues that do."""
 
 
 @lru_cache
-def _with_word(declarations: Declarations, word: str | None) -> Declarations:
-    return declarations if word == declarations.word else replace(declarations, word=word)
+def _of_queue(declarations: Declarations, words: QueueWords) -> Declarations:
+    has = dict(words.fields)
+    lacking = {f"run.{name}" for name in RUN_FIELDS if name not in has}
+    known = [f"run.{name}" for name in has]
+    refused = {
+        f"run.{name}": say.not_in_this_queue(f"run.{name}", words.queue, known, queues)
+        for name, queues in words.elsewhere
+    }
+    return replace(
+        declarations,
+        variables={name: each for name, each in declarations.variables.items() if name not in lacking},
+        refused={**declarations.refused, **refused},
+        word=words.data,
+        words={word: f"run.{name}" for name, own in has.items() for word in (name, own)},
+    )
 
 
 _FIXED = {
@@ -86,6 +120,7 @@ _FIXED = {
     "run.priority": Variable(INT, "the run's priority"),
     "now": Variable(TIMESTAMP, "the time of the preview or the commit, frozen into the cancellation"),
 }
+_OWN = {f"run.{name}": variable for name, variable in RUN_FIELDS.items()}
 _CHANGING = {
     "run.status": Variable(STRING, "where the run is in its life"),
     "run.attempt": Variable(INT, "how often the run was claimed"),
@@ -95,15 +130,15 @@ _CHANGING = {
 _REFUSED = {name: say.changes_while_waiting(name) for name in _CHANGING}
 _ELSEWHERE = {"async": say.NEWLY_ARRIVED}
 
-CANCELLATION = Declarations(_FIXED, {**_REFUSED, **_ELSEWHERE})
-"""Only what never changes while a run waits."""
+CANCELLATION = Declarations({**_FIXED, **_OWN}, {**_REFUSED, **_ELSEWHERE})
+"""Only what never changes while a run waits, in any queue: see `Declarations.of_queue`."""
 
 CANCEL_ON = Declarations(
     {**_FIXED, "async": Variable(JSON_OBJECT, "the event that has just arrived", json=True)}, _REFUSED
 )
 """For what a function declares: an event that arrives cancels the runs of which it is true."""
 
-SEARCH = Declarations({**_FIXED, **_CHANGING}, _ELSEWHERE)
+SEARCH = Declarations({**_FIXED, **_OWN, **_CHANGING}, _ELSEWHERE)
 """For previews and searches, which look at one moment."""
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from secateur.cel import messages as say
 from secateur.cel.checker import check_filter
-from secateur.cel.declarations import CANCELLATION, Declarations
+from secateur.cel.declarations import CANCELLATION, RUN_FIELDS, Declarations
 from secateur.cel.diagnostics import Diagnostic, EvaluationError, Reporter
+from secateur.cel.paths import names_in
 from secateur.cel.python.comprehensions import Program
 from secateur.cel.python.evaluator import evaluator
 from secateur.cel.sql.columns import COLUMNS, Columns
@@ -50,7 +51,8 @@ class Filter:
     """True for exactly the same runs as `condition`, but cheaper. Do not distinguish its false from its NULL."""
     requirement: Requirement | None
     """What the event of every matching run must contain; None if nothing is known."""
-    _declarations: Declarations = field(repr=False)
+    run_fields: frozenset[str]
+    """Which of the `RUN_FIELDS` it reads: not every queue has them."""
     _program: Program = field(repr=False)
     _over: dict[Columns, SqlForms] = field(default_factory=dict, repr=False, compare=False)
 
@@ -59,9 +61,9 @@ class Filter:
         if columns is COLUMNS:
             return SqlForms(self.condition, self.matching)
         if (kept := self._over.get(columns)) is None:
-            reporter, found_in = Reporter(self.source), columns.with_fields_of(self._declarations)
-            condition = generate(self.expression, reporter, found_in, stored=False)
-            matching = generate_matching(self.expression, reporter, found_in)
+            reporter = Reporter(self.source)
+            condition = generate(self.expression, reporter, columns, stored=False)
+            matching = generate_matching(self.expression, reporter, columns)
             kept = self._over[columns] = SqlForms(inlined(condition), inlined(matching))
         return kept
 
@@ -78,7 +80,7 @@ class Filter:
 
 
 def run_variables(run: Run, now: datetime) -> dict[str, Value]:
-    """The variables of `SEARCH`, of which those of `CANCELLATION` are a part, and an engine's own, for one run."""
+    """The variables of `SEARCH`, of which those of `CANCELLATION` are a part, for one run."""
     variables: dict[str, Value] = {
         "event": run.event,
         "run.id": run.id,
@@ -119,10 +121,9 @@ def compile_filter(source: str, declarations: Declarations = CANCELLATION) -> Fi
     expression = check_filter(parsed, declarations, reporter)
     reporter.raise_errors()
     check_costs(expression, reporter)
-    columns = COLUMNS.with_fields_of(declarations)
-    condition = generate(expression, reporter, columns)
+    condition = generate(expression, reporter)
     reporter.raise_errors()
-    matching = generate_matching(expression, reporter, columns)
+    matching = generate_matching(expression, reporter)
     return Filter(
         source,
         expression,
@@ -130,6 +131,6 @@ def compile_filter(source: str, declarations: Declarations = CANCELLATION) -> Fi
         condition,
         matching,
         requirement_of(expression),
-        declarations,
+        frozenset(name for name in RUN_FIELDS if f"run.{name}" in names_in(expression)),
         evaluator(expression),
     )

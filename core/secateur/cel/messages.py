@@ -43,6 +43,10 @@ def in_our_words(word: str, span: Span) -> Suggestion:
     return write_instead("event.data", span, f"the job's `{word}`")
 
 
+def of_the_run(name: str, span: Span) -> Suggestion:
+    return write_instead(name, span, "that of the run")
+
+
 EVENT_FIELDS = ("id", "name", "data", "user", "ts")
 
 
@@ -187,6 +191,15 @@ def changes_while_waiting(name: str) -> str:
         f"a cancellation cannot depend on `{name}`: it changes while a run waits, "
         "so a condition that is true now could be false when the run is claimed"
     )
+
+
+def not_in_this_queue(name: str, queue: str, has: Sequence[str], elsewhere: Sequence[str]) -> str:
+    own = f"; {queue} has {_listed([f'`{each}`' for each in has])}" if has else ""
+    return f"{queue} has no `{name}`: {_listed(elsewhere)} {'has' if len(elsewhere) == 1 else 'have'} it{own}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([*[", ".join(names[:-1])] * (len(names) > 1), *names[-1:]])
 
 
 NEWLY_ARRIVED = "only a function's cancel_on has `async`, the event that has just arrived"

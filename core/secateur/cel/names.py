@@ -66,6 +66,8 @@ class Names:
         suggestion = None
         if name == self._declarations.word:
             suggestion = say.in_our_words(name, node.span)
+        elif (meant := self._declarations.words.get(name)) is not None and not quotable:
+            suggestion = say.of_the_run(meant, node.span)
         elif near := nearest(name, (*self.elements, *self._declarations.names())):
             suggestion = say.did_you_mean(near, Fix(node.span, near))
         elif name in DATA_ELSEWHERE and "event" in self._declarations.variables and not quotable:

@@ -63,6 +63,11 @@ def dotted(path: Path, variable: str = "event") -> str:
     return variable + "".join("[]" if key is EACH else f".{key}" for key in path)
 
 
+def names_in(node: Node) -> frozenset[str]:
+    """The names of all variables that are read somewhere in it, elements of macros as well."""
+    return frozenset(each.name for each in inside(node) if isinstance(each, Name | HasVariable))
+
+
 def children(node: Node) -> Iterator[Node]:
     """The nodes right below, in the order of the source."""
     for each in fields(node):

@@ -131,14 +131,14 @@ class SampledArrivals(SampledSource, Arriving):
         ]
         sql = self.sql(name, DRAWN).replace("{drawn_columns}", self.drawn_columns)
         if asked.filter is not None:
-            forms = asked.filter.over(self.variables)
+            forms = self.forms(asked.filter)
             form = forms.matching if asked.matching else forms.condition
             condition, values = form.bind(len(parameters) + 1, question.as_of)
             parameters += values
             sql = sql.replace("{which}", f"({condition})" if asked.matching else f"({condition}) is not true")
         what = question.what
         for each in question.tallied:
-            condition, values = each.over(self.variables).matching.bind(len(parameters) + 1, question.as_of)
+            condition, values = self.forms(each).matching.bind(len(parameters) + 1, question.as_of)
             parameters += values
             what += f", count(*) filter (where {condition})"
         sql = sql.replace("{which}", "true").replace("{what}", what)

@@ -23,6 +23,7 @@ from secateur.traces import RunTrace
 
 if TYPE_CHECKING:
     from secateur.cel import Filter
+    from secateur.cel.declarations import QueueWords
 
 RATE_SECONDS = 10.0
 """The span that rates are averaged over."""
@@ -107,13 +108,16 @@ class Source(Protocol):
 
     name: str
     """As `secateur engines` lists it, such as `native` or `oban:jobs`."""
-    word: str | None
-    """What the queue's own users call `event.data`, such as `args`; None where that is its name."""
     first_run: str | None
     """What to type to put a first run into an empty queue; None where that is the application's affair."""
 
     to_cancel: str | None = None
     """The command after which runs could be cancelled, where they cannot yet; None where nothing is to be done."""
+
+    @property
+    def words(self) -> QueueWords:
+        """Which fields of a run it has beyond those of all queues, and what its users call things."""
+        ...
 
     def problem_of_run_id(self, run_id: str) -> str | None:
         """Why that cannot be the id of a run, such as `must be a UUID`; None where it can be."""
@@ -372,6 +376,11 @@ class Routing(Protocol):
     def source_of(self, app_id: str) -> Source:
         """The queue that has the app."""
         ...
+
+
+def queue_of(engine: Source, app_id: str) -> Source:
+    """The one queue that has the app."""
+    return engine.source_of(app_id) if isinstance(engine, Routing) else engine
 
 
 def unsupported(engine: Source, what: str) -> Unsupported:

@@ -20,6 +20,7 @@ from secateur.cel.values import decode_json
 from secateur.engines.base import RATE_SECONDS, Selection, Source, Verdict
 from secateur.engines.rows import run_of
 from secateur.engines.searching import MOST_READ, RunPage, RunSearch
+from secateur.engines.words import require_fields, words_of_queue
 from secateur.errors import DatabaseError, NotFound, NotInstalled, Problem, QueryTimeout, RequestError
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements, fill
@@ -36,6 +37,10 @@ from secateur.runs import (
 
 if TYPE_CHECKING:
     import asyncpg
+
+    from secateur.cel import Filter
+    from secateur.cel.declarations import QueueWords
+    from secateur.cel.filters import SqlForms
 
 REPLICA_REST_SECONDS = 15.0
 """After a failure the replica is left alone for so long."""
@@ -71,7 +76,6 @@ class RelationSource(Source):
     What is left to the engine: `name`, `detect`, `depth`, and `problem_of_run_id`.
     """
 
-    word: str | None = None
     first_run: str | None = None
     relation: str
     """The runs, as SQL that may stand after FROM."""
@@ -88,6 +92,15 @@ class RelationSource(Source):
         self._database = database
         self._replica = replica
         self._replica_tried = float("-inf")
+
+    @property
+    def words(self) -> QueueWords:
+        return words_of_queue(self.name)
+
+    def forms(self, filter: Filter) -> SqlForms:
+        """Raises `ExpressionError` if it reads a field of a run that this queue does not have."""
+        require_fields(filter, self.words)
+        return filter.over(self.variables)
 
     def sql(self, name: str, sampled: str = "") -> str:
         """The statement over the engine's relation; `sampled` is what `{drawn}` draws of it."""
@@ -184,7 +197,7 @@ class RelationSource(Source):
         sql = self.search_sql(name, search)
         if search.filter is None:
             return sql.replace("{condition}", "true"), parameters
-        condition, more = search.filter.over(self.variables).matching.bind(len(parameters) + 1, as_of)
+        condition, more = self.forms(search.filter).matching.bind(len(parameters) + 1, as_of)
         return sql.replace("{condition}", f"({condition})"), [*parameters, *more]
 
     def require_run_id(self, field: str, run_id: str) -> None:
@@ -317,7 +330,7 @@ class RelationSource(Source):
         sql = self.sql(name, sampled).replace("{among}", self.among[selection.statuses])
         condition = "true"
         if selection.filter is not None:
-            forms = selection.filter.over(self.variables)
+            forms = self.forms(selection.filter)
             form = forms.matching if only_matches else forms.condition
             condition, more = form.bind(len(parameters) + 1, selection.now or reading.as_of)
             parameters = [*parameters, *more]

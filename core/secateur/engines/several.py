@@ -44,6 +44,7 @@ from secateur.traces import RunTrace
 
 if TYPE_CHECKING:
     from secateur.cel import Filter
+    from secateur.cel.declarations import QueueWords
 
 Found = TypeVar("Found")
 
@@ -62,8 +63,6 @@ def several(own: Source | None, others: Sequence[Source]) -> Source:
 class SeveralSources(Source):
     """Made by `several`."""
 
-    word: str | None = None
-
     def __init__(self, own: Source | None, others: Sequence[Source]) -> None:
         self._own = own
         self._others: Mapping[str, Source] = {each.name: each for each in others}
@@ -75,6 +74,10 @@ class SeveralSources(Source):
     @property
     def _sources(self) -> list[Source]:
         return [*([self._own] if self._own is not None else []), *self._others.values()]
+
+    @property
+    def words(self) -> QueueWords:
+        return self._sources[0].words
 
     def problem_of_run_id(self, run_id: str) -> str | None:
         name, bare = self._split(run_id)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-from secateur.engines.base import Gate, Retrying, Routing, Source, Stopping, cannot_cancel
+from secateur.engines.base import Gate, Retrying, Source, Stopping, cannot_cancel, queue_of
 from secateur.errors import Conflict, NotFound, ReadOnly
 from secateur.ledger.commits import Commit, RunCancellation
 from secateur.ledger.ledger import Cancelling, Ledger
@@ -54,23 +54,20 @@ class Cancellations:
 
     def is_gated(self, app_id: str) -> bool:
         """Whether claims obey a cancellation; else a run that its sweep has not reached may still start."""
-        return isinstance(self._queue_of(app_id), Gate)
+        return isinstance(queue_of(self.engine, app_id), Gate)
 
     def wants_sweep(self, app_id: str) -> bool:
         """Whether whoever commits should sweep at once.
 
         Until that is done matching runs may start, or workers that meet them wait as if there were nothing to do.
         """
-        queue = self._queue_of(app_id)
+        queue = queue_of(self.engine, app_id)
         return not isinstance(queue, Gate) or queue.starves
 
     def stops_at(self, app_id: str) -> str | None:
         """When a running run stops that was asked to, such as `next step`; None where it runs to its end."""
-        queue = self._queue_of(app_id)
+        queue = queue_of(self.engine, app_id)
         return queue.stops_at if isinstance(queue, Stopping) else None
-
-    def _queue_of(self, app_id: str) -> Source:
-        return self.engine.source_of(app_id) if isinstance(self.engine, Routing) else self.engine
 
     async def only_reads(self) -> str | None:
         """Why nothing can be committed from here, such as `role viewer`; None if that is possible, or not known."""

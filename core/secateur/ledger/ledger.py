@@ -14,6 +14,7 @@ from uuid import UUID
 from secateur.bounds import require_id
 from secateur.cel import COMPILER_VERSION
 from secateur.cel.values import encode_json
+from secateur.engines.words import OWN, require_fields, words_of_queue
 from secateur.errors import NotFound, ReadOnly
 from secateur.ledger.commits import Commit, RunCancellation
 from secateur.ledger.reading import read_record
@@ -77,6 +78,7 @@ class Ledger:
         A selection of ended runs is committed as a retry, which is in force nowhere: it queues them again by its sweep.
         """
         self.refuse_if_read_only()
+        require_fields(commits[0].selection.filter, words_of_queue(OWN))
         functions = [each.selection.scope.function_id for each in commits]
         rows = await self._database.fetch(
             _SQL["commit_retry" if commits[0].is_retry else "commit"],

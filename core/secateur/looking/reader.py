@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from secateur.engines.base import Arriving, Charting, Evaluating, Routing, Source, Tracing
+from secateur.engines.base import Arriving, Charting, Evaluating, Source, Tracing, queue_of
 from secateur.engines.searching import RunPage, RunSearch
 from secateur.errors import Problem, RequestError
 from secateur.ledger.selections import selections
@@ -21,6 +21,7 @@ from secateur.runs import NO_BOUNDS, FunctionDepth, Histogram, Run, Scope, Windo
 if TYPE_CHECKING:
     from secateur.cel import Filter
     from secateur.cel.authoring.shapes import Shape
+    from secateur.cel.declarations import QueueWords
     from secateur.looking.blast import BlastRadius
     from secateur.looking.why import Why
     from secateur.requests import CancellationRequest
@@ -39,17 +40,14 @@ class Reader:
     def engine_name(self) -> str:
         return self._engine.name
 
-    def word_of(self, app_id: str) -> str | None:
-        """What the app's own users call `event.data`, such as `args`; the editor's help understands it."""
-        return self._queue_of(app_id).word
+    def words_of(self, app_id: str) -> QueueWords:
+        """What expressions on the app's runs may read beyond the rest, and what its users call things."""
+        return queue_of(self._engine, app_id).words
 
     def evaluated(self, app_id: str) -> int | None:
         """How many of the app's runs the count under way has evaluated in this process; None if the database does."""
-        queue = self._queue_of(app_id)
+        queue = queue_of(self._engine, app_id)
         return queue.evaluated if isinstance(queue, Evaluating) else None
-
-    def _queue_of(self, app_id: str) -> Source:
-        return self._engine.source_of(app_id) if isinstance(self._engine, Routing) else self._engine
 
     @property
     def first_run(self) -> str | None:

@@ -12,15 +12,20 @@ from hypothesis import strategies as st
 
 from secateur.cel import CANCELLATION, SEARCH, ExpressionError, compile
 from secateur.cel.authoring.completion import Completion, complete
+from secateur.cel.declarations import QueueWords
 
 CURSOR = "▮"
 SHOWN = 6
 
 
+OWN = CANCELLATION.of_queue(QueueWords("native"))
+"""Of a queue without fields of its own."""
+
+
 def at_cursor(marked: str) -> tuple[str, int, Completion]:
     offset = marked.index(CURSOR)
     source = marked.replace(CURSOR, "")
-    return source, offset, complete(source, offset, CANCELLATION, SHAPE)
+    return source, offset, complete(source, offset, OWN, SHAPE)
 
 
 def described(marked: str) -> str:
@@ -46,7 +51,7 @@ def test_only_what_the_declarations_have() -> None:
     assert "status" in [each.label for each in complete("run.", 4, SEARCH).candidates]
 
 
-OF_ARGS = CANCELLATION.with_word("args")
+OF_ARGS = CANCELLATION.of_queue(QueueWords("jobs", "args"))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +96,7 @@ FRAGMENTS = [
 @given(st.lists(st.sampled_from(FRAGMENTS) | st.text(string.printable, max_size=3), max_size=25), st.integers(-5, 80))
 def test_never_raises(fragments: list[str], offset: int) -> None:
     source = "".join(fragments)
-    found = complete(source, offset, SEARCH.with_word("data"), SHAPE)
+    found = complete(source, offset, SEARCH.of_queue(QueueWords("jobs", "data")), SHAPE)
     assert 0 <= found.start <= found.end <= len(source)
     found.ghost(source, offset)
     for candidate in found.candidates:

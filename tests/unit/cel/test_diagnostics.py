@@ -6,6 +6,7 @@ import pytest
 from blocks import blocks
 
 from secateur.cel import CANCELLATION, SEARCH, Diagnostic, ExpressionError, compile
+from secateur.cel.declarations import QueueWords
 
 
 def rendered(source: str) -> str:
@@ -131,16 +132,15 @@ def test_a_name_that_could_not_be_called_like_this_is_suggested_but_not_written(
 )
 def test_the_queues_own_word_is_named_and_mended(written: str, meant: str) -> None:
     with pytest.raises(ExpressionError) as caught:
-        compile(written, CANCELLATION.with_word("args"))
+        compile(written, CANCELLATION.of_queue(QueueWords("jobs", "args")))
     (problem,) = caught.value.diagnostics
     assert problem.message == "there is no variable `args`"
     assert problem.suggestion == "write `event.data` if you mean the job's `args`"
     assert problem.fix is not None
     assert problem.fix.apply(written) == meant
-    compile(meant, CANCELLATION.with_word("args"))
+    compile(meant, CANCELLATION.of_queue(QueueWords("jobs", "args")))
 
 
 def test_the_same_word_compiles_once() -> None:
-    kept = compile("event.data.x == 1", CANCELLATION.with_word("args"))
-    assert compile("event.data.x == 1", CANCELLATION.with_word("args")) is kept
-    assert CANCELLATION.with_word(None) is CANCELLATION
+    kept = compile("event.data.x == 1", CANCELLATION.of_queue(QueueWords("jobs", "args")))
+    assert compile("event.data.x == 1", CANCELLATION.of_queue(QueueWords("jobs", "args"))) is kept

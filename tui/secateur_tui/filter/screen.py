@@ -84,7 +84,7 @@ class FilterScreen(PlaceScreen):
         self._candidates = CompletionList(lambda: self.query_one("#lower").region)
         self._condition = ConditionField(
             draft.if_,
-            CANCELLATION.with_word(session.queue.reader.word_of(draft.scope.app_id)),
+            CANCELLATION.of_queue(session.queue.reader.words_of(draft.scope.app_id)),
             self._candidates,
             lambda: self._suggesting.is_looking,
         )

@@ -232,7 +232,7 @@ class RunsScreen(PlaceScreen):
         filter: Filter | None = None
         try:
             filter = (
-                compile(source, SEARCH.with_word(self.session.queue.reader.word_of(self._search.app_id)))
+                compile(source, SEARCH.of_queue(self.session.queue.reader.words_of(self._search.app_id)))
                 if source
                 else None
             )

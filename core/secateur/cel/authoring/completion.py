@@ -173,11 +173,21 @@ class _Completer:
         if (word := self._declarations.word) is not None and word not in self._cursor.bound:
             found.append(Candidate(word, "event.data.", "variable", f"the job's {word}: event.data", 0.8))
         if self._cursor.typed:
-            found += self._paths()
+            found += [*self._own_fields(), *self._paths()]
         found += _functions([], member=False)
         found.append(Candidate("has", "has()", "macro", "has(event.data.field)", 0.5, cursor=4))
         found += [Candidate(word, word, "keyword") for word in ("true", "false", "null")]
         return found
+
+    def _own_fields(self) -> list[Candidate]:
+        """The fields of the run that this queue has, for people who begin with its own word."""
+        found: dict[str, list[str]] = {}
+        for word, name in self._declarations.words.items():
+            found.setdefault(name, []).append(word)
+        return [
+            Candidate(name, name, "field", self._declarations.variables[name].about, 0.7, key=".".join(words))
+            for name, words in found.items()
+        ]
 
     def _paths(self) -> list[Candidate]:
         """The whole path of every field, for people who begin with the field's own name."""

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from secateur.cel.declarations import Declarations
+from secateur.cel.declarations import RUN_FIELDS
 from secateur.cel.sql.forms import Form, Sql
-from secateur.cel.types import BOOL, INT, STRING, TIMESTAMP, Type
+from secateur.cel.types import STRING
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,23 +21,11 @@ class Columns:
     def event(self) -> Sql:
         return self.variables["event"]
 
-    def with_fields_of(self, declarations: Declarations) -> Columns:
-        """With the fields of `run` that are an engine's own: each is the column of its name."""
-        own = {
-            name: _column(name, variable.type)
-            for name, variable in declarations.variables.items()
-            if name.startswith("run.") and name not in self.variables
-        }
-        return Columns({**self.variables, **own}) if own else self
 
-
-def _column(name: str, type_: Type) -> Sql:
-    if type_ == INT:
-        return Sql(f"{name}::numeric", Form.NUMBER, plain=True)
-    return Sql(name, _FORMS.get(type_, Form.JSON), plain=True)
-
-
-_FORMS = {STRING: Form.TEXT, BOOL: Form.BOOL, TIMESTAMP: Form.TIME}
+def _field(name: str, text: str, json: str) -> Sql:
+    """One of `RUN_FIELDS`, as the text or the JSON that it is."""
+    is_text = RUN_FIELDS[name].type == STRING
+    return Sql(text if is_text else json, Form.TEXT if is_text else Form.JSON, plain=True)
 
 
 NOW: Final = Sql("$now::text::timestamptz", Form.TIME, plain=True)
@@ -55,9 +43,11 @@ COLUMNS: Final = Columns(
         "run.attempt": Sql("run.attempt::numeric", Form.NUMBER, plain=True),
         "now": NOW,
         "async": Sql("$async::text::jsonb", Form.JSON, plain=True),
+        **{f"run.{name}": _field(name, f"${name}::text", f"${name}::text::jsonb") for name in RUN_FIELDS},
     }
 )
-"""The event is a column. Stored conditions are over these, whatever the queue."""
+"""The event is a column. Stored conditions are over these, whatever the queue. There, what only some queues have is a
+parameter: whoever judges a run gives its own."""
 
 _NAME = Sql("coalesce(to_jsonb(run.name), 'null'::jsonb)", Form.JSON, plain=True, content="run.name")
 _DATA = Sql("coalesce(run.data, 'null'::jsonb)", Form.JSON, plain=True, column="run.data")
@@ -66,9 +56,11 @@ COLUMNS_OF_PARTS: Final = Columns(
     {
         **COLUMNS.variables,
         "event": Sql("run.event", Form.JSON, plain=True, parts={"name": _NAME, "data": _DATA}),
+        **{f"run.{name}": _field(name, f"run.{name}", f"run.{name}") for name in RUN_FIELDS},
     }
 )
 """The event is `jsonb_build_object('name', run.name, 'data', run.data)`, of a text and a jsonb column.
 
-What is read of these columns costs no building of the event, and the indexes of the table below serve it.
+What is read of these columns costs no building of the event, and the indexes of the table below serve it. Fields that
+only some queues have are columns of their names: text, or jsonb for a list; NULL where a run has none.
 """

@@ -74,7 +74,8 @@ class Condition:
 
     It may read `run.id, app_id, function_id, event, started_at, priority` and, in searches, `status, attempt,
     scheduled_for`; over `COLUMNS_OF_PARTS` also `name, data`. Every parameter is text and is cast where it is used;
-    `$now` stands for the frozen time, `$async` for the event that cancels, as JSON.
+    `$now` stands for the frozen time, `$async` for the event that cancels, as JSON. A field that only some queues have is,
+    over `COLUMNS`, a parameter of its name, such as `$queue`: only what judges single runs has its value.
     """
 
     sql: str
@@ -135,7 +136,7 @@ def given(value: Value, *, json: bool) -> Sql:
 
 def condition_of(sql: str, parameters: Sequence[str]) -> Condition:
     """A condition with its parameters in the order of their use, without unused ones."""
-    used = list(dict.fromkeys(number for number in _PLACEHOLDER.findall(sql) if number not in _NAMED))
+    used = list(dict.fromkeys(number for number in _PLACEHOLDER.findall(sql) if number.isdigit()))
     places = {number: place for place, number in enumerate(used, start=1)}
     renumbered = _PLACEHOLDER.sub(lambda match: f"${places.get(match[1], match[1])}", sql)
     return Condition(renumbered, tuple(parameters[int(number) - 1] for number in used))

@@ -3,6 +3,7 @@
 -- tried: 0.5.1
 -- ids: uuid
 -- word: params
+-- fields: queue = queue_name
 -- stops: next step
 --
 -- The application is the queue, the function is the task, event.data is its parameters. Each queue has tables of its own, made together with
@@ -65,7 +66,8 @@ select job.task_id as key, job.task_id::text as id, {queue}::text as app_id, job
          when 'cancelled' then job.cancelled_at end as finished_at,
        attempt.claimed_by as worker,
        coalesce(attempt.failure_reason ->> 'message', attempt.failure_reason #>> '{}') as error,
-       attempt.claim_expires_at as lease_expires_at, attempt.state = 'running' and attempt.claim_expires_at < now() as lost
+       attempt.claim_expires_at as lease_expires_at, attempt.state = 'running' and attempt.claim_expires_at < now() as lost,
+       {queue}::text as queue
   from {tasks} as job {sampled}
   left join {runs} as attempt on attempt.task_id = job.task_id and attempt.run_id = job.last_attempt_run
 

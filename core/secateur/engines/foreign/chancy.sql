@@ -4,6 +4,7 @@
 -- tried: 0.26.0
 -- ids: uuid
 -- word: kwargs
+-- fields: queue, unique_key
 -- stops: next await (if async, in the executor for that)
 -- priority: higher
 --
@@ -46,7 +47,8 @@ select job.id as key, job.id::text as id, job.queue as app_id, job.func as funct
          else 'completed' end as status,
        job.state, coalesce(job.priority, 0) as priority, coalesce(job.attempts, 0) + case job.state when 'running' then 1 else 0 end as attempt, job.created_at as started_at,
        job.scheduled_at as scheduled_for, job.started_at as claimed_at, job.completed_at as finished_at, job.taken_by as worker,
-       job.errors -> -1 ->> 'traceback' as error, to_jsonb(job) -> 'claim_id' = 'null' as unclaimed, job.ctid as place
+       job.errors -> -1 ->> 'traceback' as error, to_jsonb(job) -> 'claim_id' = 'null' as unclaimed,
+       job.queue as queue, job.unique_key::text as unique_key, job.ctid as place
   from {s}."{prefix}jobs" as job {sampled}
 
 -- name: unfinished

@@ -3,6 +3,7 @@
 -- tried: 3.4.0
 -- ids: text
 -- word: kwargs
+-- fields: queue = queue_name, unique_key = deduplication_id
 -- stops: next step
 -- priority: lower
 --
@@ -52,7 +53,8 @@ select job.workflow_uuid as key, job.workflow_uuid as id, coalesce(job.queue_nam
        case when job.started_at_epoch_ms between 0 and 253402300799999 then to_timestamp(job.started_at_epoch_ms / 1000.0) end as claimed_at,
        case when job.status not in ('ENQUEUED', 'PENDING', 'DELAYED') and coalesce(job.completed_at, job.updated_at) between 0 and 253402300799999
             then to_timestamp(coalesce(job.completed_at, job.updated_at) / 1000.0) end as finished_at,
-       case when job.recovery_attempts > 0 then job.executor_id end as worker, broken.error
+       case when job.recovery_attempts > 0 then job.executor_id end as worker, broken.error,
+       job.queue_name as queue, job.deduplication_id as unique_key
   from {s}.workflow_status as job {sampled}
   left join {s}.workflow_input as input on input.workflow_uuid = job.workflow_uuid
   left join {s}.workflow_output as output on output.workflow_uuid = job.workflow_uuid

@@ -3,6 +3,7 @@
 -- tried: 0.13.0
 -- ids: uuid
 -- word: kwargs
+-- fields: queue = queue_name
 -- priority: higher
 --
 -- django-tasks-db, the backend in the database for django-tasks and for Django 6's own django.tasks. The application is the queue, the
@@ -41,7 +42,8 @@ select job.id as key, job.id::text as id, job.queue_name::text as app_id, job.ta
        case when jsonb_typeof(job.worker_ids) = 'array' then jsonb_array_length(job.worker_ids) else 0 end as attempt,
        job.enqueued_at as started_at, case when job.run_after < '9998-12-30' then job.run_after end as scheduled_for,
        job.started_at as claimed_at, job.finished_at, job.worker_ids ->> -1 as worker,
-       coalesce(nullif(job.traceback, ''), nullif(job.exception_class_path, '')) as error, job.ctid as place
+       coalesce(nullif(job.traceback, ''), nullif(job.exception_class_path, '')) as error,
+       job.queue_name::text as queue, job.ctid as place
   from {s}.django_tasks_database_dbtaskresult as job {sampled}
   left join lateral (
     select case

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from secateur.postgres.statements import NAME, Statements
+from secateur.cel.declarations import RUN_FIELDS, QueueWords
+from secateur.engines.words import PACKAGE, fields_of, fields_of_run, header_of, headers, words_of_queue
+from secateur.postgres.statements import Statements
 
-_PACKAGE = "secateur.engines.foreign"
-_HEADER = re.compile(r"^-- ([a-z]+): +(\S.*?) *$")
-_KEYS = frozenset({"engine", "home", "prefix", "tried", "ids", "word", "stops", "priority"})
+_KEYS = frozenset({"engine", "home", "prefix", "tried", "ids", "word", "fields", "stops", "priority"})
 _IDS = {
     "bigint": (re.compile(r"0|[1-9][0-9]{0,17}"), "must be a whole number"),
     "uuid": (re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "must be a UUID"),
@@ -42,11 +42,25 @@ class EngineFile:
     """The type of its ids: `bigint`, `uuid` or `text`."""
     word: str | None
     """What its users call `event.data`, such as `args`."""
+    fields: Mapping[str, str]
+    """Which of the `RUN_FIELDS` it has, as columns of its source, and what its users call each."""
     stops: str | None
     """When a running run that was asked to stop does so, as the end of “it stops at its …”; None if it never does."""
     priority: str | None
     """Which number is claimed first: `higher` or `lower`; None if it has no priorities."""
     statements: Mapping[str, str]
+
+    @property
+    def words(self) -> QueueWords:
+        return words_of_queue(self.engine, self.word, self.fields)
+
+    @property
+    def more_columns(self) -> Iterator[str]:
+        """What to select besides the columns that every queue has."""
+        source = self.statements["source"]
+        yield from (f"run.{name}" for name in ("lost", "lease_expires_at") if f" as {name}" in source)
+        if self.fields:
+            yield f"{fields_of_run(self.fields)} as fields"
 
     def problem_of_run_id(self, run_id: str) -> str | None:
         """Why that cannot be the id of a run; None where it can be."""
@@ -57,19 +71,20 @@ class EngineFile:
 @cache
 def engine_files() -> Mapping[str, EngineFile]:
     """Every kind of queue that secateur knows besides its own, by name."""
-    found = sorted(path.name for path in files(_PACKAGE).iterdir() if path.name.endswith(".sql"))
-    read = [read_file(name) for name in found if name not in ("foreign.sql", "gate.sql", "gate_records.sql")]
-    return {each.engine: each for each in read}
+    return {each.engine: each for each in map(read_file, headers())}
 
 
 def read_file(name: str) -> EngineFile:
     """Raises `ValueError` for a file that does not have the format."""
-    text = files(_PACKAGE).joinpath(name).read_text(encoding="utf-8")
-    header = dict(_header(text))
+    text = files(PACKAGE).joinpath(name).read_text(encoding="utf-8")
+    header = header_of(text)
     if not header.keys() <= _KEYS:
         raise ValueError(f"{name}: unknown in the header: {', '.join(sorted(header.keys() - _KEYS))}")
     if header["ids"] not in _IDS:
         raise ValueError(f"{name}: ids must be one of {', '.join(_IDS)}")
+    fields = fields_of(header)
+    if not fields.keys() <= RUN_FIELDS.keys():
+        raise ValueError(f"{name}: fields must be of {', '.join(RUN_FIELDS)}")
     return EngineFile(
         engine=header["engine"],
         stem=name.removesuffix(".sql"),
@@ -78,15 +93,8 @@ def read_file(name: str) -> EngineFile:
         tried=header["tried"],
         ids=header["ids"],
         word=header.get("word"),
+        fields=fields,
         stops=header.get("stops"),
         priority=header.get("priority"),
-        statements=Statements(text, f"{_PACKAGE}/{name}"),
+        statements=Statements(text, f"{PACKAGE}/{name}"),
     )
-
-
-def _header(text: str) -> Iterator[tuple[str, str]]:
-    """The lines up to the first that has another form."""
-    for line in NAME.split(text, maxsplit=1)[0].splitlines():
-        if (found := _HEADER.match(line)) is None:
-            return
-        yield found[1], found[2]

@@ -1,5 +1,5 @@
 -- Statements that make and remove the gate of one installation. {n} is the number of its lock. {name} is its name and {app} the first
--- part of its apps' names, `NAME/`, both as literals. {runs}, {this}, {id}, {on}, {table}, {keeps}, {cancel} and {wake} come from the
+-- part of its apps' names, `NAME/`, both as literals. {runs}, {this}, {id}, {fields}, {on}, {table}, {keeps}, {cancel} and {wake} come from the
 -- engine's file. {hook} is the name of a trigger's function. {mark} tells the second trigger that the first one took a job.
 
 -- name: patience
@@ -35,14 +35,15 @@ create sequence if not exists secateur_gates.newest_{n} minvalue 0 start 0
 
 -- name: judge
 -- Judges a job by the tables. For claims that cannot rely on the generated function.
+drop function if exists secateur_gates.judge_{n}(text, text, text, jsonb, timestamptz, integer);
 create or replace function secateur_gates.judge_{n}(
-  app_id text, function_id text, id text, event jsonb, started_at timestamptz, priority integer
+  app_id text, function_id text, id text, event jsonb, started_at timestamptz, priority integer, fields jsonb
 )
   returns uuid
   language sql volatile
   security definer set search_path = pg_catalog, pg_temp
 as $body$
-  select secateur.judge_job({name}, app_id, function_id, id, event, started_at, priority)
+  select secateur.judge_job({name}, app_id, function_id, id, event, started_at, priority, fields)
 $body$
 
 -- name: keep
@@ -106,19 +107,21 @@ begin
           return NEW;
         end if;
       end if;
-      select run.id, run.app_id, run.function_id, run.event, run.started_at, run.priority
+      select run.id, run.app_id, run.function_id, run.event, run.started_at, run.priority, {fields} as fields
         into gated_job
         from {runs} as run
        where {this};
       if not gate_by_tables then
         select * into gate_said from secateur_gates.match_{n}(
-          {app} || gated_job.app_id, gated_job.function_id, gated_job.id, gated_job.event, gated_job.started_at, gated_job.priority::integer);
+          {app} || gated_job.app_id, gated_job.function_id, gated_job.id, gated_job.event, gated_job.started_at, gated_job.priority::integer,
+          gated_job.fields);
         gate_by_tables := gate_said.generation::text is distinct from gate_known[2];
         gate_owner := gate_said.cancellation_id;
       end if;
       if gate_by_tables then
         gate_owner := secateur_gates.judge_{n}(
-          {app} || gated_job.app_id, gated_job.function_id, gated_job.id, gated_job.event, gated_job.started_at, gated_job.priority::integer);
+          {app} || gated_job.app_id, gated_job.function_id, gated_job.id, gated_job.event, gated_job.started_at, gated_job.priority::integer,
+          gated_job.fields);
       end if;
       if gate_owner is null then
         return NEW;

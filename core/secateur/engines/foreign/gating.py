@@ -11,6 +11,7 @@ from typing import Any
 from secateur.backoff import Backoff, persist
 from secateur.engines.foreign.installation import Installation
 from secateur.engines.foreign.installing import installed_queues
+from secateur.engines.words import fields_of_run
 from secateur.errors import DatabaseError, LockUnavailable, NotFound, PermissionDenied, Unsupported
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements, fill
@@ -228,6 +229,7 @@ class GateKeeper:
             "runs": here.source.replace("{sampled}", ""),
             "this": here.sql("gate_this"),
             "id": here.sql("gate_id"),
+            "fields": fields_of_run(here.file.fields),
             "on": here.sql(f"{hook}_on"),
             "hook": hook,
             "keeps": here.sql("gate_also_keeps") if several else "",

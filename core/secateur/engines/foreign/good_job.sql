@@ -3,6 +3,7 @@
 -- tried: 4.19.2
 -- ids: uuid
 -- word: arguments
+-- fields: queue = queue_name, tags = labels, concurrency_key
 -- priority: lower
 --
 -- GoodJob, for Rails. The application is the queue, the function is the job's class. event.data is the last argument where that is a hash
@@ -49,7 +50,8 @@ select job.id as key, job.id::text as id, coalesce(job.queue_name, 'default') as
        to_timestamp(extract(epoch from coalesce(job.performed_at, job.locked_at))) as claimed_at,
        to_timestamp(extract(epoch from job.finished_at)) as finished_at,
        job.locked_by_id::text as worker, job.error, job.ctid as place,
-       job.finished_at is null and job.locked_by_id is not null and process.id is null as lost
+       job.finished_at is null and job.locked_by_id is not null and process.id is null as lost,
+       job.queue_name as queue, to_jsonb(job.labels) as tags, job.concurrency_key
   from {s}.good_jobs as job {sampled}
   left join {s}.good_job_processes as process on process.id = job.locked_by_id
   left join lateral (

@@ -3,6 +3,7 @@
 -- tried: 0.18.0 (migration 20), 0.17.3 (migration 19)
 -- ids: bigint
 -- word: payload
+-- fields: queue = queue_name, unique_key = key
 -- priority: lower
 --
 -- Graphile Worker, from npm. The app is the named queue, `-` for jobs without one; the function is the task.
@@ -60,6 +61,8 @@ select job.id as key,
             then job.updated_at end as finished_at,
        job.locked_by as worker,
        case when job.locked_at is null then job.last_error end as error,
+       queue.queue_name as queue,
+       job.key as unique_key,
        job.ctid as place
   from {s}._private_jobs as job {sampled}
   join {s}._private_tasks as task on task.id = job.task_id

@@ -16,6 +16,7 @@ from secateur.cel.values import encode_json
 from secateur.engines.base import unsupported
 from secateur.engines.foreign.batches import Batches
 from secateur.engines.foreign.rules import JobRule, rule_of
+from secateur.engines.words import require_fields
 from secateur.errors import Conflict, NotFound, PermissionDenied, Problem, RequestError
 from secateur.ledger.commits import Commit, RunCancellation
 from secateur.ledger.ledger import Ledger, draft_of
@@ -67,6 +68,7 @@ class ForeignLedger(Ledger):
         self.refuse_if_read_only()
         if commits[0].is_retry:
             raise unsupported(self._source, "queue runs again")
+        require_fields(commits[0].selection.filter, self._source.words)
         await self._require_known(commits)
         await self.require_rights()
         functions = [each.selection.scope.function_id for each in commits]

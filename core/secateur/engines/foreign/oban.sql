@@ -3,6 +3,7 @@
 -- tried: Python 0.7.0; the tables of Elixir's 2.23 (migration 14)
 -- ids: bigint
 -- word: args
+-- fields: queue, tags
 -- stops: next check of job.cancelled() (in Elixir at once)
 -- priority: lower
 --
@@ -64,7 +65,7 @@ select job.id as key, job.id::text as id, job.queue::text as app_id, job.worker:
          when 'cancelled' then job.cancelled_at end at time zone 'UTC' as finished_at,
        job.attempted_by[1] as worker,
        case when job.state::text not in ('executing', 'completed') then to_jsonb(job.errors) -> -1 ->> 'error' end as error,
-       job.scheduled_at as due, job.ctid as place
+       job.scheduled_at as due, job.queue::text as queue, to_jsonb(job.tags) as tags, job.ctid as place
   from {s}.oban_jobs as job {sampled}
 
 -- name: unfinished

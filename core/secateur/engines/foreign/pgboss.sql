@@ -3,6 +3,7 @@
 -- tried: 12.38.0 (schema 46), 11.1.2 (schema 26), 10.4.2 (schema 24)
 -- ids: text
 -- word: data
+-- fields: queue = name, unique_key = singleton_key
 -- priority: higher
 --
 -- pg-boss, from npm. The app is the schema, the function is the queue: pg-boss has nothing that groups queues.
@@ -71,11 +72,13 @@ select job.id as key,
        job.completed_on as finished_at,
        null::text as worker,
        case when job.state in ('failed', 'retry') then coalesce(job.output ->> 'message', job.output ->> 'value', job.output::text) end as error,
+       job.name as queue,
+       job.singleton_key as unique_key,
        job.ctid as place
   from (select false as blocked) as absent
  cross join lateral (
        select job.id, job.name, job.data, job.state, job.priority, job.retry_count, job.start_after, job.created_on, job.started_on,
-              job.completed_on, job.output, blocked, job.ctid
+              job.completed_on, job.output, job.singleton_key, blocked, job.ctid
          from {s}.job as job {sampled}
        ) as job
 

@@ -3,6 +3,7 @@
 -- tried: 1.6.0
 -- ids: bigint
 -- word: payload
+-- fields: unique_key = dedupe_key
 -- stops: next await in a cancellation scope
 -- priority: higher
 --
@@ -67,7 +68,7 @@ select job.id as key, job.id::text as id, coalesce(nullif(rtrim('{prefix}', '_')
            from {s}."{prefix}pgqueuer_log" as entry
           where entry.job_id = job.id and entry.traceback is not null
           order by entry.created desc limit 1) end as error,
-       job.ctid as place
+       job.dedupe_key::text as unique_key, job.ctid as place
   from {s}."{prefix}pgqueuer" as job {sampled}
   left join lateral (
     select case when strpos(replace(encode(job.payload, 'escape'), '\\', ''), '\') = 0

@@ -3,6 +3,7 @@
 -- tried: 3.10.0
 -- ids: bigint
 -- word: args
+-- fields: queue = queue_name, unique_key = queueing_lock, concurrency_key = lock
 -- stops: next await or check of should_abort()
 -- priority: higher
 --
@@ -79,7 +80,8 @@ select job.id as key, job.id::text as id, job.queue_name::text as app_id, job.ta
        case when job.status not in ('todo', 'doing') then (
          select max(event.at) from {s}.procrastinate_events as event
           where event.job_id = job.id and event.type::text in ('succeeded', 'failed', 'cancelled', 'aborted')) end as finished_at,
-       to_jsonb(job) ->> 'worker_id' as worker, null::text as error, job.ctid as place
+       to_jsonb(job) ->> 'worker_id' as worker, null::text as error,
+       job.queue_name::text as queue, job.queueing_lock::text as unique_key, job.lock::text as concurrency_key, job.ctid as place
   from {s}.procrastinate_jobs as job {sampled}
 
 -- name: unfinished

@@ -3,6 +3,7 @@
 -- tried: migrations 6 and 7
 -- ids: bigint
 -- word: args
+-- fields: queue, tags
 -- priority: lower
 -- stops: next check of its context
 --
@@ -69,6 +70,8 @@ select job.id as key,
        job.finalized_at as finished_at,
        job.attempted_by[cardinality(job.attempted_by)] as worker,
        case when job.state in ('retryable', 'discarded', 'cancelled') then job.errors[cardinality(job.errors)] ->> 'error' end as error,
+       job.queue as queue,
+       to_jsonb(job.tags) as tags,
        job.ctid as place
   from {s}.river_job as job {sampled}
 

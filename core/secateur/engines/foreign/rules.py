@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from secateur.cel import ExpressionError, compile
-from secateur.cel.sql.columns import Columns
 from secateur.engines.foreign.installation import Installation
 from secateur.errors import DatabaseError
 from secateur.instants import read_rfc3339
@@ -61,7 +60,6 @@ class RuleReader:
     def __init__(self, source: ForeignSource, installation: Installation) -> None:
         self._source = source
         self._installation = installation
-        self._columns: Columns = source.variables
 
     async def matching(self, connection: asyncpg.Connection, rule: JobRule, most: int) -> list[str]:
         """The ids of up to `most` unfinished runs, in the order in which workers claim."""
@@ -97,7 +95,7 @@ class RuleReader:
         ]
         condition = "true"
         if rule.filter is not None:
-            condition, more = rule.filter.over(self._columns).matching.bind(len(parameters) + 1, rule.now)
+            condition, more = self._source.forms(rule.filter).matching.bind(len(parameters) + 1, rule.now)
             parameters += more
         rows: Sequence[Mapping[str, Any]] = await connection.fetch(
             sql.replace("{condition}", f"({condition})"), *parameters

@@ -3,6 +3,7 @@
 -- tried: 1.5.0
 -- ids: bigint
 -- word: arguments
+-- fields: queue = queue_name, concurrency_key
 -- priority: lower
 --
 -- Solid Queue, of Rails 8; often in a database of its own. The application is the queue, the function is the job's class. event.data is
@@ -61,7 +62,8 @@ select job.id as key, job.id::text as id, job.queue_name::text as app_id, job.cl
        to_timestamp(extract(epoch from coalesce(job.finished_at, failed.created_at))) as finished_at,
        coalesce(process.hostname || ':' || process.pid, claimed.process_id::text) as worker,
        coalesce(nullif(concat_ws(': ', told.error ->> 'exception_class', told.error ->> 'message'), ''), failed.error) as error,
-       claimed.id is not null and process.id is null as lost
+       claimed.id is not null and process.id is null as lost,
+       job.queue_name::text as queue, job.concurrency_key::text as concurrency_key
   from {s}.solid_queue_jobs as job {sampled}
   left join {s}.solid_queue_failed_executions as failed on failed.job_id = job.id
   left join {s}.solid_queue_claimed_executions as claimed on claimed.job_id = job.id

@@ -26,6 +26,7 @@ from secateur.words.shell import command_line
 
 if TYPE_CHECKING:
     from secateur.cel import Filter
+    from secateur.cel.declarations import QueueWords
 
 COLUMNS = (
     "run.id, run.app_id, run.function_id, run.event, run.status, run.priority, run.attempt, run.started_at, "
@@ -54,7 +55,6 @@ class ForeignSource(SampledArrivals):
 
     evaluated: int | None
     """See `Evaluating`."""
-    columns = COLUMNS
     variables: Columns = COLUMNS_OF_PARTS
     statements: Mapping[str, str] = {
         **STATEMENTS,
@@ -66,7 +66,6 @@ class ForeignSource(SampledArrivals):
         super().__init__(database, replica)
         require_usable(installation)
         self.name = installation.name
-        self.word = installation.file.word
         if installation.can_cancel:
             self.to_cancel = command_line("install", flags=[("--engine", installation.name)])
         self._helpers: frozenset[str] = frozenset()
@@ -79,6 +78,7 @@ class ForeignSource(SampledArrivals):
         self.installation = installation
         self._source = installation.source
         self.relation = self._source.replace("{sampled}", "")
+        self.columns = ", ".join([COLUMNS, *installation.file.more_columns])
         self.among = {
             UNFINISHED: kept["unfinished"],
             (RunStatus.FAILED,): kept["failed"],
@@ -96,6 +96,10 @@ class ForeignSource(SampledArrivals):
         hidden = f"row level security may hide rows of {tables} from this role: let their owner create a policy for it"
         unread = f"no right to read {', '.join(self.installation.unread)}: grant SELECT on their tables"
         return (hidden,) * bool(tables) + (unread,) * bool(self.installation.unread)
+
+    @property
+    def words(self) -> QueueWords:
+        return self.installation.file.words
 
     def problem_of_run_id(self, run_id: str) -> str | None:
         return self.installation.file.problem_of_run_id(run_id)
@@ -220,6 +224,6 @@ class ForeignSource(SampledArrivals):
 
     def has_helpers(self, filter: Filter, *, only_matches: bool = False) -> bool:
         """Whether the database has every function that the filter's SQL calls."""
-        forms = filter.over(self.variables)
+        forms = self.forms(filter)
         form = forms.matching if only_matches else forms.condition
         return self._helpers >= form.helpers

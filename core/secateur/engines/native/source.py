@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from secateur.bounds import require_id
+from secateur.cel.declarations import QueueWords
 from secateur.engines.relation import STATEMENTS, Reading
 from secateur.engines.rows import run_of
 from secateur.engines.sampled import SampledSource, Size
+from secateur.engines.words import OWN, words_of_queue
 from secateur.errors import NotFound
 from secateur.postgres.statements import Statements
 from secateur.runs import FunctionDepth, Run, Scope
@@ -27,6 +29,10 @@ class NativeSource(SampledSource):
     relation: str = "secateur.runs"
     columns: str = "run.*, run.status = 'running' and run.lease_expires_at < now() as lost"
     statements: Mapping[str, str] = {**STATEMENTS, **Statements.load("secateur.engines.native", "source.sql")}
+
+    @property
+    def words(self) -> QueueWords:
+        return words_of_queue(OWN)
 
     @staticmethod
     def problem_of_run_id(run_id: str) -> str | None:

@@ -30,7 +30,7 @@ begin
         -- free: brackets, placeholders, numbers; to be looked up: words (with their schema), type-name literals, operators;
         -- then whatever is left. Space and newline are the only white space: Postgres reads others as part of a name.
         -- Without a backslash, which means something else where standard_conforming_strings is off.
-        '([[(])|([])])|(,|[$](?:[0-9]+|now|async)(?![a-zA-Z0-9_])|[0-9]+(?![a-zA-Z0-9_]))'
+        '([[(])|([])])|(,|[$](?:[0-9]+|now|async|queue|tags|unique_key|concurrency_key)(?![a-zA-Z0-9_])|[0-9]+(?![a-zA-Z0-9_]))'
         '|([a-z_][a-z0-9_]*(?:[.][a-z_][a-z0-9_]*)?|''[a-zA-Z0-9_]*''|[-+*/%<>=!@?|&#~^]+|::)|([^ ' || chr(10) || '])',
         'g') as parts
   loop
@@ -100,8 +100,9 @@ drop function if exists secateur.verdicts(text, jsonb, text, text[], uuid[], jso
 -- Runs with no right on any table (its owner has none) and an empty search path. That is the second wall: the first is
 -- check_condition, without which nothing is stored.
 --
--- A condition's `$k` stands for element k of its parameters, as do `$now` and `$async`; every parameter is text and cast
--- where it is used. `ids` are uuids in secateur's own queue, and texts in queues of others: a condition reads them as texts.
+-- A condition's `$k` stands for element k of its parameters, as do `$now`, `$async`, and the names of the fields that only some queues
+-- have, such as `$queue`; every parameter is text and cast where it is used. `ids` are uuids in secateur's own queue, and texts in queues of
+-- others: a condition reads them as texts.
 create or replace function secateur.evaluate_conditions(
   conditions text[],
   parameters jsonb,
@@ -125,7 +126,7 @@ begin
                case when part.nth = 1 then part.text
                     else format('($1 -> %s ->> %L)%s', i - 1, part.name, substr(part.text, length(part.name) + 1)) end,
                '' order by part.nth)
-        from (select one.text, one.nth, substring(one.text from '^[a-z0-9]*') as name
+        from (select one.text, one.nth, substring(one.text from '^[a-z0-9_]*') as name
                 from unnest(string_to_array(conditions[i], '$')) with ordinality as one (text, nth)) as part));
   end loop;
   return query execute

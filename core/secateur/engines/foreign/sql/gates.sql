@@ -5,7 +5,8 @@
 -- the installation's generated function which of them matches. A commit, stop or undo holds the lock exclusively, as for
 -- secateur's own queue, and makes that function anew in its own transaction.
 
--- A stored condition as part of a function: each `$k` is element k of the parameters, which are there by that name.
+-- A stored condition as part of a function: each `$k` is element k of the parameters, which are there by that name. What only some queues
+-- have, such as `$queue`, is of the run's fields.
 create or replace function secateur.with_parameters(condition text, parameters_name text)
   returns text
   language sql
@@ -14,9 +15,9 @@ create or replace function secateur.with_parameters(condition text, parameters_n
 as $$
   select string_agg(
            case when part.nth = 1 then part.text
-                else format('(%s ->> %L)%s', parameters_name, part.name, substr(part.text, length(part.name) + 1)) end,
+                else format('(%s ->> %L)%s', case when part.name ~ '^([0-9]+|now)$' then parameters_name else 'run.fields' end, part.name, substr(part.text, length(part.name) + 1)) end,
            '' order by part.nth)
-    from (select one.text, one.nth, substring(one.text from '^[a-z0-9]*') as name
+    from (select one.text, one.nth, substring(one.text from '^[a-z0-9_]*') as name
             from unnest(string_to_array(condition, '$')) with ordinality as one (text, nth)) as part
 $$;
 
@@ -28,25 +29,32 @@ create or replace function secateur.define_match(lock_number bigint, body text)
   security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
+  -- The one of an older program had no fields. A gate that calls it so is understood all the same.
+  if to_regprocedure(format('secateur_gates.%I(text, text, text, jsonb, timestamptz, integer)', 'match_' || lock_number)) is not null then
+    execute format('drop function secateur_gates.%I(text, text, text, jsonb, timestamptz, integer)', 'match_' || lock_number);
+  end if;
   execute format(
     'create or replace function secateur_gates.%I(
        app_id text, function_id text, id text, event jsonb, started_at timestamptz, priority integer,
+       fields jsonb default %L,
        out generation bigint, out cancellation_id uuid)
      language plpgsql stable security definer
      set search_path = pg_catalog, pg_temp set extra_float_digits = 1 set standard_conforming_strings = on
      set bytea_output = hex set datestyle = %L set intervalstyle = postgres set timezone = %L
      set array_nulls = on set transform_null_equals = off
-     as %L', 'match_' || lock_number, 'ISO, MDY', 'UTC', body);
+     as %L', 'match_' || lock_number, '{}', 'ISO, MDY', 'UTC', body);
 end
 $$;
 
 -- Of older programs.
 drop function if exists secateur.drop_match(bigint);
 
--- The oldest active cancellation that matches a job; null if none does. It reads them from the table, and evaluates each by
--- itself. For claims whose generated function is not the newest, or raised.
+-- The oldest active cancellation that matches a job; null if none does. `fields` are those of the run that only some queues have. It reads
+-- the cancellations from the table, and evaluates each by itself. For claims whose generated function is not the newest, or raised.
+drop function if exists secateur.judge_job(text, text, text, text, jsonb, timestamptz, integer);
 create or replace function secateur.judge_job(
-  installation text, app_id text, function_id text, id text, event jsonb, started_at timestamptz, priority integer
+  installation text, app_id text, function_id text, id text, event jsonb, started_at timestamptz, priority integer,
+  fields jsonb default '{}'
 )
   returns uuid
   language plpgsql
@@ -70,7 +78,7 @@ begin
     end if;
     select said.verdict into verdict
       from secateur.verdicts(
-             rule.condition, rule.parameters, substr(judge_job.app_id, length(installation) + 2), array[judge_job.function_id],
+             rule.condition, rule.parameters || judge_job.fields, substr(judge_job.app_id, length(installation) + 2), array[judge_job.function_id],
              array[judge_job.id], array[judge_job.event], array[judge_job.started_at], array[judge_job.priority]) as said;
     if found and verdict then
       return rule.id;
@@ -166,7 +174,7 @@ begin
     case when n > 0 then
       '  select case' || chr(10) || arms || '    end into cancellation_id' || chr(10)
       -- A condition reads the app's own name, without that of the queue.
-      || format('    from (select substr(app_id, %s) as app_id, function_id, id, event, started_at, priority) as run;%s',
+      || format('    from (select substr(app_id, %s) as app_id, function_id, id, event, started_at, priority, fields) as run;%s',
                 length(gate.installation) + 2, chr(10)) end));
   update secateur.gates as known set active = n > 0 where known.installation = gate.installation;
   -- A claim in REPEATABLE READ reads this without a snapshot, and so learns that its own is older.

@@ -11,12 +11,12 @@ from plain_table import TABLE, PlainTable
 from secateur.cel import SEARCH, EvaluationError, ExpressionError
 from secateur.cel import compile as compile_filter
 from secateur.cel.authoring.completion import complete
-from secateur.cel.declarations import QueueWords
 from secateur.engines.base import Selection, Verdict
+from secateur.engines.words import words_of_queue
 from secateur.postgres.database import Database
 from secateur.runs import NO_BOUNDS, Scope
 
-WORDS = QueueWords("tagged", fields=(("queue", "queue"), ("tags", "tags"), ("unique_key", "shard")))
+WORDS = words_of_queue("tagged", fields={"queue": "queue", "tags": "tags", "unique_key": "shard"})
 OF_TAGGED = SEARCH.of_queue(WORDS)
 
 JOBS = """

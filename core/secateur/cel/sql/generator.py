@@ -74,8 +74,8 @@ class Condition:
 
     It may read `run.id, app_id, function_id, event, started_at, priority` and, in searches, `status, attempt,
     scheduled_for`; over `COLUMNS_OF_PARTS` also `name, data`. Every parameter is text and is cast where it is used;
-    `$now` stands for the frozen time, `$async` for the event that cancels, as JSON. A field that only some queues have is,
-    over `COLUMNS`, a parameter of its name, such as `$queue`: only what judges single runs has its value.
+    `$now` stands for the frozen time, `$async` for the event that cancels, as JSON.
+    A field that only some queues have is a parameter of its name over `COLUMNS`, such as `$queue`.
     """
 
     sql: str

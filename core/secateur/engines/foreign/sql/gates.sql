@@ -78,8 +78,9 @@ begin
     end if;
     select said.verdict into verdict
       from secateur.verdicts(
-             rule.condition, rule.parameters || judge_job.fields, substr(judge_job.app_id, length(installation) + 2), array[judge_job.function_id],
-             array[judge_job.id], array[judge_job.event], array[judge_job.started_at], array[judge_job.priority]) as said;
+             rule.condition, rule.parameters || judge_job.fields, substr(judge_job.app_id, length(installation) + 2),
+             array[judge_job.function_id], array[judge_job.id], array[judge_job.event], array[judge_job.started_at],
+             array[judge_job.priority]) as said;
     if found and verdict then
       return rule.id;
     end if;

@@ -112,6 +112,7 @@ async def test_what_the_gate_takes_never_starts_and_comes_back_as_it_was(
 ) -> None:
     """Without a sweep: only the claims themselves can have met it."""
     unwanted = await bed.enqueue(payloads(range(4), "acme"))
+    await require_columns_of_the_source(engine, outside)
     before = await rows(bed, outside)
     await bed.enqueue(payloads(range(4, 10), "globex"))
     cancellation = await commit(queue, await app_of(engine), "acme")
@@ -137,6 +138,19 @@ async def test_what_the_gate_takes_never_starts_and_comes_back_as_it_was(
         await until_ended(outside, range(4))
     assert await ran(outside, "start") == list(range(10))
     assert await failures(outside) == 0
+
+
+async def require_columns_of_the_source(engine: ForeignEngine, outside: asyncpg.Connection) -> None:
+    """What the gate takes of a row is what everything else reads of it."""
+    here = engine.installation
+    if "gate_columns" not in here.file.statements:
+        return
+    columns = ("app_id", "function_id", "id", "name", "data", "started_at", "priority")
+    read = f"array[{', '.join(f'run.{column}::text' for column in columns)}]"
+    of_rows = f"(select {here.sql('gate_columns')} from {here.sql('gate_table')} as old) as run ({', '.join(columns)})"
+    by_row = {row[0] for row in await outside.fetch(f"select ({read})::text from {of_rows}")}
+    by_source = {row[0] for row in await outside.fetch(f"select ({read})::text from {runs_of(engine)}")}
+    assert by_row == by_source != set()
 
 
 async def cancelled_by_itself(bed: Bed) -> str:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -169,12 +170,30 @@ async def test_what_the_gate_took_comes_back(bed: Procrastinate, database: Datab
     assert await database.fetchval("select count(*) from bed_ran where what = 'start'") == 30
 
 
+IDLE = UUID("ffffffff-ffff-ffff-ffff-ffffffffffff")
+
+
+async def judged(database: Database, data: str, job_id: str = "1") -> UUID | None:
+    """What the generated function says of a job with that data, to a claim that knows its generation."""
+    async with database.transaction() as connection:
+        gate = await connection.fetchrow("select lock_number, generation from secateur.gates")
+        said: UUID | None = await connection.fetchval(
+            f"select secateur_gates.match_{gate['lock_number']}(pg_current_xact_id()::text || ' ' || $1::bigint,"
+            " 'default', 'sync', $3, 'sync', $2::jsonb, now() - interval '1 hour', 3, null)",
+            gate["generation"],
+            data,
+            job_id,
+        )
+        return said
+
+
 async def test_a_stop_opens_the_gate(bed: Procrastinate, database: Database) -> None:
     await gated(database)
     await bed.enqueue(jobs(3))
     queue, cancellation = await commit(database)
     await queue.cancellations.stop(cancellation.id, author="tester")
-    assert await database.fetchval("select active from secateur.gates") is False
+    # It was made anew, and knows that nothing is active.
+    assert await judged(database, '{"vendor": "acme"}') == IDLE
     async with bed.worker():
 
         async def all_ran() -> bool:
@@ -206,13 +225,9 @@ async def test_a_generated_function_that_raises_is_replaced_by_the_tables(
     keeper = await gated(database)
     await bed.enqueue(jobs(3))
     await commit(database)
-    (name,) = [row[0] for row in await database.fetch("select proname from pg_proc where proname like 'match\\_%'")]
-    for body in ("begin generation := 1; end", "begin raise exception 'no'; end"):
-        await database.execute(
-            f"create or replace function secateur_gates.{name}(app_id text, function_id text, id text, event jsonb,"
-            " started_at timestamptz, priority integer, out generation bigint, out cancellation_id uuid)"
-            f" language plpgsql as $$ {body} $$"
-        )
+    number = await database.fetchval("select lock_number from secateur.gates")
+    for body in ("begin return '00000000-0000-0000-0000-000000000000'; end", "begin raise exception 'no'; end"):
+        await database.execute("select secateur.define_match($1, $2)", number, body)
         claimed = await database.fetchrow("select * from procrastinate_fetch_job_v2(null, null)")
         assert claimed is None or claimed["id"] is None or claimed["args"] != '{"number": 0, "vendor": "acme"}'
     assert await database.fetchval("select count(*) from procrastinate_jobs where status = 'cancelled'") == 1
@@ -227,10 +242,37 @@ async def test_the_tables_know_a_job_by_its_id(bed: Procrastinate, database: Dat
     await commit(database, **{"if": if_})
     number = await database.fetchval("select lock_number from secateur.gates")
     for job_id, is_meant in (("1", False), ("2", True), ("3", False)):
-        job = f"'procrastinate/default', 'work', '{job_id}', '{{}}', now() - interval '1 hour', 0"
+        job = f"'procrastinate/default', 'work', '{job_id}', '{{}}', now() - interval '1 hour', 0, '{{}}'"
         by_tables = await database.fetchval(f"select secateur_gates.judge_{number}({job})")
-        said = await database.fetchval(f"select cancellation_id from secateur_gates.match_{number}({job})")
+        said = await judged(database, "{}", job_id)
         assert (by_tables is not None, said is not None) == (is_meant, is_meant)
+
+
+STOP = "select secateur.stop_cancellation('procrastinate/default', $1, 'tester')"
+
+
+async def test_a_stop_that_was_rolled_back_opens_nothing(bed: Procrastinate, database: Database) -> None:
+    """The sequence that claims read is not rolled back with it. They find the last change in the table then."""
+    await gated(database)
+    await bed.enqueue(jobs(4))
+    _, cancellation = await commit(database)
+    async with database.transaction() as connection:
+        stopping = connection.transaction()
+        await stopping.start()
+        await connection.execute(STOP, cancellation.id)
+        await stopping.rollback()
+        assert await connection.fetchval(CLAIM) is None
+        assert await connection.fetchval("select count(*) from secateur.preimages where taken_by = 'gate'") == 1
+    assert await database.fetchval("select bool_and(generation < $1) from secateur.gates", await last_change(database))
+    assert [await database.fetchval(CLAIM) is None for _ in range(3)] == [False, False, True]
+    assert await database.fetchval("select count(*) from procrastinate_jobs where status = 'cancelled'") == 2
+    assert await database.fetchval("select count(*) from secateur.gate_failures") == 0
+
+
+async def last_change(database: Database) -> int:
+    number = await database.fetchval("select lock_number from secateur.gates")
+    change: int = await database.fetchval(f"select last_value from secateur_gates.newest_{number}")
+    return change
 
 
 async def test_it_is_found_stale_and_removed(bed: Procrastinate, database: Database) -> None:

@@ -183,10 +183,11 @@ select pg_notify('{prefix}events', json_build_object('t', 'queue.pushed', 'q', q
 
 -- name: gate_on
 -- A claim takes several jobs in one UPDATE.
-before update of state on {s}."{prefix}jobs" for each row when (old.state <> 'running' and new.state = 'running')
+update of state
 
--- name: gate_id
-old.id::text
+-- name: gate_when
+old.state <> 'running' and new.state = 'running'
 
--- name: gate_this
-run.key = old.id
+-- name: gate_columns
+-- The row has all that a condition reads.
+old.queue, old.func, old.id::text, old.func, old.kwargs, old.created_at, coalesce(old.priority, 0)

@@ -254,10 +254,7 @@ select ordered.workflow_uuid as id, ordered.outcome
 -- A claim is one UPDATE, and what it returns is started. With a limit on the queue it runs in REPEATABLE READ or SERIALIZABLE: one whose
 -- snapshot is older than a commit leaves the workflow where it is, and the next one decides. Workflows that are started
 -- without a queue are born PENDING, and meet no gate.
-before update of status on {s}.workflow_status for each row when (old.status in ('ENQUEUED', 'DELAYED') and new.status = 'PENDING')
+update of status
 
--- name: gate_id
-old.workflow_uuid
-
--- name: gate_this
-run.key = old.workflow_uuid
+-- name: gate_when
+old.status in ('ENQUEUED', 'DELAYED') and new.status = 'PENDING'

@@ -1,33 +1,50 @@
 -- Statements that make and remove the gate of one installation. {n} is the number of its lock. {name} is its name and {app} the first
--- part of its apps' names, `NAME/`, both as literals. {runs}, {this}, {id}, {fields}, {on}, {table}, {keeps}, {cancel} and {wake} come from the
--- engine's file. {hook} is the name of a trigger's function. {mark} tells the second trigger that the first one took a job.
+-- part of its apps' names, `NAME/`, both as literals. {claimed}, {on}, {when}, {table}, {keeps}, {cancel} and {wake} come from the
+-- engine's file, and {fields} from its header; {claimed} is the job that is being claimed, as a relation of one run. {hook} is the name of a trigger's function. {mark}
+-- tells the second trigger that the first one took a job.
 
 -- name: patience
 -- A session that waits for a lock on the engine's table makes all later ones wait behind it. So it never waits long.
 set local lock_timeout = '200ms'
 
 -- name: enter
--- The gate calls it first. `active` is false if there are no active cancellations. It is null if this claim must leave the job alone: its
--- snapshot is older than the last change of the active cancellations, and cannot be renewed. The next claim decides.
-create or replace function secateur_gates.enter_{n}(out active boolean, out generation bigint)
+-- The gate calls it first. Takes the lock, and returns the id of the last transaction that has changed which cancellations are active, or has
+-- begun to. Null if this claim must leave the job alone: its snapshot is older than that transaction, and cannot be
+-- renewed. The next claim decides.
+create or replace function secateur_gates.enter_{n}()
+  returns bigint
   language plpgsql volatile
   -- The session's own lock_timeout must not apply: a commit holds the lock for milliseconds.
   security definer set search_path = pg_catalog, pg_temp set lock_timeout = 0
 as $body$
+declare
+  changed_by bigint;
 begin
   lock table only secateur_locks.app_{n} in row share mode;
-  if current_setting('transaction_isolation') in ('repeatable read', 'serializable')
-     and not pg_visible_in_snapshot((select newest.last_value from secateur_gates.newest_{n} as newest)::text::xid8,
-                                    pg_current_snapshot()) then
-    begin
-      perform pg_xact_status((select newest.last_value from secateur_gates.newest_{n} as newest)::text::xid8);
-      return;
-    exception when invalid_parameter_value then
-      null; -- no transaction of this server yet: the number was restored from another one's dump
-    end;
+  -- A sequence is read without a snapshot.
+  changed_by := pg_sequence_last_value('secateur_gates.newest_{n}');
+  if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+    if not pg_visible_in_snapshot(changed_by::text::xid8, pg_current_snapshot()) then
+      begin
+        perform pg_xact_status(changed_by::text::xid8);
+        return null;
+      exception when invalid_parameter_value then
+        null; -- no transaction of this server yet: the number was restored from another one's dump
+      end;
+    end if;
   end if;
-  select gate.active, gate.generation into active, generation from secateur.gates as gate where gate.installation = {name};
+  return changed_by;
 end
+$body$
+
+-- name: generation
+-- The id of the transaction that made the last change. Where the last one that began to was rolled back, `enter` tells another one.
+create or replace function secateur_gates.generation_{n}()
+  returns bigint
+  language sql volatile
+  security definer set search_path = pg_catalog, pg_temp
+as $body$
+  select gate.generation from secateur.gates as gate where gate.installation = {name}
 $body$
 
 -- name: newest
@@ -72,60 +89,64 @@ $body$
 -- name: gate
 -- The trigger's function. It runs with the rights of the owner of the engine's table, whoever claims: roles get rights to claim in many
 -- ways, and later. Nobody else may put it on a table. It cancels a job that an active cancellation matches, as the engine itself would,
--- and the claim does not get the job. If something fails, it judges the job once more, by the tables. If that fails too, it lets the job through with a warning: a fault of ours must not stop the queue.
+-- and the claim does not get the job. If something fails, it judges the job once more, by the tables. If that fails too, it lets the job
+-- through with a warning: a fault of ours must not stop the queue.
+--
+-- What the first job of a transaction has read under the lock holds for the others: nothing comes into force before the transaction ends.
+-- So most jobs cost one call of the generated function, the first step. The others are for when it does not know enough.
 create or replace function secateur_gates.gate_{n}()
   returns trigger
   language plpgsql volatile
   security definer set search_path = pg_catalog, pg_temp
 as $body$
 declare
-  gate_known text[] := string_to_array(current_setting('secateur_gates.entered_{n}', true), ' ');
-  gate_entered record;
-  gated_job record;
-  gate_said record;
+  -- 0: judge by the generated function and what this transaction has read; 1: take the lock and read the sequence before; 2: read the
+  -- table as well, since the last change was rolled back; 3: judge by the tables, since this session's function is not the newest, or raised.
+  gate_step integer := case
+    when starts_with(current_setting('secateur_gates.entered_{n}', true), concat(pg_current_xact_id(), ' ')) then 0 else 1 end;
+  gate_generation bigint;
+  gate_known text;
   gate_owner uuid;
+  gated_job record;
   gate_taken record;
-  gate_by_tables boolean := false;
 begin
-  -- What an earlier row of this transaction has read, stands: it holds the lock, and nothing comes into force before it ends.
-  if gate_known[1] is distinct from pg_current_xact_id()::text then
-    gate_known := null;
-  elsif gate_known[2] = 'idle' then
-    return NEW;
-  end if;
   loop
     begin
-      if gate_known is null then
-        select * into gate_entered from secateur_gates.enter_{n}();
-        if gate_entered.active is null then
+      if gate_step > 0 then
+        -- point: enter
+        gate_generation := secateur_gates.enter_{n}();
+        if gate_generation is null then
           return null;
         end if;
-        gate_known := array[pg_current_xact_id()::text,
-                            case when gate_entered.active then gate_entered.generation::text else 'idle' end];
-        perform set_config('secateur_gates.entered_{n}', array_to_string(gate_known, ' '), true);
-        if not gate_entered.active then
+        if gate_step > 1 then
+          gate_generation := secateur_gates.generation_{n}();
+        end if;
+        gate_known := set_config('secateur_gates.entered_{n}', concat(pg_current_xact_id(), ' ', gate_generation), true);
+        -- point: entered
+      end if;
+      if gate_step < 3 then
+        {match};
+        if gate_owner = '11111111-1111-1111-1111-111111111111' then
+          {match_with_fields};
+        end if;
+        if gate_owner = '00000000-0000-0000-0000-000000000000' then
+          gate_step := gate_step + 1;
+          continue;
+        elsif gate_owner = 'ffffffff-ffff-ffff-ffff-ffffffffffff' then
+          gate_known := set_config('secateur_gates.entered_{n}', concat(pg_current_xact_id(), ' idle'), true);
           return NEW;
         end if;
-      end if;
-      select run.id, run.app_id, run.function_id, run.event, run.started_at, run.priority, {fields} as fields
-        into gated_job
-        from {runs} as run
-       where {this};
-      if not gate_by_tables then
-        select * into gate_said from secateur_gates.match_{n}(
-          {app} || gated_job.app_id, gated_job.function_id, gated_job.id, gated_job.event, gated_job.started_at, gated_job.priority::integer,
-          gated_job.fields);
-        gate_by_tables := gate_said.generation::text is distinct from gate_known[2];
-        gate_owner := gate_said.cancellation_id;
-      end if;
-      if gate_by_tables then
-        gate_owner := secateur_gates.judge_{n}(
-          {app} || gated_job.app_id, gated_job.function_id, gated_job.id, gated_job.event, gated_job.started_at, gated_job.priority::integer,
-          gated_job.fields);
+      else
+        select secateur_gates.judge_{n}(
+                 {app} || run.app_id, run.function_id, run.id, run.event, run.started_at, run.priority::integer, {fields})
+          into gate_owner
+          from {claimed} as run;
       end if;
       if gate_owner is null then
         return NEW;
       end if;
+      -- point: take
+      select run.id, run.app_id, run.function_id into gated_job from {claimed} as run;
       execute {cancel} into gate_taken using array[gated_job.id], false;
       if gate_taken.id is null then
         return NEW;
@@ -138,20 +159,32 @@ begin
       when lock_not_available or deadlock_detected or serialization_failure then
         return null; -- it cannot be known now: the job stays where it is
       when others then
-      if gate_by_tables then
-        raise warning 'secateur: the gate of % let job % through: %', {name}, {id}, sqlerrm;
-        perform secateur_gates.note_{n}(sqlerrm);
-        return NEW;
-      end if;
-      gate_by_tables := true;
-      gate_known := null; -- what the block has locked is free again
+        if gate_step = 3 then
+          raise warning 'secateur: the gate of % let a job through: %', {name}, sqlerrm;
+          begin
+            perform secateur_gates.note_{n}(sqlerrm);
+          exception when others then
+            null; -- the warning says it
+          end;
+          return NEW;
+        end if;
+        gate_step := 3; -- what the block has locked is free again
     end;
   end loop;
-exception when others then
-  raise warning 'secateur: the gate of % let job % through: %', {name}, {id}, sqlerrm;
-  return NEW;
 end
 $body$
+
+-- name: match
+-- A part of the trigger's function.
+select secateur_gates.match_{n}(
+         current_setting('secateur_gates.entered_{n}', true), run.app_id, run.function_id, run.id, run.name, run.data, run.started_at,
+         run.priority::integer, {fields})
+  into gate_owner
+  from {claimed} as run;
+
+-- name: match_by_columns
+-- The same where the trigger's row has all of it: such an expression is evaluated faster than a query.
+gate_owner := secateur_gates.match_{n}(current_setting('secateur_gates.entered_{n}', true), {columns}, null);
 
 -- name: gate_also
 -- For a claim that writes to another table as well, whether or not it got the job: that stays as it was where the gate has
@@ -175,7 +208,11 @@ end
 $body$
 
 -- name: trigger
-create trigger aaa_secateur_gate {on} execute function secateur_gates.{hook}_{n}()
+create trigger aaa_secateur_gate before {on} on {table} for each row when ({when}) execute function secateur_gates.{hook}_{n}()
+
+-- name: unless_idle
+-- Of the trigger's condition: not if an earlier job of this transaction has read, under the lock, that nothing is active.
+current_setting('secateur_gates.entered_{n}', true) is distinct from pg_current_xact_id()::text || ' idle'
 
 -- name: drop_trigger
 drop trigger if exists aaa_secateur_gate on {table}
@@ -187,9 +224,9 @@ select relation.relowner::regrole::text from pg_class as relation where relation
 -- To the owner of the engine's table. Only the gate may call what writes into the ledger.
 do $body$
 begin
-  revoke execute on function secateur_gates.enter_{n}, secateur_gates.judge_{n}, secateur_gates.keep_{n}, secateur_gates.note_{n},
+  revoke execute on function secateur_gates.enter_{n}, secateur_gates.generation_{n}, secateur_gates.judge_{n}, secateur_gates.keep_{n}, secateur_gates.note_{n},
     secateur_gates.gate_{n} from public;
-  grant execute on function secateur_gates.enter_{n}, secateur_gates.judge_{n}, secateur_gates.keep_{n}, secateur_gates.note_{n}
+  grant execute on function secateur_gates.enter_{n}, secateur_gates.generation_{n}, secateur_gates.judge_{n}, secateur_gates.keep_{n}, secateur_gates.note_{n}
     to {role};
   if '{role}'::regrole <> (select known.proowner from pg_proc as known where known.oid = 'secateur_gates.gate_{n}'::regproc) then
     grant create on schema secateur_gates to {role};

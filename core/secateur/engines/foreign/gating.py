@@ -16,8 +16,8 @@ from secateur.errors import DatabaseError, LockUnavailable, NotFound, Permission
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements, fill
 
-PIECES = frozenset({"gate_table", "gate_on", "gate_id", "gate_this"})
-"""The statements of an engine that can be gated. `gate_also_table`, `_on` and `_keeps` describe a second trigger."""
+PIECES = frozenset({"gate_table", "gate_on", "gate_when"})
+"""The statements of an engine that can be gated. The optional ones are in docs/engines.md."""
 
 TRYING = Backoff(0.3, 1.0, attempts=12)
 """For a lock on the engine's table: each try waits a fifth of a second, so that claims do not queue up behind it."""
@@ -58,7 +58,7 @@ class GateKeeper:
 
     def script(self, lock_number: int) -> list[str]:
         """The statements that make the gate, in their order, without the rights of the roles that claim."""
-        names = ("newest", "enter", "judge", "keep", "note", *self._hooks)
+        names = ("newest", "enter", "generation", "judge", "keep", "note", *self._hooks)
         return [self._filled(name, lock_number) for name in names]
 
     def trigger(self, lock_number: int) -> list[str]:
@@ -226,11 +226,10 @@ class GateKeeper:
             "n": str(number),
             "name": literal(here.name),
             "app": literal(f"{here.name}/"),
-            "runs": here.source.replace("{sampled}", ""),
-            "this": here.sql("gate_this"),
-            "id": here.sql("gate_id"),
+            "claimed": self._claimed,
             "fields": fields_of_run(here.file.fields),
             "on": here.sql(f"{hook}_on"),
+            "when": self._when(number, hook),
             "hook": hook,
             "keeps": here.sql("gate_also_keeps") if several else "",
             "mark": f"perform set_config('secateur_gates.took_{number}', 'yes', true);" if several else "",
@@ -240,7 +239,27 @@ class GateKeeper:
             "wake": wake,
             "role": role,
         }
+        if name == "gate":
+            with_fields = fill(_SQL["match"], places)
+            match = fill(_SQL["match"], {**places, "fields": "null"})
+            if "gate_columns" in here.file.statements:
+                match = fill(_SQL["match_by_columns"], {**places, "columns": here.sql("gate_columns")})
+            places |= {"match": match, "match_with_fields": with_fields}
         return fill(_SQL[name], places)
+
+    def _when(self, number: int, hook: str) -> str:
+        """When the trigger fires."""
+        claims = self._installation.sql(f"{hook}_when")
+        return claims if hook != "gate" else f"({claims}) and {fill(_SQL['unless_idle'], {'n': str(number)})}"
+
+    @property
+    def _claimed(self) -> str:
+        """The run that is being claimed, as a relation: the source over the trigger's row instead of the table."""
+        here = self._installation
+        table = f"{here.sql('gate_table')} as job {{sampled}}"
+        if here.source.count(table) != 1:
+            raise DatabaseError(f"the source of {here.file.engine} is not over {table}")
+        return here.source.replace(table, "(select (old).*) as job").replace("job.ctid", "null::tid")
 
     @asynccontextmanager
     async def _denied(self) -> AsyncIterator[None]:

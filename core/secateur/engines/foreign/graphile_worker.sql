@@ -218,13 +218,10 @@ select pg_notify('jobs:insert', json_build_object('r', random(), 'count', 1)::te
 
 -- name: gate_on
 -- A claim locks jobs. What locks it has lost, the engine first takes away, so that there is no claim of a locked job.
-before update of locked_at on {s}._private_jobs for each row when (old.locked_at is null and new.locked_at is not null)
+update of locked_at
 
--- name: gate_id
-old.id::text
-
--- name: gate_this
-run.key = old.id
+-- name: gate_when
+old.locked_at is null and new.locked_at is not null
 
 -- name: gate_also_table
 {s}._private_job_queues
@@ -232,7 +229,10 @@ run.key = old.id
 -- name: gate_also_on
 -- The claim's statement also locks the named queues of the jobs that it has chosen, for as long as those run: one whose job the gate took
 -- would stay locked for four hours.
-before update of locked_at on {s}._private_job_queues for each row when (old.locked_at is null and new.locked_at is not null)
+update of locked_at
+
+-- name: gate_also_when
+old.locked_at is null and new.locked_at is not null
 
 -- name: gate_also_keeps
 -- Postgres executes that part of the statement after the jobs' own, so that the queue's job is locked by now, if it is.

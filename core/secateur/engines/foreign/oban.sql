@@ -228,10 +228,11 @@ select pg_notify({schema} || '.oban_insert', json_build_object('queue', queue.na
 -- name: gate_on
 -- A claim takes several jobs in one UPDATE, and only those that are `available`: others are made that first. Workers take what
 -- it returns, however few.
-before update of state on {s}.oban_jobs for each row when (old.state <> 'executing' and new.state = 'executing')
+update of state
 
--- name: gate_id
-old.id::text
+-- name: gate_when
+old.state <> 'executing' and new.state = 'executing'
 
--- name: gate_this
-run.key = old.id
+-- name: gate_columns
+-- The row has all that a condition reads.
+old.queue, old.worker, old.id::text, old.worker, old.args, old.inserted_at at time zone 'UTC', old.priority

@@ -301,10 +301,11 @@ select pg_notify('pgboss_' || left(encode(sha224({schema}::bytea), 'hex'), 24), 
 -- name: gate_on
 -- On the partitioned table, and so on each of its partitions, those made later as well. A claim takes several jobs of one queue in
 -- one UPDATE.
-before update of state on {s}.job for each row when (old.state <> 'active' and new.state = 'active')
+update of state
 
--- name: gate_id
-old.name || ':' || old.id
+-- name: gate_when
+old.state <> 'active' and new.state = 'active'
 
--- name: gate_this
-run.function_id = old.name and run.key = old.id
+-- name: gate_columns
+-- The row has all that a condition reads.
+{schema}, old.name, old.name || ':' || old.id, old.name, old.data, old.created_on, old.priority

@@ -239,10 +239,7 @@ select pg_notify({channel}, json_build_object('channel', {channel}, 'operation',
 -- name: gate_on
 -- A claim takes several jobs in one UPDATE. A picked job of a worker that no longer lives stays `picked` when another one takes it
 -- over: it ran already, and the gate leaves it alone.
-before update of status on {s}."{prefix}pgqueuer" for each row when (old.status <> 'picked' and new.status = 'picked')
+update of status
 
--- name: gate_id
-old.id::text
-
--- name: gate_this
-run.key = old.id
+-- name: gate_when
+old.status <> 'picked' and new.status = 'picked'

@@ -275,10 +275,7 @@ select pg_notify(channel.name, json_build_object('type', 'job_inserted', 'job_id
 -- name: gate_on
 -- A claim is procrastinate_fetch_job_v2: one UPDATE of one row. Where the gate keeps it, a worker takes the answer for an empty queue
 -- and sleeps: the sweep, which is there at once, cancels the others that it would meet, and wakes it.
-before update of status on {s}.procrastinate_jobs for each row when (old.status = 'todo' and new.status = 'doing')
+update of status
 
--- name: gate_id
-old.id::text
-
--- name: gate_this
-run.key = old.id
+-- name: gate_when
+old.status = 'todo' and new.status = 'doing'

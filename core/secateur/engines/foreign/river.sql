@@ -231,10 +231,11 @@ select pg_notify({schema} || '.river_insert', json_build_object('queue', queue.n
 
 -- name: gate_on
 -- A claim takes several jobs in one UPDATE, and only those that are `available`: others are made that first.
-before update of state on {s}.river_job for each row when (old.state <> 'running' and new.state = 'running')
+update of state
 
--- name: gate_id
-old.id::text
+-- name: gate_when
+old.state <> 'running' and new.state = 'running'
 
--- name: gate_this
-run.key = old.id
+-- name: gate_columns
+-- The row has all that a condition reads.
+old.queue, old.kind, old.id::text, old.kind, old.args, old.created_at, old.priority

@@ -5,9 +5,9 @@
 -- the installation's generated function which of them matches. A commit, stop or undo holds the lock exclusively, as for
 -- secateur's own queue, and makes that function anew in its own transaction.
 
--- A stored condition as part of a function: each `$k` is element k of the parameters, which are there by that name. What only some queues
--- have, such as `$queue`, is of the run's fields.
-create or replace function secateur.with_parameters(condition text, parameters_name text)
+-- A stored condition with its parameters written out: each `$k` becomes element k of them, as a literal. So Postgres computes what
+-- depends on nothing else once, and not for every job. What only some queues have, such as `$queue`, is of the run's fields.
+create or replace function secateur.with_literals(condition text, parameters jsonb)
   returns text
   language sql
   immutable
@@ -15,10 +15,35 @@ create or replace function secateur.with_parameters(condition text, parameters_n
 as $$
   select string_agg(
            case when part.nth = 1 then part.text
-                else format('(%s ->> %L)%s', case when part.name ~ '^([0-9]+|now)$' then parameters_name else 'run.fields' end, part.name, substr(part.text, length(part.name) + 1)) end,
+                when part.name ~ '^([0-9]+|now)$'
+                  then format('(%L::text)%s', parameters ->> part.name, substr(part.text, length(part.name) + 1))
+                else format('(run.fields ->> %L)%s', part.name, substr(part.text, length(part.name) + 1)) end,
            '' order by part.nth)
     from (select one.text, one.nth, substring(one.text from '^[a-z0-9_]*') as name
             from unnest(string_to_array(condition, '$')) with ordinality as one (text, nth)) as part
+$$;
+
+-- A value that a job's event has wherever it contains the document, and its place: SQL over the job's `data` or `name`. One in the data,
+-- if there is one. Nulls if there is none: the document is empty, or asks for nothing but lists.
+create or replace function secateur.leaf_of(document jsonb, out place text, out value jsonb)
+  language sql
+  immutable
+  set search_path = pg_catalog, pg_temp
+as $$
+  with recursive walk (place, value) as (
+    select case member.key when 'data' then 'data' else 'to_jsonb(name)' end, member.value
+      from jsonb_each(leaf_of.document) as member
+     where member.key in ('data', 'name')
+    union all
+    select format('%s -> %L', walk.place, member.key), member.value
+      from walk
+     cross join lateral jsonb_each(case when jsonb_typeof(walk.value) = 'object' then walk.value else '{}' end) as member
+  )
+  select walk.place, walk.value
+    from walk
+   where jsonb_typeof(walk.value) not in ('object', 'array')
+   order by walk.place = 'to_jsonb(name)', walk.place
+   limit 1
 $$;
 
 -- Makes the function that says which active cancellation matches a job; `body` is its text. This function, and so the one that it makes,
@@ -29,20 +54,15 @@ create or replace function secateur.define_match(lock_number bigint, body text)
   security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- The one of an older program had no fields. A gate that calls it so is understood all the same.
-  if to_regprocedure(format('secateur_gates.%I(text, text, text, jsonb, timestamptz, integer)', 'match_' || lock_number)) is not null then
-    execute format('drop function secateur_gates.%I(text, text, text, jsonb, timestamptz, integer)', 'match_' || lock_number);
-  end if;
   execute format(
     'create or replace function secateur_gates.%I(
-       app_id text, function_id text, id text, event jsonb, started_at timestamptz, priority integer,
-       fields jsonb default %L,
-       out generation bigint, out cancellation_id uuid)
-     language plpgsql stable security definer
+       known text, app_id text, function_id text, id text, name text, data jsonb, started_at timestamptz, priority integer,
+       fields jsonb)
+     returns uuid language plpgsql stable security definer
      set search_path = pg_catalog, pg_temp set extra_float_digits = 1 set standard_conforming_strings = on
      set bytea_output = hex set datestyle = %L set intervalstyle = postgres set timezone = %L
      set array_nulls = on set transform_null_equals = off
-     as %L', 'match_' || lock_number, '{}', 'ISO, MDY', 'UTC', body);
+     as %L', 'match_' || lock_number, 'ISO, MDY', 'UTC', body);
 end
 $$;
 
@@ -119,6 +139,103 @@ begin
 end
 $$;
 
+-- One active cancellation in the text of the generated function. `might` is a test that is quick, and true of whatever it matches.
+create or replace function secateur.match_arm(rule secateur.cancellations, own_app text, might text)
+  returns text
+  language plpgsql
+  stable
+  -- How times and texts are written must not depend on who commits.
+  set search_path = pg_catalog, pg_temp set datestyle = 'ISO, MDY' set timezone = 'UTC' set standard_conforming_strings = on
+as $$
+declare
+  scope constant text := concat_ws(' and ',
+    might,
+    'app_id = ' || quote_literal(own_app),
+    'function_id = ' || quote_literal(rule.function_id),
+    'started_at > ' || quote_literal(rule.started_after) || '::timestamptz',
+    'started_at < ' || quote_literal(rule.started_before) || '::timestamptz');
+  tests constant text := concat_ws(' and ',
+    'event @> any (' || quote_literal(rule.requires) || '::jsonb[])',
+    case when not rule.requires_suffices then '(' || secateur.with_literals(rule.condition, rule.parameters) || ')' end);
+begin
+  return concat_ws(chr(10),
+    format('  if %s then', scope),
+    case when tests <> '' then
+      $arm$    event := coalesce(event, jsonb_build_object('name', name, 'data', data));$arm$ end,
+    case when strpos(tests, 'run.fields') > 0 then
+      $arm$    if fields is null then return '11111111-1111-1111-1111-111111111111'; end if;$arm$ end,
+    format('    if %s then', coalesce(nullif(tests, ''), 'true')),
+    format('      return %L;', rule.id),
+    '    end if;',
+    '  end if;') || chr(10);
+end
+$$;
+
+-- The text of the generated function, which looks for the oldest active cancellation that matches a job. `known` is what the claim's
+-- transaction has read under the lock: its own id, and the generation. If this text is of another generation, it decides
+-- nothing, and returns a uuid of zeros. If none is active, it returns one of fs. If it needs the run's fields, which most conditions
+-- do not read, and has got null, it returns one of ones.
+--
+-- Most jobs match nothing, and are told apart by what is quick: what a cancellation matches has one of certain values in a certain place, as
+-- a rule. In each place, the values of all cancellations are looked for at once.
+create or replace function secateur.match_body(installation text, generation bigint)
+  returns text
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  rules constant secateur.cancellations[] := array(
+    select active
+      from secateur.apps
+      join secateur.cancellations as active on active.app_id = apps.app_id
+     where apps.installation = match_body.installation and active.state = 'active' and active.kind = 'bulk'
+     order by active.serial);
+  rule secateur.cancellations;
+  leaves constant jsonb := (
+    select jsonb_object_agg(found.place, found.values)
+      from (select leaf.place, jsonb_agg(distinct leaf.value) as values
+              from unnest(rules) as active
+             cross join unnest(active.requires) as document
+             cross join lateral secateur.leaf_of(document) as leaf
+             where leaf.place is not null
+             group by leaf.place) as found);
+  places constant text[] := array(select jsonb_object_keys(leaves));
+  might text;
+  all_might boolean := true;
+  arms text := '';
+begin
+  foreach rule in array rules loop
+    select string_agg(distinct 'might' || array_position(places, leaf.place), ' or ') into might
+      from unnest(rule.requires) as document
+     cross join lateral secateur.leaf_of(document) as leaf
+    having bool_and(leaf.place is not null);
+    all_might := all_might and might is not null;
+    arms := arms || secateur.match_arm(rule, substr(rule.app_id, length(match_body.installation) + 2), '(' || might || ')');
+  end loop;
+  return concat_ws(chr(10),
+    '#variable_conflict use_column',
+    '<<run>>',
+    'declare',
+    -- What conditions read, by the names that they have for it.
+    '  app_id alias for $2; function_id alias for $3; id alias for $4; started_at alias for $7; priority alias for $8;',
+    '  fields alias for $9;',
+    '  event jsonb;',
+    (select string_agg(format('  might%s boolean;', place.nth), chr(10))
+       from generate_subscripts(places, 1) as place (nth)),
+    'begin',
+    format('  if known is distinct from pg_current_xact_id()::text || %L then', ' ' || match_body.generation),
+    format('    return %L;', '00000000-0000-0000-0000-000000000000'),
+    '  end if;',
+    (select string_agg(format('  might%s := %L::jsonb @> (%s);', place.nth, leaves -> places[place.nth], places[place.nth]), chr(10))
+       from generate_subscripts(places, 1) as place (nth)),
+    case when all_might and places <> '{}' then format('  if not coalesce(%s, false) then return null; end if;',
+      (select string_agg('might' || place.nth, ' or ') from generate_subscripts(places, 1) as place (nth))) end,
+    arms || case when arms = '' then '  return ''ffffffff-ffff-ffff-ffff-ffffffffffff'';' else '  return null;' end,
+    'end');
+end
+$$;
+
 -- Makes the installation's generated function anew, if it has a gate: after whatever changed the active cancellations, in the same
 -- transaction. The number of the change tells a claim whose catalog lags behind that its function is not the newest.
 -- Locks: the gate's row, so that two changes at once do not make the function at once. `waits` false: it gives way to
@@ -126,16 +243,10 @@ $$;
 create or replace function secateur.compile_gate(installation text, waits boolean default true)
   returns void
   language plpgsql
-  -- How times and texts are written must not depend on who installs.
-  set search_path = pg_catalog, pg_temp set datestyle = 'ISO, MDY' set timezone = 'UTC' set extra_float_digits = 1
-  set standard_conforming_strings = on
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   gate secateur.gates;
-  rule secateur.cancellations;
-  n integer := 0;
-  declared text := '';
-  arms text := '';
 begin
   if not waits then
     perform from secateur.gates as known where known.installation = compile_gate.installation for update skip locked;
@@ -144,42 +255,15 @@ begin
     end if;
   end if;
   update secateur.gates as known
-     set generation = known.generation + 1
+     set generation = pg_current_xact_id()::text::bigint
    where known.installation = compile_gate.installation
   returning known.* into gate;
   if not found then
     return;
   end if;
-  for rule in
-    select active.*
-      from secateur.apps
-      join secateur.cancellations as active on active.app_id = apps.app_id
-     where apps.installation = gate.installation and active.state = 'active' and active.kind = 'bulk'
-     order by active.serial
-  loop
-    n := n + 1;
-    declared := declared || format('  p%s constant jsonb := %L;%s', n, rule.parameters, chr(10));
-    arms := arms || format(
-      '    when run.app_id = %L%s%s and run.started_at < %L::timestamptz%s%s then %L::uuid%s',
-      substr(rule.app_id, length(gate.installation) + 2),
-      case when rule.function_id is not null then format(' and run.function_id = %L', rule.function_id) end,
-      case when rule.started_after is not null then format(' and run.started_at > %L::timestamptz', rule.started_after) end,
-      rule.started_before,
-      case when rule.requires is not null then format(' and run.event @> any (%L::jsonb[])', rule.requires) end,
-      case when rule.condition is not null and not rule.requires_suffices
-           then format(' and (%s)', secateur.with_parameters(rule.condition, 'p' || n)) end,
-      rule.id, chr(10));
-  end loop;
-  perform secateur.define_match(gate.lock_number, format(
-    'declare%s%sbegin%s  generation := %s;%s%send', chr(10), declared, chr(10), gate.generation, chr(10),
-    case when n > 0 then
-      '  select case' || chr(10) || arms || '    end into cancellation_id' || chr(10)
-      -- A condition reads the app's own name, without that of the queue.
-      || format('    from (select substr(app_id, %s) as app_id, function_id, id, event, started_at, priority, fields) as run;%s',
-                length(gate.installation) + 2, chr(10)) end));
-  update secateur.gates as known set active = n > 0 where known.installation = gate.installation;
-  -- A claim in REPEATABLE READ reads this without a snapshot, and so learns that its own is older.
-  execute format('select setval(%L, %s)', format('secateur_gates.newest_%s', gate.lock_number), pg_current_xact_id());
+  perform secateur.define_match(gate.lock_number, secateur.match_body(gate.installation, gate.generation));
+  -- Claims read this without a snapshot: those in REPEATABLE READ learn so that their own is older.
+  perform setval(format('secateur_gates.newest_%s', gate.lock_number), gate.generation);
   -- And whoever claims in this very transaction reads anew.
   perform set_config(format('secateur_gates.entered_%s', gate.lock_number), '', true);
 end

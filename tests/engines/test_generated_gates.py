@@ -1,0 +1,136 @@
+"""The generated function of a gate finds the cancellation that the evaluator finds, whatever is active beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from beds.procrastinate import Procrastinate
+
+from secateur.cel import EvaluationError, Filter, compile
+from secateur.engines.foreign.gating import GateKeeper
+from secateur.engines.foreign.installing import install_queue
+from secateur.engines.loading import find_installation, open_engine
+from secateur.open_queue import OpenQueue
+from secateur.postgres.database import Database
+from secateur.requests import CancellationRequest
+from secateur.runs import Run, RunStatus
+
+pytestmark = pytest.mark.skipif(Procrastinate.missing is not None, reason=str(Procrastinate.missing))
+
+CONDITIONS = [
+    "event.data.vendor == 'acme'",
+    'event.data.vendor == "o\'neil\\\\"',
+    "event.data.vendor in ['globex', 'initech', '']",
+    "event.data.a.b.c == 'deep'",
+    "event.data.vendor == 'both' && event.data.amount > 3",
+    "event.data.amount == 42",
+    "event.data.flag == true",
+    "event.data.nothing == null",
+    "event.data.items.exists(i, i.sku == 'x' && i.n > 1)",
+    "event.data.vendor == 'left' || event.data.amount == 7",
+    "event.data.amount > 1000 || event.data.vendor.startsWith('pre')",
+    "event.name == 'mail' && event.data.vendor == 'post'",
+    "event.name == 'fax'",
+    "run.priority > 8",
+    "run.app == 'default' && run.function == 'telex'",
+    "event.data == 'bare'",
+]
+PAYLOADS: list[Any] = [
+    {},
+    None,
+    "bare",
+    ["acme"],
+    {"vendor": "acme"},
+    {"vendor": ["acme"]},
+    {"vendor": "o'neil\\"},
+    {"vendor": ""},
+    {"vendor": "initech", "amount": 42},
+    {"vendor": None, "nothing": None},
+    {"a": {"b": {"c": "deep"}}},
+    {"a": {"b": ["c", "deep"]}},
+    {"a": "b"},
+    {"vendor": "both", "amount": 3},
+    {"vendor": "both", "amount": 3.5},
+    {"amount": 42.0},
+    {"amount": "42"},
+    {"amount": 1e300},
+    {"flag": True},
+    {"flag": "true"},
+    {"items": [{"sku": "x", "n": 1}, {"sku": "x", "n": 2}]},
+    {"items": {"sku": "x", "n": 2}},
+    {"vendor": "left"},
+    {"amount": 7},
+    {"vendor": "prefix"},
+    {"vendor": "post"},
+    {"0": "acme"},
+]
+KINDS = [("sync", 0), ("mail", 0), ("fax", 0), ("telex", 0), ("sync", 9)]
+
+
+@pytest.fixture
+async def database(empty_database_url: str) -> AsyncIterator[Database]:
+    bed = Procrastinate(empty_database_url)
+    await bed.install()
+    await bed.enqueue([{"number": 1}])
+    async with Database.connect(empty_database_url) as database:
+        installation = await find_installation(database, "procrastinate")
+        await install_queue(database, installation, author="tester")
+        await GateKeeper(database, installation).install("tester")
+        yield database
+
+
+async def test_it_agrees_with_the_evaluator(database: Database) -> None:
+    queue = OpenQueue.over(await open_engine(database, name="procrastinate"))
+    by_condition = {}
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    for condition in CONDITIONS:
+        wanted = CancellationRequest.parse(
+            {"app_id": "default", "if": condition, "standing": True, "started_before": tomorrow}
+        )
+        by_condition[condition] = (await queue.cancellations.commit(wanted, author="tester", source="python")).id
+    now = datetime.now(UTC)
+    jobs = [a_run(data, name, priority, now) for data in PAYLOADS for name, priority in KINDS]
+    filters = {condition: compile(condition) for condition in CONDITIONS}
+    expected = [first_that_matches(filters, run, now) for run in jobs]
+    assert {condition for condition in expected if condition is not None} == set(CONDITIONS)
+    said = await judged(database, jobs)
+    found = {str(id): condition for condition, id in by_condition.items()}
+    assert [found.get(str(id)) for id in said] == expected
+    assert None in said
+
+
+def a_run(data: Any, name: str, priority: int, now: datetime) -> Run:
+    event = {"name": name, "data": data}
+    return Run("7", "default", name, event, RunStatus.QUEUED, priority, 0, now - timedelta(hours=1))
+
+
+def first_that_matches(filters: Mapping[str, Filter], run: Run, now: datetime) -> str | None:
+    for condition, filter in filters.items():
+        with suppress(EvaluationError):
+            if filter.matches(run, now):
+                return condition
+    return None
+
+
+async def judged(database: Database, jobs: Sequence[Run]) -> list[UUID | None]:
+    """What the generated function says of them to a claim that knows its generation."""
+    gate = await database.fetchrow("select lock_number, generation from secateur.gates")
+    assert gate is not None
+    rows = await database.fetch(
+        f"select secateur_gates.match_{gate['lock_number']}(pg_current_xact_id()::text || ' ' || $1::bigint, 'default',"
+        " job.name, '7', job.name, job.data::jsonb, job.started_at, job.priority, '{}')"
+        " from unnest($2::text[], $3::text[], $4::integer[], $5::timestamptz[]) with ordinality"
+        " as job (name, data, priority, started_at, nth) order by job.nth",
+        gate["generation"],
+        [run.function_id for run in jobs],
+        [json.dumps(run.event["data"]) for run in jobs],
+        [run.priority for run in jobs],
+        [run.started_at for run in jobs],
+    )
+    return [row[0] for row in rows]

@@ -6,8 +6,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,22 @@ from secateur.engines.foreign.file import engine_files
 from secateur.engines.foreign.installation import WRITES, quoted
 from secateur.engines.foreign.installing import install_queue
 from secateur.engines.loading import find_installation, find_queues, open_engine
-from secateur.errors import Conflict, IdempotencyConflict, NotFound, PermissionDenied, ReadOnly, RequestError
+from secateur.errors import (
+    Conflict,
+    IdempotencyConflict,
+    LockUnavailable,
+    NotFound,
+    PermissionDenied,
+    ReadOnly,
+    RequestError,
+)
+from secateur.ledger.steps import SweepStep
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.records import Cancellation
 from secateur.requests import CancellationRequest
 from secateur.runs import Run
-from secateur.states import Guarantee, State
+from secateur.states import OPEN, Guarantee, State
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -379,6 +388,73 @@ async def test_the_killed_sweep_is_finished_by_another(
     await queue.cancellations.undo(committed.id, author="tester")
     assert (await queue.cancellations.wait(committed.id)).restored == 60
     assert await rows(bed, outside) == before
+
+
+@asynccontextmanager
+async def locked(engine: ForeignEngine, outside: asyncpg.Connection, run: str) -> AsyncIterator[str]:
+    """Somebody else has locked the run; gives what is said of it."""
+    async with outside.transaction():
+        for sql in engine.installation.each("lock"):
+            await outside.fetch(sql, [run])
+        yield f"run {run} is locked by process {outside.get_server_pid()}"
+
+
+async def test_a_run_that_somebody_has_locked_holds_up_no_other(
+    bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection
+) -> None:
+    """A sweep and a restore pass over it, say who has it, and come back to it."""
+    runs = await bed.enqueue(payloads([0] * 9), delay=HOUR)
+    app = await app_of(engine)
+    made = await commit(queue, request(app))
+
+    async def held_up(step: Callable[[str, UUID, int], Awaitable[SweepStep]]) -> str:
+        while (done := await step(app, made.id, 4)).held_up is None:
+            assert (done.state in OPEN, done.busy) == (True, False)
+        return done.held_up
+
+    async with locked(engine, outside, runs[3]) as said:
+        assert (await held_up(engine.ledger.sweep)).startswith(said)
+        assert [run.id for run in await left(engine, runs) if run.status in WAITING] == [runs[3]]
+    done = await queue.cancellations.wait(made.id)
+    assert (done.state, done.cancelled) == (State.COMPLETE, 9)
+    await queue.cancellations.undo(made.id, author="tester", source="python")
+    if await left(engine, runs):  # some delete what they cancel
+        async with locked(engine, outside, runs[3]) as said:
+            assert (await held_up(engine.ledger.restore)).startswith(said)
+            assert [run.id for run in await left(engine, runs) if run.status not in WAITING] == [runs[3]]
+    assert (await queue.cancellations.wait(made.id)).restored == 9
+    assert await statuses(engine, runs) <= WAITING
+
+
+async def test_who_holds_up_a_sweep_is_in_its_record(
+    bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection
+) -> None:
+    if bed.engine != "procrastinate":
+        pytest.skip("the record is the same for every queue")
+    first, second = await bed.enqueue(payloads([0] * 2), delay=HOUR)
+    made = await commit(queue, request(await app_of(engine)))
+    sweeping = asyncio.create_task(queue.cancellations.sweep_forever())
+    try:
+        async with locked(engine, outside, first) as said:
+
+            async def told() -> bool:
+                now = await queue.cancellations.get(made.id)
+                problems = (await engine.ledger.activity()).problems
+                return now.failures > 1 and said in str(now.last_error) and said in str(problems)
+
+            await eventually(told, "the holder to be named")
+            assert await statuses(engine, [second]) == {"cancelled"}
+            with pytest.raises(LockUnavailable, match=f"locked by process {outside.get_server_pid()}"):
+                await queue.cancellations.cancel_run(first, author="tester", source="python")
+
+        async def complete() -> bool:
+            now = await queue.cancellations.get(made.id)
+            return (now.state, now.failures, now.last_error) == (State.COMPLETE, 0, None)
+
+        await eventually(complete, "the sweep to go on")
+    finally:
+        sweeping.cancel()
+        await asyncio.gather(sweeping, return_exceptions=True)
 
 
 async def test_one_that_changes_meanwhile_is_decided_as_it_is_then(

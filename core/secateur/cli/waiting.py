@@ -13,7 +13,7 @@ from secateur.cli.describing import expected_in_words
 from secateur.cli.opening import CommandSession
 from secateur.cli.output import notice
 from secateur.errors import SecateurError, Unreachable
-from secateur.ledger.wording import blocked_by
+from secateur.ledger.wording import blocked_by, sweep_in_words
 from secateur.words.figures import number
 
 if TYPE_CHECKING:
@@ -52,10 +52,11 @@ async def _show_progress(session: CommandSession, cancellation_id: UUID) -> None
         done = f"{number(now.restored)} taken back" if now.restoring else f"{number(now.retried)} queued again"
         notice(f"  {done}")
         return
+    failing = "" if (said := sweep_in_words(now)) is None else f"; {said}"
     if now.restoring:
-        notice(f"  {number(now.restored + now.handed_over)} of {number(now.cancelled)} back")
+        notice(f"  {number(now.restored + now.handed_over)} of {number(now.cancelled)} back{failing}")
         return
     expected = f" of {expected_in_words(now)}" if now.expected is not None else ""
     stopping = f", {number(now.stopping)} still running" if now.stopping else ""
     pending = f"; pending, waiting for {blocked_by(now)}" if now.is_pending else ""
-    notice(f"  {number(now.cancelled)}{expected} cancelled{stopping}{pending}")
+    notice(f"  {number(now.cancelled)}{expected} cancelled{stopping}{pending}{failing}")

@@ -76,3 +76,5 @@ class SweepStep:
     """Seconds until there is something to do again, where that is known."""
     undecided: int = 0
     """Runs, a thousand at most, that the condition took too long on, and that `decide` can look at now."""
+    held_up: str | None = None
+    """Why nothing could be done, in words: others have locked what is left."""

@@ -110,21 +110,29 @@ class Sweeper:
             raise
         except DatabaseError as error:
             self._sweeps.failed(what, error)
-            with suppress(DatabaseError):  # with a full disk, this fails too
-                await self._ledger.note_sweep_failure(open.app_id, open.id, str(error))
+            await self._note(open, str(error))
             return SweepStep(open.state, busy=True)
-        if not step.busy:
+        if step.held_up is not None:
+            self._sweeps.failed(what, step.held_up)
+        elif not step.busy:
             self._sweeps.went_well(what)
         return step
 
     async def _step(self, open: OpenCancellation) -> SweepStep:
         if open.state == State.RESTORING:
-            return await self._ledger.restore(open.app_id, open.id, min(self._batch, RESTORE_BATCH))
-        step = await self._ledger.sweep(open.app_id, open.id, self._batch)
+            step = await self._ledger.restore(open.app_id, open.id, min(self._batch, RESTORE_BATCH))
+        else:
+            step = await self._ledger.sweep(open.app_id, open.id, self._batch)
         if step.undecided and await self._ledger.decide(open.app_id, open.id):
             # There is something to cancel now, or nothing left to wait for.
             step = replace(step, idle=False)
+        if step.held_up is not None:
+            await self._note(open, step.held_up)
         return step
+
+    async def _note(self, open: OpenCancellation, error: str) -> None:
+        with suppress(DatabaseError):  # with a full disk, this fails too
+            await self._ledger.note_sweep_failure(open.app_id, open.id, error)
 
 
 def sweep_of(cancellation_id: UUID) -> str:

@@ -108,9 +108,9 @@ select {named}::regclass
 run.scheduled_for, run.key
 
 -- name: lock
--- Runs before tasks, as absurd itself locks them.
+-- Runs before tasks, as absurd itself locks them. Where another transaction holds a run that is passed over, so is its task.
 with runs as materialized (
-  select attempt.task_id
+  select attempt.task_id, attempt.run_id
     from {runs} as attempt
    where attempt.task_id = any ($1::text[]::uuid[]) and attempt.state in ('pending', 'sleeping', 'running')
    order by attempt.run_id
@@ -119,6 +119,9 @@ with runs as materialized (
 select job.task_id::text as id
   from {tasks} as job
  where job.task_id = any ($1::text[]::uuid[]) and (select count(*) from runs) >= 0
+   and not exists (select from {runs} as attempt
+                    where attempt.task_id = job.task_id and attempt.state in ('pending', 'sleeping', 'running')
+                      and attempt.run_id <> all (array(select runs.run_id from runs)))
  order by job.task_id
    for update
 

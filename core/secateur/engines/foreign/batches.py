@@ -2,10 +2,12 @@
 
 A batch is one transaction. It calls the ledger's functions and the engine's own statements. It locks the rows first and
 decides afterwards, by a statement that reads them again. So it cancels nothing that was claimed or changed meanwhile.
+It passes over rows that others hold, and comes back to them when nothing else is left.
 """
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -15,6 +17,7 @@ from uuid import UUID
 
 import asyncpg
 
+from secateur.engines.foreign.holders import holders_of
 from secateur.engines.foreign.installation import Installation
 from secateur.engines.foreign.rules import JobRule, RuleReader, rule_of
 from secateur.errors import DatabaseError, LockUnavailable
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 FOUND_AT_ONCE = 50_000
 """Runs that one look for matching ones finds: the look may read the whole backlog, so it is not for every batch."""
 
+_FOR_UPDATE = re.compile(r"\bfor update\b(?: of \w+)?")
+
 MOST = 1_000
 """Runs that a batch cancels or puts back: it holds their rows, and a stop waits for it."""
 
@@ -39,8 +44,37 @@ class _Walk:
 
     number: int
     found: deque[str] = field(default_factory=deque)
+    passed: deque[str] = field(default_factory=deque)
+    """Others held them when their turn came."""
+    again: bool = False
+    """Only those are left."""
     ended: bool = False
     """There was nothing else."""
+
+    def extend(self, found: Sequence[str], *, ended: bool) -> None:
+        self.found.extend(found)
+        self.passed.clear()  # they are among these
+        self.again, self.ended = False, ended
+
+    def take(self, most: int) -> list[str]:
+        """The next ones; those that were passed over come again at the end."""
+        if not self.found:
+            self.found, self.passed, self.again = self.passed, deque(), True
+        return [self.found.popleft() for _ in range(min(most, len(self.found)))]
+
+    @property
+    def is_over(self) -> bool:
+        return self.ended and not self.found and not self.passed
+
+
+@dataclass(slots=True)
+class _Taken:
+    """What a batch has dealt with."""
+
+    met: int = 0
+    """Runs that its cancellation had not met before."""
+    passed: Sequence[str] = ()
+    """Runs that match, and that others hold."""
 
 
 class Batches:
@@ -65,17 +99,16 @@ class Batches:
 
     async def sweep(self, app_id: str, rule: JobRule, batch: int) -> SweepStep:
         """Cancel up to `batch` runs, and see what became of those that ran. `app_id` is the name in the ledger."""
+        trying: list[str] = []
         try:
-            async with self._transaction() as connection:
-                step = await self._sweep(connection, app_id, rule, batch)
+            step = await self._sweep(app_id, rule, batch, trying)
             if step is None:
                 await self._look(rule)
-                async with self._transaction() as connection:
-                    step = await self._sweep(connection, app_id, rule, batch)
-        except LockUnavailable:
+                step = await self._sweep(app_id, rule, batch, trying)
+        except LockUnavailable as error:
             # What the batch had taken from its walk is not cancelled.
             self._walks.pop(rule.id, None)
-            return SweepStep(State.ACTIVE, busy=True, wait=0.25)
+            return await self._held_up(State.ACTIVE, trying, error)
         except BaseException:
             self._walks.pop(rule.id, None)
             raise
@@ -85,26 +118,41 @@ class Batches:
             self._walks.pop(rule.id, None)
         return step
 
-    async def _sweep(self, connection: asyncpg.Connection, app_id: str, rule: JobRule, batch: int) -> SweepStep | None:
-        """None if it has to look for matching runs first."""
-        begun = await connection.fetchrow(self._source.sql("begin_sweep"), app_id, rule.id)
-        if begun["state"] != State.ACTIVE or begun["busy"]:
-            return SweepStep(begun["state"], busy=begun["busy"], wait=begun["wait"])
-        walk: _Walk | None = None
-        if begun["walks"]:
-            walk = self._walks.setdefault(rule.id, _Walk(begun["pass"]))
-            if walk.number != begun["pass"]:
-                walk = self._walks[rule.id] = _Walk(begun["pass"])
-            if not (walk.found or walk.ended):
+    async def _held_up(self, state: str, ids: Sequence[str], error: LockUnavailable | None = None) -> SweepStep:
+        """Nothing could be done, since others hold these runs, or what belongs to them."""
+        holders = await self.holders_of(ids) if ids else None
+        return SweepStep(state, busy=True, held_up=holders or (None if error is None else str(error)))
+
+    async def holders_of(self, ids: Sequence[str]) -> str | None:
+        """See `holders.holders_of`."""
+        return await holders_of(self._database, self._installation, ids)
+
+    async def _sweep(self, app_id: str, rule: JobRule, batch: int, trying: list[str]) -> SweepStep | None:
+        """None if it has to look for matching runs first. `trying` becomes the runs that it locks."""
+        async with self._transaction() as connection:
+            begun = await connection.fetchrow(self._source.sql("begin_sweep"), app_id, rule.id)
+            if begun["state"] != State.ACTIVE or begun["busy"]:
+                return SweepStep(begun["state"], busy=begun["busy"], wait=begun["wait"])
+            walk = self._walk(rule, begun["pass"]) if begun["walks"] else None
+            if walk is not None and not (walk.found or walk.ended):
                 return None
-        ids = await self._settle(connection, app_id, rule, begun["open"])
-        if walk is not None:
-            most = min(MOST, batch, begun["most"] or MOST)
-            ids += [walk.found.popleft() for _ in range(min(most, len(walk.found)))]
-        met = await self.take(connection, app_id, rule, ids)
-        ended = walk is not None and walk.ended and not walk.found
-        row = await connection.fetchrow(self._source.sql("end_sweep"), app_id, rule.id, met, walk is not None, ended)
-        return SweepStep(**row)
+            trying[:] = await self._settle(connection, app_id, rule, begun["open"])
+            walked = [] if walk is None else walk.take(min(MOST, batch, begun["most"] or MOST))
+            trying += walked
+            taken = await self._take(connection, app_id, rule, trying)
+            if walk is not None:
+                walk.passed.extend({*walked} & {*taken.passed})
+            if not taken.passed or taken.met or (walk is not None and walk.found and not walk.again):
+                ended = walk is not None and walk.is_over
+                values = (app_id, rule.id, taken.met, walk is not None, ended)
+                return SweepStep(**await connection.fetchrow(self._source.sql("end_sweep"), *values))
+        return await self._held_up(State.ACTIVE, taken.passed)
+
+    def _walk(self, rule: JobRule, number: int) -> _Walk:
+        walk = self._walks.get(rule.id)
+        if walk is None or walk.number != number:
+            walk = self._walks[rule.id] = _Walk(number)
+        return walk
 
     async def _look(self, rule: JobRule) -> None:
         """Find runs for its walk. That may read the whole backlog: no lock is held, so that a stop need not wait."""
@@ -112,8 +160,7 @@ class Batches:
         async with self._database.transaction() as connection:
             await connection.execute(self._source.sql("plan_for_values"))
             found = await self._rules.matching(connection, rule, FOUND_AT_ONCE)
-        walk.found.extend(found)
-        walk.ended = len(found) < FOUND_AT_ONCE
+        walk.extend(found, ended=len(found) < FOUND_AT_ONCE)
 
     async def _settle(
         self, connection: asyncpg.Connection, app_id: str, rule: JobRule, open: Sequence[str]
@@ -135,19 +182,28 @@ class Batches:
             await connection.execute(settle, app_id, rule.id, list(ended), list(ended.values()))
         return [each for each, status in statuses.items() if status in (RunStatus.QUEUED, RunStatus.SCHEDULED)]
 
-    async def take(self, connection: asyncpg.Connection, app_id: str, rule: JobRule, ids: Sequence[str]) -> int:
-        """Cancels those of the runs that it matches, and asks running ones to stop; how many it had not met before."""
+    async def _take(self, connection: asyncpg.Connection, app_id: str, rule: JobRule, ids: Sequence[str]) -> _Taken:
+        """Cancels those of the runs that it matches, and asks running ones to stop, but for those that others hold."""
         if not ids:
-            return 0
-        await self.lock(connection, ids)
+            return _Taken()
+        held = await self._lock_free(connection, ids)
         rows = await self._rules.matching_of(connection, rule, ids)
-        if not rows:
-            return 0
-        return await self.cancel(connection, app_id, rule.id, rows)
+        passed = [row["id"] for row in rows if row["id"] not in held]
+        rows = [row for row in rows if row["id"] in held]
+        return _Taken(await self.cancel(connection, app_id, rule.id, rows) if rows else 0, passed)
 
-    async def lock(self, connection: asyncpg.Connection, ids: Sequence[str]) -> None:
+    async def lock(self, connection: asyncpg.Connection, run_id: str) -> None:
+        """Locks a run, and waits for whoever has it."""
         for sql in self._installation.each("lock"):
-            await connection.fetch(sql, list(ids))
+            await connection.fetch(sql, [run_id])
+
+    async def _lock_free(self, connection: asyncpg.Connection, ids: Sequence[str]) -> set[str]:
+        """Locks those of the runs that nobody else holds."""
+        return {
+            row["id"]
+            for sql in self._installation.each("lock")
+            for row in await connection.fetch(passing_over(sql), list(ids))
+        }
 
     async def states_of(self, connection: asyncpg.Connection, ids: Sequence[str]) -> dict[str, Any]:
         """See `RuleReader.states_of`."""
@@ -188,22 +244,31 @@ class Batches:
 
     async def restore(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
         """Puts back up to `batch` runs of an undone cancellation, or hands them over to others that match them."""
+        trying: list[str] = []
         try:
             async with self._transaction() as connection:
-                return await self._restore(connection, app_id, cancellation_id, min(batch, MOST))
-        except LockUnavailable:
-            return SweepStep(State.RESTORING, busy=True, wait=0.25)
+                step = await self._restore(connection, app_id, cancellation_id, min(batch, MOST), trying)
+        except LockUnavailable as error:
+            return await self._held_up(State.RESTORING, trying, error)
+        return step or await self._held_up(State.RESTORING, trying)
 
     async def _restore(
-        self, connection: asyncpg.Connection, app_id: str, cancellation_id: UUID, batch: int
-    ) -> SweepStep:
+        self, connection: asyncpg.Connection, app_id: str, cancellation_id: UUID, batch: int, trying: list[str]
+    ) -> SweepStep | None:
+        """None if others hold all of the runs, which `trying` becomes."""
         begun = await connection.fetchrow(self._source.sql("begin_restore"), app_id, cancellation_id, batch)
         if begun["state"] != State.RESTORING or begun["busy"] or begun["job_ids"] is None:
             wait = begun["wait"]
             return SweepStep(begun["state"], busy=begun["busy"], idle=wait is not None, wait=wait)
         pres = dict(zip(begun["job_ids"], begun["pres"] or (), strict=True))
+        trying[:] = pres
         others = [rule_of(each, self._installation.name) for each in begun["others"]]
-        await self.lock(connection, list(pres))
+        held = await self._lock_free(connection, trying)
+        # What is not held is deleted, or somebody else has it.
+        passed = await self.states_of(connection, [each for each in trying if each not in held])
+        if passed and len(passed) == len(pres):
+            return None
+        pres = {each: pre for each, pre in pres.items() if each not in passed}
         owners = await self._owners(connection, others, pres)
         back: list[str] = []
         told: dict[str, str | None] = {}
@@ -287,6 +352,11 @@ class Batches:
             await connection.execute(self._source.sql("plan_for_values"))
             await connection.execute(self._source.sql("keep_waits_short"))
             yield connection
+
+
+def passing_over(lock: str) -> str:
+    """A statement that locks rows, for those that nobody else holds."""
+    return _FOR_UPDATE.sub(r"\g<0> skip locked", lock)
 
 
 def _outcome(job_id: str, owners: dict[str, UUID], told: dict[str, str | None]) -> tuple[str, str | None]:

@@ -270,5 +270,13 @@ select known.app_id, known.function_id, known.runs::bigint as runs
 -- A batch holds up whoever wants to stop it: it waits for nobody.
 select set_config('lock_timeout', '1s', true)
 
+-- name: waited_for
+-- Whom the process $1 waits for. A prepared transaction has no process.
+select array(select one.pid from unnest(pg_blocking_pids($1)) as one (pid) where one.pid > 0 order by one.pid) as pids,
+       array(select prepared.gid
+               from pg_locks as waiting
+               join pg_prepared_xacts as prepared on prepared.transaction = waiting.transactionid
+              where waiting.pid = $1 and not waiting.granted) as gids
+
 -- name: prune
 select secateur.prune_jobs($1, $2)

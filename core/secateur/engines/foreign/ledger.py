@@ -17,7 +17,7 @@ from secateur.engines.base import unsupported
 from secateur.engines.foreign.batches import Batches
 from secateur.engines.foreign.rules import JobRule, rule_of
 from secateur.engines.words import require_fields
-from secateur.errors import Conflict, NotFound, PermissionDenied, Problem, RequestError
+from secateur.errors import Conflict, LockUnavailable, NotFound, PermissionDenied, Problem, RequestError
 from secateur.ledger.commits import Commit, RunCancellation
 from secateur.ledger.ledger import Ledger, draft_of
 from secateur.ledger.steps import Activity, OpenCancellation, SweepStep, Unrestored
@@ -130,11 +130,21 @@ class ForeignLedger(Ledger):
             run = await self._source.run(run_id)
             app_id, function_id = self._full(run.app_id), run.function_id
         await self.require_rights()
+        try:
+            record = await self._cancel_run(cancellation, app_id, function_id, repeated=before is not None)
+        except LockUnavailable as error:
+            raise LockUnavailable(await self._batches.holders_of([run_id]) or str(error)) from error
+        return self.read(await self._database.fetchval(self._sql("record"), record))
+
+    async def _cancel_run(
+        self, cancellation: RunCancellation, app_id: str, function_id: str, *, repeated: bool
+    ) -> UUID:
+        run_id = cancellation.run_id
         async with self._database.transaction() as connection:
             await connection.execute(self._sql("keep_waits_short"))
-            await self._batches.lock(connection, [run_id])
+            await self._batches.lock(connection, run_id)
             row = (await self._batches.states_of(connection, [run_id])).get(run_id)
-            if before is None:
+            if not repeated:
                 self._require_cancellable(run_id, row)
             running = row is not None and row["status"] == RunStatus.RUNNING
             made = await connection.fetchrow(
@@ -145,15 +155,15 @@ class ForeignLedger(Ledger):
                 function_id,
                 run_id,
                 running,
-                key,
+                cancellation.idempotency_key,
                 cancellation.reason,
                 cancellation.source,
                 cancellation.author,
             )
             if made["made"] and row is not None:
                 await self._batches.cancel(connection, app_id, cancellation.id, [row])
-            record = made["record"]
-        return self.read(await self._database.fetchval(self._sql("record"), record))
+            record: UUID = made["record"]
+        return record
 
     def _require_cancellable(self, run_id: str, row: Mapping[str, str] | None) -> None:
         if row is None:

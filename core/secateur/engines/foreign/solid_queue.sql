@@ -134,7 +134,8 @@ select '{s}.solid_queue_jobs'::regclass
 run.priority, run.key
 
 -- name: lock
--- It locks executions before jobs, as a claim does. A locked job gets no other execution, since that would refer to it.
+-- It locks executions before jobs, as a claim does. A locked job gets no other execution, since that would refer to it. Where another
+-- transaction holds an execution that is passed over, so is its job.
 with executions as materialized (
   select ready.job_id from {s}.solid_queue_ready_executions as ready
    where ready.job_id = any ($1::text[]::bigint[]) order by ready.job_id for update
@@ -144,11 +145,19 @@ with executions as materialized (
 ), blocked as materialized (
   select blocked.job_id from {s}.solid_queue_blocked_executions as blocked
    where blocked.job_id = any ($1::text[]::bigint[]) order by blocked.job_id for update
+), held as materialized (
+  select executions.job_id from executions
+  union all select scheduled.job_id from scheduled
+  union all select blocked.job_id from blocked
 )
 select job.id::text as id
   from {s}.solid_queue_jobs as job
  where job.id = any ($1::text[]::bigint[])
-   and (select count(*) from executions) + (select count(*) from scheduled) + (select count(*) from blocked) >= 0
+   and (select count(*) from held) >= 0
+   and (job.id in (select held.job_id from held)
+        or not (exists (select from {s}.solid_queue_ready_executions as ready where ready.job_id = job.id)
+                or exists (select from {s}.solid_queue_scheduled_executions as scheduled where scheduled.job_id = job.id)
+                or exists (select from {s}.solid_queue_blocked_executions as blocked where blocked.job_id = job.id)))
  order by job.id
    for update
 

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from beds import Bed
 from beds.procrastinate import Procrastinate
 
 from secateur.cel import EvaluationError, Filter, compile
@@ -21,7 +22,7 @@ from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
 from secateur.runs import Run, RunStatus
 
-pytestmark = pytest.mark.skipif(Procrastinate.missing is not None, reason=str(Procrastinate.missing))
+pytestmark = pytest.mark.parametrize("bed", [Procrastinate], indirect=True)
 
 CONDITIONS = [
     "event.data.vendor == 'acme'",
@@ -74,9 +75,7 @@ KINDS = [("sync", 0), ("mail", 0), ("fax", 0), ("telex", 0), ("sync", 9)]
 
 
 @pytest.fixture
-async def database(empty_database_url: str) -> AsyncIterator[Database]:
-    bed = Procrastinate(empty_database_url)
-    await bed.install()
+async def database(bed: Bed, empty_database_url: str) -> AsyncIterator[Database]:
     await bed.enqueue([{"number": 1}])
     async with Database.connect(empty_database_url) as database:
         installation = await find_installation(database, "procrastinate")

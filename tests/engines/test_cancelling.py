@@ -457,6 +457,40 @@ async def test_who_holds_up_a_sweep_is_in_its_record(
         await asyncio.gather(sweeping, return_exceptions=True)
 
 
+async def test_it_is_not_complete_while_an_older_transaction_may_insert_a_job(
+    bed: Bed, engine: ForeignEngine, queue: OpenQueue, empty_database_url: str
+) -> None:
+    """A transaction that had written nothing at the commit: its jobs are as old as itself."""
+    if bed.engine != "procrastinate":
+        pytest.skip("transactions are the same for every queue")
+    await bed.enqueue(payloads([0]), delay=HOUR)
+    late = (
+        "insert into procrastinate_jobs (queue_name, task_name, args, scheduled_at) "
+        "values ('default', 'sync', '{}', now())"
+    )
+    plain, prepared = [await asyncpg.connect(empty_database_url) for _ in range(2)]
+    for one in (plain, prepared):
+        await one.execute("begin; select now()")
+    made = await commit(queue, request(await app_of(engine)))
+
+    async def idle() -> Cancellation:
+        while not (step := await engine.ledger.sweep(made.app_id, made.id, 100)).idle:
+            assert step.state == State.ACTIVE
+        return await queue.cancellations.get(made.id)
+
+    assert (await idle()).cancelled == 1
+    await plain.execute(f"{late}; commit")
+    assert (await idle()).cancelled == 2
+    # Its triggers notify, which no transaction may that is prepared.
+    await prepared.execute(f"set local session_replication_role = replica; {late}; prepare transaction 'late'")
+    assert (await idle()).cancelled == 2
+    await prepared.execute("commit prepared 'late'")
+    done = await queue.cancellations.wait(made.id)
+    assert (done.state, done.cancelled) == (State.COMPLETE, 3)
+    for one in (plain, prepared):
+        await one.close()
+
+
 async def test_one_that_changes_meanwhile_is_decided_as_it_is_then(
     bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection
 ) -> None:

@@ -30,7 +30,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "cancellation_deltas": {"retried": 0, "left_alone": 0},
     "restores": {"again_from": None},
     "sweeps": {
-        **dict.fromkeys(("stepped_at", "failing_since", "last_error", "last_error_at")),
+        **dict.fromkeys(("stepped_at", "failing_since", "last_error", "last_error_at", "open_transactions")),
         "failures": 0,
     },
     "depth_totals": {"failed": 0, "entered": 0, "drained": 0, "oldest_claimable_at": None},

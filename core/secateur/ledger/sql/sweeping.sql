@@ -14,15 +14,41 @@ exception when lock_not_available then
 end
 $$;
 
+-- The virtual ids of the transactions that are open in this database, but for the caller's; of those `among` them, if it is given.
+create or replace function secateur.open_transactions(among text[] default null)
+  returns text[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select held.virtualxid
+      from pg_locks as held
+      join pg_stat_activity as session on session.pid = held.pid
+     where held.locktype = 'virtualxid' and held.granted and held.mode = 'ExclusiveLock'
+       and session.pid <> pg_backend_pid()
+       and session.datid = (select known.oid from pg_database as known where known.datname = current_database())
+       -- Postgres's own processes enqueue nothing.
+       and session.usesysid is not null
+       and (among is null or held.virtualxid = any (among))
+     order by held.virtualxid);
+end
+$$;
+
 -- Begins a pass of a sweep, or goes on with it: `place` is then where it stands. `requeued` runs have just gone back to the backlog,
 -- so that what was clean is not clean any more. `waiting`: the last pass found nothing but began too early, and before the old
 -- transactions have ended another one is of no use. `paused`: its rate, or the time between two passes, has it wait.
+--
+-- In a queue of others a job may be as old as the transaction that inserts it, however late that takes its id. So all transactions have to
+-- end that were open when the horizon was taken. Then a horizon is taken again: one of them may have been prepared meanwhile.
 create or replace function secateur.begin_pass(
   rule secateur.cancellations, inout place secateur.sweeps, requeued bigint, out waiting boolean, out paused boolean
 )
   language plpgsql
   set search_path = pg_catalog, pg_temp
 as $$
+declare
+  still_open text[];
 begin
   place.clean := place.clean and requeued = 0;
   if place.horizon > pg_snapshot_xmax(pg_current_snapshot()) then
@@ -38,15 +64,27 @@ begin
   if place.horizon is null and rule.started_before <= clock_timestamp() then
     place.horizon := secateur.horizon(rule.app_id, rule.id);
     place.next_at := null;
+    if (select home.installation from secateur.apps as home where home.app_id = rule.app_id) is not null then
+      place.open_transactions := secateur.open_transactions();
+    end if;
   end if;
   paused := coalesce(place.next_at > clock_timestamp(), false);
   waiting := false;
   if place.function_id is null and not paused then
+    if place.open_transactions is not null then
+      still_open := secateur.open_transactions(place.open_transactions);
+      if still_open = '{}' then
+        place.horizon := secateur.horizon(rule.app_id, rule.id);
+      end if;
+    end if;
     waiting := place.horizon is not null and place.pass > 0 and place.found + requeued = 0 and not place.clean
-      and pg_snapshot_xmin(pg_current_snapshot()) < place.horizon;
+      and (coalesce(cardinality(still_open) > 0, false) or pg_snapshot_xmin(pg_current_snapshot()) < place.horizon)
+      -- What has ended may have left something.
+      and still_open is not distinct from place.open_transactions;
+    place.open_transactions := nullif(still_open, '{}');
     if not (place.clean or waiting) then
       place.pass := place.pass + 1;
-      place.pass_xmin := pg_snapshot_xmin(pg_current_snapshot());
+      place.pass_xmin := case when place.open_transactions is null then pg_snapshot_xmin(pg_current_snapshot()) end;
       place.pass_at := clock_timestamp();
     end if;
     place.found := 0;

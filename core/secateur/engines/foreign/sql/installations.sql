@@ -151,6 +151,10 @@ begin
   perform secateur.adopt(secateur.installed(commit_jobs.installation), given.app_id,
                          coalesce(function_ids, array(select jsonb_object_keys(given.expected_by_function))));
   return query select committed.* from secateur.commit_draft(given, ids, function_ids) as committed;
+  -- The first batch of the sweep takes it, with the transactions that are open then: see begin_pass.
+  update secateur.sweeps as place
+     set horizon = null
+   where place.app_id = given.app_id and place.cancellation_id = any (commit_jobs.ids) and place.pass = 0;
   -- The lock is held now, in a later statement than the look: a gate that was removed meanwhile keeps nothing.
   if given.gated and not secateur.has_gate(commit_jobs.installation) then
     update secateur.cancellations as rule

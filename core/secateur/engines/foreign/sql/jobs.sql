@@ -191,7 +191,8 @@ begin
                  where met.app_id = app and met.cancellation_id = rule.id and met.outcome is null and met.was_running);
   update secateur.sweeps
      set pass = place.pass, pass_xmin = place.pass_xmin, pass_at = place.pass_at, found = place.found, clean = place.clean,
-         function_id = place.function_id, status = null, run_id = null, horizon = place.horizon, next_at = place.next_at
+         function_id = place.function_id, status = null, run_id = null, horizon = place.horizon,
+         open_transactions = place.open_transactions, next_at = place.next_at
    where sweeps.app_id = app and sweeps.cancellation_id = rule.id;
 exception when lock_not_available then
   state := 'active';

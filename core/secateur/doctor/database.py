@@ -68,9 +68,9 @@ async def login(patient: Patient) -> list[Finding]:
         advice = "work as a role in secateur_operator: a superuser's mistakes are stopped by nothing"
         return [Finding("login", Severity.NOTE, f"{role} is a superuser", advice, details)]
     if not row["is_installed"]:
-        return [Finding("login", Severity.OK, f"{role}; there is no schema secateur that it could use", None, details)]
+        return [Finding("login", Severity.OK, f"{role}; there is no schema `secateur` that it could use", None, details)]
     if row["is_owner"]:
-        return [Finding("login", Severity.OK, f"{role} owns the schema secateur: it may upgrade it", None, details)]
+        return [Finding("login", Severity.OK, f"{role} owns the schema `secateur`: it may upgrade it", None, details)]
     if not roles:
         summary = f"{role} is in none of secateur's roles: it sees nothing of the queue"
         return [Finding("login", Severity.UNSEEN, summary, f"grant secateur_viewer to {role}", details)]
@@ -140,7 +140,7 @@ async def clock(patient: Patient) -> list[Finding]:
     if abs(ahead) <= CLOCK_SECONDS + took / 2:
         return [Finding("clock", Severity.OK, "the server's clock and this machine's agree", None, details)]
     which = "ahead of" if ahead > 0 else "behind"
-    summary = f"the server's clock is {abs(ahead):,.1f} s {which} this machine's; secateur goes by the server's"
+    summary = f"the server's clock is {abs(ahead):,.1f} s {which} this machine's; ages and windows go by the server's"
     return [Finding("clock", Severity.WARNING, summary, "let both machines keep time by NTP", details)]
 
 

@@ -33,7 +33,7 @@ async def schema(patient: Patient) -> list[Finding]:
     except NotInstalled as error:
         others = [each for each in await find_queues(database) if each.schema != "secateur"]
         if others and "has no secateur schema" in str(error):
-            summary = "there is no schema secateur: queues are watched and filtered, and nothing can be cancelled"
+            summary = "there is no schema `secateur`: queues are watched and filtered, and nothing can be cancelled"
             advice = f"to cancel in {others[0].name}: " + command_line("install", flags=[("--engine", others[0].name)])
             return [Finding("schema", Severity.NOTE, summary, advice)]
         return [Finding("schema", Severity.ERROR, str(error), install)]
@@ -118,10 +118,10 @@ async def sweeps(patient: Patient) -> list[Finding]:
     if not programs:
         severity = Severity.WARNING if open_ones else Severity.NOTE
         waiting = f"nobody sweeps the open cancellations ({number(open_ones)})" if open_ones else "nobody would sweep"
-        summary = f"no other program of secateur is connected: {waiting}"
+        summary = f"no other of its programs is connected: {waiting}"
         findings.append(Finding("sweeps", severity, summary, KEEP_ONE, figures))
     elif not findings:
-        summary = f"{number(programs)} connections of secateur's programs; {number(open_ones)} open cancellations"
+        summary = f"{number(programs)} connections of its programs; {number(open_ones)} open cancellations"
         findings.append(Finding("sweeps", Severity.OK, summary, None, figures))
     return findings
 

@@ -22,6 +22,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from secateur.bounds import INT_MAX, LONGEST_NAME, LONGEST_REASON, problem_of_instant, problem_of_named, problem_of_text
 from secateur.cel import compile as compile_filter
+from secateur.cel.values import decode_exact
 from secateur.documents import read_json
 from secateur.errors import Problem, RequestError
 from secateur.instants import read_rfc3339, utc
@@ -300,6 +301,21 @@ def decoded(body: object, *, such_as: str) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise RequestError([Problem("body", f"must be a JSON object such as {such_as}")])
     return body
+
+
+def read_event(body: bytes, *, such_as: str = '{"name": "vendor/sync", "data": {}}') -> tuple[dict[str, Any], str]:
+    """An event that was sent: decoded, and as the text that is kept, because decoding and encoding it changes some
+    numbers. Raises `RequestError`."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise RequestError([Problem("body", f"is not UTF-8: {error}")]) from error
+    event = decoded(text, such_as=such_as)
+    try:
+        decode_exact(text)
+    except ValueError as error:
+        raise RequestError([Problem("event", str(error))]) from error
+    return event, text
 
 
 def null_problems(body: Mapping[str, Any], model: type[BaseModel]) -> list[Problem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import entry_points
 from typing import Any
@@ -19,6 +20,7 @@ from secateur.engines.base import (
     Selection,
     Source,
     Stopping,
+    Streaming,
     Upkeep,
     Verdict,
 )
@@ -182,6 +184,24 @@ async def test_only_true_matches(engine: Source, queue: QueueUnderTest) -> None:
     assert (count.matched, count.errors, count.total, count.by_function) == (1, 1, 3, {"sync": 1})
     for verdict, run in ((Verdict.MATCH, acme), (Verdict.NO_MATCH, globex), (Verdict.ERROR, other)):
         assert [example.id for example in await engine.examples(selection, verdict, 5)] == [str(run)]
+
+
+async def test_all_that_match_can_be_read_one_by_one(engine: Source, queue: QueueUnderTest) -> None:
+    needs(engine, Streaming)
+    acme = {str(await queue.enqueue("billing", "sync", {"vendor": "acme"})) for _ in range(5)}
+    other = str(await queue.enqueue("billing", "pay", {"vendor": "globex"}))
+
+    async def read(selection: Selection, *statuses: RunStatus) -> set[str]:
+        selected = replace(selection, statuses=statuses) if statuses else selection
+        return {run.id async for run in engine.stream(selected)}
+
+    assert await read(select(None, condition=ACME)) == acme
+    assert await read(select("pay")) == {other}
+    assert await read(select(None), *RunStatus) == acme | {other}
+    assert await read(select(None), RunStatus.QUEUED) == acme | {other}
+    assert await read(select(None), RunStatus.RUNNING, RunStatus.FAILED) == set()
+    with pytest.raises(NotFound):
+        await read(select("nothing"))
 
 
 async def test_both_ends_of_the_window_are_outside(engine: Source, queue: QueueUnderTest) -> None:

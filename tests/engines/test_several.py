@@ -87,6 +87,9 @@ async def test_without_a_name_they_are_one(full: Database) -> None:
         assert (run.id, run.app_id) == (page[0].id, app)
         assert (await queue.reader.shape(Scope(app))).fields
         histogram = await queue.reader.histogram(request, 10)
+        streamed = [run async for run in queue.reader.stream(request)]
+        assert (len(streamed), {run.app_id for run in streamed}) == (matched, {app})
+        assert await queue.reader.run(streamed[0].id)
         assert histogram is not None
         assert sum(bar.matched for bar in histogram.bars) == matched
 

@@ -157,6 +157,7 @@ async def test_counts_and_examples(source: ForeignSource, backlog: Backlog, app:
         assert (counted.matched, counted.errors) == (len(matches), len(backlog.those(judge, None, task=task))), (
             condition
         )
+        assert {run.id async for run in source.stream(selection)} == matches
         for verdict, value in ((Verdict.MATCH, True), (Verdict.NO_MATCH, False), (Verdict.ERROR, None)):
             among = backlog.those(judge, value, task=task)
             examples = await source.examples(selection, verdict, 5)

@@ -55,6 +55,8 @@ def lose_a_function(here: Here, url: str) -> list[str]:
 
 CHANGING: dict[str, Prepare] = {
     "install": lose_a_function,
+    "send": lambda here, url: ["--name", "vendor/sync", "--data", "{}"],
+    "enqueue": lambda here, url: ["billing", "vendor-syncs", "--data", "{}"],
     "cancel": lambda here, url: [*FLOOD, "--yes", "--no-count"],
     "retry": lambda here, url: ["--app", "billing", "--yes", "--no-count"],
     "stop": lambda here, url: [committed(here, url)],
@@ -78,6 +80,7 @@ LOOKING: dict[str, Prepare] = {
     "why": lambda here, url: [any_run(here, url)],
     "postmortem": lambda here, url: [committed(here, url)],
     "preview": lambda here, url: [*FLOOD],
+    "export": lambda here, url: [*FLOOD],
     "suggest": lambda here, url: ["--app", "billing"],
     "audit": lambda here, url: [],
     "eval": lambda here, url: ["1 + 1"],

@@ -10,8 +10,7 @@ from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 
-from secateur.cel.values import decode_exact
-from secateur.errors import Problem, RequestError
+from secateur.errors import RequestError
 from secateur.requests import (
     CancellationRequest,
     Reason,
@@ -20,6 +19,7 @@ from secateur.requests import (
     given,
     null_problems,
     problem_of,
+    read_event,
     without_nulls,
 )
 
@@ -98,17 +98,7 @@ async def _run_cancellation(request: Request) -> RunCancellationBody:
 
 
 async def _event(request: Request) -> EventBody:
-    body = await _read(request)
-    try:
-        text = body.decode()
-    except UnicodeDecodeError as error:
-        raise RequestError([Problem("body", f"is not UTF-8: {error}")]) from error
-    event = decoded(text, such_as='{"name": "vendor/sync", "data": {}}')
-    try:
-        decode_exact(text)
-    except ValueError as error:
-        raise RequestError([Problem("event", str(error))]) from error
-    return EventBody(event, text)
+    return EventBody(*read_event(await _read(request)))
 
 
 CancellationSent = Annotated[CancellationRequest, Depends(_cancellation)]

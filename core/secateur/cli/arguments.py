@@ -10,13 +10,24 @@ import re
 from collections.abc import Sequence
 
 from secateur import __version__
+from secateur.cli.feeding import exporting, feeding
 from secateur.cli.looking import explaining, looking, searching
 from secateur.cli.parsing import TIMES, AddCommand, Parser, key, positive, span
 from secateur.cli.serving import serving
 from secateur.errors import UsageError
 
 TEXT_FLAGS = frozenset(
-    {"--app", "--function", "--if", "--after", "--before", "--since", "--until", "--reason", "--idempotency-key"}
+    {
+        "--app",
+        "--function",
+        "--if",
+        "--after",
+        "--before",
+        "--since",
+        "--until",
+        "--reason",
+        "--idempotency-key",
+    }
 )
 """Flags whose value may start with a dash, such as `-2h`; argparse itself would take the value for a flag."""
 
@@ -32,6 +43,9 @@ EXAMPLES = {
     "token": "secateur token create ci --scope operator --expires 30d",
     "depth": "secateur depth --watch",
     "history": "secateur history --limit 10",
+    "export": "secateur export --app billing --if 'event.data.vendor_id == 7'",
+    "send": 'secateur send --name vendor/sync --data \'{"vendor_id": "globex"}\'',
+    "enqueue": 'secateur enqueue billing vendor-syncs --data \'{"vendor_id": "globex"}\'',
     "runs": "secateur runs --app billing --if 'event.data.id == 7'",
     "run": "secateur run 0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b",
     "why": "secateur why 0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b",
@@ -120,6 +134,8 @@ def _parser() -> Parser:
     looking(command)
     searching(command)
     explaining(command)
+    exporting(command)
+    feeding(command)
     _cancelling(command)
     _governing(command)
     _evaluating(command)

@@ -23,7 +23,7 @@ def consents(question: str) -> bool:
 
 
 def answer(question: str) -> str:
-    with _interruptible():
+    with interruptible():
         sys.stderr.write(question)
         sys.stderr.flush()
         answer = sys.stdin.readline()
@@ -33,8 +33,8 @@ def answer(question: str) -> str:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C interrupt a read from the terminal; the event loop's handler would only record the signal."""
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C interrupt a read or a write that blocks; the event loop's handler would only record the signal."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield

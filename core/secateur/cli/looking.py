@@ -29,6 +29,19 @@ def looking(command: AddCommand) -> None:
     depth.add_argument("--app", metavar="APP", help="the app's id (default: every app)")
     depth.add_argument("--function", metavar="FUNCTION", help="the function's id (default: every function of the app)")
     history = command("history", "look:history", "list cancellations, newest first")
+    history.add_argument("--app", metavar="APP", help="only those of this app")
+    history.add_argument("--function", metavar="FUNCTION", help="only those that reach this function of the app")
+    states = ("active", "retrying", "complete", "stopped", "undone")
+    history.add_argument(
+        "--state",
+        action="append",
+        choices=states,
+        metavar="STATE",
+        help=f"{', '.join(states)}; repeat it for several",
+    )
+    history.add_argument("--since", metavar="TIME", help=f"only those committed at or after {TIMES}")
+    history.add_argument("--until", metavar="TIME", help="only those committed before TIME")
+    history.add_argument("--before", metavar="ID", help="continue after this one, the last of the previous page")
     history.add_argument("--json", action="store_true", help="as JSON")
     history.add_argument("--limit", type=positive, default=50, metavar="N", help="show at most N (default: 50)")
 

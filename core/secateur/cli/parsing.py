@@ -10,7 +10,7 @@ from datetime import timedelta
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from secateur.bounds import INT_MAX
+from secateur.bounds import INT_MAX, INT_MIN
 from secateur.encodings import problem_of_encoding
 from secateur.errors import UsageError
 from secateur.times import UNITS
@@ -76,6 +76,12 @@ def positive(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r:.100} must be a whole number of 1 or more")
     if len(text) > 20 or int(text) > INT_MAX:
         raise argparse.ArgumentTypeError(f"{text:.100} must be at most {INT_MAX:,}")
+    return int(text)
+
+
+def integer(text: str) -> int:
+    if not re.fullmatch(r"(?a)[+-]?\d{1,10}", text) or not INT_MIN <= int(text) <= INT_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r:.100} must be a whole number from {INT_MIN:,} to {INT_MAX:,}")
     return int(text)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -12,6 +11,7 @@ from secateur.backoff import Backoff, persist
 from secateur.cli.describing import expected_in_words
 from secateur.cli.opening import CommandSession
 from secateur.cli.output import notice
+from secateur.cli.progress import ProgressBar
 from secateur.errors import SecateurError, Unreachable
 from secateur.ledger.wording import blocked_by, sweep_in_words
 from secateur.words.figures import number
@@ -30,33 +30,36 @@ async def wait_for(session: CommandSession, cancellation: Cancellation, *, until
     """
     wait = partial(session.queue.cancellations.wait, cancellation.id, until_idle=until_idle)
     work = asyncio.create_task(persist(wait, LOST_CONNECTION, Unreachable))
+    progress = ProgressBar()
     try:
         while not (await asyncio.wait({work}, timeout=1))[0]:
-            await _show_progress(session, cancellation.id)
+            await _show_progress(session, cancellation.id, progress)
     except asyncio.CancelledError:
+        progress.end()
         notice("secateur: stopped waiting; other secateur processes continue the work")
         raise
     finally:
+        progress.end()
         work.cancel()
     return await work
 
 
-async def _show_progress(session: CommandSession, cancellation_id: UUID) -> None:
-    if not sys.stderr.isatty():
-        return
+async def _show_progress(session: CommandSession, cancellation_id: UUID, progress: ProgressBar) -> None:
     try:
         now = await session.queue.cancellations.get(cancellation_id)
     except SecateurError:
         return
     if now.is_retry:
         done = f"{number(now.restored)} taken back" if now.restoring else f"{number(now.retried)} queued again"
-        notice(f"  {done}")
+        progress.show(done)
         return
     failing = "" if (said := sweep_in_words(now)) is None else f"; {said}"
     if now.restoring:
-        notice(f"  {number(now.restored + now.handed_over)} of {number(now.cancelled)} back{failing}")
+        back, wanted = now.restored_of
+        progress.show(f"{number(back)} of {number(wanted)} back{failing}", back / max(1, wanted))
         return
     expected = f" of {expected_in_words(now)}" if now.expected is not None else ""
+    share = now.cancelled / now.expected if now.expected else None
     stopping = f", {number(now.stopping)} still running" if now.stopping else ""
     pending = f"; pending, waiting for {blocked_by(now)}" if now.is_pending else ""
-    notice(f"  {number(now.cancelled)}{expected} cancelled{stopping}{pending}{failing}")
+    progress.show(f"{number(now.cancelled)}{expected} cancelled{stopping}{pending}{failing}", share)

@@ -68,7 +68,7 @@ async def login(patient: Patient) -> list[Finding]:
         advice = "work as a role in secateur_operator: a superuser's mistakes are stopped by nothing"
         return [Finding("login", Severity.NOTE, f"{role} is a superuser", advice, details)]
     if not row["is_installed"]:
-        return [Finding("login", Severity.OK, f"{role}; there is no schema `secateur` that it could use", None, details)]
+        return [Finding("login", Severity.OK, f"{role}; there is no schema `secateur` to use", None, details)]
     if row["is_owner"]:
         return [Finding("login", Severity.OK, f"{role} owns the schema `secateur`: it may upgrade it", None, details)]
     if not roles:

@@ -7,7 +7,7 @@ asks for an engine by its name. Cancellations and their records are no engine's:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -186,6 +186,15 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class Streaming(Protocol):
+    """Runs can be read one after the other, however many they are."""
+
+    def stream(self, selection: Selection) -> AsyncGenerator[Run, None]:
+        """The matching runs of one snapshot, in no order and in little memory; by the replica. Raises `NotFound`."""
+        ...
+
+
+@runtime_checkable
 class Gate(Protocol):
     """Claims obey cancellations: once one is in force, no worker starts a run that it matches."""
 
@@ -215,9 +224,9 @@ class Pausing(Protocol):
     """Functions and apps can be kept from being claimed for a while."""
 
     async def pause(self, scope: Scope, author: str, source: str) -> None:
-        """Claim nothing more of the scope; running runs go on. Pausing twice is harmless.
+        """Claim nothing more of the scope, or of the app by its own flag; running runs go on. Repeatable.
 
-        A whole app is paused by a flag of its own. Raises `NotFound`, `LockUnavailable` and `ReadOnly`.
+        Raises `NotFound`, `LockUnavailable` and `ReadOnly`.
         """
         ...
 
@@ -247,9 +256,8 @@ class Sending(Protocol):
     async def send(self, event: object, text: str, *, idempotency_key: str | None = None) -> Sent:
         """Send an event, given as decoded and as the JSON text that is kept: written again, some numbers would change.
 
-        Its runs are started each time, unless a key says that it is the same one.
-        Raises `RequestError` for what cannot be an event, `IdempotencyConflict` for another event under the key, and
-        `ReadOnly`.
+        Its runs are started each time, unless a key says that it is the same one. Raises `RequestError` for what
+        cannot be an event, `IdempotencyConflict` for another event under the key, and `ReadOnly`.
         """
         ...
 
@@ -341,7 +349,7 @@ class Upkeep(Protocol):
         ...
 
     async def prune(self, batch: int) -> Pruned:
-        """Delete up to `batch` runs of each app that were kept as long as the retention says."""
+        """Delete up to `batch` runs of each app that were kept for their time."""
         ...
 
     async def retention(self) -> Retention:
@@ -374,13 +382,7 @@ class Routing(Protocol):
     """It stands for several queues, each of which can what it can."""
 
     def source_of(self, app_id: str) -> Source:
-        """The queue that has the app."""
-        ...
-
-
-def queue_of(engine: Source, app_id: str) -> Source:
-    """The one queue that has the app."""
-    return engine.source_of(app_id) if isinstance(engine, Routing) else engine
+    XX engine.source_of(app_id) if isinstance(engine, Routing) else engine
 
 
 def unsupported(engine: Source, what: str) -> Unsupported:

@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from secateur.engines.base import Forgetting, Pausing, Retention, Sending, Sent, Source, Upkeep, unsupported
+from secateur.engines.base import (
+    Forgetting,
+    Pausing,
+    Retention,
+    Routing,
+    Sending,
+    Sent,
+    Source,
+    Upkeep,
+    queue_of,
+    unsupported,
+)
 from secateur.runs import Scope
 
 
@@ -40,6 +51,14 @@ class Controls:
         if not isinstance(self._engine, Sending):
             raise unsupported(self._engine, "take events")
         return await self._engine.send(event, text, idempotency_key=idempotency_key)
+
+    async def require_taking(self, app_id: str) -> None:
+        """Raises `Unsupported` unless runs of the app can be enqueued from here: those of secateur's own queue can."""
+        if isinstance(self._engine, Routing):
+            await self._engine.depth()  # which of them has the app
+        queue = queue_of(self._engine, app_id)
+        if not isinstance(queue, Sending):
+            raise unsupported(queue, "take runs from outside: its own application enqueues them")
 
     async def retention(self) -> Retention:
         """How long runs are kept."""

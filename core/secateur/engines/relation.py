@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,16 +25,8 @@ from secateur.engines.words import require_fields, words_of_queue
 from secateur.errors import DatabaseError, NotFound, NotInstalled, Problem, QueryTimeout, RequestError
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements, fill
-from secateur.runs import (
-    UNFINISHED,
-    Bar,
-    Count,
-    CountedBy,
-    Histogram,
-    Run,
-    RunStatus,
-    Scope,
-)
+from secateur.postgres.streaming import stream
+from secateur.runs import UNFINISHED, Bar, Count, CountedBy, Histogram, Run, RunStatus, Scope
 
 if TYPE_CHECKING:
     import asyncpg
@@ -304,6 +297,13 @@ class RelationSource(Source):
         replica_failed: str | None,
         ask: Callable[[Reading], Awaitable[Result]],
     ) -> Result:
+        async with self._reading(database, clock, source, replica_failed) as reading:
+            return await ask(reading)
+
+    @asynccontextmanager
+    async def _reading(
+        self, database: Database, clock: str, source: CountedBy, replica_failed: str | None
+    ) -> AsyncIterator[Reading]:
         """Plans for the values at hand: a plan for any scope would ignore the indexes of this one.
 
         All that is asked is of one snapshot: runs that arrive meanwhile must not count for one figure only.
@@ -311,7 +311,7 @@ class RelationSource(Source):
         async with database.transaction(one_snapshot=True) as connection:
             as_of = await connection.fetchval(self.sql(clock))
             await connection.execute(self.sql("plan_for_values"))
-            return await ask(Reading(connection, as_of, source, replica_failed))
+            yield Reading(connection, as_of, source, replica_failed)
 
     async def ask(
         self,
@@ -327,17 +327,45 @@ class RelationSource(Source):
 
         `only_matches` where nothing but true matters, so that the cheaper form does. `sampled` is as for `sql`.
         """
-        sql = self.sql(name, sampled).replace("{among}", self.among[selection.statuses])
+        sql = self.sql(name, sampled)
+        sql, parameters = self._bound(sql, reading, selection, parameters, only_matches=only_matches)
+        rows: Sequence[Mapping[str, Any]] = await reading.connection.fetch(sql, *parameters)
+        return rows
+
+    def _bound(
+        self, sql: str, reading: Reading, selection: Selection, parameters: list[object], *, only_matches: bool
+    ) -> tuple[str, list[object]]:
+        """The statement with the statuses and the condition in their places, and all parameters."""
+        sql = sql.replace("{among}", self.with_statuses(selection.statuses))
         condition = "true"
         if selection.filter is not None:
             forms = self.forms(selection.filter)
             form = forms.matching if only_matches else forms.condition
             condition, more = form.bind(len(parameters) + 1, selection.now or reading.as_of)
             parameters = [*parameters, *more]
-        rows: Sequence[Mapping[str, Any]] = await reading.connection.fetch(
-            sql.replace("{condition}", f"({condition})"), *parameters
-        )
-        return rows
+        return sql.replace("{condition}", f"({condition})"), parameters
+
+    def with_statuses(self, statuses: tuple[RunStatus, ...]) -> str:
+        """What is true of the runs with one of these statuses, and of no others."""
+        if statuses in self.among:
+            return self.among[statuses]
+        if set(statuses) == set(RunStatus):
+            return "true"
+        return " or ".join(f"({self.with_status(each)} and run.status = '{each}')" for each in statuses).join("()")
+
+    async def stream(self, selection: Selection) -> AsyncGenerator[Run, None]:
+        await self.require_known(selection.scope)
+        database, clock = (self._database, "clock") if self._replica is None else (self._replica, "replayed")
+        async with self._reading(database, clock, CountedBy.PRIMARY, None) as reading:
+            async for row in self.streamed(reading, selection):
+                yield run_of(row)
+
+    async def streamed(self, reading: Reading, selection: Selection) -> AsyncIterator[Mapping[str, Any]]:
+        """The rows of the runs that match."""
+        given = scoped(selection)
+        sql, parameters = self._bound(self.sql("exported"), reading, selection, given, only_matches=True)
+        async for row in stream(reading.connection, sql, *parameters):
+            yield row
 
 
 def scoped(selection: Selection) -> list[object]:

@@ -108,6 +108,17 @@ select count(*) as arrived
    and ($4::timestamptz is null or run.started_at < $4)
    and {condition}
 
+-- name: exported
+-- The runs of scope and window that match, as they come: an order would have to sort all of them before the first.
+select {columns}
+  from {runs} as run
+ where run.app_id = $1
+   and ($2::text is null or run.function_id = $2)
+   and {among}
+   and ($3::timestamptz is null or run.started_at > $3)
+   and ($4::timestamptz is null or run.started_at < $4)
+   and {condition}
+
 -- name: sample_events
 select run.event
   from {runs} as run

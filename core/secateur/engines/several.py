@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -28,6 +29,7 @@ from secateur.engines.base import (
     Sending,
     Sent,
     Source,
+    Streaming,
     Tracing,
     Upkeep,
     Verdict,
@@ -214,6 +216,16 @@ class _ChartingSources(SeveralSources, Charting):
         return await source.histogram(selection, bars) if isinstance(source, Charting) else None
 
 
+class _StreamingSources(SeveralSources, Streaming):
+    async def stream(self, selection: Selection) -> AsyncGenerator[Run, None]:
+        source, selection = await self._selected(selection)
+        if not isinstance(source, Streaming):
+            raise unsupported(source, "export its runs")
+        async with aclosing(source.stream(selection)) as runs:
+            async for run in runs:
+                yield self._named(source, run)
+
+
 class _PausingSources(SeveralSources, Pausing):
     async def pause(self, scope: Scope, author: str, source: str) -> None:
         able, bare = await self.of_app(scope.app_id)
@@ -354,6 +366,7 @@ class _UpkeepSources(SeveralSources, Upkeep):
 
 _ROUTED: Mapping[type[Any], type[SeveralSources]] = {
     Charting: _ChartingSources,
+    Streaming: _StreamingSources,
     Pausing: _PausingSources,
     Forgetting: _ForgettingSources,
     Sending: _SendingSources,

@@ -5,7 +5,7 @@ Apps and runs are called as `secateur.engines.several` calls them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
@@ -14,7 +14,16 @@ from secateur.engines.base import Source, cannot_cancel
 from secateur.errors import NotFound
 from secateur.ledger.commits import Commit, RunCancellation
 from secateur.ledger.ledger import Cancelling, Ledger
-from secateur.ledger.steps import Activity, InForce, OpenCancellation, SweepProblem, SweepStep, Unrestored
+from secateur.ledger.steps import (
+    EVERY_CANCELLATION,
+    Activity,
+    CancellationSearch,
+    InForce,
+    OpenCancellation,
+    SweepProblem,
+    SweepStep,
+    Unrestored,
+)
 from secateur.runs import Run
 
 if TYPE_CHECKING:
@@ -162,11 +171,17 @@ class SeveralLedgers(Ledger):
                 entries.setdefault(each.id, each)
         return [entries[each] for each in sorted(entries, reverse=True)[:limit]]
 
-    async def cancellations(self, limit: int, before: UUID | None = None) -> Sequence[Cancellation]:
+    async def cancellations(
+        self, limit: int, before: UUID | None = None, search: CancellationSearch = EVERY_CANCELLATION
+    ) -> Sequence[Cancellation]:
+        asked: Collection[tuple[Source, Ledger]] = self._ledgers.values()
+        if search.app_id is not None:
+            source, ledger, bare = await self._of_app(search.app_id)
+            asked, search = [(source, ledger)], replace(search, app_id=bare)
         found = [
             self._named(source, each)
-            for source, ledger in self._ledgers.values()
-            for each in await ledger.cancellations(limit, before)
+            for source, ledger in asked
+            for each in await ledger.cancellations(limit, before, search)
         ]
         return sorted(found, key=lambda each: -each.serial)[:limit]
 

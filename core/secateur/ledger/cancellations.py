@@ -11,7 +11,7 @@ from secateur.errors import Conflict, NotFound, ReadOnly
 from secateur.ledger.commits import Commit, RunCancellation
 from secateur.ledger.ledger import Cancelling, Ledger
 from secateur.ledger.selections import select, selections
-from secateur.ledger.steps import Activity, Unrestored
+from secateur.ledger.steps import EVERY_CANCELLATION, Activity, CancellationSearch, Unrestored
 from secateur.ledger.sweeping import SWEEP_BATCH, Sweeper, sweep_of
 from secateur.runs import Count
 from secateur.states import Kind
@@ -210,9 +210,11 @@ class Cancellations:
     async def get(self, cancellation_id: UUID) -> Cancellation:
         return await self.ledger.cancellation(cancellation_id)
 
-    async def list(self, limit: int = 50, before: UUID | None = None) -> Sequence[Cancellation]:
+    async def list(
+        self, limit: int = 50, before: UUID | None = None, search: CancellationSearch = EVERY_CANCELLATION
+    ) -> Sequence[Cancellation]:
         """Newest first; `before` is the last of the page before."""
-        return await self.ledger.cancellations(limit, before)
+        return await self.ledger.cancellations(limit, before, search)
 
     async def wait(self, cancellation_id: UUID, *, until_idle: bool = False) -> Cancellation:
         """Sweep or restore, or wait for the process that does, until there is nothing left to do for the cancellation.

@@ -18,7 +18,16 @@ from secateur.engines.words import OWN, require_fields, words_of_queue
 from secateur.errors import NotFound, ReadOnly
 from secateur.ledger.commits import Commit, RunCancellation
 from secateur.ledger.reading import read_record
-from secateur.ledger.steps import Activity, InForce, OpenCancellation, SweepProblem, SweepStep, Unrestored
+from secateur.ledger.steps import (
+    EVERY_CANCELLATION,
+    Activity,
+    CancellationSearch,
+    InForce,
+    OpenCancellation,
+    SweepProblem,
+    SweepStep,
+    Unrestored,
+)
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
 from secateur.runs import Run, RunStatus
@@ -196,9 +205,15 @@ class Ledger:
         rows = await self._database.fetch(_SQL["audit"], limit, before, self.installation)
         return [read_record(AuditEntry, json.loads(row[0]), ["at"])[0] for row in rows]
 
-    async def cancellations(self, limit: int, before: UUID | None = None) -> Sequence[Cancellation]:
+    async def cancellations(
+        self, limit: int, before: UUID | None = None, search: CancellationSearch = EVERY_CANCELLATION
+    ) -> Sequence[Cancellation]:
         """Newest first; `before` continues after the last of a page."""
-        rows = await self._database.fetch(_SQL["cancellations"], before, limit, self.installation)
+        rows = await self._database.fetch(
+            _SQL["cancellations"],
+            *(before, limit, self.installation, search.app_id, search.function_id),
+            *(list(search.states) or None, search.since, search.until),
+        )
         return [self.read(row["record"]) for row in rows]
 
     async def cancellation(self, cancellation_id: UUID) -> Cancellation:

@@ -97,6 +97,12 @@ select one.record
      where ($1::uuid is null
             or rule.serial < (select page.serial from secateur.cancellations as page where page.id = $1))
        and rule.app_id = any (array(select home.app_id from secateur.apps as home where home.installation is not distinct from $3))
+       and ($4::text is null or rule.app_id = $4)
+       -- What reaches the whole app reaches the function.
+       and ($5::text is null or rule.function_id is null or rule.function_id = $5)
+       and ($6::text[] is null or rule.state = any ($6))
+       and ($7::timestamptz is null or rule.created_at >= $7)
+       and ($8::timestamptz is null or rule.created_at < $8)
      order by rule.serial desc
      limit $2
   ) as listed

@@ -7,6 +7,24 @@ from datetime import datetime
 from uuid import UUID
 
 from secateur.runs import Scope
+from secateur.states import State
+
+
+@dataclass(frozen=True, slots=True)
+class CancellationSearch:
+    """Which cancellations of a history are meant; whatever is None or empty leaves none out."""
+
+    app_id: str | None = None
+    function_id: str | None = None
+    """Those of its whole app reach it, too."""
+    states: tuple[State, ...] = ()
+    since: datetime | None = None
+    """Committed at this moment or later."""
+    until: datetime | None = None
+    """Committed before this moment."""
+
+
+EVERY_CANCELLATION = CancellationSearch()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The search for runs: what may be asked for, the same at every entrance."""
+"""The searches for runs and for cancellations: what may be asked for, the same at every entrance."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from secateur.bounds import optional, problem_of_instant, problem_of_named, prob
 from secateur.cel import SEARCH, ExpressionError, compile
 from secateur.engines.searching import RunSearch
 from secateur.errors import Problem, RequestError
+from secateur.ledger.steps import CancellationSearch
 from secateur.runs import MOST_FUNCTIONS, RunStatus, Scope, Window
+from secateur.states import State
 
 ANY = "any"
 """The status of a search for runs of any status."""
 
 STATUSES = (*(str(each) for each in RunStatus), ANY)
+
+STATES = (State.ACTIVE, State.RETRYING, State.COMPLETE, State.STOPPED, State.UNDONE)
+"""Those that the record of a cancellation can have."""
 
 LONGEST_SEARCH_PAGE = 1_000
 """The most runs of one page; each comes with its event."""
@@ -76,6 +81,30 @@ def read_search(
         before,
         newest,
     )
+
+
+def read_cancellation_search(
+    app_id: str | None = None,
+    function_id: str | None = None,
+    *,
+    states: Sequence[str] = (),
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> CancellationSearch:
+    """A checked search of the history. Raises `RequestError` with every problem at once."""
+    problems = {
+        "app_id": optional(problem_of_named(app_id), app_id),
+        "function_id": optional(problem_of_named(function_id), function_id),
+        "state": None if set(states) <= set(STATES) else f"must be one of {', '.join(STATES)}",
+        "since": optional(problem_of_instant(since), since),
+        "until": optional(problem_of_instant(until), until),
+    }
+    if function_id is not None and app_id is None:
+        problems["function_id"] = "needs `app_id`: an app has it"
+    if problems["since"] is problems["until"] is None and since is not None and until is not None and since >= until:
+        problems["since"] = "must be before `until`"
+    bounds.require(problems)
+    return CancellationSearch(app_id, function_id, tuple(map(State, states)), since, until)
 
 
 def _names(function_ids: object) -> list[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from secateur.engines.base import Arriving, Charting, Evaluating, Source, Tracing, queue_of
+from secateur.engines.base import Arriving, Charting, Evaluating, Source, Streaming, Tracing, queue_of, unsupported
 from secateur.engines.searching import RunPage, RunSearch
 from secateur.errors import Problem, RequestError
 from secateur.ledger.selections import selections
@@ -16,7 +17,7 @@ from secateur.looking.counter import MatchCounter
 from secateur.looking.histograms import FINER, together
 from secateur.looking.history import DepthHistory
 from secateur.looking.suggestions import DEFAULT_FIELDS, Suggestions
-from secateur.runs import NO_BOUNDS, FunctionDepth, Histogram, Run, Scope, Window
+from secateur.runs import NO_BOUNDS, UNFINISHED, FunctionDepth, Histogram, Run, RunStatus, Scope, Window
 
 if TYPE_CHECKING:
     from secateur.cel import Filter
@@ -75,6 +76,21 @@ class Reader:
     async def runs(self, search: RunSearch) -> RunPage:
         """One page of a search, made by `read_search`. Raises `NotFound` for an app or function that is not known."""
         return await self._engine.runs(search)
+
+    async def stream(
+        self, request: CancellationRequest, statuses: tuple[RunStatus, ...] = UNFINISHED
+    ) -> AsyncGenerator[Run, None]:
+        """Every run that the request matches, function by function and otherwise in no order, in bounded memory.
+
+        Of each function it reads one snapshot. Raises `NotFound` and `Unsupported`. Close it when it is not read to
+        its end.
+        """
+        if not isinstance(self._engine, Streaming):
+            raise unsupported(self._engine, "export its runs")
+        for selection in selections(request):
+            async with aclosing(self._engine.stream(replace(selection, statuses=statuses))) as runs:
+                async for run in runs:
+                    yield run
 
     async def why(self, run_id: str) -> Why:
         """The run, and why it is where it is. Raises like `run`, and `Unsupported`."""

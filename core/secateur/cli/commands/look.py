@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING
 
 from secateur.cli.commands.past import clock, write_history
 from secateur.cli.describing import cancellation_lines, condition_in_words, run_lines
-from secateur.cli.identifying import read_uuid, require_any_id
+from secateur.cli.identifying import read_id, read_uuid, require_any_id
 from secateur.cli.opening import CommandSession, find_place, open_session
 from secateur.cli.output import flush, json_line, line, notice, table, terminal_width
+from secateur.cli.requesting import read_span
 from secateur.errors import NotFound, QueryTimeout, Unreachable, Unsupported, UsageError
 from secateur.instants import utc
 from secateur.ledger.forms import cancellation_form
+from secateur.ledger.steps import EVERY_CANCELLATION
 from secateur.ledger.wording import phase
 from secateur.looking.depth import Trend, outlook
 from secateur.looking.forms import depth_form, run_json
-from secateur.looking.listing import read_scope
+from secateur.looking.listing import read_cancellation_search, read_scope
 from secateur.runs import FunctionDepth, Scope
 from secateur.words.figures import duration, number
 from secateur.words.lines import cells, one_line, shorten
@@ -136,16 +138,27 @@ def _age(moment: datetime | None, now: datetime) -> str:
 
 async def history(arguments: argparse.Namespace) -> int:
     place = find_place(arguments)
+    before = None if arguments.before is None else read_id(arguments.before)
+    read_cancellation_search(arguments.app, arguments.function, states=arguments.state or ())
     async with open_session(place) as session:
-        cancellations = await session.queue.cancellations.list(arguments.limit)
         now = await session.queue.reader.clock()
+        since, until = read_span(arguments, now, place.settings.zone)
+        search = read_cancellation_search(
+            arguments.app, arguments.function, states=arguments.state or (), since=since, until=until
+        )
+        if before is not None:
+            await session.queue.cancellations.get(before)  # refuses one that there is not
+        cancellations = await session.queue.cancellations.list(arguments.limit, before, search)
     if arguments.json:
         json_line([cancellation_form(each).as_json() for each in cancellations])
     elif not cancellations:
-        line("There are no cancellations yet.")
+        asked = search != EVERY_CANCELLATION or before is not None
+        line("There is no such cancellation." if asked else "There are no cancellations yet.")
     else:
         for row in _history_lines(cancellations, now, terminal_width()):
             line(row)
+    if len(cancellations) == arguments.limit:
+        notice(f"There may be more: add --before {cancellations[-1].id}")
     return 0
 
 

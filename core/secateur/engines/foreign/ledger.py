@@ -20,7 +20,14 @@ from secateur.engines.words import require_fields
 from secateur.errors import Conflict, LockUnavailable, NotFound, PermissionDenied, Problem, RequestError
 from secateur.ledger.commits import Commit, RunCancellation
 from secateur.ledger.ledger import Ledger, draft_of
-from secateur.ledger.steps import Activity, OpenCancellation, SweepStep, Unrestored
+from secateur.ledger.steps import (
+    EVERY_CANCELLATION,
+    Activity,
+    CancellationSearch,
+    OpenCancellation,
+    SweepStep,
+    Unrestored,
+)
 from secateur.postgres.database import Database
 from secateur.runs import UNFINISHED, Run, RunStatus
 
@@ -234,6 +241,12 @@ class ForeignLedger(Ledger):
             OpenCancellation(self._bare(each.app_id), each.id, each.state)
             for each in await super().open_cancellations()
         ]
+
+    async def cancellations(
+        self, limit: int, before: UUID | None = None, search: CancellationSearch = EVERY_CANCELLATION
+    ) -> Sequence[Cancellation]:
+        here = search if search.app_id is None else replace(search, app_id=self._full(search.app_id))
+        return await super().cancellations(limit, before, here)
 
     async def audit(self, limit: int, before: int | None = None) -> Sequence[AuditEntry]:
         entries = await super().audit(limit, before)

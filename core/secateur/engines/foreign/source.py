@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -190,6 +190,18 @@ class ForeignSource(SampledArrivals):
             return await answer(name, rows, parameters)
         finally:
             self.evaluated = None
+
+    async def streamed(self, reading: Reading, selection: Selection) -> AsyncIterator[Mapping[str, Any]]:
+        filter = selection.filter
+        if filter is None or self.has_helpers(filter, only_matches=True):
+            async for row in super().streamed(reading, selection):
+                yield row
+            return
+        sql = self.sql("rows").replace("{among}", self.with_statuses(selection.statuses))
+        rows = judged(reading.connection, sql, scoped(selection), filter, selection.now or reading.as_of)
+        async for row, verdict in rows:
+            if verdict:
+                yield row
 
     def _told(self, name: str) -> Callable[[int], None]:
         return self._evaluating if name in _COUNTS else lambda _: None

@@ -119,7 +119,7 @@ async def _chunks(events: Events) -> AsyncGenerator[_Chunk, None]:
     async for event in events if isinstance(events, AsyncIterable) else _one_by_one(events):
         taken += 1
         try:
-            text = as_json(event).encode("ascii")
+            text = as_json(event).encode()
         except RequestError as error:
             [problem] = error.problems
             raise RequestError([Problem(problem.field, f"item {taken:,} {problem.message}")]) from error

@@ -1,0 +1,73 @@
+"""The arguments of the commands that put runs into the queue, or read them out."""
+
+from __future__ import annotations
+
+from secateur.cli.parsing import TIMES, AddCommand, Parser, integer, key
+
+
+def feeding(command: AddCommand) -> None:
+    send = command(
+        "send",
+        "feed:send",
+        "send an event: it starts the runs that it triggers",
+        "Starts a run of every function, of any app, that has the event's name as a trigger, and cancels the runs of\n"
+        "functions that declare it in cancel_on. It does so each time, unless --idempotency-key repeats it.",
+    )
+    _event(send)
+    send.add_argument("--json", action="store_true", help="the runs and cancellations as JSON")
+    enqueue = command(
+        "enqueue",
+        "feed:enqueue",
+        "put runs of a function into the queue",
+        "One run, or with --jsonl one for each line, all or none. A new app or function is created.",
+    )
+    enqueue.add_argument("app", metavar="APP", help="the app's id")
+    enqueue.add_argument("function", metavar="FUNCTION", help="the function's id")
+    _event(enqueue)
+    enqueue.add_argument("--jsonl", metavar="FILE", help="a file with an event on each line; - reads stdin")
+    enqueue.add_argument("--scheduled-for", metavar="TIME", help="not before TIME, such as +2h or '14:00'")
+    enqueue.add_argument(
+        "--priority", type=integer, default=0, metavar="N", help="higher ones are claimed first (default: 0)"
+    )
+    enqueue.add_argument("--json", action="store_true", help="the id of the run as JSON")
+
+
+def _event(parser: Parser) -> None:
+    parser.add_argument("--event", metavar="FILE", help="the event as JSON; - reads stdin")
+    parser.add_argument("--name", metavar="NAME", help="instead: the event's name")
+    parser.add_argument("--data", metavar="JSON", help="and its data")
+    parser.add_argument(
+        "--idempotency-key", type=key, metavar="KEY", help="the same event under this key counts once, for a day"
+    )
+
+
+def exporting(command: AddCommand) -> None:
+    export = command(
+        "export",
+        "export:export",
+        "write the matching runs as JSON lines",
+        "Writes exactly the runs that `secateur cancel` would cancel with the same flags, in no order, each with its\n"
+        "event. It reads one snapshot through a cursor, in little memory; from the context's replica if it has one.",
+    )
+    what = export.add_argument_group("which runs")
+    what.add_argument("--app", metavar="APP", help="the app's id")
+    what.add_argument(
+        "--function",
+        action="append",
+        metavar="FUNCTION",
+        help="the function's id (default: every function of the app); repeat it for several",
+    )
+    what.add_argument("--if", dest="if_", metavar="EXPR", help="only runs that match, for example: event.data.x == 1")
+    what.add_argument("--after", metavar="TIME", help=f"only runs that started after {TIMES}")
+    what.add_argument("--before", metavar="TIME", help="only runs that started before TIME")
+    what.add_argument("--request", metavar="FILE", help="read the request as the API's JSON body; - reads stdin")
+    statuses = ("unfinished", "queued", "scheduled", "running", "completed", "failed", "cancelled", "any")
+    export.add_argument(
+        "--status",
+        choices=statuses,
+        metavar="STATUS",
+        default=statuses[0],
+        help=f"{', '.join(statuses)} (default: {statuses[0]})",
+    )
+    export.add_argument("--json", action="store_true", help="accepted, as everywhere: the lines are JSON anyway")
+    export.set_defaults(verb="cancel", rate=None)

@@ -3,11 +3,7 @@
 The public names are imported when they are first used: `secateur --help` must not wait for a database driver.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # type checkers know the name; importing it would take longer than the rest of `--help`
 if TYPE_CHECKING:
     from secateur.engines.base import Retention, Sent
     from secateur.engines.native.active_runs import ActiveRun, Discard, RetryAfter, RunCancelled, SyncRun
@@ -79,6 +75,8 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value

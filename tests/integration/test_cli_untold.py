@@ -12,7 +12,8 @@ import pytest
 from billing import CULPRIT, seed
 from command_line import COMMAND, Done, Here, environment
 
-from secateur.cli.arguments import EXAMPLES, parse
+from secateur.cli.arguments import parse
+from secateur.cli.examples import EXAMPLES
 from secateur.postgres.database import Database
 
 FLOOD = ("--app", "billing", "--function", "vendor-syncs", "--if", CULPRIT)
@@ -83,6 +84,7 @@ LOOKING: dict[str, Prepare] = {
     "export": lambda here, url: [*FLOOD],
     "suggest": lambda here, url: ["--app", "billing"],
     "audit": lambda here, url: [],
+    "completion": lambda here, url: ["bash"],
     "eval": lambda here, url: ["1 + 1"],
 }
 STARTING = {"demo", "gate", "worker", "serve"}

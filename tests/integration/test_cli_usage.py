@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 from command_line import COMMAND, Here, environment, run, write
 
-from secateur.cli.arguments import EXAMPLES
+from secateur.cli.examples import EXAMPLES
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 """Nothing listens there: what connects would fail with 1."""

@@ -25,6 +25,7 @@ from documents import ROOT, SQL, Asked, Code, asked, codes, command_lines
 
 import secateur
 from secateur.cli.arguments import parse
+from secateur.cli.examples import A_CANCELLATION, A_RUN, EXAMPLES
 from secateur.engines.foreign.file import engine_files
 from secateur.engines.foreign.gating import GateKeeper
 from secateur.engines.foreign.installing import install_queue
@@ -168,6 +169,10 @@ class Queue:
         for pattern, value in (
             (r"postgresql://(?!\?)[^\s'\"]+", lambda: self.url),
             (r"\[(\w+)\]", lambda: r"\1"),
+            (r"--context production", lambda: f"--database {self.url}"),
+            (A_CANCELLATION, self.cancellation),
+            (rf"(?<=restore-run ){A_RUN}", self.cancelled_run),
+            (A_RUN, self.run),
             # What has runs is not forgotten.
             (r"\bforget APP\b", lambda: "forget retired"),
             (r"\bCANCELLED_RUN\b", self.cancelled_run),
@@ -253,6 +258,7 @@ SHELL = [
     if line not in NOT_RUN
 ]
 SHELL += [(code.place, code.text) for code in SENTENCES if code.text.startswith("make ")]
+SHELL += [(f"help of {name}", example) for name, examples in EXAMPLES.items() for example in examples]
 COMMANDS = [(code.place, code.text) for code in SENTENCES if re.match(r"secateur [a-z-]", code.text)]
 COMMANDS += [
     (code.place, f"secateur {code.text}")

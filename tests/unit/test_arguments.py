@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from secateur.cli import arguments
+from secateur.cli import arguments, helping
+from secateur.cli.examples import EXAMPLES
+from secateur.cli.spec import specification
 from secateur.errors import UsageError
 
 
@@ -48,6 +53,37 @@ def test_help_fits_on_a_narrow_screen_and_ends_with_an_example(
     lines = parser.format_help().splitlines()
     assert [line for line in lines if len(line) > 80] == []
     if before:
-        program, *written = shlex.split(lines[-1].removeprefix("example: "))
-        assert (program, written[0]) == ("secateur", before[0])
-        arguments.parse(written)
+        assert lines[-3] == "examples:"
+        for line in lines[-2:]:
+            program, *written = shlex.split(line)
+            assert (program, written[0]) == ("secateur", before[0])
+            arguments.parse(written)
+
+
+def test_the_kept_help_is_what_the_parsers_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python -m secateur.cli.helping` writes it anew."""
+    monkeypatch.setenv("COLUMNS", "80")
+    kept, made = Path(helping.FILE).read_text(encoding="utf-8"), helping.written_help()
+    # Other versions of Python lay it out a little differently.
+    assert kept == made if sys.version_info[:2] == (3, 11) else kept.split() == made.split()
+    assert helping.kept_help(["cancel", "--help"]) == arguments.parsers()["cancel"].format_help()
+    assert helping.kept_help(["-h"]) == arguments.parsers()[""].format_help()
+    assert helping.kept_help(["cancel", "--app", "x", "--help"]) is helping.kept_help(["cancle", "--help"]) is None
+    monkeypatch.setenv("COLUMNS", "60")
+    assert helping.kept_help(["cancel", "--help"]) is None, "it would not fit"
+
+
+def test_the_specification_names_everything() -> None:
+    made = json.loads(json.dumps(specification(arguments.parsers())))
+    commands = {each["name"]: each for each in made["commands"]}
+    assert {*commands} == {*EXAMPLES}
+    cancel = commands["cancel"]
+    assert (cancel["json"], cancel["asks"], cancel["examples"]) == (True, True, [*EXAMPLES["cancel"]])
+    flags = {flag["names"][-1]: flag for flag in cancel["flags"]}
+    assert flags["--function"]["repeatable"]
+    assert flags["--app"]["value"] == "APP"
+    assert "--database" not in flags, "it is one of all commands"
+    assert {"--database", "--spec", "--version"} <= {name for flag in made["flags"] for name in flag["names"]}
+    (shell,) = commands["completion"]["arguments"]
+    assert (shell["name"], shell["required"], shell["choices"]) == ("SHELL", True, ["bash", "zsh", "fish"])
+    assert made["exit_codes"]["74"].startswith("done, but")

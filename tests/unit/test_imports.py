@@ -41,6 +41,13 @@ assert not code, code
     assert imported_by(code) == set()
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["cancel", "--help"]])
+def test_help_imports_next_to_nothing(arguments: list[str]) -> None:
+    """It takes no longer than Python itself, by what is loaded; times depend on the machine."""
+    code = f"import secateur.cli\nassert secateur.cli.main({arguments!r}) == 0"
+    assert modules_of(code) - modules_of("pass") <= {"secateur", "secateur.cli", "secateur.cli.helping"}
+
+
 @pytest.mark.parametrize("module", ["secateur.cli.commands.look", "secateur_tui.app"])
 def test_the_first_screen_and_quick_commands_wait_for_no_sqlalchemy(module: str) -> None:
     assert imported_by(f"import {module}") & {"celpy", "fastapi", "sqlalchemy", "sqlmodel", "uvicorn"} == set()

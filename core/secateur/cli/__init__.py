@@ -1,79 +1,37 @@
 """The command `secateur`: the composition root of everything without a screen.
 
-Exit codes: 0 done; 1 failed; 2 the request or the usage is wrong, or the session is read-only; 74 done, but the
-answer could not be written to stdout; 130 interrupted.
-A command's module is imported only when that command runs.
+Its exit codes are in `secateur.cli.exits`. `--help` is printed from a file, before anything is imported: see `helping`.
 """
 
-from __future__ import annotations
-
-import os
 import sys
-from collections.abc import Sequence
-from importlib import import_module
 
-from secateur.cli.arguments import parse
-from secateur.cli.output import complain, done, notice, prepare_streams
-from secateur.collector import collector_at_rest
-from secateur.errors import ReadOnly, SecateurError
-from secateur.words.shell import work_at
-
-INTERRUPTED = 130
-NOT_TOLD = 74
-"""EX_IOERR of sysexits.h: the command succeeded, but its answer could not be written to stdout."""
-PIPE_CLOSED = 141
-"""What a shell reports for a program killed by SIGPIPE."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: "Sequence[str] | None" = None) -> int:
     """Run one command and return its exit code; errors are written to stderr.
 
     If the command fails after it has changed something, stderr also names what was changed.
     """
-    prepare_streams()
-    done.clear()
+    given = sys.argv[1:] if arguments is None else arguments
+    if ("--help" in given or "-h" in given) and sys.stdout is not None:
+        from secateur.cli.helping import kept_help
+
+        if (text := kept_help(given)) is not None:
+            return _print(text)
+    from secateur.cli.running import run
+
+    return run(given)
+
+
+def _print(text: str) -> int:
     try:
-        code = _run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.write(text)
         sys.stdout.flush()
-    except SecateurError as error:
-        complain(error)
-        _tell("already done")
-        # A write in a read-only session is a usage error, even when only the database reports it.
-        return 2 if isinstance(error, ReadOnly) else error.exit_code
-    except KeyboardInterrupt:
-        _tell("already done")
-        return INTERRUPTED
     except OSError as error:
-        # The interpreter must not fail again when it flushes the buffer at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError) and not done:
-            return PIPE_CLOSED
-        notice(f"secateur: cannot write to standard output: {error.strerror or error}")
-        _tell("done, but the output was lost")
-        return NOT_TOLD if done else 1
-    finally:
-        work_at()  # a program that calls this goes on, and its hints are its own
-    return code
+        from secateur.cli.running import output_lost
 
-
-def _tell(how: str) -> None:
-    for changed in done:
-        notice(f"secateur: {how}: {changed}")
-
-
-def _run(arguments: Sequence[str]) -> int:
-    try:
-        parsed = parse(arguments)
-    except SystemExit as left:  # --help and --version
-        return int(left.code or 0)
-    work_at(database=parsed.database, context=parsed.context, config=parsed.config, engine=parsed.engine)
-    module, _, function = parsed.command.partition(":")
-    with collector_at_rest():
-        command = getattr(import_module(f"secateur.cli.commands.{module}"), function)
-    outcome = command(parsed)
-    if isinstance(outcome, int):
-        return outcome
-    import asyncio
-
-    code: int = asyncio.run(outcome)
-    return code
+        return output_lost(error)
+    return 0

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 
 from secateur import __version__
+from secateur.cli.examples import EXAMPLES
 from secateur.cli.feeding import exporting, feeding
 from secateur.cli.looking import explaining, looking, searching
 from secateur.cli.parsing import TIMES, AddCommand, Parser, key, positive, span
@@ -26,46 +27,11 @@ TEXT_FLAGS = frozenset(
         "--since",
         "--until",
         "--reason",
+        "--line",
         "--idempotency-key",
     }
 )
 """Flags whose value may start with a dash, such as `-2h`; argparse itself would take the value for a flag."""
-
-EXAMPLES = {
-    "forget": "secateur forget billing old-syncs",
-    "engines": "secateur engines --database postgresql://on_call@db.internal/shop",
-    "doctor": "secateur doctor --json",
-    "gate": "secateur gate install --engine procrastinate",
-    "install": "secateur install --database postgresql://admin@db.internal/jobs",
-    "demo": "secateur demo --runs 50000",
-    "worker": "secateur worker billing.jobs:app --concurrency 20",
-    "serve": "secateur serve --port 8484",
-    "token": "secateur token create ci --scope operator --expires 30d",
-    "depth": "secateur depth --watch",
-    "history": "secateur history --limit 10",
-    "export": "secateur export --app billing --if 'event.data.vendor_id == 7'",
-    "send": 'secateur send --name vendor/sync --data \'{"vendor_id": "globex"}\'',
-    "enqueue": 'secateur enqueue billing vendor-syncs --data \'{"vendor_id": "globex"}\'',
-    "runs": "secateur runs --app billing --if 'event.data.id == 7'",
-    "run": "secateur run 0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b",
-    "why": "secateur why 0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b",
-    "suggest": "secateur suggest --app billing --function sync --since -30m",
-    "postmortem": "secateur postmortem 0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b",
-    "show": "secateur show 0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b",
-    "preview": "secateur preview --app billing --if 'event.data.amount > 100'",
-    "cancel": "secateur cancel --app billing --function sync --after -2h",
-    "retry": "secateur retry --app billing --after yesterday",
-    "stop": "secateur stop 0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b",
-    "undo": "secateur undo 0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b",
-    "cancel-run": "secateur cancel-run 0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b",
-    "restore-run": "secateur restore-run 0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b",
-    "pause": "secateur pause billing sync --yes",
-    "resume": "secateur resume billing sync --yes",
-    "audit": "secateur audit --app billing --limit 20",
-    "retention": "secateur retention --finished 30d",
-    "eval": "secateur eval 'event.data.qty > 2' --event event.json",
-}
-"""One for each command, shown at the end of its help."""
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -97,6 +63,27 @@ def _joined(arguments: Sequence[str]) -> list[str]:
     return joined
 
 
+def parsers() -> dict[str, Parser]:
+    """Every command's parser by its name; the program's own is under the empty one."""
+    root = _parser()
+    found = {"": root}
+    for action in root._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found |= action.choices
+    return found
+
+
+class _Spec(argparse.Action):
+    """`--spec`: prints the command line as JSON, and leaves."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from secateur.cli.output import json_line
+        from secateur.cli.spec import specification
+
+        json_line(specification(parsers()))
+        parser.exit()
+
+
 def _parser() -> Parser:
     # SUPPRESS: the default of a flag after the command must not overwrite a value given before the command.
     everywhere = Parser(add_help=False, argument_default=argparse.SUPPRESS)
@@ -114,6 +101,7 @@ def _parser() -> Parser:
         parents=[everywhere],
     )
     parser.add_argument("--version", action="version", version=f"secateur {__version__}")
+    parser.add_argument("--spec", action=_Spec, nargs=0, help="describe every command and flag as JSON, and leave")
     parser.add_argument("--once", action="store_true", help="print the first screen as plain text, and leave")
     parser.set_defaults(command="start:console")
     commands = parser.add_subparsers(metavar="COMMAND", title="commands", parser_class=Parser)
@@ -123,7 +111,7 @@ def _parser() -> Parser:
             name,
             help=help,
             description=description or f"{help[0].upper()}{help[1:]}.",
-            epilog=f"example: {EXAMPLES[name]}" if name in EXAMPLES else None,
+            epilog="\n  ".join(("examples:", *EXAMPLES[name])) if name in EXAMPLES else None,
             parents=[everywhere],
         )
         added.set_defaults(command=function)
@@ -338,6 +326,15 @@ def _request(parser: Parser, *, standing: bool = True) -> None:
 
 
 def _evaluating(command: AddCommand) -> None:
+    completion = command(
+        "completion",
+        "completion:completion",
+        "print the script with which a shell completes secateur's command line",
+        "It completes commands and flags and, from the database, apps, functions and ids: nothing if that takes long.\n"
+        "For bash: source <(secateur completion bash). For fish: secateur completion fish | source.",
+    )
+    completion.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")
+    completion.add_argument("--line", metavar="LINE", help="print what may follow this line instead, for the script")
     evaluate = command(
         "eval",
         "evaluate:evaluate",

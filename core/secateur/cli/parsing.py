@@ -22,12 +22,20 @@ if TYPE_CHECKING:
 TIMES = "a time: 2024-01-21T00:00:00Z, 2h (ago), +2h, 14:00, 'yesterday 3am', now; local times in your zone"
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Fills paragraphs; what lists examples keeps its lines."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith("examples:") else super()._fill_text(text, width, indent)
+
+
 class Parser(argparse.ArgumentParser):
     """Reports errors in one line, and never accepts abbreviated flags."""
 
     def __init__(self, **options: object) -> None:
         super().__init__(
             allow_abbrev=False,
+            formatter_class=_Formatter,
             **options,  # type: ignore[arg-type]
         )
 

@@ -224,10 +224,7 @@ class Pausing(Protocol):
     """Functions and apps can be kept from being claimed for a while."""
 
     async def pause(self, scope: Scope, author: str, source: str) -> None:
-        """Claim nothing more of the scope, or of the app by its own flag; running runs go on. Repeatable.
-
-        Raises `NotFound`, `LockUnavailable` and `ReadOnly`.
-        """
+        """Claim nothing more of the scope; running runs go on. Repeatable. Raises `LockUnavailable` and as `forget`."""
         ...
 
     async def resume(self, scope: Scope, author: str, source: str) -> None:
@@ -382,7 +379,13 @@ class Routing(Protocol):
     """It stands for several queues, each of which can what it can."""
 
     def source_of(self, app_id: str) -> Source:
-    XX engine.source_of(app_id) if isinstance(engine, Routing) else engine
+        """The queue that has the app."""
+        ...
+
+
+def queue_of(engine: Source, app_id: str) -> Source:
+    """The one queue that has the app."""
+    return engine.source_of(app_id) if isinstance(engine, Routing) else engine
 
 
 def unsupported(engine: Source, what: str) -> Unsupported:

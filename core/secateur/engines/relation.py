@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +25,6 @@ from secateur.engines.words import require_fields, words_of_queue
 from secateur.errors import DatabaseError, NotFound, NotInstalled, Problem, QueryTimeout, RequestError
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements, fill
-from secateur.postgres.streaming import stream
 from secateur.runs import UNFINISHED, Bar, Count, CountedBy, Histogram, Run, RunStatus, Scope
 
 if TYPE_CHECKING:
@@ -297,11 +296,11 @@ class RelationSource(Source):
         replica_failed: str | None,
         ask: Callable[[Reading], Awaitable[Result]],
     ) -> Result:
-        async with self._reading(database, clock, source, replica_failed) as reading:
+        async with self.reading(database, clock, source, replica_failed) as reading:
             return await ask(reading)
 
     @asynccontextmanager
-    async def _reading(
+    async def reading(
         self, database: Database, clock: str, source: CountedBy, replica_failed: str | None
     ) -> AsyncIterator[Reading]:
         """Plans for the values at hand: a plan for any scope would ignore the indexes of this one.
@@ -328,11 +327,11 @@ class RelationSource(Source):
         `only_matches` where nothing but true matters, so that the cheaper form does. `sampled` is as for `sql`.
         """
         sql = self.sql(name, sampled)
-        sql, parameters = self._bound(sql, reading, selection, parameters, only_matches=only_matches)
+        sql, parameters = self.bound(sql, reading, selection, parameters, only_matches=only_matches)
         rows: Sequence[Mapping[str, Any]] = await reading.connection.fetch(sql, *parameters)
         return rows
 
-    def _bound(
+    def bound(
         self, sql: str, reading: Reading, selection: Selection, parameters: list[object], *, only_matches: bool
     ) -> tuple[str, list[object]]:
         """The statement with the statuses and the condition in their places, and all parameters."""
@@ -352,20 +351,6 @@ class RelationSource(Source):
         if set(statuses) == set(RunStatus):
             return "true"
         return " or ".join(f"({self.with_status(each)} and run.status = '{each}')" for each in statuses).join("()")
-
-    async def stream(self, selection: Selection) -> AsyncGenerator[Run, None]:
-        await self.require_known(selection.scope)
-        database, clock = (self._database, "clock") if self._replica is None else (self._replica, "replayed")
-        async with self._reading(database, clock, CountedBy.PRIMARY, None) as reading:
-            async for row in self.streamed(reading, selection):
-                yield run_of(row)
-
-    async def streamed(self, reading: Reading, selection: Selection) -> AsyncIterator[Mapping[str, Any]]:
-        """The rows of the runs that match."""
-        given = scoped(selection)
-        sql, parameters = self._bound(self.sql("exported"), reading, selection, given, only_matches=True)
-        async for row in stream(reading.connection, sql, *parameters):
-            yield row
 
 
 def scoped(selection: Selection) -> list[object]:

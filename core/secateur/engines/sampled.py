@@ -7,8 +7,9 @@ from typing import Any
 
 from secateur.cel.values import decode_json
 from secateur.engines.base import Selection
-from secateur.engines.relation import Reading, RelationSource, counted, scoped
+from secateur.engines.relation import Reading, counted, scoped
 from secateur.engines.sampling import estimate
+from secateur.engines.streamed import StreamedSource
 from secateur.runs import UNFINISHED, Count, Histogram, Scope
 
 SAMPLE_RUNS = 20_000
@@ -44,7 +45,7 @@ class Size:
         return min(100.0, 100.0 * wanted / max(1, self.total), 100.0 * SAMPLE_PAGES / max(1, self.pages))
 
 
-class SampledSource(RelationSource):
+class SampledSource(StreamedSource):
     """Needs the statements `sample` and `sample_events_of_pages`, which draw with the clause `{sampled}`."""
 
     async def size(self, reading: Reading, scope: Scope) -> Size:

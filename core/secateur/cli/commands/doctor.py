@@ -7,12 +7,13 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
 
+from secateur.cli.exits import ERRORS, WARNINGS
 from secateur.cli.opening import config_file, find_place
 from secateur.cli.output import BOLD, RED, YELLOW, flush, json_line, line, styled, terminal_width
 from secateur.doctor import Finding, Severity, examine, worst
 from secateur.words.lines import one_line
 
-EXIT_CODES = {Severity.WARNING: 3, Severity.ERROR: 4}
+EXIT_CODES = {Severity.WARNING: WARNINGS, Severity.ERROR: ERRORS}
 """By the worst finding; 0 for everything else."""
 
 WIDTH = 80

@@ -238,6 +238,12 @@ class FunctionDepth:
     engine does not know. It is less than `in_per_second` minus what is claimed where a cancellation takes runs."""
     growing_since: datetime | None = None
     """When the queue was last at its usual depth, if it has been growing since; else None."""
+    ever_entered: int | None = None
+    """Runs that were ever enqueued; None, like the next two, if the engine does not keep count."""
+    ever_left: int | None = None
+    """Runs that ever completed or failed; cancelled runs do not count."""
+    ever_failed: int | None = None
+    """The part of `ever_left` that failed for good."""
 
     @property
     def scope(self) -> Scope:

@@ -19,6 +19,7 @@ from secateur.engines.foreign.installing import install_queue
 from secateur.engines.loading import find_installation, open_engine
 from secateur.errors import Unsupported
 from secateur.looking.listing import read_search
+from secateur.metrics.queues import QueueMetrics
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
@@ -115,6 +116,22 @@ async def test_over_http(url: str) -> None:
             assert shown["counts"]["restored"] == 10
 
 
+async def test_metrics_before_anything_is_installed_and_after(url: str) -> None:
+    async with Database.connect(url) as database:
+        queue = OpenQueue.over(await open_engine(database, name="procrastinate"))
+        text = (await QueueMetrics(queue).scrape(""))[0].decode()
+        assert 'secateur_runs{app="default",function="demo",status="queued"} 30.0' in text
+        assert "secateur_cancellations" not in text
+        assert "secateur_runs_entered_total{" not in text
+        await install_queue(database, await find_installation(database, "procrastinate"))
+        queue = OpenQueue.over(await open_engine(database, name="procrastinate"))
+        await queue.cancellations.commit(
+            CancellationRequest.parse({"app_id": "default", "if": ACME}), author="nadia", source="api"
+        )
+        text = (await QueueMetrics(queue).scrape(""))[0].decode()
+        assert 'secateur_cancellations{state="active"} 1.0' in text
+
+
 @pytest.fixture
 async def together(url: str) -> AsyncIterator[OpenQueue]:
     """secateur's own queue, procrastinate's that is installed, and River's that is not."""
@@ -133,6 +150,9 @@ async def together(url: str) -> AsyncIterator[OpenQueue]:
 @pytest.mark.skipif(River.missing is not None, reason=str(River.missing))
 async def test_several_queues_have_one_ledger(together: OpenQueue) -> None:
     cancellations = together.cancellations
+    metrics = (await QueueMetrics(together).scrape(""))[0].decode()
+    for app in ("billing", "procrastinate/default", "river/mail"):
+        assert f'secateur_runs{{app="{app}",' in metrics
     who: dict[str, Any] = {"author": "tester", "source": "python"}
     names = {"billing": 5, "procrastinate/default": 10}
     committed = []

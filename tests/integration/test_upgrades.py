@@ -33,7 +33,7 @@ ADDED: dict[str, dict[str, Any]] = {
         **dict.fromkeys(("stepped_at", "failing_since", "last_error", "last_error_at", "open_transactions")),
         "failures": 0,
     },
-    "depth_totals": {"failed": 0, "entered": 0, "drained": 0, "oldest_claimable_at": None},
+    "depth_totals": {"failed": 0, "entered": 0, "drained": 0, "ever_failed": 0, "oldest_claimable_at": None},
     "depth_seconds": {"grown": 0},
     "depth_deltas": {"failed": 0},
     "runs": {

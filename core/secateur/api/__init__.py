@@ -19,12 +19,15 @@ from secateur.api.background import Background
 from secateur.api.failures import install_failure_handlers
 from secateur.api.limits import DEFAULT, Limits
 from secateur.api.methods import Methods
-from secateur.api.routes import cancelling, retrying, running, watching
+from secateur.api.routes import cancelling, measuring, retrying, running, watching
 from secateur.api.services import Services
 from secateur.api.turns import Turns
 from secateur.api.under_way import UnderWay
+from secateur.metrics.queues import QueueMetrics
 from secateur.open_queue import OpenQueue
 from secateur.tokens.keeping import Tokens
+
+PATHS = (cancelling, retrying, running, watching, measuring)
 
 
 def create_api(
@@ -60,14 +63,11 @@ def create_api(
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    api.state.services = Services(queue, author, Turns(limits), background)
+    api.state.services = Services(queue, author, Turns(limits), background, QueueMetrics(queue))
     api.state.stopping = asyncio.Event()
-    for paths in (cancelling, retrying, running, watching):
+    for paths in PATHS:
         api.include_router(paths.router)
-    routes = [
-        *api.routes,
-        *(route for paths in (cancelling, retrying, running, watching) for route in paths.router.routes),
-    ]
+    routes = [*api.routes, *(route for paths in PATHS for route in paths.router.routes)]
     # The last one added sees a request first.
     api.add_middleware(Methods, routes=[route for route in routes if isinstance(route, Route)])
     api.add_middleware(Access, tokens=tokens, is_exposed=is_exposed)

@@ -14,6 +14,7 @@ from secateur.api.background import Background
 from secateur.api.turns import Turns
 from secateur.bounds import LONGEST_NAME, problem_of_name, require
 from secateur.instants import utc
+from secateur.metrics.queues import QueueMetrics
 from secateur.open_queue import OpenQueue
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Services:
     author: str
     counting: Turns
     background: Background
+    metrics: QueueMetrics
 
 
 def _services(request: Request) -> Services:

@@ -13,7 +13,7 @@ from secateur import __version__
 from secateur.cli.examples import EXAMPLES
 from secateur.cli.feeding import exporting, feeding
 from secateur.cli.looking import explaining, looking, searching
-from secateur.cli.parsing import TIMES, AddCommand, Parser, key, positive, span
+from secateur.cli.parsing import TIMES, AddCommand, Parser, endpoint, key, positive, span
 from secateur.cli.serving import serving
 from secateur.errors import UsageError
 
@@ -178,6 +178,9 @@ def _running(command: AddCommand) -> None:
     )
     worker.add_argument("--grace", type=span, metavar="SPAN", help="how long a run that must stop gets to finish")
     worker.add_argument("--name", metavar="NAME", help="name shown for its runs and connections (default: HOST:PID)")
+    worker.add_argument(
+        "--metrics-port", type=endpoint, metavar="PORT", help="serve metrics there: PORT on loopback, or HOST:PORT"
+    )
     worker.add_argument("--connections", type=positive, metavar="N", help="open at most N connections (2 or more)")
 
 

@@ -99,5 +99,11 @@ def port(text: str) -> int:
     return int(text)
 
 
+def endpoint(text: str) -> tuple[str, int]:
+    """Host and port; without a host, this machine's loopback."""
+    host, _, number = text.rpartition(":")
+    return host.removeprefix("[").removesuffix("]") or "127.0.0.1", port(number)
+
+
 AddCommand = Callable[..., Parser]
 """Adds a command: its name, its function as `module:function`, a sentence, and a description."""

@@ -19,6 +19,7 @@ from secateur.ledger.steps import (
     Activity,
     CancellationSearch,
     InForce,
+    LedgerFigures,
     OpenCancellation,
     SweepProblem,
     SweepStep,
@@ -149,6 +150,11 @@ class SeveralLedgers(Ledger):
             in_force += [replace(each, app_id=self._naming.full_name(source, each.app_id)) for each in found.in_force]
             problems += found.problems
         return Activity(tuple(in_force), tuple(problems[:20]))
+
+    async def figures(self) -> LedgerFigures:
+        """The sums of all queues, each as of its own moment."""
+        (first, *others) = [await ledger.figures() for _, ledger in self._ledgers.values()]
+        return sum(others, first)
 
     async def unrestored(self, cancellation_id: UUID, limit: int) -> list[Unrestored]:
         source, ledger = await self._having(cancellation_id)

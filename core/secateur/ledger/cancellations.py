@@ -11,7 +11,7 @@ from secateur.errors import Conflict, NotFound, ReadOnly
 from secateur.ledger.commits import Commit, RunCancellation
 from secateur.ledger.ledger import Cancelling, Ledger
 from secateur.ledger.selections import select, selections
-from secateur.ledger.steps import EVERY_CANCELLATION, Activity, CancellationSearch, Unrestored
+from secateur.ledger.steps import EVERY_CANCELLATION, Activity, CancellationSearch, LedgerFigures, Unrestored
 from secateur.ledger.sweeping import SWEEP_BATCH, Sweeper, sweep_of
 from secateur.runs import Count
 from secateur.states import Kind
@@ -206,6 +206,10 @@ class Cancellations:
     async def activity(self) -> Activity:
         """What is in force, and which sweeps fail; nothing where there are no cancellations."""
         return await self.ledger.activity() if self.can_cancel else Activity()
+
+    async def figures(self) -> LedgerFigures | None:
+        """For monitoring; None where there are no cancellations. Reads the whole history."""
+        return await self.ledger.figures() if self.can_cancel else None
 
     async def get(self, cancellation_id: UUID) -> Cancellation:
         return await self.ledger.cancellation(cancellation_id)

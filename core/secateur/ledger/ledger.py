@@ -23,6 +23,7 @@ from secateur.ledger.steps import (
     Activity,
     CancellationSearch,
     InForce,
+    LedgerFigures,
     OpenCancellation,
     SweepProblem,
     SweepStep,
@@ -186,6 +187,13 @@ class Ledger:
             ),
             tuple(SweepProblem(row["id"], row["error"], row["since"]) for row in rows if row["id"] is not None),
         )
+
+    async def figures(self) -> LedgerFigures:
+        """For monitoring. Reads the whole history."""
+        row = await self._database.fetchrow(_SQL["figures"], self.installation, repeatable=True)
+        assert row is not None  # noqa: S101 - it is of no table
+        given = {name: value or 0 for name, value in row.items() if name != "states"}
+        return LedgerFigures(states=json.loads(row["states"]), **given)
 
     async def unrestored(self, cancellation_id: UUID, limit: int) -> list[Unrestored]:
         """Up to `limit` runs that an undo left cancelled or handed over, with the reasons."""

@@ -78,6 +78,41 @@ union all
   limit 20)
  order by serial nulls first
 
+-- name: figures
+-- For monitoring: reads the whole history, so that callers ask more seldom the longer it takes. `lag` is how long the open one
+-- that was swept longest ago has waited. Of the tallies, only those that never fall.
+with homes as materialized (
+  select home.app_id from secateur.apps as home where home.installation is not distinct from $1
+), listed as materialized (
+  select rule.app_id, rule.id, rule.created_at, rule.undone_at,
+         case when rule.state = 'undone' and rule.restored_at is null then 'restoring' else rule.state end as state,
+         rule.state = 'active' and rule.in_force_at is null as pending
+    from secateur.cancellations as rule
+   where rule.app_id = any (array(select homes.app_id from homes))
+), counted as (
+  select listed.state, count(*) as count from listed group by listed.state
+), tallied as (
+  select sum(delta.cancelled) as cancelled, sum(delta.finished_first) as finished_first, sum(delta.restored) as restored
+    from secateur.cancellation_deltas as delta
+   where delta.app_id = any (array(select homes.app_id from homes))
+), going as (
+  select max(extract(epoch from now() - coalesce(place.stepped_at, listed.undone_at, listed.created_at))) as lag,
+         count(*) filter (where place.failures >= 2) as failing
+    from listed
+    join secateur.sweeps as place on place.app_id = listed.app_id and place.cancellation_id = listed.id
+   where listed.state in ('active', 'retrying', 'restoring')
+)
+select coalesce((select jsonb_object_agg(counted.state, counted.count) from counted), '{}') as states,
+       (select count(*) from listed where listed.pending) as pending,
+       greatest(0, (select extract(epoch from now() - min(listed.created_at)) from listed where listed.pending))::float8
+         as pending_seconds,
+       greatest(0, going.lag)::float8 as sweep_lag_seconds,
+       going.failing,
+       coalesce(tallied.cancelled + tallied.finished_first, 0)::bigint as matched,
+       coalesce(tallied.cancelled, 0)::bigint as cancelled,
+       coalesce(tallied.restored, 0)::bigint as restored
+  from going, tallied
+
 -- name: open_cancellations
 -- A function, so that a role that may only work can sweep.
 select open.app_id, open.id, open.state from secateur.open_cancellations($1) as open

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -76,6 +77,43 @@ class Activity:
     """The functions and apps with active cancellations, not counting those of single runs."""
     problems: tuple[SweepProblem, ...] = ()
     """Oldest commit first; twenty at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerFigures:
+    """All cancellations and retries of a queue, in figures."""
+
+    states: Mapping[str, int]
+    """How many there are, by `secateur.states.State`."""
+    pending: int
+    """Active ones whose guarantee is not given yet."""
+    pending_seconds: float
+    """How long the oldest of these has waited; 0 if there is none."""
+    sweep_lag_seconds: float
+    """The longest time for which one that is open was not swept or restored; 0 if none is open."""
+    failing: int
+    """Open ones whose last batches failed."""
+    matched: int
+    """Runs that they ever reached: cancelled, or asked to stop and ended first."""
+    cancelled: int
+    """The part of `matched` that they ever cancelled."""
+    restored: int
+    """Runs that undos ever put back."""
+
+    def __add__(self, other: LedgerFigures) -> LedgerFigures:
+        """Of two queues."""
+        return LedgerFigures(
+            states={
+                state: self.states.get(state, 0) + other.states.get(state, 0) for state in (*self.states, *other.states)
+            },
+            pending=self.pending + other.pending,
+            pending_seconds=max(self.pending_seconds, other.pending_seconds),
+            sweep_lag_seconds=max(self.sweep_lag_seconds, other.sweep_lag_seconds),
+            failing=self.failing + other.failing,
+            matched=self.matched + other.matched,
+            cancelled=self.cancelled + other.cancelled,
+            restored=self.restored + other.restored,
+        )
 
 
 @dataclass(frozen=True, slots=True)

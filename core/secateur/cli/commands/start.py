@@ -82,7 +82,17 @@ def demo(arguments: argparse.Namespace) -> int:
 
 async def worker(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-    await _worker(arguments).run(to_the_end=True)
+    worker = _worker(arguments)
+    if arguments.metrics_port is None:
+        await worker.run(to_the_end=True)
+        return 0
+    from secateur.metrics.workers import WorkerMetrics
+
+    worker.observer = metrics = WorkerMetrics(worker.name, worker.concurrency)
+    host, port = arguments.metrics_port
+    with metrics.served(host, port) as chosen:
+        logging.info("metrics are served on %s:%s", host, chosen)
+        await worker.run(to_the_end=True)
     return 0
 
 

@@ -20,6 +20,7 @@ from secateur.engines.native.active_runs import ActiveRun, Discard, RetryAfter, 
 from secateur.engines.native.claims import Claim, Claims
 from secateur.engines.native.containment import NAMES, PRESENT_RUN, Escaped
 from secateur.engines.native.functions import AsyncWork, PlainWork
+from secateur.engines.native.observing import AttemptEnd
 
 CLEANUP_SECONDS = 2.0
 """How long an interrupted function may take to clean up before the log complains about it."""
@@ -95,22 +96,22 @@ class Attempt:
             kind = "cannot be interrupted" if self.claim.function.is_async else "runs in a thread"
             logger.warning("%s should stop, but it %s: %s", self, kind, self.claim.run.stopped_because)
 
-    async def perform(self) -> None:
+    async def perform(self) -> AttemptEnd:
         """Raises `SecateurError` if the outcome cannot be reported to the queue."""
         try:
             if not await self._claims.recall(self.claim):
                 logger.info("%s was not begun: it was cancelled, or %s no longer holds it", self, self._worker)
-                return
+                return AttemptEnd.STOPPED
             if self.interruption is not None:
                 await self._claims.release([self.claim])
-                return
+                return AttemptEnd.INTERRUPTED
             error = await self._work()
         finally:
             self.busy = False
             if self._grace is not None:
                 self._grace.cancel()
             self._on_freed()
-        await self._tell(error)
+        return await self._tell(error)
 
     async def _work(self) -> BaseException | None:
         """Call the function; returns what it raised."""
@@ -184,16 +185,17 @@ class Attempt:
         text: str = interruption.value
         return f"{text} of {self.claim.function.timeout}" if interruption is Interruption.TIMEOUT else text
 
-    async def _tell(self, error: BaseException | None) -> None:
+    async def _tell(self, error: BaseException | None) -> AttemptEnd:
         if error is None and not self._spoiled:
-            if not await self._claims.complete(self.claim):
-                logger.info("%s ended, but it was cancelled, or %s no longer holds it", self, self._worker)
-            return
+            if await self._claims.complete(self.claim):
+                return AttemptEnd.COMPLETED
+            logger.info("%s ended, but it was cancelled, or %s no longer holds it", self, self._worker)
+            return AttemptEnd.STOPPED
         discard, retry_after = _verdict(error)
         if self.interruption in {Interruption.STOP, Interruption.CANCELLED} and not discard:
             status = await self._claims.interrupt(self.claim, self.interruption.value)
             logger.warning("%s was interrupted, and is now %s", self, status or "no longer held")
-            return
+            return AttemptEnd.INTERRUPTED
         if self.interruption is Interruption.TIMEOUT:
             text = f"TimeoutError: {self._why(self.interruption)}"
         else:
@@ -201,10 +203,12 @@ class Attempt:
         match await self._claims.fail(self.claim, text, retry_after=retry_after, discard=discard):
             case "scheduled":
                 _log(logging.WARNING, f"{self} failed and will be retried: {text}", error)
+                return AttemptEnd.RETRIED
             case "failed":
                 _log(logging.ERROR, f"{self} failed for good: {text}", error)
-            case _:
-                logger.info("%s stopped: it was cancelled, or %s no longer holds it", self, self._worker)
+                return AttemptEnd.FAILED
+        logger.info("%s stopped: it was cancelled, or %s no longer holds it", self, self._worker)
+        return AttemptEnd.STOPPED
 
     @property
     def _spoiled(self) -> bool:

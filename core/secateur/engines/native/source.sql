@@ -8,6 +8,8 @@ with pending as (
   select delta.app_id, delta.function_id,
          sum(delta.queued) as queued, sum(delta.scheduled) as scheduled, sum(delta.running) as running,
          sum(delta.failed) as failed,
+         sum(delta.entered) as ever_entered, sum(delta.drained) as ever_drained,
+         sum(delta.failed) filter (where delta.failed > 0 and delta.drained > 0) as ever_failed,
          sum(delta.entered) filter (where delta.at > now() - interval '10 s') as entered,
          sum(delta.drained) filter (where delta.at > now() - interval '10 s') as drained,
          sum(delta.queued + delta.scheduled) filter (where delta.at > now() - interval '10 s') as grown,
@@ -53,6 +55,9 @@ select known.app_id,
        known.paused_at is not null as function_paused,
        checked.checked_at,
        coalesce(abs(drift.queued) + abs(drift.scheduled) + abs(drift.running) + abs(drift.failed), 0) as drift,
+       (coalesce(total.entered, 0) + coalesce(pending.ever_entered, 0))::bigint as ever_entered,
+       (coalesce(total.drained, 0) + coalesce(pending.ever_drained, 0))::bigint as ever_left,
+       (coalesce(total.ever_failed, 0) + coalesce(pending.ever_failed, 0))::bigint as ever_failed,
        now() as as_of
   from secateur.functions as known
   join secateur.apps as app using (app_id)

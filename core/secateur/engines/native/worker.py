@@ -27,6 +27,7 @@ from secateur.engines.native.containment import contained
 from secateur.engines.native.engine import NativeEngine
 from secateur.engines.native.functions import App
 from secateur.engines.native.heartbeats import Heartbeats
+from secateur.engines.native.observing import AttemptEnd, Observer
 from secateur.engines.native.wakeups import LONGEST_POLL, LONGEST_SLEEP, Ear, Intake
 from secateur.engines.upkeep import Maintenance
 from secateur.errors import DatabaseError, SecateurError, UsageError
@@ -86,6 +87,8 @@ class Worker:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         if name is not None:
             self.configure(name=name)
+        self.observer = Observer()
+        """Told of every claim and attempt."""
         self.started = asyncio.Event()
         """Set once the functions are registered and runs are being claimed."""
         self._stopping = asyncio.Event()
@@ -259,6 +262,7 @@ class Worker:
 
     async def _claim(self, claims: Claims, intake: Intake, wanted: int) -> Batch:
         intake.looking()
+        asked_at = time.monotonic()
         try:
             batch = await claims.claim(intake.app_id, intake.functions, wanted)
         except DatabaseError as error:
@@ -267,11 +271,13 @@ class Worker:
             if not self._cut_off:
                 logger.warning("%s cannot claim runs, and keeps trying: %s", self.name, error)
             self._cut_off = True
+            self.observer.claim_failed(intake.app_id)
             intake.failed()
             return Batch([])
         if self._cut_off:
             logger.warning("%s can claim runs again", self.name)
         self._cut_off = False
+        self.observer.claimed(intake.app_id, len(batch.claims), time.monotonic() - asked_at)
         hears = self._ear is not None and self._ear.hears
         intake.brought(batch, longest=LONGEST_SLEEP if hears else LONGEST_POLL)
         return batch
@@ -297,10 +303,12 @@ class Worker:
         attempt.task = group.create_task(self._hold(attempt))
 
     async def _hold(self, attempt: Attempt) -> None:
-        claim = attempt.claim
+        claim, began_at, end = attempt.claim, time.monotonic(), AttemptEnd.STOPPED
+        self.observer.began(claim.run.app_id)
         try:
-            await attempt.perform()
+            end = await attempt.perform()
         finally:
+            self.observer.ended(claim.run.app_id, claim.run.function_id, end, time.monotonic() - began_at)
             del self._held[claim.token]
             if self._heartbeats is not None:
                 self._heartbeats.let_go(claim)

@@ -79,14 +79,16 @@ begin
            grown = known.grown + excluded.grown
   ), totalled as (
     insert into secateur.depth_totals as known
-      (app_id, function_id, queued, scheduled, running, failed, entered, drained, oldest_started_at, oldest_claimable_at,
-       moved_at)
+      (app_id, function_id, queued, scheduled, running, failed, entered, drained, ever_failed, oldest_started_at,
+       oldest_claimable_at, moved_at)
     select compact_depth.app_id, part.function_id, part.queued, part.scheduled, part.running, part.failed, part.entered,
-           part.drained, oldest.started_at, oldest.claimable_at, moment
+           part.drained, part.ever_failed, oldest.started_at, oldest.claimable_at, moment
       from (
         select moved.function_id,
                sum(moved.queued) as queued, sum(moved.scheduled) as scheduled, sum(moved.running) as running,
-               sum(moved.failed) as failed, sum(moved.entered) as entered, sum(moved.drained) as drained
+               sum(moved.failed) as failed, sum(moved.entered) as entered, sum(moved.drained) as drained,
+               -- What failed just now: neither what is put right, nor what the undo of a retry puts back.
+               coalesce(sum(moved.failed) filter (where moved.failed > 0 and moved.drained > 0), 0) as ever_failed
           from moved
          group by moved.function_id
       ) as part
@@ -101,6 +103,7 @@ begin
            failed = known.failed + excluded.failed,
            entered = known.entered + excluded.entered,
            drained = known.drained + excluded.drained,
+           ever_failed = known.ever_failed + excluded.ever_failed,
            oldest_started_at = excluded.oldest_started_at,
            oldest_claimable_at = excluded.oldest_claimable_at,
            moved_at = excluded.moved_at

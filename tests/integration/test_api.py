@@ -114,9 +114,41 @@ async def test_pages(client: httpx.AsyncClient) -> None:
     rest = [each["id"] for each in data_of(await client.get("/v1/cancellations", params=params))]
     assert first + rest == ids[::-1]
     failure_of(await client.get("/v1/cancellations", params={"before": str(uuid4())}), 404)
+    link = (await client.get("/v1/cancellations", params={"limit": 2})).headers["link"]
+    assert re.fullmatch(rf'</v1/cancellations\?limit=2&before={first[-1]}>; rel="next"', link)
+    assert "link" not in (await client.get("/v1/cancellations", params=params)).headers
     for wrong in ({"limit": "0"}, {"limit": "1001"}, {"limit": "x"}, {"before": "x"}):
         (detail,) = failure_of(await client.get("/v1/cancellations", params=wrong), 400).details
         assert [detail.field] == list(wrong)
+
+
+async def test_a_list_of_cancellations_is_filtered(client: httpx.AsyncClient) -> None:
+    of_function = data_of(await client.post("/v1/cancellations", json=FLOOD), 201)
+    of_app = data_of(await client.post("/v1/cancellations", json={"app_id": "billing", "if": "false"}), 201)
+    data_of(await client.post(f"/v1/cancellations/{of_app['id']}/undo"))
+
+    async def ids(**params: str) -> list[str]:
+        return [each["id"] for each in data_of(await client.get("/v1/cancellations", params=params))]
+
+    assert await ids(app_id="billing") == [of_app["id"], of_function["id"]]
+    assert await ids(app_id="other") == []
+    assert await ids(app_id="billing", function_id="vendor-syncs") == [of_app["id"], of_function["id"]]
+    assert await ids(app_id="billing", function_id="invoices") == [of_app["id"]]
+    assert await ids(state="undone") == [of_app["id"]]
+    assert await ids(since=of_app["created_at"]) == [of_app["id"]]
+    assert await ids(until=of_app["created_at"]) == [of_function["id"]]
+    assert await ids(until=of_app["created_at"], before=of_app["id"], app_id="billing") == [of_function["id"]]
+    for wrong in (
+        {"state": "resting"},
+        {"state": "x"},
+        {"app_id": ""},
+        {"function_id": "x" * 201},
+        {"since": "soon"},
+    ):
+        (detail,) = failure_of(await client.get("/v1/cancellations", params=wrong), 400).details
+        assert [detail.field] == list(wrong)
+    turned = {"since": "2024-01-02T00:00:00Z", "until": "2024-01-01T00:00:00Z"}
+    assert failure_of(await client.get("/v1/cancellations", params=turned), 400).details[0].field == "since"
 
 
 async def test_queues_and_health(client: httpx.AsyncClient) -> None:
@@ -143,6 +175,7 @@ async def test_all_problems_of_a_request_are_told_at_once(path: str, client: htt
             "line": 1,
             "column": 1,
             "suggestion": "did you mean `event`?",
+            "excerpt": "evnt.data.x == 1\n^^^^",
         }
     ]
     unknown = failure_of(await client.post(path, json={"app_id": "biling"}), 400)
@@ -373,12 +406,16 @@ async def test_the_documentation_describes_what_is_answered(client: httpx.AsyncC
         "/v1/queues/{app_id}/{function_id}/pause": ["post"],
         "/v1/queues/{app_id}/{function_id}/resume": ["post"],
         "/v1/audit": ["get"],
+        "/metrics": ["get"],
         "/healthz": ["get"],
     }
     for path, operations in paths.items():
         for operation in operations.values():
             assert "422" not in operation["responses"]
+            assert {"401", "403", "429", "503", "504", "507", "default"} <= set(operation["responses"])
             for status, response in operation["responses"].items():
+                if status == "204" or (path, status) == ("/metrics", "200"):
+                    continue
                 schema = response["content"]["application/json"]["schema"]
                 forms = [each["$ref"] for each in schema.get("anyOf", [schema])]
                 failing = status not in ("200", "201", "202")
@@ -386,9 +423,14 @@ async def test_the_documentation_describes_what_is_answered(client: httpx.AsyncC
             named = {each["name"] for each in operation.get("parameters", []) if each["in"] == "path"}
             assert named == set(re.findall(r"\{(.+?)\}", path))
     post = paths["/v1/cancellations"]["post"]
-    assert {"200", "201", "202", *("400", "403", "409", "413", "415"), *("503", "504", "507"), "default"} == set(
-        post["responses"]
-    )
+    assert {
+        "200",
+        "201",
+        "202",
+        *("400", "401", "403", "409", "413", "415", "429"),
+        *("503", "504", "507"),
+        "default",
+    } == set(post["responses"])
     body = post["requestBody"]["content"]["application/json"]["schema"]
     assert set(body["properties"]) == {
         *("app_id", "function_id", "function_ids", "if", "started_after", "started_before"),

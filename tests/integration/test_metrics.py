@@ -27,7 +27,7 @@ from secateur.engines.native.worker import Worker
 from secateur.errors import SecateurError
 from secateur.ledger.ledger import Ledger
 from secateur.metrics.families import of_depth
-from secateur.metrics.shown import OTHERS, Choice
+from secateur.metrics.shown import OTHERS, TopFunctions
 from secateur.metrics.workers import WorkerMetrics
 from secateur.postgres.database import Database
 from secateur.runs import FunctionDepth
@@ -181,7 +181,7 @@ class Listed(CollectorRegistry):
         return self._given
 
 
-def shown(choice: Choice, depths: list[FunctionDepth]) -> Samples:
+def shown(choice: TopFunctions, depths: list[FunctionDepth]) -> Samples:
     return read(generate_latest(Listed(list(of_depth(choice.show(depths))))).decode())
 
 
@@ -189,7 +189,7 @@ REST = {"app": OTHERS[0], "function": OTHERS[1]}
 
 
 def test_ten_thousand_functions_cost_no_more_samples_than_some_hundreds() -> None:
-    found = shown(Choice(most=200), [depth(number, number) for number in range(10_000)])
+    found = shown(TopFunctions(most=200), [depth(number, number) for number in range(10_000)])
     assert len(found) < 201 * 16
     assert found[of("secateur_functions")] == 10_000
     assert found[of("secateur_runs", status="queued", app="app", function="f09999")] == 9999
@@ -200,7 +200,7 @@ def test_ten_thousand_functions_cost_no_more_samples_than_some_hundreds() -> Non
 
 def test_the_others_counters_never_fall() -> None:
     """Whoever is shown next, and whatever it had when it was one of the others."""
-    choice = Choice(most=2)
+    choice = TopFunctions(most=2)
     counters = []
     for moment, deepest in enumerate((0, 1, 2, 3, 4, 5, 0, 3)):
         depths = [depth(number, 100 if number == deepest else number, 10 + moment) for number in range(6)]
@@ -211,7 +211,7 @@ def test_the_others_counters_never_fall() -> None:
 
 
 def test_a_function_stays_as_long_as_it_is_near_the_top() -> None:
-    choice = Choice(most=4)
+    choice = TopFunctions(most=4)
     first = [depth(number, number) for number in range(10)]
     assert {names for names, _ in choice.show(first).groups} == {("app", f"f0000{n}") for n in (6, 7, 8, 9)} | {OTHERS}
     second = [depth(number, 6.5 if number == 5 else number) for number in range(10)]  # type: ignore[arg-type]

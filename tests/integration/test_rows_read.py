@@ -480,7 +480,7 @@ async def asking(desk: Desk) -> None:
         "app_of_run": (run, "key"),
         "app_of_cancellation": (id, None),
         "cancellation": (id, None),
-        "cancellations": (None, 1, None),
+        "cancellations": (None, 1, None, None, None, None, None, None),
         "touching": (APP, "calm", run, [id]),
         "trace": (run,),
         "ahead": (APP, "calm", 0, run, 100),

@@ -21,6 +21,7 @@ from secateur.api.limits import DEFAULT, Limits
 from secateur.api.methods import Methods
 from secateur.api.routes import cancelling, measuring, retrying, running, watching
 from secateur.api.services import Services
+from secateur.api.streams import Streams
 from secateur.api.turns import Turns
 from secateur.api.under_way import UnderWay
 from secateur.metrics.queues import QueueMetrics
@@ -63,7 +64,8 @@ def create_api(
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    api.state.services = Services(queue, author, Turns(limits), background, QueueMetrics(queue))
+    api.state.streams = Streams(queue, limits)
+    api.state.services = Services(queue, author, Turns(limits), background, QueueMetrics(queue), api.state.streams)
     api.state.stopping = asyncio.Event()
     for paths in PATHS:
         api.include_router(paths.router)

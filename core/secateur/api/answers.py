@@ -20,13 +20,16 @@ class Answer(JsonForm, Generic[Data]):
 
 
 class Detail(JsonForm):
-    """One thing that is wrong with a request; `line` and `column` count from 1 and are known for `if` only."""
+    """One thing that is wrong with a request. All but `field` and `message` are known for an `if` only; `line` and
+    `column` count from 1."""
 
     field: str
     message: str
     line: int | None = None
     column: int | None = None
     suggestion: str | None = None
+    excerpt: str | None = None
+    """The line, and below it a caret under the place; for a font in which all characters are equally wide."""
 
 
 class Failure(JsonForm):

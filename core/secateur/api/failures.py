@@ -93,10 +93,20 @@ def failure_of(error: SecateurError, unknown: Unknown | None = None) -> JSONResp
             line=problem.line,
             column=problem.column,
             suggestion=problem.suggestion,
+            excerpt=_writable(problem.excerpt),
         )
         for problem in (error.problems if isinstance(error, RequestError) else ())
     ]
     return failure(status, message, details, headers)
+
+
+def _writable(excerpt: str | None) -> str | None:
+    """None for one that no answer can have, with half of a surrogate pair."""
+    try:
+        (excerpt or "").encode()
+    except UnicodeEncodeError:
+        return None
+    return excerpt
 
 
 async def _not_routed(request: Request, error: Exception) -> JSONResponse:

@@ -15,6 +15,10 @@ class Limits:
     """For a client to send the body, and to read an answer."""
     request: float = 60.0
     """For a whole request; the setting `query_timeout_seconds` ends a single statement earlier."""
+    stream: float = 300.0
+    """For a stream of events, after which the client asks again; whoever asks shows its token again."""
+    streams: int = 50
+    """Streams at once; the next one is answered 503."""
     grace: float = 10.0
     """For requests in progress when the server is told to stop."""
     connections: int = 200

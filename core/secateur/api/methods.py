@@ -31,7 +31,9 @@ class Methods:
             await failure(HTTPStatus.METHOD_NOT_ALLOWED, message, headers=allow)(scope, receive, send)
         elif method == "HEAD":
             # A copy, because the server omits the body according to the method in its own scope.
-            await self._app({**scope, "method": "GET"}, receive, _without_body(send))
+            # Without `Accept`: a stream has no head alone.
+            headers = [(name, value) for name, value in scope["headers"] if name != b"accept"]
+            await self._app({**scope, "method": "GET", "headers": headers}, receive, _without_body(send))
         else:
             await self._app(scope, receive, send)
 

@@ -110,10 +110,12 @@ class Server(uvicorn.Server):
             )
         )
         self._give_up = api.state.stopping.set
+        self._end_streams = api.state.streams.end
         self._grace = limits.grace
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Wait for the requests in progress; those that take longer than the grace are answered 503."""
+        self._end_streams()
         giving_up = asyncio.get_running_loop().call_later(self._grace, self._give_up)
         try:
             await super().shutdown(sockets)

@@ -11,6 +11,7 @@ from fastapi import Depends, Header, Request
 from secateur.api.access import Caller
 from secateur.api.answers import Failure
 from secateur.api.background import Background
+from secateur.api.streams import MEDIA_TYPE, Streams
 from secateur.api.turns import Turns
 from secateur.bounds import LONGEST_NAME, problem_of_name, require
 from secateur.instants import utc
@@ -30,6 +31,7 @@ class Services:
     counting: Turns
     background: Background
     metrics: QueueMetrics
+    streams: Streams
 
 
 def _services(request: Request) -> Services:
@@ -113,6 +115,26 @@ def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
         status: {"model": Failure, "description": _REASONS[status]} for status in possible
     }
     return {**documented, "default": {"model": Failure, "description": "Any other failure."}}
+
+
+NEXT_PAGE = {
+    "Link": {"description": 'The next page: `<…>; rel="next"`; absent on the last.', "schema": {"type": "string"}}
+}
+"""The documentation of a header of lists."""
+
+
+def link_to_next(request: Request, before: object) -> str:
+    """The header `Link` of a page that ends with `before`."""
+    url = request.url.include_query_params(before=before)
+    return f'<{url.path}?{url.query}>; rel="next"'
+
+
+def stream_of(events: str) -> dict[int | str, dict[str, Any]]:
+    """The documentation of a path that may also answer with a stream of events."""
+    return {
+        200: {"content": {MEDIA_TYPE: {"schema": {"type": "string", "description": events}}}},
+        204: {"description": "A stream has told everything: `Last-Event-ID` is `end`."},
+    }
 
 
 def repeated(form: Any) -> dict[int | str, dict[str, Any]]:

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from secateur.api.failures import RETRY_AFTER_SECONDS, Unknown, failure
 from secateur.api.limits import LARGEST_BODY, Limits
+from secateur.api.streams import is_stream
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +33,12 @@ class Reply:
     def __init__(self, send: Send) -> None:
         self._send = send
         self.begun = False
+        self.is_stream = False
 
     async def __call__(self, message: Message) -> None:
         self.begun = True
+        if message["type"] == "http.response.start":
+            self.is_stream = is_stream(message)
         await self._send(message)
 
 
@@ -70,6 +74,8 @@ class UnderWay:
         tasks = {working, watching, stopping}
         try:
             await asyncio.wait(tasks, timeout=self._limits.request, return_when=asyncio.FIRST_COMPLETED)
+            if reply.is_stream:  # has a limit of its own
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if working.done():
                 return _outcome(working, scope)
             if watching.done():

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from secateur.ledger.steps import LedgerFigures
 from secateur.metrics.families import of_depth, of_ledger, of_program
-from secateur.metrics.shown import MOST_FUNCTIONS, Choice
+from secateur.metrics.shown import MOST_FUNCTIONS, TopFunctions
 from secateur.open_queue import OpenQueue
 from secateur.runs import FunctionDepth
 
@@ -29,7 +29,7 @@ class QueueMetrics(Collector):
 
     def __init__(self, queue: OpenQueue, *, most_functions: int = MOST_FUNCTIONS) -> None:
         self._queue = queue
-        self._choice = Choice(most_functions)
+        self._choice = TopFunctions(most_functions)
         self._looking = asyncio.Lock()
         self._families: list[Metric] = []
         self._looked_at = self._read_at = self._took = float("-inf")

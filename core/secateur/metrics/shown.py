@@ -50,7 +50,7 @@ class Shown:
     totals: Sequence[tuple[Names, Totals]]
 
 
-class Choice:
+class TopFunctions:
     """Keeps what was shown: a function stays as long as it is among twice as many, so that series do not come and go.
 
     The counters of the others begin at 0 with this process, and grow with each of them while it is one of them. Their

@@ -13,11 +13,26 @@ from fastapi import APIRouter, Query, Request, Response
 from secateur.api.answers import Answer
 from secateur.api.bodies import CANCELLATION, UNDO, CancellationSent, UndoSent
 from secateur.api.failures import Unknown
-from secateur.api.services import Author, Injected, Key, Services, answer, failures, latest, repeated
+from secateur.api.services import (
+    NEXT_PAGE,
+    Author,
+    Injected,
+    Key,
+    Services,
+    answer,
+    failures,
+    latest,
+    link_to_next,
+    repeated,
+    stream_of,
+)
+from secateur.api.streams import has_seen_end, wants_stream
+from secateur.bounds import LONGEST_NAME
 from secateur.ledger.forms import CancellationForm, UnrestoredForm, cancellation_form
 from secateur.looking.advising import advise_request
 from secateur.looking.forms import PreviewForm, preview_form
-from secateur.requests import CancellationRequest
+from secateur.looking.listing import STATES, read_cancellation_search
+from secateur.requests import CancellationRequest, Instant
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
@@ -122,19 +137,39 @@ async def counted_answer(services: Services, body: CancellationRequest) -> dict[
 @router.get(
     "/v1/cancellations",
     response_model=Answer[list[CancellationForm]],
-    responses=failures(400, 404),
+    responses=failures(400, 404) | {200: {"headers": NEXT_PAGE}},
     summary="List cancellations",
 )
 async def history(
+    request: Request,
+    response: Response,
     services: Injected,
-    limit: Annotated[int, Query(ge=1, le=1000, description="How many.")] = 50,
+    app_id: Annotated[str | None, Query(min_length=1, max_length=LONGEST_NAME)] = None,
+    function_id: Annotated[
+        str | None,
+        Query(min_length=1, max_length=LONGEST_NAME, description="Of this function, and of the app as a whole."),
+    ] = None,
+    state: Annotated[
+        list[str] | None,
+        Query(
+            description=f"One or more of {', '.join(STATES)}.",
+            json_schema_extra={"items": {"type": "string", "enum": list(STATES)}},
+        ),
+    ] = None,
+    since: Annotated[Instant | None, Query(description="Only those committed at this time or later.")] = None,
+    until: Annotated[Instant | None, Query(description="Only those committed before it.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 50,
     before: Annotated[UUID | None, Query(description="The last id of the page before.")] = None,
 ) -> dict[str, Any]:
-    """Newest first."""
+    """Newest first. As long as there is a next page, the header `Link` has its address (`rel="next"`)."""
+    search = read_cancellation_search(app_id, function_id, states=state or (), since=since, until=until)
     if before is not None:
         await services.queue.cancellations.get(before)
+    found = await services.queue.cancellations.list(limit + 1, before, search)
+    if len(found) > limit:
+        response.headers["Link"] = link_to_next(request, found[limit - 1].id)
     documents = []
-    for each in await services.queue.cancellations.list(limit, before):
+    for each in found[:limit]:
         documents.append(cancellation_form(each))
         await asyncio.sleep(0)  # it compiles the `if` of each again, and others want to be answered meanwhile
     return answer(documents, await services.queue.reader.clock())
@@ -143,13 +178,24 @@ async def history(
 @router.get(
     "/v1/cancellations/{cancellation_id}",
     response_model=Answer[CancellationForm],
-    responses=failures(400, 404),
+    responses=failures(400, 404)
+    | stream_of("Each change of it, as events `cancellation`; the stream ends when it will not change any more."),
     summary="Show a cancellation and its progress",
 )
-async def show(services: Injected, cancellation_id: UUID) -> dict[str, Any]:
-    """Its tallies grow as its rows are rewritten."""
-    cancellation = await services.queue.cancellations.get(cancellation_id)
-    return answer(cancellation_form(cancellation), await services.queue.reader.clock())
+async def show(request: Request, services: Injected, cancellation_id: UUID) -> Any:
+    """Its tallies grow as its rows are rewritten. With `Accept: text/event-stream` they come as they grow."""
+    if has_seen_end(request):
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+
+    async def look() -> tuple[Any, bool]:
+        cancellation = await services.queue.cancellations.get(cancellation_id)
+        is_last = not cancellation.is_active and not cancellation.restoring
+        return cancellation_form(cancellation).as_json(), is_last
+
+    if wants_stream(request):
+        return await services.streams.answer("cancellation", look)
+    found, _ = await look()
+    return answer(found, await services.queue.reader.clock())
 
 
 @router.delete(

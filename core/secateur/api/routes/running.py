@@ -14,7 +14,17 @@ from secateur.api.answers import Answer, EffectForm, SentForm
 from secateur.api.bodies import EVENT, RUN_CANCELLATION, UNDO, EventSent, RunCancellationSent, UndoSent
 from secateur.api.failures import Unknown
 from secateur.api.routes.cancelling import describe, name_key
-from secateur.api.services import Author, Injected, Key, answer, failures, latest, repeated
+from secateur.api.services import (
+    NEXT_PAGE,
+    Author,
+    Injected,
+    Key,
+    answer,
+    failures,
+    latest,
+    link_to_next,
+    repeated,
+)
 from secateur.bounds import LONGEST_NAME
 from secateur.engines.base import Effect
 from secateur.engines.searching import RunPage
@@ -30,7 +40,7 @@ from secateur.runs import RunStatus
 router = APIRouter()
 
 HOW_FAR = {
-    "Link": {"description": 'The next page: `<…>; rel="next"`; absent on the last.', "schema": {"type": "string"}},
+    **NEXT_PAGE,
     "X-Looked-At": {"description": "How many runs were looked at.", "schema": {"type": "integer"}},
     "X-Back-To": {
         "description": "When the last of them started; absent if there was none.",
@@ -92,8 +102,7 @@ def _how_far(page: RunPage, request: Request) -> dict[str, str]:
     if page.back_to is not None:
         headers["X-Back-To"] = utc(page.back_to)
     if page.next is not None:
-        url = request.url.include_query_params(before=page.next)
-        headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+        headers["Link"] = link_to_next(request, page.next)
     return headers
 
 

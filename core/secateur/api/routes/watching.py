@@ -9,7 +9,8 @@ from urllib.parse import unquote
 from fastapi import APIRouter, Depends, Path, Query, Request
 
 from secateur.api.answers import Answer, ForgottenForm, Health
-from secateur.api.services import Author, Injected, Services, answer, caller_of, failures
+from secateur.api.services import Author, Injected, Services, answer, caller_of, failures, stream_of
+from secateur.api.streams import wants_stream
 from secateur.bounds import LONGEST_NAME
 from secateur.errors import NotFound
 from secateur.ledger.forms import AuditForm
@@ -52,10 +53,19 @@ Fields = Annotated[int, Query(ge=1, le=100, description="How many fields.")]
 
 
 @router.get(
-    "/v1/queues", response_model=Answer[list[DepthForm]], responses=failures(), summary="Show the queues' depth"
+    "/v1/queues",
+    response_model=Answer[list[DepthForm]],
+    responses=failures() | stream_of("The depth once a second, as events `depth`."),
+    summary="Show the queues' depth",
 )
-async def queues(services: Injected) -> dict[str, Any]:
-    """Per app and function."""
+async def queues(request: Request, services: Injected) -> Any:
+    """Per app and function. With `Accept: text/event-stream` it comes whenever it changes."""
+
+    async def look() -> tuple[Any, bool]:
+        return [depth_form(each).as_json() for each in await services.streams.depth()], False
+
+    if wants_stream(request):
+        return await services.streams.answer("depth", look)
     return await _depth(services, await services.queue.reader.depth())
 
 

@@ -378,37 +378,40 @@ async def test_a_lost_answer_leaves_the_key_to_ask_again_with(flooded: Database)
     assert first["id"] == again["id"]
 
 
+PATHS = {
+    "/v1/cancellations": ["get", "post"],
+    "/v1/cancellations/preview": ["post"],
+    "/v1/cancellations/{cancellation_id}": ["delete", "get"],
+    "/v1/cancellations/{cancellation_id}/undo": ["post"],
+    "/v1/cancellations/{cancellation_id}/unrestored": ["get"],
+    "/v1/retries": ["post"],
+    "/v1/retries/preview": ["post"],
+    "/v1/runs": ["get"],
+    "/v1/runs/{run_id}": ["get"],
+    "/v1/runs/{run_id}/cancel": ["post"],
+    "/v1/runs/{run_id}/restore": ["post"],
+    "/v1/runs/{run_id}/why": ["get"],
+    "/v1/events": ["post"],
+    "/v1/queues": ["get"],
+    "/v1/queues/{app_id}": ["delete"],
+    "/v1/queues/{app_id}/{function_id}": ["delete"],
+    "/v1/queues/history": ["get"],
+    "/v1/queues/{app_id}/suggestions": ["get"],
+    "/v1/queues/{app_id}/{function_id}/suggestions": ["get"],
+    "/v1/queues/{app_id}/pause": ["post"],
+    "/v1/queues/{app_id}/resume": ["post"],
+    "/v1/queues/{app_id}/{function_id}/pause": ["post"],
+    "/v1/queues/{app_id}/{function_id}/resume": ["post"],
+    "/v1/audit": ["get"],
+    "/metrics": ["get"],
+    "/healthz": ["get"],
+}
+
+
 async def test_the_documentation_describes_what_is_answered(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     paths = document["paths"]
-    assert {path: sorted(operations) for path, operations in paths.items()} == {
-        "/v1/cancellations": ["get", "post"],
-        "/v1/cancellations/preview": ["post"],
-        "/v1/cancellations/{cancellation_id}": ["delete", "get"],
-        "/v1/cancellations/{cancellation_id}/undo": ["post"],
-        "/v1/cancellations/{cancellation_id}/unrestored": ["get"],
-        "/v1/retries": ["post"],
-        "/v1/retries/preview": ["post"],
-        "/v1/runs": ["get"],
-        "/v1/runs/{run_id}": ["get"],
-        "/v1/runs/{run_id}/cancel": ["post"],
-        "/v1/runs/{run_id}/restore": ["post"],
-        "/v1/runs/{run_id}/why": ["get"],
-        "/v1/events": ["post"],
-        "/v1/queues": ["get"],
-        "/v1/queues/{app_id}": ["delete"],
-        "/v1/queues/{app_id}/{function_id}": ["delete"],
-        "/v1/queues/history": ["get"],
-        "/v1/queues/{app_id}/suggestions": ["get"],
-        "/v1/queues/{app_id}/{function_id}/suggestions": ["get"],
-        "/v1/queues/{app_id}/pause": ["post"],
-        "/v1/queues/{app_id}/resume": ["post"],
-        "/v1/queues/{app_id}/{function_id}/pause": ["post"],
-        "/v1/queues/{app_id}/{function_id}/resume": ["post"],
-        "/v1/audit": ["get"],
-        "/metrics": ["get"],
-        "/healthz": ["get"],
-    }
+    assert {path: sorted(operations) for path, operations in paths.items()} == PATHS
     for path, operations in paths.items():
         for operation in operations.values():
             assert "422" not in operation["responses"]

@@ -89,6 +89,15 @@ class Cast:
     async def claim(self, connection: asyncpg.Connection) -> list[asyncpg.Record]:
         return await self._claim(connection, None, 50)
 
+    async def turn(self, connection: asyncpg.Connection) -> list[asyncpg.Record]:
+        """Complete the held run, and claim all that waits."""
+        run = self.held["acme"]
+        return await connection.fetch(
+            "select * from secateur.complete_and_claim("
+            "$1, array[$2::uuid], array[$3::uuid], null, 50, 'turn', '1 hour')",
+            *(self.app, run["id"], run["claim_token"]),
+        )
+
     async def claim_by_list(self, connection: asyncpg.Connection) -> None:
         """Naming so many functions that it looks only into those on the list, after comparing that with the queue."""
         await self._claim(connection, ["sync", "other", "empty", *(f"nobody-{n}" for n in range(20))], 50)

@@ -104,7 +104,7 @@ async def undo_of_the_older_during_a_sweep(here: Scene) -> None:
 async def confirmed_while_a_claim_is_open(here: Scene) -> None:
     """It claimed before the commit and cannot be seen yet: whoever puts the cancellation in force must wait for it."""
     operator = await here.connect()
-    async with here.paused("claim", "claim_batch", "returned"):
+    async with here.paused("claim", "complete_and_claim", "returned"):
         await here.commit(operator)
         await here.confirm(operator)
     await here.confirm(operator)
@@ -205,10 +205,10 @@ async def whoever_queues_is_found_or_tells(here: Scene) -> None:
     for paused, function, point, other in (
         ("enqueue_unheard", "wake", "known to mark_idle", "claim_nothing"),
         ("enqueue_unheard", "wake", "returned", "claim_nothing"),
-        ("claim_nothing", "claim_batch", "nothing found", "enqueue_unheard"),
+        ("claim_nothing", "complete_and_claim", "nothing found", "enqueue_unheard"),
         ("claim_nothing", "mark_idle", "before the mark", "enqueue_unheard"),
-        ("claim_nothing", "claim_batch", "marked idle", "enqueue_unheard"),
-        ("claim_nothing", "claim_batch", "returned", "enqueue_unheard"),
+        ("claim_nothing", "complete_and_claim", "marked idle", "enqueue_unheard"),
+        ("claim_nothing", "complete_and_claim", "returned", "enqueue_unheard"),
     ):
         await here.meet(paused, function, point, other)
         await judge(f"{paused} at {point}, {other}")
@@ -363,7 +363,7 @@ async def one_at_a_time(here: Scene) -> None:
     await operator.fetchval("select secateur.complete($1, $2, $3)", here.app, run["id"], run["claim_token"])
     await here.claim_nothing(operator)  # takes back those whose lease has ended
     await here.limit(operator)
-    await here.meet("claim", "claim_batch", "batch locked", "claim_few")
+    await here.meet("claim", "complete_and_claim", "batch locked", "claim_few")
     await here.verify()
 
 

@@ -12,16 +12,17 @@ from arena import Mutation, functions, points, protocol
 from scene import Stage
 
 FUNCTIONS: dict[str, tuple[str, ...]] = {
-    "claim": ("claim_batch", "hold_back"),
-    "claim_few": ("claim_batch", "take_ahead"),
-    "claim_nothing": ("claim_batch", "mark_idle"),
+    "claim": ("complete_and_claim", "hold_back"),
+    "turn": ("complete_and_claim",),
+    "claim_few": ("complete_and_claim", "take_ahead"),
+    "claim_nothing": ("complete_and_claim", "mark_idle"),
     "begin_step": ("begin_step",),
     "complete": ("complete_runs",),
     "fail": ("fail",),
     "release": ("release",),
     "interrupt": ("interrupt",),
     "complete_late": ("complete_runs",),
-    "claim_by_list": ("search_due", "claim_batch"),
+    "claim_by_list": ("search_due", "complete_and_claim"),
     "enqueue_many": ("enter_runs", "wake"),
     "enqueue_bulk": ("enqueue_bulk",),
     "commit": ("commit_draft", "request_running"),
@@ -48,7 +49,8 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
 """Whose points each operation comes by."""
 
 ONLY = {
-    "claim_by_list": {"flags read", "searching", "searched", "marked", "granted", "returned"},
+    "claim_by_list": {"surveyed", "searching", "searched", "marked", "granted", "returned"},
+    "turn": {"locked", "ended ones completed", "surveyed", "returned"},
     "claim_few": {"looked ahead", "granted what was ahead"},
     "claim_nothing": {"nothing found", "before the mark", "marked idle"},
     "undo_again": {"undone"},
@@ -62,8 +64,9 @@ ONLY = {
 
 NOTHING_TO_PRUNE = {"record locked", "runs locked", "runs deleted"}
 PASSED_BY: dict[tuple[str, str], set[str]] = {
-    # Its queue is not empty: claim_nothing comes there; and it takes all at once: claim_few looks ahead.
-    ("any", "claim"): {"nothing found", "marked idle", "looked ahead"},
+    # Its queue is not empty: claim_nothing comes there. It takes all at once: claim_few looks ahead. Nothing has ended:
+    # see turn.
+    ("any", "claim"): {"nothing found", "marked idle", "looked ahead", "ended ones completed"},
     # The held run was asked to stop.
     ("committed", "begin_step"): {"not cancelled"},
     ("committed", "fail"): {"not cancelled"},
@@ -149,6 +152,7 @@ ALSO = {
         *pairs(["cancel_waiting"], ["cancel_waiting", "stop_older", "sweep_older"]),
         *pairs(["cancel_running"], ["begin_step", "complete", "fail", "release", "interrupt", "cancel_running"]),
         *pairs(["claim"], ["pause", "resume", "limit", "complete_late"]),
+        *pairs(["turn"], ["commit", "claim", "limit", "complete", "turn"]),
         *pairs(["claim_by_list"], ["commit", "enqueue_many", "pause", "limit", "claim_by_list", "release"]),
         *pairs(["limit"], ["complete", "begin_step"]),
     ],
@@ -156,6 +160,7 @@ ALSO = {
         *every_two(CORE),
         *pairs(["sweep", "stop", "undo", "overlap"], ["complete", "complete_late", "fail", "release", "interrupt"]),
         *pairs(["claim_few"], ["stop", "undo", "overlap", "sweep"]),
+        *pairs(["turn"], ["overlap", "sweep", "undo"]),
         *pairs(["claim_by_list"], ["stop", "overlap", "sweep"]),
         *pairs(["claim_nothing"], ["overlap", "stop", "sweep", "enqueue_many"]),
         *pairs(["enqueue_bulk"], ["claim", "overlap", "sweep", "enqueue_bulk"]),

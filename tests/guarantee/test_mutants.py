@@ -58,15 +58,20 @@ TOKENS = "((run.id, run.claim_token) in (select * from unnest(run_ids, claim_tok
 LATE_TOKENS = TOKENS.replace("run.claim_token", "coalesce(run.last_token, run.claim_token)", 1)
 SHARED = "pg_try_advisory_xact_lock_shared(1396917317, hashtext(wake.app_id))"
 IDLE = "(select state.idle from secateur.idle as state where state.app_id = wake.app_id)"
-READ = """  active := array(select rule from secateur.cancellations as rule
-                   where rule.app_id = app and rule.state = 'active' order by rule.serial);
+READ = "  state := secateur.survey(app, case when many then '{}' else candidates end);\n"
+CANDIDATES = """  if candidates is null then
+    -- One more tells that there are many.
+    candidates := array(select one.function_id from secateur.functions as one
+                         where one.app_id = app limit few + 1);
+  end if;
+  many := cardinality(candidates) > few;
 """
 
 MUTANTS = [
     Mutant(
         "claim takes no lock",
-        [Mutation(LOCK.format("app", ""), "", "claim_batch")],
-        meeting("claim", "claim_batch", "cancellations read", "commit"),
+        [Mutation("  known := secateur.share_app(app);\n", "  known := true;\n", "complete_and_claim")],
+        meeting("claim", "complete_and_claim", "surveyed", "commit"),
     ),
     Mutant(
         "sharing an app's lock takes no lock",
@@ -77,7 +82,7 @@ MUTANTS = [
                 "share_app",
             )
         ],
-        meeting("claim", "claim_batch", "cancellations read", "commit"),
+        meeting("claim", "complete_and_claim", "surveyed", "commit"),
     ),
     Mutant(
         "sharing takes another lock than a commit",
@@ -116,19 +121,23 @@ MUTANTS = [
                 "commit_draft",
             )
         ],
-        meeting("claim", "claim_batch", "cancellations read", "commit"),
+        meeting("claim", "complete_and_claim", "surveyed", "commit"),
     ),
     Mutant(
         "claim reads the cancellations before the lock",
         [
-            Mutation(READ, "", "claim_batch"),
-            Mutation("  -- point: before the lock\n", READ + "  -- point: before the lock\n", "claim_batch"),
+            Mutation(READ, "", "complete_and_claim"),
+            Mutation(
+                "  -- point: before the lock\n",
+                CANDIDATES + READ + "  -- point: before the lock\n",
+                "complete_and_claim",
+            ),
         ],
-        meeting("claim", "claim_batch", "before the lock", "commit"),
+        meeting("claim", "complete_and_claim", "before the lock", "commit"),
     ),
     Mutant(
         "claim runs in any isolation level",
-        [Mutation("  perform secateur.require_read_committed();\n", "", "claim_batch")],
+        [Mutation("    perform secateur.require_read_committed();\n", "    null;\n", "complete_and_claim")],
         claim_in_an_old_snapshot,
     ),
     Mutant(
@@ -259,7 +268,7 @@ MUTANTS = [
                 "  perform secateur.lock_app(stopped.app_id, deadline - clock_timestamp());\n", "", "stop_cancellation"
             )
         ],
-        meeting("claim", "claim_batch", "cancellations read", "stop"),
+        meeting("claim", "complete_and_claim", "surveyed", "stop"),
         "committed",
     ),
     Mutant(
@@ -269,7 +278,7 @@ MUTANTS = [
                 "  perform secateur.lock_app(undone.app_id, deadline - clock_timestamp());\n", "", "undo_cancellation"
             )
         ],
-        meeting("claim", "claim_batch", "cancellations read", "undo"),
+        meeting("claim", "complete_and_claim", "surveyed", "undo"),
         "committed",
     ),
     Mutant(
@@ -338,7 +347,7 @@ MUTANTS = [
     Mutant(
         "pause does not take the lock",
         [Mutation("  perform secateur.lock_app(pause.app_id);\n", "", "pause")],
-        meeting("claim", "claim_batch", "flags read", "pause"),
+        meeting("claim", "complete_and_claim", "surveyed", "pause"),
     ),
     Mutant(
         "fail ignores the claim's token",
@@ -444,7 +453,7 @@ MUTANTS = [
     ),
     Mutant(
         "a claim does not look again after it has marked the app as idle",
-        [Mutation("      share := null;\n      continue;\n", "      exit;\n", "claim_batch")],
+        [Mutation("      share := null;\n      continue;\n", "      exit;\n", "complete_and_claim")],
         whoever_queues_is_found_or_tells,
     ),
     Mutant(
@@ -531,7 +540,7 @@ MUTANTS = [
     ),
     Mutant(
         "claims ignore limits",
-        [Mutation("array_agg(known.concurrency is not null)", "array_agg(false)", "unpaused")],
+        [Mutation("array_agg(known.limited)", "array_agg(false)", "survey")],
         one_at_a_time,
     ),
     Mutant(

@@ -160,6 +160,19 @@ async def claiming(desk: Desk) -> None:
 
 
 @call
+async def completing_and_claiming(desk: Desk) -> None:
+    """Two runs are the caller's, the third is no more."""
+    ids, tokens = await desk.running(3)
+    await desk.enqueue(2)
+    async with desk.measured("complete_and_claim"):
+        rows = await desk.connection.fetch(
+            "select * from secateur.complete_and_claim($1, $2::uuid[], $3::uuid[], '{calm}', 2, 'tester', '1 hour')",
+            *(APP, ids, [*tokens[:2], uuid4()]),
+        )
+    assert [row["id"] is None for row in rows] == [True, False, False]
+
+
+@call
 async def claiming_by_slots(desk: Desk) -> None:
     await desk.enqueue(5, "narrow")
     async with desk.measured("claim of a limited function"):
@@ -514,7 +527,7 @@ async def statements_with_ids(connection: asyncpg.Connection) -> set[str]:
             written |= {"{order}": "desc", "{reverse}": "asc", "{past}": "<", "{until}": ">="}
             written |= {"{which}": "true", "{what}": "count(*)", "{unfinished}": "true", "{with_status}": "true"}
             written |= {"{one}": "run.id::text = $1", "{page}": "page.id::text = $4", "{ordered}": "run.id"}
-            written |= {"{position}": "run.id", "{page_position}": "page.id"}
+            written |= {"{position}": "run.id", "{page_position}": "page.id", "{drawn_columns}": "run.*"}
             share = PARAMETERS.get(name, "$7")
             written["{drawn}"] = f"secateur.runs as run tablesample system ({share}::real)"
             for placeholder, meant in written.items():

@@ -95,3 +95,49 @@ async def test_closed_it_interrupts_whoever_waits() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
     assert doubling.calls == [[1]]
+
+
+async def test_another_call_takes_along_what_waits() -> None:
+    doubling = Doubling()
+    together = Together(doubling)
+    async with together.taken_along() as (none, answer):
+        assert none == []
+        first = [asyncio.create_task(together(number)) for number in (1, 2)]
+        await asyncio.sleep(0.01)
+        async with together.taken_along() as (items, answer_two):
+            assert items == [1, 2]
+            late = asyncio.create_task(together(3))
+            await asyncio.sleep(0.01)
+            answer_two([10, 20])
+        assert await asyncio.gather(*first) == [10, 20]
+        await asyncio.sleep(0.01)
+        assert doubling.calls == [], "what came meanwhile waits for the end of the other call"
+        answer([])
+    assert await late == 6
+    assert doubling.calls == [[3]]
+
+
+async def test_what_another_call_did_not_answer_is_asked_anew() -> None:
+    doubling = Doubling()
+    together = Together(doubling)
+    with pytest.raises(OSError, match="lost"):
+        async with together.taken_along():
+            first = asyncio.create_task(together(1))
+            await asyncio.sleep(0)
+            async with together.taken_along() as (items, _):
+                assert items == [1]
+                second = asyncio.create_task(together(2))
+                await asyncio.sleep(0)
+                raise OSError("lost")
+    assert [await first, await second] == [2, 4]
+    assert doubling.calls == [[1, 2]]
+
+
+async def test_whoever_waits_is_let_go_at_the_end() -> None:
+    together = Together(Doubling())
+    async with together.taken_along():
+        waiting = asyncio.create_task(together(1))
+        await asyncio.sleep(0)
+        together.close()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting

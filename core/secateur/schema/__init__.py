@@ -1,9 +1,8 @@
 """Brings a database's schema `secateur` to what this program needs.
 
 The numbered files beside this one are applied once, ever. Definitions, which each room keeps in its folder `sql`,
-replace functions. They are applied again, all of them together, when one has changed or a function is missing:
-the functions of the lock protocol must never be of two minds. Rights are compared with the catalog at every
-install, and put right. Everything happens in one transaction, so that an installation either is there or is not.
+replace functions. All of them are applied again when one has changed or a function is missing: the lock protocol must
+never be of two minds. Rights are put right at every install. All of that is one transaction.
 """
 
 from __future__ import annotations
@@ -53,6 +52,7 @@ DEFINITIONS = (
     "engines/native/sql/declaring.sql",
     "engines/native/sql/events.sql",
     "engines/native/sql/finding.sql",
+    "engines/native/sql/surveying.sql",
     "engines/native/sql/claiming.sql",
     "engines/native/sql/performing.sql",
     "engines/native/sql/ending.sql",

@@ -130,18 +130,27 @@ class Claims:
         )
 
     async def claim(self, app_id: str, functions: dict[str, Function], limit: int) -> Batch:
-        """Claim up to `limit` runs of these functions.
+        """Claim up to `limit` runs of these functions, and report those that have ended and wait for that.
 
         Not repeated automatically; raises `DatabaseError` if Postgres is away. If the answer is lost, the claimed runs
         come back when their leases expire.
         """
         asked_at = time.monotonic()
-        rows = await self._database.fetch(_SQL["claim"], app_id, list(functions), limit, self._worker, self._lease)
-        more: bool | None = False
-        due_in = None
-        if rows and rows[-1]["id"] is None:
-            last = rows.pop()
-            more, due_in = last["more"], last["due_in"]
+        async with self._completed[app_id].taken_along() as (ended, answer):
+            tokens = [claim.token for claim in ended]
+            rows = await self._database.fetch(
+                _SQL["complete_and_claim"],
+                *(app_id, _ids(ended), tokens, list(functions), limit, self._worker, self._lease),
+            )
+            more: bool | None = False
+            due_in = None
+            if rows and rows[-1]["id"] is None and rows[-1]["claim_token"] is None:
+                last = rows.pop()
+                more, due_in = last["more"], last["due_in"]
+            refused = {row["claim_token"] for row in rows if row["id"] is None}
+            answer([token not in refused for token in tokens])
+            if refused:
+                rows = [row for row in rows if row["id"] is not None]
         found = [self._claim(row, functions[row["function_id"]], asked_at) for row in rows]
         return Batch(found, more=more is True, unsure=more is None, due_in=due_in)
 

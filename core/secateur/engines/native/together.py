@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -12,7 +13,9 @@ Result = TypeVar("Result")
 
 class Together(Generic[Item, Result]):
     """Calls `ask` with several items at once; it returns their answers in the same order. One call is under way at a
-    time. It takes all items that arrived during the previous one, up to a total `size` of `most`."""
+    time. It takes all items that arrived during the previous one, up to a total `size` of `most`.
+
+    Some other call can take items along (`taken_along`). Those that arrive meanwhile wait for its end."""
 
     def __init__(
         self,
@@ -26,32 +29,67 @@ class Together(Generic[Item, Result]):
         self._size = size
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._asking: asyncio.Task[None] | None = None
+        self._others = 0
+        """Calls under way that take items along."""
+        self._closed = False
 
     async def __call__(self, item: Item) -> Result:
         """The item's answer. Raises the error that `ask` raises for it."""
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, answer))
-        if self._asking is None:
-            self._asking = asyncio.create_task(self._ask_all())
+        self._begin()
         return await answer
+
+    @asynccontextmanager
+    async def taken_along(self) -> AsyncIterator[tuple[list[Item], Callable[[Sequence[Result]], None]]]:
+        """The items that wait, and what to call with their answers; if that is not called, they are asked anew."""
+        batch = self._take()
+        answered = False
+
+        def answer(results: Sequence[Result]) -> None:
+            nonlocal answered
+            answered = True
+            _answer(batch, results)
+
+        self._others += 1
+        try:
+            yield [item for item, _ in batch], answer
+        finally:
+            self._others -= 1
+            if not answered:
+                self._waiting = batch + self._waiting
+            self._begin()
+
+    def _begin(self) -> None:
+        if self._waiting and self._asking is None and not self._others and not self._closed:
+            self._asking = asyncio.create_task(self._ask_all())
 
     def close(self) -> None:
         """Make no more calls; cancels those who still wait."""
+        self._closed = True
         if self._asking is not None:
             self._asking.cancel()
+        else:
+            self._give_up(self._waiting)
 
     async def _ask_all(self) -> None:
         """A separate task, so that all answers of a call arrive together, even if one caller is cancelled."""
         batch: list[tuple[Item, asyncio.Future[Result]]] = []
         try:
             await asyncio.sleep(0)  # let calls made at this very moment join
-            while self._waiting:
+            while self._waiting and not self._others:
                 batch = self._take()
                 await self._answer(batch)
+                batch = []
+        except BaseException:
+            self._give_up(batch + self._waiting)
+            raise
         finally:
             self._asking = None
-            for _, answer in batch + self._waiting:
-                answer.cancel()
+
+    def _give_up(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+        for _, answer in batch:
+            answer.cancel()
 
     async def _answer(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
@@ -63,9 +101,7 @@ class Together(Generic[Item, Result]):
             elif not batch[0][1].done():
                 batch[0][1].set_exception(error)
             return
-        for (_, future), answer in zip(batch, answers, strict=True):
-            if not future.done():
-                future.set_result(answer)
+        _answer(batch, answers)
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         total = number = 0
@@ -76,3 +112,9 @@ class Together(Generic[Item, Result]):
             number += 1
         batch, self._waiting = self._waiting[:number], self._waiting[number:]
         return batch
+
+
+def _answer(batch: Sequence[tuple[Item, asyncio.Future[Result]]], answers: Sequence[Result]) -> None:
+    for (_, future), answer in zip(batch, answers, strict=True):
+        if not future.done():
+            future.set_result(answer)

@@ -40,6 +40,9 @@ from secateur.signals import stopped_by_signals
 SLOW_SECONDS = 5.0
 """After this time the log says what the start is waiting for."""
 
+SMALL_BATCH = 100
+"""A larger claim takes half of the slots at most, so that Postgres and the functions of the other half work at once."""
+
 LAST_WORDS_SECONDS = 5.0
 """How long a stopping worker tries to report interrupted runs to Postgres."""
 
@@ -248,7 +251,7 @@ class Worker:
         due = [intake for intake in self._intakes if intake.due <= time.monotonic()]
         random.shuffle(due)
         for place, intake in enumerate(due):
-            wanted = ceil(free / (len(due) - place))
+            wanted = min(ceil(free / (len(due) - place)), max(SMALL_BATCH, ceil(self.concurrency / 2)))
             if wanted == 0 or self._stopping.is_set():
                 break
             batch = await self._claim(claims, intake, wanted)

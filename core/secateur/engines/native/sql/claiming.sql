@@ -11,6 +11,10 @@ create or replace function secateur.grant_runs(
 as $$
 declare
   moment constant timestamptz := clock_timestamp();
+  -- Of one draw, for each draw costs as much as a row: eight random bytes, and a hash of the run's id under the others. Nobody
+  -- can tell from one claim's tokens those of another.
+  head constant bytea := substring(uuid_send(gen_random_uuid()) from 9);
+  seed constant bigint := hashtextextended(gen_random_uuid()::text, 0);
   ids uuid[] := run_ids;
   slots integer[];
 begin
@@ -28,7 +32,7 @@ begin
        set status = 'running',
            attempt = run.attempt + 1,
            worker = grant_runs.worker,
-           claim_token = gen_random_uuid(),
+           claim_token = encode(head || int8send(uuid_hash_extended(run.id, seed)), 'hex')::uuid,
            last_token = null,
            claimed_at = moment,
            lease_expires_at = moment + grant_runs.lease,
@@ -51,81 +55,6 @@ begin
          exists (select from secateur.steps as kept where kept.app_id = grant_runs.app_id and kept.run_id = granted.id)
     from granted
    order by granted.priority desc, granted.id;
-end
-$$;
-
--- The functions that are not paused, in random order, and which of them have a limit; null if all are paused. Part of a
--- claim. (From here to nothing_before, the parts of a claim set nothing: what claim_batch has set holds in them, and to set it again
--- takes some microseconds a call.)
-create or replace function secateur.unpaused(app_id text, function_ids text[], out functions text[], out limited boolean[])
-  language plpgsql
-as $$
-begin
-  select array_agg(known.function_id), array_agg(known.concurrency is not null) into functions, limited
-    from (select one.function_id, one.concurrency
-            from (select distinct given.id from unnest(function_ids) as given (id)) as named,
-                 lateral (select * from secateur.functions as one
-                           where one.app_id = unpaused.app_id and one.function_id = named.id offset 0) as one
-           where one.paused_at is null
-           order by random()) as known;
-end
-$$;
-
--- Where an app has many functions: the first `most` that may have something to claim, by the list (see due.sql), as find_functions
--- says them; and in `seen` all that it looked into. `slow`: there are so many dead entries above the floors of functions that have
--- nothing that their floors should be raised, too. Part of a claim.
-create or replace function secateur.search_functions(
-  app_id text, function_ids text[], most integer, active secateur.cancellations[],
-  out functions text[], out limited boolean[], out floorless boolean[], out seen text[], out slow boolean
-)
-  language plpgsql
-as $$
-declare
-  begun timestamptz;
-  effort bigint;
-begin
-  perform secateur.search_due(app_id, active);
-  begun := clock_timestamp();
-  effort := secateur.effort_on('secateur.runs_scheduled');
-  select due.functions, due.limited, due.floorless, due.seen into functions, limited, floorless, seen
-    from secateur.find_due(app_id, function_ids, most) as due;
-  slow := clock_timestamp() - begun > interval '10 ms' + cardinality(seen) * interval '20 us';
-  if secateur.effort_on('secateur.runs_scheduled') - effort > 500 + 30 * cardinality(seen) then
-    perform secateur.raise_due_floors(app_id, seen);
-  end if;
-  -- What it finds is for the next claim, where it is of a function that had nothing.
-  perform secateur.walk_below(app_id, seen, active);
-  perform secateur.walk_below_due(app_id, seen);
-end
-$$;
-
--- Tells for each function whether it has more levels than are kept. Part of a claim.
-create or replace function secateur.are_floorless(app_id text, functions text[])
-  returns boolean[]
-  language plpgsql
-as $$
-begin
-  return array(select (select count(*) from secateur.levels as one
-                        where one.app_id = are_floorless.app_id and one.function_id = looked_into.id) > 32
-                 from unnest(functions) with ordinality as looked_into (id, place) order by looked_into.place);
-end
-$$;
-
--- How many runs a claim takes of each function where some have a limit: `share`, but not more than the free slots. Part of a claim.
-create or replace function secateur.shares_of(functions text[], limited boolean[], share integer, slot_functions text[])
-  returns integer[]
-  language plpgsql
-as $$
-begin
-  -- Paired by grouping: a join would go through the slots for each function.
-  return array(select case when bool_or(one.limited) then least(share, count(*) filter (where one.place is null))
-                           else share end
-                 from (select wants.id, wants.limited, wants.place
-                         from unnest(functions, limited) with ordinality as wants (id, limited, place)
-                       union all
-                       select free.id, null, null from unnest(slot_functions) as free (id)) as one
-                group by one.id
-                order by max(one.place));
 end
 $$;
 
@@ -171,7 +100,8 @@ begin
 end
 $$;
 
--- Claims up to `max_runs` runs for `worker` until `lease` from now (heartbeat extends it), by priority and age within each
+-- Completes the runs that the worker has ended (see complete_runs; none: two empty arrays), then claims up to `max_runs` runs for
+-- `worker` until `lease` from now (heartbeat extends it), by priority and age within each
 -- function, the functions sharing the batch; null stands for all of the app. With more than ten, it looks into
 -- those on the list of functions that may have something (see due.sql); if many are on it, into some, chosen at random.
 -- Nothing is claimed of what is paused, and of a function with a limit only as much as it has free slots. A run that
@@ -179,17 +109,21 @@ $$;
 --
 -- No run that a committed cancellation matches is returned: the active ones are read under the app's shared lock, in a
 -- statement of their own. Matching runs are cancelled on the way, some 200 a call at most, and others passed over, as are those
--- on which a condition takes too long: these are left to the background (see decide_slowly). A last
--- row without an id has `more` if the end of the queue was not reached, which tells "ask again" from "empty". If
--- nothing was found, it has in `scheduled_for` and `due_in` when the next run becomes due. `more` is then false: whoever queues
+-- on which a condition takes too long: these are left to the background (see decide_slowly).
+--
+-- Rows without an id come besides the runs. First one for each token in `claim_tokens` that is no longer the worker's: that run was not
+-- completed. Last, without a token, one that has `more` if the end of the queue was not reached, which tells "ask again" from "empty".
+-- If nothing was found, it has in `scheduled_for` and `due_in` when the next run becomes due. `more` is then false: whoever queues
 -- something from now on notifies the app's workers. Or it is null: a transaction is open that may have queued something and
 -- notifies nobody, so ask again soon.
 --
--- It is longer than others, for its parts share what it keeps count of: functions, free slots, what is still open.
+-- Repeatable, except that each call claims anew. It is longer than others, for its parts share what it keeps count of: functions,
+-- free slots, what is still open.
 --
--- Locks: the app's, shared, until the transaction ends (so end it soon); rows with SKIP LOCKED.
-create or replace function secateur.claim_batch(
-  app_id text, function_ids text[], max_runs integer, worker text, lease interval
+-- Locks: the app's, shared, until the transaction ends (so end it soon); the ended runs, by id; rows with SKIP LOCKED. It waits for
+-- nobody any more once it holds a run that it claims.
+create or replace function secateur.complete_and_claim(
+  app_id text, run_ids uuid[], claim_tokens uuid[], function_ids text[], max_runs integer, worker text, lease interval
 )
   returns setof secateur.claimed_run
   language plpgsql
@@ -203,7 +137,8 @@ declare
   -- From so many it takes without the list of those that may have something (see due.sql).
   few constant integer := 10;
   many boolean;
-  paused boolean;
+  known boolean;
+  state record;
   looked record;
   wanted text[];
   limited boolean[];
@@ -232,52 +167,68 @@ declare
   -- Whether whoever queues something from now on says so; null as long as the app has not fallen idle.
   told boolean;
 begin
-  perform secateur.require_read_committed();
-  perform secateur.require_number('max_runs', max_runs, 1, 10000);
-  perform secateur.require_interval('lease', lease, '1 millisecond', '1 day');
+  -- Looked at here first, because each call would cost as much as a row.
+  if current_setting('transaction_isolation') <> 'read committed' then
+    perform secateur.require_read_committed();
+  end if;
+  if (max_runs between 1 and 10000 and lease between '1 millisecond' and '1 day') is not true then
+    perform secateur.require_number('max_runs', max_runs, 1, 10000);
+    perform secateur.require_interval('lease', lease, '1 millisecond', '1 day');
+  end if;
   if worker is not null then
     perform secateur.require_name('worker', worker);
   end if;
   -- point: before the lock
-  if not secateur.share_app(app) then
+  known := secateur.share_app(app);
+  -- point: locked
+  if cardinality(run_ids) > 0 or cardinality(claim_tokens) > 0 then
+    -- Before anything is claimed: it may wait for others, and slots become free.
+    return query
+    select (jsonb_populate_record(null::secateur.claimed_run, jsonb_build_object('claim_token', ended.claim_token))).*
+      from secateur.complete_runs(app, run_ids, claim_tokens) as ended where not ended.done;
+    -- point: ended ones completed
+  end if;
+  if not known then
     return;
   end if;
-  -- point: locked
-  active := array(select rule from secateur.cancellations as rule
-                   where rule.app_id = app and rule.state = 'active' order by rule.serial);
+  if candidates is null then
+    -- One more tells that there are many.
+    candidates := array(select one.function_id from secateur.functions as one
+                         where one.app_id = app limit few + 1);
+  end if;
+  many := cardinality(candidates) > few;
+  -- point: before the survey
+  state := secateur.survey(app, case when many then '{}' else candidates end);
+  -- point: surveyed
+  active := state.active;
+  wanted := state.wanted;
+  limited := state.limited;
+  floorless := state.floorless;
   if cardinality(active) > 0 then
     -- Some of what they have may be passed over.
     most := ceil(most * 1.1);
   end if;
-  -- point: cancellations read
-  if candidates is null then
-    -- One more tells that there are many.
-    candidates := array(select known.function_id from secateur.functions as known
-                         where known.app_id = app limit few + 1);
-  end if;
-  many := cardinality(candidates) > few;
-  paused := exists (select from secateur.apps where apps.app_id = app and apps.paused_at is not null);
-  if not many and not paused then
-    looked := secateur.unpaused(app, candidates);
-    wanted := looked.functions;
-    limited := looked.limited;
-  end if;
-  -- point: flags read
-  if exists (select from secateur.forgotten_functions as gone where gone.app_id = app)
-     and function_ids is not null then
+  if state.forgotten and function_ids is not null then
     -- Somebody works for it.
     perform secateur.recall_functions(app, function_ids);
   end if;
-  perform secateur.recover_expired(app);
-  if paused or (not many and wanted is null) then
+  if state.ended then
+    perform secateur.recover_expired(app);
+  end if;
+  if state.paused or (not many and wanted is null) then
     perform secateur.mark_idle(app);
     return;
   end if;
   if not many then
     candidates := wanted;
-    perform secateur.walk_below(app, wanted, active);
-    perform secateur.walk_below_due(app, wanted);
-    floorless := secateur.are_floorless(app, wanted);
+    if state.below then
+      perform secateur.walk_below(app, wanted, active);
+      perform secateur.walk_below_due(app, wanted);
+    end if;
+    if state.due or state.below then
+      -- What became due, and what a floor hid that is lowered now.
+      perform secateur.promote_due(app, wanted);
+    end if;
   end if;
   loop
     if share is null then
@@ -289,8 +240,8 @@ begin
         candidates := looked.seen;
         slow_to_find := looked.slow;
         cut := cardinality(wanted) = most;
+        perform secateur.promote_due(app, wanted);
       end if;
-      perform secateur.promote_due(app, wanted);
       if true = any (limited) then
         select free.functions, free.slots into slot_functions, slot_numbers
           from secateur.lock_slots(app,
@@ -377,7 +328,18 @@ begin
 end
 $$;
 
--- claim_batch without its last row: what a worker that simply asks again needs.
+-- Claims only; see complete_and_claim.
+create or replace function secateur.claim_batch(
+  app_id text, function_ids text[], max_runs integer, worker text, lease interval
+)
+  returns setof secateur.claimed_run
+  language sql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+  select * from secateur.complete_and_claim(app_id, '{}', '{}', function_ids, max_runs, worker, lease)
+$$;
+
+-- Claims only, without the last row: what a worker that simply asks again needs.
 create or replace function secateur.claim(
   app_id text, function_ids text[], max_runs integer, worker text, lease interval
 )
@@ -385,5 +347,6 @@ create or replace function secateur.claim(
   language sql
   security definer set search_path = pg_catalog, pg_temp
 as $$
-  select run.* from secateur.claim_batch(app_id, function_ids, max_runs, worker, lease) as run where run.id is not null
+  select run.* from secateur.complete_and_claim(app_id, '{}', '{}', function_ids, max_runs, worker, lease) as run
+   where run.id is not null
 $$;

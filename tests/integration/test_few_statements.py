@@ -1,0 +1,86 @@
+"""What a claim calls where there is nothing but runs that wait: a statement more costs as much as some runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+APP = "billing"
+
+PLAIN = {"share_app", "take_lock", "survey", "due_floor", "lock_queued", "grant_runs", "require_name"}
+"""What every claim calls: it takes the lock, looks what is to be done, locks runs and gives them out."""
+ENDING = {"complete_runs", "require_same_length", "close_requests"}
+
+CALLS = "select funcname, calls from pg_stat_xact_user_functions where schemaname = 'secateur'"
+TURN = "select * from secateur.complete_and_claim($1, $2::uuid[], $3::uuid[], '{calm,mail}', 5, 'w', '1 hour')"
+
+
+@pytest.fixture
+async def connection(embedded_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(embedded_url, server_settings={"track_functions": "all"})
+    for function in ("calm", "mail"):
+        await connection.execute(
+            "select secateur.enqueue_many($1, $2, array_fill('{}'::jsonb, array[40]))", APP, function
+        )
+    yield connection
+    await connection.close()
+
+
+async def turn(connection: asyncpg.Connection, ids: list[object], tokens: list[object]) -> set[str]:
+    """Claims five runs in a transaction that is taken back; returns which functions were called by the claim."""
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute("select setseed(0.5)")  # no floor is raised by chance
+    before = {row["funcname"]: row["calls"] for row in await connection.fetch(CALLS)}
+    rows = await connection.fetch(TURN, APP, ids, tokens)
+    assert len([row for row in rows if row["id"]]) == 5
+    after = {row["funcname"]: row["calls"] for row in await connection.fetch(CALLS)}
+    await transaction.rollback()
+    return {name for name, calls in after.items() if calls > before.get(name, 0)} - {"complete_and_claim", "effort_on"}
+
+
+async def test_a_claim_of_what_waits_calls_nothing_else(connection: asyncpg.Connection) -> None:
+    assert await turn(connection, [], []) <= PLAIN
+
+
+async def test_what_ended_is_completed_in_the_same_call(connection: asyncpg.Connection) -> None:
+    held = await connection.fetch("select id, claim_token from secateur.claim($1, null, 3, 'w', '1 hour')", APP)
+    ids, tokens = [row["id"] for row in held], [row["claim_token"] for row in held]
+    assert await turn(connection, ids, tokens) <= PLAIN | ENDING
+    await connection.fetch(TURN, APP, ids, tokens)
+    done = "select count(*) from secateur.runs where id = any ($1) and status = 'completed'"
+    assert await connection.fetchval(done, ids) == 3
+
+
+async def test_a_run_that_is_no_longer_the_callers_is_told_apart(connection: asyncpg.Connection) -> None:
+    """Whoever holds it goes on, and what else has ended is completed."""
+    held = await connection.fetch("select id, claim_token from secateur.claim($1, null, 3, 'w', '1 hour')", APP)
+    ids, tokens = [row["id"] for row in held], [row["claim_token"] for row in held]
+    tokens[1] = "00000000-0000-0000-0000-00000000002a"
+    first, *claimed = await connection.fetch(TURN, APP, ids, tokens)
+    assert (first["id"], str(first["claim_token"]), len(claimed)) == (None, tokens[1], 5)
+    states = await connection.fetch("select status from secateur.runs where id = any ($1) order by id", ids)
+    assert sorted(row["status"] for row in states) == ["completed", "completed", "running"]
+    # Nobody can tell a claim's tokens from another's, and no two are the same.
+    everything = [row["claim_token"] for row in (*held, *claimed)]
+    assert len(set(everything)) == 8
+
+
+async def test_what_has_to_be_done_first_is_done(connection: asyncpg.Connection) -> None:
+    """A lease that ended, a run that fell due, a cancellation: each is seen by the one look."""
+    await connection.fetch("select secateur.claim($1, '{calm}', 1, 'w', '1 hour')", APP)
+    await connection.execute(
+        "update secateur.runs set lease_expires_at = now() - interval '1 s' where status = 'running'"
+    )
+    assert "recover_expired" in await turn(connection, [], [])
+    await connection.execute("select secateur.recover_expired($1)", APP)
+    await connection.execute(
+        "select secateur.enqueue_many($1, 'mail', array['{}'::jsonb], array[clock_timestamp() + interval '1 hour'])",
+        APP,
+    )
+    await connection.execute("update secateur.runs set scheduled_for = now() where status = 'scheduled'")
+    called = await turn(connection, [], [])
+    assert "promote_due" in called
+    assert "recover_expired" not in called

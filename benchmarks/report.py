@@ -56,7 +56,7 @@ class Report:
 
     def write(self, title: str, lines: Sequence[str]) -> None:
         """Put the chapter in the place of its former figures, at once."""
-        self._chapters[title] = [f"_{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {_commit()}_", "", *lines]
+        self._chapters[title] = [f"_{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {_load()}, {_commit()}_", "", *lines]
         text = [
             "# Results",
             "",
@@ -100,6 +100,11 @@ def _processor() -> str:
 
 def _memory() -> str:
     return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GB"
+
+
+def _load() -> str:
+    """With what the benchmark itself keeps busy; far above the number of cores, only ratios mean something."""
+    return f"load {os.getloadavg()[1]:.0f}"
 
 
 def _commit() -> str:

@@ -138,7 +138,10 @@ async def serve(calls: object) -> None:
 
 
 class Job:
-    """What a job does: it notes its start in `bed_ran`, takes its time, fails if it is to, and notes its end."""
+    """What a job does: it notes its start in `bed_ran`, takes its time, fails if it is to, and notes its end.
+
+    One with `is_noop` does nothing at all.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -147,6 +150,8 @@ class Job:
 
     async def run(self, payload: dict[str, Any], beat: Callable[[], Awaitable[Any]] | None = None) -> None:
         """`beat` is called again and again, where it is what the engine stops a job by."""
+        if payload.get("is_noop"):
+            return
         number = payload["number"]
         await self.note(number, "start")
         try:

@@ -1,4 +1,8 @@
-"""What does a gate cost the claims of another engine, by what is active?"""
+"""What does a gate cost the claims of another engine, by what is active?
+
+The engine's own statements, over one connection to each database, which take turns call by call. The goals are for the
+processor time of the connections' backends, in nanoseconds where Linux tells them: it holds on a busy machine, too.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,7 @@ GATES: dict[str, tuple[str, int] | None] = {
 }
 GOALS = {"nothing active": 0.95, "1 equality": 0.92, "1 complex": 0.92, "10 equalities": 0.88, "10 complex": 0.88}
 WARM_UP = 20
-WHY = "these jobs do nothing, and each pays for a look-up of its row and a call of the generated function"
+WHY = "these jobs do nothing, and each pays for a trigger and a call of the generated function"
 TABLES_OF_OBAN = Path(__file__).parent.parent / "tests" / "engines" / "beds" / "oban_elixir.sql"
 
 
@@ -105,8 +109,9 @@ async def measure(ground: Ground) -> list[str]:
     lines = [
         "### One connection, the median call, by what is active and matches nothing claimed",
         "",
-        "| claims of | gate | claim | against none | claim and complete, jobs/s | against none | CPU a job, both |",
-        "|---|---|---:|---:|---:|---:|---:|",
+        "| claims of | gate | claim | against none | claim and complete, jobs/s | against none | CPU a job, both "
+        "| against none |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     goals: list[str] = []
     for claims in (PROCRASTINATE, OBAN):
@@ -117,14 +122,17 @@ async def measure(ground: Ground) -> list[str]:
             ratios = [statistics.median(none.claims) / claim, statistics.median(none.both) / both]
             jobs = claims.batch * len(place.claims)
             processor = 1_000_000 * place.processor / jobs
-            say(f"{claims.engine}, {name}: {ratios[0]:.2f}, {ratios[1]:.2f}, {processor:.0f} µs")
+            saved = none.processor / place.processor
+            say(f"{claims.engine}, {name}: {ratios[0]:.2f}, {ratios[1]:.2f}, {processor:.0f} µs, {saved:.2f}")
             lines.append(
                 f"| {claims.engine}, {claims.batch} | {name} | {1000 * claim:.2f} ms | {ratios[0]:.2f} "
-                f"| {claims.batch / both:,.0f} | {ratios[1]:.2f} | {processor:.0f} µs |"
+                f"| {claims.batch / both:,.0f} | {ratios[1]:.2f} | {processor:.0f} µs | {saved:.2f} |"
             )
             if name in GOALS:
-                what = f"{claims.engine}: claims of {claims.batch} and their completion, {name}, against no gate"
-                goals += because(goal(what, ratios[1], least=GOALS[name]), WHY)
+                what = (
+                    f"{claims.engine}: claims of {claims.batch} and their completion a second of processor time, {name}"
+                )
+                goals += because(goal(what, saved, least=GOALS[name]), WHY)
     return [*lines, "", *goals]
 
 
@@ -144,16 +152,23 @@ async def _in_turns(ground: Ground, claims: Claims) -> dict[str, Place]:
                 await _claim_and_finish(place, claims)
             place.claims.clear()
             place.both.clear()
-        begun = processor_seconds(place.pid for place in found.values())
+        begun = {place.pid: _processor(place.pid) for place in found.values()}
         turns = list(found.values())
         for _ in range(calls):
             for place in turns:
                 await _claim_and_finish(place, claims)
             turns.append(turns.pop(0))
-        ended = processor_seconds(begun)
         for place in found.values():
-            place.processor = ended[place.pid] - begun[place.pid]
+            place.processor = _processor(place.pid) - begun[place.pid]
         return found
+
+
+def _processor(pid: int) -> float:
+    """Seconds of a process with one thread."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+    except OSError:
+        return processor_seconds([pid])[pid]
 
 
 async def _prepare(url: str, claims: Claims, gate: tuple[str, int] | None, jobs: int) -> None:

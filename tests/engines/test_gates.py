@@ -284,6 +284,11 @@ async def test_it_is_found_stale_and_removed(bed: Procrastinate, database: Datab
     _, cancellation = await commit(database)
     assert cancellation.guarantee == "swept"
     assert (await keeper.install("tester")).state is GateState.ON
+    number = await database.fetchval("select lock_number from secateur.gates")
+    function = await database.fetchval(f"select pg_get_functiondef('secateur_gates.gate_{number}'::regproc)")
+    await database.execute(function.replace("begin\n", "begin\n  -- as it was once\n", 1))
+    assert (await keeper.check()).problems == ("it was made by another version of secateur: install it again",)
+    assert (await keeper.install("tester")).state is GateState.ON
     await database.execute("drop trigger aaa_secateur_gate on procrastinate_jobs")
     assert (await keeper.check()).problems == ("its trigger is not on the engine's table",)
     await keeper.remove("tester")

@@ -240,7 +240,7 @@ $body$
 -- The trigger as it is now; no row if there is none.
 select made.tgenabled::text as enabled,
        made.tgfoid = to_regproc('secateur_gates.{hook}_{n}') as ours,
-       '{hook}' <> 'gate' or relation.relowner = routine.proowner as owned
+       '{hook}' <> 'gate' or relation.relowner = routine.proowner as owned, routine.prosrc as body
   from pg_trigger as made
   join pg_class as relation on relation.oid = made.tgrelid
   join pg_proc as routine on routine.oid = made.tgfoid

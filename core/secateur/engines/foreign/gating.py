@@ -185,6 +185,8 @@ class GateKeeper:
                 problems.append("its trigger is disabled")
             elif not found["owned"]:
                 problems.append("the engine's table belongs to another role since")
+            elif found["body"] != self._filled(hook, number).split("$body$")[1]:
+                problems.append("it was made by another version of secateur: install it again")
         if row["failures"]:
             problems.append(
                 f"it let claims through, at least {row['failures']}; the last error was: {row['last_error']}"

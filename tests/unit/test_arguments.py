@@ -84,6 +84,7 @@ def test_the_specification_names_everything() -> None:
     assert flags["--app"]["value"] == "APP"
     assert "--database" not in flags, "it is one of all commands"
     assert {"--database", "--spec", "--version"} <= {name for flag in made["flags"] for name in flag["names"]}
+    assert "token create" in {each["name"] for each in commands["token"]["commands"]}
     (shell,) = commands["completion"]["arguments"]
     assert (shell["name"], shell["required"], shell["choices"]) == ("SHELL", True, ["bash", "zsh", "fish"])
     assert made["exit_codes"]["74"].startswith("done, but")

@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs/coming-from").glob("*.md")),
+]
 
 
 def layers() -> list[str]:
@@ -51,6 +55,13 @@ def test_links_lead_somewhere(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in headings(target)):
             broken.append(link)
     assert not broken
+
+
+def test_the_map_for_newcomers_is_of_this_country() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:core|tui|tests|docs|benchmarks)/[^`]*|[\w.]+\.(?:md|toml))`", page)
+    assert len(paths) > 30
+    assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
 def test_the_ledger_names_no_table_of_the_queue() -> None:

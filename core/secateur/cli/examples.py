@@ -85,7 +85,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "audit": ("secateur audit", "secateur audit --app billing --limit 20"),
     "retention": ("secateur retention", "secateur retention --finished 30d"),
     "eval": (
-        "secateur eval 'event.data.qty > 2' --event event.json",
+        "secateur eval 'event.data.amount > 100' --event event.json",
         "secateur eval '1 + 1 == 2' --in both",
     ),
 }

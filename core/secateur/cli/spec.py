@@ -28,6 +28,7 @@ def specification(parsers: Mapping[str, Parser]) -> dict[str, Any]:
 
 def _command(name: str, parser: Parser, everywhere: set[str]) -> dict[str, Any]:
     flags = [each for each in _flags(parser) if not everywhere.issuperset(each["names"])]
+    below = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
     return {
         "name": name,
         "description": " ".join((parser.description or "").split()),
@@ -35,7 +36,12 @@ def _command(name: str, parser: Parser, everywhere: set[str]) -> dict[str, Any]:
         "asks": any("--yes" in each["names"] for each in flags),
         "arguments": [*_arguments(parser)],
         "flags": flags,
-        "examples": [*EXAMPLES[name]],
+        "commands": [
+            _command(f"{name} {each}", parser, everywhere)
+            for action in below
+            for each, parser in action.choices.items()
+        ],
+        "examples": [*EXAMPLES.get(name, ())],
     }
 
 

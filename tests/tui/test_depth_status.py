@@ -46,6 +46,7 @@ STANDS_STILL = {"in_per_second": 0.0, "out_per_second": 0.0, "running": 0}
         ([depth(9, 3.0), QUIET], "✓ no queue is flooded"),
         ([depth(5_000, 20.0), QUIET], "▲ flood: billing / vendor-syncs  5,000 queued (100 %), +20.0/s"),
         ([depth(5_000, 20.0, paused=True), QUIET], "paused ‖"),
+        ([depth(5_000, -0.0), QUIET], "5,000 queued (100 %), ±0.0/s"),
         ([depth(22_209, -22.0), QUIET], "▼ draining: billing / vendor-syncs  22,209 queued, empty in 16m 49s"),
         ([depth(500, -22.0), QUIET], "✓ no queue is flooded"),
         ([depth(78, **STANDS_STILL), QUIET], "! stalled for 5m 00s: billing / vendor-syncs  78 runs wait"),
@@ -132,3 +133,33 @@ def test_what_is_not_known_is_no_zero() -> None:
     unknown = depth(5, failed=None, in_per_second=None, out_per_second=None)
     assert shown(unknown, depth(5)) == ["–", "–", "–", "10"]
     assert shown(depth(5, failed=1), depth(5, failed=2)) == ["3", "20.0", "20.0", "10"]
+
+
+def test_the_rate_of_a_flood_is_never_cut() -> None:
+    flooding = depth(176_889, 1_234.0, function_id="a-function-whose-name-is-longer-than-the-whole-line", paused=True)
+    for width in (58, 78):
+        line = worst([flooding], width)
+        assert line.cell_length <= width
+        assert "a-fun" in line.plain
+        assert "line  176,889 queued, +1,234/s, paused ‖" in line.plain
+
+
+def test_queues_are_a_level_of_their_own_where_they_have_several_apps() -> None:
+    depths = [
+        depth(n, app_id=app) for n, app in ((5, "jobs/mail"), (700, "jobs/exports"), (90, "river/mail"), (8, "x"))
+    ]
+    found = depth_rows.stems(depth_rows.tree(depths, "queued"), lambda app: app.rpartition("/")[0] or "own", "queued")
+    shown = [(each.key, each.total.queued, [branch.total.app_id for branch in each.branches]) for each in found]
+    assert shown == [
+        (depth_rows.QueueKey("jobs"), 705, ["jobs/exports", "jobs/mail"]),
+        (None, 90, ["river/mail"]),
+        (None, 8, ["x"]),
+    ]
+    [alone] = depth_rows.stems(depth_rows.tree(depths), lambda _: None, "name")
+    assert alone.key is None
+
+
+def test_no_column_is_shown_that_the_queue_cannot_fill() -> None:
+    keys = lambda *depths: {column.key for column in depth_rows.columns_of(depths)}  # noqa: E731
+    assert keys(depth(3, failed=None, in_per_second=None, out_per_second=None)).isdisjoint({"failed", "in", "out"})
+    assert {"failed", "in", "out"} <= keys(depth(3, failed=2), depth(3, failed=None, in_per_second=None))

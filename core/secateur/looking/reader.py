@@ -9,7 +9,17 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from secateur.engines.base import Arriving, Charting, Evaluating, Source, Streaming, Tracing, queue_of, unsupported
+from secateur.engines.base import (
+    Arriving,
+    Charting,
+    Evaluating,
+    Routing,
+    Source,
+    Streaming,
+    Tracing,
+    queue_of,
+    unsupported,
+)
 from secateur.engines.searching import RunPage, RunSearch
 from secateur.errors import Problem, RequestError
 from secateur.ledger.selections import selections
@@ -44,6 +54,13 @@ class Reader:
     def words_of(self, app_id: str) -> QueueWords:
         """What expressions on the app's runs may read beyond the rest, and what its users call things."""
         return queue_of(self._engine, app_id).words
+
+    def queue_of(self, app_id: str) -> tuple[str, str] | None:
+        """The queue that has the app, and what the app is called there; None where only one queue is open."""
+        if not isinstance(self._engine, Routing):
+            return None
+        name = self._engine.source_of(app_id).name
+        return name, app_id.removeprefix(f"{name}/")
 
     def evaluated(self, app_id: str) -> int | None:
         """How many of the app's runs the count under way has evaluated in this process; None if the database does."""

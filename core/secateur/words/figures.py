@@ -38,6 +38,12 @@ def rate(per_second: float) -> str:
     return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.1f}"
 
 
+def change(per_second: float) -> str:
+    """A rate with its sign: `+41.4`, `−3.0`; `±0.0` for what would be written as nothing."""
+    shown = rate(abs(per_second))
+    return f"{'±' if shown == '0.0' else '+' if per_second > 0 else '−'}{shown}"
+
+
 def duration(seconds: float) -> str:
     """At most two units: `40 s`, `1m 22s`, `2h 14m`, `3d 4h`."""
     whole = max(0, int(seconds))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -40,6 +40,17 @@ SORTS = tuple(column.key for column in COLUMNS if column.key not in ("marks", "s
 SORT_NAMES = {"in": "in/s", "out": "out/s", "drains": "growth"}
 """Where the name of an order is not that of its column."""
 
+
+def columns_of(depths: Sequence[FunctionDepth]) -> list[Column]:
+    """Without those that no queue here can fill, or has anything to say in."""
+    unknown = {
+        "failed": not any(each.failed for each in depths),
+        "in": depths and all(each.in_per_second is None for each in depths),
+        "out": depths and all(each.out_per_second is None for each in depths),
+    }
+    return [column for column in COLUMNS if not unknown.get(column.key)]
+
+
 STANDING, IN_FORCE, PAUSED = "✂∞", "✂", "‖"
 
 
@@ -49,6 +60,22 @@ class Branch:
 
     total: FunctionDepth
     functions: Sequence[FunctionDepth]
+
+
+@dataclass(frozen=True, slots=True)
+class QueueKey:
+    """The cursor's key on the row of a whole queue, where there are several."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stem:
+    """A queue with its apps that are shown. It has a row where it is one of several, and has several apps."""
+
+    total: FunctionDepth
+    branches: Sequence[Branch]
+    key: QueueKey | None = None
 
 
 def scope_of(depth: FunctionDepth) -> Scope:
@@ -110,6 +137,24 @@ def tree(
         found.sort(key=lambda depth: _order(depth, sort), reverse=backwards)
     branches = [Branch(total_of(app_id, found), found) for app_id, found in apps.items()]
     return sorted(branches, key=lambda branch: _order(branch.total, sort), reverse=backwards)
+
+
+def stems(
+    branches: Sequence[Branch], queue_of: Callable[[str], str | None], sort: str, *, backwards: bool = False
+) -> list[Stem]:
+    """The branches by their queues, in the order of `sort`; `queue_of` gives none where there is only one."""
+    queues: dict[str | None, list[Branch]] = {}
+    for branch in branches:
+        queues.setdefault(queue_of(branch.total.app_id), []).append(branch)
+    found = [
+        Stem(
+            total_of(name or "", [branch.total for branch in those]),
+            those,
+            None if name is None or len(those) == 1 else QueueKey(name),
+        )
+        for name, those in queues.items()
+    ]
+    return sorted(found, key=lambda stem: _order(stem.total, sort), reverse=backwards)
 
 
 def _order(depth: FunctionDepth, sort: str) -> tuple[float, str, str]:
@@ -187,16 +232,22 @@ def row(depth: FunctionDepth, name: Cell, marks: str, trend: str, *, flooding: b
     }
 
 
-def app_name(app_id: str, *, folded: bool) -> Cell:
-    return Cell(f"{'▸' if folded else '▾'} {one_line(app_id)}", "strong")
+def folding_name(name: str, *, folded: bool, inner: bool = False) -> Cell:
+    """Of an app or a queue; `inner` if it is below one."""
+    return Cell(f"{STEP if inner else ''}{'▸' if folded else '▾'} {one_line(name)}", "strong")
 
 
-def function_name(depth: FunctionDepth, width: int, *, flooding: bool, marked: bool = False) -> Cell:
+def function_name(
+    depth: FunctionDepth, width: int, *, flooding: bool, marked: bool = False, inner: bool = False
+) -> Cell:
     """The name in so many cells; too long a one loses its middle, for names that begin alike may end differently."""
-    name = shorten_middle_to(depth.function_id, width - len(INDENT))
-    return Cell((MARKED if marked else INDENT) + name, "danger" if flooding else "key" if marked else "plain")
+    indent = (STEP if inner else "") + (MARKED if marked else INDENT)
+    name = shorten_middle_to(depth.function_id, width - len(indent))
+    return Cell(indent + name, "danger" if flooding else "key" if marked else "plain")
 
 
+STEP = "  "
+"""Of apps under their queue, and of all that is below them."""
 INDENT = "   "
 """Of functions, under their app."""
 MARKED = " ● "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from textual import events
@@ -10,13 +10,15 @@ from textual.content import Content
 from textual.message import Message
 
 from secateur.ledger.steps import InForce
+from secateur.looking.depth import growth_of
 from secateur.looking.history import Series
 from secateur.runs import MOST_FUNCTIONS, FunctionDepth, Functions, Scope
-from secateur.words.figures import number
+from secateur.words.figures import change, number
 from secateur.words.lines import cells, one_line
 from secateur_tui.frame.columns import Cell, Row, ToneLayout, lay_out_cells
 from secateur_tui.frame.line_table import LineTable
 from secateur_tui.queues import depth_rows
+from secateur_tui.queues.depth_rows import QueueKey, Stem
 from secateur_tui.queues.trends import Trends
 from secateur_tui.themes import toned
 
@@ -25,10 +27,13 @@ _FOUND_NOTHING = "nothing is called so"
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A row: of a function, or of an app, which is folded or not."""
+    """A row: of a function, or of an app or a queue, which is folded or not."""
 
     depth: FunctionDepth
+    key: Scope | QueueKey
     folded: bool | None = None
+    inner: bool = False
+    """Below the row of a queue."""
 
 
 class DepthTable(LineTable):
@@ -42,15 +47,18 @@ class DepthTable(LineTable):
     class Sorted(Message):
         """The rows have another order."""
 
-    def __init__(self, *, id: str | None = None) -> None:
+    def __init__(self, queue_of: Callable[[str], tuple[str, str] | None], *, id: str | None = None) -> None:
+        """`queue_of` gives the queue of an app, and the app's name there; None where there is only one queue."""
         super().__init__(id=id)
+        self._queue_of = queue_of
         self._marked: set[Scope] = set()
         self._depths: Sequence[FunctionDepth] = ()
         self._in_force: dict[Scope, InForce] = {}
-        self._folded: set[str] = set()
+        self._folded: set[str | QueueKey] = set()
         self._trends = Trends()
         self._widest: dict[str, int] = {}
         self._longest_name = ""
+        self._has_queues = False
         self._names = 0
         self._entries: list[_Entry] = []
         self._flooding: FunctionDepth | None = None
@@ -108,6 +116,18 @@ class DepthTable(LineTable):
         """The order in words."""
         return depth_rows.SORT_NAMES.get(self.sort, self.sort) + (", reversed" if self.backwards else "")
 
+    @property
+    def summary(self) -> str:
+        """What is shown, in which order, and what it adds up to."""
+        marked = "" if self.marked is None else f"{len(self.marked.names)} marked ● · "
+        found = f"only “{one_line(self.find)}” · " if self.find else ""
+        queued = sum(depth.queued for depth in self._depths)
+        grows = change(sum(map(growth_of, self._depths)))
+        paused = sum(depth.paused for depth in self._depths)
+        return f"{marked}{found}by {self.order} · {number(queued)} queued · {grows}/s" + (
+            f" · {paused} paused ‖" if paused else ""
+        )
+
     def show_depth(self, depths: Sequence[FunctionDepth], in_force: Sequence[InForce] = ()) -> None:
         """Show new figures."""
         self._depths = depths
@@ -128,19 +148,31 @@ class DepthTable(LineTable):
         if depths and not self.find:
             self._trends.see([*depths, *(branch.total for branch in branches)], everything.as_of)
         self._flooding = depth_rows.flood(depths)
-        entries: list[_Entry] = []
-        for branch in branches:
-            folded = branch.total.app_id in self._folded and not self.find
-            entries.append(_Entry(branch.total, folded))
-            if not folded:
-                entries += map(_Entry, branch.functions)
-        self._entries = entries
+        stems = depth_rows.stems(branches, self._queue_name, self.sort, backwards=self.backwards)
+        self._entries = entries = [entry for stem in stems for entry in self._entries_of(stem)]
         self._layout = self._lay_out(everything)
         found = [depth for branch in branches for depth in branch.functions] if self.find else depths
         total = depth_rows.total_of("", found) if self.find else everything
         footing = self._layout.line(self._total(total, len(found))) if entries else self._nothing_found()
-        keys = [depth_rows.scope_of(entry.depth) for entry in entries]
+        keys = [entry.key for entry in entries]
         self.show_rows(self._heading_of(self._layout), keys, self._row_line, footing)
+
+    def _queue_name(self, app_id: str) -> str | None:
+        return None if (found := self._queue_of(app_id)) is None else found[0]
+
+    def _entries_of(self, stem: Stem) -> Iterator[_Entry]:
+        """The rows of a queue, as far as they are not folded away."""
+        inner = stem.key is not None
+        if stem.key is not None:
+            folded = stem.key in self._folded and not self.find
+            yield _Entry(stem.total, stem.key, folded)
+            if folded:
+                return
+        for branch in stem.branches:
+            folded = branch.total.app_id in self._folded and not self.find
+            yield _Entry(branch.total, depth_rows.scope_of(branch.total), folded, inner)
+            if not folded:
+                yield from (_Entry(each, each.scope, inner=inner) for each in branch.functions)
 
     def _lay_out(self, everything: FunctionDepth) -> ToneLayout:
         """Whatever is found, each column is as wide as the totals over everything need it."""
@@ -149,15 +181,16 @@ class DepthTable(LineTable):
         ) + ("‖" if any(each.paused for each in self._depths) else "")
         total = self._total(everything, len(self._depths))
         widest: Row = {**total, "marks": Cell(marks[:1]), "name": Cell(self._longest())}
-        return lay_out_cells(depth_rows.COLUMNS, [widest, total], self.line_width, self._widest)
+        return lay_out_cells(depth_rows.columns_of(self._depths), [widest, total], self.line_width, self._widest)
 
     def _longest(self) -> str:
         """The longest name, looked for when there are other functions."""
         names = len(self._depths)
         if names != self._names:
             self._names = names
+            self._has_queues = len({self._queue_name(each.app_id) for each in self._depths}) > 1
             self._longest_name = max((one_line(each.function_id) for each in self._depths), key=cells, default="")
-        return depth_rows.INDENT + self._longest_name
+        return depth_rows.STEP * self._has_queues + depth_rows.INDENT + self._longest_name
 
     def _heading_of(self, layout: ToneLayout) -> Content:
         return layout.heading(self.sort, "▴" if self._goes_up else "▾")
@@ -168,14 +201,19 @@ class DepthTable(LineTable):
 
     def _row_line(self, index: int) -> Content:
         entry = self._entries[index]
-        depth, layout = entry.depth, self._layout
-        scope = depth_rows.scope_of(depth)
+        depth, layout, scope = entry.depth, self._layout, entry.key
+        if isinstance(scope, QueueKey):
+            name = depth_rows.folding_name(scope.name, folded=bool(entry.folded))
+            return layout.line(depth_rows.row(depth, name, "", "", flooding=False))
         flooding = depth is self._flooding
         if entry.folded is None:
-            marked = scope in self._marked
-            name = depth_rows.function_name(depth, layout.width_of("name"), flooding=flooding, marked=marked)
+            name = depth_rows.function_name(
+                depth, layout.width_of("name"), flooding=flooding, marked=scope in self._marked, inner=entry.inner
+            )
         else:
-            name = depth_rows.app_name(depth.app_id, folded=entry.folded)
+            found = self._queue_of(depth.app_id) if entry.inner else None
+            title = depth.app_id if found is None else found[1]
+            name = depth_rows.folding_name(title, folded=entry.folded, inner=entry.inner)
         marks = depth_rows.marks(scope, self._in_force, paused=depth.paused)
         trend = self._trends.line(scope, depth.queued, layout.width_of("spark"))
         return layout.line(depth_rows.row(depth, name, marks, trend, flooding=flooding))
@@ -222,11 +260,14 @@ class DepthTable(LineTable):
             self.sort_by(column)
 
     def toggle_fold(self) -> None:
-        """Fold or unfold the app under the cursor; the cursor goes to the app."""
-        if (scope := self.scope) is not None:
-            self._folded ^= {scope.app_id}
-            self.move_to(Scope(scope.app_id))
-            self.relist()
+        """Fold or unfold the app or the queue under the cursor; from a function, the cursor goes to its app."""
+        match self.cursor_key:
+            case Scope(app_id=app_id):
+                self._folded ^= {app_id}
+                self.move_to(Scope(app_id))
+            case QueueKey() as queue:
+                self._folded ^= {queue}
+        self.relist()
 
     def on_resize(self) -> None:
         self._widest.clear()

@@ -140,7 +140,7 @@ class DepthDetail(Vertical):
             return
         rule.show(one_line(str(scope)), *self._notes(series))
         if not self._session.queue.reader.history.is_kept:
-            plot.update(toned(("This queue keeps no history.", "quiet")), layout=False)
+            plot.update(toned((" This queue keeps no history.", "quiet")), layout=False)
         elif series is None:
             plot.update("", layout=False)
         else:
@@ -173,13 +173,19 @@ class DepthDetail(Vertical):
         found = self._found.get(scope) if scope is not None else None
         if found is None or scope is None:
             few = self._queued < _FEWEST_RUNS
-            told = "Too few runs to compare." if few else "Comparing what arrives with what is usual…"
+            told = (
+                ""
+                if scope is None
+                else "Too few runs to compare."
+                if few
+                else "Comparing what arrives with what is usual…"
+            )
         else:
             view = View.of_arrivals(found.suggestions, scope)
             rows.show(view, "")
             told = "" if view.picks else f"Nothing stands out: {view.nothing}."
         instead.update(toned((told, "quiet")))
-        instead.display, rows.display = bool(told), not told
+        instead.display, rows.display = bool(told) or scope is None, scope is not None and not told
 
     @on(HotTable.Picked)
     def _picked(self, message: HotTable.Picked) -> None:

@@ -11,9 +11,7 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from secateur.errors import SecateurError
-from secateur.looking.depth import growth_of
 from secateur.runs import Functions, Scope
-from secateur.words.figures import number, rate
 from secateur.words.lines import one_line
 from secateur_tui.frame.aftermath_line import AlsoWanted, aftermath_line
 from secateur_tui.frame.hot_table import HotTable
@@ -38,6 +36,8 @@ _AFTERMATH_KEYS = {
 }
 _DETAIL_FROM_HEIGHT, _HOT_FROM_WIDTH = 20, 76
 """Of the screen: in less there is the list alone, and the plot alone."""
+_OF_SCOPE = ("open_filter", "stands_out", "times", "pause", "mark")
+"""What is done to an app or a function: on the row of a whole queue there is none."""
 _EMPTY = "The database has no functions yet.\n\nThey appear here with their first run"
 _TO_BEGIN = ", from any language:\n\n  {first_run}\n\nTo see secateur at work first: secateur demo"
 
@@ -80,6 +80,7 @@ class QueuesScreen(PlaceScreen):
         super().__init__(session)
         self._feed = Feed()
         self._pause_label = ""
+        self._of_queue = False
         self._status_lines = 0
         self._goes_on = False
         """After a commit, matching runs still arrive: there is a key for them."""
@@ -93,7 +94,7 @@ class QueuesScreen(PlaceScreen):
 
     def content(self) -> ComposeResult:
         yield Rule("Queues", id="queues")
-        yield DepthTable(id="depth")
+        yield DepthTable(self.session.queue.reader.queue_of, id="depth")
         yield Static(_empty(self.session.queue.reader.first_run), id="empty", markup=False)
         yield DepthDetail(self.session, id="detail-of-row")
         yield Static(id="aftermath", markup=False)
@@ -193,17 +194,7 @@ class QueuesScreen(PlaceScreen):
         self.query_one(DepthTable).set_class(stale, "stale")
 
     def _subtitle(self) -> None:
-        table, feed = self.query_one(DepthTable), self._feed
-        queued = sum(depth.queued for depth in feed.depths)
-        net = sum(map(growth_of, feed.depths))
-        sign = "+" if net > 0 else "−" if net < 0 else "±"
-        found = f"only “{one_line(table.find)}” · " if table.find else ""
-        paused = sum(depth.paused for depth in feed.depths)
-        self.query_one("#queues", Rule).show(
-            "Queues",
-            f"{_marked(table.marked)}{found}by {table.order} · {number(queued)} queued · {sign}{rate(abs(net))}/s"
-            f"{f' · {paused} paused ‖' if paused else ''}",
-        )
+        self.query_one("#queues", Rule).show("Queues", self.query_one(DepthTable).summary)
 
     def action_open_filter(self) -> None:
         if (scope := self.chosen) is not None:
@@ -269,8 +260,9 @@ class QueuesScreen(PlaceScreen):
     def _label_pause(self) -> None:
         """Let the footer say what the key does to the row under the cursor."""
         label = found.label if (found := self._offer) else ""
-        if label != self._pause_label:
-            self._pause_label = label
+        of_queue = self.chosen is None
+        if (label, of_queue) != (self._pause_label, self._of_queue):
+            self._pause_label, self._of_queue = label, of_queue
             self.refresh_bindings()
 
     @work(exclusive=True, group="pause")
@@ -336,6 +328,8 @@ class QueuesScreen(PlaceScreen):
         needs_rows = ("open_filter", "stands_out", "pause", "find", "sort", "reverse", "fold", "mark")
         if action in needs_rows and not self._feed.depths:
             return False
+        if action in _OF_SCOPE and self._feed.depths and self.chosen is None:
+            return False
         if action == "failed":
             return self._has_failed
         if action == "times" and not (self._feed.depths and self.session.queue.reader.history.is_kept):
@@ -350,6 +344,8 @@ class QueuesScreen(PlaceScreen):
 
     def why_not(self, action: Action) -> str:
         scope = self.chosen
+        if scope is None and self._feed.depths:
+            return "This row is a whole queue: choose one of its apps."
         match action.id:
             case "queues.failed" | "queues.retry" if scope is not None and not self._has_failed:
                 return f"No run of {one_line(str(scope))} has failed."
@@ -378,10 +374,6 @@ class QueuesScreen(PlaceScreen):
     def _found(self) -> None:
         self.query_one("#find").display = bool(self.query_one("#find", Input).value)
         self.query_one(DepthTable).focus()
-
-
-def _marked(marked: Scope | Functions | None) -> str:
-    return "" if marked is None else f"{len(marked.names)} marked ● · "
 
 
 def _detail_height(height: int) -> int:

@@ -8,8 +8,8 @@ from textual.content import Content
 
 from secateur.looking.depth import NEGLIGIBLE, Trend, growth_of, outlook, waited_seconds
 from secateur.runs import FunctionDepth
-from secateur.words.figures import duration, number, rate, runs
-from secateur.words.lines import one_line
+from secateur.words.figures import change, duration, number, rate, runs
+from secateur.words.lines import one_line, shorten_middle_to
 from secateur_tui.queues.depth_rows import flood
 from secateur_tui.session import Feed
 from secateur_tui.themes import toned
@@ -44,23 +44,24 @@ def _is(depth: FunctionDepth, trend: Trend) -> bool:
 
 
 def _flood_line(deepest: FunctionDepth, depths: Sequence[FunctionDepth], width: int) -> Content:
-    """Where there is too little room the share goes first, then the app; its rate is what matters."""
+    """Where there is too little room the share goes first, then the app, then the name's middle; never the rate."""
     everything = sum(depth.queued for depth in depths)
-    net = growth_of(deepest)
-    trend = f", +{rate(net)}/s" if net > 0 else f", −{rate(-net)}/s"
     share = f" ({deepest.queued * 100 // max(1, everything)} %)"
-    variants = ((_name(deepest), share), (_name(deepest), ""), (one_line(deepest.function_id), ""))
-    lines = [
-        toned(
+
+    def line(name: str, share: str) -> Content:
+        return toned(
             (" ▲ flood: ", "danger"),
             (name, "strong"),
             (f"  {number(deepest.queued)} queued", "danger"),
-            (f"{shown}{trend}", "plain"),
+            (f"{share}, {change(growth_of(deepest))}/s", "plain"),
             (", paused ‖" if deepest.paused else "", "warn"),
         )
-        for name, shown in variants
-    ]
-    return next((line for line in lines if line.cell_length <= width), lines[-1])
+
+    function = one_line(deepest.function_id)
+    lines = [line(_name(deepest), share), line(_name(deepest), ""), line(function, "")]
+    if (fits := next((each for each in lines if each.cell_length <= width), None)) is not None:
+        return fits
+    return line(shorten_middle_to(deepest.function_id, max(1, width - line("", "").cell_length)), "")
 
 
 def _stalled_line(depths: Sequence[FunctionDepth]) -> Content | None:

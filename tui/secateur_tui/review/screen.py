@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -47,6 +48,11 @@ FOLLOW_SECONDS = 0.5
 
 FRESH_SECONDS = 0.5
 """An enter this soon after another may be the repeat of a held key."""
+
+HELD_SECONDS = 0.12
+"""A key that is held repeats itself within this time. So the commit waits that long for another enter: a keyboard may
+take longer than `FRESH_SECONDS` until it repeats a key, and a connection may stall meanwhile.
+"""
 
 _WIDEST_BAR = 60
 
@@ -111,6 +117,8 @@ class ReviewScreen(Dialog[None]):
         self._step = Step.OPENING
         self.entered_at = -math.inf
         """When enter was pressed last, by the monotonic clock, if no other key has been since."""
+        self._is_repeat = False
+        """The last enter came soon after another one."""
         self._pending: Sequence[Cancellation] = ()
         self._sentence = Static(id="sentence", markup=False)
         self._proportions = Static(id="proportions", markup=False)
@@ -138,6 +146,8 @@ class ReviewScreen(Dialog[None]):
         """A held or repeated enter never commits: that takes a fresh press."""
         is_fresh = event.time - self.entered_at >= FRESH_SECONDS
         self.entered_at = event.time if event.key == "enter" else -math.inf
+        if event.key == "enter":
+            self._is_repeat = not is_fresh
         return is_fresh or not (event.key == "enter" and isinstance(self.focused, CommitButton))
 
     @on(events.Resize)
@@ -256,6 +266,15 @@ class ReviewScreen(Dialog[None]):
         self.action_leave()
 
     @on(Consent.CommitPressed)
+    def _decide(self) -> None:
+        self.set_timer(HELD_SECONDS, self._commit_unless_held)
+
+    def _commit_unless_held(self) -> None:
+        if self._is_repeat and time.monotonic() - self.entered_at < FRESH_SECONDS:
+            self._consent.say("enter is held down: let go of it, then press it once", "warn")
+        else:
+            self._commit()
+
     def _commit(self) -> None:
         if self._step not in (Step.READY, Step.NOT_COMMITTED, Step.UNKNOWN):
             return

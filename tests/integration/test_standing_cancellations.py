@@ -69,6 +69,23 @@ async def test_arrivals_until_the_end(queue: Queue) -> None:
     assert len(await queue.database.fetch(CLAIM)) == 1
 
 
+@pytest.mark.parametrize(("more", "factor"), [(4, 1), (0, 10)])
+async def test_what_arrives_again_is_soon_swept_again(queue: Queue, more: int, factor: int) -> None:
+    """Otherwise a long pass, as the first one is, would leave a flood in the depth for ten times as long."""
+    committed = await stand(queue, 3600)
+    sweep = queue.engine.ledger.sweep
+    assert (await sweep("billing", committed.id, 100)).cancelled == 3
+    await enqueue(queue, more)
+    await enqueue(queue, 2, "globex")
+    # The next pass began two minutes ago.
+    await queue.database.execute("update secateur.sweeps set next_at = null")
+    await sweep("billing", committed.id, 1)
+    await queue.database.execute("update secateur.sweeps set pass_at = clock_timestamp() - interval '2 min'")
+    while (step := await sweep("billing", committed.id, 100)).wait is None:
+        pass
+    assert 120 * factor - 5 < step.wait < 120 * factor + 60
+
+
 async def test_it_waits_for_producers_that_began_before_its_end(queue: Queue) -> None:
     committed = await stand(queue, 0.5)
     async with queue.database.transaction() as producer:

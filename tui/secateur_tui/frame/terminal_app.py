@@ -65,8 +65,8 @@ class TerminalApp(App[None]):
         timeout: float | None = None,
         markup: bool = True,
     ) -> None:
-        """A message that is still shown begins anew: a key pressed again and again would cover the screen with it."""
-        for each in [each for each in self._notifications if each.message == message]:
+        """One message at a time, of which there is room over the header: the newest. Others would cover figures."""
+        for each in [*self._notifications]:
             self._unnotify(each, refresh=False)
         super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
 

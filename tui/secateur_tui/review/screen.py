@@ -15,6 +15,7 @@ from textual import events, on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.message import Message
+from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from secateur.errors import (
@@ -241,9 +242,12 @@ class ReviewScreen(Dialog[None]):
         self._asked = self._asked.model_copy(update={"reason": event.reason})
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        if self._step is Step.READY and not self._is_pointless:
-            self._consent.say(self._hint(event.widget.id or ""), "quiet")
+        self._say_hint(event.widget)
         self._draw()
+
+    def _say_hint(self, focused: Widget | None) -> None:
+        if self._step is Step.READY and not self._is_pointless:
+            self._consent.say(self._hint((focused and focused.id) or ""), "quiet")
 
     def _hint(self, focused: str) -> str:
         """What to press from here."""
@@ -353,6 +357,7 @@ class ReviewScreen(Dialog[None]):
         self._request = also_arriving(self._asked, self._feed.now(), self._gathered.longest) if stands else self._asked
         self._key = str(uuid4())
         self._figures.outdated()
+        self._say_hint(self.focused)
         self._count()
         self._draw()
         self._make_room_later()

@@ -221,7 +221,7 @@ class Facts:
             return toned(*self._so_far(count))
         if count is None:
             return toned(("not counted", "warn"))
-        return toned((f"{self._basis(count)}; ", "plain")) + self._drift(count)
+        return toned((self._basis(count), "plain")) + self._drift(count)
 
     def _basis(self, count: Count) -> str:
         age = self.figures.age(self.now)
@@ -245,18 +245,18 @@ class Facts:
         ]
 
     def _drift(self, count: Count) -> Content:
-        """What has changed since the filter was left."""
+        """What has changed since the filter was left; nothing if it had not counted, or something else."""
         shown = self.figures.shown
         if shown is None:
-            return toned(("the filter had not counted yet", "quiet"))
+            return Content("")
         if not shown.exact:
             guess = about(shown.matched, shown.low, shown.high)[0]
-            return toned((f"the filter showed an estimate of {guess}", "warn"))
+            return toned((f"; the filter showed an estimate of {guess}", "warn"))
         drift = count.matched - shown.matched
         if drift == 0:
-            return toned(("the same as the filter showed", "quiet"))
+            return toned(("; the same as the filter showed", "quiet"))
         word = "more" if drift > 0 else "fewer"
-        return toned((f"{number(abs(drift))} {word} than the filter showed", "warn"))
+        return toned((f"; {number(abs(drift))} {word} than the filter showed", "warn"))
 
 
 def _cells(parts: list[tuple[int, str, str]], width: int) -> list[int]:

@@ -125,7 +125,8 @@ begin
   if place.horizon is null then
     place.next_at := least(
       rule.started_before,
-      clock_timestamp() + greatest(interval '5 seconds', 10 * (clock_timestamp() - place.pass_at)));
+      clock_timestamp() + greatest(
+        interval '5 seconds', case when place.found > 0 then 1 else 10 end * (clock_timestamp() - place.pass_at)));
   end if;
   place.function_id := null;
   place.status := null;
@@ -150,8 +151,8 @@ $$;
 -- A pending cancellation is not swept: the call tries to put it in force. A batch would wait for rows that the older claims hold. So
 -- each pass begins after those are over.
 --
--- A standing cancellation has no horizon before its window has ended. Until then claims cancel what arrives, and the
--- pause between two passes is ten times as long as the last one (5 s at least). With a rate, a batch ends with the run
+-- A standing cancellation has no horizon before its window has ended. Until then claims cancel what arrives. The pause between two
+-- passes is as long as the last one if that found something, so that the depth soon shows it, else ten times as long (5 s at least). With a rate, a batch ends with the run
 -- that uses up a quarter of a second of it, and the next one waits. (Claims know no rate: the guarantee comes first.)
 --
 -- A matching run belongs to the oldest active cancellation that matches it, whoever sweeps. Runs on which the condition takes too

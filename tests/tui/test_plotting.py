@@ -9,7 +9,7 @@ import pytest
 from secateur.looking.history import Point, Series
 from secateur.runs import FunctionDepth, Scope
 from secateur.samples import Mark, SampleGap, SampleSteps
-from secateur.words.charts import area
+from secateur.words.charts import area, dotted_area
 from secateur_tui.frame.plotting import TimeColumns, compact, nice_top
 from secateur_tui.queues.plots import Plots, gap_lines, growth_line
 from secateur_tui.queues.trends import STEP_SECONDS, Trends
@@ -20,6 +20,11 @@ SCOPE = Scope("billing", "vendor-syncs")
 
 def test_an_area_rises_by_eighths() -> None:
     assert area([0, 1, 8, 12, 16], 2, 16) == ["   ▄█", " ▁███"]
+
+
+def test_dots_have_two_columns_in_a_cell() -> None:
+    assert dotted_area([0, 1, 4, 6, 8, 8], 2, 8) == [" \u28a0\u28ff", "\u2880\u28ff\u28ff"]
+    assert dotted_area([None, None, 4, None], 1, 4) == ["·\u28ff"]
 
 
 def test_the_least_is_seen_and_the_unknown_is_told_from_nothing() -> None:

@@ -83,3 +83,8 @@ def outlive_the_terminal() -> None:
         os.kill(os.getpid(), signal.SIGHUP)
 
     threading.excepthook = writer_ended
+
+
+def has_braille() -> bool:
+    """Whether the terminal's font can be trusted to have it: that of Linux's own console has not."""
+    return os.environ.get("TERM") != "linux"

@@ -6,6 +6,10 @@ from collections.abc import Callable, Sequence
 
 from secateur.words.sparklines import BLOCKS, highest_of_each
 
+_BRAILLE, _DOTS = 0x2800, 4
+_RISING = ((0x00, 0x40, 0x44, 0x46, 0x47), (0x00, 0x80, 0xA0, 0xB0, 0xB8))
+"""The dots of the left and the right column of a cell, filled up to each height."""
+
 UNKNOWN = "·"
 """Stands at the bottom of a column of which nothing is known."""
 
@@ -43,6 +47,25 @@ def area(
             else:
                 part = each - row * levels
                 cells.append(" " if part <= 0 else bars[min(part, levels) - 1])
+        lines.append("".join(cells))
+    return lines
+
+
+def dotted_area(values: Sequence[float | None], height: int, highest: float, *, unknown: str = UNKNOWN) -> list[str]:
+    """As `area`, in braille: each cell has two columns, one for each value, of four dots."""
+    filled = [None if value is None else _filled(value, highest, height * _DOTS) for value in values]
+    pairs = list(zip(filled[::2], filled[1::2], strict=False))
+    lines = []
+    for row in reversed(range(height)):
+        cells = []
+        for left, right in pairs:
+            if left is None and right is None:
+                cells.append(unknown if row == 0 else " ")
+                continue
+            # Half a cell may still be in the future.
+            both = (left if left is not None else right, right if right is not None else left)
+            dots = sum(_RISING[side][max(0, min(_DOTS, (each or 0) - row * _DOTS))] for side, each in enumerate(both))
+            cells.append(chr(_BRAILLE + dots) if dots else " ")
         lines.append("".join(cells))
     return lines
 

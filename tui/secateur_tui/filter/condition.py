@@ -81,7 +81,9 @@ class ConditionField(Vertical):
                 errors = error.diagnostics
                 self._say(errors[:1], Content(""))
             else:
-                self._say(advise(self.filter, self.shape)[:2], toned(("✓ valid", "good")))
+                doubts = advise(self.filter, self.shape)
+                sign = ("! valid, but see below", "warn") if doubts else ("✓ valid", "good")
+                self._say(doubts[:2], toned(sign))
         self.editor.mark([(problem.span.start, problem.span.end) for problem in errors[:_MARKED]])
         return errors
 

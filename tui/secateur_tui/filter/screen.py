@@ -267,7 +267,7 @@ class FilterScreen(PlaceScreen):
     def action_review(self) -> None:
         self._fields.catch_up()
         if self._editor.is_waiting:
-            told = f"What stands out is not known yet, and was to be the filter; {_GREY_KEY} does not wait for it."
+            told = f"Still looking for what stands out, to be the filter. {_GREY_KEY} goes on without it."
             self.notify(told, severity="warning", markup=False)
         elif self._fields.request is None:
             self.notify("The filter is not valid yet, so there is nothing to review.", severity="warning", markup=False)

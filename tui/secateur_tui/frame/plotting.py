@@ -49,6 +49,10 @@ class TimeColumns:
         seconds = reach.total_seconds() / max(1, count)
         return cls(int(now.timestamp() // seconds), seconds, count)
 
+    def halved(self) -> TimeColumns:
+        """Twice as many in the same time. They move by a whole one still, so a plot is not painted twice as often."""
+        return TimeColumns(2 * self.last + 1, self.seconds / 2, 2 * self.count)
+
     def of(self, moment: datetime) -> int | None:
         """The column of a moment; None if it is outside."""
         column = int(moment.timestamp() // self.seconds) - self.last + self.count - 1

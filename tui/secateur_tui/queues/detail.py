@@ -24,6 +24,7 @@ from secateur_tui.frame.hot_table import HotTable, How
 from secateur_tui.frame.rule import Rule
 from secateur_tui.queues.plots import Plots, gap_lines, growth_line, now_line
 from secateur_tui.session import Session, pause_after
+from secateur_tui.terminal import has_braille
 from secateur_tui.themes import toned
 
 _REST_SECONDS = 0.3
@@ -155,7 +156,7 @@ class DepthDetail(Vertical):
         return [full + toned(("  ", "plain")) + now, short + toned(("  ", "plain")) + now, short] if full else [now]
 
     def _lines(self, series: Series, width: int, height: int) -> list[Content]:
-        plots = Plots.of(series, width, self._session.zone)
+        plots = Plots.of(series, width, self._session.zone, fine=has_braille())
         tone = "chart-danger" if self._is_worst else "chart-main"
         gaps = gap_lines(series, self._session.zone)[-1:]
         below = [plots.axis(), *gaps]

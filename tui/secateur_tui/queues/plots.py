@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
@@ -10,7 +10,7 @@ from textual.content import Content
 
 from secateur.instants import in_zone
 from secateur.looking.history import Series
-from secateur.words.charts import area
+from secateur.words.charts import area, dotted_area
 from secateur.words.figures import duration, number, rate
 from secateur_tui.frame.plotting import TimeColumns, compact, mean, nice_top
 from secateur_tui.themes import toned
@@ -32,12 +32,14 @@ class Plots:
     series: Series
     columns: TimeColumns
     zone: tzinfo
+    fine: bool = True
+    """In braille: two columns in a cell."""
 
     @classmethod
-    def of(cls, series: Series, width: int, zone: tzinfo) -> Plots:
+    def of(cls, series: Series, width: int, zone: tzinfo, *, fine: bool = True) -> Plots:
         steps = series.steps
         count = max(1, width - AXIS_WIDTH)
-        return cls(series, TimeColumns.until(steps.until - steps.length, steps.until - steps.since, count), zone)
+        return cls(series, TimeColumns.until(steps.until - steps.length, steps.until - steps.since, count), zone, fine)
 
     def depth(self, height: int, *, tone: str = "chart-main") -> list[Content]:
         """How many runs were queued: the most in each column."""
@@ -67,11 +69,14 @@ class Plots:
             signs[column] = GROWTH
         return toned((" " * AXIS_WIDTH, "quiet"), ("".join(signs), "warn"))
 
-    def _fold(self, values: Sequence[float | None]) -> list[float | None]:
-        return self.columns.fold([point.at for point in self.series.points], values, mean)
+    def _fold(
+        self, values: Sequence[float | None], take: Callable[[Sequence[float]], float] = mean
+    ) -> list[float | None]:
+        columns = self.columns.halved() if self.fine else self.columns
+        return columns.fold([point.at for point in self.series.points], values, take)
 
     def _panel(self, values: Sequence[float | None], height: int, tone: str) -> list[Content]:
-        folded = self.columns.fold([point.at for point in self.series.points], values)
+        folded = self._fold(values, max)
         top = nice_top(max((value for value in folded if value is not None), default=0))
         return self._area(folded, height, top, tone)
 
@@ -83,7 +88,7 @@ class Plots:
             labels[height // 2] = compact(top / 2)
         names = {1: name} if height > 1 else {}
         lines = []
-        for row, line in enumerate(area(values, height, top)):
+        for row, line in enumerate((dotted_area if self.fine else area)(values, height, top)):
             label = (labels.get(row) or names.get(row, "")).rjust(AXIS_WIDTH - 1)
             lines.append(toned((f"{label}{'┤' if row in labels else '│'}", "quiet"), (line, tone)))
         return lines

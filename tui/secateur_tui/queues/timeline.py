@@ -23,6 +23,7 @@ from secateur_tui.frame.rule import Rule
 from secateur_tui.keymap import bindings_of
 from secateur_tui.queues.plots import SIGNS, Plots, gap_lines, growth_line, now_line
 from secateur_tui.session import Session, pause_after
+from secateur_tui.terminal import has_braille
 from secateur_tui.themes import toned
 
 TITLES = {"15m": "15 min", "2h": "2 h", "48h": "48 h"}
@@ -123,7 +124,7 @@ class TimelineScreen(PlaceScreen):
 
     def _lines(self, series: Series, width: int, height: int) -> list[Content]:
         zone = self.session.zone
-        plots = Plots.of(series, width, zone)
+        plots = Plots.of(series, width, zone, fine=has_braille())
         told = [growth_line(series, series.steps.until, zone), *gap_lines(series, zone)[-2:]]
         done = [self._done(mark) for mark in series.marks[-_MOST_LISTED:]]
         # The plots come first; what was done has what they leave, the newest of it.

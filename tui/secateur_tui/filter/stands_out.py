@@ -102,6 +102,10 @@ class StandsOut(Vertical):
     def on_line_table_moved(self) -> None:
         self._show_detail()
 
+    def on_hot_table_resized(self) -> None:
+        """The table is laid out after its first answer: only then is it known what its heading has room for."""
+        self._show_detail()
+
     def _show_detail(self) -> None:
         chosen = self._rows.chosen
         if self._problem and self._view is not None:

@@ -31,6 +31,9 @@ class HotTable(LineTable):
         pick: Pick
         how: How
 
+    class Resized(Message):
+        """The heading and the lines have another width."""
+
     def __init__(self) -> None:
         super().__init__(id="hot-table")
         self._view: View | None = None
@@ -48,6 +51,7 @@ class HotTable(LineTable):
     def on_resize(self) -> None:
         super().on_resize()
         self.relist()
+        self.post_message(self.Resized())
 
     @property
     def chosen(self) -> Pick | None:

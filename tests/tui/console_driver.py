@@ -14,6 +14,7 @@ from typing import Any
 
 from textual import events
 from textual.geometry import Region
+from textual.keys import _character_to_key, key_to_character
 from textual.pilot import Pilot
 from textual.widget import Widget
 
@@ -27,6 +28,10 @@ from secateur_tui.review.screen import FRESH_SECONDS, CommitButton
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
 """Set it to write what the screens show now; then read the difference before committing it."""
+
+_PAUSE = 0.02
+_MOST_ROUNDS = 10_000
+"""Turns of the event loop, far more than any key needs."""
 
 STILL_SECONDS = 1.0
 """How long a screen stays as it is before it is written down as the one to compare with."""
@@ -96,20 +101,19 @@ class Console:
         for key in keys:
             if isinstance(question := self.app.screen, QuestionScreen):
                 await self.until(lambda question=question: question.settles_at <= time.monotonic())
-            await self.pilot.press(key)
-        await self.at_rest()
+            self.burst(key)
+            await self.at_rest()
 
     async def type(self, text: str) -> None:
         """Type text, character by character."""
-        names = {"\n": "enter", " ": "space"}
-        self.burst(*(names.get(character, character) for character in text))
+        self.burst(*("enter" if character == "\n" else character for character in text))
         await self.at_rest()
 
     def burst(self, *keys: str) -> None:
         """Keys that arrive all at once, as over a link that stalled."""
         for key in keys:
-            character = " " if key == "space" else key if len(key) == 1 else None
-            self.app.post_message(events.Key(key, character))
+            name = key if len(key) > 1 or key.isalnum() else _character_to_key(key)
+            self.app.post_message(events.Key(name, key if len(key) == 1 else key_to_character(key)))
 
     async def at_rest(self) -> None:
         """Until every key has had its effect. A console that fell over takes no keys: leaving it shows why."""
@@ -120,7 +124,7 @@ class Console:
             task.cancel()
         assert fallen not in done, "the console fell over"
         assert resting in done, f"keys had no effect for {PATIENCE} s; the screen shows:\n{self.text}"
-        await self.pilot.pause()
+        await self.painted()
 
     async def _take_all_keys(self) -> None:
         received = asyncio.Event()
@@ -128,13 +132,30 @@ class Console:
         await received.wait()
         await self.app.type_ahead.done()
 
+    async def painted(self) -> None:
+        """Until all that has happened so far has had its effect and is painted.
+
+        Textual's pilot waits until the process has used no time for a while, which takes a second where a screen is
+        busy. Here nothing is left to do but to wait for the database, a thread or a moment: a test names those.
+        """
+        loop = asyncio.get_running_loop()
+        for _ in range(_MOST_ROUNDS):
+            await asyncio.sleep(0)
+            if loop._ready:  # type: ignore[attr-defined]  # there is no other way to see that it would sleep
+                continue
+            screen = self.app.screen
+            if not (screen._layout_required or screen._repaint_required or screen._dirty_widgets or screen._callbacks):
+                return
+            screen._on_timer_update()
+        raise AssertionError(f"the console never rests; the screen shows:\n{self.text}")
+
     async def until(self, condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
         """Wait until it holds; shows the screen where it does not come to that."""
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, f"waited {seconds} s in vain; the screen shows:\n{self.text}"
-            await self.pilot.pause(0.02)
-        await self.pilot.pause()
+            await asyncio.sleep(_PAUSE)
+        await self.painted()
 
     async def shows(self, *texts: str, seconds: float = PATIENCE) -> None:
         """Wait until the screen shows all these texts."""
@@ -146,6 +167,8 @@ class Console:
         await self.type(find)
         await self.press("enter", "down", "enter")
         await self.counted()
+        # The examples show first what stands out, as far as that was known before anything was typed.
+        await self.until(lambda: not self.app.screen._suggesting.is_looking)
         await self.type(expression)
 
     async def counted(self) -> None:
@@ -189,7 +212,7 @@ class Console:
                 both = expected.splitlines(), shown.splitlines()
                 lines = difflib.unified_diff(*both, stored.name, "screen", lineterm="")
                 raise AssertionError("the screen differs:\n" + "\n".join(lines))
-            await self.pilot.pause(0.02)
+            await asyncio.sleep(_PAUSE)
         assert all(len(line) <= width for line in self.text.splitlines())
 
     @property
@@ -213,7 +236,7 @@ class Console:
         """The screen once it has not changed for a while."""
         shown, since = self._lasting, time.monotonic()
         while time.monotonic() - since < STILL_SECONDS:
-            await self.pilot.pause(0.05)
+            await asyncio.sleep(_PAUSE)
             if (now := self._lasting) != shown:
                 shown, since = now, time.monotonic()
         return shown

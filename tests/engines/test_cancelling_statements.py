@@ -111,7 +111,8 @@ async def test_its_own_api_finds_them_cancelled(pruning: Pruning) -> None:
 
 async def test_what_runs_is_stopped_or_left_alone(pruning: Pruning) -> None:
     bed = pruning.bed
-    [long] = await bed.enqueue([{"number": 1, "seconds": 3}])
+    await pruning.connection.execute("insert into bed_held values (1)")
+    [long] = await bed.enqueue([{"number": 1, "held": True}])
     stops = pruning.installation.file.stops is not None
     async with bed.worker():
 
@@ -129,6 +130,8 @@ async def test_what_runs_is_stopped_or_left_alone(pruning: Pruning) -> None:
         if stops:
             [asked] = (await pruning.cancel([long], stop=True)).values()
             assert asked["running"]
+        else:
+            await pruning.connection.execute("delete from bed_held")
         last = "stopped" if stops else "end"
 
         async def over() -> bool:

@@ -1,8 +1,9 @@
 """What the tests need of a queue of others: its real schema, its own API to send and to ask, its own worker processes.
 
 A bed is made over an empty database. Its tasks are `sync` and `mail`. Each takes an object with `number`, and
-optionally `vendor`, `seconds` (how long it runs; 0 by default), `fails` (it raises an error at its end) and whatever
-else a test filters by. It writes to `bed_ran` when it starts and when it ends: see `processes.py`.
+optionally `vendor`, `seconds` (how long it runs; 0 by default), `held` (it runs while its number is in `bed_held`),
+`fails` (it raises an error at its end) and whatever else a test filters by. It writes to `bed_ran` when it starts and
+when it ends: see `processes.py`.
 
 A module names its beds in `BEDS`: the usual installation first, then others of the same engine, such as one in a schema
 of its own.
@@ -21,7 +22,8 @@ RAN = """
 create table if not exists bed_ran (
   number bigint not null,
   what text not null check (what in ('start', 'end', 'stopped')),
-  at timestamptz not null default clock_timestamp())
+  at timestamptz not null default clock_timestamp());
+create table if not exists bed_held (number bigint primary key)
 """
 
 

@@ -20,15 +20,18 @@ export async function serve (functions) {
   process.exit(0)
 }
 
-/** A job: says in bed_ran that it starts, takes its time, fails if it is to, says that it ends. */
+/** A job: says in bed_ran that it starts, takes its time, is held if it is to be, fails if it is to, says that it ends. */
 export function job (url) {
   const { Pool } = require('pg')
   const pool = new Pool({ connectionString: url, max: 2 })
   pool.on('error', () => {})
   const note = (number, what) => pool.query('insert into public.bed_ran (number, what) values ($1, $2)', [number, what])
-  return async function run ({ number, seconds = 0, fails = false }) {
+  const isHeld = async number =>
+    (await pool.query('select exists (select from public.bed_held where number = $1) as held', [number])).rows[0].held
+  return async function run ({ number, seconds = 0, held = false, fails = false }) {
     await note(number, 'start')
     await new Promise(resolve => setTimeout(resolve, seconds * 1000))
+    while (held && await isHeld(number)) await new Promise(resolve => setTimeout(resolve, 50))
     if (fails) throw new Error(`number ${number} fails`)
     await note(number, 'end')
   }

@@ -55,7 +55,9 @@ if (mode === 'api') {
   const run = job(url)
   for (const name of ['sync', 'mail']) {
     for (let n = 0; n < Number(concurrency); n++) {
-      await boss.work(name, { pollingIntervalSeconds: 0.5 }, async ([{ data }]) => run(data))
+      // It looks for the next job at once after each, not at its next poll.
+      const id = await boss.work(name, { pollingIntervalSeconds: 0.5 }, ([{ data }]) =>
+        run(data).finally(() => boss.notifyWorker(id)))
     }
   }
   process.on('SIGTERM', async () => {

@@ -138,7 +138,8 @@ async def serve(calls: object) -> None:
 
 
 class Job:
-    """What a job does: it notes its start in `bed_ran`, takes its time, fails if it is to, and notes its end.
+    """What a job does: it notes its start in `bed_ran`, takes its time, is held if it is to be, fails if it is to, and
+    notes its end.
 
     One with `is_noop` does nothing at all.
     """
@@ -156,6 +157,10 @@ class Job:
         await self.note(number, "start")
         try:
             await self._take(payload.get("seconds", 0), beat)
+            while payload.get("held") and await self._is_held(number):
+                await asyncio.sleep(0.05)
+                if beat is not None:
+                    await beat()
         except BaseException:
             await self.note(number, "stopped")
             raise
@@ -173,7 +178,16 @@ class Job:
 
     async def note(self, number: int, what: str) -> None:
         """Committed at once, over a connection that the engine knows nothing of."""
+        pool = await self._opened()
+        await pool.execute("insert into public.bed_ran (number, what) values ($1, $2)", number, what)
+
+    async def _is_held(self, number: int) -> bool:
+        pool = await self._opened()
+        held: bool = await pool.fetchval("select exists (select from public.bed_held where number = $1)", number)
+        return held
+
+    async def _opened(self) -> asyncpg.Pool:
         async with self._opening:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(self._url, min_size=1, max_size=2)
-        await self._pool.execute("insert into public.bed_ran (number, what) values ($1, $2)", number, what)
+        return self._pool

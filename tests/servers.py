@@ -55,7 +55,8 @@ def use_memory() -> None:
         tempfile.tempdir = None  # what was worked out before holds no more
 
 
-async def _with_schema(url: str) -> None:
+async def with_schema(url: str) -> None:
+    """The schema `secateur`, as a layer of a database."""
     async with Database.connect(url) as database:
         await install(database)
 
@@ -65,25 +66,14 @@ class Server:
 
     def __init__(self, postgres: EmbeddedPostgres) -> None:
         self.postgres = postgres
-        self._templates: dict[Prepare, str] = {}
+        self._templates: dict[tuple[Prepare, ...], str] = {(): "template1"}
         self._thread = ThreadPoolExecutor(1)
         self._runner = asyncio.Runner()
         self._connection: asyncpg.Connection | None = None
 
-    def create_database(self, *, installed: bool) -> str:
-        """The name of a new database, with the schema `secateur` or empty."""
-        return self.create_prepared(_with_schema, installed=False) if installed else self._create("template1")
-
-    def create_prepared(self, prepare: Prepare, *, installed: bool = True) -> str:
-        """The name of a new database, a copy of one that `prepare` filled when it was first asked for.
-
-        It had the schema `secateur` before, or nothing.
-        """
-        if prepare not in self._templates:
-            name = self._create(self.create_prepared(_with_schema, installed=False) if installed else "template1")
-            self._apart(prepare(self.postgres.database_url(name)))
-            self._templates[prepare] = name
-        return self._create(self._templates[prepare])
+    def create_database(self, *layers: Prepare) -> str:
+        """The name of a new database: a copy of one that the layers filled in turn when they were first asked for."""
+        return self._copy_of(self._template(layers))
 
     def drop_database(self, name: str) -> None:
         self._apart(self._drop(name))
@@ -93,7 +83,14 @@ class Server:
         self._thread.shutdown()
         self.postgres.stop()
 
-    def _create(self, template: str) -> str:
+    def _template(self, layers: tuple[Prepare, ...]) -> str:
+        if layers not in self._templates:
+            name = self._copy_of(self._template(layers[:-1]))
+            self._apart(layers[-1](self.postgres.database_url(name)))
+            self._templates[layers] = name
+        return self._templates[layers]
+
+    def _copy_of(self, template: str) -> str:
         name = f"test_{next(_numbers)}"
         self._apart(self._copy(template, name))
         return name

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterator
-from functools import cache
 
 import asyncpg
 import pytest
 from beds import Bed, every_bed
+from layers import queue_of
 from pruning import Pruning
 from rights import rights_of
 
@@ -17,24 +17,17 @@ from secateur.postgres.database import Database
 from servers import Prepare, Server
 
 
-@cache
-def prepared(kind: type[Bed]) -> Prepare:
-    """Installs the queue where all tests of it begin: packages take a second or more for that."""
-
-    async def install(url: str) -> None:
-        await kind(url).install()
-
-    return install
+@pytest.fixture
+def layers(request: pytest.FixtureRequest) -> tuple[Prepare, ...]:
+    """What the test's database begins with: the queue of its bed, if it has one."""
+    kind = bed_of(request.node)
+    return () if kind is None or kind.missing is not None else (queue_of(kind),)
 
 
 @pytest.fixture
-def empty_database_url(request: pytest.FixtureRequest, postgres_server: Server) -> Iterator[str]:
-    """A database of the test's own, with the queue of its bed, if it has one."""
-    kind = bed_of(request.node)
-    if kind is None or kind.missing is not None:
-        name = postgres_server.create_database(installed=False)
-    else:
-        name = postgres_server.create_prepared(prepared(kind), installed=False)
+def empty_database_url(postgres_server: Server, layers: tuple[Prepare, ...]) -> Iterator[str]:
+    """A database of the test's own."""
+    name = postgres_server.create_database(*layers)
     yield postgres_server.postgres.database_url(name)
     postgres_server.drop_database(name)
 

@@ -16,14 +16,14 @@ from uuid import UUID
 import asyncpg
 import pytest
 from beds import Bed
+from layers import ledger_of
 
 from patience import eventually
 from secateur.engines.base import Stopping
 from secateur.engines.foreign.engine import ForeignEngine
 from secateur.engines.foreign.file import engine_files
 from secateur.engines.foreign.installation import WRITES, quoted
-from secateur.engines.foreign.installing import install_queue
-from secateur.engines.loading import find_installation, find_queues, open_engine
+from secateur.engines.loading import find_queues, open_engine
 from secateur.errors import (
     Conflict,
     IdempotencyConflict,
@@ -40,6 +40,7 @@ from secateur.records import Cancellation
 from secateur.requests import CancellationRequest
 from secateur.runs import Run
 from secateur.states import OPEN, Guarantee, State
+from servers import Prepare
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -57,6 +58,11 @@ def _cancels(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
+def layers(request: pytest.FixtureRequest, layers: tuple[Prepare, ...]) -> tuple[Prepare, ...]:
+    return (*layers, ledger_of(request.node.callspec.params["bed"])) if layers else ()
+
+
+@pytest.fixture
 async def database(bed: Bed, empty_database_url: str) -> AsyncIterator[Database]:
     async with Database.connect(empty_database_url) as database:
         yield database
@@ -64,20 +70,15 @@ async def database(bed: Bed, empty_database_url: str) -> AsyncIterator[Database]
 
 @pytest.fixture
 async def engine(bed: Bed, database: Database) -> ForeignEngine:
-    return await installed(bed, database)
+    [found] = [each for each in await find_queues(database) if each.engine == bed.engine]
+    engine = await open_engine(database, name=found.name)
+    assert isinstance(engine, ForeignEngine)
+    return engine
 
 
 @pytest.fixture
 def queue(engine: ForeignEngine) -> OpenQueue:
     return OpenQueue.over(engine, batch=7)
-
-
-async def installed(bed: Bed, database: Database) -> ForeignEngine:
-    [found] = [each for each in await find_queues(database) if each.engine == bed.engine]
-    await install_queue(database, await find_installation(database, found.name), author="tester")
-    engine = await open_engine(database, name=found.name)
-    assert isinstance(engine, ForeignEngine)
-    return engine
 
 
 def request(app: str = "default", **more: Any) -> CancellationRequest:

@@ -10,10 +10,12 @@ from typing import Any
 import arena
 import pytest
 
+from servers import with_schema
+
 
 def prepared(server: Any, mutations: list[arena.Mutation] | None = None) -> str:
     """The url of a new arena; the server's end removes it."""
-    url = server.postgres.database_url(server.create_database(installed=True))
+    url = server.postgres.database_url(server.create_database(with_schema))
     with ThreadPoolExecutor(1) as executor:
         executor.submit(asyncio.run, arena.prepare(url, mutations)).result()
     return url

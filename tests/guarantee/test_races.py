@@ -28,6 +28,7 @@ from arena import LEDGER
 from operations import COMMIT, compile_filter
 
 from patience import PATIENCE
+from servers import with_schema
 
 VERDICT = Path(__file__).with_name("race.sql").read_text(encoding="utf-8")
 PROCESSES = ("worker", "worker", "worker", "forgetful", "producer", "dawdler", "sweeper", "sweeper", "pruner")
@@ -188,7 +189,7 @@ async def test_no_claim_after_any_commit(postgres_servers: Callable[[str], Any],
         lent = postgres_servers(server)
     except KeyError:
         pytest.skip("no Postgres but the embedded one")
-    name = lent.create_database(installed=True)
+    name = lent.create_database(with_schema)
     url = lent.postgres.database_url(name)
     connection = await asyncpg.connect(url)
     await connection.execute(LEDGER)

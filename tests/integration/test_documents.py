@@ -37,6 +37,7 @@ from secateur.errors import Conflict
 from secateur.postgres.database import Database
 from secateur.settings import load_settings
 from secateur.tokens.keeping import Tokens, TokenScope
+from servers import with_schema
 
 NOT_RUN = {
     "python3 -m venv .venv": "makes a virtual environment; the tests run in one",
@@ -226,9 +227,9 @@ def queue(postgres_servers: Callable[[str], Any], tmp_path_factory: pytest.TempP
         (text,) = {code.text for code in BLOCKS if code.language == "json" and block in code.text}
         (directory / name).write_text(text, encoding="utf-8")
     server = postgres_servers("embedded")
-    name = server.create_database(installed=True)
+    name = server.create_database(with_schema)
     url = server.postgres.database_url(name)
-    other = server.create_database(installed=False)
+    other = server.create_database()
     of_others = server.postgres.database_url(other)
     if find_spec(ENGINE):
         asyncio.run(_make_queue_of_others(of_others))

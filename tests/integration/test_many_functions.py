@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from flood import rows_read
 
-from servers import Server
+from servers import Server, with_schema
 
 APP = "wide"
 FUNCTIONS = 3000
@@ -34,7 +34,7 @@ async def make_wide(url: str) -> None:
 @pytest.fixture
 def database_url(postgres_server: Server) -> Iterator[str]:
     """Each test's own copy of one database."""
-    name = postgres_server.create_prepared(make_wide)
+    name = postgres_server.create_database(with_schema, make_wide)
     yield postgres_server.postgres.database_url(name)
     postgres_server.drop_database(name)
 

@@ -20,6 +20,7 @@ from explaining import explained
 from secateur.cel import compile as compile_filter
 from secateur.engines.native.engine import NativeEngine
 from secateur.postgres.database import Database
+from servers import with_schema
 
 ENQUEUE = """
 select count(*) from secateur.enqueue_many(
@@ -42,7 +43,7 @@ _WHOLE_APP = re.compile(r"runs_pkey on runs\b.*\n +Index Cond: \(app_id = ")
 @pytest.fixture(scope="module")
 def flooded_url(postgres_server: Any) -> Any:
     """200,000 runs of history, and statistics of them; then a flood of 60,000, 20,000 scheduled, 1,000 running."""
-    name = postgres_server.create_database(installed=True)
+    name = postgres_server.create_database(with_schema)
     yield postgres_server.postgres.database_url(name)
     postgres_server.drop_database(name)
 

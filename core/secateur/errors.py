@@ -6,6 +6,7 @@ SecateurError                     exit code 1
 │   ├── RequestError              one or more problems of a request, each with its field
 │   └── Conflict                  the current state forbids it: for example, the run has finished
 │       ├── IdempotencyConflict   the key was used before with a different body
+│       ├── NeedsApproval         it exceeds the app's budget: another login has to approve it
 │       └── Unsupported           the queue's engine cannot do this, for example pause
 ├── NotFound                      no such cancellation, run, app or function
 ├── ReadOnly                      a write was requested in a read-only session
@@ -72,6 +73,10 @@ class Conflict(UsageError):
 
 
 class IdempotencyConflict(Conflict):
+    pass
+
+
+class NeedsApproval(Conflict):
     pass
 
 

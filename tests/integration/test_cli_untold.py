@@ -33,6 +33,10 @@ def any_run(here: Here, url: str) -> str:
     return str(here("runs", "--app", "billing", "--status", "queued", "--json", url=url).json[0]["id"])
 
 
+def proposed(here: Here, url: str) -> str:
+    return str(here("propose", *FLOOD, "--no-count", "--json", url=url).json["id"])
+
+
 def cancelled_run(here: Here, url: str) -> str:
     run = any_run(here, url)
     assert here("cancel-run", run, "--yes", url=url).code == 0
@@ -69,6 +73,10 @@ CHANGING: dict[str, Prepare] = {
     "forget": lambda here, url: [*an_old_function(here, url), "--yes"],
     "retention": lambda here, url: ["--finished", "40d"],
     "token": lambda here, url: ["create", "ci", "--scope", "viewer"],
+    "propose": lambda here, url: [*FLOOD],
+    "approve": lambda here, url: [proposed(here, url), "--yes"],
+    "reject": lambda here, url: [proposed(here, url)],
+    "budget": lambda here, url: ["--runs", "10"],
 }
 LOOKING: dict[str, Prepare] = {
     "doctor": lambda here, url: [],
@@ -85,9 +93,10 @@ LOOKING: dict[str, Prepare] = {
     "suggest": lambda here, url: ["--app", "billing"],
     "audit": lambda here, url: [],
     "completion": lambda here, url: ["bash"],
+    "proposals": lambda here, url: [],
     "eval": lambda here, url: ["1 + 1"],
 }
-STARTING = {"demo", "gate", "worker", "serve"}
+STARTING = {"demo", "gate", "mcp", "worker", "serve"}
 """Their answer is what they go on to do; `gate` is tried where there are queues of others, in tests/engines."""
 
 

@@ -28,7 +28,7 @@ from poolers import PGBOUNCER, pgbouncer
 
 import secateur
 from secateur.cli.arguments import parse
-from secateur.cli.examples import A_CANCELLATION, A_RUN, EXAMPLES
+from secateur.cli.examples import A_CANCELLATION, A_PROPOSAL, A_RUN, EXAMPLES
 from secateur.engines.foreign.file import engine_files
 from secateur.engines.foreign.gating import GateKeeper
 from secateur.engines.foreign.installing import install_queue
@@ -48,16 +48,19 @@ NOT_RUN = {
 }
 """What is not run, and why. Each must occur."""
 
-ENDLESS = {"start:console", "start:demo", "start:worker", "serve:serve"}
+ENDLESS = {"start:console", "start:demo", "start:worker", "serve:serve", "mcp:serve"}
 """Commands that go on until they are stopped: here they are only parsed; others tests start each of them."""
 
 LEFT_OUT = {
     "cancel": ("--app", "billing"),
+    "approve": ("PROPOSAL",),
     "cancel-run": ("RUN",),
     "eval": (CULPRIT, "--event", "event.json"),
     "forget": ("retired",),
     "pause": ("billing",),
     "preview": ("--app", "billing"),
+    "propose": ("--app", "billing"),
+    "reject": ("PROPOSAL",),
     "restore-run": ("CANCELLED_RUN",),
     "resume": ("billing",),
     "retry": ("--app", "billing"),
@@ -135,6 +138,17 @@ class Queue:
         self.run()
         return str(self.post("/v1/cancellations", {"app_id": "mail", "if": "event.data.no == 1"})["id"])
 
+    def proposal(self) -> str:
+        """The id of a new one, of that app."""
+        self.run()
+        return str(
+            self.value(
+                "select (secateur.propose_cancellation(gen_random_uuid(), 'mail', null, $1::jsonb, null, null, '1 day',"
+                " 'nadia', 'cli')).id",
+                '{"app_id": "mail", "if": "event.data.no == 1"}',
+            )
+        )
+
     def queue_of_others(self) -> str:
         """Its name. It has its install and its gate, whatever was tried before."""
 
@@ -175,12 +189,15 @@ class Queue:
             (r"\[(\w+)\]", lambda: r"\1"),
             (r"--context production", lambda: f"--database {self.url}"),
             (A_CANCELLATION, self.cancellation),
+            (A_PROPOSAL, self.proposal),
             (rf"(?<=restore-run ){A_RUN}", self.cancelled_run),
             (A_RUN, self.run),
             # What has runs is not forgotten.
             (r"\bforget APP\b", lambda: "forget retired"),
             (r"\bCANCELLED_RUN\b", self.cancelled_run),
             (r"\bRUN\b", self.run),
+            (r"\bPROPOSAL\b", self.proposal),
+            (r"(?<=approve )ID\b|(?<=reject )ID\b", self.proposal),
             (r"\bID\b", self.cancellation),
             (rf"(?<=--engine )({'|'.join(OTHERS)})(?![\w-])", self.queue_of_others),
             (r"\bAPP\b", lambda: "billing"),

@@ -28,7 +28,7 @@ select routine.proname as name, routine.proargnames[:routine.pronargs] as parame
  order by 1
 """
 
-RUN, WAITING, TOKEN, RULE, SWEPT, UNDONE = (UUID(int=number) for number in (1, 2, 3, 4, 5, 6))
+RUN, WAITING, TOKEN, RULE, SWEPT, UNDONE, PROPOSAL = (UUID(int=number) for number in (1, 2, 3, 4, 5, 6, 7))
 
 EVENT = '{"name": "vendor/sync", "id": "1", "ts": 1, "data": {"n": 1}}'
 
@@ -125,6 +125,8 @@ BASE_OF: dict[str, dict[str, str]] = {
     "begin_job_restore": OF_UNDONE,
     "end_job_restore": OF_UNDONE,
     "prune_jobs": OF_OTHERS,
+    "propose_cancellation": {"id": f"'{uuid4()}'::uuid", "lifetime": "interval '1 day'"},
+    "decide_proposal": {"id": f"'{PROPOSAL}'::uuid", "decision": "'approved'"},
     "enqueue_many": {"scheduled_for": "array[now()]", "started_at": "array[now()]"},
     "forget": {"app_id": "'retired'", "function_id": "'sync'"},
     "set_retention": {"standing": "interval '1 day'"},
@@ -242,6 +244,9 @@ async def owner(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.execute("select secateur.undo_cancellation('elsewhere/mailers', $1, 'ada', 'cli')", UNDONE)
     await connection.execute(
         "select secateur.create_token(repeat('b', 16), 'ci', 'operator', repeat('0', 64), null, 'ada', 'cli')"
+    )
+    await connection.execute(
+        "select secateur.propose_cancellation($1, 'billing', null, '{}', null, null, '1 day', 'ada', 'cli')", PROPOSAL
     )
     await connection.execute("set statement_timeout = '20s'")
     yield connection

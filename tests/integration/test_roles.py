@@ -47,7 +47,7 @@ FOR_OPERATORS = frozenset(
             "stop_cancellation",
             "undo_cancellation",
         ),
-        *("pause", "resume", "forget", "set_retention"),
+        *("pause", "resume", "forget", "set_retention", "decide_proposal"),
     }
 )
 FOR_WORKERS = frozenset(
@@ -70,7 +70,7 @@ FOR_NOBODY = frozenset(
 READS = frozenset(
     {
         *("clock", "depth", "count", "count_with_errors", "estimate", "examples", "sample_events", "arrival_rate"),
-        *("run", "app_of", "only_reads"),
+        *("run", "app_of", "only_reads", "stored_app"),
         *(
             "detect",
             "runs",
@@ -165,7 +165,8 @@ class TestTheCatalog:
         assert listed["secateur_worker"] >= FOR_WORKERS
         assert not FOR_OPERATORS & listed["secateur_worker"]
         assert not FOR_WORKERS & listed["secateur_operator"]
-        assert listed["secateur_viewer"] == {"unrestored", "rights_gaps"}
+        assert "set_budget" not in set.union(*listed.values())
+        assert listed["secateur_viewer"] == {"unrestored", "rights_gaps", "propose_cancellation"}
         assert not FOR_NOBODY & set.union(*listed.values())
 
     async def test_what_may_be_called_runs_with_its_owners_rights_and_a_fixed_path(
@@ -355,6 +356,7 @@ class TestTheViewer:
                 "samples": await engine.samples(selection.scope, hour),
                 "samples_of_functions": await engine.samples_of_functions(hour),
                 "app_of": await engine.ledger.app_of(cancellation_id),
+                "stored_app": await engine.ledger.stored_app("billing"),
                 "backlogs_of_functions": await engine.backlogs_of_functions(hour),
                 "gaps": await engine.gaps("billing", now - timedelta(hours=1), now),
                 "marks": await engine.marks(selection.scope, now - timedelta(hours=1), now),

@@ -29,6 +29,7 @@ OURS = {
     **Statements.load("secateur.engines.native", "governing.sql"),
     **Statements.load("secateur.engines.native", "upkeep.sql"),
     **Statements.load("secateur.ledger", "ledger.sql"),
+    **Statements.load("secateur.ledger", "proposals.sql"),
 }
 
 MOST = SIZE // 10
@@ -94,7 +95,11 @@ PAGES = {"next_indexed", "next_any", "runs_found", "arrivals_of_few"}
 test_searching_runs.py and test_suggestions.py."""
 
 ALL_BY_DESIGN = dict.fromkeys(
-    ("commit_cancellation", "commit_cancellations", "confirm_cancellation", "send_to"), "runs_running"
+    (
+        *("commit_cancellation", "commit_cancellations", "commit_cancellation within a budget"),
+        *("confirm_cancellation", "send_to"),
+    ),
+    "runs_running",
 )
 """A commit looks at each running run of its app: so many it may have to ask to stop."""
 
@@ -373,6 +378,23 @@ async def stopping(desk: Desk) -> None:
 
 
 @call
+async def proposing(desk: Desk) -> None:
+    """Under a budget, which the backlog of a function may not exceed."""
+    await desk.enqueue(3)
+    await desk.connection.execute("select secateur.set_budget($1, 5, 'tester', 'python')", APP)
+    async with desk.measured("commit_cancellation within a budget"):
+        await desk.commit("calm")
+    id = uuid4()
+    async with desk.measured("propose_cancellation"):
+        await desk.connection.fetch(
+            "select secateur.propose_cancellation($1, $2, null, '{}', null, null, '1 day', 'tester', 'python')", id, APP
+        )
+    await desk.connection.execute("select secateur.set_budget($1, null, 'tester', 'python')", APP)
+    async with desk.measured("decide_proposal"):
+        await desk.connection.fetch("select secateur.decide_proposal($1, $2, 'approved', 'tester', 'python')", APP, id)
+
+
+@call
 async def undoing(desk: Desk) -> None:
     """Of two that match the same runs, so that one takes what the other gives back."""
     await desk.enqueue(3)
@@ -487,6 +509,11 @@ async def asking(desk: Desk) -> None:
     id = await desk.connection.fetchval(
         "select id from secateur.cancel_run($1, $2, $3, null, null, 'python', 'tester')", uuid4(), APP, run
     )
+    proposal = uuid4()
+    await desk.connection.execute(
+        "select secateur.propose_cancellation($1, $2, null, '{}', null, null, '1 day', 'tester', 'python')",
+        *(proposal, APP),
+    )
     arguments: dict[str, tuple[object, ...]] = {
         "run": (run,),
         "cancelled_singly": (APP, run),
@@ -497,6 +524,7 @@ async def asking(desk: Desk) -> None:
         "touching": (APP, "calm", run, [id]),
         "trace": (run,),
         "ahead": (APP, "calm", 0, run, 100),
+        "proposal": (proposal,),
     }
     may_find_nothing: dict[str, tuple[object, ...]] = {
         "finished_steps": (run, APP),

@@ -59,6 +59,8 @@ LATER = {
     "gates",
     "gate_failures",
     "api_tokens",
+    "proposals",
+    "budgets",
 }
 """Tables that came later, and are empty."""
 LISTS = {"due_functions", "due_epochs", "searches", "due_floors"}

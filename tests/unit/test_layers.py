@@ -70,7 +70,7 @@ def test_the_ledger_names_no_table_of_the_queue() -> None:
     tables = set(re.findall(r"^create table secateur\.(\w+)", "\n".join(sql(core / "schema", "0*.sql")), re.MULTILINE))
     theirs = {
         *("cancellations", "cancellation_deltas", "cancel_requests", "slow_verdicts", "sweeps", "restores", "audit"),
-        *("condition_vocabulary", "retention"),
+        *("condition_vocabulary", "retention", "proposals", "budgets"),
         # Of every engine: which queue an app is in, and what a cancellation has met in a queue of others.
         *("apps", "preimages"),
     }

@@ -32,6 +32,7 @@ from secateur_tui.session import Contexts, Feed, Session, as_allowed
 from secateur_tui.themes import THEMES
 
 if TYPE_CHECKING:
+    from secateur.ledger.proposals import ProposedCancellation
     from secateur.records import Cancellation
     from secateur.requests import CancellationRequest
     from secateur.runs import Count
@@ -178,8 +179,10 @@ class ConsoleApp(LiveApp):
         if not self.session.read_only and self._is_at("filter"):
             self._review(message.request, message.seen)
 
-    def _review(self, request: CancellationRequest, seen: Count | None) -> None:
-        self.push_screen(places.review_of(self.session, request, seen, self.feed))
+    def _review(
+        self, request: CancellationRequest, seen: Count | None, proposal: ProposedCancellation | None = None
+    ) -> None:
+        self.push_screen(places.review_of(self.session, request, seen, self.feed, proposal))
 
     @on(AlsoWanted)
     def _also_wanted(self, message: AlsoWanted) -> None:
@@ -382,6 +385,7 @@ class ConsoleApp(LiveApp):
 
         return [
             *offers.commands(self, self.screen, read_only=self.session.read_only),
+            *offers.proposals(() if self.session.read_only else self.proposals, self._review),
             *offers.functions(self.feed.depths, partial(self._filter, retry=False)),
             *offers.expressions(self.session.expressions.kept, (), self._filter_kept),
             *self._other_contexts,

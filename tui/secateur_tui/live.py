@@ -9,12 +9,14 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from importlib import import_module
+from uuid import UUID
 
 from textual import work
 from textual.reactive import Reactive, reactive
 from textual.theme import Theme
 
 from secateur.errors import SecateurError
+from secateur.ledger.proposals import ProposedCancellation
 from secateur.looking.aftermath import Aftermath, still_arriving
 from secateur_tui.frame.terminal_app import TerminalApp
 from secateur_tui.session import AFTERMATH_SECONDS, Feed, Session, pause_after
@@ -25,6 +27,9 @@ AWAY_SECONDS = 10.0
 
 NEWS_FOR = timedelta(minutes=30)
 """How long a commit or an undo is news."""
+
+PROPOSALS_SECONDS = 10.0
+"""From one look for new proposals to the next."""
 
 _LATER = (
     "secateur.records",
@@ -44,7 +49,7 @@ _LATER = (
 )
 """Every place but Queues, and what they ask for."""
 
-FOLLOWING = ("feed", "aftermath", "sweep", "upkeep")
+FOLLOWING = ("feed", "aftermath", "proposals", "sweep", "upkeep")
 """The groups of workers that follow one session."""
 
 
@@ -64,6 +69,8 @@ class LiveApp(TerminalApp):
         super().__init__(theme=theme, themes=themes, ascii_only=ascii_only)
         self.session = session
         self._takes_part = self._is_begun = False
+        self.proposals: Sequence[ProposedCancellation] = ()
+        """Those that wait for somebody's decision."""
 
     def follow(self, *, takes_part: bool) -> None:
         """Follow the session from now on; with `takes_part`, sweep and clean up as well, if it may write.
@@ -76,6 +83,7 @@ class LiveApp(TerminalApp):
     def _go_on(self) -> None:
         self.warm_up()
         self._load_expressions()
+        self._follow_proposals()
         if self._takes_part and not self.session.read_only:
             self._sweep()
             self._keep_up()
@@ -85,6 +93,19 @@ class LiveApp(TerminalApp):
         """Whoever uses or saves a filter is told where that cannot be kept."""
         with suppress(SecateurError):
             await self.session.expressions.load()
+
+    @work(exclusive=True, group="proposals")
+    async def _follow_proposals(self) -> None:
+        """Tells of each new proposal, once."""
+        session, known = self.session, set[UUID]()
+        while session.queue.cancellations.can_cancel:
+            with suppress(SecateurError):
+                self.proposals = await session.ask(session.proposals.newest())
+                if new := {each.id for each in self.proposals} - known:
+                    known |= new
+                    what = "A proposal waits" if len(new) == 1 else f"{len(new)} proposals wait"
+                    self.notify(f"{what} for a decision: : finds it", markup=False)
+            await asyncio.sleep(PROPOSALS_SECONDS)
 
     @property
     def _every(self) -> float:

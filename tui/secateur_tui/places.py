@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from textual.screen import Screen
 
+    from secateur.ledger.proposals import ProposedCancellation
     from secateur.records import Cancellation
     from secateur.requests import CancellationRequest
     from secateur.runs import Count, Functions, RunStatus, Scope
@@ -36,10 +37,16 @@ def filter_of(session: Session, draft: Draft, feed: Feed, *, stands_out: bool = 
     return FilterScreen(session, draft, feed, stands_out=stands_out)
 
 
-def review_of(session: Session, request: CancellationRequest, seen: Count | None, feed: Feed) -> ReviewScreen:
+def review_of(
+    session: Session,
+    request: CancellationRequest,
+    seen: Count | None,
+    feed: Feed,
+    proposal: ProposedCancellation | None,
+) -> ReviewScreen:
     from secateur_tui.review.screen import ReviewScreen
 
-    return ReviewScreen(session, request, seen, feed)
+    return ReviewScreen(session, request, seen, feed, proposal)
 
 
 def as_review(screen: Screen[Any]) -> ReviewScreen | None:

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from secateur.errors import SecateurError
+from secateur.ledger.proposals import Proposals
 from secateur.ledger.steps import Activity
 from secateur.looking.aftermath import Aftermath
 from secateur.looking.timed_counting import within
@@ -138,6 +139,10 @@ class Session:
     def where(self) -> str:
         """Host and database, for the header."""
         return self.database.description
+
+    @property
+    def proposals(self) -> Proposals:
+        return Proposals(self.database, self.queue.cancellations)
 
     async def ask(self, question: Awaitable[Result], *, seconds: float | None = None) -> Result:
         """The answer, or `QueryTimeout`; cancelling the task cancels the query in the database."""

@@ -13,6 +13,7 @@ from secateur import __version__
 from secateur.cli.examples import EXAMPLES
 from secateur.cli.feeding import exporting, feeding
 from secateur.cli.looking import explaining, looking, searching
+from secateur.cli.offering import proposing
 from secateur.cli.parsing import TIMES, AddCommand, Parser, endpoint, key, positive, span
 from secateur.cli.serving import serving
 from secateur.errors import UsageError
@@ -27,6 +28,7 @@ TEXT_FLAGS = frozenset(
         "--since",
         "--until",
         "--reason",
+        "--reasoning",
         "--line",
         "--idempotency-key",
     }
@@ -125,6 +127,7 @@ def _parser() -> Parser:
     exporting(command)
     feeding(command)
     _cancelling(command)
+    proposing(command, _request)
     _governing(command)
     _evaluating(command)
     return parser

@@ -1,6 +1,7 @@
 """Two examples for each command, shown at the end of its help. Each is run by a test."""
 
 A_RUN = "0190a5d2-7c1e-7e7b-9f7a-3c5d1e2f4a6b"
+A_PROPOSAL = "2b1d7f3e-5a64-4d0c-9b63-0f2f6f1f3c55"
 A_CANCELLATION = "8f14e45f-ceea-467f-9a36-dd4a2c6f1b7e"
 
 EXAMPLES: dict[str, tuple[str, str]] = {
@@ -67,6 +68,15 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "secateur retry --app billing --after yesterday",
         "secateur retry --app billing --cancelled --dry-run",
     ),
+    "propose": (
+        "secateur propose --app billing --function vendor-syncs --after -2h",
+        "secateur propose --request body.json --reasoning 'acme floods' --json",
+    ),
+    "proposals": ("secateur proposals", "secateur proposals --all --json"),
+    "approve": (f"secateur approve {A_PROPOSAL}", f"secateur approve {A_PROPOSAL} --yes --json"),
+    "reject": (f"secateur reject {A_PROPOSAL}", f"secateur reject {A_PROPOSAL} --json"),
+    "budget": ("secateur budget", "secateur budget --app payments --runs 10000"),
+    "mcp": ("secateur mcp", "secateur mcp --context production"),
     "stop": (f"secateur stop {A_CANCELLATION}", f"secateur stop {A_CANCELLATION} --json"),
     "undo": (
         f"secateur undo {A_CANCELLATION}",

@@ -11,6 +11,7 @@ from pathlib import Path
 from secateur.cli.output import notice
 from secateur.engines.loading import open_engine
 from secateur.errors import ReadOnly
+from secateur.ledger.proposals import Proposals
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.postgres.reachable import until_reachable
@@ -45,6 +46,10 @@ class CommandSession:
     place: Place
     database: Database
     queue: OpenQueue
+
+    @property
+    def proposals(self) -> Proposals:
+        return Proposals(self.database, self.queue.cancellations)
 
 
 def read_settings(arguments: argparse.Namespace) -> Settings:

@@ -56,6 +56,16 @@ class SeveralLedgers(Ledger):
             raise cannot_cancel(source)
         return source, source.ledger, bare
 
+    async def stored_app(self, app_id: str) -> tuple[str | None, str]:
+        _, ledger, bare = await self._of_app(app_id)
+        return await ledger.stored_app(bare)
+
+    def shown_app(self, installation: str | None, stored: str) -> str | None:
+        for source, ledger in self._ledgers.values():
+            if (bare := ledger.shown_app(installation, stored)) is not None:
+                return self._naming.full_name(source, bare)
+        return None
+
     def _of_record(self, app_id: str) -> tuple[Ledger, str]:
         """By the app as records show it: whether the queue still has that app does not matter."""
         source, bare = self._naming.of_full_name(app_id)

@@ -63,6 +63,14 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def stored_app(self, app_id: str) -> tuple[str | None, str]:
+        """The installation that an app is of, and what the database calls the app."""
+        return self.installation, app_id
+
+    def shown_app(self, installation: str | None, stored: str) -> str | None:
+        """What callers call that app; None if it is not of this queue."""
+        return stored if installation == self.installation else None
+
     def read(self, document: str) -> Cancellation:
         """The record of that document, as `cancellation_documents` gives it."""
         return _cancellation(document)

@@ -16,6 +16,7 @@ from secateur.errors import (
     DiskFull,
     IdempotencyConflict,
     LockUnavailable,
+    NeedsApproval,
     NotFound,
     NotInstalled,
     OutOfResources,
@@ -227,6 +228,7 @@ BY_STATE: dict[str, Translation] = {
     "57P04": _lost,
     "57P05": _lost,
     # Raised by the functions in the schema secateur.
+    "SC403": lambda error, database: NeedsApproval(_sentence(error)),
     "SC404": lambda error, database: NotFound(_sentence(error)),
     "SC400": _condition,
     "SC409": _conflict,

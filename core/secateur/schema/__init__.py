@@ -22,64 +22,8 @@ from secateur.backoff import Backoff, persist
 from secateur.errors import DatabaseError, LockUnavailable, NotInstalled, PermissionDenied
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
+from secateur.schema.definitions import DEFINITIONS
 from secateur.words.shell import command_line
-
-DEFINITIONS = (
-    "cel/sql/cel_boxes.sql",
-    "cel/sql/cel_comparisons.sql",
-    "cel/sql/cel_containers.sql",
-    "cel/sql/cel_arithmetic.sql",
-    "cel/sql/cel_conversions.sql",
-    "cel/sql/cel_macros.sql",
-    "cel/sql/cel_strings.sql",
-    "cel/sql/cel_zones.sql",
-    "schema/roles.sql",
-    "ledger/sql/audit.sql",
-    "schema/bounds.sql",
-    "engines/native/sql/locks.sql",
-    "engines/native/sql/apps.sql",
-    "engines/native/sql/attempts.sql",
-    "engines/native/sql/slots.sql",
-    "engines/native/sql/levels.sql",
-    "engines/native/sql/due_floors.sql",
-    "engines/native/sql/due.sql",
-    "ledger/sql/conditions.sql",
-    "engines/native/sql/reaching.sql",
-    "engines/native/sql/cancelling.sql",
-    "engines/native/sql/enqueueing.sql",
-    "engines/native/sql/keys.sql",
-    "engines/native/sql/bulk.sql",
-    "engines/native/sql/declaring.sql",
-    "engines/native/sql/events.sql",
-    "engines/native/sql/finding.sql",
-    "engines/native/sql/surveying.sql",
-    "engines/native/sql/claiming.sql",
-    "engines/native/sql/performing.sql",
-    "engines/native/sql/ending.sql",
-    "ledger/sql/records.sql",
-    "ledger/sql/committing.sql",
-    "engines/native/sql/single_runs.sql",
-    "engines/native/sql/retrying.sql",
-    "engines/native/sql/settling.sql",
-    "engines/native/sql/walking.sql",
-    "ledger/sql/sweeping.sql",
-    "ledger/sql/progress.sql",
-    "ledger/sql/undoing.sql",
-    "engines/native/sql/restoring.sql",
-    "ledger/sql/reporting.sql",
-    "engines/foreign/sql/gates.sql",
-    "engines/foreign/sql/installations.sql",
-    "engines/foreign/sql/jobs.sql",
-    "engines/foreign/sql/job_restores.sql",
-    "engines/native/sql/forgetting.sql",
-    "engines/native/sql/history.sql",
-    "engines/native/sql/depth.sql",
-    "engines/native/sql/pruning.sql",
-    "tokens/sql/tokens.sql",
-    "schema/pins.sql",
-    "schema/rights.sql",
-)
-"""Files that define functions, views and rights, in the order in which they need each other; rights come last."""
 
 REPEATABLE = tuple(path.rpartition("/")[2] for path in DEFINITIONS)
 """Their names in the database's history."""

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 from textual.app import App
 from textual.screen import Screen
 
+from secateur.errors import RequestError
+from secateur.ledger.proposals import Proposals, ProposedCancellation
 from secateur.runs import FunctionDepth, Scope
 from secateur_tui.expressions import Kept
 from secateur_tui.frame.palette import Entry
 from secateur_tui.frame.place import PlaceScreen
 from secateur_tui.keymap import actions_of, display
+
+if TYPE_CHECKING:
+    from secateur.requests import CancellationRequest
 
 
 def commands(app: App[None], screen: Screen[object], *, read_only: bool) -> Iterator[Entry]:
@@ -34,6 +41,18 @@ def functions(depths: Sequence[FunctionDepth], open_filter: Callable[[Scope], No
         scope = depth.scope
         name = f"{depth.app_id} / {depth.function_id}"
         yield Entry("function", name, f"{depth.queued:,} queued", partial(open_filter, scope))
+
+
+def proposals(
+    found: Sequence[ProposedCancellation],
+    review: Callable[[CancellationRequest, None, ProposedCancellation], None],
+) -> Iterator[Entry]:
+    """Those that wait for a decision: a review of each."""
+    for each in found:
+        with suppress(RequestError):  # of another program
+            request = Proposals.request_of(each)
+            name = f"{', '.join(map(str, request.scopes))}: {request.if_ or 'every run'}"
+            yield Entry("proposal", name, f"by {each.proposed_by}", partial(review, request, None, each))
 
 
 def contexts(known: Mapping[str, str], current: str | None, switch_to: Callable[[str], object]) -> Iterator[Entry]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+from uuid import UUID
 
-from secateur.errors import SecateurError
+from secateur.errors import NeedsApproval, SecateurError
+from secateur.ledger.proposal_forms import count_in_proposal
 from secateur_tui.session import Session
 
 if TYPE_CHECKING:
@@ -47,15 +49,9 @@ class Committing:
 
     async def _commit(self, session: Session, wanted: ReviewScreen.CommitWanted) -> None:
         try:
-            cancellations = await session.ask(
-                session.queue.cancellations.commit_all(
-                    wanted.request,
-                    author=session.author,
-                    source="tui",
-                    idempotency_key=wanted.idempotency_key,
-                    expected=wanted.expected,
-                )
-            )
+            cancellations = await session.ask(self._commit_or_approve(session, wanted))
+        except NeedsApproval as error:
+            self._refuse(await self._propose_instead(session, wanted, error))
         except SecateurError as error:
             self._refuse(error)
         except Exception as error:
@@ -67,6 +63,36 @@ class Committing:
                 self._committed(cancellations)
         finally:
             self._task = None
+
+    async def _commit_or_approve(self, session: Session, wanted: ReviewScreen.CommitWanted) -> Sequence[Cancellation]:
+        if wanted.proposal is not None:
+            return await session.proposals.approve(
+                wanted.proposal.id, author=session.author, source="tui", expected=wanted.expected
+            )
+        return await session.queue.cancellations.commit_all(
+            wanted.request,
+            author=session.author,
+            source="tui",
+            idempotency_key=wanted.idempotency_key,
+            expected=wanted.expected,
+        )
+
+    async def _propose_instead(
+        self, session: Session, wanted: ReviewScreen.CommitWanted, error: NeedsApproval
+    ) -> SecateurError:
+        """What to say of it: another login can approve it now."""
+        if wanted.proposal is not None:
+            return error
+        # Under the key of the commit it is one proposal, however often it is asked for.
+        id = UUID(wanted.idempotency_key)
+        try:
+            seen = count_in_proposal(wanted.expected)
+            await session.ask(
+                session.proposals.propose(wanted.request, author=session.author, source="tui", seen=seen, id=id)
+            )
+        except SecateurError as refused:
+            return refused
+        return NeedsApproval(f"{error}. It is proposed: another login finds it by `:`, or runs secateur approve {id}")
 
     def _refuse(self, error: SecateurError) -> None:
         if not self._is_leaving:

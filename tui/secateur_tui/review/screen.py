@@ -26,6 +26,7 @@ from secateur.errors import (
     SecateurError,
     UsageError,
 )
+from secateur.ledger.proposals import ProposedCancellation
 from secateur.looking.aftermath import also_arriving
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
@@ -95,6 +96,8 @@ class ReviewScreen(Dialog[None]):
         request: CancellationRequest
         idempotency_key: str
         expected: Count | None
+        proposal: ProposedCancellation | None
+        """The one that is approved by it."""
 
     @dataclass
     class Committed(Message):
@@ -108,11 +111,19 @@ class ReviewScreen(Dialog[None]):
 
         unknown: bool
 
-    def __init__(self, session: Session, request: CancellationRequest, seen: Count | None, feed: Feed) -> None:
+    def __init__(
+        self,
+        session: Session,
+        request: CancellationRequest,
+        seen: Count | None,
+        feed: Feed,
+        proposal: ProposedCancellation | None = None,
+    ) -> None:
         super().__init__(session)
+        self._proposal = proposal
         self._asked = self._request = request
         self._feed = feed
-        self._key = str(uuid4())
+        self._key = str(uuid4())  # of a proposal it is not used: that has one of its own
         self._figures = Figures(seen, at_most(request, feed.depths))
         self._gathered = Gathering(session, self._figures, self._draw)
         self._step = Step.OPENING
@@ -206,7 +217,7 @@ class ReviewScreen(Dialog[None]):
         )
         self._sentence.update(facts.sentence(self.session.context or self.session.where))
         self._proportions.update(facts.proportions(min(_WIDEST_BAR, max(20, self.size.width - 8))))
-        self._facts.update(self._gathered.several + facts.details())
+        self._facts.update(review_text.proposed(self._proposal) + self._gathered.several + facts.details())
         self._panel.border_title = "Review: standing" if self._request.standing else "Review"
         if self._step in (Step.OPENING, Step.READY):
             self._consent.ask_for(self._confirmation)
@@ -291,7 +302,7 @@ class ReviewScreen(Dialog[None]):
         self._consent.close()
         self._enable()
         self._consent.say("committing…", "count")
-        self.post_message(self.CommitWanted(self._request, self._key, self._figures.newest))
+        self.post_message(self.CommitWanted(self._request, self._key, self._figures.newest, self._proposal))
 
     def refused(self, error: SecateurError) -> None:
         """The commit did not come back with a cancellation; says whether anything can have changed."""
@@ -349,7 +360,8 @@ class ReviewScreen(Dialog[None]):
     @property
     def _may_also(self) -> bool:
         """Whether what arrives can be cancelled too: not where the filter itself asked for that, nor in a retry."""
-        return self._step is Step.READY and self._asked.verb != "retry" and not self._asked.standing
+        changes = self._proposal is None and self._asked.verb != "retry" and not self._asked.standing
+        return self._step is Step.READY and changes
 
     def action_also(self) -> None:
         """Make it stand for two hours, or as it was; it is another request then, under another key."""

@@ -28,6 +28,7 @@ from secateur_tui.review.figures import Figures
 from secateur_tui.themes import toned
 
 if TYPE_CHECKING:
+    from secateur.ledger.proposals import ProposedCancellation
     from secateur.records import Cancellation
 
 _LABEL = 10
@@ -45,6 +46,19 @@ def committed(cancellations: Sequence[Cancellation]) -> Content:
     if cancellation.is_retry:
         return toned(("✓ committed: the matching runs are being queued again", "good"))
     return toned((f"✓ guaranteed: {guarantee_in_words(cancellation, partial(readable, digits=0))}", "good"))
+
+
+def proposed(proposal: ProposedCancellation | None) -> Content:
+    """Who proposed it and why, as lines of their own; nothing if nobody did."""
+    if proposal is None:
+        return Content("")
+    lines = [
+        toned(
+            ("proposed by ", "quiet"), (one_line(f"{proposal.proposed_by} (login {proposal.proposed_login})"), "field")
+        ),
+        *([toned(("who says: ", "quiet"), (one_line(proposal.reasoning), "plain"))] if proposal.reasoning else []),
+    ]
+    return Content("\n").join([*lines, Content(""), Content("")])
 
 
 def pending(cancellation: Cancellation) -> Content:

@@ -16,11 +16,13 @@ from secateur.cli.describing import Reach, follow, outcome, pending, review, run
 from secateur.cli.identifying import read_id, read_run_id
 from secateur.cli.opening import CommandSession, find_place, open_session
 from secateur.cli.output import done, json_line, line, notice, write
+from secateur.cli.proposed import proposed_lines
 from secateur.cli.requesting import read_request, warn
 from secateur.cli.waiting import wait_for
-from secateur.errors import DatabaseError, SecateurError, Unreachable, UsageError
+from secateur.errors import DatabaseError, NeedsApproval, SecateurError, Unreachable, UsageError
 from secateur.ledger.commits import COMMITTING
 from secateur.ledger.forms import cancellation_form
+from secateur.ledger.proposal_forms import count_in_proposal, proposal_form
 from secateur.looking.advising import advise_request
 from secateur.looking.forms import preview_form
 from secateur.looking.timed_counting import Seen, count_within, within
@@ -62,7 +64,7 @@ async def _preview(session: CommandSession, request: CancellationRequest, *, as_
         write(_review(session, request, Seen(counted)))
 
 
-async def _look(session: CommandSession, request: CancellationRequest) -> Seen:
+async def look(session: CommandSession, request: CancellationRequest) -> Seen:
     """Counts in bounded time what a commit would cancel, and prints warnings about the condition."""
     seconds = session.place.settings.query_timeout_seconds
     seen = await count_within(session.queue.reader.counter, request, seconds, on_primary=True)
@@ -93,18 +95,21 @@ async def _ask_and_commit(arguments: argparse.Namespace) -> int:
             await _preview(session, request, as_json=arguments.json)
             return 0
         uncounted = _why_uncounted(arguments)
-        seen = await _look(session, request) if uncounted is None else Seen(None, uncounted)
-        if not _agreed(arguments, session, request, seen):
+        seen = await look(session, request) if uncounted is None else Seen(None, uncounted)
+        if not agreed(arguments, session, request, seen):
             notice(f"Nothing was {_DONE[request.verb]}.")
             return 1
         key = arguments.idempotency_key or str(uuid4())
         if not arguments.json:
             # Before it is sent: should this process be killed now, the key is what tells whether it was committed.
             write([f"Committing under the idempotency key {key}."])
-        committed = await _commit(session, request, seen.count, key)
+        try:
+            committed = await _commit(session, request, seen.count, key)
+        except NeedsApproval as error:
+            return await _propose_instead(arguments, session, request, seen, error)
         done.extend(f"{_NOUN[request.verb]} {each.id} is committed{follow(each.id)}" for each in committed)
         if not arguments.json:
-            write(_committed(committed, began, waits=arguments.wait))
+            write(committed_lines(committed, began, waits=arguments.wait))
         for each in committed:
             for said in pending(each):
                 notice(said)
@@ -120,7 +125,26 @@ async def _ask_and_commit(arguments: argparse.Namespace) -> int:
         json_line(documents if request.function_ids is not None else documents[0])
     elif waits:
         write(outcome(each) for each in committed)
-    return _exit_code(committed, waited=arguments.wait)
+    return exit_code(committed, waited=arguments.wait)
+
+
+async def _propose_instead(
+    arguments: argparse.Namespace,
+    session: CommandSession,
+    request: CancellationRequest,
+    seen: Seen,
+    error: NeedsApproval,
+) -> int:
+    notice(f"secateur: not committed: {one_line(str(error))}")
+    made = await session.proposals.propose(
+        request, author=session.place.settings.author_name, source="cli", seen=count_in_proposal(seen.count)
+    )
+    done.append(f"proposal {made.id} is made")
+    if arguments.json:
+        json_line(proposal_form(made).as_json())
+    else:
+        write(proposed_lines(made))
+    return 1
 
 
 async def cancel_run(arguments: argparse.Namespace) -> int:
@@ -191,7 +215,7 @@ def _check_that_somebody_can_answer(arguments: argparse.Namespace) -> None:
     require_a_terminal(f"{_ADD_YES}, or --dry-run to count")
 
 
-def _agreed(arguments: argparse.Namespace, session: CommandSession, request: CancellationRequest, seen: Seen) -> bool:
+def agreed(arguments: argparse.Namespace, session: CommandSession, request: CancellationRequest, seen: Seen) -> bool:
     shown = _review(session, request, seen)
     if not arguments.json:
         write(shown)
@@ -251,7 +275,7 @@ def _how_to_find_out(request: CancellationRequest, key: str) -> str:
     )
 
 
-def _committed(committed: Sequence[Cancellation], began: datetime, *, waits: bool) -> list[str]:
+def committed_lines(committed: Sequence[Cancellation], began: datetime, *, waits: bool) -> list[str]:
     """The lines that report the commit, before its rows are rewritten."""
     if any(each.is_over for each in committed):
         lines = [
@@ -292,7 +316,7 @@ def _of_function(cancellation: Cancellation, committed: Sequence[Cancellation]) 
     return f", {one_line(cancellation.function_id or '')}" if len(committed) > 1 else ""
 
 
-def _exit_code(committed: Sequence[Cancellation], *, waited: bool) -> int:
+def exit_code(committed: Sequence[Cancellation], *, waited: bool) -> int:
     """Fails if somebody has stopped or undone the cancellation; waiting also if it is not complete."""
     if any(each.is_over for each in committed):
         return 1

@@ -61,6 +61,12 @@ class ForeignLedger(Ledger):
     def _bare(self, app_id: str) -> str:
         return app_id.removeprefix(f"{self.installation}/")
 
+    async def stored_app(self, app_id: str) -> tuple[str | None, str]:
+        return self.installation, self._full(app_id)
+
+    def shown_app(self, installation: str | None, stored: str) -> str | None:
+        return self._bare(stored) if installation == self.installation else None
+
     def read(self, document: str) -> Cancellation:
         cancellation = super().read(document)
         cancellation.app_id = self._bare(cancellation.app_id)

@@ -84,6 +84,7 @@ declare
 begin
   perform secateur.require_read_committed();
   perform secateur.require_draft(draft, ids, function_ids);
+  perform secateur.require_within_budget(draft, function_ids);
   -- point: before the lock
   held := secateur.try_lock_app(draft.app_id, '250 ms');
   -- point: locked
@@ -128,7 +129,8 @@ $$;
 -- O(running runs), whatever the backlog: it inserts the record, and a cancel request for each matching running run.
 -- Repeatable under its idempotency key: the same request gives the same records, another one raises SC409. (The first
 -- function's record has the key itself. The others' keys are made of it.)
--- Raises SC404, SC422 with the field (app or functions unknown, window, rate), SC400 (condition).
+-- Raises SC404, SC422 with the field (app or functions unknown, window, rate), SC400 (condition), SC403 (the app's budget: see
+-- proposing.sql).
 --
 -- In force: the commit holds the app's lock, exclusive, until its transaction ends. From then on no matching run is claimed, and no
 -- further step of one begins.

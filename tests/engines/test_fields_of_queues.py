@@ -111,15 +111,18 @@ async def obeyed(
         number = await database.fetchval(
             "select lock_number from secateur.installations where name = $1", installation.name
         )
-        given = (
-            f"function_id, run.id, run.event, run.started_at, run.priority, {fields_of_run(installation.file.fields)}"
-        )
+        fields = fields_of_run(installation.file.fields)
         rows = await database.fetch(
             f"""select run.id,
-                       (secateur_gates.match_{number}($1 || run.app_id, run.{given})).cancellation_id as matched,
-                       secateur_gates.judge_{number}($1 || run.app_id, run.{given}) as judged
-                  from {engine.relation} as run""",
-            f"{installation.name}/",
+                       secateur_gates.match_{number}(
+                         concat(pg_current_xact_id(), ' ', gate.generation), run.app_id, run.function_id, run.id,
+                         run.name, run.data, run.started_at, run.priority::integer, {fields}) as matched,
+                       secateur_gates.judge_{number}(
+                         $1 || '/' || run.app_id, run.function_id, run.id, run.event, run.started_at,
+                         run.priority::integer, {fields}) as judged
+                  from {engine.relation} as run
+                  join secateur.gates as gate on gate.installation = $1""",
+            installation.name,
         )
         assert {row["id"] for row in rows if row["matched"] == made.id} == matching
         assert {row["id"] for row in rows if row["judged"] == made.id} == matching

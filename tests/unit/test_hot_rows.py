@@ -81,6 +81,12 @@ def test_rows_fit_into_any_width_and_have_keys(width: int, baseline: Baseline) -
     assert heading(view, " · 2m 00s ago", width).cell_length <= max(width, 18)
 
 
+def test_a_filter_that_is_too_long_keeps_what_tells_it_from_others() -> None:
+    view = View.of_arrivals(found(Baseline.BEFORE, field("event.data.vendor_id", value("acme_inc", 0.96, 0.04))), SCOPE)
+    assert shown(view, 36)[1].startswith("…vendor_id == 'acm…")
+    assert shown(view, 70)[1].startswith(ACME)
+
+
 def test_the_other_functions_and_nothing_are_named_as_what_they_are() -> None:
     others = View.of_arrivals(found(Baseline.OTHERS, VENDORS), SCOPE)
     assert (others.about, others.titles) == ("4,980 runs, against billing's other functions", ("now", "others"))

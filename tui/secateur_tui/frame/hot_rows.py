@@ -159,7 +159,7 @@ class _Layout:
 
     def line(self, pick: Pick, *, with_path: bool) -> Content:
         if not pick.path:
-            text = toned((fit(one_line(pick.condition), self.whole), "strong"))
+            text = toned((fit(_fitting(pick.condition, self.whole), self.whole), "strong"))
         else:
             path = _short(pick.path) if with_path else ""
             text = toned((f"{fit(path, self.field)} ", "field"), (fit(pick.label, self.value), "plain"))
@@ -182,6 +182,12 @@ def bar(share: float, other: float | None, width: int) -> str:
         return filled
     at = round(min(1.0, other) * (width - 1))
     return filled[:at] + _TICK + filled[at + 1 :]
+
+
+def _fitting(condition: str, width: int) -> str:
+    """Without what all fields begin with where there is no room: how it goes on tells one filter from another."""
+    line = one_line(condition)
+    return line if cells(line) <= width else line.replace("event.data.", "…")
 
 
 def _short(path: str) -> str:

@@ -460,6 +460,11 @@ async def jobs_of_others(desk: Desk) -> None:
     """What the ledger does for a queue of others, whose own statements are no part of this."""
     fetch = desk.connection.fetch
     await fetch("select secateur.install_queue('pgq', 'pgq', 'public', '', '1', 'tester', null)")
+    number = await desk.connection.fetchval(
+        "insert into secateur.gates (installation, version, lock_number)"
+        " select known.name, '1', known.lock_number from secateur.installations as known returning lock_number"
+    )
+    await fetch(f"create sequence secateur_gates.newest_{number} minvalue 0 start 0")
     id, single, app = uuid4(), uuid4(), "pgq/default"
     draft = (
         "jsonb_build_object('app_id', $3::text, 'parameters', '{}'::jsonb, 'compiler', 3, 'request', '{}'::jsonb,"

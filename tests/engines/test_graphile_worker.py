@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from beds.graphile_worker import GraphileWorker, GraphileWorkerBefore
+from beds.graphile_worker import GraphileWorker
 from pruning import Pruning, pres_of
 
 from patience import eventually
@@ -151,40 +151,3 @@ async def test_a_named_queue_goes_on_when_the_gate_took_its_job(pruning: Pruning
         assert (await keeper.check()).problems == ("its trigger is not on the engine's table",)
         await keeper.remove("tester")
         assert (await keeper.check()).state is GateState.NONE
-
-
-async def test_the_gate_and_the_ledger_outlive_a_migration(empty_database_url: str, bed: GraphileWorker) -> None:
-    """`bed` is the newer one, which only asks for its package here."""
-    if GraphileWorkerBefore.missing is not None:
-        pytest.skip(str(GraphileWorkerBefore.missing))
-    async with Database.connect(empty_database_url) as database:
-        await database.execute("drop schema graphile_worker cascade")
-        before, after = GraphileWorkerBefore(empty_database_url), GraphileWorker(empty_database_url)
-        await before.install()
-        old = await find_installation(database, bed.engine)
-        await install_queue(database, old, author="tester")
-        assert (await GateKeeper(database, old).install("tester")).state is GateState.ON
-        await before.enqueue([{"number": number, "vendor": "acme" if number < 3 else "globex"} for number in range(6)])
-        queue = OpenQueue.over(await open_engine(database, name=bed.engine))
-        wanted = CancellationRequest.parse({"app_id": "-", "if": "event.data.vendor == 'acme'"})
-        cancellation = await queue.cancellations.commit(wanted, author="tester", source="python")
-        await after.install()
-        new = await find_installation(database, bed.engine)
-        assert new.version != old.version
-        found = await GateKeeper(database, new).check()
-        assert found.problems == (f"it was made for {old.version}, and the engine is {new.version} now",)
-
-        async def ended(numbers: set[int]) -> bool:
-            rows = await database.fetch("select number from bed_ran where what = 'end'")
-            return {row["number"] for row in rows} == numbers
-
-        async with after.worker():
-            await eventually(lambda: ended({3, 4, 5}), "the others to run")
-        assert (await GateKeeper(database, new).install("tester")).state is GateState.ON
-        queue = OpenQueue.over(await open_engine(database, name=bed.engine))
-        assert (await queue.cancellations.wait(cancellation.id)).cancelled == 3
-        await queue.cancellations.undo(cancellation.id, author="tester")
-        assert (await queue.cancellations.wait(cancellation.id)).restored == 3
-        async with after.worker():
-            await eventually(lambda: ended(set(range(6))), "what came back to run")
-        assert await database.fetchval("select count(*) from bed_ran where what = 'start'") == 6

@@ -6,7 +6,8 @@ import { job, require, serve } from './bed.mjs'
 const pgboss = require('pg-boss')
 const PgBoss = pgboss.PgBoss ?? pgboss
 const [mode, url, schema, concurrency = 1] = process.argv.slice(2)
-const newest = Boolean(pgboss.PgBoss) // in version 10 the class is the module, and `insert` takes the queue with each job
+// Before version 12 the class is the module; in version 10 `insert` takes the queue with each job.
+const isTen = !pgboss.PgBoss && require('pg-boss/package.json').version.startsWith('10.')
 
 async function opened (options) {
   const boss = new PgBoss({ connectionString: url, schema, schedule: false, ...options })
@@ -37,7 +38,7 @@ if (mode === 'api') {
         startAfter: startAfter === undefined ? undefined : new Date(Date.now() + startAfter * 1000).toISOString(),
         ...given
       }))
-      await (newest ? boss.insert(name, rows) : boss.insert(rows.map(row => ({ name, ...row }))))
+      await (isTen ? boss.insert(rows.map(row => ({ name, ...row }))) : boss.insert(name, rows))
       return rows.map(row => row.id)
     },
     async send ({ name, data, options }) {

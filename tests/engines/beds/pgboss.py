@@ -91,4 +91,11 @@ class PgBossTen(PgBossElsewhere):
     missing: ClassVar[Any] = needs(PACKAGE, "10.4.2")
 
 
+class PgBossEleven(PgBossElsewhere):
+    """The oldest that the newest migrates; version 10 is one that it does not."""
+
+    version: ClassVar[str | None] = "11.1.2"
+    missing: ClassVar[Any] = needs(PACKAGE, "11.1.2")
+
+
 BEDS = (PgBoss, PgBossElsewhere, PgBossTen)

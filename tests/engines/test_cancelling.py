@@ -32,6 +32,7 @@ from secateur.errors import (
     PermissionDenied,
     ReadOnly,
     RequestError,
+    Unsupported,
 )
 from secateur.ledger.steps import SweepStep
 from secateur.open_queue import OpenQueue
@@ -203,6 +204,14 @@ async def test_running_ones_are_asked_to_stop_or_go_on_to_their_end(
     await queue.cancellations.wait(committed.id)
     reasons = [each.reason for each in await queue.cancellations.unrestored(committed.id)]
     assert reasons == (["it was stopped while it ran"] if stopped else [])
+    if not stops:
+        with pytest.raises(Unsupported, match="cannot stop runs while they run"):
+            await queue.cancellations.undo(committed.id, author="tester", requeue_stopped=True)
+        return
+    await queue.cancellations.undo(committed.id, author="tester", requeue_stopped=True)
+    assert (await queue.cancellations.wait(committed.id)).restored == over.stopped
+    assert await queue.cancellations.unrestored(committed.id) == []
+    assert not stopped or await statuses(engine, [run]) <= WAITING
 
 
 async def test_no_run_is_both_cancelled_and_started(

@@ -1,4 +1,4 @@
-"""Queues whose package is brought up to date while a gate and a ledger are there: both go on, and are not in its way."""
+"""Queues whose package is brought up to date with gate and ledger in place: both go on, and are not in its way."""
 
 from __future__ import annotations
 

@@ -198,10 +198,10 @@ class ForeignLedger(Ledger):
     async def undo(
         self, cancellation_id: UUID, author: str, source: str, *, requeue_stopped: bool = False
     ) -> Cancellation:
-        """See `Ledger.undo`. Raises `Unsupported` for runs that were stopped: only waiting ones can come back."""
-        if requeue_stopped:
-            raise unsupported(self._source, "queue runs again that were stopped while they ran")
-        return await super().undo(cancellation_id, author, source)
+        """See `Ledger.undo`. Raises `Unsupported` for stopped runs where the engine stops none."""
+        if requeue_stopped and self._source.installation.file.stops is None:
+            raise unsupported(self._source, "stop runs while they run: there are none to queue again")
+        return await super().undo(cancellation_id, author, source, requeue_stopped=requeue_stopped)
 
     async def sweep(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
         self.refuse_if_read_only()

@@ -124,7 +124,8 @@ begin
 end
 $$;
 
--- Lets the restore try again the jobs that it left. Part of an undo.
+-- Lets the restore try again the jobs that it left; and, if the undo asks for that, those that were stopped while they ran and whose rows
+-- are known. Part of an undo.
 create or replace function secateur.reopen_jobs(app_id text, cancellation_id uuid)
   returns void
   language plpgsql
@@ -134,7 +135,11 @@ as $$
 begin
   update secateur.preimages as met
      set outcome = null, told = null
-   where met.app_id = reopen_jobs.app_id and met.cancellation_id = reopen_jobs.cancellation_id and met.outcome = 'left';
+   where met.app_id = reopen_jobs.app_id and met.cancellation_id = reopen_jobs.cancellation_id
+     and (met.outcome = 'left'
+          or met.outcome = 'stopped' and met.pre is not null
+             and (select rule.requeue_stopped from secateur.cancellations as rule
+                   where rule.app_id = reopen_jobs.app_id and rule.id = reopen_jobs.cancellation_id));
 end
 $$;
 

@@ -129,9 +129,10 @@ class Attempt:
                 timer.cancel()
 
     async def _await(self) -> BaseException | None:
-        present = PRESENT_RUN.set(str(self))
+        name = str(self)
+        present = PRESENT_RUN.set(name)
         task = self._working = cast("asyncio.Task[Any]", asyncio.current_task())
-        NAMES[task] = str(self)
+        NAMES[task] = name
         failure: BaseException | None = None
         try:
             await cast("AsyncWork", self.claim.function.work)(cast("ActiveRun", self.claim.run))

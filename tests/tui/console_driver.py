@@ -30,8 +30,9 @@ UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
 """Set it to write what the screens show now; then read the difference before committing it."""
 
 _PAUSE = 0.02
-_MOST_PAINTS = 20
-"""More than any key needs; in a window of one cell, Textual arranges some screens for ever."""
+_MOST_WORK = 0.5
+"""Seconds of the processor's time, more than any key needs; in a window of one cell, Textual arranges some screens for
+ever."""
 
 STILL_SECONDS = 1.0
 """How long a screen stays as it is before it is written down as the one to compare with."""
@@ -139,10 +140,11 @@ class Console:
         busy. Here nothing is left to do but to wait for the database, a thread or a moment: a test names those.
         """
         loop = asyncio.get_running_loop()
-        for _ in range(_MOST_PAINTS):
+        end = time.process_time() + _MOST_WORK
+        while time.process_time() < end:
             await asyncio.sleep(0)
-            while loop._ready:  # type: ignore[attr-defined]  # there is no other way to see that it would sleep
-                await asyncio.sleep(0)
+            if loop._ready:  # type: ignore[attr-defined]  # there is no other way to see that it would sleep
+                continue
             screen = self.app.screen
             if not (screen._layout_required or screen._repaint_required or screen._dirty_widgets or screen._callbacks):
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import asyncpg
 import pytest
@@ -92,6 +93,8 @@ async def test_h_leads_to_the_pane_and_enter_takes_from_it(start: Start, inciden
     async with start(incident_url, read_only=read_only) as console:
         await console.press("h")
         await console.shows("What stands out", "against billing's other", CULPRIT, "29 %")
+        # An enter so soon after the screen opened would belong to the key that opened it.
+        await console.until(lambda: time.monotonic() >= console.app.screen._opening_until)
         await console.press("enter")
         editor = console.app.screen.query_one(ExpressionEditor)
         await console.until(lambda: (editor.text, editor.has_focus) == (CULPRIT, True))

@@ -34,7 +34,9 @@ class TooSmall(Widget):
 def _cover_if_too_small(screen: Screen[Any]) -> None:
     covers = screen.query(TooSmall)
     size = screen.app.size
-    if size.width >= LEAST.width and size.height >= LEAST.height:
+    is_too_small = size.width < LEAST.width or size.height < LEAST.height
+    screen.set_class(is_too_small, "-covered")
+    if not is_too_small:
         covers.remove()
     elif covers:
         covers.first().refresh()

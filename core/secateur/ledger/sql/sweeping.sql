@@ -64,7 +64,7 @@ begin
   if place.horizon is null and rule.started_before <= clock_timestamp() then
     place.horizon := secateur.horizon(rule.app_id, rule.id);
     place.next_at := null;
-    if (select home.installation from secateur.apps as home where home.app_id = rule.app_id) is not null then
+    if secateur.home_of(rule.app_id) is not null then
       place.open_transactions := secateur.open_transactions();
     end if;
   end if;

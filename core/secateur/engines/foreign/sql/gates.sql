@@ -129,12 +129,11 @@ create or replace function secateur.obeys(app_id text)
   returns boolean
   language plpgsql
   stable
-  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
-  home text;
+  home constant text := secateur.home_of(obeys.app_id);
 begin
-  select apps.installation into home from secateur.apps where apps.app_id = obeys.app_id;
   return home is null or secateur.has_gate(home);
 end
 $$;
@@ -273,12 +272,11 @@ $$;
 create or replace function secateur.compile_gate_of(app_id text)
   returns void
   language plpgsql
-  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
-  home text;
+  home constant text := secateur.home_of(compile_gate_of.app_id);
 begin
-  select apps.installation into home from secateur.apps where apps.app_id = compile_gate_of.app_id;
   if home is not null then
     perform secateur.compile_gate(home);
   end if;

@@ -65,7 +65,7 @@ begin
   select rule.* into known
     from secateur.cancellations as rule
    where rule.app_id = job_cancellation.app_id and rule.id = job_cancellation.id
-     and (select home.installation from secateur.apps as home where home.app_id = job_cancellation.app_id) is not null;
+     and secateur.home_of(rule.app_id) is not null;
   if not found then
     raise exception using errcode = 'SC404', message = format('there is no cancellation %s', job_cancellation.id);
   end if;

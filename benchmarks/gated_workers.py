@@ -1,12 +1,9 @@
-"""What does a gate cost an engine's own worker, on jobs that do nothing, and a drain in which a third is cancelled?
+"""What does a gate cost an engine's own worker, on jobs that do nothing?
 
 Each gate has a database of its own, with the engine's real schema. In every round each of them gets the same jobs, and
 one worker process of the engine, which is ready before they come. The order is rotated from round to round. A round's
 time is from the enqueue until no job is unfinished. Its processor time is that of the worker and of the whole server:
 these ratios hold on a machine that has other things to do, too. Nothing is active that matches a job.
-
-A drain is of 180 jobs of 10 ms, by one worker. A commit cancels a third of them just before the worker starts, with the
-gate on, and a sweep in this process. The other drain of a round is of as many jobs, without a cancellation.
 """
 
 from __future__ import annotations
@@ -42,10 +39,9 @@ GATES: dict[str, tuple[str, int] | None] = {
     "10 complex": (COMPLEX, 10),
 }
 GOALS = {"nothing active": 0.95, "1 equality": 0.92, "10 equalities": 0.88, "10 complex": 0.88}
-ROUNDS = 3
-JOBS = {"procrastinate": (400, 10), "oban": (1_000, 50)}
+ROUNDS = 2
+JOBS = {"procrastinate": (300, 10), "oban": (1_000, 50)}
 """A round's jobs, and how many the worker runs at once."""
-DRAINED, SECONDS = 180, 0.01
 POLL = 0.05
 LONGEST = 120.0
 WHY = "jobs that do nothing, on a processor that the server and the worker share"
@@ -77,7 +73,7 @@ async def measure(ground: Ground) -> list[str]:
         "|:--|:--|---:|---:|---:|---:|",
     ]
     goals: list[str] = []
-    for kind in _beds():
+    for kind in beds():
         jobs, concurrency = JOBS[kind.engine]
         found = await _in_turns(ground, kind, ground.scaled(jobs), concurrency)
         none = found["no gate"]
@@ -92,11 +88,10 @@ async def measure(ground: Ground) -> list[str]:
             if name in GOALS:
                 what = f"{kind.engine}: jobs for each second of processor time, {name}, against no gate"
                 goals += because(goal(what, processor, least=GOALS[name]), WHY)
-    lines += ["", *goals, "", *await _drains(ground)]
-    return lines
+    return [*lines, "", *goals]
 
 
-def _beds() -> list[Any]:
+def beds() -> list[Any]:
     """Those of the engine suite whose packages are here."""
     tests = Path(__file__).parent.parent / "tests"
     sys.path[:0] = [str(tests / "engines"), str(tests)]
@@ -107,7 +102,7 @@ def _beds() -> list[Any]:
     return [usual[engine] for engine in JOBS if engine in usual]
 
 
-async def _place(stack: AsyncExitStack, ground: Ground, kind: Any, gate: tuple[str, int] | None) -> Place:
+async def placed(stack: AsyncExitStack, ground: Ground, kind: Any, gate: tuple[str, int] | None) -> Place:
     url = await stack.enter_async_context(ground.empty())
     bed = kind(url)
     await bed.install()
@@ -121,11 +116,11 @@ async def _place(stack: AsyncExitStack, ground: Ground, kind: Any, gate: tuple[s
         queue = OpenQueue.over(await open_engine(database, name=kind.engine))
         condition, active = gate
         for n in range(active):
-            await _commit(queue, condition.replace("{n}", str(n)))
+            await commit(queue, condition.replace("{n}", str(n)))
     return Place(bed, database, installation, queue)
 
 
-async def _commit(queue: OpenQueue, condition: str) -> Any:
+async def commit(queue: OpenQueue, condition: str) -> Any:
     [app] = {each.app_id for each in await queue.reader.depth()}
     request = CancellationRequest.parse({"app_id": app, "if": condition})
     return await queue.cancellations.commit(request, author="bench", source="python")
@@ -134,7 +129,7 @@ async def _commit(queue: OpenQueue, condition: str) -> Any:
 async def _in_turns(ground: Ground, kind: Any, jobs: int, concurrency: int) -> dict[str, Place]:
     payloads = [{"number": n, "is_noop": True, "vendor": f"v{n}", "amount": n} for n in range(jobs)]
     async with AsyncExitStack() as stack:
-        places = {name: await _place(stack, ground, kind, gate) for name, gate in GATES.items()}
+        places = {name: await placed(stack, ground, kind, gate) for name, gate in GATES.items()}
         turns = list(places.values())
         for _ in range(1 + ground.scaled(ROUNDS)):
             for place in turns:
@@ -149,11 +144,11 @@ async def _in_turns(ground: Ground, kind: Any, jobs: int, concurrency: int) -> d
 async def _round(ground: Ground, place: Place, payloads: list[dict[str, Any]], concurrency: int) -> None:
     async with place.bed.worker(concurrency=concurrency) as worker:
         await place.bed.enqueue([{"number": 0, "is_noop": True}])
-        await _until_done(place)
+        await until_done(place)
         before = _processor(ground, worker)
         begun = time.perf_counter()
         await place.bed.enqueue(payloads)
-        await _until_done(place)
+        await until_done(place)
         place.rates.append(len(payloads) / (time.perf_counter() - begun))
         place.processor.append((_processor(ground, worker) - before) / len(payloads))
 
@@ -162,45 +157,7 @@ def _processor(ground: Ground, worker: Any) -> float:
     return sum(ground.server_seconds().values()) + sum(processor_seconds([worker.pid]).values())
 
 
-async def _until_done(place: Place) -> None:
+async def until_done(place: Place) -> None:
     async with asyncio.timeout(LONGEST):
         while await place.database.fetchval(place.unfinished):  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(POLL)
-
-
-async def _drains(ground: Ground) -> list[str]:
-    rounds = ground.scaled(ROUNDS)
-    lines = [
-        f"### Seconds until {DRAINED} jobs of {1000 * SECONDS:.0f} ms are drained, the median of {rounds} rounds",
-        "",
-        "| worker of | a third is cancelled | nothing is cancelled | ratio |",
-        "|:--|---:|---:|---:|",
-    ]
-    goals: list[str] = []
-    for kind in _beds():
-        cancelled, usual = [], []
-        async with AsyncExitStack() as stack:
-            place = await _place(stack, ground, kind, (EQUALITY, 0))
-            sweeping = asyncio.create_task(place.queue.cancellations.sweep_forever())
-            stack.callback(sweeping.cancel)
-            for number in range(rounds):
-                for vendor, seconds in ((f"v{number}", cancelled), ("", usual)):
-                    seconds.append(await _drain(place, number, vendor))
-        ratio = median_ratio(cancelled, usual)
-        figures = [statistics.median(seconds) for seconds in (cancelled, usual)]
-        lines.append(f"| {kind.engine} | {figures[0]:.2f} s | {figures[1]:.2f} s | {ratio:.2f} |")
-        goals.append(goal(f"{kind.engine}: drain of {DRAINED} jobs of which a third is cancelled", ratio, most=1.3))
-    return [*lines, "", *goals]
-
-
-async def _drain(place: Place, number: int, vendor: str) -> float:
-    """Jobs of which every third has that vendor, which is cancelled, if it is not empty."""
-    vendors = [vendor or "other", "other", "other"]
-    payloads = [{"number": 1 + n, "seconds": SECONDS, "vendor": vendors[n % 3]} for n in range(DRAINED)]
-    await place.bed.enqueue(payloads)
-    if vendor:
-        await _commit(place.queue, f"event.data.vendor == '{vendor}'")
-    begun = time.perf_counter()
-    async with place.bed.worker(concurrency=2):
-        await _until_done(place)
-        return time.perf_counter() - begun

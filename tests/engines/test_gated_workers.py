@@ -146,11 +146,17 @@ async def require_columns_of_the_source(engine: ForeignEngine, outside: asyncpg.
     if "gate_columns" not in here.file.statements:
         return
     columns = ("app_id", "function_id", "id", "name", "data", "started_at", "priority")
-    read = f"array[{', '.join(f'run.{column}::text' for column in columns)}]"
     of_rows = f"(select {here.sql('gate_columns')} from {here.sql('gate_table')} as old) as run ({', '.join(columns)})"
-    by_row = {row[0] for row in await outside.fetch(f"select ({read})::text from {of_rows}")}
-    by_source = {row[0] for row in await outside.fetch(f"select ({read})::text from {runs_of(engine)}")}
-    assert by_row == by_source != set()
+    by_row = {row["id"]: dict(row) for row in await outside.fetch(f"select {', '.join(columns)} from {of_rows}")}
+    by_source = {
+        row["id"]: dict(row) for row in await outside.fetch(f"select {', '.join(columns)} from {runs_of(engine)}")
+    }
+    assert by_row.keys() == by_source.keys() != set()
+    # It may leave out the start, which the function asks for then.
+    assert {
+        id: by_source[id] | {k: v for k, v in row.items() if (k, v) != ("started_at", None)}
+        for id, row in by_row.items()
+    } == by_source
 
 
 async def cancelled_by_itself(bed: Bed) -> str:

@@ -183,7 +183,7 @@ select secateur_gates.match_{n}(
   from {claimed} as run;
 
 -- name: match_by_columns
--- The same where the trigger's row has all of it: such an expression is evaluated faster than a query.
+-- The same by what the trigger's row has itself: such an expression is evaluated faster than a query. The function says if it needs more.
 gate_owner := secateur_gates.match_{n}(current_setting('secateur_gates.entered_{n}', true), {columns}, null);
 
 -- name: gate_also

@@ -279,3 +279,7 @@ update of status
 
 -- name: gate_when
 old.status = 'todo' and new.status = 'doing'
+
+-- name: gate_columns
+-- Only the events tell when it entered.
+old.queue_name, old.task_name, old.id::text, old.task_name, old.args, null, old.priority

@@ -148,9 +148,8 @@ create or replace function secateur.match_arm(rule secateur.cancellations, own_a
 as $$
 declare
   scope constant text := concat_ws(' and ',
-    might,
-    'app_id = ' || quote_literal(own_app),
-    'function_id = ' || quote_literal(rule.function_id),
+    might, 'app_id = ' || quote_literal(own_app), 'function_id = ' || quote_literal(rule.function_id));
+  time constant text := concat_ws(' and ',
     'started_at > ' || quote_literal(rule.started_after) || '::timestamptz',
     'started_at < ' || quote_literal(rule.started_before) || '::timestamptz');
   tests constant text := concat_ws(' and ',
@@ -159,11 +158,12 @@ declare
 begin
   return concat_ws(chr(10),
     format('  if %s then', scope),
+    format('    if fields is null and %s then', case when strpos(tests, 'run.fields') > 0 then 'true' else 'started_at is null' end),
+    '      return ''11111111-1111-1111-1111-111111111111'';',
+    '    end if;',
     case when tests <> '' then
       $arm$    event := coalesce(event, jsonb_build_object('name', name, 'data', data));$arm$ end,
-    case when strpos(tests, 'run.fields') > 0 then
-      $arm$    if fields is null then return '11111111-1111-1111-1111-111111111111'; end if;$arm$ end,
-    format('    if %s then', coalesce(nullif(tests, ''), 'true')),
+    format('    if %s then', concat_ws(' and ', time, nullif(tests, ''))),
     format('      return %L;', rule.id),
     '    end if;',
     '  end if;') || chr(10);
@@ -172,8 +172,8 @@ $$;
 
 -- The text of the generated function, which looks for the oldest active cancellation that matches a job. `known` is what the claim's
 -- transaction has read under the lock: its own id, and the generation. If this text is of another generation, it decides
--- nothing, and returns a uuid of zeros. If none is active, it returns one of fs. If it needs the run's fields, which most conditions
--- do not read, and has got null, it returns one of ones.
+-- nothing, and returns a uuid of zeros. If none is active, it returns one of fs. If it needs the start or the run's fields of a job that
+-- may match, and both are null, it returns one of ones.
 --
 -- Most jobs match nothing, and are told apart by what is quick: what a cancellation matches has one of certain values in a certain place, as
 -- a rule. In each place, the values of all cancellations are looked for at once.

@@ -49,15 +49,15 @@ class Extent:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class EventColumn:
     """Values, each with the number of its event, in the order of the events."""
 
     values: list[Any] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
 
-    def of_types(self, *types: type) -> Column:
+    def of_types(self, *types: type) -> EventColumn:
         pairs = [pair for pair in zip(self.values, self.numbers, strict=True) if type(pair[0]) in types]
-        return Column([value for value, _ in pairs], [number for _, number in pairs])
+        return EventColumn([value for value, _ in pairs], [number for _, number in pairs])
 
     def by_value(self) -> dict[Any, list[int]]:
         found: dict[Any, list[int]] = {}
@@ -88,8 +88,8 @@ class FieldEvents:
     texts: dict[str, list[int]] = field(default_factory=dict)
     numbers: dict[Number, list[int]] = field(default_factory=dict)
     """1 and 1.0 are the same value, as in the language."""
-    text_column: Column = field(default_factory=Column)
-    number_column: Column = field(default_factory=Column)
+    text_column: EventColumn = field(default_factory=EventColumn)
+    number_column: EventColumn = field(default_factory=EventColumn)
     types: dict[str, list[int]] = field(default_factory=dict)
     """By the name of the type in the language."""
     sizes: dict[int, list[int]] = field(default_factory=dict)
@@ -112,7 +112,7 @@ class Contrast:
         nothing = bytes(self.flood + self.baseline)
         self._marked: tuple[Extent, tuple[bytes, bytes]] = Extent(0, 0), (nothing, nothing)
         self._logs = [0.0] + [count * math.log(count) for count in range(1, self.flood + self.baseline + 1)]
-        self._read(self.event, Column([*baseline, *flood], list(range(self.baseline + self.flood))))
+        self._read(self.event, EventColumn([*baseline, *flood], list(range(self.baseline + self.flood))))
 
     @property
     def everything(self) -> Extent:
@@ -188,7 +188,7 @@ class Contrast:
         outside = logs[all_flood - flood] + logs[all_baseline - baseline] - logs[every - hit]
         return inside + outside + logs[every] - logs[all_flood] - logs[all_baseline]
 
-    def _read(self, here: FieldEvents, column: Column) -> None:
+    def _read(self, here: FieldEvents, column: EventColumn) -> None:
         """All values of one path at once: one call for each value would take several times as long."""
         here.present = column.numbers
         kinds = set(map(type, column.values))
@@ -211,7 +211,7 @@ class Contrast:
         if int in kinds or float in kinds:
             self._read_numbers(here, column if kinds <= {int, float} else column.of_types(int, float))
 
-    def _read_numbers(self, here: FieldEvents, column: Column) -> None:
+    def _read_numbers(self, here: FieldEvents, column: EventColumn) -> None:
         values = column.values
         if set(map(type, values)) == {int} and min(values) >= INT_MIN and max(values) <= INT_MAX:
             here.types["int"] = column.numbers
@@ -220,13 +220,13 @@ class Contrast:
                 here.types.setdefault(type_of(from_json(value)).name, []).append(number)
             pairs = zip(column.values, column.numbers, strict=True)
             finite = [pair for pair in pairs if -float_info.max <= pair[0] <= float_info.max]
-            column = Column([value for value, _ in finite], [number for _, number in finite])
+            column = EventColumn([value for value, _ in finite], [number for _, number in finite])
         here.number_column, here.numbers = column, column.by_value()
 
-    def _read_objects(self, here: FieldEvents, column: Column) -> None:
+    def _read_objects(self, here: FieldEvents, column: EventColumn) -> None:
         if len(here.path) >= MAX_DEPTH:
             return
-        columns: dict[str, Column] = {}
+        columns: dict[str, EventColumn] = {}
         for value, number in zip(column.values, column.numbers, strict=True):
             if len(value) > MAX_KEYS:
                 continue
@@ -237,14 +237,14 @@ class Contrast:
                     if child is None:
                         continue
                     here.children[key] = child
-                    below = columns[key] = Column()
+                    below = columns[key] = EventColumn()
                 below.values.append(inner)
                 below.numbers.append(number)
         for key, below in columns.items():
             self._read(here.children[key], below)
 
-    def _read_lists(self, here: FieldEvents, column: Column) -> None:
-        elements = Column()
+    def _read_lists(self, here: FieldEvents, column: EventColumn) -> None:
+        elements = EventColumn()
         for value, number in zip(column.values, column.numbers, strict=True):
             here.sizes.setdefault(len(value), []).append(number)
             read = value[:MAX_ELEMENTS]

@@ -21,6 +21,7 @@ from math import ceil
 from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
+from secateur.bounds import LONGEST_LEASE, LONGEST_NAME, MOST_AT_ONCE
 from secateur.engines.native.attempts import CLEANUP_SECONDS, Attempt, Interruption
 from secateur.engines.native.claims import Batch, Claim, Claims, may_pass
 from secateur.engines.native.containment import contained
@@ -46,11 +47,8 @@ SMALL_BATCH = 100
 LAST_WORDS_SECONDS = 5.0
 """How long a stopping worker tries to report interrupted runs to Postgres."""
 
-MOST_CONCURRENCY = 10_000
 MOST_CONNECTIONS = 1_000
-LONGEST_LEASE = timedelta(days=1)
 LONGEST_GRACE = timedelta(days=1)
-LONGEST_NAME = 200
 
 Bound = TypeVar("Bound", int, timedelta)
 
@@ -122,7 +120,7 @@ class Worker:
         if url is not None:
             self.url = url
         if concurrency is not None:
-            self.concurrency = _within("concurrency", concurrency, 1, MOST_CONCURRENCY)
+            self.concurrency = _within("concurrency", concurrency, 1, MOST_AT_ONCE)
         if lease is not None:
             self.lease = _within("lease", lease, timedelta(microseconds=1), LONGEST_LEASE)
         if grace is not None:

@@ -16,6 +16,7 @@ from textual.widgets import Button, Input, Label, Static
 from secateur.bounds import LONGEST_REASON
 from secateur.words.figures import number
 from secateur.words.lines import one_line
+from secateur_tui.frame.telling import tell
 from secateur_tui.themes import toned
 
 SETTLE_SECONDS = 0.25
@@ -75,7 +76,7 @@ class Consent(Vertical):
 
     @dataclass
     class Said(Message):
-        """The outcome line has another text, which may take another number of lines."""
+        """The outcome line has another text, which takes another number of lines."""
 
     def __init__(self) -> None:
         super().__init__(id="consent")
@@ -142,14 +143,14 @@ class Consent(Vertical):
             self.button.label = Content(shown)
             self.button.refresh(layout=True)
         self.button.disabled = why_not is not None
-        self._why_not.update(toned((why_not or "", "quiet")))
+        self._why_not.update(toned((why_not or "", "quiet")), layout=False)
 
     def say(self, text: str, tone: str) -> None:
         self.show(toned((one_line(text), tone)))
 
     def show(self, told: Content) -> None:
-        self._outcome.update(told)
-        self.post_message(self.Said())
+        if tell(self._outcome, told):
+            self.post_message(self.Said())
 
     @on(Input.Changed, "#reason")
     def _explained(self, event: Input.Changed) -> None:

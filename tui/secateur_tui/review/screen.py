@@ -34,6 +34,7 @@ from secateur.words.figures import runs
 from secateur_tui.frame.background import run_beside
 from secateur_tui.frame.chrome import KeyBar
 from secateur_tui.frame.place import Dialog, key_of
+from secateur_tui.frame.telling import tell
 from secateur_tui.keymap import Action, bindings_of
 from secateur_tui.review import sentences as review_text
 from secateur_tui.review.consent import CommitButton, Confirmation, Consent
@@ -70,6 +71,7 @@ class Step(Enum):
     """Nothing has been painted yet, and so nothing can have been read."""
     READY = auto()
     COMMITTING = auto()
+    COMMITTED = auto()
     NOT_COMMITTED = auto()
     """The commit was refused; nothing changed."""
     UNKNOWN = auto()
@@ -203,6 +205,8 @@ class ReviewScreen(Dialog[None]):
         )
 
     def _draw(self) -> None:
+        if self._step in (Step.COMMITTING, Step.COMMITTED):
+            return  # what was consented to stays as it was read, and nothing delays the outcome
         self._figures.painted()
         cancellations = self.session.queue.cancellations
         facts = review_text.Facts(
@@ -215,9 +219,9 @@ class ReviewScreen(Dialog[None]):
             cancellations.stops_at(self._request.app_id),
             key_of(self, "review.also") if self._may_also else "",
         )
-        self._sentence.update(facts.sentence(self.session.context or self.session.where))
-        self._proportions.update(facts.proportions(min(_WIDEST_BAR, max(20, self.size.width - 8))))
-        self._facts.update(review_text.proposed(self._proposal) + self._gathered.several + facts.details())
+        tell(self._sentence, facts.sentence(self.session.context or self.session.where))
+        tell(self._proportions, facts.proportions(min(_WIDEST_BAR, max(20, self.size.width - 8))))
+        tell(self._facts, review_text.proposed(self._proposal) + self._gathered.several + facts.details())
         self._panel.border_title = "Review: standing" if self._request.standing else "Review"
         if self._step in (Step.OPENING, Step.READY):
             self._consent.ask_for(self._confirmation)
@@ -296,13 +300,17 @@ class ReviewScreen(Dialog[None]):
         if self._is_pointless or not self._consent.is_confirmed:
             return
         self._step = Step.COMMITTING
+        self.post_message(self.CommitWanted(self._request, self._key, self._figures.newest, self._proposal))
         # The database has better things to do now than to count.
         self.workers.cancel_group(self, "review-count")
         self.workers.cancel_group(self, "review-blast")
-        self._consent.close()
-        self._enable()
-        self._consent.say("committing…", "count")
-        self.post_message(self.CommitWanted(self._request, self._key, self._figures.newest, self._proposal))
+
+    def committing(self) -> None:
+        """The commit is on its way. Where the database is quick, its answer comes first, and nothing else is drawn."""
+        if self._step is Step.COMMITTING:
+            self._consent.close()
+            self._enable()
+            self._consent.say("committing…", "count")
 
     def refused(self, error: SecateurError) -> None:
         """The commit did not come back with a cancellation; says whether anything can have changed."""
@@ -317,6 +325,7 @@ class ReviewScreen(Dialog[None]):
 
     def committed(self, cancellations: Sequence[Cancellation]) -> None:
         """Say so at once: the history takes a moment to be painted."""
+        self._step = Step.COMMITTED
         self._consent.show(review_text.committed(cancellations))
 
     def pending(self, cancellations: Sequence[Cancellation]) -> None:
@@ -347,6 +356,8 @@ class ReviewScreen(Dialog[None]):
         self._commit()
 
     def action_leave(self) -> None:
+        if self._step is Step.COMMITTED:
+            return  # the app leads on
         if self._step is Step.COMMITTING:
             self._consent.say("the commit is under way; its outcome will appear here", "warn")
             return

@@ -1,0 +1,81 @@
+"""What lies between the commit key and its guarantee on the screen, in statements and in drawings of the screen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+import pytest
+from console_driver import WIDE, Start
+from test_review import consent, review
+
+from secateur.postgres.sessions import Sessions
+from secateur_tui.app import ConsoleApp
+from secateur_tui.history.screen import HistoryScreen
+from secateur_tui.review.committing import Committing
+from secateur_tui.review.consent import Consent
+from secateur_tui.review.screen import ReviewScreen
+
+
+async def test_the_guarantee_is_painted_after_one_statement_and_no_layout(
+    start: Start, incident_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    laid_out = 0
+    seen: list[tuple[str, list[str], int]] = []
+    opened, lay_out, lead_on = Sessions.open, ReviewScreen._refresh_layout, ConsoleApp._show_committed
+
+    async def watched(self: Sessions, *given: Any, **named: Any) -> asyncpg.Connection:
+        connection = await opened(self, *given, **named)
+        connection.add_query_logger(lambda record: sent.append(record.query))
+        return connection
+
+    def counting(self: ReviewScreen, *given: Any, **named: Any) -> None:
+        nonlocal laid_out
+        laid_out += 1
+        lay_out(self, *given, **named)
+
+    def painted(self: ConsoleApp, *given: Any) -> None:
+        seen.append((console.text, [each for each in sent if "commit_cancellations" in each], laid_out))
+        lead_on(self, *given)
+
+    monkeypatch.setattr(Sessions, "open", watched)
+    monkeypatch.setattr(ConsoleApp, "_show_committed", painted)
+    async with review(start, incident_url, size=WIDE, refresh_seconds=3600) as console:
+        await consent(console)
+        monkeypatch.setattr(ReviewScreen, "_refresh_layout", counting)
+        await console.press("enter")
+        await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
+    ((text, commits, layouts),) = seen
+    assert "guaranteed" in text
+    assert len(commits) == 1
+    # Where the database takes its time, `committing…` takes one.
+    assert layouts <= 1
+
+
+async def test_the_commit_is_on_its_way_before_the_screen_is_drawn_anew(
+    start: Start, incident_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    begin, close = Committing.start, Consent.close
+
+    def began(self: Committing, *given: Any) -> None:
+        order.append("commit")
+        begin(self, *given)
+
+    def closed(self: Consent) -> None:
+        order.append("draw")
+        close(self)
+
+    monkeypatch.setattr(Committing, "start", began)
+    monkeypatch.setattr(Consent, "close", closed)
+    async with review(start, incident_url) as console:
+        await consent(console)
+        lock = console.database.transaction()
+        async with lock as blocking:
+            await blocking.execute("select from secateur.apps where app_id = 'billing' for update")
+            await blocking.execute("lock table secateur.cancellations in exclusive mode")
+            await console.press("enter")
+            await console.shows("committing…")
+            assert order == ["commit", "draw"]
+        await console.until(lambda: isinstance(console.app.screen, HistoryScreen))

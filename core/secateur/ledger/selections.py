@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from secateur.cel import EvaluationError
 from secateur.engines.base import Selection
 from secateur.runs import Count, Run
 
@@ -54,6 +53,8 @@ def added(counts: Sequence[Count]) -> Count:
 
 def why_failing(filter: Filter, run: Run, now: datetime) -> str:
     """Why the filter could not be evaluated on the run."""
+    from secateur.cel.diagnostics import EvaluationError
+
     try:
         filter.matches(run, now)
     except EvaluationError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from secateur.cel.syntax.writing import value_text
 from secateur.looking.suggestions import Baseline, Suggestion, Suggestions
 from secateur.runs import Functions, Scope
 from secateur.words.figures import number
@@ -40,7 +39,11 @@ def label(value: HotValue) -> str:
 
 def shown(value: object) -> str:
     """A value on one line, a string without quotes."""
-    return shorten(value if isinstance(value, str) and value else value_text(value), LONGEST_VALUE)
+    if isinstance(value, str) and value:
+        return shorten(value, LONGEST_VALUE)
+    from secateur.cel.syntax.writing import value_text
+
+    return shorten(value_text(value), LONGEST_VALUE)
 
 
 def percent(share: float) -> str:

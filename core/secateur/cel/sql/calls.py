@@ -9,7 +9,8 @@ from secateur.cel import timestamps as times
 from secateur.cel.diagnostics import EvaluationError, Reporter
 from secateur.cel.library import FUNCTIONS, CelFunction, Overload
 from secateur.cel.patterns import PatternError, translate
-from secateur.cel.sql.forms import ERROR, Form, Forms, Sql, boolean, constant, content
+from secateur.cel.sql.converting import Forms
+from secateur.cel.sql.forms import ERROR, Form, Sql, boolean, constant, content
 from secateur.cel.syntax.ast import Call, Literal
 from secateur.cel.types import BOOL, INT, STRING, Type
 from secateur.cel.values import Value

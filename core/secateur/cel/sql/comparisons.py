@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+from secateur.cel.sql.converting import Forms
 from secateur.cel.sql.doubles import Rounding, rounding_to
-from secateur.cel.sql.forms import ERROR, Form, Forms, Sql, boolean, content
+from secateur.cel.sql.forms import ERROR, Form, Sql, boolean, content
 from secateur.cel.syntax.ast import MIRRORED, Comparison
 from secateur.cel.values import UInt, Value
 

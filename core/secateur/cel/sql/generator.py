@@ -36,7 +36,8 @@ from secateur.cel.sql.boxes import storable
 from secateur.cel.sql.calls import Calls
 from secateur.cel.sql.columns import COLUMNS, NOW, Columns
 from secateur.cel.sql.comparisons import compare, number_rounding, within
-from secateur.cel.sql.forms import ERROR, Form, Forms, Sql, boolean, constant
+from secateur.cel.sql.converting import Forms
+from secateur.cel.sql.forms import ERROR, Form, Sql, boolean, constant
 from secateur.cel.sql.loops import Loops
 from secateur.cel.syntax.ast import (
     Binary,

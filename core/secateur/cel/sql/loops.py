@@ -22,7 +22,8 @@ from typing import Final, Protocol
 
 from secateur.cel.paths import children
 from secateur.cel.sql.comparisons import compare
-from secateur.cel.sql.forms import Form, Forms, Sql, boolean
+from secateur.cel.sql.converting import Forms
+from secateur.cel.sql.forms import Form, Sql, boolean
 from secateur.cel.syntax.ast import (
     Binary,
     Call,

@@ -16,7 +16,8 @@ from typing import Any
 from secateur.cel.diagnostics import Reporter
 from secateur.cel.sql.boxes import storable
 from secateur.cel.sql.columns import COLUMNS, Columns
-from secateur.cel.sql.forms import Forms, Sql
+from secateur.cel.sql.converting import Forms
+from secateur.cel.sql.forms import Sql
 from secateur.cel.sql.generator import Condition, Generator, condition_of
 from secateur.cel.sql.jsonpaths import Keys, accessor, equality_of, exists_in, keys_of, order_of, quoted, some_element
 from secateur.cel.syntax.ast import Binary, Call, Comprehension, Conditional, ListLiteral, Literal, Logical, Node

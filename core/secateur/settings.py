@@ -19,13 +19,6 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
-from pydantic_settings import SettingsError as UnreadableVariable
 
 from secateur.bounds import optional, problem_of_name
 from secateur.encodings import check_encodings
@@ -36,6 +29,8 @@ from secateur.words.redaction import quoted, redact
 PREFIX = "SECATEUR_"
 _READ = ("DATABASE_URL", "TZ", "LOGNAME", "USER", "LNAME", "USERNAME")
 """Other variables that are read; `getpass.getuser` reads the last four."""
+_TABLES = ("contexts", "keys", "themes")
+"""The settings that are neither a word nor a number: their variables hold JSON."""
 LIBPQ = ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER")
 """Setting any of these names a database; a password file alone does not."""
 
@@ -76,10 +71,10 @@ class Target:
     replica: str | None = field(default=None, repr=False)
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """All settings, with their defaults. Made by `load_settings`."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     default_context: str | None = None
     """The context to use if neither a flag nor the environment names a database."""
@@ -140,18 +135,6 @@ class Settings(BaseSettings):
         if self.default_context is not None and self.default_context not in self.contexts:
             raise ValueError(f"default_context: {_unknown_context(self.default_context, self.contexts)}")
         return self
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """`load_settings` decides the order; a `.env` in the current directory is never read."""
-        return (init_settings,)
 
     @property
     def zone(self) -> tzinfo:
@@ -214,11 +197,9 @@ def load_settings(config: Path | None = None, **flags: object) -> Settings:
     path = config or default_path()
     in_file = _read(path, must_exist=config is not None or bool(os.environ.get("SECATEUR_CONFIG")))
     in_flags = {name: value for name, value in flags.items() if value is not None}
+    in_environment = _in_environment()
     try:
-        in_environment = EnvSettingsSource(Settings)()
         return Settings(**{**in_file, **in_environment, **in_flags})
-    except UnreadableVariable as error:
-        raise SettingsError(f"{_unreadable_variable()} is not valid JSON: {error.__cause__}") from None
     except ValidationError as error:
         origins = {
             **dict.fromkeys(in_file, f"{path}: "),
@@ -228,15 +209,19 @@ def load_settings(config: Path | None = None, **flags: object) -> Settings:
         raise SettingsError("\n".join(_explain(one, origins) for one in error.errors())) from None
 
 
-def _unreadable_variable() -> str:
-    """The variable of a setting that is neither a word nor a number, and does not hold JSON."""
-    for name in ("contexts", "keys", "themes"):
+def _in_environment() -> dict[str, Any]:
+    """What the variables say; an empty one says nothing."""
+    variables = {name.upper(): value for name, value in os.environ.items() if value}
+    found: dict[str, Any] = {}
+    for name in Settings.model_fields:
         variable = PREFIX + name.upper()
+        if variable not in variables:
+            continue
         try:
-            json.loads(os.environ.get(variable) or "{}")
-        except ValueError:
-            return variable
-    return f"a variable {PREFIX}…"
+            found[name] = json.loads(variables[variable]) if name in _TABLES else variables[variable]
+        except ValueError as error:
+            raise SettingsError(f"{variable} is not valid JSON: {error}") from None
+    return found
 
 
 def default_path() -> Path:

@@ -55,9 +55,17 @@ def test_the_first_screen_and_quick_commands_wait_for_no_sqlalchemy(module: str)
 
 
 LATER = (
+    "pydantic_settings",
     "secateur.cel.authoring",
+    "secateur.cel.declarations",
     "secateur.cel.filters",
+    "secateur.cel.library",
+    "secateur.cel.python",
+    "secateur.cel.sql.boxes",
+    "secateur.cel.sql.converting",
+    "secateur.cel.sql.vocabulary",
     "secateur.cel.syntax.parser",
+    "secateur.cel.syntax.scanner",
     "secateur.looking.blast",
     "secateur.looking.hot_values",
     "secateur.looking.proposals",

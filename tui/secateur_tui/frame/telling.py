@@ -12,7 +12,7 @@ def tell(widget: Static, told: Content) -> bool:
     """
     width, height = widget.content_size
     widget.update(told, layout=False)
-    is_as_high = bool(width) and widget.visual.get_height(widget.styles, width) == height
+    is_as_high = bool(width) and widget.visual.get_height(widget.styles.get_rules(), width) == height
     if not is_as_high:
         widget.refresh(layout=True)
     return not is_as_high

@@ -271,8 +271,7 @@ def _range(random: Random, form: Form) -> Cause:
         high = max(high, low * 1.5 + 3)
 
     def force(r: Random, event: Event) -> None:
-        value = r.uniform(low, high)
-        put(event, path, min(math.floor(high), math.ceil(value)) if whole else round(value, 4))
+        put(event, path, r.randint(math.ceil(low), math.floor(high)) if whole else round(r.uniform(low, high), 4))
 
     def is_of(event: Event) -> bool:
         found = take(event, path)

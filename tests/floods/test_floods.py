@@ -49,13 +49,26 @@ def second_look(search: Search, flood: Flood) -> list[Condition] | None:
     """As `secateur.looking.recounting` takes it in the database."""
     if is_sure(search.best()):
         return None
-    flood_more, baseline_more = flood.more(MORE)
-    found = []
-    for each in search.candidates():
-        filter_ = compile_source(each.source)
-        hits, usual = (sum(matches(filter_, event) for event in events) for events in (flood_more, baseline_more))
-        found.append(each.counted(hits, usual, MORE, MORE))
+    looks = [Look(events) for events in flood.more(MORE)]
+    found = [each.counted(*(look.count(each) for look in looks), MORE, MORE) for each in search.candidates()]
     return found or None
+
+
+class Look:
+    """How many events match. Many conditions share a conjunct, which is evaluated once."""
+
+    def __init__(self, events: list[Any]) -> None:
+        self._events = events
+        self._known: dict[str, list[bool]] = {}
+
+    def count(self, condition: Condition) -> int:
+        return sum(map(all, zip(*(self._matching(each.source) for each in condition.conjuncts), strict=True)))
+
+    def _matching(self, source: str) -> list[bool]:
+        if source not in self._known:
+            filter_ = compile_source(source)
+            self._known[source] = [matches(filter_, event) for event in self._events]
+        return self._known[source]
 
 
 def matches(filter_: Filter, event: Any) -> bool:

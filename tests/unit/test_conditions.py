@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from secateur.looking.conditions import Condition, chosen, evidence
 from secateur.looking.conjuncts import Conjunct
 from secateur.looking.contrasts import Extent
@@ -48,3 +50,32 @@ def test_a_narrower_condition_that_is_nearly_as_good_is_proposed() -> None:
 
 def test_nothing_is_chosen_of_nothing() -> None:
     assert chosen([]) == []
+
+
+def test_a_condition_with_clearly_more_excess_is_proposed_rather_than_a_narrower_one() -> None:
+    """What was never usual tells most, even if only a part of the flood is like that."""
+    never_usual = condition(260, 0, "size")
+    wide, narrower = condition(9000, 8800, "size"), condition(240, 0, "size", "present")
+    cause = replace(condition(2400, 1450, "value"), conjuncts=condition(2400, 1450, "null", "value").conjuncts[1:])
+    found = sorted([never_usual, wide, narrower, cause], key=lambda each: -each.score)
+    assert found[0] is never_usual
+    assert cause in chosen(found)[:3]
+    # With nothing else, the narrower one has its place.
+    assert narrower in chosen([never_usual, narrower])[:3]
+
+
+def test_a_shorter_condition_that_describes_as_much_is_proposed() -> None:
+    """A field that merely goes with the flood makes the best condition too narrow."""
+    both = condition(700, 50, "value", "value")
+    single = replace(condition(880, 250, "value"), conjuncts=both.conjuncts[:1])
+    triple = condition(600, 30, *["value"] * 3)
+    other = replace(condition(690, 60, "suffix"), conjuncts=condition(690, 60, "null", "null", "suffix").conjuncts[2:])
+    found = sorted([both, single, triple, other], key=lambda each: -each.score)
+    assert found[0] is both
+    assert single in chosen(found)[:3]
+
+
+def test_what_is_chosen_is_chosen_once() -> None:
+    found = [condition(600, 5, "range"), condition(1400, 400, "range"), condition(590, 4, "range", "value")]
+    chosen_ones = chosen(found)
+    assert len(chosen_ones) == len({id(each) for each in chosen_ones})

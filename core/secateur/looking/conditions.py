@@ -27,6 +27,18 @@ NEARLY = 0.8
 """The least part of the best condition's score, and of its excess, for a narrower condition to be proposed beside it.
 """
 
+FULLER = 0.3
+"""The least part of the best condition's score for one with more excess to be proposed beside it."""
+
+NEARLY_ALL = 0.9
+"""The least part of the most excess that is certain, for a condition to count as one with more."""
+
+CERTAINLY = 3.0
+"""Standard deviations of the excess: of dozens of conditions one seems to have more by chance."""
+
+SHORTER = 0.5
+"""The least part of the best condition's score for a shorter one to be proposed beside it."""
+
 LEAST_OUTSIDE = 0.15
 """The least part of the baseline that must lie outside of an interval, so that what is usual can be told from there."""
 
@@ -111,28 +123,64 @@ def overlapping(parts: tuple[Conjunct, ...]) -> bool:
 
 
 def chosen(found: Sequence[Condition]) -> list[Condition]:
-    """Chooses the conditions to propose from those found, both best first: the best, then different ones, and a
-    narrower one.
+    """Chooses the conditions to propose from those found, both best first: the best, then others that may be right if
+    it is not.
 
-    The evidence hardly tells whether a further conjunct describes the flood or only this sample of it. So the last
-    place is for a narrower condition that is nearly as good as the best. Among intervals of one field, the strongest
-    evidence is for an interval narrower than the flood's if much is usual there. So the second place is for the widest
-    interval that still has more than usual at its ends.
+    - Among intervals of one field, the strongest evidence is for an interval narrower than the flood's if much is usual
+      there. So the second place is for the widest interval that still has more than usual at its ends.
+    - The evidence is strongest for what was never usual, even if only a part of the flood is like that. Then another
+      condition has clearly more excess.
+    - A field that merely goes with the flood makes the best condition too narrow. Then a shorter one has as much
+      excess.
+    - The evidence hardly tells whether a further conjunct describes the flood or only this sample of it. So the last
+      place is for a narrower condition that is nearly as good as the best, unless that one is too narrow itself.
     """
     different = _different(found)
     if not different:
         return []
     best = different[0]
-    if best.is_interval:
-        of_the_same = [each for each in found if each.paths == best.paths]
-        widest = _widest(best, of_the_same)
-        different = [best, widest, *(each for each in different[1:] if each.paths != best.paths)]
-        if widest is best:
-            del different[1]
-    narrower = next((each for each in found if _is_narrower(each, best)), None)
-    if narrower is not None and narrower not in different[:MOST]:
-        different.insert(MOST - 1, narrower)
-    return different
+    of_the_same = [each for each in found if each.paths == best.paths]
+    widest = _widest(best, of_the_same) if best.is_interval else best
+    others = [each for each in different[1:] if not best.is_interval or each.paths != best.paths]
+    fuller = _fuller(best, widest, found)
+    narrower = next((each for each in found if _is_narrower(each, best)), None) if fuller is None else None
+    shorter = next((each for each in found if _is_shorter(each, best)), None)
+    preferred = [each for each in (best, *([widest] if widest is not best else []), shorter) if each is not None]
+    last = fuller or narrower
+    if last is not None and last not in preferred:
+        preferred = [*preferred, *(each for each in others if each not in preferred and each is not last)]
+        preferred.insert(min(len(preferred), MOST - 1), last)
+    return [*preferred, *(each for each in others if each not in preferred)]
+
+
+def _fuller(best: Condition, widest: Condition, found: Sequence[Condition]) -> Condition | None:
+    """The best of the conditions that have clearly more excess than the best of all; None if none has."""
+    likely = [each for each in found if each.score >= FULLER * best.score]
+    most = max(each.excess - CERTAINLY * _spread(each) for each in likely)
+    if most <= best.excess:
+        return None
+    fuller = [each for each in likely if each.excess > max(best.excess, NEARLY_ALL * most)]
+    first = next((each for each in fuller if not alike(each.extent, widest.extent)), None)
+    if first is None or first.paths == best.paths or not first.is_interval:
+        return first
+    return _widest(first, [each for each in found if each.paths == first.paths])
+
+
+def _spread(condition: Condition) -> float:
+    """The standard deviation of the excess."""
+    flood, baseline, all_flood, all_baseline = condition.counts
+    chance = math.hypot(math.sqrt(flood) / max(1, all_flood), math.sqrt(baseline) / max(1, all_baseline))
+    return chance / max(1 - baseline / max(1, all_baseline), 1 / max(1, all_baseline))
+
+
+def _is_shorter(condition: Condition, best: Condition) -> bool:
+    """Whether it leaves out conjuncts of the best, and describes as much of the flood."""
+    parts = {each.source for each in condition.conjuncts}
+    return (
+        parts < {each.source for each in best.conjuncts}
+        and condition.score >= SHORTER * best.score
+        and condition.excess >= ALIKE * best.excess
+    )
 
 
 def _widest(best: Condition, found: Sequence[Condition]) -> Condition:

@@ -42,7 +42,7 @@ SHORTER = 0.5
 LEAST_OUTSIDE = 0.15
 """The least part of the baseline that must lie outside of an interval, so that what is usual can be told from there."""
 
-CLEARLY = 1.5
+CLEARLY = 2.0
 """Standard deviations by which a wider interval must have more excess than a narrower one; a smaller difference is
 chance."""
 

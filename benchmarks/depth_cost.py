@@ -27,7 +27,7 @@ BACKLOG = 50_000
 PAUSE = 2 * COMPACT_SECONDS
 """Between two moves of deltas into the totals: as usual, of the half of the time in which their side is measured."""
 
-WRITERS = ("enqueue_many", "grant_runs", "complete_runs")
+WRITERS = ("enter_runs", "grant_runs", "complete_runs")
 """The functions on the way of a run that is put in, claimed and completed."""
 
 WHY = "a call writes one more row, and the upkeep moves it"

@@ -16,7 +16,7 @@ from secateur_tui.filter.examples import Examples
 from secateur_tui.review.screen import FRESH_SECONDS
 
 MATCHING = f"{ACME + ARRIVING:,}"
-TAKES_IT = "tab takes it"
+TAKES_IT = "tab takes"
 MOST_KEYS = 8
 """From the first screen to the guaranteed cancellation, besides the reason and the typed confirmation."""
 MOST_BYTES = 30_000

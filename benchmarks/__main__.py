@@ -24,6 +24,7 @@ from benchmarks import (
     depth_refresh,
     drain,
     enqueueing,
+    floods,
     gated_claims,
     gated_drains,
     gated_workers,
@@ -61,6 +62,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "depth": depth_refresh,
     "counts": live_counts,
     "suggestions": suggesting,
+    "floods": floods,
     "language": language,
 }
 """In their order: those on the largest backlog come one after the other, for they share it."""
@@ -116,4 +118,5 @@ def _options() -> argparse.Namespace:
     return options
 
 
-sys.exit(asyncio.run(main()))
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

@@ -78,6 +78,18 @@ def matches(filter_: Filter, event: Any) -> bool:
         return False
 
 
+def proposed(flood: Flood) -> list[tuple[str, float, float]]:
+    """The filters that are proposed for the flood, each with its precision and recall."""
+    arrivals, baseline = [{"event": event} for event in flood.arrivals], [{"event": e} for e in flood.baseline]
+    search = Search(Contrast(flood.arrivals, flood.baseline))
+    proposals = propose(search, arrivals, baseline, second_look(search, flood))
+    return [(each.filter.source, *judge(each.filter, flood)) for each in proposals]
+
+
+def is_right(judged: list[tuple[str, float, float]]) -> bool:
+    return any(precision >= WANTED and recall >= WANTED for _, precision, recall in judged)
+
+
 @pytest.mark.parametrize("generator", [synthetic, realistic], ids=["synthetic", "realistic"])
 def test_the_cause_is_among_the_proposals(generator: Any) -> None:
     found: Counter[str] = Counter()
@@ -85,14 +97,10 @@ def test_the_cause_is_among_the_proposals(generator: Any) -> None:
     missed: list[str] = []
     for seed in range(FLOODS):
         flood = generator.make_flood(seed, SAMPLED)
-        arrivals, baseline = [{"event": event} for event in flood.arrivals], [{"event": e} for e in flood.baseline]
-        search = Search(Contrast(flood.arrivals, flood.baseline))
-        proposals = propose(search, arrivals, baseline, second_look(search, flood))
-        judged = [(each.filter.source, *judge(each.filter, flood)) for each in proposals]
-        is_right = any(precision >= WANTED and recall >= WANTED for _, precision, recall in judged)
+        judged = proposed(flood)
         of[flood.kind] += 1
-        found[flood.kind] += is_right
-        if not is_right:
+        found[flood.kind] += is_right(judged)
+        if not is_right(judged):
             usual = sum(map(flood.is_of, flood.baseline)) / SAMPLED
             lines = "".join(f"\n    {source}: {precision:.3f}, {recall:.3f}" for source, precision, recall in judged)
             missed.append(f"{seed} {flood.kind}, {flood.share:.1%} (usual {usual:.1%}): {flood.cause}{lines}")

@@ -57,7 +57,6 @@ def test_the_first_screen_and_quick_commands_wait_for_no_sqlalchemy(module: str)
 LATER = (
     "pydantic_settings",
     "secateur.cel.authoring",
-    "secateur.cel.declarations",
     "secateur.cel.filters",
     "secateur.cel.library",
     "secateur.cel.python",

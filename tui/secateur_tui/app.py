@@ -211,8 +211,6 @@ class ConsoleApp(LiveApp):
 
     def on_review_screen_commit_wanted(self, message: ReviewScreen.CommitWanted) -> None:
         self._committing.start(self.session, message)
-        if (review := self._under_review) is not None:
-            review.call_after_refresh(review.committing)
 
     def _committed(self, cancellations: Sequence[Cancellation]) -> None:
         self.session.journal.committed(tuple(each.id for each in cancellations))

@@ -304,8 +304,10 @@ class ReviewScreen(Dialog[None]):
         # The database has better things to do now than to count.
         self.workers.cancel_group(self, "review-count")
         self.workers.cancel_group(self, "review-blast")
+        # When the app has handled the message before.
+        self.call_later(self.app.call_later, self._committing)
 
-    def committing(self) -> None:
+    def _committing(self) -> None:
         """The commit is on its way. Where the database is quick, its answer comes first, and nothing else is drawn."""
         if self._step is Step.COMMITTING:
             self._consent.close()

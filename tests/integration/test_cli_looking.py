@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -14,10 +15,11 @@ from uuid import uuid4
 
 import pytest
 from billing import ACME, CANCELLATION_KEYS, CULPRIT, DEPTH_KEYS, GLOBEX, INCOMPLETE, INVOICES, cancellations, seed
-from command_line import COMMAND, Done, Here, environment, run, write
+from command_line import COMMAND, Done, Here, environment, run, run_on_terminal, write
 
 import secateur
 from patience import PATIENCE
+from secateur.cli.output import folded
 
 
 @pytest.fixture
@@ -31,6 +33,39 @@ async def _cancel(url: str) -> str:
         body = {"app_id": "billing", "function_id": "vendor-syncs", "if": CULPRIT}
         committed = await queue.cancel(body, author="nadia", reason="line\none \x1b[31m")
         return str(committed.id)
+
+
+def test_everything_fits_a_terminal_of_80_columns(here: Here, url: str) -> None:
+    made = asyncio.run(_cancel(url))
+    some_run = here("runs", "--app", "billing", "--status", "any", "--json", url=url).json[0]["id"]
+    for arguments in (
+        ["depth"],
+        ["history"],
+        ["runs", "--app", "billing", "--status", "any"],
+        ["run", some_run],
+        ["show", made],
+        ["preview", "--app", "billing", "--if", "event.data.vendor_id == 'an unlikely vendor of nothing'"],
+    ):
+        done = run_on_terminal(*arguments, url=url, COLUMNS="80")
+        plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", done.out).replace("\r", "")
+        assert done.code == 0
+        assert [line for line in plain.split("\n") if len(line) > 80] == [], arguments
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("state  complete: every run", ["state  complete: every run"]),
+        (
+            "state  complete: every run is cancelled, or ended",
+            ["state  complete: every run is", "       cancelled, or ended"],
+        ),
+        ("  a sentence that is longer than the width", ["  a sentence that is longer than", "  the width"]),
+        ("url " + "x" * 40, ["url", "x" * 40]),
+    ],
+)
+def test_long_lines_are_folded_below_their_text(text: str, lines: list[str]) -> None:
+    assert folded(text, 32) == lines
 
 
 def test_install_says_what_it_did(here: Here, empty_database_url: str) -> None:

@@ -53,6 +53,11 @@ def an_old_function(here: Here, url: str) -> list[str]:
     return ["old", "f"]
 
 
+def a_trigger(here: Here, url: str) -> list[str]:
+    asyncio.run(_execute(url, "select secateur.register_function('mail', 'welcome', '{customer/new}', 3, null)"))
+    return ["--name", "customer/new"]
+
+
 def lose_a_function(here: Here, url: str) -> list[str]:
     asyncio.run(_execute(url, "drop function secateur.forget(text, text, text, text)"))
     return []
@@ -60,7 +65,7 @@ def lose_a_function(here: Here, url: str) -> list[str]:
 
 CHANGING: dict[str, Prepare] = {
     "install": lose_a_function,
-    "send": lambda here, url: ["--name", "vendor/sync", "--data", "{}"],
+    "send": a_trigger,
     "enqueue": lambda here, url: ["billing", "vendor-syncs", "--data", "{}"],
     "cancel": lambda here, url: [*FLOOD, "--yes", "--no-count"],
     "retry": lambda here, url: ["--app", "billing", "--yes", "--no-count"],
@@ -92,12 +97,11 @@ LOOKING: dict[str, Prepare] = {
     "export": lambda here, url: [*FLOOD],
     "suggest": lambda here, url: ["--app", "billing"],
     "audit": lambda here, url: [],
-    "completion": lambda here, url: ["bash"],
     "proposals": lambda here, url: [],
     "eval": lambda here, url: ["1 + 1"],
 }
-STARTING = {"demo", "gate", "mcp", "worker", "serve"}
-"""Their answer is what they go on to do; `gate` is tried where there are queues of others, in tests/engines."""
+STARTING = {"completion", "demo", "gate", "mcp", "worker", "serve"}
+"""Their answer is what they go on to do, or a script; `gate` is tried where there are queues of others, in tests/engines."""
 
 
 @pytest.fixture
@@ -114,7 +118,7 @@ async def _execute(url: str, sql: str) -> None:
 def audited(url: str) -> int:
     async def count() -> int:
         async with Database.connect(url) as database:
-            found: int = await database.fetchval("select count(*) from secateur.audit")
+            found: int = await database.fetchval("select (select count(*) from secateur.audit) + (select count(*) from secateur.runs)")
             return found
 
     return asyncio.run(count())

@@ -1,6 +1,7 @@
-"""The help of every command, kept as text: building a parser takes longer than Python needs to start.
+"""The help of every command, kept as text beside the bytecode: building parsers takes longer than Python's own start.
 
-`python -m secateur.cli.helping` writes the file anew from the parsers, and a test compares the two.
+Python keeps bytecode in the same way: it is made when it is first needed, made anew when a source has changed, and
+not kept where nothing may be written.
 """
 
 import os
@@ -10,8 +11,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FILE = os.path.join(os.path.dirname(__file__), "help.txt")
 WIDTH = 80
+_HERE = os.path.dirname(__file__)
+FILE = os.path.join(_HERE, "__pycache__", f"help-{sys.version_info[0]}{sys.version_info[1]}.txt")
+
+_SOURCES = ("__init__.py", "bounds.py", "runs.py", "samples.py", "times.py")
+"""What else the text depends on, in the package itself."""
+
 _MARK = "\f"
 """Begins the help of a command; its name is the rest of the line."""
 
@@ -23,10 +29,11 @@ def kept_help(arguments: "Sequence[str]") -> "str | None":
         return None
     if (sys.stdout.encoding or "").lower().replace("-", "") != "utf8":
         return None
-    with open(FILE, encoding="utf-8") as file:
-        parts = file.read().split(_MARK)
     wanted = given[0] if len(given) == 2 else ""
-    for part in parts[1:]:
+    first, *parts = _kept().split(_MARK)
+    if first != _fingerprint():
+        first, *parts = _made().split(_MARK)
+    for part in parts:
         name, _, text = part.partition("\n")
         if name == wanted:
             return text
@@ -44,14 +51,46 @@ def _columns() -> int:
         return WIDTH
 
 
-def written_help() -> str:
-    """The whole file, from the parsers."""
+def _fingerprint() -> str:
+    """Of the sources: their sizes and when they were written, as for bytecode."""
+    paths = [os.path.join(os.path.dirname(_HERE), name) for name in _SOURCES]
+    paths += sorted(entry.path for entry in os.scandir(_HERE) if entry.name.endswith(".py"))
+    return " ".join(f"{found.st_size}:{found.st_mtime_ns}" for found in map(os.stat, paths))
+
+
+def _kept() -> str:
+    try:
+        with open(FILE, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, ValueError):
+        return ""
+
+
+def _made() -> str:
+    """From the parsers, and kept for the next time."""
     from secateur.cli.arguments import parsers
 
+    before = os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = str(WIDTH)
-    return "".join(f"{_MARK}{name}\n{parser.format_help()}" for name, parser in parsers().items())
+    try:
+        helps = [f"{_MARK}{name}\n{parser.format_help()}" for name, parser in parsers().items()]
+    finally:
+        if before is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = before
+    text = _fingerprint() + "".join(helps)
+    if not sys.dont_write_bytecode:
+        _keep(text)
+    return text
 
 
-if __name__ == "__main__":
-    with open(FILE, "w", encoding="utf-8") as written:
-        written.write(written_help())
+def _keep(text: str) -> None:
+    part = f"{FILE}.{os.getpid()}"
+    try:
+        os.makedirs(os.path.dirname(FILE), exist_ok=True)
+        with open(part, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(part, FILE)
+    except OSError:
+        pass  # nothing may be written here, as where an administrator installed it

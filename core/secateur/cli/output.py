@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, TextIO
 
 from secateur.errors import Problem, RequestError, SecateurError
-from secateur.words.lines import one_line
+from secateur.words.lines import cells, one_line
 from secateur.words.redaction import redact
 from secateur.words.tables import Column, lay_out
 
@@ -44,10 +46,29 @@ def line(text: str = "") -> None:
 
 
 def write(lines: Iterable[str]) -> None:
-    """Write the lines and flush, so that they are seen before anything else happens."""
+    """Write the lines and flush, so that they are seen before anything else happens. A terminal gets them folded."""
+    width = terminal_width()
     for each in lines:
-        line(each)
+        for part in (each,) if width is None else folded(each, width):
+            line(part)
     sys.stdout.flush()
+
+
+def folded(text: str, width: int) -> list[str]:
+    """A line as lines of at most `width` cells, broken between words. What follows stands below the text after a label,
+    such as `state  complete: …`; a single word that is longer, such as an address, is left whole."""
+    if cells(text) <= width:
+        return [text]
+    label = re.match(r"\s*(?:\S+(?: \S+)*  +)?", text)
+    indent = " " * min(len(label[0]) if label else 0, width // 2)
+    return textwrap.wrap(
+        text[len(label[0]) if label else 0 :],
+        width,
+        initial_indent=label[0] if label else "",
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def flush() -> None:
@@ -72,17 +93,24 @@ def notice(text: str) -> None:
         sys.stderr.flush()
 
 
+def noted(text: str, style: str = "") -> None:
+    """A sentence on stderr, folded where that is a terminal."""
+    parts = folded(text, shutil.get_terminal_size().columns) if sys.stderr.isatty() else [text]
+    for part in parts:
+        notice(styled(part, style, sys.stderr) if style else part)
+
+
 def complain(error: SecateurError) -> None:
     """One line for each problem; below it, the expression with a caret under the place."""
     problems = error.problems if isinstance(error, RequestError) else ()
     for problem in problems:
-        notice(f"secateur: {one_line(in_words(problem))}")
+        noted(f"secateur: {one_line(in_words(problem))}")
         if problem.excerpt:
             notice("\n".join(f"  {shown}" for shown in problem.excerpt.split("\n")))
     if not problems:
         # A password may have been typed where something else belongs.
         for said in redact(str(error)).splitlines():
-            notice(f"secateur: {one_line(said)}")
+            noted(f"secateur: {one_line(said)}")
 
 
 def in_words(problem: Problem) -> str:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 from secateur.cel import Diagnostic
-from secateur.cli.output import notice, warning
+from secateur.cli.output import YELLOW, noted, notice
 from secateur.errors import Problem, RequestError, UsageError
 from secateur.instants import utc
 from secateur.requests import CancellationRequest, RetryRequest
@@ -78,15 +78,11 @@ def read_span(arguments: argparse.Namespace, now: datetime, zone: tzinfo) -> tup
 def warn(request: CancellationRequest, warnings: Iterable[Diagnostic]) -> None:
     """Print the warnings about a condition that is valid."""
     for found in warnings:
-        notice(
-            warning(
-                f"secateur: warning: if (line {found.line}, column {found.column}): {one_line(found.message)}",
-                sys.stderr,
-            )
-        )
+        place = f"line {found.line}, column {found.column}"
+        noted(f"secateur: warning: if ({place}): {one_line(found.message)}", YELLOW)
         notice("\n".join(f"  {shown}" for shown in found.excerpt(request.if_ or "").split("\n")))
         if found.suggestion:
-            notice(f"  {one_line(found.suggestion)}")
+            noted(f"  {one_line(found.suggestion)}")
 
 
 def _model(arguments: argparse.Namespace) -> type[CancellationRequest]:

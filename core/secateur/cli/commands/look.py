@@ -13,7 +13,7 @@ from secateur.cli.commands.past import clock, write_history
 from secateur.cli.describing import cancellation_lines, condition_in_words, run_lines
 from secateur.cli.identifying import read_id, read_uuid, require_any_id
 from secateur.cli.opening import CommandSession, find_place, open_session
-from secateur.cli.output import flush, json_line, line, notice, table, terminal_width
+from secateur.cli.output import flush, json_line, line, notice, table, terminal_width, write
 from secateur.cli.requesting import read_span
 from secateur.errors import NotFound, QueryTimeout, Unreachable, Unsupported, UsageError
 from secateur.instants import utc
@@ -205,10 +205,8 @@ async def show(arguments: argparse.Namespace) -> int:
     if arguments.json:
         json_line(cancellation_form(cancellation).as_json())
     else:
-        for each in cancellation_lines(cancellation, now, place.settings.zone):
-            line(each)
-        for one in left:
-            line(f"  {one.run_id}  {one_line(one.reason)}")
+        write(cancellation_lines(cancellation, now, place.settings.zone))
+        write(f"  {one.run_id}  {one_line(one.reason)}" for one in left)
     return 0
 
 
@@ -220,6 +218,5 @@ async def _show_run(session: CommandSession, run_id: str, *, as_json: bool) -> i
     if as_json:
         json_line(run_json(run))
     else:
-        for each in run_lines(run, session.place.settings.zone):
-            line(each)
+        write(run_lines(run, session.place.settings.zone))
     return 0

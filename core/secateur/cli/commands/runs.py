@@ -10,7 +10,7 @@ from secateur.cli.commands.past import clock
 from secateur.cli.describing import run_lines
 from secateur.cli.identifying import read_run_id
 from secateur.cli.opening import find_place, open_session
-from secateur.cli.output import BOLD, json_line, line, notice, styled, table, terminal_width
+from secateur.cli.output import BOLD, json_line, line, notice, styled, table, terminal_width, write
 from secateur.cli.requesting import read_span
 from secateur.engines.searching import RunPage, RunSearch
 from secateur.looking.forms import run_json
@@ -70,11 +70,11 @@ def _write_table(page: RunPage, search: RunSearch, now: datetime) -> None:
     failed = search.status is RunStatus.FAILED
     columns = (
         Column("run", right=False),
-        Column("function", right=False, shrinks_to=12),
+        Column("function", right=False, shrinks_to=8),
         *(() if search.status else (Column("status", right=False),)),
         Column("attempt", rank=10),
         Column("ended" if failed else "started"),
-        Column("error" if failed else "last error", right=False, shrinks_to=12),
+        Column("error" if failed else "last error", right=False, shrinks_to=10),
     )
     rows = [_run_row(run, now, with_status=search.status is None) for run in page]
     for each in table(columns, rows, terminal_width()):
@@ -115,15 +115,10 @@ async def run(arguments: argparse.Namespace) -> int:
         return 0
     zone = place.settings.zone
     if why is not None:
-        line(styled(sentence(why), BOLD))
-        line()
-    for each in (*run_lines(found, zone), "", *_timeline_lines(found, why, now, zone)):
-        line(each)
+        write([styled(sentence(why), BOLD), ""])
+    write((*run_lines(found, zone), "", *_timeline_lines(found, why, now, zone)))
     if why is not None:
-        for each in _steps(why):
-            line(each)
-        for each in _cancellations(why):
-            line(each)
+        write((*_steps(why), *_cancellations(why)))
     return 0
 
 
@@ -151,11 +146,7 @@ async def why(arguments: argparse.Namespace) -> int:
     if arguments.json:
         json_line(why_form(found).as_json())
         return 0
-    line(styled(sentence(found), BOLD))
-    for each in others(found):
-        line(f"Besides: {each}")
-    for each in _cancellations(found):
-        line(each)
+    write([styled(sentence(found), BOLD), *(f"Besides: {each}" for each in others(found)), *_cancellations(found)])
     return 0
 
 

@@ -101,7 +101,7 @@ LOOKING: dict[str, Prepare] = {
     "eval": lambda here, url: ["1 + 1"],
 }
 STARTING = {"completion", "demo", "gate", "mcp", "worker", "serve"}
-"""Their answer is what they go on to do, or a script; `gate` is tried where there are queues of others, in tests/engines."""
+"""Their answer is what they go on to do, or a script; tests/engines tries `gate`."""
 
 
 @pytest.fixture
@@ -118,7 +118,9 @@ async def _execute(url: str, sql: str) -> None:
 def audited(url: str) -> int:
     async def count() -> int:
         async with Database.connect(url) as database:
-            found: int = await database.fetchval("select (select count(*) from secateur.audit) + (select count(*) from secateur.runs)")
+            found: int = await database.fetchval(
+                "select (select count(*) from secateur.audit) + (select count(*) from secateur.runs)"
+            )
             return found
 
     return asyncio.run(count())

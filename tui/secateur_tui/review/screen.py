@@ -30,7 +30,6 @@ from secateur.ledger.proposals import ProposedCancellation
 from secateur.looking.aftermath import also_arriving
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
-from secateur.words.figures import runs
 from secateur_tui.frame.background import run_beside
 from secateur_tui.frame.chrome import KeyBar
 from secateur_tui.frame.place import Dialog, key_of
@@ -229,16 +228,8 @@ class ReviewScreen(Dialog[None]):
 
     @on(Input.Changed)
     def _enable(self) -> None:
-        self._consent.offer(self._label, self._why_not)
+        self._consent.offer(review_text.label(self._request, self._figures.exact), self._why_not)
         self.refresh_bindings()
-
-    @property
-    def _label(self) -> str:
-        if self._request.standing:
-            return "Cancel these, and what arrives"
-        count = self._figures.exact
-        what = "whatever matches" if count is None else runs(count.matched)
-        return f"{self._request.verb.capitalize()} {what}"
 
     @property
     def _why_not(self) -> str | None:
@@ -272,11 +263,7 @@ class ReviewScreen(Dialog[None]):
             case "confirm":
                 return f"{self._confirmation}, then enter goes on"
             case "commit":
-                also = " and what arrives in the window" if self._request.standing else ""
-                count = self._figures.exact
-                what = "whatever matches" if count is None else runs(count.matched)
-                does = "retries" if self._request.verb == "retry" else "cancels"
-                return f"enter {does} {what}{also}; esc leaves"
+                return f"enter {review_text.doing(self._request, self._figures.exact)}; esc leaves"
             case _:
                 return "tab goes on"
 

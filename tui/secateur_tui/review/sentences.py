@@ -40,6 +40,23 @@ Part = tuple[str, str]
 """A text and its tone."""
 
 
+def label(request: CancellationRequest, count: Count | None) -> str:
+    """What the button does."""
+    if request.standing:
+        return "Cancel these, and what arrives"
+    return f"{request.verb.capitalize()} {_which(count)}"
+
+
+def doing(request: CancellationRequest, count: Count | None) -> str:
+    """The same, as in `enter cancels 623 runs`."""
+    also = " and what arrives in the window" if request.standing else ""
+    return f"{'retries' if request.verb == 'retry' else 'cancels'} {_which(count)}{also}"
+
+
+def _which(count: Count | None) -> str:
+    return "whatever matches" if count is None else runs(count.matched)
+
+
 def committed(cancellations: Sequence[Cancellation]) -> Content:
     """What a commit that is in force, or a retry, has achieved; several cancellations begin together."""
     cancellation = cancellations[0]

@@ -70,7 +70,7 @@ FOR_NOBODY = frozenset(
 READS = frozenset(
     {
         *("clock", "depth", "count", "count_with_errors", "estimate", "examples", "sample_events", "arrival_rate"),
-        *("run", "app_of", "only_reads", "stored_app"),
+        *("run", "app_of", "only_reads", "stored_app", "figures"),
         *(
             "detect",
             "runs",
@@ -382,6 +382,7 @@ class TestTheViewer:
                 "retention": (await engine.retention()).finished,
                 "cancellations": await engine.ledger.cancellations(10),
                 "cancellation": await engine.ledger.cancellation(cancellation_id),
+                "figures": (await engine.ledger.figures()).states,
                 "trace": await engine.trace(await engine.run(run_id)),
                 "touching": await engine.ledger.touching(await engine.run(run_id), [cancellation_id]),
             }

@@ -9,7 +9,7 @@ PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 
 help:
 	@echo "make demo         an embedded Postgres with an incident in it, and the console; ENGINE=procrastinate, river, pg-boss …"
-	@echo "make test         the tests, JOBS=3 at a time; ARGS='-k cancel' goes to pytest"
+	@echo "make test         the tests, two at a time for each processor, or JOBS=3; ARGS='-k cancel' goes to pytest"
 	@echo "make fuzz         random expressions over random payloads; EXPRESSIONS=6000, 20 payloads each"
 	@echo "make race         workers and operators against each other, and random histories; COMMITS=10000 HISTORIES=1000"
 	@echo "make gates        the workers of each engine that can be gated against commits; COMMITS=1000, ARGS='-k Oban'"
@@ -29,7 +29,8 @@ demo: .venv/.demo
 	@exec $(BIN)/secateur demo $(ARGS)
 endif
 
-JOBS ?= 3
+# Tests wait for one another's processes more than they compute.
+JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 3 ? 2 * n : 6)))
 
 test: .venv/.dev
 	@$(BIN)/pytest --numprocesses $(JOBS) --dist worksteal $(ARGS)

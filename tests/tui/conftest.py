@@ -18,6 +18,7 @@ from secateur.engines.native.engine import NativeEngine
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur_tui.app import ConsoleApp
+from secateur_tui.filter import counting
 from secateur_tui.session import Contexts, Session
 from secateur_tui.themes import THEMES
 
@@ -36,8 +37,9 @@ async def incident_url(embedded_url: str) -> str:
 
 
 @pytest.fixture
-def start() -> Start:
+def start(monkeypatch: pytest.MonkeyPatch) -> Start:
     """Starts a console over a database: `async with start(url) as console: …`."""
+    monkeypatch.setattr(counting, "CHART_SECONDS", PATIENCE)
 
     @asynccontextmanager
     async def console(

@@ -160,7 +160,12 @@ class Console:
 
     async def shows(self, *texts: str, seconds: float = PATIENCE) -> None:
         """Wait until the screen shows all these texts."""
-        await self.until(lambda: all(text in self.text for text in texts), seconds)
+
+        def all_shown() -> bool:
+            screen = self.text
+            return all(text in screen for text in texts)
+
+        await self.until(all_shown, seconds)
 
     async def filter_for(self, find: str, expression: str = "") -> None:
         """From Queues to the filter of the function whose name contains `find`."""
@@ -174,7 +179,7 @@ class Console:
 
     async def counted(self) -> None:
         """Wait until the filter has its exact count and its examples."""
-        await self.until(lambda: "exact" in self.text and re.search(r"✓ [\d,]+ *│", self.text))
+        await self.until(lambda: re.search(r" exact .*✓ [\d,]+ *│", self.text, re.DOTALL))
 
     async def focus(self, kind: type[Widget]) -> None:
         """Go to a widget of that class by shift+tab, which, unlike tab, never takes a suggestion."""

@@ -12,6 +12,7 @@ from console_driver import SIZES, Console, Start
 from standing_incident import ACME, ARRIVING, CULPRIT
 
 from patience import eventually
+from secateur.looking import wording
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
 from secateur_tui.filter.editor import ExpressionEditor
@@ -33,7 +34,11 @@ select secateur.enqueue_many('billing', 'vendor-syncs', array_agg(jsonb_build_ob
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-async def test_a_filter_is_counted_with_examples(start: Start, incident_url: str, size: tuple[int, int]) -> None:
+async def test_a_filter_is_counted_with_examples(
+    start: Start, incident_url: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Soon after midnight the incident began on another day, which would be told; the stored screens are of one day.
+    monkeypatch.setattr(wording, "_clock", lambda moment, now: f"{moment:%H:%M}")
     async with start(incident_url, size=size) as console:
         await console.filter_for("vendor-syncs")
         await console.shows("of what arrives since")

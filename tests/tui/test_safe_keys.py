@@ -12,6 +12,7 @@ from textual import events
 from patience import PATIENCE
 from secateur.runs import Scope
 from secateur_tui.frame.question import QuestionScreen
+from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.queues.depth_table import DepthTable
 from secateur_tui.queues.screen import QueuesScreen
 from secateur_tui.review.screen import FRESH_SECONDS, CommitButton
@@ -61,7 +62,7 @@ async def test_a_held_enter_never_commits(start: Start, incident_url: str) -> No
         await console.settled()
         await console.until(lambda: time.monotonic() > pressed_at + FRESH_SECONDS)
         await console.press("enter")
-        await console.shows("History")
+        await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
         assert await committed(console) == 1
 
 

@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
@@ -18,14 +17,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from secateur.errors import (
-    LockUnavailable,
-    NotInstalled,
-    PermissionDenied,
-    ReadOnly,
-    SecateurError,
-    UsageError,
-)
+from secateur.errors import SecateurError
 from secateur.ledger.proposals import ProposedCancellation
 from secateur.looking.aftermath import also_arriving
 from secateur.requests import CancellationRequest
@@ -40,6 +32,7 @@ from secateur_tui.review.consent import CommitButton, Confirmation, Consent
 from secateur_tui.review.copying import CopyScreen
 from secateur_tui.review.figures import Figures, at_most
 from secateur_tui.review.gathering import Gathering
+from secateur_tui.review.steps import Step
 from secateur_tui.session import Feed, Session
 
 if TYPE_CHECKING:
@@ -60,23 +53,6 @@ _WIDEST_BAR = 60
 
 _HEIGHTS = [(0, "-short"), (20, "-tall")]
 """From how many lines on which class of the stylesheet holds."""
-
-_NOTHING_CHANGED = (LockUnavailable, PermissionDenied, ReadOnly, NotInstalled, UsageError)
-"""Answers of the database itself; anything else, such as a lost connection, leaves the outcome open."""
-
-
-class Step(Enum):
-    OPENING = auto()
-    """Nothing has been painted yet, and so nothing can have been read."""
-    READY = auto()
-    COMMITTING = auto()
-    COMMITTED = auto()
-    NOT_COMMITTED = auto()
-    """The commit was refused; nothing changed."""
-    UNKNOWN = auto()
-    """The connection went while committing."""
-    PENDING = auto()
-    """Committed; an open transaction keeps it from being in force."""
 
 
 class ReviewScreen(Dialog[None]):
@@ -303,11 +279,10 @@ class ReviewScreen(Dialog[None]):
 
     def refused(self, error: SecateurError) -> None:
         """The commit did not come back with a cancellation; says whether anything can have changed."""
-        if isinstance(error, _NOTHING_CHANGED):
-            self._step = Step.NOT_COMMITTED
+        self._step = Step.after(error)
+        if self._step is Step.NOT_COMMITTED:
             self._consent.say(f"! not committed; r tries again: {error}", "error")
         else:
-            self._step = Step.UNKNOWN
             self._consent.say(f"! unknown whether it was committed; r tries again with the same key: {error}", "error")
         self._enable()
         self._sheet.focus()

@@ -19,6 +19,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from servers import with_schema
+
 EXAMPLES = 4
 """For each path and method: enough for what is out of bounds, of the wrong type, or missing."""
 
@@ -26,7 +28,7 @@ EXAMPLES = 4
 @pytest.fixture(scope="module")
 def schema(postgres_servers: Any) -> Iterator[Any]:
     server = postgres_servers("embedded")
-    name = server.create_database(installed=True)
+    name = server.create_database(with_schema)
     url = server.postgres.database_url(name)
     asyncio.run(seed(url))
     asyncio.run(end_running(url))

@@ -167,14 +167,17 @@ class Console:
 
         await self.until(all_shown, seconds)
 
-    async def filter_for(self, find: str, expression: str = "") -> None:
-        """From Queues to the filter of the function whose name contains `find`."""
+    async def filter_for(self, find: str, expression: str = "", *, still_looking: bool = False) -> None:
+        """From Queues to the filter of the function whose name contains `find`.
+
+        With `still_looking` it may not be known yet what stands out.
+        """
         await self.press("slash")
         await self.type(find)
         await self.press("enter", "down", "enter")
         await self.counted()
         # The examples show first what stands out, as far as that was known before anything was typed.
-        await self.until(lambda: not self.app.screen._suggesting.is_looking)
+        await self.until(lambda: still_looking or not self.app.screen._suggesting.is_looking)
         await self.type(expression)
 
     async def counted(self) -> None:

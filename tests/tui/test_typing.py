@@ -63,16 +63,17 @@ async def test_a_keystroke_compiles_once(start: Start, incident_url: str, monkey
     monkeypatch.setattr(filters, "parse", counted)
     async with start(incident_url) as console:
         await console.filter_for("vendor", "event.data.vendor_id != 'compiled '")
-        await console.shows("✓ valid", "exact")
+        await console.shows("! valid", "exact")
         await console.press("left")
         for key in "once":
             await console.press(key)
-            await console.shows("✓ valid")
+            await console.shows("! valid")
             await console.counted()
         await console.press("f9")
         await console.shows("counted", "the same as the filter showed")
         beginnings = ("", "o", "on", "onc", "once")
-        assert Counter(compiled) == {f"event.data.vendor_id != 'compiled {text}'": 1 for text in beginnings}
+        ours = [source for source in compiled if "compiled" in source]  # what stands out is compiled, too
+        assert Counter(ours) == {f"event.data.vendor_id != 'compiled {text}'": 1 for text in beginnings}
 
 
 async def test_ctrl_q_waits_for_no_held_key(start: Start, incident_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

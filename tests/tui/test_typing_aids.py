@@ -111,11 +111,11 @@ async def test_a_proposal_is_waited_for_as_it_would_be_taken(
             return await suggest(*arguments)
 
         monkeypatch.setattr(reader, "suggest", held_up)
-        await console.filter_for("vendor-syncs")
+        await console.filter_for("vendor-syncs", still_looking=True)
         editor = console.app.screen.query_one(ExpressionEditor)
         # The keys of every other day: nobody reviews what has no condition yet.
         await console.press("tab", "f9")
-        await console.shows("looking for what stands out", "What stands out is not known yet")
+        await console.shows("Still looking for what stands out")
         assert (isinstance(console.app.screen, FilterScreen), editor.has_focus) == (True, True)
         # Whoever types, or leaves, does not wait.
         await console.type("true")
@@ -134,7 +134,7 @@ async def test_a_proposal_is_waited_for_as_it_would_be_taken(
         is_lost = True
         await console.press("escape")
         await console.until(lambda: isinstance(console.app.screen, QueuesScreen))
-        await console.filter_for("invoices")
+        await console.filter_for("invoices", still_looking=True)
         editor = console.app.screen.query_one(ExpressionEditor)
         await console.press("tab")
         assert editor.is_waiting

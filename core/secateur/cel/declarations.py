@@ -46,6 +46,8 @@ class Declarations:
     """What the queue's own users call `event.data`, such as `args`. It names nothing, but is understood in help."""
     words: Mapping[str, str] = field(default_factory=dict)
     """What they call its other names, such as `queue_name` for `run.queue`. These are understood in help as well."""
+    of_all: Declarations | None = None
+    """Those of all queues, where these are of one: it only lacks some of them."""
 
     def is_namespace(self, name: str) -> bool:
         """Whether `name` is only the first half of dotted names."""
@@ -107,6 +109,7 @@ def _of_queue(declarations: Declarations, words: QueueWords) -> Declarations:
         variables={name: each for name, each in declarations.variables.items() if name not in lacking},
         refused={**declarations.refused, **refused},
         word=words.data,
+        of_all=declarations,
         words={word: f"run.{name}" for name, own in has.items() for word in (name, own)},
     )
 

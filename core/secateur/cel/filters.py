@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from secateur.cel import messages as say
@@ -108,12 +108,25 @@ def flatten(variables: Mapping[str, object]) -> dict[str, Value]:
     return flat
 
 
-@lru_cache(maxsize=64)
+_KEPT: OrderedDict[tuple[str, Declarations], Filter] = OrderedDict()
+_MOST_KEPT = 64
+
+
 def compile_filter(source: str, declarations: Declarations = CANCELLATION) -> Filter:
     """Compile a filter. Raises `ExpressionError` with everything that is wrong with it.
 
     Filters are kept, so that a check, a count and a commit in a row compile once.
     """
+    if (kept := _KEPT.get((source, declarations))) is None:
+        kept = _KEPT[source, declarations] = _compiled(source, declarations)
+        if declarations.of_all is not None:
+            _KEPT[source, declarations.of_all] = kept  # what is valid in one queue is the same among all
+        while len(_KEPT) > _MOST_KEPT:
+            _KEPT.popitem(last=False)
+    return kept
+
+
+def _compiled(source: str, declarations: Declarations) -> Filter:
     reporter = Reporter(source)
     parsed = parse(source, reporter)
     reporter.raise_errors()

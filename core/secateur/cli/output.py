@@ -20,6 +20,7 @@ from secateur.words.tables import Column, lay_out
 BOLD, RED, YELLOW = "\x1b[1m", "\x1b[31m", "\x1b[33m"
 _PLAIN = "\x1b[0m"
 
+_COMMAND = re.compile(r"(?<=[:;] |  )secateur [a-z-]+ .*$")
 
 done: list[str] = []
 """What this command has changed, in words; stderr names it if the command fails before its answer is written."""
@@ -56,9 +57,13 @@ def write(lines: Iterable[str]) -> None:
 
 def folded(text: str, width: int) -> list[str]:
     """A line as lines of at most `width` cells, broken between words. What follows stands below the text after a label,
-    such as `state  complete: …`; a single word that is longer, such as an address, is left whole."""
+    such as `state  complete: …`; a single word that is longer, such as an address, is left whole. So is a command at
+    the end, on a line of its own: in two lines it would be two commands for whoever copies it."""
     if cells(text) <= width:
         return [text]
+    if command := _COMMAND.search(text):
+        before = text[: command.start()]
+        return [text] if before.endswith("  ") else [*folded(before.rstrip(), width), command[0]]
     label = re.match(r"\s*(?:\S+(?: \S+)*  +)?", text)
     indent = " " * min(len(label[0]) if label else 0, width // 2)
     return textwrap.wrap(

@@ -83,7 +83,12 @@ class Suggesting:
         self._pane.workers.cancel_group(self._pane, "hot")
 
     def _start(self, subject: Subject, pause: float) -> None:
+        # At once: the next key may be one that waits for the answer.
+        self.is_looking = subject.filter is None and not self._has_arrived(subject)
         run_beside(self._pane, "hot", self._follow, subject, pause)
+
+    def _has_arrived(self, subject: Subject) -> bool:
+        return self._arrived is not None and self._arrived[0] == subject
 
     async def _follow(self, subject: Subject, pause: float) -> None:
         """Ask after a pause, and again from time to time while somebody may be looking, until the task is cancelled."""
@@ -91,7 +96,6 @@ class Suggesting:
             self._pane.show(*self._arrived[1:])
             pause = max(pause, RECENT_SECONDS - (time.monotonic() - self._arrived[2]))
         else:
-            self.is_looking = subject.filter is None
             self._pane.outdated()
         await asyncio.sleep(pause)
         while True:

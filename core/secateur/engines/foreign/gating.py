@@ -169,7 +169,7 @@ class GateKeeper:
         return GateCheck(state, tuple(problems), row["failures"], row["last_error"])
 
     async def _problems(self, row: Mapping[str, Any]) -> list[str]:
-        number = row["lock_number"]
+        number, version = row["lock_number"], self._installation.version
         guarded = await self._database.fetchval(self._filled("guarded", number))
         problems: list[str] = []
         for hook in self._hooks:
@@ -185,14 +185,14 @@ class GateKeeper:
                 problems.append("its trigger is disabled")
             elif not found["owned"]:
                 problems.append("the engine's table belongs to another role since")
-            elif found["body"] != self._filled(hook, number).split("$body$")[1]:
+            elif row["version"] == version and found["body"] != self._filled(hook, number).split("$body$")[1]:
                 problems.append("it was made by another version of secateur: install it again")
         if row["failures"]:
             problems.append(
                 f"it let claims through, at least {row['failures']}; the last error was: {row['last_error']}"
             )
-        if row["version"] != self._installation.version:
-            problems.append(f"it was made for {row['version']}, and the engine is {self._installation.version} now")
+        if row["version"] != version:
+            problems.append(f"it was made for {row['version']}, and the engine is {version} now")
         return problems
 
     async def _number(self) -> int:

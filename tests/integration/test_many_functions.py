@@ -145,7 +145,8 @@ async def test_a_claim_costs_as_in_an_app_with_three_functions(
     await transaction.rollback()
     await holder.close()
     for size, read in few + many:
-        assert sum(read.values()) <= 3 * narrow[size], (size, read, narrow)
+        # About three times, give or take a few rows: a claim begins at a random place of the list.
+        assert sum(read.values()) <= 3.2 * narrow[size], (size, read, narrow)
 
 
 @pytest.mark.parametrize("named", [True, False])

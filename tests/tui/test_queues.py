@@ -257,3 +257,13 @@ def _from_row_with(text: str, screen: str) -> list[str]:
     rows = screen.splitlines()
     first = next(index for index, row in enumerate(rows) if text in row)
     return rows[first : first + 2]
+
+
+async def test_history_that_comes_too_late_ends_no_console(start: Start, incident_url: str) -> None:
+    """As when somebody leaves while it is asked for: then the table is gone before it arrives."""
+    async with start(incident_url) as console:
+        await console.shows("flood")
+        screen = console.app.screen
+        assert isinstance(screen, QueuesScreen)
+        await screen.query_one(DepthTable).remove()
+        await screen._remember().wait()

@@ -78,6 +78,9 @@ class QueuesScreen(PlaceScreen):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
+        # Held here, not looked up: the history may arrive while the screen is being taken down.
+        self._table = DepthTable(session.queue.reader.queue_of, id="depth")
+        self._detail = DepthDetail(session, id="detail-of-row")
         self._feed = Feed()
         self._pause_label = ""
         self._of_queue = False
@@ -90,13 +93,13 @@ class QueuesScreen(PlaceScreen):
     @property
     def chosen(self) -> Scope | Functions | None:
         """The marked functions or, without any, the function or app under the cursor."""
-        return self.query_one(DepthTable).chosen
+        return self._table.chosen
 
     def content(self) -> ComposeResult:
         yield Rule("Queues", id="queues")
-        yield DepthTable(self.session.queue.reader.queue_of, id="depth")
+        yield self._table
         yield Static(_empty(self.session.queue.reader.first_run), id="empty", markup=False)
-        yield DepthDetail(self.session, id="detail-of-row")
+        yield self._detail
         yield Static(id="aftermath", markup=False)
         yield Static(id="headline", markup=False)
         yield Input(placeholder="part of an app's or function's name", id="find", compact=True)
@@ -104,12 +107,12 @@ class QueuesScreen(PlaceScreen):
     def on_mount(self) -> None:
         self.query_one("#find").display = False
         self.query_one("#empty").display = False
-        self.query_one(DepthTable).focus()
+        self._table.focus()
         self.watch(self.app, "feed", self._show)
         self.set_interval(1.0, self._dim_if_stale)
 
     def _show(self, feed: Feed) -> None:
-        table = self.query_one(DepthTable)
+        table = self._table
         if feed.as_of is not None and feed.as_of != self._feed.as_of:
             is_first = self._feed.as_of is None
             if is_first and (worst := flood(feed.depths)) is not None:
@@ -149,7 +152,7 @@ class QueuesScreen(PlaceScreen):
         if self.session.queue.reader.history.is_kept:
             with suppress(SecateurError):
                 past = await self.session.ask(self.session.queue.reader.history.overview())
-                self.query_one(DepthTable).remember(past)
+                self._table.remember(past)
 
     def _show_aftermath(self, feed: Feed) -> None:
         """What came of this console's last commit, and how to go on from there."""
@@ -167,7 +170,7 @@ class QueuesScreen(PlaceScreen):
 
     def _follow(self) -> None:
         """Let the detail be of the row under the cursor."""
-        detail, table = self.query_one(DepthDetail), self.query_one(DepthTable)
+        detail, table = self._detail, self._table
         if self.app.screen is self and self.app.app_focus and detail.display:
             deepest = flood(self._feed.depths)
             is_worst = deepest is not None and scope_of(deepest) == table.scope
@@ -176,7 +179,7 @@ class QueuesScreen(PlaceScreen):
             detail.rest()
 
     def on_screen_suspend(self) -> None:
-        self.query_one(DepthDetail).rest()
+        self._detail.rest()
 
     def on_screen_resume(self) -> None:
         self._follow()
@@ -184,17 +187,17 @@ class QueuesScreen(PlaceScreen):
     def on_resize(self) -> None:
         """What is shown beside the list depends on the size alone, so that nothing jumps."""
         width, height = self.app.size
-        detail = self.query_one(DepthDetail)
+        detail = self._detail
         detail.display = height >= _DETAIL_FROM_HEIGHT
         detail.styles.height = _detail_height(height)
         detail.set_class(width < _HOT_FROM_WIDTH, "-narrow")
 
     def _dim_if_stale(self) -> None:
         stale = self._feed.problem is not None or self._feed.is_stale
-        self.query_one(DepthTable).set_class(stale, "stale")
+        self._table.set_class(stale, "stale")
 
     def _subtitle(self) -> None:
-        self.query_one("#queues", Rule).show("Queues", self.query_one(DepthTable).summary)
+        self.query_one("#queues", Rule).show("Queues", self._table.summary)
 
     def action_open_filter(self) -> None:
         if (scope := self.chosen) is not None:
@@ -205,7 +208,7 @@ class QueuesScreen(PlaceScreen):
             self.post_message(self.FilterWanted(scope, stands_out=True))
 
     def action_mark(self) -> None:
-        if told := self.query_one(DepthTable).mark():
+        if told := self._table.mark():
             self.notify(told, severity="warning", markup=False)
         self._subtitle()
         self.refresh_bindings()
@@ -218,12 +221,12 @@ class QueuesScreen(PlaceScreen):
         """From the list to the hot values, and back."""
         hot = self.query_one(HotTable)
         if hot.has_focus:
-            self.query_one(DepthTable).focus()
+            self._table.focus()
         elif hot.chosen is not None:
             hot.focus()
 
     def action_times(self) -> None:
-        if (scope := self.query_one(DepthTable).scope) is not None:
+        if (scope := self._table.scope) is not None:
             self.post_message(self.TimesWanted(scope))
 
     def action_also_arriving(self) -> None:
@@ -248,7 +251,7 @@ class QueuesScreen(PlaceScreen):
     @property
     def _offer(self) -> Offer | None:
         """What pausing means on this row; None if there is no row, or nothing can be paused."""
-        if not self.session.queue.controls.can_pause or (scope := self.query_one(DepthTable).scope) is None:
+        if not self.session.queue.controls.can_pause or (scope := self._table.scope) is None:
             return None
         return offer(scope, [each for each in self._feed.depths if each.app_id == scope.app_id])
 
@@ -285,21 +288,21 @@ class QueuesScreen(PlaceScreen):
         self.post_message(self.DepthChanged())
 
     def action_sort(self) -> None:
-        self.query_one(DepthTable).next_sort()
+        self._table.next_sort()
 
     def action_reverse(self) -> None:
-        self.query_one(DepthTable).reverse()
+        self._table.reverse()
 
     @on(DepthTable.Sorted)
     def _sorted(self) -> None:
         self._subtitle()
 
     def action_fold(self) -> None:
-        self.query_one(DepthTable).toggle_fold()
+        self._table.toggle_fold()
 
     def action_find(self) -> None:
         if not self.query_one("#find").display:
-            self._before_find = self.query_one(DepthTable).scope
+            self._before_find = self._table.scope
         field = self.query_one("#find", Input)
         field.display = True
         field.focus()
@@ -307,7 +310,7 @@ class QueuesScreen(PlaceScreen):
     def action_clear_find(self) -> None:
         """End the search; without one, take the marks away."""
         if not self.query_one("#find").display:
-            self.query_one(DepthTable).clear_marks()
+            self._table.clear_marks()
             self._subtitle()
             self.refresh_bindings()
             return
@@ -315,7 +318,7 @@ class QueuesScreen(PlaceScreen):
         is_given_up = field.has_focus
         field.value = ""
         field.display = False
-        table = self.query_one(DepthTable)
+        table = self._table
         table.find = ""
         table.relist()
         if is_given_up and self._before_find is not None:
@@ -324,7 +327,7 @@ class QueuesScreen(PlaceScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "clear_find":
-            return self.query_one("#find").display or self.query_one(DepthTable).marked is not None
+            return self.query_one("#find").display or self._table.marked is not None
         needs_rows = ("open_filter", "stands_out", "pause", "find", "sort", "reverse", "fold", "mark")
         if action in needs_rows and not self._feed.depths:
             return False
@@ -357,7 +360,7 @@ class QueuesScreen(PlaceScreen):
         match action.id:
             case "queues.pause" if self._pause_label:
                 return self._pause_label
-            case "queues.open_filter" if (marked := self.query_one(DepthTable).marked) is not None:
+            case "queues.open_filter" if (marked := self._table.marked) is not None:
                 return f"filter {len(marked.names)} marked"
             case "queues.clear_find" if not self.query_one("#find").display:
                 return "unmark"
@@ -365,7 +368,7 @@ class QueuesScreen(PlaceScreen):
 
     @on(Input.Changed, "#find")
     def _find(self, event: Input.Changed) -> None:
-        table = self.query_one(DepthTable)
+        table = self._table
         table.find = event.value.strip()
         table.relist()
         self._subtitle()
@@ -373,7 +376,7 @@ class QueuesScreen(PlaceScreen):
     @on(Input.Submitted, "#find")
     def _found(self) -> None:
         self.query_one("#find").display = bool(self.query_one("#find", Input).value)
-        self.query_one(DepthTable).focus()
+        self._table.focus()
 
 
 def _detail_height(height: int) -> int:

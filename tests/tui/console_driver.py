@@ -98,10 +98,14 @@ class Console:
         return "\n".join(strip.text.rstrip() for strip in strips) + "\n"
 
     async def press(self, *keys: str) -> None:
-        """Press keys by name, each when the one before has had its effect, and a question has been read."""
+        """Press keys by name, each when the one before has had its effect, and what is asked has been read."""
         for key in keys:
             if isinstance(question := self.app.screen, QuestionScreen):
                 await self.until(lambda question=question: question.settles_at <= time.monotonic())
+            opening_until = getattr(self.app.screen, "_opening_until", 0.0)
+            if key == "enter" and opening_until > time.monotonic():
+                # Until then it would be taken for the key that opened the filter.
+                await self.until(lambda until=opening_until: until <= time.monotonic())
             self.burst(key)
             await self.at_rest()
 

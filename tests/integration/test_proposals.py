@@ -16,7 +16,7 @@ from secateur.errors import Conflict, RequestError
 from secateur.postgres.database import Database
 
 FLOOD = ("--app", "billing", "--function", "vendor-syncs", "--if", CULPRIT)
-PEOPLE = {"agent": "secateur_viewer", "ada": "secateur_operator", "bob": "secateur_operator"}
+PEOPLE = {"viewer_only": "secateur_viewer", "ada": "secateur_operator", "bob": "secateur_operator"}
 
 
 @pytest.fixture
@@ -46,21 +46,21 @@ def proposed(here: Here, url: str, *flags: str) -> str:
 
 def test_whoever_may_only_look_may_propose_and_not_decide(here: Here, url: str) -> None:
     before = asyncio.run(unfinished(url))
-    agent = login(url, "agent")
-    id = proposed(here, agent)
+    viewer = login(url, "viewer_only")
+    id = proposed(here, viewer)
     assert asyncio.run(unfinished(url)) == before
-    shown = here("proposals", id, "--json", url=agent).json
-    assert (shown["state"], shown["proposed_login"], shown["reasoning"]) == ("open", "agent", "acme floods")
+    shown = here("proposals", id, "--json", url=viewer).json
+    assert (shown["state"], shown["proposed_login"], shown["reasoning"]) == ("open", "viewer_only", "acme floods")
     assert shown["seen"]["matched"] == ACME
     for command in ("approve", "reject"):
-        refused = here(command, id, *(["--yes"] if command == "approve" else []), url=agent)
+        refused = here(command, id, *(["--yes"] if command == "approve" else []), url=viewer)
         assert refused.code == 1
         assert "permission denied" in refused.err
     assert asyncio.run(cancellations(url)) == []
 
 
 def test_an_approved_proposal_is_one_cancellation_however_often(here: Here, url: str) -> None:
-    id = proposed(here, login(url, "agent"))
+    id = proposed(here, login(url, "viewer_only"))
     first = here("approve", id, "--yes", "--json", url=login(url, "ada"))
     again = here("approve", id, "--yes", "--json", url=login(url, "ada"))
     assert (first.code, again.code) == (0, 0), first.err + again.err
@@ -77,18 +77,18 @@ def test_an_approved_proposal_is_one_cancellation_however_often(here: Here, url:
 
 def test_several_functions_are_several_cancellations(here: Here, url: str) -> None:
     flags = ("--app", "billing", "--function", "vendor-syncs", "--function", "invoices")
-    id = proposed(here, login(url, "agent"), *flags)
+    id = proposed(here, login(url, "viewer_only"), *flags)
     made = here("approve", id, "--yes", "--json", url=url).json
     assert here("proposals", id, "--json", url=url).json["cancellation_ids"] == [each["id"] for each in made]
 
 
 def test_a_rejected_or_expired_one_cannot_be_approved(here: Here, url: str) -> None:
-    agent, ada = login(url, "agent"), login(url, "ada")
-    rejected = proposed(here, agent)
+    viewer, ada = login(url, "viewer_only"), login(url, "ada")
+    rejected = proposed(here, viewer)
     assert here("reject", rejected, "--reason", "too wide", url=ada).code == 0
     refused = here("approve", rejected, "--yes", url=ada)
     assert (refused.code, "was rejected by" in refused.err) == (2, True)
-    expired = proposed(here, agent)
+    expired = proposed(here, viewer)
     asyncio.run(
         execute(url, "update secateur.proposals set expires_at = now() - interval '1 s' where decision is null")
     )
@@ -100,10 +100,10 @@ def test_a_rejected_or_expired_one_cannot_be_approved(here: Here, url: str) -> N
 
 def test_an_odd_one_hides_no_other(here: Here, url: str) -> None:
     """Whoever may propose may also do it by hand."""
-    id = proposed(here, login(url, "agent"))
+    id = proposed(here, login(url, "viewer_only"))
     odd = '{"function_ids": 5, "if": [1], "app_id": null}'
     call = f"propose_cancellation(gen_random_uuid(), 'billing', null, '{odd}', null, null, '1h', 'x', 'mcp')"
-    asyncio.run(execute(login(url, "agent"), f"select secateur.{call}"))
+    asyncio.run(execute(login(url, "viewer_only"), f"select secateur.{call}"))
     shown = here("proposals", url=url)
     assert (shown.code, len(shown.out.splitlines()), id in shown.out) == (0, 3, True), shown.err
     other = next(each["id"] for each in here("proposals", "--json", url=url).json if each["id"] != id)

@@ -123,6 +123,7 @@ def compile_filter(source: str, declarations: Declarations = CANCELLATION) -> Fi
             _KEPT[source, declarations.of_all] = kept  # what is valid in one queue is the same among all
         while len(_KEPT) > _MOST_KEPT:
             _KEPT.popitem(last=False)
+    _KEPT.move_to_end((source, declarations))
     return kept
 
 

@@ -84,11 +84,8 @@ class Suggesting:
 
     def _start(self, subject: Subject, pause: float) -> None:
         # At once: the next key may be one that waits for the answer.
-        self.is_looking = subject.filter is None and not self._has_arrived(subject)
+        self.is_looking = subject.filter is None and (self._arrived is None or self._arrived[0] != subject)
         run_beside(self._pane, "hot", self._follow, subject, pause)
-
-    def _has_arrived(self, subject: Subject) -> bool:
-        return self._arrived is not None and self._arrived[0] == subject
 
     async def _follow(self, subject: Subject, pause: float) -> None:
         """Ask after a pause, and again from time to time while somebody may be looking, until the task is cancelled."""

@@ -176,7 +176,7 @@ begin
   end if;
   if exists (select from secateur.proposals as approved
               where approved.app_id = draft.app_id and approved.decision = 'approved'
-                and approved.id::text = substr(draft.idempotency_key, 10) and draft.idempotency_key like 'proposal:%'
+                and draft.idempotency_key = 'proposal:' || approved.id
                 and approved.decided_login = session_user and approved.proposed_login <> session_user
                 and approved.request - 'app_id' = draft.request - 'app_id') then
     return;

@@ -14,7 +14,8 @@ from secateur.cli.examples import EXAMPLES
 from secateur.cli.feeding import exporting, feeding
 from secateur.cli.looking import explaining, looking, searching
 from secateur.cli.offering import proposing
-from secateur.cli.parsing import TIMES, AddCommand, Parser, endpoint, key, positive, span
+from secateur.cli.parsing import AddCommand, Parser, endpoint, key, positive, span
+from secateur.cli.selecting import select_runs
 from secateur.cli.serving import serving
 from secateur.errors import UsageError
 
@@ -127,7 +128,7 @@ def _parser() -> Parser:
     exporting(command)
     feeding(command)
     _cancelling(command)
-    proposing(command, _request)
+    proposing(command)
     _governing(command)
     _evaluating(command)
     return parser
@@ -189,7 +190,7 @@ def _running(command: AddCommand) -> None:
 
 def _cancelling(command: AddCommand) -> None:
     preview = command("preview", "cancel:preview", "count what a cancellation would cancel; changes nothing")
-    _request(preview)
+    select_runs(preview)
     preview.add_argument("--json", action="store_true", help="as JSON")
     cancel = command(
         "cancel",
@@ -199,7 +200,7 @@ def _cancelling(command: AddCommand) -> None:
         "setting query_timeout_seconds. Once it returns, no worker can claim any of them;\n"
         "any running secateur process rewrites their rows in the background (or see --wait).",
     )
-    _request(cancel)
+    select_runs(cancel)
     _commit(cancel, "cancellation", "cancelled")
     cancel.add_argument("--dry-run", action="store_true", help="only count, as `secateur preview` does")
     retry = command(
@@ -210,7 +211,7 @@ def _cancelling(command: AddCommand) -> None:
         "attempts are counted afresh. Any running secateur process does it in the background (or see --wait).",
     )
     retry.set_defaults(verb="retry")
-    _request(retry, standing=False)
+    select_runs(retry, standing=False)
     retry.add_argument("--cancelled", action="store_true", help="include cancelled runs")
     _commit(retry, "retry", "queued again")
     retry.add_argument("--dry-run", action="store_true", help="only count")
@@ -307,28 +308,6 @@ def _governing(command: AddCommand) -> None:
     )
     retention.add_argument("--yes", action="store_true", help="do not ask before shortening a retention")
     retention.add_argument("--json", action="store_true", help="as JSON")
-
-
-def _request(parser: Parser, *, standing: bool = True) -> None:
-    if parser.get_default("verb") is None:
-        parser.set_defaults(verb="cancel")
-    what = parser.add_argument_group("which runs")
-    what.add_argument("--app", metavar="APP", help="the app's id")
-    what.add_argument(
-        "--function",
-        action="append",
-        metavar="FUNCTION",
-        help="the function's id (default: every function of the app); repeat it for one cancellation each",
-    )
-    what.add_argument("--if", dest="if_", metavar="EXPR", help="only runs that match, for example: event.data.x == 1")
-    what.add_argument("--after", metavar="TIME", help=f"only runs that started after {TIMES}")
-    what.add_argument("--before", metavar="TIME", help="only runs that started before TIME (default: the commit)")
-    if standing:
-        what.add_argument(
-            "--standing", action="store_true", help="also cancel runs that arrive until --before, a time in the future"
-        )
-    what.add_argument("--rate", type=positive, metavar="N", help="rewrite at most N rows a second")
-    what.add_argument("--request", metavar="FILE", help="read the request as the API's JSON body; - reads stdin")
 
 
 def _evaluating(command: AddCommand) -> None:

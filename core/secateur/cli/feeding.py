@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from secateur.cli.parsing import TIMES, AddCommand, Parser, integer, key
+from secateur.cli.parsing import AddCommand, Parser, integer, key
+from secateur.cli.selecting import select_runs
 
 
 def feeding(command: AddCommand) -> None:
@@ -49,18 +50,7 @@ def exporting(command: AddCommand) -> None:
         "Writes exactly the runs that `secateur cancel` would cancel with the same flags, in no order, each with its\n"
         "event. It reads one snapshot through a cursor, in little memory; from the context's replica if it has one.",
     )
-    what = export.add_argument_group("which runs")
-    what.add_argument("--app", metavar="APP", help="the app's id")
-    what.add_argument(
-        "--function",
-        action="append",
-        metavar="FUNCTION",
-        help="the function's id (default: every function of the app); repeat it for several",
-    )
-    what.add_argument("--if", dest="if_", metavar="EXPR", help="only runs that match, for example: event.data.x == 1")
-    what.add_argument("--after", metavar="TIME", help=f"only runs that started after {TIMES}")
-    what.add_argument("--before", metavar="TIME", help="only runs that started before TIME")
-    what.add_argument("--request", metavar="FILE", help="read the request as the API's JSON body; - reads stdin")
+    select_runs(export, standing=False, commits=False, several="several")
     statuses = ("unfinished", "queued", "scheduled", "running", "completed", "failed", "cancelled", "any")
     export.add_argument(
         "--status",
@@ -70,4 +60,3 @@ def exporting(command: AddCommand) -> None:
         help=f"{', '.join(statuses)} (default: {statuses[0]})",
     )
     export.add_argument("--json", action="store_true", help="accepted, as everywhere: the lines are JSON anyway")
-    export.set_defaults(verb="cancel", rate=None)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from secateur.cli.parsing import AddCommand, positive, span
+from secateur.cli.selecting import select_runs
 
-from secateur.cli.parsing import AddCommand, Parser, positive, span
 
-
-def proposing(command: AddCommand, add_request: Callable[[Parser], None]) -> None:
-    """`add_request` adds the flags that select runs."""
+def proposing(command: AddCommand) -> None:
     propose = command(
         "propose",
         "proposing:propose",
@@ -16,7 +14,7 @@ def proposing(command: AddCommand, add_request: Callable[[Parser], None]) -> Non
         "Keeps the request, the count and your reasoning in the database. Nothing is cancelled until\n"
         "somebody approves it.",
     )
-    add_request(propose)
+    select_runs(propose)
     propose.add_argument("--reasoning", metavar="TEXT", help="why, for whoever decides")
     propose.add_argument(
         "--expires",

@@ -30,7 +30,7 @@ from secateur.looking.timed_counting import within
 from secateur.looking.why_forms import why_form
 from secateur.open_queue import OpenQueue
 from secateur.requests import CancellationRequest
-from secateur.times import resolve_time
+from secateur.times import resolve_times
 from secateur.words.lines import one_line
 
 INSTRUCTIONS = """\
@@ -171,18 +171,7 @@ class Tools:
 
     async def _times(self, **texts: str | None) -> dict[str, datetime]:
         """Raises `RequestError` with all that are no times."""
-        now = await self._queue.reader.clock()
-        found: dict[str, datetime] = {}
-        problems: list[Problem] = []
-        for name, text in texts.items():
-            if text is not None:
-                try:
-                    found[name] = resolve_time(text, now, UTC)
-                except SecateurError as error:
-                    problems.append(Problem(name, str(error)))
-        if problems:
-            raise RequestError(problems)
-        return found
+        return resolve_times(texts, await self._queue.reader.clock(), UTC)
 
 
 def _part(depth: int, part: Part) -> dict[str, Any]:

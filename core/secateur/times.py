@@ -6,13 +6,14 @@ import os
 import re
 import struct
 from calendar import monthrange
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from secateur.errors import UsageError
+from secateur.errors import Problem, RequestError, UsageError
 from secateur.words.figures import duration
 
 UNITS = {
@@ -57,6 +58,21 @@ class TimeError(UsageError):
     def __init__(self, text: str, message: str, why: str = "") -> None:
         super().__init__(f"{text.strip()!r} {message}")
         self.why = why or message
+
+
+def resolve_times(texts: Mapping[str, str | None], now: datetime, zone: tzinfo) -> dict[str, datetime]:
+    """`resolve_time` of each text that is there, by its name. Raises `RequestError` with all that are no times."""
+    times: dict[str, datetime] = {}
+    problems: list[Problem] = []
+    for name, text in texts.items():
+        if text is not None:
+            try:
+                times[name] = resolve_time(text, now, zone)
+            except UsageError as error:
+                problems.append(Problem(name, str(error)))
+    if problems:
+        raise RequestError(problems)
+    return times
 
 
 def resolve_time(text: str, now: datetime, zone: tzinfo) -> datetime:

@@ -13,7 +13,7 @@ from secateur.cli.output import YELLOW, noted, notice
 from secateur.errors import Problem, RequestError, UsageError
 from secateur.instants import utc
 from secateur.requests import CancellationRequest, RetryRequest
-from secateur.times import resolve_time
+from secateur.times import resolve_time, resolve_times
 from secateur.words.lines import one_line
 
 AT_COMMIT = "now"
@@ -61,18 +61,8 @@ def read_input(name: str) -> bytes:
 
 def read_span(arguments: argparse.Namespace, now: datetime, zone: tzinfo) -> tuple[datetime | None, datetime | None]:
     """What `--since` and `--until` mean. Raises `RequestError` with both problems at once."""
-    times: dict[str, datetime | None] = {"since": None, "until": None}
-    problems: list[Problem] = []
-    for name in times:
-        text = getattr(arguments, name)
-        if text is not None:
-            try:
-                times[name] = resolve_time(text, now, zone)
-            except UsageError as error:
-                problems.append(Problem(name, str(error)))
-    if problems:
-        raise RequestError(problems)
-    return times["since"], times["until"]
+    times = resolve_times({name: getattr(arguments, name) for name in ("since", "until")}, now, zone)
+    return times.get("since"), times.get("until")
 
 
 def warn(request: CancellationRequest, warnings: Iterable[Diagnostic]) -> None:

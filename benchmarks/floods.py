@@ -1,4 +1,4 @@
-"""Of how many floods is the right filter among the three that are proposed? `make floods` says more of each miss."""
+"""Of how many floods is the right filter among the three that are suggested? `make floods` says more of each miss."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def measure(ground: Ground) -> list[str]:
         "|:--|---:|---:|",
         *rows,
         "",
-        *because(goal("floods whose cause is among the three proposals", share, " %", least=95), WHY),
+        *because(goal("floods whose cause is among the three suggestions", share, " %", least=95), WHY),
     ]
 
 
@@ -50,4 +50,4 @@ def _try(generator: str, seed: int) -> tuple[str, bool]:
     os.environ["SECATEUR_FLOOD_RUNS"] = RUNS
     test = import_module("test_floods")
     flood = import_module(generator).make_flood(seed, int(RUNS))
-    return flood.kind, test.is_right(test.proposed(flood))
+    return flood.kind, test.is_right(test.suggested(flood))

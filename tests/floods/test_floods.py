@@ -1,4 +1,4 @@
-"""Of floods whose cause is known, the cause is proposed: judged on events that were not sampled."""
+"""Of floods whose cause is known, the cause is suggested: judged on events that were not sampled."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from secateur.cel import EvaluationError, Filter
 from secateur.cel import compile as compile_source
 from secateur.looking.conditions import Condition
 from secateur.looking.contrasts import Contrast
-from secateur.looking.proposals import Search, propose
 from secateur.looking.recounting import is_sure
+from secateur.looking.suggested_filters import Search, suggested_filters
 
 FLOODS = int(os.environ.get("SECATEUR_FLOODS", "6"))
 """Of each generator; `make floods` tries many."""
@@ -78,12 +78,12 @@ def matches(filter_: Filter, event: Any) -> bool:
         return False
 
 
-def proposed(flood: Flood) -> list[tuple[str, float, float]]:
-    """The filters that are proposed for the flood, each with its precision and recall."""
+def suggested(flood: Flood) -> list[tuple[str, float, float]]:
+    """The filters that are suggested for the flood, each with its precision and recall."""
     arrivals, baseline = [{"event": event} for event in flood.arrivals], [{"event": e} for e in flood.baseline]
     search = Search(Contrast(flood.arrivals, flood.baseline))
-    proposals = propose(search, arrivals, baseline, second_look(search, flood))
-    return [(each.filter.source, *judge(each.filter, flood)) for each in proposals]
+    suggestions = suggested_filters(search, arrivals, baseline, second_look(search, flood))
+    return [(each.filter.source, *judge(each.filter, flood)) for each in suggestions]
 
 
 def is_right(judged: list[tuple[str, float, float]]) -> bool:
@@ -91,13 +91,13 @@ def is_right(judged: list[tuple[str, float, float]]) -> bool:
 
 
 @pytest.mark.parametrize("generator", [synthetic, realistic], ids=["synthetic", "realistic"])
-def test_the_cause_is_among_the_proposals(generator: Any) -> None:
+def test_the_cause_is_among_the_suggestions(generator: Any) -> None:
     found: Counter[str] = Counter()
     of: Counter[str] = Counter()
     missed: list[str] = []
     for seed in range(FLOODS):
         flood = generator.make_flood(seed, SAMPLED)
-        judged = proposed(flood)
+        judged = suggested(flood)
         of[flood.kind] += 1
         found[flood.kind] += is_right(judged)
         if not is_right(judged):

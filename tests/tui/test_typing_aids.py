@@ -95,7 +95,7 @@ async def test_a_list_opened_early_waits_for_the_sample(
         assert "reading the backlog" not in console.text
 
 
-async def test_a_proposal_is_waited_for_as_it_would_be_taken(
+async def test_a_suggestion_is_waited_for_as_it_would_be_taken(
     start: Start, incident_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known, is_lost = asyncio.Event(), False

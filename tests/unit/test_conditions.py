@@ -1,4 +1,4 @@
-"""Which of the conditions that a search finds are proposed."""
+"""Which of the conditions that a search finds are suggested."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def test_evidence_is_of_what_is_more_frequent_in_the_flood() -> None:
     assert evidence(100, 0, 100, 100) > 100
 
 
-def test_the_widest_range_that_has_more_than_usual_is_proposed_beside_the_most_telling() -> None:
+def test_the_widest_range_that_has_more_than_usual_is_suggested_beside_the_most_telling() -> None:
     narrow, flood, too_wide = condition(600, 5, "range"), condition(1400, 400, "range"), condition(2200, 1300, "range")
     assert chosen([narrow, flood, too_wide])[:2] == [narrow, flood]
     as_usual = condition(1500, 1005, "range")
     assert chosen([narrow, as_usual]) == [narrow]
 
 
-def test_a_narrower_condition_that_is_nearly_as_good_is_proposed() -> None:
+def test_a_narrower_condition_that_is_nearly_as_good_is_suggested() -> None:
     pair, triple, weaker = (
         condition(210, 9, "value", "value"),
         condition(195, 3, *["value"] * 3),
         condition(60, 20, "null"),
     )
     assert chosen(sorted([triple, pair, weaker], key=lambda each: -each.score))[0] in (pair, triple)
-    proposed = chosen([pair, weaker, triple])
-    assert proposed[0] is pair
-    assert triple in proposed[:3]
+    suggested = chosen([pair, weaker, triple])
+    assert suggested[0] is pair
+    assert triple in suggested[:3]
     assert condition(30, 0, *["value"] * 3) not in chosen([pair, condition(30, 0, *["value"] * 3)])
 
 
@@ -52,7 +52,7 @@ def test_nothing_is_chosen_of_nothing() -> None:
     assert chosen([]) == []
 
 
-def test_a_condition_with_clearly_more_excess_is_proposed_rather_than_a_narrower_one() -> None:
+def test_a_condition_with_clearly_more_excess_is_suggested_rather_than_a_narrower_one() -> None:
     """What was never usual tells most, even if only a part of the flood is like that."""
     never_usual = condition(260, 0, "size")
     wide, narrower = condition(9000, 8800, "size"), condition(240, 0, "size", "present")
@@ -64,7 +64,7 @@ def test_a_condition_with_clearly_more_excess_is_proposed_rather_than_a_narrower
     assert narrower in chosen([never_usual, narrower])[:3]
 
 
-def test_a_shorter_condition_that_describes_as_much_is_proposed() -> None:
+def test_a_shorter_condition_that_describes_as_much_is_suggested() -> None:
     """A field that merely goes with the flood makes the best condition too narrow."""
     both = condition(700, 50, "value", "value")
     single = replace(condition(880, 250, "value"), conjuncts=both.conjuncts[:1])

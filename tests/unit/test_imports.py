@@ -68,7 +68,7 @@ LATER = (
     "secateur.cel.syntax.scanner",
     "secateur.looking.blast",
     "secateur.looking.hot_values",
-    "secateur.looking.proposals",
+    "secateur.looking.suggested_filters",
     "secateur.looking.why",
     "secateur.records",
     "secateur.requests",

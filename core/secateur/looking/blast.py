@@ -12,7 +12,7 @@ from secateur.engines.base import Arriving, Source, unsupported
 from secateur.engines.populations import Arrivals
 from secateur.looking.contrasts import Contrast
 from secateur.looking.hot_values import HotField, hot_fields, mixed_field
-from secateur.looking.proposals import Search
+from secateur.looking.suggested_filters import Search
 from secateur.looking.suggesting import SAMPLED_RUNS, in_thread, population
 from secateur.runs import Scope, Window
 

@@ -1,4 +1,4 @@
-"""Conditions of one to three conjuncts: how strong the evidence for each is, and which of them are worth proposing."""
+"""Conditions of one to three conjuncts: how strong the evidence for each is, and which of them are worth suggesting."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from secateur.looking.conjuncts import Conjunct
 from secateur.looking.contrasts import Extent
 
 MOST = 3
-"""The most proposals, and the most conjuncts of a condition."""
+"""The most suggestions, and the most conjuncts of a condition."""
 
 ALIKE = 0.97
 """Two conditions count as the same if they share this part of their events."""
 
 SPARE = 8
-"""How many conditions are chosen: more than are proposed, in case one does not compile."""
+"""How many conditions are chosen: more than are suggested, in case one does not compile."""
 
 WIDER = 1.01
-"""How many times as much excess a second condition on the same fields needs, to be proposed beside the first."""
+"""How many times as much excess a second condition on the same fields needs, to be suggested beside the first."""
 
 NEARLY = 0.8
-"""The least part of the best condition's score, and of its excess, for a narrower condition to be proposed beside it.
+"""The least part of the best condition's score, and of its excess, for a narrower condition to be suggested beside it.
 """
 
 FULLER = 0.3
-"""The least part of the best condition's score for one with more excess to be proposed beside it."""
+"""The least part of the best condition's score for one with more excess to be suggested beside it."""
 
 NEARLY_ALL = 0.9
 """The least part of the most excess that is certain, for a condition to count as one with more."""
@@ -37,7 +37,7 @@ CERTAINLY = 3.0
 """Standard deviations of the excess: of dozens of conditions one seems to have more by chance."""
 
 SHORTER = 0.5
-"""The least part of the best condition's score for a shorter one to be proposed beside it."""
+"""The least part of the best condition's score for a shorter one to be suggested beside it."""
 
 LEAST_OUTSIDE = 0.15
 """The least part of the baseline that must lie outside of an interval, so that what is usual can be told from there."""
@@ -123,7 +123,7 @@ def overlapping(parts: tuple[Conjunct, ...]) -> bool:
 
 
 def chosen(found: Sequence[Condition]) -> list[Condition]:
-    """Chooses the conditions to propose from those found, both best first: the best, then others that may be right if
+    """Chooses the conditions to suggest from those found, both best first: the best, then others that may be right if
     it is not.
 
     - Among intervals of one field, the strongest evidence is for an interval narrower than the flood's if much is usual
@@ -240,7 +240,7 @@ def _different(found: Sequence[Condition]) -> list[Condition]:
 def _same(condition: Condition, other: Condition) -> bool:
     if alike(condition.extent, other.extent):
         return True
-    # A wider condition on the same fields is worth proposing: it may match more of the flood.
+    # A wider condition on the same fields is worth suggesting: it may match more of the flood.
     return condition.paths >= other.paths and condition.excess < WIDER * other.excess
 
 

@@ -22,7 +22,7 @@ COMPARABLE = 0.2
 """Values in one list: the least part of the first value's rise, in share, that each of the others must have."""
 
 LONGEST_TEXT = 80
-"""Longer strings are not proposed as values, only their prefixes."""
+"""Longer strings are not suggested as values, only their prefixes."""
 
 MOST_LISTED = 5
 """The most values in one `in`."""

@@ -11,7 +11,7 @@ from secateur.cel.authoring.shapes import Shape
 from secateur.cel.paths import EACH, Path
 from secateur.looking.conjuncts import Conjunct
 from secateur.looking.contrasts import Contrast, FieldEvents
-from secateur.looking.proposals import Proposal, Search
+from secateur.looking.suggested_filters import Search, SuggestedFilter
 
 LEAST_SHARE = 0.01
 """The least share of the flood or of the baseline that a listed value has."""
@@ -125,12 +125,12 @@ class Hit:
     runs: int
 
 
-def also_hits(search: Search, proposal: Proposal) -> list[Hit]:
+def also_hits(search: Search, suggested: SuggestedFilter) -> list[Hit]:
     """Other values of the field on which most matches agree: two at most.
 
     For example, a filter by region matches mostly one vendor, and 41 runs of another.
     """
-    mostly = _mostly_of_one(search, proposal.extent.flood, proposal.condition.paths)
+    mostly = _mostly_of_one(search, suggested.extent.flood, suggested.condition.paths)
     return [] if mostly is None else [Hit(written(mostly[0].path), each.value, n) for n, each in mostly[1][1:3]]
 
 

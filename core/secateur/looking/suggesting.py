@@ -18,8 +18,8 @@ from secateur.looking.contrasts import Contrast
 from secateur.looking.history import DepthHistory
 from secateur.looking.hot_values import also_hits, hot_fields
 from secateur.looking.onsets import onset
-from secateur.looking.proposals import Search, frequent, propose
 from secateur.looking.recounting import is_open, recounted
+from secateur.looking.suggested_filters import Search, frequent, suggested_filters
 from secateur.looking.suggestions import DEFAULT_FIELDS, Baseline, Suggestion, Suggestions
 from secateur.runs import NO_BOUNDS, Scope, Window
 
@@ -161,7 +161,7 @@ def _contrasted(
 ) -> Suggestions:
     usual = before.sample
     variables = [_variables(each) for each in flood.sample], [_variables(each) for each in usual]
-    proposals = propose(search, *variables, conditions) if usual else frequent(search, variables[0])
+    suggested = suggested_filters(search, *variables, conditions) if usual else frequent(search, variables[0])
     suggestions = tuple(
         Suggestion(
             each.filter.source,
@@ -175,7 +175,7 @@ def _contrasted(
             ),
             tuple(also_hits(search, each)),
         )
-        for each in proposals[: asked.limit]
+        for each in suggested[: asked.limit]
     )
     fields = tuple(hot_fields(search, asked.limit))
     return Suggestions(

@@ -37,7 +37,7 @@ class ConditionField(Vertical):
     def __init__(
         self, text: str, declarations: Declarations, candidates: CompletionList, is_looking: Callable[[], bool]
     ) -> None:
-        """`is_looking` says whether a proposal may still come, because what stands out is being looked for."""
+        """`is_looking` says whether a suggestion may still come, because what stands out is being looked for."""
         super().__init__(id="if", classes="section")
         self.filter: Filter | None = None
         """What was compiled last; None where there is no text, or an invalid one."""
@@ -47,7 +47,7 @@ class ConditionField(Vertical):
         """The fields and values of a sample of the backlog; None until it is there."""
         self._declarations = declarations
         self._offer = ""
-        """What the grey proposal would do."""
+        """What the suggested filter would do."""
         self._rule = Rule("if")
         self._told = CheckLine(id="verdict")
         self._candidates = candidates
@@ -95,14 +95,14 @@ class ConditionField(Vertical):
         if shape is not None:
             self.check()
 
-    def propose(self, found: Suggestions | None) -> None:
+    def suggested(self, found: Suggestions | None) -> None:
         """Offer the first suggestion as grey text, as long as there is no text. None means that there will be none."""
         if found is None:
             self.editor.is_waiting = False
             return
         first = found.suggestions[0] if found.suggestions else None
         self._offer = "" if first is None else shares(first, found)
-        self.editor.proposal = "" if first is None else first.if_
+        self.editor.suggested_filter = "" if first is None else first.if_
         self._say_again()
 
     @on(ExpressionEditor.Waiting)

@@ -42,12 +42,12 @@ class ExpressionEditor(TextArea, inherit_bindings=False):
     """A text area that colours the expression language, whatever the text is for.
 
     `complete` gives the completions at an offset of a text, and `candidates` shows them. Grey text after the cursor is
-    what a key would add: the rest of the word or, while there is no text, the `proposal`. As long as `is_looking` for
-    one, that key waits for it, so that the same keys mean the same on a slow day.
+    what a key would add: the rest of the word or, while there is no text, the `suggested_filter`. As long as
+    `is_looking` for one, that key waits for it, so that the same keys mean the same on a slow day.
     """
 
     class Waiting(Message):
-        """It waits for the proposal, or no longer."""
+        """It waits for the suggested filter, or no longer."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         *(each for each in TextArea.BINDINGS if not (isinstance(each, Binding) and each.key in _NOT_OURS)),
@@ -70,7 +70,7 @@ class ExpressionEditor(TextArea, inherit_bindings=False):
         self._complete, self._candidates = complete, candidates
         self._is_looking = is_looking
         self._is_waiting = False
-        self._proposal = ""
+        self._suggested_filter = ""
         super().__init__(text, id=id, compact=True, tab_behavior="focus", highlight_cursor_line=False)
         self.cursor_blink = False
 
@@ -93,13 +93,13 @@ class ExpressionEditor(TextArea, inherit_bindings=False):
         return sum(len(line) + 1 for line in self.text.split("\n")[:row]) + column
 
     @property
-    def proposal(self) -> str:
+    def suggested_filter(self) -> str:
         """A whole expression, offered while there is no text."""
-        return self._proposal
+        return self._suggested_filter
 
-    @proposal.setter
-    def proposal(self, expression: str) -> None:
-        self._proposal = expression
+    @suggested_filter.setter
+    def suggested_filter(self, expression: str) -> None:
+        self._suggested_filter = expression
         self.update_suggestion()
         is_wanted = self._is_waiting and self.suggestion and not self.text
         self.is_waiting = False
@@ -108,7 +108,7 @@ class ExpressionEditor(TextArea, inherit_bindings=False):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the proposal is taken as soon as it is there."""
+        """Whether the suggested filter is taken as soon as it is there."""
         return self._is_waiting
 
     @is_waiting.setter
@@ -121,7 +121,7 @@ class ExpressionEditor(TextArea, inherit_bindings=False):
         """What the best candidate would add, in grey after the cursor; only at the end of a line."""
         self.suggestion = ""
         if not self.text:
-            self.suggestion = self._proposal
+            self.suggestion = self._suggested_filter
             return
         if self._complete is not None and self.selection.is_empty and self._only_closers_follow:
             text, offset = self.text, self.offset_in_text

@@ -99,7 +99,7 @@ class FilterScreen(PlaceScreen):
         self._stands_out = StandsOut()
         self._hot_fields: Sequence[str] = ()
         """The fields whose values stand out most, as an expression selects them."""
-        self._suggesting = Suggesting(session, draft.scope, self._stands_out, self._proposed)
+        self._suggesting = Suggesting(session, draft.scope, self._stands_out, self._suggested)
         self._lower = LowerArea(self._examples, None if draft.retry else self._stands_out)
 
     def content(self) -> ComposeResult:
@@ -153,11 +153,11 @@ class FilterScreen(PlaceScreen):
         window = None if self.draft.retry else self._window.arrived
         self._suggesting.look_at(None if window is None else Subject(self._condition.filter, window))
 
-    def _proposed(self, found: Suggestions | None) -> None:
+    def _suggested(self, found: Suggestions | None) -> None:
         if found is not None:
             self._hot_fields = [each.path for each in found.fields]
             self._prefer_hot_fields()
-        self._condition.propose(found)
+        self._condition.suggested(found)
 
     def _prefer_hot_fields(self) -> None:
         """Show of the examples what stands out, as far as the sample has it."""

@@ -1,4 +1,4 @@
-"""What stands out: proposed filters, and the values that are more frequent, or rarer, than usual."""
+"""What stands out: suggested filters, and the values that are more frequent, or rarer, than usual."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Subject:
 class Suggesting:
     """Keeps the pane up to date for one subject at a time.
 
-    `proposed` is called with what stands out in what arrives, or with None if that cannot be told.
+    `suggested` is called with what stands out in what arrives, or with None if that cannot be told.
 
     It asks in a worker of that pane. To cancel the worker is to cancel its query in the database.
     """
@@ -53,9 +53,9 @@ class Suggesting:
         session: Session,
         scope: Scope | Functions,
         pane: StandsOut,
-        proposed: Callable[[Suggestions | None], None],
+        suggested: Callable[[Suggestions | None], None],
     ) -> None:
-        self._session, self._scope, self._pane, self._proposed = session, scope, pane, proposed
+        self._session, self._scope, self._pane, self._suggested = session, scope, pane, suggested
         self.is_looking = True
         """Whether there will be an answer about what arrives that is not there yet."""
         self._subject: Subject | None = None
@@ -111,7 +111,7 @@ class Suggesting:
                 self.is_looking = False
                 self._arrived = subject, View.of_arrivals(found, self._scope), time.monotonic()
                 self._pane.show(*self._arrived[1:])
-                self._proposed(found)
+                self._suggested(found)
             else:
                 radius = await self._session.ask(
                     reader.blast_radius(self._scope.each, subject.filter, window), seconds=PATIENCE_SECONDS
@@ -121,4 +121,4 @@ class Suggesting:
             self._pane.failed(str(error))
             if subject.filter is None:
                 self.is_looking = False
-                self._proposed(None)
+                self._suggested(None)

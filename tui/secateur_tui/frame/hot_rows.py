@@ -1,4 +1,4 @@
-"""The rows of what stands out: proposed filters first, then values, each with two shares.
+"""The rows of what stands out: suggested filters first, then values, each with two shares.
 
 5,000 runs, against billing / vendor-syncs before 13:20       now  before
 event.data.vendor_id == 'acme_inc'                           96 %     4 %
@@ -38,11 +38,11 @@ _LEAST_BAR = 6
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """What a row offers: a proposed filter or, with a path, a value."""
+    """What a row offers: a suggested filter or, with a path, a value."""
 
     condition: str
     unless: str | None
-    """The opposite condition; None of a proposed filter."""
+    """The opposite condition; None of a suggested filter."""
     share: float
     other: float | None
     """The share that it is compared with."""
@@ -51,7 +51,7 @@ class Pick:
     path: str = ""
     label: str = ""
     figures: str = ""
-    """What more is known of a proposed filter."""
+    """What more is known of a suggested filter."""
     also: str = ""
     """What else it hits."""
 

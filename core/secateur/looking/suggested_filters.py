@@ -68,7 +68,7 @@ _BY_VALUE = {"value", "values", "range", "prefix", "suffix", "size"}
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
+class SuggestedFilter:
     """A filter and its figures, which come from evaluating it on the samples."""
 
     filter: Filter
@@ -107,7 +107,7 @@ class Search:
         return self
 
     def best(self) -> list[Condition]:
-        """The conditions worth proposing, best first; none if flood and baseline are alike."""
+        """The conditions worth suggesting, best first; none if flood and baseline are alike."""
         return chosen(self._found())
 
     def candidates(self) -> list[Condition]:
@@ -300,22 +300,22 @@ def _of_different_fields(conditions: Iterable[Condition], most: int) -> list[Con
     return kept
 
 
-def propose(
+def suggested_filters(
     search: Search,
     flood: Sequence[Mapping[str, Any]],
     baseline: Sequence[Mapping[str, Any]],
     conditions: Sequence[Condition] | None = None,
-) -> list[Proposal]:
-    """Proposes up to `MOST` filters, the shortest first.
+) -> list[SuggestedFilter]:
+    """Suggests up to `MOST` filters, the shortest first.
 
     `flood` and `baseline` are the variables of the events that were searched. `conditions` are the search's
     `candidates` after they were counted on more runs; without them, what the samples say is used.
     """
     contrast = search.contrast
-    proposals: list[Proposal] = []
+    suggested: list[SuggestedFilter] = []
     best = search.best() if conditions is None else chosen(_believed(conditions))
     for condition in best:
-        if len(proposals) == MOST:
+        if len(suggested) == MOST:
             break
         try:
             filter_ = compile_source(condition.source)
@@ -323,10 +323,11 @@ def propose(
             continue  # too much for the language's bounds
         extent = Extent(_matching(filter_, flood), _matching(filter_, baseline))
         share, usual = contrast.shares(extent)
-        proposals.append(Proposal(filter_, condition, extent, share, usual if contrast.baseline else None, None, None))
+        before = usual if contrast.baseline else None
+        suggested.append(SuggestedFilter(filter_, condition, extent, share, before, None, None))
     if contrast.baseline:
-        proposals = _rated(proposals)
-    return sorted(proposals, key=lambda each: len(each.condition.conjuncts))
+        suggested = _rated(suggested)
+    return sorted(suggested, key=lambda each: len(each.condition.conjuncts))
 
 
 def _believed(conditions: Iterable[Condition]) -> list[Condition]:
@@ -345,9 +346,9 @@ def _matching(filter_: Filter, events: Sequence[Mapping[str, Any]]) -> int:
     return int.from_bytes(marks, "little")
 
 
-def _rated(proposals: Sequence[Proposal]) -> list[Proposal]:
-    """Adds precision and recall, from each proposal's own excess."""
-    excess = [excess_of(each.flood_share, each.baseline_share or 0.0) for each in proposals]
+def _rated(suggested: Sequence[SuggestedFilter]) -> list[SuggestedFilter]:
+    """Adds precision and recall, from each filter's own excess."""
+    excess = [excess_of(each.flood_share, each.baseline_share or 0.0) for each in suggested]
     # The first is the best condition: excess beyond its own would be of usual runs.
     most = excess[0] if excess else 0.0
     return [
@@ -356,15 +357,15 @@ def _rated(proposals: Sequence[Proposal]) -> list[Proposal]:
             precision=min(1.0, own / each.flood_share) if each.flood_share else 0.0,
             recall=min(1.0, own / most) if most else 0.0,
         )
-        for each, own in zip(proposals, excess, strict=True)
+        for each, own in zip(suggested, excess, strict=True)
     ]
 
 
 FREQUENT = 0.2
-"""The least share of a value that is proposed without a baseline."""
+"""The least share of a value that is suggested without a baseline."""
 
 
-def frequent(search: Search, flood: Sequence[Mapping[str, Any]]) -> list[Proposal]:
+def frequent(search: Search, flood: Sequence[Mapping[str, Any]]) -> list[SuggestedFilter]:
     """For a flood without a baseline: the most frequent values of up to `MOST` fields, those of the most varied fields
     first.
     """
@@ -380,11 +381,11 @@ def frequent(search: Search, flood: Sequence[Mapping[str, Any]]) -> list[Proposa
                 weight = share * math.log(1 + variety)
                 best[each.path] = max(best.get(each.path, (0.0, each)), (weight, each), key=lambda pair: pair[0])
     chosen = sorted(best.values(), key=lambda pair: -pair[0])[:MOST]
-    proposals = []
+    suggested = []
     for weight, each in chosen:
         filter_ = compile_source(each.source)
         extent = Extent(_matching(filter_, flood), 0)
         counts = (*extent.counts, contrast.flood, contrast.baseline)
         condition = Condition((each,), extent, each.cost, weight, 0.0, counts)
-        proposals.append(Proposal(filter_, condition, extent, contrast.shares(extent)[0], None, None, None))
-    return proposals
+        suggested.append(SuggestedFilter(filter_, condition, extent, contrast.shares(extent)[0], None, None, None))
+    return suggested

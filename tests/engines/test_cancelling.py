@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -415,6 +416,28 @@ async def locked(engine: ForeignEngine, outside: asyncpg.Connection, run: str) -
         for sql in engine.installation.each("lock"):
             await outside.fetch(sql, [run])
         yield f"run {run} is locked by process {outside.get_server_pid()}"
+
+
+async def waits(connection: asyncpg.Connection, process: int) -> bool:
+    waiting: bool = await connection.fetchval("select pg_blocking_pids($1) <> '{}'", process)
+    return waiting
+
+
+async def test_the_holder_is_named_and_not_who_waits_in_front(
+    bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection, empty_database_url: str
+) -> None:
+    if bed.engine != "procrastinate":
+        pytest.skip("the locks of rows are the same for every queue")
+    [run] = await bed.enqueue(payloads([0]), delay=HOUR)
+    in_front = await asyncpg.connect(empty_database_url)
+    [lock] = engine.installation.each("lock")
+    async with locked(engine, outside, run) as said:
+        waiting = asyncio.create_task(in_front.fetch(lock, [run]))
+        await eventually(lambda: waits(outside, in_front.get_server_pid()), "the other one to wait")
+        with pytest.raises(LockUnavailable, match=re.escape(f"{said} (")):
+            await queue.cancellations.cancel_run(run, author="tester", source="python")
+    await waiting
+    await in_front.close()
 
 
 async def test_a_run_that_somebody_has_locked_holds_up_no_other(

@@ -86,6 +86,32 @@ async def test_an_install_names_whom_it_waits_for(database_url: str, monkeypatch
                 await schema.install(database)
 
 
+async def test_an_install_names_the_holder_and_not_who_waits_in_front(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "GIVING_WAY", Backoff(0, 0, attempts=1))
+    lock = "begin; lock table secateur.migrations in share row exclusive mode"
+    holder, in_front = [await asyncpg.connect(database_url) for _ in range(2)]
+    async with Database.connect(database_url) as database:
+        await database.execute("drop function secateur.forget(text, text, text, text)")
+        await holder.execute(lock)
+        waiting = asyncio.create_task(in_front.execute(lock))
+
+        async def waits() -> bool:
+            waiting: bool = await holder.fetchval("select pg_blocking_pids($1) <> '{}'", in_front.get_server_pid())
+            return waiting
+
+        await eventually(waits, "the other one to wait")
+        with pytest.raises(LockUnavailable) as refused:
+            await schema.install(database)
+        assert f"process {holder.get_server_pid()} (postgres" in str(refused.value)
+        assert str(in_front.get_server_pid()) not in str(refused.value)
+        await holder.execute("rollback")
+        await asyncio.gather(waiting, return_exceptions=True)
+    for connection in (holder, in_front):
+        await connection.close()
+
+
 async def test_an_apps_locks_are_out_of_reach(queue: Queue, stranger: asyncpg.Connection) -> None:
     tables = await queue.database.fetch("select tablename from pg_tables where schemaname = 'secateur_locks'")
     assert len(tables) == 2

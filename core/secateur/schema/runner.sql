@@ -12,15 +12,22 @@ lock table only secateur.migrations in share row exclusive mode
 select pg_backend_pid()
 
 -- name: blockers
--- Whom a session waits for. A prepared transaction has no process, and counts as 0.
+-- Whom a session waits for in the end: the one in front of it in a queue may be waiting itself. A prepared transaction has no
+-- process, and counts as 0.
+with recursive blocker (pid) as (
+  select unnest(pg_catalog.pg_blocking_pids($1))
+  union
+  select unnest(pg_catalog.pg_blocking_pids(blocker.pid)) from blocker where blocker.pid > 0
+)
 select distinct
        case when blocker.pid = 0 then 'a prepared transaction (see pg_prepared_xacts)'
             else format('process %s', blocker.pid)
                  || coalesce(format(' (%s, in a transaction since %s)', activity.usename,
                                     to_char(activity.xact_start at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')), '')
        end as blocker
-  from unnest(pg_catalog.pg_blocking_pids($1)) as blocker (pid)
+  from blocker
   left join pg_catalog.pg_stat_activity as activity on activity.pid = blocker.pid
+ where blocker.pid = 0 or pg_catalog.pg_blocking_pids(blocker.pid) = '{}'
 
 -- name: exists
 -- By the catalog, so that a role without any right gets an answer too.

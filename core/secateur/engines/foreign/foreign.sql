@@ -271,12 +271,19 @@ select known.app_id, known.function_id, known.runs::bigint as runs
 select set_config('lock_timeout', '1s', true)
 
 -- name: waited_for
--- Whom the process $1 waits for. A prepared transaction has no process.
-select array(select one.pid from unnest(pg_blocking_pids($1)) as one (pid) where one.pid > 0 order by one.pid) as pids,
-       array(select prepared.gid
+-- Whom the process $1 waits for in the end: the one in front of it in a row's queue, such as a sweep, may be waiting itself.
+-- A prepared transaction has no process.
+with recursive blocker (pid) as (
+  select unnest(pg_blocking_pids($1))
+  union
+  select unnest(pg_blocking_pids(blocker.pid)) from blocker where blocker.pid > 0
+)
+select array(select blocker.pid from blocker
+              where blocker.pid > 0 and pg_blocking_pids(blocker.pid) = '{}' order by blocker.pid) as pids,
+       array(select distinct prepared.gid
                from pg_locks as waiting
                join pg_prepared_xacts as prepared on prepared.transaction = waiting.transactionid
-              where waiting.pid = $1 and not waiting.granted) as gids
+              where not waiting.granted and (waiting.pid = $1 or waiting.pid in (select blocker.pid from blocker))) as gids
 
 -- name: prune
 select secateur.prune_jobs($1, $2)

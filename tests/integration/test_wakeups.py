@@ -277,3 +277,17 @@ class TestIntake:
         intake.looking()
         intake.brought(Batch([]), longest=LONGEST_SLEEP)
         assert intake.due > intake.looked + 1
+
+    @pytest.mark.parametrize("meanwhile", [True, False])
+    def test_room_of_a_limited_function_is_looked_for_without_a_rest(self, meanwhile: bool) -> None:
+        intake = Intake("billing", {})
+        for _ in range(10):
+            intake.wake()
+            intake.looking()
+            if meanwhile:
+                intake.make_room()
+            intake.brought(Batch([]), longest=LONGEST_SLEEP)
+            if not meanwhile:
+                assert intake.due > intake.looked
+                intake.make_room()
+            assert intake.due == intake.looked

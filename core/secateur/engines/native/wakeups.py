@@ -66,10 +66,12 @@ class Intake:
     """The current look was caused by a notification."""
     woken: bool = False
     """A notification arrived after the current look began, which may therefore have missed the new runs."""
+    room: bool = False
+    """A run of a limited function ended after the current look began, which may have found the function full."""
 
     def looking(self) -> None:
         """A look begins."""
-        self.told, self.woken = self.woken, False
+        self.told, self.woken, self.room = self.woken, False, False
 
     def brought(self, batch: Batch, *, longest: float) -> None:
         """Look again at once until nothing is there; then ever less often, but when a run becomes due.
@@ -92,6 +94,8 @@ class Intake:
         self.due = self.looked + pause
         if self.woken:
             self.wake()
+        if self.room:
+            self.make_room()
 
     def failed(self) -> None:
         """The database could not be asked."""
@@ -102,6 +106,11 @@ class Intake:
         """There may be something to claim."""
         self.woken = True
         self.due = min(self.due, self.looked + self.rest)
+
+    def make_room(self) -> None:
+        """A run of a limited function ended here: look for the next one at once, and do not rest first."""
+        self.room = True
+        self.due = min(self.due, self.looked)
 
 
 class Ear:

@@ -283,11 +283,11 @@ class Worker:
         intake.brought(batch, longest=LONGEST_SLEEP if hears else LONGEST_POLL)
         return batch
 
-    def _wake(self, app_id: str | None) -> None:
-        """Called when there may be new runs of the app (None: of any app); see `Ear`."""
+    def _wake(self, app_id: str | None, *, room: bool = False) -> None:
+        """There may be new runs of the app (None: of any app; see `Ear`), or `room` for a run that was held back."""
         for intake in self._intakes:
             if app_id is None or intake.app_id == app_id:
-                intake.wake()
+                intake.make_room() if room else intake.wake()
         self._slot_or_stop.set()
 
     async def _release(self, claims: Claims, released: Sequence[Claim]) -> None:
@@ -315,7 +315,7 @@ class Worker:
                 self._heartbeats.let_go(claim)
             self._slot_or_stop.set()
             if claim.function.concurrency is not None:
-                self._wake(claim.run.app_id)  # whatever it was blocking may now begin
+                self._wake(claim.run.app_id, room=True)
 
     def _freed(self) -> None:
         self._busy -= 1

@@ -21,6 +21,7 @@ from secateur.api.answers import Failure
 from secateur.api.limits import DEFAULT, Limits
 from secateur.api.server import Server, listen
 from secateur.engines.native.engine import NativeEngine
+from secateur.ledger.proposals import Proposals
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.tokens.keeping import Tokens
@@ -34,7 +35,9 @@ async def running_api(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an API that runs, read-only if the database's sessions are."""
     engine = engine or NativeEngine(database)
-    api = create_api(OpenQueue.over(engine, read_only=database.read_only), author="server", tokens=tokens)
+    queue = OpenQueue.over(engine, read_only=database.read_only)
+    proposals = Proposals(database, queue.cancellations)
+    api = create_api(queue, author="server", tokens=tokens, proposals=proposals)
     transport = httpx.ASGITransport(app=api, raise_app_exceptions=False)
     async with (
         api.router.lifespan_context(api),

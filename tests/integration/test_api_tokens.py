@@ -91,7 +91,7 @@ async def test_every_path_by_every_kind_of_token(door: Door) -> None:
     assert len(paths) > 25
     wrong = []
     for method, path in paths:
-        place = re.sub(r"\{\w*(run|cancellation)_id\}", str(uuid4()), path).replace("{app_id}", "none")
+        place = re.sub(r"\{\w*(run|cancellation|proposal)_id\}", str(uuid4()), path).replace("{app_id}", "none")
         for kind in KINDS:
             answer = await door.ask(kind, method, place.replace("{function_id}", "none"))
             refusal = expected(kind, method, path)

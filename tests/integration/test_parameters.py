@@ -113,6 +113,9 @@ OF_UNDONE = OF_OTHERS | {
     "owners": f"array['{SWEPT}'::uuid]",
 }
 
+OF_TOKEN = {"token_id": "repeat('b', 16)", "proof": "'x'"}
+"""It is not proven, and needs not be: it was created by a program that kept no proof."""
+
 BASE_OF: dict[str, dict[str, str]] = {
     "cancel_run": {"id": f"'{uuid4()}'::uuid", "run_id": f"'{WAITING}'::uuid", "source": "'cli'"},
     "commit_cancellation": {"id": f"'{uuid4()}'::uuid"},
@@ -125,8 +128,8 @@ BASE_OF: dict[str, dict[str, str]] = {
     "begin_job_restore": OF_UNDONE,
     "end_job_restore": OF_UNDONE,
     "prune_jobs": OF_OTHERS,
-    "propose_cancellation": {"id": f"'{uuid4()}'::uuid", "lifetime": "interval '1 day'"},
-    "decide_proposal": {"id": f"'{PROPOSAL}'::uuid", "decision": "'approved'"},
+    "propose_cancellation": {"id": f"'{uuid4()}'::uuid", "lifetime": "interval '1 day'", **OF_TOKEN},
+    "decide_proposal": {"id": f"'{PROPOSAL}'::uuid", "decision": "'approved'", **OF_TOKEN},
     "enqueue_many": {"scheduled_for": "array[now()]", "started_at": "array[now()]"},
     "forget": {"app_id": "'retired'", "function_id": "'sync'"},
     "set_retention": {"standing": "interval '1 day'"},
@@ -134,6 +137,7 @@ BASE_OF: dict[str, dict[str, str]] = {
         "token_id": "repeat('a', 16)",
         "scope": "'viewer'",
         "secret_hash": "repeat('0', 64)",
+        "proof_hash": "repeat('0', 64)",
         "expires_at": "now() + interval '1 day'",
     },
     "revoke_token": {"name": "'ci'"},

@@ -19,16 +19,17 @@ from secateur.api.background import Background
 from secateur.api.failures import install_failure_handlers
 from secateur.api.limits import DEFAULT, Limits
 from secateur.api.methods import Methods
-from secateur.api.routes import cancelling, measuring, retrying, running, watching
+from secateur.api.routes import cancelling, measuring, proposing, retrying, running, watching
 from secateur.api.services import Services
 from secateur.api.streams import Streams
 from secateur.api.turns import Turns
 from secateur.api.under_way import UnderWay
+from secateur.ledger.proposals import Proposals
 from secateur.metrics.queues import QueueMetrics
 from secateur.open_queue import OpenQueue
 from secateur.tokens.keeping import Tokens
 
-PATHS = (cancelling, retrying, running, watching, measuring)
+PATHS = (cancelling, proposing, retrying, running, watching, measuring)
 
 
 def create_api(
@@ -37,12 +38,15 @@ def create_api(
     author: str,
     limits: Limits = DEFAULT,
     tokens: Tokens | None = None,
+    proposals: Proposals | None = None,
     is_exposed: bool = False,
 ) -> FastAPI:
     """The application. `author` is recorded if a request names no author and needs no token.
 
     Requests need one of `tokens` as soon as there is one, and always if the server `is_exposed` to others than this
     machine.
+
+    What exceeds an app's budget becomes one of `proposals`.
 
     The database under the services belongs to the caller, and must stay open while the application runs.
     """
@@ -65,7 +69,9 @@ def create_api(
         lifespan=lifespan,
     )
     api.state.streams = Streams(queue, limits)
-    api.state.services = Services(queue, author, Turns(limits), background, QueueMetrics(queue), api.state.streams)
+    api.state.services = Services(
+        queue, author, Turns(limits), background, QueueMetrics(queue), api.state.streams, proposals
+    )
     api.state.stopping = asyncio.Event()
     for paths in PATHS:
         api.include_router(paths.router)

@@ -21,7 +21,7 @@ from secateur.api.failures import failure, failure_of
 from secateur.api.guard import READING, why_ambiguous, why_foreign
 from secateur.errors import SecateurError
 from secateur.tokens.keeping import Presented, Tokens, TokenScope
-from secateur.tokens.secrets import read_token
+from secateur.tokens.secrets import Credential, read_token
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,8 @@ class Caller:
     """The token's name; None for somebody on this machine, where no token is needed."""
     is_known: bool = True
     """False for a stranger, who gets an answer from an open path only."""
+    credential: Credential | None = None
+    """What proves the token to the database, too."""
 
 
 class Access:
@@ -105,9 +107,11 @@ class Access:
             self._attempts.forget(credential.secret_hash)
             return self._refuse(scope, _why_invalid(token))
         self._attempts.succeed(credential.secret_hash)
-        return await self._authorised(scope, token, address)
+        return await self._authorised(scope, token, credential, address)
 
-    async def _authorised(self, scope: Scope, token: Presented, address: str) -> Caller | JSONResponse:
+    async def _authorised(
+        self, scope: Scope, token: Presented, credential: Credential, address: str
+    ) -> Caller | JSONResponse:
         assert self._tokens is not None  # noqa: S101 - the token was found there
         path = scope["path"]
         reads = scope["method"] in {*READING, "OPTIONS"} or path in READING_POSTS
@@ -116,7 +120,7 @@ class Access:
         if self._tokens.notes_use and (not reads or token.unnoted):
             method = None if reads else scope["method"]
             await self._tokens.note_use(token, method, path[:1000], address[:100])
-        return Caller(token.name)
+        return Caller(token.name, credential=credential)
 
     def _refuse(self, scope: Scope, reason: str) -> JSONResponse:
         """401; or 429 if too many requests from this address were refused."""

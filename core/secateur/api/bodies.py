@@ -64,6 +64,15 @@ class RunCancellationBody(OptionalBody):
     reason: Reason | None = None
 
 
+class RejectionBody(OptionalBody):
+    """Why a proposal is rejected."""
+
+    noun: ClassVar[str] = "a rejection"
+    example: ClassVar[str] = '{"reason": "too wide"}'
+
+    reason: Reason | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class EventBody:
     """An event, decoded and as the text that was sent, because decoding and encoding it would change some numbers."""
@@ -97,6 +106,10 @@ async def _run_cancellation(request: Request) -> RunCancellationBody:
     return RunCancellationBody.parse(await _read(request, optional=True))
 
 
+async def _rejection(request: Request) -> RejectionBody:
+    return RejectionBody.parse(await _read(request, optional=True))
+
+
 async def _event(request: Request) -> EventBody:
     return EventBody(*read_event(await _read(request)))
 
@@ -105,6 +118,7 @@ CancellationSent = Annotated[CancellationRequest, Depends(_cancellation)]
 RetrySent = Annotated[RetryRequest, Depends(_retry)]
 UndoSent = Annotated[UndoBody, Depends(_undo)]
 RunCancellationSent = Annotated[RunCancellationBody, Depends(_run_cancellation)]
+RejectionSent = Annotated[RejectionBody, Depends(_rejection)]
 EventSent = Annotated[EventBody, Depends(_event)]
 
 
@@ -132,6 +146,7 @@ RETRY = _documented(
 )
 UNDO = _documented(UndoBody.model_json_schema(), {"requeue_stopped": True}, required=False)
 RUN_CANCELLATION = _documented(RunCancellationBody.model_json_schema(), {"reason": "a typo"}, required=False)
+REJECTION = _documented(RejectionBody.model_json_schema(), {"reason": "too wide"}, required=False)
 EVENT = _documented(
     {
         "type": "object",

@@ -14,7 +14,9 @@ from secateur.api.background import Background
 from secateur.api.streams import MEDIA_TYPE, Streams
 from secateur.api.turns import Turns
 from secateur.bounds import LONGEST_NAME, problem_of_name, require
+from secateur.errors import Unsupported
 from secateur.instants import utc
+from secateur.ledger.proposals import Proposals
 from secateur.metrics.queues import QueueMetrics
 from secateur.open_queue import OpenQueue
 
@@ -32,6 +34,14 @@ class Services:
     background: Background
     metrics: QueueMetrics
     streams: Streams
+    kept_proposals: Proposals | None
+
+    @property
+    def proposals(self) -> Proposals:
+        """Raises `Unsupported` where none are kept."""
+        if self.kept_proposals is None:
+            raise Unsupported("this server keeps no proposals")
+        return self.kept_proposals
 
 
 def _services(request: Request) -> Services:
@@ -96,9 +106,9 @@ _REASONS = {
     401: "The request needs a token, or its token is wrong, expired or revoked.",
     403: "The token may only read, the server or its role is read-only, or the request came from a page of another "
     "site.",
-    404: "There is no such cancellation, run, app or function.",
+    404: "There is no such cancellation, proposal, run, app or function.",
     409: "It conflicts with the current state: the idempotency key was used for another request, the run has finished, "
-    "it is too late, or something is unfinished that should be forgotten.",
+    "it is too late, something is unfinished that should be forgotten, or a proposal needs somebody else.",
     413: "The body is too long.",
     415: "The body is not sent as JSON.",
     429: "Too many requests without a valid token came from this address; try again after `Retry-After`.",

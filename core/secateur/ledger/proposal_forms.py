@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from secateur.forms import Identifier, Instant, JsonForm
 from secateur.ledger.proposals import ProposedCancellation
@@ -10,6 +10,8 @@ from secateur.runs import Count
 
 
 class ProposalForm(JsonForm):
+    kind: Literal["proposal"]
+    """Tells it from a cancellation."""
     id: Identifier
     state: str
     """`open`, `expired`, `rejected`, `approved` (not committed yet) or `committed`."""
@@ -22,10 +24,13 @@ class ProposalForm(JsonForm):
     source: str
     proposed_by: str
     proposed_login: str
+    proposed_token: str | None
+    """The token of the HTTP API that proposed it; null if its login tells as much."""
     proposed_at: Instant
     expires_at: Instant
     decided_by: str | None
     decided_login: str | None
+    decided_token: str | None
     decided_at: Instant | None
     decision_reason: str | None
     cancellation_ids: list[Identifier]
@@ -34,6 +39,7 @@ class ProposalForm(JsonForm):
 def proposal_form(proposal: ProposedCancellation) -> ProposalForm:
     return ProposalForm.of(
         proposal,
+        kind="proposal",
         request=dict(proposal.request),
         seen=None if proposal.seen is None else dict(proposal.seen),
         cancellation_ids=list(proposal.cancellation_ids),

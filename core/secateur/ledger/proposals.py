@@ -7,6 +7,7 @@ says of itself is believed.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from secateur.instants import read_instant
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
 from secateur.runs import Count
+from secateur.tokens.secrets import Credential
 
 if TYPE_CHECKING:
     from secateur.ledger.cancellations import Cancellations
@@ -52,11 +54,14 @@ class ProposedCancellation:
     proposed_by: str
     proposed_login: str
     """The database login, which the database knows; `proposed_by` is what the client said."""
+    proposed_token: str | None
+    """The name of the token of the HTTP API that proposed it, if that is proven and tells more than the login."""
     proposed_at: datetime
     expires_at: datetime
     decision: str | None
     decided_by: str | None
     decided_login: str | None
+    decided_token: str | None
     decided_at: datetime | None
     decision_reason: str | None
     has_expired: bool
@@ -96,17 +101,19 @@ class Proposals:
         reasoning: str | None = None,
         seen: Mapping[str, Any] | None = None,
         lifetime: timedelta = LIFETIME,
-        id: UUID | None = None,
+        key: str | None = None,
+        token: Credential | None = None,
     ) -> ProposedCancellation:
         """Raises `ExpressionError` for its `if`, and `Conflict` if the app has 100 open ones.
 
-        Repeatable under one `id`.
+        Repeatable under one idempotency key, which from then on commits nothing any more.
+        `token` is that of the HTTP API by which somebody asks.
         """
         request.compile()
         installation, app_id = await self._cancellations.ledger.stored_app(request.app_id)
         made: UUID = await self._database.fetchval(
             _SQL["propose"],
-            id or uuid4(),
+            uuid4() if key is None else _id_under(app_id, key),
             app_id,
             installation,
             encode_json(request.body()),
@@ -115,6 +122,7 @@ class Proposals:
             lifetime,
             author,
             source,
+            *_shown_to_database(token),
         )
         return await self.get(made)
 
@@ -129,23 +137,35 @@ class Proposals:
         return self._shown(await self._database.fetch(_SQL["proposals"], only_open, limit))
 
     async def approve(
-        self, proposal_id: UUID, *, author: str, source: str, expected: Count | None = None
+        self,
+        proposal_id: UUID,
+        *,
+        author: str,
+        source: str,
+        expected: Count | None = None,
+        token: Credential | None = None,
     ) -> Sequence[Cancellation]:
         """Approve and commit. Repeatable: also after the answer was lost.
 
-        Raises `NeedsApproval` if the app has a budget, and this login proposed it; `Conflict` if it has expired or
-        was decided before; and whatever a commit raises: then it is approved, and can be committed again.
+        Raises `NeedsApproval` if the app has a budget, and this login (or token) proposed it; `Conflict` if it has
+        expired or was decided before; and whatever a commit raises: then it is approved, and can be committed again.
         """
-        request = self.request_of(await self._decide(proposal_id, Decision.APPROVED, author, source, None))
+        request = self.request_of(await self._decide(proposal_id, Decision.APPROVED, author, source, None, token))
         return await self._cancellations.commit_all(
             request, author=author, source=source, idempotency_key=f"proposal:{proposal_id}", expected=expected
         )
 
     async def reject(
-        self, proposal_id: UUID, *, author: str, source: str, reason: str | None = None
+        self,
+        proposal_id: UUID,
+        *,
+        author: str,
+        source: str,
+        reason: str | None = None,
+        token: Credential | None = None,
     ) -> ProposedCancellation:
         """Raises `Conflict` if it has expired or was approved. Repeatable."""
-        return await self._decide(proposal_id, Decision.REJECTED, author, source, reason)
+        return await self._decide(proposal_id, Decision.REJECTED, author, source, reason, token)
 
     @staticmethod
     def request_of(proposal: ProposedCancellation) -> CancellationRequest:
@@ -167,11 +187,20 @@ class Proposals:
         return [Budget(row["app_id"] or None, row["runs"], row["set_login"], row["set_at"]) for row in rows]
 
     async def _decide(
-        self, proposal_id: UUID, decision: Decision, author: str, source: str, reason: str | None
+        self,
+        proposal_id: UUID,
+        decision: Decision,
+        author: str,
+        source: str,
+        reason: str | None,
+        token: Credential | None,
     ) -> ProposedCancellation:
         known = await self.get(proposal_id)
         _, app_id = await self._cancellations.ledger.stored_app(known.app_id)
-        await self._database.fetchval(_SQL["decide"], app_id, proposal_id, str(decision), author, source, reason)
+        await self._database.fetchval(
+            _SQL["decide"],
+            *(app_id, proposal_id, str(decision), author, source, reason, *_shown_to_database(token)),
+        )
         return known
 
     def _shown(self, rows: Sequence[Mapping[str, Any]]) -> list[ProposedCancellation]:
@@ -183,6 +212,15 @@ class Proposals:
             if shown is not None:
                 found.append(_proposal(shown, values))
         return found
+
+
+def _id_under(app_id: str, key: str) -> UUID:
+    """As in proposing.sql. `app_id` is what the database calls it."""
+    return UUID(hashlib.md5(f"{app_id}\n{key}".encode(), usedforsecurity=False).hexdigest())
+
+
+def _shown_to_database(token: Credential | None) -> tuple[str | None, str | None]:
+    return (None, None) if token is None else (token.token_id, token.proof)
 
 
 def _proposal(app_id: str, values: dict[str, Any]) -> ProposedCancellation:

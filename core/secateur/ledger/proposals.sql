@@ -1,8 +1,8 @@
 -- name: propose
-select (secateur.propose_cancellation($1, $2, $3, $4::jsonb, $5, $6::jsonb, $7, $8, $9)).id
+select (secateur.propose_cancellation($1, $2, $3, $4::jsonb, $5, $6::jsonb, $7, $8, $9, $10, $11)).id
 
 -- name: decide
-select (secateur.decide_proposal($1, $2, $3, $4, $5, $6)).id
+select (secateur.decide_proposal($1, $2, $3, $4, $5, $6, $7, $8)).id
 
 -- name: proposal
 select one.document from secateur.proposal_documents as one where one.id = $1

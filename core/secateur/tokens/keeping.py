@@ -108,7 +108,7 @@ class Tokens:
         assert credential is not None  # noqa: S101 - it was just made
         row = await self._database.fetchrow(
             _SQL["create_token"],
-            *(credential.token_id, name, scope, credential.secret_hash, expires, author, source),
+            *(credential.token_id, name, scope, credential.secret_hash, expires, author, source, credential.proof_hash),
         )
         return _token(row), text
 

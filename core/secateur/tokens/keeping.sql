@@ -25,7 +25,7 @@ select token.token_id, token.name, token.scope, token.created_at, token.created_
 -- name: create_token
 select made.token_id, made.name, made.scope, made.created_at, made.created_by, made.created_role, made.expires_at,
        made.revoked_at, made.revoked_by, made.last_used_at, false as expired
-  from secateur.create_token($1, $2, $3, $4, clock_timestamp() + $5::interval, $6, $7) as made
+  from secateur.create_token($1, $2, $3, $4, clock_timestamp() + $5::interval, $6, $7, $8) as made
 
 -- name: revoke_token
 select gone.token_id, gone.name, gone.scope, gone.created_at, gone.created_by, gone.created_role, gone.expires_at,

@@ -21,6 +21,13 @@ class Credential:
     token_id: str
     secret_hash: str = field(repr=False)
     """SHA-256 of the secret, as hexadecimal digits."""
+    proof: str = field(repr=False)
+    """What shows a database that somebody has this token, and is none: it opens no server."""
+
+    @property
+    def proof_hash(self) -> str:
+        """What the database keeps of the proof."""
+        return _sha256(self.proof)
 
 
 def new_token() -> str:
@@ -33,4 +40,8 @@ def read_token(text: str) -> Credential | None:
     found = _TEXT.fullmatch(text)
     if found is None:
         return None
-    return Credential(found["id"], hashlib.sha256(found["secret"].encode()).hexdigest())
+    return Credential(found["id"], _sha256(found["secret"]), proof=_sha256(f"proof of {found['secret']}"))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

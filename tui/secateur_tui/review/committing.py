@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from secateur.errors import NeedsApproval, SecateurError
 from secateur.ledger.proposal_forms import count_in_proposal
@@ -83,16 +82,17 @@ class Committing:
         """What to say of it: another login can approve it now."""
         if wanted.proposal is not None:
             return error
-        # Under the key of the commit it is one proposal, however often it is asked for.
-        id = UUID(wanted.idempotency_key)
         try:
             seen = count_in_proposal(wanted.expected)
-            await session.ask(
-                session.proposals.propose(wanted.request, author=session.author, source="tui", seen=seen, id=id)
+            made = await session.ask(
+                session.proposals.propose(
+                    wanted.request, author=session.author, source="tui", seen=seen, key=wanted.idempotency_key
+                )
             )
         except SecateurError as refused:
             return refused
-        return NeedsApproval(f"{error}. It is proposed: another login finds it by `:`, or runs secateur approve {id}")
+        approve = f"secateur approve {made.id}"
+        return NeedsApproval(f"{error}. It is proposed: another login finds it by `:`, or runs {approve}")
 
     def _refuse(self, error: SecateurError) -> None:
         if not self._is_leaving:

@@ -20,6 +20,7 @@ from secateur.api.services import (
     Key,
     Services,
     answer,
+    caller_of,
     failures,
     latest,
     link_to_next,
@@ -28,7 +29,9 @@ from secateur.api.services import (
 )
 from secateur.api.streams import has_seen_end, wants_stream
 from secateur.bounds import LONGEST_NAME
+from secateur.errors import NeedsApproval
 from secateur.ledger.forms import CancellationForm, UnrestoredForm, cancellation_form
+from secateur.ledger.proposal_forms import ProposalForm, proposal_form
 from secateur.looking.advising import advise_request
 from secateur.looking.forms import PreviewForm, preview_form
 from secateur.looking.listing import STATES, read_cancellation_search
@@ -40,14 +43,24 @@ if TYPE_CHECKING:
 Committed = Answer[CancellationForm] | Answer[list[CancellationForm]]
 """A request with `function_ids` is answered with a list, even if it names only one function."""
 
+CommittedOrProposed = Committed | Answer[ProposalForm]
+
+PROPOSED: dict[int | str, dict[str, Any]] = {
+    202: {
+        "model": CommittedOrProposed,
+        "description": "Committed, and pending: `blocked_by` says what it waits for. Or, with `kind` `proposal`, "
+        "nothing is committed: it exceeds the app's budget, and is proposed for somebody else to approve.",
+    }
+}
+
 router = APIRouter()
 
 
 @router.post(
     "/v1/cancellations",
     status_code=HTTPStatus.CREATED,
-    response_model=Committed,
-    responses=repeated(Committed) | failures(400, 409, 413, 415),
+    response_model=CommittedOrProposed,
+    responses=repeated(Committed) | PROPOSED | failures(400, 409, 413, 415),
     openapi_extra=CANCELLATION,
     summary="Cancel the matching runs",
 )
@@ -69,8 +82,28 @@ async def cancel(
     current state: 200 means that the cancellation was stopped or undone since, its guarantee is `ended`, and cancelling
     again needs a new key. The answer contains the key, even if the server generated it. `X-Author` is recorded as the
     author, unverified; the default is the server's own user.
+
+    Above the app's budget nothing is committed: with 202 comes a proposal (`kind` is `proposal`), which somebody else
+    has to approve; `Location` says where. Under the same key it is the same proposal.
     """
-    return await committed_answer(request, response, services, body, author, idempotency_key)
+    try:
+        return await committed_answer(request, response, services, body, author, idempotency_key)
+    except NeedsApproval:
+        return await _proposed_answer(request, response, services, body, author)
+
+
+async def _proposed_answer(
+    request: Request, response: Response, services: Services, body: CancellationRequest, author: str
+) -> dict[str, Any]:
+    """Propose what was refused, under the key of the commit."""
+    key = request.state.key
+    made = await services.proposals.propose(
+        body, author=author, source="api", key=key, token=caller_of(request).credential
+    )
+    response.status_code = HTTPStatus.ACCEPTED
+    response.headers["Idempotency-Key"] = key
+    response.headers["Location"] = f"/v1/proposals/{made.id}"
+    return answer(proposal_form(made), await services.queue.reader.clock())
 
 
 async def committed_answer(
@@ -85,17 +118,25 @@ async def committed_answer(
     now = await services.queue.reader.clock()
     key = name_key(request, idempotency_key)
     committed = await services.queue.cancellations.commit_all(body, author=author, source="api", idempotency_key=key)
-    describe(response, committed, key)
+    response.headers["Idempotency-Key"] = key
+    documents = committed_documents(response, committed, is_list=body.function_ids is not None)
+    return answer(documents, latest(now, *committed))
+
+
+def committed_documents(response: Response, committed: Sequence[Cancellation], *, is_list: bool) -> Any:
+    """What was committed, as JSON; the head of the answer says whether the guarantee is given."""
+    describe(response, committed)
     documents = [cancellation_form(each) for each in committed]
-    if body.function_ids is not None:
-        return answer(documents, latest(now, *committed))
+    if is_list:
+        return documents
     response.headers["Location"] = f"/v1/cancellations/{committed[0].id}"
-    return answer(documents[0], latest(now, *committed))
+    return documents[0]
 
 
 def name_key(request: Request, given: str | None) -> str:
     """The key to commit under; from here on, a failure names it if the connection is lost."""
     key = given or str(uuid4())
+    request.state.key = key
     request.state.unknown = Unknown(
         "it is unknown whether the cancellation is in force: repeat it with the Idempotency-Key of this answer, "
         "under which it is committed at most once",
@@ -104,9 +145,8 @@ def name_key(request: Request, given: str | None) -> str:
     return key
 
 
-def describe(response: Response, committed: Sequence[Cancellation], key: str) -> None:
-    """The key, and whether the guarantee is given, in the head of the answer."""
-    response.headers["Idempotency-Key"] = key
+def describe(response: Response, committed: Sequence[Cancellation]) -> None:
+    """Whether the guarantee is given, in the head of the answer."""
     if any(each.is_over for each in committed):
         response.status_code = HTTPStatus.OK
     elif any(each.is_pending for each in committed):

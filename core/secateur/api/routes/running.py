@@ -161,7 +161,8 @@ async def cancel(
     committed = await services.queue.cancellations.cancel_run(
         run_id, author=author, source="api", reason=body.reason, idempotency_key=key
     )
-    describe(response, [committed], key)
+    response.headers["Idempotency-Key"] = key
+    describe(response, [committed])
     response.headers["Location"] = f"/v1/cancellations/{committed.id}"
     return answer(cancellation_form(committed), latest(now, committed))
 

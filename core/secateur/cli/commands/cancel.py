@@ -106,7 +106,7 @@ async def _ask_and_commit(arguments: argparse.Namespace) -> int:
         try:
             committed = await _commit(session, request, seen.count, key)
         except NeedsApproval as error:
-            return await _propose_instead(arguments, session, request, seen, error)
+            return await _propose_instead(arguments, session, request, seen, key, error)
         done.extend(f"{_NOUN[request.verb]} {each.id} is committed{follow(each.id)}" for each in committed)
         if not arguments.json:
             write(committed_lines(committed, began, waits=arguments.wait))
@@ -133,11 +133,16 @@ async def _propose_instead(
     session: CommandSession,
     request: CancellationRequest,
     seen: Seen,
+    key: str,
     error: NeedsApproval,
 ) -> int:
     notice(f"secateur: not committed: {one_line(str(error))}")
     made = await session.proposals.propose(
-        request, author=session.place.settings.author_name, source="cli", seen=count_in_proposal(seen.count)
+        request,
+        author=session.place.settings.author_name,
+        source="cli",
+        seen=count_in_proposal(seen.count),
+        key=key,
     )
     done.append(f"proposal {made.id} is made")
     if arguments.json:

@@ -38,6 +38,7 @@ async def serve(arguments: argparse.Namespace) -> int:
                 author=place.settings.author_name,
                 limits=limits,
                 tokens=tokens,
+                proposals=session.proposals,
                 is_exposed=exposed,
             )
             await run_server(api, listener, limits, front)

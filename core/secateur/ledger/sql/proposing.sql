@@ -2,13 +2,26 @@
 -- `proposal:ID`, which makes it one cancellation, however often that is tried.
 --
 -- Above an app's budget a cancellation is only committed like that, and only if another login has approved it than the one that
--- proposed it. The logins are the sessions' own (session_user), not what a client says.
+-- proposed it. The logins are the sessions' own (session_user), not what a client says. All who use one server of the HTTP API share
+-- its login; there two tokens do instead of two logins, if the server has proven both: see token_of.
+
+-- Whether somebody else decided than who proposed: another login, or another token.
+create or replace function secateur.is_decided_by_another(one secateur.proposals)
+  returns boolean
+  language sql
+  immutable
+  set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(one.decided_login <> one.proposed_login or one.decided_token <> one.proposed_token, false)
+$$;
 
 -- Writes a proposal down, until `lifetime` from now. `request` is a body of POST /v1/cancellations, `app_id` its app as the
 -- database calls it, `installation` the queue of others that it is of (null: secateur's own), and `seen` what the author was shown.
--- Raises SC422 with the field, SC409 if there are too many open ones, or one of that id with another request. Repeatable.
+-- `token_id` and `proof`: see token_of. Raises SC422 with the field, SC409 if there are too many open ones, or one of that id with
+-- another request. Repeatable.
 create or replace function secateur.propose_cancellation(
-  id uuid, app_id text, installation text, request jsonb, reasoning text, seen jsonb, lifetime interval, author text, source text
+  id uuid, app_id text, installation text, request jsonb, reasoning text, seen jsonb, lifetime interval, author text, source text,
+  token_id text default null, proof text default null
 )
   returns secateur.proposals
   language plpgsql
@@ -16,6 +29,7 @@ create or replace function secateur.propose_cancellation(
 as $$
 declare
   moment constant timestamptz := clock_timestamp();
+  token constant text := secateur.token_of(token_id, proof);
   made secateur.proposals;
 begin
   -- Whoever speaks MCP may propose, and commits nothing.
@@ -38,7 +52,7 @@ begin
    where known.app_id = propose_cancellation.app_id and known.id = propose_cancellation.id;
   if found then
     if made.request <> propose_cancellation.request then
-      raise exception using errcode = 'SC409', message = format('proposal %s is of another request', made.id), hint = 'generate a new id';
+      raise exception using errcode = 'SC409', message = format('proposal %s is of another request', made.id), hint = 'choose a new id, or a new idempotency key';
     end if;
     return made;
   end if;
@@ -51,12 +65,13 @@ begin
       hint = 'approve or reject some of them first';
   end if;
   insert into secateur.proposals (
-    app_id, id, installation, request, reasoning, seen, source, proposed_by, proposed_login, proposed_at, expires_at)
+    app_id, id, installation, request, reasoning, seen, source, proposed_by, proposed_login, proposed_token, proposed_at,
+    expires_at)
   values (
     propose_cancellation.app_id, propose_cancellation.id, propose_cancellation.installation, propose_cancellation.request,
     propose_cancellation.reasoning, propose_cancellation.seen, coalesce(propose_cancellation.source, 'python'),
     coalesce(propose_cancellation.author, session_user),
-    session_user, moment, moment + propose_cancellation.lifetime)
+    session_user, token, moment, moment + propose_cancellation.lifetime)
   returning * into made;
   perform secateur.record_audit(
     'propose', made.app_id, null, null, propose_cancellation.author, propose_cancellation.source,
@@ -67,10 +82,11 @@ $$;
 
 -- Approves or rejects a proposal. An approved one is committed by whoever approved it, under the key `proposal:ID`.
 -- Repeatable: whoever has decided gets the same answer again.
--- Raises SC404; SC409 if it has expired or somebody has decided otherwise; SC403 if the app has a budget and the login that would
--- approve it has also proposed it. Locks: the proposal.
+-- Raises SC404; SC409 if it has expired or somebody has decided otherwise; SC403 if the app has a budget and the login (or the token:
+-- see token_of) that would approve it has also proposed it. Locks: the proposal.
 create or replace function secateur.decide_proposal(
-  app_id text, id uuid, decision text, author text, source text, reason text default null
+  app_id text, id uuid, decision text, author text, source text, reason text default null,
+  token_id text default null, proof text default null
 )
   returns secateur.proposals
   language plpgsql
@@ -78,6 +94,7 @@ create or replace function secateur.decide_proposal(
 as $$
 declare
   moment constant timestamptz := clock_timestamp();
+  token constant text := secateur.token_of(token_id, proof);
   known secateur.proposals;
 begin
   perform secateur.require_record(decide_proposal.reason, decide_proposal.author, decide_proposal.source);
@@ -89,29 +106,38 @@ begin
      for update;
   if not found then
     raise exception using errcode = 'SC404', message = format('there is no proposal %s', decide_proposal.id);
-  elsif known.decision is not null and (known.decision <> decide_proposal.decision or known.decided_login <> session_user) then
+  elsif known.decision is not null and (known.decision <> decide_proposal.decision or known.decided_login <> session_user
+                                        or known.decided_token is distinct from token) then
     raise exception using errcode = 'SC409',
       message = format('proposal %s was %s by %s before', known.id, known.decision, known.decided_by);
   elsif known.decision is not null then
     return known;
   elsif known.expires_at <= moment then
     raise exception using errcode = 'SC409', message = format('proposal %s has expired', known.id), hint = 'propose it again';
-  elsif decide_proposal.decision = 'approved' and known.proposed_login = session_user
-        and secateur.budget_of(known.app_id) is not null then
+  end if;
+  known.decision := decide_proposal.decision;
+  known.decided_login := session_user;
+  known.decided_token := token;
+  if known.decision = 'approved' and not secateur.is_decided_by_another(known) and secateur.budget_of(known.app_id) is not null then
     raise exception using errcode = 'SC403',
-      message = format('proposal %s was made by your own login, %s: another one has to approve it', known.id, session_user),
-      hint = format('app %s has a budget, so two logins are needed', quote_literal(known.app_id));
+      message = case
+        when known.proposed_token is null or token is null
+        then format('proposal %s was made by your own login, %s: another one has to approve it', known.id, session_user)
+        else format('proposal %s was made with your own token, %L: another one has to approve it', known.id, token) end,
+      hint = format('app %s has a budget, so two logins are needed; over HTTP two tokens, which another login than the server''s has created',
+                    quote_literal(known.app_id));
   end if;
   update secateur.proposals as one
-     set decision = decide_proposal.decision, decided_by = coalesce(author, session_user), decided_login = session_user, decided_at = moment,
-         decision_reason = reason
+     set decision = known.decision, decided_by = coalesce(author, session_user), decided_login = known.decided_login,
+         decided_token = known.decided_token, decided_at = moment, decision_reason = reason
    where one.app_id = known.app_id and one.id = known.id
   returning one.* into known;
   perform secateur.record_audit(
     case known.decision when 'approved' then 'approve' else 'reject' end, known.app_id, null, null,
     decide_proposal.author, decide_proposal.source,
     jsonb_build_object('proposal', known.id, 'request', known.request, 'proposed_by', known.proposed_by,
-                       'proposed_login', known.proposed_login, 'reason', known.decision_reason));
+                       'proposed_login', known.proposed_login, 'proposed_token', known.proposed_token, 'token', known.decided_token,
+                       'reason', known.decision_reason));
   return known;
 end
 $$;
@@ -177,13 +203,17 @@ begin
   if exists (select from secateur.proposals as approved
               where approved.app_id = draft.app_id and approved.decision = 'approved'
                 and draft.idempotency_key = 'proposal:' || approved.id
-                and approved.decided_login = session_user and approved.proposed_login <> session_user
+                and approved.decided_login = session_user and secateur.is_decided_by_another(approved)
                 and approved.request - 'app_id' = draft.request - 'app_id') then
     return;
   end if;
   if (secateur.committed_under(draft.app_id, draft.idempotency_key, draft.request)).id is not null then
     return;
-  elsif draft.standing or draft.gated is not null or secateur.exceeds(draft, function_ids, most) then
+  elsif draft.standing or draft.gated is not null
+        -- Proposed under this key before: were it committed now, one key would make two cancellations.
+        or exists (select from secateur.proposals as known
+                    where known.app_id = draft.app_id and known.id = md5(draft.app_id || E'\n' || draft.idempotency_key)::uuid)
+        or secateur.exceeds(draft, function_ids, most) then
     raise exception using errcode = 'SC403', column = 'app_id',
       message = format('this would cancel more than the %s runs that one login may cancel at once in app %s', most,
                        quote_literal(draft.app_id)),

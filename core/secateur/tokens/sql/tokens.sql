@@ -3,7 +3,7 @@
 -- Creates a token; its secret half never comes here. Raises SC422 for a value out of bounds, and SC409 if there is a token of
 -- that name already which was not revoked, even an expired one: the audit tells tokens apart by their names.
 create or replace function secateur.create_token(
-  token_id text, name text, scope text, secret_hash text, expires_at timestamptz, author text, source text
+  token_id text, name text, scope text, secret_hash text, expires_at timestamptz, author text, source text, proof_hash text default null
 )
   returns secateur.api_tokens
   language plpgsql
@@ -21,14 +21,16 @@ begin
     raise exception using errcode = 'SC422', column = 'token_id', message = 'token_id: must be 16 hexadecimal digits';
   elsif (create_token.secret_hash ~ '^[0-9a-f]{64}$') is not true then
     raise exception using errcode = 'SC422', column = 'secret_hash', message = 'secret_hash: must be 64 hexadecimal digits';
+  elsif create_token.proof_hash !~ '^[0-9a-f]{64}$' then
+    raise exception using errcode = 'SC422', column = 'proof_hash', message = 'proof_hash: must be 64 hexadecimal digits';
   end if;
   perform secateur.require_instant('expires_at', create_token.expires_at);
   if create_token.expires_at <= clock_timestamp() then
     raise exception using errcode = 'SC422', column = 'expires_at', message = 'expires_at: must be in the future';
   end if;
-  insert into secateur.api_tokens (token_id, name, scope, secret_hash, created_by, expires_at)
+  insert into secateur.api_tokens (token_id, name, scope, secret_hash, created_by, expires_at, proof_hash)
   values (create_token.token_id, create_token.name, create_token.scope, create_token.secret_hash, create_token.author,
-          create_token.expires_at)
+          create_token.expires_at, create_token.proof_hash)
   on conflict do nothing
   returning * into made;
   if made.token_id is null then
@@ -106,5 +108,35 @@ begin
       'request', '', null, null, format('token %s', used.name), 'api',
       jsonb_build_object('method', note_token_use.method, 'path', note_token_use.path, 'from', note_token_use.address));
   end if;
+end
+$$;
+
+-- The name of the token in whose name this login acts; null if it acts for itself (`token_id` null), or if that proves nobody else: a
+-- login could have created any number of tokens, so its own do not count. `proof` is what only who has the token's text can tell, and
+-- what nobody can send as a token. Raises SC422 if the token is unknown or invalid, may only read, or if the proof is wrong.
+create or replace function secateur.token_of(token_id text, proof text)
+  returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  shown secateur.api_tokens;
+begin
+  if token_of.token_id is null then
+    return null;
+  end if;
+  perform secateur.require_text('token_id', token_of.token_id, 100);
+  perform secateur.require_text('proof', token_of.proof, 100);
+  select token.* into shown from secateur.api_tokens as token where token.token_id = token_of.token_id;
+  if shown.proof_hash is null then
+    if shown.token_id is null then
+      raise exception using errcode = 'SC422', column = 'token_id', message = 'token_id: there is no such token';
+    end if;
+    return null;
+  elsif shown.revoked_at is not null or shown.expires_at <= clock_timestamp() or shown.scope <> 'operator'
+        or shown.proof_hash is distinct from encode(sha256(convert_to(coalesce(token_of.proof, ''), 'UTF8')), 'hex') then
+    raise exception using errcode = 'SC422', column = 'proof', message = format('proof: it does not prove the token %L', shown.name);
+  end if;
+  return case when shown.created_role <> session_user then shown.name end;
 end
 $$;

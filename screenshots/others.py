@@ -39,7 +39,7 @@ async def alone(size: tuple[int, int], directory: Path, bed_of: type[Bed]) -> No
     """One queue of others: its flood, and the filter that is suggested for it."""
 
     async def take(camera: Camera) -> None:
-        await camera.shows("event.data.vendor")
+        await camera.shows("event.data.vendor == ")
         await settled(camera)
         await camera.take(f"{name_of(bed_of)}-queues")
         await camera.pilot.press("enter")
@@ -59,7 +59,7 @@ async def together(size: tuple[int, int], directory: Path) -> None:
     """secateur's own queue and three others in one database."""
 
     async def take(camera: Camera) -> None:
-        await camera.shows("event.data.", *(f"{bed.engine}/" for bed in TOGETHER))
+        await camera.shows("event.data.", *(f"▾ {bed.engine}" for bed in TOGETHER))
         await settled(camera)
         await camera.take("several-queues")
 

@@ -94,9 +94,11 @@ def test_what_was_done_stands_under_its_time() -> None:
 
 def test_a_gap_says_why_nothing_is_known() -> None:
     gap = SampleGap(NOW - timedelta(minutes=15), NOW - timedelta(minutes=9))
-    (told,) = gap_lines(series([], gaps=[gap]), UTC)
+    (told,) = gap_lines(series([], gaps=[gap]), UTC, 80)
     assert "02:45:00 to 02:51:00" in told.plain
     assert "none of secateur's processes was alive" in told.plain
+    narrow = [gap_lines(series([], gaps=[gap]), UTC, width)[0].plain for width in (50, 28)]
+    assert narrow == ["· 02:45:00 to 02:51:00: no process was alive", "· 02:45–02:51 not known"]
 
 
 def test_since_when_it_grows_is_told_with_how_much() -> None:

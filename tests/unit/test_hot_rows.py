@@ -132,3 +132,16 @@ def test_several_values_are_told_with_their_shares() -> None:
 )
 def test_a_bar_has_a_tick_where_the_share_was(share: float, other: float | None, drawn: str) -> None:
     assert bar(share, other, 8) == drawn
+
+
+@pytest.mark.parametrize(
+    ("baseline", "brief"),
+    [
+        (Baseline.BEFORE, "4,980 runs since 13:20"),
+        (Baseline.OTHERS, "4,980 runs and the other functions"),
+        (Baseline.NONE, "4,980 runs, nothing to compare with"),
+    ],
+)
+def test_the_heading_takes_fewer_words_where_there_is_less_room(baseline: Baseline, brief: str) -> None:
+    view = View.of_arrivals(found(baseline, VENDORS), SCOPE)
+    assert heading(view, "", 52).plain.startswith(brief)

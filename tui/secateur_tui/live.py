@@ -31,6 +31,9 @@ NEWS_FOR = timedelta(minutes=30)
 PROPOSALS_SECONDS = 10.0
 """From one look for new proposals to the next."""
 
+_SOON_SECONDS = 0.5
+"""From one look at what still arrives to the next, until something is known."""
+
 _LATER = (
     "secateur.records",
     "secateur.looking.suggesting",
@@ -49,7 +52,7 @@ _LATER = (
 )
 """Every place but Queues, and what they ask for."""
 
-FOLLOWING = ("feed", "aftermath", "proposals", "sweep", "upkeep")
+FOLLOWING = ("feed", "aftermath", "arriving", "proposals", "sweep", "upkeep")
 """The groups of workers that follow one session."""
 
 
@@ -69,6 +72,8 @@ class LiveApp(TerminalApp):
         super().__init__(theme=theme, themes=themes, ascii_only=ascii_only)
         self.session = session
         self._takes_part = self._is_begun = False
+        self._arriving: float | None = None
+        """How many runs a second still match the newest cancellation and are not cancelled; None if nobody looked."""
         self.proposals: Sequence[ProposedCancellation] = ()
         """Those that wait for somebody's decision."""
 
@@ -138,12 +143,10 @@ class LiveApp(TerminalApp):
 
     @work(exclusive=True, group="aftermath")
     async def follow_aftermath(self) -> None:
-        """Look what came of this console's newest cancellation, as long as that is news.
-
-        Its figures are as new as the depth; what still arrives takes longer to find out, and is asked less often.
-        """
-        session, due = self.session, 0.0
-        arriving: float | None = None
+        """Look what came of this console's newest cancellation, as long as that is news; as often as at the depth."""
+        session = self.session
+        self._arriving = None
+        self._follow_arriving()
         while (newest := session.journal.newest) and self.feed.as_of is not None:
             began = time.monotonic()
             with suppress(SecateurError):
@@ -151,16 +154,28 @@ class LiveApp(TerminalApp):
                 now = self.feed.now()
                 if all(now - (each.undone_at or each.created_at) >= NEWS_FOR for each in found):
                     self.feed = replace(self.feed, aftermath=None)
+                    self.workers.cancel_group(self, "arriving")
                     return
-                self.feed = replace(self.feed, aftermath=Aftermath.of(found, now, arriving))
-                if time.monotonic() >= due:
-                    asked = time.monotonic()
-                    counter = session.queue.reader.counter
-                    rates = [await session.ask(still_arriving(counter, each, now)) for each in found]
-                    arriving = sum(each for each in rates if each is not None)
-                    due = time.monotonic() + pause_after(time.monotonic() - asked, AFTERMATH_SECONDS)
-                    self.feed = replace(self.feed, aftermath=Aftermath.of(found, now, arriving))
+                self.feed = replace(self.feed, aftermath=Aftermath.of(found, now, self._arriving))
             await asyncio.sleep(max(0.1, self._every - (time.monotonic() - began)))
+
+    @work(exclusive=True, group="arriving")
+    async def _follow_arriving(self) -> None:
+        """Ask what still arrives beside the rest, which must not wait for it: this takes longer to find out."""
+        session = self.session
+        while True:
+            began = time.monotonic()
+            if (aftermath := self.feed.aftermath) is not None:
+                counter, now = session.queue.reader.counter, self.feed.now()
+                with suppress(SecateurError):
+                    rates = [await session.ask(still_arriving(counter, each, now)) for each in aftermath.cancellations]
+                    known = [each for each in rates if each is not None]
+                    self._arriving = sum(known) if known else None
+                    if (shown := self.feed.aftermath) is not None:
+                        found = Aftermath.of(shown.cancellations, now, self._arriving)
+                        self.feed = replace(self.feed, aftermath=found)
+            soon = AFTERMATH_SECONDS if self._arriving is not None else _SOON_SECONDS
+            await asyncio.sleep(pause_after(time.monotonic() - began, soon))
 
     @work(thread=True, group="warm-up")
     def warm_up(self) -> None:

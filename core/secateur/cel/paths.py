@@ -53,7 +53,9 @@ def fields_read(node: Node) -> list[tuple[str, ...]]:
     while pending:
         node, bindings = pending.pop()
         if isinstance(node, Select | Has | Index) and (path := path_in(node, bindings)) is not None:
-            found.setdefault(tuple(takewhile(lambda key: key is not EACH, path)))  # type: ignore[arg-type]  # no EACH
+            named = tuple(takewhile(lambda key: key is not EACH, path))
+            if named:  # any field of the event is none by name
+                found.setdefault(named)  # type: ignore[arg-type]  # no EACH
         pending += reversed(bindings_below(node, bindings))
     return [path for path in found if not any(other[: len(path)] == path != other for other in found)]
 

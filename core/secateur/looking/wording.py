@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from secateur.looking.suggestions import Baseline, Suggestion, Suggestions
 from secateur.runs import Functions, Scope
-from secateur.words.figures import number
+from secateur.words.figures import number, runs
 from secateur.words.lines import one_line, shorten
 
 if TYPE_CHECKING:
@@ -113,3 +113,14 @@ def compared(found: Suggestions, scope: Scope | Functions) -> str:
         case Baseline.OTHERS:
             return f"{one_line(scope.app_id)}'s other functions"
     return "nothing to compare with: only the most frequent values"
+
+
+def compared_briefly(found: Suggestions) -> str:
+    """What is compared, in few words: over the shares, whose titles say the rest."""
+    many = runs(found.sampled)
+    match found.baseline:
+        case Baseline.BEFORE:
+            return f"{many} since {_clock(found.since, found.as_of)}" if found.since else many
+        case Baseline.OTHERS:
+            return f"{many} and the other functions"
+    return f"{many}, nothing to compare with"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import tracemalloc
 from typing import Any
 
+import pytest
 from backlog import summarise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secateur.cel import compile
 from secateur.cel.authoring import shapes
-from secateur.cel.paths import EACH
+from secateur.cel.paths import EACH, fields_read
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
@@ -89,3 +91,17 @@ def test_any_payloads(payloads: list[Any]) -> None:
         assert 0 < field.count <= field.of
         assert sum(field.types.values()) == field.count
         assert not path or field in shape.children(path[:-1])
+
+
+@pytest.mark.parametrize(
+    ("source", "fields"),
+    [
+        ("event.data.b == 1 && has(event.data.a)", [("data", "b"), ("data", "a")]),
+        ("has(event.data) && event.data.a == 1", [("data", "a")]),
+        ("event.data.items.exists(item, item.amount > 1)", [("data", "items")]),
+        ("event.exists(key, event[key] == 1)", []),
+    ],
+)
+def test_the_fields_that_a_filter_reads(source: str, fields: list[tuple[str, ...]]) -> None:
+    """Some field of the event, without its name, is none."""
+    assert fields_read(compile(source).expression) == fields

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,20 +16,19 @@ from secateur.engines.base import Verdict
 from secateur.looking.counter import ErrorExample
 from secateur.runs import Run
 from secateur.words.figures import ago, duration, number
-from secateur.words.lines import fit, one_line, shorten
+from secateur.words.lines import fit, one_line
 from secateur.words.tables import EXTRA, Column
 from secateur_tui.filter.tabs import Tab
 from secateur_tui.frame.columns import Cell, Row, ToneLayout, lay_out_cells
+from secateur_tui.frame.fields import Path, field_cell, field_column, look_up, plain_fields
 from secateur_tui.frame.line_table import LineTable, TableRow
 from secateur_tui.themes import toned
 
-Path = tuple[str, ...]
-"""Keys below `event`."""
-
 _MOST_FIELDS = 4
+_FEWER_FIELDS = 3
+"""Where nothing says which of them matter."""
 _MISSED_WIDTH = 40
-_LONGEST_VALUE = 60
-_MISSING = object()
+_MISSING = Cell("(missing)", "warn")
 _LOOKING = "looking…"
 _NONE = {
     Tab.MATCH: "No run matches.",
@@ -108,7 +106,7 @@ class Examples(LineTable):
         """`read` are the fields that the expression reads; `advice` is for runs that cannot be evaluated."""
         self._advice, self._near = advice, near
         self._found, self._read, self._now = examples, read, now
-        self._otherwise = _fields_present([each.run for each in examples])
+        self._otherwise = plain_fields([each.run.event for each in examples], _FEWER_FIELDS)
         self._why = ""
         self.relist()
 
@@ -134,8 +132,7 @@ class Examples(LineTable):
         if (run := self.chosen) is None or not self._paths:
             return None
         path = self._paths[self._field % len(self._paths)]
-        value = _look_up(run.event, path)
-        return path, MISSING if value is _MISSING else value
+        return path, look_up(run.event, path)
 
     @property
     def at_end(self) -> bool:
@@ -194,18 +191,7 @@ class Examples(LineTable):
             self.show_lines(toned((self.why_none, "quiet")), [])
             return
         columns = [
-            *(
-                Column(
-                    ".".join(path),
-                    ".".join(path),
-                    path[-1],
-                    right=False,
-                    minimum=6,
-                    shrinks_to=6,
-                    rank=30 - index,
-                )
-                for index, path in enumerate(self._paths)
-            ),
+            *(field_column(path, 30 - index) for index, path in enumerate(self._paths)),
             *([Column("missed", "kept out by", right=False, shrinks_to=12, rank=5)] if self._has_near_misses else []),
             *([_FUNCTION] if self._with_function else []),
             *(_OF_ENDED if self._ended else [Column("started", "started", rank=15)]),
@@ -246,7 +232,7 @@ class Examples(LineTable):
             "id": Cell(run.id, "quiet"),
         }
         for path in self._paths:
-            cells[".".join(path)] = _value(run.event, path)
+            cells[".".join(path)] = field_cell(run.event, path, missing=_MISSING)
         return cells
 
     @property
@@ -267,17 +253,11 @@ def nearest(filter_: Filter, runs: Sequence[Run], now: datetime) -> list[Example
     return [example for _, example in sorted(found, key=lambda item: item[0])]
 
 
-def _look_up(event: Any, path: Path) -> Any:
-    for key in path:
-        event = event.get(key, _MISSING) if isinstance(event, dict) else _MISSING
-    return event
-
-
 def advice(examples: Sequence[Example], paths: Sequence[Path], failures: Sequence[ErrorExample]) -> str:
     """Advice for runs that cannot be evaluated because they lack a field that other runs have."""
     told = failures[0].message if failures else ""
     for path in sorted(paths, key=lambda path: _dotted(path) not in told):
-        lacking = [_look_up(each.run.event, path) is _MISSING for each in examples]
+        lacking = [look_up(each.run.event, path) is MISSING for each in examples]
         # The condition's own warnings cover a field that no example has.
         if any(lacking) and not all(lacking) and all(key.isidentifier() for key in path):
             return f"to match them too: !has({_dotted(path)}) || …"
@@ -286,21 +266,3 @@ def advice(examples: Sequence[Example], paths: Sequence[Path], failures: Sequenc
 
 def _dotted(path: Path) -> str:
     return ".".join(("event", *path))
-
-
-def _value(event: Any, path: Path) -> Cell:
-    found = _look_up(event, path)
-    if found is _MISSING:
-        return Cell("(missing)", "warn")
-    text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
-    return Cell(shorten(text[: _LONGEST_VALUE + 1], _LONGEST_VALUE), "field")
-
-
-def _fields_present(runs: Sequence[Run]) -> list[Path]:
-    """The first plain values of the first run's data, shown where nothing else is known."""
-    for run in runs:
-        data = run.event.get("data") if isinstance(run.event, dict) else None
-        if isinstance(data, dict):
-            plain = [key for key, value in data.items() if not isinstance(value, dict | list)]
-            return [("data", key) for key in plain[:3]]
-    return []

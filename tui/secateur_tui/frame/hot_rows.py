@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from secateur.looking.suggestions import Baseline, Suggestions
-from secateur.looking.wording import also, compared, label, match_shares, percent, quality, shares
+from secateur.looking.wording import also, compared, compared_briefly, label, match_shares, percent, quality, shares
 from secateur.runs import Functions, Scope
 from secateur.words.figures import number, runs
 from secateur.words.lines import cells, fit, one_line
@@ -71,6 +71,8 @@ class View:
     picks: tuple[Pick, ...]
     nothing: str
     """What it means that there are no rows."""
+    brief: str = ""
+    """What is compared with what, where there is less room; as `about` where it cannot be told in fewer words."""
 
     @classmethod
     def of_arrivals(cls, found: Suggestions, scope: Scope | Functions) -> View:
@@ -87,7 +89,8 @@ class View:
         against = f"against {compared(found, scope)}" if known else compared(found, scope)
         alike = "what arrives is like what it is compared with" if known else "no value is frequent"
         second = {Baseline.BEFORE: "before", Baseline.OTHERS: "others", Baseline.NONE: ""}[found.baseline]
-        return cls(f"{runs(found.sampled)}, {against}", ("now", second), (*filters, *values), alike)
+        about, picks = f"{runs(found.sampled)}, {against}", (*filters, *values)
+        return cls(about, ("now", second), picks, alike, compared_briefly(found))
 
     @classmethod
     def of_matches(cls, found: BlastRadius) -> View:
@@ -115,8 +118,8 @@ def _values(fields: tuple[HotField, ...], in_words: Callable[[HotValue], str]) -
 
 def heading(view: View, age: str, width: int) -> Content:
     titles = "".join(f" {title:>{_SHARE}}" for title in view.titles if title)
-    about = view.about + age
-    return toned((f"{fit(about, max(1, width - len(titles)))}{titles}", "quiet"))
+    about = view.about if fits(view, age, width) or not view.brief else view.brief
+    return toned((f"{fit(about + age, max(1, width - len(titles)))}{titles}", "quiet"))
 
 
 def fits(view: View, age: str, width: int) -> bool:

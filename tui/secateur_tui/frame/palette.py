@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Input
 
-from secateur.words.lines import one_line
+from secateur.words.lines import cells, one_line
 from secateur_tui.frame.chrome import KeyBar
 from secateur_tui.frame.fuzzy import best
 from secateur_tui.frame.line_table import LineTable, TableRow
@@ -76,7 +76,11 @@ class PaletteScreen(Dialog[Entry | None]):
         found = best(self.query_one(Input).value, self._entries, lambda entry: f"{entry.name} {entry.kind}")[:_MOST]
         self._offered = [entry for entry, _ in found]
         room = table.line_width - _KIND_WIDTH - _KEY_WIDTH
-        rows = [TableRow(number, _line(entry, places, room)) for number, (entry, places) in enumerate(found)]
+        names = _names_widths(self._offered, room)
+        rows = [
+            TableRow(number, _line(entry, places, room, names.get(entry.kind, 0)))
+            for number, (entry, places) in enumerate(found)
+        ]
         heading = "what       name" if rows else "nothing has these letters"
         table.show_lines(toned((heading, "quiet")), rows)
         self.query_one("#palette").border_subtitle = f"{len(rows)} of {len(self._entries)}"
@@ -107,15 +111,26 @@ class PaletteScreen(Dialog[Entry | None]):
         self.dismiss(None)
 
 
-def _line(entry: Entry, places: Sequence[int], room: int) -> Content:
-    """`command    Pause · Pause the function or app of the row   p`, with the letters that were found marked."""
+def _names_widths(entries: Sequence[Entry], room: int) -> Mapping[str, int]:
+    """How wide the names of each kind are: as the longest of those that leave half of the room."""
+    widths: dict[str, int] = {}
+    for entry in entries:
+        width = cells(one_line(entry.name))
+        if width <= room // 2:
+            widths[entry.kind] = max(width, widths.get(entry.kind, 0))
+    return widths
+
+
+def _line(entry: Entry, places: Sequence[int], room: int, names: int) -> Content:
+    """`command    pause  Pause the function or app of the row   p`, with the letters that were found marked."""
     name = one_line(entry.name)
     shown = toned((name, "strong"))
     if len(name) == len(entry.name):
         for place in places:
             if place < len(name):
                 shown = shown.stylize(_FOUND, place, place + 1)
-    line = shown + toned((f"  {entry.about}", "quiet"))
+    gap = " " * (max(0, names - shown.cell_length) + 2)
+    line = shown + toned((f"{gap}{entry.about}", "quiet"))
     line = line.truncate(room, ellipsis=True)
     return (
         toned((f"{entry.kind:<{_KIND_WIDTH}}", "quiet"))

@@ -22,7 +22,7 @@ from secateur.words.lines import one_line
 from secateur_tui.frame.hot_rows import View
 from secateur_tui.frame.hot_table import HotTable, How
 from secateur_tui.frame.rule import Rule
-from secateur_tui.queues.plots import Plots, gap_lines, growth_line, now_line
+from secateur_tui.queues.plots import Plots, gap_lines, growth_line
 from secateur_tui.session import Session, pause_after
 from secateur_tui.terminal import has_braille
 from secateur_tui.themes import toned
@@ -77,7 +77,9 @@ class DepthDetail(Vertical):
                 yield HotTable()
 
     def on_mount(self) -> None:
-        self.query_one("#stands-out").display = self._session.queue.reader.can_suggest
+        reader = self._session.queue.reader
+        self.query_one("#stands-out").display = reader.can_suggest
+        self.set_class(not reader.history.is_kept, "-no-history")
 
     def follow(self, scope: Scope | None, depth: FunctionDepth | None, *, is_worst: bool) -> None:
         """The cursor is on this row, or its figures are new."""
@@ -148,17 +150,16 @@ class DepthDetail(Vertical):
             plot.update(Content("\n").join(self._lines(series, plot.size.width, plot.size.height)), layout=False)
 
     def _notes(self, series: Series | None) -> list[Content]:
-        """Since when it grows, and what comes and goes; in fewer words where there is less room."""
+        """Since when it grows; in fewer words where there is less room."""
         if series is None:
             return []
-        now, zone = now_line(series), self._session.zone
-        full, short = (growth_line(series, series.steps.until, zone, short=short) for short in (False, True))
-        return [full + toned(("  ", "plain")) + now, short + toned(("  ", "plain")) + now, short] if full else [now]
+        until, zone = series.steps.until, self._session.zone
+        return [growth_line(series, until, zone, short=short) for short in (False, True)]
 
     def _lines(self, series: Series, width: int, height: int) -> list[Content]:
         plots = Plots.of(series, width, self._session.zone, fine=has_braille())
         tone = "chart-danger" if self._is_worst else "chart-main"
-        gaps = gap_lines(series, self._session.zone)[-1:]
+        gaps = gap_lines(series, self._session.zone, width)[-1:]
         below = [plots.axis(), *gaps]
         if height < _RATES_FROM_HEIGHT:
             return [*plots.depth(max(1, height - len(below)), tone=tone), *below]

@@ -125,11 +125,16 @@ def now_line(series: Series) -> Content:
     )
 
 
-def gap_lines(series: Series, zone: tzinfo) -> list[Content]:
-    """When nothing was noted, and why."""
+def gap_lines(series: Series, zone: tzinfo, width: int) -> list[Content]:
+    """When nothing was noted, and why; in fewer words where these do not fit into `width` cells."""
     told = []
     for gap in series.gaps:
         begin, end = in_zone(max(gap.since, series.steps.since), zone), in_zone(gap.until, zone)
         when = f"· {begin:%H:%M:%S} to {end:%H:%M:%S}: "
-        told.append(toned((when, "warn"), ("not known, none of secateur's processes was alive", "plain")))
+        wordings = (
+            toned((when, "warn"), ("not known, none of secateur's processes was alive", "plain")),
+            toned((when, "warn"), ("no process was alive", "plain")),
+            toned((f"· {begin:%H:%M}–{end:%H:%M} ", "warn"), ("not known", "plain")),
+        )
+        told.append(next((each for each in wordings if each.cell_length <= width), wordings[-1]))
     return told

@@ -125,7 +125,7 @@ class TimelineScreen(PlaceScreen):
     def _lines(self, series: Series, width: int, height: int) -> list[Content]:
         zone = self.session.zone
         plots = Plots.of(series, width, zone, fine=has_braille())
-        told = [growth_line(series, series.steps.until, zone), *gap_lines(series, zone)[-2:]]
+        told = [growth_line(series, series.steps.until, zone), *gap_lines(series, zone, width)[-2:]]
         done = [self._done(mark) for mark in series.marks[-_MOST_LISTED:]]
         # The plots come first; what was done has what they leave, the newest of it.
         most = max(0, height - len(told) - _LEAST_OF_PLOTS)

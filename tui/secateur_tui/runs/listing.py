@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.widgets import Input, Label, Static
 
 from secateur.cel import SEARCH, ExpressionError, Filter, compile
+from secateur.cel.paths import fields_read
 from secateur.engines.searching import RunPage, RunSearch
 from secateur.errors import SecateurError
 from secateur.instants import in_zone
@@ -167,7 +168,9 @@ class RunsScreen(PlaceScreen):
         self._empty.display = not self._found
         if self._problem is None and self._page is not None:
             self._empty.update(self._nothing())
-        self._table.show(self._found, self._feed, with_status=self._search.status is None)
+        filter_ = self._search.filter
+        read = fields_read(filter_.expression) if filter_ is not None else ()
+        self._table.show(self._found, self._feed, with_status=self._search.status is None, read=read)
         if self._found and self.focused is None:
             self._table.focus()
         self._title()

@@ -403,6 +403,10 @@ PATHS = {
     "/v1/queues/{app_id}/{function_id}/pause": ["post"],
     "/v1/queues/{app_id}/{function_id}/resume": ["post"],
     "/v1/audit": ["get"],
+    "/v1/proposals": ["get"],
+    "/v1/proposals/{proposal_id}": ["get"],
+    "/v1/proposals/{proposal_id}/approve": ["post"],
+    "/v1/proposals/{proposal_id}/reject": ["post"],
     "/metrics": ["get"],
     "/healthz": ["get"],
 }
@@ -415,7 +419,7 @@ async def test_the_documentation_describes_what_is_answered(client: httpx.AsyncC
     for path, operations in paths.items():
         for operation in operations.values():
             assert "422" not in operation["responses"]
-            assert {"401", "403", "429", "503", "504", "507", "default"} <= set(operation["responses"])
+            assert {"401", "403", "408", "429", "500", "503", "504", "507", "default"} <= set(operation["responses"])
             for status, response in operation["responses"].items():
                 if status == "204" or (path, status) == ("/metrics", "200"):
                     continue
@@ -430,8 +434,8 @@ async def test_the_documentation_describes_what_is_answered(client: httpx.AsyncC
         "200",
         "201",
         "202",
-        *("400", "401", "403", "409", "413", "415", "429"),
-        *("503", "504", "507"),
+        *("400", "401", "403", "408", "409", "413", "415", "429"),
+        *("500", "503", "504", "507"),
         "default",
     } == set(post["responses"])
     body = post["requestBody"]["content"]["application/json"]["schema"]

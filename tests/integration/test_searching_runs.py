@@ -171,6 +171,7 @@ async def test_many_functions_share_the_bound(queue: Queue) -> None:
 
 WRONG = [
     ({"status": "ended"}, "status", "must be one of queued, scheduled, running, completed, failed, cancelled, any"),
+    ({"status": ["failed", 1]}, "status", "or several of them"),
     ({"if": "event.data.n ="}, "if", ""),
     ({"if": "run.statu == 'failed'"}, "if", "did you mean `status`?"),
     ({"since": "2026-01-02T00:00:00Z", "until": "2026-01-01T00:00:00Z"}, "since", "must be before `until`"),
@@ -226,6 +227,14 @@ async def test_the_same_at_every_entrance(queue: Queue, here: Here, database_url
         both = [("app_id", "billing"), ("function_id", "mail"), ("function_id", "sync")]
         several = await client.get("/v1/runs", params=both)
         assert [run["id"] for run in data_of(several)] == sorted([*wanted, *mail], reverse=True)
+        await queue.enqueue("billing", "sync", {"n": 7})
+        params = [("app_id", "billing"), ("if", "has(event.n) || event.data.n == 0 // either\n")]
+        for given in (["queued,failed"], ["queued", "failed"]):
+            found = data_of(await client.get("/v1/runs", params=[*params, *(("status", each) for each in given)]))
+            assert [run["status"] for run in found] == ["queued", "failed", "failed"]
+        for wrong in ("queued,", "queued,ended", ""):
+            answer = await client.get("/v1/runs", params=[*params, ("status", wrong)])
+            assert "must be one of queued," in failure_of(answer, 400).error
     flags = [
         "--app",
         "billing",

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from secateur import __version__
 from secateur.api.access import Access
 from secateur.api.background import Background
+from secateur.api.documenting import documented
 from secateur.api.failures import install_failure_handlers
 from secateur.api.limits import DEFAULT, Limits
 from secateur.api.methods import Methods
@@ -81,4 +82,5 @@ def create_api(
     api.add_middleware(Access, tokens=tokens, is_exposed=is_exposed)
     api.add_middleware(UnderWay, limits=limits, stopping=api.state.stopping)
     install_failure_handlers(api)
+    api.openapi = documented(api, routes)  # type: ignore[method-assign]
     return api

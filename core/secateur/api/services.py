@@ -107,11 +107,13 @@ _REASONS = {
     403: "The token may only read, the server or its role is read-only, or the request came from a page of another "
     "site.",
     404: "There is no such cancellation, proposal, run, app or function.",
+    408: "The request did not arrive in time.",
     409: "It conflicts with the current state: the idempotency key was used for another request, the run has finished, "
     "it is too late, something is unfinished that should be forgotten, or a proposal needs somebody else.",
     413: "The body is too long.",
     415: "The body is not sent as JSON.",
     429: "Too many requests without a valid token came from this address; try again after `Retry-After`.",
+    500: "A fault of the server, which its log has.",
     503: "The database or a lock is not available, or the server is busy or stopping; try again after `Retry-After`.",
     504: "It took too long; nothing was changed, unless the answer says that this is unknown.",
     507: "The disk of the database is full; nothing was changed.",
@@ -120,7 +122,7 @@ _REASONS = {
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The documentation of a path's failures, including those that every path can have."""
-    possible = sorted({*statuses, 401, 403, 429, 503, 504, 507})
+    possible = sorted({*statuses, 401, 403, 408, 429, 500, 503, 504, 507})
     documented: dict[int | str, dict[str, Any]] = {
         status: {"model": Failure, "description": _REASONS[status]} for status in possible
     }

@@ -63,10 +63,10 @@ def searching(command: AddCommand) -> None:
     statuses = [*map(str, RunStatus), "any"]
     runs.add_argument(
         "--status",
+        action="append",
         choices=statuses,
         metavar="STATUS",
-        default="failed",
-        help=f"{', '.join(statuses)} (default: failed)",
+        help=f"{', '.join(statuses)}; give it again for several (default: failed)",
     )
     runs.add_argument("--if", dest="if_", metavar="EXPR", help="only runs that match; may also read run.status")
     runs.add_argument("--since", metavar="TIME", help=f"only runs that started after {TIMES}")

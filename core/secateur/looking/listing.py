@@ -38,7 +38,7 @@ def read_search(
     app_id: str,
     function_ids: str | Sequence[str] | None = None,
     *,
-    status: str = RunStatus.FAILED,
+    status: str | Sequence[str] = RunStatus.FAILED,
     if_: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
@@ -46,12 +46,16 @@ def read_search(
     before: str | None = None,
     newest: bool = True,
 ) -> RunSearch:
-    """A checked search. Raises `RequestError` with every problem at once, each under the name of its field."""
+    """A checked search. Raises `RequestError` with every problem at once, each under the name of its field.
+
+    `status` may be several, also with commas between them: then every run is looked at for them, as for a condition.
+    """
+    statuses = _statuses(status)
     names = _names(function_ids)
     problems = {
         "app_id": problem_of_named(app_id),
         "function_id": next((problem for each in names if (problem := problem_of_named(each))), None),
-        "status": None if isinstance(status, str) and status in STATUSES else f"must be one of {', '.join(STATUSES)}",
+        "status": None if statuses else f"must be one of {', '.join(STATUSES)}, or several of them",
         "since": optional(problem_of_instant(since), since),
         "until": optional(problem_of_instant(until), until),
         "limit": problem_of_number(limit, 1, LONGEST_SEARCH_PAGE),
@@ -71,10 +75,13 @@ def read_search(
             found += error.problems
     if found:
         raise RequestError(found)
+    if 1 < len(statuses) < len(RunStatus):
+        listed = ", ".join(f"'{each}'" for each in statuses)
+        filter = compile(f"run.status in [{listed}]" + (f" && ({if_}\n)" if if_ is not None else ""), SEARCH)
     return RunSearch(
         app_id,
         tuple(dict.fromkeys(names)),
-        None if status == ANY else RunStatus(status),
+        statuses[0] if len(statuses) == 1 else None,
         Window(since, until),
         filter,
         limit,
@@ -105,6 +112,13 @@ def read_cancellation_search(
         problems["since"] = "must be before `until`"
     bounds.require(problems)
     return CancellationSearch(app_id, function_id, tuple(map(State, states)), since, until)
+
+
+def _statuses(given: object) -> list[RunStatus]:
+    """Each once, and all of them for `any`; none if something is no status."""
+    listed = given if isinstance(given, list | tuple) else [given]
+    names = {name for each in listed for name in (each.split(",") if isinstance(each, str) else [None])}
+    return [each for each in RunStatus if ANY in names or each in names] if names <= set(STATUSES) else []
 
 
 def _names(function_ids: object) -> list[str]:

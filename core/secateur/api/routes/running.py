@@ -65,8 +65,12 @@ async def listed(
     app_id: Annotated[str, Query(min_length=1, max_length=LONGEST_NAME)],
     function_id: Annotated[list[str] | None, Query(description="One or more; by default, every function.")] = None,
     status: Annotated[
-        str, Query(description=f"One of {', '.join(STATUSES)}.", json_schema_extra={"enum": list(STATUSES)})
-    ] = RunStatus.FAILED,
+        list[str] | None,
+        Query(
+            description=f"One or more of {', '.join(STATUSES)}, also with commas between them; by default, failed.",
+            json_schema_extra={"items": {"type": "string", "enum": list(STATUSES)}},
+        ),
+    ] = None,
     if_: Annotated[str | None, Query(alias="if", description="An expression; may read `run.status`, too.")] = None,
     since: Annotated[Instant | None, Query(description="Only runs that started after it.")] = None,
     until: Annotated[Instant | None, Query(description="Only runs that started before it.")] = None,
@@ -74,15 +78,16 @@ async def listed(
     before: Annotated[str | None, Query(max_length=LONGEST_NAME, description="The `next` of the page before.")] = None,
     newest: Annotated[bool, Query(description="Newest first, as they entered the queue; else oldest first.")] = True,
 ) -> JSONResponse:
-    """Runs of one status, by default `failed`, page by page; nothing is counted.
+    """Runs of one status or of several, page by page; nothing is counted.
 
     A page ends when it is full, or when it has looked at some 200,000 runs: it may be empty. As long as there is a next
-    page, the header `Link` has its address (`rel="next"`). With a condition or times, it takes turns with the previews.
+    page, the header `Link` has its address (`rel="next"`). With a condition, times or several statuses, it takes turns
+    with the previews.
     """
     search = read_search(
         app_id,
         function_id,
-        status=status,
+        status=RunStatus.FAILED if status is None else status,
         if_=if_,
         since=since,
         until=until,

@@ -51,7 +51,7 @@ def _search(
     return read_search(
         arguments.app,
         arguments.function,
-        status=arguments.status,
+        status=arguments.status or RunStatus.FAILED,
         if_=arguments.if_,
         since=since,
         until=until,

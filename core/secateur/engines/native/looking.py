@@ -87,7 +87,7 @@ class Looking:
         app_id: str,
         function_id: str | Sequence[str] | None = None,
         *,
-        status: str = "failed",
+        status: str | Sequence[str] = "failed",
         if_: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
@@ -95,8 +95,8 @@ class Looking:
         before: UUID | str | None = None,
         newest: bool = True,
     ) -> RunPage:
-        """One page of the runs with that status, or of `any`: those that started after `since` and before `until`, and
-        that the expression `if_` is true of. It may read `run.status` and `run.attempt`, too.
+        """One page of the runs with that status, or with one of several, or `any`: those that started after `since` and
+        before `until`, and that the expression `if_` is true of. It may read `run.status` and `run.attempt`, too.
 
         The page is a list that knows where it ended: `next` is the `before` of the next one, None at the end. A page
         also ends, and may be empty, when it has looked at some 200,000 runs; `looked_at` and `back_to` say how far it

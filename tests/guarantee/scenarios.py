@@ -367,6 +367,26 @@ async def one_at_a_time(here: Scene) -> None:
     await here.verify()
 
 
+async def claimed_before_it_is_on_disk(here: Scene) -> None:
+    """A claim that does not wait for the disk may be acted upon when `flush` says so: it is on disk then."""
+    worker, watch = await here.connect(), await here.connect()
+    await worker.execute("set synchronous_commit = on")
+    for _ in range(5):
+        await here.enqueue(watch, "sync", ["globex"])
+        run = await worker.fetchrow(
+            "select * from secateur.complete_and_claim($1, '{}', '{}', null, 1, 'w', '1 hour', durable => false)",
+            here.app,
+        )
+        written = await watch.fetchval("select pg_current_wal_insert_lsn()::text")
+        flush = "select secateur.flush($1, $2, $3)"
+        status = await worker.fetchval(flush, here.app, run["id"], run["claim_token"])
+        if not await watch.fetchval("select pg_current_wal_flush_lsn() >= $1::text::pg_lsn", written):
+            raise GuaranteeBroken("a claim was to stand that is not on disk")
+        if status != "running" or await worker.fetchval(flush, here.app, run["id"], here.cancellation) is not None:
+            raise GuaranteeBroken("whether a claim stands is not told by its token")
+    await worker.execute("reset synchronous_commit")
+
+
 async def sweep_until_idle(here: Scene, connection: asyncpg.Connection) -> None:
     for _ in range(10):
         step = await here.sweep(connection)

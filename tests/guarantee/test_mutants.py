@@ -14,6 +14,7 @@ from scenarios import (
     cancelled_while_it_is_retried,
     claim_in_an_old_snapshot,
     claim_of_another_app,
+    claimed_before_it_is_on_disk,
     claims_find_all,
     confirmed_while_a_claim_is_open,
     dead_worker_comes_back,
@@ -455,6 +456,16 @@ MUTANTS = [
         "a claim does not look again after it has marked the app as idle",
         [Mutation("      share := null;\n      continue;\n", "      exit;\n", "complete_and_claim")],
         whoever_queues_is_found_or_tells,
+    ),
+    Mutant(
+        "flush does not wait for the disk",
+        [Mutation("  perform pg_logical_emit_message(true, 'secateur', ''::text);\n", "", "flush")],
+        claimed_before_it_is_on_disk,
+    ),
+    Mutant(
+        "flush says of every claim that it stands",
+        [Mutation("\n             and flush.claim_token in (run.claim_token, run.last_token)", "", "flush")],
+        claimed_before_it_is_on_disk,
     ),
     Mutant(
         "due floors are raised past what is due",

@@ -53,7 +53,7 @@ FOR_OPERATORS = frozenset(
 FOR_WORKERS = frozenset(
     {
         *("register_function", "enqueue", "enqueue_many", "begin_bulk", "enqueue_bulk", "send", "claim", "claim_batch"),
-        "complete_and_claim",
+        *("complete_and_claim", "flush"),
         *("declare_cancel_on", "begin_step", "heartbeat", "finish_step", "finished_steps", "complete", "complete_runs"),
         *("fail", "release", "apps_of_event", "send_to"),
     }

@@ -228,6 +228,7 @@ async def working(desk: Desk) -> None:
     one = (APP, ids[0], tokens[0])
     calls: dict[str, tuple[str, tuple[object, ...]]] = {
         "begin_step": ("begin_step($1, $2, $3, 'one')", one),
+        "flush": ("flush($1, $2, $3)", one),
         "finish_step": ("finish_step($1, $2, $3, 'one', '1')", one),
         "finished_steps": ("finished_steps($1, $2, $3)", one),
         "heartbeat": ("heartbeat($1, $2::uuid[], $3::uuid[], '1 hour')", (APP, ids, tokens)),

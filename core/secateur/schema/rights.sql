@@ -16,7 +16,7 @@ as $$
            'secateur_worker', upkeep.functions || array[
              'register_function', 'declare_cancel_on', 'enqueue', 'enqueue_many', 'begin_bulk', 'enqueue_bulk', 'send', 'send_to',
              'apps_of_event',
-             'claim', 'claim_batch', 'complete_and_claim', 'begin_step', 'finish_step', 'finish_steps', 'finished_steps', 'complete',
+             'claim', 'claim_batch', 'complete_and_claim', 'flush', 'begin_step', 'finish_step', 'finish_steps', 'finished_steps', 'complete',
              'complete_runs', 'fail', 'heartbeat', 'release', 'interrupt'
            ],
            'secateur_operator', upkeep.functions || array[

@@ -133,7 +133,8 @@ class Claims:
         """Claim up to `limit` runs of these functions, and report those that have ended and wait for that.
 
         Not repeated automatically; raises `DatabaseError` if Postgres is away. If the answer is lost, the claimed runs
-        come back when their leases expire.
+        come back when their leases expire. What it returns is on disk: the claim is a transaction that does not wait
+        for that, so that no commit waits behind it, and a second one does.
         """
         asked_at = time.monotonic()
         async with self._completed[app_id].taken_along() as (ended, answer):
@@ -148,11 +149,23 @@ class Claims:
                 last = rows.pop()
                 more, due_in = last["more"], last["due_in"]
             refused = {row["claim_token"] for row in rows if row["id"] is None}
-            answer([token not in refused for token in tokens])
             if refused:
                 rows = [row for row in rows if row["id"] is not None]
+            if rows or len(refused) < len(tokens):
+                await self._flush(app_id, rows, [claim for claim in ended if claim.token not in refused])
+            answer([token not in refused for token in tokens])
         found = [self._claim(row, functions[row["function_id"]], asked_at) for row in rows]
         return Batch(found, more=more is True, unsure=more is None, due_in=due_in)
+
+    async def _flush(self, app_id: str, claimed: Sequence[asyncpg.Record], completed: Sequence[Claim]) -> None:
+        """Wait until the transaction that did this is on disk. It did all or nothing, so one run stands for all."""
+        if claimed:
+            stands = await self._database.fetchval(_SQL["flush"], app_id, claimed[0]["id"], claimed[0]["claim_token"])
+        else:
+            one = completed[0]
+            stands = await self._database.fetchval(_SQL["flush"], app_id, one.run.id, one.token) == "completed"
+        if not stands:
+            raise Unreachable("Postgres has forgotten the claim: it crashed before the claim was on disk")
 
     def _claim(self, row: asyncpg.Record, function: Function, asked_at: float) -> Claim:
         """An unreadable run must not affect the other runs of the claim."""

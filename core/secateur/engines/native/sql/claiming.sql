@@ -117,13 +117,18 @@ $$;
 -- something from now on notifies the app's workers. Or it is null: a transaction is open that may have queued something and
 -- notifies nobody, so ask again soon.
 --
+-- Unless it is to be `durable`, the call does not wait until it is flushed to disk, and a commit does not wait for that behind it
+-- (the app's lock is held until a transaction has been flushed). Then nothing that it returned may be acted upon before `flush`
+-- has said that it stands. The whole transaction is meant, so do nothing else in it.
+--
 -- Repeatable, except that each call claims anew. It is longer than others, for its parts share what it keeps count of: functions,
 -- free slots, what is still open.
 --
 -- Locks: the app's, shared, until the transaction ends (so end it soon); the ended runs, by id; rows with SKIP LOCKED. It waits for
 -- nobody any more once it holds a run that it claims.
 create or replace function secateur.complete_and_claim(
-  app_id text, run_ids uuid[], claim_tokens uuid[], function_ids text[], max_runs integer, worker text, lease interval
+  app_id text, run_ids uuid[], claim_tokens uuid[], function_ids text[], max_runs integer, worker text, lease interval,
+  durable boolean default true
 )
   returns setof secateur.claimed_run
   language plpgsql
@@ -177,6 +182,9 @@ begin
   end if;
   if worker is not null then
     perform secateur.require_name('worker', worker);
+  end if;
+  if not durable then
+    perform set_config('synchronous_commit', 'off', true);
   end if;
   -- point: before the lock
   known := secateur.share_app(app);
@@ -349,4 +357,24 @@ create or replace function secateur.claim(
 as $$
   select run.* from secateur.complete_and_claim(app_id, '{}', '{}', function_ids, max_runs, worker, lease) as run
    where run.id is not null
+$$;
+
+-- Waits until everything that was committed before is on disk, and on the replicas that commits wait for; where the session
+-- leaves that to later, it does not. Returns the run's status if that claim's token stands in it (`completed`, if the claim has
+-- completed it), and null if it does not: a crash of the server has undone the claim, or it is no longer the caller's.
+--
+-- It writes a message that nobody reads, because only a transaction that has written something is flushed when it ends. What it returns
+-- was read on the server that flushes: if that had crashed in between, the row would not show the claim.
+create or replace function secateur.flush(app_id text, run_id uuid, claim_token uuid)
+  returns text
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+begin
+  perform pg_logical_emit_message(true, 'secateur', ''::text);
+  return (select run.status from secateur.runs as run
+           where run.app_id = flush.app_id and run.id = flush.run_id
+             and flush.claim_token in (run.claim_token, run.last_token));
+end
 $$;

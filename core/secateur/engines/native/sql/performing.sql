@@ -20,8 +20,13 @@ $$;
 -- Whether the next step of a run may begin. Once this has returned true, the step has begun. False means stop: the run is
 -- cancelled (this call records it), or the claim is no longer yours. The latter also if an active cancellation may match the run
 -- and takes too long to evaluate: then this call puts the run back into the queue.
+-- Unless it is to be `durable`, the call does not wait until it is flushed to disk, and a commit does not wait for that behind it.
+-- If the server crashes then, it may forget which step it was, but neither the claim nor a request to stop. The whole transaction is
+-- meant, so do nothing else in it.
 -- Locks: the app's, shared, so that no commit comes between the question and the answer; then the run's row.
-create or replace function secateur.begin_step(app_id text, run_id uuid, claim_token uuid, step text)
+create or replace function secateur.begin_step(
+  app_id text, run_id uuid, claim_token uuid, step text, durable boolean default true
+)
   returns boolean
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
@@ -34,6 +39,9 @@ begin
   perform secateur.require_read_committed();
   if coalesce(length(begin_step.step) not between 1 and 500, true) then
     raise exception using errcode = 'SC422', column = 'step', message = 'step: must have 1 to 500 characters';
+  end if;
+  if not durable then
+    perform set_config('synchronous_commit', 'off', true);
   end if;
   -- point: before the lock
   if not secateur.share_app(begin_step.app_id) then

@@ -44,6 +44,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "retry_id": None,
         "retried_from": None,
         "past_attempts": None,
+        "traceparent": None,
     },
 }
 """Columns that came later, and what is in them."""

@@ -14,6 +14,7 @@ from secateur.ledger.selections import select, selections
 from secateur.ledger.steps import EVERY_CANCELLATION, Activity, CancellationSearch, LedgerFigures, Unrestored
 from secateur.ledger.sweeping import SWEEP_BATCH, Sweeper, sweep_of
 from secateur.runs import Count
+from secateur.spans import span
 from secateur.states import Kind
 from secateur.troubles import Trouble
 
@@ -107,23 +108,26 @@ class Cancellations:
         the same request is committed only once, however often it is repeated.
         """
         self._refuse_if_read_only()
-        committed = await self.ledger.commit_all(
-            [
-                Commit(
-                    id=uuid4(),
-                    selection=selection,
-                    request=request.body(),
-                    standing=request.standing,
-                    author=author,
-                    source=source,
-                    reason=request.reason,
-                    idempotency_key=idempotency_key,
-                    expected=expected,
-                    rate=request.rate,
-                )
-                for selection in selections(request)
-            ]
-        )
+        commits = [
+            Commit(
+                id=uuid4(),
+                selection=selection,
+                request=request.body(),
+                standing=request.standing,
+                author=author,
+                source=source,
+                reason=request.reason,
+                idempotency_key=idempotency_key,
+                expected=expected,
+                rate=request.rate,
+            )
+            for selection in selections(request)
+        ]
+        with span("secateur.commit", {"secateur.app": request.app_id, "secateur.kind": request.verb}) as made:
+            committed = await self.ledger.commit_all(commits)
+            if made is not None:
+                made.set_attribute("secateur.cancellations", [str(each.id) for each in committed])
+                made.set_attribute("secateur.guarantee", committed[0].guarantee)
         self._hurry()
         return committed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import suppress
 from dataclasses import replace
 from uuid import UUID
@@ -11,6 +12,7 @@ from uuid import UUID
 from secateur.errors import DatabaseError, NotInstalled, PermissionDenied, Unreachable
 from secateur.ledger.ledger import Ledger
 from secateur.ledger.steps import OpenCancellation, SweepStep
+from secateur.spans import note
 from secateur.states import OPEN, State
 from secateur.troubles import Trouble, Troubles
 
@@ -119,6 +121,14 @@ class Sweeper:
         return step
 
     async def _step(self, open: OpenCancellation) -> SweepStep:
+        began = time.time_ns()
+        step = await self._one_step(open)
+        if not step.busy and not step.idle:
+            told = {"app": open.app_id, "cancellation": str(open.id), "runs": step.cancelled + step.restored}
+            note("secateur.sweep", began, {f"secateur.{name}": value for name, value in told.items()})
+        return step
+
+    async def _one_step(self, open: OpenCancellation) -> SweepStep:
         if open.state == State.RESTORING:
             step = await self._ledger.restore(open.app_id, open.id, min(self._batch, RESTORE_BATCH))
         else:

@@ -17,7 +17,7 @@ as $$
              'register_function', 'declare_cancel_on', 'enqueue', 'enqueue_many', 'begin_bulk', 'enqueue_bulk', 'send', 'send_to',
              'apps_of_event',
              'claim', 'claim_batch', 'complete_and_claim', 'flush', 'begin_step', 'finish_step', 'finish_steps', 'finished_steps', 'complete',
-             'complete_runs', 'fail', 'heartbeat', 'release', 'interrupt'
+             'complete_runs', 'fail', 'heartbeat', 'release', 'interrupt', 'traces_of'
            ],
            'secateur_operator', upkeep.functions || array[
              'pause', 'resume', 'forget', 'commit_cancellation', 'commit_cancellations', 'commit_retries', 'stop_cancellation',

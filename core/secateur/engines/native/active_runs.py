@@ -14,6 +14,7 @@ from uuid import UUID
 
 from secateur.engines.native.steps import StepNames, Steps, kept_json, read_kept
 from secateur.errors import UsageError
+from secateur.spans import span
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -141,10 +142,11 @@ class ActiveRun(_Run):
         self._refuse_if_interrupted(name)
         if not await self.steps.begin(name):
             raise self._refused(name)
-        returned = work(*args, **kwargs)
-        result = kept_json(await returned if inspect.isawaitable(returned) else returned, self._whose(name))
-        if not await self.steps.finish(name, result):
-            raise self._lost(name)
+        with span("secateur.step", {"secateur.step": name}):
+            returned = work(*args, **kwargs)
+            result = kept_json(await returned if inspect.isawaitable(returned) else returned, self._whose(name))
+            if not await self.steps.finish(name, result):
+                raise self._lost(name)
         return read_kept(result)
 
 
@@ -170,13 +172,14 @@ class SyncRun(_Run):
         self._refuse_if_interrupted(name)
         if not self.wait_for(self.steps.begin(name)):
             raise self._refused(name)
-        returned = work(*args, **kwargs)
-        if inspect.isawaitable(returned):
-            _close(returned)
-            raise UsageError(f"{self._whose(name)} is async: declare the function with `async def`")
-        result = kept_json(returned, self._whose(name))
-        if not self.wait_for(self.steps.finish(name, result)):
-            raise self._lost(name)
+        with span("secateur.step", {"secateur.step": name}):
+            returned = work(*args, **kwargs)
+            if inspect.isawaitable(returned):
+                _close(returned)
+                raise UsageError(f"{self._whose(name)} is async: declare the function with `async def`")
+            result = kept_json(returned, self._whose(name))
+            if not self.wait_for(self.steps.finish(name, result)):
+                raise self._lost(name)
         again: Result = read_kept(result)
         return again
 

@@ -21,6 +21,7 @@ from secateur.engines.native.claims import Claim, Claims
 from secateur.engines.native.containment import NAMES, PRESENT_RUN, Escaped
 from secateur.engines.native.functions import AsyncWork, PlainWork
 from secateur.engines.native.observing import AttemptEnd
+from secateur.spans import fail, span
 
 CLEANUP_SECONDS = 2.0
 """How long an interrupted function may take to clean up before the log complains about it."""
@@ -98,6 +99,18 @@ class Attempt:
 
     async def perform(self) -> AttemptEnd:
         """Raises `SecateurError` if the outcome cannot be reported to the queue."""
+        run = self.claim.run
+        told = {"app": run.app_id, "function": run.function_id, "run": str(run.id), "attempt": run.attempt}
+        attributes = {f"secateur.{name}": value for name, value in told.items()}
+        with span("secateur.run", attributes, parent=self.claim.traceparent, receives=True) as made:
+            end = await self._perform()
+            if made is not None:
+                made.set_attribute("secateur.end", str(end))
+            if end in {AttemptEnd.FAILED, AttemptEnd.RETRIED}:
+                fail(made, str(end))
+        return end
+
+    async def _perform(self) -> AttemptEnd:
         try:
             if not await self._claims.recall(self.claim):
                 logger.info("%s was not begun: it was cancelled, or %s no longer holds it", self, self._worker)

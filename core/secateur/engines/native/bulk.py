@@ -18,6 +18,7 @@ from secateur.errors import Problem, RequestError
 from secateur.postgres.database import Connection, Database
 from secateur.postgres.sqlstates import translate
 from secateur.postgres.statements import Statements
+from secateur.spans import traceparent
 
 Events: TypeAlias = Iterable[object] | AsyncIterable[object]
 
@@ -50,7 +51,7 @@ async def enqueue_bulk(
             if first is None:
                 return 0
             async with database.transaction() as connection:
-                await connection.fetchval(_SQL["begin_bulk"])
+                await connection.fetchval(_SQL["begin_bulk"], traceparent())
                 await _copy_all(database, connection, first, chunks)
                 runs: int = await connection.fetchval(
                     _SQL["enqueue_bulk"], app_id, function_id, scheduled_for, priority

@@ -28,6 +28,7 @@ from secateur.engines.native.together import Together
 from secateur.errors import DatabaseError, PermissionDenied, Unreachable
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
+from secateur.spans import note, tracer
 
 Result = TypeVar("Result")
 
@@ -36,6 +37,9 @@ INSISTING = Backoff(0.1, 3.0)
 
 MOST_RESULTS = 1_000_000
 """The most characters of step results in one call."""
+
+TRACES_SECONDS = 2.0
+"""How long a worker that has claimed runs may look for the traces in which they were sent."""
 
 LONGEST_TEXT = 10_000
 """The most characters of an error's text that are stored."""
@@ -58,6 +62,8 @@ class Claim:
     """Whether finished steps of an earlier attempt are stored."""
     unreadable: str | None = None
     """Why the run cannot be passed to its function; None if it can."""
+    traceparent: str | None = None
+    """The trace in which it was sent, if this process has a tracer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +142,7 @@ class Claims:
         come back when their leases expire. What it returns is on disk: the claim is a transaction that does not wait
         for that, so that no commit waits behind it, and a second one does.
         """
-        asked_at = time.monotonic()
+        asked_at, asked_ns = time.monotonic(), time.time_ns()
         async with self._completed[app_id].taken_along() as (ended, answer):
             tokens = [claim.token for claim in ended]
             rows = await self._database.fetch(
@@ -154,7 +160,10 @@ class Claims:
             if rows or len(refused) < len(tokens):
                 await self._flush(app_id, rows, [claim for claim in ended if claim.token not in refused])
             answer([token not in refused for token in tokens])
-        found = [self._claim(row, functions[row["function_id"]], asked_at) for row in rows]
+        traces = await self._traces(app_id, rows) if rows and tracer() is not None else {}
+        if rows:
+            note("secateur.claim", asked_ns, {"secateur.app": app_id, "secateur.runs": len(rows)})
+        found = [self._claim(row, functions[row["function_id"]], asked_at, traces.get(row["id"])) for row in rows]
         return Batch(found, more=more is True, unsure=more is None, due_in=due_in)
 
     async def _flush(self, app_id: str, claimed: Sequence[asyncpg.Record], completed: Sequence[Claim]) -> None:
@@ -167,7 +176,18 @@ class Claims:
         if not stands:
             raise Unreachable("Postgres has forgotten the claim: it crashed before the claim was on disk")
 
-    def _claim(self, row: asyncpg.Record, function: Function, asked_at: float) -> Claim:
+    async def _traces(self, app_id: str, rows: Sequence[asyncpg.Record]) -> dict[UUID, str]:
+        """In which trace each run was sent. None of them is worth losing what is claimed."""
+        try:
+            kept = await self._database.fetch(
+                _SQL["traces"], app_id, [row["id"] for row in rows], timeout=TRACES_SECONDS
+            )
+        except DatabaseError as error:
+            logger.debug("%s cannot read in which traces its runs were sent: %s", self._worker, error)
+            return {}
+        return {row["run_id"]: row["traceparent"] for row in kept}
+
+    def _claim(self, row: asyncpg.Record, function: Function, asked_at: float, traceparent: str | None) -> Claim:
         """An unreadable run must not affect the other runs of the claim."""
         event, unreadable = None, None
         try:
@@ -184,7 +204,7 @@ class Claims:
             started_at=row["started_at"],
             steps=KeptSteps(self, function.app_id, row["id"], row["claim_token"]),
         )
-        return Claim(run, row["claim_token"], function, asked_at, row["resumes"], unreadable)
+        return Claim(run, row["claim_token"], function, asked_at, row["resumes"], unreadable, traceparent)
 
     async def recall(self, claim: Claim) -> bool:
         """Let the run know its steps that finished in earlier attempts.

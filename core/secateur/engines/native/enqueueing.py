@@ -24,6 +24,7 @@ from secateur.errors import Problem, ReadOnly, RequestError
 from secateur.postgres.database import Database
 from secateur.postgres.sqlstates import keeping_events
 from secateur.postgres.statements import Statements
+from secateur.spans import traceparent
 
 _SQL = Statements.load("secateur.engines.native", "enqueueing.sql")
 
@@ -76,6 +77,7 @@ class Enqueueing:
                 priority,
                 started_at,
                 idempotency_key,
+                traceparent(),
                 repeatable=idempotency_key is not None,
             )
         return run_id
@@ -115,7 +117,9 @@ class Enqueueing:
         bounds.require_instants("started_at", started_at or ())
         texts = [as_json(event) for event in events]
         with keeping_events():
-            rows = await self.database.fetch(_SQL["enqueue_many"], app_id, function_id, texts, *columns.values())
+            rows = await self.database.fetch(
+                _SQL["enqueue_many"], app_id, function_id, texts, *columns.values(), traceparent()
+            )
         return [row[0] for row in rows]
 
     async def enqueue_bulk(

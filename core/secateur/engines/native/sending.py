@@ -15,6 +15,7 @@ from secateur.errors import Problem, ReadOnly, RequestError
 from secateur.postgres.database import Database
 from secateur.postgres.sqlstates import keeping_events
 from secateur.postgres.statements import Statements
+from secateur.spans import traceparent
 
 _SQL = Statements.load("secateur.engines.native", "sending.sql")
 
@@ -64,7 +65,9 @@ async def send_event(database: Database, event: str, *, idempotency_key: str | N
         raise ReadOnly("this session is read-only: it cannot send events")
     bounds.require({"idempotency_key": optional(problem_of_key(idempotency_key), idempotency_key)})
     with keeping_events():
-        rows = await database.fetch(_SQL["send"], event, idempotency_key, repeatable=idempotency_key is not None)
+        rows = await database.fetch(
+            _SQL["send"], event, idempotency_key, traceparent(), repeatable=idempotency_key is not None
+        )
     return Sent(
         runs=tuple(_effect(row, "run_id") for row in rows if row["run_id"] is not None),
         cancellations=tuple(_effect(row, "cancellation_id") for row in rows if row["cancellation_id"] is not None),

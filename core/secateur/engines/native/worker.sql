@@ -16,6 +16,9 @@ select id, function_id, event, attempt, max_attempts, claim_token, more, resumes
 -- name: flush
 select secateur.flush($1, $2, $3)
 
+-- name: traces
+select run_id, traceparent from secateur.traces_of($1, $2)
+
 -- name: begin_step
 select secateur.begin_step($1, $2, $3, $4, durable => false)
 

@@ -21,3 +21,19 @@ begin
                                     'worker', worker, 'error', left(error, 2000));
 end
 $$;
+
+-- In which traces these runs were sent; those that were sent in none are left out. `traceparent` is as W3C writes it.
+create or replace function secateur.traces_of(app_id text, run_ids uuid[], out run_id uuid, out traceparent text)
+  returns setof record
+  language sql
+  stable
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+  select run.id, run.traceparent
+    from unnest(traces_of.run_ids) as wanted (id)
+   cross join lateral (
+     select one.id, one.traceparent
+       from secateur.runs as one
+      where one.app_id = traces_of.app_id and one.id = wanted.id and one.traceparent is not null
+     offset 0) as run
+$$;

@@ -232,6 +232,7 @@ async def working(desk: Desk) -> None:
         "finish_step": ("finish_step($1, $2, $3, 'one', '1')", one),
         "finished_steps": ("finished_steps($1, $2, $3)", one),
         "heartbeat": ("heartbeat($1, $2::uuid[], $3::uuid[], '1 hour')", (APP, ids, tokens)),
+        "traces_of": ("traces_of($1, $2::uuid[])", (APP, ids)),
         "complete": ("complete($1, $2, $3)", one),
         "complete, repeated": ("complete_runs($1, $2::uuid[], $3::uuid[])", (APP, ids[:2], tokens[:2])),
         "fail": ("fail($1, $2, $3, 'no luck')", (APP, ids[2], tokens[2])),

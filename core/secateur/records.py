@@ -98,7 +98,7 @@ class CancellationFields(SQLModel):
     idempotency_key: str | None = Field(default=None, sa_type=Text)
     reason: str | None = Field(default=None, sa_type=Text)
     source: str = Field(sa_type=Text)
-    """`tui`, `cli`, `api` or `python`, as claimed by the client."""
+    """`tui`, `cli`, `api`, `python` or `watch`, as claimed by the client."""
     created_at: datetime = Field(sa_type=Timestamptz)
     """When it was committed: claims that began later honour it."""
     created_by: str = Field(sa_type=Text)

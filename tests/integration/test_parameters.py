@@ -252,6 +252,9 @@ async def owner(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.execute(
         "select secateur.propose_cancellation($1, 'billing', null, '{}', null, null, '1 day', 'ada', 'cli')", PROPOSAL
     )
+    await connection.execute(
+        "select secateur.move_alert_episode('billing', 'invoices', 'x', 'x', null, '{}', array['x'], '{}')"
+    )
     await connection.execute("set statement_timeout = '20s'")
     yield connection
     await connection.close()

@@ -62,6 +62,8 @@ LATER = {
     "api_tokens",
     "proposals",
     "budgets",
+    "alert_episodes",
+    "alert_messages",
 }
 """Tables that came later, and are empty."""
 LISTS = {"due_functions", "due_epochs", "searches", "due_floors"}

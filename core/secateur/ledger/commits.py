@@ -25,7 +25,7 @@ class Commit:
     standing: bool
     author: str
     source: str
-    """`tui`, `cli`, `api` or `python`."""
+    """`tui`, `cli`, `api`, `python` or `watch`."""
     reason: str | None = None
     idempotency_key: str | None = None
     expected: Count | None = None

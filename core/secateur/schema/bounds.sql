@@ -202,8 +202,8 @@ begin
   if author is not null then
     perform secateur.require_name('author', author);
   end if;
-  if source not in ('tui', 'cli', 'api', 'python', 'event') then
-    raise exception using errcode = 'SC422', column = 'source', message = 'source: must be tui, cli, api or python';
+  if source not in ('tui', 'cli', 'api', 'python', 'event', 'watch') then
+    raise exception using errcode = 'SC422', column = 'source', message = 'source: must be tui, cli, api, python or watch';
   end if;
 end
 $$;

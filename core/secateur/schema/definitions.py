@@ -56,6 +56,7 @@ DEFINITIONS = (
     "engines/native/sql/depth.sql",
     "engines/native/sql/pruning.sql",
     "tokens/sql/tokens.sql",
+    "watch/sql/watching.sql",
     "schema/pins.sql",
     "schema/rights.sql",
 )

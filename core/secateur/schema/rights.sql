@@ -24,12 +24,12 @@ as $$
              'undo_cancellation', 'cancel_run', 'app_of_run', 'unrestored', 'cancellation_records', 'set_retention',
              'commit_jobs', 'commit_job', 'take_jobs', 'settle_jobs', 'begin_job_batch', 'end_job_batch', 'begin_job_restore',
              'end_job_restore', 'prune_jobs', 'create_token', 'revoke_token', 'note_token_use',
-             'propose_cancellation', 'decide_proposal'
+             'propose_cancellation', 'decide_proposal', 'move_alert_episode', 'take_alert_message', 'settle_alert_message', 'guard_pause'
            ],
            'secateur_viewer', array['unrestored', 'rights_gaps', 'propose_cancellation'])
     from (select array[
             'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'decide_slowly', 'restore_cancellation',
-            'note_sweep_failure', 'all_apps', 'compact_depth', 'check_depth', 'prune', 'rights_gaps'
+            'note_sweep_failure', 'all_apps', 'compact_depth', 'check_depth', 'prune', 'end_guard_pauses', 'rights_gaps'
           ] as functions) as upkeep
 $$;
 

@@ -37,6 +37,7 @@ class NativeUpkeep(Writing, Upkeep):
     async def prune(self, batch: int) -> Pruned:
         self._refuse_if_read_only()
         pruned = await self._of_each_app("prune", batch)
+        await self._of_each_app("end_guard_pauses")
         return Pruned(sum(row["runs"] for row in pruned), any(row["more"] for row in pruned))
 
     async def _of_each_app(self, name: str, *arguments: object, seconds: float | None = None) -> list[asyncpg.Record]:

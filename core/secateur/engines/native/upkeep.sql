@@ -11,6 +11,9 @@ select one.* from secateur.check_depth($1, $2) as one
 -- name: prune
 select * from secateur.prune($1, $2)
 
+-- name: end_guard_pauses
+select secateur.end_guard_pauses($1)
+
 -- name: retention
 select kept.finished, kept.cancelled, kept.standing from secateur.retention as kept
 

@@ -10,7 +10,7 @@ import getpass
 import json
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from difflib import get_close_matches
@@ -24,12 +24,13 @@ from secateur.bounds import optional, problem_of_name
 from secateur.encodings import check_encodings
 from secateur.errors import SettingsError, UsageError
 from secateur.times import find_zone
+from secateur.watch_settings import Guard, WatchRule, WatchSettings, WatchTarget
 from secateur.words.redaction import quoted, redact
 
 PREFIX = "SECATEUR_"
 _READ = ("DATABASE_URL", "TZ", "LOGNAME", "USER", "LNAME", "USERNAME")
 """Other variables that are read; `getpass.getuser` reads the last four."""
-_TABLES = ("contexts", "keys", "themes")
+_TABLES = ("contexts", "keys", "themes", "watch")
 """The settings that are neither a word nor a number: their variables hold JSON."""
 LIBPQ = ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER")
 """Setting any of these names a database; a password file alone does not."""
@@ -112,6 +113,8 @@ class Settings(BaseModel):
     """The console's keys that differ from its own: place → action → key or keys."""
     themes: dict[str, dict[str, str]] = {}
     """Further themes of the console: name → colour's name → colour."""
+    watch: WatchSettings = WatchSettings()
+    """The rules of `secateur watch`, and where it posts."""
 
     @field_validator("author")
     @classmethod
@@ -250,22 +253,42 @@ def _read(path: Path, *, must_exist: bool) -> dict[str, Any]:
 
 def _explain(error: ErrorDetails, origins: Mapping[str, str]) -> str:
     """What is wrong with a setting, where it was set, and what would be valid."""
-    place = [str(part) for part in error["loc"]]
+    place = [str(part) for part in error["loc"] if part != "[key]"]
     origin = origins.get(place[0], "") if place else origins.get("default_context", "")
     *parents, name = place or [""]
     match error["type"]:
         case "extra_forbidden":
-            known = Context.model_fields if parents else Settings.model_fields
+            known = _fields_at(parents)
             return f"{origin}there is no setting `{redact('.'.join(place))}`{_suggestion(name, known)}"
         case "missing":
             return f"{origin}`{redact('.'.join(parents))}` needs `{name}`"
         case "value_error":
             return f"{origin}{redact(error['msg'].removeprefix('Value error, '))}"
     wish = error["msg"].removeprefix("Input ").rstrip(".")
-    # A value in a context, or a list, may be a password.
-    is_shown = place[:1] != ["contexts"] and isinstance(error["input"], str | int | float)
+    # A value in a context or a target, or a list, may be a password.
+    is_secret = place[:1] == ["contexts"] or place[:2] == ["watch", "targets"]
+    is_shown = not is_secret and isinstance(error["input"], str | int | float)
     got = f", not {redact(repr(error['input']))}" if is_shown else ""
     return f"{origin}`{redact('.'.join(place))}` {wish[0].lower()}{wish[1:]}{got}"
+
+
+def _fields_at(parents: Sequence[str]) -> Iterable[str]:
+    """The settings of that table, as the file calls them."""
+    model: type[BaseModel]
+    match parents:
+        case []:
+            model = Settings
+        case ["watch"]:
+            model = WatchSettings
+        case ["watch", "targets", _]:
+            model = WatchTarget
+        case ["watch", "rules", _]:
+            model = WatchRule
+        case ["watch", "rules", _, "guard"]:
+            model = Guard
+        case _:
+            model = Context
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _unknown_context(name: str, known: Iterable[str]) -> str:

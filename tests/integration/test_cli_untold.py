@@ -100,7 +100,7 @@ LOOKING: dict[str, Prepare] = {
     "proposals": lambda here, url: [],
     "eval": lambda here, url: ["1 + 1"],
 }
-STARTING = {"completion", "demo", "gate", "mcp", "worker", "serve"}
+STARTING = {"completion", "demo", "gate", "mcp", "watch", "worker", "serve"}
 """Their answer is what they go on to do, or a script; tests/engines tries `gate`."""
 
 

@@ -37,6 +37,7 @@ from secateur.errors import Conflict
 from secateur.postgres.database import Database
 from secateur.settings import load_settings
 from secateur.tokens.keeping import Tokens, TokenScope
+from secateur.watch.forms import MessageForm
 from servers import with_schema
 
 NOT_RUN = {
@@ -149,6 +150,13 @@ class Queue:
             )
         )
 
+    def watch_rules(self) -> Path:
+        """A configuration in which no rule fires."""
+        file = self.directory / "watch.toml"
+        target = "[watch.targets.none]\nkind = 'command'\ncommand = ['true']\n"
+        file.write_text(f"{target}[watch.rules.old]\nmetric = 'claimable_age'\nthreshold = '9999d'\n")
+        return file
+
     def queue_of_others(self) -> str:
         """Its name. It has its install and its gate, whatever was tried before."""
 
@@ -241,7 +249,12 @@ async def _make_queue_of_others(url: str) -> None:
 def queue(postgres_servers: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queue]:
     directory = tmp_path_factory.mktemp("documents")
     for name, block in (("event.json", '"name"'), ("body.json", '"app_id"')):
-        (text,) = {code.text for code in BLOCKS if code.language == "json" and block in code.text}
+        # A message of the watch has both.
+        (text,) = {
+            code.text
+            for code in BLOCKS
+            if code.language == "json" and block in code.text and '"episode"' not in code.text
+        }
         (directory / name).write_text(text, encoding="utf-8")
     server = postgres_servers("embedded")
     name = server.create_database(with_schema)
@@ -322,12 +335,15 @@ def _command(words: list[str], queue: Queue, here: Here, monkeypatch: pytest.Mon
         parsed = parse(words)
         if parsed.command in ENDLESS or getattr(parsed, "watch", False):
             return
+        if parsed.command == "watch:watch" and not (parsed.check or parsed.once or parsed.dry_run):
+            return
         if getattr(parsed, "yes", True) is False:
             words = [*words, "--yes"]
     if words[0] == "token":
         queue.prepare_token(words[1:])
     monkeypatch.chdir(queue.directory)
-    done = here(*words, url=queue.of_others if "--engine" in words else queue.url)
+    variables = {"SECATEUR_CONFIG": str(queue.watch_rules())} if words[0] == "watch" else {}
+    done = here(*words, url=queue.of_others if "--engine" in words else queue.url, **variables)
     # The tests' servers do not sync, of which the doctor warns.
     assert done.code == (3 if "doctor" in words else 0), done.err
     assert "Traceback" not in done.err
@@ -458,7 +474,10 @@ PYTHON = [(code.place, code) for code in BLOCKS if code.language == "python"]
 
 @pytest.mark.parametrize("text", placed(JSON))
 def test_json(text: str, queue: Queue) -> None:
-    """An event is enqueued, and a request counted."""
+    """An event is enqueued, a request counted, and a message of the watch one as it is posted."""
+    if "episode" in json.loads(text):
+        assert MessageForm.model_validate_json(text).as_json() == json.loads(text)
+        return
     path = "/v1/cancellations/preview" if "app_id" in json.loads(text) else "/v1/events"
     answer = httpx.post(
         queue.server + path,

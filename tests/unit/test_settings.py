@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from secateur.errors import SettingsError
 from secateur.settings import Context, Settings, Target, load_settings
+from secateur.watch_settings import Guard, WatchRule, WatchSettings, WatchTarget
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 WriteConfig = Callable[[str], Path]
@@ -64,14 +65,24 @@ class TestExample:
         (context,) = shown.pop("contexts").values()
         assert shown.pop("keys")
         assert shown.pop("themes")
-        self.compare(shown, Settings, without={"contexts", "keys", "themes"})
+        watch = shown.pop("watch")
+        (target,), (rule,) = watch.pop("targets").values(), watch.pop("rules").values()
+        self.compare(shown, Settings, without={"contexts", "keys", "themes", "watch"})
         self.compare(context, Context, without=set())
+        self.compare(watch, WatchSettings, without={"targets", "rules"})
+        # Not all of these go together: the others are in the comments.
+        for model, table in ((WatchTarget, target), (WatchRule, rule), (Guard, rule["guard"])):
+            names = [field.alias or name for name, field in model.model_fields.items()]
+            assert [name for name in names if not re.search(rf"\b{name} = |guard\]", text)] == []
+            assert set(table) <= set(names)
 
-    def compare(self, shown: dict[str, Any], model: type[Settings | Context], without: set[str]) -> None:
+    def compare(
+        self, shown: dict[str, Any], model: type[Settings | Context | WatchSettings], without: set[str]
+    ) -> None:
         assert list(shown) == [name for name in model.model_fields if name not in without]
         for name, value in shown.items():
             default = model.model_fields[name].default
-            assert default in {value, None, PydanticUndefined}, name
+            assert default in (value, None, [], PydanticUndefined), name
 
     def test_uncommented_it_is_valid(self, write_config: WriteConfig) -> None:
         text = re.sub(r"^#(?=[a-z_]+ = |\[)", "", EXAMPLE.read_text(), flags=re.MULTILINE)

@@ -17,6 +17,7 @@ from secateur.cli.offering import proposing
 from secateur.cli.parsing import AddCommand, Parser, endpoint, key, positive, span
 from secateur.cli.selecting import select_runs
 from secateur.cli.serving import serving
+from secateur.cli.watching import watching
 from secateur.errors import UsageError
 
 TEXT_FLAGS = frozenset(
@@ -122,6 +123,7 @@ def _parser() -> Parser:
 
     _running(command)
     serving(command, everywhere)
+    watching(command)
     looking(command)
     searching(command)
     explaining(command)

@@ -22,6 +22,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "secateur worker jobs:billing --grace 60s --name billing-1",
     ),
     "serve": ("secateur serve", "secateur serve --port 8080"),
+    "watch": ("secateur watch --check", "secateur watch --context production --once --json"),
     "token": ("secateur token list", "secateur token create ci --scope operator --expires 30d"),
     "completion": ("secateur completion bash", "secateur completion fish"),
     "depth": ("secateur depth --watch", "secateur depth --history 2h --app billing"),

@@ -12,7 +12,7 @@ EXIT_CODES = {
     0: "done",
     1: "failed",
     2: "the request or the usage is wrong, or the session is read-only",
-    WARNINGS: "doctor: there are warnings",
+    WARNINGS: "doctor: there are warnings; watch --once: a rule fires",
     ERRORS: "doctor: there are errors",
     NOT_TOLD: "done, but the answer could not be written to standard output",
     INTERRUPTED: "interrupted",

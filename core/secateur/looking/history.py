@@ -20,6 +20,9 @@ OVERVIEW_POINTS = 60
 LONGEST_HOLD = timedelta(seconds=30)
 """How long a queue counts as unchanged after its last sample."""
 
+COARSE = timedelta(seconds=10)
+"""The distance of the samples of all functions together."""
+
 ONE_BY_ONE = 5
 """Up to this many functions, their samples are asked for by name; else those of all functions are."""
 
@@ -110,6 +113,16 @@ class DepthHistory:
             Series(scope, steps, points(samples, steps), gaps[scope.app_id], [], growing.get(scope))
             for scope, samples in sorted(found.items(), key=lambda each: (each[0].app_id, each[0].function_id or ""))
         ]
+
+    async def changes(self, reach: timedelta, count: int) -> dict[Scope, list[Sample]]:
+        """Some `count` samples of every function that has had runs, from `reach` ago until now, oldest first.
+
+        Nothing where the engine keeps no history.
+        """
+        if not self.is_kept:
+            return {}
+        now, length = await self._engine.clock(), max(COARSE, reach / count)
+        return await self._source.samples_of_functions([SampleSteps(now - reach - length, now, length)])
 
     async def growing_since(self, scope: Scope) -> datetime | None:
         """When the function, or the app as a whole, was last at its usual depth; None if it is not growing."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import getpass
 import json
 import os
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
@@ -23,6 +22,7 @@ from pydantic_core import ErrorDetails
 from secateur.bounds import optional, problem_of_name
 from secateur.encodings import check_encodings
 from secateur.errors import SettingsError, UsageError
+from secateur.places import choose, default_path, read_config
 from secateur.times import find_zone
 from secateur.watch_settings import Guard, WatchRule, WatchSettings, WatchTarget
 from secateur.words.redaction import quoted, redact
@@ -32,13 +32,6 @@ _READ = ("DATABASE_URL", "TZ", "LOGNAME", "USER", "LNAME", "USERNAME")
 """Other variables that are read; `getpass.getuser` reads the last four."""
 _TABLES = ("contexts", "keys", "themes", "watch")
 """The settings that are neither a word nor a number: their variables hold JSON."""
-LIBPQ = ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER")
-"""Setting any of these names a database; a password file alone does not."""
-
-NO_DATABASE = (
-    "no database is named: give --database URL or --context NAME, set DATABASE_URL or PGHOST, PGDATABASE, …, "
-    "or name one in the configuration file; `secateur demo` brings its own"
-)
 
 
 class Context(BaseModel):
@@ -164,25 +157,14 @@ class Settings(BaseModel):
         """The database named by the flags, else by the environment, else by the file. Raises `SettingsError`."""
         environment = os.environ if environment is None else environment
         read_only = read_only or self.read_only
-        if database and context:
-            raise SettingsError("--database and --context cannot be given together: leave one out")
-        if not database and not context:
-            database, context = environment.get("SECATEUR_DATABASE"), environment.get("SECATEUR_CONTEXT")
-            if database and context:
-                raise SettingsError("SECATEUR_DATABASE and SECATEUR_CONTEXT cannot both be set: unset one")
-        if not database and not context:
-            database = environment.get("DATABASE_URL")
-        if not database:
-            context = context or self.default_context
+        database, context = choose(database, context, self.default_context, environment)
         if context:
             chosen = self._context(context)
             read_only = read_only or chosen.read_only
             return Target(
                 chosen.database, read_only, context, chosen.production, engine or chosen.engine, chosen.replica
             )
-        if not database and not any(environment.get(name) for name in LIBPQ):
-            raise SettingsError(NO_DATABASE)
-        return Target(database or None, read_only, engine=engine)
+        return Target(database, read_only, engine=engine)
 
     def _context(self, name: str) -> Context:
         if name not in self.contexts:
@@ -197,15 +179,14 @@ def load_settings(config: Path | None = None, **flags: object) -> Settings:
     """
     prefixed = [name for name in os.environ if name.startswith(PREFIX)]
     check_encodings(os.environ, [*prefixed, *_READ])
-    path = config or default_path()
-    in_file = _read(path, must_exist=config is not None or bool(os.environ.get("SECATEUR_CONFIG")))
+    in_file = read_config(config)
     in_flags = {name: value for name, value in flags.items() if value is not None}
     in_environment = _in_environment()
     try:
         return Settings(**{**in_file, **in_environment, **in_flags})
     except ValidationError as error:
         origins = {
-            **dict.fromkeys(in_file, f"{path}: "),
+            **dict.fromkeys(in_file, f"{config or default_path()}: "),
             **{name: f"{PREFIX}{name.upper()}: " for name in in_environment},
             **{name: f"--{name.replace('_', '-')}: " for name in in_flags},
         }
@@ -225,30 +206,6 @@ def _in_environment() -> dict[str, Any]:
         except ValueError as error:
             raise SettingsError(f"{variable} is not valid JSON: {error}") from None
     return found
-
-
-def default_path() -> Path:
-    """The configuration file where no flag names one."""
-    named = os.environ.get("SECATEUR_CONFIG")
-    if named:
-        return Path(named).expanduser()
-    base = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path("~/.config").expanduser()) / "secateur" / "config.toml"
-
-
-def _read(path: Path, *, must_exist: bool) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if must_exist:
-            raise SettingsError(f"there is no configuration file {path}") from None
-        return {}
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{path} is not UTF-8: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}") from error
 
 
 def _explain(error: ErrorDetails, origins: Mapping[str, str]) -> str:

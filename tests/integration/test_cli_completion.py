@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 import subprocess
 import sys
@@ -67,3 +68,38 @@ def test_there_is_a_script_for_each_shell(shell: str) -> None:
     done = run("completion", shell)
     assert (done.code, done.err) == (0, "")
     assert f"secateur completion {shell} --line" in done.out
+
+
+ZSH = """
+autoload -Uz compinit && compinit -D
+source <(secateur completion zsh)
+_describe() { print -l -- "${(@P)2}" }
+_files() { print files }
+words=(secateur hist); CURRENT=2; _secateur
+words=(secateur token create x --scope ''); CURRENT=6; _secateur
+words=(secateur nonsense x); CURRENT=3; _secateur
+"""
+FISH = """
+secateur completion fish | source
+complete -C "secateur hist"; complete -C "secateur token create x --scope "
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "script", "found"),
+    [
+        (["zsh", "-f", "-c"], ZSH, "history:list cancellations, newest first\nviewer\noperator\nfiles\n"),
+        (["fish", "--no-config", "-c"], FISH, "history\tlist cancellations, newest first\noperator\nviewer\n"),
+    ],
+)
+def test_other_shells_complete(command: list[str], script: str, found: str, url: str, tmp_path: Path) -> None:
+    """In the shells themselves, where they are installed."""
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    program = tmp_path / "secateur"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m secateur.cli "$@"\n')
+    program.chmod(0o755)
+    variables = environment(url)
+    variables |= {"PATH": f"{tmp_path}:{variables['PATH']}", "HOME": str(tmp_path)}
+    done = subprocess.run([*command, script], capture_output=True, text=True, env=variables, check=True)
+    assert (done.stdout, done.stderr) == (found, "")

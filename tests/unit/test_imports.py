@@ -49,6 +49,17 @@ def test_help_imports_next_to_nothing(arguments: list[str]) -> None:
     assert modules_of(code) - modules_of("pass") <= {"secateur", "secateur.cli", "secateur.cli.helping"}
 
 
+@pytest.mark.parametrize("line", ["secateur cancel --ap", "secateur cancel --app b", "secateur --context "])
+def test_a_completion_imports_only_what_asks_a_database(line: str) -> None:
+    """A key was pressed: it checks no settings, and knows no queue of others."""
+    code = f"""
+from secateur.cli import main
+assert main(["--database", "postgresql://a@127.0.0.1:1/b", "completion", "bash", "--line", {line!r}]) == 0
+"""
+    assert imported_by(code) <= {"asyncpg"}
+    assert "secateur.engines.foreign" not in modules_of(code)
+
+
 @pytest.mark.parametrize("module", ["secateur.cli.commands.look", "secateur_tui.app"])
 def test_the_first_screen_and_quick_commands_wait_for_no_sqlalchemy(module: str) -> None:
     slow = SLOW - {"asyncpg", "pydantic", "textual"}

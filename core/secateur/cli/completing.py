@@ -92,9 +92,10 @@ def _walk(before: list[str], parsers: Mapping[str, Parser]) -> tuple[Parser, arg
         elif places:
             action = places.pop(0)
             if isinstance(action, argparse._SubParsersAction):
-                if word not in parsers:
+                found = (action.choices if parser is not parsers[""] else parsers).get(word)
+                if not isinstance(found, Parser):
                     return parser, None, given
-                parser, places = parsers[word], _places(parsers[word])
+                parser, places = found, _places(found)
             else:
                 _keep(given, action, word)
     return parser, pending or (places[0] if places else None), given

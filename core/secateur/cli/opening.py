@@ -13,9 +13,10 @@ from secateur.engines.loading import open_engine
 from secateur.errors import ReadOnly
 from secateur.ledger.proposals import Proposals
 from secateur.open_queue import OpenQueue
+from secateur.places import default_path
 from secateur.postgres.database import Database
 from secateur.postgres.reachable import until_reachable
-from secateur.settings import Settings, Target, default_path, load_settings
+from secateur.settings import Settings, Target, load_settings
 
 
 @dataclass(frozen=True, slots=True)

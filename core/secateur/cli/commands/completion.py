@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+import os
 import shlex
 import time
 from contextlib import suppress
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 from secateur.cli.arguments import parsers
 from secateur.cli.completing import Candidate, NameQuestion, candidates, split
 from secateur.cli.output import line
+from secateur.places import choose, read_config
 from secateur.words.lines import one_line, shorten
 
 if TYPE_CHECKING:
@@ -55,17 +58,20 @@ def _written(found: Sequence[Candidate], typed: str, shell: str) -> list[str]:
 
 def _look_up(asked: NameQuestion) -> list[Candidate]:
     from secateur.cli.commands.completion_names import names
-    from secateur.settings import load_settings
 
     config = asked.given.get("config")
-    settings = load_settings(Path(config) if config else None)
+    read = read_config(Path(config) if config else None)
+    contexts = json.loads(os.environ.get("SECATEUR_CONTEXTS") or "null") or read.get("contexts", {})
     if asked.what == "CONTEXT":
-        return [Candidate(name) for name in sorted(settings.contexts)]
-    target = settings.target(database=asked.given.get("database"), context=asked.given.get("context"))
+        return [Candidate(name) for name in sorted(contexts)]
+    default = os.environ.get("SECATEUR_DEFAULT_CONTEXT") or read.get("default_context")
+    url, context = choose(asked.given.get("database"), asked.given.get("context"), default, os.environ)
+    if context is not None:
+        url = contexts[context]["database"]
     left = max(AT_LEAST, SECONDS - time.process_time())
 
     async def ask() -> list[Candidate]:
         async with asyncio.timeout(left):
-            return await names(target.url, asked)
+            return await names(url, asked)
 
     return asyncio.run(ask())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncpg
 
 from secateur.cli.completing import Candidate, NameQuestion
-from secateur.engines.foreign.file import engine_files
 from secateur.postgres.addresses import resolve
 from secateur.postgres.statements import Statements
 
@@ -20,6 +19,8 @@ async def names(url: str | None, asked: NameQuestion) -> list[Candidate]:
     connection = await asyncpg.connect(**resolve(url).arguments, server_settings=settings)
     try:
         if asked.what == "ENGINE":
+            from secateur.engines.foreign.file import engine_files
+
             rows = await connection.fetch(_SQL["installations"])
             return [Candidate("native"), *(Candidate(row["name"]) for row in rows), *map(Candidate, engine_files())]
         values = [asked.given.get("app")] if asked.what == "FUNCTION" else []

@@ -59,8 +59,14 @@ async def together(size: tuple[int, int], directory: Path) -> None:
     """secateur's own queue and three others in one database."""
 
     async def take(camera: Camera) -> None:
-        await camera.shows("event.data.", *(f"▾ {bed.engine}" for bed in TOGETHER))
+        await camera.shows("▾ native", "vendor-syncs")
+        await camera.pilot.press(
+            "home", "space", "down", "down", "down"
+        )  # secateur's own would leave no room for the others
+        there_is_room = size[1] > 24
+        await camera.shows("▸ native", *(f"▾ {bed.engine}" for bed in TOGETHER[: None if there_is_room else 1]))
         await settled(camera)
+        await camera.at_leisure("event.data.")
         await camera.take("several-queues")
 
     with EmbeddedPostgres(settings={"fsync": "off"}) as postgres:

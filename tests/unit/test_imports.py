@@ -77,6 +77,10 @@ LATER = (
     "secateur.cel.sql.vocabulary",
     "secateur.cel.syntax.parser",
     "secateur.cel.syntax.scanner",
+    "secateur.engines.foreign.engine",
+    "secateur.engines.foreign.installing",
+    "secateur.engines.foreign.source",
+    "secateur.engines.several",
     "secateur.looking.blast",
     "secateur.looking.hot_values",
     "secateur.looking.suggested_filters",
@@ -91,7 +95,7 @@ LATER = (
     "secateur_tui.review.screen",
     "secateur_tui.runs",
 )
-"""The compiler, the search for what stands out, and every place but Queues."""
+"""The compiler, the search for what stands out, queues of others, and every place but Queues."""
 
 
 def test_the_first_figures_wait_for_no_other_place() -> None:

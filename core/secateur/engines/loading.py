@@ -6,21 +6,19 @@ others. Every other kind of queue that secateur knows is one SQL file: see `seca
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from secateur.engines.base import Source
 from secateur.engines.foreign.discovery import installations
-from secateur.engines.foreign.engine import ForeignEngine, foreign_engine
 from secateur.engines.foreign.file import engine_files
-from secateur.engines.foreign.installation import Installation
-from secateur.engines.foreign.installing import installed_queues
-from secateur.engines.foreign.source import ForeignSource
-from secateur.engines.several import several
 from secateur.errors import DatabaseError, NotInstalled, UsageError
 from secateur.postgres.database import Database
+
+if TYPE_CHECKING:
+    from secateur.engines.foreign.installation import Installation
 
 OWN = "native"
 """secateur's own queue: what a database without any queue is asked to install."""
@@ -82,7 +80,19 @@ async def find_queues(database: Database, replica: Database | None = None) -> li
         except NotInstalled:
             continue
     others = await installations(database)
-    installed = await installed_queues(database) if others else {}
+    return [*found, *await _queues_of_others(database, replica, others)] if others else found
+
+
+async def _queues_of_others(
+    database: Database, replica: Database | None, others: Sequence[Installation]
+) -> list[FoundQueue]:
+    # What a database with secateur's own queue alone never needs.
+    from secateur.engines.foreign.engine import foreign_engine
+    from secateur.engines.foreign.installing import installed_queues
+    from secateur.engines.foreign.source import ForeignSource
+
+    found: list[FoundQueue] = []
+    installed = await installed_queues(database)
     for each in others:
         writes = each.name in installed and each.can_cancel
         made = (
@@ -132,6 +142,9 @@ async def open_engine(database: Database, replica: Database | None = None, name:
     if name is not None:
         names = ", ".join(each.name for each in chosen)
         raise UsageError(f"{database.description} has several queues of {name}: choose one with --engine ({names})")
+    from secateur.engines.foreign.engine import ForeignEngine
+    from secateur.engines.several import several
+
     own = next((each.source for each in chosen if each.engine == OWN), None)
     others = [each.source for each in chosen if each.source is not own]
     if own is not None and any(isinstance(each, ForeignEngine) for each in others) and await _is_unused(own):

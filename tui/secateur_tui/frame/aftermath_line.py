@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _UNFINISHED = (Phase.PENDING, Phase.SWEEPING, Phase.RETRYING, Phase.FAILING, Phase.HOLDING_BACK, Phase.RESTORING)
 """What is said of several cancellations as long as it is true of one."""
 
+_WORDINGS = ((False, " also those for 2 h"), (False, " also those"), (True, " also those"), (True, ""))
+"""From full to short: whether what was done is told in fewer words, and what the key does with those that arrive."""
+
 
 @dataclass
 class AlsoWanted(Message):
@@ -30,23 +33,34 @@ class AlsoWanted(Message):
     cancellations: Sequence[Cancellation]
 
 
-def aftermath_line(found: Aftermath, *, also: str, undo: str, redo: str) -> Content:
-    """`✂ 99,242 cancelled 1m 04s ago · 124/s still match: f also those for 2 h · z undo`.
+def aftermath_line(found: Aftermath, width: int, *, also: str, undo: str, redo: str) -> Content:
+    """`✂ 99,242 cancelled 1m 04s ago · 124/s still match: f also those for 2 h · z undo`, in fewer words where these
+    do not fit into `width` cells.
 
     `also`, `undo` and `redo` are the keys; an empty one is not offered.
     """
-    line = toned(*_done(found))
-    if found.goes_on:
-        line += toned((f" · {rate(found.arriving or 0.0)}/s still match", "warn"))
-        if also:
-            line += toned((": ", "warn"), (also, "key"), (" also those for 2 h", "plain"))
     key, what = (redo, "redo") if found.newest.undone_at else (undo, "undo")
-    if key:
-        line += toned((" · ", "quiet"), (key, "key"), (f" {what}", "plain"))
-    return line
+    undoing = toned((" · ", "quiet"), (key, "key"), (f" {what}", "plain")) if key else Content("")
+    lines = [
+        toned(*_done(found, is_short=is_short)) + _arriving(found, also, those) + undoing
+        for is_short, those in (
+            (False, " also those for 2 h"),
+            (False, " also those"),
+            (True, " also those"),
+            (True, ""),
+        )
+    ]
+    return next((each for each in lines if each.cell_length <= width), lines[-1])
 
 
-def _done(found: Aftermath) -> list[tuple[str, str]]:
+def _arriving(found: Aftermath, also: str, those: str) -> Content:
+    if not found.goes_on:
+        return Content("")
+    told = toned((f" · {rate(found.arriving or 0.0)}/s still match", "warn"))
+    return told + toned((": ", "warn"), (also, "key"), (those, "plain")) if also else told
+
+
+def _done(found: Aftermath, *, is_short: bool) -> list[tuple[str, str]]:
     cancellation, every, now = found.newest, found.cancellations, found.as_of
     since = ago(cancellation.undone_at or cancellation.stopped_at or cancellation.created_at, now)
     many = number(sum(each.retried if each.is_retry else each.cancelled for each in every))
@@ -61,7 +75,8 @@ def _done(found: Aftermath) -> list[tuple[str, str]]:
         case Phase.STOPPED:
             return [("■ ", "warn"), (f"{many} {done}, then stopped {since}", "plain")]
         case Phase.SWEEPING | Phase.RETRYING | Phase.FAILING | Phase.HOLDING_BACK:
-            so_far = [("✂ ", "good"), (many, "count"), (f" {done} so far, committed {since}", "plain")]
+            when = "" if is_short else f", committed {since}"
+            so_far = [("✂ ", "good"), (many, "count"), (f" {done} so far{when}", "plain")]
             if any(each.guarantee == Guarantee.SWEPT for each in every):
                 so_far.append((", the rest may still start", "warn"))
             return so_far

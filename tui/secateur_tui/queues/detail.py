@@ -35,6 +35,7 @@ _PLOT_EVERY_SECONDS = 5.0
 _SUGGESTED_FOR_SECONDS = 60.0
 _FEWEST_RUNS = 10
 """Of fewer runs nothing stands out."""
+_OF_QUEUE = " Choose one of its apps: how deep\n it was and what stands out in it\n are shown here."
 _RATES_FROM_HEIGHT = 9
 """Lines from which what comes in and goes out has plots of its own."""
 
@@ -64,7 +65,7 @@ class DepthDetail(Vertical):
         self._queued = 0
         self._series: Series | None = None
         self._found: dict[Scope, _Found] = {}
-        self._is_worst = False
+        self._is_worst = self._of_queue = False
         self._is_followed = False
         """Somebody looks at it: it asks the database now and then."""
 
@@ -82,8 +83,10 @@ class DepthDetail(Vertical):
         self.set_class(not reader.history.is_kept, "-no-history")
 
     def follow(self, scope: Scope | None, depth: FunctionDepth | None, *, is_worst: bool) -> None:
-        """The cursor is on this row, or its figures are new."""
-        changed, self._scope = scope != self._scope, scope
+        """The cursor is on this row, or its figures are new. A depth without a scope is that of a whole queue."""
+        before = self._scope, self._of_queue
+        self._scope, self._of_queue = scope, scope is None and depth is not None
+        changed = (self._scope, self._of_queue) != before
         self._queued = depth.queued if depth is not None else 0
         self._is_worst = is_worst
         if changed:
@@ -139,7 +142,7 @@ class DepthDetail(Vertical):
         rule = self.query_one("#chosen", Rule)
         if scope is None:
             rule.show("")
-            plot.update("", layout=False)
+            plot.update(toned((_OF_QUEUE if self._of_queue else "", "quiet")), layout=False)
             return
         rule.show(one_line(str(scope)), *self._notes(series))
         if not self._session.queue.reader.history.is_kept:

@@ -166,7 +166,7 @@ class QueuesScreen(PlaceScreen):
             return
         writes = not self.session.read_only
         keys = {name: key if writes else "" for name, key in _AFTERMATH_KEYS.items()}
-        line.update(toned((" ", "plain")) + aftermath_line(found, **keys), layout=False)
+        line.update(toned((" ", "plain")) + aftermath_line(found, self.app.size.width - 3, **keys), layout=False)
 
     def _follow(self) -> None:
         """Let the detail be of the row under the cursor."""

@@ -96,6 +96,7 @@ LOOKING: dict[str, Prepare] = {
     "preview": lambda here, url: [*FLOOD],
     "export": lambda here, url: [*FLOOD],
     "suggest": lambda here, url: ["--app", "billing"],
+    "advise": lambda here, url: [*FLOOD],
     "audit": lambda here, url: [],
     "proposals": lambda here, url: [],
     "eval": lambda here, url: ["1 + 1"],

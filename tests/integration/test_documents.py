@@ -53,6 +53,7 @@ ENDLESS = {"start:console", "start:demo", "start:worker", "serve:serve", "mcp:se
 """Commands that go on until they are stopped: here they are only parsed; others tests start each of them."""
 
 LEFT_OUT = {
+    "advise": ("--app", "billing"),
     "cancel": ("--app", "billing"),
     "approve": ("PROPOSAL",),
     "cancel-run": ("RUN",),

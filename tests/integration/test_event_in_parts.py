@@ -9,7 +9,7 @@ import pytest
 from plain_table import TABLE, PlainTable
 from secateur.cel import compile as compile_filter
 from secateur.engines.base import Selection, Verdict
-from secateur.engines.relation import scoped
+from secateur.engines.readings import scoped
 from secateur.postgres.database import Database
 from secateur.runs import NO_BOUNDS, UNFINISHED, Scope
 

@@ -12,7 +12,7 @@ import secateur
 from secateur import Queue
 from secateur.engines.base import Selection
 from secateur.engines.native.engine import NativeEngine
-from secateur.engines.relation import Reading
+from secateur.engines.readings import Reading
 from secateur.looking.counter import MatchCounter
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
@@ -69,7 +69,7 @@ async def test_the_figures_of_a_count(engine: InAFlood) -> None:
     count = await engine.count(selection)
     assert (count.total, count.matched) == (30, 10)
     count = await engine.count_with_errors(selection)
-    assert (count.total, count.matched, count.errors) == (60, 20, 20)
+    assert (count.total, count.matched, count.errors) == (75, 25, 25)
 
 
 async def test_the_figures_of_a_preview(engine: InAFlood) -> None:

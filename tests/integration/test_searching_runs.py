@@ -15,7 +15,7 @@ from command_line import Here
 import secateur
 from secateur.engines.native import searching
 from secateur.engines.native.client import Queue
-from secateur.engines.relation import Reading
+from secateur.engines.readings import Reading
 from secateur.engines.searching import RunPage
 from secateur.errors import RequestError
 from secateur.looking.listing import read_search

@@ -19,7 +19,7 @@ from secateur.engines.native import searching
 from secateur.engines.native.client import Queue
 from secateur.engines.native.engine import NativeEngine
 from secateur.engines.native.searching import NativeSearching
-from secateur.engines.relation import Reading
+from secateur.engines.readings import Reading
 from secateur.engines.searching import RunSearch
 from secateur.postgres.database import Database
 from secateur_tui.filter.examples import Examples

@@ -52,6 +52,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "secateur suggest --app billing",
         "secateur suggest --app billing --function vendor-syncs --since -30m",
     ),
+    "advise": (
+        "secateur advise --app billing --if 'event.data.amount > 100'",
+        "secateur advise --list --json",
+    ),
     "postmortem": (
         f"secateur postmortem {A_CANCELLATION}",
         f"secateur postmortem --context production {A_CANCELLATION}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from secateur.cli.parsing import TIMES, AddCommand, positive
+from secateur.cli.selecting import select_runs
 from secateur.runs import RunStatus
 from secateur.samples import DEFAULT_RANGE, RANGES
 
@@ -106,6 +107,19 @@ def explaining(command: AddCommand) -> None:
     suggest.add_argument("--until", metavar="TIME", help="when it ended (default: now)")
     suggest.add_argument("--limit", type=positive, default=10, metavar="N", help="most fields to list (default: 10)")
     suggest.add_argument("--json", action="store_true", help="as JSON")
+    advise = command(
+        "advise",
+        "advise:advise",
+        "tell which index would make a filter's count quick, and what it costs",
+        "Counts once, and measures on a sample what an index on one field of the event would bring and cost. Without\n"
+        "--if, for the fields of the app's cancellations and suggestions. Changes nothing but by --create and --drop.",
+    )
+    select_runs(advise, standing=False, commits=False, several="all of them")
+    what = advise.add_mutually_exclusive_group()
+    what.add_argument("--create", action="store_true", help="make the index, while the queue goes on")
+    what.add_argument("--list", action="store_true", help="list the indexes that secateur made, with size and use")
+    what.add_argument("--drop", metavar="INDEX", help="drop one of them, while the queue goes on")
+    advise.add_argument("--json", action="store_true", help="as JSON")
     postmortem = command(
         "postmortem",
         "postmortem:write",

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from secateur.doctor.findings import SQL, Finding, Patient, Severity
 from secateur.engines.foreign.discovery import installations
+from secateur.engines.indexing import FilterIndexes
 from secateur.errors import DatabaseError
 from secateur.instants import utc
 from secateur.schema.indexes import expected_indexes
 from secateur.words.figures import number
+from secateur.words.shell import command_line
+
+UNUSED = timedelta(days=7)
+"""How long an index may wait for its first use."""
 
 MANY_DEAD = 10_000
 """Dead rows that are too few to matter."""
@@ -50,6 +56,7 @@ async def indexes(patient: Patient) -> list[Finding]:
         summary = f"{name} on {row['table']} is not valid: it costs every write and serves no read"
         findings.append(Finding("indexes", Severity.WARNING, summary, f"reindex index concurrently {name}", details))
     findings += await _missing(patient, {row["name"] for row in rows if row["schema"] == "secateur"})
+    findings += await _unused(patient)
     return findings or [Finding("indexes", Severity.OK, f"{number(len(rows))} indexes, all valid, none missing")]
 
 
@@ -67,6 +74,22 @@ async def _missing(patient: Patient, there: set[str]) -> list[Finding]:
         )
         for name, definition in expected_indexes(applied).items()
         if name not in there
+    ]
+
+
+async def _unused(patient: Patient) -> list[Finding]:
+    """Of the indexes that `secateur advise` made."""
+    now = await patient.database.fetchval("select now()", repeatable=True)
+    return [
+        Finding(
+            "indexes",
+            Severity.WARNING,
+            f"{each.qualified} on {each.field} has served no count since it was made: it only costs every write",
+            command_line("advise", flags=[("--drop", each.name)]),
+            {"schema": each.schema, "name": each.name, "bytes": each.bytes, "scans": each.scans},
+        )
+        for each in await FilterIndexes(patient.database).all()
+        if each.is_valid and each.scans == 0 and each.made_at is not None and now - each.made_at > UNUSED
     ]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from secateur.cel.values import decode_json
 from secateur.engines.base import Arriving
 from secateur.engines.populations import Arrival, Arrivals, Population, Tally
-from secateur.engines.relation import Reading
+from secateur.engines.readings import Reading
 from secateur.engines.sampled import SAMPLE_PAGES, SampledSource
 from secateur.postgres.statements import Statements
 from secateur.runs import UNFINISHED, Scope

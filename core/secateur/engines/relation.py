@@ -12,13 +12,13 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from secateur.cel.sql.columns import COLUMNS, Columns
 from secateur.cel.values import decode_json
 from secateur.engines.base import RATE_SECONDS, Selection, Source, Verdict
+from secateur.engines.readings import Reading, counted, directed, scoped
 from secateur.engines.rows import run_of
 from secateur.engines.searching import MOST_READ, RunPage, RunSearch
 from secateur.engines.words import require_fields, words_of_queue
@@ -28,11 +28,10 @@ from secateur.postgres.statements import Statements, fill
 from secateur.runs import UNFINISHED, Bar, Count, CountedBy, Histogram, Run, RunStatus, Scope
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from secateur.cel import Filter
     from secateur.cel.declarations import QueueWords
     from secateur.cel.filters import SqlForms
+    from secateur.cel.sql.probing import Probe
 
 REPLICA_REST_SECONDS = 15.0
 """After a failure the replica is left alone for so long."""
@@ -52,16 +51,6 @@ Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """An open transaction to read in, and how its answers are to be taken."""
-
-    connection: asyncpg.Connection
-    as_of: datetime
-    source: CountedBy
-    replica_failed: str | None
-
-
 class RelationSource(Source):
     """What reads many runs is asked of the `replica`, if there is one: a streaming copy, in a read-only session.
 
@@ -75,6 +64,8 @@ class RelationSource(Source):
     """What to select of them."""
     variables: Columns = COLUMNS
     """What conditions read of them. `COLUMNS_OF_PARTS` where `event` is built of `name` and `data`."""
+    place: str | None = "run.ctid"
+    """Where a run is in the table; None where the runs are not those of one table."""
     statements: Mapping[str, str] = STATEMENTS
     """Those of relation.sql, and the engine's own of the same names in their place."""
     among: Mapping[tuple[RunStatus, ...], str] = AMONG
@@ -84,6 +75,11 @@ class RelationSource(Source):
         self._database = database
         self._replica = replica
         self._replica_tried = float("-inf")
+
+    @property
+    def database(self) -> Database:
+        """The primary."""
+        return self._database
 
     @property
     def words(self) -> QueueWords:
@@ -206,8 +202,9 @@ class RelationSource(Source):
         scope = scoped(selection)
 
         async def ask(reading: Reading) -> Count:
-            total = await self._total(reading, selection)
-            rows = await self.ask(reading, "count", selection, scope, only_matches=True)
+            total = await self.total(reading, selection)
+            served = await self.with_indexes(reading, selection)
+            rows = await self.ask(reading, "count", selection, scope, only_matches=True, also=served)
             return counted(rows, reading, selection, exact=True, total=total, errors=None if selection.filter else 0)
 
         return await self.read(ask, on_primary=on_primary)
@@ -217,14 +214,15 @@ class RelationSource(Source):
             return await self.count(selection, on_primary=on_primary)
 
         async def ask(reading: Reading) -> Count:
-            total = await self._total(reading, selection)
+            total = await self.total(reading, selection)
             rows = await self.ask(reading, "verdicts", selection, scoped(selection))
             errors = sum(row["errors"] for row in rows)
             return counted(rows, reading, selection, exact=True, total=total, errors=errors)
 
         return await self.read(ask, on_primary=on_primary)
 
-    async def _total(self, reading: Reading, selection: Selection) -> int:
+    async def total(self, reading: Reading, selection: Selection) -> int:
+        """The scope's runs with these statuses, whatever the window."""
         sql = self.sql("total").replace("{among}", self.among[selection.statuses])
         return sum(row["total"] for row in await reading.connection.fetch(sql, *scoped(selection)[:2]))
 
@@ -321,15 +319,50 @@ class RelationSource(Source):
         *,
         only_matches: bool = False,
         sampled: str = "",
+        also: Sequence[Probe] = (),
     ) -> Sequence[Mapping[str, Any]]:
         """The rows of the statement, with the generated condition in its place.
 
-        `only_matches` where nothing but true matters, so that the cheaper form does. `sampled` is as for `sql`.
+        `only_matches` where nothing but true matters, so that the cheaper form does. `sampled` is as for `sql`; `also`
+        are tests that stand beside the condition, because an index serves them.
         """
-        sql = self.sql(name, sampled)
-        sql, parameters = self.bound(sql, reading, selection, parameters, only_matches=only_matches)
+        sql, parameters = self.asked(reading, name, selection, parameters, only_matches, sampled, also)
         rows: Sequence[Mapping[str, Any]] = await reading.connection.fetch(sql, *parameters)
         return rows
+
+    def asked(
+        self,
+        reading: Reading,
+        name: str,
+        selection: Selection,
+        parameters: list[object],
+        only_matches: bool,
+        sampled: str,
+        also: Sequence[Probe],
+    ) -> tuple[str, list[object]]:
+        """The statement that `ask` sends, and its parameters."""
+        sql = self.sql(name, sampled)
+        for probe in also:
+            test, more = probe.test.bind(len(parameters) + 1, None)
+            sql, parameters = sql.replace("{condition}", f"{{condition}} and {test}"), [*parameters, *more]
+        return self.bound(sql, reading, selection, parameters, only_matches=only_matches)
+
+    async def with_indexes(self, reading: Reading, selection: Selection) -> list[Probe]:
+        """The tests of the filter that an index of secateur's own serves; see `secateur.engines.indexing`."""
+        probes = self.probes(selection)
+        if not probes:
+            return []
+        names = {probe.index_of(self.name): probe for probe in probes}
+        rows = await reading.connection.fetch(self.sql("indexes_there"), [*names])
+        return [names[row["name"]] for row in rows]
+
+    def probes(self, selection: Selection) -> tuple[Probe, ...]:
+        """What indexes could look up of the filter, where an index has the runs with these statuses."""
+        if selection.filter is None or selection.statuses is not UNFINISHED:
+            return ()
+        from secateur.cel.sql.probing import probes_of
+
+        return probes_of(selection.filter.expression, self.variables)
 
     def bound(
         self, sql: str, reading: Reading, selection: Selection, parameters: list[object], *, only_matches: bool
@@ -351,45 +384,3 @@ class RelationSource(Source):
         if set(statuses) == set(RunStatus):
             return "true"
         return " or ".join(f"({self.with_status(each)} and run.status = '{each}')" for each in statuses).join("()")
-
-
-def scoped(selection: Selection) -> list[object]:
-    scope, window = selection.scope, selection.window
-    return [scope.app_id, scope.function_id, window.started_after, window.started_before]
-
-
-def directed(sql: str, search: RunSearch) -> str:
-    """The statement with the order of the search in the place of its signs."""
-    if search.newest:
-        return fill(sql, {"order": "desc", "reverse": "asc", "past": "<", "until": ">="})
-    return fill(sql, {"order": "asc", "reverse": "desc", "past": ">", "until": "<="})
-
-
-def counted(
-    rows: Sequence[Any],
-    reading: Reading,
-    selection: Selection,
-    *,
-    exact: bool,
-    total: int,
-    errors: int | None,
-    scale: float = 1,
-) -> Count:
-    by_status = dict.fromkeys(selection.statuses, 0)
-    by_function: dict[str, int] = {}
-    for row in rows:
-        by_status[RunStatus(row["status"])] += row["matched"]
-        if row["matched"]:
-            by_function[row["function_id"]] = by_function.get(row["function_id"], 0) + row["matched"]
-    matched = round(sum(by_status.values()) * scale)
-    return Count(
-        matched=matched,
-        total=max(total, matched),
-        exact=exact,
-        errors=None if errors is None else round(errors * scale),
-        as_of=reading.as_of,
-        source=reading.source,
-        replica_failed=reading.replica_failed,
-        by_status={status: round(matched * scale) for status, matched in by_status.items()},
-        by_function={name: round(matched * scale) for name, matched in by_function.items()},
-    )

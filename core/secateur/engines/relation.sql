@@ -30,6 +30,13 @@ select run.function_id, run.status, count(*) as matched
    and {condition}
  group by run.function_id, run.status
 
+-- name: indexes_there
+-- Which indexes of these names a plan can use.
+select own.relname::text as name
+  from pg_class as own
+  join pg_index as about on about.indexrelid = own.oid and about.indisvalid and about.indisready
+ where own.relname = any ($1::text[])
+
 -- name: verdicts
 -- Takes the exact form: null is an error. Grouped by the verdict, for two aggregates that filter by it would evaluate it twice.
 select judged.function_id, judged.status,

@@ -7,7 +7,7 @@ from typing import Any
 
 from secateur.cel.values import decode_json
 from secateur.engines.base import Selection
-from secateur.engines.relation import Reading, counted, scoped
+from secateur.engines.readings import Reading, counted, scoped
 from secateur.engines.sampling import estimate
 from secateur.engines.streamed import StreamedSource
 from secateur.runs import UNFINISHED, Count, Histogram, Scope

@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
 from secateur.engines.base import Selection
-from secateur.engines.relation import Reading, RelationSource, scoped
+from secateur.engines.readings import Reading, scoped
+from secateur.engines.relation import RelationSource
 from secateur.engines.rows import run_of
 from secateur.postgres.streaming import stream
 from secateur.runs import CountedBy, Run

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from secateur.cel import Filter
     from secateur.cel.authoring.shapes import Shape
     from secateur.cel.declarations import QueueWords
+    from secateur.engines.index_costs import IndexAdvice
     from secateur.looking.blast import BlastRadius
     from secateur.looking.why import Why
     from secateur.requests import CancellationRequest
@@ -179,6 +180,15 @@ class Reader:
 
         async with self._suggesting:
             return await blast_radius(self._engine, scopes, filter_, window, limit)
+
+    async def advise_index(self, request: CancellationRequest) -> IndexAdvice | None:
+        """The index that would help the count of the request's filter most; None where none can.
+
+        Counts once, for a minute at most, and reads a sample of the table. Raises `Unsupported` and `RequestError`.
+        """
+        from secateur.looking.indexing import advise_index
+
+        return await advise_index(self._engine, request)
 
 
 def _with_growth(depths: list[FunctionDepth], growing: Mapping[Scope, datetime]) -> list[FunctionDepth]:

@@ -122,6 +122,24 @@ class Database:
         """The command's tag, such as `INSERT 0 1`."""
         return await self._run(lambda connection: connection.execute(sql, *args), timeout, False)
 
+    async def execute_alone(self, sql: str, *, lock_timeout: float) -> None:
+        """For a statement that must not be in a transaction, such as CREATE INDEX CONCURRENTLY, and may take hours.
+
+        It waits for each lock `lock_timeout` seconds at most, and then raises `LockUnavailable`.
+        """
+        limits = {"lock_timeout": _milliseconds(lock_timeout), "statement_timeout": "0"}
+        with self._in_words():
+            async with self._connection() as connection:
+                before = {name: await connection.fetchval("select current_setting($1)", name) for name in limits}
+                try:
+                    for name, value in limits.items():
+                        await connection.execute("select set_config($1, $2, false)", name, value)
+                    await connection.execute(sql)
+                finally:
+                    if not connection.is_closed():
+                        for name, value in before.items():
+                            await connection.execute("select set_config($1, $2, false)", name, value)
+
     @asynccontextmanager
     async def transaction(
         self, *, timeout: float | None = None, one_snapshot: bool = False

@@ -15,7 +15,8 @@ from secateur.engines.foreign.discovery import with_parts
 from secateur.engines.foreign.evaluating import answer, is_true, judged
 from secateur.engines.foreign.installation import Installation, require_usable
 from secateur.engines.populations import Arrivals, Population, Tally
-from secateur.engines.relation import STATEMENTS, Reading, scoped
+from secateur.engines.readings import Reading, scoped
+from secateur.engines.relation import STATEMENTS
 from secateur.engines.sampled import Size
 from secateur.engines.searching import MOST_READ, RunSearch
 from secateur.errors import NotInstalled
@@ -27,6 +28,7 @@ from secateur.words.shell import command_line
 if TYPE_CHECKING:
     from secateur.cel import Filter
     from secateur.cel.declarations import QueueWords
+    from secateur.cel.sql.probing import Probe
 
 COLUMNS = (
     "run.id, run.app_id, run.function_id, run.event, run.status, run.priority, run.attempt, run.started_at, "
@@ -79,15 +81,12 @@ class ForeignSource(SampledArrivals):
         self._source = installation.source
         self.relation = self._source.replace("{sampled}", "")
         self.columns = ", ".join([COLUMNS, *installation.file.more_columns])
+        self.place = "run.place" if " as place" in self._source and not installation.has_parts else None
         self.among = {
             UNFINISHED: kept["unfinished"],
             (RunStatus.FAILED,): kept["failed"],
             (RunStatus.FAILED, RunStatus.CANCELLED): f"({kept['failed']} or {kept['cancelled']})",
         }
-
-    @property
-    def database(self) -> Database:
-        return self._database
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -122,7 +121,7 @@ class ForeignSource(SampledArrivals):
         return Size(await self._depth.unfinished(self.installation, scope), await self.pages(reading))
 
     async def pages(self, reading: Reading) -> int:
-        if self.installation.has_parts or " as place" not in self._source:
+        if self.place is None:
             return 0
         sql = self.sql("pages").replace("{table}", self.installation.sql("table"))
         found: int = await reading.connection.fetchval(sql)
@@ -176,10 +175,13 @@ class ForeignSource(SampledArrivals):
         *,
         only_matches: bool = False,
         sampled: str = "",
+        also: Sequence[Probe] = (),
     ) -> Sequence[Mapping[str, Any]]:
         filter = selection.filter
         if filter is None or self.has_helpers(filter, only_matches=only_matches):
-            return await super().ask(reading, name, selection, parameters, only_matches=only_matches, sampled=sampled)
+            return await super().ask(
+                reading, name, selection, parameters, only_matches=only_matches, sampled=sampled, also=also
+            )
         own = f"rows_of_{name}"
         # Beside scope and window, the rows depend on nothing but the part that is drawn, which is the last parameter.
         sql = self.sql(own if own in self.statements else "rows", _LAST.sub("$5", sampled))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from secateur.engines.arriving import ARRIVING, SampledArrivals, SampleQuestion
 from secateur.engines.native.ids_by_time import ids_around
 from secateur.engines.native.source import NativeSource
-from secateur.engines.relation import Reading
+from secateur.engines.readings import Reading
 from secateur.postgres.statements import Statements
 
 ENDED = 30_000

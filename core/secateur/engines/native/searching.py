@@ -10,7 +10,7 @@ from uuid import UUID
 from secateur.bounds import require_id
 from secateur.engines.native.ids_by_time import ids_around
 from secateur.engines.native.source import NativeSource
-from secateur.engines.relation import Reading, directed
+from secateur.engines.readings import Reading, directed
 from secateur.engines.rows import run_of
 from secateur.engines.searching import MOST_READ, RunPage, RunSearch
 from secateur.postgres.statements import Statements

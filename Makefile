@@ -17,7 +17,8 @@ help:
 	@echo "make engines      every installation of every queue of others, on every Postgres"
 	@echo "make lint         ruff, mypy and the direction of imports"
 	@echo "make format       what ruff can mend by itself"
-	@echo "make bench        the benchmarks; ARGS='drain sweep' for some of them, --resume for what is missing, --quick to try"
+	@echo "make bench        the benchmarks; ARGS='drain sweep' for some of them, --resume for what is missing, --quick to try,"
+	@echo "                  ARGS='pressure chaos --nightly' for hours under pressure"
 	@echo "make screenshots  the README's pictures, from the running program; ARGS='tour story others' for some of them"
 	@echo "make clean        remove .venv, .venv-peers, .engines and caches"
 

@@ -4,6 +4,7 @@ python -m benchmarks                      all, in about half an hour
 python -m benchmarks drain sweep          these; the other chapters of RESULTS.md stay
 python -m benchmarks --resume             those that RESULTS.md does not have of this commit
 python -m benchmarks --backlog 1000000    with a smaller "largest backlog"
+python -m benchmarks pressure chaos --nightly   with sixty times as long under pressure: hours
 python -m benchmarks --quick              with a twentieth of everything: whether it works; RESULTS.md stays
 """
 
@@ -18,6 +19,7 @@ from types import ModuleType
 
 from benchmarks import (
     bad_cases,
+    chaos,
     claim_throughput,
     commit_latency,
     depth_cost,
@@ -34,6 +36,7 @@ from benchmarks import (
     never_analyzed,
     other_queue,
     pins,
+    pressure,
     serving,
     slow_disk,
     starting,
@@ -59,6 +62,8 @@ BENCHMARKS: dict[str, ModuleType] = {
     "bad-cases": bad_cases,
     "sweep": sweep_rate,
     "sustained": sustained,
+    "pressure": pressure,
+    "chaos": chaos,
     "depth-cost": depth_cost,
     "history": history_cost,
     "commit": commit_latency,
@@ -80,7 +85,7 @@ LONGEST_MINUTES = 12
 async def main() -> int:
     options = _options()
     failed = False
-    async with Ground.open(options.backlog, quick=options.quick) as ground:
+    async with Ground.open(options.backlog, quick=options.quick, nightly=options.nightly) as ground:
         report = Report([module.TITLE for module in BENCHMARKS.values()], machine(await ground.version()))
         names = options.names or list(BENCHMARKS)
         if options.resume:
@@ -100,7 +105,7 @@ async def main() -> int:
 async def _measure(module: ModuleType, ground: Ground) -> tuple[list[str], bool]:
     """The benchmark's lines; those of one that broke say so."""
     try:
-        async with asyncio.timeout(LONGEST_MINUTES * 60):
+        async with asyncio.timeout(None if ground.nightly else LONGEST_MINUTES * 60):
             return await module.measure(ground), True
     except TimeoutError:
         return [f"Not measured: it took more than {LONGEST_MINUTES} minutes."], False
@@ -115,6 +120,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--backlog", type=int, help=f"runs in the largest backlog ({LARGEST:,})")
     parser.add_argument("--resume", action="store_true", help="only what RESULTS.md does not have of this commit")
     parser.add_argument("--quick", action="store_true", help="only see whether it works; RESULTS.md stays as it is")
+    parser.add_argument("--nightly", action="store_true", help="keep pressure and chaos up for sixty times as long")
     options = parser.parse_args()
     options.backlog = options.backlog or (LARGEST_OF_QUICK if options.quick else LARGEST)
     if unknown := sorted(set(options.names) - BENCHMARKS.keys()):

@@ -25,6 +25,9 @@ INCIDENT = "acme"
 CHUNK = 250_000
 SEEDERS = 2
 
+NIGHT = 60
+"""How many times as long a nightly run keeps up its pressure."""
+
 # Durable commits as in production; the server's memory is what a small machine would give it. Autovacuum looks more
 # often than once a minute: a benchmark is too short to see what it does otherwise.
 SETTINGS = {
@@ -96,14 +99,21 @@ class Bed:
 
 class Ground:
     """One server for all benchmarks of a run. `largest` is the size of the largest backlog, `quick` whether this is to
-    see that everything works, and figures mean nothing."""
+    see that everything works, and figures mean nothing; `nightly`, whether what shows only with time gets an hour."""
 
     def __init__(
-        self, server: EmbeddedPostgres, admin: Database, kept: AsyncExitStack, largest: int, quick: bool
+        self,
+        server: EmbeddedPostgres,
+        admin: Database,
+        kept: AsyncExitStack,
+        largest: int,
+        quick: bool,
+        nightly: bool = False,
     ) -> None:
         self.server = server
         self.largest = largest
         self.quick = quick
+        self.nightly = nightly
         self._admin = admin
         self._kept = kept
         self._made = 0
@@ -111,14 +121,18 @@ class Ground:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, largest: int, *, quick: bool = False) -> AsyncIterator[Ground]:
+    async def open(cls, largest: int, *, quick: bool = False, nightly: bool = False) -> AsyncIterator[Ground]:
         with EmbeddedPostgres(settings=SETTINGS) as server:
             async with Database.connect(server.url, max_size=2) as admin, AsyncExitStack() as kept:
-                yield cls(server, admin, kept, largest, quick)
+                yield cls(server, admin, kept, largest, quick, nightly)
 
     def scaled(self, number: int) -> int:
         """That many runs, rounds or seconds; a twentieth of it, at least one, if all is to be quick."""
         return max(1, number // 20) if self.quick else number
+
+    def lasting(self, seconds: float) -> float:
+        """How long something lasts that takes so many seconds by day."""
+        return seconds * NIGHT if self.nightly else max(2.0, seconds / 4) if self.quick else seconds
 
     @asynccontextmanager
     async def empty(self) -> AsyncIterator[str]:

@@ -1,4 +1,7 @@
-"""What the Filter asks at every keystroke: how fast is an estimate, how far off, and how slow is the exact count?"""
+"""What the Filter asks at every keystroke: how fast is an estimate, how far off, and how slow is the exact count?
+
+And what does the index bring and cost that `secateur advise` would make, against what it says of it?
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import statistics
 
 from benchmarks.bed import INCIDENT, Bed, Ground, say, timed
 from benchmarks.report import because, goal
+from secateur.engines.index_costs import weigh
+from secateur.engines.indexing import FilterIndex, FilterIndexes
 from secateur.ledger.selections import select
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
@@ -22,6 +27,8 @@ FORMS = {
     "a list's items": "event.data.items.exists(item, item.quantity > 5)",
 }
 
+INDEXED = "event.data.vendor_id == 'v7'"
+WHY_INDEX = "it reads each matching run from a page of its own"
 WHY = "a tenth of a second is what reading some ten thousand runs from random pages and judging them takes"
 WHY_INTERVAL = "pages are sampled, and neighbouring runs are alike"
 
@@ -46,7 +53,35 @@ async def measure(ground: Ground) -> list[str]:
     if asked:
         share = 100 * inside / asked
         lines += because(goal("estimates whose interval holds the exact count", share, " %", least=90), WHY_INTERVAL)
-    return lines
+    return [*lines, "", *await _indexed(bed)]
+
+
+async def _indexed(bed: Bed) -> list[str]:
+    """The backlog is left without the index, as it was."""
+    selection = select(CancellationRequest.parse({"app_id": "bench", "if": INDEXED}))
+    advice = await weigh(bed.engine, selection, bed.engine.probes(selection), 60)
+    if advice.seconds_with_index is None or advice.costs is None:
+        raise RuntimeError("the index was not weighed")
+    indexes = FilterIndexes(bed.database)
+    made: list[FilterIndex] = []
+    building = await timed(lambda: _append(made, indexes.create(advice.plan)))
+    counts: list[Count] = []
+    times = [await timed(lambda: _append(counts, bed.engine.count(selection))) for _ in range(5)]
+    await indexes.drop(advice.plan.name)
+    median = statistics.median(times)
+    costs = advice.costs
+    return [
+        f"### `{INDEXED}` with the index that `secateur advise` proposes: {counts[0].matched:,} runs",
+        "",
+        "| | without | with it | size | making it |",
+        "|:--|---:|---:|---:|---:|",
+        f"| said, from a sample | | {1000 * advice.seconds_with_index:,.0f} ms | {costs.bytes / 2**20:,.0f} MB "
+        f"| {costs.build_seconds:,.0f} s |",
+        f"| was | {1000 * advice.seconds:,.0f} ms | {1000 * median:,.0f} ms | {made[0].bytes / 2**20:,.0f} MB "
+        f"| {building:,.0f} s |",
+        "",
+        *because(goal("exact count with an index, a run in a thousand", median, " s", most=1.5), WHY_INDEX),
+    ]
 
 
 async def _form(bed: Bed, name: str, source: str, tries: int) -> tuple[str, float, int, int]:
@@ -71,5 +106,5 @@ async def _form(bed: Bed, name: str, source: str, tries: int) -> tuple[str, floa
     return row, median, sum(bounded), len(bounded)
 
 
-async def _append(found: list[Count] | list[Count | None], asked: object) -> None:
+async def _append(found: list[Count] | list[Count | None] | list[FilterIndex], asked: object) -> None:
     found.append(await asked)  # type: ignore[misc]

@@ -3,10 +3,12 @@
     python run_….py install URL
     python run_….py enqueue URL one|many|bulk COUNT      -> {"seconds": …}
     python run_….py pace URL RATE SECONDS                -> {"seconds": …}
+    python run_….py book URL RATE SECONDS                -> {"put": number} or {"refused": number}, for each job
     python run_….py work URL SETTING                     -> {"ready": true}, waits for a line, then {"done": n,
                                                             "waited": […]} …
 
-A worker goes on until its standard input ends.
+A worker goes on until its standard input ends. Of jobs that `book` puts in, it says {"begun": number} and
+{"ended": number}, each at once, so that what it said stands when it is killed.
 """
 
 from __future__ import annotations
@@ -35,6 +37,12 @@ BATCH = 1000
 """Jobs that `many` puts in with one call."""
 
 TICK = 0.02
+
+WORK_SECONDS = 0.02
+"""What a job of `book` takes."""
+
+NUMBER = "number"
+"""The member of an event that says which of the jobs of `book` it is."""
 
 SENT = "sent"
 """The member of an event that says when it was put in, in seconds of the machine's clock."""
@@ -92,6 +100,31 @@ async def pace(rate: float, seconds: float, one: Callable[[dict[str, Any]], Awai
 
 async def _put(event: dict[str, Any], one: Callable[[dict[str, Any]], Awaitable[object]]) -> None:
     await one(event)
+
+
+async def book(rate: float, seconds: float, one: Callable[[dict[str, Any]], Awaitable[object]]) -> None:
+    """Put numbered jobs in, one a call, at that rate, whatever happens to the database; say which it acknowledged."""
+
+    async def put(number: int) -> None:
+        try:
+            await one({**EVENT, NUMBER: number})
+        except Exception:
+            say(refused=number)
+        else:
+            say(put=number)
+
+    begun = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for number in range(int(rate * seconds)):
+            await asyncio.sleep(max(0.0, begun + number / rate - time.perf_counter()))
+            group.create_task(put(number))
+
+
+async def perform_booked(event: dict[str, Any]) -> None:
+    """One of these jobs."""
+    say(begun=event[NUMBER])
+    await asyncio.sleep(WORK_SECONDS)
+    say(ended=event[NUMBER])
 
 
 async def enqueue(

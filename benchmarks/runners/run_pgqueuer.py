@@ -11,7 +11,7 @@ from pgqueuer import PgQueuer
 from pgqueuer.db import AsyncpgDriver, AsyncpgPoolDriver
 from pgqueuer.models import Job
 from pgqueuer.queries import Queries
-from protocol import EVENT, Tally, enqueue, pace, work
+from protocol import EVENT, Tally, book, enqueue, pace, perform_booked, work
 
 PAYLOAD = json.dumps(EVENT).encode()
 
@@ -27,6 +27,10 @@ async def perform(connection: asyncpg.Connection, setting: int) -> None:
     @queue.entrypoint("timed")
     async def timed(job: Job) -> None:
         tally.begun(json.loads(job.payload or b""))
+
+    @queue.entrypoint("booked")
+    async def booked(job: Job) -> None:
+        await perform_booked(json.loads(job.payload or b""))
 
     await work(tally, lambda: queue.run(batch_size=setting))
 
@@ -49,6 +53,12 @@ async def main(action: str, url: str, *rest: str) -> None:
                 pooled = Queries(AsyncpgPoolDriver(pool))
                 await pace(
                     float(rate), float(seconds), lambda event: pooled.enqueue("timed", json.dumps(event).encode())
+                )
+        case "book", [rate, seconds]:
+            async with asyncpg.create_pool(url) as pool:
+                pooled = Queries(AsyncpgPoolDriver(pool))
+                await book(
+                    float(rate), float(seconds), lambda event: pooled.enqueue("booked", json.dumps(event).encode())
                 )
         case "work", [setting]:
             await perform(connection, int(setting))

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from datetime import timedelta
 
-from protocol import EVENT, Tally, enqueue, pace, work
+from protocol import EVENT, Tally, book, enqueue, pace, perform_booked, work
 
 from secateur import App, Worker, connect
 from secateur.engines.native.active_runs import ActiveRun
@@ -45,6 +45,10 @@ async def perform(url: str, setting: int) -> None:
     async def timed(run: ActiveRun) -> None:
         tally.begun(run.event)
 
+    @app.function(id="booked")
+    async def booked(run: ActiveRun) -> None:
+        await perform_booked(run.event)
+
     await work(tally, Worker(url, apps=[app], concurrency=setting, lease=LEASE).run)
 
 
@@ -57,6 +61,9 @@ async def main(action: str, url: str, *rest: str) -> None:
         case "pace", [rate, seconds]:
             async with connect(url) as queue:
                 await pace(float(rate), float(seconds), lambda event: queue.enqueue("bench", "timed", event))
+        case "book", [rate, seconds]:
+            async with connect(url) as queue:
+                await book(float(rate), float(seconds), lambda event: queue.enqueue("bench", "booked", event))
         case "work", [setting]:
             await perform(url, int(setting))
 

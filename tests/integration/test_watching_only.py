@@ -78,6 +78,25 @@ async def test_the_command_line_watches_it(here: Here, jobs: Database, config: s
     assert await jobs.fetchval("select count(*) from jobs where not done") == 30
 
 
+async def test_rules_are_evaluated_there(here: Here, jobs: Database, empty_database_url: str, tmp_path: Path) -> None:
+    """What fires is posted, and nothing is offered that this queue cannot do."""
+    out = tmp_path / "message.json"
+    rules = (
+        f"[watch.targets.file]\nkind = 'command'\ncommand = ['cp', '/dev/stdin', '{out}']\n"
+        "[watch.rules.acme]\nmetric = 'match_rate'\napp = 'mail'\nthreshold = 0.5\n"
+        "if = \"event.data.customer == 'acme'\"\n"
+        "[watch.rules.failing]\nmetric = 'failing_share'\nthreshold = 0.1\n"
+    )
+    config = write(tmp_path, "rules.toml", CONFIG.format(url=empty_database_url) + rules)
+    done = await asyncio.to_thread(here, "watch", "--config", config, "--context", "jobs", "--once", "--json")
+    assert (done.code, "remembered in this process only" in done.err) == (3, True), done.err
+    message = json.loads(out.read_text())
+    assert (message["rule"]["name"], message["app"], message["function"]) == ("acme", "mail", None)
+    assert (message["proposal"]["matched_estimate"], message["cancel"], message["commands"]) == (10, None, [])
+    dry = await asyncio.to_thread(here, "watch", "--config", config, "--context", "jobs", "--dry-run", "--read-only")
+    assert (dry.code, "mail: " in dry.out) == (3, True), dry.err
+
+
 async def test_a_database_without_the_table_says_so(here: Here, empty_database_url: str, config: str) -> None:
     done = await asyncio.to_thread(here, "depth", "--config", config, "--context", "jobs")
     assert (done.code, "has no table jobs" in done.err, "secateur install" in done.err) == (1, True, False), done.err

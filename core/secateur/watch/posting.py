@@ -69,8 +69,9 @@ class Poster:
                 _check(response)
         except httpx.TimeoutException:
             raise NotPosted(f"it did not answer within {target.timeout_seconds:g} s") from None
-        except httpx.ConnectError:
-            raise NotPosted("it cannot be reached") from None
+        except httpx.ConnectError as error:
+            refused = "CERTIFICATE" in str(error)
+            raise NotPosted("its certificate is not trusted" if refused else "it cannot be reached") from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             # Not the error's own text, which may have the URL.
             raise NotPosted(f"it failed ({type(error).__name__})") from None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Protocol
 
-from secateur.errors import DatabaseError, RequestError, SecateurError
+from secateur.errors import SecateurError, Unreachable
 from secateur.troubles import Troubles
 from secateur.watch.answers import Alert, Answers
 from secateur.watch.episodes import Episode, EpisodeKey, EpisodeState, EpisodeStep, step
@@ -116,7 +116,9 @@ class QueueWatch:
             what = f"rule {name}"
             try:
                 readings = await look.readings(rule)
-            except (RequestError, DatabaseError) as error:
+            except Unreachable:
+                raise
+            except SecateurError as error:
                 self.troubles.failed(what, error)
                 continue
             self.troubles.went_well(what)

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -26,7 +25,7 @@ from secateur.watch.guards import Guards
 from secateur.watch.keeping import InDatabase, InProcess, Keeping, targets_of
 from secateur.watch.posting import Poster
 from secateur.watch.watching import Happening, QueueWatch, immediately
-from secateur.watch_settings import GuardAction, WatchRule, WatchSettings
+from secateur.watch_settings import WatchRule, WatchSettings
 from secateur.words.lines import one_line
 from secateur.words.shell import work_at
 
@@ -62,7 +61,7 @@ async def watch(arguments: argparse.Namespace) -> int:
         where = f"{session.queue.reader.engine_name} in {session.database.description}"
         said = {"rules": sorted(settings.rules), "targets": sorted(settings.targets)}
         say(Happening("watching", f"watching {where}, by the rules {', '.join(said['rules'])}", said))
-        await _until_stopped(watching, session, settings)
+        await _until_stopped(watching, session, keeps_up=keeping.lasts)
     return 0
 
 
@@ -132,23 +131,26 @@ def _watch(
     )
 
 
-async def _until_stopped(watching: QueueWatch, session: CommandSession, settings: WatchSettings) -> None:
-    guards = [rule.guard for rule in settings.rules.values() if rule.guard is not None]
-    tasks = [asyncio.create_task(watching.run())]
-    if any(each.action is GuardAction.CANCEL for each in guards):
-        # What a guard has cancelled must not wait for a console.
-        tasks.append(asyncio.create_task(session.queue.cancellations.sweep_forever()))
-    stopped = asyncio.Event()
+async def _until_stopped(watching: QueueWatch, session: CommandSession, *, keeps_up: bool) -> None:
+    """With `keeps_up`, it sweeps and keeps the queue up meanwhile, as every process that may write.
+
+    There must be a history of the depth, and what a guard has cancelled must not wait for a console.
+    """
+    queue = session.queue
+    upkeep = [queue.cancellations.sweep_forever(), queue.maintenance.keep_up_forever()] if keeps_up else []
+    background = [asyncio.create_task(each) for each in upkeep]
+    watch, stopped = asyncio.create_task(watching.run()), asyncio.Event()
     with stopped_by_signals(stopped.set, to_the_end=True):
         ending = asyncio.create_task(stopped.wait())
         try:
-            await asyncio.wait([*tasks, ending], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([watch, ending], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in [*tasks, ending]:
+            for task in (watch, ending, *background):
                 task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait([watch, ending, *background])
+        for task in (watch, *background):
+            if not task.cancelled():
+                task.result()
 
 
 def _harmless(settings: WatchSettings) -> WatchSettings:

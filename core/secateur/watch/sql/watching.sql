@@ -80,7 +80,7 @@ end
 $$;
 
 -- Says what became of a message that was taken: it was posted, or `error`, and it may be tried again after `pause` (null: never).
--- Repeatable. Deletes messages that ended a week ago. Raises SC422.
+-- Repeatable. Deletes messages that ended a week ago, and those that nobody has had a target for in a month. Raises SC422.
 create or replace function secateur.settle_alert_message(app_id text, serial bigint, posted boolean, error text, pause interval)
   returns void
   language plpgsql
@@ -104,6 +104,11 @@ begin
      and old.serial in (select past.serial from secateur.alert_messages as past
                          where past.app_id = settle_alert_message.app_id and past.ended_at < moment - interval '7 days'
                          limit 20);
+  delete from secateur.alert_messages as old
+   where old.app_id = settle_alert_message.app_id and old.made_at < moment - interval '30 days'
+     and old.serial in (select past.serial from secateur.alert_messages as past
+                         where past.app_id = settle_alert_message.app_id
+                         order by past.serial limit 20);
 end
 $$;
 

@@ -123,6 +123,8 @@ BASE_OF: dict[str, dict[str, str]] = {
     "commit_jobs": OF_OTHERS | {"draft": BASE["draft"].replace("billing", "elsewhere/mailers")},
     "take_jobs": OF_SWEPT,
     "settle_jobs": OF_SWEPT,
+    "note_slow_jobs": OF_SWEPT,
+    "decide_jobs": OF_SWEPT | {"verdicts": "array[true]"},
     "begin_job_batch": OF_SWEPT,
     "end_job_batch": OF_SWEPT,
     "begin_job_restore": OF_UNDONE,

@@ -480,6 +480,8 @@ async def jobs_of_others(desk: Desk) -> None:
         )
     async with desk.measured("batch of jobs"):
         await fetch("select secateur.begin_job_batch($1, $2)", app, id)
+        await fetch("select secateur.note_slow_jobs($1, $2, array['1', '3'])", app, id)
+        await fetch("select secateur.decide_jobs($1, $2, array['1', '3'], array[true, null])", app, id)
         taken = [app, id, ["1", "2"], ["sync"] * 2, ["{}"] * 2, [False, True]]
         await fetch("select secateur.take_jobs($1, $2, $3, $4, $5::jsonb[], $6)", *taken)
         await fetch("select secateur.settle_jobs($1, $2, array['2'], array['stopped'])", app, id)

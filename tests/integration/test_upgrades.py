@@ -59,6 +59,7 @@ LATER = {
     "preimages",
     "gates",
     "gate_failures",
+    "slow_jobs",
     "api_tokens",
     "proposals",
     "budgets",

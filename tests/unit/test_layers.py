@@ -72,7 +72,7 @@ def test_the_ledger_names_no_table_of_the_queue() -> None:
         *("cancellations", "cancellation_deltas", "cancel_requests", "slow_verdicts", "sweeps", "restores", "audit"),
         *("condition_vocabulary", "retention", "proposals", "budgets"),
         # Of every engine: which queue an app is in, and what a cancellation has met in a queue of others.
-        *("apps", "preimages"),
+        *("apps", "preimages", "slow_jobs"),
     }
     assert theirs < tables
     named = re.findall(r"\bsecateur\.(\w+)\b(?!\()", "\n".join(sql(core / "ledger", "**/*.sql")))

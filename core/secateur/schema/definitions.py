@@ -49,6 +49,7 @@ DEFINITIONS = (
     "ledger/sql/reporting.sql",
     "engines/foreign/sql/gates.sql",
     "engines/foreign/sql/installations.sql",
+    "engines/foreign/sql/slow_jobs.sql",
     "engines/foreign/sql/jobs.sql",
     "engines/foreign/sql/job_restores.sql",
     "engines/native/sql/forgetting.sql",

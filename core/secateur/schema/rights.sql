@@ -22,7 +22,7 @@ as $$
            'secateur_operator', upkeep.functions || array[
              'pause', 'resume', 'forget', 'commit_cancellation', 'commit_cancellations', 'commit_retries', 'stop_cancellation',
              'undo_cancellation', 'cancel_run', 'app_of_run', 'unrestored', 'cancellation_records', 'set_retention',
-             'commit_jobs', 'commit_job', 'take_jobs', 'settle_jobs', 'begin_job_batch', 'end_job_batch', 'begin_job_restore',
+             'commit_jobs', 'commit_job', 'take_jobs', 'settle_jobs', 'note_slow_jobs', 'decide_jobs', 'begin_job_batch', 'end_job_batch', 'begin_job_restore',
              'end_job_restore', 'prune_jobs', 'create_token', 'revoke_token', 'note_token_use',
              'propose_cancellation', 'decide_proposal', 'move_alert_episode', 'take_alert_message', 'settle_alert_message', 'guard_pause'
            ],

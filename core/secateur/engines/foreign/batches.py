@@ -8,10 +8,9 @@ It passes over rows that others hold, and comes back to them when nothing else i
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -20,6 +19,8 @@ import asyncpg
 from secateur.engines.foreign.holders import holders_of
 from secateur.engines.foreign.installation import Installation
 from secateur.engines.foreign.rules import JobRule, RuleReader, rule_of
+from secateur.engines.foreign.slow_jobs import IN_A_BATCH, SlowJobs, TooLong, within
+from secateur.engines.foreign.walks import MOST, Walk
 from secateur.errors import DatabaseError, LockUnavailable
 from secateur.ledger.steps import SweepStep
 from secateur.postgres.database import Database
@@ -32,41 +33,15 @@ if TYPE_CHECKING:
 FOUND_AT_ONCE = 50_000
 """Runs that one look for matching ones finds: the look may read the whole backlog, so it is not for every batch."""
 
+LOOK_SECONDS = 20.0
+"""For the conditions of such a look."""
+
+ASKED_SINGLY = 500_000
+"""Runs of which a sweep keeps the ids, because a look at them all takes long."""
+
 _FOR_UPDATE = re.compile(r"\bfor update\b(?: of \w+)?")
 _NONE = "'{}'"
 """No ids, and no pre-images."""
-
-MOST = 1_000
-"""Runs that a batch cancels or puts back: it holds their rows, and a stop waits for it."""
-
-
-@dataclass(slots=True)
-class _Walk:
-    """What a sweep has found in its pass and not yet dealt with."""
-
-    number: int
-    found: deque[str] = field(default_factory=deque)
-    passed: deque[str] = field(default_factory=deque)
-    """Others held them when their turn came."""
-    again: bool = False
-    """Only those are left."""
-    ended: bool = False
-    """There was nothing else."""
-
-    def extend(self, found: Sequence[str], *, ended: bool) -> None:
-        self.found.extend(found)
-        self.passed.clear()  # they are among these
-        self.again, self.ended = False, ended
-
-    def take(self, most: int) -> list[str]:
-        """The next ones; those that were passed over come again at the end."""
-        if not self.found:
-            self.found, self.passed, self.again = self.passed, deque(), True
-        return [self.found.popleft() for _ in range(min(most, len(self.found)))]
-
-    @property
-    def is_over(self) -> bool:
-        return self.ended and not self.found and not self.passed
 
 
 @dataclass(slots=True)
@@ -85,7 +60,8 @@ class Batches:
     def __init__(self, database: Database, source: ForeignSource) -> None:
         self._database = database
         self._source = source
-        self._walks: dict[UUID, _Walk] = {}
+        self._walks: dict[UUID, Walk] = {}
+        self._slow = SlowJobs(database, source)
 
     @property
     def _installation(self) -> Installation:
@@ -107,6 +83,8 @@ class Batches:
             if step is None:
                 await self._look(rule)
                 step = await self._sweep(app_id, rule, batch, trying)
+        except TooLong:
+            return await self._put_off(app_id, rule, trying)
         except LockUnavailable as error:
             # What the batch had taken from its walk is not cancelled.
             self._walks.pop(rule.id, None)
@@ -119,6 +97,23 @@ class Batches:
         if step.state != State.ACTIVE:
             self._walks.pop(rule.id, None)
         return step
+
+    async def _put_off(self, app_id: str, rule: JobRule, ids: Sequence[str]) -> SweepStep:
+        """The condition took too long on these: the next batch takes fewer. A single one is decided under no lock."""
+        walk = self._walks.get(rule.id)
+        if walk is not None and walk.most > 1:
+            walk.put_back(ids)
+            return SweepStep(State.ACTIVE)
+        await self._slow.note(app_id, rule.id, ids)
+        return SweepStep(State.ACTIVE, undecided=len(ids))
+
+    async def decide(self, app_id: str, rule: JobRule) -> int:
+        """See `Ledger.decide`."""
+        verdicts = await self._slow.decide(app_id, rule)
+        if not all(verdicts.values()):
+            async with self._database.transaction() as connection:
+                await self._wake(connection, app_id)
+        return len(verdicts)
 
     async def _held_up(self, state: str, ids: Sequence[str], error: LockUnavailable | None = None) -> SweepStep:
         """Nothing could be done, since others hold these runs, or what belongs to them."""
@@ -138,10 +133,12 @@ class Batches:
             walk = self._walk(rule, begun["pass"]) if begun["walks"] else None
             if walk is not None and not (walk.found or walk.ended):
                 return None
-            trying[:] = await self._settle(connection, app_id, rule, begun["open"])
+            slow = await self._slow.known(connection, app_id, rule.id)
+            settled = await self._settle(connection, app_id, rule, begun["open"])
+            matching = [each for each, matches in slow.items() if matches][:batch]
             walked = [] if walk is None else walk.take(min(MOST, batch, begun["most"] or MOST))
-            trying += walked
-            taken = await self._take(connection, app_id, rule, trying)
+            trying[:] = dict.fromkeys(each for each in [*settled, *walked] if each not in slow)
+            taken = await self._take(connection, app_id, rule, trying, matching)
             if walk is not None:
                 walk.passed.extend({*walked} & {*taken.passed})
             if not taken.passed or taken.met or (walk is not None and walk.found and not walk.again):
@@ -150,19 +147,34 @@ class Batches:
                 return SweepStep(**await connection.fetchrow(self._source.sql("end_sweep"), *values))
         return await self._held_up(State.ACTIVE, taken.passed)
 
-    def _walk(self, rule: JobRule, number: int) -> _Walk:
+    def _walk(self, rule: JobRule, number: int) -> Walk:
         walk = self._walks.get(rule.id)
         if walk is None or walk.number != number:
-            walk = self._walks[rule.id] = _Walk(number)
+            walk = self._walks[rule.id] = Walk(number)
         return walk
 
     async def _look(self, rule: JobRule) -> None:
-        """Find runs for its walk. That may read the whole backlog: no lock is held, so that a stop need not wait."""
+        """Find runs for its walk. That may read the whole backlog: no lock is held, so that a stop need not wait.
+
+        If the condition takes long, the batches ask it of every run. But not in a backlog that is too large for that.
+        """
         walk = self._walks[rule.id]
-        async with self._database.transaction() as connection:
+        try:
+            found = await self._matching(rule, FOUND_AT_ONCE, LOOK_SECONDS)
+            walk.extend(found, ended=len(found) < FOUND_AT_ONCE)
+        except TooLong:
+            every = await self._matching(replace(rule, filter=None), ASKED_SINGLY + 1, LOOK_SECONDS)
+            if len(every) <= ASKED_SINGLY:
+                walk.extend(every, ended=True)
+            else:
+                found = await self._matching(rule, FOUND_AT_ONCE, None)
+                walk.extend(found, ended=len(found) < FOUND_AT_ONCE)
+
+    async def _matching(self, rule: JobRule, most: int, seconds: float | None) -> list[str]:
+        """Raises `TooLong`."""
+        async with self._database.transaction() as connection, within(connection, seconds):
             await connection.execute(self._source.sql("plan_for_values"))
-            found = await self._rules.matching(connection, rule, FOUND_AT_ONCE)
-        walk.extend(found, ended=len(found) < FOUND_AT_ONCE)
+            return await self._rules.matching(connection, rule, most)
 
     async def _settle(
         self, connection: asyncpg.Connection, app_id: str, rule: JobRule, open: Sequence[str]
@@ -184,12 +196,23 @@ class Batches:
             await connection.execute(settle, app_id, rule.id, list(ended), list(ended.values()))
         return [each for each, status in statuses.items() if status in (RunStatus.QUEUED, RunStatus.SCHEDULED)]
 
-    async def _take(self, connection: asyncpg.Connection, app_id: str, rule: JobRule, ids: Sequence[str]) -> _Taken:
-        """Cancels those of the runs that it matches, and asks running ones to stop, but for those that others hold."""
-        if not ids:
+    async def _take(
+        self, connection: asyncpg.Connection, app_id: str, rule: JobRule, ids: Sequence[str], matching: Sequence[str]
+    ) -> _Taken:
+        """Cancels those of the runs that it matches, and asks running ones to stop, but for those that others hold.
+
+        That it matches the runs of `matching` is known. Raises `TooLong`.
+        """
+        if not ids and not matching:
             return _Taken()
-        held = await self._lock_free(connection, ids)
-        rows = await self._rules.matching_of(connection, rule, ids)
+        held = await self._lock_free(connection, [*ids, *matching])
+        async with within(connection, IN_A_BATCH):
+            rows = [*await self._rules.matching_of(connection, rule, ids)]
+        if matching:
+            whatever_it_says = replace(rule, filter=None)
+            known = await self._rules.matching_of(connection, whatever_it_says, matching)
+            await self._slow.gone(connection, app_id, rule.id, sorted({*matching} - {row["id"] for row in known}))
+            rows += known
         passed = [row["id"] for row in rows if row["id"] not in held]
         rows = [row for row in rows if row["id"] in held]
         return _Taken(await self.cancel(connection, app_id, rule.id, rows) if rows else 0, passed)

@@ -216,6 +216,31 @@ select met.cancellation_id
 -- name: begin_sweep
 select * from secateur.begin_job_batch($1, $2)
 
+-- name: slow
+-- Jobs on which a cancellation's condition takes long, and whether it matches them; null: that is not known yet.
+select slow.job_id, slow.verdict
+  from secateur.slow_jobs as slow
+ where slow.app_id = $1 and slow.cancellation_id = $2
+ order by slow.job_id
+ limit 50000
+
+-- name: to_decide
+select slow.job_id
+  from secateur.slow_jobs as slow
+ where slow.app_id = $1 and slow.cancellation_id = $2 and slow.verdict is null and slow.next_at <= clock_timestamp()
+ order by slow.next_at, slow.job_id
+ limit $3
+
+-- name: limit_conditions
+-- So many seconds conditions may take in this transaction; null: as long as they need.
+select set_config('secateur.deadline', coalesce((date_part('epoch', clock_timestamp()) + $1::double precision)::text, ''), true)
+
+-- name: note_slow
+select secateur.note_slow_jobs($1, $2, $3)
+
+-- name: decide
+select secateur.decide_jobs($1, $2, $3, $4)
+
 -- name: take
 select secateur.take_jobs($1, $2, $3, $4, $5::jsonb[], $6)
 

@@ -92,6 +92,9 @@ $body$
 -- and the claim does not get the job. If something fails, it judges the job once more, by the tables. If that fails too, it lets the job
 -- through with a warning: a fault of ours must not stop the queue.
 --
+-- The conditions have a quarter of a second for all jobs of a statement. A job on which they take longer is judged by the tables as well,
+-- which know of such jobs.
+--
 -- What the first job of a transaction has read under the lock holds for the others: nothing comes into force before the transaction ends.
 -- So most jobs cost one call of the generated function, the first step. The others are for when it does not know enough.
 create or replace function secateur_gates.gate_{n}()
@@ -122,6 +125,10 @@ begin
           gate_generation := secateur_gates.generation_{n}();
         end if;
         gate_known := set_config('secateur_gates.entered_{n}', concat(pg_current_xact_id(), ' ', gate_generation), true);
+        if current_setting('secateur_gates.limited_{n}', true) is distinct from statement_timestamp()::text then
+          gate_known := set_config('secateur_gates.limited_{n}', statement_timestamp()::text, true);
+          gate_known := set_config('secateur.deadline', (date_part('epoch', clock_timestamp()) + 0.25)::text, true);
+        end if;
         -- point: entered
       end if;
       if gate_step < 3 then
@@ -144,6 +151,8 @@ begin
       end if;
       if gate_owner is null then
         return NEW;
+      elsif gate_owner = 'eeeeeeee-eeee-eeee-eeee-eeeeeeeeeeee' then
+        return null; -- undecided: the job stays where it is
       end if;
       -- point: take
       select run.id, run.app_id, run.function_id into gated_job from {claimed} as run;
@@ -158,6 +167,15 @@ begin
     exception
       when lock_not_available or deadlock_detected or serialization_failure then
         return null; -- it cannot be known now: the job stays where it is
+      when sqlstate 'SC408' then
+        if gate_step = 0 and current_setting('secateur_gates.limited_{n}', true) is distinct from statement_timestamp()::text then
+          gate_step := 1; -- an earlier statement of the transaction has used up its own time
+        else
+          gate_step := 3;
+          -- What the block has set is undone.
+          gate_known := set_config('secateur_gates.limited_{n}', statement_timestamp()::text, true);
+          gate_known := set_config('secateur.deadline', date_part('epoch', clock_timestamp())::text, true);
+        end if;
       when others then
         if gate_step = 3 then
           raise warning 'secateur: the gate of % let a job through: %', {name}, sqlerrm;

@@ -222,8 +222,9 @@ class ForeignLedger(Ledger):
         return rule
 
     async def decide(self, app_id: str, cancellation_id: UUID) -> int:
-        """No condition is put off here: a batch that takes too long fails."""
-        return 0
+        self.refuse_if_read_only()
+        rule = await self._rule(cancellation_id)
+        return await self._batches.decide(self._full(app_id), rule)
 
     async def restore(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
         self.refuse_if_read_only()

@@ -32,9 +32,12 @@ select rule.id, rule.serial,
   ) as holder on true
   left join lateral (
     select count(*) as undecided, count(*) filter (where pair.attempts > 1) as stuck
-      from secateur.slow_verdicts as pair
-     where pair.app_id = rule.app_id and pair.cancellation_id = rule.id and pair.verdict is null
-       and rule.state = 'active'
+      from (select one.attempts from secateur.slow_verdicts as one
+             where one.app_id = rule.app_id and one.cancellation_id = rule.id and one.verdict is null
+            union all
+            select one.attempts from secateur.slow_jobs as one
+             where one.app_id = rule.app_id and one.cancellation_id = rule.id and one.verdict is null) as pair
+     where rule.state = 'active'
   ) as slow on true
   left join lateral (
     select coalesce(sum(one.cancelled), 0) as cancelled,

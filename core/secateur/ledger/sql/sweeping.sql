@@ -115,6 +115,9 @@ begin
                         and met.was_running and met.outcome is null)
      and not exists (select from secateur.slow_verdicts as slow
                       where slow.app_id = rule.app_id and slow.cancellation_id = rule.id
+                        and slow.verdict is not false)
+     and not exists (select from secateur.slow_jobs as slow
+                      where slow.app_id = rule.app_id and slow.cancellation_id = rule.id
                         and slow.verdict is not false) then
     complete := true;
     moment := clock_timestamp();

@@ -69,8 +69,9 @@ $$;
 -- Of older programs.
 drop function if exists secateur.drop_match(bigint);
 
--- The oldest active cancellation that matches a job; null if none does. `fields` are those of the run that only some queues have. It reads
--- the cancellations from the table, and evaluates each by itself. For claims whose generated function is not the newest, or raised.
+-- The oldest active cancellation that matches a job; null if none does; a uuid of es if that takes too long, and then it is written down in
+-- slow_jobs. `fields` are those of the run that only some queues have. It reads the cancellations from the table, and evaluates each by
+-- itself. For claims whose generated function is not the newest, raised, or took too long.
 drop function if exists secateur.judge_job(text, text, text, text, jsonb, timestamptz, integer);
 create or replace function secateur.judge_job(
   installation text, app_id text, function_id text, id text, event jsonb, started_at timestamptz, priority integer,
@@ -82,7 +83,9 @@ create or replace function secateur.judge_job(
 as $$
 declare
   rule secateur.cancellations;
-  verdict boolean;
+  known record;
+  said record;
+  held_back boolean := false;
 begin
   for rule in
     select active.*
@@ -96,16 +99,34 @@ begin
     if rule.condition is null then
       return rule.id;
     end if;
-    select said.verdict into verdict
+    select slow.verdict into known
+      from secateur.slow_jobs as slow
+     where slow.app_id = rule.app_id and slow.cancellation_id = rule.id and slow.job_id = judge_job.id;
+    if found then
+      if known.verdict then
+        return rule.id;
+      end if;
+      held_back := held_back or known.verdict is null;
+      continue;
+    end if;
+    -- point: evaluate
+    select given.verdict, given.undecided into said
       from secateur.verdicts(
              rule.condition, rule.parameters || judge_job.fields, substr(judge_job.app_id, length(installation) + 2),
              array[judge_job.function_id], array[judge_job.id], array[judge_job.event], array[judge_job.started_at],
-             array[judge_job.priority]) as said;
-    if found and verdict then
+             array[judge_job.priority],
+             -- The jobs of one statement share their time: a commit or stop waits for all of them.
+             case when clock_timestamp() < statement_timestamp() + interval '1 second' then interval '100 ms' else interval '10 ms' end
+           ) as given;
+    if found and said.undecided then
+      insert into secateur.slow_jobs (app_id, cancellation_id, job_id) values (rule.app_id, rule.id, judge_job.id)
+      on conflict on constraint slow_jobs_pkey do nothing;
+      held_back := true;
+    elsif found and said.verdict then
       return rule.id;
     end if;
   end loop;
-  return null;
+  return case when held_back then 'eeeeeeee-eeee-eeee-eeee-eeeeeeeeeeee'::uuid end;
 end
 $$;
 
@@ -152,9 +173,12 @@ declare
   time constant text := concat_ws(' and ',
     'started_at > ' || quote_literal(rule.started_after) || '::timestamptz',
     'started_at < ' || quote_literal(rule.started_before) || '::timestamptz');
-  tests constant text := concat_ws(' and ',
-    'event @> any (' || quote_literal(rule.requires) || '::jsonb[])',
-    case when not rule.requires_suffices then '(' || secateur.with_literals(rule.condition, rule.parameters) || ')' end);
+  requires constant text := 'event @> any (' || quote_literal(rule.requires) || '::jsonb[])';
+  condition constant text :=
+    case when not rule.requires_suffices then '(' || secateur.with_literals(rule.condition, rule.parameters) || ')' end;
+  tests constant text := concat_ws(' and ', requires, condition);
+  -- A pattern is looked for in one go, which nothing can interrupt: see verdicts.
+  has_pattern constant boolean := strpos(coalesce(condition, ''), ' ~ ') > 0;
 begin
   return concat_ws(chr(10),
     format('  if %s then', scope),
@@ -163,6 +187,9 @@ begin
     '    end if;',
     case when tests <> '' then
       $arm$    event := coalesce(event, jsonb_build_object('name', name, 'data', data));$arm$ end,
+    case when has_pattern then format('    if %s and pg_column_size(event) > 2000 and octet_length(event::text) > 250000 then',
+      concat_ws(' and ', time, requires)) end,
+    case when has_pattern then '      raise exception using errcode = ''SC408'';' || chr(10) || '    end if;' end,
     format('    if %s then', concat_ws(' and ', time, nullif(tests, ''))),
     format('      return %L;', rule.id),
     '    end if;',

@@ -54,6 +54,8 @@ begin
      group by given.function_id
   )
   select count(*) into taken from written;
+  delete from secateur.slow_jobs as slow
+   where slow.app_id = take_jobs.app_id and slow.cancellation_id = take_jobs.cancellation_id and slow.job_id = any (job_ids);
   return taken;
 end
 $$;
@@ -248,6 +250,7 @@ begin
     step.idle := true;
     step.wait := extract(epoch from place.next_at - clock_timestamp());
   end if;
+  step.undecided := secateur.undecided_jobs(app, rule.id);
   update secateur.sweeps
      set found = place.found, clean = place.clean, function_id = place.function_id, next_at = place.next_at
    where sweeps.app_id = app and sweeps.cancellation_id = rule.id;
@@ -273,6 +276,10 @@ declare
 begin
   perform secateur.require_read_committed();
   perform secateur.require_number('batch', prune_jobs.batch, 1, 100000);
+  delete from secateur.slow_jobs as slow
+   using secateur.apps as home, secateur.cancellations as rule
+   where home.installation = prune_jobs.installation and rule.app_id = home.app_id and rule.state <> 'active'
+     and slow.app_id = rule.app_id and slow.cancellation_id = rule.id;
   for ended in
     select rule.app_id, rule.id, rule.state
       from secateur.apps as home

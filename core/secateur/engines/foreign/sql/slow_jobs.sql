@@ -1,0 +1,58 @@
+-- Jobs of others on which the condition of a cancellation takes long. Claims, commits and stops wait for whoever evaluates it under a lock.
+-- So a gate and a batch of a sweep have little time for that. What they do not get through is written down here, and decided with more
+-- time and under no lock. As docs/guarantee.md says of secateur's own queue: until then the job is neither claimed nor cancelled.
+
+-- Writes down jobs that a batch did not get through. Raises SC404, and SC422 with the parameter.
+create or replace function secateur.note_slow_jobs(app_id text, cancellation_id uuid, job_ids text[])
+  returns void
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform secateur.job_cancellation(note_slow_jobs.app_id, note_slow_jobs.cancellation_id);
+  perform secateur.require_jobs(job_ids);
+  insert into secateur.slow_jobs (app_id, cancellation_id, job_id)
+  select note_slow_jobs.app_id, note_slow_jobs.cancellation_id, given.job_id
+    from (select distinct unnest(job_ids) as job_id order by 1) as given
+  on conflict on constraint slow_jobs_pkey do nothing;
+end
+$$;
+
+-- Writes down whether the cancellation matches these jobs, of those that were written down; null: that took too long again. A job that has
+-- left the queue does not match any more. Raises SC404, and SC422 with the parameter.
+create or replace function secateur.decide_jobs(app_id text, cancellation_id uuid, job_ids text[], verdicts boolean[])
+  returns void
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+begin
+  perform secateur.job_cancellation(decide_jobs.app_id, decide_jobs.cancellation_id);
+  perform secateur.require_jobs(job_ids);
+  perform secateur.require_same_length('verdicts', cardinality(job_ids), array[coalesce(cardinality(verdicts), 0)]);
+  update secateur.slow_jobs as slow
+     set verdict = given.verdict,
+         attempts = slow.attempts + (given.verdict is null)::integer,
+         next_at = clock_timestamp() + least(60, slow.attempts * slow.attempts) * interval '1 second'
+    from unnest(job_ids, verdicts) as given (job_id, verdict)
+   where slow.app_id = decide_jobs.app_id and slow.cancellation_id = decide_jobs.cancellation_id and slow.job_id = given.job_id
+     and slow.verdict is not false;
+end
+$$;
+
+-- How many jobs of a cancellation are to be decided now, up to 1,000.
+create or replace function secateur.undecided_jobs(app_id text, cancellation_id uuid)
+  returns integer
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+begin
+  return (select count(*) from (select from secateur.slow_jobs as slow
+                                 where slow.app_id = undecided_jobs.app_id
+                                   and slow.cancellation_id = undecided_jobs.cancellation_id
+                                   and slow.verdict is null and slow.next_at <= clock_timestamp()
+                                 limit 1000) as due);
+end
+$$;

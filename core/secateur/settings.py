@@ -45,6 +45,8 @@ class Context(BaseModel):
     """Refuse every write to this database, whatever the flags say."""
     production: bool = False
     """Say PRODUCTION in the header, and confirm every cancellation by typing."""
+    budget: int | None = Field(default=None, ge=0)
+    """To cancel more runs than this, another login must approve it; by default, what the database says."""
     engine: str | None = None
     """Which job queue to work with, as `secateur engines` lists them; needed where there are several."""
     replica: str | None = Field(default=None, min_length=1, repr=False)
@@ -63,6 +65,7 @@ class Target:
     engine: str | None = None
     """None: the only queue there is."""
     replica: str | None = field(default=None, repr=False)
+    budget: int | None = None
 
 
 class Settings(BaseModel):
@@ -162,7 +165,13 @@ class Settings(BaseModel):
             chosen = self._context(context)
             read_only = read_only or chosen.read_only
             return Target(
-                chosen.database, read_only, context, chosen.production, engine or chosen.engine, chosen.replica
+                chosen.database,
+                read_only,
+                context,
+                chosen.production,
+                engine or chosen.engine,
+                chosen.replica,
+                chosen.budget,
             )
         return Target(database, read_only, engine=engine)
 

@@ -6,11 +6,12 @@ import asyncio
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from billing import ACME, CULPRIT, GLOBEX, cancellations, seed, unfinished
-from command_line import Here
+from command_line import Here, write
 
 from secateur.errors import Conflict, RequestError
 from secateur.postgres.database import Database
@@ -191,3 +192,25 @@ async def test_an_app_has_a_hundred_open_ones_at_most(database: Database) -> Non
     with pytest.raises(Conflict, match="has 100 open proposals already"):
         await database.fetchval(call, "billing")
     await database.fetchval(call, "other")
+
+
+def test_a_context_may_have_a_budget_of_its_own(here: Here, url: str, tmp_path: Path) -> None:
+    """Whichever is smaller holds; another login approves, and a key that has proposed commits nothing later."""
+    ada, bob = (
+        write(tmp_path, f"{name}.toml", f'[contexts.prod]\ndatabase = "{login(url, name)}"\nbudget = {GLOBEX}\n')
+        for name in ("ada", "bob")
+    )
+    of_ada, of_bob = ("--config", str(ada), "--context", "prod"), ("--config", str(bob), "--context", "prod")
+    small = ("--app", "billing", "--if", "event.data.vendor_id == 'globex'")
+    assert here("cancel", *small, "--yes", *of_ada).code == 0
+    uncounted = here("cancel", *small, "--yes", "--no-count", "--json", *of_ada)
+    assert (uncounted.code, "it is not counted" in uncounted.err) == (1, True)
+    keyed = ("--idempotency-key", "flood", "--yes", "--json", *of_ada)
+    proposed = here("cancel", *FLOOD, *keyed)
+    assert (proposed.code, f"it is more than {GLOBEX} runs" in proposed.err) == (1, True)
+    refused = here("approve", proposed.json["id"], "--yes", *of_ada)
+    assert (refused.code, "another login has to approve it" in refused.err) == (2, True)
+    assert here("approve", proposed.json["id"], "--yes", *of_bob).code == 0
+    again = here("cancel", *FLOOD, *keyed)
+    assert (again.code, again.json["state"]) == (1, "committed"), again.err
+    assert len(asyncio.run(cancellations(url))) == 2

@@ -75,6 +75,7 @@ def session_of(opened: CommandSession) -> Session:
         read_only=target.read_only,
         context=target.context,
         production=target.production,
+        budget=target.budget,
         zone=settings.zone,
         refresh_seconds=settings.refresh_seconds,
         query_timeout_seconds=settings.query_timeout_seconds,

@@ -123,6 +123,8 @@ class Session:
     """Why it is read-only although nobody asked for that, such as `role viewer`."""
     context: str | None = None
     production: bool = True
+    budget: int | None = None
+    """Of the context: how many runs may be cancelled without another login."""
     """The context deserves a warning colour."""
     zone: tzinfo = UTC
     """The time zone of local times."""
@@ -142,7 +144,7 @@ class Session:
 
     @property
     def proposals(self) -> Proposals:
-        return Proposals(self.database, self.queue.cancellations)
+        return Proposals(self.database, self.queue.cancellations, self.budget)
 
     async def ask(self, question: Awaitable[Result], *, seconds: float | None = None) -> Result:
         """The answer, or `QueryTimeout`; cancelling the task cancels the query in the database."""

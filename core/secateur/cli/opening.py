@@ -50,7 +50,7 @@ class CommandSession:
 
     @property
     def proposals(self) -> Proposals:
-        return Proposals(self.database, self.queue.cancellations)
+        return Proposals(self.database, self.queue.cancellations, self.place.target.budget)
 
 
 def read_settings(arguments: argparse.Namespace) -> Settings:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from secateur.cel.values import encode_json
-from secateur.errors import NotFound
+from secateur.errors import NeedsApproval, NotFound
 from secateur.instants import read_instant
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
@@ -88,9 +88,28 @@ class Budget:
 class Proposals:
     """The proposals of one queue. Raises errors of `secateur.errors`."""
 
-    def __init__(self, database: Database, cancellations: Cancellations) -> None:
+    def __init__(self, database: Database, cancellations: Cancellations, budget: int | None = None) -> None:
+        """`budget` is what the context adds to the database's budgets: how many runs one login may cancel at once."""
         self._database = database
         self._cancellations = cancellations
+        self._budget = budget
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether a commit has to be counted first, because the context has one."""
+        return self._budget is not None
+
+    def require_within_budget(self, request: CancellationRequest, counted: Count | None) -> None:
+        """Raises `NeedsApproval` for what exceeds the context's budget, or what nobody has counted."""
+        if self._budget is None or request.verb != "cancel":
+            return
+        if counted is None or request.standing:
+            why = "a standing cancellation has no bound" if request.standing else "it is not counted"
+        elif max(counted.matched, counted.high or 0) > self._budget:
+            why = f"it is more than {self._budget:,} runs"
+        else:
+            return
+        raise NeedsApproval(f"in this context another login has to approve it: {why}, and `budget` is {self._budget:,}")
 
     async def propose(
         self,
@@ -150,6 +169,10 @@ class Proposals:
         Raises `NeedsApproval` if the app has a budget, and this login (or token) proposed it; `Conflict` if it has
         expired or was decided before; and whatever a commit raises: then it is approved, and can be committed again.
         """
+        if self.has_budget:
+            known = await self.get(proposal_id)
+            if known.proposed_login == await self._database.fetchval(_SQL["login"]):
+                self.require_within_budget(self.request_of(known), expected)
         request = self.request_of(await self._decide(proposal_id, Decision.APPROVED, author, source, None, token))
         return await self._cancellations.commit_all(
             request, author=author, source=source, idempotency_key=f"proposal:{proposal_id}", expected=expected

@@ -20,3 +20,6 @@ select secateur.set_budget($1, $2, $3, $4)
 
 -- name: budgets
 select app_id, runs, set_login, set_at from secateur.budgets order by app_id
+
+-- name: login
+select session_user::text

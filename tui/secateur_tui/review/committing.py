@@ -68,6 +68,7 @@ class Committing:
             return await session.proposals.approve(
                 wanted.proposal.id, author=session.author, source="tui", expected=wanted.expected
             )
+        session.proposals.require_within_budget(wanted.request, wanted.expected)
         return await session.queue.cancellations.commit_all(
             wanted.request,
             author=session.author,

@@ -94,7 +94,7 @@ async def _ask_and_commit(arguments: argparse.Namespace) -> int:
         if arguments.dry_run:
             await _preview(session, request, as_json=arguments.json)
             return 0
-        uncounted = _why_uncounted(arguments)
+        uncounted = _why_uncounted(arguments, must_count=session.proposals.has_budget)
         seen = await look(session, request) if uncounted is None else Seen(None, uncounted)
         if not agreed(arguments, session, request, seen):
             notice(f"Nothing was {_DONE[request.verb]}.")
@@ -104,6 +104,7 @@ async def _ask_and_commit(arguments: argparse.Namespace) -> int:
             # Before it is sent: should this process be killed now, the key is what tells whether it was committed.
             write([f"Committing under the idempotency key {key}."])
         try:
+            session.proposals.require_within_budget(request, seen.count)
             committed = await _commit(session, request, seen.count, key)
         except NeedsApproval as error:
             return await _propose_instead(arguments, session, request, seen, key, error)
@@ -200,11 +201,15 @@ async def stop(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _why_uncounted(arguments: argparse.Namespace) -> str | None:
+def _why_uncounted(arguments: argparse.Namespace, *, must_count: bool) -> str | None:
     """Why there is no count before the commit, or None if there is one. A commit that asks nobody waits for none."""
     if arguments.no_count:
         return "--no-count was given"
-    return "--yes commits at once, unless --count is given" if arguments.yes and not arguments.count else None
+    return (
+        "--yes commits at once, unless --count is given"
+        if arguments.yes and not arguments.count and not must_count
+        else None
+    )
 
 
 def _review(session: CommandSession, request: CancellationRequest, seen: Seen) -> list[str]:

@@ -13,6 +13,7 @@ from secateur.api.server import Front, is_exposed, listen, load_tls, run_server
 from secateur.cli.opening import find_place, open_session
 from secateur.cli.output import flush, line, notice, warning
 from secateur.errors import UsageError
+from secateur.ledger.proposals import Proposals
 from secateur.tokens.keeping import Tokens
 from secateur.words.shell import command_line
 
@@ -38,7 +39,7 @@ async def serve(arguments: argparse.Namespace) -> int:
                 author=place.settings.author_name,
                 limits=limits,
                 tokens=tokens,
-                proposals=session.proposals,
+                proposals=Proposals(session.database, session.queue.cancellations),
                 is_exposed=exposed,
             )
             await run_server(api, listener, limits, front)

@@ -196,8 +196,16 @@ create or replace function secateur.require_within_budget(draft secateur.cancell
 as $$
 declare
   most constant bigint := secateur.budget_of(draft.app_id);
+  proposed boolean;
 begin
-  if most is null or draft.kind <> 'bulk' or draft.source = 'event' then
+  if draft.kind <> 'bulk' or draft.source = 'event' then
+    return;
+  end if;
+  -- Were it committed now, one key would make two cancellations.
+  proposed := exists (
+    select from secateur.proposals as known
+     where known.app_id = draft.app_id and known.id = md5(draft.app_id || E'\n' || draft.idempotency_key)::uuid);
+  if most is null and not proposed then
     return;
   end if;
   if exists (select from secateur.proposals as approved
@@ -209,11 +217,10 @@ begin
   end if;
   if (secateur.committed_under(draft.app_id, draft.idempotency_key, draft.request)).id is not null then
     return;
-  elsif draft.standing or draft.gated is not null
-        -- Proposed under this key before: were it committed now, one key would make two cancellations.
-        or exists (select from secateur.proposals as known
-                    where known.app_id = draft.app_id and known.id = md5(draft.app_id || E'\n' || draft.idempotency_key)::uuid)
-        or secateur.exceeds(draft, function_ids, most) then
+  elsif most is null then
+    raise exception using errcode = 'SC403', column = 'app_id', message = 'it was proposed under this idempotency key before',
+      hint = 'let another login approve the proposal, or choose a new key';
+  elsif proposed or draft.standing or draft.gated is not null or secateur.exceeds(draft, function_ids, most) then
     raise exception using errcode = 'SC403', column = 'app_id',
       message = format('this would cancel more than the %s runs that one login may cancel at once in app %s', most,
                        quote_literal(draft.app_id)),

@@ -224,6 +224,22 @@ async def a_gate_goes_while_a_commit_waits(scene: Scene) -> None:
     assert (await scene.queue.cancellations.wait(cancellation.id, until_idle=True)).guarantee == "swept"
 
 
+async def conditions_take_long(scene: Scene) -> None:
+    """On the first two jobs. The third one matches."""
+    slow = {"t": list(range(3000)), "l": list(range(10_000, 20_000))}
+    await scene.bed.enqueue([slow, slow, {"t": [1], "l": [1]}])
+    condition = "event.data.t.exists(a, event.data.l.exists(b, a == b))"
+    wanted = CancellationRequest.parse({"app_id": "default", "if": condition})
+    made = await scene.queue.cancellations.commit(wanted, author="tester", source="python")
+    claim = "update procrastinate_jobs set status = 'doing' where status = 'todo' returning id"
+    assert await scene.claimer.fetch(claim, timeout=5) == []
+    assert await scene.statuses() == ["todo", "todo", "cancelled"]
+    assert (await scene.queue.cancellations.get(made.id)).undecided == 2
+    await scene.database.execute("update secateur.slow_jobs set verdict = job_id = '2'")
+    assert [row["id"] for row in await scene.claimer.fetch(claim, timeout=5)] == [1]
+    assert await scene.statuses() == ["doing", "cancelled", "cancelled"]
+
+
 Scenario = Callable[[Scene], Awaitable[None]]
 Fault = tuple[str, str, str, str, Scenario]
 FAULTS: list[Fault] = [
@@ -310,6 +326,34 @@ FAULTS: list[Fault] = [
         "rule.gated and secateur.obeys(rule.app_id)",
         "rule.gated",
         a_gate_goes_while_a_commit_waits,
+    ),
+    (
+        "conditions may take as long as they need",
+        "secateur_gates.gate_N",
+        "(date_part('epoch', clock_timestamp()) + 0.25)::text",
+        "''",
+        conditions_take_long,
+    ),
+    (
+        "what is undecided gets through",
+        "secateur_gates.gate_N",
+        "return null; -- undecided",
+        "return NEW; -- undecided",
+        conditions_take_long,
+    ),
+    (
+        "what is undecided is not written down",
+        "secateur.judge_job",
+        "insert into secateur.slow_jobs (app_id, cancellation_id, job_id) values (rule.app_id, rule.id, judge_job.id)",
+        "insert into secateur.slow_jobs select one.* from secateur.slow_jobs as one where false",
+        conditions_take_long,
+    ),
+    (
+        "a verdict is not looked up",
+        "secateur.judge_job",
+        "if known.verdict then",
+        "if false then",
+        conditions_take_long,
     ),
 ]
 SCENARIOS: list[Scenario] = [

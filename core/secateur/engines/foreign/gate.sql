@@ -168,14 +168,10 @@ begin
       when lock_not_available or deadlock_detected or serialization_failure then
         return null; -- it cannot be known now: the job stays where it is
       when sqlstate 'SC408' then
-        if gate_step = 0 and current_setting('secateur_gates.limited_{n}', true) is distinct from statement_timestamp()::text then
-          gate_step := 1; -- an earlier statement of the transaction has used up its own time
-        else
-          gate_step := 3;
-          -- What the block has set is undone.
-          gate_known := set_config('secateur_gates.limited_{n}', statement_timestamp()::text, true);
-          gate_known := set_config('secateur.deadline', date_part('epoch', clock_timestamp())::text, true);
-        end if;
+        gate_step := 3;
+        -- What the block has set is undone. The statement's time is over.
+        gate_known := set_config('secateur_gates.limited_{n}', statement_timestamp()::text, true);
+        gate_known := set_config('secateur.deadline', date_part('epoch', clock_timestamp())::text, true);
       when others then
         if gate_step = 3 then
           raise warning 'secateur: the gate of % let a job through: %', {name}, sqlerrm;

@@ -163,6 +163,10 @@ class TestMessages:
             "if": CAUSE,
             "reason": "alert old",
         }
+        standing = read_request(parse(shlex.split(message["commands"][0]["command"])[1:]), UTC)(datetime.now(UTC))
+        assert (standing.if_, standing.standing) == (CAUSE, True)
+        assert standing.started_before is not None
+        assert timedelta(hours=1) < standing.started_before - datetime.now(UTC) < timedelta(hours=2)
         cancelled = here(*words, "--yes", "--wait", "--json", url=login_url(url, OPERATOR))
         assert cancelled.json["counts"]["cancelled"] == FLOOD
         # It is over, and that is said once.
@@ -267,7 +271,7 @@ class TestReceiversThatFail:
             "[watch.targets.gone]\nkind = 'json'\nurl = 'http://127.0.0.1:1/" + SECRET + "'\n"
             "[watch.targets.slow]\nkind = 'command'\ncommand = ['sleep', '60']\ntimeout_seconds = 0.1\n"
             "[watch.targets.sad]\nkind = 'command'\ncommand = ['false']\n"
-            "[watch.targets.none]\nkind = 'command'\ncommand = ['/nonexistent']\n"
+            "[watch.targets.none]\nkind = 'command'\ncommand = ['/nonexistent/program']\n"
             "[watch.rules.old]\nmetric = 'claimable_age'\nthreshold = '10m'\n"
         )
         done = watching(text)

@@ -30,13 +30,19 @@ from secateur.watch.forms import CommandForm, FiguresForm, FilterForm, GuardDone
 from secateur.watch.keeping import Message
 from secateur.watch_settings import Metric, WatchRule
 from secateur.words.figures import duration, number, rate, runs
-from secateur.words.lines import one_line
+from secateur.words.lines import one_line, shorten
 from secateur.words.shell import command_line
 
 SUGGEST_SECONDS = 15.0
 """How long the search for a filter may hold up a message."""
 
 COUNT_SECONDS = 5.0
+
+STANDING = timedelta(hours=2)
+"""For how long the second command line also cancels what arrives."""
+
+LONGEST_SHOWN = 300
+"""The most characters of an expression in a sentence; the command lines have all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,9 @@ class FoundFilter:
 
     proposal: FilterForm | None = None
     cancel: str | None = None
+    """The command line that cancels what is there; None where runs cannot be cancelled."""
+    cancel_on: str | None = None
+    """The same, also for what arrives in the next two hours."""
     sentence: str | None = None
     look: bool = True
     """Whether to look at what arrives is worth a try."""
@@ -129,7 +138,13 @@ class Answers:
                 sentence=f"A filter {figures} It is withheld, because `allowed_fields` does not name "
                 "all of its fields; the command below shows it.",
             )
-        return FoundFilter(proposal, self._cancel(alert, told.if_), f"{one_line(told.if_)} {figures}", look=False)
+        return FoundFilter(
+            proposal,
+            self._cancel(alert, told.if_),
+            self._cancel(alert, told.if_, and_on=True),
+            f"{shorten(told.if_, LONGEST_SHOWN)} {figures}",
+            look=False,
+        )
 
     async def _configured(self, alert: Alert) -> FoundFilter:
         """Of `match_rate`, the rule's own expression."""
@@ -145,20 +160,25 @@ class Answers:
         return FoundFilter(
             proposal,
             self._cancel(alert, rule.if_),
-            f"The rule's own expression: {one_line(rule.if_ or '')}.{about}",
+            self._cancel(alert, rule.if_, and_on=True),
+            f"The rule's own expression: {shorten(rule.if_ or '', LONGEST_SHOWN)}.{about}",
             look=False,
         )
 
-    def _cancel(self, alert: Alert, if_: str | None) -> str | None:
+    def _cancel(self, alert: Alert, if_: str | None, *, and_on: bool = False) -> str | None:
         """The command line; None where runs cannot be cancelled."""
         scope = alert.key.scope
         if not isinstance(queue_of(self._cancellations.engine, scope.app_id), Cancelling):
             return None
-        return request_of(scope, if_, reason=f"alert {alert.key.rule}").command_line()
+        until = utc((alert.now + STANDING).replace(microsecond=0))
+        more = {"standing": True, "started_before": until} if and_on else {}
+        return request_of(scope, if_, reason=f"alert {alert.key.rule}", **more).command_line()
 
     def _commands(self, alert: Alert, answer: FoundFilter) -> Iterator[CommandForm]:
         scope, metric = alert.key.scope, alert.rule.metric
         place = [("--app", scope.app_id), ("--function", scope.function_id)]
+        if answer.cancel_on is not None:
+            yield CommandForm(what="Cancel also what arrives in the next two hours", command=answer.cancel_on)
         if answer.look:
             yield CommandForm(
                 what="See what stands out, with filters for it", command=command_line("suggest", flags=place)
@@ -256,11 +276,17 @@ def _guard_sentence(alert: Alert) -> Iterator[str]:
     if done is None:
         return
     until = "" if done.until is None else f" until {_clock(done.until, alert.now)}"
+    is_over = done.until is not None and done.until <= alert.now
     match done.action:
         case "paused":
-            yield f"The guard has paused the function{until}: its runs wait."
+            yield (
+                f"The guard had paused the function{until}."
+                if is_over
+                else (f"The guard has paused the function{until}: its runs wait.")
+            )
         case "cancelled":
-            yield f"The guard has cancelled what its own `if` matches, and cancels what arrives{until}."
+            cancels = "cancelled" if is_over else "cancels"
+            yield f"The guard has cancelled what its own `if` matches, and {cancels} what arrives{until}."
         case "proposed":
             yield "The app has a budget, so the guard has only proposed its cancellation: somebody has to approve it."
         case _:

@@ -80,7 +80,7 @@ class QueueLook:
         grows = depth.growing_since is not None if kept else trend is Trend.GROWING
         value = float(depth.backlog if grows else 0)
         is_over = value >= rule.threshold and trend is not Trend.DRAINING
-        has_stopped = not grows if kept else trend in (Trend.DRAINING, Trend.EMPTY)
+        has_stopped = trend is not Trend.GROWING and not grows if kept else trend in (Trend.DRAINING, Trend.EMPTY)
         return RuleReading(
             depth.scope, value, is_over, not is_over and (depth.backlog < rule.clears_below or has_stopped), (depth,)
         )

@@ -116,13 +116,15 @@ class QueueWatch:
             what = f"rule {name}"
             try:
                 readings = await look.readings(rule)
+                own = {key: one for key, one in kept.items() if key.rule == name}
+                await self._apply(name, rule, readings, own, look)
             except Unreachable:
                 raise
             except SecateurError as error:
+                # The other rules are not held up by it.
                 self.troubles.failed(what, error)
-                continue
-            self.troubles.went_well(what)
-            await self._apply(name, rule, readings, {key: one for key, one in kept.items() if key.rule == name}, look)
+            else:
+                self.troubles.went_well(what)
 
     async def _apply(
         self,

@@ -21,7 +21,7 @@ begin
     perform secateur.require_object('episode', move_alert_episode.episode, 100000);
   end if;
   if cardinality(move_alert_episode.targets) > 0 then
-    perform secateur.require_object('message', move_alert_episode.message, 100000);
+    perform secateur.require_object('message', move_alert_episode.message, 1000000);
   end if;
   if move_alert_episode.episode is null then
     delete from secateur.alert_episodes as one

@@ -447,3 +447,36 @@ def _until(url: str, question: str) -> None:
             await eventually(lambda: database.fetchval(question), question)
 
     asyncio.run(ask())
+
+
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "there is no rule to watch by"),
+        ("[watch.rules.a]\nmetric = 'growth'\nthreshold = 1", "there is nowhere to post"),
+        (
+            "[watch.targets.t]\nkind = 'json'\nurl_from = 'ONCALL'\n[watch.rules.a]\nmetric = 'growth'\nthreshold = 1",
+            "`watch.targets.t.url_from`: the environment variable ONCALL is not set",
+        ),
+        (
+            "[watch]\nallowed_fields = ['data.x']\n[watch.targets.t]\nkind = 'command'\ncommand = ['true']\n"
+            "[watch.rules.a]\nmetric = 'match_rate'\napp = 'b'\nthreshold = 1\nif = 'event.data.x = 1'",
+            "`watch.rules.a.if` is no expression that can be used (line 1, column",
+        ),
+    ],
+)
+def test_a_configuration_is_checked_before_any_database(here: Here, tmp_path: Path, text: str, said: str) -> None:
+    for flags in (("--check",), ("--once",)):
+        done = here("watch", *flags, "--config", write(tmp_path, "config.toml", text), url=NOWHERE)
+        assert (done.code, said in done.err, done.out) == (2, True, ""), done.err
+    assert "`watch.allowed_fields`" in done.err or "allowed_fields" not in text
+
+
+def test_a_check_says_what_the_rules_are(here: Here, tmp_path: Path) -> None:
+    text = RULE.format(hook="https://example.com/" + SECRET, chat="https://example.com/" + SECRET, allowed="")
+    done = here("watch", "--check", "--config", write(tmp_path, "config.toml", text), url=NOWHERE)
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "old: claimable_age from 10m, in billing, posts to chat, hook\n"

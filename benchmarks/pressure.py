@@ -23,7 +23,7 @@ from secateur.postgres.database import Database
 
 TITLE = "Pressure"
 
-SECONDS = 8.0
+SECONDS = 5.0
 """Of each phase."""
 RATE = 150
 """Jobs per second at the fixed rate."""
@@ -189,7 +189,8 @@ async def _drained(
                         break
                     await asyncio.sleep(0.01)
                 elapsed += time.perf_counter() - begun
-                busy += _server_seconds(ground, others) - server
+                after = _server_seconds(ground, others)
+                busy += sum(seconds - server.get(pid, 0.0) for pid, seconds in after.items())
                 done += workers.done
         wal = await database.fetchval(WAL) - before
         await asyncio.sleep(1.1)  # statistics of dead rows come once a second
@@ -197,9 +198,9 @@ async def _drained(
     return Drained(done / elapsed, 1e6 * busy / done, wal / done, dead)
 
 
-def _server_seconds(ground: Ground, others: set[int]) -> float:
+def _server_seconds(ground: Ground, others: set[int]) -> dict[int, float]:
     """Of the processes that are there, but for those of other sessions."""
-    return sum(seconds for pid, seconds in ground.server_seconds().items() if pid not in others)
+    return {pid: seconds for pid, seconds in ground.server_seconds().items() if pid not in others}
 
 
 @asynccontextmanager

@@ -23,9 +23,10 @@ from secateur.doctor import Severity, examine
 from secateur.engines.index_costs import weigh
 from secateur.engines.indexing import FilterIndexes, planned
 from secateur.engines.native.engine import NativeEngine
+from secateur.engines.several import several
 from secateur.errors import LockUnavailable
 from secateur.ledger.selections import select
-from secateur.looking.indexing import hottest
+from secateur.looking.indexing import advise_index, hottest
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
 from secateur.settings import Settings, Target
@@ -256,6 +257,10 @@ async def test_a_queue_of_others_gets_the_statement_over_its_own_columns(empty_d
             assert not advice.helps
             await FilterIndexes(database).create(advice.plan)
         assert (await plain.count(selection)).matched == before == 11
+        among_several = CancellationRequest.parse({"app_id": "plain/q", "if": text})
+        advice_there = await advise_index(several(None, [plain]), among_several)
+        assert advice_there is not None
+        assert (advice_there.exists, advice_there.count and advice_there.count.matched) == (True, 11)
         made = await FilterIndexes(database).all()
         assert {each.table for each in made} == {"jobs"}
         definitions = await database.fetch("select indexdef from pg_indexes where indexname like 'secateur_if%'")

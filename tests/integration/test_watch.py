@@ -283,6 +283,24 @@ class TestReceiversThatFail:
             "none": "it cannot be started (FileNotFoundError)",
         }
 
+    def test_what_no_watch_wrote_ends_none(self, watching: Watching, receiver: Receiver, url: str) -> None:
+        """Nor does it keep a rule from firing, or another message from being posted."""
+        odd = ("{}", '{"id": 5, "guard": null}', '{"id": "x"}', '{"over_since": "2026-01-01", "guard": null}')
+        for number, episode in enumerate(odd):
+            function = "syncs" if number == 0 else f"odd {number}"
+            names = f"'billing', '{function}', 'native', 'old'"
+            call = f"move_alert_episode({names}, null, '{episode}', '{{chat,hook}}', '{{}}')"
+            asyncio.run(execute(url, f"select secateur.{call}"))
+        done = watching()
+        assert (done.code, done.err) == (3, "")
+        assert [each["function"] for each in receiver.of("hook") if each] == ["syncs"]
+        assert "this is no message that this version can read" in done.out
+        assert receiver.of("chat") == []
+        asyncio.run(execute(url, "delete from secateur.alert_messages where message = '{}'"))
+        watching()
+        assert len(receiver.of("chat")) == 1
+        assert value(url, "select count(*) from secateur.alert_episodes") == 1
+
 
 class TestGuards:
     def test_a_pause_is_one_and_ends_by_itself(

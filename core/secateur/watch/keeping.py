@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
+from uuid import uuid4
 
 from secateur.errors import DatabaseError
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
 from secateur.runs import Scope
-from secateur.watch.episodes import Episode, EpisodeKey
+from secateur.watch.episodes import Episode, EpisodeKey, EpisodeState
 
 _SQL = Statements.load("secateur.watch", "keeping.sql")
 
@@ -108,9 +109,11 @@ class InDatabase:
         for row in await self._database.fetch(_SQL["episodes"], self._queue, repeatable=True):
             key = EpisodeKey(row["rule"], Scope(row["app_id"], row["function_id"] or None))
             try:
-                found[key] = KeptEpisode(Episode.read(json.loads(row["episode"])), row["version"], row["is_paused"])
-            except (ValueError, KeyError, TypeError):
-                continue  # no watch wrote it
+                episode = Episode.read(json.loads(row["episode"]))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                # No watch wrote it: it must neither end this one, nor keep the rule from firing.
+                episode = Episode(uuid4(), EpisodeState.PENDING, datetime.min.replace(tzinfo=UTC))
+            found[key] = KeptEpisode(episode, row["version"], row["is_paused"])
         return found
 
     async def move(

@@ -58,7 +58,10 @@ class Poster:
             raise NotPosted(f"it did not answer within {target.timeout_seconds:g} s") from None
 
     async def _send(self, name: str, target: WatchTarget, message: Mapping[str, Any]) -> None:
-        body = slack_form(message) if target.kind is TargetKind.SLACK else message
+        try:
+            body = slack_form(message) if target.kind is TargetKind.SLACK else message
+        except (KeyError, TypeError, AttributeError):
+            raise NotPosted("this is no message that this version can read") from None
         # By the key a receiver can tell a message that it gets again, because this process died before it noted it.
         headers = HEADERS | {"Idempotency-Key": str(message.get("id", ""))}
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -176,3 +177,13 @@ async def drop(client: Client, data: bytes) -> None:
         if client.reader.at_eof() or client.writer.is_closing():
             return
         await asyncio.sleep(0.02)
+
+
+async def test_an_answer_waits_for_no_acknowledgement(server: Serving) -> None:
+    """Its head and its body are two writes: without TCP_NODELAY the second one waits 40 ms on many clients."""
+    client = await Client.connect(server)
+    await eventually(lambda: asyncio.sleep(0, bool(server.server.server_state.connections)), "the connection")
+    for connection in server.server.server_state.connections:
+        taken = connection.transport.get_extra_info("socket")  # type: ignore[union-attr]
+        assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    client.leave()

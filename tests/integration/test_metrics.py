@@ -22,13 +22,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import secateur
 from patience import eventually
+from secateur.engines.native.engine import NativeEngine
 from secateur.engines.native.observing import AttemptEnd
 from secateur.engines.native.worker import Worker
 from secateur.errors import SecateurError
 from secateur.ledger.ledger import Ledger
 from secateur.metrics.families import of_depth
+from secateur.metrics.queues import QueueMetrics
 from secateur.metrics.shown import OTHERS, TopFunctions
 from secateur.metrics.workers import WorkerMetrics
+from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.runs import FunctionDepth
 
@@ -145,6 +148,30 @@ async def test_several_scrapers_get_one_look(client: httpx.AsyncClient, monkeypa
     answers = await asyncio.gather(*(client.get("/metrics") for _ in range(8)))
     assert {answer.status_code for answer in answers} == {200}
     assert looks == 1
+
+
+async def test_a_scrape_asks_as_often_however_many_functions_there_are(
+    flooded: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    for name in ("fetch", "fetchrow", "fetchval"):
+        original = getattr(Database, name)
+
+        async def counted(self: Database, sql: str, *args: Any, original: Any = original, **options: Any) -> Any:
+            asked.append(sql)
+            return await original(self, sql, *args, **options)
+
+        monkeypatch.setattr(Database, name, counted)
+    costs = []
+    for functions in (2, 1002):
+        asked.clear()
+        text, _ = await QueueMetrics(OpenQueue.over(NativeEngine(flooded))).scrape("")
+        found = read(text.decode())
+        assert found[of("secateur_functions")] == functions
+        assert len(found) < 201 * 16 + 100
+        costs.append(len(asked))
+        await flooded.execute("select secateur.ensure_function('billing', 'f' || n) from generate_series(1, 1000) as n")
+    assert 0 < costs[0] == costs[1] <= 4
 
 
 async def test_without_a_database_it_fails_as_everything_does(

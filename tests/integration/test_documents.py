@@ -453,7 +453,9 @@ def test_a_path(wanted: Asked, queue: Queue) -> None:
         .replace("{function}", "vendor-syncs")
     )
     if "{id}" in path:
-        given = queue.cancellation if "/runs/" not in path else queue.cancelled_run if "restore" in path else queue.run
+        of_run = queue.cancelled_run if "restore" in path else queue.run
+        of_others = queue.proposal if "/proposals/" in path else queue.cancellation
+        given = of_run if "/runs/" in path else of_others
         path = path.replace("{id}", given())
     answer = httpx.request(
         wanted.method,

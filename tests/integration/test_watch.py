@@ -308,9 +308,13 @@ class TestGuards:
     ) -> None:
         asyncio.run(_arrive(url))
         pausing = PAUSING + 'action = "pause"\nlasts = "30m"\n'
-        assert watching(pausing).code == 3
+        done = watching(pausing)
+        assert done.code == 3
         (message,) = receiver.of("hook")
         assert message["guard"]["action"] == "paused"
+        # The rule's own expression has a value of a field that is not allowed.
+        assert (message["proposal"]["withheld"], message["proposal"]["matched_estimate"]) == (True, FLOOD + 50)
+        assert "acme_inc" not in done.out + json.dumps(receiver.got)
         assert "secateur resume billing syncs" in [each["command"] for each in message["commands"]]
         audited = here("audit", "--json", url=url).json[0]
         assert (audited["action"], audited["author"], audited["source"]) == ("pause", "guard flood", "watch")

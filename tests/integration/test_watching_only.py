@@ -82,6 +82,7 @@ async def test_rules_are_evaluated_there(here: Here, jobs: Database, empty_datab
     """What fires is posted, and nothing is offered that this queue cannot do."""
     out = tmp_path / "message.json"
     rules = (
+        "[watch]\nallowed_fields = ['event.data.customer']\n"
         f"[watch.targets.file]\nkind = 'command'\ncommand = ['cp', '/dev/stdin', '{out}']\n"
         "[watch.rules.acme]\nmetric = 'match_rate'\napp = 'mail'\nthreshold = 0.5\n"
         "if = \"event.data.customer == 'acme'\"\n"

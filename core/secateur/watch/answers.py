@@ -1,7 +1,6 @@
 """Composes messages: what floods, what would cancel it, and what else to do.
 
-A message has names, figures, what the configuration says, and expressions of which every field is allowed: nothing else
-of what is in the queue.
+A message has names, figures, and expressions of which every field is allowed: nothing else of what is in the queue.
 """
 
 from __future__ import annotations
@@ -91,7 +90,7 @@ class Answers:
             at=utc(alert.now),
             summary=summary(alert),
             details=[*_details(alert, answer, self._database), *_guard_sentence(alert)],
-            rule=_rule_form(alert),
+            rule=_rule_form(alert, self._if_of(alert.rule)),
             episode=str(alert.episode.id),
             began_at=utc(alert.episode.over_since),
             fired_at=utc(alert.episode.fired_at or alert.now),
@@ -153,10 +152,18 @@ class Answers:
         with suppress(SecateurError):
             seen = await count_within(self._reader.counter, request_of(scope, rule.if_), COUNT_SECONDS)
             matched = None if seen.count is None else seen.count.matched
+        told = self._if_of(rule)
         proposal = FilterForm(
-            **{"if": rule.if_}, flood_share=None, before_share=None, matched_estimate=matched, withheld=False
+            **{"if": told}, flood_share=None, before_share=None, matched_estimate=matched, withheld=told is None
         )
         about = "" if matched is None else f" About {runs(matched)} that wait or run match."
+        if told is None:
+            return FoundFilter(
+                proposal,
+                sentence="The rule's own expression is withheld, because `allowed_fields` does not name all of its "
+                f"fields; the configuration has it.{about}",
+                look=self._reader.can_suggest,
+            )
         return FoundFilter(
             proposal,
             self._cancel(alert, rule.if_),
@@ -164,6 +171,10 @@ class Answers:
             f"The rule's own expression: {shorten(rule.if_ or '', LONGEST_SHOWN)}.{about}",
             look=False,
         )
+
+    def _if_of(self, rule: WatchRule) -> str | None:
+        """The rule's expression, if it may be told: it was written here, but the values in it are those of payloads."""
+        return rule.if_ if rule.if_ is not None and may_be_told(rule.if_, self._allowed) else None
 
     def _cancel(self, alert: Alert, if_: str | None, *, and_on: bool = False) -> str | None:
         """The command line; None where runs cannot be cancelled."""
@@ -312,14 +323,14 @@ def _named(verb: str, scope: Scope) -> str:
     return command_line(verb, *(name for name in (scope.app_id, scope.function_id) if name is not None))
 
 
-def _rule_form(alert: Alert) -> RuleForm:
+def _rule_form(alert: Alert, if_: str | None) -> RuleForm:
     rule = alert.rule
     return RuleForm(
         name=alert.key.rule,
         metric=str(rule.metric),
         threshold=rule.threshold,
         for_seconds=rule.for_.total_seconds(),
-        **{"if": rule.if_},
+        **{"if": if_},
     )
 
 

@@ -23,7 +23,7 @@ class RuleForm(JsonForm):
     """Runs; seconds; a share from 0 to 1; or runs per second: by the metric."""
     for_seconds: float
     if_: str | None = Field(alias="if")
-    """Of `match_rate`, as configured."""
+    """Of `match_rate`, as configured; null if it is withheld."""
 
 
 class FiguresForm(JsonForm):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -140,7 +141,7 @@ async def test_a_cancelled_run_stops_at_its_next_step(queue: Queue, embedded_url
         run_id = await queue.enqueue("billing", "vendor-syncs", {"data": {}})
         await first_step.wait()
         cancellation = await queue.cancel({"app_id": "billing"})
-        claim = next(iter(worker._held.values())).claim
+        claim = next(iter(worker._performance.held.values())).claim
 
         async def told() -> bool:
             return claim.run.must_stop
@@ -206,12 +207,15 @@ async def test_a_run_that_came_back_stops_only_in_its_first_attempt(queue: Queue
         except RunCancelled:
             ended.append(f"attempt {run.attempt} had to stop")
 
+    async def begun() -> bool:
+        return 1 in attempts
+
     async def told() -> bool:
         return len(attempts) == 2 and attempts[1].must_stop
 
     async with working(embedded_url, app, lease=timedelta(seconds=1)):
         run_id = await queue.enqueue("billing", "invoices", {})
-        await in_status(queue, run_id, RunStatus.RUNNING)
+        await eventually(begun)
         await queue.database.execute("update secateur.runs set lease_expires_at = clock_timestamp() - interval '1 s'")
         await eventually(told)
         assert not attempts[2].must_stop
@@ -266,7 +270,10 @@ async def test_survives_a_restart_and_a_crash_of_postgres() -> None:
             async with working(server.url, app):
                 for disturb in (server.restart, server.kill):
                     run_id = await queue.enqueue("billing", "invoices", {})
-                    await in_status(queue, run_id, RunStatus.RUNNING)
+                    begun = functools.partial(
+                        queue.database.fetchval, "select step is not null from secateur.runs where id = $1", run_id
+                    )
+                    await eventually(begun, "the run to begin")
                     await asyncio.to_thread(disturb)
                     await asyncio.to_thread(server.start)
                     assert (await in_status(queue, run_id, RunStatus.COMPLETED)).attempt == 1

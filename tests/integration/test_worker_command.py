@@ -214,7 +214,8 @@ async def test_leaves_though_postgres_is_away(tmp_path: Path) -> None:
             await install(queue.database)
             run_id = await queue.enqueue("billing", "invoices", {"seconds": 600})
             with commanded(tmp_path, JOBS, "jobs_of_the_command:billing", "--database", server.url) as worker:
-                await in_status(queue, run_id, RunStatus.RUNNING)
+                begun = "select step = 'wait' from secateur.runs where id = $1"
+                await eventually(lambda: queue.database.fetchval(begun, run_id), "the run to begin")
                 await asyncio.to_thread(server.kill)
                 worker.process.send_signal(signal.SIGTERM)
                 await worker.said("is stopping;")

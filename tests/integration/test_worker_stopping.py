@@ -115,7 +115,7 @@ class TestCancelledRuns:
             run_id = await queue.enqueue("billing", "invoices", {"data": {}})
             await in_status(queue, run_id, RunStatus.RUNNING)
             cancellation = await queue.cancel({"app_id": "billing"})
-            [attempt] = worker._held.values()
+            [attempt] = worker._performance.held.values()
 
             async def told() -> bool:
                 return attempt._grace is not None
@@ -249,17 +249,20 @@ class TestDeploys:
 
     async def test_but_not_for_ever(self, queue: Queue, embedded_url: str) -> None:
         app = App("billing")
+        began = asyncio.Event()
 
         @app.function(id="invoices", retries=0)
         async def invoices(run: ActiveRun) -> None:
+            began.set()
             await asyncio.Event().wait()
 
         run_id = await queue.enqueue("billing", "invoices", {})
         for number in range(11):
             assert (await queue.engine.run(run_id)).status == RunStatus.QUEUED
             assert await interruptions(queue, run_id) == number
+            began.clear()
             async with working(embedded_url, app, grace=timedelta(0)):
-                await in_status(queue, run_id, RunStatus.RUNNING)
+                await began.wait()
         assert (await queue.engine.run(run_id)).status == RunStatus.FAILED
         assert await error_of(queue, run_id) == f"{INTERRUPTED}; it was interrupted 10 times before"
 
@@ -280,10 +283,11 @@ class TestDeploys:
         self, queue: Queue, embedded_url: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         app = App("billing")
-        go_on = threading.Event()
+        began, go_on = threading.Event(), threading.Event()
 
         @app.function(id="invoices", retries=0)
         def invoices(run: SyncRun) -> None:
+            began.set()
             go_on.wait()
 
         caplog.set_level(logging.ERROR, "secateur.worker")
@@ -301,7 +305,7 @@ class TestDeploys:
 
         async with working(embedded_url, app, grace=timedelta(0), lease=timedelta(seconds=1)):
             run_id = await queue.enqueue("billing", "invoices", {})
-            await in_status(queue, run_id, RunStatus.RUNNING)
+            await asyncio.to_thread(began.wait)
             releasing = asyncio.create_task(release())
         await releasing
         assert (await queue.engine.run(run_id)).status == RunStatus.COMPLETED

@@ -141,3 +141,36 @@ async def test_whoever_waits_is_let_go_at_the_end() -> None:
         together.close()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+class Told:
+    """Takes an answer without waiting for it."""
+
+    def __init__(self) -> None:
+        self.answers: list[object] = []
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: object, /) -> None:
+        self.answers.append(result)
+
+    def set_exception(self, error: BaseException, /) -> None:
+        self.answers.append(error)
+
+    def cancel(self) -> None:
+        self.answers.append("none")
+
+
+async def test_whoever_does_not_wait_is_told() -> None:
+    doubling = Doubling()
+    together, told = Together(doubling), Told()
+    for number in (1, -2, 3):
+        together.ask(number, told)
+    assert await together(4) == 8
+    first, refused, third = told.answers
+    assert (first, third, type(refused)) == (2, 6, ValueError)
+    together.ask(5, told)
+    together.close()
+    await asyncio.sleep(0)
+    assert told.answers[3:] == ["none"]

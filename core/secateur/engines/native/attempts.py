@@ -21,7 +21,7 @@ from secateur.engines.native.claims import Claim, Claims
 from secateur.engines.native.containment import NAMES, PRESENT_RUN, Escaped
 from secateur.engines.native.functions import AsyncWork, PlainWork
 from secateur.engines.native.observing import AttemptEnd
-from secateur.spans import fail, span
+from secateur.spans import fail, span, tracer
 
 CLEANUP_SECONDS = 2.0
 """How long an interrupted function may take to clean up before the log complains about it."""
@@ -97,22 +97,28 @@ class Attempt:
             kind = "cannot be interrupted" if self.claim.function.is_async else "runs in a thread"
             logger.warning("%s should stop, but it %s: %s", self, kind, self.claim.run.stopped_because)
 
-    async def perform(self) -> AttemptEnd:
-        """Raises `SecateurError` if the outcome cannot be reported to the queue."""
+    async def perform(self, at_once: Callable[[], bool]) -> AttemptEnd | None:
+        """How it ended, as the queue was told. Or None: the function has succeeded, `at_once` (it has not waited), and
+        `Claims.complete` is left to the caller. A span lasts until the queue was told, so there it is not left.
+
+        Raises `SecateurError` if the outcome cannot be reported to the queue.
+        """
+        if tracer() is None:
+            return await self._perform(at_once)
         run = self.claim.run
         told = {"app": run.app_id, "function": run.function_id, "run": str(run.id), "attempt": run.attempt}
         attributes = {f"secateur.{name}": value for name, value in told.items()}
         with span("secateur.run", attributes, parent=self.claim.traceparent, receives=True) as made:
-            end = await self._perform()
+            end = await self._perform(lambda: False)
             if made is not None:
                 made.set_attribute("secateur.end", str(end))
             if end in {AttemptEnd.FAILED, AttemptEnd.RETRIED}:
                 fail(made, str(end))
         return end
 
-    async def _perform(self) -> AttemptEnd:
+    async def _perform(self, at_once: Callable[[], bool]) -> AttemptEnd | None:
         try:
-            if not await self._claims.recall(self.claim):
+            if not (self._claims.is_fresh(self.claim) or await self._claims.recall(self.claim)):
                 logger.info("%s was not begun: it was cancelled, or %s no longer holds it", self, self._worker)
                 return AttemptEnd.STOPPED
             if self.interruption is not None:
@@ -124,7 +130,8 @@ class Attempt:
             if self._grace is not None:
                 self._grace.cancel()
             self._on_freed()
-        return await self._tell(error)
+        succeeded = error is None and not self._spoiled
+        return None if succeeded and at_once() else await self._tell(error)
 
     async def _work(self) -> BaseException | None:
         """Call the function; returns what it raised."""
@@ -142,10 +149,9 @@ class Attempt:
                 timer.cancel()
 
     async def _await(self) -> BaseException | None:
-        name = str(self)
-        present = PRESENT_RUN.set(name)
+        present = PRESENT_RUN.set(self.claim.run)
         task = self._working = cast("asyncio.Task[Any]", asyncio.current_task())
-        NAMES[task] = name
+        NAMES[task] = self.claim.run
         failure: BaseException | None = None
         try:
             await cast("AsyncWork", self.claim.function.work)(cast("ActiveRun", self.claim.run))
@@ -179,7 +185,7 @@ class Attempt:
 
         run.wait_for = wait_for
         context = copy_context()
-        context.run(PRESENT_RUN.set, str(self))
+        context.run(PRESENT_RUN.set, run)
         # Return what it raises: a future does not accept every exception.
         return await loop.run_in_executor(self._executor, context.run, self._call)
 
@@ -199,12 +205,16 @@ class Attempt:
         text: str = interruption.value
         return f"{text} of {self.claim.function.timeout}" if interruption is Interruption.TIMEOUT else text
 
+    def completed(self, done: bool) -> AttemptEnd:
+        """The queue's answer, after the function has succeeded: false if the claim was no longer this worker's."""
+        if done:
+            return AttemptEnd.COMPLETED
+        logger.info("%s ended, but it was cancelled, or %s no longer holds it", self, self._worker)
+        return AttemptEnd.STOPPED
+
     async def _tell(self, error: BaseException | None) -> AttemptEnd:
         if error is None and not self._spoiled:
-            if await self._claims.complete(self.claim):
-                return AttemptEnd.COMPLETED
-            logger.info("%s ended, but it was cancelled, or %s no longer holds it", self, self._worker)
-            return AttemptEnd.STOPPED
+            return self.completed(await self._claims.complete(self.claim))
         discard, retry_after = _verdict(error)
         if self.interruption in {Interruption.STOP, Interruption.CANCELLED} and not discard:
             status = await self._claims.interrupt(self.claim, self.interruption.value)

@@ -24,7 +24,7 @@ from secateur.cel.values import decode_exact
 from secateur.engines.native.active_runs import ActiveRun, SyncRun
 from secateur.engines.native.functions import Function
 from secateur.engines.native.steps import Steps
-from secateur.engines.native.together import Together
+from secateur.engines.native.together import Answer, Together
 from secateur.errors import DatabaseError, PermissionDenied, Unreachable
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
@@ -206,14 +206,15 @@ class Claims:
         )
         return Claim(run, row["claim_token"], function, asked_at, row["resumes"], unreadable, traceparent)
 
-    async def recall(self, claim: Claim) -> bool:
-        """Let the run know its steps that finished in earlier attempts.
+    def is_fresh(self, claim: Claim) -> bool:
+        """Whether the run may begin without `recall`."""
+        return not claim.resumes and time.monotonic() - claim.asked_at <= self._lease.total_seconds() / 2
 
-        False: it may not begin, since it was cancelled or is not this worker's any more.
+    async def recall(self, claim: Claim) -> bool:
+        """Let the run know its steps that finished in earlier attempts, and ask whether it may still begin.
+
+        False: it may not, since it was cancelled or is not this worker's any more.
         """
-        late = time.monotonic() - claim.asked_at > self._lease.total_seconds() / 2
-        if not claim.resumes and not late:
-            return True
         if claim.resumes:
             rows = await self._insist(
                 lambda: self._database.fetch(_SQL["finished_steps"], claim.run.app_id, claim.run.id, claim.token)
@@ -250,6 +251,10 @@ class Claims:
     async def complete(self, claim: Claim) -> bool:
         """Returns False if this worker no longer holds the claim."""
         return await self._completed[claim.run.app_id](claim)
+
+    def complete_soon(self, claim: Claim, answer: Answer[bool]) -> None:
+        """The same for whoever does not wait for the answer."""
+        self._completed[claim.run.app_id].ask(claim, answer)
 
     async def _complete(self, batch: Sequence[Claim]) -> Sequence[bool]:
         tokens = [claim.token for claim in batch]

@@ -15,11 +15,22 @@ from contextvars import Context, ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
 
-PRESENT_RUN: ContextVar[str | None] = ContextVar("secateur_run", default=None)
-"""The name of the run that the current code belongs to; tasks that it starts inherit it."""
+PRESENT_RUN: ContextVar[object | None] = ContextVar("secateur_run", default=None)
+"""The run that the current code belongs to, which says its name; tasks that it starts inherit it."""
 
-NAMES: WeakKeyDictionary[asyncio.Future[Any], str] = WeakKeyDictionary()
-"""For each task that was started within a run, the run's name."""
+NAMES: WeakKeyDictionary[asyncio.Future[Any], object] = WeakKeyDictionary()
+"""For each task that was started within a run, or performs one, the run."""
+
+
+class Turns:
+    """Counts the turns of event loops in which runs are contained. Who reads the same number twice has not waited in
+    between. A loop that is not asyncio's own is not counted."""
+
+    number = 0
+
+    @staticmethod
+    def are_counted(loop: asyncio.AbstractEventLoop) -> bool:
+        return "_run_once" in vars(loop)
 
 
 class Escaped(BaseException):
@@ -72,6 +83,7 @@ def _contained_callbacks(loop: Any) -> Iterator[None]:
         return
 
     def run_once_contained() -> None:
+        Turns.number += 1
         try:
             run_once()
         except (SystemExit, KeyboardInterrupt) as error:
@@ -89,8 +101,8 @@ def _contained_callbacks(loop: Any) -> Iterator[None]:
             del loop._run_once
 
 
-def _run_of_callback(error: BaseException) -> str | None:
-    """The name of the run in which the failing callback was scheduled."""
+def _run_of_callback(error: BaseException) -> object | None:
+    """The run in which the failing callback was scheduled."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         handle = frame.f_locals.get("self")
         if isinstance(handle, asyncio.Handle):

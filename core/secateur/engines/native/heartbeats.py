@@ -65,9 +65,9 @@ class Heartbeats:
         self._ending = False
         self._living: tuple[asyncio.AbstractEventLoop, asyncio.Task[None] | None, asyncio.Event] | None = None
 
-    def hold(self, claim: Claim) -> None:
+    def hold(self, claims: Sequence[Claim]) -> None:
         with self._lock:
-            self._held[claim.token] = claim
+            self._held.update((claim.token, claim) for claim in claims)
 
     def let_go(self, claim: Claim) -> None:
         with self._lock:

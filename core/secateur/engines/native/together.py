@@ -5,10 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Told = TypeVar("Told", contravariant=True)
+
+
+class Answer(Protocol[Told]):
+    """Where an answer goes. A future is one."""
+
+    def done(self) -> bool:
+        """Whether nobody wants the answer any more."""
+
+    def set_result(self, result: Told, /) -> None: ...
+
+    def set_exception(self, error: BaseException, /) -> None: ...
+
+    def cancel(self) -> object:
+        """There will be no answer."""
 
 
 class Together(Generic[Item, Result]):
@@ -27,7 +42,7 @@ class Together(Generic[Item, Result]):
         self._ask = ask
         self._most = most
         self._size = size
-        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._waiting: list[tuple[Item, Answer[Result]]] = []
         self._asking: asyncio.Task[None] | None = None
         self._others = 0
         """Calls under way that take items along."""
@@ -36,9 +51,13 @@ class Together(Generic[Item, Result]):
     async def __call__(self, item: Item) -> Result:
         """The item's answer. Raises the error that `ask` raises for it."""
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self.ask(item, answer)
+        return await answer
+
+    def ask(self, item: Item, answer: Answer[Result]) -> None:
+        """The same for whoever does not wait: it is called with the answer, or with the error, some time later."""
         self._waiting.append((item, answer))
         self._begin()
-        return await answer
 
     @asynccontextmanager
     async def taken_along(self) -> AsyncIterator[tuple[list[Item], Callable[[Sequence[Result]], None]]]:
@@ -68,13 +87,13 @@ class Together(Generic[Item, Result]):
         """Make no more calls; cancels those who still wait."""
         self._closed = True
         if self._asking is not None:
-            self._asking.cancel()
-        else:
-            self._give_up(self._waiting)
+            self._asking.cancel()  # before its first step that is all that happens to it
+        waiting, self._waiting = self._waiting, []
+        self._give_up(waiting)
 
     async def _ask_all(self) -> None:
         """A separate task, so that all answers of a call arrive together, even if one caller is cancelled."""
-        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        batch: list[tuple[Item, Answer[Result]]] = []
         try:
             await asyncio.sleep(0)  # let calls made at this very moment join
             while self._waiting and not self._others:
@@ -87,11 +106,11 @@ class Together(Generic[Item, Result]):
         finally:
             self._asking = None
 
-    def _give_up(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+    def _give_up(self, batch: Sequence[tuple[Item, Answer[Result]]]) -> None:
         for _, answer in batch:
             answer.cancel()
 
-    async def _answer(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+    async def _answer(self, batch: Sequence[tuple[Item, Answer[Result]]]) -> None:
         try:
             answers = await self._ask([item for item, _ in batch])
         except Exception as error:
@@ -103,7 +122,7 @@ class Together(Generic[Item, Result]):
             return
         _answer(batch, answers)
 
-    def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+    def _take(self) -> list[tuple[Item, Answer[Result]]]:
         total = number = 0
         for item, _ in self._waiting:
             total += self._size(item)
@@ -114,7 +133,7 @@ class Together(Generic[Item, Result]):
         return batch
 
 
-def _answer(batch: Sequence[tuple[Item, asyncio.Future[Result]]], answers: Sequence[Result]) -> None:
+def _answer(batch: Sequence[tuple[Item, Answer[Result]]], answers: Sequence[Result]) -> None:
     for (_, future), answer in zip(batch, answers, strict=True):
         if not future.done():
             future.set_result(answer)

@@ -28,7 +28,8 @@ from secateur.engines.native.containment import contained
 from secateur.engines.native.engine import NativeEngine
 from secateur.engines.native.functions import App
 from secateur.engines.native.heartbeats import Heartbeats
-from secateur.engines.native.observing import AttemptEnd, Observer
+from secateur.engines.native.observing import Observer
+from secateur.engines.native.performing import Performance
 from secateur.engines.native.wakeups import LONGEST_POLL, LONGEST_SLEEP, Ear, Intake
 from secateur.engines.upkeep import Maintenance
 from secateur.errors import DatabaseError, SecateurError, UsageError
@@ -96,15 +97,13 @@ class Worker:
         self._hurrying = asyncio.Event()
         self._slot_or_stop = asyncio.Event()
         self._cut_off = False
-        self._held: dict[UUID, Attempt] = {}
-        self._busy = 0
-        """How many held runs are still executing; the others have ended, but that is not yet reported to the queue."""
         self.database: Database | None = None
         """Its connections while it runs."""
         self._intakes = [Intake(app.id, dict(app.functions)) for app in self.apps]
         self._ear: Ear | None = None
-        self._heartbeats: Heartbeats | None = None
         self._threads: ThreadPoolExecutor
+        self._heartbeats: Heartbeats
+        self._performance: Performance
 
     def configure(
         self,
@@ -206,6 +205,16 @@ class Worker:
         )
         self._ear = Ear(database, on_runs=self._wake, on_cancellations=self._heartbeats.beat)
         async with asyncio.TaskGroup() as group:
+            performance = self._performance = Performance(
+                group,
+                claims,
+                self.name,
+                self._threads,
+                self._heartbeats,
+                self.observer,
+                on_change=self._slot_or_stop.set,
+                on_room=lambda app_id: self._wake(app_id, room=True),
+            )
             helpers = [group.create_task(self._heartbeats.run())]
             if self.connections > 2:
                 helpers.append(group.create_task(self._ear.listen()))
@@ -219,7 +228,7 @@ class Worker:
             self.started.set()
             while not self._stopping.is_set():
                 self._slot_or_stop.clear()
-                pause = await self._claim_round(claims, group)
+                pause = await self._claim_round(claims, performance)
                 if pause > 0 and not self._stopping.is_set():
                     with suppress(TimeoutError):
                         async with asyncio.timeout(None if pause == float("inf") else pause):
@@ -238,12 +247,12 @@ class Worker:
             logger.warning("%s is waiting for its second connection, for heartbeats; it needs at least two", self.name)
             await heartbeats.ready.wait()
 
-    async def _claim_round(self, claims: Claims, group: asyncio.TaskGroup) -> float:
+    async def _claim_round(self, claims: Claims, performance: Performance) -> float:
         """Fill the free slots, divided among the queues that are due. Returns how long there is nothing to do.
 
         A run frees its slot when it ends, before the queue is told, so that the next claim need not wait for that.
         """
-        free = min(self.concurrency - self._busy, 2 * self.concurrency - len(self._held))
+        free = min(self.concurrency - performance.busy, 2 * self.concurrency - len(performance.held))
         if free <= 0:
             return float("inf")
         due = [intake for intake in self._intakes if intake.due <= time.monotonic()]
@@ -256,8 +265,7 @@ class Worker:
             if self._stopping.is_set():
                 await self._release(claims, batch.claims)
                 break
-            for claim in batch.claims:
-                self._begin(claims, claim, group)
+            performance.begin(batch.claims)
             free -= len(batch.claims)
         return min(intake.due for intake in self._intakes) - time.monotonic()
 
@@ -295,35 +303,9 @@ class Worker:
             async with asyncio.timeout(LAST_WORDS_SECONDS):
                 await claims.release(released)
 
-    def _begin(self, claims: Claims, claim: Claim, group: asyncio.TaskGroup) -> None:
-        attempt = Attempt(claims, claim, self.name, self._threads, self._freed)
-        self._busy += 1
-        self._held[claim.token] = attempt
-        if self._heartbeats is not None:
-            self._heartbeats.hold(claim)
-        attempt.task = group.create_task(self._hold(attempt))
-
-    async def _hold(self, attempt: Attempt) -> None:
-        claim, began_at, end = attempt.claim, time.monotonic(), AttemptEnd.STOPPED
-        self.observer.began(claim.run.app_id)
-        try:
-            end = await attempt.perform()
-        finally:
-            self.observer.ended(claim.run.app_id, claim.run.function_id, end, time.monotonic() - began_at)
-            del self._held[claim.token]
-            if self._heartbeats is not None:
-                self._heartbeats.let_go(claim)
-            self._slot_or_stop.set()
-            if claim.function.concurrency is not None:
-                self._wake(claim.run.app_id, room=True)
-
-    def _freed(self) -> None:
-        self._busy -= 1
-        self._slot_or_stop.set()
-
     def _told_to_stop(self, reasons: Mapping[UUID, str]) -> None:
         """Called with the answers of a heartbeat, by token; see `Heartbeats`."""
-        for token, attempt in self._held.items():
+        for token, attempt in self._performance.held.items():
             attempt.must_stop(reasons.get(token), self.grace)
 
     async def _sweep(self, database: Database) -> None:
@@ -331,15 +313,17 @@ class Worker:
         await Cancellations(NativeEngine(database)).sweep_forever()
 
     async def _wind_down(self, claims: Claims, *, to_the_end: bool) -> None:
-        if self._held:
-            logger.info("%s is stopping; %d running runs have %s to end", self.name, len(self._held), self.grace)
-            await self._until(lambda: not self._held or self._hurrying.is_set(), self.grace.total_seconds())
-        for attempt in self._held.values():
+        if self._performance.held:
+            logger.info(
+                "%s is stopping; %d running runs have %s to end", self.name, len(self._performance.held), self.grace
+            )
+            await self._until(lambda: not self._performance.held or self._hurrying.is_set(), self.grace.total_seconds())
+        for attempt in self._performance.held.values():
             attempt.interrupt(Interruption.STOP)
         await self._until(lambda: not any(self._stubborn()), CLEANUP_SECONDS)
         stubborn = self._stubborn()
-        await self._until(lambda: len(self._held) == len(stubborn), LAST_WORDS_SECONDS)
-        for attempt in self._held.values():
+        await self._until(lambda: len(self._performance.held) == len(stubborn), LAST_WORDS_SECONDS)
+        for attempt in self._performance.held.values():
             if attempt not in stubborn:
                 attempt.leave()
         if not stubborn:
@@ -353,11 +337,11 @@ class Worker:
                         await claims.interrupt(attempt.claim, Interruption.STOP.value)
             _exit_at_once()
         logger.error("these runs cannot be interrupted; kill the process: %s", named)
-        await self._until(lambda: not self._held)
+        await self._until(lambda: not self._performance.held)
 
     def _stubborn(self) -> list[Attempt]:
         """Attempts whose function has not ended, although it may have been interrupted."""
-        return [attempt for attempt in self._held.values() if attempt.busy]
+        return [attempt for attempt in self._performance.held.values() if attempt.busy]
 
     async def _until(self, reached: Callable[[], bool], seconds: float | None = None) -> None:
         with suppress(TimeoutError):

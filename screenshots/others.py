@@ -59,7 +59,8 @@ async def together(size: tuple[int, int], directory: Path) -> None:
     """secateur's own queue and three others in one database."""
 
     async def take(camera: Camera) -> None:
-        await camera.shows("▾ native", "vendor-syncs")
+        await camera.shows("▾ native", "▲ flood")
+        await camera.pilot.pause(1.0)  # the cursor has come to the flood
         await camera.pilot.press(
             "home", "space", "down", "down", "down"
         )  # secateur's own would leave no room for the others

@@ -409,6 +409,13 @@ async def _execute(connection: asyncpg.Connection, sql: str, queue: Queue) -> No
         victim.terminate()
 
 
+SPANS = frozenset(
+    name
+    for path in Path(secateur.__file__).parent.rglob("*.py")
+    for name in re.findall(r"(?:span|note)\(\s*\"secateur\.(\w+)\"", path.read_text(encoding="utf-8"))
+)
+"""The spans of OpenTelemetry that are made somewhere."""
+
 NAMES = [(code.place, found[1]) for code in SENTENCES if (found := re.match(r"secateur\.([A-Za-z_]+)", code.text))]
 
 
@@ -419,7 +426,7 @@ def test_a_name_of_ours(name: str, queue: Queue) -> None:
         " or to_regclass('secateur.' || $1) is not null",
         name,
     )
-    assert in_sql or hasattr(secateur, name)
+    assert in_sql or hasattr(secateur, name) or name in SPANS
 
 
 METHODS = [(code.place, found[1]) for code in SENTENCES if (found := re.match(r"queue\.(\w+)", code.text))]

@@ -150,9 +150,9 @@ class TestMessages:
         assert (message["kind"], message["app"], message["function"]) == ("firing", "billing", "syncs")
         assert message["summary"].startswith("billing / syncs: the oldest run has waited 1")
         assert message["figures"]["queued"] == FLOOD
-        assert message["proposal"]["if"] == CAUSE
-        assert message["proposal"]["flood_share"] > 0.95
-        assert abs(message["proposal"]["matched_estimate"] - FLOOD) <= FLOOD / 10
+        assert message["filter"]["if"] == CAUSE
+        assert message["filter"]["flood_share"] > 0.95
+        assert abs(message["filter"]["matched_estimate"] - FLOOD) <= FLOOD / 10
         assert message["link"] == "https://ops.example.com/billing/syncs?rule=old"
         program, *words = shlex.split(message["cancel"])
         assert program == "secateur"
@@ -182,8 +182,8 @@ class TestMessages:
         assert "acme_inc" not in told
         assert "vendor_id" not in told
         (message,) = receiver.of("hook")
-        assert (message["proposal"]["if"], message["proposal"]["withheld"], message["cancel"]) == (None, True, None)
-        assert message["proposal"]["flood_share"] > 0.95
+        assert (message["filter"]["if"], message["filter"]["withheld"], message["cancel"]) == (None, True, None)
+        assert message["filter"]["flood_share"] > 0.95
         assert "withheld" in " ".join(message["details"])
         assert message["commands"][0]["command"] == "secateur suggest --app billing --function syncs"
 
@@ -313,7 +313,7 @@ class TestGuards:
         (message,) = receiver.of("hook")
         assert message["guard"]["action"] == "paused"
         # The rule's own expression has a value of a field that is not allowed.
-        assert (message["proposal"]["withheld"], message["proposal"]["matched_estimate"]) == (True, FLOOD + 50)
+        assert (message["filter"]["withheld"], message["filter"]["matched_estimate"]) == (True, FLOOD + 50)
         assert "acme_inc" not in done.out + json.dumps(receiver.got)
         assert "secateur resume billing syncs" in [each["command"] for each in message["commands"]]
         audited = here("audit", "--json", url=url).json[0]

@@ -93,7 +93,7 @@ async def test_rules_are_evaluated_there(here: Here, jobs: Database, empty_datab
     assert (done.code, "remembered in this process only" in done.err) == (3, True), done.err
     message = json.loads(out.read_text())
     assert (message["rule"]["name"], message["app"], message["function"]) == ("acme", "mail", None)
-    assert (message["proposal"]["matched_estimate"], message["cancel"], message["commands"]) == (10, None, [])
+    assert (message["filter"]["matched_estimate"], message["cancel"], message["commands"]) == (10, None, [])
     dry = await asyncio.to_thread(here, "watch", "--config", config, "--context", "jobs", "--dry-run", "--read-only")
     assert (dry.code, "mail: " in dry.out) == (3, True), dry.err
 

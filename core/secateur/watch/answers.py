@@ -48,7 +48,7 @@ LONGEST_SHOWN = 300
 class FoundFilter:
     """What was found out about a flood."""
 
-    proposal: FilterForm | None = None
+    filter: FilterForm | None = None
     cancel: str | None = None
     """The command line that cancels what is there; None where runs cannot be cancelled."""
     cancel_on: str | None = None
@@ -98,7 +98,7 @@ class Answers:
             app=alert.key.scope.app_id,
             function=alert.key.scope.function_id,
             figures=_figures(alert.reading),
-            proposal=answer.proposal,
+            filter=answer.filter,
             cancel=answer.cancel,
             commands=[*self._commands(alert, answer)],
             guard=_guard_form(alert.episode.guard),
@@ -123,7 +123,7 @@ class Answers:
         best = found.suggestions[0]
         told = next((each for each in found.suggestions if may_be_told(each.if_, self._allowed)), None)
         shown = best if told is None else told
-        proposal = FilterForm(
+        filter = FilterForm(
             **{"if": None if told is None else told.if_},
             flood_share=shown.flood_share,
             before_share=shown.baseline_share,
@@ -133,12 +133,12 @@ class Answers:
         figures = f"matches {shares(shown, found)}. About {runs(shown.matched_estimate)} that wait or run match."
         if told is None:
             return FoundFilter(
-                proposal,
+                filter,
                 sentence=f"A filter {figures} It is withheld, because `allowed_fields` does not name "
                 "all of its fields; the command below shows it.",
             )
         return FoundFilter(
-            proposal,
+            filter,
             self._cancel(alert, told.if_),
             self._cancel(alert, told.if_, and_on=True),
             f"{shorten(told.if_, LONGEST_SHOWN)} {figures}",
@@ -153,19 +153,19 @@ class Answers:
             seen = await count_within(self._reader.counter, request_of(scope, rule.if_), COUNT_SECONDS)
             matched = None if seen.count is None else seen.count.matched
         told = self._if_of(rule)
-        proposal = FilterForm(
+        filter = FilterForm(
             **{"if": told}, flood_share=None, before_share=None, matched_estimate=matched, withheld=told is None
         )
         about = "" if matched is None else f" About {runs(matched)} that wait or run match."
         if told is None:
             return FoundFilter(
-                proposal,
+                filter,
                 sentence="The rule's own expression is withheld, because `allowed_fields` does not name all of its "
                 f"fields; the configuration has it.{about}",
                 look=self._reader.can_suggest,
             )
         return FoundFilter(
-            proposal,
+            filter,
             self._cancel(alert, rule.if_),
             self._cancel(alert, rule.if_, and_on=True),
             f"The rule's own expression: {shorten(rule.if_ or '', LONGEST_SHOWN)}.{about}",
@@ -196,9 +196,9 @@ class Answers:
             )
         if (
             alert.kind is MessageKind.FIRING
-            and answer.proposal is not None
+            and answer.filter is not None
             and answer.cancel is None
-            and not answer.proposal.withheld
+            and not answer.filter.withheld
         ):
             to_cancel = queue_of(self._cancellations.engine, scope.app_id).to_cancel
             if to_cancel is not None:

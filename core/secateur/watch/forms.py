@@ -90,9 +90,9 @@ class MessageForm(JsonForm):
     """Null: the app as a whole."""
     figures: FiguresForm | None
     """Null for a function that is not there any more."""
-    proposal: FilterForm | None
+    filter: FilterForm | None
     cancel: str | None
-    """The command line that cancels what the proposal matches; it counts, and asks first."""
+    """The command line that cancels what the filter matches; it counts, and asks first."""
     commands: list[CommandForm]
     """What else to run."""
     guard: GuardDoneForm | None

@@ -39,7 +39,7 @@ def read_config(config: Path | None) -> dict[str, Any]:
     path = config or default_path()
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # a service's home is often /dev/null
         if config is not None or os.environ.get("SECATEUR_CONFIG"):
             raise SettingsError(f"there is no configuration file {path}") from None
         return {}

@@ -286,7 +286,7 @@ async def test_the_command_line(backlog: Backlog, bed: Bed, watcher_url: str) ->
             *(sys.executable, "-m", "secateur.cli", *words, "--json"),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=kept | {"DATABASE_URL": watcher_url, "XDG_CONFIG_HOME": "/nonexistent"},
+            env=kept | {"DATABASE_URL": watcher_url, "XDG_CONFIG_HOME": "/dev/null/none"},
         )
         out, err = await process.communicate()
         assert process.returncode == 0, err.decode()

@@ -42,7 +42,7 @@ def environment(url: str | None = None, **more: str) -> dict[str, str]:
     kept = {
         name: value for name, value in os.environ.items() if name not in REMOVED and not name.startswith("SECATEUR_")
     }
-    kept |= {"XDG_CONFIG_HOME": "/nonexistent", "TZ": "UTC", "SECATEUR_AUTHOR": "nadia", **more}
+    kept |= {"XDG_CONFIG_HOME": "/dev/null/none", "TZ": "UTC", "SECATEUR_AUTHOR": "nadia", **more}
     return kept | ({"DATABASE_URL": url} if url else {})
 
 

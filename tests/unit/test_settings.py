@@ -159,6 +159,15 @@ class TestTarget:
         with pytest.raises(SettingsError, match=r"did you mean `staging`\?; known contexts: production, staging"):
             settings.target(context="stagin")
 
+    def test_where_there_can_be_no_file_there_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As for a service whose home is /dev/null."""
+        monkeypatch.delenv("XDG_CONFIG_HOME")
+        monkeypatch.setenv("HOME", os.devnull)
+        assert load_settings() == Settings()
+        monkeypatch.setenv("SECATEUR_CONFIG", f"{os.devnull}/config.toml")
+        with pytest.raises(SettingsError, match=f"there is no configuration file {os.devnull}/config.toml"):
+            load_settings()
+
 
 class TestMistakes:
     @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pytest
 from patience import PATIENCE, eventually
 from secateur.engines.native.claims import Claims
 from secateur.engines.native.functions import App
-from secateur.errors import Unreachable
+from secateur.errors import NotInstalled, Unreachable
 from secateur.postgres.database import Database
 from secateur.postgres.embedded import EmbeddedPostgres
 from servers import kill_everything, with_schema
@@ -144,8 +144,35 @@ async def test_a_crash_takes_back_what_was_not_flushed_and_the_worker_is_told(se
         assert await worker.fetchval(FLUSH, flushed["id"], flushed["claim_token"]) == "completed"
 
 
-async def test_a_worker_begins_nothing_that_does_not_stand(embedded_url: str) -> None:
+async def test_on_a_quick_disk_a_claim_is_one_call(embedded_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It measures the disk from time to time, by a claim in two calls."""
+    app = App("billing")
+
+    @app.function(id="charge")
+    async def charge(run: object) -> None:
+        pass
+
+    monkeypatch.setattr("secateur.engines.native.claims.QUICK_FLUSH", PATIENCE)
+    monkeypatch.setattr("secateur.engines.native.claims.FLUSH_SECONDS", PATIENCE)
+    async with Database.connect(embedded_url) as database:
+        claims = Claims(database, "w", timedelta(minutes=1))
+        await claims.register(app.functions["charge"])
+        await database.fetch("select secateur.enqueue_many('billing', 'charge', array_fill('{}'::jsonb, '{3}'))")
+
+        async def claim() -> int:
+            return len((await claims.claim("billing", dict(app.functions), 1)).claims)
+
+        assert await claim() == 1
+        await database.execute("drop function secateur.flush")
+        assert await claim() == 1
+        monkeypatch.setattr(claims, "_quick_until", 0.0)
+        with pytest.raises(NotInstalled, match="flush"):
+            await claim()
+
+
+async def test_a_worker_begins_nothing_that_does_not_stand(embedded_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """And what it has completed it reports again."""
+    monkeypatch.setattr("secateur.engines.native.claims.QUICK_FLUSH", 0.0)
     app = App("billing")
 
     @app.function(id="charge")

@@ -41,6 +41,13 @@ MOST_RESULTS = 1_000_000
 TRACES_SECONDS = 2.0
 """How long a worker that has claimed runs may look for the traces in which they were sent."""
 
+QUICK_FLUSH = 0.002
+"""Seconds. If the disk is that quick, a claim waits for it while it holds the app's lock: that delays a commit by less
+than a second call would delay the worker."""
+
+FLUSH_SECONDS = 1.0
+"""How long a quick flush is taken to say how quick the disk is."""
+
 LONGEST_TEXT = 10_000
 """The most characters of an error's text that are stored."""
 
@@ -109,6 +116,8 @@ class Claims:
         self._database = database
         self._worker = worker
         self._lease = lease
+        self._quick_until = float("-inf")
+        """Until then the disk is known to be quick. On the monotonic clock."""
         # Runs and steps of an app that end at about the same time share a call.
         self._completed = defaultdict[str, Together[Claim, bool]](lambda: Together(self._complete))
         self._finished = defaultdict[str, Together[Finished, bool]](
@@ -139,15 +148,16 @@ class Claims:
         """Claim up to `limit` runs of these functions, and report those that have ended and wait for that.
 
         Not repeated automatically; raises `DatabaseError` if Postgres is away. If the answer is lost, the claimed runs
-        come back when their leases expire. What it returns is on disk: the claim is a transaction that does not wait
-        for that, so that no commit waits behind it, and a second one does.
+        come back when their leases expire. What it returns is on disk. Unless the disk is quick, the claim is a
+        transaction that does not wait for that, so that no commit waits behind it, and a second one does.
         """
         asked_at, asked_ns = time.monotonic(), time.time_ns()
+        durable = asked_at < self._quick_until
         async with self._completed[app_id].taken_along() as (ended, answer):
             tokens = [claim.token for claim in ended]
             rows = await self._database.fetch(
                 _SQL["complete_and_claim"],
-                *(app_id, _ids(ended), tokens, list(functions), limit, self._worker, self._lease),
+                *(app_id, _ids(ended), tokens, list(functions), limit, self._worker, self._lease, durable),
             )
             more: bool | None = False
             due_in = None
@@ -157,7 +167,7 @@ class Claims:
             refused = {row["claim_token"] for row in rows if row["id"] is None}
             if refused:
                 rows = [row for row in rows if row["id"] is not None]
-            if rows or len(refused) < len(tokens):
+            if not durable and (rows or len(refused) < len(tokens)):
                 await self._flush(app_id, rows, [claim for claim in ended if claim.token not in refused])
             answer([token not in refused for token in tokens])
         traces = await self._traces(app_id, rows) if rows and tracer() is not None else {}
@@ -168,6 +178,7 @@ class Claims:
 
     async def _flush(self, app_id: str, claimed: Sequence[asyncpg.Record], completed: Sequence[Claim]) -> None:
         """Wait until the transaction that did this is on disk. It did all or nothing, so one run stands for all."""
+        began = time.monotonic()
         if claimed:
             stands = await self._database.fetchval(_SQL["flush"], app_id, claimed[0]["id"], claimed[0]["claim_token"])
         else:
@@ -175,6 +186,9 @@ class Claims:
             stands = await self._database.fetchval(_SQL["flush"], app_id, one.run.id, one.token) == "completed"
         if not stands:
             raise Unreachable("Postgres has forgotten the claim: it crashed before the claim was on disk")
+        ended = time.monotonic()
+        if ended - began < QUICK_FLUSH:
+            self._quick_until = ended + FLUSH_SECONDS
 
     async def _traces(self, app_id: str, rows: Sequence[asyncpg.Record]) -> dict[UUID, str]:
         """In which trace each run was sent. None of them is worth losing what is claimed."""

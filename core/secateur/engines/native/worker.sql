@@ -11,7 +11,7 @@ select secateur.register_function($1, $2, $3, $4, $5), secateur.declare_cancel_o
 select id, function_id, event, attempt, max_attempts, claim_token, more, resumes,
        case when started_at between '0001-01-02' and '9999-12-30' then started_at end as started_at,
        extract(epoch from due_in)::float8 as due_in
-  from secateur.complete_and_claim($1, $2, $3, $4, $5, $6, $7, durable => false)
+  from secateur.complete_and_claim($1, $2, $3, $4, $5, $6, $7, durable => $8)
 
 -- name: flush
 select secateur.flush($1, $2, $3)

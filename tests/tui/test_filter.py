@@ -23,7 +23,7 @@ from secateur_tui.filter.screen import FilterScreen
 MATCHING = f"{ACME + ARRIVING:,}"
 WAITING_COUNTS = """
 select array_agg(query_start) from pg_stat_activity
- where datname = current_database() and wait_event_type = 'Lock' and query like '%count(*) as total%'
+ where datname = current_database() and wait_event_type = 'Lock' and query like '% as matched%'
 """
 """When each count that waits for a lock began; null if none does."""
 MORE_RUNS = """

@@ -99,7 +99,7 @@ async def test_a_paste_that_the_terminal_does_not_mark_is_dropped(start: Start, 
 async def test_the_first_character_of_such_a_paste_does_nothing_either(start: Start, incident_url: str) -> None:
     """A terminal delivers it before the others."""
     async with start(incident_url) as console:
-        first, *others = "pyqUxZ the quick brown fox jumps over it".replace(" ", "")
+        first, *others = ("pyqUxZ the quick brown fox jumps over " * 10).replace(" ", "")
         console.burst(first)
         for _ in range(3):
             await asyncio.sleep(0)

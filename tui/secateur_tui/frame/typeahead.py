@@ -24,7 +24,7 @@ _MOST_ROUNDS = 20
 _NODE_SECONDS = 0.5
 """How long one node may take to get its turn; a node that is being removed never gets it."""
 
-_PASTE_KEYS = 32
+_PASTE_KEYS = 64
 _PASTE_DIFFERENT_KEYS = 8
 """So many characters that wait, so many of them different, are a paste that the terminal did not mark as one."""
 _BURST_SECONDS = 0.01

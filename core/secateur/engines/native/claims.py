@@ -24,7 +24,7 @@ from secateur.cel.values import decode_exact
 from secateur.engines.native.active_runs import ActiveRun, SyncRun
 from secateur.engines.native.functions import Function
 from secateur.engines.native.steps import Steps
-from secateur.engines.native.together import Answer, Together
+from secateur.engines.native.together import Recipient, Together
 from secateur.errors import DatabaseError, PermissionDenied, Unreachable
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
@@ -266,7 +266,7 @@ class Claims:
         """Returns False if this worker no longer holds the claim."""
         return await self._completed[claim.run.app_id](claim)
 
-    def complete_soon(self, claim: Claim, answer: Answer[bool]) -> None:
+    def complete_soon(self, claim: Claim, answer: Recipient[bool]) -> None:
         """The same for whoever does not wait for the answer."""
         self._completed[claim.run.app_id].ask(claim, answer)
 

@@ -22,7 +22,7 @@ NAMES: WeakKeyDictionary[asyncio.Future[Any], object] = WeakKeyDictionary()
 """For each task that was started within a run, or performs one, the run."""
 
 
-class Turns:
+class LoopTurns:
     """Counts the turns of event loops in which runs are contained. Who reads the same number twice has not waited in
     between. A loop that is not asyncio's own is not counted."""
 
@@ -83,7 +83,7 @@ def _contained_callbacks(loop: Any) -> Iterator[None]:
         return
 
     def run_once_contained() -> None:
-        Turns.number += 1
+        LoopTurns.number += 1
         try:
             run_once()
         except (SystemExit, KeyboardInterrupt) as error:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from secateur.engines.native.attempts import Attempt
 from secateur.engines.native.claims import Claim, Claims
-from secateur.engines.native.containment import Turns
+from secateur.engines.native.containment import LoopTurns
 from secateur.engines.native.heartbeats import Heartbeats
 from secateur.engines.native.observing import AttemptEnd, Observer
 
@@ -65,7 +65,7 @@ class Performance:
         """Tasks that are about to begin one."""
         self._context = copy_context()
         """That each task begins with."""
-        self._turns_are_counted = Turns.are_counted(asyncio.get_running_loop())
+        self._turns_are_counted = LoopTurns.are_counted(asyncio.get_running_loop())
 
     def begin(self, claims: Sequence[Claim]) -> None:
         self._heartbeats.hold(claims)
@@ -85,7 +85,7 @@ class Performance:
         self._coming -= 1
         begun_at, sent = time.monotonic(), False
         while self._waiting:
-            attempt, turn = self._waiting.popleft(), Turns.number
+            attempt, turn = self._waiting.popleft(), LoopTurns.number
             if not sent:
                 # Should this one have to wait, others take the rest: two tasks, then four, then eight.
                 self._send_for(2)
@@ -98,7 +98,7 @@ class Performance:
 
     def _is_still(self, turn: int) -> bool:
         """Whether it is that turn of the event loop, so that nobody has waited since."""
-        return self._turns_are_counted and Turns.number == turn
+        return self._turns_are_counted and LoopTurns.number == turn
 
     async def _perform(self, attempt: Attempt, turn: int) -> None:
         report = _Report(self, attempt, time.monotonic())

@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 Told = TypeVar("Told", contravariant=True)
 
 
-class Answer(Protocol[Told]):
+class Recipient(Protocol[Told]):
     """Where an answer goes. A future is one."""
 
     def done(self) -> bool:
@@ -42,7 +42,7 @@ class Together(Generic[Item, Result]):
         self._ask = ask
         self._most = most
         self._size = size
-        self._waiting: list[tuple[Item, Answer[Result]]] = []
+        self._waiting: list[tuple[Item, Recipient[Result]]] = []
         self._asking: asyncio.Task[None] | None = None
         self._others = 0
         """Calls under way that take items along."""
@@ -54,7 +54,7 @@ class Together(Generic[Item, Result]):
         self.ask(item, answer)
         return await answer
 
-    def ask(self, item: Item, answer: Answer[Result]) -> None:
+    def ask(self, item: Item, answer: Recipient[Result]) -> None:
         """The same for whoever does not wait: it is called with the answer, or with the error, some time later."""
         self._waiting.append((item, answer))
         self._begin()
@@ -93,7 +93,7 @@ class Together(Generic[Item, Result]):
 
     async def _ask_all(self) -> None:
         """A separate task, so that all answers of a call arrive together, even if one caller is cancelled."""
-        batch: list[tuple[Item, Answer[Result]]] = []
+        batch: list[tuple[Item, Recipient[Result]]] = []
         try:
             await asyncio.sleep(0)  # let calls made at this very moment join
             while self._waiting and not self._others:
@@ -106,11 +106,11 @@ class Together(Generic[Item, Result]):
         finally:
             self._asking = None
 
-    def _give_up(self, batch: Sequence[tuple[Item, Answer[Result]]]) -> None:
+    def _give_up(self, batch: Sequence[tuple[Item, Recipient[Result]]]) -> None:
         for _, answer in batch:
             answer.cancel()
 
-    async def _answer(self, batch: Sequence[tuple[Item, Answer[Result]]]) -> None:
+    async def _answer(self, batch: Sequence[tuple[Item, Recipient[Result]]]) -> None:
         try:
             answers = await self._ask([item for item, _ in batch])
         except Exception as error:
@@ -122,7 +122,7 @@ class Together(Generic[Item, Result]):
             return
         _answer(batch, answers)
 
-    def _take(self) -> list[tuple[Item, Answer[Result]]]:
+    def _take(self) -> list[tuple[Item, Recipient[Result]]]:
         total = number = 0
         for item, _ in self._waiting:
             total += self._size(item)
@@ -133,7 +133,7 @@ class Together(Generic[Item, Result]):
         return batch
 
 
-def _answer(batch: Sequence[tuple[Item, Answer[Result]]], answers: Sequence[Result]) -> None:
+def _answer(batch: Sequence[tuple[Item, Recipient[Result]]], answers: Sequence[Result]) -> None:
     for (_, future), answer in zip(batch, answers, strict=True):
         if not future.done():
             future.set_result(answer)

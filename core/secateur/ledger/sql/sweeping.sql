@@ -113,10 +113,10 @@ begin
      and not exists (select from secateur.preimages as met
                       where met.app_id = rule.app_id and met.cancellation_id = rule.id
                         and met.was_running and met.outcome is null)
-     and not exists (select from secateur.slow_verdicts as slow
+     and not exists (select from secateur.slow_jobs as slow
                       where slow.app_id = rule.app_id and slow.cancellation_id = rule.id
                         and slow.verdict is not false)
-     and not exists (select from secateur.slow_jobs as slow
+     and not exists (select from secateur.slow_verdicts as slow
                       where slow.app_id = rule.app_id and slow.cancellation_id = rule.id
                         and slow.verdict is not false) then
     complete := true;

@@ -109,7 +109,6 @@ begin
       held_back := held_back or known.verdict is null;
       continue;
     end if;
-    -- point: evaluate
     select given.verdict, given.undecided into said
       from secateur.verdicts(
              rule.condition, rule.parameters || judge_job.fields, substr(judge_job.app_id, length(installation) + 2),

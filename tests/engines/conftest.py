@@ -79,6 +79,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture
+def one_postgres(request: pytest.FixtureRequest) -> None:
+    """For what others have tried on every Postgres in another way. Before anything is installed."""
+    if request.node.callspec.params["postgres_server"] != "embedded":
+        pytest.skip("one Postgres is enough for this")
+
+
+@pytest.fixture
 async def outside(empty_database_url: str) -> AsyncIterator[asyncpg.Connection]:
     """Into the bed's database, as its superuser."""
     connection = await asyncpg.connect(empty_database_url)

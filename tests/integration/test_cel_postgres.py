@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -37,14 +38,27 @@ def corpus(name: str) -> list[str]:
 PAYLOADS = corpus("payloads.jsonl")
 
 
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+@asynccontextmanager
+async def with_payloads(url: str) -> AsyncIterator[asyncpg.Connection]:
     """A session with a table `payloads`: every payload as an event, by number."""
-    connection = await asyncpg.connect(database_url)
+    connection = await asyncpg.connect(url)
     await connection.execute("create temporary table payloads (number int primary key, event jsonb)")
     await connection.executemany("insert into payloads values ($1, $2)", list(enumerate(PAYLOADS)))
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    async with with_payloads(database_url) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def newest(embedded_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """On one Postgres: for what compares two forms that the others execute alike."""
+    async with with_payloads(embedded_url) as connection:
+        yield connection
 
 
 def run(number: int, event: Any) -> Run:
@@ -72,13 +86,13 @@ select run.number, {condition} as verdict
 """
 
 
-async def test_the_cheaper_form_matches_the_same(connection: asyncpg.Connection) -> None:
+async def test_the_cheaper_form_matches_the_same(newest: asyncpg.Connection) -> None:
     for source in corpus("conditions.txt"):
         compiled = compile(source)
         matched = []
         for condition in (compiled.condition, compiled.matching):
             sql, parameters = condition.bind(2, NOW)
-            rows = await connection.fetch(RUNS.format(condition=sql), STARTED_AT, *parameters)
+            rows = await newest.fetch(RUNS.format(condition=sql), STARTED_AT, *parameters)
             matched.append([row["number"] for row in rows if row["verdict"]])
         assert matched[0] == matched[1], source
 
@@ -133,7 +147,7 @@ select {sides}
 """The payloads as events of two columns, and again with the whole payload as `data`."""
 
 
-async def test_an_event_in_parts_is_the_same_event(connection: asyncpg.Connection) -> None:
+async def test_an_event_in_parts_is_the_same_event(newest: asyncpg.Connection) -> None:
     for source in [*corpus("conditions.txt"), *OF_NAME_AND_DATA]:
         compiled = compile(source)
         parts = compiled.over(COLUMNS_OF_PARTS)
@@ -143,7 +157,7 @@ async def test_an_event_in_parts_is_the_same_event(connection: asyncpg.Connectio
             sql, parameters = condition.bind(len(given) + 1, NOW)
             sides.append(f"({sql})")
             given += parameters
-        for whole, exact, cheaper in await connection.fetch(OF_PARTS.replace("{sides}", ", ".join(sides)), *given):
+        for whole, exact, cheaper in await newest.fetch(OF_PARTS.replace("{sides}", ", ".join(sides)), *given):
             assert exact is whole, source
             assert (cheaper is True) is (whole is True), source
 

@@ -118,7 +118,7 @@ async def _a_count_waits(url: str) -> bool:
         return bool(
             await database.fetchval(
                 "select exists (select from pg_stat_activity where datname = current_database()"
-                " and wait_event_type = 'Lock' and query like '% as matched%')"
+                " and wait_event_type = 'Lock' and query like '%pg_relation_size(%')"
             )
         )
 

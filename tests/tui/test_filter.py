@@ -80,7 +80,9 @@ async def test_runs_that_cannot_be_evaluated_are_counted_and_explained(
     start: Start, incident_url: str, size: tuple[int, int]
 ) -> None:
     async with start(incident_url, size=size) as console:
-        await console.filter_for("vendor-syncs", "event.data.amount > 100")
+        await console.filter_for("vendor-syncs")
+        await console.until(lambda: console.app.screen._hot_fields)
+        await console.type("event.data.amount > 100")
         await console.shows("3 runs cannot be evaluated", "! 3 │")
         await console.focus(Examples)
         await console.press("]", "]")

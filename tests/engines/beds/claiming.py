@@ -31,16 +31,19 @@ class Worker:
         self._pool, self._job, self._statements = pool, job, statements
         self._queue, self._concurrency = queue, concurrency
         self._running: dict[int, asyncio.Task[None]] = {}
+        self._performing: set[asyncio.Task[None]] = set()
         self._name = f"{os.uname().nodename}_{os.getpid()}"
 
     async def work(self) -> None:
         while True:
             await self._pool.execute(self._statements.schedule)
-            if free := self._concurrency - len(self._running):
+            if free := self._concurrency - len(self._performing):
                 for claimed in await self._pool.fetch(self._statements.claim, self._queue, free, self._name):
-                    task = asyncio.create_task(self._perform(claimed))
-                    self._running[claimed["id"]] = task
-                    task.add_done_callback(lambda _, id=claimed["id"]: self._running.pop(id))
+                    job = asyncio.create_task(self._job.run(json.loads(claimed["args"])))
+                    self._running[claimed["id"]] = job
+                    task = asyncio.create_task(self._perform(claimed, job))
+                    self._performing.add(task)
+                    task.add_done_callback(self._performing.discard)
             await asyncio.sleep(0.05)
 
     def hear(self, _connection: object, _pid: int, _channel: str, message: str) -> None:
@@ -48,15 +51,17 @@ class Worker:
         if said["action"] in ("cancel", "pkill") and (task := self._running.get(said["job_id"])) is not None:
             task.cancel()
 
-    async def _perform(self, claimed: asyncpg.Record) -> None:
+    async def _perform(self, claimed: asyncpg.Record, job: asyncio.Task[None]) -> None:
+        """A cancellation ends the job, and never what notes its end: that one would be running for ever."""
         state, error = "completed", None
         try:
-            await self._job.run(json.loads(claimed["args"]))
+            await job
         except asyncio.CancelledError:
             state, error = "cancelled", "job cancelled remotely"
         except Exception as failure:
             state = "retryable" if claimed["attempt"] < claimed["max_attempts"] else "discarded"
             error = str(failure)
+        del self._running[claimed["id"]]
         await self._pool.execute(self._statements.finish, claimed["id"], state, error)
 
 

@@ -1,4 +1,4 @@
-"""One table of keys: what it says exists, and the README says the same."""
+"""One table of keys: what it says exists, and docs/keys.md says the same."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ def test_what_writes_is_dangerous() -> None:
     }
 
 
-def test_the_readme_lists_the_keys_as_the_table_has_them() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    assert keymap.rewrite(readme) == readme, "run: python -m secateur_tui.keymap README.md"
+def test_the_document_lists_the_keys_as_the_table_has_them() -> None:
+    document = (Path(__file__).parents[2] / "docs/keys.md").read_text(encoding="utf-8")
+    assert keymap.rewrite(document) == document, "run: python -m secateur_tui.keymap docs/keys.md"
 
 
 def test_rewriting_needs_both_comments() -> None:

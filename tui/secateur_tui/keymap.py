@@ -1,6 +1,6 @@
-"""Every key of the console in one table, from which bindings, footer, palette, help and the README are made.
+"""Every key of the console in one table, from which bindings, footer, palette, help and docs/keys.md are made.
 
-`python -m secateur_tui.keymap README.md` rewrites the table between the two `keys` comments of that file.
+`python -m secateur_tui.keymap docs/keys.md` rewrites the table between the two `keys` comments of that file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Action:
     description: str
     """One or two words, for the footer."""
     help: str
-    """A sentence, for the help screen, the palette and the README."""
+    """A sentence, for the help screen, the palette and docs/keys.md."""
     dangerous: bool = False
     """The action writes; a read-only console does not have it."""
     footer: bool = True
@@ -354,7 +354,7 @@ def shown_keys(action: Action) -> list[str]:
     return list(dict.fromkeys(map(display, action.keys)))
 
 
-def readme_table() -> str:
+def markdown_table() -> str:
     """The table of all keys in Markdown."""
     lines = ["| where | key | what |", "|---|---|---|"]
     for place, title in PLACES.items():
@@ -374,7 +374,7 @@ def rewrite(text: str) -> str:
     _, end, after = rest.partition(END)
     if not (start and end):
         raise ValueError(f"the two comments {START} and {END} are missing")
-    return f"{before}{START}\n{readme_table()}\n{END}{after}"
+    return f"{before}{START}\n{markdown_table()}\n{END}{after}"
 
 
 if __name__ == "__main__":

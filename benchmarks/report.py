@@ -1,4 +1,4 @@
-"""RESULTS.md: a chapter per benchmark, so that one can be measured again while the others stay."""
+"""RESULTS.md: a chapter per benchmark. One can be measured again, anywhere, while the others stay."""
 
 from __future__ import annotations
 
@@ -28,62 +28,77 @@ def because(line: str, cause: str) -> list[str]:
 
 
 def machine(server: str) -> str:
-    """What every figure of the file was measured on."""
+    """What the figures of a chapter are measured on."""
     return (
         f"{_processor()}, {os.cpu_count()} cores, {_memory()} ({platform.machine()}), "
-        f"Python {platform.python_version()}, Postgres {server}."
+        f"Python {platform.python_version()}, Postgres {server}"
     )
 
 
 class Report:
-    """The file's chapters by title. Figures of another machine, or of other versions, are not kept."""
+    """The file's chapters by title. Each one says when it was measured, on what machine and with the code of which
+    commit, so that one that is measured again replaces nothing but itself."""
 
     def __init__(self, titles: Sequence[str], machine: str, path: Path = RESULTS) -> None:
         self._titles = titles
         self._machine = machine
         self._path = path
-        self._chapters: dict[str, list[str]] = {}
-        if path.exists() and machine in (text := path.read_text()).splitlines():
-            for chapter in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
-                title, _, body = chapter.partition("\n")
-                if title in titles:
-                    self._chapters[title] = body.strip("\n").splitlines()
 
     def has(self, title: str) -> bool:
-        """Whether the chapter is there, measured to its end and with the code of this commit."""
-        lines = self._chapters.get(title, [""])
-        return lines[0].endswith(f"{_commit()}_") and not any(line.startswith("Not measured") for line in lines)
+        """Whether the chapter is there, measured to its end, on this machine and with the code of this commit."""
+        lines = self._chapters().get(title, [""])
+        return {self._machine, _commit()} <= set(_stamp(lines[0])) and not any(
+            line.startswith("Not measured") for line in lines
+        )
 
     def write(self, title: str, lines: Sequence[str]) -> None:
         """Put the chapter in the place of its former figures, at once."""
-        self._chapters[title] = [f"_{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {_load()}, {_commit()}_", "", *lines]
+        stamp = f"_{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {self._machine}; {_load()}; {_commit()}_"
+        chapters = self._chapters() | {title: [stamp, "", *lines]}
         text = [
             "# Results",
             "",
-            "Made by `make bench`. The sides of a comparison take turns within one run on one server; absolute figures",
-            "are this machine's, ratios travel. Measured on:",
-            "",
-            self._machine,
+            "Made by `make bench`. The sides of a comparison take turns within one run on one server. Ratios travel;",
+            "absolute figures are those of the machine that their chapter names.",
             "",
             "## Goals",
             "",
-            "| goal | wanted | figure | met |",
-            "|:--|---:|---:|:--|",
-            *self._goals(),
+            "| goal | wanted | figure | met | measured |",
+            "|:--|---:|---:|:--|:--|",
+            *(row for known in self._titles for row in _goals(chapters.get(known, []))),
         ]
         for known in self._titles:
-            if known in self._chapters:
-                text += ["", f"## {known}", "", *self._chapters[known]]
+            if known in chapters:
+                text += ["", f"## {known}", "", *chapters[known]]
         self._path.write_text("\n".join(text) + "\n")
 
-    def _goals(self) -> list[str]:
-        rows = []
-        for known in self._titles:
-            for line in self._chapters.get(known, ()):
-                if found := _GOAL.match(line):
-                    met, what, wanted, figure = found.groups()
-                    rows.append(f"| {what} | {wanted} | {figure} | {'yes' if met == 'Met' else '**no**'} |")
-        return rows
+    def _chapters(self) -> dict[str, list[str]]:
+        """As the file has them now: somebody else may have measured another one meanwhile."""
+        found = {}
+        if self._path.exists():
+            for chapter in re.split(r"^## ", self._path.read_text(), flags=re.MULTILINE)[1:]:
+                title, _, body = chapter.partition("\n")
+                found[title] = body.strip("\n").splitlines()
+        return found
+
+
+def _stamp(line: str) -> list[str]:
+    """When a chapter was measured, on what machine, at which load and commit."""
+    return line.strip("_").split("; ")
+
+
+def _goals(chapter: Sequence[str]) -> list[str]:
+    """The chapter's rows in the table of all goals. A part that was measured at another time has a stamp of its own."""
+    measured = ""
+    rows = []
+    for line in chapter:
+        if line.startswith("_"):
+            when, machine, *_ = [*_stamp(line), ""]
+            measured = f"{when[:10]}, {machine.partition(',')[0]}"
+        elif found := _GOAL.match(line):
+            met, what, wanted, figure = found.groups()
+            rows.append(f"| {what} | {wanted} | {figure} | {'yes' if met == 'Met' else '**no**'} | {measured} |")
+    return rows
 
 
 def _number(value: float) -> str:

@@ -110,7 +110,7 @@ class Settings(BaseModel):
     themes: dict[str, dict[str, str]] = {}
     """Further themes of the console: name → colour's name → colour."""
     watch: WatchSettings = WatchSettings()
-    """The rules of `secateur watch`, and where it posts."""
+    """The rules of `secateur watch` and `secateur serve`, and where they post."""
 
     @field_validator("author")
     @classmethod

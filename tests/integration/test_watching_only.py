@@ -91,6 +91,8 @@ async def test_rules_are_evaluated_there(here: Here, jobs: Database, empty_datab
     config = write(tmp_path, "rules.toml", CONFIG.format(url=empty_database_url) + rules)
     done = await asyncio.to_thread(here, "watch", "--config", config, "--context", "jobs", "--once", "--json")
     assert (done.code, "remembered in this process only" in done.err) == (3, True), done.err
+    blind = [each for each in map(json.loads, done.out.splitlines()) if each["what"] == "blind"]
+    assert [(each["rule"], "never fires" in each["summary"]) for each in blind] == [("failing", True)]
     message = json.loads(out.read_text())
     assert (message["rule"]["name"], message["app"], message["function"]) == ("acme", "mail", None)
     assert (message["filter"]["matched_estimate"], message["cancel"], message["commands"]) == (10, None, [])

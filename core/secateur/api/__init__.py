@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from secateur import __version__
 from secateur.api.access import Access
-from secateur.api.background import Background
+from secateur.api.background import Background, Watching
 from secateur.api.documenting import documented
 from secateur.api.failures import install_failure_handlers
 from secateur.api.limits import DEFAULT, Limits
@@ -40,6 +40,7 @@ def create_api(
     limits: Limits = DEFAULT,
     tokens: Tokens | None = None,
     proposals: Proposals | None = None,
+    watch: Watching | None = None,
     is_exposed: bool = False,
 ) -> FastAPI:
     """The application. `author` is recorded if a request names no author and needs no token.
@@ -47,12 +48,12 @@ def create_api(
     Requests need one of `tokens` as soon as there is one, and always if the server `is_exposed` to others than this
     machine.
 
-    What exceeds an app's budget becomes one of `proposals`.
+    What exceeds an app's budget becomes one of `proposals`. With a `watch`, the server evaluates its rules, too.
 
     The database under the services belongs to the caller, and must stay open while the application runs.
     """
 
-    background = Background(queue)
+    background = Background(queue, watch)
 
     @asynccontextmanager
     async def lifespan(api: FastAPI) -> AsyncIterator[None]:

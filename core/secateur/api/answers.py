@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from secateur.forms import Identifier, Instant, JsonForm
+from secateur.watch_state import WatchState
 
 Data = TypeVar("Data")
 
@@ -71,3 +72,5 @@ class Health(JsonForm):
     """`ok` or `degraded`."""
     problems: list[HealthProblem]
     """Empty if `ok`."""
+    watch: WatchState | None = None
+    """Of the rules that this server evaluates; absent if it evaluates none."""

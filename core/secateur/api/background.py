@@ -1,17 +1,19 @@
-"""The server's background work: it sweeps and maintains the queue, and knows how that is going."""
+"""The server's background work: it sweeps, maintains and watches the queue, and knows how that is going."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from secateur.errors import PermissionDenied
 from secateur.instants import utc
 from secateur.ledger.sweeping import sweep_of
 from secateur.open_queue import OpenQueue
+from secateur.troubles import Trouble
+from secateur.watch_state import WatchState
 
 logger = logging.getLogger(__name__)
 
@@ -19,10 +21,22 @@ LOOK_SECONDS = 2.0
 """How long a health check may wait for the records, so that a monitor never waits for a lock."""
 
 
+class Watching(Protocol):
+    """`secateur.watch.watching.QueueWatch`."""
+
+    @property
+    def troubles(self) -> Iterable[Trouble]: ...
+
+    def state(self) -> WatchState: ...
+
+    async def run(self) -> None: ...
+
+
 class Background:
     """Runs while the application runs."""
 
-    def __init__(self, queue: OpenQueue) -> None:
+    def __init__(self, queue: OpenQueue, watch: Watching | None = None) -> None:
+        self.watch = watch
         self._cancellations = queue.cancellations
         self._maintenance = queue.maintenance
         self._broken: dict[str, str] = {}
@@ -33,6 +47,8 @@ class Background:
             asyncio.create_task(self._cancellations.sweep_forever(), name="sweeping"),
             asyncio.create_task(self._maintenance.keep_up_forever(), name="upkeep"),
         }
+        if self.watch is not None:
+            tasks.add(asyncio.create_task(self.watch.run(), name="watch"))
         for task in tasks:
             task.add_done_callback(self._ended)
         try:
@@ -60,7 +76,8 @@ class Background:
     def _own(self) -> Iterator[dict[str, Any]]:
         for what, error in self._broken.items():
             yield {"what": what, "error": error, "since": None}
-        for each in (*self._cancellations.troubles, *self._maintenance.troubles):
+        of_watch = () if self.watch is None else self.watch.troubles
+        for each in (*self._cancellations.troubles, *self._maintenance.troubles, *of_watch):
             yield {"what": each.what, "error": each.error, "since": utc(each.since.replace(microsecond=0))}
 
     def _ended(self, task: asyncio.Task[None]) -> None:

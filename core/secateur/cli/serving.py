@@ -13,7 +13,8 @@ def serving(command: AddCommand, everywhere: Parser) -> None:
         "serve:serve",
         "serve the HTTP API, by default on 127.0.0.1",
         "Without a token it listens on the loopback only, and serves everybody on this machine. From the first token\n"
-        "on (see `secateur token`), every request needs one; then --host lets others reach it.",
+        "on (see `secateur token`), every request needs one; then --host lets others reach it. If the configuration\n"
+        "has rules to watch by, the server evaluates them and posts, as `secateur watch` does.",
     )
     serve.add_argument(
         "--port",
@@ -34,6 +35,9 @@ def serving(command: AddCommand, everywhere: Parser) -> None:
         const="127.0.0.1",
         metavar="ADDRESS",
         help="a reverse proxy or its network, believed when it says for whom it asks (default: 127.0.0.1)",
+    )
+    serve.add_argument(
+        "--no-watch", action="store_true", help="leave the rules of the configuration ([watch]) to `secateur watch`"
     )
     _tokens(command, everywhere)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from secateur.engines.base import Remembering, Source, unsupported
+from secateur.engines.base import Remembering, Source, queue_of, unsupported
 from secateur.errors import NotFound, Problem, RequestError
 from secateur.looking.growth import FEWEST_RUNS, growing_since, is_at_the_edge, ladder
 from secateur.runs import FunctionDepth, Scope
@@ -79,6 +79,10 @@ class DepthHistory:
     @property
     def is_kept(self) -> bool:
         return isinstance(self._engine, Remembering)
+
+    def is_kept_of(self, app_id: str) -> bool:
+        """Whether the queue that has the app keeps it; of several queues, some do not."""
+        return isinstance(queue_of(self._engine, app_id), Remembering)
 
     async def series(self, scope: Scope, range_name: str = DEFAULT_RANGE) -> Series:
         """The history of one function, or of an app as a whole; `range_name` is one of `RANGES`.

@@ -54,6 +54,18 @@ class QueueLook:
         depths = await reader.depth()
         return cls(reader, await reader.clock(), depths)
 
+    def blind_spot(self, rule: WatchRule) -> str | None:
+        """Why the rule never fires, or never for some apps, because nothing keeps what it looks at; in words."""
+        if rule.metric is not Metric.FAILING_SHARE:
+            return None
+        history, needs = self._reader.history, f"{rule.metric} needs a history of the depth"
+        if not history.is_kept:
+            return f"never fires: {needs}, which {self._reader.engine_name} does not keep"
+        apps = sorted({each.app_id for each in self._depths if _is_meant(rule, each)})
+        if blind := [app for app in apps if not history.is_kept_of(app)]:
+            return f"never fires for {', '.join(blind)}: {needs}, which their queues do not keep"
+        return None
+
     async def readings(self, rule: WatchRule) -> list[RuleReading]:
         """What the rule finds, about each function of its scope; the largest backlog first.
 
@@ -75,8 +87,11 @@ class QueueLook:
         return sorted(found, key=lambda each: (-each.backlog, each.scope.app_id, each.scope.function_id or ""))
 
     def _growth(self, rule: WatchRule, depth: FunctionDepth) -> RuleReading:
-        """By the depth's history where it is kept; else by the change of the last ten seconds."""
-        kept, trend = self._reader.history.is_kept, outlook(depth).trend
+        """By the depth's history where it is kept; else by the change of the last ten seconds, once there are two looks
+        at it or the queue says what comes in."""
+        kept, trend = self._reader.history.is_kept_of(depth.app_id), outlook(depth).trend
+        if not kept and depth.in_per_second is None and depth.growth_per_second is None:
+            return RuleReading(depth.scope, None, False, False, (depth,))
         grows = depth.growing_since is not None if kept else trend is Trend.GROWING
         value = float(depth.backlog if grows else 0)
         is_over = value >= rule.threshold and trend is not Trend.DRAINING

@@ -10,13 +10,16 @@ from secateur.ledger.cancellations import Cancellations
 from secateur.ledger.proposals import Proposals
 from secateur.watch.episodes import Episode, EpisodeKey, GuardDone
 from secateur.watch.figures import request_of
-from secateur.watch.keeping import Keeping
+from secateur.watch.keeping import InDatabase
 from secateur.watch_settings import Guard, GuardAction
 
 SOURCE = "watch"
 """In the records and in the audit."""
 
 SHORTEST_PROPOSAL = timedelta(minutes=1)
+
+NOT_KEPT = GuardDone("nothing", why="episodes are not kept in the database, so nobody could take it back in time")
+"""What guards do where there are none, because what they do must be known to all."""
 
 
 def author_of(rule: str) -> str:
@@ -27,15 +30,11 @@ def author_of(rule: str) -> str:
 class Guards:
     """Everything may be repeated: a pause is one by its episode, a cancellation or a proposal by its key."""
 
-    def __init__(self, keeping: Keeping, cancellations: Cancellations, proposals: Proposals | None) -> None:
+    def __init__(self, keeping: InDatabase, cancellations: Cancellations, proposals: Proposals | None) -> None:
         self._keeping, self._cancellations, self._proposals = keeping, cancellations, proposals
 
     async def act(self, key: EpisodeKey, episode: Episode, guard: Guard) -> GuardDone:
         """What it did. A failure is no exception, so that people are told anyway; one that may pass is not final."""
-        if not self._keeping.lasts:
-            return GuardDone(
-                "nothing", why="episodes are not kept in the database, so nobody could take it back in time"
-            )
         try:
             if guard.action is GuardAction.PAUSE:
                 return await self._pause(key, guard)
@@ -43,6 +42,10 @@ class Guards:
         except SecateurError as error:
             passes = isinstance(error, DatabaseError) and not isinstance(error, PermissionDenied)
             return GuardDone("nothing", why=_why(error), is_final=not passes)
+
+    async def end_pauses(self) -> None:
+        """Resume what they have paused, when its time is over."""
+        await self._keeping.end_guard_pauses()
 
     async def _pause(self, key: EpisodeKey, guard: Guard) -> GuardDone:
         until = await self._keeping.guard_pause(key, guard.lasts, author_of(key.rule))

@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 from uuid import uuid4
 
-from secateur.errors import DatabaseError
+from secateur.errors import PermissionDenied
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
 from secateur.runs import Scope
@@ -48,9 +48,6 @@ class Outgoing:
 class Keeping(Protocol):
     """Each method is one short transaction."""
 
-    lasts: bool
-    """Whether it is still there when this process is not."""
-
     async def episodes(self) -> dict[EpisodeKey, KeptEpisode]:
         """All of this queue."""
         ...
@@ -77,32 +74,25 @@ class Keeping(Protocol):
         """It was posted (no `error`), is tried again, or (neither) is given up."""
         ...
 
-    async def guard_pause(self, key: EpisodeKey, lasts: timedelta, author: str) -> datetime | None:
-        """Until when the function is paused; None if somebody else has paused it. Repeatable."""
-        ...
-
-    async def end_guard_pauses(self) -> None:
-        """Resume what guards have paused, when its time is over."""
-        ...
-
 
 class InDatabase:
-    """Kept in the schema `secateur`. Needs the role secateur_operator."""
-
-    lasts = True
+    """Kept in the schema `secateur`, where they are still there when this process is not, and all others see them:
+    so only here can guards act. Needs the role secateur_operator."""
 
     def __init__(self, database: Database, queue: str) -> None:
         self._database, self._queue = database, queue
 
-    @staticmethod
-    async def is_possible(database: Database) -> bool:
-        """Whether this login may keep them there."""
+    @classmethod
+    async def where_possible(cls, database: Database, queue: str) -> Self | None:
+        """None if this login may not keep them there, or nothing of secateur is there. Raises `DatabaseError` if that
+        cannot be told now."""
         if database.read_only:
-            return False
+            return None
         try:
-            return bool(await database.fetchval(_SQL["is_there"], repeatable=True))
-        except DatabaseError:
-            return False
+            is_there = await database.fetchval(_SQL["is_there"], repeatable=True)
+        except PermissionDenied:
+            return None
+        return cls(database, queue) if is_there else None
 
     async def episodes(self) -> dict[EpisodeKey, KeptEpisode]:
         found = {}
@@ -152,10 +142,12 @@ class InDatabase:
         await self._database.execute(_SQL["settle"], message.app_id, message.serial, error is None, error, again)
 
     async def guard_pause(self, key: EpisodeKey, lasts: timedelta, author: str) -> datetime | None:
+        """Until when the function is paused; None if somebody else has paused it. Repeatable."""
         until: datetime | None = await self._database.fetchval(_SQL["guard_pause"], *self._names(key), lasts, author)
         return until
 
     async def end_guard_pauses(self) -> None:
+        """Resume what guards have paused, when its time is over."""
         await self._database.fetch(_SQL["end_guard_pauses"])
 
     def _names(self, key: EpisodeKey) -> tuple[str, str, str, str]:
@@ -171,9 +163,7 @@ class _Waiting:
 
 
 class InProcess:
-    """Kept as long as this process lives. Guards do nothing here: what they do must be known to all."""
-
-    lasts = False
+    """Kept as long as this process lives."""
 
     def __init__(self) -> None:
         self._episodes: dict[EpisodeKey, KeptEpisode] = {}
@@ -220,12 +210,6 @@ class InProcess:
             self._waiting.pop(message.serial, None)
         elif (waiting := self._waiting.get(message.serial)) is not None:
             waiting.due_at = datetime.now(UTC) + again
-
-    async def guard_pause(self, key: EpisodeKey, lasts: timedelta, author: str) -> datetime | None:
-        raise NotImplementedError("guards need what is kept in the database")
-
-    async def end_guard_pauses(self) -> None:
-        return
 
 
 def targets_of(named: Sequence[str] | None, known: Mapping[str, object]) -> list[str]:

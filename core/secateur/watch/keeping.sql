@@ -1,6 +1,7 @@
 -- name: is_there
-select to_regclass('secateur.alert_episodes') is not null
-       and has_function_privilege('secateur.move_alert_episode(text, text, text, text, bigint, jsonb, text[], jsonb)', 'execute')
+-- Null where there is no such function.
+select has_function_privilege(
+         to_regprocedure('secateur.move_alert_episode(text, text, text, text, bigint, jsonb, text[], jsonb)'), 'execute')
 
 -- name: episodes
 -- As text, so that one that is odd hides no other.

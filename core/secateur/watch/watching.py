@@ -4,58 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from typing import Any, Protocol
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 
 from secateur.errors import SecateurError, Unreachable
-from secateur.troubles import Troubles
+from secateur.instants import utc
+from secateur.troubles import Trouble, Troubles
 from secateur.watch.answers import Alert, Answers
-from secateur.watch.episodes import Episode, EpisodeKey, EpisodeState, EpisodeStep, step
+from secateur.watch.episodes import Episode, EpisodeKey, EpisodeState, EpisodeStep, GuardDone, step
 from secateur.watch.figures import QueueLook, RuleReading, gone
 from secateur.watch.forms import MessageKind
-from secateur.watch.guards import Guards
-from secateur.watch.keeping import Keeping, KeptEpisode, Outgoing, targets_of
-from secateur.watch.posting import NotPosted
-from secateur.watch_settings import WatchRule, WatchSettings
+from secateur.watch.guards import NOT_KEPT, Guards
+from secateur.watch.keeping import Keeping, KeptEpisode, targets_of
+from secateur.watch.outbox import Happening, Outbox, Posting, Say
+from secateur.watch_settings import Guard, WatchRule, WatchSettings
+from secateur.watch_state import RuleState, WatchState
 
 logger = logging.getLogger(__name__)
 
 MOST_FIRING = 20
 """Episodes of one rule that people are told of at a time; more would bury them. The largest backlogs come first."""
-
-POLL_SECONDS = 2.0
-"""How often each target's outbox is looked at, besides whenever this watch puts something there."""
-
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
-"""Seconds before a message is tried again: twice as long each time."""
-
-GIVE_UP_AFTER = timedelta(hours=24)
-
-LEASE_MARGIN = timedelta(seconds=30)
-"""How much longer than its timeout a post is given before another watch may try it."""
-
-
-class Posting(Protocol):
-    """`secateur.watch.posting.Poster`."""
-
-    async def post(self, name: str, message: Mapping[str, Any]) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Happening:
-    """Something that a watch did, for the lines that it writes."""
-
-    what: str
-    """`watching`, `fired`, `guard`, `resolved`, `posted`, `not_posted`, `given_up` or `untold`."""
-    summary: str
-    details: Mapping[str, Any] = field(default_factory=dict)
-
-
-Say = Callable[[Happening], object]
 
 
 class QueueWatch:
@@ -66,54 +36,74 @@ class QueueWatch:
         settings: WatchSettings,
         keeping: Keeping,
         answers: Answers,
-        guards: Guards,
+        guards: Guards | None,
         poster: Posting,
         look: Callable[[], Awaitable[QueueLook]],
         say: Say,
     ) -> None:
         self._settings, self._keeping, self._answers, self._guards = settings, keeping, answers, guards
-        self._poster, self._look, self._say = poster, look, say
-        self._posted_something = asyncio.Event()
+        self._look, self._say = look, say
+        self._outbox = Outbox(settings.targets, keeping, poster, say)
         self._untold: dict[str, int] = {}
-        self.troubles = Troubles(logger)
+        self._blind: dict[str, str | None] = {}
+        """Of each rule, why it never fires."""
+        self._firing: Counter[str] = Counter()
+        self._evaluated_at: datetime | None = None
+        self._troubles = Troubles(logger)
+
+    @property
+    def troubles(self) -> Iterator[Trouble]:
+        """What keeps failing: the evaluation, a rule, an outbox, or posting to a target."""
+        yield from self._troubles
+        yield from self._outbox.troubles
+
+    def state(self) -> WatchState:
+        """As of the last evaluation."""
+        problems = {each.what: each.error for each in self._troubles}
+        return WatchState(
+            evaluated_at=None if self._evaluated_at is None else utc(self._evaluated_at),
+            is_kept=self._guards is not None,
+            targets=sorted(self._settings.targets),
+            rules=[
+                RuleState(
+                    name=name,
+                    firing=self._firing[name],
+                    problem=self._blind.get(name) or problems.get(_of_rule(name)),
+                )
+                for name in sorted(self._settings.rules)
+            ],
+        )
 
     async def run(self) -> None:
         """Until cancelled. Survives a database and receivers that go away."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._evaluate_forever())
-            for name in self._settings.targets:
-                group.create_task(self._post_forever(name))
+            group.create_task(self._outbox.run())
 
     async def once(self) -> bool:
         """Evaluate every rule and post what is due, once; whether any rule fires. Raises the errors of the database."""
         await self.evaluate()
-        for name in self._settings.targets:
-            while await self._post_next(name):
-                pass
-        return await self.fires()
-
-    async def fires(self) -> bool:
-        kept = await self._keeping.episodes()
-        return any(
-            each.episode.state is EpisodeState.FIRING for key, each in kept.items() if key.rule in self._settings.rules
-        )
+        await self._outbox.post_due()
+        return any(self._firing[name] for name in self._settings.rules)
 
     async def _evaluate_forever(self) -> None:
         while True:
             try:
                 await self.evaluate()
-                self.troubles.went_well("evaluating the rules")
+                self._troubles.went_well("evaluating the rules")
             except SecateurError as error:
-                self.troubles.failed("evaluating the rules", error)
+                self._troubles.failed("evaluating the rules", error)
             await asyncio.sleep(self._settings.every_seconds)
 
     async def evaluate(self) -> None:
         """One look at the queue, and what follows from it for every rule."""
-        await self._keeping.end_guard_pauses()
+        if self._guards is not None:
+            await self._guards.end_pauses()
         look = await self._look()
+        self._look_for_blind_spots(look)
         kept = await self._keeping.episodes()
         for name, rule in self._settings.rules.items():
-            what = f"rule {name}"
+            what = _of_rule(name)
             try:
                 readings = await look.readings(rule)
                 own = {key: one for key, one in kept.items() if key.rule == name}
@@ -122,9 +112,19 @@ class QueueWatch:
                 raise
             except SecateurError as error:
                 # The other rules are not held up by it.
-                self.troubles.failed(what, error)
+                self._troubles.failed(what, error)
             else:
-                self.troubles.went_well(what)
+                self._troubles.went_well(what)
+        kept = await self._keeping.episodes()
+        self._firing = Counter(key.rule for key, one in kept.items() if one.episode.state is EpisodeState.FIRING)
+        self._evaluated_at = look.now
+
+    def _look_for_blind_spots(self, look: QueueLook) -> None:
+        for name, rule in self._settings.rules.items():
+            why = look.blind_spot(rule)
+            if why is not None and why != self._blind.get(name):
+                self._say(Happening("blind", f"rule {name} {why}", {"rule": name}))
+            self._blind[name] = why
 
     async def _apply(
         self,
@@ -178,7 +178,7 @@ class QueueWatch:
         if not kept.episode.is_told:
             await self._tell(alert, kept)
         elif guard is not None and kept.episode.guard is not None and not kept.episode.guard.is_final:
-            now = await self._guards.act(alert.key, kept.episode, guard)
+            now = await self._act(alert.key, kept.episode, guard)
             if now.action != "nothing" or now.is_final:
                 episode = replace(kept.episode, guard=now)
                 await self._send(replace(alert, kind=MessageKind.GUARD, episode=episode), kept, episode, "guard")
@@ -187,9 +187,12 @@ class QueueWatch:
         """The guard first: it must not wait for words."""
         episode = kept.episode
         if alert.rule.guard is not None and episode.guard is None:
-            episode = replace(episode, guard=await self._guards.act(alert.key, episode, alert.rule.guard))
+            episode = replace(episode, guard=await self._act(alert.key, episode, alert.rule.guard))
         episode = replace(episode, is_told=True)
         await self._send(replace(alert, kind=MessageKind.FIRING, episode=episode), kept, episode, "fired")
+
+    async def _act(self, key: EpisodeKey, episode: Episode, guard: Guard) -> GuardDone:
+        return NOT_KEPT if self._guards is None else await self._guards.act(key, episode, guard)
 
     async def _resolve(self, alert: Alert, kept: KeptEpisode | None) -> None:
         if kept is None or kept.is_paused:
@@ -204,55 +207,9 @@ class QueueWatch:
         targets = targets_of(alert.rule.targets, self._settings.targets)
         if await self._keeping.move(alert.key, kept, after, targets, message):
             self._say(Happening(what, message["summary"], {"message": message}))
-            self._posted_something.set()
-
-    async def _post_forever(self, target: str) -> None:
-        while True:
-            try:
-                while await self._post_next(target):
-                    pass
-                self.troubles.went_well(f"the outbox of {target}")
-            except SecateurError as error:
-                self.troubles.failed(f"the outbox of {target}", error)
-            self._posted_something.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(POLL_SECONDS * random.uniform(0.8, 1.2)):  # noqa: S311
-                    await self._posted_something.wait()
-
-    async def _post_next(self, target: str) -> bool:
-        """Whether there was something to post. Raises the errors of the database."""
-        seconds = self._settings.targets[target].timeout_seconds
-        outgoing = await self._keeping.take([target], timedelta(seconds=seconds) + LEASE_MARGIN)
-        if outgoing is None:
-            return False
-        said = {"target": target, "id": outgoing.message.get("id"), "kind": outgoing.message.get("kind")}
-        try:
-            await self._poster.post(target, outgoing.message)
-        except NotPosted as error:
-            again = _pause(outgoing, error)
-            await self._keeping.settle(outgoing, str(error), again)
-            if again is None:
-                self._say(
-                    Happening("given_up", f"{target}: given up after {outgoing.attempts} attempts: {error}", said)
-                )
-            else:
-                said |= {"error": str(error), "again_in_seconds": round(again.total_seconds(), 1)}
-                self._say(Happening("not_posted", f"{target}: {error}; it will be tried again", said))
-        else:
-            await self._keeping.settle(outgoing, None, None)
-            self._say(Happening("posted", f"{target}: posted “{outgoing.message.get('summary')}”", said))
-        return True
+            self._outbox.notice()
 
 
-def _pause(outgoing: Outgoing, error: NotPosted) -> timedelta | None:
-    """None: it is given up."""
-    if outgoing.age > GIVE_UP_AFTER:
-        return None
-    seconds = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(20, outgoing.attempts - 1)) * random.uniform(0.5, 1)  # noqa: S311
-    return timedelta(seconds=min(3600.0, max(seconds, error.retry_after or 0.0)))
-
-
-def immediately(settings: WatchSettings) -> WatchSettings:
-    """The same rules, which fire at the first look: for whoever looks only once and remembers nothing."""
-    rules = {name: rule.model_copy(update={"for_": timedelta(0)}) for name, rule in settings.rules.items()}
-    return settings.model_copy(update={"rules": rules})
+def _of_rule(name: str) -> str:
+    """What the troubles call it."""
+    return f"rule {name}"

@@ -188,13 +188,23 @@ async def audit(
     return answer([AuditForm.of(each) for each in page], await services.queue.reader.clock())
 
 
-@router.get("/healthz", response_model=Answer[Health], responses=failures(), summary="Check the health of the queue")
+@router.get(
+    "/healthz",
+    response_model=Answer[Health],
+    response_model_exclude_unset=True,
+    responses=failures(),
+    summary="Check the health of the queue",
+)
 async def health(request: Request, services: Injected) -> dict[str, Any]:
     """`ok`; or `degraded`: the database answers, but something in the background fails again and again, such as the
-    sweep of a cancellation. With 503 the database does not answer.
+    sweep of a cancellation, or posting to a target of the watch. With 503 the database does not answer.
 
-    Needs no token, but without one `problems` is empty where the server needs tokens."""
+    Needs no token, but without one, where the server needs tokens, `problems` is empty and `watch` absent."""
     now = await services.queue.reader.clock()
     problems = await services.background.problems()
-    told = problems if caller_of(request).is_known else []
-    return answer({"status": "degraded" if problems else "ok", "problems": told}, now)
+    data: dict[str, Any] = {"status": "degraded" if problems else "ok", "problems": []}
+    if caller_of(request).is_known:
+        data["problems"] = problems
+        if (watch := services.background.watch) is not None:
+            data["watch"] = watch.state()
+    return answer(data, now)

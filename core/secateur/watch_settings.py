@@ -1,4 +1,4 @@
-"""The part of the configuration that `secateur watch` and `secateur serve` read: rules, where to post, and what a message may say.
+"""The part of the configuration that `secateur watch` and `secateur serve` read: rules, where to post, what to tell.
 
 Everything that can be told without a database is checked here; an `if` is compiled by the watch itself.
 """

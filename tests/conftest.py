@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 
 from bytecode import keep_bytecode
+from interrupts import hear_interrupts
 from secateur.postgres.database import Database
 from secateur.postgres.embedded import EmbeddedPostgres, find_binaries, system_binaries
 from servers import SETTINGS, Prepare, Server, use_memory, with_schema
@@ -19,6 +20,7 @@ BINARIES = {"embedded": find_binaries()}
 if (_system := system_binaries()) not in {None, BINARIES["embedded"]}:
     BINARIES["system"] = _system
 
+hear_interrupts()
 keep_bytecode()
 use_memory()
 

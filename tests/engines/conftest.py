@@ -11,6 +11,7 @@ from beds import Bed, every_bed
 from layers import queue_of
 from pruning import Pruning
 from rights import rights_of
+from sameness import SAME
 
 from secateur.engines.foreign.discovery import installations
 from secateur.postgres.database import Database
@@ -57,13 +58,23 @@ UNUSUAL = {"test_an_installation_is_found_without_a_right", "test_every_field_is
 """What `make test` tries on installations in unusual places, too."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "tried_on(*engines, why): on beds of these only; see sameness.py")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """`make test` tries the usual installation of each queue, most of them on one Postgres."""
+    """`make test` tries the usual installation of each queue, most of them on one Postgres.
+
+    All tests of a bed follow each other: with several test processes, each installs few of the queues.
+    """
     usual = {kind.engine: kind for kind in reversed(every_bed())}
+    order = {kind: place for place, kind in enumerate(every_bed(), 1)}
 
     def is_wanted(item: pytest.Item) -> bool:
         if (kind := bed_of(item)) is None:
             return True
+        if any(is_needless_on(kind, mark) for mark in item.iter_markers("tried_on")):
+            return False
         is_usual = usual[kind.engine] is kind
         on_embedded = item.callspec.params.get("postgres_server") == "embedded"  # type: ignore[attr-defined]
         if EVERYTHING:
@@ -72,9 +83,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             return on_embedded and item.originalname in UNUSUAL  # type: ignore[attr-defined]
         return on_embedded or kind.engine in EVERYWHERE
 
+    def is_needless_on(kind: type[Bed], mark: pytest.Mark) -> bool:
+        return kind.engine not in mark.args and not (EVERYTHING and mark.kwargs["why"] is SAME)
+
+    def by_bed(item: pytest.Item) -> int:
+        return order[bed_of(item)]  # type: ignore[index]
+
     left_out = [item for item in items if not is_wanted(item)]
     config.hook.pytest_deselected(items=left_out)
     gone = set(left_out)
+    places = [place for place, item in enumerate(items) if bed_of(item) is not None and item not in gone]
+    for place, item in zip(places, sorted((items[place] for place in places), key=by_bed), strict=True):
+        items[place] = item
     items[:] = [item for item in items if item not in gone]
 
 

@@ -18,6 +18,7 @@ import asyncpg
 import pytest
 from beds import Bed
 from layers import ledger_of
+from sameness import like_every_queue, only_on_procrastinate
 
 from patience import eventually
 from secateur.engines.base import Stopping
@@ -255,6 +256,7 @@ async def test_a_taken_key_is_left_and_told(
     assert await statuses(engine, [second, taking]) <= WAITING
 
 
+@like_every_queue
 async def test_one_that_another_cancellation_matches_goes_over_to_it(
     bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection
 ) -> None:
@@ -303,6 +305,7 @@ async def test_single_runs(bed: Bed, engine: ForeignEngine, queue: OpenQueue, ou
         await queue.cancellations.restore_run(runs[2], **who)
 
 
+@like_every_queue
 async def test_a_commit_happens_once_under_its_key(bed: Bed, engine: ForeignEngine, queue: OpenQueue) -> None:
     await bed.enqueue(payloads(range(3)))
     app = await app_of(engine)
@@ -317,6 +320,7 @@ async def test_a_commit_happens_once_under_its_key(bed: Bed, engine: ForeignEngi
     assert [each.id for each in await queue.cancellations.list()] == [first.id]
 
 
+@like_every_queue
 async def test_a_stop_spares_what_was_not_reached(
     bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection
 ) -> None:
@@ -337,6 +341,7 @@ async def test_a_stop_spares_what_was_not_reached(
     assert len(await started(outside)) == 28
 
 
+@like_every_queue
 async def test_a_stop_does_not_wait_for_a_look_at_the_backlog(
     bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection
 ) -> None:
@@ -359,6 +364,7 @@ async def test_a_stop_does_not_wait_for_a_look_at_the_backlog(
     assert (await looking).cancelled == 0
 
 
+@like_every_queue
 async def test_a_standing_one_cancels_what_arrives(
     bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection
 ) -> None:
@@ -381,6 +387,7 @@ async def test_a_standing_one_cancels_what_arrives(
     assert (await queue.cancellations.get(committed.id)).state == State.ACTIVE
 
 
+@like_every_queue
 async def test_the_killed_sweep_is_finished_by_another(
     bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection
 ) -> None:
@@ -423,11 +430,10 @@ async def waits(connection: asyncpg.Connection, process: int) -> bool:
     return waiting
 
 
+@only_on_procrastinate("the locks of rows are the same for every queue")
 async def test_the_holder_is_named_and_not_who_waits_in_front(
     bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection, empty_database_url: str
 ) -> None:
-    if bed.engine != "procrastinate":
-        pytest.skip("the locks of rows are the same for every queue")
     [run] = await bed.enqueue(payloads([0]), delay=HOUR)
     in_front = await asyncpg.connect(empty_database_url)
     [lock] = engine.installation.each("lock")
@@ -467,11 +473,10 @@ async def test_a_run_that_somebody_has_locked_holds_up_no_other(
     assert await statuses(engine, runs) <= WAITING
 
 
+@only_on_procrastinate("the record is the same for every queue")
 async def test_who_holds_up_a_sweep_is_in_its_record(
     bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection
 ) -> None:
-    if bed.engine != "procrastinate":
-        pytest.skip("the record is the same for every queue")
     first, second = await bed.enqueue(payloads([0] * 2), delay=HOUR)
     made = await commit(queue, request(await app_of(engine)))
     sweeping = asyncio.create_task(queue.cancellations.sweep_forever())
@@ -498,12 +503,11 @@ async def test_who_holds_up_a_sweep_is_in_its_record(
         await asyncio.gather(sweeping, return_exceptions=True)
 
 
+@only_on_procrastinate("transactions are the same for every queue")
 async def test_it_is_not_complete_while_an_older_transaction_may_insert_a_job(
     bed: Bed, engine: ForeignEngine, queue: OpenQueue, empty_database_url: str
 ) -> None:
     """A transaction that had written nothing at the commit: its jobs are as old as itself."""
-    if bed.engine != "procrastinate":
-        pytest.skip("transactions are the same for every queue")
     await bed.enqueue(payloads([0]), delay=HOUR)
     late = (
         "insert into procrastinate_jobs (queue_name, task_name, args, scheduled_at) "
@@ -570,6 +574,7 @@ async def test_a_role_without_the_engines_rights_is_told(
         assert await queue.cancellations.list() == []
 
 
+@like_every_queue
 async def test_secateurs_own_queue_does_not_see_them(bed: Bed, engine: ForeignEngine, queue: OpenQueue) -> None:
     await bed.enqueue(payloads(range(3)))
     app = await app_of(engine)
@@ -596,6 +601,7 @@ async def test_secateurs_own_queue_does_not_see_them(bed: Bed, engine: ForeignEn
     assert "install" in {each.action for each in await queue.cancellations.audit()}
 
 
+@like_every_queue
 async def test_what_can_no_longer_be_undone_is_forgotten(
     bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection
 ) -> None:

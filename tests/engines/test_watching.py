@@ -16,6 +16,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 from beds import Bed
+from sameness import like_every_queue
 
 from secateur.cel import SEARCH
 from secateur.cel import compile as compile_filter
@@ -165,11 +166,13 @@ async def test_counts_and_examples(source: ForeignSource, backlog: Backlog, app:
             assert len(examples) == min(5, len(among))
 
 
+@like_every_queue
 async def test_both_ways_to_evaluate_are_tried(source: ForeignSource) -> None:
     assert source.has_helpers(compile_filter(SIMPLE))
     assert not source.has_helpers(compile_filter(DEMANDING))
 
 
+@like_every_queue
 async def test_a_count_says_that_it_was_evaluated_here_and_how_far_it_is(
     source: ForeignSource, app: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +282,7 @@ async def test_hidden_rows_are_told_from_an_empty_queue(
         assert await unseen(f"create policy fewer_of_them on {table} as restrictive for select using (random() < 2)")
 
 
+@like_every_queue
 async def test_the_command_line(backlog: Backlog, bed: Bed, watcher_url: str) -> None:
     async def secateur(*words: str) -> Any:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "SECATEUR_"))}

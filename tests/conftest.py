@@ -14,7 +14,7 @@ from bytecode import keep_bytecode
 from interrupts import hear_interrupts
 from secateur.postgres.database import Database
 from secateur.postgres.embedded import EmbeddedPostgres, find_binaries, system_binaries
-from servers import SETTINGS, Prepare, Server, use_memory, with_schema
+from servers import SETTINGS, Server, use_memory, with_schema
 
 BINARIES = {"embedded": find_binaries()}
 if (_system := system_binaries()) not in {None, BINARIES["embedded"]}:
@@ -54,28 +54,22 @@ def postgres_url(postgres_server: Server) -> str:
 @pytest.fixture
 def database_url(postgres_server: Server) -> Iterator[str]:
     """A database of the test's own with the schema installed, as superuser."""
-    yield from _borrow(postgres_server, with_schema)
+    yield from postgres_server.borrow(with_schema)
 
 
 @pytest.fixture
 def empty_database_url(postgres_server: Server) -> Iterator[str]:
     """A database of the test's own without the schema."""
-    yield from _borrow(postgres_server)
+    yield from postgres_server.borrow()
 
 
 @pytest.fixture
 def embedded_url(postgres_servers: Callable[[str], Server]) -> Iterator[str]:
     """Like `database_url`, for tests to which the version of Postgres makes no difference."""
-    yield from _borrow(postgres_servers("embedded"), with_schema)
+    yield from postgres_servers("embedded").borrow(with_schema)
 
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     async with Database.connect(database_url) as database:
         yield database
-
-
-def _borrow(server: Server, *layers: Prepare) -> Iterator[str]:
-    name = server.create_database(*layers)
-    yield server.postgres.database_url(name)
-    server.drop_database(name)

@@ -6,10 +6,12 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import count
+from math import inf
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -33,6 +35,9 @@ SETTINGS = {
 
 Prepare: TypeAlias = Callable[[str], Coroutine[Any, Any, None]]
 """Fills the database of that url."""
+
+YOUNG_SECONDS = 60.0
+"""How long a layer of runs may be copied: the ages and leases of its runs are those of when it was made."""
 
 _MEMORY = Path("/dev/shm")
 _ROOM = 3 * 2**30
@@ -66,14 +71,23 @@ class Server:
 
     def __init__(self, postgres: EmbeddedPostgres) -> None:
         self.postgres = postgres
-        self._templates: dict[tuple[Prepare, ...], str] = {(): "template1"}
+        self._templates: dict[tuple[Prepare, ...], tuple[str, float]] = {(): ("template1", time.monotonic())}
         self._thread = ThreadPoolExecutor(1)
         self._runner = asyncio.Runner()
         self._connection: asyncpg.Connection | None = None
 
-    def create_database(self, *layers: Prepare) -> str:
-        """The name of a new database: a copy of one that the layers filled in turn when they were first asked for."""
-        return self._copy_of(self._template(layers))
+    def create_database(self, *layers: Prepare, youth: float = inf) -> str:
+        """The name of a new database: a copy of one that the layers filled in turn when they were first asked for.
+
+        What the last of them filled is made anew where it is older than `youth` seconds.
+        """
+        return self._copy_of(self._template(layers, youth))
+
+    def borrow(self, *layers: Prepare, youth: float = inf) -> Iterator[str]:
+        """The url of such a database, which goes afterwards."""
+        name = self.create_database(*layers, youth=youth)
+        yield self.postgres.database_url(name)
+        self.drop_database(name)
 
     def drop_database(self, name: str) -> None:
         self._apart(self._drop(name))
@@ -83,12 +97,17 @@ class Server:
         self._thread.shutdown()
         self.postgres.stop()
 
-    def _template(self, layers: tuple[Prepare, ...]) -> str:
-        if layers not in self._templates:
-            name = self._copy_of(self._template(layers[:-1]))
-            self._apart(layers[-1](self.postgres.database_url(name)))
-            self._templates[layers] = name
-        return self._templates[layers]
+    def _template(self, layers: tuple[Prepare, ...], youth: float) -> str:
+        if layers in self._templates:
+            name, made_at = self._templates[layers]
+            if time.monotonic() - made_at <= youth:
+                return name
+            self.drop_database(name)
+        name = self._copy_of(self._template(layers[:-1], inf))
+        made_at = time.monotonic()
+        self._apart(layers[-1](self.postgres.database_url(name)))
+        self._templates[layers] = name, made_at
+        return name
 
     def _copy_of(self, template: str) -> str:
         name = f"test_{next(_numbers)}"

@@ -28,9 +28,7 @@ def layers(request: pytest.FixtureRequest) -> tuple[Prepare, ...]:
 @pytest.fixture
 def empty_database_url(postgres_server: Server, layers: tuple[Prepare, ...]) -> Iterator[str]:
     """A database of the test's own."""
-    name = postgres_server.create_database(*layers)
-    yield postgres_server.postgres.database_url(name)
-    postgres_server.drop_database(name)
+    yield from postgres_server.borrow(*layers)
 
 
 @pytest.fixture(params=every_bed(), ids=lambda kind: kind.__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 
 import asyncpg
@@ -18,6 +18,7 @@ from roles import LOGINS, NOBODY, ROLES, url_of
 
 from secateur.cli import main
 from secateur.postgres.database import Database
+from servers import YOUNG_SECONDS, Server, with_schema
 
 
 @pytest.fixture
@@ -42,11 +43,26 @@ def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.fixture
-async def flooded(embedded_url: str) -> AsyncIterator[Database]:
+def billing_url(postgres_servers: Callable[[str], Server]) -> Iterator[str]:
+    """A database of the test's own with the queue of `billing`."""
+    yield from postgres_servers("embedded").borrow(with_schema, seed, youth=YOUNG_SECONDS)
+
+
+@pytest.fixture
+def idle_url(postgres_servers: Callable[[str], Server]) -> Iterator[str]:
+    """As `billing_url`, and nothing runs."""
+    yield from postgres_servers("embedded").borrow(with_schema, _seed_idle, youth=YOUNG_SECONDS)
+
+
+async def _seed_idle(url: str) -> None:
+    await seed(url)
+    await end_running(url)
+
+
+@pytest.fixture
+async def flooded(idle_url: str) -> AsyncIterator[Database]:
     """The queue of `billing`, of which nothing runs."""
-    await seed(embedded_url)
-    await end_running(embedded_url)
-    async with Database.connect(embedded_url) as database:
+    async with Database.connect(idle_url) as database:
         yield database
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from api_client import FLOOD, data_of, failure_of, running_api, server_process, serving
-from billing import end_running, seed
 from lossy_proxy import Proxy, copy, running
 
 from patience import PATIENCE, wait_for
@@ -47,10 +46,8 @@ class _HoldsOne(Proxy):
 
 
 @pytest.fixture
-def url(embedded_url: str) -> str:
-    asyncio.run(seed(embedded_url))
-    asyncio.run(end_running(embedded_url))
-    return embedded_url
+def url(idle_url: str) -> str:
+    return idle_url
 
 
 def ids(url: str) -> list[str]:

@@ -13,7 +13,7 @@ from functools import partial
 import httpx
 import pytest
 from api_client import server_process
-from billing import ACME, CULPRIT, end_running, seed
+from billing import ACME, CULPRIT
 from command_line import run
 
 from patience import PATIENCE, wait_for
@@ -26,10 +26,8 @@ post = partial(httpx.post, timeout=PATIENCE)
 
 
 @pytest.fixture
-def url(embedded_url: str) -> str:
-    asyncio.run(seed(embedded_url))
-    asyncio.run(end_running(embedded_url))
-    return embedded_url
+def url(idle_url: str) -> str:
+    return idle_url
 
 
 def _answers(address: str) -> bool:

@@ -39,9 +39,8 @@ FLOOD = ("--app", "billing", "--function", "vendor-syncs", "--if", CULPRIT)
 
 
 @pytest.fixture
-def url(embedded_url: str) -> str:
-    asyncio.run(seed(embedded_url))
-    return embedded_url
+def url(billing_url: str) -> str:
+    return billing_url
 
 
 def test_preview_counts_and_changes_nothing(here: Here, url: str) -> None:

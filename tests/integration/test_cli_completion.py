@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import socket
 import subprocess
@@ -10,16 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from billing import CULPRIT, seed
+from billing import CULPRIT
 from command_line import Here, environment, run, write
 
 from secateur.cli.commands import completion
 
 
 @pytest.fixture
-def url(embedded_url: str) -> str:
-    asyncio.run(seed(embedded_url))
-    return embedded_url
+def url(billing_url: str) -> str:
+    return billing_url
 
 
 def test_names_come_from_the_database(here: Here, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 import psutil
 import pytest
-from billing import ACME, CULPRIT, GLOBEX, INCOMPLETE, end_running, seed, unfinished
+from billing import ACME, CULPRIT, GLOBEX, INCOMPLETE, unfinished
 from command_line import COMMAND, SECONDS, Here, environment, run, run_on_terminal, write
 
 import secateur
@@ -25,10 +25,8 @@ FLOOD = ("--app", "billing", "--function", "vendor-syncs", "--if", CULPRIT)
 
 
 @pytest.fixture
-def url(embedded_url: str) -> str:
-    asyncio.run(seed(embedded_url))
-    asyncio.run(end_running(embedded_url))  # `--wait` would wait for it
-    return embedded_url
+def url(idle_url: str) -> str:  # `--wait` would wait for it
+    return idle_url
 
 
 def fill(url: str, runs: int, size: int) -> None:

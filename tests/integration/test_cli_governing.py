@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from billing import CULPRIT, seed
+from billing import CULPRIT
 from command_line import Done, Here, run_on_terminal
 
 from secateur.engines.native.engine import NativeEngine
@@ -15,9 +15,8 @@ FLOOD = ("--app", "billing", "--function", "vendor-syncs", "--if", CULPRIT)
 
 
 @pytest.fixture
-def url(embedded_url: str) -> str:
-    asyncio.run(seed(embedded_url))
-    return embedded_url
+def url(billing_url: str) -> str:
+    return billing_url
 
 
 def one_line(done: Done, code: int) -> str:

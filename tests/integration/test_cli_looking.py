@@ -14,7 +14,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from billing import ACME, CANCELLATION_KEYS, CULPRIT, DEPTH_KEYS, GLOBEX, INCOMPLETE, INVOICES, cancellations, seed
+from billing import ACME, CANCELLATION_KEYS, CULPRIT, DEPTH_KEYS, GLOBEX, INCOMPLETE, INVOICES, cancellations
 from command_line import COMMAND, Done, Here, environment, run, run_on_terminal, write
 
 import secateur
@@ -23,9 +23,8 @@ from secateur.cli.output import folded
 
 
 @pytest.fixture
-def url(embedded_url: str) -> str:
-    asyncio.run(seed(embedded_url))
-    return embedded_url
+def url(billing_url: str) -> str:
+    return billing_url
 
 
 async def _cancel(url: str) -> str:

@@ -7,7 +7,7 @@ import time
 from uuid import UUID
 
 import pytest
-from billing import ACME, CANCELLATION_KEYS, CULPRIT, GLOBEX, INCOMPLETE, INVOICES, end_running, seed, unfinished
+from billing import ACME, CANCELLATION_KEYS, CULPRIT, GLOBEX, INCOMPLETE, INVOICES, end_running, unfinished
 from command_line import Here, run_on_terminal
 
 from secateur.postgres.database import Database
@@ -17,9 +17,8 @@ NO_SUCH = str(UUID(int=1))
 
 
 @pytest.fixture
-def url(embedded_url: str) -> str:
-    asyncio.run(seed(embedded_url))
-    return embedded_url
+def url(billing_url: str) -> str:
+    return billing_url
 
 
 @pytest.fixture

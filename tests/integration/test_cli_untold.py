@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from billing import CULPRIT, seed
+from billing import CULPRIT
 from command_line import COMMAND, Done, Here, environment
 
 from secateur.cli.arguments import parse
@@ -106,9 +106,8 @@ STARTING = {"completion", "demo", "gate", "mcp", "watch", "worker", "serve"}
 
 
 @pytest.fixture
-def url(embedded_url: str) -> str:
-    asyncio.run(seed(embedded_url))
-    return embedded_url
+def url(billing_url: str) -> str:
+    return billing_url
 
 
 async def _execute(url: str, sql: str) -> None:

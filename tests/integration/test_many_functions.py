@@ -34,9 +34,7 @@ async def make_wide(url: str) -> None:
 @pytest.fixture
 def database_url(postgres_server: Server) -> Iterator[str]:
     """Each test's own copy of one database."""
-    name = postgres_server.create_database(with_schema, make_wide)
-    yield postgres_server.postgres.database_url(name)
-    postgres_server.drop_database(name)
+    yield from postgres_server.borrow(with_schema, make_wide)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from billing import ACME, CULPRIT, cancellations, seed
+from billing import ACME, CULPRIT, cancellations
 from command_line import COMMAND, environment
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
@@ -27,14 +27,13 @@ INJECTED = (
 
 
 @pytest.fixture
-async def viewer_url(embedded_url: str) -> AsyncIterator[str]:
+async def viewer_url(billing_url: str) -> AsyncIterator[str]:
     """Of a login that may only look, on a queue whose payloads give orders."""
-    await seed(embedded_url)
-    async with secateur.connect(embedded_url) as queue:
+    async with secateur.connect(billing_url) as queue:
         await queue.enqueue("billing", "vendor-syncs", {"name": INJECTED, "data": {"vendor_id": INJECTED, INJECTED: 1}})
-    owner = await asyncpg.connect(embedded_url)
+    owner = await asyncpg.connect(billing_url)
     await owner.execute(f"create role {LOGIN} login in role secateur_viewer")
-    yield embedded_url.replace("postgres@", f"{LOGIN}@")
+    yield billing_url.replace("postgres@", f"{LOGIN}@")
     await owner.execute(f"drop owned by {LOGIN}; drop role {LOGIN}")
     await owner.close()
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
 
 import pytest
-from billing import CULPRIT, seed
+from billing import CULPRIT
 from command_line import Here
 
 import secateur
@@ -29,9 +28,8 @@ async def queue(database_url: str) -> AsyncIterator[Queue]:
 
 
 @pytest.fixture
-def url(embedded_url: str) -> str:
-    asyncio.run(seed(embedded_url))
-    return embedded_url
+def url(billing_url: str) -> str:
+    return billing_url
 
 
 async def story(queue: Queue, cancellation_id: UUID) -> str:

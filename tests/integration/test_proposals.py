@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from billing import ACME, CULPRIT, GLOBEX, cancellations, seed, unfinished
+from billing import ACME, CULPRIT, GLOBEX, cancellations, unfinished
 from command_line import Here, write
 
 from secateur.errors import Conflict, RequestError
@@ -21,12 +21,11 @@ PEOPLE = {"viewer_only": "secateur_viewer", "ada": "secateur_operator", "bob": "
 
 
 @pytest.fixture
-def url(embedded_url: str) -> Iterator[str]:
-    asyncio.run(seed(embedded_url))
-    asyncio.run(execute(embedded_url, *(f"create role {name} login in role {role}" for name, role in PEOPLE.items())))
-    yield embedded_url
+def url(billing_url: str) -> Iterator[str]:
+    asyncio.run(execute(billing_url, *(f"create role {name} login in role {role}" for name, role in PEOPLE.items())))
+    yield billing_url
     for each in PEOPLE:
-        asyncio.run(execute(embedded_url, f"drop owned by {each}", f"drop role {each}"))
+        asyncio.run(execute(billing_url, f"drop owned by {each}", f"drop role {each}"))
 
 
 async def execute(url: str, *statements: str) -> None:

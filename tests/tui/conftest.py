@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC
 from typing import Any
@@ -21,6 +21,7 @@ from secateur_tui.app import ConsoleApp
 from secateur_tui.filter import counting
 from secateur_tui.session import Contexts, Session
 from secateur_tui.themes import THEMES
+from servers import YOUNG_SECONDS, Server, with_schema
 
 
 @pytest.fixture(params=[NARROW, WIDE], ids=["80x24", "120x36"])
@@ -29,11 +30,14 @@ def size(request: pytest.FixtureRequest) -> tuple[int, int]:
 
 
 @pytest.fixture
-async def incident_url(embedded_url: str) -> str:
+def incident_url(postgres_servers: Callable[[str], Server]) -> Iterator[str]:
     """A database in the middle of an incident: `billing / vendor-syncs` is flooded."""
-    async with Database.connect(embedded_url) as database:
+    yield from postgres_servers("embedded").borrow(with_schema, _in_an_incident, youth=YOUNG_SECONDS)
+
+
+async def _in_an_incident(url: str) -> None:
+    async with Database.connect(url) as database:
         await seed(database)
-    return embedded_url
 
 
 @pytest.fixture

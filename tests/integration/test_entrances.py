@@ -74,6 +74,16 @@ async def test_enqueue(queue: Queue, field: str, value: Any, message: str) -> No
     assert await queue.database.fetchval("select count(*) from secateur.runs") == 1
 
 
+@pytest.mark.parametrize("value", ["text", b"bytes", bytearray(b"x"), memoryview(b"x"), {"name": "x"}, None, 5])
+async def test_what_is_one_thing_is_not_many_events(queue: Queue, value: Any) -> None:
+    """A character, a byte or a key is no event, although each of these could be iterated."""
+    for method, wanted in ((queue.enqueue_many, "a list of events"), (queue.enqueue_bulk, "an iterable of events")):
+        with pytest.raises(RequestError) as refused:
+            await method("billing", "sync", value)
+        assert problems(refused.value) == {"events": f"must be {wanted}"}
+    assert await queue.database.fetchval("select count(*) from secateur.runs") == 1
+
+
 SYNC = {"app_id": "billing", "function_id": "sync"}
 BILLING = {"app_id": "billing", "function_id": None}
 

@@ -26,6 +26,9 @@ from secateur.postgres.sqlstates import keeping_events
 from secateur.postgres.statements import Statements
 from secateur.spans import traceparent
 
+NO_EVENTS = (str, bytes, bytearray, memoryview, Mapping)
+"""What can be iterated and is one thing all the same: each character or key would become a run."""
+
 _SQL = Statements.load("secateur.engines.native", "enqueueing.sql")
 
 
@@ -97,7 +100,7 @@ class Enqueueing:
         The other sequences must be as long as `events`.
         """
         self._refuse_if_read_only()
-        if isinstance(events, str | bytes) or not isinstance(events, Sequence):
+        if isinstance(events, NO_EVENTS) or not isinstance(events, Sequence):
             raise RequestError([Problem("events", "must be a list of events")])
         columns: dict[str, Sequence[object] | None] = {
             "scheduled_for": scheduled_for,
@@ -108,7 +111,7 @@ class Enqueueing:
         for name, values in columns.items():
             if values is None:
                 continue
-            if isinstance(values, str | bytes) or not isinstance(values, Sequence):
+            if isinstance(values, NO_EVENTS) or not isinstance(values, Sequence):
                 raise RequestError([Problem(name, "must be a list, or None")])
             if len(values) != len(events):
                 raise RequestError([Problem(name, f"must have {len(events)} values, not {len(values)}")])
@@ -147,7 +150,7 @@ class Enqueueing:
             | {
                 "scheduled_for": optional(problem_of_instant(scheduled_for), scheduled_for),
                 "priority": _problem_of_priority(priority),
-                "events": None if isinstance(events, Iterable | AsyncIterable) else "must be an iterable of events",
+                "events": None if _are_events(events) else "must be an iterable of events",
             }
         )
         return await enqueue_bulk(
@@ -169,6 +172,10 @@ class Enqueueing:
     def _refuse_if_read_only(self) -> None:
         if self.database.read_only:
             raise ReadOnly("this connection is read-only: it cannot enqueue runs")
+
+
+def _are_events(given: object) -> bool:
+    return isinstance(given, Iterable | AsyncIterable) and not isinstance(given, NO_EVENTS)
 
 
 def _scope_problems(app_id: object, function_id: object) -> dict[str, str | None]:

@@ -1,11 +1,14 @@
 """Real Postgres servers for the tests, started when first needed and shared by the session.
 
 Tests that take `database_url`, `empty_database_url` or `postgres_url` run twice: on the embedded Postgres
-and, where one is installed, on the system's. Those that take `embedded_url` run on the embedded one only.
+and, where one is installed, on the system's. Those that take `embedded_url` run on the embedded one only, and so do
+those marked `one_postgres`, unless the variable SECATEUR_POSTGRES is `all`: every function of ours is called on both
+by test_rows_read.py and test_parameters.py, so that the same story on another version tells nothing new.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
@@ -20,9 +23,21 @@ BINARIES = {"embedded": find_binaries()}
 if (_system := system_binaries()) not in {None, BINARIES["embedded"]}:
     BINARIES["system"] = _system
 
+EVERY_POSTGRES = os.environ.get("SECATEUR_POSTGRES") == "all"
+
 hear_interrupts()
 keep_bytecode()
 use_memory()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if EVERY_POSTGRES:
+        return
+    given = {item: getattr(item, "callspec", None) for item in items if item.get_closest_marker("one_postgres")}
+    left_out = [item for item, call in given.items() if call and call.params.get("postgres_server") == "system"]
+    config.hook.pytest_deselected(items=left_out)
+    gone = set(left_out)
+    items[:] = [item for item in items if item not in gone]
 
 
 @pytest.fixture(scope="session")

@@ -56,10 +56,6 @@ UNUSUAL = {"test_an_installation_is_found_without_a_right", "test_every_field_is
 """What `make test` tries on installations in unusual places, too."""
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "tried_on(*engines, why): on beds of these only; see sameness.py")
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """`make test` tries the usual installation of each queue, most of them on one Postgres.
 
@@ -94,13 +90,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for place, item in zip(places, sorted((items[place] for place in places), key=by_bed), strict=True):
         items[place] = item
     items[:] = [item for item in items if item not in gone]
-
-
-@pytest.fixture
-def one_postgres(request: pytest.FixtureRequest) -> None:
-    """For what others have tried on every Postgres in another way. Before anything is installed."""
-    if request.node.callspec.params["postgres_server"] != "embedded":
-        pytest.skip("one Postgres is enough for this")
 
 
 @pytest.fixture

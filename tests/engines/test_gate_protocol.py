@@ -369,7 +369,7 @@ async def test_a_scenario(scene: Scene, scenario: Scenario) -> None:
     await scenario(scene)
 
 
-@pytest.mark.usefixtures("one_postgres")
+@pytest.mark.one_postgres
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault[0])
 async def test_a_fault_is_noticed(scene: Scene, fault: Fault) -> None:
     _, function, old, new, scenario = fault

@@ -67,7 +67,7 @@ def jobs(number: int) -> list[dict[str, Any]]:
     return [{"number": n, "vendor": "acme" if n % 3 == 0 else "globex"} for n in range(number)]
 
 
-@pytest.mark.usefixtures("one_postgres")
+@pytest.mark.one_postgres
 async def test_without_a_sweep_no_matching_job_starts(bed: Procrastinate, database: Database) -> None:
     await gated(database)
     await bed.enqueue(jobs(60))
@@ -120,7 +120,7 @@ async def waits(database: Database, number: int) -> list[int]:
     return [row["id"] for row in rows]
 
 
-@pytest.mark.usefixtures("one_postgres")
+@pytest.mark.one_postgres
 async def test_without_a_gate_jobs_start_after_the_commit(bed: Procrastinate, database: Database) -> None:
     """The test before sees what it is to see."""
     await install_queue(database, await find_installation(database, "procrastinate"), author="tester")
@@ -137,7 +137,7 @@ async def test_without_a_gate_jobs_start_after_the_commit(bed: Procrastinate, da
     assert await database.fetchval(STARTED, waiting) > 0
 
 
-@pytest.mark.usefixtures("one_postgres")
+@pytest.mark.one_postgres
 async def test_what_the_gate_took_comes_back(bed: Procrastinate, database: Database) -> None:
     await gated(database)
     before = {}

@@ -82,7 +82,7 @@ LIST = list(range(18_000, 20_000))
 MATCHES, MATCHES_NOT = {"t": [*SOME, LIST[-1]], "l": LIST}, {"t": SOME, "l": LIST}
 
 
-@pytest.mark.usefixtures("one_postgres")
+@pytest.mark.one_postgres
 @pytest.mark.parametrize(("gate", "resting"), [(True, False), (False, True)], ids=["gated at work", "swept at rest"])
 async def test_it_is_decided_in_the_end(
     bed: Procrastinate, database: Database, monkeypatch: pytest.MonkeyPatch, gate: bool, resting: bool

@@ -17,6 +17,8 @@ from patience import PATIENCE
 from secateur.postgres.database import Database
 from secateur.tokens.keeping import Tokens, TokenScope
 
+pytestmark = pytest.mark.one_postgres
+
 
 @pytest.fixture
 def token(database_url: str) -> dict[str, str]:

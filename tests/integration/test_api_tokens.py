@@ -23,6 +23,8 @@ from secateur.postgres.database import Database
 from secateur.tokens.keeping import Tokens, TokenScope
 from secateur.tokens.secrets import new_token
 
+pytestmark = pytest.mark.one_postgres
+
 VALID = {"viewer", "operator"}
 KINDS = ("none", "viewer", "operator", "expired", "revoked", "garbage", "foreign", "basic", "twice")
 READING_POSTS = {("POST", "/v1/cancellations/preview"), ("POST", "/v1/retries/preview")}

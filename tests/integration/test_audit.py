@@ -18,6 +18,8 @@ from secateur.postgres.database import Database
 from secateur.postgres.embedded import EmbeddedPostgres
 from secateur.schema import install
 
+pytestmark = pytest.mark.one_postgres
+
 SERVER_SETTINGS = {"fsync": "off", "synchronous_commit": "off"}
 
 CHANGES = (

@@ -20,6 +20,8 @@ from secateur.errors import Conflict, PermissionDenied, ReadOnly, RequestError, 
 from secateur.postgres.database import Database
 from secateur.schema import install
 
+pytestmark = pytest.mark.one_postgres
+
 HOUR = timedelta(hours=1)
 BEGIN = "select secateur.begin_bulk()"
 ENQUEUE = "select secateur.enqueue_bulk('billing', 'sync')"

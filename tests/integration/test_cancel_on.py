@@ -18,6 +18,8 @@ from secateur.cel import CANCEL_ON, COMPILER_VERSION, compile
 from secateur.errors import RequestError, UsageError
 from secateur.runs import RunStatus
 
+pytestmark = pytest.mark.one_postgres
+
 HOUR = timedelta(hours=1)
 EDITED = {"event": "user/edited", "match": "data.user_id"}
 DELETED = {"event": "user/deleted", "match": "data.user_id"}

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable
+from itertools import cycle
 
 import pytest
 from billing import CULPRIT
@@ -185,13 +186,13 @@ def test_the_hint_of_an_error_is_complete(here: Here, empty_database_url: str) -
     assert f"run `secateur install --database {shlex.quote(empty_database_url)}`" in done.err
 
 
-@pytest.mark.parametrize("command", LOOKING)
-def test_what_only_looks_fails(command: str, here: Here, url: str) -> None:
+@pytest.mark.parametrize(("command", "sink"), zip(LOOKING, cycle(SINKS)))
+def test_what_only_looks_fails(command: str, sink: str, here: Here, url: str) -> None:
+    """All of them write in one way, so that each is tried with one of the sinks."""
     arguments = LOOKING[command](here, url)
-    for sink in SINKS:
-        done = into(sink, command, *arguments, url=url)
-        assert done.code == 1, done
-        assert done.err.startswith("secateur: cannot write to standard output: ")
+    done = into(sink, command, *arguments, url=url)
+    assert done.code == 1, done
+    assert done.err.startswith("secateur: cannot write to standard output: ")
 
 
 def test_help_that_is_lost_is_a_failure() -> None:

@@ -20,6 +20,8 @@ from secateur.postgres.database import Database
 from secateur.runs import Scope
 from secateur.samples import Sample, SampleGap, SampleSteps
 
+pytestmark = pytest.mark.one_postgres
+
 SYNC = Scope("billing", "sync")
 APP = Scope("billing")
 ENQUEUE = "select count(*) from secateur.enqueue_many($1, $2, array(select '{}'::jsonb from generate_series(1, $3)))"

@@ -11,6 +11,8 @@ import asyncpg
 import pytest
 from flood import QUIET, rows_read
 
+pytestmark = pytest.mark.one_postgres
+
 APP, FUNCTION = "shop", "later"
 RUNS = 5000
 WIDE = [FUNCTION, *(f"nobody-{n}" for n in range(20))]

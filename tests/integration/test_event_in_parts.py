@@ -13,6 +13,8 @@ from secateur.engines.readings import scoped
 from secateur.postgres.database import Database
 from secateur.runs import NO_BOUNDS, UNFINISHED, Scope
 
+pytestmark = pytest.mark.one_postgres
+
 JOBS = """
 insert into jobs (queue, kind, payload)
 select 'mail', 'send', jsonb_build_object('customer', 'c' || n % 500, 'amount', n % 100, 'pad', repeat('x', 200),

@@ -12,6 +12,8 @@ from secateur.engines import sampled as source
 from secateur.looking.facets import payload_shape
 from secateur.runs import Scope
 
+pytestmark = pytest.mark.one_postgres
+
 
 async def test_the_whole_of_a_small_scope(database_url: str) -> None:
     async with secateur.connect(database_url) as queue:

@@ -15,6 +15,8 @@ from secateur.engines.native.client import Queue
 from secateur.errors import NotFound, RequestError
 from secateur.runs import FunctionDepth
 
+pytestmark = pytest.mark.one_postgres
+
 CLAIM = "select id, claim_token from secateur.claim('billing', $1, $2, 'w', $3)"
 HOUR = timedelta(hours=1)
 LEASES_OVER = "select bool_and(lease_expires_at < clock_timestamp()) from secateur.runs where status = 'running'"

@@ -31,6 +31,8 @@ from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
 from secateur.settings import Settings, Target
 
+pytestmark = pytest.mark.one_postgres
+
 LONG = "".join(random.Random(5).choices(string.ascii_letters, k=9_000))
 """More than an index entry may hold, and hardly compressible."""
 

@@ -18,6 +18,8 @@ from secateur import App, Queue
 from secateur.errors import Conflict, LockUnavailable, NotFound, ReadOnly
 from secateur.runs import RunStatus
 
+pytestmark = pytest.mark.one_postgres
+
 EVENT = {"name": "vendor/sync", "data": {"n": 1}}
 
 

@@ -14,6 +14,8 @@ from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
 from secateur.runs import Bar
 
+pytestmark = pytest.mark.one_postgres
+
 ACME = "event.data.vendor_id == 'acme_inc'"
 
 

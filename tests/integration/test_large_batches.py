@@ -15,6 +15,8 @@ from explaining import explained
 
 from secateur import Queue, connect
 
+pytestmark = pytest.mark.one_postgres
+
 BATCH = 1000
 RUNS = 4 * BATCH
 

@@ -12,6 +12,8 @@ from workers import eventually, process, working
 import secateur
 from secateur import ActiveRun, App, Queue
 
+pytestmark = pytest.mark.one_postgres
+
 JOBS = """
 import asyncio, sys
 from pathlib import Path

@@ -11,6 +11,8 @@ from flood import rows_read
 
 from servers import Server, with_schema
 
+pytestmark = pytest.mark.one_postgres
+
 APP = "wide"
 FUNCTIONS = 3000
 NAMES = [f"function-{n:04}" for n in range(FUNCTIONS)]

@@ -19,6 +19,8 @@ from secateur.errors import DatabaseError, RequestError
 from secateur.instants import EARLIEST, LATEST, OddTime
 from secateur.schema import bundled, install
 
+pytestmark = pytest.mark.one_postgres
+
 ODD_TIMES = (
     "infinity",
     "-infinity",

@@ -18,6 +18,8 @@ from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
 
+pytestmark = pytest.mark.one_postgres
+
 Result = TypeVar("Result")
 
 EVENTS = [{"name": "a", "data": {"n": 1}}, {"name": "a", "data": {"n": 2}}, {"name": "a", "data": {}}]

@@ -11,6 +11,8 @@ from roles import refused
 
 from secateur import connect
 
+pytestmark = pytest.mark.one_postgres
+
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
 

@@ -14,6 +14,8 @@ from secateur import Queue
 from secateur.errors import NotFound, ReadOnly
 from secateur.runs import RunStatus
 
+pytestmark = pytest.mark.one_postgres
+
 
 @pytest.fixture
 async def queue(database_url: str) -> AsyncIterator[Queue]:

@@ -15,6 +15,8 @@ from patience import eventually
 from secateur.engines.native.client import Queue
 from secateur.errors import RequestError
 
+pytestmark = pytest.mark.one_postgres
+
 CLAIM = "select id, claim_token from secateur.claim('billing', null, $1, 'w', interval '1 hour')"
 REQUEST = {"app_id": "billing", "if": "event.data.vendor == 'acme'"}
 

@@ -18,6 +18,8 @@ from secateur.looking.postmortem import postmortem, write
 from secateur.words.charts import chart
 from secateur.words.figures import number
 
+pytestmark = pytest.mark.one_postgres
+
 FLOOD = ("--app", "billing", "--function", "vendor-syncs", "--if", CULPRIT)
 
 

@@ -16,6 +16,8 @@ from command_line import Here, write
 from secateur.errors import Conflict, RequestError
 from secateur.postgres.database import Database
 
+pytestmark = pytest.mark.one_postgres
+
 FLOOD = ("--app", "billing", "--function", "vendor-syncs", "--if", CULPRIT)
 PEOPLE = {"viewer_only": "secateur_viewer", "ada": "secateur_operator", "bob": "secateur_operator"}
 

@@ -17,6 +17,8 @@ from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
 from secateur.runs import RunStatus
 
+pytestmark = pytest.mark.one_postgres
+
 DAY = timedelta(days=1)
 
 

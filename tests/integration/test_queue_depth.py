@@ -9,6 +9,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+pytestmark = pytest.mark.one_postgres
+
 APP = "billing"
 FUNCTIONS = ("invoices", "vendor-syncs", "mail")
 

@@ -19,6 +19,8 @@ from secateur.errors import PermissionDenied, ReadOnly, SettingsError
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 
+pytestmark = pytest.mark.one_postgres
+
 VIEWER = "secateur_test_viewer"
 FLOOD = ("--app", "billing", "--function", "vendor-syncs", "--if", CULPRIT)
 STATE = """

@@ -13,6 +13,8 @@ from patience import eventually
 from secateur import Queue
 from secateur.postgres.database import Database
 
+pytestmark = pytest.mark.one_postgres
+
 FLOOD = {"app_id": "billing", "function_ids": ["a", "b", "c"], "if": "event.data.vendor == 'acme'"}
 
 

@@ -18,6 +18,8 @@ from secateur.errors import IdempotencyConflict, ReadOnly, RequestError
 from secateur.records import Cancellation
 from secateur.requests import CancellationRequest, RetryRequest
 
+pytestmark = pytest.mark.one_postgres
+
 BILLING = {"app_id": "billing"}
 ACME = {"app_id": "billing", "if": "event.data.vendor == 'acme'"}
 CLAIM = "select id, claim_token, attempt from secateur.claim('billing', null, $1, 'w', interval '1 hour')"

@@ -16,6 +16,8 @@ from secateur.engines.words import words_of_queue
 from secateur.postgres.database import Database
 from secateur.runs import NO_BOUNDS, Scope
 
+pytestmark = pytest.mark.one_postgres
+
 WORDS = words_of_queue("tagged", fields={"queue": "queue", "tags": "tags", "unique_key": "shard"})
 OF_TAGGED = SEARCH.of_queue(WORDS)
 

@@ -21,6 +21,8 @@ from secateur.errors import RequestError
 from secateur.looking.listing import read_search
 from secateur.runs import CountedBy, RunStatus
 
+pytestmark = pytest.mark.one_postgres
+
 SCANNED = """
 select coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)
   from pg_stat_xact_user_tables where relid = 'secateur.runs'::regclass

@@ -13,6 +13,8 @@ from secateur.engines.native.client import Queue
 from secateur.errors import RequestError
 from secateur.records import Cancellation
 
+pytestmark = pytest.mark.one_postgres
+
 CLAIM = "select id from secateur.claim('billing', null, 50, 'w', interval '1 hour')"
 
 

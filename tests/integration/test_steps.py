@@ -19,6 +19,8 @@ from secateur.engines.native.steps import LARGEST_RESULT, StepNames, kept_json, 
 from secateur.errors import RequestError, UsageError
 from secateur.runs import RunStatus
 
+pytestmark = pytest.mark.one_postgres
+
 
 @pytest.fixture
 async def queue(database_url: str) -> AsyncIterator[Queue]:

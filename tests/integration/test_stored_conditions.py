@@ -11,6 +11,8 @@ import pytest
 from secateur.cel import CANCEL_ON, VOCABULARY, compile
 from secateur.cel.declarations import SEARCH
 
+pytestmark = pytest.mark.one_postgres
+
 CORPUS = Path(__file__).parents[1] / "unit" / "cel" / "corpus"
 
 ATTACKS = (

@@ -18,6 +18,8 @@ from secateur.engines.native.client import Queue
 from secateur.errors import LockUnavailable
 from secateur.postgres.database import Database
 
+pytestmark = pytest.mark.one_postgres
+
 REQUEST = {"app_id": "billing", "if": "event.data.vendor == 'acme'"}
 CLAIM = "select id from secateur.claim('billing', null, $1, 'w', interval '1 hour')"
 

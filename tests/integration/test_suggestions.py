@@ -24,6 +24,8 @@ from secateur.looking import recounting, suggesting
 from secateur.postgres.database import Database
 from secateur.runs import Scope, Window
 
+pytestmark = pytest.mark.one_postgres
+
 BEFORE, DURING = 1200, 900
 FLOOD = timedelta(minutes=15)
 HISTORY = timedelta(hours=6)

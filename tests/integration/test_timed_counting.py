@@ -18,6 +18,8 @@ from secateur.looking.timed_counting import Seen, count_along, count_within, poo
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
 
+pytestmark = pytest.mark.one_postgres
+
 REQUEST = CancellationRequest.parse({"app_id": "billing", "if": "event.data.n % 2 == 0"})
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 

@@ -17,6 +17,8 @@ from secateur.engines.native.client import Queue
 from secateur.errors import Conflict, IdempotencyConflict, LockUnavailable, NotFound, RequestError
 from secateur.records import Cancellation
 
+pytestmark = pytest.mark.one_postgres
+
 ACME = "event.data.vendor == 'acme'"
 CLAIM = "select id, claim_token from secateur.claim('billing', null, $1, 'w', interval '1 hour')"
 ROWS = """

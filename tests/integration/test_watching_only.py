@@ -19,6 +19,8 @@ from secateur.engines import loading
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 
+pytestmark = pytest.mark.one_postgres
+
 CONFIG = """
 [contexts.jobs]
 database = "{url}"

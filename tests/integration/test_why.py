@@ -21,6 +21,8 @@ from secateur.errors import NotFound
 from secateur.looking.telling import others, sentence, timeline
 from secateur.looking.why import Reason, TouchEffect, Why
 
+pytestmark = pytest.mark.one_postgres
+
 CLAIM = "select id, claim_token from secateur.claim('billing', null, $1, 'worker-7', $2)"
 HOUR = timedelta(hours=1)
 EVENT = {"name": "sync", "data": {"vendor_id": "acme_inc", "amount": 250}}

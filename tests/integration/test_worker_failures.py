@@ -18,6 +18,8 @@ import secateur
 from secateur import ActiveRun, App, Discard, Queue, RetryAfter, RunCancelled, SyncRun
 from secateur.runs import RunStatus
 
+pytestmark = pytest.mark.one_postgres
+
 
 class Panic(BaseException):
     """As PyO3 raises it where Rust panics."""

@@ -259,11 +259,19 @@ async def test_an_event_that_python_cannot_hold_fails_its_run_alone(queue: Queue
     @app.function(id="invoices")
     async def invoices(run: ActiveRun) -> None:
         seen.append(run.event["n"])
+        assert run.event is run.event, "decoded once"
 
-    odd = """select secateur.enqueue_many('billing', 'invoices', array[
+    @app.function(id="reminders")
+    async def reminders(run: ActiveRun) -> None:
+        """It does not read its event."""
+
+    odd = """select secateur.enqueue_many('billing', $1, array[
         '{"n": 1}', ('{"n": 1' || repeat('0', 5000) || '}')::jsonb, '{"n": 1e400}', '{"n": 2}'])"""
-    ids = [row[0] for row in await queue.database.fetch(odd)]
+    ids = [row[0] for row in await queue.database.fetch(odd, "invoices")]
+    unread = [row[0] for row in await queue.database.fetch(odd, "reminders")]
     async with working(embedded_url, app):
+        for id in unread:
+            await in_status(queue, id, RunStatus.COMPLETED)
         await in_status(queue, ids[1], RunStatus.FAILED)
         for id in (ids[0], ids[2], ids[3]):
             await in_status(queue, id, RunStatus.COMPLETED)

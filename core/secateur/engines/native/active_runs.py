@@ -9,9 +9,10 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from uuid import UUID
 
+from secateur.cel.values import decode_exact
 from secateur.engines.native.steps import StepNames, Steps, kept_json, read_kept
 from secateur.errors import UsageError
 from secateur.spans import span
@@ -68,7 +69,8 @@ class _Run:
     app_id: str
     function_id: str
     event: Any
-    """The triggering event as decoded JSON."""
+    """The triggering event as decoded JSON. In a worker it is decoded when first read, which raises `Discard` for a
+    number that Python cannot hold."""
     attempt: int = 1
     """Counted from 1."""
     max_attempts: int = 1
@@ -82,6 +84,26 @@ class _Run:
     stopped_because: str | None = field(default=None, repr=False)
     """Why the worker interrupted this attempt; no further step begins. None if it did not."""
     _names: StepNames = field(default_factory=StepNames, repr=False)
+    _undecoded: str | None = field(default=None, init=False, repr=False, compare=False)
+    """The event as JSON until it is read; `event` is not set before."""
+
+    def decode_later(self, event: str) -> None:
+        """Give the run its event as JSON."""
+        self._undecoded = event
+        del self.event
+
+    if not TYPE_CHECKING:  # else every name would be an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for what is not set, as the event is before it is read."""
+            if name != "event" or self._undecoded is None:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            try:
+                self.event = decode_exact(self._undecoded)
+            except ValueError as error:
+                raise Discard(f"its event cannot be read: {error}") from error
+            self._undecoded = None
+            return self.event
 
     def __str__(self) -> str:
         return f"{self.app_id} / {self.function_id} {self.id}"

@@ -38,6 +38,9 @@ class Interruption(Enum):
     LOST = "interrupted: its lease ended, and it is no longer this worker's"
 
 
+_OF_ITS_OWN = frozenset({Interruption.TIMEOUT, Interruption.CANCELLED})
+
+
 class Attempt:
     """An attempt at the claimed run, by the worker with that name.
 
@@ -135,8 +138,6 @@ class Attempt:
 
     async def _work(self) -> BaseException | None:
         """Call the function; returns what it raised."""
-        if self.claim.unreadable is not None:
-            return Discard(self.claim.unreadable)
         timeout, timer = self.claim.function.timeout, None
         if timeout is not None:
             loop = asyncio.get_running_loop()
@@ -164,10 +165,11 @@ class Attempt:
             NAMES.pop(task, None)
             PRESENT_RUN.reset(present)
         # Whoever cancelled the task, we or the function itself, meant the function.
-        with suppress(asyncio.CancelledError):
-            while task.cancelling():
-                task.uncancel()
-                await asyncio.sleep(0)
+        if task.cancelling():
+            with suppress(asyncio.CancelledError):
+                while task.cancelling():
+                    task.uncancel()
+                    await asyncio.sleep(0)
         return failure
 
     async def _run_in_thread(self) -> BaseException | None:
@@ -238,7 +240,7 @@ class Attempt:
     def _spoiled(self) -> bool:
         """A coroutine was interrupted for a reason of its own run, so the way it ended means nothing. (If it was the
         worker's stop that interrupted it, it may still have succeeded; so may a thread, which is not interrupted.)"""
-        return self.claim.function.is_async and self.interruption in {Interruption.TIMEOUT, Interruption.CANCELLED}
+        return self.interruption in _OF_ITS_OWN and self.claim.function.is_async
 
 
 def _verdict(error: BaseException | None) -> tuple[bool, timedelta | None]:

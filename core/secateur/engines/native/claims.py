@@ -20,7 +20,6 @@ from uuid import UUID
 import asyncpg
 
 from secateur.backoff import Backoff, persist
-from secateur.cel.values import decode_exact
 from secateur.engines.native.active_runs import ActiveRun, SyncRun
 from secateur.engines.native.functions import Function
 from secateur.engines.native.steps import Steps
@@ -67,8 +66,6 @@ class Claim:
     """When the claim was requested, on the monotonic clock; the lease began later."""
     resumes: bool = False
     """Whether finished steps of an earlier attempt are stored."""
-    unreadable: str | None = None
-    """Why the run cannot be passed to its function; None if it can."""
     traceparent: str | None = None
     """The trace in which it was sent, if this process has a tracer."""
 
@@ -202,23 +199,18 @@ class Claims:
         return {row["run_id"]: row["traceparent"] for row in kept}
 
     def _claim(self, row: asyncpg.Record, function: Function, asked_at: float, traceparent: str | None) -> Claim:
-        """An unreadable run must not affect the other runs of the claim."""
-        event, unreadable = None, None
-        try:
-            event = decode_exact(row["event"])
-        except ValueError as error:
-            unreadable = f"its event cannot be read: {error}"
         run = (ActiveRun if function.is_async else SyncRun)(
             id=row["id"],
             app_id=function.app_id,
             function_id=function.id,
-            event=event,
+            event=None,
             attempt=row["attempt"],
             max_attempts=row["max_attempts"],
             started_at=row["started_at"],
             steps=KeptSteps(self, function.app_id, row["id"], row["claim_token"]),
         )
-        return Claim(run, row["claim_token"], function, asked_at, row["resumes"], unreadable, traceparent)
+        run.decode_later(row["event"])
+        return Claim(run, row["claim_token"], function, asked_at, row["resumes"], traceparent)
 
     def is_fresh(self, claim: Claim) -> bool:
         """Whether the run may begin without `recall`."""

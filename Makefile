@@ -20,7 +20,7 @@ help:
 	@echo "make bench        the benchmarks; ARGS='drain sweep' for some of them, --resume for what is missing, --quick to try,"
 	@echo "                  ARGS='pressure chaos --nightly' for hours under pressure"
 	@echo "make screenshots  the README's pictures, from the running program; ARGS='tour story others' for some of them"
-	@echo "make clean        remove .venv, .venv-peers, .engines and caches"
+	@echo "make clean        remove .venv, .venv-peers*, .engines and caches"
 
 ifdef ENGINE
 demo: .venv/.dev
@@ -77,7 +77,7 @@ screenshots: .venv/.dev
 	@$(BIN)/python -m screenshots $(ARGS)
 
 clean:
-	rm -rf .venv .venv-peers .engines .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv .venv-peers .venv-peers-newer .engines .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 
 # Each stamp is an extra of pyproject.toml.
 .venv/.demo .venv/.dev: .venv/.%: pyproject.toml | $(BIN)/python

@@ -1,125 +1,132 @@
-"""How fast are runs performed, against other queues in Postgres written in Python?
+"""How fast are runs performed, and what does a run cost, against other queues in Postgres written in Python?
 
-Every system has the same server and a fresh database, performs jobs that do nothing, in processes of its own, and is
-compared at the best of the settings that were tried with it.
+Every system has the same server and a fresh database, and performs jobs that do nothing in processes of its own.
+Those that are close to each other take turns at every batch; each is compared at its best as well.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from benchmarks import peers
 from benchmarks.bed import Ground, say
-from benchmarks.peers import SECATEUR, System, Workers
+from benchmarks.peers import AWA, OBAN, PGQUEUER, SECATEUR, System, Workers
 from benchmarks.report import because, goal
 from benchmarks.runners.protocol import BATCH
 from secateur.postgres.database import Database
 
 TITLE = "Drain throughput"
 
-PROCESSES = (1, 2)
+BATCHES = (16, 64, 500)
+"""Runs at once, and jobs of a batch."""
 ROUNDS = 3
-"""The first one tries the settings, the others repeat the best."""
 LONGEST_DRAIN = 6.0
 """Seconds; what is not done by then does not count."""
+LSN = "select pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
 
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """Jobs per second, and the processor's microseconds that a job takes: of its worker, and of the server."""
+    """Jobs per second; microseconds of the processor that a job takes, of its worker and of the server; bytes of WAL
+    that it takes to put it in, and to perform it."""
 
     rate: float
     worker: float
     server: float
+    wal_in: float
+    wal_out: float
+
+    @property
+    def both(self) -> float:
+        return self.worker + self.server
+
+    @property
+    def wal(self) -> float:
+        return self.wal_in + self.wal_out
 
 
-Rates = dict[tuple[str, int], tuple[int, Drained]]
-"""By system and number of processes: the best setting, and the medians of its rounds."""
+Key = tuple[str, int, int]
+"""A system, its batch, and the number of its processes."""
 
 
 async def measure(ground: Ground) -> list[str]:
-    compared = await peers.compared()
-    rates = await _drain(ground, compared.systems)
+    compared = await peers.compared(AWA, OBAN)
+    close = [system for system in compared.systems if system in {SECATEUR, PGQUEUER}]
+    found: dict[Key, Drained] = await _in_turns(ground, [(one, batch, 1) for batch in BATCHES for one in close])
+    best = {one.name: max(BATCHES, key=lambda batch, name=one.name: found[name, batch, 1].rate) for one in close}  # type: ignore[misc]
+    found |= await _in_turns(ground, [(one, best[one.name], 2) for one in close])
+    for system in compared.systems:
+        if system not in close:
+            found[system.name, system.setting, 1] = await _once(ground, system, system.setting, 1)
     lines = [
         *compared.missing,
-        f"### No-op runs per second, leases and heartbeats on, median of {ground.scaled(ROUNDS)} rounds",
+        f"### Jobs that do nothing, leases and heartbeats on; the median of {ground.scaled(ROUNDS)} rounds in turn "
+        "(of those that are far off: once)",
         "",
-        f"| queue | best setting | {' | '.join(_processes(count) for count in PROCESSES)} | processor time per run |",
-        "|:--|---:|---:|---:|---:|",
+        "| queue | processes | batch | jobs/s | server's time a job | worker's | both | WAL: put in | performed |",
+        "|:--|---:|---:|---:|---:|---:|---:|---:|---:|",
+        *(
+            f"| {compared.labels[name]} | {count} | {batch} | {_cells(one)} |"
+            for (name, batch, count), one in found.items()
+        ),
     ]
-    for system in compared.systems:
-        best = [rates[system.name, count] for count in PROCESSES]
-        settings = " / ".join(str(setting) for setting, _ in best)
-        figures = " | ".join(f"{drained.rate:,.0f}" for _, drained in best)
-        lines.append(f"| {compared.labels[system.name]} | {settings} | {figures} | {_time(best[0][1])} |")
-    return [*lines, "", *_goals(rates, [system.name for system in compared.systems[1:]])]
+    return [*lines, "", *(_goals(found, best) if PGQUEUER in close else [])]
 
 
-def _processes(count: int) -> str:
-    return "one process" if count == 1 else f"{count} processes"
-
-
-def _time(drained: Drained) -> str:
-    return f"{drained.worker:,.0f} µs of the worker's, {drained.server:,.0f} µs of the server's"
-
-
-def _goals(rates: Rates, others: list[str]) -> list[str]:
-    lines = []
-    for count in PROCESSES:
-        own = rates[SECATEUR.name, count][1]
-        why = f"a run takes {_time(own)}, on {os.cpu_count()} cores"
-        lines += because(goal(f"no-op runs/s, {_processes(count)}", own.rate, least=10_000), why)
-        if others:
-            fastest = max(others, key=lambda name: rates[name, count][1].rate)
-            other = rates[fastest, count][1]
-            why += f"; of {fastest} {_time(other)}"
-            what = f"no-op runs/s against {fastest}, {_processes(count)}"
-            lines += because(goal(what, own.rate / other.rate, least=3), why)
-    return lines
-
-
-async def _drain(ground: Ground, systems: list[System]) -> Rates:
-    pairs = [(system, count) for system in systems for count in PROCESSES]
-    found: dict[tuple[str, int], dict[int, list[Drained]]] = {(system.name, count): {} for system, count in pairs}
-    for number in range(ground.scaled(ROUNDS)):
-        for system, count in pairs:
-            tried = found[system.name, count]
-            settings = system.settings[1:2] if ground.quick else system.settings
-            for setting in [_best(tried)] if tried else settings:
-                drained = await _drain_once(ground, system, count, setting)
-                tried.setdefault(setting, []).append(drained)
-                what = f"round {number + 1}: {system.name} at {setting}, {_processes(count)}"
-                say(f"{what}: {drained.rate:,.0f}/s, {_time(drained)}")
-    return {key: (_best(tried), _median(tried[_best(tried)])) for key, tried in found.items()}
-
-
-def _best(tried: dict[int, list[Drained]]) -> int:
-    """The setting that was repeated; after the first round the one that was fastest."""
-    return max(tried, key=lambda setting: (len(tried[setting]), tried[setting][0].rate))
-
-
-def _median(rounds: list[Drained]) -> Drained:
-    return Drained(
-        statistics.median(drained.rate for drained in rounds),
-        statistics.median(drained.worker for drained in rounds),
-        statistics.median(drained.server for drained in rounds),
+def _cells(one: Drained) -> str:
+    return (
+        f"{one.rate:,.0f} | {one.server:,.0f} µs | {one.worker:,.0f} µs | {one.both:,.0f} µs "
+        f"| {one.wal_in:,.0f} B | {one.wal_out:,.0f} B"
     )
 
 
-async def _drain_once(ground: Ground, system: System, count: int, setting: int) -> Drained:
+def _goals(found: dict[Key, Drained], best: dict[str, int]) -> list[str]:
+    lines = []
+    for batch in BATCHES:
+        own, other = (found[name, batch, 1] for name in (SECATEUR.name, PGQUEUER.name))
+        why = f"{own.server:,.0f} + {own.worker:,.0f} µs, of pgqueuer {other.server:,.0f} + {other.worker:,.0f}"
+        at = f"against pgqueuer, batches of {batch}"
+        lines += because(goal(f"server's time a run {at}", own.server / other.server, most=0.8), why)
+        lines += because(goal(f"server's and worker's time a run {at}", own.both / other.both, most=0.6), why)
+        why = f"{own.wal_in:,.0f} + {own.wal_out:,.0f} B, of pgqueuer {other.wal_in:,.0f} + {other.wal_out:,.0f}"
+        lines += because(goal(f"WAL a run {at}", own.wal / other.wal, most=0.7), why)
+    for count, least in ((1, 1.8), (2, 1.5)):
+        own, other = (found[name, best[name], count] for name in (SECATEUR.name, PGQUEUER.name))
+        words = "one process" if count == 1 else f"{count} processes"
+        why = f"{own.both:,.0f} µs a run against {other.both:,.0f}, on cores that the server shares"
+        lines += because(
+            goal(f"runs/s against pgqueuer, {words}, each at its best", own.rate / other.rate, least=least), why
+        )
+    return lines
+
+
+async def _in_turns(ground: Ground, sides: list[tuple[System, int, int]]) -> dict[Key, Drained]:
+    """The medians of each."""
+    rounds: dict[Key, list[Drained]] = {}
+    for number in range(ground.scaled(ROUNDS)):
+        for system, batch, count in sides:
+            drained = await _once(ground, system, batch, count)
+            rounds.setdefault((system.name, batch, count), []).append(drained)
+            say(f"round {number + 1}: {system.name}, {count} at {batch}: {_cells(drained)}")
+    return {key: Drained(*map(statistics.median, zip(*map(astuple, all), strict=True))) for key, all in rounds.items()}
+
+
+async def _once(ground: Ground, system: System, batch: int, count: int) -> Drained:
     """From the word to the moment when the database has all jobs as done."""
     jobs = max(1, ground.scaled(system.jobs * count) // BATCH) * BATCH
     async with ground.empty() as url, Database.connect(url, max_size=1) as database:
         await peers.call(system, "install", url)
+        start = await database.fetchval(LSN)
         await peers.call(system, "enqueue", url, "many", str(jobs))
+        wal_in = await database.fetchval(LSN) - start
         await database.execute("vacuum analyze")
         left = await database.fetchval(system.unfinished)
-        async with Workers(system, url, setting, count) as workers:
+        async with Workers(system, url, batch, count) as workers:
             before = (workers.seconds(), ground.server_seconds())
+            start = await database.fetchval(LSN)
             begun = time.perf_counter()
             workers.begin()
             while workers.done < left or await database.fetchval(system.unfinished) > 0:
@@ -130,9 +137,10 @@ async def _drain_once(ground: Ground, system: System, count: int, setting: int) 
                 await asyncio.sleep(0.01)
             seconds = time.perf_counter() - begun
             after = (workers.seconds(), ground.server_seconds())
+            wal_out = await database.fetchval(LSN) - start
             done = max(1, left - await database.fetchval(system.unfinished))
     worker, server = (1e6 * _taken(*pair) / done for pair in zip(before, after, strict=True))
-    return Drained(done / seconds, worker, server)
+    return Drained(done / seconds, worker, server, float(wal_in / jobs), float(wal_out / done))
 
 
 def _taken(before: dict[int, float], after: dict[int, float]) -> float:

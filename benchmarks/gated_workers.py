@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import sys
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from benchmarks.bed import Ground, median_ratio, processor_seconds, say
 from benchmarks.gated_claims import COMPLEX, EQUALITY
+from benchmarks.peers import engine_beds
 from benchmarks.report import because, goal
 from secateur.engines.foreign.gating import GateKeeper
 from secateur.engines.foreign.installation import Installation
@@ -93,10 +91,8 @@ async def measure(ground: Ground) -> list[str]:
 
 def beds() -> list[Any]:
     """Those of the engine suite whose packages are here."""
-    tests = Path(__file__).parent.parent / "tests"
-    sys.path[:0] = [str(tests / "engines"), str(tests)]
     usual: dict[str, Any] = {}
-    for kind in import_module("beds").every_bed():
+    for kind in engine_beds().every_bed():
         if kind.engine in JOBS and kind.missing is None:
             usual.setdefault(kind.engine, kind)
     return [usual[engine] for engine in JOBS if engine in usual]

@@ -6,29 +6,44 @@ import asyncio
 import json
 import sys
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from benchmarks.bed import processor_seconds
 
 ROOT = Path(__file__).parent.parent
+OWN = Path(sys.prefix)
 ENVIRONMENT = ROOT / ".venv-peers"
+NEWER_ENVIRONMENT = ROOT / ".venv-peers-newer"
+"""For what needs a newer Python than our own may be."""
 RUNNERS = Path(__file__).with_name("runners")
 
-PACKAGES = ("procrastinate>=3,<4", "psycopg[binary]", "pgqueuer[asyncpg]>=1,<2")
+PACKAGES = {
+    ENVIRONMENT: ("procrastinate>=3,<4", "psycopg[binary]", "pgqueuer[asyncpg]>=1,<2", "awa-pg>=0.6,<1"),
+    NEWER_ENVIRONMENT: ("oban>=0.7,<1",),
+}
+DISTRIBUTIONS = {"awa": "awa-pg"}
+"""Where it has another name than the queue."""
+LEAST_NEWER = (3, 12)
 INSTALL_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A queue that a runner script drives. `settings` are concurrencies or batch sizes to try."""
+    """A queue that a runner script drives. `setting` is the concurrency or batch size that suits it."""
 
     name: str
-    python: Path
-    settings: tuple[int, ...]
+    environment: Path
+    setting: int
     unfinished: str
     """A statement that counts what is not yet recorded as done."""
     jobs: int
     """Per process: as many as take some seconds."""
+
+    @property
+    def python(self) -> Path:
+        return Path(sys.executable) if self.environment == OWN else self.environment / "bin" / "python"
 
     @property
     def runner(self) -> Path:
@@ -37,19 +52,33 @@ class System:
 
 SECATEUR = System(
     "secateur",
-    Path(sys.executable),
-    (100, 500, 1000),
+    OWN,
+    500,
     "select count(*) from secateur.runs where status in ('queued', 'scheduled', 'running')",
-    60_000,
+    30_000,
 )
 PROCRASTINATE = System(
     "procrastinate",
-    ENVIRONMENT / "bin" / "python",
-    (10, 50, 200),
+    ENVIRONMENT,
+    200,
     "select count(*) from procrastinate_jobs where status in ('todo', 'doing')",
     3_000,
 )
-PGQUEUER = System("pgqueuer", ENVIRONMENT / "bin" / "python", (100, 500, 1000), "select count(*) from pgqueuer", 60_000)
+PGQUEUER = System("pgqueuer", ENVIRONMENT, 500, "select count(*) from pgqueuer", 30_000)
+AWA = System(
+    "awa",
+    ENVIRONMENT,
+    500,
+    "select count(*) from awa.jobs where state in ('scheduled', 'available', 'running', 'retryable')",
+    5_000,
+)
+OBAN = System(
+    "oban",
+    NEWER_ENVIRONMENT,
+    50,
+    "select count(*) from oban_jobs where state in ('available', 'scheduled', 'executing', 'retryable')",
+    3_000,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,29 +90,40 @@ class Compared:
     missing: list[str]
 
 
-async def compared() -> Compared:
-    """Our own queue and, if they can be installed, its peers."""
-    own = {SECATEUR.name: SECATEUR.name}
-    try:
-        versions = await prepare()
-    except RuntimeError as error:
-        return Compared([SECATEUR], own, [f"The peers could not be installed, so they are not compared: {error}", ""])
-    labels = {name: f"{name} {version}" for name, version in versions.items()}
-    return Compared([SECATEUR, PGQUEUER, PROCRASTINATE], own | labels, [])
-
-
-async def prepare() -> dict[str, str]:
-    """Make the environment if it is not there, and return the peers' versions; raises `RuntimeError` in words."""
-    stamp = ENVIRONMENT / ".packages"
-    if not stamp.exists() or stamp.read_text() != "\n".join(PACKAGES):
-        await output([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)], INSTALL_SECONDS)
-        pip = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-        await output([*pip, *PACKAGES], INSTALL_SECONDS)
-        stamp.write_text("\n".join(PACKAGES))
-    program = "import json, importlib.metadata as m; print(json.dumps({n: m.version(n) for n in %r}))"
-    names = (PROCRASTINATE.name, PGQUEUER.name)
-    found: dict[str, str] = json.loads(await output([str(PGQUEUER.python), "-c", program % (names,)], 30))
+async def compared(*more: System) -> Compared:
+    """Our own queue and, if they can be installed, its usual peers and some more."""
+    found = Compared([SECATEUR], {SECATEUR.name: SECATEUR.name}, [])
+    for system in (PGQUEUER, PROCRASTINATE, *more):
+        try:
+            version = await _prepare(system)
+        except (LookupError, RuntimeError) as error:
+            found.missing += [f"{system.name} could not be installed, so it is not compared: {error}", ""]
+        else:
+            found.systems.append(system)
+            found.labels[system.name] = f"{system.name} {version}"
     return found
+
+
+async def _prepare(system: System) -> str:
+    """Make its environment if need be, and return its version. Raises `LookupError` or `RuntimeError` in words."""
+    directory, packages = system.environment, PACKAGES[system.environment]
+    stamp = directory / ".packages"
+    if not stamp.exists() or stamp.read_text() != "\n".join(packages):
+        python = sys.executable if directory == ENVIRONMENT else engine_beds("pythons").newer_python(LEAST_NEWER)
+        await output([python, "-m", "venv", "--clear", str(directory)], INSTALL_SECONDS)
+        pip = [str(system.python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+        await output([*pip, *packages], INSTALL_SECONDS)
+        stamp.write_text("\n".join(packages))
+    name = DISTRIBUTIONS.get(system.name, system.name)
+    found = await output([str(system.python), "-c", f"import importlib.metadata as m; print(m.version({name!r}))"], 30)
+    return found.strip()
+
+
+def engine_beds(module: str = "") -> Any:
+    """A module of what the engine suite knows of other queues."""
+    tests = ROOT / "tests"
+    sys.path[:0] = [path for path in (str(tests / "engines"), str(tests)) if path not in sys.path]
+    return import_module(f"beds.{module}" if module else "beds")
 
 
 async def call(system: System, *arguments: str, seconds: float = 120) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import shutil
 import socket
@@ -16,7 +17,7 @@ import httpx
 import pytest
 import yaml
 from api_client import FLOOD, data_of, failure_of, running_api
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -27,6 +28,7 @@ from secateur.engines.native.observing import AttemptEnd
 from secateur.engines.native.worker import Worker
 from secateur.errors import SecateurError
 from secateur.ledger.ledger import Ledger
+from secateur.metrics.exposition import Exposition, Family
 from secateur.metrics.families import of_depth
 from secateur.metrics.queues import QueueMetrics
 from secateur.metrics.shown import OTHERS, TopFunctions
@@ -199,17 +201,29 @@ def depth(number: int, queued: int, entered: int = 0) -> FunctionDepth:
     )
 
 
-class Listed(CollectorRegistry):
-    def __init__(self, families: list[Any]) -> None:
-        super().__init__()
-        self._given = families
-
-    def collect(self) -> Any:
-        return self._given
-
-
 def shown(choice: TopFunctions, depths: list[FunctionDepth]) -> Samples:
-    return read(generate_latest(Listed(list(of_depth(choice.show(depths))))).decode())
+    return read(Exposition().write(list(of_depth(choice.show(depths))), "")[0].decode())
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
+def test_only_the_figures_of_lines_are_written_anew(accept: str) -> None:
+    """Whatever the labels are, and also when series come and go."""
+    kept = Exposition()
+    odd = ("it is", 'a"b', "# HELP x 5", "back\\slash", "new\nline 7", "", "\u2028", "x 1.0")
+    for turn in range(4):
+        gauge, counter = Family("g", "A gauge.", ("app", "function")), Family("c", "A counter.", ("app",), "counter")
+        for number, name in enumerate(odd[turn // 2 :]):
+            gauge.add((name, name), number * turn + 0.5)
+            counter.add((name,), math.inf if number == 2 else number + turn)
+        families = [Family("empty", "Without samples."), gauge, counter]
+        text, content_type = kept.write(families, accept)
+        assert text == Exposition().write(families, accept)[0]
+        parse = read_openmetrics if "openmetrics" in content_type else text_string_to_metric_families
+        found = [sample for family in parse(text.decode()) for sample in family.samples]
+        assert [(tuple(each.labels.values()), each.value) for each in found] == [
+            *zip(gauge.names, gauge.values, strict=True),
+            *zip(counter.names, counter.values, strict=True),
+        ]
 
 
 REST = {"app": OTHERS[0], "function": OTHERS[1]}

@@ -9,11 +9,10 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-
 from secateur import __version__
 from secateur.ledger.steps import LedgerFigures
 from secateur.looking.depth import Outlook, Trend, outlook, waited_seconds
+from secateur.metrics.exposition import Family
 from secateur.metrics.shown import Shown, Totals
 from secateur.runs import FunctionDepth, RunStatus
 from secateur.states import State
@@ -90,53 +89,51 @@ COUNTERS: tuple[tuple[str, str, Callable[[Totals], int | None]], ...] = (
 )
 
 
-def of_program(engine: str) -> Iterable[Metric]:
-    build = GaugeMetricFamily(
-        "secateur_build_info", "Always 1; the labels say what runs.", labels=("version", "engine")
-    )
-    build.add_metric((__version__, engine), 1)
+def of_program(engine: str) -> Iterable[Family]:
+    build = Family("secateur_build_info", "Always 1; the labels say what runs.", labels=("version", "engine"))
+    build.add((__version__, engine), 1)
     yield build
 
 
-def of_depth(shown: Shown) -> Iterable[Metric]:
+def of_depth(shown: Shown) -> Iterable[Family]:
     """A sample for each function that is shown, and one for all others together."""
-    known = GaugeMetricFamily("secateur_functions", "How many functions the queue has.")
-    known.add_metric((), shown.known)
+    known = Family("secateur_functions", "How many functions the queue has.")
+    known.add((), shown.known)
     yield known
-    runs = GaugeMetricFamily(
+    runs = Family(
         "secateur_runs", "Runs by status; `failed` are those that are not deleted yet.", labels=(*FUNCTION, "status")
     )
     for status, of_status in STATUSES:
         for names, depths in shown.groups:
             values = [value for value in map(of_status, depths) if value is not None]
             if values:
-                runs.add_metric((*names, status), sum(values))
+                runs.add((*names, status), sum(values))
     yield runs
     ahead = [(names, [(each, outlook(each)) for each in depths]) for names, depths in shown.groups]
     for gauge in GAUGES:
-        family = GaugeMetricFamily(gauge.name, gauge.help, labels=FUNCTION)
+        family = Family(gauge.name, gauge.help, labels=FUNCTION)
         for names, pairs in ahead:
             found = [float(value) for pair in pairs if (value := gauge.value(*pair)) is not None]
             if found:
-                family.add_metric(names, gauge.total(found))
+                family.add(names, gauge.total(found))
         yield family
-    drift = GaugeMetricFamily(
+    drift = Family(
         "secateur_depth_drift_runs", "By how many runs the depth was off at its last check, before it was put right."
     )
-    drift.add_metric((), sum(each.drift for _, depths in shown.groups for each in depths))
+    drift.add((), sum(each.drift for _, depths in shown.groups for each in depths))
     yield drift
     for name, help, of_totals in COUNTERS:
-        counter = CounterMetricFamily(name, help, labels=FUNCTION)
+        counter = Family(name, help, FUNCTION, "counter")
         for names, totals in shown.totals:
             if (total := of_totals(totals)) is not None:
-                counter.add_metric(names, total)
+                counter.add(names, total)
         yield counter
 
 
-def of_ledger(figures: LedgerFigures) -> Iterable[Metric]:
-    states = GaugeMetricFamily("secateur_cancellations", "Cancellations and retries, by state.", labels=("state",))
+def of_ledger(figures: LedgerFigures) -> Iterable[Family]:
+    states = Family("secateur_cancellations", "Cancellations and retries, by state.", labels=("state",))
     for state in State:
-        states.add_metric((state,), figures.states.get(state, 0))
+        states.add((state,), figures.states.get(state, 0))
     yield states
     for name, help, value in (
         (
@@ -160,14 +157,14 @@ def of_ledger(figures: LedgerFigures) -> Iterable[Metric]:
             figures.failing,
         ),
     ):
-        gauge = GaugeMetricFamily(name, help)
-        gauge.add_metric((), value)
+        gauge = Family(name, help)
+        gauge.add((), value)
         yield gauge
     for name, help, count in (
         ("secateur_runs_matched", "Runs that cancellations have reached: cancelled, or ended first.", figures.matched),
         ("secateur_runs_swept", "Runs that cancellations have cancelled.", figures.cancelled),
         ("secateur_runs_restored", "Runs that undos have put back.", figures.restored),
     ):
-        counter = CounterMetricFamily(name, help)
-        counter.add_metric((), count)
+        counter = Family(name, help, kind="counter")
+        counter.add((), count)
         yield counter

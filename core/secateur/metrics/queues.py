@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
 
 from secateur.ledger.steps import LedgerFigures
+from secateur.metrics.exposition import Exposition, Family
 from secateur.metrics.families import of_depth, of_ledger, of_program
 from secateur.metrics.shown import MOST_FUNCTIONS, TopFunctions
 from secateur.open_queue import OpenQueue
@@ -24,19 +22,18 @@ FRESH_SECONDS = 0.5
 """Scrapers that come together get one look at the depth."""
 
 
-class QueueMetrics(Collector):
+class QueueMetrics:
     """Asked by any number of scrapers; one at a time looks at the database."""
 
     def __init__(self, queue: OpenQueue, *, most_functions: int = MOST_FUNCTIONS) -> None:
         self._queue = queue
         self._choice = TopFunctions(most_functions)
         self._looking = asyncio.Lock()
-        self._families: list[Metric] = []
+        self._families: list[Family] = []
         self._looked_at = self._read_at = self._took = float("-inf")
         self._figures: LedgerFigures | None = None
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
-        ProcessCollector(registry=self._registry)
+        self._process = ProcessCollector(registry=CollectorRegistry())
+        self._exposition = Exposition()
 
     async def scrape(self, accept: str) -> tuple[bytes, str]:
         """The text and its content type, for the header `Accept`. Raises the errors of the database."""
@@ -44,28 +41,20 @@ class QueueMetrics(Collector):
             if time.monotonic() - self._looked_at >= FRESH_SECONDS:
                 self._families = await self._look()
                 self._looked_at = time.monotonic()
-        encode, content_type = choose_encoder(accept)
-        # It takes some milliseconds of computing, in which others want to be answered.
-        return await asyncio.to_thread(encode, self._registry), content_type
+        process = map(Family.of_metric, self._process.collect())
+        return self._exposition.write([*self._families, *process], accept)
 
-    def collect(self) -> Iterable[Metric]:
-        """The families of the last look, for the registry."""
-        return self._families
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing, so that registering does not ask for a look."""
-        return ()
-
-    async def _look(self) -> list[Metric]:
+    async def _look(self) -> list[Family]:
         began = time.monotonic()
         depths = await self._queue.reader.depth()
         figures = await self._read_figures()
+        # It takes some milliseconds of computing, in which others want to be answered.
         families = await asyncio.to_thread(self._families_of, depths, figures)
-        took = GaugeMetricFamily("secateur_scrape_seconds", "How long it took to read these figures.")
-        took.add_metric((), time.monotonic() - began)
+        took = Family("secateur_scrape_seconds", "How long it took to read these figures.")
+        took.add((), time.monotonic() - began)
         return [*families, took]
 
-    def _families_of(self, depths: Sequence[FunctionDepth], figures: LedgerFigures | None) -> list[Metric]:
+    def _families_of(self, depths: Sequence[FunctionDepth], figures: LedgerFigures | None) -> list[Family]:
         of_cancellations = [] if figures is None else of_ledger(figures)
         return [
             *of_program(self._queue.reader.engine_name),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from secateur.runs import FunctionDepth, Scope
+from secateur.runs import FunctionDepth
 
 MOST_FUNCTIONS = 200
 """The functions with the largest backlogs; the others are summed."""
@@ -59,22 +59,22 @@ class TopFunctions:
 
     def __init__(self, most: int = MOST_FUNCTIONS) -> None:
         self._most = most
-        self._kept: set[Scope] = set()
-        self._others: dict[Scope, Totals] = {}
+        self._kept: set[Names] = set()
+        self._others: dict[Names, Totals] = {}
         """What the others had at the last look."""
         self._sum = Totals(None, None, None)
 
     def show(self, depths: Sequence[FunctionDepth]) -> Shown:
         ranked = sorted(depths, key=lambda each: (-each.backlog - each.running, each.app_id, each.function_id))
         near = ranked[: 2 * self._most]
-        stays = [each for each in near if each.scope in self._kept][: self._most]
-        comes = [each for each in ranked[: self._most] if each.scope not in self._kept]
-        chosen = {each.scope for each in [*stays, *comes][: self._most]}
+        stays = [each for each in near if _names(each) in self._kept][: self._most]
+        comes = [each for each in ranked[: self._most] if _names(each) not in self._kept]
+        chosen = {_names(each) for each in [*stays, *comes][: self._most]}
         # The largest is always shown, whatever was there before it.
-        chosen |= {each.scope for each in ranked[: self._most // 2]}
+        chosen |= {_names(each) for each in ranked[: self._most // 2]}
         self._kept = chosen
-        shown = [each for each in depths if each.scope in chosen]
-        others = [each for each in depths if each.scope not in chosen]
+        shown = [each for each in depths if _names(each) in chosen]
+        others = [each for each in depths if _names(each) not in chosen]
         self._count(others)
         groups: list[tuple[Names, Sequence[FunctionDepth]]] = [(_names(each), [each]) for each in shown]
         totals = [(_names(each), Totals.of(each)) for each in shown]
@@ -84,9 +84,10 @@ class TopFunctions:
         return Shown(len(depths), groups, totals)
 
     def _count(self, others: Sequence[FunctionDepth]) -> None:
-        now = {each.scope: Totals.of(each) for each in others}
-        for scope, totals in now.items():
-            self._sum = self._sum.plus(totals.since(self._others.get(scope, totals)))
+        now = {_names(each): Totals.of(each) for each in others}
+        for names, totals in now.items():
+            if totals != (before := self._others.get(names)):
+                self._sum = self._sum.plus(totals.since(before or totals))
         self._others = now
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 
 from fastapi.responses import JSONResponse
@@ -44,6 +45,8 @@ class Caller:
     """False for a stranger, who gets an answer from an open path only."""
     credential: Credential | None = None
     """What proves the token to the database, too."""
+    asked_at: datetime | None = None
+    """When the caller was let in, by the database's clock; None where the database was not asked."""
 
 
 class Access:
@@ -78,18 +81,20 @@ class Access:
         given = headers.getlist("authorization")
         if given:
             return await self._with_token(scope, given)
-        if not await self._needs_token():
+        needs_token, asked_at = await self._needs_token()
+        if not needs_token:
             if reason := why_foreign(headers, scope["method"]):
                 return failure(HTTPStatus.FORBIDDEN, reason)
-            return Caller(None)
+            return Caller(None, asked_at=asked_at)
         if scope["path"] in OPEN_PATHS:
             return Caller(None, is_known=False)
         return self._refuse(scope, "this server needs a token: send `Authorization: Bearer TOKEN`")
 
-    async def _needs_token(self) -> bool:
+    async def _needs_token(self) -> tuple[bool, datetime | None]:
+        now = None
         if not self._is_exposed and self._tokens is not None:
-            self._is_exposed = await self._tokens.exist()
-        return self._is_exposed
+            self._is_exposed, now = await self._tokens.exist()
+        return self._is_exposed, now
 
     async def _with_token(self, scope: Scope, given: list[str]) -> Caller | JSONResponse:
         scheme, _, text = given[0].partition(" ")
@@ -120,7 +125,7 @@ class Access:
         if self._tokens.notes_use and (not reads or token.unnoted):
             method = None if reads else scope["method"]
             await self._tokens.note_use(token, method, path[:1000], address[:100])
-        return Caller(token.name, credential=credential)
+        return Caller(token.name, credential=credential, asked_at=token.now)
 
     def _refuse(self, scope: Scope, reason: str) -> JSONResponse:
         """401; or 429 if too many requests from this address were refused."""

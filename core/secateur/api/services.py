@@ -44,7 +44,10 @@ class Services:
         return self.kept_proposals
 
 
-def _services(request: Request) -> Services:
+# None of these dependencies waits, but a plain function would be sent to a thread, which takes longer than it does.
+
+
+async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
@@ -57,7 +60,7 @@ def caller_of(request: Request) -> Caller:
     return caller
 
 
-def _author(
+async def _author(
     request: Request, services: Injected, x_author: Annotated[str | None, Header(max_length=LONGEST_NAME)] = None
 ) -> str:
     token, named = caller_of(request).token, _text(x_author)
@@ -70,6 +73,14 @@ def _author(
 
 Author = Annotated[str, Depends(_author)]
 """The author: the token, with what `X-Author` says; without a token `X-Author`, or the server's own user."""
+
+
+async def _asked_at(request: Request, services: Injected) -> datetime:
+    return caller_of(request).asked_at or await services.queue.reader.clock()
+
+
+AskedAt = Annotated[datetime, Depends(_asked_at)]
+"""The database's time before a request writes anything, which was looked up together with its token."""
 
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200, pattern=r"^[!-~]+$")]
 

@@ -68,6 +68,8 @@ class Presented:
     revoked_at: datetime | None
     unnoted: bool
     """Whether its last use was noted more than a minute ago."""
+    now: datetime
+    """When it was looked up, by the database's clock."""
 
     @property
     def is_valid(self) -> bool:
@@ -79,17 +81,27 @@ class Tokens:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._can_be_made = False
+        """Whether the table of tokens was seen."""
 
     @property
     def notes_use(self) -> bool:
         """Whether this session can note that a token was used: a read-only one cannot."""
         return not self._database.read_only
 
-    async def exist(self) -> bool:
-        """Whether a token was ever created here, also one that is expired or revoked by now."""
-        if not await self._database.fetchval(_SQL["can_be_made"], repeatable=True):
-            return False
-        return bool(await self._database.fetchval(_SQL["exist"], repeatable=True))
+    async def exist(self) -> tuple[bool, datetime]:
+        """Whether a token was ever created here, also one that is expired or revoked by now; and the database's
+        time."""
+        if not self._can_be_made:
+            self._can_be_made, now = await self._look("can_be_made")
+            if not self._can_be_made:
+                return False, now
+        return await self._look("exist")
+
+    async def _look(self, statement: str) -> tuple[bool, datetime]:
+        row = await self._database.fetchrow(_SQL[statement], repeatable=True)
+        assert row is not None  # noqa: S101 - the statement always returns a row
+        return row["exist"], row["now"]
 
     async def list(self) -> list[Token]:
         """Newest first."""
@@ -135,6 +147,7 @@ class Tokens:
             expired_at=row["expires_at"] if row["expired"] else None,
             revoked_at=row["revoked_at"],
             unnoted=row["unnoted"],
+            now=row["now"],
         )
 
     async def note_use(self, token: Presented, method: str | None, path: str, address: str) -> None:

@@ -1,16 +1,17 @@
 -- name: exist
 -- Also revoked and expired ones: the last one that goes does not leave the door open.
-select exists (select from secateur.api_tokens)
+select exists (select from secateur.api_tokens) as exist, clock_timestamp() as now
 
 -- name: can_be_made
 -- In a database without secateur's own tables there are none.
-select to_regclass('secateur.api_tokens') is not null
+select to_regclass('secateur.api_tokens') is not null as exist, clock_timestamp() as now
 
 -- name: token
 -- By the public half, in one look at the primary key.
 select token.token_id, token.name, token.scope, token.secret_hash, token.expires_at, token.revoked_at,
        coalesce(token.expires_at <= clock_timestamp(), false) as expired,
-       token.last_used_at is null or token.last_used_at < clock_timestamp() - interval '1 minute' as unnoted
+       token.last_used_at is null or token.last_used_at < clock_timestamp() - interval '1 minute' as unnoted,
+       clock_timestamp() as now
   from secateur.api_tokens as token
  where token.token_id = $1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID, uuid4
@@ -15,6 +16,7 @@ from secateur.api.bodies import CANCELLATION, UNDO, CancellationSent, UndoSent
 from secateur.api.failures import Unknown
 from secateur.api.services import (
     NEXT_PAGE,
+    AskedAt,
     Author,
     Injected,
     Key,
@@ -70,6 +72,7 @@ async def cancel(
     services: Injected,
     body: CancellationSent,
     author: Author,
+    asked_at: AskedAt,
     idempotency_key: Key = None,
 ) -> dict[str, Any]:
     """With 201 it is in force: no matching run is claimed any more; the rows are rewritten in the background.
@@ -87,7 +90,7 @@ async def cancel(
     has to approve; `Location` says where. Under the same key it is the same proposal.
     """
     try:
-        return await committed_answer(request, response, services, body, author, idempotency_key)
+        return await committed_answer(request, response, services, body, author, asked_at, idempotency_key)
     except NeedsApproval:
         return await _proposed_answer(request, response, services, body, author)
 
@@ -112,15 +115,15 @@ async def committed_answer(
     services: Services,
     body: CancellationRequest,
     author: str,
+    asked_at: datetime,
     idempotency_key: str | None,
 ) -> dict[str, Any]:
     """Commit what the body asks for, and answer with the record or records."""
-    now = await services.queue.reader.clock()
     key = name_key(request, idempotency_key)
     committed = await services.queue.cancellations.commit_all(body, author=author, source="api", idempotency_key=key)
     response.headers["Idempotency-Key"] = key
     documents = committed_documents(response, committed, is_list=body.function_ids is not None)
-    return answer(documents, latest(now, *committed))
+    return answer(documents, latest(asked_at, *committed))
 
 
 def committed_documents(response: Response, committed: Sequence[Cancellation], *, is_list: bool) -> Any:
@@ -244,11 +247,10 @@ async def show(request: Request, services: Injected, cancellation_id: UUID) -> A
     responses=failures(400, 404),
     summary="Stop a cancellation",
 )
-async def stop(services: Injected, cancellation_id: UUID, author: Author) -> dict[str, Any]:
+async def stop(services: Injected, cancellation_id: UUID, author: Author, asked_at: AskedAt) -> dict[str, Any]:
     """It matches no more runs from now on; what it has cancelled stays cancelled. Can be repeated."""
-    now = await services.queue.reader.clock()
     stopped = await services.queue.cancellations.stop(cancellation_id, author=author, source="api")
-    return answer(cancellation_form(stopped), latest(now, stopped))
+    return answer(cancellation_form(stopped), latest(asked_at, stopped))
 
 
 @router.post(
@@ -258,14 +260,15 @@ async def stop(services: Injected, cancellation_id: UUID, author: Author) -> dic
     openapi_extra=UNDO,
     summary="Undo a cancellation",
 )
-async def undo(services: Injected, cancellation_id: UUID, body: UndoSent, author: Author) -> dict[str, Any]:
+async def undo(
+    services: Injected, cancellation_id: UUID, body: UndoSent, author: Author, asked_at: AskedAt
+) -> dict[str, Any]:
     """It matches no more runs from now on, and the runs that were waiting are put back in the background, as long as
     `restoring` is true. Can be repeated, also to ask for `requeue_stopped` later, until `undo_until`."""
-    now = await services.queue.reader.clock()
     undone = await services.queue.cancellations.undo(
         cancellation_id, author=author, source="api", requeue_stopped=body.requeue_stopped
     )
-    return answer(cancellation_form(undone), latest(now, undone))
+    return answer(cancellation_form(undone), latest(asked_at, undone))
 
 
 @router.get(

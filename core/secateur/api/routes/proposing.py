@@ -12,7 +12,7 @@ from secateur.api.answers import Answer
 from secateur.api.bodies import REJECTION, RejectionSent
 from secateur.api.failures import Unknown
 from secateur.api.routes.cancelling import Committed, committed_documents
-from secateur.api.services import Author, Injected, answer, caller_of, failures, latest, repeated
+from secateur.api.services import AskedAt, Author, Injected, answer, caller_of, failures, latest, repeated
 from secateur.ledger.proposal_forms import ProposalForm, proposal_form
 
 router = APIRouter()
@@ -55,7 +55,7 @@ async def show(services: Injected, proposal_id: UUID) -> dict[str, Any]:
     summary="Approve a proposal, and commit it",
 )
 async def approve(
-    request: Request, response: Response, services: Injected, proposal_id: UUID, author: Author
+    request: Request, response: Response, services: Injected, proposal_id: UUID, author: Author, asked_at: AskedAt
 ) -> dict[str, Any]:
     """Answers like `POST /v1/cancellations` with the proposal's `request`. Can be repeated: it is one cancellation.
 
@@ -63,14 +63,13 @@ async def approve(
     than the one that proposed it. Tokens count only if another login than the server's own has created them. Refused
     with 409 otherwise, and if the proposal has expired or was decided before.
     """
-    now = await services.queue.reader.clock()
     request.state.unknown = Unknown("it is unknown whether it is approved: approve it again, it is committed only once")
     known = await services.proposals.get(proposal_id)
     committed = await services.proposals.approve(
         proposal_id, author=author, source="api", token=caller_of(request).credential
     )
     is_list = known.request.get("function_ids") is not None
-    return answer(committed_documents(response, committed, is_list=is_list), latest(now, *committed))
+    return answer(committed_documents(response, committed, is_list=is_list), latest(asked_at, *committed))
 
 
 @router.post(

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from secateur.api.answers import Answer
 from secateur.api.bodies import RETRY, RetrySent
 from secateur.api.routes.cancelling import Committed, committed_answer, counted_answer
-from secateur.api.services import Author, Injected, Key, failures, repeated
+from secateur.api.services import AskedAt, Author, Injected, Key, failures, repeated
 from secateur.looking.forms import PreviewForm
 
 router = APIRouter()
@@ -30,6 +30,7 @@ async def retry(
     services: Injected,
     body: RetrySent,
     author: Author,
+    asked_at: AskedAt,
     idempotency_key: Key = None,
 ) -> dict[str, Any]:
     """Failed runs, and with `with_cancelled` cancelled ones, that ended before now. They are queued in the background,
@@ -38,7 +39,7 @@ async def retry(
     The record is one of kind `retry`: `/v1/cancellations/{id}` shows how far it is, stops and undoes it, and lists the
     runs that it left alone (`unrestored`). `Idempotency-Key`, `X-Author` and `function_ids` as for a cancellation.
     """
-    return await committed_answer(request, response, services, body, author, idempotency_key)
+    return await committed_answer(request, response, services, body, author, asked_at, idempotency_key)
 
 
 @router.post(

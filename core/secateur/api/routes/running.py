@@ -16,6 +16,7 @@ from secateur.api.failures import Unknown
 from secateur.api.routes.cancelling import describe, name_key
 from secateur.api.services import (
     NEXT_PAGE,
+    AskedAt,
     Author,
     Injected,
     Key,
@@ -155,13 +156,13 @@ async def cancel(
     run_id: RunId,
     body: RunCancellationSent,
     author: Author,
+    asked_at: AskedAt,
     idempotency_key: Key = None,
 ) -> dict[str, Any]:
     """A waiting run is cancelled at once; a running one is asked to stop. Refused with 409 if it has finished.
 
     Answers with a cancellation of kind `run`; `Idempotency-Key` and `X-Author` as for many runs.
     """
-    now = await services.queue.reader.clock()
     key = name_key(request, idempotency_key)
     committed = await services.queue.cancellations.cancel_run(
         run_id, author=author, source="api", reason=body.reason, idempotency_key=key
@@ -169,7 +170,7 @@ async def cancel(
     response.headers["Idempotency-Key"] = key
     describe(response, [committed])
     response.headers["Location"] = f"/v1/cancellations/{committed.id}"
-    return answer(cancellation_form(committed), latest(now, committed))
+    return answer(cancellation_form(committed), latest(asked_at, committed))
 
 
 @router.post(
@@ -179,16 +180,17 @@ async def cancel(
     openapi_extra=UNDO,
     summary="Undo the cancellation of one run",
 )
-async def restore(services: Injected, run_id: RunId, body: UndoSent, author: Author) -> dict[str, Any]:
+async def restore(
+    services: Injected, run_id: RunId, body: UndoSent, author: Author, asked_at: AskedAt
+) -> dict[str, Any]:
     """Answers with the cancellation when it is undone: `counts.restored` is 1 if the run was put back. Can be repeated.
 
     Refused with 409 for a run that was not cancelled, or that was cancelled together with others.
     """
-    now = await services.queue.reader.clock()
     undone = await services.queue.cancellations.restore_run(
         run_id, author=author, source="api", requeue_stopped=body.requeue_stopped
     )
-    return answer(cancellation_form(undone), latest(now, undone))
+    return answer(cancellation_form(undone), latest(asked_at, undone))
 
 
 @router.post(
@@ -199,20 +201,19 @@ async def restore(services: Injected, run_id: RunId, body: UndoSent, author: Aut
     openapi_extra=EVENT,
     summary="Send an event",
 )
-async def send(request: Request, services: Injected, body: EventSent) -> dict[str, Any]:
+async def send(request: Request, services: Injected, body: EventSent, asked_at: AskedAt) -> dict[str, Any]:
     """Starts a run of every function, of any app, that the event's name triggers, and cancels the runs of functions
     that declare it in `cancel_on`, all in one transaction. Answers with what came of it, which may be nothing.
 
     Not repeatable: runs are started each time. An event that has an `id` cancels once, for a day. The server's role
     needs `secateur_worker` for it, beside `secateur_operator`; otherwise it is refused with 403.
     """
-    now = await services.queue.reader.clock()
     request.state.unknown = Unknown("it is unknown whether the event was sent: sent again, it may start its runs twice")
     try:
         sent = await services.queue.controls.send(body.event, body.text)
     except PermissionDenied as error:
         raise PermissionDenied(f"{error}; to send events, grant this server's role secateur_worker too") from error
-    return answer({"runs": _effects(sent.runs), "cancellations": _effects(sent.cancellations)}, now)
+    return answer({"runs": _effects(sent.runs), "cancellations": _effects(sent.cancellations)}, asked_at)
 
 
 def _effects(effects: Iterable[Effect]) -> list[EffectForm]:

@@ -24,7 +24,7 @@ from secateur.samples import DEFAULT_RANGE, RANGES
 router = APIRouter()
 
 
-def _scope(request: Request) -> Scope:
+async def _scope(request: Request) -> Scope:
     """The names as the path has them, which the router does not tell: there `a%2Fb` is one of them and `a/b` is two."""
     raw: bytes = request.scope["raw_path"]
     # What is done with them comes last, unless the method says it.
@@ -35,11 +35,13 @@ def _scope(request: Request) -> Scope:
     return read_scope(names[0], names[1] if len(names) > 1 else None)
 
 
-def _app(app_id: Annotated[str, Path(min_length=1)]) -> None:
+async def _app(app_id: Annotated[str, Path(min_length=1)]) -> None:
     """The name in the path, for the documentation; `_scope` reads it."""
 
 
-def _function(app_id: Annotated[str, Path(min_length=1)], function_id: Annotated[str, Path(min_length=1)]) -> None:
+async def _function(
+    app_id: Annotated[str, Path(min_length=1)], function_id: Annotated[str, Path(min_length=1)]
+) -> None:
     """Both names, likewise."""
 
 

@@ -96,7 +96,8 @@ def _say(happened: Happening) -> None:
 
 
 async def _require_token(tokens: Tokens) -> None:
-    if not await tokens.exist():
+    exist, _ = await tokens.exist()
+    if not exist:
         create = command_line("token create NAME --scope operator")
         raise UsageError(f"others than this machine are served only with a token: create one with `{create}`")
 

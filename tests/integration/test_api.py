@@ -446,3 +446,30 @@ async def test_the_documentation_describes_what_is_answered(client: httpx.AsyncC
     assert body["required"] == ["app_id"]
     cancellation = document["components"]["schemas"]["CancellationForm"]
     assert list(cancellation["properties"]) == CANCELLATION_KEYS
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [
+        ("POST", "/v1/cancellations?dry_run=true", "dry_run"),
+        ("POST", "/v1/cancellations/preview?app_id=billing", "app_id"),
+        ("GET", "/v1/cancellations?app=billing", "app"),
+        ("GET", "/v1/runs?app_id=billing&statuses=queued", "statuses"),
+        ("GET", "/v1/queues?app_id=billing", "app_id"),
+        ("GET", "/v1/queues/billing/vendor-syncs/suggestions?sinc=2026-01-01T00:00:00Z", "sinc"),
+        ("GET", "/v1/audit?offset=5", "offset"),
+    ],
+)
+async def test_a_query_parameter_that_a_path_does_not_have_is_refused(
+    client: httpx.AsyncClient, flooded: Database, method: str, path: str, name: str
+) -> None:
+    failure = failure_of(await client.request(method, path, json=FLOOD if method == "POST" else None), 400)
+    (detail,) = failure.details
+    assert detail.field == name
+    assert detail.message.startswith(f"is no query parameter of {path.split('?')[0].split('/billing')[0]}")
+    assert await flooded.fetchval("select count(*) from secateur.cancellations") == 0
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/metrics"])
+async def test_monitors_may_add_parameters_of_their_own(client: httpx.AsyncClient, path: str) -> None:
+    assert (await client.get(f"{path}?cluster=a&_=17")).status_code == 200

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.routing import Route
 
 from secateur import __version__
@@ -20,6 +20,7 @@ from secateur.api.documenting import documented
 from secateur.api.failures import install_failure_handlers
 from secateur.api.limits import DEFAULT, Limits
 from secateur.api.methods import Methods
+from secateur.api.parameters import only_known_parameters
 from secateur.api.routes import cancelling, measuring, proposing, retrying, running, watching
 from secateur.api.services import Services
 from secateur.api.streams import Streams
@@ -76,7 +77,7 @@ def create_api(
     )
     api.state.stopping = asyncio.Event()
     for paths in PATHS:
-        api.include_router(paths.router)
+        api.include_router(paths.router, dependencies=[Depends(only_known_parameters)])
     routes = [*api.routes, *(route for paths in PATHS for route in paths.router.routes)]
     # The last one added sees a request first.
     api.add_middleware(Methods, routes=[route for route in routes if isinstance(route, Route)])

@@ -133,7 +133,7 @@ _REASONS = {
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The documentation of a path's failures, including those that every path can have."""
-    possible = sorted({*statuses, 401, 403, 408, 429, 500, 503, 504, 507})
+    possible = sorted({*statuses, 400, 401, 403, 408, 429, 500, 503, 504, 507})
     documented: dict[int | str, dict[str, Any]] = {
         status: {"model": Failure, "description": _REASONS[status]} for status in possible
     }

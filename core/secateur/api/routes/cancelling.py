@@ -62,7 +62,7 @@ router = APIRouter()
     "/v1/cancellations",
     status_code=HTTPStatus.CREATED,
     response_model=CommittedOrProposed,
-    responses=repeated(Committed) | PROPOSED | failures(400, 409, 413, 415),
+    responses=repeated(Committed) | PROPOSED | failures(409, 413, 415),
     openapi_extra=CANCELLATION,
     summary="Cancel the matching runs",
 )
@@ -159,7 +159,7 @@ def describe(response: Response, committed: Sequence[Cancellation]) -> None:
 @router.post(
     "/v1/cancellations/preview",
     response_model=Answer[PreviewForm],
-    responses=failures(400, 413, 415),
+    responses=failures(413, 415),
     openapi_extra=CANCELLATION,
     summary="Count the matching runs",
 )
@@ -180,7 +180,7 @@ async def counted_answer(services: Services, body: CancellationRequest) -> dict[
 @router.get(
     "/v1/cancellations",
     response_model=Answer[list[CancellationForm]],
-    responses=failures(400, 404) | {200: {"headers": NEXT_PAGE}},
+    responses=failures(404) | {200: {"headers": NEXT_PAGE}},
     summary="List cancellations",
 )
 async def history(
@@ -221,7 +221,7 @@ async def history(
 @router.get(
     "/v1/cancellations/{cancellation_id}",
     response_model=Answer[CancellationForm],
-    responses=failures(400, 404)
+    responses=failures(404)
     | stream_of("Each change of it, as events `cancellation`; the stream ends when it will not change any more."),
     summary="Show a cancellation and its progress",
 )
@@ -244,7 +244,7 @@ async def show(request: Request, services: Injected, cancellation_id: UUID) -> A
 @router.delete(
     "/v1/cancellations/{cancellation_id}",
     response_model=Answer[CancellationForm],
-    responses=failures(400, 404),
+    responses=failures(404),
     summary="Stop a cancellation",
 )
 async def stop(services: Injected, cancellation_id: UUID, author: Author, asked_at: AskedAt) -> dict[str, Any]:
@@ -256,7 +256,7 @@ async def stop(services: Injected, cancellation_id: UUID, author: Author, asked_
 @router.post(
     "/v1/cancellations/{cancellation_id}/undo",
     response_model=Answer[CancellationForm],
-    responses=failures(400, 404, 409, 413, 415),
+    responses=failures(404, 409, 413, 415),
     openapi_extra=UNDO,
     summary="Undo a cancellation",
 )
@@ -274,7 +274,7 @@ async def undo(
 @router.get(
     "/v1/cancellations/{cancellation_id}/unrestored",
     response_model=Answer[list[UnrestoredForm]],
-    responses=failures(400, 404),
+    responses=failures(404),
     summary="List the runs that an undo did not put back",
 )
 async def unrestored(

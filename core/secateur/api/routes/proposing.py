@@ -21,7 +21,7 @@ router = APIRouter()
 @router.get(
     "/v1/proposals",
     response_model=Answer[list[ProposalForm]],
-    responses=failures(400, 409),
+    responses=failures(409),
     summary="List proposed cancellations",
 )
 async def listed(
@@ -37,7 +37,7 @@ async def listed(
 @router.get(
     "/v1/proposals/{proposal_id}",
     response_model=Answer[ProposalForm],
-    responses=failures(400, 404, 409),
+    responses=failures(404, 409),
     summary="Show a proposed cancellation",
 )
 async def show(services: Injected, proposal_id: UUID) -> dict[str, Any]:
@@ -51,7 +51,7 @@ async def show(services: Injected, proposal_id: UUID) -> dict[str, Any]:
     "/v1/proposals/{proposal_id}/approve",
     status_code=HTTPStatus.CREATED,
     response_model=Committed,
-    responses=repeated(Committed) | failures(400, 404, 409),
+    responses=repeated(Committed) | failures(404, 409),
     summary="Approve a proposal, and commit it",
 )
 async def approve(
@@ -75,7 +75,7 @@ async def approve(
 @router.post(
     "/v1/proposals/{proposal_id}/reject",
     response_model=Answer[ProposalForm],
-    responses=failures(400, 404, 409, 413, 415),
+    responses=failures(404, 409, 413, 415),
     openapi_extra=REJECTION,
     summary="Reject a proposal",
 )

@@ -20,7 +20,7 @@ router = APIRouter()
     "/v1/retries",
     status_code=HTTPStatus.CREATED,
     response_model=Committed,
-    responses=repeated(Committed) | failures(400, 409, 413, 415),
+    responses=repeated(Committed) | failures(409, 413, 415),
     openapi_extra=RETRY,
     summary="Queue the matching failed runs again",
 )
@@ -45,7 +45,7 @@ async def retry(
 @router.post(
     "/v1/retries/preview",
     response_model=Answer[PreviewForm],
-    responses=failures(400, 413, 415),
+    responses=failures(413, 415),
     openapi_extra=RETRY,
     summary="Count the matching failed runs",
 )

@@ -57,7 +57,7 @@ RunId = Annotated[str, Path(max_length=LONGEST_NAME)]
 @router.get(
     "/v1/runs",
     response_model=Answer[list[RunForm]],
-    responses=failures(400, 404) | {200: {"headers": HOW_FAR}},
+    responses=failures(404) | {200: {"headers": HOW_FAR}},
     summary="Search for runs",
 )
 async def listed(
@@ -115,7 +115,7 @@ def _how_far(page: RunPage, request: Request) -> dict[str, str]:
 @router.get(
     "/v1/runs/{run_id}",
     response_model=Answer[RunForm],
-    responses=failures(400, 404),
+    responses=failures(404),
     summary="Show a run",
 )
 async def show(services: Injected, run_id: RunId) -> JSONResponse:
@@ -131,7 +131,7 @@ async def show(services: Injected, run_id: RunId) -> JSONResponse:
 @router.get(
     "/v1/runs/{run_id}/why",
     response_model=Answer[WhyForm],
-    responses=failures(400, 404, 409),
+    responses=failures(404, 409),
     summary="Tell why a run is where it is",
 )
 async def tell_why(services: Injected, run_id: RunId) -> JSONResponse:
@@ -145,7 +145,7 @@ async def tell_why(services: Injected, run_id: RunId) -> JSONResponse:
     "/v1/runs/{run_id}/cancel",
     status_code=HTTPStatus.CREATED,
     response_model=Answer[CancellationForm],
-    responses=repeated(Answer[CancellationForm]) | failures(400, 404, 409, 413, 415),
+    responses=repeated(Answer[CancellationForm]) | failures(404, 409, 413, 415),
     openapi_extra=RUN_CANCELLATION,
     summary="Cancel one run",
 )
@@ -176,7 +176,7 @@ async def cancel(
 @router.post(
     "/v1/runs/{run_id}/restore",
     response_model=Answer[CancellationForm],
-    responses=failures(400, 404, 409, 413, 415),
+    responses=failures(404, 409, 413, 415),
     openapi_extra=UNDO,
     summary="Undo the cancellation of one run",
 )
@@ -197,7 +197,7 @@ async def restore(
     "/v1/events",
     status_code=HTTPStatus.CREATED,
     response_model=Answer[SentForm],
-    responses=failures(400, 409, 413, 415),
+    responses=failures(409, 413, 415),
     openapi_extra=EVENT,
     summary="Send an event",
 )

@@ -74,7 +74,7 @@ async def queues(request: Request, services: Injected) -> Any:
 @router.get(
     "/v1/queues/history",
     response_model=Answer[SeriesForm],
-    responses=failures(400, 404),
+    responses=failures(404),
     summary="Show how deep a queue was",
 )
 async def history(
@@ -96,9 +96,9 @@ async def history(
     return answer(series_form(series), await services.queue.reader.clock())
 
 
-SUGGESTIONS: Any = {"response_model": Answer[SuggestionsForm], "responses": failures(400, 404)}
-DEPTHS: Any = {"response_model": Answer[list[DepthForm]], "responses": failures(400, 404)}
-FORGOTTEN: Any = {"response_model": Answer[list[ForgottenForm]], "responses": failures(400, 404, 409)}
+SUGGESTIONS: Any = {"response_model": Answer[SuggestionsForm], "responses": failures(404)}
+DEPTHS: Any = {"response_model": Answer[list[DepthForm]], "responses": failures(404)}
+FORGOTTEN: Any = {"response_model": Answer[list[ForgottenForm]], "responses": failures(404, 409)}
 
 
 @router.get(
@@ -179,7 +179,7 @@ async def _depth(services: Services, depths: Sequence[FunctionDepth]) -> dict[st
     )
 
 
-@router.get("/v1/audit", response_model=Answer[list[AuditForm]], responses=failures(400), summary="Show who did what")
+@router.get("/v1/audit", response_model=Answer[list[AuditForm]], responses=failures(), summary="Show who did what")
 async def audit(
     services: Injected,
     limit: Annotated[int, Query(ge=1, le=1000, description="How many.")] = 50,

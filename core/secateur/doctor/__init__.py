@@ -38,6 +38,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("version", database.version),
     ("login", database.login),
     ("schema", queues.schema),
+    ("tables", tables.tables),
     ("indexes", tables.indexes),
     ("bloat", tables.bloat),
     ("transactions", holding.transactions),

@@ -66,6 +66,29 @@ select slot.slot_name::text as name, slot.slot_type as kind, slot.database::text
   from pg_replication_slots as slot
  order by slot.slot_name
 
+-- name: weakened
+-- What somebody has switched off on secateur's own tables, and how to switch it on again.
+select format('secateur.%s hides its rows from everybody but its owner: row security is on', own.relname) as summary,
+       format('alter table secateur.%I disable row level security', own.relname) as advice
+  from pg_class as own
+ where own.relnamespace = 'secateur'::regnamespace and own.relkind in ('r', 'p') and own.relrowsecurity
+union all
+select format('secateur.%s is unlogged: a crash empties it', own.relname),
+       format('alter table secateur.%I set logged', own.relname)
+  from pg_class as own
+ where own.relnamespace = 'secateur'::regnamespace and own.relkind in ('r', 'p') and own.relpersistence = 'u'
+union all
+select format('%s of secateur.%s is disabled, so what it refuses is written',
+              coalesce('constraint ' || known.conname, 'trigger ' || switch.tgname), own.relname),
+       format('alter table secateur.%I enable trigger %s',
+              own.relname, case when known.oid is null then quote_ident(switch.tgname) else 'all' end)
+  from pg_class as own
+  join pg_trigger as switch on switch.tgrelid = own.oid
+  left join pg_constraint as known on known.oid = switch.tgconstraint
+ where own.relnamespace = 'secateur'::regnamespace and switch.tgenabled in ('D', 'R')
+ group by own.relname, known.conname, known.oid, switch.tgname
+ order by 1
+
 -- name: indexes
 -- Of secateur's own tables, and of the tables whose ids are given.
 select space.nspname::text as schema, own.relname::text as name, guarded.relname::text as table, about.indisvalid as is_valid,

@@ -42,6 +42,16 @@ async def _tables_of_others(patient: Patient) -> list[int]:
     return found
 
 
+async def tables(patient: Patient) -> list[Finding]:
+    rows = await patient.database.fetch(SQL["weakened"], repeatable=True)
+    weakened = dict.fromkeys((row["summary"], row["advice"]) for row in rows)
+    if not weakened:
+        return [Finding("tables", Severity.OK, "logged, with every trigger and constraint, and no row hidden")]
+    return [
+        Finding("tables", Severity.ERROR, summary, f"as the schema's owner: {advice}") for summary, advice in weakened
+    ]
+
+
 async def indexes(patient: Patient) -> list[Finding]:
     rows = await patient.database.fetch(SQL["indexes"], await _tables_of_others(patient), repeatable=True)
     building = {row["name"] for row in await patient.database.fetch(SQL["building"], repeatable=True)}

@@ -171,14 +171,14 @@ async def test_what_is_switched_off_on_the_tables(embedded_url: str) -> None:
         embedded_url,
         "alter table secateur.runs disable trigger all",
         "alter table secateur.apps enable row level security",
-        "alter table secateur.depth_checks set unlogged",
+        "alter table secateur.depth_drifts set unlogged",
     )
     found = await of("tables", embedded_url)
     assert {each.severity for each in found} == {Severity.ERROR}
     assert {each.summary for each in found} >= {
         "trigger refuse_deep_event of secateur.runs is disabled, so what it refuses is written",
         "secateur.apps hides its rows from everybody but its owner: row security is on",
-        "secateur.depth_checks is unlogged: a crash empties it",
+        "secateur.depth_drifts is unlogged: a crash empties it",
     }
     await do(embedded_url, *(str(each.what_to_do).partition(": ")[2] for each in found))
     assert (await one("tables", embedded_url)).severity is Severity.OK

@@ -12,6 +12,7 @@ from __future__ import annotations
 import statistics
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from uuid import uuid4
 
 from benchmarks.bed import Ground, median_ratio, quantile, say, timed
 from benchmarks.gated_claims import TABLES_OF_OBAN
@@ -41,7 +42,8 @@ insert into oban_jobs (queue, worker, args, state)
 select 'default', 'sync', jsonb_build_object('vendor', vendor, 'amount', n), 'available'
   from generate_series(1, $1::int) as n
  cross join lateral (
-   select case when n % 10 = 0 then 'flood' when n % 10 = 5 then 'by hand' when n % 1000 = 7 then 'v7' else 'v' || n end
+   select case when n % 10 = 0 then 'flood' when n % 10 = 5 then 'by hand' when n % 10 = 3 then 'kept'
+               when n % 1000 = 7 then 'v7' else 'v' || n end
  ) as job (vendor)
 """
 
@@ -74,11 +76,34 @@ with batch as (
 select max(id) from updated
 """
 
+# What the update leaves out: each job as it was, in a table with the columns and indexes of secateur.preimages.
+KEPT = """
+create table kept (like secateur.preimages including all)
+"""
+KEEP_BY_HAND = """
+with batch as (
+  select id from oban_jobs
+   where state = 'available' and queue = 'default' and id > $1 and args @> '{"vendor": "kept"}'
+   order by id limit $2 for update
+), kept as (
+  insert into kept (app_id, cancellation_id, job_id, function_id, pre, was_running, taken_by)
+  select 'default', $3::uuid, job.id::text, job.worker, to_jsonb(job), false, 'sweep'
+    from batch join oban_jobs as job using (id)
+), updated as (
+  update oban_jobs as job
+     set state = 'cancelled', cancelled_at = timezone('UTC', now()),
+         meta = job.meta || jsonb_build_object('cancel_attempted_at', timezone('UTC', now()))
+    from batch where job.id = batch.id
+  returning job.id
+)
+select max(id) from updated
+"""
+
 WHY_COMMITS = "the machine's load: compare the processor time, which is that on the small backlog"
 WHY_COUNTS = "it also tests the window, and groups by function and status"
 WHY_SWEEP = (
-    "a sweep keeps every row whole for an undo, which takes the server as long as the update; it also tests each job "
-    "again under its lock"
+    "a sweep keeps every job as it was, for an undo: to write down a job and its index entries takes the server about "
+    "as long as to update it. An update by hand that keeps the jobs too is the floor"
 )
 
 
@@ -206,32 +231,34 @@ async def _counts(ground: Ground, backlog: Backlog, jobs: int) -> list[str]:
 async def _sweep(ground: Ground, backlog: Backlog) -> list[str]:
     request = CancellationRequest.parse({"app_id": "default", "if": "event.data.vendor == 'flood'"})
     flood = await backlog.queue.cancellations.commit(request, author="bench", source="python")
-    last, swept, updated = 0, 0, 0
-    ours, theirs = 0.0, 0.0
+    await backlog.database.execute(KEPT)
+    mark = uuid4()
+    seconds = {"sweep": 0.0, UPDATE_BY_HAND: 0.0, KEEP_BY_HAND: 0.0}
+    last = {UPDATE_BY_HAND: 0, KEEP_BY_HAND: 0}
+    swept, batches = 0, ground.scaled(SWEPT)
 
     async def sweep() -> None:
         nonlocal swept
         swept += (await backlog.engine.ledger.sweep("default", flood.id, BATCH)).cancelled
 
-    async def update() -> None:
-        nonlocal last, updated
-        last = await backlog.database.fetchval(UPDATE_BY_HAND, last, BATCH) or last
-        updated += BATCH
+    async def by_hand(sql: str) -> None:
+        values = (mark,) if sql == KEEP_BY_HAND else ()
+        last[sql] = await backlog.database.fetchval(sql, last[sql], BATCH, *values) or last[sql]
 
-    for _ in range(ground.scaled(SWEPT)):
-        ours += await timed(sweep)
-        theirs += await timed(update)
+    for _ in range(batches):
+        seconds["sweep"] += await timed(sweep)
+        for sql in last:
+            seconds[sql] += await timed(lambda sql=sql: by_hand(sql))  # type: ignore[misc]
     await backlog.queue.cancellations.stop(flood.id, author="bench")
-    rates = swept / ours, updated / theirs
-    say(f"swept {rates[0]:,.0f}/s, by hand {rates[1]:,.0f}/s")
+    rate, bare, kept = swept / seconds["sweep"], *(batches * BATCH / seconds[sql] for sql in last)
+    say(f"swept {rate:,.0f}/s, by hand {bare:,.0f}/s, with the jobs kept {kept:,.0f}/s")
     return [
         f"### Jobs per second, {swept:,} swept and as many updated in batches of {BATCH:,}",
         "",
-        "| sweep, with its look through the backlog | batched UPDATE by hand | ratio |",
+        "| sweep, with its look through the backlog | batched UPDATE by hand | … that keeps each job as it was |",
         "|---:|---:|---:|",
-        f"| {rates[0]:,.0f} | {rates[1]:,.0f} | {rates[0] / rates[1]:.2f} |",
+        f"| {rate:,.0f} | {bare:,.0f} | {kept:,.0f} |",
         "",
-        *because(
-            goal("sweep rate of another queue against a batched UPDATE", rates[0] / rates[1], least=0.8), WHY_SWEEP
-        ),
+        *because(goal("sweep rate of another queue against a batched UPDATE", rate / bare, least=0.8), WHY_SWEEP),
+        goal("sweep rate of another queue against an UPDATE that keeps the jobs", rate / kept, least=0.8),
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from secateur.cel.declarations import RUN_FIELDS
+from secateur.engines.foreign.batches import and_then
 from secateur.engines.foreign.file import EngineFile, engine_files
 from secateur.engines.foreign.gating import can_gate
 from secateur.engines.foreign.installation import Installation
@@ -45,6 +46,17 @@ def test_nothing_is_left_to_be_filled_in(file: EngineFile) -> None:
     filled["source"] = here.source.replace("{sampled}", "")
     left = {name: re.findall(r"\{\w+\}", sql) for name, sql in filled.items()}
     assert {name: places for name, places in left.items() if places} == {}
+
+
+def test_what_it_cancels_can_be_taken_in_the_same_statement(file: EngineFile) -> None:
+    """The last select, at the beginning of a line, gives the rows."""
+    if "cancel" not in file.statements:
+        pytest.skip("nothing can be cancelled there")
+    taking = and_then(file.statements["cancel"], "select id, pre from cancelled")
+    before, _, rows = taking.partition("cancelled as (\nselect ")
+    assert before.count("(") == before.count(")")
+    assert rows.removesuffix("\n)\nselect id, pre from cancelled").count("(") == rows.count(")") - 1
+    assert all(re.search(rf"\b{column}\b", rows) for column in ("id", "function_id", "pre", "running"))
 
 
 @pytest.mark.parametrize(

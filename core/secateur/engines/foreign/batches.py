@@ -133,7 +133,7 @@ class Batches:
             walk = self._walk(rule, begun["pass"]) if begun["walks"] else None
             if walk is not None and not (walk.found or walk.ended):
                 return None
-            slow = await self._slow.known(connection, app_id, rule.id)
+            slow = await self._slow.known(connection, app_id, rule.id) if begun["has_slow"] else {}
             settled = await self._settle(connection, app_id, rule, begun["open"])
             matching = [each for each, matches in slow.items() if matches][:batch]
             walked = [] if walk is None else walk.take(min(MOST, batch, begun["most"] or MOST))
@@ -238,19 +238,29 @@ class Batches:
         self, connection: asyncpg.Connection, app_id: str, cancellation_id: UUID, rows: Sequence[Any]
     ) -> int:
         """Cancels locked rows (id, function_id, status) that match, as `take` does."""
-        changed = await self._changed(connection, [row["id"] for row in rows])
-        left = [row["id"] for row in rows if row["id"] not in changed and row["status"] != RunStatus.RUNNING]
-        if left:
-            raise DatabaseError(f"{len(left)} runs of {self._source.name} could not be cancelled, such as {left[0]}")
-        met: int = await connection.fetchval(
-            self._source.sql("take"),
-            app_id,
-            cancellation_id,
-            [row["id"] for row in rows],
-            [row["function_id"] for row in rows],
-            [changed[row["id"]]["pre"] if row["id"] in changed else None for row in rows],
-            [row["status"] == RunStatus.RUNNING for row in rows],
-        )
+        ids, functions, running = [], [], []
+        for row in rows:
+            ids.append(row["id"])
+            functions.append(row["function_id"])
+            running.append(row["status"] == RunStatus.RUNNING)
+        met, changed = 0, set[str]()
+        for sql in self._installation.each("cancel"):
+            taking = and_then(sql, self._source.sql("take_cancelled"))
+            row = await connection.fetchrow(taking, ids, self._stops, app_id, cancellation_id, functions, running)
+            if row is not None:
+                met += row["met"]
+                changed.update(row["ids"])
+        left = [place for place, run_id in enumerate(ids) if run_id not in changed]
+        if waiting := [ids[place] for place in left if not running[place]]:
+            raise DatabaseError(
+                f"{len(waiting)} runs of {self._source.name} could not be cancelled, such as {waiting[0]}"
+            )
+        if left:  # they run, and nothing was written to them
+            going_on = [[of[place] for place in left] for of in (ids, functions)]
+            nothing = [None] * len(left)
+            met += await connection.fetchval(
+                self._source.sql("take"), app_id, cancellation_id, *going_on, nothing, [True] * len(left)
+            )
         # Some workers take a row that was cancelled under their eyes for an empty queue.
         await self._wake(connection, app_id)
         return met
@@ -375,14 +385,21 @@ class Batches:
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[asyncpg.Connection]:
         async with self._database.transaction() as connection:
-            await connection.execute(self._source.sql("plan_for_values"))
-            await connection.execute(self._source.sql("keep_waits_short"))
+            await connection.execute(self._source.sql("set_for_batch"))
             yield connection
 
 
 def passing_over(lock: str) -> str:
     """A statement that locks rows, for those that nobody else holds."""
     return _FOR_UPDATE.sub(r"\g<0> skip locked", lock)
+
+
+def and_then(statement: str, after: str) -> str:
+    """An engine's statement with one after it that reads its rows: there they are `cancelled`."""
+    before, last, rows = statement.rpartition("\n)\nselect ")
+    if not last:
+        raise ValueError(f"it does not end with a select of its own: {statement}")
+    return f"{before}\n), cancelled as (\nselect {rows}\n)\n{after}"
 
 
 def _outcome(job_id: str, owners: dict[str, UUID], told: dict[str, str | None]) -> tuple[str, str | None]:

@@ -214,7 +214,9 @@ select met.cancellation_id
  limit 1
 
 -- name: begin_sweep
-select * from secateur.begin_job_batch($1, $2)
+-- With whether jobs are written down on which its condition takes long.
+select begun.*, exists (select from secateur.slow_jobs as slow where slow.app_id = $1 and slow.cancellation_id = $2) as has_slow
+  from secateur.begin_job_batch($1, $2) as begun
 
 -- name: slow
 -- Jobs on which a cancellation's condition takes long, and whether it matches them; null: that is not known yet.
@@ -243,6 +245,16 @@ select secateur.decide_jobs($1, $2, $3, $4)
 
 -- name: take
 select secateur.take_jobs($1, $2, $3, $4, $5::jsonb[], $6)
+
+-- name: take_cancelled
+-- It stands behind an engine's statement `cancel`, whose rows are `cancelled`: the pre-images do not leave the database. $1 are the ids, as
+-- there; $5 and $6 say of each job its function, and whether it runs. Gives the ids of the rows.
+select array_agg(cancelled.id) as ids,
+       secateur.take_jobs($3, $4, array_agg(cancelled.id), array_agg(given.function_id), array_agg(cancelled.pre),
+                          array_agg(given.running)) as met
+  from cancelled
+  join unnest($1::text[], $5::text[], $6::boolean[]) as given (id, function_id, running) using (id)
+having count(*) > 0
 
 -- name: settle
 select secateur.settle_jobs($1, $2, $3, $4)
@@ -294,6 +306,10 @@ select known.app_id, known.function_id, known.runs::bigint as runs
 -- name: keep_waits_short
 -- A batch holds up whoever wants to stop it: it waits for nobody.
 select set_config('lock_timeout', '1s', true)
+
+-- name: set_for_batch
+-- As plan_for_values and keep_waits_short do.
+select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true), set_config('lock_timeout', '1s', true)
 
 -- name: waited_for
 -- Whom the process $1 waits for in the end: the one in front of it in a row's queue, such as a sweep, may be waiting itself.

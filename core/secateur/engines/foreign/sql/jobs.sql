@@ -27,12 +27,13 @@ begin
   if exists (select from unnest(pres, running) as given (pre, running) where given.pre is null and not given.running) then
     raise exception using errcode = 'SC422', column = 'pres', message = 'pres: must be there for each job that does not run';
   end if;
-  with given as materialized (
-    select one.job_id, one.function_id, one.pre, one.was_running,
-           (select met.was_running and met.outcome is null from secateur.preimages as met
-             where met.app_id = take_jobs.app_id and met.cancellation_id = take_jobs.cancellation_id and met.job_id = one.job_id
-            offset 0) as was_open
+  with known as materialized (
+    select met.job_id, met.was_running and met.outcome is null as is_open from secateur.preimages as met
+     where met.app_id = take_jobs.app_id and met.cancellation_id = take_jobs.cancellation_id and met.job_id = any (job_ids)
+  ), given as materialized (
+    select one.job_id, one.function_id, one.pre, one.was_running, known.is_open as was_open
       from unnest(job_ids, function_ids, pres, running) as one (job_id, function_id, pre, was_running)
+      left join known using (job_id)
   ), written as (
     insert into secateur.preimages as kept (app_id, cancellation_id, job_id, function_id, pre, was_running, taken_by)
     select take_jobs.app_id, take_jobs.cancellation_id, given.job_id, given.function_id, given.pre, given.was_running, take_jobs.taken_by
@@ -54,8 +55,11 @@ begin
      group by given.function_id
   )
   select count(*) into taken from written;
-  delete from secateur.slow_jobs as slow
-   where slow.app_id = take_jobs.app_id and slow.cancellation_id = take_jobs.cancellation_id and slow.job_id = any (job_ids);
+  if exists (select from secateur.slow_jobs as slow
+              where slow.app_id = take_jobs.app_id and slow.cancellation_id = take_jobs.cancellation_id) then
+    delete from secateur.slow_jobs as slow
+     where slow.app_id = take_jobs.app_id and slow.cancellation_id = take_jobs.cancellation_id and slow.job_id = any (job_ids);
+  end if;
   return taken;
 end
 $$;

@@ -40,6 +40,12 @@ async def bed(request: pytest.FixtureRequest, empty_database_url: str) -> Bed:
     return kind(empty_database_url)
 
 
+@pytest.fixture
+async def database(bed: Bed, empty_database_url: str) -> AsyncIterator[Database]:
+    async with Database.connect(empty_database_url) as database:
+        yield database
+
+
 def bed_of(item: pytest.Item) -> type[Bed] | None:
     given = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
     kind: type[Bed] | None = given.get("bed")
@@ -56,6 +62,10 @@ UNUSUAL = {"test_an_installation_is_found_without_a_right", "test_every_field_is
 """What `make test` tries on installations in unusual places, too."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "every_postgres: one queue stands for all, so try it on every Postgres")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """`make test` tries the usual installation of each queue, most of them on one Postgres.
 
@@ -65,7 +75,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     order = {kind: place for place, kind in enumerate(every_bed(), 1)}
 
     def is_wanted(item: pytest.Item) -> bool:
-        if (kind := bed_of(item)) is None:
+        if (kind := bed_of(item)) is None or item.get_closest_marker("every_postgres"):
             return True
         if any(is_needless_on(kind, mark) for mark in item.iter_markers("tried_on")):
             return False

@@ -66,12 +66,6 @@ def layers(request: pytest.FixtureRequest, layers: tuple[Prepare, ...]) -> tuple
 
 
 @pytest.fixture
-async def database(bed: Bed, empty_database_url: str) -> AsyncIterator[Database]:
-    async with Database.connect(empty_database_url) as database:
-        yield database
-
-
-@pytest.fixture
 async def engine(bed: Bed, database: Database) -> ForeignEngine:
     [found] = [each for each in await find_queues(database) if each.engine == bed.engine]
     engine = await open_engine(database, name=found.name)

@@ -9,7 +9,7 @@ import asyncio
 import os
 import random
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -49,12 +49,6 @@ def _gated(request: pytest.FixtureRequest) -> None:
     usual = next(each for each in every_bed() if each.engine == kind.engine)
     if kind is not usual and not request.node.name.startswith("test_what_the_gate_takes"):
         pytest.skip("one installation of each engine is enough for races")
-
-
-@pytest.fixture
-async def database(bed: Bed, empty_database_url: str) -> AsyncIterator[Database]:
-    async with Database.connect(empty_database_url) as database:
-        yield database
 
 
 @pytest.fixture

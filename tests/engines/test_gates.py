@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -22,31 +21,17 @@ from secateur.engines.loading import find_installation, open_engine
 from secateur.errors import PermissionDenied
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
-from secateur.postgres.embedded import EmbeddedPostgres
 from secateur.requests import CancellationRequest
-from servers import kill_everything
 
 pytestmark = [
     pytest.mark.timeout(300),
-    pytest.mark.skipif(Procrastinate.missing is not None, reason=str(Procrastinate.missing)),
+    pytest.mark.parametrize("bed", [Procrastinate], indirect=True),
+    pytest.mark.every_postgres,
 ]
 
 ACME = "event.data.vendor == 'acme'"
 WAITING = "select id from procrastinate_jobs where args ->> 'vendor' = 'acme' and status in ('todo', 'cancelled')"
 STARTED = "select count(*) from procrastinate_events where type = 'started' and job_id = any ($1::bigint[])"
-
-
-@pytest.fixture
-async def bed(empty_database_url: str) -> Procrastinate:
-    made = Procrastinate(empty_database_url)
-    await made.install()
-    return made
-
-
-@pytest.fixture
-async def database(bed: Procrastinate) -> AsyncIterator[Database]:
-    async with Database.connect(bed.url) as database:
-        yield database
 
 
 async def gated(database: Database) -> GateKeeper:
@@ -485,35 +470,6 @@ async def test_what_is_printed_makes_it(bed: Procrastinate, database: Database) 
     removing = cli(bed.url, "gate", "remove", "--engine", "procrastinate", "--sql")
     await database.execute(removing.stdout)
     assert (await keeper.check()).state is GateState.NONE
-
-
-async def test_it_stands_when_postgres_was_killed() -> None:
-    """With a gate in place and a commit that nobody has swept."""
-    with EmbeddedPostgres(settings={"track_commit_timestamp": "on"}) as postgres:
-        bed = Procrastinate(postgres.url)
-        await bed.install()
-        async with Database.connect(bed.url) as database:
-            await gated(database)
-            await bed.enqueue(jobs(30))
-            _, cancellation = await commit(database)
-            assert cancellation.guarantee == "in_force"
-        with suppress(AssertionError):  # a worker may end with its server
-            async with bed.worker():
-                await asyncio.to_thread(kill_everything, postgres)
-                await asyncio.to_thread(postgres.start)
-        async with Database.connect(bed.url) as database:
-            keeper = GateKeeper(database, await find_installation(database, "procrastinate"))
-            assert (await keeper.check()).state is GateState.ON
-            async with bed.worker():
-
-                async def others_ran() -> bool:
-                    left = "select count(*) from procrastinate_jobs where status = 'todo'"
-                    return await database.fetchval(left) == 0
-
-                await eventually(others_ran, "nothing to wait")
-            ran = {row["number"] for row in await database.fetch("select number from bed_ran")}
-            assert ran & {number for number in range(30) if number % 3 == 0} == set()
-            assert await database.fetchval("select count(*) from secateur.preimages") == 10
 
 
 async def test_a_commit_does_not_rely_on_a_gate_that_goes(bed: Procrastinate, database: Database) -> None:

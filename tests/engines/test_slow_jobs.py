@@ -14,13 +14,16 @@ from test_gates import commit, gated
 
 from patience import eventually
 from secateur.engines.foreign.installing import install_queue
+from secateur.engines.foreign.rules import JobRule
+from secateur.engines.foreign.slow_jobs import SlowJobs
 from secateur.engines.loading import find_installation
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 
 pytestmark = [
     pytest.mark.timeout(300),
-    pytest.mark.skipif(Procrastinate.missing is not None, reason=str(Procrastinate.missing)),
+    pytest.mark.parametrize("bed", [Procrastinate], indirect=True),
+    pytest.mark.every_postgres,
 ]
 
 SLOW: dict[str, tuple[str, dict[str, Any]]] = {
@@ -30,19 +33,6 @@ SLOW: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "a pattern in a long text": ("event.data.text.matches('(.*a){20}b')", {"text": "a" * 500_000}),
 }
-
-
-@pytest.fixture
-async def bed(empty_database_url: str) -> Procrastinate:
-    made = Procrastinate(empty_database_url)
-    await made.install()
-    return made
-
-
-@pytest.fixture
-async def database(bed: Procrastinate) -> AsyncIterator[Database]:
-    async with Database.connect(bed.url) as database:
-        yield database
 
 
 @asynccontextmanager
@@ -114,6 +104,42 @@ async def test_it_is_decided_in_the_end(
     assert {row["status"] for row in states if row["matches"]} == {"cancelled"}
     assert {row["status"] for row in states if not row["matches"]} & {"cancelled"} == set()
     assert await database.fetchval("select count(*) from secateur.slow_jobs where verdict is not false") == 0
+
+
+@pytest.mark.usefixtures("one_postgres")
+@pytest.mark.parametrize(("seconds", "handed_over"), [(60.0, 1), (0.05, 2)], ids=["decided", "never decided"])
+async def test_an_undo_judges_under_no_lock_what_takes_long(
+    bed: Procrastinate, database: Database, monkeypatch: pytest.MonkeyPatch, seconds: float, handed_over: int
+) -> None:
+    """Another cancellation's condition says who gets a job. What cannot be decided in any time stays cancelled."""
+    monkeypatch.setattr("secateur.engines.foreign.slow_jobs.FOR_ONE", seconds)
+    await install_queue(database, await find_installation(database, "procrastinate"), author="tester")
+    await bed.enqueue([{"n": 1}, MATCHES, {"n": 2}, MATCHES_NOT, {"n": 3}], delay=timedelta(hours=1))
+    queue, made = await commit(database, **{"if": "true"})
+    await queue.cancellations.wait(made.id)
+    _, slow = await commit(database, **{"if": SLOW["loops"][0]})
+    await queue.cancellations.wait(slow.id)
+    judge, judged = SlowJobs.verdict_of_ended, 0
+
+    async def judge_while_others_commit(self: SlowJobs, rule: JobRule, job_id: str) -> bool | None:
+        nonlocal judged
+        judged += 1
+        _, another = await commit(database, **{"if": "event.data.n == 9"})
+        assert (await queue.cancellations.stop(another.id, author="tester", source="python")).state == "stopped"
+        return await judge(self, rule, job_id)
+
+    monkeypatch.setattr(SlowJobs, "verdict_of_ended", judge_while_others_commit)
+    await queue.cancellations.undo(made.id, author="tester")
+    undone = await queue.cancellations.wait(made.id)
+    assert (undone.restored, undone.handed_over, judged) == (5 - handed_over, handed_over, 2)
+    states = await database.fetch(
+        "select args ->> 't' is null as plain, (args ->> 't' like '%19999%') is true as matches, status::text"
+        " from procrastinate_jobs"
+    )
+    assert {row["status"] for row in states if row["plain"]} == {"todo"}
+    assert {row["status"] for row in states if row["matches"]} == {"cancelled"}
+    await queue.cancellations.undo(slow.id, author="tester")
+    assert (await queue.cancellations.wait(slow.id)).restored == handed_over
 
 
 async def over(database: Database) -> bool:

@@ -1,4 +1,4 @@
-"""One batch of a sweep, or of a restore, in a queue of others.
+"""One batch of a sweep in a queue of others; restores.py has those of a restore.
 
 A batch is one transaction. It calls the ledger's functions and the engine's own statements. It locks the rows first and
 decides afterwards, by a statement that reads them again. So it cancels nothing that was claimed or changed meanwhile.
@@ -7,18 +7,15 @@ It passes over rows that others hold, and comes back to them when nothing else i
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import asyncpg
 
-from secateur.engines.foreign.holders import holders_of
-from secateur.engines.foreign.installation import Installation
-from secateur.engines.foreign.rules import JobRule, RuleReader, rule_of
+from secateur.engines.foreign.batching import Batching
+from secateur.engines.foreign.rules import JobRule
 from secateur.engines.foreign.slow_jobs import IN_A_BATCH, SlowJobs, TooLong, within
 from secateur.engines.foreign.walks import MOST, Walk
 from secateur.errors import DatabaseError, LockUnavailable
@@ -39,7 +36,6 @@ LOOK_SECONDS = 20.0
 ASKED_SINGLY = 500_000
 """Runs of which a sweep keeps the ids, because a look at them all takes long."""
 
-_FOR_UPDATE = re.compile(r"\bfor update\b(?: of \w+)?")
 _NONE = "'{}'"
 """No ids, and no pre-images."""
 
@@ -54,26 +50,13 @@ class _Taken:
     """Runs that match, and that others hold."""
 
 
-class Batches:
+class Batches(Batching):
     """The batches of one queue. Each raises `DatabaseError`, and has then done nothing."""
 
     def __init__(self, database: Database, source: ForeignSource) -> None:
-        self._database = database
-        self._source = source
+        super().__init__(database, source)
         self._walks: dict[UUID, Walk] = {}
         self._slow = SlowJobs(database, source)
-
-    @property
-    def _installation(self) -> Installation:
-        return self._source.installation
-
-    @property
-    def _rules(self) -> RuleReader:
-        return RuleReader(self._source, self._installation)
-
-    @property
-    def _stops(self) -> bool:
-        return self._installation.file.stops is not None
 
     async def sweep(self, app_id: str, rule: JobRule, batch: int) -> SweepStep:
         """Cancel up to `batch` runs, and see what became of those that ran. `app_id` is the name in the ledger."""
@@ -114,15 +97,6 @@ class Batches:
             async with self._database.transaction() as connection:
                 await self._wake(connection, app_id)
         return len(verdicts)
-
-    async def _held_up(self, state: str, ids: Sequence[str], error: LockUnavailable | None = None) -> SweepStep:
-        """Nothing could be done, since others hold these runs, or what belongs to them."""
-        holders = await self.holders_of(ids) if ids else None
-        return SweepStep(state, busy=True, held_up=holders or (None if error is None else str(error)))
-
-    async def holders_of(self, ids: Sequence[str]) -> str | None:
-        """See `holders.holders_of`."""
-        return await holders_of(self._database, self._installation, ids)
 
     async def _sweep(self, app_id: str, rule: JobRule, batch: int, trying: list[str]) -> SweepStep | None:
         """None if it has to look for matching runs first. `trying` becomes the runs that it locks."""
@@ -222,18 +196,6 @@ class Batches:
         for sql in self._installation.each("lock"):
             await connection.fetch(sql, [run_id])
 
-    async def _lock_free(self, connection: asyncpg.Connection, ids: Sequence[str]) -> set[str]:
-        """Locks those of the runs that nobody else holds."""
-        return {
-            row["id"]
-            for sql in self._installation.each("lock")
-            for row in await connection.fetch(passing_over(sql), list(ids))
-        }
-
-    async def states_of(self, connection: asyncpg.Connection, ids: Sequence[str]) -> dict[str, Any]:
-        """See `RuleReader.states_of`."""
-        return dict(await self._rules.states_of(connection, ids))
-
     async def cancel(
         self, connection: asyncpg.Connection, app_id: str, cancellation_id: UUID, rows: Sequence[Any]
     ) -> int:
@@ -265,115 +227,6 @@ class Batches:
         await self._wake(connection, app_id)
         return met
 
-    async def _changed(self, connection: asyncpg.Connection, ids: Sequence[str]) -> dict[str, Any]:
-        """The rows that the engine's own statement has cancelled or asked to stop, by id."""
-        changed: dict[str, Any] = {}
-        for sql in self._installation.each("cancel"):
-            changed |= {row["id"]: row for row in await connection.fetch(sql, list(ids), self._stops)}
-        return changed
-
-    async def _wake(self, connection: asyncpg.Connection, app_id: str) -> None:
-        if "wake" in self._installation.file.statements:
-            for sql in self._installation.each("wake"):
-                await connection.fetch(sql, [app_id.removeprefix(f"{self._installation.name}/")])
-
-    async def restore(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
-        """Puts back up to `batch` runs of an undone cancellation, or hands them over to others that match them."""
-        trying: list[str] = []
-        try:
-            async with self._transaction() as connection:
-                step = await self._restore(connection, app_id, cancellation_id, min(batch, MOST), trying)
-        except LockUnavailable as error:
-            return await self._held_up(State.RESTORING, trying, error)
-        return step or await self._held_up(State.RESTORING, trying)
-
-    async def _restore(
-        self, connection: asyncpg.Connection, app_id: str, cancellation_id: UUID, batch: int, trying: list[str]
-    ) -> SweepStep | None:
-        """None if others hold all of the runs, which `trying` becomes."""
-        begun = await connection.fetchrow(self._source.sql("begin_restore"), app_id, cancellation_id, batch)
-        if begun["state"] != State.RESTORING or begun["busy"] or begun["job_ids"] is None:
-            wait = begun["wait"]
-            return SweepStep(begun["state"], busy=begun["busy"], idle=wait is not None, wait=wait)
-        pres = dict(zip(begun["job_ids"], begun["pres"] or (), strict=True))
-        trying[:] = pres
-        others = [rule_of(each, self._installation.name) for each in begun["others"]]
-        held = await self._lock_free(connection, trying)
-        # What is not held is deleted, or somebody else has it.
-        passed = await self.states_of(connection, [each for each in trying if each not in held])
-        if passed and len(passed) == len(pres):
-            return None
-        pres = {each: pre for each, pre in pres.items() if each not in passed}
-        owners = await self._owners(connection, others, pres)
-        back: list[str] = []
-        told: dict[str, str | None] = {}
-        for job_id, reason in await self._put_back(
-            connection, {each: pres[each] for each in pres if each not in owners}
-        ):
-            told[job_id] = reason
-            if reason is None:
-                back.append(job_id)
-        taken = await self._take_back(connection, others, back)
-        owners |= {job_id: owner for job_id, (owner, _) in taken.items()}
-        pres |= {job_id: pre for job_id, (_, pre) in taken.items()}
-        if back:
-            await self._wake(connection, app_id)
-        outcomes = [_outcome(each, owners, told) for each in pres]
-        row = await connection.fetchrow(
-            self._source.sql("end_restore"),
-            app_id,
-            cancellation_id,
-            list(pres),
-            [outcome for outcome, _ in outcomes],
-            [reason for _, reason in outcomes],
-            [owners.get(each) for each in pres],
-            list(pres.values()),
-        )
-        return SweepStep(**row)
-
-    async def _owners(
-        self, connection: asyncpg.Connection, others: Sequence[JobRule], ids: Collection[str]
-    ) -> dict[str, UUID]:
-        """For each cancelled run that another cancellation matches, the oldest such cancellation."""
-        owners: dict[str, UUID] = {}
-        for rule in others:
-            left = [each for each in ids if each not in owners]
-            if left:
-                rows = await self._rules.matching_of(connection, rule, left, unfinished=False)
-                owners |= dict.fromkeys((row["id"] for row in rows), rule.id)
-        return owners
-
-    async def _take_back(
-        self, connection: asyncpg.Connection, others: Sequence[JobRule], back: Sequence[str]
-    ) -> dict[str, tuple[UUID, str]]:
-        """Cancels again what came back although another cancellation matches it: a deleted row cannot be judged."""
-        taken: dict[str, tuple[UUID, str]] = {}
-        for rule in others:
-            left = [each for each in back if each not in taken]
-            rows = await self._rules.matching_of(connection, rule, left) if left else ()
-            if rows:
-                changed = await self._changed(connection, [row["id"] for row in rows])
-                taken |= {job_id: (rule.id, row["pre"]) for job_id, row in changed.items()}
-        return taken
-
-    async def _put_back(self, connection: asyncpg.Connection, pres: dict[str, str]) -> Iterable[tuple[str, str | None]]:
-        """Each run, and why it is not back. Goes one by one if another job takes one of their keys at this moment."""
-        if not pres:
-            return []
-        try:
-            async with connection.transaction():
-                return await self._restored(connection, pres)
-        except asyncpg.UniqueViolationError as error:
-            if len(pres) == 1:
-                return [(each, f"another job has what only one may have: {error.detail or error}") for each in pres]
-        return [outcome for job_id, pre in pres.items() for outcome in await self._put_back(connection, {job_id: pre})]
-
-    async def _restored(self, connection: asyncpg.Connection, pres: dict[str, str]) -> list[tuple[str, str | None]]:
-        found: dict[str, str | None] = {}
-        for sql in self._installation.each("restore"):
-            found |= {row["id"]: row["outcome"] for row in await connection.fetch(sql, list(pres.values()))}
-        return [(each, found.get(each, "the queue no longer has it")) for each in pres]
-
     async def require_rights(self) -> None:
         """Raises `PermissionDenied` if this role may not cancel. Changes nothing, so that any session may ask."""
         statements = [sql for name in ("lock", "cancel", "restore") for sql in self._installation.each(name)]
@@ -382,17 +235,6 @@ class Batches:
             "; ".join(f"explain {sql.replace('$1', _NONE).replace('$2', 'false')}" for sql in statements)
         )
 
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[asyncpg.Connection]:
-        async with self._database.transaction() as connection:
-            await connection.execute(self._source.sql("set_for_batch"))
-            yield connection
-
-
-def passing_over(lock: str) -> str:
-    """A statement that locks rows, for those that nobody else holds."""
-    return _FOR_UPDATE.sub(r"\g<0> skip locked", lock)
-
 
 def and_then(statement: str, after: str) -> str:
     """An engine's statement with one after it that reads its rows: there they are `cancelled`."""
@@ -400,10 +242,3 @@ def and_then(statement: str, after: str) -> str:
     if not last:
         raise ValueError(f"it does not end with a select of its own: {statement}")
     return f"{before}\n), cancelled as (\nselect {rows}\n)\n{after}"
-
-
-def _outcome(job_id: str, owners: dict[str, UUID], told: dict[str, str | None]) -> tuple[str, str | None]:
-    if job_id in owners:
-        return "handed_over", f"cancellation {owners[job_id]} matches it too"
-    reason = told.get(job_id)
-    return ("restored", None) if reason is None else ("left", reason)

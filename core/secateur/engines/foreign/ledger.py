@@ -15,6 +15,7 @@ from secateur.bounds import require_id
 from secateur.cel.values import encode_json
 from secateur.engines.base import unsupported
 from secateur.engines.foreign.batches import Batches
+from secateur.engines.foreign.restores import Restores
 from secateur.engines.foreign.rules import JobRule, rule_of
 from secateur.engines.words import require_fields
 from secateur.errors import Conflict, LockUnavailable, NotFound, PermissionDenied, Problem, RequestError
@@ -40,7 +41,7 @@ MOST_RULES = 1_000
 
 
 class ForeignLedger(Ledger):
-    """Its sweep and its restore are driven from here; see `Batches`."""
+    """Its sweep and its restore are driven from here; see `Batches` and `Restores`."""
 
     commits_by: ClassVar[str] = "commit_jobs"
 
@@ -49,6 +50,7 @@ class ForeignLedger(Ledger):
         self.installation = source.name
         self._source = source
         self._batches = Batches(database, source)
+        self._restores = Restores(database, source)
         self._rules: dict[UUID, JobRule] = {}
         self._sweeping = asyncio.Lock()
 
@@ -228,7 +230,7 @@ class ForeignLedger(Ledger):
 
     async def restore(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
         self.refuse_if_read_only()
-        return await self._batches.restore(self._full(app_id), cancellation_id, batch)
+        return await self._restores.restore(self._full(app_id), cancellation_id, batch)
 
     async def note_sweep_failure(self, app_id: str, cancellation_id: UUID, error: str) -> None:
         await super().note_sweep_failure(self._full(app_id), cancellation_id, error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from uuid import UUID
 
 import asyncpg
@@ -81,11 +82,20 @@ class SlowJobs:
 
     async def _verdict(self, rule: JobRule, job_id: str) -> bool | None:
         """None if it takes too long. A job that has left the queue is not matched."""
+        return await self._judged(rule, job_id, unfinished=True)
+
+    async def verdict_of_ended(self, rule: JobRule, job_id: str) -> bool | None:
+        """Whether the rule matches a cancelled job. None if it takes too long, or the job cannot be read now: some
+        engines delete what is cancelled, or take it off its queue."""
+        scope = replace(rule, filter=None)
+        return await self._judged(rule, job_id, unfinished=False) if await self._judged(scope, job_id) else None
+
+    async def _judged(self, rule: JobRule, job_id: str, *, unfinished: bool = False) -> bool | None:
         try:
             async with self._database.transaction() as connection, within(connection, FOR_ONE):
                 await connection.execute(self._source.sql("plan_for_values"))
                 reader = RuleReader(self._source, self._source.installation)
-                return bool(await reader.matching_of(connection, rule, [job_id]))
+                return bool(await reader.matching_of(connection, rule, [job_id], unfinished=unfinished))
         except (TooLong, QueryTimeout):
             return None
 
